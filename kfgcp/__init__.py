@@ -1,13 +1,14 @@
-"""One Kubeflow pipeline, unchanged, on a laptop, Vertex AI or your own Kubeflow; every run in one
-table.
+"""Run Kubeflow pipelines on your laptop, Vertex AI or your own Kubeflow.
+
+The pipelines run unchanged, and every run is in one table:
 
     import kfgcp
 
     run = kfgcp.submit("pipelines/churn.py", params={"lr": 0.1})
     print(run.wait().state, run.metrics)
 
-Each function is the method of `Workspace` with its name, for the project of the current folder.
-Nothing is imported before it is used: `import kfgcp` costs a few milliseconds.
+Each function is the method of `Workspace` with the same name, for the project of the current
+folder. Names are imported when they are used, so `import kfgcp` costs a few milliseconds.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ _FUNCTIONS: Final = (
 _MODULE_OF_TYPE: Final = {
     name: module for module, names in _TYPES.items() for name in names.split()
 }
-_NAMES: Final = sorted([*_MODULE_OF_TYPE, *_FUNCTIONS])
+_NAMES: Final = sorted(_MODULE_OF_TYPE.keys() | set(_FUNCTIONS))
 
 # Without `compile`, `list` and `open`: `from kfgcp import *` must not replace those of Python.
 __all__ = [name for name in _NAMES if not hasattr(builtins, name)]

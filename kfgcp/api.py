@@ -1,9 +1,6 @@
-"""The verbs under their old name: the functions of `kfgcp`, and the warnings and types that they
-use."""
+"""The functions of `kfgcp` under their old name, with the warnings and types that they use."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from kfgcp.backends.base import Pace
 from kfgcp.errors import NotWhole
@@ -13,7 +10,7 @@ from kfgcp.tracking.notices import NotHeeded, NotRefreshed, RecordedCode
 __all__ = ["NotHeeded", "NotRefreshed", "NotWhole", "Pace", "RecordedCode", "RunLike"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from kfgcp.workspace import Workspace, function
 
     if name.startswith("_") or not hasattr(Workspace, name):

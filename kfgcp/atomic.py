@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Write a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-_NAME_BYTES = 200
-"""The part of the file's name that its temporary file gets, in bytes. File systems usually allow
-255 bytes in all."""
-_CANNOT_REPLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
-"""The errors when a file may be written but not replaced: its folder belongs to another user, or
-the file itself is mounted, as in containers."""
+# The part of the name of a file that its temporary file gets, in bytes. File systems usually allow
+# 255 bytes in a name.
+_NAME_BYTES: Final = 200
+
+# The errors when a file may be written but not replaced: its folder belongs to another user, or the
+# file itself is mounted, as in containers.
+_CANNOT_REPLACE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
+
+# Linux follows as many links in a path (path_resolution(7)).
+_MAX_LINKS: Final = 40
 
 
 def write_file(file: Path, data: bytes) -> None:
@@ -51,12 +56,13 @@ def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
     beside = target.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with os.fdopen(fd, "wb") as opened:
+        with os.fdopen(fd, "wb") as stream:
             if before is not None:
-                _take_over(opened.fileno(), before)
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
+                _copy_owner(stream.fileno(), before)
+            stream.write(data)
+            stream.flush()
+            # Before the rename: after a crash, the new name must not lead to an empty file.
+            os.fsync(stream.fileno())
         os.replace(beside, target)
     except BaseException:
         with suppress(OSError):
@@ -65,16 +71,18 @@ def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
     _sync_folder(target.parent)
 
 
-def _take_over(fd: int, before: os.stat_result) -> None:
+def _copy_owner(fd: int, before: os.stat_result) -> None:
     """Give the new file the owner and the permissions of the old one, as far as this user may."""
     if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
         with suppress(OSError):
             os.fchown(fd, before.st_uid, before.st_gid)
+    # After fchown, which removes the set-user-ID and set-group-ID bits.
     os.fchmod(fd, stat.S_IMODE(before.st_mode))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write the new name to the disk too; some file systems cannot do that for a folder."""
+    """Write the new name to the disk, too."""
+    # Some file systems cannot do that for a folder.
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -84,15 +92,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _write_in_place(target: Path, data: bytes) -> None:
-    with target.open("wb") as opened:
-        opened.write(data)
+    with target.open("wb") as stream:
+        stream.write(data)
 
 
 def _follow_links(file: Path) -> Path:
-    """Return the file that a link leads to, or the first path on the way that must not be
-    replaced."""
+    """Return the file that a link leads to, or the first special file on the way to it."""
     target = file
-    for _ in range(40):  # as many as Linux follows
+    for _ in range(_MAX_LINKS):
         if _is_special(target) or not target.is_symlink():
             return target
         target = target.parent / os.readlink(target)
@@ -100,7 +107,10 @@ def _follow_links(file: Path) -> Path:
 
 
 def _is_special(target: Path) -> bool:
-    """Return whether the name means something that is already open, such as /dev/stdout."""
+    """Return whether a path is a device or an open file of a process, such as /dev/stdout.
+
+    /dev/shm contains usual files in memory.
+    """
     path = os.path.abspath(target)
     return path.startswith(("/dev/", "/proc/")) and not path.startswith("/dev/shm/")  # noqa: S108
 

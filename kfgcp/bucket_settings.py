@@ -1,4 +1,4 @@
-"""Where the buckets of an environment are, and how long an answer may take."""
+"""Say where the buckets of an environment are, and how long an answer may take."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from kfgcp.settings import BackendSettings
 
 @dataclass(frozen=True, slots=True)
 class BucketSettings:
-    """The settings of an environment for its buckets. Credentials are not among them: boto3 finds
-    them by itself.
+    """The settings of an environment for its buckets.
+
+    Credentials are not among them: boto3 finds them by itself.
 
     Args:
-        s3_endpoint: the address for `s3://` and `minio://`; "" is what the environment variables
-            say, else Amazon's.
-        s3_region: "" is what boto3 finds.
+        s3_endpoint: the address for `s3://` and `minio://`. With "", the environment variables have
+            it, or it is Amazon's.
+        s3_region: the region; with "", boto3 finds it.
         s3_addressing: `path` for `ENDPOINT/BUCKET/KEY`, `virtual` for `BUCKET.ENDPOINT/KEY`. With
-            "" it is `path` at an endpoint, and `virtual` at Amazon's own.
-        request_seconds: how long a look may take, and how long a transfer may stay without
-            progress.
+            "", it is `path` at an endpoint, and `virtual` at Amazon's own.
+        request_seconds: how many seconds a request without a transfer may take, and how long a
+            transfer may be without progress.
     """
 
     s3_endpoint: str = ""
@@ -45,18 +46,21 @@ class BucketSettings:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> BucketSettings:
-        """Return settings that `to_dict` wrote; {} are the defaults."""
+        """Return settings that `to_dict` wrote. Keys that are missing have their defaults."""
         return cls(**stored)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON, for a process that executes a run."""
         return asdict(self)
 
     @property
     def endpoint(self) -> str | None:
-        """The address of the S3 server. None is left to boto3, which also reads its own file for
-        it."""
-        variables = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return self.s3_endpoint or variables or None
+        """The address of the S3 server; None when boto3 looks for it in its own file."""
+        if self.s3_endpoint:
+            return self.s3_endpoint
+        # These are the variables that boto3 reads, in its order.
+        variable = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return variable or None
 
 
 DEFAULTS = BucketSettings()

@@ -1,9 +1,9 @@
-"""kfgcp.toml as objects: the project, its environments, and where each value came from.
+"""Read kfgcp.toml: the project, its environments, and where each value came from.
 
-The file is looked for in the current folder and its parents. Without a file, there is a project
-with the single environment `local`. The value of a key of an environment is the first that exists
-of: the environment variable `KFGCP_ENV_<NAME>_<KEY>`, the file, the default. For the table
-[dashboard] the variable is `KFGCP_DASHBOARD_<KEY>`.
+The file is in the current folder or the nearest folder above it. Without a file, the project has
+the single environment `local`. The environment variable `KFGCP_ENV_<NAME>_<KEY>` wins over a value
+in the file, and the file wins over the default. For the table [dashboard], the variable is
+`KFGCP_DASHBOARD_<KEY>`.
 
 `include = ["kfgcp.d/*.toml"]` reads more files, whose tables belong to the same project.
 
@@ -39,13 +39,13 @@ from kfgcp.settings import (
 
 FILE_NAME: Final = "kfgcp.toml"
 HOME_NAME: Final = ".kfgcp"
+
+# The environment that every project has.
 DEFAULT_ENV: Final = "local"
-"""The environment that every project has."""
 
 _PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
 
-"""What may be better of a metric."""
-
+# The keys of [dashboard] and their types: docs/guides/dashboard.md.
 DASHBOARD_KEYS: Final[Mapping[str, type]] = {
     "allow": list,
     "host_names": list,
@@ -56,11 +56,13 @@ DASHBOARD_KEYS: Final[Mapping[str, type]] = {
     "sync": list,
     "sync_seconds": int,
 }
-"""The keys of [dashboard], and their types: docs/guides/dashboard.md."""
+
+# The keys of [dashboard] that are lists of texts.
+_DASHBOARD_LISTS: Final = ("allow", "host_names", "pipelines", "sync")
 
 
 class UnknownBackend(ConfigError):
-    """No backend has this name. The hint says which there are."""
+    """No backend has this name. The hint names the backends that exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,9 @@ class Environment:
     """A named backend with its settings.
 
     Attributes:
-        name: of the table: `dev` for [env.dev].
-        backend: the name of the backend.
-        settings: the values by their keys; those that are not set are missing.
+        name: its name, `dev` for [env.dev].
+        backend: the name of its backend.
+        settings: the values that are set, by their keys.
         declaration: the keys that the backend declares.
     """
 
@@ -79,6 +81,7 @@ class Environment:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     declaration: type[BackendSettings] = field(default=BackendSettings, compare=False, repr=False)
 
+    # The type of a value depends on its key, which the declaration of the backend knows.
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a setting, or `default` when it is not set."""
         setting = self.settings.get(key)
@@ -86,31 +89,34 @@ class Environment:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The required keys that are not set, or empty."""
-        return tuple(key for key in self.declaration.required(self.settings) if not self.get(key))
+        """The required keys that are not set or have an empty value."""
+        required = self.declaration.required(self.settings)
+        return tuple(key for key in required if not self.get(key))
 
     @property
     def request_seconds(self) -> float:
-        """How many seconds one request to a service may take: from the sign-in to the last byte,
-        with all retries."""
+        """How many seconds one request to a service may take.
+
+        The time begins with the sign-in and ends with the last byte, and includes all retries.
+        """
         return float(self.get("request_seconds", REQUEST_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What one kfgcp.toml says.
+    """The configuration of a project.
 
     Attributes:
-        name: of the project.
-        experiment: of runs that name none.
-        root: the folder of the file.
+        name: its name.
+        experiment: the experiment of runs that name none.
+        root: the folder of kfgcp.toml; without the file, the current folder.
         home: the state folder.
-        file: None when there is none.
+        file: the kfgcp.toml, None when there is none.
         default_env: the environment of commands that name none.
-        environments: those that are valid.
-        metrics: names of metrics -> whether they are maximized or minimized.
-        dashboard: the table [dashboard].
-        invalid_environments: why the other environments cannot be used.
+        environments: the valid environments by their names.
+        metrics: which values of a metric are better, by the name of the metric.
+        dashboard: the settings in [dashboard] by their keys.
+        invalid_environments: why the other environments cannot be used, by their names.
     """
 
     name: str
@@ -125,26 +131,25 @@ class Project:
     invalid_environments: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
-        """Return the environment of that name, or the default one.
+        """Return the environment with this name, or the default one.
 
         Raises:
-            ConfigError: there is none of that name, or it is not valid.
+            ConfigError: there is no such environment, or it is not valid.
         """
         name = name or self.default_env
+        if name in self.environments:
+            return self.environments[name]
         if name in self.invalid_environments:
-            invalid = self.invalid_environments[name]
-            raise copy.copy(invalid) from invalid.__cause__
-        if name not in self.environments:
-            known = ", ".join(sorted(self.environments))
-            where = self.file.name if self.file else "no kfgcp.toml was found"
-            raise ConfigError(
-                f"There is no environment '{name}' ({where}).",
-                hint=(
-                    f"{did_you_mean(name, self.environments)}Environments: {known}. Add one as"
-                    f" [env.{name}]."
-                ),
-            )
-        return self.environments[name]
+            error = self.invalid_environments[name]
+            # A copy, because `raise` adds a traceback to the error, and each use raises it again.
+            raise copy.copy(error) from error.__cause__
+        names = ", ".join(sorted(self.environments))
+        where = self.file.name if self.file else "no kfgcp.toml was found"
+        suggestion = did_you_mean(name, self.environments)
+        raise ConfigError(
+            f"There is no environment '{name}' ({where}).",
+            hint=f"{suggestion}Environments: {names}. Add one as [env.{name}].",
+        )
 
 
 def load(
@@ -157,15 +162,14 @@ def load(
     """Return the project of a folder: read from kfgcp.toml there or in a parent.
 
     Args:
-        start: the folder to look in first, the current one when None.
+        start: the first folder to look in, the current one when None.
         environ: environment variables, those of the process when None.
         declaration_of: returns the keys that a backend declares, by its name. It raises ConfigError
             when there is no such backend.
-        default_backend: the backend of the environment `local`, which is always there, when the
-            file does not have it.
+        default_backend: the backend of the environment `local`, when the file does not have it.
 
     Raises:
-        ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type
+        ConfigError: the file cannot be read. Or it has an unknown key or a value of the wrong type,
             outside of the environments.
     """
     environ = os.environ if environ is None else environ
@@ -201,8 +205,14 @@ def load(
 
 @dataclass(slots=True)
 class _Tables:
-    """The tables of kfgcp.toml and of the files that it includes. environment_files: name -> where
-    it is."""
+    """The tables of kfgcp.toml and of the files that it includes.
+
+    Attributes:
+        project: the keys of [project].
+        environments: the tables of the environments by their names.
+        dashboard: the keys of [dashboard].
+        environment_files: the file of each environment, by its name.
+    """
 
     project: dict[str, Any] = field(default_factory=dict)
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -210,6 +220,7 @@ class _Tables:
     environment_files: dict[str, str] = field(default_factory=dict)
 
     def file_of(self, environment: str) -> str:
+        """Return the name of the file that has an environment."""
         return self.environment_files.get(environment, FILE_NAME)
 
 
@@ -229,35 +240,38 @@ def _read_tables(file: Path) -> _Tables:
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
             raise ConfigError(
-                f"{name}: only {FILE_NAME} itself may have include.", hint="Name all files there."
+                f"{name}: only {FILE_NAME} itself may have include.",
+                hint=f"Name all files in the include of {FILE_NAME}.",
             )
         _add_tables(tables, included_data, name)
     return tables
 
 
 def included_files(patterns: Any, folder: Path) -> list[Path]:
-    """Return the files that the patterns of `include` name, each once, in the order of the
-    patterns.
+    """Return the files that `include` names, each once, in the order of its patterns.
 
     Args:
         patterns: the value of `include`.
-        folder: of kfgcp.toml.
+        folder: the folder of kfgcp.toml.
 
     Raises:
         ConfigError: the value is not a list of patterns below the folder, or a named file is
             missing.
     """
-    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+    is_list = isinstance(patterns, list)
+    if not is_list or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(
             f"{FILE_NAME}: include must be a list of patterns, not {patterns!r}.",
             hint='Write ["kfgcp.d/*.toml"].',
         )
+    # A dict, because it keeps the order and has each file once.
     files: dict[Path, None] = {}
     for pattern in patterns:
         _check_pattern(pattern, f"{FILE_NAME}: include", example="kfgcp.d/*.toml")
         matches = _matching_files(folder, pattern)
-        if not matches and not any(character in pattern for character in "*?["):
-            raise ConfigError(f"{FILE_NAME}: the included file {pattern} is not there.")
+        is_pattern = any(character in pattern for character in "*?[")
+        if not matches and not is_pattern:
+            raise ConfigError(f"{FILE_NAME}: the included file {pattern} does not exist.")
         files.update(dict.fromkeys(matches))
     files.pop(folder / FILE_NAME, None)
     return list(files)
@@ -272,15 +286,16 @@ def _check_pattern(pattern: str, where: str, *, example: str) -> None:
         example: a pattern, for hints.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the pattern names other files, or is not a pattern.
     """
     path = Path(pattern)
     if not pattern or path.is_absolute() or ".." in path.parts:
         raise ConfigError(
             f"{where} has {pattern!r}, which is not below the folder of {FILE_NAME}.",
-            hint=f'Write a path or pattern from that folder: "{example}".',
+            hint=f'Write a path or pattern below that folder: "{example}".',
         )
-    # Before 3.13, Python takes ** as a whole part of a path only. Here it is so with each Python.
+    # Python 3.13 also takes `**` inside a part, as in "a**", and earlier versions raise an error.
+    # A configuration must mean the same with each Python.
     has_wrong_stars = any("**" in part and part != "**" for part in path.parts)
     if not path.parts or has_wrong_stars:
         raise ConfigError(
@@ -311,7 +326,7 @@ def _add_tables(tables: _Tables, data: Mapping[str, Any], name: str) -> None:
         for key, value in values.items():
             if key in merged:
                 raise ConfigError(
-                    f"{name}: {key} of [{table}] is in another file, too.",
+                    f"{name}: {key} of [{table}] is also in another file.",
                     hint="Remove one of them.",
                 )
             merged[key] = value
@@ -320,17 +335,19 @@ def _add_tables(tables: _Tables, data: Mapping[str, Any], name: str) -> None:
         if environment in tables.environments:
             other = tables.file_of(environment)
             raise ConfigError(
-                f"{name}: [env.{environment}] is in {other}, too.", hint="Remove one of them."
+                f"{name}: [env.{environment}] is also in {other}.", hint="Remove one of them."
             )
         tables.environments[environment] = _table(environments, environment, name, "env.")
         tables.environment_files[environment] = name
 
 
 def project_folder(start: Path) -> Path | None:
-    """Return the folder of the kfgcp.toml that belongs to an absolute folder, None when there is
-    none.
+    """Return the folder of the kfgcp.toml that belongs to a folder, None when there is none.
 
-    The file is in that folder or in the nearest one above it. It is not read.
+    The file is in that folder or the nearest one above it. It is not read.
+
+    Args:
+        start: an absolute path.
     """
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():
@@ -343,16 +360,17 @@ def _directions(metrics: Mapping[str, Any]) -> Mapping[str, Direction]:
     for name, word in metrics.items():
         direction = Direction.of(word)
         if direction is None:
-            shown = f'"{word}"' if isinstance(word, str) else word
+            value = f'"{word}"' if isinstance(word, str) else word
             raise ConfigError(
                 f'{FILE_NAME} [project]: metrics.{name} must be "maximize" or "minimize", not'
-                f" {shown}."
+                f" {value}."
             )
         directions[name] = direction
     return directions
 
 
 def _home(text: str) -> Path:
+    """Return the state folder that KFGCP_HOME names."""
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
@@ -372,6 +390,14 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _table(data: Mapping[str, Any], key: str, file_name: str, prefix: str = "") -> dict[str, Any]:
+    """Return a table of the data; an empty one when there is none.
+
+    Args:
+        data: the table that has it.
+        key: its key in that table.
+        file_name: for messages.
+        prefix: the keys of the tables around it, for messages: `env.`.
+    """
     value = data.get(key, {})
     if not isinstance(value, dict):
         raise ConfigError(
@@ -387,6 +413,11 @@ def _environment(
     environ: Mapping[str, str],
     declaration_of: Callable[[str], type[BackendSettings]],
 ) -> Environment:
+    """Return an environment with the values of its environment variables.
+
+    Raises:
+        ConfigError: its backend is unknown, or one of its settings is not valid.
+    """
     where = f"{file_name} [env.{name}]"
     prefix = f"KFGCP_ENV_{variable_name(name)}_"
     backend: Any = environ.get(f"{prefix}BACKEND", table.get("backend"))
@@ -400,7 +431,7 @@ def _environment(
     settings.pop("backend", None)
     environment = Environment(name, backend, settings, declaration)
     try:
-        # Where a key is missing, that is the first error of whoever uses the environment.
+        # An environment without a required key is no error here: whoever uses it gets that error.
         if not environment.missing:
             declaration.of(settings).validate(where)
     except ConfigError:
@@ -417,23 +448,50 @@ def _environment(
 def _dashboard(
     table: Mapping[str, Any], environments: Mapping[str, Any], environ: Mapping[str, str]
 ) -> dict[str, Setting]:
+    """Return the settings of [dashboard] with the values of its environment variables.
+
+    Raises:
+        ConfigError: a setting is not valid.
+    """
     where = f"{FILE_NAME} [dashboard]"
     settings = read_settings(table, DASHBOARD_KEYS, where, "KFGCP_DASHBOARD_", environ)
-    for key in ("allow", "host_names", "pipelines", "sync"):
-        for entry in settings[key].value if key in settings else ():
+    lists: dict[str, list[str]] = {}
+    for key in _DASHBOARD_LISTS:
+        setting = settings.get(key)
+        lists[key] = [] if setting is None else setting.value
+        for entry in lists[key]:
             if not isinstance(entry, str):
-                raise ConfigError(f"{where}: {key} holds {entry!r}, not a text.")
-    if "pipelines" in settings:
-        for pattern in settings["pipelines"].value:
-            _check_pattern(pattern, f"{where}: pipelines", example="pipelines/*.py")
-    for name in settings["sync"].value if "sync" in settings else ():
-        if name not in environments:
-            known = ", ".join(sorted(environments))
+                raise ConfigError(f"{where}: {key} contains {entry!r}, which is not a text.")
+    for pattern in lists["pipelines"]:
+        _check_pattern(pattern, f"{where}: pipelines", example="pipelines/*.py")
+    _check_sync(lists["sync"], environments, where)
+    _check_host_names(lists["host_names"], where)
+    if "sync_seconds" in settings and settings["sync_seconds"].value < 1:
+        raise ConfigError(f"{where}: sync_seconds must be at least 1.")
+    if "iap_keys_url" in settings:
+        scheme, host = parse_address(settings["iap_keys_url"].value, f"{where}: iap_keys_url")
+        if scheme == "http" and host not in LOOPBACK:
             raise ConfigError(
-                f"{where}: sync names the environment '{name}', which is not there.",
-                hint=f"{did_you_mean(name, environments)}Environments: {known}.",
+                f"{where}: plain http is allowed only for an iap_keys_url on this machine, not for"
+                f" {host}.",
+                hint=f"Write https://{host}",
             )
-    for name in settings["host_names"].value if "host_names" in settings else ():
+    return settings
+
+
+def _check_sync(names: list[str], environments: Mapping[str, Any], where: str) -> None:
+    for name in names:
+        if name not in environments:
+            all_names = ", ".join(sorted(environments))
+            raise ConfigError(
+                f"{where}: sync names the environment '{name}', which does not exist.",
+                hint=f"{did_you_mean(name, environments)}Environments: {all_names}.",
+            )
+
+
+def _check_host_names(names: list[str], where: str) -> None:
+    for name in names:
+        # Imported here, because few projects have host names, and each command reads kfgcp.toml.
         from kfgcp.cross_site import parse_authority
 
         if parse_authority(name) is None:
@@ -444,12 +502,3 @@ def _dashboard(
                     " without a path."
                 ),
             )
-    if "sync_seconds" in settings and settings["sync_seconds"].value < 1:
-        raise ConfigError(f"{where}: sync_seconds must be at least 1.")
-    if "iap_keys_url" in settings:
-        scheme, host = parse_address(settings["iap_keys_url"].value, f"{where}: iap_keys_url")
-        if scheme == "http" and host not in LOOPBACK:
-            raise ConfigError(
-                f"{where}: plain http is allowed for a loopback iap_keys_url only, not for {host}."
-            )
-    return settings

@@ -1,8 +1,8 @@
 """Refuse requests that foreign web pages send to our servers on this machine.
 
-A page of any site can make its reader's browser send requests to 127.0.0.1. So it is not enough
-that a server listens on loopback only. Two things in a request show that a foreign page may have
-sent it:
+A page of any site can make the browser of its reader send requests to 127.0.0.1. So it is not
+enough that a server listens only on loopback. Two things in a request show that a foreign page may
+have sent it:
 
 - `Host` is not a name of this server. Another name leads to 127.0.0.1 ("DNS rebinding"), and the
   browser takes the page of that name and our server for one origin.
@@ -23,26 +23,33 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
+# RFC 3986, section 3.2: a host name or an IPv6 address in brackets, and a port.
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_OWN_SITES: Final = ("same-origin", "none")
-"""Allowed values of `Sec-Fetch-Site`: sent by our own page, or by the user, who typed the address.
 
-`same-site` is not allowed: it can be a page on another port of this host.
-"""
+# Allowed values of `Sec-Fetch-Site`: our own page sent the request, or the user typed the address.
+# `same-site` is not allowed: it can be a page on another port of this host.
+_OWN_SITES: Final = ("same-origin", "none")
+
+_MAX_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A host in lower case, without a dot at its end, and its port; None when the text has none."""
+    """A host and a port.
+
+    Attributes:
+        host: in lower case, without a dot at its end.
+        port: None when the text had none.
+    """
 
     host: str
     port: int | None
 
     @property
     def is_loopback(self) -> bool:
-        """Return whether the host is a name or an address of this machine only."""
+        """Whether the host is a loopback name or address of this machine."""
         if self.host == "localhost":
             return True
         try:
@@ -56,26 +63,29 @@ class Authority:
 
 
 def parse_authority(text: str) -> Authority | None:
-    """Return the host and port of a text such as `localhost:8501` or `[::1]:8501`, None when it is
-    something else.
+    """Return the host and port of a text, None when the text is something else.
 
     Args:
-        text: what a header `Host` has, or a configured host name.
+        text: the value of a header `Host`, or a configured host name.
+
+    Example:
+        >>> parse_authority("localhost:8501")
+        Authority(host='localhost', port=8501)
     """
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         return None
-    host, port = match[1].lower(), match[2]
+    host = match[1].lower()
+    port = int(match[2]) if match[2] else None
     if host.startswith("["):
         try:
             host = ip_address(host[1:-1]).compressed
         except ValueError:
             return None
     host = host.removesuffix(".")
-    number = int(port) if port else None
-    if not host or (number is not None and number > 65535):
+    if not host or (port is not None and port > _MAX_PORT):
         return None
-    return Authority(host, number)
+    return Authority(host, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +98,8 @@ class CrossSiteGuard:
             `dash.acme.example` allows any port in `Host`, because a proxy may add its own. In the
             origin of a page it allows only the usual ports 80 and 443, because another port of the
             host is another server.
-        allow_links: whether a link on a foreign page may open a page of this server. Links in chats
-            need this, and the return from a sign-in. Only for servers on which GET changes nothing.
+        allow_links: a link on a foreign page may open a page of this server. Links in chats and
+            the return from a sign-in need this. Only for servers on which GET changes nothing.
 
     Example:
         >>> CrossSiteGuard(8501).refusal("GET", [("Host", "evil.example")])
@@ -106,8 +116,8 @@ class CrossSiteGuard:
         """Return why a request is refused, None when it is not.
 
         Args:
-            method: of the request; `GET` for a websocket.
-            headers: all headers in order, a repeated one as often as it was sent.
+            method: the method of the request; `GET` for a websocket.
+            headers: all headers in their order, a repeated one as often as it was sent.
             target: the second word of the request line.
         """
         values: dict[str, list[str]] = {}
@@ -133,9 +143,9 @@ class CrossSiteGuard:
         return None
 
     def _is_ours(self, host: Authority) -> bool:
-        return (host.is_loopback and host.port_for("http") == self.port) or self._is_configured(
-            host
-        )
+        if host.is_loopback and host.port_for("http") == self.port:
+            return True
+        return self._is_configured(host)
 
     def _is_configured(self, host: Authority) -> bool:
         # `Host` does not tell the scheme, so a host without a port may mean either usual port.
@@ -150,14 +160,16 @@ class CrossSiteGuard:
         return port in ports or (None in ports and port == _DEFAULT_PORTS[scheme])
 
     def _configured_ports(self, host: str) -> set[int | None]:
-        """Return the port of each configured name with this host; None for a name without a
-        port."""
-        names = map(parse_authority, self.host_names)
-        return {name.port for name in names if name is not None and name.host == host}
+        """Return the ports of the configured names with this host; None for a name without one."""
+        ports: set[int | None] = set()
+        for text in self.host_names:
+            name = parse_authority(text)
+            if name is not None and name.host == host:
+                ports.add(name.port)
+        return ports
 
     def _is_same_origin(self, address: str, host: Authority) -> bool:
-        """Return whether an address begins with the origin of this server, as the browser sees
-        it."""
+        """Return whether an address begins with the origin that this server has for the browser."""
         match = _ORIGIN.match(address)
         origin = parse_authority(match[2]) if match else None
         if match is None or origin is None:
@@ -171,8 +183,11 @@ class CrossSiteGuard:
 
 
 def _is_link(method: str, values: dict[str, list[str]]) -> bool:
-    """Return whether the browser opens the address in a tab or window, where no other page can read
-    the answer."""
-    expected = {"sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["document"]}
-    is_navigation = all(values.get(name) == value for name, value in expected.items())
-    return method in ("GET", "HEAD") and is_navigation and "origin" not in values
+    """Return whether the browser opens the address in a tab or window.
+
+    No other page can read the answer there.
+    """
+    if method not in ("GET", "HEAD") or "origin" in values:
+        return False
+    is_navigation = values.get("sec-fetch-mode") == ["navigate"]
+    return is_navigation and values.get("sec-fetch-dest") == ["document"]

@@ -1,4 +1,4 @@
-"""Deadlines: the time by which an exchange with a service has to be over.
+"""Set the time by which an exchange with a service has to end.
 
 The timeout of a socket starts again with each byte, so it never ends an answer of one byte a
 second. A deadline does not move. `within` sets one for a block of code, and the sockets of
@@ -21,8 +21,8 @@ from kfgcp.machine import start_thread
 
 Result = TypeVar("Result")
 
+# How long one exchange may take, unless the environment has another `request_seconds`.
 REQUEST_SECONDS: Final = 120.0
-"""How long one exchange may take, unless `request_seconds` of the environment says otherwise."""
 
 
 class DeadlineError(TimeoutError):
@@ -33,8 +33,8 @@ class Deadline:
     """A time in the future.
 
     Args:
-        seconds: from now.
-        clock: monotonic, in seconds.
+        seconds: how far it is from now.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,16 +49,17 @@ class Deadline:
 
     @property
     def has_passed(self) -> bool:
+        """Whether the deadline is over."""
         return self.left <= 0
 
 
 class MovingDeadline(Deadline):
-    """A deadline that moves with the progress of a transfer: each piece has to be over in time.
+    """A deadline that moves with the progress of a transfer: each piece has its own time.
 
     Args:
         seconds: how long a piece may take.
         piece_bytes: the size of a piece.
-        clock: monotonic, in seconds.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class MovingDeadline(Deadline):
         self._bytes = 0
 
     def count(self, size: int) -> None:
-        """Count bytes that were transferred. With the last byte of a piece the time for the next
-        one begins."""
+        """Count bytes that were transferred.
+
+        The time for the next piece begins with the last byte of a piece.
+        """
         self._bytes += size
         if self._bytes >= self._piece_bytes:
             self._bytes = 0
@@ -87,8 +90,10 @@ def current_deadline() -> Deadline | None:
 
 @contextmanager
 def within(seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Deadline]:
-    """Set a deadline for a block of code. Inside another block the earlier of the two deadlines
-    holds."""
+    """Set a deadline for a block of code.
+
+    Inside another block, the earlier of the two deadlines counts.
+    """
     with obey(Deadline(seconds, clock)) as deadline:
         yield deadline
 
@@ -112,11 +117,10 @@ def call_within(
     *,
     discard: Callable[[Result], object] | None = None,
 ) -> Result:
-    """Call a function that cannot be interrupted, such as a name lookup or the client of another
-    library.
+    """Call a function that cannot be interrupted, such as a name lookup.
 
-    The function runs in a thread. When it takes too long, the thread is left running and its result
-    is not used.
+    The function runs in a thread. When it takes too long, the thread continues and its result is
+    not used.
 
     Args:
         seconds: how long it may take.
@@ -130,6 +134,7 @@ def call_within(
         DeadlineError: the function did not return in time.
         Exception: what the function raised.
     """
+    # Imported here, because a command that makes no request does not need it.
     import queue
 
     results: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()
@@ -148,7 +153,8 @@ def call_within(
                 results.put((result, error))
                 return
         if error is None and discard is not None:
-            discard(result)  # type: ignore[arg-type]  # it is a result when there is no error
+            # Without an error, `result` is what the function returned.
+            discard(result)  # type: ignore[arg-type]
 
     start_thread(run, "kfgcp-call-within")
     try:
@@ -161,4 +167,5 @@ def call_within(
         raise
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # as above
+    # Without an error, `result` is what the function returned.
+    return result  # type: ignore[return-value]

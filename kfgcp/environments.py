@@ -1,5 +1,8 @@
-"""An environment that Terraform made, written into kfgcp.toml; the rest of the file stays, comments
-included."""
+"""Write an environment that Terraform made into kfgcp.toml.
+
+The rest of the file stays as it is, comments included. Therefore the text of the file is changed,
+not its parsed tables. The result is parsed and compared with the old file before it is written.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,33 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from kfgcp import config
 from kfgcp.atomic import write_file
 from kfgcp.backends.registry import load_project, plugin_of
 from kfgcp.errors import ConfigError, StateError, UsageError
+from kfgcp.model import JsonValue
 
+# The output of terraform/envs/*: a table from a key to the settings of an environment.
 OUTPUT: Final = "kfgcp_environments"
-"""The output of terraform/envs/*: what is imported -> the keys of an environment."""
+
+Settings = Mapping[str, JsonValue]
 _COMMAND: Final = "terraform output -json | kfgcp env import NAME"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_HEADER: Final = re.compile(r"\s*\[")
+_TABLE_HEADER: Final = re.compile(r"\s*\[")
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was written. text: the table as it is in the file now."""
+    """An environment that was written.
+
+    Attributes:
+        name: of the environment.
+        file: the kfgcp.toml.
+        text: the table as it is in the file now.
+        replaced: an environment with this name was there before.
+    """
 
     name: str
     file: Path
@@ -39,196 +52,252 @@ class Imported:
 def import_environment(
     file: Path, name: str, outputs: str, *, key: str | None = None, replace: bool = False
 ) -> Imported:
-    """Write an environment into a kfgcp.toml, as Terraform's outputs have it.
+    """Write an environment into a kfgcp.toml, as the outputs of Terraform have it.
 
     Args:
-        file: the kfgcp.toml, which is made when it is not there.
+        file: the kfgcp.toml, which is created when it is missing.
         name: the name of the environment.
         outputs: what `terraform output -json` printed.
-        key: which of several it is; `name` when missing.
-        replace: whether an environment of that name may be there.
+        key: which environment of several in the outputs; `name` when None.
+        replace: replace an environment with this name.
 
     Raises:
-        UsageError: the outputs are not Terraform's, or have no such environment; or the name is
-            taken.
+        UsageError: the outputs are not those of Terraform, or have no such environment. Or the name
+            is taken.
         ConfigError: kfgcp.toml is not valid, before or afterwards. Nothing was written.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name of an environment.",
-            hint="It has letters, digits, - and _, as in [env.dev].",
+            f"{name!r} cannot be the name of an environment.",
+            hint="Use letters, digits, - and _, as in [env.dev].",
         )
-    settings = _settings(_found(outputs), name, key)
-    before = _read(file)
-    there = name in (tomllib.loads(before).get("env") or {})
-    if there and not replace:
+    environments = _read_outputs(outputs)
+    settings = _choose_settings(environments, name, key)
+    text_before = _read_file(file)
+    is_taken = name in (tomllib.loads(text_before).get("env") or {})
+    if is_taken and not replace:
         raise UsageError(
-            f"{file.name} has an [env.{name}] already.", hint="--replace writes it anew."
+            f"{file.name} already has the environment [env.{name}].",
+            hint="Use --replace to replace it, or another name.",
         )
-    table = (
-        "\n".join(
-            [f"[env.{name}]", *(f"{key} = {_toml(value)}" for key, value in settings.items())]
-        )
-        + "\n"
-    )
-    after = _replaced(before, name, table, file) if there else _appended(before, table)
-    _check(before, after, name, settings, file)
-    _write(file, after)
-    return Imported(name, file, table, there)
+    table = _format_table(name, settings)
+    if is_taken:
+        text_after = _replace_table(text_before, name, table, file)
+    else:
+        text_after = _append_table(text_before, table)
+    _check_text(text_before, text_after, name, settings, file)
+    _write_file(file, text_after)
+    return Imported(name, file, table, is_taken)
 
 
-def _found(outputs: str) -> Mapping[str, Any]:
+# -- the outputs of Terraform
+
+
+def _read_outputs(outputs: str) -> Mapping[str, Settings]:
+    """Return the settings of the environments in the outputs, by their keys."""
     try:
-        said = json.loads(outputs)
+        data = json.loads(outputs)
     except ValueError as error:
-        raise UsageError(f"What was read is not JSON: {error}.", hint=f"Try: {_COMMAND}") from None
-    if not isinstance(said, dict):
+        raise UsageError(f"The input is not JSON: {error}.", hint=f"Try: {_COMMAND}") from None
+    if not isinstance(data, dict):
         raise UsageError(
-            "What was read is JSON, but not the outputs of Terraform.", hint=f"Try: {_COMMAND}"
+            "The input is JSON, but not the outputs of Terraform.", hint=f"Try: {_COMMAND}"
         )
-    if not said:
+    if not data:
         raise UsageError(
             "Terraform has no outputs.",
-            hint="Run it in the folder of the environment, after apply.",
+            hint="Run terraform output in the folder of the environment, after terraform apply.",
         )
-    output = said.get(OUTPUT)
-    value = output.get("value") if isinstance(output, dict) else None
-    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
-        names = ", ".join(sorted(said))
+    output = data.get(OUTPUT)
+    environments = output.get("value") if isinstance(output, dict) else None
+    if not _is_table_of_tables(environments):
+        names = ", ".join(sorted(data))
         raise UsageError(
             f"There is no output {OUTPUT} with environments, only: {names}.",
             hint=f"Try: {_COMMAND}",
         )
-    return value
+    return environments
 
 
-def _settings(found: Mapping[str, Any], name: str, key: str | None) -> dict[str, Any]:
-    """The keys of the chosen environment, those first that it must have, without what is null."""
-    chosen = key or (name if name in found or len(found) != 1 else next(iter(found)))
-    if chosen not in found:
-        hint = f"Say which it is: --from KEY, of: {', '.join(sorted(found)) or 'none'}."
-        raise UsageError(f"Terraform's outputs have no environment '{chosen}'.", hint=hint)
-    given = {key: value for key, value in found[chosen].items() if value is not None}
-    backend = given.get("backend")
-    for key, value in given.items():
-        inside = (
-            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+def _is_table_of_tables(value: object) -> TypeGuard[Mapping[str, Settings]]:
+    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
+
+
+def _choose_settings(
+    environments: Mapping[str, Settings], name: str, key: str | None
+) -> dict[str, JsonValue]:
+    """Return the settings of one environment without nulls, the required keys first."""
+    chosen = key or name
+    if not key and name not in environments and len(environments) == 1:
+        chosen = next(iter(environments))
+    if chosen not in environments:
+        keys = ", ".join(sorted(environments)) or "none"
+        raise UsageError(
+            f"The outputs of Terraform have no environment '{chosen}'.",
+            hint=f"Choose one with --from KEY. The keys are: {keys}.",
         )
-        if None in inside:
+    # Terraform writes optional attributes that are not set as null, which TOML does not have.
+    settings = {key: value for key, value in environments[chosen].items() if value is not None}
+    for setting, value in settings.items():
+        if _contains_null(value):
             raise UsageError(
-                f"Terraform's outputs for '{chosen}' have a null in {key}.",
-                hint="Leave it out there.",
+                f"The outputs of Terraform for '{chosen}' have a null in {setting}.",
+                hint="Remove it in Terraform.",
             )
-    first = ["backend"]
+    required = _required_keys(settings.get("backend"))
+    first = [key for key in required if key in settings]
+    others = sorted(settings.keys() - set(required))
+    return {key: settings[key] for key in first + others}
+
+
+def _contains_null(value: JsonValue) -> bool:
+    if isinstance(value, dict):
+        return None in value.values()
+    return isinstance(value, list) and None in value
+
+
+def _required_keys(backend: JsonValue) -> list[str]:
+    keys = ["backend"]
     if isinstance(backend, str):
-        # An unknown backend is an error of the check that follows.
+        # `_check_text` raises the error for an unknown backend.
         with suppress(ConfigError):
-            first += plugin_of(backend).settings.required({})
-    return {
-        key: given[key]
-        for key in [*(key for key in first if key in given), *sorted(given.keys() - set(first))]
-    }
+            keys += plugin_of(backend).settings.required({})
+    return keys
 
 
-def _read(file: Path) -> str:
+# -- the text of kfgcp.toml
+
+
+def _read_file(file: Path) -> str:
     try:
-        with file.open(
-            encoding="utf-8-sig", newline=""
-        ) as opened:  # the ends of lines stay what they are
-            return opened.read()
+        # newline="": the line ends stay as they are. "utf-8-sig" also reads a byte order mark.
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return stream.read()
     except FileNotFoundError:
         return ""
 
 
-def _toml(value: Any) -> str:
+def _format_table(name: str, settings: Settings) -> str:
+    lines = [f"[env.{name}]"]
+    lines += [f"{key} = {_format_value(value)}" for key, value in settings.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _format_value(value: JsonValue) -> str:
+    """Return a value as TOML. Its texts, numbers and booleans are written as in JSON."""
     if isinstance(value, dict):
-        pairs = (
-            f"{key if _NAME.fullmatch(key) else json.dumps(key)} = {_toml(each)}"
-            for key, each in value.items()
-        )
-        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+        pairs = []
+        for key, entry in value.items():
+            toml_key = key if _NAME.fullmatch(key) else json.dumps(key)
+            pairs.append(f"{toml_key} = {_format_value(entry)}")
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
     if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
+        entries = ", ".join(_format_value(entry) for entry in value)
+        return f"[{entries}]"
     return json.dumps(value, ensure_ascii=False)
 
 
-def _appended(before: str, table: str) -> str:
-    if not before.strip():
+def _append_table(text: str, table: str) -> str:
+    if not text.strip():
         return table
-    end = "\r\n" if "\r\n" in before else "\n"
-    return before.rstrip() + end * 2 + table.replace("\n", end)
+    line_end = _line_end(text)
+    return text.rstrip() + line_end * 2 + table.replace("\n", line_end)
 
 
-def _replaced(before: str, name: str, table: str, file: Path) -> str:
-    """The text with another table; comments on lines of their own stay."""
-    lines = before.splitlines(keepends=True)
-    quoted = rf"(?:{name}|\"{name}\"|'{name}')"
-    own = re.compile(rf"\s*\[\s*env\s*\.\s*{quoted}\s*\]")
-    below = re.compile(rf"\s*\[\s*env\s*\.\s*{quoted}\s*\.")
-    first = next((at for at, line in enumerate(lines) if own.match(line)), None)
-    if first is None:
+def _replace_table(text: str, name: str, table: str, file: Path) -> str:
+    """Return the text with another table. Comments on lines of their own stay."""
+    lines = text.splitlines(keepends=True)
+    quoted_name = rf"(?:{name}|\"{name}\"|'{name}')"
+    own_header = re.compile(rf"\s*\[\s*env\s*\.\s*{quoted_name}\s*\]")
+    nested_header = re.compile(rf"\s*\[\s*env\s*\.\s*{quoted_name}\s*\.")
+    headers = [number for number, line in enumerate(lines) if own_header.match(line)]
+    if not headers:
         raise ConfigError(
             f"{file.name} has the environment {name}, but not as a table [env.{name}].",
             hint="Change it by hand.",
         )
-    last = next(
-        (
-            at
-            for at in range(first + 1, len(lines))
-            if _HEADER.match(lines[at]) and not below.match(lines[at])
-        ),
-        len(lines),
-    )
-    of_next = last
-    while of_next > first + 1 and (
-        not lines[of_next - 1].strip() or lines[of_next - 1].lstrip().startswith("#")
-    ):
-        of_next -= 1
-    end = "\r\n" if "\r\n" in before else "\n"
-    header, *pairs = table.replace("\n", end).splitlines(keepends=True)
-    comments = [line for line in lines[first + 1 : of_next] if line.lstrip().startswith("#")]
-    return "".join([*lines[:first], header, *comments, *pairs, *lines[of_next:]])
+    start = headers[0]
+    end = start + 1
+    while end < len(lines) and not _is_next_table(lines[end], nested_header):
+        end += 1
+    # Empty lines and comments above the next table belong to that table.
+    while end > start + 1 and _is_empty_or_comment(lines[end - 1]):
+        end -= 1
+    comments = [line for line in lines[start + 1 : end] if line.lstrip().startswith("#")]
+    new_lines = table.replace("\n", _line_end(text)).splitlines(keepends=True)
+    new_table = new_lines[:1] + comments + new_lines[1:]
+    return "".join(lines[:start] + new_table + lines[end:])
 
 
-def _check(before: str, after: str, name: str, settings: Mapping[str, Any], file: Path) -> None:
-    """Refuses a text that is not valid, or that says something else of the rest than before."""
-    old, new = tomllib.loads(before), _parsed(after)
+def _is_next_table(line: str, nested_header: re.Pattern[str]) -> bool:
+    return _TABLE_HEADER.match(line) is not None and nested_header.match(line) is None
+
+
+def _is_empty_or_comment(line: str) -> bool:
+    stripped = line.strip()
+    return not stripped or stripped.startswith("#")
+
+
+def _line_end(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+# -- the check before writing
+
+
+def _check_text(before: str, after: str, name: str, settings: Settings, file: Path) -> None:
+    """Refuse a text that is not valid, or that changes more than the environment.
+
+    Raises:
+        ConfigError: kfgcp cannot change this file, or the environment is not valid.
+        UsageError: a required key is missing.
+    """
+    data_before = tomllib.loads(before)
+    data_after = _parse(after)
     if (
-        new is None
-        or new.get("env", {}).get(name) != settings
-        or _rest(old, name) != _rest(new, name)
+        data_after is None
+        or data_after.get("env", {}).get(name) != settings
+        or _without_environment(data_before, name) != _without_environment(data_after, name)
     ):
         raise ConfigError(
             f"{file.name} is written in a way that kfgcp cannot change.", hint="Change it by hand."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / config.FILE_NAME).write_text(after, encoding="utf-8", newline="")
-        for included in config.included_files(new.get("include", []), file.parent):
-            copy = Path(folder) / included.relative_to(file.parent)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(included, copy)
-        environment = load_project(Path(folder), {}).env(name)
-    missing = environment.missing
+    missing = _missing_keys(after, data_after.get("include", []), name, file.parent)
     if missing:
         raise UsageError(
-            f"Terraform's outputs for '{name}' have no {', '.join(missing)}.",
+            f"The outputs of Terraform for '{name}' have no {', '.join(missing)}.",
             hint=f"Try: {_COMMAND}",
         )
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
+def _missing_keys(text: str, include: Any, name: str, folder: Path) -> tuple[str, ...]:
+    """Return the required keys that an environment does not have.
+
+    The text and the included files are loaded from a temporary folder, without the environment
+    variables of this process: the file must be valid by itself.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        (Path(temporary) / config.FILE_NAME).write_text(text, encoding="utf-8", newline="")
+        for included in config.included_files(include, folder):
+            copy = Path(temporary) / included.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(included, copy)
+        return load_project(Path(temporary), {}).env(name).missing
+
+
+def _parse(text: str) -> dict[str, Any] | None:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return None
 
 
-def _rest(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _without_environment(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     environments = {other: table for other, table in data.get("env", {}).items() if other != name}
     return {**data, "env": environments}
 
 
-def _write(file: Path, text: str) -> None:
+def _write_file(file: Path, text: str) -> None:
     try:
         write_file(file, text.encode())
     except OSError as error:

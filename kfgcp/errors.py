@@ -1,4 +1,4 @@
-"""Every error that leaves kfgcp on purpose, and the exit code the command line gives it.
+"""Every error that kfgcp raises on purpose, and the exit code of the command line for it.
 
     KfgcpError                   1   a bug of ours when raised bare
     ├── UsageError               2   the call is wrong: an option, a parameter, an unknown run
@@ -22,8 +22,8 @@
     ├── RunTimeout               7   the run did not end in time
     └── MissingExtra             8   an optional part of kfgcp is not installed
 
-An error is a message of one line that says what happened and where, and a hint that says what to do
-next.
+An error has a message of one line, which says what happened and where, and a hint, which says what
+to do next.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from typing import Self
 
 
 class KfgcpError(Exception):
-    """Base of all errors of kfgcp.
+    """The base of all errors of kfgcp.
 
     Attributes:
         message: what happened and where.
-        hint: what to do next; may have several lines, may be empty.
-        exit_code: what the command line exits with.
+        hint: what to do next. It may have several lines, or be empty.
+        exit_code: the exit code of the command line.
     """
 
     exit_code = 1
@@ -52,7 +52,7 @@ class KfgcpError(Exception):
 
 
 class UsageError(KfgcpError):
-    """The call is wrong: an option, a parameter, or a run that is not there."""
+    """The call is wrong: an option, a parameter, or a run that does not exist."""
 
     exit_code = 2
 
@@ -72,7 +72,9 @@ class RunNotFound(UsageError):
 class SpecError(KfgcpError):
     """The pipeline does not compile or is not a valid spec.
 
-    `user_traceback` holds the frames of the user's own code when importing or compiling it raised.
+    Attributes:
+        user_traceback: the frames of the user's own code, when it raised an error as it was
+            imported or compiled; else "".
     """
 
     exit_code = 3
@@ -89,13 +91,13 @@ class CheckFailed(KfgcpError):
 
 
 class BackendError(KfgcpError):
-    """The backend, or the way to it, failed.
+    """The backend, or the connection to it, failed.
 
     Attributes:
-        unknown: what was asked for may have been done all the same: it was sent, and no answer
-            tells.
-        is_of_gateway: something in front of the service answered, with a page or a redirect, such
-            as to a sign-in.
+        unknown: the service may have done what was requested: the request was sent, and there is no
+            answer.
+        is_of_gateway: something in front of the service answered, with a page or a redirect, for
+            example to a sign-in.
     """
 
     exit_code = 5
@@ -104,18 +106,18 @@ class BackendError(KfgcpError):
 
     @property
     def passing(self) -> bool:
-        """Whether the same may go well a little later."""
+        """Whether the same request may succeed a little later."""
         return False
 
     def amended(
         self, *, message: str | None = None, hint: str | None = None, unknown: bool | None = None
     ) -> Self:
-        """Return a copy that says more. The error itself stays as it was raised.
+        """Return a changed copy. The error itself stays as it was raised.
 
         Args:
-            message: in place of the message; None keeps it.
-            hint: in place of the hint; None keeps it.
-            unknown: see the attribute; None keeps it.
+            message: the new message; None keeps it.
+            hint: the new hint; None keeps it.
+            unknown: the new value of the attribute; None keeps it.
 
         Example:
             >>> Unreachable("No answer.").amended(hint="Try again later.").hint
@@ -123,10 +125,11 @@ class BackendError(KfgcpError):
         """
         changed = copy.copy(self)
         if hasattr(self, "__notes__"):
-            # A copy shares the list of notes.
+            # `copy` does not copy the list of notes.
             changed.__notes__ = list(self.__notes__)
         if message is not None:
             changed.message = message
+            # `str(error)` and tracebacks show `args`.
             changed.args = (message,)
         if hint is not None:
             changed.hint = hint
@@ -140,8 +143,7 @@ class Unsupported(BackendError):
 
 
 class MachineError(BackendError):
-    """This machine cannot do it: no memory, threads or processes left, or an output that cannot be
-    written."""
+    """This machine has no memory, threads or processes left, or cannot write an output."""
 
 
 class StateError(BackendError):
@@ -161,16 +163,15 @@ class IapRefused(AuthError):
 
 
 class BadAnswer(BackendError):
-    """A service answered, but a field of its answer is missing or of another type than it
-    documents."""
+    """A service answered, but a field of its answer is missing or has another type."""
 
 
 class Unreachable(BackendError):
-    """There is no answer of the service, or only that it failed.
+    """The service did not answer, or answered that it failed.
 
     Attributes:
-        status: of HTTP, 500 to 599, when that was the answer; else 0.
-        told: it was the service itself that said so, in its own form.
+        status: the status of HTTP, 500 to 599; 0 when there was no answer.
+        told: the service itself answered, with an error in its own format.
         too_large: the answer was longer than kfgcp reads.
     """
 
@@ -180,15 +181,17 @@ class Unreachable(BackendError):
         self, message: str, *, hint: str = "", status: int = 0, told: bool = False
     ) -> None:
         super().__init__(message, hint=hint)
-        self.status, self.told = status, told
+        self.status = status
+        self.told = told
 
     @property
     def passing(self) -> bool:
+        """Whether the same request may succeed a little later: always."""
         return True
 
 
 class Remedy(enum.Enum):
-    """What helps against a refusal.
+    """The change after which a refused request succeeds.
 
     ENABLE_API: the API has to be enabled in the project.
     GRANT_ACCESS: the account needs a role.
@@ -201,18 +204,18 @@ class Remedy(enum.Enum):
 
 
 class Refused(BackendError):
-    """A service answered no.
+    """A service refused a request.
 
     Attributes:
-        status: of HTTP, 400 to 499 or 501; 500 when Kubeflow Pipelines refuses a bad request with
-            it.
-        reason: Google's canonical code, such as INVALID_ARGUMENT; empty when the answer does not
-            name one and none belongs to the status.
-        fields: the fields of the request that the service does not accept, as it names them:
-            google.rpc.BadRequest. Empty when it names none.
+        status: the status of HTTP, 400 to 499 or 501. It is 500 for some bad requests to Kubeflow
+            Pipelines.
+        reason: Google's canonical code, such as INVALID_ARGUMENT. It is "" when neither the answer
+            nor the status has one.
+        fields: the fields of the request that the service does not accept, with the names in its
+            answer (google.rpc.BadRequest).
         explanation: the message of the service, without what kfgcp adds to it.
-        retried: the request was sent more than once, so that an earlier try may have been carried
-            out. A create that is refused with 409 after one may have succeeded.
+        retried: the request was sent more than once, so an earlier attempt may have succeeded. A
+            create may then be refused with 409.
         remedy: what the hint asks for, None for most refusals.
     """
 
@@ -238,23 +241,24 @@ class Refused(BackendError):
 
     @property
     def passing(self) -> bool:
-        """When it was asked too often."""
+        """Whether the same request may succeed later: after too many requests (429)."""
         return self.status == 429
 
 
 class NotFound(Refused):
-    """A service answered that there is no such thing (404)."""
+    """A service does not have what was requested (404)."""
 
 
 class RunFailed(KfgcpError):
-    """A run ended FAILED or CANCELLED. Python's traceback also shows the last lines of the failed
-    task's log.
+    """A run ended FAILED or CANCELLED.
+
+    Python's traceback also shows the last lines of the log of the failed task.
 
     Attributes:
-        run_id: the run.
+        run_id: the id of the run.
         state: FAILED or CANCELLED.
-        task: the path of the task that failed; empty when the run was cancelled or failed outside
-            of its tasks.
+        task: the path of the failed task; "" when the run was cancelled or failed outside of its
+            tasks.
         log_tail: the last lines of that task's log; empty when the backend does not have them.
     """
 
@@ -309,4 +313,4 @@ class MissingExtra(KfgcpError):
 
 
 class NotWhole(UserWarning):
-    """A part of a run, or of its logs, cannot be read now. The next reading asks for it again."""
+    """A part of a run, or of its logs, cannot be read now. The next read requests it again."""

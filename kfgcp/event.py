@@ -34,7 +34,7 @@ from kfgcp.model import JsonValue, Metric, Run, RunState, Task, TaskKind, TaskSt
 
 
 class EventKind(enum.StrEnum):
-    """What happened."""
+    """The kind of an event."""
 
     RUN_CREATED = "run.created"
     RUN_STARTED = "run.started"
@@ -55,14 +55,16 @@ _RUN_ENDS: Final = {
     RunState.FAILED: EventKind.RUN_FAILED,
     RunState.CANCELLED: EventKind.RUN_CANCELLED,
 }
+
+# A cancelled task has no event of its own: `run.cancelled` or `run.failed` says why it ended.
 _TASK_ENDS: Final = {
     TaskState.SUCCEEDED: EventKind.TASK_SUCCEEDED,
     TaskState.FAILED: EventKind.TASK_FAILED,
     TaskState.SKIPPED: EventKind.TASK_SKIPPED,
     TaskState.CACHED: EventKind.TASK_CACHED,
 }
-"""A cancelled task has no event of its own: `run.cancelled` or `run.failed` says why it ended."""
-_RAN: Final = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+
+_EXECUTED: Final = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
 _GROUPS: Final = (TaskKind.DAG, TaskKind.LOOP)
 
 
@@ -71,7 +73,7 @@ class Event:
     """Something that happened to a run.
 
     Attributes:
-        key: names the fact. No two events have the same key.
+        key: identifies the fact. No two events have the same key.
         kind: what happened.
         at: when, as RFC 3339 text in UTC; None when nobody knows.
         run_id: the run.
@@ -124,8 +126,8 @@ def run_ended(
         run_id: the run.
         state: its final state.
         at: when it ended.
-        whole_seconds: the key has the time without its fraction. Some services first tell the end
-            of a run in whole seconds, and the ends of its tasks, which say more, later.
+        whole_seconds: the key has the time without its fraction. Some services first report the
+            end of a run in whole seconds, and later more exactly with the ends of its tasks.
     """
     kind = _RUN_ENDS[state]
     moment = _whole_second(at) if whole_seconds else at or ""
@@ -143,36 +145,38 @@ def events_of(
     """Return the events that a run of a service implies, in the order of their times.
 
     Args:
-        run: as it was read.
-        known_tasks: the tasks as they were recorded before, by their paths. The events of these are
-            known.
+        run: the run as it was read.
+        known_tasks: the tasks as they were recorded before, by their paths. Their events are
+            recorded, too.
         known_metrics: the metrics that were recorded before: task, artifact, name.
         known_failures: the last recorded failure of each task, by its path.
-        with_end: whether the end of the run is one of the events.
+        with_end: return the end of the run, too.
 
     Example:
         >>> [event.kind.value for event in events_of(run)]
         ['run.created', 'run.started', 'task.started', 'task.succeeded', 'run.succeeded']
     """
     known_tasks = known_tasks or {}
-    tasks = [task for task in run.tasks if known_tasks.get(task.path) != task]
-    metrics = [
+    new_tasks = [task for task in run.tasks if known_tasks.get(task.path) != task]
+    new_metrics = [
         metric
         for metric in run.metrics
         if (metric.task, metric.artifact, metric.name) not in known_metrics
     ]
-    metric_times = {task.path: task.ended_at for task in run.tasks} if metrics else {}
-    failures = known_failures or {}
-    facts = _by_time(
-        task_events(run.run_id, tasks, metrics, metric_times=metric_times, known_failures=failures)
+    events_of_tasks = task_events(
+        run.run_id,
+        new_tasks,
+        new_metrics,
+        metric_times={task.path: task.ended_at for task in run.tasks},
+        known_failures=known_failures,
     )
     events = [run_created(run.run_id, run.created_at)]
-    # A service may read its tasks after the state of the run, so a started task can be in a pending
-    # run.
-    task_started = any(event.kind is EventKind.TASK_STARTED for event in facts)
-    if task_started or (run.state is not RunState.PENDING and run.started_at is not None):
+    # A service may read its tasks after the state of the run, so a pending run can have a started
+    # task.
+    has_started_task = any(event.kind is EventKind.TASK_STARTED for event in events_of_tasks)
+    if has_started_task or (run.state is not RunState.PENDING and run.started_at is not None):
         events.append(run_started(run.run_id, run.started_at))
-    events += facts
+    events += _by_time(events_of_tasks)
     if with_end and run.state.final:
         events.append(run_ended(run.run_id, run.state, run.ended_at, whole_seconds=True))
     return events
@@ -202,65 +206,69 @@ def task_events(
         The events in the order of the tasks. A DAG or loop ends after the tasks in it.
     """
     attempt_starts = attempt_starts or {}
+    metric_times = metric_times or {}
+    known_failures = known_failures or {}
     metrics_of_task: dict[str, list[Metric]] = defaultdict(list)
     for metric in metrics:
         metrics_of_task[metric.task].append(metric)
-    last_inside = _last_inside(tasks)
+    last_task_of_group = _last_task_of_groups(tasks)
+    # The ends of groups by the index of the task after which they come.
     group_ends: dict[int, list[Event]] = defaultdict(list)
     events: list[Event] = []
-    for number, task in enumerate(tasks):
-        events += _starts(run_id, task, attempt_starts.get(task.path))
-        end = _end(run_id, task, (known_failures or {}).get(task.path))
+    for index, task in enumerate(tasks):
+        events += _start_events(run_id, task, attempt_starts.get(task.path))
+        end = _end_event(run_id, task, known_failures.get(task.path))
         if end is not None:
-            place = last_inside.get(task.path, number)
-            if place > number:
-                group_ends[place].append(end)
+            last_index = last_task_of_group.get(task.path, index)
+            if last_index > index:
+                group_ends[last_index].append(end)
             else:
                 events.append(end)
         events += _metric_events(run_id, metrics_of_task.pop(task.path, ()), task.ended_at)
-        if number in group_ends:
-            events += sorted(group_ends[number], key=lambda event: -len(event.task or ""))
+        # Inner groups have longer paths, and end before the groups around them.
+        events += sorted(group_ends[index], key=lambda event: -len(event.task or ""))
     for path, late_metrics in metrics_of_task.items():
-        events += _metric_events(run_id, late_metrics, (metric_times or {}).get(path))
+        events += _metric_events(run_id, late_metrics, metric_times.get(path))
     return events
 
 
 def _by_time(events: Sequence[Event]) -> list[Event]:
     """Return events of tasks in the order of their times.
 
-    The events of one task keep their order, also when one has no time. Events with the same time
-    do, too. A task without any time comes last.
+    The events of one task keep their order, also when one of them has no time. Events with the same
+    time keep theirs, too. A task without any time comes last.
     """
     latest: dict[str | None, str] = {}
-    moments = []
+    timed_events: list[tuple[str, Event]] = []
     for event in events:
         latest[event.task] = max(event.at or "", latest.get(event.task, ""))
-        moments.append(latest[event.task] or "~")
-    order = sorted(range(len(events)), key=moments.__getitem__)
-    return [events[place] for place in order]
+        # "~" is greater than the digits of any time.
+        timed_events.append((latest[event.task] or "~", event))
+    timed_events.sort(key=lambda timed: timed[0])
+    return [event for _, event in timed_events]
 
 
 def _run_event(run_id: str, kind: EventKind, at: str | None) -> Event:
     return Event(f"{run_id}/{kind}", kind, at, run_id)
 
 
-def _last_inside(tasks: Sequence[Task]) -> dict[str, int]:
-    """Return the place of the last task in each DAG or loop that has ended, by the path of the DAG
-    or loop."""
-    last = {
-        task.path: number
-        for number, task in enumerate(tasks)
-        if task.kind in _GROUPS and task.state.final
-    }
-    if last:
-        for number, task in enumerate(tasks):
-            for path in enclosing_paths(task.path):
-                if path in last:
-                    last[path] = max(last[path], number)
-    return last
+def _last_task_of_groups(tasks: Sequence[Task]) -> dict[str, int]:
+    """Return the index of the last task in each DAG or loop that has ended, by the group's path."""
+    last_index: dict[str, int] = {}
+    for index, task in enumerate(tasks):
+        if task.kind in _GROUPS and task.state.final:
+            last_index[task.path] = index
+    # The search below looks at each task, and runs may have thousands of them.
+    if not last_index:
+        return {}
+    for index, task in enumerate(tasks):
+        for path in enclosing_paths(task.path):
+            if path in last_index:
+                last_index[path] = max(last_index[path], index)
+    return last_index
 
 
-def _starts(run_id: str, task: Task, last_start: str | None) -> list[Event]:
+def _start_events(run_id: str, task: Task, last_start: str | None) -> list[Event]:
     """Return the events that a task and its further attempts started.
 
     Args:
@@ -268,9 +276,10 @@ def _starts(run_id: str, task: Task, last_start: str | None) -> list[Event]:
         task: the task.
         last_start: when its last attempt started, None when that is not known.
     """
-    if task.state not in _RAN or (
-        task.started_at is None and task.state in (TaskState.FAILED, TaskState.CANCELLED)
-    ):
+    if task.state not in _EXECUTED:
+        return []
+    # A task can also fail or be cancelled before it starts.
+    if task.started_at is None and task.state in (TaskState.FAILED, TaskState.CANCELLED):
         return []
     events = []
     if task.attempts < 2 or last_start is None:
@@ -283,7 +292,8 @@ def _starts(run_id: str, task: Task, last_start: str | None) -> list[Event]:
     return events
 
 
-def _end(run_id: str, task: Task, known_failure: Event | None = None) -> Event | None:
+def _end_event(run_id: str, task: Task, known_failure: Event | None) -> Event | None:
+    """Return the event that a task ended, None when it has not ended or was cancelled."""
     kind = _TASK_ENDS.get(task.state)
     if kind is None:
         return None
@@ -297,16 +307,16 @@ def _end(run_id: str, task: Task, known_failure: Event | None = None) -> Event |
     return Event(f"{key}/{moment}", kind, task.ended_at, run_id, task.path, task.attempts or None)
 
 
-def _is_same_failure(task: Task, known: Event) -> bool:
+def _is_same_failure(task: Task, known_failure: Event) -> bool:
     """Return whether a task did not start again after a failure that is recorded.
 
-    The record of a service may have another time for the same failure: Kubeflow Pipelines says when
-    the pod ended, and ML Metadata, which may be out of reach for a while, when the program did.
+    A service may report another time for the same failure later. Kubeflow Pipelines reports when
+    the pod ended, and ML Metadata, which may be unreachable for a while, when the program ended.
     """
-    if task.started_at is None or known.at is None:
+    if task.started_at is None or known_failure.at is None:
         return False
     # Without the "Z", a time in whole seconds sorts before the later times of that second.
-    return task.started_at.removesuffix("Z") < known.at.removesuffix("Z")
+    return task.started_at.removesuffix("Z") < known_failure.at.removesuffix("Z")
 
 
 def _whole_second(at: str | None) -> str:
@@ -314,17 +324,19 @@ def _whole_second(at: str | None) -> str:
 
 
 def _metric_events(run_id: str, metrics: Iterable[Metric], at: str | None) -> list[Event]:
-    """Return the events of metrics of one task. Names may contain `/`, so they are escaped in the
-    key."""
+    """Return the events of metrics of one task.
+
+    Names may contain `/`, so they are escaped in the key.
+    """
     kind = EventKind.METRIC_RECORDED
     events = []
     for metric in metrics:
-        key = f"{run_id}/{kind}/{metric.task}/{_escaped(metric.artifact)}/{_escaped(metric.name)}"
+        key = f"{run_id}/{kind}/{metric.task}/{_escape(metric.artifact)}/{_escape(metric.name)}"
         events.append(
             Event(key, kind, at, run_id, metric.task, artifact=metric.artifact, metric=metric.name)
         )
     return events
 
 
-def _escaped(name: str) -> str:
-    return name.replace("%", "%25").replace("/", "%2F") if "/" in name or "%" in name else name
+def _escape(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F")

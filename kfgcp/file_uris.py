@@ -1,4 +1,4 @@
-"""URIs of files on this machine, and the paths that they mean."""
+"""Convert between URIs of files on this machine and paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ _THIS_MACHINE = "localhost/"
 
 
 def is_file_uri(uri: str) -> bool:
-    """Return whether a text is a `file://` URI."""
+    """Return whether a text is a `file://` URI.
+
+    Example:
+        >>> is_file_uri("file:///data/a"), is_file_uri("/data/a")
+        (True, False)
+    """
     return uri.startswith(_SCHEME)
 
 
@@ -35,7 +40,8 @@ def to_path(uri: str) -> str:
         return path
     try:
         return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
-    except UnicodeEncodeError:  # no file name contains half of a surrogate pair
+    except UnicodeEncodeError:
+        # The text has half of a surrogate pair, which no file name has.
         return path
 
 
@@ -46,4 +52,6 @@ def to_uri(path: str) -> str:
         >>> to_uri("/data/a b"), to_uri("gs://bucket/data")
         ('file:///data/a%20b', 'gs://bucket/data')
     """
-    return Path(path).as_uri() if path.startswith("/") else path
+    if not path.startswith("/"):
+        return path
+    return Path(path).as_uri()

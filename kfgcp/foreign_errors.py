@@ -1,4 +1,4 @@
-"""Errors that the code of others raises, in our messages."""
+"""Write errors that other libraries raise into our messages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Which hosts are this machine or in its cluster: plain http and requests without a sign-in are for
-these only."""
+"""Say which hosts are this machine or in its cluster.
+
+Plain http and requests without a sign-in are allowed only for these.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,20 @@ from urllib.parse import urlsplit
 
 from kfgcp.errors import ConfigError
 
+# The hosts that are this machine.
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-"""The hosts that are this machine."""
+
+# The endings of the names that services have inside a Kubernetes cluster.
 CLUSTER_DOMAINS: Final = (".svc", ".svc.cluster.local")
-"""How the names of services end inside a Kubernetes cluster."""
 
 
 def is_loopback(address: str | None) -> bool:
-    """Return whether an address is on this machine, as that of a stand-in is."""
+    """Return whether an address is on this machine, as the address of a stand-in is.
+
+    Example:
+        >>> is_loopback("http://127.0.0.1:8080"), is_loopback("https://acme.example")
+        (True, False)
+    """
     return address is not None and urlsplit(address).hostname in LOOPBACK
 
 
@@ -24,17 +32,21 @@ def parse_address(text: str, name: str) -> tuple[str, str]:
 
     Args:
         text: the address, a URL of http or https.
-        name: what has this value, for the message: `kfgcp.toml [env.dev]: host`.
+        name: the name of the setting, for the message: `kfgcp.toml [env.dev]: host`.
 
     Raises:
-        ConfigError: it is not such a URL.
+        ConfigError: the text is not a URL of http or https.
+
+    Example:
+        >>> parse_address("https://acme.example:8443", "host")
+        ('https', 'acme.example')
     """
     try:
         url = urlsplit(text)
         if url.scheme in ("http", "https") and url.hostname:
             return url.scheme, url.hostname
     except ValueError:
-        # An IPv6 address without its closing bracket.
+        # urlsplit raises it for an IPv6 address without its closing bracket.
         pass
     raise ConfigError(
         f"{name} is {text!r}, not a URL.", hint="Write https://HOST or https://HOST:PORT."

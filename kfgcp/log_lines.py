@@ -1,11 +1,12 @@
-"""Lines of logs, from bytes that arrive in pieces."""
+"""Split bytes of logs that arrive in pieces into lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-_LONGEST_LINE = 1024 * 1024
-"""Longer lines are split."""
+# A longer line is split, so that a task that writes no line ends cannot fill the memory.
+_MAX_LINE_BYTES: Final = 1024 * 1024
 
 
 class LineSplitter:
@@ -15,11 +16,13 @@ class LineSplitter:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that are complete now, without their ends. The caller must read all of
-        them."""
+        """Yield the lines that are complete now, without their ends.
+
+        The caller must read all of them: a generator continues only when it is read.
+        """
         *lines, self._rest = (self._rest + data).split(b"\n")
         yield from map(_line, lines)
-        if len(self._rest) >= _LONGEST_LINE:
+        if len(self._rest) >= _MAX_LINE_BYTES:
             yield from self.end()
 
     def end(self) -> Iterator[str]:

@@ -1,5 +1,7 @@
-"""Errors whose cause is this machine and not kfgcp: no memory, threads or processes left, a deleted
-folder."""
+"""Recognize errors whose cause is this machine and not kfgcp.
+
+Examples are that no memory, threads or processes are left, or that the current folder was deleted.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def current_folder() -> Path:
         return Path.cwd()
     except FileNotFoundError:
         raise StateError(
-            "The current folder does not exist any more.", hint="cd to one that does."
+            "The current folder does not exist any more.", hint="Change to another folder with cd."
         ) from None
 
 
@@ -34,59 +36,62 @@ def start_thread(
 
     Args:
         target: what the thread calls.
-        name: of the thread.
-        args: of `target`.
+        name: the name of the thread.
+        args: the arguments of `target`.
         daemon: end with the process; otherwise the process waits for the end of the thread.
 
     Raises:
-        OSError: the system cannot start another thread. Python raises a RuntimeError, which can
-            mean other things too.
+        OSError: the system cannot start another thread.
     """
     thread = threading.Thread(target=target, args=args, name=name, daemon=daemon)
     try:
         thread.start()
     except RuntimeError:
+        # Python uses RuntimeError for other things too.
         raise OSError(errno.EAGAIN, "no more threads can be started") from None
     return thread
 
 
 def machine_error(error: BaseException) -> KfgcpError | None:
-    """Return the error to show when this machine is the cause of an exception, None when it may be
-    a bug."""
+    """Return the error to show when this machine caused an exception, None when a bug may have."""
     if isinstance(error, MemoryError):
         return MachineError(
             "There is no memory left.",
-            hint="Free some, or raise the limit of the shell or container (ulimit -v).",
+            hint="End other programs, or raise the limit of the shell or container (ulimit -v).",
         )
     if _is_failed_thread_start(error):
         return _no_processes("thread")
     if isinstance(error, ImportError):
         return _failed_library(error)
-    return _system_error(error) if isinstance(error, OSError) else None
+    if isinstance(error, OSError):
+        return _system_error(error)
+    return None
 
 
 def _system_error(error: OSError) -> KfgcpError:
-    if error.errno in (errno.EAGAIN, errno.ENOMEM) and error.filename is None:
-        return _no_processes("process or thread")
-    if error.errno == errno.ENOENT and error.filename is None:
-        try:
-            current_folder()
-        except StateError as gone:
-            return gone
+    reason = error.strerror or error
     if error.filename is None:
-        return MachineError(f"{error.strerror or error}.")
+        # fork and clone fail with these, and name no file.
+        if error.errno in (errno.EAGAIN, errno.ENOMEM):
+            return _no_processes("process or thread")
+        if error.errno == errno.ENOENT:
+            try:
+                current_folder()
+            except StateError as deleted:
+                return deleted
+        return MachineError(f"{reason}.")
     file = os.fsdecode(error.filename)
-    hint = (
-        f"See who may use it: ls -ld {os.path.dirname(file) or '.'}"
-        if error.errno == errno.EACCES
-        else ""
-    )
-    return MachineError(f"{error.strerror or error}: {file}.", hint=hint)
+    hint = ""
+    if error.errno == errno.EACCES:
+        hint = f"See who may use it: ls -ld {os.path.dirname(file) or '.'}"
+    return MachineError(f"{reason}: {file}.", hint=hint)
 
 
 def _is_failed_thread_start(error: BaseException) -> bool:
-    """Return whether `Thread.start` raised the error, also in a library. Python has no exception
-    type for this."""
+    """Return whether `Thread.start` raised the error, also in a library.
+
+    Python has no exception type for this, so the frames of the traceback tell.
+    """
     if not isinstance(error, RuntimeError):
         return False
     import traceback
@@ -95,9 +100,9 @@ def _is_failed_thread_start(error: BaseException) -> bool:
     return any(frame.f_code is threading.Thread.start.__code__ for frame, _ in frames)
 
 
-def _no_processes(what: str) -> MachineError:
+def _no_processes(kind: str) -> MachineError:
     return MachineError(
-        f"The system cannot start another {what}.",
+        f"The system cannot start another {kind}.",
         hint=(
             "End some processes, or raise the limit of the user or container (ulimit -u, pids.max)."
         ),
@@ -105,8 +110,10 @@ def _no_processes(what: str) -> MachineError:
 
 
 def _failed_library(error: ImportError) -> MachineError | None:
-    """Return the error for a compiled library that cannot be loaded, None for a Python module,
-    which may be a bug."""
+    """Return the error for a compiled library that cannot be loaded.
+
+    None for a Python module: there, a bug may be the cause.
+    """
     path = error.path or ""
     if not path.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
         return None

@@ -1,6 +1,6 @@
-"""What a run is, whatever backend it ran on: frozen values, without input or output.
+"""What a run is on any backend, as frozen values. Pure.
 
-`Run.to_dict` and `Run.from_dict` are the run JSON of the command line, and each other's inverse.
+`Run.to_dict` returns the run JSON of the command line, and `Run.from_dict` reads it.
 Times are RFC 3339 text in UTC that ends in `Z`; durations are seconds.
 """
 
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Self
 
+# A value that JSON can have, as values of parameters and outputs are.
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
-"""A value of a parameter or an output: what JSON can say."""
 
 
 class RunState(enum.StrEnum):
-    """How far a run is."""
+    """The state of a run."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -31,6 +31,7 @@ class RunState(enum.StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether the run has ended."""
         return self in _FINAL_RUN_STATES
 
 
@@ -38,7 +39,10 @@ _FINAL_RUN_STATES = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 
 
 class TaskState(enum.StrEnum):
-    """How far a task is. SKIPPED: a condition was false, or a task above it did not succeed."""
+    """The state of a task.
+
+    SKIPPED: a condition was false, or a task that it depends on did not succeed.
+    """
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -50,16 +54,17 @@ class TaskState(enum.StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether the task has ended, or never starts."""
         return self not in (TaskState.PENDING, TaskState.RUNNING)
 
     @property
     def ok(self) -> bool:
-        """Tasks below may run: semantics.md, control flow, first rule."""
+        """Whether tasks that depend on it may run: semantics.md, control flow, first rule."""
         return self in (TaskState.SUCCEEDED, TaskState.CACHED)
 
 
 class TaskKind(enum.StrEnum):
-    """What a task is: a container, an importer, a DAG of tasks, or a loop over one."""
+    """The kind of a task: a container, an importer, a DAG of tasks, or a loop over a DAG."""
 
     CONTAINER = "container"
     IMPORTER = "importer"
@@ -68,12 +73,12 @@ class TaskKind(enum.StrEnum):
 
 
 class ErrorKind(enum.StrEnum):
-    """What an error is, where kfgcp itself wrote its message and has to tell it from others.
+    """The kind of an error whose message kfgcp wrote, so that no code compares messages.
 
     INTERRUPTED: the engine was killed or crashed before the run ended, so the run can be resumed.
     DELETED: the run was deleted at its service before kfgcp saw its end.
-    LOG_UNREAD: a log says the cause, and nobody has read it yet.
-    LOG_SILENT: the log was read, and does not say the cause.
+    LOG_UNREAD: a log has the cause, and was not read yet.
+    LOG_SILENT: the log was read, and does not have the cause.
     """
 
     INTERRUPTED = "INTERRUPTED"
@@ -86,9 +91,12 @@ class ErrorKind(enum.StrEnum):
 class ErrorInfo:
     """Why a task or a run failed.
 
-    task: path of the failing task, None when no task is to blame. message: one line. log_tail: the
-    last lines of the failing attempt's log. hint: what to do next, "" when nothing is known. kind:
-    None for most errors.
+    Attributes:
+        message: what happened, in one line.
+        task: the path of the failed task; None when the cause is outside of the tasks.
+        log_tail: the last lines of the log of the failed attempt.
+        hint: what to do next; "" when nothing is known.
+        kind: None for most errors.
     """
 
     message: str
@@ -98,7 +106,8 @@ class ErrorInfo:
     kind: ErrorKind | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
-        data: dict[str, Any] = {
+        """Return the error as JSON. `hint` and `kind` are left out when they are empty."""
+        data: dict[str, JsonValue] = {
             "task": self.task,
             "message": self.message,
             "log_tail": list(self.log_tail),
@@ -111,7 +120,8 @@ class ErrorInfo:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
-        values: Mapping[str, Any] = data  # what `to_dict` wrote
+        """Return the error that `to_dict` wrote."""
+        values = _trust(data)
         kind = values.get("kind")
         return cls(
             message=values["message"],
@@ -124,25 +134,32 @@ class ErrorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Whether a task's outputs came from the cache, and why or why not, in words."""
+    """Whether the outputs of a task came from the cache.
+
+    Attributes:
+        hit: they did, so the task was not executed.
+        reason: why they did or did not, for people.
+    """
 
     hit: bool
     reason: str
 
     def to_dict(self) -> dict[str, JsonValue]:
+        """Return the value as JSON."""
         return {"hit": self.hit, "reason": self.reason}
 
 
 class Direction(enum.StrEnum):
-    """Which value of a metric is better: the greater one, or the smaller one."""
+    """Which values of a metric are better: the higher or the lower ones."""
 
     MAXIMIZE = "maximize"
     MINIMIZE = "minimize"
 
     @classmethod
     def of(cls, word: object) -> Direction | None:
-        """Return the direction that a word means, None when it means none. The old words are
-        `higher` and `lower`.
+        """Return the direction that a word means, None for any other value.
+
+        The old words are `higher` and `lower`.
 
         Example:
             >>> Direction.of("lower")
@@ -161,7 +178,7 @@ _DIRECTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One scalar: (task, artifact, name) is its key within a run."""
+    """A number that a task recorded. Its key in a run is its task, artifact and name."""
 
     task: str
     artifact: str
@@ -170,9 +187,11 @@ class Metric:
 
     @property
     def key(self) -> str:
+        """The key as text: `train/metrics/accuracy`."""
         return f"{self.task}/{self.artifact}/{self.name}"
 
     def to_dict(self) -> dict[str, JsonValue]:
+        """Return the metric as JSON. NaN and infinities are text, see `json_number`."""
         return {
             "task": self.task,
             "artifact": self.artifact,
@@ -182,15 +201,17 @@ class Metric:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
-        values: Mapping[str, Any] = data  # what `to_dict` wrote
-        value = values["value"]
-        number = float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+        """Return the metric that `to_dict` wrote."""
+        values = _trust(data)
+        number = values["value"]
+        if number in ("NaN", "Infinity", "-Infinity"):
+            number = float(number)
         return cls(values["task"], values["artifact"], values["name"], number)
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An output artifact of a task. type: schema title, `system.Model` for example."""
+    """An output artifact of a task. Its type is a schema title such as `system.Model`."""
 
     task: str
     name: str
@@ -199,6 +220,7 @@ class Artifact:
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JsonValue]:
+        """Return the artifact as JSON."""
         return {
             "task": self.task,
             "name": self.name,
@@ -210,7 +232,20 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One executed unit of a run; `path` places it: `for-loop-1[2]/train`."""
+    """A task of a run.
+
+    Attributes:
+        path: its place in the run: `for-loop-1[2]/train` is the task `train` in the iteration 2.
+        kind: a container, an importer, a DAG or a loop.
+        state: its state.
+        attempts: how often it was started; 0 when it never was.
+        cache: whether its outputs came from the cache; None when the backend does not say.
+        started_at: when its first attempt started.
+        ended_at: when it ended.
+        inputs: values of its input parameters by their names.
+        outputs: values of its output parameters by their names.
+        error: why it failed.
+    """
 
     path: str
     kind: TaskKind
@@ -225,9 +260,11 @@ class Task:
 
     @property
     def seconds(self) -> float | None:
+        """How long it took, None when it has not ended."""
         return seconds_between(self.started_at, self.ended_at)
 
     def to_dict(self) -> dict[str, JsonValue]:
+        """Return the task as JSON."""
         return {
             "path": self.path,
             "kind": self.kind.value,
@@ -243,27 +280,51 @@ class Task:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
-        values: Mapping[str, Any] = data  # what `to_dict` wrote
+        """Return the task that `to_dict` wrote."""
+        values = _trust(data)
+        cache = values.get("cache")
+        error = values.get("error")
         return cls(
             path=values["path"],
             kind=TaskKind(values["kind"]),
             state=TaskState(values["state"]),
             attempts=values.get("attempts", 0),
-            cache=Cache(**values["cache"]) if values.get("cache") else None,
+            cache=Cache(**cache) if cache else None,
             started_at=values.get("started_at"),
             ended_at=values.get("ended_at"),
             inputs=values.get("inputs") or {},
             outputs=values.get("outputs") or {},
-            error=ErrorInfo.from_dict(values["error"]) if values.get("error") else None,
+            error=ErrorInfo.from_dict(error) if error else None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of a pipeline on any backend. `version` is the digest of its spec, `env` the
-    environment's name.
+    """A run of a pipeline on any backend.
 
-    tags and note are what people wrote about it here, sorted and as text; no backend knows them.
+    Attributes:
+        run_id: its id, which is unique in the store.
+        env: the name of its environment.
+        backend: the name of its backend.
+        pipeline: the name of its pipeline.
+        version: the digest of its spec, `sha256:...`.
+        state: its state.
+        experiment: the group of runs it belongs to.
+        name: its name.
+        backend_ref: how its backend names it; None for runs on this machine.
+        url: the address of its page in the console of the backend.
+        labels: by their names.
+        created_at: when it was created.
+        started_at: when it started.
+        ended_at: when it ended.
+        params: values of the parameters of the pipeline by their names.
+        outputs: values of the outputs of the pipeline by their names.
+        metrics: what its tasks recorded.
+        artifacts: the artifacts of its tasks.
+        tasks: its tasks.
+        error: why it failed.
+        tags: words that people gave it on this machine, sorted. Backends do not know them.
+        note: what people wrote about it on this machine. Backends do not know it.
     """
 
     run_id: str
@@ -291,10 +352,11 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
+        """How long it took, None when it has not ended."""
         return seconds_between(self.started_at, self.ended_at)
 
     def summary(self) -> dict[str, JsonValue]:
-        """The run as a row of `list`: without tasks and artifacts."""
+        """Return the run as JSON without tasks and artifacts, as `kfgcp list --json` prints it."""
         return {
             "run_id": self.run_id,
             "env": self.env,
@@ -319,8 +381,9 @@ class Run:
         }
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """The run JSON."""
+        """Return the run JSON, as `kfgcp show --json` prints it."""
         data = self.summary()
+        # The error is the last key, after the tasks that it is about.
         error = data.pop("error")
         data["artifacts"] = [artifact.to_dict() for artifact in self.artifacts]
         data["tasks"] = [task.to_dict() for task in self.tasks]
@@ -329,24 +392,29 @@ class Run:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> Self:
-        values: Mapping[str, Any] = data  # what `to_dict` wrote
-        plain = {f.name for f in fields(cls)} - {
-            "state",
-            "tags",
-            "metrics",
-            "artifacts",
-            "tasks",
-            "error",
-        }
+        """Return the run that `to_dict` wrote. Other keys are ignored."""
+        values = _trust(data)
+        names = {field.name for field in fields(cls)}
+        converted = {"state", "tags", "metrics", "artifacts", "tasks", "error"}
+        unchanged = {key: values[key] for key in values.keys() & (names - converted)}
+        metrics = [Metric.from_dict(metric) for metric in values.get("metrics") or ()]
+        artifacts = [Artifact(**artifact) for artifact in values.get("artifacts") or ()]
+        tasks = [Task.from_dict(task) for task in values.get("tasks") or ()]
+        error = values.get("error")
         return cls(
-            **{key: value for key, value in values.items() if key in plain},
+            **unchanged,
             state=RunState(values["state"]),
             tags=tuple(values.get("tags") or ()),
-            metrics=tuple(Metric.from_dict(metric) for metric in values.get("metrics") or ()),
-            artifacts=tuple(Artifact(**artifact) for artifact in values.get("artifacts") or ()),
-            tasks=tuple(Task.from_dict(task) for task in values.get("tasks") or ()),
-            error=ErrorInfo.from_dict(values["error"]) if values.get("error") else None,
+            metrics=tuple(metrics),
+            artifacts=tuple(artifacts),
+            tasks=tuple(tasks),
+            error=ErrorInfo.from_dict(error) if error else None,
         )
+
+
+def _trust(data: Mapping[str, JsonValue]) -> Mapping[str, Any]:
+    """Return JSON that `to_dict` wrote, whose types need no check."""
+    return data
 
 
 def enclosing_paths(path: str) -> Iterator[str]:
@@ -356,29 +424,44 @@ def enclosing_paths(path: str) -> Iterator[str]:
         >>> list(enclosing_paths("a[2]/b"))
         ['a[2]', 'a']
     """
-    while (end := path.rindex("[") if path.endswith("]") else path.rfind("/")) > 0:
+    while True:
+        # An iteration is in its loop, and everything else is in what stands before the last slash.
+        end = path.rindex("[") if path.endswith("]") else path.rfind("/")
+        if end <= 0:
+            return
         path = path[:end]
         yield path
 
 
 def json_number(value: Any) -> Any:
-    """NaN and infinities as text, as proto JSON has them: JSON knows no such numbers. Other values
-    as they are."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    """Return NaN and infinities as text, and other values unchanged.
+
+    JSON does not have these numbers. The texts are those of the JSON format of Protocol Buffers.
+
+    Example:
+        >>> json_number(float("-inf")), json_number(0.5)
+        ('-Infinity', 0.5)
+    """
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
 
 
-def json_text(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON that every reader takes: NaN and infinities inside it are text, see
-    `json_number`."""
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return a value as JSON that every reader accepts.
+
+    NaN and infinities in it become text, see `json_number`.
+    """
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
+        # Few values contain such a number, so they are looked for only after the error.
         return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -387,17 +470,24 @@ def _finite(value: Any) -> Any:
 
 
 def timestamp(seconds: float) -> str:
-    """RFC 3339 text in UTC with milliseconds for a Unix time in seconds."""
-    return (
-        datetime.fromtimestamp(seconds, UTC)
-        .isoformat(timespec="milliseconds")
-        .removesuffix("+00:00")
-        + "Z"
-    )
+    """Return a Unix time in seconds as RFC 3339 text in UTC with milliseconds.
+
+    Example:
+        >>> timestamp(0.25)
+        '1970-01-01T00:00:00.250Z'
+    """
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
 
 
 def seconds_between(start: str | None, end: str | None) -> float | None:
-    """Seconds from one timestamp to another, None when either is missing."""
+    """Return the seconds from one timestamp to another, None when one of them is missing.
+
+    Example:
+        >>> seconds_between("2026-01-01T10:00:00Z", "2026-01-01T10:01:30.5Z")
+        90.5
+    """
     if start is None or end is None:
         return None
-    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)
+    duration = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return round(duration.total_seconds(), 3)

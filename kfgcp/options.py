@@ -1,6 +1,6 @@
-"""How a run is run. A field of `RunOptions` is the one declaration of an option.
+"""Declare the options of a run, each as one field of `RunOptions`.
 
-To add an option, add a field and use its value. Everything else is made from the field:
+To add an option, add a field and use its value. Everything else follows from the field:
 
     keyword     `kfgcp.submit(pipeline, fail_fast=True)`, and the checks and errors of its value
     flag        `kfgcp run --fail-fast`, the same for `rerun`, with its help (`cli/run_options.py`)
@@ -28,26 +28,24 @@ from kfgcp.model import JsonValue
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
+# The version of the JSON of `RunOptions`. It grows when a field gets another name or meaning, not for
+# a new field. The schema of the store grows at the same time, so that an earlier kfgcp refuses the
+# store instead of each run in it.
 VERSION: Final = 1
-"""The version of the JSON of `RunOptions`.
-
-It grows when a field gets another name or meaning, not for a new field. The schema of the store
-grows at the same time, so that an earlier kfgcp refuses the store instead of each run in it.
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What a field of `RunOptions` says of its option, beside its name, type and default.
+    """What a field of `RunOptions` declares besides its name, type and default.
 
     Attributes:
         help: one sentence for `kfgcp run --help`.
         rerun_help: the sentence for `kfgcp rerun --help`; the same when empty.
         flag: the flag on the command line; made from the name when empty.
         metavar: what the help calls the value.
-        minimum: the least number.
-        expected: what a value must be, in words, for errors; made from the type when empty.
-        local_only: only runs on this machine have it.
+        minimum: the smallest number.
+        expected: what a value must be, for errors; made from the type when empty.
+        local_only: only runs on this machine have the option.
     """
 
     help: str
@@ -61,17 +59,17 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How to run a pipeline. An empty text, no labels and None leave the choice to the project or
-    the pipeline.
+    """The options of a run.
 
-    `kfgcp run --help` describes each option.
+    An empty text, no labels and None leave the choice to the project or the pipeline. `kfgcp run
+    --help` describes each option.
 
     Raises:
         UsageError: an option has a wrong value. The message names the option.
 
     Example:
         >>> nightly = kfgcp.RunOptions(env="dev", experiment="nightly", fail_fast=True)
-        >>> kfgcp.submit("pipelines/churn.py", nightly, params={"learning_rate": 0.1}, name="tuesday")
+        >>> kfgcp.submit("pipelines/churn.py", nightly, name="tuesday")
     """
 
     env: Annotated[
@@ -150,14 +148,13 @@ class RunOptions:
         for name in changes:
             if name not in names:
                 raise _unknown_option(name, names)
-        given: dict[str, Any] = {
+        values: dict[str, Any] = {
             name: value for name, value in changes.items() if value is not None
         }
-        return dataclasses.replace(self, **given)
+        return dataclasses.replace(self, **values)
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """Return the options as JSON, the defaults included: a later version may have other
-        defaults."""
+        """Return the options as JSON. Defaults are included: a later version may have others."""
         values = {field.name: getattr(self, field.name) for field in option_fields()}
         return {"version": VERSION, **values, "labels": dict(self.labels)}
 
@@ -190,9 +187,9 @@ class RunOptions:
                 OptionLeftOut,
                 stacklevel=2,
             )
-        known: dict[str, Any] = {name: value for name, value in stored.items() if name in names}
+        values: dict[str, Any] = {name: stored[name] for name in stored.keys() & names}
         try:
-            return cls(**known)
+            return cls(**values)
         except UsageError as error:
             raise StateError(f"The stored options of a run are damaged: {error.message}") from None
 
@@ -218,11 +215,11 @@ class OptionField:
 
     Attributes:
         name: the name of the field, which is also the keyword.
-        annotation: the type of the field in the text of the program.
+        annotation: the type of the field as it is written in the class.
         type: the type of the option.
         choices: the texts that are allowed, for the type CHOICE.
         default: the value of an option that is not given.
-        option: what else the field says.
+        option: what else the field declares.
     """
 
     name: str
@@ -250,11 +247,9 @@ class OptionField:
             case OptionType.SWITCH:
                 return "True, False or None"
             case OptionType.NUMBER:
-                return (
-                    "a whole number"
-                    if self.option.minimum is None
-                    else f"a whole number from {self.option.minimum}"
-                )
+                if self.option.minimum is None:
+                    return "a whole number"
+                return f"a whole number from {self.option.minimum}"
             case OptionType.CHOICE:
                 return f"one of {', '.join(self.choices)}"
             case OptionType.PAIRS:
@@ -276,9 +271,14 @@ class OptionField:
             case OptionType.CHOICE:
                 return isinstance(value, str) and value in self.choices
             case OptionType.PAIRS:
-                return isinstance(value, Mapping) and all(
-                    isinstance(text, str) for pair in value.items() for text in pair
-                )
+                return isinstance(value, Mapping) and _has_only_texts(value)
+
+
+def _has_only_texts(pairs: Mapping[object, object]) -> bool:
+    for key, value in pairs.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            return False
+    return True
 
 
 @functools.cache
@@ -292,8 +292,12 @@ def option_fields() -> tuple[OptionField, ...]:
 
 def local_flags(options: RunOptions) -> list[str]:
     """Return the flags of the given options that only runs on this machine have."""
-    given = [field for field in option_fields() if getattr(options, field.name) != field.default]
-    return [field.flag for field in given if field.option.local_only]
+    flags = []
+    for field in option_fields():
+        is_given = getattr(options, field.name) != field.default
+        if is_given and field.option.local_only:
+            flags.append(field.flag)
+    return flags
 
 
 def _option_field(declared: dataclasses.Field[Any], hint: Any) -> OptionField:

@@ -1,4 +1,4 @@
-"""Files and folders that only their owner can use, whatever the umask is.
+"""Create files and folders that only their owner can use, with any umask.
 
 The state folder has the mode 0700, which keeps other users away from everything in it. The files
 and folders in it have no rights for others either, so that they stay private when they are copied
@@ -14,18 +14,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_FOLDER: Final = 0o700
-_SHARED: Final = stat.S_ISGID | stat.S_IWGRP
+_RIGHTS_OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_FOLDER_MODE: Final = 0o700
+
+# The bits of a folder that is shared with a group on purpose, as with the mode 2770.
+_SHARED_BITS: Final = stat.S_ISGID | stat.S_IWGRP
+
 STATE_FOLDER: Final = ".kfgcp"
-_WALKED: Final = ("artifacts", "locks", "logs")
-_OTHERS_OF_OURS: Final = ("envs", "workspaces")
-"""Not walked: environments may share files with uv's cache, and the runs of workspaces may be
-running."""
+
+# The folders in the state folder whose contents are closed, too.
+_CLOSED_TREES: Final = ("artifacts", "locks", "logs")
+
+# The folders that are closed themselves, but not their contents: environments may share files with
+# uv's cache, and runs may be using the workspaces.
+_CLOSED_FOLDERS: Final = ("envs", "workspaces")
 
 
 class ClosedNote(UserWarning):
-    """A warning: other users could use the state folder, and kfgcp has now closed it to them."""
+    """The warning that other users could use the state folder until now."""
 
 
 def make_state_folder(database: Path) -> None:
@@ -49,7 +55,7 @@ def make_state_folder(database: Path) -> None:
         return
     if not is_private(home):
         return
-    if is_sticky(home) or _holds_other_things(home):
+    if is_sticky(home) or _contains_other_things(home):
         for path in home.iterdir():
             if _is_ours(path.name):
                 close(path)
@@ -72,13 +78,12 @@ def is_private(folder: Path) -> bool:
         state = folder.stat()
     except OSError:
         return False
-    is_shared = state.st_mode & _SHARED == _SHARED
+    is_shared = state.st_mode & _SHARED_BITS == _SHARED_BITS
     return not is_shared and (state.st_uid == os.geteuid() or bool(state.st_mode & stat.S_ISVTX))
 
 
 def is_sticky(folder: Path) -> bool:
-    """Return whether all users may create files in a folder but change only their own, as in
-    /tmp."""
+    """Return whether users of a folder such as /tmp may change only their own files in it."""
     try:
         return bool(folder.stat().st_mode & stat.S_ISVTX)
     except OSError:
@@ -104,8 +109,9 @@ def make_folders(folder: Path) -> None:
             _make(path)
             continue
         path.mkdir(exist_ok=True)
-        if mode & _SHARED == _SHARED:
-            with suppress(OSError):  # another user of the group has just created it
+        if mode & _SHARED_BITS == _SHARED_BITS:
+            # Another user of the group may have created it at the same time.
+            with suppress(OSError):
                 path.chmod(stat.S_IMODE(mode))
 
 
@@ -117,20 +123,19 @@ def close(path: Path) -> bool:
     """
     try:
         before = path.stat()
-        if before.st_uid != os.geteuid() or not before.st_mode & _OTHERS:
+        if before.st_uid != os.geteuid() or not before.st_mode & _RIGHTS_OF_OTHERS:
             return False
-        path.chmod(stat.S_IMODE(before.st_mode) & ~_OTHERS)
-        return not path.stat().st_mode & _OTHERS
+        path.chmod(stat.S_IMODE(before.st_mode) & ~_RIGHTS_OF_OTHERS)
+        return not path.stat().st_mode & _RIGHTS_OF_OTHERS
     except OSError:
         return False
 
 
 def close_tree(folder: Path) -> None:
-    """Remove the rights of others from a folder and all that is in it. Links are neither followed
-    nor changed.
+    """Remove the rights of others from a folder and everything in it.
 
-    A folder may contain tens of thousands of files. So each file is looked at once, and changed
-    only when others have rights.
+    Links are neither followed nor changed. A folder may contain tens of thousands of files. So each
+    file is read once, and changed only when others have rights.
     """
     close(folder)
     user = os.geteuid()
@@ -140,30 +145,39 @@ def close_tree(folder: Path) -> None:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                with suppress(OSError):  # it was removed meanwhile, or the file system has no modes
-                    state = entry.stat(follow_symlinks=False)
-                    if state.st_mode & _OTHERS and state.st_uid == user and _has_one_place(state):
-                        os.chmod(entry.path, stat.S_IMODE(state.st_mode) & ~_OTHERS)
+                # The file may be removed at any time, and the file system may have no modes.
+                with suppress(OSError):
+                    _close_entry(entry, user)
 
 
-def _has_one_place(state: os.stat_result) -> bool:
+def _close_entry(entry: os.DirEntry[str], user: int) -> None:
+    state = entry.stat(follow_symlinks=False)
+    has_others = state.st_mode & _RIGHTS_OF_OTHERS != 0
+    if has_others and state.st_uid == user and _has_one_name(state):
+        os.chmod(entry.path, stat.S_IMODE(state.st_mode) & ~_RIGHTS_OF_OTHERS)
+
+
+def _has_one_name(state: os.stat_result) -> bool:
     """Return whether a file or folder has only this one name.
 
-    A link leads to another place. A file with several hard links may have a name in a place where
-    others use it.
+    A link leads to another place. A file with several hard links may have a name in a folder where
+    others use it. The link count of a folder counts its subfolders.
     """
-    return not stat.S_ISLNK(state.st_mode) and (stat.S_ISDIR(state.st_mode) or state.st_nlink == 1)
+    if stat.S_ISLNK(state.st_mode):
+        return False
+    return stat.S_ISDIR(state.st_mode) or state.st_nlink == 1
 
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(_FOLDER)
+        folder.mkdir(_FOLDER_MODE)
     except FileExistsError:
         if not folder.is_dir():
             raise
     else:
         with suppress(OSError):
-            folder.chmod(_FOLDER)  # the umask may have taken bits from the owner
+            # The umask may have removed rights of the owner.
+            folder.chmod(_FOLDER_MODE)
 
 
 def _close_contents(home: Path) -> None:
@@ -172,15 +186,18 @@ def _close_contents(home: Path) -> None:
         for path in home.iterdir():
             if path.is_symlink() or not _is_ours(path.name):
                 continue
-            if path.name in _WALKED:
+            if path.name in _CLOSED_TREES:
                 close_tree(path)
             else:
                 close(path)
 
 
-def _holds_other_things(home: Path) -> bool:
-    return home.name != STATE_FOLDER and not all(_is_ours(path.name) for path in home.iterdir())
+def _contains_other_things(home: Path) -> bool:
+    """Return whether KFGCP_HOME is a folder that contains files of the user, too."""
+    if home.name == STATE_FOLDER:
+        return False
+    return not all(_is_ours(path.name) for path in home.iterdir())
 
 
 def _is_ours(name: str) -> bool:
-    return name in _WALKED or name in _OTHERS_OF_OURS or name.startswith("kfgcp.db")
+    return name in _CLOSED_TREES or name in _CLOSED_FOLDERS or name.startswith("kfgcp.db")

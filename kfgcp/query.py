@@ -1,4 +1,4 @@
-"""Which runs somebody asks for: a frozen value that the store and the backends understand. Pure."""
+"""Describe which runs to list, for the store and the backends. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 
 from kfgcp.model import Run, RunState
 
+# Labels that match by the beginning of their value: digests, which nobody types in full.
 PREFIX_LABELS: Final = ("git", "version")
-"""Labels that match by the beginning of their value: digests, which nobody types in full."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs to list. A run must match every field that is set.
+    """The runs to list. A run must match every field that is set.
 
     Attributes:
         pipeline: the name of its pipeline.
@@ -51,7 +51,7 @@ class RunFilter:
 
 
 def matches(run_filter: RunFilter, run: Run) -> bool:
-    """Return whether a run matches a filter, which must not be one that `needs_store`.
+    """Return whether a run matches a filter that does not need the store.
 
     Example:
         >>> matches(RunFilter(pipeline="churn"), run)
@@ -74,4 +74,6 @@ def _has_label(run: Run, name: str, value: str) -> bool:
     actual = run.labels.get(name)
     if actual is None:
         return False
-    return actual.startswith(value) if name in PREFIX_LABELS else actual == value
+    if name in PREFIX_LABELS:
+        return actual.startswith(value)
+    return actual == value

@@ -1,4 +1,4 @@
-"""A new project that runs at once."""
+"""Start a new project with a pipeline that runs at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kfgcp.errors import StateError, UsageError
 from kfgcp.machine import current_folder
 
 _TOML = """\
-# The environments of this project. `kfgcp run` uses [env.local] unless it is told another with --env.
+# The environments of this project. `kfgcp run` uses [env.local], or the one that --env names.
 [project]
 name = "{name}"
 experiment = "default"
@@ -26,7 +26,7 @@ backend = "local"
 """
 
 _PIPELINE = '''\
-"""How many words of a text are long: plain Kubeflow Pipelines, nothing of kfgcp in it."""
+"""Count how many words of a text are long. This is plain Kubeflow Pipelines without kfgcp."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Output
@@ -34,17 +34,17 @@ from kfp.dsl import Dataset, Input, Metrics, Output
 
 @dsl.component(base_image="python:3.11")
 def make_words(text: str, words: Output[Dataset]) -> int:
-    """Writes the words of a text, one a line, and returns how many there are."""
-    found = text.split()
+    """Write the words of a text, each on its own line, and return how many there are."""
+    word_list = text.split()
     with open(words.path, "w") as file:
-        file.write("\\n".join(found))
-    print(f"{len(found)} words")
-    return len(found)
+        file.write("\\n".join(word_list))
+    print(f"{len(word_list)} words")
+    return len(word_list)
 
 
 @dsl.component(base_image="python:3.11")
 def measure(words: Input[Dataset], longer_than: int, metrics: Output[Metrics]) -> float:
-    """Measures the share of words that are longer than a number of letters."""
+    """Measure the share of words that are longer than a number of letters."""
     with open(words.path) as file:
         lengths = [len(line.strip()) for line in file]
     share = sum(length > longer_than for length in lengths) / max(len(lengths), 1)
@@ -54,8 +54,10 @@ def measure(words: Input[Dataset], longer_than: int, metrics: Output[Metrics]) -
 
 
 @dsl.pipeline(name="long-words")
-def long_words(text: str = "the quick brown fox jumps over the lazy dog", longer_than: int = 4) -> float:
-    """Measures how many words of a text are long.
+def long_words(
+    text: str = "the quick brown fox jumps over the lazy dog", longer_than: int = 4
+) -> float:
+    """Measure how many words of a text are long.
 
     Args:
         text: the text.
@@ -65,7 +67,7 @@ def long_words(text: str = "the quick brown fox jumps over the lazy dog", longer
     return measure(words=words.outputs["words"], longer_than=longer_than).outputs["Output"]
 '''
 
-_IGNORE = """\
+_GITIGNORE = """\
 .kfgcp/
 __pycache__/
 """
@@ -73,7 +75,13 @@ __pycache__/
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """What was written. run: the command that runs the pipeline, from the folder."""
+    """The files of a new project.
+
+    Attributes:
+        folder: the folder of the project.
+        files: what was written, relative to the folder.
+        run: the command that runs the pipeline, from the folder.
+    """
 
     folder: Path
     files: tuple[Path, ...]
@@ -81,34 +89,42 @@ class Scaffold:
 
 
 def scaffold(folder: Path) -> Scaffold:
-    """Writes kfgcp.toml, a pipeline and a .gitignore (when there is none) into a folder, made if it
-    is not there.
+    """Write kfgcp.toml, a pipeline and a .gitignore into a folder.
+
+    The folder is created when it is missing. A .gitignore that exists stays as it is.
 
     Raises:
-        UsageError: there is such a file already; nothing is written.
+        UsageError: one of the other files exists. Nothing is written.
         StateError: the folder cannot be written.
     """
-    folder_name = (folder if folder.is_absolute() else current_folder() / folder).resolve().name
-    name = "".join(c for c in folder_name if c.isprintable() and c not in '"\\') or "project"
     pipeline = Path("pipelines") / "long_words.py"
     texts = {
-        Path("kfgcp.toml"): _TOML.format(name=name),
+        Path("kfgcp.toml"): _TOML.format(name=_project_name(folder)),
         pipeline: _PIPELINE,
     }
-    taken = [file for file in texts if (folder / file).exists()]
-    if taken:
-        raise UsageError(
-            f"{folder / taken[0]} is there already; nothing was written.",
-            hint="Name another folder: kfgcp init DIR",
-        )
+    for file in texts:
+        if (folder / file).exists():
+            raise UsageError(
+                f"{folder / file} already exists. Nothing was written.",
+                hint="Choose another folder: kfgcp init DIR",
+            )
     if not (folder / ".gitignore").exists():
-        texts[Path(".gitignore")] = _IGNORE
+        texts[Path(".gitignore")] = _GITIGNORE
     try:
         (folder / pipeline).parent.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
             write_file(folder / file, text.encode())
     except OSError as error:
         raise StateError(
-            f"{folder} cannot be written: {error.strerror}.", hint="Name another folder."
+            f"{folder} cannot be written: {error.strerror}.", hint="Choose another folder."
         ) from error
     return Scaffold(folder, tuple(texts), f"kfgcp run {pipeline}")
+
+
+def _project_name(folder: Path) -> str:
+    """Return the name of a folder as it can stand between quotes in TOML."""
+    path = folder if folder.is_absolute() else current_folder() / folder
+    # A folder such as ".." or a link has the name of the folder that it means.
+    folder_name = path.resolve().name
+    allowed = [char for char in folder_name if char.isprintable() and char not in '"\\']
+    return "".join(allowed) or "project"

@@ -21,10 +21,9 @@ from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK, parse_address
 
 S3_ADDRESSING: Final = ("path", "virtual")
-"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY` or `BUCKET.ENDPOINT/KEY`."""
 
 # A day. No request takes longer, and sockets refuse very large numbers.
-MOST_REQUEST_SECONDS: Final = 86400
+MAX_REQUEST_SECONDS: Final = 86400
 
 _BOOLEANS: Final[Mapping[str, bool]] = {"true": True, "false": False}
 _TYPE_NAMES: Final[Mapping[type, str]] = {
@@ -146,16 +145,17 @@ class BackendSettings:
         """
         for key, value in self.labels.items():
             if not isinstance(value, str):
-                raise ConfigError(f"{where}: label {key} must be a text, not {value!r}.")
-        if not 1 <= self.request_seconds <= MOST_REQUEST_SECONDS:
-            raise ConfigError(f"{where}: request_seconds must be from 1 to {MOST_REQUEST_SECONDS}.")
+                raise ConfigError(f"{where}: the label {key} must be a text, not {value!r}.")
+        if not 1 <= self.request_seconds <= MAX_REQUEST_SECONDS:
+            raise ConfigError(f"{where}: request_seconds must be from 1 to {MAX_REQUEST_SECONDS}.")
         self._validate_s3(where)
 
     def _validate_s3(self, where: str) -> None:
         if self.s3_addressing is not None and self.s3_addressing not in S3_ADDRESSING:
             raise ConfigError(
-                f"{where}: s3_addressing is {self.s3_addressing!r}.",
-                hint=f"s3_addressing is one of: {', '.join(S3_ADDRESSING)}.",
+                f"{where}: s3_addressing must be one of {', '.join(S3_ADDRESSING)}, not"
+                f" {self.s3_addressing!r}.",
+                hint="See docs/guides/buckets.md.",
             )
         if self.s3_endpoint is None:
             return

@@ -1,4 +1,4 @@
-"""Connections for `requests` that obey the deadline of `kfgcp.deadlines`.
+"""Make the connections of `requests` obey the deadline of `kfgcp.deadlines`.
 
 Each operation of a socket waits no longer than its own timeout, and no longer than the time until
 the deadline. This covers the name lookup, connecting, a CONNECT to a proxy, the TLS handshake,
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def _limited(connected: socket.socket) -> Iterator[None]:
-    """Let the operation inside wait no longer than the deadline allows."""
+    """Let the operation in the block wait no longer than the deadline allows."""
     deadline = current_deadline()
     if deadline is None:
         yield
@@ -113,8 +113,10 @@ def some_deadline() -> Iterator[None]:
 
 
 def read_headers(get_response: Callable[[], Result]) -> Result:
-    """Return the response to a request with its headers, within a deadline. The client libraries
-    set none for them."""
+    """Return the response to a request with its headers, within a deadline.
+
+    The client libraries set no deadline for the headers.
+    """
     with some_deadline():
         return get_response()
 
@@ -141,8 +143,10 @@ class _TlsConnection(HTTPSConnection):
         return read_headers(lambda: response(**options))
 
     def connect(self) -> None:
-        """Connect with a TLS context of its own, since some versions of requests share one with
-        other code."""
+        """Connect with a TLS context of its own.
+
+        Some versions of requests share one context with other code, whose sockets must not change.
+        """
         context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
         context.sslsocket_class = LimitedTlsSocket
         self.ssl_context = context
@@ -164,10 +168,10 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 def mount_deadlines(session: requests.Session, connections: int = DEFAULT_POOLSIZE) -> None:
-    """Make a session of another library obey deadlines, for each byte of a request and of the
-    headers of its answer.
+    """Make a session of another library obey deadlines.
 
-    The number of its retries stays the same.
+    They cover each byte of a request and of the headers of its answer. The number of its retries
+    stays the same.
 
     Args:
         session: the session to change.
@@ -188,6 +192,7 @@ class DeadlineAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
+        # The manager for SOCKS has pools of its own, which connect through the proxy.
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
         return manager

@@ -49,14 +49,17 @@ def _assignments() -> list[str]:
 
 
 def _function_table() -> list[str]:
-    names = [f'    "{name}",' for name in function_names()]
-    return ["_FUNCTIONS: Final = (", *names, ")"]
+    lines = ["_FUNCTIONS: Final = ("]
+    lines += [f'    "{name}",' for name in function_names()]
+    lines.append(")")
+    return lines
 
 
 def _verb_rows() -> list[str]:
     """Return the table of verbs. The text is the line of each verb in `kfgcp --help`."""
-    rows = [f"| `{verb}` | {read_summary(verb)} |" for verb in verb_names()]
-    return ["| verb | does |", "| --- | --- |", *rows]
+    rows = ["| verb | does |", "| --- | --- |"]
+    rows += [f"| `{verb}` | {read_summary(verb)} |" for verb in verb_names()]
+    return rows
 
 
 def _replace_part(text: str, begin: str, lines: list[str], end: str) -> str:

@@ -1,4 +1,8 @@
-"""Shows a running run on stderr: a table that is updated on a terminal, plain lines elsewhere."""
+"""Show a run in progress on stderr.
+
+On a terminal, a table of the tasks is updated in place, and logs scroll by above it. Elsewhere each
+change and each line of a log is a plain line.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,54 @@ import sys
 import time
 from collections import deque
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from kfgcp.backends.base import LogLine
 from kfgcp.cli import output
 from kfgcp.model import Run, Task, TaskState, seconds_between, timestamp
 from kfgcp.tracking.updates import LogWritten, RunChanged, RunEnded, RunUpdate, TaskChanged
 
-_ROWS = 20
-_LINES = 100
-"""The most lines of logs that a terminal shows of one look, the last ones. Nobody can read more."""
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.spinner import Spinner
+    from rich.table import Table
+    from rich.text import Text
 
-_RAN = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+# The most tasks in the table. A table that is higher than the terminal cannot be updated in place.
+_MAX_TASKS: Final = 20
 
+# The most lines of logs that a terminal shows between two flushes: the last ones. Nobody can read
+# more, and a fast task would keep the terminal busy.
+_MAX_LINES: Final = 100
 
-def _interactive() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+# Times per second that the table is drawn: often enough for a spinner.
+_REDRAWS_PER_SECOND: Final = 8
+
+# The states of tasks that were executed. Only these have a duration that tells something.
+_EXECUTED: Final = (
+    TaskState.RUNNING,
+    TaskState.SUCCEEDED,
+    TaskState.FAILED,
+    TaskState.CANCELLED,
+)
+
+_MARKS: Final = {
+    TaskState.PENDING: "·",
+    TaskState.RUNNING: "•",
+    TaskState.SUCCEEDED: "✓",
+    TaskState.CACHED: "✓",
+    TaskState.SKIPPED: "-",
+    TaskState.FAILED: "✗",
+    TaskState.CANCELLED: "✗",
+}
 
 
 class Viewer:
     """Shows the updates of a run; a context manager."""
 
     def __init__(self, run: Run) -> None:
-        self._view: PlainView | LiveView = LiveView(run) if _interactive() else PlainView(run)
-        self._last_lines: dict[str, str] = {}
+        self._view: PlainView | LiveView = LiveView(run) if _is_terminal() else PlainView(run)
+        self._last_line_of_task: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._view.begin()
@@ -48,66 +76,63 @@ class Viewer:
         """Show one update. A terminal shows lines of logs at the next `flush`."""
         self._view.show(update)
         if isinstance(update, LogWritten):
-            self._last_lines[update.line.task] = update.line.text
+            self._last_line_of_task[update.line.task] = update.line.text
 
     def flush(self) -> None:
         """Show what is not shown yet."""
         self._view.flush()
 
     def has_shown_log_end(self, run: Run) -> bool:
-        """Return whether the end of the log in the error of a run was shown, as the run was
-        followed."""
+        """Return whether the end of the log in the error of a run was shown already."""
         if run.error is None or run.error.task is None or not run.error.log_tail:
             return False
-        last_line = self._last_lines.get(run.error.task)
+        last_line = self._last_line_of_task.get(run.error.task)
         # The lines in the error are cut off at their beginning.
         return last_line is not None and last_line.endswith(run.error.log_tail[-1])
 
 
 class PlainView:
-    """A line for each change of a state, and the lines of the logs behind the name of their
-    task."""
+    """A line for each change of a state and for each line of a log, with the name of the task."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._shown: dict[str, TaskState] = {}
+        self._state_of_task: dict[str, TaskState] = {}
         self._file = sys.stderr
 
     def begin(self) -> None:
+        """Show which run it is."""
         run = self._run
-        self._print(
-            output.plain(
-                f"run {run.run_id}  {run.pipeline}  env {run.env}  experiment {run.experiment}"
-            )
-        )
+        line = f"run {run.run_id}  {run.pipeline}  env {run.env}  experiment {run.experiment}"
+        self._print(output.plain(line))
 
     def show(self, update: RunUpdate) -> None:
+        """Show one update."""
         match update:
             case LogWritten(line):
                 self._print(f"{output.plain(line.task)} | {output.plain(line.text)}")
             case TaskChanged(task):
-                if (
-                    task.state is not TaskState.PENDING
-                    and self._shown.get(task.path) is not task.state
-                ):
+                is_new_state = self._state_of_task.get(task.path) is not task.state
+                if task.state is not TaskState.PENDING and is_new_state:
                     self._show_state(task)
             case RunChanged(run) | RunEnded(run):
                 self._run = run
 
     def flush(self) -> None:
-        """Everything is shown at once."""
+        """Do nothing: everything was shown at once."""
 
     def end(self) -> None:
+        """Show the final state of the run."""
         run = self._run
         if run.state.final:
-            self._print(
-                f"run {run.run_id}  {run.state.value}  {output.seconds(run.seconds)}".rstrip()
-            )
+            line = f"run {run.run_id}  {run.state.value}  {output.seconds(run.seconds)}"
+            self._print(line.rstrip())
 
     def _show_state(self, task: Task) -> None:
-        self._shown[task.path] = task.state
-        took = output.seconds(task.seconds) if task.state in _RAN and task.state.final else ""
-        self._print(f"{output.plain(task.path)}  {task.state.value}  {took}".rstrip())
+        self._state_of_task[task.path] = task.state
+        duration = ""
+        if task.state in _EXECUTED and task.state.final:
+            duration = output.seconds(task.seconds)
+        self._print(f"{output.plain(task.path)}  {task.state.value}  {duration}".rstrip())
 
     def _print(self, line: str) -> None:
         print(line, file=self._file, flush=True)
@@ -121,17 +146,23 @@ class LiveView:
 
         self._run = run
         self._tasks: dict[str, Task] = {}
-        self._spinners: dict[str, Any] = {}
-        self._lines: deque[LogLine] = deque(maxlen=_LINES)
+        self._spinners: dict[str, Spinner] = {}
+        self._lines: deque[LogLine] = deque(maxlen=_MAX_LINES)
         self._line_count = 0
         self._console = output.console(sys.stderr)
-        self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._table)
+        self._live = Live(
+            console=self._console,
+            refresh_per_second=_REDRAWS_PER_SECOND,
+            get_renderable=self._draw,
+        )
 
     def begin(self) -> None:
+        """Start to draw the table."""
         self._live.start()
-        output.drawn_on(self._console)
+        output.set_live_console(self._console)
 
     def show(self, update: RunUpdate) -> None:
+        """Take one update. The table shows it when it is drawn the next time."""
         match update:
             case LogWritten(line):
                 self._line_count += 1
@@ -142,81 +173,103 @@ class LiveView:
                 self._run = run
 
     def flush(self) -> None:
-        """Show the last lines since the last look."""
+        """Show the last lines of logs since the last flush."""
         if not self._lines:
             return
         from rich.text import Text
 
-        shown = [self._log_line(line) for line in self._lines]
-        if self._line_count > len(shown):
-            left_out = (
-                f"… {self._line_count - len(shown):,} lines left out, see: kfgcp logs"
-                f" {self._run.run_id}"
-            )
-            shown.insert(0, Text(left_out, style="dim"))
+        lines = [self._format_log_line(line) for line in self._lines]
+        skipped = self._line_count - len(lines)
+        if skipped > 0:
+            note = f"… {skipped:,} lines left out, see: kfgcp logs {self._run.run_id}"
+            lines.insert(0, Text(note, style="dim"))
         self._lines.clear()
         self._line_count = 0
-        self._console.print(Text("\n").join(shown))
+        self._console.print(Text("\n").join(lines))
 
     def end(self) -> None:
+        """Show the remaining lines, and leave the last table on the terminal."""
         self.flush()
-        output.drawn_on(None)
+        output.set_live_console(None)
         self._live.stop()
 
-    def _log_line(self, line: LogLine) -> Any:
+    def _format_log_line(self, line: LogLine) -> Text:
         from rich.text import Text
 
-        text = Text.from_ansi(line.text.rpartition("\r")[2])
+        # A progress bar goes back to the beginning of its line. Only its last state counts.
+        last_state = line.text.rpartition("\r")[2]
+        text = Text.from_ansi(last_state)
         text.plain = output.plain(text.plain)
         return Text.assemble((f"{output.plain(line.task)} ", "dim"), ("│ ", "dim"), text)
 
-    def _table(self) -> Any:
+    def _draw(self) -> Group:
+        """Return the table and the line of the run below it."""
         from rich.console import Group
-        from rich.spinner import Spinner
+        from rich.text import Text
+
+        # A thread of rich calls this, while the tasks change in another thread. The list is made
+        # in one step, so the dict cannot change meanwhile.
+        tasks = list(self._tasks.values())
+        lines: list[Table | Text] = [self._task_table(_choose_tasks(tasks))]
+        hidden = len(tasks) - _MAX_TASKS
+        if hidden > 0:
+            lines.append(Text(f"… and {hidden} more tasks", style="dim"))
+        lines.append(self._run_line())
+        return Group(*lines)
+
+    def _task_table(self, tasks: list[Task]) -> Table:
         from rich.table import Table
         from rich.text import Text
 
-        # Another thread draws the table, so the tasks can change meanwhile; a list of them is made
-        # at once.
-        tasks = list(self._tasks.values())
-        tasks.sort(key=lambda task: task.started_at or "~")
-        first = {task.path for task in sorted(tasks, key=lambda task: task.state.final)[:_ROWS]}
-        shown = [task for task in tasks if task.path in first]
-        grid = Table.grid(padding=(0, 2))
-        for task in shown:
-            style = output.STYLES[task.state.value]
-            mark: Any = Text(_MARKS[task.state], style=style)
-            if task.state is TaskState.RUNNING:
-                mark = self._spinners.setdefault(task.path, Spinner("dots", style=style))
-            grid.add_row(
-                mark, Text(output.plain(task.path)), output.state(task.state), self._took(task)
-            )
+        table = Table.grid(padding=(0, 2))
+        for task in tasks:
+            name = Text(output.plain(task.path))
+            table.add_row(self._mark(task), name, output.state(task.state), _format_duration(task))
+        return table
+
+    def _mark(self, task: Task) -> Text | Spinner:
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        style = output.STYLES[task.state.value]
+        if task.state is not TaskState.RUNNING:
+            return Text(_MARKS[task.state], style=style)
+        # A new spinner would start with its first frame each time the table is drawn.
+        if task.path not in self._spinners:
+            self._spinners[task.path] = Spinner("dots", style=style)
+        return self._spinners[task.path]
+
+    def _run_line(self) -> Text:
+        from rich.text import Text
+
         run = self._run
-        title = Text.assemble(
+        return Text.assemble(
             (run.state.value, output.STYLES[run.state.value]),
             f"  {output.plain(run.pipeline)}  ",
             (run.run_id, "bold"),
             f"  {run.env}",
         )
-        hidden = len(tasks) - len(shown)
-        return Group(
-            grid, *([Text(f"… and {hidden} more tasks", style="dim")] if hidden > 0 else []), title
-        )
-
-    def _took(self, task: Task) -> str:
-        if task.state.final:
-            return output.seconds(task.seconds)
-        return output.seconds(
-            max(seconds_between(task.started_at, timestamp(time.time())) or 0.0, 0.0)
-        )
 
 
-_MARKS = {
-    TaskState.PENDING: "·",
-    TaskState.RUNNING: "•",
-    TaskState.SUCCEEDED: "✓",
-    TaskState.CACHED: "✓",
-    TaskState.SKIPPED: "-",
-    TaskState.FAILED: "✗",
-    TaskState.CANCELLED: "✗",
-}
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _choose_tasks(tasks: list[Task]) -> list[Task]:
+    """Return the tasks to show, by their start. Those that have not ended come before the others.
+
+    A task that has not started sorts last.
+    """
+    # "~" is greater than the digits of any time.
+    by_start = sorted(tasks, key=lambda task: task.started_at or "~")
+    unfinished_first = sorted(by_start, key=lambda task: task.state.final)
+    chosen = {task.path for task in unfinished_first[:_MAX_TASKS]}
+    return [task for task in by_start if task.path in chosen]
+
+
+def _format_duration(task: Task) -> str:
+    if task.state.final:
+        return output.seconds(task.seconds)
+    elapsed = seconds_between(task.started_at, timestamp(time.time()))
+    # The clock of a service may be ahead of this machine's. A task that has not started shows 0 s.
+    return output.seconds(max(elapsed or 0.0, 0.0))

@@ -1,5 +1,4 @@
-"""The command `kfgcp`: finds the verb's module on first use, and turns errors into a line, a hint
-and an exit code."""
+"""The command `kfgcp`: runs a verb, and turns errors into a line, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from typing import Any, Final
+from typing import Final, TextIO
 
 import click
 
@@ -16,11 +15,15 @@ from kfgcp.cli import streams
 from kfgcp.cli.verbs import load_command, read_summary, verb_names
 from kfgcp.errors import KfgcpError, ParamError, SpecError
 
+# The exit codes of a shell for a program that SIGINT or SIGPIPE ended: 128 and the number of the
+# signal.
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
-_LONG_HINT: Final = 10
-"""Below a hint of more lines the error is printed, not above it."""
-_PYTHONS: Final = warnings.showwarning
+
+# The lines of a hint that an error can stand above and still be visible in a small terminal.
+_MAX_HINT_LINES: Final = 10
+
+_show_warning_of_python: Final = warnings.showwarning
 
 
 class LazyGroup(click.Group):
@@ -69,8 +72,10 @@ class LazyGroup(click.Group):
     help="Show the versions of kfgcp, Python and kfp.",
 )
 def cli() -> None:
-    """One Kubeflow pipeline, unchanged, on your laptop, Vertex AI or your own Kubeflow; every run
-    in one table."""
+    """Run Kubeflow pipelines on your laptop, Vertex AI or your own Kubeflow.
+
+    The pipelines run unchanged, and every run is in one table.
+    """
 
 
 def _print_version(context: click.Context, value: bool) -> None:
@@ -84,7 +89,11 @@ def _print_version(context: click.Context, value: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits with its code."""
+    """Run the command line, and exit with its code.
+
+    Args:
+        arguments: without the name of the program; those of the process when None.
+    """
     streams.prepare()
     threading.excepthook = _show_failed_thread
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -99,18 +108,24 @@ def _exit_code(arguments: list[str] | None) -> int:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], *where: Any, **more: Any
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
-    """Our warnings are notes; those of others are printed as Python does."""
+    """Show a warning of kfgcp as a note, and others as Python does."""
     if category.__module__.partition(".")[0] == "kfgcp":
         from kfgcp.cli.output import note
 
         note(str(message))
     else:
-        _PYTHONS(message, category, *where, **more)
+        _show_warning_of_python(message, category, filename, lineno, file, line)
 
 
 def _run(arguments: list[str] | None) -> int:
+    """Run a command, print the error that ends it, and return the exit code."""
     try:
         result = cli.main(arguments, prog_name="kfgcp", standalone_mode=False)
         sys.stdout.flush()
@@ -125,25 +140,29 @@ def _run(arguments: list[str] | None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # click exits when the reader of a pipe has gone
+    except (BrokenPipeError, SystemExit):
+        # click calls sys.exit when nobody reads the pipe any longer. Python writes what is left in
+        # its buffer when it ends, so from here on stdout is /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except Exception as error:
         if os.environ.get("KFGCP_DEBUG"):
             raise
-        from kfgcp.machine import machine_error
+        return _report_unexpected(error)
 
-        if (problem := machine_error(error)) is not None:
-            _print_error(problem)
-            return problem.exit_code
-        name = type(error).__name__
-        _print_error(
-            KfgcpError(
-                f"kfgcp failed inside: {name}: {error}",
-                hint="This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
-            )
+
+def _report_unexpected(error: Exception) -> int:
+    """Print an error that is not ours, and return the exit code."""
+    from kfgcp.machine import machine_error
+
+    problem = machine_error(error)
+    if problem is None:
+        problem = KfgcpError(
+            f"kfgcp failed inside: {type(error).__name__}: {error}",
+            hint="This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
         )
-        return 1
+    _print_error(problem)
+    return problem.exit_code
 
 
 def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
@@ -158,8 +177,9 @@ def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
     from kfgcp.machine import machine_error
 
     problem = machine_error(error)
-    name = failure.thread.name if failure.thread is not None else "a thread"
-    note(f"{name} failed: {problem.message if problem else f'{type(error).__name__}: {error}'}")
+    reason = f"{type(error).__name__}: {error}" if problem is None else problem.message
+    thread = "a thread" if failure.thread is None else failure.thread.name
+    note(f"{thread} failed: {reason}")
 
 
 def _print_error(error: KfgcpError) -> None:
@@ -167,8 +187,9 @@ def _print_error(error: KfgcpError) -> None:
 
     if isinstance(error, SpecError) and error.user_traceback:
         click.echo(error.user_traceback.rstrip("\n"), err=True)
-    line = f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}"
-    if _is_list(error):
+    label = click.style("error:", fg="red", bold=True)
+    line = f"{label} {plain(error.message)}"
+    if _has_long_hint(error):
         print_hint(error.hint)
         click.echo(line, err=True, color=color())
     else:
@@ -176,7 +197,9 @@ def _print_error(error: KfgcpError) -> None:
         print_hint(error.hint)
 
 
-def _is_list(error: KfgcpError) -> bool:
-    """Return whether the hint lists so much that the error above it would scroll away."""
-    lines = error.hint.count("\n") + 1
-    return lines > _LONG_HINT or (isinstance(error, ParamError) and lines > 1)
+def _has_long_hint(error: KfgcpError) -> bool:
+    """Return whether the hint is so long that an error above it would scroll away."""
+    line_count = error.hint.count("\n") + 1
+    # The hint of a ParamError is the table of all parameters.
+    is_table = isinstance(error, ParamError) and line_count > 1
+    return is_table or line_count > _MAX_HINT_LINES

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, Unpack
 
 import click
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState
 from kfgcp.query import RunFilter
-from kfgcp.tracking.choose import choose
+from kfgcp.tracking.choose import Choice, choose
 from kfgcp.workspace import Workspace
 
 P = ParamSpec("P")
@@ -20,76 +20,47 @@ R = TypeVar("R")
 
 
 def workspace(command: Callable[Concatenate[Workspace, P], R]) -> Callable[P, R]:
-    """Give a command the workspace of the current folder, its first argument, and close it at the
-    end."""
+    """Give a command the workspace of the current folder as its first argument.
+
+    The workspace is closed when the command ends.
+    """
 
     @functools.wraps(command)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with Workspace() as opened:
-            return command(opened, *args, **kwargs)
+        with Workspace() as workspace:
+            return command(workspace, *args, **kwargs)
 
     return call
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-run_argument = click.argument("run", default="latest", metavar="[RUN]")
+class FilterOptions(Choice, total=False):
+    """The values of the options of `filters`."""
+
+    where: str | None
 
 
-def filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose runs; `run_filter` turns their values into a RunFilter."""
-    for option in reversed(
-        [
-            click.option(
-                "--where",
-                metavar="EXPR",
-                help="Only runs of which this is true: 'params.lr < 0.1'.",
-            ),
-            click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline."),
-            click.option(
-                "--version",
-                metavar="DIGEST",
-                help="Only runs of this version, or of one that begins so.",
-            ),
-            click.option("--experiment", metavar="NAME", help="Only runs of this experiment."),
-            click.option("--env", metavar="NAME", help="Only runs of this environment."),
-            click.option(
-                "--state",
-                multiple=True,
-                type=click.Choice([state.value for state in RunState], case_sensitive=False),
-                help="Only runs in this state; may be given several times.",
-            ),
-            click.option(
-                "--label", multiple=True, metavar="K=V", help="Only runs with this label."
-            ),
-            click.option("--tag", multiple=True, metavar="TAG", help="Only runs with this tag."),
-            click.option(
-                "--text",
-                metavar="TEXT",
-                help="Only runs with this in their id, name, note or a tag.",
-            ),
-            click.option(
-                "--since",
-                metavar="AGE",
-                help="Only runs younger than 30m, 12h, 7d, 2w, or since a time.",
-            ),
-            click.option(
-                "--until", metavar="AGE", help="Only runs older than that, or before a time."
-            ),
-        ]
-    ):
+def filters(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command the options that choose runs. `run_filter` reads their values."""
+    # click shows the options in the reverse order of the decorators.
+    for option in reversed(_FILTERS):
         command = option(command)
     return command
 
 
-def run_filter(**chosen: Any) -> RunFilter:
-    """The filter that the options of `filters` mean."""
-    return choose(**chosen)
+def run_filter(**values: Unpack[FilterOptions]) -> RunFilter:
+    """Return the filter that the values of the options of `filters` mean."""
+    return choose(**values)
 
 
 def seconds(
     context: click.Context, parameter: click.Parameter, value: float | None
 ) -> float | None:
-    """The value of --timeout, when it is a number of seconds that can be waited for."""
+    """Return the value of --timeout.
+
+    Raises:
+        UsageError: it is not a number of seconds that a thread can wait.
+    """
+    # `not` instead of a comparison the other way round, because NaN compares as False.
     if value is not None and not 0 <= value <= threading.TIMEOUT_MAX:
         raise UsageError(
             f"--timeout {value:g} is not a number of seconds.",
@@ -98,10 +69,48 @@ def seconds(
     return value
 
 
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+run_argument = click.argument("run", default="latest", metavar="[RUN]")
+detach = click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
 timeout = click.option(
     "--timeout",
     type=float,
     callback=seconds,
     metavar="S",
-    help="Cancel it after S seconds; exit 7.",
+    help="Cancel the run after S seconds, and exit with 7.",
+)
+
+_FILTERS = (
+    click.option(
+        "--where",
+        metavar="EXPR",
+        help="Only runs for which this is true: 'params.lr < 0.1'.",
+    ),
+    click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline."),
+    click.option(
+        "--version",
+        metavar="DIGEST",
+        help="Only runs of this version, or of one that begins like this.",
+    ),
+    click.option("--experiment", metavar="NAME", help="Only runs of this experiment."),
+    click.option("--env", metavar="NAME", help="Only runs of this environment."),
+    click.option(
+        "--state",
+        multiple=True,
+        type=click.Choice([state.value for state in RunState], case_sensitive=False),
+        help="Only runs in this state; may be given several times.",
+    ),
+    click.option("--label", multiple=True, metavar="K=V", help="Only runs with this label."),
+    click.option("--tag", multiple=True, metavar="TAG", help="Only runs with this tag."),
+    click.option(
+        "--text",
+        metavar="TEXT",
+        help="Only runs with this in their id, name, note or a tag.",
+    ),
+    click.option(
+        "--since",
+        metavar="AGE",
+        help="Only runs younger than 30m, 12h, 7d, 2w, or since a time.",
+    ),
+    click.option("--until", metavar="AGE", help="Only runs older than that, or before a time."),
 )

@@ -1,7 +1,7 @@
 """How values, states and tables look in a terminal, and as plain text elsewhere.
 
-Results go to stdout; progress, logs of a run under way, errors and hints to stderr. Texts of runs
-are data: they are never taken for markup, and their control characters are shown, not obeyed.
+Results go to stdout. Progress, the logs of a run in progress, errors and hints go to stderr. Texts
+of runs are data: they are never read as markup, and their control characters are shown, not obeyed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -23,9 +23,12 @@ from kfgcp.tracking.format import seconds as seconds
 from kfgcp.tracking.format import value_text as value_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
-STYLES = {
+# The styles of rich for the states of runs and tasks.
+STYLES: Final = {
     "PENDING": "dim",
     "RUNNING": "cyan",
     "SUCCEEDED": "green",
@@ -36,166 +39,116 @@ STYLES = {
     "CANCELLED": "yellow",
     "PAUSED": "yellow",
 }
-_COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
-_WIDE = 10_000
+
+# The escape sequences that set colors (SGR of ECMA-48).
+_COLOR_CODE: Final = re.compile(r"(\x1b\[[\d;]*m)")
+_RESET_COLOR: Final = "\x1b[0m"
+
+# rich cuts or folds lines at the width of a console. In a pipe or file, lines must stay whole.
+_UNLIMITED_WIDTH: Final = 10_000
 
 
 def console(file: IO[str] | None = None) -> Console:
-    """A console on stdout, or on `file`: colours and the width of the terminal, or neither in a
-    pipe or file."""
+    """Return a console with the colors and the width of the terminal, or with neither.
+
+    Args:
+        file: where it writes; stdout when None. A pipe or file has no colors and no width.
+    """
     from rich.console import Console
 
     file = file or sys.stdout
-    width = None if file.isatty() else _WIDE
+    width = None if file.isatty() else _UNLIMITED_WIDTH
     return Console(
         file=file, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True
     )
 
 
-def wrapped(text: str, indent: int) -> list[str]:
-    """Return a text as lines that fit into the terminal behind an indent; as one line in a pipe or
-    file.
+def color() -> bool | None:
+    """Return what `click.echo` takes as `color`: False for no colors, None to ask the stream."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return None
 
-    Words are kept whole, so that a path or an address can be copied.
+
+def wrapped(text: str, indent: int) -> list[str]:
+    """Return a text as lines that fit into the terminal after an indent.
+
+    A pipe or file gets one line. Words stay whole, so that a path or an address can be copied.
     """
     width = max(console().width - indent, 1)
-    return textwrap.wrap(plain(text), width, break_long_words=False, break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(plain(text), width, break_long_words=False, break_on_hyphens=False)
+    return lines or [""]
 
 
-def print_json(value: Any) -> None:
-    """One JSON value on stdout."""
+def print_json(value: object) -> None:
+    """Print one JSON value on stdout."""
     click.echo(json_text(value, indent=2))
 
 
-def print_notes(notes: Iterable[str]) -> None:
-    """What a backend does not do as the pipeline says, on stderr."""
-    for each in notes:
-        note(each)
+# -- messages on stderr
+
+_live_console: Console | None = None
 
 
-_drawn: list[Console] = []
+def set_live_console(live_console: Console | None) -> None:
+    """Set the console that keeps a table at the bottom of the terminal, so that notes go above it.
 
-
-def drawn_on(screen: Console | None) -> None:
-    """Says that a console keeps something at the bottom of the terminal: notes go above it. None:
-    not any more."""
-    _drawn[:] = [] if screen is None else [screen]
+    None: there is no such console any more.
+    """
+    global _live_console
+    _live_console = live_console
 
 
 def note(text: str) -> None:
-    """What people should know and need not act on, on stderr."""
-    if _drawn:
-        from rich.text import Text
+    """Print something that people should know, and need not act on."""
+    if _live_console is None:
+        _print_labelled("note:", "yellow", text)
+        return
+    from rich.text import Text
 
-        _drawn[0].print(Text.assemble(("note: ", "yellow"), plain(text)))
-    else:
-        click.echo(f"{click.style('note:', fg='yellow')} {plain(text)}", err=True, color=color())
+    _live_console.print(Text.assemble(("note: ", "yellow"), plain(text)))
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what a backend does not do as the pipeline says."""
+    for text in notes:
+        note(text)
 
 
 def hint(text: str) -> None:
-    """What to type next, on stderr."""
-    click.echo(f"{click.style('next:', fg='cyan')} {plain(text)}", err=True, color=color())
+    """Print what to type next."""
+    _print_labelled("next:", "cyan", text)
 
 
-def color() -> bool | None:
-    """What click asks for: no colours where they are not wanted, else those that the stream can
-    show."""
-    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
-
-
-def table(
-    headers: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    *,
-    right: Iterable[int] = (),
-    short: Iterable[int] = (),
-) -> Any:
-    """A table without lines; a cell is text or a rich renderable.
-
-    right: columns aligned to the right. short: columns that are cut off where the terminal is
-    narrow, the widest first; with any, the others stay whole, and are folded without.
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    aligned, cut = set(right), set(short)
-    for at, header in enumerate(headers):
-        made.add_column(
-            Text(header, no_wrap=True, overflow="ellipsis") if at in cut else header,
-            justify="right" if at in aligned else "left",
-            overflow="ellipsis" if at in cut else "fold",
-            no_wrap=bool(cut)
-            and at not in cut,  # such a column keeps its width while others can give way
-        )
-    for row in rows:
-        made.add_row(*(_cut(value) if at in cut else cell(value) for at, value in enumerate(row)))
-    return made
-
-
-def _cut(value: Any) -> Any:
-    """A text of one line, cut off where its column ends."""
-    shown = cell(value)
-    shown.no_wrap = True
-    return shown
-
-
-def cell(value: Any) -> Any:
-    """A value as it is shown in a table."""
-    if isinstance(value, (RunState, TaskState)):
-        return state(value)
-    from rich.text import Text
-
-    return Text(plain(value)) if isinstance(value, str) else value
-
-
-def state(value: RunState | TaskState) -> Any:
-    from rich.text import Text
-
-    return Text(value.value, style=STYLES[value.value])
-
-
-def log_text(text: str) -> str:
-    """A line of a log for stdout: on a terminal only its colours are obeyed, elsewhere it is as it
-    was written."""
-    if not sys.stdout.isatty():
-        return text
-    parts = _COLOUR.split(text.rstrip("\r").rpartition("\r")[2])
-    shown = "".join(part if _COLOUR.fullmatch(part) else plain(part) for part in parts)
-    return f"{shown}\x1b[0m" if len(parts) > 1 else shown
-
-
-def print_table(made: Any, file: IO[str] | None = None) -> None:
-    """Prints a table; in a pipe without blanks at the line ends."""
-    target = console(file)
-    if target.is_terminal:
-        target.print(made)
-        return
-    with target.capture() as capture:
-        target.print(made)
-    for line in capture.get().splitlines():
-        click.echo(line.rstrip(), file=file)
+def print_hint(text: str) -> None:
+    """Print what to do about an error, each line of the text on a line of its own."""
+    for line in text.splitlines():
+        _print_labelled("hint:", "cyan", line)
 
 
 def print_failure(run: Run, *, tail: bool = True) -> None:
-    """Why a run failed, on stderr; with the end of the failing task's log unless that was shown
-    already."""
-    if run.error is None:
+    """Print why a run failed.
+
+    Args:
+        run: the run; nothing is printed when it has no error.
+        tail: also print the end of the log of the failed task. False when it was shown already.
+    """
+    error = run.error
+    if error is None:
         return
-    where = f" in task {plain(run.error.task)}" if run.error.task else ""
-    for line in run.error.log_tail if tail else ():
-        click.echo(click.style(f"  {plain(line)}", dim=True), err=True, color=color())
+    if tail:
+        for line in error.log_tail:
+            click.echo(click.style(f"  {plain(line)}", dim=True), err=True, color=color())
+    where = f" in task {plain(error.task)}" if error.task else ""
     label = click.style(f"{run.state.value.lower()}{where}:", fg="red", bold=True)
-    click.echo(f"{label} {plain(run.error.message)}", err=True, color=color())
-    print_hint(run.error.hint)
+    click.echo(f"{label} {plain(error.message)}", err=True, color=color())
+    print_hint(error.hint)
 
 
 def confirm(question: str) -> bool:
-    """Ask a question on the terminal. Only for commands that have the option `--yes`, which the
-    error names.
+    """Ask a question on the terminal, and return whether the answer is yes.
 
-    Returns:
-        Whether the answer is yes.
+    Only for commands that have the option `--yes`, which the error names.
 
     Raises:
         UsageError: standard input is not a terminal.
@@ -208,7 +161,107 @@ def confirm(question: str) -> bool:
     return click.confirm(question)
 
 
-def print_hint(text: str) -> None:
-    """Print what to do about an error, each line of it, on stderr."""
-    for line in text.splitlines():
-        click.echo(f"{click.style('hint:', fg='cyan')} {plain(line)}", err=True, color=color())
+def _print_labelled(label: str, label_color: str, text: str) -> None:
+    styled_label = click.style(label, fg=label_color)
+    click.echo(f"{styled_label} {plain(text)}", err=True, color=color())
+
+
+# -- tables
+
+
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[RenderableType]],
+    *,
+    right: Collection[int] = (),
+    short: Collection[int] = (),
+) -> Table:
+    """Return a table without lines.
+
+    Where the terminal is narrow, the columns in `short` are cut off, the widest first, and the
+    others stay whole. Without `short`, cells are folded.
+
+    Args:
+        headers: of the columns.
+        rows: the cells: texts, states, or other things that rich can render.
+        right: the indexes of columns that are aligned to the right.
+        short: the indexes of columns that may be cut off.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    new_table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, header in enumerate(headers):
+        justify: Literal["left", "right"] = "right" if index in right else "left"
+        if index in short:
+            title = Text(header, no_wrap=True, overflow="ellipsis")
+            new_table.add_column(title, justify=justify, overflow="ellipsis")
+        else:
+            # `no_wrap` keeps the width of a column while others can become narrower.
+            no_wrap = len(short) > 0
+            new_table.add_column(header, justify=justify, overflow="fold", no_wrap=no_wrap)
+    for row in rows:
+        cells = []
+        for index, value in enumerate(row):
+            cell = _format_cell(value)
+            if index in short and isinstance(cell, Text):
+                cell.no_wrap = True
+            cells.append(cell)
+        new_table.add_row(*cells)
+    return new_table
+
+
+def print_table(shown: Table, file: IO[str] | None = None) -> None:
+    """Print a table; in a pipe or file without blanks at the ends of lines."""
+    target = console(file)
+    if target.is_terminal:
+        target.print(shown)
+        return
+    with target.capture() as capture:
+        target.print(shown)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip(), file=file)
+
+
+def print_section(
+    headers: Sequence[str], rows: Sequence[Sequence[RenderableType]], *, right: Collection[int] = ()
+) -> None:
+    """Print an empty line and a table, or nothing when the table has no rows."""
+    if rows:
+        click.echo()
+        print_table(table(headers, rows, right=right))
+
+
+def state(value: RunState | TaskState) -> Text:
+    """Return a state in its color."""
+    from rich.text import Text
+
+    return Text(value.value, style=STYLES[value.value])
+
+
+def log_text(text: str) -> str:
+    """Return a line of a log for stdout.
+
+    On a terminal, only the colors of the line are obeyed, and what a progress bar wrote over is
+    left out. Elsewhere the line is as it was written.
+    """
+    if not sys.stdout.isatty():
+        return text
+    last_state = text.rstrip("\r").rpartition("\r")[2]
+    # Every second part is a color code, because the pattern has a group.
+    parts = _COLOR_CODE.split(last_state)
+    for index in range(0, len(parts), 2):
+        parts[index] = plain(parts[index])
+    has_colors = len(parts) > 1
+    return "".join(parts) + (_RESET_COLOR if has_colors else "")
+
+
+def _format_cell(value: RenderableType) -> RenderableType:
+    """Return a value as rich shows it in a table."""
+    if isinstance(value, (RunState, TaskState)):
+        return state(value)
+    if isinstance(value, str):
+        from rich.text import Text
+
+        return Text(plain(value))
+    return value

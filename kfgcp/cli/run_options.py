@@ -1,49 +1,76 @@
-"""The options of `run` and `rerun`: those made from the fields of `RunOptions`, and
-`--params-file`."""
+"""The options of `run` and `rerun`.
+
+Most are made from the fields of `RunOptions`, so that an option is declared once.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from kfgcp.options import OptionField, OptionType, option_fields
+from kfgcp.spec import params as spec_params
+from kfgcp.spec.records import ParamSpec
 from kfgcp.tracking.choose import parse_labels
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
+
+R = TypeVar("R")
 
 params_file = click.option(
     "--params-file", type=click.Path(path_type=Path), help="YAML or JSON with values; -p wins."
 )
 
 
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command `run` the options of a run. Its argument `changes` has those that are
-    given."""
-    return _take_options(command, {field.name: field.option.help for field in option_fields()})
+def read_params(
+    declared: Mapping[str, ParamSpec],
+    params_file: Path | None,
+    assignments: Sequence[str],
+) -> dict[str, Any]:
+    """Return the values of `--params-file` and `-p`. Those of `-p` win.
+
+    Args:
+        declared: the parameters of the pipeline, which say how values are read.
+        params_file: the file, None when the option is not given.
+        assignments: the texts `NAME=VALUE` of `-p`.
+
+    Raises:
+        ParamError: the file cannot be read, or a parameter is unknown or of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    if params_file is not None:
+        values = spec_params.read_file(params_file)
+    return values | spec_params.parse_assignments(declared, assignments)
 
 
-def rerun_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def run_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Give the command `run` the options of a run. Its argument `changes` gets the given ones."""
+    helps = {field.name: field.option.help for field in option_fields()}
+    return _add_options(command, helps)
+
+
+def rerun_options(command: Callable[..., R]) -> Callable[..., R]:
     """Give the command `rerun` the options of a run, as in `run_options`, with its own help."""
     helps = {field.name: field.option.rerun_help or field.option.help for field in option_fields()}
-    return _take_options(command, helps)
+    return _add_options(command, helps)
 
 
-def _take_options(command: Callable[..., Any], helps: dict[str, str]) -> Callable[..., Any]:
+def _add_options(command: Callable[..., R], helps: Mapping[str, str]) -> Callable[..., R]:
     @functools.wraps(command)
-    def call(*args: Any, **values: Any) -> Any:
-        changes: dict[str, Any] = {}
+    def call(*args: Any, **values: Any) -> R:
+        changes: dict[str, object] = {}
         for field in option_fields():
-            value = _read(field, values.pop(field.name))
+            value = _read_value(field, values.pop(field.name))
             if value is not None:
                 changes[field.name] = value
         return command(*args, **values, changes=cast("OptionKeywords", changes))
 
-    decorated: Callable[..., Any] = call
+    decorated: Callable[..., R] = call
     # click shows the options in the reverse order of the decorators.
     for field in reversed(option_fields()):
         decorated = _click_option(field, helps[field.name])(decorated)
@@ -52,9 +79,8 @@ def _take_options(command: Callable[..., Any], helps: dict[str, str]) -> Callabl
 
 def _click_option(
     field: OptionField, help_text: str
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option of the command line. It has no default, so None says that it is not
-    given."""
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Return the option of the command line. Its default is None: the option is not given."""
     if field.option.local_only:
         help_text = f"{help_text} Local runs only."
     settings: dict[str, Any] = {"default": None, "metavar": field.option.metavar, "help": help_text}
@@ -75,8 +101,9 @@ def _click_option(
     return click.option(declaration, field.name, **settings)
 
 
-def _read(field: OptionField, value: Any) -> Any:
+def _read_value(field: OptionField, value: Any) -> object:
     """Return the value of an option from that of the command line, None when it is not given."""
-    if field.type is OptionType.PAIRS:
-        return parse_labels(value, field.flag) if value else None
-    return value
+    if field.type is not OptionType.PAIRS:
+        return value
+    # An option that may be given several times is an empty tuple when it is not given.
+    return parse_labels(value, field.flag) if value else None

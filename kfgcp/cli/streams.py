@@ -1,5 +1,7 @@
-"""The standard streams of a command, which may be closed, on a full disk, or a pipe without a
-reader."""
+"""Make the standard streams of a command safe to use.
+
+A stream may be closed, on a full disk, or a pipe without a reader.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,12 @@ import io
 import os
 import select
 import sys
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from kfgcp.errors import MachineError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -17,23 +22,30 @@ STDERR: Final = 2
 
 
 class _Output(io.FileIO):
-    """A descriptor to write to.
+    """A file descriptor of an output stream.
 
-    What cannot be written to standard error is dropped: a message that nobody can read must not
-    change the exit code of a command. When a result cannot be written to standard output, that is
-    an error. It is raised once, and later output is dropped.
+    Text that cannot be written to standard error is dropped: a message that nobody can read must
+    not change the exit code of a command. A result that cannot be written to standard output is an
+    error. It is raised once, and later output is dropped.
     """
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd, "wb", closefd=False)
         self._is_broken = False
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write bytes, and return how many were written or dropped.
+
+        Raises:
+            BrokenPipeError: nobody reads the pipe any longer.
+            MachineError: standard output cannot be written.
+        """
         if self._is_broken:
             return memoryview(data).nbytes
         try:
             count: int | None = super().write(data)
-            # None: another program made the pipe or terminal non-blocking, and it is full now.
+            # None means that the pipe or terminal is non-blocking and full. A program that shares
+            # it, such as the parent process, can make it non-blocking.
             while count is None:
                 select.select([], [self], [])
                 count = super().write(data)
@@ -59,7 +71,8 @@ def prepare() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            # The system gives the lowest free number, which is this one.
+            os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
         sys.stdin = open(STDIN, closefd=False)  # noqa: SIM115
     if sys.stdout is None or sys.stdout is sys.__stdout__:
@@ -69,16 +82,22 @@ def prepare() -> None:
 
 
 def _text_stream(fd: int, before: TextIO | None) -> TextIO:
-    """Return a stream with the encoding and the buffering of the one that Python made."""
+    """Return a stream with the encoding and the buffering of the one that Python made.
+
+    Python makes no stream for a descriptor that is closed at its start.
+    """
+    encoding = "utf-8"
+    line_buffering = True
+    write_through = False
     if isinstance(before, io.TextIOWrapper):
         before.flush()
-        encoding, lines, through = before.encoding, before.line_buffering, before.write_through
-    else:
-        encoding, lines, through = "utf-8", True, False
+        encoding = before.encoding
+        line_buffering = before.line_buffering
+        write_through = before.write_through
     return io.TextIOWrapper(
         io.BufferedWriter(_Output(fd)),
         encoding=encoding,
         errors="backslashreplace",
-        line_buffering=lines,
-        write_through=through,
+        line_buffering=line_buffering,
+        write_through=write_through,
     )

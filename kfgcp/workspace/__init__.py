@@ -20,6 +20,7 @@ from kfgcp.workspace.list_methods import ListMethods
 from kfgcp.workspace.project_methods import ProjectMethods
 from kfgcp.workspace.start_methods import StartMethods
 
+# Threads share `_default`.
 _guard: Final = threading.Lock()
 
 # Public methods that have no function in `kfgcp`: other parts of kfgcp use them, or they return a
@@ -71,6 +72,7 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
             >>> workspace.list(limit=10)
         """
         workspace = cls(None if path is None else _folder_of(Path(path)))
+        # Reading both raises the errors now, and not at the first use.
         _ = workspace.project
         _ = workspace.recorded_store
         return workspace
@@ -84,7 +86,8 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
         global _default
         with _guard:
             _default = (_default or Workspace()).renewed()
-            with suppress(KfgcpError):  # raised again by the verb that needs the configuration
+            # The verb that needs the configuration raises the error again.
+            with suppress(KfgcpError):
                 _ = _default.project
             return _default
 
@@ -107,8 +110,8 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
         return self if is_same and self.is_current else latest
 
 
+# The workspace that `Workspace.default` returned last.
 _default: Workspace | None = None
-"""The workspace that `Workspace.default` returned last."""
 
 
 def function_names() -> list[str]:
@@ -135,18 +138,21 @@ def function(name: str) -> Callable[..., object]:
 
     functools.update_wrapper(call, method)
     signature = inspect.signature(method)
-    _, *parameters = signature.parameters.values()
+    # Without `self`.
+    parameters = list(signature.parameters.values())[1:]
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    call.__module__, call.__qualname__ = "kfgcp", name  # where pickle finds it
+    # pickle finds a function by these names.
+    call.__module__ = "kfgcp"
+    call.__qualname__ = name
     return call
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the folder that a path of a project means."""
+    """Return the folder of a path that is a folder or a kfgcp.toml."""
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():
         raise UsageError(
             f"There is no folder {path}.",
-            hint="Give the folder of a project, or create a project: kfgcp init FOLDER",
+            hint="Name the folder of a project, or create a project: kfgcp init FOLDER",
         )
     return folder.absolute()

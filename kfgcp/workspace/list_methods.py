@@ -35,7 +35,7 @@ class ListMethods(OpenProject):
         order: str = NEWEST_FIRST,
         **choice: Unpack[Choice],
     ) -> builtins.list[Run]:
-        """Return runs of all environments, without their tasks and artifacts, whoever started them.
+        """Return runs of all environments, without their tasks and artifacts.
 
         Args:
             where: an expression; or a filter, which cannot be combined with `choice`.
@@ -43,7 +43,7 @@ class ListMethods(OpenProject):
             refresh: read from remote backends what has changed. A backend that cannot be reached is
                 an error when its environment was asked for. Otherwise it is the warning
                 `NotRefreshed`, and its runs are listed as they were last seen.
-            metrics: read the metrics of ended runs also where this takes as_list requests for each
+            metrics: read the metrics of ended runs also where this takes several requests for each
                 run, as on Kubeflow. `unread` tells for which runs they were not read.
             order: a name as in expressions, and `asc` or `desc`: `metrics.evaluate.accuracy desc`.
             choice: fields of `Choice`.
@@ -53,7 +53,7 @@ class ListMethods(OpenProject):
                 has a wrong value.
 
         Example:
-            >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", since="7d", limit=10)
+            >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", limit=10)
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.list_runs(
@@ -61,8 +61,7 @@ class ListMethods(OpenProject):
         )
 
     def unread(self, runs: Sequence[Run]) -> set[str]:
-        """Return the ids of the ended runs that were only listed: their metrics and outputs are not
-        known."""
+        """Return the ids of the ended runs whose metrics and outputs were not read yet."""
         return collect.unread_runs(self, runs)
 
     def runs(
@@ -73,7 +72,7 @@ class ListMethods(OpenProject):
         refresh: bool = True,
         **choice: Unpack[Choice],
     ) -> pandas.DataFrame:
-        """Return runs as a frame, newest first: a row for each run.
+        """Return runs as a frame with a row for each run, newest first.
 
         Args:
             where: an expression; or a filter, which cannot be combined with `choice`.
@@ -102,11 +101,16 @@ class ListMethods(OpenProject):
         refresh: bool = True,
         **choice: Unpack[Choice],
     ) -> pandas.DataFrame:
-        """Return the metrics of runs as a frame: run_id, task, artifact, name, value. Arguments as
-        in `runs`.
+        """Return the metrics of runs as a frame with a row for each metric.
+
+        The arguments are those of `runs`.
+
+        Returns:
+            A frame with run_id, task, artifact, name, value.
 
         Example:
-            >>> kfgcp.metrics(experiment="churn").pivot(index="run_id", columns="name", values="value")
+            >>> metrics = kfgcp.metrics(experiment="churn")
+            >>> metrics.pivot(index="run_id", columns="name", values="value")
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "metrics", run_filter, limit, refresh=refresh)
@@ -119,7 +123,9 @@ class ListMethods(OpenProject):
         refresh: bool = True,
         **choice: Unpack[Choice],
     ) -> pandas.DataFrame:
-        """Return the tasks of runs as a frame, a row for each task. Arguments as in `runs`.
+        """Return the tasks of runs as a frame with a row for each task.
+
+        The arguments are those of `runs`.
 
         Returns:
             A frame with run_id, path, kind, state, attempts, cached, cache_reason, started_at,
@@ -139,10 +145,12 @@ class ListMethods(OpenProject):
         refresh: bool = True,
         **choice: Unpack[Choice],
     ) -> pandas.DataFrame:
-        """Return the artifacts of runs as a frame: run_id, task, name, type, uri, metadata as JSON
-        text.
+        """Return the artifacts of runs as a frame with a row for each artifact.
 
-        Arguments as in `runs`.
+        The arguments are those of `runs`.
+
+        Returns:
+            A frame with run_id, task, name, type, uri, metadata as JSON text.
 
         Example:
             >>> kfgcp.artifacts("tags == 'good'", pipeline="churn").uri
@@ -160,12 +168,11 @@ class ListMethods(OpenProject):
         """Return what differs between runs.
 
         Args:
-            runs: two or more; the two newest when none are named. A run that is named twice counts
+            runs: two or more runs; the two newest ones when empty. A run that is named twice counts
                 once.
             baseline: the run that the others are measured against; the first one when None.
-            goals: which value of a metric is better. A name of a metric or `task/artifact/name`,
-                with `maximize` or `minimize`. It counts before `metrics` in kfgcp.toml, and before
-                what names suggest.
+            goals: `maximize` or `minimize` for a metric, by its name or `task/artifact/name`. These
+                win over `metrics` in kfgcp.toml and over what names suggest.
 
         Raises:
             UsageError: there are fewer than two runs, or `goals` names a metric that no run has.
@@ -194,8 +201,8 @@ class ListMethods(OpenProject):
             wanted: the filter when `runs` is empty.
             table: what a row is: a run, or a metric, task or artifact of the runs. JSON of runs
                 contains whole runs.
-            raw: write all texts in CSV as they are. Otherwise texts that a spreadsheet takes for
-                formulas get `'` in front.
+            raw: write all texts in CSV as they are. Otherwise `'` is put before texts that a
+                spreadsheet takes for formulas.
 
         Returns:
             The text; empty when a file was written.

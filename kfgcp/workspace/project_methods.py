@@ -42,6 +42,7 @@ class ProjectMethods(OpenProject):
         """
         spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
         if output is not None:
+            # Only this writes YAML, and PyYAML is slow to import.
             from kfgcp.spec.write import write
 
             write(spec, Path(output))
@@ -62,12 +63,15 @@ class ProjectMethods(OpenProject):
         return pipelines.load_pipeline(self, pipeline, env)
 
     def diff(self, before: Pipeline, after: Pipeline) -> Diff:
-        """Return what differs between two pipelines: files, runs, or versions (`sha256:` and 8
-        digits or more).
+        """Return what differs between two pipelines.
+
+        Args:
+            before: a file, a run, or a version: `sha256:` and at least 8 digits.
+            after: the same.
 
         Raises:
-            UsageError: one of them is not a file, run or version, or could be as_list.
-            SpecError: one of them does not compile or is not a valid spec.
+            UsageError: one of them is not a file, run or version, or could be several.
+            SpecError: one of them does not compile, or is not a valid spec.
 
         Example:
             >>> kfgcp.diff("a1b2", "pipelines/churn.py").changes
@@ -81,12 +85,12 @@ class ProjectMethods(OpenProject):
         *,
         notice: Callable[[Finding], None] = lambda finding: None,
     ) -> list[Finding]:
-        """Check everything that a submission needs, in order. Stop at the first problem.
+        """Check everything that a run needs, in order, and stop at the first problem.
 
         Args:
             env: the environment; the default one when None.
             pipeline: a pipeline to submit. Its images are checked, too.
-            notice: called with each finding as soon as it is known.
+            notice: called with each finding, as soon as its check has ended.
 
         Returns:
             The findings. When there is a problem, the last one says what to do.
@@ -102,11 +106,10 @@ class ProjectMethods(OpenProject):
         from kfgcp.spec.graph import build
 
         images = None
+        if isinstance(pipeline, (str, Path)):
+            pipeline = self.load_pipeline(str(pipeline), env)
         if pipeline is not None:
-            spec = (
-                pipeline if isinstance(pipeline, Spec) else self.load_pipeline(str(pipeline), env)
-            )
-            images = build(spec.pipeline_spec).images
+            images = build(pipeline.pipeline_spec).images
         findings = []
         for finding in diagnose(lambda: self.project, env, images):
             notice(finding)
@@ -131,7 +134,7 @@ class ProjectMethods(OpenProject):
             browser: open the dashboard in a browser, if there is one.
 
         Raises:
-            UsageError: the port is in use, or everybody could see the dashboard.
+            UsageError: the port is in use, or users could open the dashboard without a sign-in.
             MissingExtra: Streamlit is not installed.
 
         Example:
@@ -144,11 +147,10 @@ class ProjectMethods(OpenProject):
 
     @staticmethod
     def init(folder: str | Path = ".") -> Scaffold:
-        """Make a new project in a folder, with a pipeline that runs at once. Existing files stay as
-        they are.
+        """Start a new project in a folder, with a pipeline that runs at once.
 
         Raises:
-            UsageError: a file that it would write exists already.
+            UsageError: a file of the new project already exists. Nothing was written.
 
         Example:
             >>> kfgcp.init("churn").files
@@ -160,7 +162,7 @@ class ProjectMethods(OpenProject):
     def import_env(
         self, name: str, outputs: str, *, key: str | None = None, replace: bool = False
     ) -> Imported:
-        """Write an environment into kfgcp.toml, as the outputs of Terraform have it.
+        """Write an environment from the outputs of Terraform into kfgcp.toml.
 
         The workspace keeps the configuration that it has read. Open it again to use the
         environment.
@@ -168,11 +170,11 @@ class ProjectMethods(OpenProject):
         Args:
             name: the name of the environment.
             outputs: what `terraform output -json` printed in a folder of terraform/envs.
-            key: which environment of as_list in the outputs; `name` when None.
+            key: which environment of several in the outputs; `name` when None.
             replace: replace an environment of that name. Its comments stay.
 
         Raises:
-            UsageError: these are not such outputs, or the name is taken.
+            UsageError: the outputs are not those of Terraform, or the name is taken.
             ConfigError: kfgcp.toml is not valid, before or afterwards. Nothing was written.
 
         Example:

@@ -24,7 +24,7 @@ class RunMethods(OpenProject):
     """The part of `Workspace` that reads, follows and changes one run."""
 
     def show(self, run: RunLike = "latest") -> RunHandle:
-        """Look a run up, and read it as it is now.
+        """Find a run, and read its current state.
 
         Args:
             run: its id, the beginning of one, its name, or `latest`.
@@ -47,10 +47,8 @@ class RunMethods(OpenProject):
             run: the run.
 
         Returns:
-            The events in the order of the facts: within a task, and between a task and those that
-                depend
-            on it. Tasks that ran at the same time may be in any order. A run that an earlier
-            version of kfgcp recorded has no events of that time.
+            The events in the order in which they happened. Tasks that ran at the same time may be
+            in any order. What an earlier version of kfgcp recorded has no events.
 
         Raises:
             UsageError: there is no such run, or more than one.
@@ -71,7 +69,9 @@ class RunMethods(OpenProject):
         severity: str | None = None,
         all_lines: bool = False,
     ) -> Iterator[LogLine]:
-        """Return the lines that a run's tasks wrote so far. Arguments as in `RunHandle.logs`.
+        """Return the lines that the tasks of a run wrote so far.
+
+        The arguments are those of `RunHandle.logs`.
 
         Example:
             >>> for line in kfgcp.logs("a1b2", "train", since="10m"):
@@ -87,15 +87,15 @@ class RunMethods(OpenProject):
         logs: bool | LogFilter = True,
         notice: Callable[[str], None] = lambda text: None,
     ) -> Iterator[Update]:
-        """Return what happens in a run until it has ended, as_list updates at a time.
+        """Return what happens in a run until it has ended, several updates at a time.
 
-        `RunHandle.updates` gives each update alone, in the order in which things happened.
+        `RunHandle.updates` returns single updates, in the order in which they happened.
 
         Args:
             run: the run to follow.
-            logs: which lines; False for none.
+            logs: which lines of logs; True for all, False for none.
             notice: called with a line of text when the backend cannot be reached, and when it can
-                again.
+                be reached again.
 
         Example:
             >>> for update in kfgcp.watch("a1b2"):
@@ -107,7 +107,7 @@ class RunMethods(OpenProject):
         return in_batches(handle.updates(logs=logs, notice=notice))
 
     def cancel(self, run: RunLike = "latest") -> RunHandle:
-        """Ask a run to end. A run that has ended stays as it is.
+        """Ask a run to end, and return it. A run that has ended stays as it is.
 
         Example:
             >>> kfgcp.cancel("a1b2").wait(check=False)
@@ -115,11 +115,11 @@ class RunMethods(OpenProject):
         return self.show(run).cancel()
 
     def delete(self, run: RunLike) -> Deleted:
-        """Delete a run that has ended, on its backend and here, with its logs and artifacts in the
-        state folder.
+        """Delete a run that has ended, on its backend and on this machine.
 
-        Files that another run uses are kept until the last such run is deleted: a task that was
-        CACHED has the files and the log of the task that ran.
+        Its logs and artifacts in the state folder are deleted too. Files that other runs use are
+        kept until the last of these runs is deleted: a task that was CACHED has the files and the
+        log of the task that ran.
 
         Returns:
             What was kept, and for which runs.
@@ -153,11 +153,11 @@ class RunMethods(OpenProject):
         return store.tag(lookup.id_of(self, run), tags, remove=as_list(remove))
 
     def note(self, run: RunLike = "latest", text: str | None = None) -> str:
-        """Write the note of a run, and return it.
+        """Return the note of a run, after writing a new one if there is a text.
 
         Args:
             run: the run.
-            text: the new note, which may have as_list lines. "" removes the note. None does not
+            text: the new note, which may have several lines. "" removes the note. None does not
                 change it.
 
         Raises:
@@ -185,11 +185,10 @@ class RunMethods(OpenProject):
         return pipelines.spec_of(handle.workspace, handle.snapshot)
 
     def deleted_artifacts(self, run: RunHandle) -> set[str]:
-        """Return the URIs of a run's artifacts that were files on this machine and have been
-        deleted."""
+        """Return the URIs of artifacts of a run whose files on this machine were deleted."""
         from kfgcp.engine.cache import deleted_files
 
-        outcomes = run.workspace.store.outcomes(run.run_id).values()
-        return {
-            Path(path).as_uri() for outcome in outcomes for path in deleted_files(outcome.outputs)
-        }
+        uris: set[str] = set()
+        for outcome in run.workspace.store.outcomes(run.run_id).values():
+            uris.update(Path(path).as_uri() for path in deleted_files(outcome.outputs))
+        return uris

@@ -44,7 +44,7 @@ class StartMethods(RunMethods):
             changes: options as keywords, see `RunOptions`. They win over `options`.
 
         Returns:
-            The run that was started. The warning `NotHeeded` names what the backend leaves out.
+            The new run. The warning `NotHeeded` names what the backend leaves out.
 
         Raises:
             UsageError: an option does not exist or has a wrong value.
@@ -57,10 +57,9 @@ class StartMethods(RunMethods):
         """
         from kfgcp.tracking import submit
 
-        chosen = submit.combine(options, changes)
-        return submit.start(
-            self, *submit.prepare(self, pipeline, params, chosen), in_process=in_process
-        )
+        combined = submit.combine(options, changes)
+        backend, request = submit.prepare(self, pipeline, params, combined)
+        return submit.start(self, backend, request, in_process=in_process)
 
     def run(
         self,
@@ -72,8 +71,7 @@ class StartMethods(RunMethods):
         check: bool = True,
         **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
-        """Submit a pipeline and wait until its run has ended: `submit(...).wait(timeout,
-        check=check)`.
+        """Start a run, and wait for its end: `submit(...).wait(timeout, check=check)`.
 
         Args:
             pipeline: as in `submit`.
@@ -105,16 +103,17 @@ class StartMethods(RunMethods):
         params: Mapping[str, object] | None = None,
         **changes: Unpack[OptionKeywords],
     ) -> Plan:
-        """Return what `submit` would send with the same arguments. Nothing is started; the errors
-        are the same.
+        """Return what `submit` would send with the same arguments, without starting a run.
+
+        The errors are those of `submit`.
 
         Example:
             >>> kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
         """
         from kfgcp.tracking import submit
 
-        chosen = submit.combine(options, changes)
-        backend, request = submit.prepare(self, pipeline, params, chosen)
+        combined = submit.combine(options, changes)
+        backend, request = submit.prepare(self, pipeline, params, combined)
         return submit.Plan(request, backend.notes(request))
 
     def rerun(
@@ -160,9 +159,11 @@ class StartMethods(RunMethods):
 
         check_timeout(timeout)
         workspace = lookup.workspace_of(self, run)
-        prepared = submit.prepare_repetition(workspace, run, from_task, params, changes)
-        handle = submit.start(workspace, *prepared, in_process=in_process)
-        return handle.wait(timeout, check=check) if wait else handle
+        backend, request = submit.prepare_repetition(workspace, run, from_task, params, changes)
+        handle = submit.start(workspace, backend, request, in_process=in_process)
+        if not wait:
+            return handle
+        return handle.wait(timeout, check=check)
 
     def resume(
         self,
@@ -173,8 +174,9 @@ class StartMethods(RunMethods):
         check: bool = True,
         in_process: bool = False,
     ) -> RunHandle:
-        """Continue an interrupted run of this machine, and wait for its end. Finished tasks do not
-        run again.
+        """Continue an interrupted run of this machine, and wait for its end.
+
+        Finished tasks do not run again.
 
         Args:
             run: the run to continue.
@@ -184,9 +186,8 @@ class StartMethods(RunMethods):
             in_process: as in `submit`.
 
         Raises:
-            UsageError: it has ended, or is still running elsewhere.
-            Unsupported: it is a run of another backend, which does not stop with a process of this
-                machine.
+            UsageError: the run has ended, or another process executes it.
+            Unsupported: the run is not on this machine, so no process of this machine stopped it.
             RunFailed: it ended FAILED or CANCELLED, and `check` is True.
 
         Example:
@@ -197,7 +198,9 @@ class StartMethods(RunMethods):
         check_timeout(timeout)
         interrupted = self.show(run)
         handle = submit.resume(interrupted.workspace, interrupted, in_process=in_process)
-        return handle.wait(timeout, check=check) if wait else handle
+        if not wait:
+            return handle
+        return handle.wait(timeout, check=check)
 
     def retry(
         self,
@@ -207,10 +210,9 @@ class StartMethods(RunMethods):
         timeout: float | None = None,
         check: bool = True,
     ) -> RunHandle:
-        """Continue a failed or cancelled run, and wait for its end. Tasks that succeeded do not run
-        again.
+        """Continue a failed or cancelled run, and wait for its end.
 
-        It stays the same run; `rerun` starts a new one.
+        Tasks that succeeded do not run again. It stays the same run; `rerun` starts a new one.
 
         Args:
             run: the run to continue.
@@ -228,4 +230,6 @@ class StartMethods(RunMethods):
         """
         check_timeout(timeout)
         handle = self.show(run).retry()
-        return handle.wait(timeout, check=check) if wait else handle
+        if not wait:
+            return handle
+        return handle.wait(timeout, check=check)

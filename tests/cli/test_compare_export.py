@@ -68,11 +68,11 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
         (["--minimize", "los"], "None of the runs has a metric 'los'."),
         (
             ["--minimize", "loss", "--maximize", "loss"],
-            "Either the greater or the smaller value of 'loss' is better, not both.",
+            "Either the higher or the lower values of 'loss' are better, not both.",
         ),
         (
             ["--lower", "loss", "--maximize", "loss"],
-            "Either the greater or the smaller value of 'loss' is better",
+            "Either the higher or the lower values of 'loss' are better",
         ),
     ],
 )

@@ -119,11 +119,12 @@ def test_an_environment_that_is_there_is_replaced_only_when_told(
 
     assert (refused.code, refused.err) == (
         2,
-        "error: kfgcp.toml has an [env.dev] already.\nhint: --replace writes it anew.\n",
+        "error: kfgcp.toml already has the environment [env.dev].\n"
+        "hint: Use --replace to replace it, or another name.\n",
     )
     assert (home / "kfgcp.toml").read_text() == before
     done = import_(outputs(growth=VERTEX), "--replace")
-    assert (done.code, done.out) == (0, "kfgcp.toml: [env.dev] written anew\n")
+    assert (done.code, done.out) == (0, "kfgcp.toml: [env.dev] replaced\n")
     table = TABLE.replace("[env.dev]\n", "[env.dev]\n# by hand\n")
     after = "\n# The cluster.\n[env.gke]\nbackend = 'kubeflow'\nhost = 'https://k.example'\n"
     assert (home / "kfgcp.toml").read_text() == f"{FILE}\n{table}{after}"
@@ -192,18 +193,18 @@ NO_OUTPUT = "There is no output kfgcp_environments with environments, only: "
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "What was read is not JSON: Expecting value"),
-        ("│ Error: no state", "What was read is not JSON"),
-        ("[1]", "What was read is JSON, but not the outputs of Terraform."),
+        ("", "The input is not JSON: Expecting value"),
+        ("│ Error: no state", "The input is not JSON"),
+        ("[1]", "The input is JSON, but not the outputs of Terraform."),
         ("{}", "Terraform has no outputs."),
         (json.dumps({"bucket": {"value": "b"}}), f"{NO_OUTPUT}bucket."),
         (json.dumps({"kfgcp_environments": {"value": ["a"]}}), f"{NO_OUTPUT}kfgcp_environments."),
         (json.dumps({"kfgcp_environments": 3}), f"{NO_OUTPUT}kfgcp_environments."),
-        (outputs(), "Terraform's outputs have no environment 'dev'."),
-        (outputs(a=VERTEX, b=VERTEX), "Terraform's outputs have no environment 'dev'."),
+        (outputs(), "The outputs of Terraform have no environment 'dev'."),
+        (outputs(a=VERTEX, b=VERTEX), "The outputs of Terraform have no environment 'dev'."),
         (
             outputs(a={"backend": "vertex", "project": "p"}),
-            "outputs for 'dev' have no location, pipeline_root.",
+            "outputs of Terraform for 'dev' have no location, pipeline_root.",
         ),
         (
             outputs(a=VERTEX | {"backend": "airflow"}),
@@ -216,11 +217,11 @@ NO_OUTPUT = "There is no output kfgcp_environments with environments, only: "
         ),
         (
             outputs(a=VERTEX | {"labels": {"team": 3}}),
-            "kfgcp.toml [env.dev]: label team must be a text, not 3.",
+            "kfgcp.toml [env.dev]: the label team must be a text, not 3.",
         ),
         (
             outputs(a=VERTEX | {"labels": {"team": None}}),
-            "Terraform's outputs for 'a' have a null in labels.",
+            "The outputs of Terraform for 'a' have a null in labels.",
         ),
     ],
 )
@@ -337,5 +338,5 @@ def test_an_environment_that_an_included_file_has(import_: Callable[..., Any], h
     done = import_(outputs(growth=VERTEX))
 
     assert done.code == 2
-    assert "kfgcp.d/dev.toml: [env.dev] is in kfgcp.toml, too." in done.err
+    assert "kfgcp.d/dev.toml: [env.dev] is also in kfgcp.toml." in done.err
     assert (home / "kfgcp.toml").read_text() == before

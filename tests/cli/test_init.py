@@ -49,7 +49,7 @@ def test_a_file_that_is_there_stays_and_nothing_is_written(
     done = kfgcp("init")
 
     assert (done.code, done.out) == (2, "")
-    assert f"{taken} is there already; nothing was written." in done.err
+    assert f"{taken} already exists. Nothing was written." in done.err
     assert [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()] == [taken]
     assert (home / taken).read_text() == "mine"
 

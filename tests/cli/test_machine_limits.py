@@ -138,8 +138,8 @@ def test_a_current_folder_that_was_deleted_is_named(command: str, home: Path, sh
 
     assert done.returncode == 5
     assert (
-        done.stderr
-        == "error: The current folder does not exist any more.\nhint: cd to one that does.\n"
+        done.stderr == "error: The current folder does not exist any more.\n"
+        "hint: Change to another folder with cd.\n"
     )
 
 

@@ -144,7 +144,7 @@ def test_a_run_that_is_resumed_takes_no_option(
         main(["run", "--resume", "latest", *_arguments(field)])
 
     assert ended.value.code == 2
-    assert "--resume takes --timeout and --json only" in capsys.readouterr().err
+    assert "--resume takes only --timeout and --json" in capsys.readouterr().err
 
 
 NEW_FIELD = """

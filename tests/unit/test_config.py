@@ -213,7 +213,7 @@ def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
         ),
         (
             '[env.local]\nbackend = "local"\nlabels = { n = 1 }\n',
-            "kfgcp.toml [env.local]: label n must be a text, not 1.",
+            "kfgcp.toml [env.local]: the label n must be a text, not 1.",
             "",
         ),
         (
@@ -527,7 +527,7 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("include", "included", "message"),
     [
-        ('["more.toml"]', None, "kfgcp.toml: the included file more.toml is not there."),
+        ('["more.toml"]', None, "kfgcp.toml: the included file more.toml does not exist."),
         ('"more.toml"', "", "kfgcp.toml: include must be a list of patterns, not 'more.toml'."),
         (
             '["/etc/*.toml"]',
@@ -554,7 +554,7 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
         (
             '["more.toml"]',
             '[project]\nname = "b"\n',
-            "more.toml: name of [project] is in another file, too.",
+            "more.toml: name of [project] is also in another file.",
         ),
         (
             '["more.toml"]',
@@ -562,7 +562,7 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
             "more.toml [project]: experiment must be a text, not 1.",
         ),
         ('["more.toml"]', "[dashboard]\nalow = []\n", "more.toml [dashboard]: unknown key 'alow'."),
-        ('["more.toml"]', "[env.dev]\n", "more.toml: [env.dev] is in kfgcp.toml, too."),
+        ('["more.toml"]', "[env.dev]\n", "more.toml: [env.dev] is also in kfgcp.toml."),
         ('["more.toml"]', "[projetc]\n", "more.toml: unknown key 'projetc'."),
         ('["more.toml"]', "env = 1\n", "more.toml: env must be a table."),
         ('["more.toml"]', "[env.x]\n", "more.toml [env.x] has no backend."),
@@ -638,8 +638,8 @@ def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
     [
         ("alow = []", "unknown key 'alow'.", "Did you mean 'allow'?"),
         ('allow = "x"', "allow must be a list, not 'x'.", ""),
-        ("allow = [7]", "allow holds 7, not a text.", ""),
-        ("host_names = [7]", "host_names holds 7, not a text.", ""),
+        ("allow = [7]", "allow contains 7, which is not a text.", ""),
+        ("host_names = [7]", "host_names contains 7, which is not a text.", ""),
         (
             'host_names = ["https://dash.acme.example"]',
             "host_names has 'https://dash.acme.example'",
@@ -652,13 +652,13 @@ def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
         ),
         (
             'sync = ["locl"]',
-            "sync names the environment 'locl', which is not there.",
+            "sync names the environment 'locl', which does not exist.",
             "Did you mean 'local'?",
         ),
         ("sync_seconds = 0", "sync_seconds must be at least 1.", ""),
         (
             'iap_keys_url = "http://a.example"',
-            "plain http is allowed for a loopback iap_keys_url only",
+            "plain http is allowed only for an iap_keys_url on this machine",
             "",
         ),
     ],
@@ -754,8 +754,8 @@ def test_every_backend_has_the_object_store(tmp_path: Path, backend: str) -> Non
         ),
         (
             's3_addressing = "host"',
-            "s3_addressing is 'host'.",
-            "s3_addressing is one of: path, virtual.",
+            "s3_addressing must be one of path, virtual, not 'host'.",
+            "See docs/guides/buckets.md.",
         ),
         ("s3_region = 1", "s3_region must be a text, not 1.", ""),
         ('s3_secret_key = "x"', "unknown key 's3_secret_key'.", "s3_region"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,28 +16,29 @@ from kfgcp.tracking import report
 from kfgcp.tracking.compare import Comparison
 from kfgcp.workspace import Workspace
 
-FORMATS = ("text", "json", "markdown", "html")
-_SMALLEST = 24
-"""Characters that a run's column has at least on a terminal; what does not fit beside others is
-shown below."""
+if TYPE_CHECKING:
+    from rich.text import Text
+
+FORMATS: Final = ("text", "json", "markdown", "html")
+
+# The least characters for the column of a run on a terminal. With fewer, a digest or a path wraps
+# over many lines. Runs that do not fit beside the others are shown below them.
+_MIN_COLUMN_WIDTH: Final = 24
+
+# Spaces before the name of a value, and between its column and the next one.
+_NAME_PADDING: Final = 4
 
 
 @click.command(epilog="Example: kfgcp compare a1b2 c3d4 --format markdown")
 @click.argument("runs", nargs=-1, metavar="[RUN RUN...]")
 @click.option(
-    "--baseline", metavar="RUN", help="Measure the runs against this one; the first when not given."
+    "--baseline", metavar="RUN", help="Measure the others against this run, not the first one."
 )
 @click.option(
-    "--maximize",
-    multiple=True,
-    metavar="METRIC",
-    help="The greater value of this metric is better.",
+    "--maximize", multiple=True, metavar="METRIC", help="Higher values of this metric are better."
 )
 @click.option(
-    "--minimize",
-    multiple=True,
-    metavar="METRIC",
-    help="The smaller value of this metric is better.",
+    "--minimize", multiple=True, metavar="METRIC", help="Lower values of this metric are better."
 )
 @click.option(
     "--higher", multiple=True, metavar="METRIC", hidden=True, help="The old name of --maximize."
@@ -46,7 +47,10 @@ shown below."""
     "--lower", multiple=True, metavar="METRIC", hidden=True, help="The old name of --minimize."
 )
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="How to print it; text when not given."
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="The format of the output; text without it.",
 )
 @options.as_json
 @options.workspace
@@ -61,67 +65,94 @@ def command(
     form: str | None,
     as_json: bool,
 ) -> None:
-    """Show what differs between runs, and only that; the two newest when none are named.
+    """Show what differs between runs.
 
-    The first run is the baseline that the others are measured against. Markdown is for pull
-    requests.
+    Without RUN, the two newest runs are compared. Values that are the same in all runs are left
+    out. The first run is the baseline: the others are measured against it. Use --format markdown
+    for pull requests.
     """
     if as_json and form not in (None, "json"):
-        raise UsageError(f"--json and --format {form} exclude each other.")
-    maximized = dict.fromkeys((*maximize, *higher), Direction.MAXIMIZE)
-    minimized = dict.fromkeys((*minimize, *lower), Direction.MINIMIZE)
-    for name in maximized.keys() & minimized.keys():
-        raise UsageError(
-            f"Either the greater or the smaller value of '{name}' is better, not both."
-        )
-    goals = {**maximized, **minimized}
+        raise UsageError(f"--json and --format {form} exclude each other. Use one of them.")
+    goals = _read_goals(maximize + higher, minimize + lower)
     comparison = workspace.compare(runs, baseline=baseline, goals=goals)
     if as_json or form == "json":
         output.print_json(comparison.to_dict())
-    elif form in ("markdown", "html"):
-        click.echo(
-            comparison.to_markdown() if form == "markdown" else comparison.to_html(), nl=False
-        )
+    elif form == "markdown":
+        click.echo(comparison.to_markdown(), nl=False)
+    elif form == "html":
+        click.echo(comparison.to_html(), nl=False)
     elif not comparison.differences:
         click.echo(report.NOTHING)
     else:
-        _print(comparison)
+        _print_comparison(comparison)
 
 
-def _print(comparison: Comparison) -> None:
-    for number, shown in enumerate(_blocks(comparison)):
-        if number:
+def _read_goals(maximize: tuple[str, ...], minimize: tuple[str, ...]) -> dict[str, Direction]:
+    """Return the better direction of each metric that an option names.
+
+    Raises:
+        UsageError: a metric is to be both maximized and minimized.
+    """
+    for metric in maximize:
+        if metric in minimize:
+            raise UsageError(
+                f"Either the higher or the lower values of '{metric}' are better, not both.",
+                hint="Use --maximize or --minimize for each metric.",
+            )
+    goals = dict.fromkeys(maximize, Direction.MAXIMIZE)
+    goals.update(dict.fromkeys(minimize, Direction.MINIMIZE))
+    return goals
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    for number, columns in enumerate(_column_blocks(comparison)):
+        if number > 0:
             click.echo()
-        headers = ["", *(comparison.runs[at].run_id for at in shown)]
-        rows: list[list[Any]] = []
-        for group, differences in groupby(comparison.differences, key=lambda each: each.group):
-            rows += [[]] * bool(rows) + [[_heading(group)]]
-            for each in differences:
-                cells = report.cells(each)
-                rows.append([f"  {each.name}", *(str(cells[at]) for at in shown)])
-        output.print_table(output.table(headers, rows))
+        _print_block(comparison, columns)
     for version in comparison.versions:
         click.echo()
-        click.echo(
-            click.style(report.version_title(comparison, version), bold=True), color=output.color()
-        )
+        title = report.version_title(comparison, version)
+        click.echo(click.style(title, bold=True), color=output.color())
         for line in report.version_lines(version):
             click.echo(f"  {line}")
 
 
-def _blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
-    """Which runs stand beside each other: as many as a terminal is wide enough for, the baseline
-    always."""
-    others = range(1, len(comparison.runs))
-    fit = len(others)
+def _column_blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
+    """Yield the indexes of runs that are shown beside each other, always with the baseline.
+
+    A block has as many runs as the terminal is wide enough for. A pipe or file gets one block.
+    """
+    baseline = [0]
+    others = list(range(1, len(comparison.runs)))
+    block_size = len(others)
     if sys.stdout.isatty():
-        names = max(len(each.name) for each in comparison.differences) + 4
-        fit = max((output.console().width - names) // _SMALLEST - 1, 1)
-    for start in range(0, len(others), fit):
-        yield [0, *others[start : start + fit]]
+        name_width = max(len(difference.name) for difference in comparison.differences)
+        free_width = output.console().width - name_width - _NAME_PADDING
+        # One column less, because the baseline has one too.
+        block_size = max(free_width // _MIN_COLUMN_WIDTH - 1, 1)
+    for start in range(0, len(others), block_size):
+        yield baseline + others[start : start + block_size]
 
 
-def _heading(text: str) -> Any:
+def _print_block(comparison: Comparison, columns: Sequence[int]) -> None:
+    """Print the differences between some of the runs as a table with a heading for each group."""
+    headers = [""]
+    headers.extend(comparison.runs[column].run_id for column in columns)
+    rows: list[list[str | Text]] = []
+    groups = groupby(comparison.differences, key=lambda difference: difference.group)
+    for group, differences in groups:
+        if rows:
+            rows.append([])
+        rows.append([_heading(group)])
+        for difference in differences:
+            cells = report.cells(difference)
+            row: list[str | Text] = [f"  {difference.name}"]
+            row.extend(str(cells[column]) for column in columns)
+            rows.append(row)
+    output.print_table(output.table(headers, rows))
+
+
+def _heading(text: str) -> Text:
     from rich.text import Text
 
     return Text(text, style="bold")

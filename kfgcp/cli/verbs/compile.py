@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from kfgcp.cli import options, output
+from kfgcp.model import JsonValue
+from kfgcp.spec.load import Spec
 from kfgcp.spec.params import TYPES
 from kfgcp.workspace import Workspace
 
@@ -15,7 +17,11 @@ from kfgcp.workspace import Workspace
 @click.command(epilog="Example: kfgcp compile examples/train_classifier.py -o train.yaml")
 @click.argument("pipeline")
 @click.option(
-    "-o", "--output", "file", type=click.Path(path_type=Path), help="Write it here: .yaml or .json."
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Write the compiled pipeline to this .yaml or .json file.",
 )
 @options.as_json
 def command(pipeline: str, file: Path | None, as_json: bool) -> None:
@@ -26,42 +32,48 @@ def command(pipeline: str, file: Path | None, as_json: bool) -> None:
     """
     spec = Workspace.compile(pipeline, file)
     if as_json:
-        output.print_json(
-            {
-                "pipeline": spec.name,
-                "version": spec.version,
-                "output": str(file) if file else None,
-                "params": [
-                    {
-                        "name": param.name,
-                        "type": param.type,
-                        "optional": param.optional,
-                        "default": param.default if param.has_default else None,
-                        "description": param.description,
-                    }
-                    for param in spec.params.values()
-                ],
-            }
-        )
+        output.print_json(_to_json(spec, file))
         return
     click.echo(f"{output.plain(spec.name)}  {spec.version}")
     if spec.params:
-        rows = [
-            (
-                p.name,
-                TYPES.get(p.type, p.type),
-                output.value_text(p.default) if p.has_default else _needed(p.optional),
-                p.description,
-            )
-            for p in spec.params.values()
-        ]
-        output.print_table(output.table(("PARAMETER", "TYPE", "DEFAULT", "DESCRIPTION"), rows))
+        _print_params(spec)
     if file:
         click.echo(f"written to {file}", err=True)
-    else:
-        quoted, stem = shlex.quote(pipeline), Path(pipeline.partition(":")[0]).stem
-        output.hint(f"kfgcp run {quoted}   kfgcp compile {quoted} -o {shlex.quote(stem)}.yaml")
+        return
+    quoted = shlex.quote(pipeline)
+    target = shlex.quote(Path(pipeline.partition(":")[0]).stem)
+    output.hint(f"kfgcp run {quoted}   kfgcp compile {quoted} -o {target}.yaml")
 
 
-def _needed(optional: bool) -> str:
-    return "(none)" if optional else "(required)"
+def _to_json(spec: Spec, file: Path | None) -> JsonValue:
+    params: list[JsonValue] = []
+    for param in spec.params.values():
+        default = param.default if param.has_default else None
+        params.append(
+            {
+                "name": param.name,
+                "type": param.type,
+                "optional": param.optional,
+                "default": default,
+                "description": param.description,
+            }
+        )
+    return {
+        "pipeline": spec.name,
+        "version": spec.version,
+        "output": str(file) if file else None,
+        "params": params,
+    }
+
+
+def _print_params(spec: Spec) -> None:
+    rows = []
+    for param in spec.params.values():
+        if param.has_default:
+            default = output.value_text(param.default)
+        elif param.optional:
+            default = "(none)"
+        else:
+            default = "(required)"
+        rows.append((param.name, TYPES.get(param.type, param.type), default, param.description))
+    output.print_table(output.table(("PARAMETER", "TYPE", "DEFAULT", "DESCRIPTION"), rows))

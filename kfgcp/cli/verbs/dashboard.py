@@ -23,10 +23,12 @@ from kfgcp.workspace import Workspace
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @options.workspace
 def command(workspace: Workspace, port: int, host: str, read_only: bool, no_browser: bool) -> None:
-    """Show the runs in the browser, until Ctrl-C.
+    """Show the runs in the browser.
 
-    Prints its address. Runs of all backends are read into the store in the background; pages read
-    the store. Another HOST than this machine needs a way to tell who looks:
+    Prints the address of the dashboard, and serves it until Ctrl-C. The dashboard reads the runs of
+    all backends into the store in the background, and its pages read the store.
+
+    On a HOST other than this machine, the dashboard must be able to identify its users, see
     docs/guides/dashboard.md.
     """
     workspace.dashboard(host=host, port=port, read_only=read_only, browser=not no_browser)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from kfgcp.backends.base import Deleted
@@ -11,8 +13,8 @@ from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.workspace import Workspace
 
-MOST_NAMES = 3
-"""How many of the runs are named that use files of a deleted run."""
+# A cached file can have hundreds of users. Three names and a number fit into a line.
+MAX_NAMES: Final = 3
 
 
 @click.command(epilog="Example: kfgcp delete a1b2 c3d4 --yes")
@@ -20,17 +22,14 @@ MOST_NAMES = 3
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.workspace
 def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
-    """Delete runs that have ended: their record, and what the state folder or the backend keeps of
-    them.
+    """Delete runs that have ended.
 
-    Files and logs that other runs use are kept, and removed with the last of these runs: a cached
+    Deletes the record of each run, and what the state folder or the backend keeps for it.
+
+    Files and logs that other runs use are kept until the last of these runs is deleted: a cached
     task uses those of the task that ran. Artifacts in a bucket stay.
     """
-    by_id: dict[str, RunHandle] = {}
-    for run in runs:
-        handle = lookup.look(workspace, run)
-        by_id[handle.run_id] = handle
-    handles = list(by_id.values())
+    handles = _find_runs(workspace, runs)
     for handle in handles:
         if not handle.is_deletable:
             raise UsageError(
@@ -38,24 +37,36 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
                 " deleted. Nothing was deleted.",
                 hint=f"Cancel it first: kfgcp cancel {handle.run_id}",
             )
-    named = ", ".join(handle.run_id for handle in handles)
-    if not yes and not output.confirm(f"Delete {named}?"):
+    run_ids = ", ".join(handle.run_id for handle in handles)
+    if not yes and not output.confirm(f"Delete {run_ids}?"):
         return
     for handle in handles:
         deleted = workspace.delete(handle)
-        click.echo(f"{handle.run_id}  deleted{_kept_text(deleted)}")
+        click.echo(f"{handle.run_id}  deleted{_format_kept(deleted)}")
 
 
-def _kept_text(deleted: Deleted) -> str:
-    """What is kept of a deleted run, and for whom."""
-    if not deleted.used_by:
-        return ""
-    count, word = (deleted.kept_files, "file") if deleted.kept_files else (deleted.kept_logs, "log")
+def _find_runs(workspace: Workspace, runs: tuple[str, ...]) -> list[RunHandle]:
+    """Return the runs that are named, each once."""
+    handle_by_id: dict[str, RunHandle] = {}
+    for run in runs:
+        handle = lookup.look(workspace, run)
+        handle_by_id[handle.run_id] = handle
+    return list(handle_by_id.values())
+
+
+def _format_kept(deleted: Deleted) -> str:
+    """Return the end of the line of a run: what was kept, and which runs use it."""
+    count, word = deleted.kept_files, "file"
     if not count:
+        count, word = deleted.kept_logs, "log"
+    if not count or not deleted.used_by:
         return ""
-    shown = [output.plain(name) for name in deleted.used_by[:MOST_NAMES]]
-    more = len(deleted.used_by) - len(shown)
-    names = ", ".join(shown) + (f" and {more} more" if more else "")
-    plural = "s" if count > 1 else ""
-    runs = "runs" if len(deleted.used_by) > 1 else "run"
-    return f", {count} {word}{plural} kept: used by {runs} {names}"
+    names = [output.plain(run_id) for run_id in deleted.used_by[:MAX_NAMES]]
+    users = ", ".join(names)
+    hidden = len(deleted.used_by) - len(names)
+    if hidden:
+        users += f" and {hidden} more"
+    run_word = "runs" if len(deleted.used_by) > 1 else "run"
+    if count > 1:
+        word += "s"
+    return f", {count} {word} kept: used by {run_word} {users}"

@@ -9,9 +9,13 @@ import click
 from kfgcp.cli import options, output
 from kfgcp.errors import CheckFailed
 from kfgcp.tracking import changes
+from kfgcp.tracking.pipelines import Diff
 from kfgcp.workspace import Workspace
 
 COLORS: Final = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
+
+# The digits of a digest in the heading. Everywhere else kfgcp shows as many.
+_SHORT_VERSION_LENGTH: Final = len("sha256:") + 12
 
 
 @click.command(epilog="Example: kfgcp diff train.py latest")
@@ -23,22 +27,29 @@ COLORS: Final = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
 def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_json: bool) -> int:
     """Show what differs between pipelines, task by task.
 
-    A and B are each a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or a
-    version that a run here had: sha256: and its first 8 digits or more. What makes no other version
-    of a pipeline is no difference.
+    A and B are each a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or the
+    version of a recorded run: sha256: and at least the first 8 digits. Changes that do not change
+    the version of a pipeline are not shown.
     """
-    found = workspace.diff(before, after)
+    diff = workspace.diff(before, after)
     if as_json:
-        output.print_json(found.to_dict())
+        output.print_json(diff.to_dict())
     else:
-        for sign, spec in (("-", found.before), ("+", found.after)):
-            _print(sign, f"{sign * 3} {spec.origin}  {spec.version[: len('sha256:') + 12]}")
-        if not found.changes:
-            click.echo("No difference.")
-        for sign, line in changes.format_tree(found.changes):
-            _print(sign, line)
-    return CheckFailed.exit_code if found.changes and exit_code else 0
+        _print_diff(diff)
+    if diff.changes and exit_code:
+        return CheckFailed.exit_code
+    return 0
 
 
-def _print(sign: str, line: str) -> None:
-    click.echo(click.style(output.plain(line.rstrip()), fg=COLORS.get(sign)), color=output.color())
+def _print_diff(diff: Diff) -> None:
+    for sign, spec in (("-", diff.before), ("+", diff.after)):
+        _print_line(sign, f"{sign * 3} {spec.origin}  {spec.version[:_SHORT_VERSION_LENGTH]}")
+    if not diff.changes:
+        click.echo("No difference.")
+    for sign, line in changes.format_tree(diff.changes):
+        _print_line(sign, line)
+
+
+def _print_line(sign: str, line: str) -> None:
+    text = output.plain(line.rstrip())
+    click.echo(click.style(text, fg=COLORS.get(sign)), color=output.color())

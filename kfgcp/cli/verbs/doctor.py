@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,36 +12,45 @@ from kfgcp.workspace import Workspace
 if TYPE_CHECKING:
     from kfgcp.diagnosis.checks import Finding
 
-_SIGNS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")}  # noqa: RUF001
-_WIDTH = 15
+# The sign and the color of a finding by `Finding.ok`.
+_SIGNS: Final = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")}  # noqa: RUF001
+
+# The width of the names of checks. A longer name moves only its own line to the right.
+_NAME_WIDTH: Final = 15
 
 
 @click.command(epilog="Example: kfgcp doctor pipeline.py --env dev")
 @click.argument("pipeline", required=False)
-@click.option("--env", metavar="NAME", help="The environment to look at; the default one without.")
+@click.option("--env", metavar="NAME", help="The environment to check, if not the default one.")
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json: bool) -> int:
-    """Find what keeps runs from starting: look at all that one needs, in order, up to the first
-    thing that is broken. With a PIPELINE its images are looked for, too.
+    """Find what keeps runs from starting.
 
-    The line below it says how to fix it. A line with a dash is something that is not needed, or
-    could not be checked. Nothing is written, neither here nor there. Exits 5 when something is
-    broken, 2 when that is the configuration.
+    Checks everything that a run needs, in order, and stops at the first problem. The line below a
+    problem says how to fix it. With a PIPELINE, its images are checked too.
+
+    A line with a dash is something that is not needed or could not be checked. The checks write
+    nothing, neither on this machine nor in the cloud.
+
+    Exits with 5 when there is a problem, with 2 when the problem is in the configuration.
     """
-    found = workspace.doctor(env, pipeline, notice=(lambda finding: None) if as_json else _show)
     if as_json:
-        output.print_json([finding.to_dict() for finding in found])
-    return found[-1].exit_code
+        findings = workspace.doctor(env, pipeline)
+        output.print_json([finding.to_dict() for finding in findings])
+    else:
+        findings = workspace.doctor(env, pipeline, notice=_print_finding)
+    return findings[-1].exit_code
 
 
-def _show(finding: Finding) -> None:
-    sign, colour = _SIGNS[finding.ok]
-    label = f" {finding.check:<{_WIDTH}}  "
+def _print_finding(finding: Finding) -> None:
+    sign, sign_color = _SIGNS[finding.ok]
+    label = f" {finding.check:<{_NAME_WIDTH}}  "
     indent = len(sign) + len(label)
-    first, *others = output.wrapped(finding.detail, indent)
-    click.echo(f"{click.style(sign, fg=colour)}{label}{first}", color=output.color())
-    for line in others:
+    first_line, *other_lines = output.wrapped(finding.detail, indent)
+    styled_sign = click.style(sign, fg=sign_color)
+    click.echo(f"{styled_sign}{label}{first_line}", color=output.color())
+    for line in other_lines:
         click.echo(" " * indent + line)
     # Hints are commands to copy, so they are not wrapped.
     for line in finding.hint.splitlines():

@@ -24,37 +24,38 @@ def command() -> None:
     "file",
     type=click.File(encoding="utf-8"),
     default="-",
-    help="Read from there; - is stdin.",
+    help="Read the outputs from this file; - is stdin.",
 )
 @click.option(
-    "--from", "key", metavar="KEY", help="Which of several: the key in kfgcp_environments."
+    "--from",
+    "key",
+    metavar="KEY",
+    help="The key in kfgcp_environments, when it has several environments.",
 )
-@click.option("--replace", is_flag=True, help="Replace an environment that is there already.")
+@click.option("--replace", is_flag=True, help="Replace an environment with this name.")
 @options.workspace
 def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, replace: bool) -> None:
-    """Write what Terraform made as [env.NAME] into kfgcp.toml.
+    """Write the outputs of Terraform as [env.NAME] into kfgcp.toml.
 
-    Reads what `terraform output -json` prints in a folder of terraform/envs. The rest of the file
+    Reads what `terraform output -json` prints in a folder of terraform/envs. The rest of kfgcp.toml
     stays as it is.
     """
-    made = workspace.import_env(name, _text(file), key=key, replace=replace)
-    click.echo(
-        output.plain(
-            f"{made.file.name}: [env.{name}] {'written anew' if made.replaced else 'added'}"
-        )
-    )
+    imported = workspace.import_env(name, _read_text(file), key=key, replace=replace)
+    action = "replaced" if imported.replaced else "added"
+    click.echo(output.plain(f"{imported.file.name}: [env.{name}] {action}"))
     output.hint(f"kfgcp doctor --env {name}")
 
 
-def _text(file: IO[str]) -> str:
+def _read_text(file: IO[str]) -> str:
     if file is sys.stdin and file.isatty():
         raise UsageError(
             "There is nothing on standard input.",
-            hint="terraform output -json | kfgcp env import NAME, or --file",
+            hint="Use a pipe or --file: terraform output -json | kfgcp env import NAME",
         )
     try:
         return file.read()
     except UnicodeDecodeError:
         raise UsageError(
-            "What was read is not text.", hint="terraform output -json | kfgcp env import NAME"
+            "The input is not UTF-8 text.",
+            hint="Use the output of Terraform: terraform output -json | kfgcp env import NAME",
         ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
@@ -12,19 +12,27 @@ from kfgcp.errors import UsageError
 from kfgcp.tracking.table import FORMATS
 from kfgcp.workspace import Workspace
 
-TABLES = ("runs", "metrics", "tasks", "artifacts")
+if TYPE_CHECKING:
+    from kfgcp.tracking.frames import Table
+
+TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
 
 
 @click.command(epilog="Example: kfgcp export --pipeline train-classifier -o runs.parquet")
 @click.argument("runs", nargs=-1, metavar="[RUN...]")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="By the file's ending, or csv.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="The format; without it, from the ending of the file, or csv.",
+)
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
 @click.option(
     "--table",
     type=click.Choice(TABLES),
     default="runs",
     show_default=True,
-    help="A row for each of these.",
+    help="What a row is: one run, metric, task or artifact.",
 )
 @click.option(
     "--raw",
@@ -39,25 +47,44 @@ def command(
     runs: tuple[str, ...],
     form: str | None,
     file: Path | None,
-    table: Any,
+    table: Table,
     raw: bool,
-    **chosen: Any,
+    **filters: Unpack[options.FilterOptions],
 ) -> None:
-    """Write runs as CSV, JSON or Parquet: those named, or all that the options choose; oldest
-    first.
+    """Write runs as CSV, JSON or Parquet.
 
-    CSV and Parquet hold a row a run with params.* and metrics.<task>.<name> columns; JSON holds
-    whole runs. With --table all three hold a row a metric, task or artifact of these runs.
+    Writes the given runs, or all runs that the options choose, the oldest first.
+
+    CSV and Parquet have a row for each run, with columns params.* and metrics.<task>.<name>. JSON
+    has whole runs. With --table, all three have a row for each metric, task or artifact of the
+    runs.
     """
-    if form is None:
-        ending = file.suffix.removeprefix(".").lower() if file else ""
-        if file and ending not in FORMATS:
-            raise UsageError(
-                f"{file} does not end in .csv, .json or .parquet.",
-                hint="Name the format: --format csv",
-            )
-        form = ending or "csv"
     text = workspace.export(
-        runs, form=form, file=file, wanted=options.run_filter(**chosen), table=table, raw=raw
+        runs,
+        form=form or _format_of_file(file),
+        file=file,
+        wanted=options.run_filter(**filters),
+        table=table,
+        raw=raw,
     )
-    click.echo(text, nl=False) if file is None else click.echo(f"written to {file}", err=True)
+    if file is None:
+        click.echo(text, nl=False)
+    else:
+        click.echo(f"written to {file}", err=True)
+
+
+def _format_of_file(file: Path | None) -> str:
+    """Return the format that the ending of a file means; csv for standard output.
+
+    Raises:
+        UsageError: the ending is not that of a format.
+    """
+    if file is None:
+        return "csv"
+    ending = file.suffix.removeprefix(".").lower()
+    if ending not in FORMATS:
+        raise UsageError(
+            f"{file} does not end in .csv, .json or .parquet.",
+            hint="Choose the format with --format, for example --format csv",
+        )
+    return ending

@@ -13,9 +13,14 @@ from kfgcp.workspace import Workspace
 @click.command(epilog="Example: kfgcp init my-project")
 @click.argument("folder", default=".", metavar="[DIR]")
 def command(folder: str) -> None:
-    """Start a new project in DIR (the current folder by default), with a pipeline that runs at
-    once."""
-    made = Workspace.init(folder)
-    for file in made.files:
-        click.echo(output.plain(str(made.folder / file)))
-    output.hint((f"cd {shlex.quote(str(made.folder))} && " if folder != "." else "") + made.run)
+    """Start a new project.
+
+    Writes kfgcp.toml and a pipeline that runs at once into DIR, by default the current folder.
+    """
+    scaffold = Workspace.init(folder)
+    for file in scaffold.files:
+        click.echo(output.plain(str(scaffold.folder / file)))
+    next_command = scaffold.run
+    if folder != ".":
+        next_command = f"cd {shlex.quote(str(scaffold.folder))} && {next_command}"
+    output.hint(next_command)

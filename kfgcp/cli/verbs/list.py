@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Final, Unpack
 
 import click
 
@@ -15,26 +15,44 @@ from kfgcp.model import Run
 from kfgcp.store.queries import NEWEST_FIRST
 from kfgcp.workspace import Workspace
 
-DAY, HOUR, MINUTE = 86400, 3600, 60
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_GENERATED_ENDING = re.compile(
+DAY: Final = 86400
+HOUR: Final = 3600
+MINUTE: Final = 60
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# What follows the name of the pipeline in the name of a run that was submitted without a name:
+# by kfgcp for Kubeflow Pipelines, by kfgcp on this machine, by the client of Kubeflow Pipelines.
+_GENERATED_ENDING: Final = re.compile(
     r"""(?:[- ](?:
-        [0-9a-f]{12}                                               # kfgcp, for Kubeflow Pipelines
-        | [0-9]{8}-[0-9]{6}                                        # kfgcp, on this machine
-        | [0-9]{4}-[0-9]{2}-[0-9]{2}[ ][0-9]{2}-[0-9]{2}-[0-9]{2}  # the client of Kubeflow Pipelines
+        [0-9a-f]{12}
+        | [0-9]{8}-[0-9]{6}
+        | [0-9]{4}-[0-9]{2}-[0-9]{2}[ ][0-9]{2}-[0-9]{2}-[0-9]{2}
     ))?""",
     re.VERBOSE,
 )
-"""What follows the name of the pipeline in the name of a run that was submitted without a name."""
-_CUT = ("NAME", "PIPELINE", "EXPERIMENT", "ENV", "METRICS", "TAGS")
-"""Columns that are cut off where the terminal is too narrow."""
-_LEAST = 8
-"""Characters of such a column; fewer say too little."""
-_LEFT_OUT = ("METRICS", "EXPERIMENT", "ENV", "TAGS", "TOOK", "NAME")
-"""Columns that are left out when even that does not fit, in this order."""
-_GAP = 2
 
-Columns = dict[str, list[Any]]
+# The columns that are cut off where the terminal is too narrow. Ids must be whole to be copied, and
+# the other columns are short.
+_SHORTENED: Final = ("NAME", "PIPELINE", "EXPERIMENT", "ENV", "METRICS", "TAGS")
+
+# The least characters of such a column. With fewer, names look alike.
+_MIN_WIDTH: Final = 8
+
+# The columns that are left out when even that does not fit, the first one first.
+_LEAVE_OUT: Final = ("METRICS", "EXPERIMENT", "ENV", "TAGS", "TOOK", "NAME")
+
+# The columns that are left out when no run has such a thing.
+_ONLY_WHEN_USED: Final = ("NAME", "TAGS")
+
+# The blanks between two columns, see `output.table`.
+_GAP: Final = 2
+
+# More metrics do not fit into a line.
+_MAX_METRICS: Final = 3
+
+# The cells of each column by its header. A state is a text, too.
+Columns = dict[str, list[str]]
 
 
 @click.command(epilog="Example: kfgcp list --pipeline train-classifier --state FAILED --since 7d")
@@ -43,7 +61,7 @@ Columns = dict[str, list[Any]]
     "--order",
     default=NEWEST_FIRST,
     metavar="NAME [desc]",
-    help="By params.lr or another name of --where.",
+    help="Sort by params.lr or another name of --where.",
 )
 @click.option(
     "--limit",
@@ -58,7 +76,7 @@ Columns = dict[str, list[Any]]
 @click.option(
     "--metrics",
     is_flag=True,
-    help="Read metrics that were never read: several requests a run (kubeflow).",
+    help="Read metrics that were not read yet: several requests for each run (kubeflow).",
 )
 @options.as_json
 @options.workspace
@@ -70,132 +88,171 @@ def command(
     refresh: bool,
     metrics: bool,
     as_json: bool,
-    **chosen: Any,
+    **filters: Unpack[options.FilterOptions],
 ) -> None:
     """List runs of all environments, newest first.
 
     --where takes comparisons of params.NAME, metrics.TASK.NAME, labels.NAME, state, created_at,
-    duration, tags, note and other columns, joined by and, or, not: 'params.lr < 0.1 and
-    metrics.evaluate.accuracy > 0.9'. Values that are texts of several words stand in quotes; ~ is
-    contains.
+    duration, tags, note and other columns. Join them with and, or, not: 'params.lr < 0.1 and
+    metrics.evaluate.accuracy > 0.9'. Put a value of several words in quotes; ~ means "contains".
 
-    Runs on Kubeflow take one request, and a second one when there is a new experiment among them.
+    A list of runs on Kubeflow takes one request, and a second one when a run has a new experiment.
     Metrics that were not read yet are shown as `…`, in JSON as null. --metrics reads those of the
-    runs listed; show and compare read those of single runs.
+    listed runs; show and compare read those of single runs.
 
-    The column NAME shows the names that runs were given (`kfgcp run --name`). It is left out when
-    no run has one.
+    The column NAME shows the names that were given to runs (`kfgcp run --name`). It is left out
+    when no run has one.
 
     In a narrow terminal, ids of Kubeflow are shown by their first 8 characters, and some columns
     are left out.
     """
     runs = workspace.list(
-        options.run_filter(**chosen), limit=limit, refresh=refresh, metrics=metrics, order=order
+        options.run_filter(**filters), limit=limit, refresh=refresh, metrics=metrics, order=order
     )
     unread = workspace.unread(runs)
-    if not runs and chosen["env"]:
-        workspace.project.env(chosen["env"])  # a mistyped name has no runs either
+    env = filters.get("env")
+    if not runs and env:
+        # The list of a mistyped environment is empty too. This raises the error for it.
+        workspace.project.env(env)
     if as_json:
-        output.print_json(
-            [run.summary() | ({"metrics": None} if run.run_id in unread else {}) for run in runs]
-        )
-        return
-    if not runs:
-        click.echo("No runs." if any(chosen.values()) else "No runs yet.", err=True)
+        _print_json(runs, unread)
+    elif runs:
+        _print_table(runs, unread)
+        if unread and not metrics:
+            output.hint("kfgcp list --metrics   (… stands for metrics that were not read yet)")
+    else:
+        click.echo("No runs." if any(filters.values()) else "No runs yet.", err=True)
         output.hint("kfgcp run PIPELINE")
-        return
-    columns = _fitting(_columns(runs, unread), output.console().width)
-    at = {header: number for number, header in enumerate(columns)}
-    right = [at[header] for header in ("TOOK",) if header in at]
-    short = [at[header] for header in _CUT if header in at]
+
+
+def _print_json(runs: Sequence[Run], unread: Collection[str]) -> None:
+    summaries = []
+    for run in runs:
+        summary = run.summary()
+        if run.run_id in unread:
+            summary["metrics"] = None
+        summaries.append(summary)
+    output.print_json(summaries)
+
+
+def _print_table(runs: Sequence[Run], unread: Collection[str]) -> None:
+    columns = _fit_columns(_make_columns(runs, unread), output.console().width)
+    headers = list(columns)
+    right = [headers.index("TOOK")] if "TOOK" in headers else []
+    short = [number for number, header in enumerate(headers) if header in _SHORTENED]
     rows = zip(*columns.values(), strict=True)
-    output.print_table(output.table(list(columns), rows, right=right, short=short))
-    if unread and not metrics:
-        output.hint("kfgcp list --metrics   (… stands for metrics that were not read yet)")
+    output.print_table(output.table(headers, rows, right=right, short=short))
 
 
-def _columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
+def _make_columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
     """Return the cells of each column by its header."""
     now = time.time()
-    names = [_given_name(run) for run in runs]
-    columns: Columns = {
-        "RUN": [run.run_id for run in runs],
-        "STATE": [run.state for run in runs],
-        "NAME": names,
-        "PIPELINE": [run.pipeline for run in runs],
-        "EXPERIMENT": [run.experiment for run in runs],
-        "ENV": [run.env for run in runs],
-        "CREATED": [ago(run.created_at, now) for run in runs],
-        "TOOK": [output.seconds(run.seconds) for run in runs],
-        "METRICS": ["…" if run.run_id in unread else _metric(run) for run in runs],
-    }
-    if not any(names):
-        del columns["NAME"]
-    if any(run.tags for run in runs):
-        columns["TAGS"] = [" ".join(run.tags) for run in runs]
+    columns: Columns = {}
+    for run in runs:
+        cells = {
+            "RUN": run.run_id,
+            "STATE": run.state,
+            "NAME": _given_name(run),
+            "PIPELINE": run.pipeline,
+            "EXPERIMENT": run.experiment,
+            "ENV": run.env,
+            "CREATED": ago(run.created_at, now),
+            "TOOK": output.seconds(run.seconds),
+            "METRICS": "…" if run.run_id in unread else _format_metrics(run),
+            "TAGS": " ".join(run.tags),
+        }
+        for header, cell in cells.items():
+            columns.setdefault(header, []).append(cell)
+    for header in _ONLY_WHEN_USED:
+        if not any(columns[header]):
+            del columns[header]
     return columns
 
 
 def _given_name(run: Run) -> str:
-    """Return the name that somebody gave a run; "" when its name was made from its id or its
-    pipeline."""
+    """Return the name that somebody gave a run.
+
+    It is "" when the name of the run was made from its id or its pipeline.
+    """
     if run.name == run.run_id:
         return ""
-    if run.name.startswith(run.pipeline) and _GENERATED_ENDING.fullmatch(
-        run.name.removeprefix(run.pipeline)
-    ):
+    ending = run.name.removeprefix(run.pipeline)
+    if run.name.startswith(run.pipeline) and _GENERATED_ENDING.fullmatch(ending):
         return ""
     return run.name
 
 
-def _fitting(columns: Columns, width: int) -> Columns:
-    """Return what can be read in a terminal: ids of Kubeflow by their beginnings, then without some
-    of the columns.
+def _fit_columns(columns: Columns, width: int) -> Columns:
+    """Return the columns that can be read in a terminal.
+
+    Ids of Kubeflow are shortened first, then some of the columns are left out.
 
     Args:
-        columns: all of them.
-        width: of the terminal.
+        columns: all columns.
+        width: the width of the terminal in characters.
     """
     if _least_width(columns) > width:
-        columns = columns | {"RUN": _beginnings(columns["RUN"])}
-    for header in _LEFT_OUT:
+        columns = columns | {"RUN": _shorten_ids(columns["RUN"])}
+    for left_out in _LEAVE_OUT:
         if _least_width(columns) <= width:
             break
-        columns = {name: cells for name, cells in columns.items() if name != header}
+        columns = {header: cells for header, cells in columns.items() if header != left_out}
     return columns
 
 
 def _least_width(columns: Columns) -> int:
+    """Return how many characters a table needs when its columns are as narrow as they can be."""
     from rich.cells import cell_len
 
     width = _GAP * (len(columns) - 1)
     for header, cells in columns.items():
-        widest = max(cell_len(output.plain(str(text))) for text in (header, *cells))
-        width += min(widest, _LEAST) if header in _CUT else widest
+        column_width = cell_len(header)
+        for cell in cells:
+            column_width = max(column_width, cell_len(output.plain(cell)))
+        if header in _SHORTENED:
+            column_width = min(column_width, _MIN_WIDTH)
+        width += column_width
     return width
 
 
-def _beginnings(run_ids: list[str]) -> list[str]:
-    """Return the first part of UUIDs, which names a run as well; all ids as they are when two begin
-    the same."""
-    beginnings = [
-        run_id.partition("-")[0] if _UUID.fullmatch(run_id) else run_id for run_id in run_ids
-    ]
-    return beginnings if len(set(beginnings)) == len(set(run_ids)) else run_ids
+def _shorten_ids(run_ids: list[str]) -> list[str]:
+    """Return the first part of ids that are UUIDs, which names a run too.
+
+    All ids stay as they are when two of them begin the same.
+    """
+    short_ids = []
+    for run_id in run_ids:
+        is_uuid = _UUID.fullmatch(run_id) is not None
+        short_ids.append(run_id.partition("-")[0] if is_uuid else run_id)
+    is_unique = len(set(short_ids)) == len(set(run_ids))
+    return short_ids if is_unique else run_ids
 
 
 def ago(created_at: str | None, now: float) -> str:
-    """How long ago, in the largest unit: `3 min ago`."""
+    """Return how long ago a time was, in the largest unit that fits.
+
+    Args:
+        created_at: RFC 3339 text; None gives "".
+        now: Unix time in seconds.
+
+    Example:
+        >>> ago("1970-01-01T00:00:00Z", now=200.0)
+        '3 min ago'
+    """
     if created_at is None:
         return ""
-    passed = max(now - datetime.fromisoformat(created_at).timestamp(), 0)
+    age = max(now - datetime.fromisoformat(created_at).timestamp(), 0)
     for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if passed >= unit:
-            return f"{int(passed // unit)} {name} ago"
-    return f"{int(passed)} s ago"
+        if age >= unit:
+            return f"{int(age // unit)} {name} ago"
+    return f"{int(age)} s ago"
 
 
-def _metric(run: Run) -> str:
-    """The first metrics, as many as a glance takes in."""
-    shown = [f"{metric.name}={output.number(metric.value)}" for metric in run.metrics[:3]]
-    return " ".join(shown) + (" …" if len(run.metrics) > 3 else "")
+def _format_metrics(run: Run) -> str:
+    """Return the first metrics of a run in one line."""
+    pairs = [
+        f"{metric.name}={output.number(metric.value)}" for metric in run.metrics[:_MAX_METRICS]
+    ]
+    if len(run.metrics) > _MAX_METRICS:
+        pairs.append("…")
+    return " ".join(pairs)

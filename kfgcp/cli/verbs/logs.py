@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from kfgcp.backends.base import SEVERITIES, LogFilter, LogLine
 from kfgcp.cli import options, output
+from kfgcp.model import JsonValue
 from kfgcp.tracking import lookup
 from kfgcp.tracking.choose import moment
+from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.updates import LogWritten
 from kfgcp.workspace import Workspace
 
@@ -37,14 +41,14 @@ def command(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Print what a run's tasks wrote: of all tasks, or of the one at a path, such as
-    'for-loop-1[2]/train'.
+    """Print what a run's tasks wrote.
 
-    With --json each line is an object of its own.
+    Prints the lines of all tasks, or of the TASK at a path such as 'for-loop-1[2]/train'. With
+    --json, each line is a JSON object.
 
     In the logs of runs on this machine, a line that is JSON with a key "severity" has that
-    severity; every other line has DEFAULT, which is below all others. Times are noted once a
-    second, so --since may also show lines that are up to a second older.
+    severity. Every other line has DEFAULT, the lowest one. Times are recorded once a second, so
+    --since may also show lines that are up to a second older.
 
     In the logs of runs on Kubeflow, lines of the launcher, of kfp and of Argo are left out, unless
     --all-lines is given. Logs of runs on this machine and on Vertex AI have no such lines, and are
@@ -61,30 +65,42 @@ def command(
     if follow:
         for update in handle.updates(logs=log_filter, notice=output.note):
             if isinstance(update, LogWritten):
-                _print(update.line, task, as_json)
+                _print_line(update.line, task, as_json)
         return
     lines = handle.logs(
         task, attempt, since=log_filter.since, severity=log_filter.severity, all_lines=all_lines
     )
     has_lines = False
     for line in lines:
-        _print(line, task, as_json)
+        _print_line(line, task, as_json)
         has_lines = True
     if attempt is not None and not has_lines:
+        # Raises an error when the task has no such attempt. An attempt may also have no lines.
         handle.check_attempt(task, attempt)
-    for found in handle.tasks:
-        if found.cache is not None and found.cache.hit and task in (None, found.path):
-            click.echo(f"{output.plain(found.path)} did not run: {found.cache.reason}", err=True)
+    _print_cached_tasks(handle, task)
 
 
-def _print(line: LogLine, task: str | None, as_json: bool) -> None:
+def _print_line(line: LogLine, task: str | None, as_json: bool) -> None:
     if as_json:
-        import json
+        fields: dict[str, JsonValue] = {
+            "task": line.task,
+            "attempt": line.attempt,
+            "text": line.text,
+        }
+        if line.at:
+            fields["at"] = line.at
+            fields["severity"] = line.severity
+        click.echo(json.dumps(fields))
+        return
+    text = output.log_text(line.text)
+    if not task:
+        text = f"{output.plain(line.task)} | {text}"
+    click.echo(text, color=output.color())
 
-        facts = {"task": line.task, "attempt": line.attempt, "text": line.text}
-        click.echo(
-            json.dumps(facts | ({"at": line.at, "severity": line.severity} if line.at else {}))
-        )
-    else:
-        text = output.log_text(line.text)
-        click.echo(text if task else f"{output.plain(line.task)} | {text}", color=output.color())
+
+def _print_cached_tasks(handle: RunHandle, task_path: str | None) -> None:
+    """Say which of the tasks wrote nothing because they did not run."""
+    for task in handle.tasks:
+        is_shown = task_path is None or task_path == task.path
+        if is_shown and task.cache is not None and task.cache.hit:
+            click.echo(f"{output.plain(task.path)} did not run: {task.cache.reason}", err=True)

@@ -16,14 +16,17 @@ from kfgcp.workspace import Workspace
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, run: str, text: str | None, remove: bool, as_json: bool) -> None:
-    """Write a note on a run in the place of the one before; without a text, show it.
+    """Write a note on a run.
 
-    Notes stay on this machine. Runs are found by them: kfgcp list --where "note ~ 'too high'".
+    TEXT replaces the note that the run has. Without TEXT, the note is shown.
+
+    Notes stay on this machine. Use them to find runs: kfgcp list --where "note ~ 'too high'".
     """
     if remove and text is not None:
-        raise UsageError("A text and --remove exclude each other.")
-    found = workspace.note(run, "" if remove else text)
+        raise UsageError("TEXT and --remove exclude each other. Use one of them.")
+    note = workspace.note(run, "" if remove else text)
     if as_json:
-        output.print_json(found)
-    elif found and text is None:
-        click.echo("\n".join(map(output.plain, found.splitlines())))
+        output.print_json(note)
+    elif note and text is None:
+        for line in note.splitlines():
+            click.echo(output.plain(line))

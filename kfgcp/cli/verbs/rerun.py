@@ -9,9 +9,8 @@ import click
 
 from kfgcp.cli import options
 from kfgcp.cli.foreground import start
-from kfgcp.cli.run_options import params_file, rerun_options
+from kfgcp.cli.run_options import params_file, read_params, rerun_options
 from kfgcp.labels import repeated_labels
-from kfgcp.spec import params as spec_params
 from kfgcp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,14 +20,17 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: kfgcp rerun a1b2 --from train-classifier -p seed=3")
 @options.run_argument
 @click.option(
-    "--from", "from_task", metavar="TASK", help="Run this task again, and all that depends on it."
+    "--from",
+    "from_task",
+    metavar="TASK",
+    help="Run this task again, and all tasks that depend on it.",
 )
 @click.option(
     "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a parameter."
 )
 @params_file
 @rerun_options
-@click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
+@options.detach
 @options.timeout
 @options.as_json
 @options.workspace
@@ -45,18 +47,20 @@ def command(
 ) -> int:
     """Run a run's pipeline again, without what did not change.
 
-    Tasks that succeeded and whose code and inputs are the same are taken from RUN; failed ones run
-    again. On a remote backend its cache does that. An option that is not given is as in RUN, except
-    --name.
+    Tasks that succeeded take their outputs from RUN when their code and inputs are the same. Failed
+    tasks run again. On a remote backend, its cache does that.
+
+    Options that are not given are those of RUN, except --name.
     """
     before = workspace.show(run)
-    values = spec_params.read_file(params_file) if params_file else {}
-    values |= spec_params.parse_assignments(workspace.spec_of(before.snapshot).params, assignments)
-    if added_labels := changes.get("labels"):
+    declared_params = workspace.spec_of(before.snapshot).params
+    params = read_params(declared_params, params_file, assignments)
+    added_labels = changes.get("labels")
+    if added_labels:
         changes["labels"] = {**repeated_labels(before.snapshot.labels), **added_labels}
     return start(
         lambda: workspace.rerun(
-            before, from_task=from_task, params=values, wait=False, in_process=not detach, **changes
+            before, from_task=from_task, params=params, wait=False, in_process=not detach, **changes
         ),
         detach=detach,
         timeout=timeout,

@@ -11,7 +11,7 @@ from kfgcp.workspace import Workspace
 
 @click.command(epilog="Example: kfgcp retry a1b2")
 @options.run_argument
-@click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
+@options.detach
 @options.timeout
 @options.as_json
 @options.workspace
@@ -20,8 +20,9 @@ def command(
 ) -> int:
     """Continue a run that failed or was cancelled.
 
-    What succeeded is kept, the rest is done again, in the same run: for Kubeflow. Elsewhere `kfgcp
-    rerun` makes a new run without the tasks that succeeded.
+    It stays the same run. Tasks that succeeded do not run again. Only runs on Kubeflow can be
+    continued. For other runs, use `kfgcp rerun`: it starts a new run without the tasks that
+    succeeded.
     """
     return start(
         lambda: workspace.retry(run, wait=False), detach=detach, timeout=timeout, as_json=as_json

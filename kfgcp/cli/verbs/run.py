@@ -9,9 +9,8 @@ import click
 
 from kfgcp.cli import options
 from kfgcp.cli.foreground import start
-from kfgcp.cli.run_options import params_file, run_options
+from kfgcp.cli.run_options import params_file, read_params, run_options
 from kfgcp.errors import UsageError
-from kfgcp.spec import params as spec_params
 from kfgcp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,14 +22,21 @@ if TYPE_CHECKING:
 )
 @click.argument("pipeline", required=False)
 @click.option(
-    "--resume", metavar="RUN", help="Go on with a run that was interrupted, instead of PIPELINE."
+    "--resume",
+    metavar="RUN",
+    help="Continue a run that was interrupted, instead of running PIPELINE.",
 )
 @click.option(
-    "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter's value."
+    "-p",
+    "--param",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The value of a parameter.",
 )
 @params_file
 @run_options
-@click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
+@options.detach
 @options.timeout
 @options.as_json
 @options.workspace
@@ -48,19 +54,18 @@ def command(
     """Run a pipeline and wait for its end.
 
     PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in
-    Artifact Registry, https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG. States and logs
-    go to stderr during the run; the result goes to stdout. Ctrl-C cancels the run; a second one
-    kills it, or leaves a remote one as it is.
+    Artifact Registry, https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG.
+
+    States and logs go to stderr during the run, and the result goes to stdout. Ctrl-C cancels the
+    run. A second Ctrl-C kills a run on this machine, and leaves a remote run as it is.
     """
-    if (pipeline is None) == (resume is None):
-        raise click.UsageError(
-            "Name either a PIPELINE, or a run with --resume" + (", not both." if pipeline else ".")
-        )
+    if pipeline is not None and resume is not None:
+        raise click.UsageError("Name either a PIPELINE, or a run with --resume, not both.")
     if resume is not None:
         if assignments or params_file or detach or changes:
             raise UsageError(
-                "A resumed run continues as it was submitted: --resume takes --timeout and --json"
-                " only.",
+                "A resumed run continues as it was submitted: --resume takes only --timeout and"
+                " --json.",
                 hint=f"To run it again with other options: kfgcp rerun {resume}",
             )
         return start(
@@ -69,12 +74,12 @@ def command(
             timeout=timeout,
             as_json=as_json,
         )
-    assert pipeline is not None
+    if pipeline is None:
+        raise click.UsageError("Name either a PIPELINE, or a run with --resume.")
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
-    values = spec_params.read_file(params_file) if params_file else {}
-    values |= spec_params.parse_assignments(spec.params, assignments)
+    params = read_params(spec.params, params_file, assignments)
     return start(
-        lambda: workspace.submit(spec, params=values, in_process=not detach, **changes),
+        lambda: workspace.submit(spec, params=params, in_process=not detach, **changes),
         detach=detach,
         timeout=timeout,
         as_json=as_json,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Collection
 
 import click
 
 from kfgcp import file_uris
 from kfgcp.cli import options, output
-from kfgcp.model import Artifact, Run, RunState
+from kfgcp.cli.results import print_results
+from kfgcp.model import Artifact, JsonValue, Run, RunState
+from kfgcp.tracking.handle import RunHandle
 from kfgcp.workspace import Workspace
 
 
@@ -20,84 +22,38 @@ from kfgcp.workspace import Workspace
 def command(workspace: Workspace, run: str, as_json: bool) -> None:
     """Show a run: its tasks, metrics, artifacts and error.
 
-    RUN is an id, the beginning of one, a name, or `latest` (the default).
+    RUN is an id, the beginning of an id, a name, or `latest` (the default).
     """
     handle = workspace.show(run)
-    deleted = workspace.deleted_artifacts(handle)
+    deleted_uris = workspace.deleted_artifacts(handle)
     if as_json:
-        output.print_json(_marked(handle.to_dict(), deleted))
+        output.print_json(_to_json(handle, deleted_uris))
         return
-    found = handle.snapshot
-    _print_facts(found)
-    _print_section(
-        ("PARAMETER", "VALUE"),
-        [(name, output.value_text(value)) for name, value in found.params.items()],
-    )
-    _print_section(
-        ("TASK", "STATE", "TOOK", "ATTEMPTS"),
-        [
-            (task.path, task.state, output.seconds(task.seconds), str(task.attempts or ""))
-            for task in found.tasks
-        ],
-        right=[2, 3],
-    )
-    print_results(found)
-    _print_artifacts(found, deleted)
-    if found.state is not RunState.SUCCEEDED:
-        output.print_failure(found)
+    snapshot = handle.snapshot
+    _print_facts(snapshot)
+    _print_params(snapshot)
+    _print_tasks(snapshot)
+    print_results(snapshot)
+    _print_artifacts(snapshot, deleted_uris)
+    if snapshot.state is not RunState.SUCCEEDED:
+        output.print_failure(snapshot)
 
 
-def _marked(run: dict[str, Any], deleted: set[str]) -> dict[str, Any]:
-    """The run JSON, with `deleted: true` on each artifact whose file was deleted."""
-    for artifact in run["artifacts"]:
-        if artifact["uri"] in deleted:
-            artifact["deleted"] = True
+def _to_json(handle: RunHandle, deleted_uris: Collection[str]) -> dict[str, JsonValue]:
+    """Return the run JSON, with `deleted: true` on each artifact whose file was deleted."""
+    run = handle.to_dict()
+    artifacts: list[JsonValue] = []
+    for artifact in handle.snapshot.artifacts:
+        artifact_json = artifact.to_dict()
+        if artifact.uri in deleted_uris:
+            artifact_json["deleted"] = True
+        artifacts.append(artifact_json)
+    run["artifacts"] = artifacts
     return run
 
 
-def _print_artifacts(run: Run, deleted: set[str]) -> None:
-    """A line each, never folded: an address that is copied from a terminal must be whole."""
-    rows = [
-        ("ARTIFACT", "TYPE", "URI"),
-        *(_artifact(artifact, deleted) for artifact in run.artifacts),
-    ]
-    if len(rows) == 1:
-        return
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    click.echo()
-    for number, (name, kind, uri) in enumerate(rows):
-        line = (
-            f"{output.plain(name).ljust(widths[0])}  {output.plain(kind).ljust(widths[1])} "
-            f" {output.plain(uri)}"
-        )
-        click.echo(line if number else click.style(line, bold=True), color=output.color())
-
-
-def _artifact(artifact: Artifact, deleted: set[str]) -> tuple[str, str, str]:
-    """Name, type and place; metrics and their like live in the metadata, and no file need be at
-    their URI."""
-    uri = artifact.uri
-    if uri in deleted:
-        uri = "deleted"
-    elif not uri or (file_uris.is_file_uri(uri) and not os.path.exists(file_uris.to_path(uri))):
-        uri = "metadata-only" if artifact.metadata else "no-file"
-    return f"{artifact.task}/{artifact.name}", artifact.type, uri
-
-
-def print_results(run: Run) -> None:
-    """The run's metrics and outputs on stdout, each section only when there is something in it."""
-    _print_section(
-        ("METRIC", "VALUE"),
-        [(metric.key, output.number(metric.value)) for metric in run.metrics],
-        right=[1],
-    )
-    _print_section(
-        ("OUTPUT", "VALUE"), [(name, output.value_text(v, 200)) for name, v in run.outputs.items()]
-    )
-
-
 def _print_facts(run: Run) -> None:
-    rows: list[tuple[str, Any]] = [
+    rows: list[tuple[str, str | RunState]] = [
         ("run", run.run_id),
         ("state", run.state),
         ("name", run.name),
@@ -109,23 +65,59 @@ def _print_facts(run: Run) -> None:
         ("took", output.seconds(run.seconds)),
     ]
     if run.labels:
-        rows.append(("labels", " ".join(f"{name}={value}" for name, value in run.labels.items())))
+        labels = " ".join(f"{name}={value}" for name, value in run.labels.items())
+        rows.append(("labels", labels))
     if run.tags:
         rows.append(("tags", " ".join(run.tags)))
     if run.note:
         rows.append(("note", run.note))
-    made = output.table(("", ""), rows)
-    made.show_header = False
-    output.print_table(made)
+    table = output.table(("", ""), rows)
+    table.show_header = False
+    output.print_table(table)
     if run.url:
-        click.echo(
-            f"{'console':13}{output.plain(run.url)}"
-        )  # outside of the table, which would break it in two
+        # Not in the table, which would fold the address. It is often copied or clicked.
+        click.echo(f"{'console':13}{output.plain(run.url)}")
 
 
-def _print_section(
-    headers: tuple[str, ...], rows: list[tuple[Any, ...]], right: list[int] | None = None
-) -> None:
-    if rows:
-        click.echo()
-        output.print_table(output.table(headers, rows, right=right or ()))
+def _print_params(run: Run) -> None:
+    rows = [(name, output.value_text(value)) for name, value in run.params.items()]
+    output.print_section(("PARAMETER", "VALUE"), rows)
+
+
+def _print_tasks(run: Run) -> None:
+    rows = [
+        (task.path, task.state, output.seconds(task.seconds), str(task.attempts or ""))
+        for task in run.tasks
+    ]
+    output.print_section(("TASK", "STATE", "TOOK", "ATTEMPTS"), rows, right=(2, 3))
+
+
+def _print_artifacts(run: Run, deleted_uris: Collection[str]) -> None:
+    """Print a line for each artifact, never folded: an address to copy must be whole."""
+    if not run.artifacts:
+        return
+    rows = [("ARTIFACT", "TYPE", "URI")]
+    for artifact in run.artifacts:
+        name = f"{artifact.task}/{artifact.name}"
+        rows.append((name, artifact.type, _format_place(artifact, deleted_uris)))
+    name_width = max(len(name) for name, _, _ in rows)
+    type_width = max(len(artifact_type) for _, artifact_type, _ in rows)
+    click.echo()
+    for number, (name, artifact_type, place) in enumerate(rows):
+        name_cell = output.plain(name).ljust(name_width)
+        type_cell = output.plain(artifact_type).ljust(type_width)
+        line = f"{name_cell}  {type_cell}  {output.plain(place)}"
+        is_header = number == 0
+        click.echo(click.style(line, bold=True) if is_header else line, color=output.color())
+
+
+def _format_place(artifact: Artifact, deleted_uris: Collection[str]) -> str:
+    """Return the URI of an artifact, or why there is nothing at it."""
+    uri = artifact.uri
+    if uri in deleted_uris:
+        return "deleted"
+    is_missing_file = file_uris.is_file_uri(uri) and not os.path.exists(file_uris.to_path(uri))
+    if uri and not is_missing_file:
+        return uri
+    # Metrics and similar artifacts have their values in the metadata, and need no file.
+    return "metadata-only" if artifact.metadata else "no-file"

@@ -1,4 +1,4 @@
-"""Put tags on a run, or take them off."""
+"""Add tags to a run, or remove them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from kfgcp.workspace import Workspace
 @click.argument("run", metavar="RUN")
 @click.argument("tags", nargs=-1, metavar="[TAG...]")
 @click.option(
-    "--remove", multiple=True, metavar="TAG", help="Take this tag off; may be given several times."
+    "--remove", multiple=True, metavar="TAG", help="Remove this tag; may be given several times."
 )
 @options.as_json
 @options.workspace
 def command(
     workspace: Workspace, run: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool
 ) -> None:
-    """Put tags on a run, or take them off, and show those that it has then.
+    """Add tags to a run, or remove them.
 
-    Tags stay on this machine. Runs are found by them: kfgcp list --tag good.
+    Shows the tags that the run has afterwards. Tags stay on this machine. Use them to find runs:
+    kfgcp list --tag good.
     """
-    found = workspace.tag(run, *tags, remove=remove)
+    tags_after = workspace.tag(run, *tags, remove=remove)
     if as_json:
-        output.print_json([*found])
-    elif found:
-        click.echo(output.plain(" ".join(found)))
+        output.print_json(list(tags_after))
+    elif tags_after:
+        click.echo(output.plain(" ".join(tags_after)))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,24 +20,26 @@ if TYPE_CHECKING:
     from kfgcp.testing.requests import Recorded
     from kfgcp.testing.running import RunningStandIn
 
-
-LATENCY = click.option(
+_LATENCY = click.option(
     "--latency",
     default=0.0,
     type=click.FloatRange(min=0),
     metavar="S",
     help="Seconds that each request waits.",
 )
-INSTANT = click.option(
-    "--instant", is_flag=True, help="Make the results of runs up instead of running them."
+_INSTANT = click.option(
+    "--instant", is_flag=True, help="Invent the results of runs instead of running them."
 )
-PORT = click.IntRange(0, 65535)
-HOST_NAMES = click.option(
+_PORT: Final = click.IntRange(0, 65535)
+_STORAGE_PORT = click.option(
+    "--storage-port", default=0, type=_PORT, help="The port of Cloud Storage; 0 for a free one."
+)
+_HOST_NAMES = click.option(
     "--host-name",
     "host_names",
     multiple=True,
     metavar="NAME",
-    help="Another name that leads here, or NAME:PORT; repeat for several.",
+    help="Another name of this machine, or NAME:PORT; may be given several times.",
 )
 
 
@@ -48,48 +50,58 @@ def command() -> None:
 
 @command.command(epilog="Example: kfgcp testing vertex --port 8080 --storage-port 8081")
 @click.option(
-    "--port", default=0, type=PORT, help="Of Vertex AI and Cloud Logging; 0 for a free one."
+    "--port",
+    default=0,
+    type=_PORT,
+    help="The port of Vertex AI and Cloud Logging; 0 for a free one.",
 )
-@click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
-@HOST_NAMES
-@LATENCY
-@INSTANT
+@_STORAGE_PORT
+@_HOST_NAMES
+@_LATENCY
+@_INSTANT
 def vertex(
     port: int, storage_port: int, host_names: tuple[str, ...], latency: float, instant: bool
 ) -> None:
     """Run a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage until Ctrl-C.
 
-    Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr.
-    What is submitted runs on this machine. Nothing is kept when it ends.
+    Prints an environment for kfgcp.toml and the variables to set. Requests are shown on stderr.
+    Submitted pipelines run on this machine. Nothing is kept after the end.
     """
     import kfgcp.testing
 
     with (
-        _stoppable() as stopped,
+        _stop_on_signals() as stop,
         kfgcp.testing.vertex(
             mode=_mode(instant), port=port, storage_port=storage_port, host_names=host_names
         ) as env,
     ):
-        _serve(env, stopped, latency)
+        _serve(env, stop, latency)
 
 
 @command.command(epilog="Example: kfgcp testing kubeflow --port 8080 --namespace team-a")
 @click.option(
-    "--port", default=0, type=PORT, help="Of the server and Cloud Logging; 0 for a free one."
+    "--port",
+    default=0,
+    type=_PORT,
+    help="The port of the server and Cloud Logging; 0 for a free one.",
 )
-@click.option("--storage-port", default=0, type=PORT, help="Of Cloud Storage; 0 for a free one.")
+@_STORAGE_PORT
 @click.option(
     "--namespace",
     multiple=True,
     metavar="NAME",
-    help="Multi-user mode; repeat for each that you may use.",
+    help="Multi-user mode with this namespace; may be given several times.",
 )
 @click.option(
-    "--server-version", default="2.17.0", metavar="V", show_default=True, help="Of the server."
+    "--server-version",
+    default="2.17.0",
+    metavar="V",
+    show_default=True,
+    help="The version of the server.",
 )
-@HOST_NAMES
-@LATENCY
-@INSTANT
+@_HOST_NAMES
+@_LATENCY
+@_INSTANT
 def kubeflow(
     port: int,
     storage_port: int,
@@ -101,13 +113,13 @@ def kubeflow(
 ) -> None:
     """Run a stand-in of a Kubeflow Pipelines API server and Cloud Storage until Ctrl-C.
 
-    Prints an environment for kfgcp.toml and the variables to set; requests are shown on stderr.
-    What is submitted runs on this machine. Nothing is kept when it ends.
+    Prints an environment for kfgcp.toml and the variables to set. Requests are shown on stderr.
+    Submitted pipelines run on this machine. Nothing is kept after the end.
     """
     import kfgcp.testing
 
     with (
-        _stoppable() as stopped,
+        _stop_on_signals() as stop,
         kfgcp.testing.kubeflow(
             multi_user=bool(namespace),
             namespaces=namespace,
@@ -118,54 +130,57 @@ def kubeflow(
             host_names=host_names,
         ) as env,
     ):
-        _serve(env, stopped, latency)
+        _serve(env, stop, latency)
 
 
 def _mode(instant: bool) -> str:
     return "instant" if instant else "engine"
 
 
-def _serve(env: RunningStandIn, stopped: threading.Event, latency: float) -> None:
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Return an event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+
+    def set_event(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers_before = [signal.signal(number, set_event) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, handlers_before, strict=True):
+            signal.signal(number, handler)
+
+
+def _serve(env: RunningStandIn, stop: threading.Event, latency: float) -> None:
+    """Show requests until the event is set."""
     env.latency = latency
-    env.requests.watcher = _show
-    _introduce(env)
-    while not stopped.wait(3600):
+    env.requests.watcher = _print_request
+    _print_settings(env)
+    while not stop.wait(3600):
         pass
 
 
-def _introduce(env: RunningStandIn) -> None:
+def _print_settings(env: RunningStandIn) -> None:
     click.echo("# kfgcp.toml")
     click.echo(env.toml())
     click.echo("# shell")
     for name, value in env.environ.items():
+        # The variables of kfgcp itself are in the table for kfgcp.toml.
         if not name.startswith("KFGCP_"):
             click.echo(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()
     output.hint("kfgcp run PIPELINE --env stand-in   (Ctrl-C ends the stand-in)")
 
 
-def _show(entry: Recorded) -> None:
-    at = time.strftime("%H:%M:%S", time.localtime(entry.at))
-    ended = entry.fault if entry.status is None else entry.status
+def _print_request(request: Recorded) -> None:
+    clock_time = time.strftime("%H:%M:%S", time.localtime(request.at))
+    result = request.fault if request.status is None else request.status
+    milliseconds = (request.seconds or 0) * 1000
     click.echo(
-        f"{at} {entry.method} {output.plain(entry.path)} {ended}"
-        f" {(entry.seconds or 0) * 1000:.0f} ms",
+        f"{clock_time} {request.method} {output.plain(request.path)} {result}"
+        f" {milliseconds:.0f} ms",
         err=True,
     )
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield stopped
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kfgcp.services.storage.bucket import Parts, Sink, StoredObject
 from kfgcp.services.storage.client_errors import ChangedError, http_status
 from kfgcp.services.storage.reachability import CONNECT_SECONDS
-from kfgcp.settings import MOST_REQUEST_SECONDS
+from kfgcp.settings import MAX_REQUEST_SECONDS
 
 # How many connections stay open. Each thread of a transfer needs one.
 CONNECTIONS: Final = 16
@@ -184,7 +184,7 @@ def _client(endpoint: str | None, region: str, addressing: str) -> Any:
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         # The longest deadline that a setting allows. The deadline itself ends a request.
-        read_timeout=MOST_REQUEST_SECONDS,
+        read_timeout=MAX_REQUEST_SECONDS,
         max_pool_connections=CONNECTIONS,
         # `retry` repeats requests, and continues downloads where they were.
         retries={"total_max_attempts": 1},
