@@ -106,7 +106,7 @@ class TaskCache:
             if unusable is None:
                 node.cache = Cache(True, f"{_likeness(node)} as in {_named(entry)}")
                 node.origin = entry.origin
-                return values_of(entry.outputs)
+                return parse_outputs(entry.outputs)
             problem = problem or unusable.reason
             if unusable.is_unreachable:  # each further request could take as long
                 break
@@ -155,7 +155,7 @@ class TaskCache:
         parts = _parts(node)
         key = _digest(parts)
         self._own.add(key)
-        outputs = kept(node.outputs)
+        outputs = format_outputs(node.outputs)
         return CacheEntry(
             pipeline=self._pipeline,
             key=key,
@@ -343,7 +343,7 @@ def note_inputs(node: TaskRun, states: FileStates) -> None:
     for name, items in node.inputs.artifacts.items():
         try:
             looks = [
-                (item.identity, states.of_artifact(item.uri, node.ready_after)) for item in items
+                (item.identity, states.artifact_state(item.uri, node.ready_after)) for item in items
             ]
             artifacts[name] = _digest(looks)
         except TooManyFilesError as problem:
@@ -352,7 +352,7 @@ def note_inputs(node: TaskRun, states: FileStates) -> None:
     node.made_from = {
         "params": {name: _digest(value) for name, value in node.inputs.params.items()},
         "files": {
-            name: at for name, v in node.inputs.params.items() if (at := states.of_parameter(v))
+            name: at for name, v in node.inputs.params.items() if (at := states.parameter_state(v))
         },
         "artifacts": artifacts,
         "outputs": _digest(
@@ -373,7 +373,7 @@ def note_inputs(node: TaskRun, states: FileStates) -> None:
         )
 
 
-def key_of(node: TaskRun) -> str:
+def task_key(node: TaskRun) -> str:
     """The digest of a task's code and inputs, whatever its `cacheKey`."""
     return _digest(node.made_from)
 
@@ -389,8 +389,8 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
-def kept(outputs: Values) -> dict[str, Any]:
-    """Outputs as the store keeps them; `values_of` is the way back."""
+def format_outputs(outputs: Values) -> dict[str, Any]:
+    """Outputs as the store keeps them; `parse_outputs` is the way back."""
     return {
         "params": dict(outputs.params),
         "artifacts": {
@@ -406,7 +406,7 @@ def _artifact(item: ArtifactValue) -> dict[str, Any]:
     return kept | {"metadata": dict(item.metadata), "stored": stored}
 
 
-def values_of(kept: Mapping[str, Any]) -> Values:
+def parse_outputs(kept: Mapping[str, Any]) -> Values:
     """Outputs that the store kept."""
     return Values(
         kept["params"],

@@ -82,7 +82,7 @@ class FileStates:
         self._now = now
         self._looks: dict[str, _Look] = {}
 
-    def of_parameter(self, value: Any) -> str | None:
+    def parameter_state(self, value: Any) -> str | None:
         """Return the state of the file that a parameter names, None when it does not name one.
 
         A folder has no state: the text may be "." or "/", or the folder that the task writes to.
@@ -92,7 +92,7 @@ class FileStates:
         status = _stat(self._path(value))
         return None if status is None or not S_ISREG(status.st_mode) else _of_file(status)
 
-    def of_artifact(self, uri: str, ready_after: int) -> str | None:
+    def artifact_state(self, uri: str, ready_after: int) -> str | None:
         """Return the state of a file, or of all that is in a folder; None when the artifact is not
         on this machine.
 

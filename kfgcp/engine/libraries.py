@@ -22,11 +22,11 @@ def common_libraries(graph: Graph) -> list[str]:
     """
     if sys.platform != "linux":
         return []
-    sources = {function.source for function in functions_of(graph)}
+    sources = {function.source for function in python_functions(graph)}
     return sorted({name for source in sources for name in _imported(source)})
 
 
-def functions_of(graph: Graph) -> list[Lightweight]:
+def python_functions(graph: Graph) -> list[Lightweight]:
     """The Python functions that the pipeline's components run, each once."""
     containers = (
         c.executor for c in graph.components.values() if isinstance(c.executor, Container)

@@ -16,19 +16,19 @@ from kfgcp.engine import cache, files, importer, orphans, remote
 from kfgcp.engine.attempts import Attempts
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
-from kfgcp.engine.executors.base import Attempt, Containers, Ended, Installed
+from kfgcp.engine.executors.base import Attempt, AttemptEnded, Containers, PackagesInstalled
 from kfgcp.engine.executors.router import Router
 from kfgcp.engine.file_states import FileStates
 from kfgcp.engine.layout import Layout
-from kfgcp.engine.libraries import common_libraries, functions_of
+from kfgcp.engine.libraries import common_libraries, python_functions
 from kfgcp.engine.lock import FileUse
 from kfgcp.engine.log_times import LogTimes
 from kfgcp.engine.logs import log_tail
 from kfgcp.engine.record import Recorder
-from kfgcp.engine.reuse import Done, EarlierResults, outcome_of
+from kfgcp.engine.reuse import Done, EarlierResults, build_outcome
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.engine.task_run import TaskRun
-from kfgcp.engine.transfers import Fetched, Stored, Transfers
+from kfgcp.engine.transfers import InputsCopied, OutputsCopied, Transfers
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.options import RunOptions
@@ -59,7 +59,7 @@ class _Cancel:
     force: bool
 
 
-_Event = Ended | Installed | Fetched | Stored | _Cancel
+_Event = AttemptEnded | PackagesInstalled | InputsCopied | OutputsCopied | _Cancel
 
 
 class Engine:
@@ -125,7 +125,7 @@ class Engine:
             submit_dir=settings.submit_dir,
             run_id=layout.run_id,
         )
-        self._executor.warm_up(functions_of(graph), options)
+        self._executor.warm_up(python_functions(graph), options)
 
     def cancel(self, *, force: bool = False) -> None:
         """Asks the run to end; may be called from a signal handler and from any thread.
@@ -205,7 +205,7 @@ class Engine:
         if node.ended_at is None:
             node.started_at = node.ended_at = self._clock.now()
         node.outputs = outputs
-        self._recorder.keep(outcome_of(node))
+        self._recorder.keep(build_outcome(node))
         self._scheduler.succeeded(node, outputs, cache)
 
     def _import(self, node: TaskRun) -> None:
@@ -297,7 +297,7 @@ class Engine:
         """Sends a signal to an attempt; the one that kills also ends the copying of its files."""
         self._executor.signal(attempt_id, number)
         if number == signal.SIGKILL and self._transfers.abandon(attempt_id):
-            self._events.put(Ended(attempt_id, "stopped while its files were copied"))
+            self._events.put(AttemptEnded(attempt_id, "stopped while its files were copied"))
 
     def _kill_later(self, attempt_id: int, now: float) -> None:
         heapq.heappush(self._alarms, (now + self._settings.grace, attempt_id, signal.SIGKILL))
@@ -316,11 +316,11 @@ class Engine:
     def _handle(self, event: _Event) -> None:
         if isinstance(event, _Cancel):
             return self._cancel(event.force)
-        if isinstance(event, Fetched):
+        if isinstance(event, InputsCopied):
             return self._fetched(event.attempt, event.problem)
-        if isinstance(event, Stored):
+        if isinstance(event, OutputsCopied):
             return self._stored(event)
-        if isinstance(event, Installed):
+        if isinstance(event, PackagesInstalled):
             return self._installed(event.id)
         if event.id not in self._running:  # its start had failed, and was handled
             return None
@@ -350,14 +350,14 @@ class Engine:
         if attempt.id in self._stopping or attempt.id in self._overdue:
             problem = "stopped before it started"
         if problem is not None:
-            self._events.put(Ended(attempt.id, problem))
+            self._events.put(AttemptEnded(attempt.id, problem))
             return
         try:
             self._executor.start(attempt)
         except (OSError, KfgcpError) as error:
-            self._events.put(Ended(attempt.id, f"cannot prepare the task: {error}"))
+            self._events.put(AttemptEnded(attempt.id, f"cannot prepare the task: {error}"))
 
-    def _ended(self, node: TaskRun, wire: dict[str, Any], event: Ended) -> None:
+    def _ended(self, node: TaskRun, wire: dict[str, Any], event: AttemptEnded) -> None:
         if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
             return self._scheduler.stopped(node)
@@ -388,7 +388,7 @@ class Engine:
         else:
             self._succeeded(node, outputs)
 
-    def _stored(self, event: Stored) -> None:
+    def _stored(self, event: OutputsCopied) -> None:
         node, _ = self._running.pop(event.attempt_id)
         if event.problem is not None:
             self._failed(node, event.problem)
@@ -398,7 +398,7 @@ class Engine:
     def _succeeded(self, node: TaskRun, outputs: Values) -> None:
         node.ended_at = self._clock.now()
         node.outputs = outputs
-        self._recorder.keep(outcome_of(node), self._cache.entry(node, node.ended_at))
+        self._recorder.keep(build_outcome(node), self._cache.entry(node, node.ended_at))
         self._scheduler.succeeded(node, outputs)
 
     def _failed(self, node: TaskRun, message: str, hint: str = "") -> None:

@@ -40,7 +40,7 @@ _MADE = frozenset(
 _MADE_AT_TOP = frozenset({"build", "dist"})
 
 
-def changeable(wanted: Requirements) -> bool:
+def can_change(wanted: Requirements) -> bool:
     """Whether the requirements name something whose content may change."""
     return any(
         _is_git(target) or _path(target, Path()) is not None

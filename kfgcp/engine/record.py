@@ -58,7 +58,7 @@ class Recorder:
         for node in nodes:
             if node.parent is None:
                 continue
-            uses.extend(self._uses.of(node))
+            uses.extend(self._uses.task_uses(node))
             self._stamp(node)
             task = task_record(node)
             tasks.append(task)

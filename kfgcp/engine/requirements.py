@@ -54,7 +54,7 @@ class Requirements:
 
 
 @cache
-def missing(function: Lightweight, *, strict: bool = False) -> Requirements | None:
+def missing_requirements(function: Lightweight, *, strict: bool = False) -> Requirements | None:
     """What must be installed elsewhere to run the function, None when this environment has it all.
 
     An installed kfp 2 counts as whatever kfp 2 the compiled command pins, unless `strict`.

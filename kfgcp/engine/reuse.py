@@ -82,7 +82,7 @@ class EarlierResults:
         if before is not None and before.state in (TaskState.SUCCEEDED, TaskState.CACHED):
             _restore(node, before)
             outcome = self._outcomes[node.path]
-            return Done(cache.values_of(outcome.outputs), before.cache)
+            return Done(cache.parse_outputs(outcome.outputs), before.cache)
         if before is not None and before.state is TaskState.FAILED and before.error is not None:
             _restore(node, before)
             return Done(Values(), error=before.error)
@@ -102,7 +102,7 @@ class EarlierResults:
         if self._repeats is None or not self._repeated or node.must_run:
             return None
         outcome = self._repeated.get(node.path)
-        if outcome is None or outcome.key != cache.key_of(node):
+        if outcome is None or outcome.key != cache.task_key(node):
             return None
         if not self._store.is_recorded(self._repeats):
             # A run that was deleted since this one started keeps no files any more.
@@ -114,13 +114,13 @@ class EarlierResults:
             self._lost[node.path] = unusable.reason
             return None
         taken = Cache(True, f"taken from run {self._repeats}: same code and inputs")
-        return Done(cache.values_of(outcome.outputs), taken, self._origins.get(node.path))
+        return Done(cache.parse_outputs(outcome.outputs), taken, self._origins.get(node.path))
 
 
-def outcome_of(node: TaskRun) -> Outcome:
+def build_outcome(node: TaskRun) -> Outcome:
     """What the store keeps of a task that succeeded."""
-    key = cache.key_of(node) if node.kind is TaskKind.CONTAINER else ""
-    outputs: dict[str, Any] = cache.kept(node.outputs)
+    key = cache.task_key(node) if node.kind is TaskKind.CONTAINER else ""
+    outputs: dict[str, Any] = cache.format_outputs(node.outputs)
     return Outcome(node.path, key, outputs)
 
 

@@ -16,7 +16,7 @@ from kfgcp.semantics.values import ValueProblem, Values
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class InputsCopied:
     """What an attempt reads is here, or why it is not."""
 
     attempt: Attempt
@@ -24,7 +24,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class OutputsCopied:
     """What an attempt wrote is in its bucket, or why it is not."""
 
     attempt_id: int
@@ -42,7 +42,10 @@ class Transfers:
     """
 
     def __init__(
-        self, emit: Callable[[Fetched | Stored], None], folder: Path, settings: BucketSettings
+        self,
+        emit: Callable[[InputsCopied | OutputsCopied], None],
+        folder: Path,
+        settings: BucketSettings,
     ) -> None:
         self._emit = emit
         self._folder = folder
@@ -54,14 +57,14 @@ class Transfers:
         self._start(
             attempt.id,
             lambda: self._fetch(attempt, uris),
-            lambda problem: Fetched(attempt, problem),
+            lambda problem: InputsCopied(attempt, problem),
         )
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
         self._start(
             attempt_id,
             lambda: self._store(attempt_id, outputs, uris),
-            lambda problem: Stored(attempt_id, outputs, problem),
+            lambda problem: OutputsCopied(attempt_id, outputs, problem),
         )
 
     def abandon(self, attempt_id: int) -> bool:
@@ -75,8 +78,8 @@ class Transfers:
     def _start(
         self,
         attempt_id: int,
-        transfer: Callable[[], Fetched | Stored],
-        failed: Callable[[str], Fetched | Stored],
+        transfer: Callable[[], InputsCopied | OutputsCopied],
+        failed: Callable[[str], InputsCopied | OutputsCopied],
     ) -> None:
         def run() -> None:
             event = transfer()
@@ -92,22 +95,22 @@ class Transfers:
             self._under_way.remove(attempt_id)
             self._emit(failed(f"cannot be copied: {error.strerror}"))
 
-    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> Fetched:
+    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> InputsCopied:
         try:
             for uri in uris:
                 remote.copy(uri, self._folder, self._settings)
         except ValueProblem as problem:
-            return Fetched(attempt, str(problem))
-        return Fetched(attempt)
+            return InputsCopied(attempt, str(problem))
+        return InputsCopied(attempt)
 
-    def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> Stored:
+    def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> OutputsCopied:
         try:
             for uri in uris:
                 remote.upload(uri, self._folder, self._settings)
         except ValueProblem as problem:
-            return Stored(attempt_id, outputs, str(problem))
+            return OutputsCopied(attempt_id, outputs, str(problem))
         artifacts = {
             name: tuple(replace(item, stored=item.stored or item.uri in uris) for item in items)
             for name, items in outputs.artifacts.items()
         }
-        return Stored(attempt_id, replace(outputs, artifacts=artifacts))
+        return OutputsCopied(attempt_id, replace(outputs, artifacts=artifacts))

@@ -44,12 +44,12 @@ class Uses:
         self._read: set[str] = set()  # runs whose attempts were read from the store
         self._by_path: dict[str, Sequence[Origin]] = {}  # of files that are not of this run
 
-    def of_root(self, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
+    def root_uses(self, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
         """Yield what a run uses from its beginning: the artifacts that it was given, taken by a
         task or not."""
         return self._new("", artifacts)
 
-    def of(self, node: TaskRun) -> Iterator[Use]:
+    def task_uses(self, node: TaskRun) -> Iterator[Use]:
         """Yield what a task uses and no earlier task of the run used, and always the origin of its
         outputs."""
         if node.kind not in (TaskKind.CONTAINER, TaskKind.IMPORTER):

@@ -234,7 +234,9 @@ def test_a_bucket_that_does_not_answer_is_not_called_deleted(monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
     artifact = ArtifactValue("model", "system.Model", "minio://bucket/key", stored=True)
 
-    unusable = cache.why_unusable(cache.kept(Values(artifacts={"model": (artifact,)})), "aaaa")
+    unusable = cache.why_unusable(
+        cache.format_outputs(Values(artifacts={"model": (artifact,)})), "aaaa"
+    )
     assert unusable is not None
     assert unusable.is_unreachable
     assert (

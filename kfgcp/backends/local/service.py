@@ -349,7 +349,7 @@ class LocalBackend:
             # record of their use.
             with lock.FileUse(self._home).shared():
                 given = root_inputs(pipeline.root, request.params, request.submit_dir)
-                uses = tuple(Uses(self._store, run_id).of_root(given.artifacts))
+                uses = tuple(Uses(self._store, run_id).root_uses(given.artifacts))
                 self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=stored)
                 if uses:
                     self._store.apply(run_id, Changes(uses=uses))

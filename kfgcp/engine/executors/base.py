@@ -87,7 +87,7 @@ class TaskException:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptEnded:
     """An attempt has ended.
 
     message: one line, why it failed; None when it exited with 0. lost: not the attempt but what ran
@@ -101,13 +101,13 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class PackagesInstalled:
     """What an attempt needs has been installed, and its process starts now."""
 
     id: int
 
 
-Emit = Callable[[Ended | Installed], None]
+Emit = Callable[[AttemptEnded | PackagesInstalled], None]
 """Takes what an executor reports; may be called from any thread."""
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from kfgcp import private
 from kfgcp.engine.executors import container_credentials as credentials
 from kfgcp.engine.executors import ownership
-from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Ended
+from kfgcp.engine.executors.base import Attempt, AttemptEnded, Command, Containers, Emit
 from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.engine.hints import exception_in_log
 from kfgcp.engine.logs import log_tail
@@ -120,7 +120,7 @@ class DockerExecutor:
         except Exception as error:
             message = f"the container could not run: {_one_line(error)}"
         exception = exception_in_log(log_tail(attempt.log)) if message is not None else None
-        self._emit(Ended(attempt.id, message, exception=exception))
+        self._emit(AttemptEnded(attempt.id, message, exception=exception))
 
     def _create(self, image: str, **options: Any) -> Any:
         """A container, of an image that is pulled when it is not here."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Executor
 from kfgcp.engine.executors.python import PythonExecutor
-from kfgcp.engine.requirements import Requirements, is_built, missing
+from kfgcp.engine.requirements import Requirements, is_built, missing_requirements
 from kfgcp.engine.uv_program import uv_program
 from kfgcp.options import RunOptions
 from kfgcp.spec.lightweight import Lightweight
@@ -58,7 +58,7 @@ class Router:
         if options.executor == "docker":
             return
         needed = dict.fromkeys(
-            missing(function, strict=options.strict_env) for function in functions
+            missing_requirements(function, strict=options.strict_env) for function in functions
         )
         if any(requirements is not None for requirements in needed):
             # Before there are threads, because the search is not thread-safe. The task that needs
@@ -94,7 +94,7 @@ class Router:
     def _choose(self, attempt: Attempt) -> Executor:
         if attempt.options.executor == "docker" or isinstance(attempt.work, Command):
             return self._docker()
-        return self._process(missing(attempt.work, strict=attempt.options.strict_env))
+        return self._process(missing_requirements(attempt.work, strict=attempt.options.strict_env))
 
     def _process(self, requirements: Requirements | None) -> Executor:
         if requirements not in self._made:

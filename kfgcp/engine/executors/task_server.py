@@ -16,7 +16,7 @@ from typing import Any
 
 import kfgcp
 from kfgcp.engine.executors import process_messages as wire
-from kfgcp.engine.executors.base import Attempt, Emit, Ended, TaskException
+from kfgcp.engine.executors.base import Attempt, AttemptEnded, Emit, TaskException
 from kfgcp.engine.executors.task_process import FAILURE
 from kfgcp.machine import start_thread
 
@@ -178,7 +178,7 @@ class Server:
         with self._lock:
             lost, self._running, self._pids = list(self._running), {}, {}
         for attempt_id in lost:
-            self._emit(Ended(attempt_id, self.lost, lost=True))
+            self._emit(AttemptEnded(attempt_id, self.lost, lost=True))
 
 
 def _send_now(connection: socket.socket, data: bytes) -> int:
@@ -189,22 +189,24 @@ def _send_now(connection: socket.socket, data: bytes) -> int:
         return 0
 
 
-def _ended(report: Mapping[str, Any], scratch: Path) -> Ended:
+def _ended(report: Mapping[str, Any], scratch: Path) -> AttemptEnded:
     """The end of an attempt that the fork server reports."""
     attempt_id = report["id"]
     if report.get("error"):
-        return Ended(attempt_id, report["error"])
+        return AttemptEnded(attempt_id, report["error"])
     code = os.waitstatus_to_exitcode(report["status"])
     if code == 0:
-        return Ended(attempt_id)
+        return AttemptEnded(attempt_id)
     if code == 1:
         with suppress(
             OSError, ValueError, TypeError, LookupError, AttributeError
         ):  # the task may have changed the file
             failure = json.loads((scratch / FAILURE).read_text(encoding="utf-8", errors="replace"))
             if line := failure["message"].strip():
-                return Ended(attempt_id, line, exception=TaskException(**failure["exception"]))
-    return Ended(
+                return AttemptEnded(
+                    attempt_id, line, exception=TaskException(**failure["exception"])
+                )
+    return AttemptEnded(
         attempt_id,
         f"the process was {_described(code)}"
         if code < 0

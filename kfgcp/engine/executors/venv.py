@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 from kfgcp import private
 from kfgcp.engine import git_credentials, orphans
-from kfgcp.engine.executors.base import Attempt, Emit, Ended, Installed
+from kfgcp.engine.executors.base import Attempt, AttemptEnded, Emit, PackagesInstalled
 from kfgcp.engine.executors.python import PythonExecutor
-from kfgcp.engine.pinning import changeable, is_git, pin
+from kfgcp.engine.pinning import can_change, is_git, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
 from kfgcp.engine.uv_program import uv_program
 from kfgcp.machine import start_thread
@@ -81,7 +81,7 @@ class VenvExecutor:
         with self._lock:
             waiting = self._waiting.pop(attempt_id, None)
         if waiting is not None:
-            self._emit(Ended(attempt_id, "stopped before its environment was built"))
+            self._emit(AttemptEnded(attempt_id, "stopped before its environment was built"))
         elif self._inner is not None:
             self._inner.signal(attempt_id, number)
 
@@ -114,7 +114,7 @@ class VenvExecutor:
                         f"kfgcp: installed in {took:.1f} s, which the time of the task does not"
                         " include",
                     )
-                    self._emit(Installed(attempt.id))
+                    self._emit(PackagesInstalled(attempt.id))
                 self._start(attempt)
             self._waiting.clear()
 
@@ -146,9 +146,11 @@ class VenvExecutor:
             private.make_folders(attempt.log.parent)
             with attempt.log.open("a", encoding="utf-8") as log:
                 log.write(self._builder.output)
-            self._emit(Ended(attempt.id, self._failure))
+            self._emit(AttemptEnded(attempt.id, self._failure))
         except OSError as error:
-            self._emit(Ended(attempt.id, f"cannot prepare the task: {error.strerror or error}"))
+            self._emit(
+                AttemptEnded(attempt.id, f"cannot prepare the task: {error.strerror or error}")
+            )
 
 
 class Builder:
@@ -212,7 +214,7 @@ class Builder:
         wanted = self._requirements
         return (
             pin(wanted, self._submit_dir, self._environments / "refs")
-            if changeable(wanted)
+            if can_change(wanted)
             else wanted
         )
 
