@@ -489,7 +489,7 @@ class Workspace(OpenProject):
     def deleted_artifacts(self, run: RunHandle) -> set[str]:
         """Return the URIs of a run's artifacts that were files on this machine and have been
         deleted."""
-        from kfgcp.engine.cache import deleted_files
+        from kfgcp.engine.stored_outputs import deleted_files
 
         outcomes = run.workspace.store.outcomes(run.run_id).values()
         return {

@@ -15,7 +15,7 @@ class TaskRun(Node):
 
     Attributes:
         losses: how many attempts ended because the process that ran them ended.
-        made_from: digests of its code and inputs, see `cache.note_inputs`.
+        made_from: digests of its code and inputs, see `cache_key.note_inputs`.
         unseen: why changes in its inputs cannot be seen, "" when they can.
         recorded: whether its artifacts and metrics are in the store.
         origin: of a task that did not run, the attempt of another run that made its outputs.

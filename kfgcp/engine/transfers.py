@@ -1,5 +1,7 @@
-"""What tasks read from buckets and write to them, copied in threads so that the engine's loop goes
-on."""
+"""Copy what tasks read from buckets and write to them.
+
+Transfers run in threads, so that the loop of the engine never waits for the network.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,17 @@ from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import remote
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.machine import start_thread
-from kfgcp.semantics.values import ValueProblem, Values
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 
 
 @dataclass(frozen=True, slots=True)
 class InputsCopied:
-    """What an attempt reads is here, or why it is not."""
+    """The event that the inputs of an attempt are on this machine.
+
+    Attributes:
+        attempt: the attempt.
+        problem: the reason when they could not be copied.
+    """
 
     attempt: Attempt
     problem: str | None = None
@@ -25,7 +32,13 @@ class InputsCopied:
 
 @dataclass(frozen=True, slots=True)
 class OutputsCopied:
-    """What an attempt wrote is in its bucket, or why it is not."""
+    """The event that the outputs of an attempt are in their buckets.
+
+    Attributes:
+        attempt_id: the attempt.
+        outputs: its outputs, with what is stored now.
+        problem: the reason when they could not be copied.
+    """
 
     attempt_id: int
     outputs: Values
@@ -54,6 +67,7 @@ class Transfers:
         self._under_way: set[int] = set()
 
     def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
+        """Copy inputs of an attempt to this machine. The end is emitted."""
         self._start(
             attempt.id,
             lambda: self._fetch(attempt, uris),
@@ -61,6 +75,7 @@ class Transfers:
         )
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
+        """Copy outputs of an attempt to their buckets. The end is emitted."""
         self._start(
             attempt_id,
             lambda: self._store(attempt_id, outputs, uris),
@@ -68,21 +83,25 @@ class Transfers:
         )
 
     def abandon(self, attempt_id: int) -> bool:
-        """Waits no longer for an attempt's transfer, whose end is not emitted any more; False when
-        there is none."""
+        """Stop waiting for the transfer of an attempt. Its end is not emitted any more.
+
+        Returns:
+            Whether there was a transfer whose end was not emitted yet.
+        """
         with self._lock:
-            there = attempt_id in self._under_way
+            is_under_way = attempt_id in self._under_way
             self._under_way.discard(attempt_id)
-        return there
+        return is_under_way
 
     def _start(
         self,
         attempt_id: int,
         transfer: Callable[[], InputsCopied | OutputsCopied],
-        failed: Callable[[str], InputsCopied | OutputsCopied],
+        describe_failure: Callable[[str], InputsCopied | OutputsCopied],
     ) -> None:
         def run() -> None:
             event = transfer()
+            # The event is emitted under the lock. So after `abandon` returned True, no event comes.
             with self._lock:
                 if attempt_id in self._under_way:
                     self._under_way.remove(attempt_id)
@@ -93,7 +112,7 @@ class Transfers:
             start_thread(run, "kfgcp-transfer")
         except OSError as error:
             self._under_way.remove(attempt_id)
-            self._emit(failed(f"cannot be copied: {error.strerror}"))
+            self._emit(describe_failure(f"cannot be copied: {error.strerror}"))
 
     def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> InputsCopied:
         try:
@@ -109,8 +128,10 @@ class Transfers:
                 remote.upload(uri, self._folder, self._settings)
         except ValueProblem as problem:
             return OutputsCopied(attempt_id, outputs, str(problem))
-        artifacts = {
-            name: tuple(replace(item, stored=item.stored or item.uri in uris) for item in items)
-            for name, items in outputs.artifacts.items()
-        }
+        # Only now: an artifact that is marked as stored can be used by later runs.
+        artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
+        for name, items in outputs.artifacts.items():
+            artifacts[name] = tuple(
+                replace(item, stored=item.stored or item.uri in uris) for item in items
+            )
         return OutputsCopied(attempt_id, replace(outputs, artifacts=artifacts))
