@@ -1,4 +1,4 @@
-"""Importers in the engine. Nothing is executed or copied, but a local file must exist."""
+"""Run importers. Nothing is executed or copied, but a local file must exist."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     assert isinstance(importer, Importer)
     params = node.inputs.params
     uri = resolve_uri(importers.uri_of(importer, params, job), submit_dir, "the artifact to import")
+    # Artifacts of one URI with different makers are different, so tasks that read them run again.
     made_by = uuid.uuid4().hex if importer.reimport else ""
     return importers.outputs_of(node.component, importer, params, job, uri=uri, made_by=made_by)
 
@@ -46,7 +47,7 @@ def resolve_uri(uri: str, submit_dir: str, what: str) -> str:
     if not importers.is_local(uri, what):
         return uri
     path = Path(submit_dir, file_uris.to_path(uri))
-    # This is False, too, for a text that cannot be the name of a file.
+    # This is also False for a text that cannot be the name of a file.
     if not os.path.exists(path):
         raise ValueProblem(f"{what} is not there: {path}")
     return str(path)
