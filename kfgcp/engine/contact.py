@@ -1,4 +1,4 @@
-"""Checks within seconds whether an object store can be reached, before a task uses it.
+"""Check within seconds whether an object store can be reached, before a task uses it.
 
 The client libraries of Google and Amazon repeat a failed request for one to two minutes. That is
 right in the middle of a long transfer. It is wrong at the start, where it only delays the message
@@ -38,14 +38,19 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The result of a check. at: by the clock. error: None when the store answered."""
+    """The result of a check.
+
+    Attributes:
+        at: the time of the check, in seconds of the clock.
+        error: None when the store answered.
+    """
 
     at: float
     error: Exception | None
 
 
 class Contacts:
-    """Checks whether stores answer, and remembers the results for a while.
+    """Checks of whether stores answer. The results are remembered for a while.
 
     Args:
         clock: monotonic, in seconds.
@@ -97,11 +102,13 @@ class Contacts:
 
 
 def google_credentials() -> tuple[Any, str | None]:
-    """Return the Google credentials of this machine and their project, or (None, None) when there
-    are none.
+    """Return the Google credentials of this machine and their project.
 
     One request is sent to the metadata server. google.auth sends three, with growing pauses, and
     needs up to 13 s when nothing answers at the address of that server.
+
+    Returns:
+        (None, None) when there are no credentials.
     """
     import google.auth
     import requests
@@ -111,8 +118,10 @@ def google_credentials() -> tuple[Any, str | None]:
     from kfgcp.sockets import mount_deadlines
 
     class FailFastRequest(Request):
-        """Sends requests until one fails. After that, every request fails at once with the same
-        error."""
+        """A sender of requests that gives up at the first failure.
+
+        After that, every request fails at once with the same error.
+        """
 
         failure: Exception | None = None
 

@@ -21,8 +21,8 @@ from kfgcp.store.database import failures
 class RunLock:
     """The lock of a run, held by this process.
 
-    `fd` can be handed to a child process, which then holds the lock too (flock(2): a lock belongs
-    to the open file, and is freed when its last descriptor is closed).
+    Its descriptor `fd` can be handed to a child process, which then holds the lock too (flock(2): a
+    lock belongs to the open file, and is freed when its last descriptor is closed).
     """
 
     def __init__(self, file: Path, fd: int) -> None:

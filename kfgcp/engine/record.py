@@ -140,17 +140,23 @@ def _last_end(node: TaskRun) -> str | None:
 
 def task_record(node: TaskRun) -> Task:
     """Return the task as it is now, with its inputs as the component receives them."""
+    # A task that waits for its retry shows why its last attempt failed.
+    shows_error = node.state in (TaskState.FAILED, TaskState.PENDING)
+    error = node.error if shows_error else None
+    # Before the last attempt has ended, the time is that of an earlier one.
+    ended_at = node.ended_at if node.state.final else None
+    cached = node.cache if node.kind is TaskKind.CONTAINER else None
     return Task(
         path=node.path,
         kind=node.kind,
         state=node.state,
         attempts=node.attempts,
-        cache=node.cache if node.kind is TaskKind.CONTAINER else None,
+        cache=cached,
         started_at=node.started_at,
-        ended_at=node.ended_at if node.state.final else None,
+        ended_at=ended_at,
         inputs=_inputs_record(node),
         outputs=as_record(node.outputs),
-        error=node.error if node.state in (TaskState.FAILED, TaskState.PENDING) else None,
+        error=error,
     )
 
 
