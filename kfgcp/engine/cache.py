@@ -79,12 +79,12 @@ class TaskCache:
         node.cache = Cache(False, problem or self._why_missed(node, key, lost))
         return None
 
-    def entry(self, node: TaskRun, at: str) -> CacheEntry | None:
+    def entry(self, node: TaskRun, stored_at: str) -> CacheEntry | None:
         """Return the entry of a success, None when no later task can use it.
 
         Args:
             node: the task that has succeeded.
-            at: the time as a timestamp.
+            stored_at: the time as a timestamp.
         """
         if not self._is_enabled(node) or has_unseen_inputs(node):
             return None
@@ -97,7 +97,7 @@ class TaskCache:
             key=key,
             task=_task_name(node),
             origin=Origin(self._run_id, node.path, node.attempts),
-            stored_at=at,
+            stored_at=stored_at,
             parts=parts | source_parts(node),
             outputs=outputs,
             has_files=has_files(outputs),

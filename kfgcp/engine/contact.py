@@ -41,11 +41,11 @@ class _Outcome:
     """The result of a check.
 
     Attributes:
-        at: the time of the check, in seconds of the clock.
+        checked_at: the time of the check, in seconds of the clock.
         error: None when the store answered.
     """
 
-    at: float
+    checked_at: float
     error: Exception | None
 
 
@@ -86,7 +86,7 @@ class Contacts:
 
     def _is_old(self, outcome: _Outcome) -> bool:
         limit = GOOD_FOR_SECONDS if outcome.error is None else BAD_FOR_SECONDS
-        return self._clock() - outcome.at > limit
+        return self._clock() - outcome.checked_at > limit
 
     def _check(self, send_request: Callable[[], None]) -> Exception | None:
         """Return the error of the request, None when it was answered."""
@@ -132,13 +132,13 @@ def google_credentials() -> tuple[Any, str | None]:
             body: Any = None,
             headers: Any = None,
             timeout: Any = None,
-            **more: Any,
+            **options: Any,
         ) -> Any:
             if self.failure is not None:
                 raise self.failure
             send: Any = super().__call__
             try:
-                return send(url, method, body, headers, METADATA_SECONDS, **more)
+                return send(url, method, body, headers, METADATA_SECONDS, **options)
             except TransportError as error:
                 self.failure = error
                 raise

@@ -33,21 +33,21 @@ def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     return importers.outputs_of(node.component, importer, params, job, uri=uri, made_by=made_by)
 
 
-def resolve_uri(uri: str, submit_dir: str, what: str) -> str:
+def resolve_uri(uri: str, submit_dir: str, subject: str) -> str:
     """Return a remote URI as it is, and a local path or `file://` URI as an absolute path.
 
     Args:
         uri: of an artifact.
         submit_dir: the folder that relative paths start from.
-        what: names the artifact in messages.
+        subject: names the artifact in messages.
 
     Raises:
         ValueProblem: the scheme is unknown, or there is no such file or folder.
     """
-    if not importers.is_local(uri, what):
+    if not importers.is_local(uri, subject):
         return uri
     path = Path(submit_dir, file_uris.to_path(uri))
     # This is also False for a text that cannot be the name of a file.
     if not os.path.exists(path):
-        raise ValueProblem(f"{what} is not there: {path}")
+        raise ValueProblem(f"{subject} is not there: {path}")
     return str(path)

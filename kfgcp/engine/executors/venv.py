@@ -374,8 +374,8 @@ def _trusted_host(option: str) -> tuple[str, ...]:
     name, _, value = option.partition(" ")
     if name != "--trusted-host":
         return ()
-    _, at, end = value.rpartition("@")
-    if at:
+    _, at_sign, end = value.rpartition("@")
+    if at_sign:
         # The password before the last "@" may contain any character.
         value = f"//{end}"
     elif has_credentials(value):
