@@ -185,7 +185,7 @@ class Engine:
     def _take_ready(self) -> list[TaskRun]:
         """Return the tasks to launch now.
 
-        Importers and cached tasks before and among them are done at once.
+        Importers and cached tasks do not run. They end here, and make further tasks ready.
         """
         launched: list[TaskRun] = []
         self._file_states.ended_attempts = self._scheduler.ended_attempts
