@@ -1,5 +1,4 @@
-"""What an attempt is made of: its command or function, its variables, its folders, and the
-constants of its job."""
+"""Make the attempts of a run: their commands or functions, variables and folders."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ class Attempts:
     Args:
         layout: where the run keeps its files.
         options: the user's options, which each attempt carries to its executor.
-        settings: what the backend tells the engine.
-        now: when it was made, for the placeholders.
+        settings: the settings of the backend.
+        now: when the run was made, as a timestamp for the placeholders.
     """
 
     def __init__(
@@ -49,40 +48,36 @@ class Attempts:
         }
 
     def constants(self, node: Node) -> Mapping[str, str]:
-        """The values of the placeholders of the job and of a task."""
+        """Return the values of the placeholders of the job and of a task."""
         return self._job | {
             "pipeline_task_name": node.task.key if node.task else "",
             "pipeline_task_uuid": f"{self._layout.run_id}/{node.path}",
         }
 
-    def make(self, attempt_id: int, node: Node, wire: dict[str, Any]) -> Attempt:
-        """The next attempt of a node, with its ExecutorInput.
+    def make(self, attempt_id: int, node: Node, executor_input: dict[str, Any]) -> Attempt:
+        """Return the next attempt of a node, with its ExecutorInput.
 
         Raises:
-            ValueProblem: something that it needs of a cluster is not here, or its arguments cannot
-                be filled in.
+            ValueProblem: the task needs something of a cluster that is not here, or its arguments
+                cannot be filled in.
         """
         container = node.component.executor
         assert isinstance(container, Container)
-        work = self._work(container, node, wire)
-        params = wire["inputs"]["parameterValues"]
-        constants = self.constants(node)
+        work = self._work(container, node, executor_input)
+        component_variables = self._component_variables(container, node, executor_input)
         env = {
-            name: fill_constant({name: value}, params, constants, f"the variable {name}")[name]
-            for name, value in container.env.items()
+            orphans.MARK: self._layout.run_id,
+            "KFGCP_TASK": node.path,
+            "KFGCP_SUBMIT_DIR": self._submit_dir,
         }
+        env |= cluster.variables(container.cluster)
+        env |= component_variables
         return Attempt(
             id=attempt_id,
             work=work,
-            executor_input=wire,
+            executor_input=executor_input,
             options=self._options,
-            env={
-                orphans.MARK: self._layout.run_id,
-                "KFGCP_TASK": node.path,
-                "KFGCP_SUBMIT_DIR": self._submit_dir,
-                **cluster.variables(container.cluster),
-                **env,
-            },
+            env=env,
             scratch=self._layout.working_folder(attempt_id),
             log=self._layout.log(node.path, node.attempts),
             remote=self._layout.remote,
@@ -90,11 +85,11 @@ class Attempts:
         )
 
     def hint(self, node: Node, exception: TaskException | None) -> str:
-        """Return what the user can do about an exception of a task, "" for an unknown one or
-        none."""
+        """Return what the user can do about an exception of a task, "" when that is not known."""
         if exception is None:
             return ""
-        from kfgcp.engine.hints import TaskPlace, hint_for  # only failed tasks need these modules
+        # Only failed tasks need these modules.
+        from kfgcp.engine.hints import TaskPlace, hint_for
 
         container = node.component.executor
         assert isinstance(container, Container)
@@ -102,25 +97,42 @@ class Attempts:
         place = TaskPlace(container.image, in_container, self._submit_dir, node.inputs.params)
         return hint_for(exception, place)
 
+    def _component_variables(
+        self, container: Container, node: Node, executor_input: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """Return the variables that the component sets, which may name inputs."""
+        params = executor_input["inputs"]["parameterValues"]
+        constants = self.constants(node)
+        variables: dict[str, str] = {}
+        for name, value in container.env.items():
+            filled = fill_constant({name: value}, params, constants, f"the variable {name}")
+            variables[name] = filled[name]
+        return variables
+
     def _function(self, container: Container) -> Lightweight | None:
+        """Return the function of a component, None when it is not a lightweight component.
+
+        Many tasks have the same container, and parsing its command takes time.
+        """
         if id(container) not in self._functions:
             self._functions[id(container)] = recognise(container)
         return self._functions[id(container)]
 
     def _work(
-        self, container: Container, node: Node, wire: dict[str, Any]
+        self, container: Container, node: Node, executor_input: dict[str, Any]
     ) -> Lightweight | Command:
         function = self._function(container)
         if function is not None and self._options.executor != "docker":
             return function
         constants = self.constants(node)
-        params = wire["inputs"]["parameterValues"]
-        argv = arguments.resolve((*container.command, *container.args), wire, constants)
+        params = executor_input["inputs"]["parameterValues"]
+        words = container.command + container.args
+        argv = arguments.resolve(words, executor_input, constants)
         # set_container_image and set_memory_limit, for example, may name inputs.
-        place = fill_constant(
+        filled = fill_constant(
             {"image": container.image, "resources": dict(container.resources)},
             params,
             constants,
             "the container",
         )
-        return Command(place["image"], tuple(argv), place["resources"])
+        return Command(filled["image"], tuple(argv), filled["resources"])

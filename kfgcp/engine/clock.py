@@ -8,11 +8,15 @@ from kfgcp.model import timestamp
 
 
 class Clock:
-    """Times that never go back during a run, whatever is done to the machine's clock."""
+    """Times that never go back during a run.
+
+    The clock of the machine is read once. Later changes of it, by a user or by NTP, do not count.
+    """
 
     def __init__(self) -> None:
-        self._wall, self._start = time.time(), time.monotonic()
-        self.next_poll = self._start
+        self._wall_start = time.time()
+        self._start = time.monotonic()
 
     def now(self) -> str:
-        return timestamp(self._wall + time.monotonic() - self._start)
+        """Return the time as a timestamp."""
+        return timestamp(self._wall_start + time.monotonic() - self._start)

@@ -1,5 +1,7 @@
-"""The states of files that tasks read on this machine. An edit is noticed by the size and the time
-of change."""
+"""The states of files that tasks read on this machine.
+
+An edit is noticed by the size and the time of change.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from stat import S_ISDIR, S_ISREG
-from typing import Any, Final
+from typing import Final
 
 from kfgcp import file_uris
 
@@ -22,13 +24,17 @@ USED_TIMES_AS_LONG: Final = 20
 at most 5 %."""
 
 _LONGEST_PATH: Final = 4096
+"""PATH_MAX of Linux: a longer text cannot name a file."""
+
 _PARTS_OF_OUTPUT: Final = 5
 """An output is at least this far below a folder of outputs: pipeline, run, task, attempt, name."""
 
 
 class TooManyFilesError(Exception):
-    """A folder has more than `MOST_ENTRIES` files and folders. The message is the reason that its
-    task must run."""
+    """A folder has more than `MOST_ENTRIES` files and folders.
+
+    The message is the reason that its task must run.
+    """
 
     def __init__(self, folder: str) -> None:
         number = f"{MOST_ENTRIES:,}"
@@ -40,10 +46,11 @@ class TooManyFilesError(Exception):
 class _Look:
     """The result of one look at an artifact.
 
-    state: the state of the file or folder, None when it could not be read.
-    problem: the reason when the state could not be read.
-    after: how many attempts had ended before the look.
-    until: the time in seconds from which the look is too old.
+    Attributes:
+        state: the state of the file or folder, None when it could not be read.
+        problem: the reason when the state could not be read.
+        after: how many attempts had ended before the look.
+        until: the time in seconds from which the look is too old.
     """
 
     state: str | None
@@ -82,7 +89,7 @@ class FileStates:
         self._now = now
         self._looks: dict[str, _Look] = {}
 
-    def of_parameter(self, value: Any) -> str | None:
+    def parameter_state(self, value: object) -> str | None:
         """Return the state of the file that a parameter names, None when it does not name one.
 
         A folder has no state: the text may be "." or "/", or the folder that the task writes to.
@@ -90,11 +97,12 @@ class FileStates:
         if not isinstance(value, str) or not 0 < len(value) < _LONGEST_PATH:
             return None
         status = _stat(self._path(value))
-        return None if status is None or not S_ISREG(status.st_mode) else _of_file(status)
+        if status is None or not S_ISREG(status.st_mode):
+            return None
+        return _file_state(status)
 
-    def of_artifact(self, uri: str, ready_after: int) -> str | None:
-        """Return the state of a file, or of all that is in a folder; None when the artifact is not
-        on this machine.
+    def artifact_state(self, uri: str, ready_after: int) -> str | None:
+        """Return the state of a file, or of all that is in a folder.
 
         A link to a file counts as that file. A link to a folder counts as the path that it leads
         to.
@@ -103,12 +111,16 @@ class FileStates:
             uri: of the artifact.
             ready_after: how many attempts had ended when the task that reads it became ready.
 
+        Returns:
+            None when the artifact is not on this machine.
+
         Raises:
             TooManyFilesError: the folder has more than `MOST_ENTRIES` files and folders.
         """
         look = self._looks.get(uri)
         if look is None or not self._is_usable(look, ready_after):
-            look = self._looks[uri] = self._look_again(uri)
+            look = self._look_again(uri)
+            self._looks[uri] = look
         if look.problem is not None:
             raise look.problem
         return look.state
@@ -120,7 +132,8 @@ class FileStates:
 
     def _look_again(self, uri: str) -> _Look:
         start = self._now()
-        state, problem = None, None
+        state: str | None = None
+        problem: TooManyFilesError | None = None
         try:
             state = self._look_at(uri)
         except TooManyFilesError as error:
@@ -136,10 +149,10 @@ class FileStates:
         if status is None:
             return None
         if S_ISREG(status.st_mode):
-            return _of_file(status)
+            return _file_state(status)
         if not S_ISDIR(status.st_mode) or self._is_output(path):
             return None
-        return _of_folder(path)
+        return _folder_state(path)
 
     def _path(self, text: str) -> str:
         return os.path.join(self._submit_dir, file_uris.to_path(text))
@@ -155,16 +168,17 @@ class FileStates:
 def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
-    except (OSError, ValueError):  # ValueError: no file can have this name
+    except (OSError, ValueError):
+        # ValueError means that no file can have this name.
         return None
 
 
-def _of_file(status: os.stat_result) -> str:
+def _file_state(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _of_folder(folder: str) -> str:
-    lines = []
+def _folder_state(folder: str) -> str:
+    lines: list[str] = []
     for line in _entries(folder):
         lines.append(line)
         if len(lines) > MOST_ENTRIES:
@@ -189,15 +203,16 @@ def _entries(folder: str) -> Iterator[str]:
                         places.append(f"{name}/")
                         yield f"{name!r} folder"
                     else:
-                        yield f"{name!r} {_of_entry(entry)}"
-        except OSError as error:  # it may not be read, or was removed meanwhile
+                        yield f"{name!r} {_entry_state(entry)}"
+        except OSError as error:
+            # The folder may not be read, or was removed meanwhile.
             yield f"{place!r} cannot be read: {error.errno}"
 
 
-def _of_entry(entry: os.DirEntry[str]) -> str:
+def _entry_state(entry: os.DirEntry[str]) -> str:
     if entry.is_symlink():
         status = _stat(entry.path)
         if status is None or S_ISDIR(status.st_mode):
             return f"link to {os.readlink(entry.path)!r}"
-        return _of_file(status)
-    return _of_file(entry.stat(follow_symlinks=False))
+        return _file_state(status)
+    return _file_state(entry.stat(follow_symlinks=False))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kfgcp import file_uris
 from kfgcp.engine import bucket_copies
@@ -17,7 +18,7 @@ from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 from kfgcp.services.storage.uris import is_bucket_uri
 from kfgcp.spec.graph import Component
 
-OUTPUT_FILE = "executor_output.json"
+OUTPUT_FILE: Final = "executor_output.json"
 
 
 def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]:
@@ -40,45 +41,64 @@ def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]
     )
 
 
-def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) -> Values:
+def read_outputs(component: Component, executor_input: Mapping[str, Any], copies: Path) -> Values:
     """Return the outputs of an attempt that exited with 0.
 
     Args:
         component: declares the outputs.
-        wire: the attempt's ExecutorInput.
-        copies: where outputs for a bucket are written first, see `kfgcp.engine.bucket_copies`.
+        executor_input: the ExecutorInput of the attempt.
+        copies: the folder where a task writes what goes to a bucket, see `kfgcp.engine.remote`.
 
     Raises:
         ValueProblem: an output parameter is missing or of the wrong type, or the output file is not
             JSON.
+        OSError: a file cannot be read or copied.
     """
-    outputs = wire["outputs"]
-    executor_output = _output_file(Path(outputs["outputFile"]))
+    outputs = executor_input["outputs"]
+    executor_output = _read_output_file(Path(outputs["outputFile"]))
 
-    def text_of(name: str) -> str | None:
+    def read_parameter(name: str) -> str | None:
         file = Path(outputs["parameters"][name]["outputFile"])
-        return _text(file, f"output '{name}'") if file.is_file() else None
+        return _read_text(file, name) if file.is_file() else None
 
-    params = semantics.read_output_params(component, executor_output, text_of)
+    params = semantics.read_output_params(component, executor_output, read_parameter)
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
     for name in component.output_artifacts:
-        reported = semantics.read_output_artifacts(
-            name, outputs["artifacts"][name]["artifacts"], executor_output
-        )
+        declared = outputs["artifacts"][name]["artifacts"]
+        reported = semantics.read_output_artifacts(name, declared, executor_output)
         for artifact in reported:
-            _publish(artifact.custom_path, _place(artifact.value.uri, copies))
+            _publish(artifact.custom_path, _local_path(artifact.value.uri, copies))
         artifacts[name] = tuple(artifact.value for artifact in reported)
     return Values(params, artifacts)
 
 
-def _text(file: Path, what: str) -> str:
+def uris_to_upload(outputs: Values, executor_input: Mapping[str, Any], copies: Path) -> list[str]:
+    """Return the URIs in buckets whose files an attempt wrote.
+
+    Args:
+        outputs: the outputs of the attempt.
+        executor_input: its ExecutorInput.
+        copies: the folder where a task writes what goes to a bucket.
+    """
+    input_uris: set[str] = set()
+    for artifacts in executor_input["inputs"]["artifacts"].values():
+        input_uris |= {artifact["uri"] for artifact in artifacts["artifacts"]}
+    written_uris = bucket_copies.uris_to_upload(
+        itertools.chain(*outputs.artifacts.values()), copies
+    )
+    # A component may report an input as its output. Its file is in the bucket already.
+    return [uri for uri in written_uris if uri not in input_uris]
+
+
+def _read_text(file: Path, output: str) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ValueProblem(f"{what} is not UTF-8 text") from None
+        raise ValueProblem(f"output '{output}' is not UTF-8 text") from None
 
 
-def _output_file(file: Path) -> dict[str, Any]:
+def _read_output_file(file: Path) -> dict[str, Any]:
+    """Return what the executor wrote about the outputs; empty when it wrote nothing."""
     try:
         data = json.loads(file.read_bytes().decode())
     except FileNotFoundError:
@@ -86,11 +106,11 @@ def _output_file(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueProblem(f"the executor's output file {file} is not JSON") from None
     if not isinstance(data, dict):
-        raise ValueProblem(f"the executor's output file {file} holds no JSON object")
+        raise ValueProblem(f"the executor's output file {file} is not a JSON object")
     return data
 
 
-def _place(uri: str, copies: Path) -> Path:
+def _local_path(uri: str, copies: Path) -> Path:
     """Return where the file of an artifact is on this machine."""
     return (
         bucket_copies.copy_path(uri, copies) if is_bucket_uri(uri) else Path(file_uris.to_path(uri))
@@ -98,8 +118,7 @@ def _place(uri: str, copies: Path) -> Path:
 
 
 def _publish(custom_path: str, target: Path) -> None:
-    """Copy what a component wrote to a path of its own choice to where the tasks below look for
-    it."""
+    """Copy an artifact from a path that the component chose to the path that later tasks read."""
     source = Path(custom_path)
     if not (source.is_absolute() and target.is_absolute()) or source == target:
         return

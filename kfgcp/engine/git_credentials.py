@@ -1,5 +1,4 @@
-"""Passes user names and passwords of git repositories to git in environment variables instead of
-addresses.
+"""Pass user names and passwords of git repositories to git in environment variables.
 
 Addresses are on the command lines of git and of the programs that git starts, and every user of the
 machine can read those. Only this user can read the environment variables. This is for http and
@@ -20,8 +19,11 @@ secret."""
 
 
 def without_password(text: str) -> str:
-    """Return an address of a git repository, or a requirement that names one, without user and
-    password."""
+    """Return an address of a git repository without user and password.
+
+    Args:
+        text: the address, or a requirement that names it.
+    """
     return _ADDRESS.sub(r"\1\3", text)
 
 

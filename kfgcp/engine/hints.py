@@ -1,5 +1,6 @@
-"""Hints for the most common exceptions of tasks, those of code that works in a notebook and fails
-in a pipeline.
+"""Hints for the most common exceptions of tasks.
+
+They come from code that works in a notebook and fails in a pipeline.
 
 A task's process reports its exception as data. A container leaves only its log, so for containers
 the hint depends on the last line of the traceback there.
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kfgcp import config
 from kfgcp.engine.executors.base import TaskException
@@ -22,20 +23,25 @@ from kfgcp.spec.packages import package_name
 COMPONENTS = "kfgcp_components"
 """The package of the ready-made components. The extra `components` installs what they import."""
 
-_PLAIN_IMAGE = re.compile(r"(.*/)?python(:[^/]*)?")
+_LONGEST_PATH: Final = 4096
+"""PATH_MAX of Linux."""
+
+_PLAIN_IMAGE: Final = re.compile(r"(.*/)?python(:[^/]*)?")
 """Images with Python only, such as KFP's default image: they contain no libraries."""
 
-_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
-_MISSING_FILE = re.compile(r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'")
-_UNDEFINED_NAME = re.compile(r"NameError: name '([^']+)' is not defined\b")
+_MISSING_MODULE: Final = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+_MISSING_FILE: Final = re.compile(
+    r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'"
+)
+_UNDEFINED_NAME: Final = re.compile(r"NameError: name '([^']+)' is not defined\b")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlace:
-    """Where a task ran.
+    """The place where a task ran.
 
     Attributes:
-        image: the image that a real backend would run it in.
+        image: the image that a backend with containers would run it in.
         in_container: it ran in a container of that image.
         submit_dir: the folder that the run was submitted from.
         params: the values of its parameters.
@@ -67,13 +73,19 @@ def exception_in_log(lines: Sequence[str]) -> TaskException | None:
     Args:
         lines: the last lines of the log of a container that failed.
     """
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    if (found := _MISSING_MODULE.match(last)) is not None:
-        return TaskException(missing_module=found[1])
-    if (found := _MISSING_FILE.match(last)) is not None:
-        return TaskException(is_missing_file=True, missing_file=found[1])
-    if (found := _UNDEFINED_NAME.match(last)) is not None:
-        return TaskException(undefined_name=found[1], in_component=True)
+    text_lines = [line.strip() for line in lines if line.strip()]
+    if not text_lines:
+        return None
+    last = text_lines[-1]
+    match = _MISSING_MODULE.match(last)
+    if match is not None:
+        return TaskException(missing_module=match[1])
+    match = _MISSING_FILE.match(last)
+    if match is not None:
+        return TaskException(is_missing_file=True, missing_file=match[1])
+    match = _UNDEFINED_NAME.match(last)
+    if match is not None:
+        return TaskException(undefined_name=match[1], in_component=True)
     return None
 
 
@@ -124,21 +136,21 @@ def _file_hint(exception: TaskException, place: TaskPlace) -> str:
 
 
 def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
-    """Return the file or folder in the submit folder that a task's relative path means, None if
-    there is none.
+    """Return the file or folder in the submit folder that a task's relative path means.
 
     Not every exception has the file as an attribute. Then parameters of the task are tried, if the
     message contains them or they look like a path. Other texts are not tried, because a word may be
     the name of a folder by chance.
+
+    Returns:
+        None when there is no such file.
     """
     names = [exception.missing_file]
     if not exception.missing_file:
         texts = [value for value in place.params.values() if isinstance(value, str)]
-        names = [
-            text for text in texts if text in exception.message or "/" in text or Path(text).suffix
-        ]
+        names = [text for text in texts if text in exception.message or _looks_like_a_path(text)]
     for name in names:
-        if not 0 < len(name) < 4096 or "\0" in name or "://" in name:
+        if not 0 < len(name) < _LONGEST_PATH or "\0" in name or "://" in name:
             continue
         file = Path(place.submit_dir, name)
         try:
@@ -150,7 +162,13 @@ def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
     return None
 
 
+def _looks_like_a_path(text: str) -> bool:
+    return "/" in text or bool(Path(text).suffix)
+
+
 def _project_folders(submit_dir: str) -> list[Path]:
     folder = Path(submit_dir)
     project = config.project_folder(folder)
-    return list(dict.fromkeys([folder, project or folder]))
+    if project is None or project == folder:
+        return [folder]
+    return [folder, project]

@@ -1,4 +1,4 @@
-"""Importers in the engine. Nothing is executed or copied, but a local file must exist."""
+"""Run importers. Nothing is executed or copied, but a local file must exist."""
 
 from __future__ import annotations
 
@@ -30,25 +30,26 @@ def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     uri = resolve_uri(
         importers.read_uri(importer, params, job), submit_dir, "the artifact to import"
     )
+    # Artifacts of one URI with different makers are different, so tasks that read them run again.
     made_by = uuid.uuid4().hex if importer.reimport else ""
     return importers.build_outputs(node.component, importer, params, job, uri=uri, made_by=made_by)
 
 
-def resolve_uri(uri: str, submit_dir: str, what: str) -> str:
+def resolve_uri(uri: str, submit_dir: str, subject: str) -> str:
     """Return a remote URI as it is, and a local path or `file://` URI as an absolute path.
 
     Args:
         uri: of an artifact.
         submit_dir: the folder that relative paths start from.
-        what: names the artifact in messages.
+        subject: names the artifact in messages.
 
     Raises:
         ValueProblem: the scheme is unknown, or there is no such file or folder.
     """
-    if not importers.is_local(uri, what):
+    if not importers.is_local(uri, subject):
         return uri
     path = Path(submit_dir, file_uris.to_path(uri))
-    # This is False, too, for a text that cannot be the name of a file.
+    # This is also False for a text that cannot be the name of a file.
     if not os.path.exists(path):
-        raise ValueProblem(f"{what} is not there: {path}")
+        raise ValueProblem(f"{subject} is not there: {path}")
     return str(path)

@@ -1,4 +1,4 @@
-"""Where a run keeps its files.
+"""Where a run keeps its files. No other module knows these paths.
 
 <home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
 <home>/logs/<run>/<task path>/<attempt>.log
@@ -19,24 +19,40 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from kfgcp import private
 
-FILE_USE = "file-use"
+FILE_USE: Final = "file-use"
 """The name of the lock of `kfgcp.engine.lock.FileUse`; no run has such an id."""
 
-_DYING_SECONDS = 30.0
+_DYING_SECONDS: Final = 30.0
 """How long tasks of an engine that was killed may still write to the scratch folder of their
 run."""
+
+_LONGEST_NAME: Final = 200
+"""The longest name of a file, in bytes. File systems usually allow 255, and suffixes need some."""
+
+_LONG_NAME_START: Final = 160
+"""How many bytes of a longer name are kept. A digest follows them."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """root: where output artifacts go instead, a folder or a URI without a slash at its end."""
+    """The paths of one run.
+
+    Attributes:
+        home: the state folder.
+        pipeline: the name of the pipeline.
+        run_id: the run.
+        root: where output artifacts go instead of the state folder: a folder or a URI, without a
+            slash at its end.
+    """
 
     home: Path
     pipeline: str
@@ -45,61 +61,80 @@ class Layout:
 
     @cached_property
     def artifacts(self) -> Path:
+        """The folder of the run's artifacts in the state folder."""
         return self.home / "artifacts" / file_name(self.pipeline) / self.run_id
 
     @property
+    def output_folders(self) -> Sequence[str]:
+        """The folders, or the URI, below which runs write their output artifacts."""
+        folders = [str(self.home / "artifacts")]
+        if self.root:
+            folders.append(self.root)
+        return folders
+
+    @property
     def environments(self) -> Path:
+        """The folder of virtual environments."""
         return self.home / "envs"
 
     @cached_property
     def logs(self) -> Path:
+        """The folder of the run's logs."""
         return logs_folder(self.home, self.run_id)
 
     @cached_property
     def scratch(self) -> Path:
+        """The folder of the working folders of all attempts."""
         return Path(tempfile.gettempdir()) / f"kfgcp-{self.run_id}"
 
     def attempt(self, path: str, attempt: int) -> Path:
-        """The folder of an attempt's artifacts."""
+        """Return the folder of an attempt's artifacts."""
         return self.artifacts / attempt_folder(path, attempt)
 
     def uri(self, path: str, attempt: int, name: str) -> str:
-        """Where an output artifact of an attempt goes: a path, or a URI below a remote pipeline
-        root."""
-        folder = (
-            f"{self.root}/{file_name(self.pipeline)}/{self.run_id}"
-            if self.root
-            else str(self.artifacts)
-        )
+        """Return where an output artifact of an attempt goes.
+
+        Returns:
+            A path, or a URI below a remote pipeline root.
+        """
+        folder = str(self.artifacts)
+        if self.root:
+            folder = f"{self.root}/{file_name(self.pipeline)}/{self.run_id}"
         return f"{folder}/{attempt_folder(path, attempt)}/{file_name(name)}"
 
     def outputs(self, path: str, attempt: int) -> Path:
-        """The folder of the files that an attempt writes its output parameters to."""
+        """Return the folder of the files that an attempt writes its output parameters to."""
         return self.scratch / "outputs" / task_folder(path) / str(attempt)
 
     def log(self, path: str, attempt: int) -> Path:
+        """Return the log of an attempt."""
         return log_file(self.home, self.run_id, path, attempt)
 
     @cached_property
     def remote(self) -> Path:
-        """The folder of copies of what lies in buckets."""
+        """The folder of copies of files in buckets."""
         return self.scratch / "remote"
 
     @property
     def workspace(self) -> Path:
+        """The folder that the tasks of the run share."""
         return workspace_folder(self.home, self.run_id)
 
     def prepare(self) -> None:
-        """Makes the run's own folders, for this user alone; an engine that was killed may have left
-        a scratch folder, and tasks that die with it may write to it for a moment more.
+        """Make the run's own folders, for this user alone.
+
+        An engine that was killed may have left a scratch folder. The tasks that die with it may
+        write to that folder for a moment more.
 
         Raises:
-            OSError: there is a scratch folder that cannot be removed, another user's for example.
+            OSError: there is a scratch folder that cannot be removed, for example another user's.
         """
         deadline = time.monotonic() + _DYING_SECONDS
         while True:
             self.remove_scratch()
             try:
+                # The folder is in a place where all users can create files. `mkdir` fails when it
+                # exists, so this user is its owner and nobody else can prepare its contents.
                 self.scratch.mkdir(mode=0o700)
                 break
             except FileExistsError:
@@ -112,25 +147,29 @@ class Layout:
             private.close(self.logs.parent)
 
     def close_attempt(self, path: str, attempt: int) -> None:
-        """Remove the rights of others from the log and the artifacts of an attempt in the state
-        folder."""
+        """Remove the rights of others from the log and the artifacts of an attempt.
+
+        Only what is in the state folder is changed.
+        """
         if not private.is_private(self.home):
             return
-        log, artifacts = self.log(path, attempt), self.attempt(path, attempt)
+        log = self.log(path, attempt)
+        artifacts = self.attempt(path, attempt)
         private.close(log)
         private.close_tree(artifacts)
-        for start in (log.parent, artifacts.parent):
-            for folder in (start, *start.parents):
-                if folder == self.home:
-                    break
-                private.close(folder)
+        # A container may have made the folders above them.
+        self._close_parents(log)
+        self._close_parents(artifacts)
 
     def working_folder(self, attempt_id: int) -> Path:
+        """Return the working folder of an attempt."""
         return self.scratch / str(attempt_id)
 
     def remove_working_folder(self, attempt_id: int) -> None:
+        """Remove the working folder of an attempt and all that is in it."""
         folder = self.working_folder(attempt_id)
-        try:  # most tasks leave nothing but an empty folder in it
+        try:
+            # Most tasks leave only an empty folder in it. This is faster than `rmtree`.
             for name in os.listdir(folder):
                 os.rmdir(folder / name)
             os.rmdir(folder)
@@ -138,54 +177,77 @@ class Layout:
             shutil.rmtree(folder, ignore_errors=True)
 
     def remove_workspace(self) -> None:
+        """Remove the folder that the tasks share."""
         shutil.rmtree(self.workspace, ignore_errors=True)
 
     def remove_scratch(self) -> None:
+        """Remove the working folders of all attempts."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _close_parents(self, path: Path) -> None:
+        for folder in path.parents:
+            if folder == self.home:
+                break
+            private.close(folder)
 
 
 def logs_folder(home: Path, run_id: str) -> Path:
+    """Return the folder of a run's logs."""
     return home / "logs" / run_id
 
 
 def log_file(home: Path, run_id: str, path: str, attempt: int) -> Path:
-    """The log of one attempt of the task at `path`, output and errors in the order they were
-    written."""
+    """Return the log of one attempt of the task at `path`.
+
+    It has output and errors in the order in which they were written.
+    """
     return logs_folder(home, run_id) / log_name(path, attempt)
 
 
 def log_name(path: str, attempt: int) -> str:
-    """Where the log of an attempt is, below the folder of its run's logs."""
+    """Return where the log of an attempt is, below the folder of its run's logs."""
     return f"{task_folder(path)}/{attempt}.log"
 
 
 def workspace_folder(home: Path, run_id: str) -> Path:
+    """Return the folder that the tasks of a run share."""
     return home / "workspaces" / run_id
 
 
 def lock_file(home: Path, run_id: str) -> Path:
+    """Return the file of a run's lock, or of the lock `FILE_USE`."""
     return home / "locks" / run_id
 
 
 def attempt_folder(path: str, attempt: int) -> str:
-    """Where the artifacts of an attempt are, below the folder of its run."""
+    """Return where the artifacts of an attempt are, below the folder of its run."""
     return f"{task_folder(path)}/{attempt}"
 
 
 def task_folder(path: str) -> str:
-    """A task path as a relative folder: the same text unless a name would leave the folder or is
-    too long for it."""
+    """Return a task path as a relative folder.
+
+    It is the same text, unless a name would leave the folder or is too long for a file name.
+    """
     return "/".join(file_name(part) for part in path.split("/"))
 
 
 def file_name(name: str) -> str:
-    """A name of the spec as the name of a file: another one for each name, whatever characters it
-    has."""
+    """Return the file name for a name of the spec, which may have any characters.
+
+    Different names have different file names.
+
+    Example:
+        >>> file_name("train")
+        'train'
+        >>> file_name("../a b")
+        '%2E%2E%2Fa b'
+    """
     safe = quote(name, safe="[] ")
+    # "." and ".." mean folders, and programs hide other names with a dot.
     if safe.startswith("."):
         safe = safe.replace(".", "%2E")
-    return (
-        safe
-        if len(safe) <= 200
-        else f"{safe[:160]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-    )
+    if len(safe) <= _LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{safe[:_LONG_NAME_START]}-{digest}"

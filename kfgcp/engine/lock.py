@@ -1,8 +1,8 @@
-"""Locks of the state folder, which the system frees when the process that holds them ends, however
-it ends.
+"""Locks of the state folder.
 
-A run belongs to one engine process, which holds its `RunLock`. `FileUse` keeps the files of earlier
-runs in place while an engine finds them and records that its run uses them.
+The system frees them when the process that holds them ends, however it ends. A run belongs to one
+engine process, which holds its `RunLock`. `FileUse` keeps the files of earlier runs in place while
+an engine finds them and records that its run uses them.
 """
 
 from __future__ import annotations
@@ -19,30 +19,42 @@ from kfgcp.store.database import failures
 
 
 class RunLock:
-    """The lock of a run, taken; `fd` can be handed to a child process, which then holds it too."""
+    """The lock of a run, held by this process.
+
+    Its descriptor `fd` can be handed to a child process, which then holds the lock too (flock(2): a
+    lock belongs to the open file, and is freed when its last descriptor is closed).
+    """
 
     def __init__(self, file: Path, fd: int) -> None:
         self.file = file
         self.fd = fd
 
     def release(self) -> None:
+        """Free the lock and remove its file."""
+        # The file is removed while the lock is held. After it was freed, the file could belong to
+        # the next holder. `take` handles the processes that already wait with the old file.
         self.file.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
+        """Close the descriptor. The lock stays with a child that has it."""
         os.close(self.fd)
 
 
 def take(home: Path, run_id: str) -> RunLock | None:
-    """The run's lock, or None when a living process holds it."""
+    """Return the run's lock, None when a living process holds it.
+
+    Raises:
+        StateError: the state folder cannot be written.
+    """
     file = lock_file(home, run_id)
     with failures(file):
         private.make_folders(file.parent)
         while True:
-            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = _open(file)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is(fd, file):
+                if _is_same_file(fd, file):
                     return RunLock(file, fd)
             except BlockingIOError:
                 os.close(fd)
@@ -50,23 +62,20 @@ def take(home: Path, run_id: str) -> RunLock | None:
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)  # its holder released and removed it meanwhile: that lock excludes nobody
-
-
-def _is(fd: int, file: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(file))
-    except FileNotFoundError:
-        return False
+            # Between `open` and `flock` the holder removed the file and freed the lock. Others lock
+            # a new file of that name, so the lock on the old one excludes nobody.
+            os.close(fd)
 
 
 class FileUse:
-    """Who may use the files of earlier runs, and who may give them up.
+    """The lock between the use of files of earlier runs and their removal.
 
-    An engine that takes outputs from an earlier run does two things: it finds out that the files
-    are there, and records that its run uses them. Between the two, nobody may remove the last other
-    run that uses them. Many engines may do that at the same time, and each holds the lock for a
-    moment only.
+    An engine that takes outputs from an earlier run does two things: it finds that the files are
+    there, and records that its run uses them. Between the two, nobody may remove the last other run
+    that uses them. Many engines may do that at the same time, and each holds the lock for a moment
+    only.
+
+    The file of this lock is never removed, so no check as in `take` is needed.
     """
 
     def __init__(self, home: Path) -> None:
@@ -74,14 +83,17 @@ class FileUse:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Hold the lock to use files; wait while somebody gives files up."""
+        """Hold the lock to use files; wait while somebody removes the record of a run."""
         with self._locked(fcntl.LOCK_SH):
             yield
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock to remove the record of a run; wait for those who are about to use
-        files."""
+        """Hold the lock to remove the record of a run; wait for those who are about to use files.
+
+        Only the record is removed under the lock. The files can be removed later, because nobody
+        finds them without the record.
+        """
         with self._locked(fcntl.LOCK_EX):
             yield
 
@@ -89,9 +101,20 @@ class FileUse:
     def _locked(self, kind: int) -> Iterator[None]:
         with failures(self._file):
             private.make_folders(self._file.parent)
-            fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = _open(self._file)
         try:
             fcntl.flock(fd, kind)
             yield
         finally:
             os.close(fd)
+
+
+def _open(file: Path) -> int:
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _is_same_file(fd: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(file))
+    except FileNotFoundError:
+        return False

@@ -1,4 +1,4 @@
-"""When the lines of a log were written, without a time in the log itself.
+"""Tell when the lines of a log were written, without a time in the log itself.
 
 Tasks write to their logs directly, from any number of processes, so the engine does not see single
 lines. What it can see is the size of the file and the time of its last change: all bytes up to that
@@ -25,12 +25,13 @@ CLOCK_TICK_NS: Final = 20_000_000
 """The time of a file's last change comes from a coarse clock of the kernel, and may be this much
 early."""
 
-_PAIR = struct.Struct("!QQ")
-_LOOK_BACK_BYTES = 1024 * 1024
+_PAIR: Final = struct.Struct("!QQ")
+_LOOK_BACK_BYTES: Final = 1024 * 1024
+"""How far back the beginning of a line is looked for."""
 
 
 class LogTimes:
-    """Notes how far the logs of running attempts have grown."""
+    """Notes of how far the logs of running attempts have grown, once a second."""
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -48,7 +49,9 @@ class LogTimes:
             logs: the log of each running attempt, by the attempt's id.
         """
         self._next = now + NOTE_SECONDS
-        before, self._sizes = self._sizes, {}
+        before = self._sizes
+        # A new dict, so that attempts that have ended are forgotten.
+        self._sizes = {}
         for attempt_id, log in logs.items():
             size = before.get(attempt_id, 0)
             # The log may not exist yet, or the disk may be full. The lines then get a later time.
@@ -90,20 +93,25 @@ def first_line_since(log: Path, since: float) -> int | None:
 def _append(file: Path, data: bytes) -> None:
     fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)  # at once, so that a kill leaves at most one incomplete pair, at the end
+        # In one call, so that a kill leaves at most one incomplete pair, at the end.
+        os.write(fd, data)
     finally:
         os.close(fd)
 
 
 def _size_before(times: Path, since_ns: int) -> int:
-    """Return the size in the last pair that is older than a time, 0 when there is none. This is a
-    binary search."""
+    """Return the size in the last pair that is older than a time, 0 when there is none.
+
+    This is a binary search, because a long run has many pairs.
+    """
     try:
         fd = os.open(times, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0
     try:
-        low, high = 0, os.fstat(fd).st_size // _PAIR.size
+        low = 0
+        # Without an incomplete pair at the end.
+        high = os.fstat(fd).st_size // _PAIR.size
         while low < high:
             middle = (low + high) // 2
             if _pair(fd, middle)[1] < since_ns:
@@ -121,8 +129,10 @@ def _pair(fd: int, number: int) -> tuple[int, int]:
 
 
 def _start_of_line(log: Path, offset: int) -> int:
-    """Return where the line begins that contains an offset. For a very long line, return the offset
-    itself."""
+    """Return where the line begins that contains an offset.
+
+    For a very long line, return the offset itself.
+    """
     start = max(0, offset - _LOOK_BACK_BYTES)
     with log.open("rb") as file:
         file.seek(start)

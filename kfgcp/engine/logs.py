@@ -1,21 +1,28 @@
-"""The logs of attempts, read as they grow, and their ends. No log is ever held in memory as a
-whole."""
+"""Read the logs of attempts while they grow, and their ends.
+
+No log is ever held in memory as a whole.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from kfgcp.engine.log_times import first_line_since
 from kfgcp.log_lines import LineSplitter
 
-_READ_BYTES = 256 * 1024
-_TAIL_BYTES = 64 * 1024
+_READ_BYTES: Final = 256 * 1024
+_TAIL_BYTES: Final = 64 * 1024
+_TAIL_LINE: Final = 2000
+"""The longest line of a tail, in characters. Of a longer line the end is shown."""
 
 
 class LogReader:
-    """Reads a log while it grows: only whole lines until the log has ended, but very long lines in
-    pieces.
+    """A reader of a log that still grows.
+
+    It gives only whole lines until the log has ended, but very long lines in pieces.
 
     Args:
         file: the log.
@@ -29,12 +36,18 @@ class LogReader:
         self._lines = LineSplitter()
 
     def read(self, *, to_the_end: bool = False) -> Iterator[str]:
-        """New lines without their ends; with `to_the_end` also a last one that has none."""
+        """Yield the new lines without their line ends.
+
+        Args:
+            to_the_end: the log has ended; yield also a last line without a line end.
+        """
         if self._since is not None:
             start = first_line_since(self._file, self._since)
             if start is None:
                 return
-            self._offset, self._since = start, None  # lines after it were written later
+            # The lines after the first one that is new enough were written later.
+            self._offset = start
+            self._since = None
         try:
             with self._file.open("rb") as log:
                 log.seek(self._offset)
@@ -48,12 +61,12 @@ class LogReader:
 
 
 def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
-    """The last lines of a log; of a long line its end."""
+    """Return the last lines of a log; of a long line its end."""
     try:
         with file.open("rb") as log:
-            log.seek(0, 2)
+            log.seek(0, os.SEEK_END)
             log.seek(max(0, log.tell() - _TAIL_BYTES))
             text = log.read().decode("utf-8", errors="replace")
     except OSError:
         return ()
-    return tuple(line[-2000:] for line in text.splitlines()[-lines:])
+    return tuple(line[-_TAIL_LINE:] for line in text.splitlines()[-lines:])

@@ -1,4 +1,4 @@
-"""Processes that a killed engine may have left behind."""
+"""End the processes that a killed engine may have left behind."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-MARK = "KFGCP_RUN_ID"
-"""The variable by which the processes of a run are found."""
+MARK: Final = "KFGCP_RUN_ID"
+"""The variable that marks the processes of a run."""
 
 
 def kill(run_id: str) -> None:
-    """Kills what the tasks of a run started and what is still alive: processes of this user with
-    `MARK` set so.
+    """Kill the processes of this user that have `MARK` set to this run.
 
-    Tasks themselves die with their fork server, and that with the engine; this is for what they
-    started in sessions of its own. Only where the system shows the environment of processes
-    (Linux), which is the one that their program was started with: of what is only forked, that of
-    the fork server.
+    Tasks die with their fork server, and the server dies with the engine. This is for processes
+    that tasks started in sessions of their own.
+
+    It works only where the system shows the environment of processes (Linux). That is the
+    environment at the start of the program (proc(5)), so a forked process without a new program has
+    that of the fork server. The server has the mark for that reason.
     """
     mark = f"{MARK}={run_id}".encode()
     for file in Path("/proc").glob("[0-9]*/environ"):
+        # The process has ended, or belongs to another user.
         with suppress(OSError):
-            if mark in file.read_bytes().split(b"\0") and int(file.parent.name) != os.getpid():
-                os.kill(int(file.parent.name), signal.SIGKILL)
+            pid = int(file.parent.name)
+            is_marked = mark in file.read_bytes().split(b"\0")
+            # A task can start kfgcp itself, so this process may have the mark too.
+            if is_marked and pid != os.getpid():
+                os.kill(pid, signal.SIGKILL)

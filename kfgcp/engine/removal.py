@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -10,18 +9,24 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from kfgcp.engine.files import OUTPUT_FILE
 from kfgcp.engine.layout import attempt_folder, log_name, logs_folder, workspace_folder
 from kfgcp.engine.log_times import times_file
 from kfgcp.store.rows import Origin
 
-_RUN_ID = re.compile(r"[0-9a-f]{12}")
+_RUN_ID: Final = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How many files of a deleted run are kept. files: of artifacts; logs: of attempts."""
+    """How many files of a deleted run other runs still use.
+
+    Attributes:
+        files: files of artifacts.
+        logs: logs of attempts.
+    """
 
     files: int = 0
     logs: int = 0
@@ -41,23 +46,33 @@ def remove_files(home: Path, run_id: str, used: Collection[Origin]) -> Path | No
         A folder that could not be removed, None when everything was removed.
     """
     attempts = {attempt_folder(origin.path, origin.attempt) for origin in used}
-    logs = {name for origin in used for name in _log_names(origin)}
+    logs = _used_logs(used)
     logs |= {str(times_file(Path(name))) for name in logs}
-    kept_in_folders = [(folder, attempts) for folder in _artifact_folders(home, run_id)]
-    kept_in_folders += [(logs_folder(home, run_id), logs), (workspace_folder(home, run_id), set())]
-    for folder, kept in kept_in_folders:
-        _clear(str(folder), kept)
-    left = [folder for folder, kept in kept_in_folders if _has_others(str(folder), "", kept)]
-    return left[0] if left else None
+    # Folder of the run -> the paths in it that stay.
+    folders: dict[Path, set[str]] = {}
+    for folder in _artifact_folders(home, run_id):
+        folders[folder] = attempts
+    folders[logs_folder(home, run_id)] = logs
+    folders[workspace_folder(home, run_id)] = set()
+    for folder, used_paths in folders.items():
+        _clear(str(folder), used_paths)
+    # Errors are found here and not on the way, because another process may have removed a file
+    # first. That is not a failure.
+    for folder, used_paths in folders.items():
+        if _has_others(str(folder), "", used_paths):
+            return folder
+    return None
 
 
 def find_run_folders(home: Path) -> dict[str, list[Path]]:
     """Return the folders of runs in the state folder, by the ids of the runs."""
     folders: dict[str, list[Path]] = {}
-    parents = [home / "logs", home / "workspaces", *_entries(home / "artifacts")]
-    for folder in itertools.chain(*map(_entries, parents)):
-        if _RUN_ID.fullmatch(folder.name):
-            folders.setdefault(folder.name, []).append(folder)
+    parents = [home / "logs", home / "workspaces"]
+    parents += _entries(home / "artifacts")
+    for parent in parents:
+        for folder in _entries(parent):
+            if _RUN_ID.fullmatch(folder.name):
+                folders.setdefault(folder.name, []).append(folder)
     return folders
 
 
@@ -76,8 +91,8 @@ def count_kept(home: Path, run_id: str, used: Collection[Origin]) -> Kept:
     for folder in _artifact_folders(home, run_id):
         for origin in used:
             files += _count_files(folder / attempt_folder(origin.path, origin.attempt))
-    names = {name for origin in used for name in _log_names(origin)}
-    logs = sum((logs_folder(home, run_id) / name).exists() for name in names)
+    folder = logs_folder(home, run_id)
+    logs = sum((folder / name).exists() for name in _used_logs(used))
     return Kept(files, logs)
 
 
@@ -92,58 +107,73 @@ def _artifact_folders(home: Path, run_id: str) -> Iterator[Path]:
 def _entries(folder: Path) -> list[Path]:
     """Return the entries of a folder; none when it does not exist."""
     try:
-        return [*folder.iterdir()]
+        return list(folder.iterdir())
     except OSError:
         return []
 
 
-def _log_names(origin: Origin) -> Iterator[str]:
-    """Yield the logs of a task up to an attempt, relative to the folder of its run.
+def _used_logs(used: Collection[Origin]) -> set[str]:
+    """Return the logs of tasks up to the attempts that are used, relative to the run's folder.
 
     The logs of earlier attempts say why the task was tried again.
     """
-    for attempt in range(1, origin.attempt + 1):
-        yield log_name(origin.path, attempt)
+    names: set[str] = set()
+    for origin in used:
+        for attempt in range(1, origin.attempt + 1):
+            names.add(log_name(origin.path, attempt))
+    return names
 
 
 def _count_files(folder: Path) -> int:
-    own = os.path.join(folder, OUTPUT_FILE)  # the engine's own, not an artifact
     total = 0
-    for around, folders, names in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(around, name))]
+    for parent, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         total += len(names) + len(links)
-    return total - os.path.exists(own)
+    # This file belongs to the engine and is not an artifact.
+    if os.path.exists(os.path.join(folder, OUTPUT_FILE)):
+        total -= 1
+    return total
 
 
-def _clear(folder: str, kept: Collection[str]) -> None:
-    """Remove a folder and its content, except the paths in `kept`, which are relative to it."""
-    if not kept:
+def _clear(folder: str, used_paths: Collection[str]) -> None:
+    """Remove a folder and its content, except `used_paths`, which are relative to it."""
+    if not used_paths:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    above = _parents(kept)
-    _clear_around(folder, "", kept, above)
+    _clear_around(folder, "", used_paths, _parents(used_paths))
 
 
-def _clear_around(folder: str, place: str, kept: Collection[str], above: Collection[str]) -> None:
+def _clear_around(
+    folder: str, place: str, used_paths: Collection[str], parents: Collection[str]
+) -> None:
+    """Remove what is in a folder, except used paths and the folders above them.
+
+    Args:
+        folder: the folder.
+        place: its path relative to the top, with a slash at the end; "" for the top itself.
+        used_paths: paths relative to the top.
+        parents: the folders above them.
+    """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             name = f"{place}{entry.name}"
-            if name in kept:
+            if name in used_paths:
                 continue
-            if name in above and entry.is_dir(follow_symlinks=False):
-                _clear_around(entry.path, f"{name}/", kept, above)
+            if name in parents and entry.is_dir(follow_symlinks=False):
+                _clear_around(entry.path, f"{name}/", used_paths, parents)
             elif entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 with suppress(OSError):
                     os.unlink(entry.path)
-    with suppress(OSError):  # something in it is kept
+    # This fails when something in the folder is used.
+    with suppress(OSError):
         os.rmdir(folder)
 
 
 def _parents(names: Collection[str]) -> set[str]:
     """Return all folders above some relative paths."""
-    parents = set()
+    parents: set[str] = set()
     for name in names:
         while "/" in name:
             name = name.rpartition("/")[0]
@@ -151,20 +181,20 @@ def _parents(names: Collection[str]) -> set[str]:
     return parents
 
 
-def _has_others(folder: str, place: str, kept: Collection[str]) -> bool:
-    """Return whether there is a file, or an empty folder, that is not in `kept`."""
+def _has_others(folder: str, place: str, used_paths: Collection[str]) -> bool:
+    """Return whether there is a file, or an empty folder, that is not among `used_paths`."""
     try:
         with os.scandir(folder) as entries:
-            names = [
-                (entry.name, entry.is_dir(follow_symlinks=False), entry.path) for entry in entries
-            ]
+            found_entries = list(entries)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    for name, is_folder, path in names:
-        if f"{place}{name}" in kept:
+    for entry in found_entries:
+        name = f"{place}{entry.name}"
+        if name in used_paths:
             continue
-        if not is_folder or _has_others(path, f"{place}{name}/", kept):
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if not is_folder or _has_others(entry.path, f"{name}/", used_paths):
             return True
-    return not names
+    return not found_entries

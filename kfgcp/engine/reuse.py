@@ -1,14 +1,17 @@
-"""Results of tasks that ended before: in this run, before it was interrupted, or in a run that this
-one repeats."""
+"""Use the results of tasks that ended before.
+
+That is in this run, before it was interrupted, or in a run that this one repeats.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
-from kfgcp.engine import cache
+from kfgcp.engine.cache_key import task_key
+from kfgcp.engine.cache_reasons import SAME, explain_deleted
+from kfgcp.engine.stored_outputs import format_outputs, has_files, parse_outputs, why_unusable
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
 from kfgcp.semantics.nodes import lineage
@@ -18,11 +21,14 @@ from kfgcp.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How a task ended that does not run again.
+class EarlierResult:
+    """The result of a task that ended before.
 
-    origin: the attempt that made the outputs, when it was one of another run. error: of a task that
-    failed for good.
+    Attributes:
+        outputs: its outputs.
+        cache: whether they come from an earlier run, and why.
+        origin: the attempt that made the outputs, when another run made them.
+        error: the error of a task that failed for good.
     """
 
     outputs: Values
@@ -36,10 +42,10 @@ class EarlierResults:
 
     Args:
         store: where they are.
-        run_id: this run; what it finished before an interruption stays as it is.
+        run_id: this run; the tasks that it finished before an interruption stay as they are.
         repeats: a run to take unchanged tasks from.
-        from_task: a path of that run, of a task, DAG, loop or iteration: all in it and all that
-            depends on it run again, whatever they put out.
+        from_task: a path of that run: a task, DAG, loop or iteration. All tasks in it and all that
+            depend on it run again, whatever outputs they have.
         buckets: where buckets are.
     """
 
@@ -54,8 +60,9 @@ class EarlierResults:
         self._store = store
         self._buckets = buckets
         self._tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
+        # A new run has no tasks, and then nothing else to read.
         self._outcomes = store.outcomes(run_id) if self._tasks else {}
-        self._interrupted = store.interruptions(run_id) if self._tasks else {}
+        self._interruptions = store.interruptions(run_id) if self._tasks else {}
         self._repeats = repeats
         self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
         self._origins: Mapping[str, Origin] = store.origins(repeats) if repeats else {}
@@ -63,71 +70,75 @@ class EarlierResults:
         self._lost: dict[str, str] = {}
 
     def mark(self, node: TaskRun) -> None:
-        """Marks a task that was asked to run again, or depends on one that was; before it is
-        recalled."""
+        """Mark a task that was asked to run again, or that depends on one that was.
+
+        This comes before `recall`.
+        """
         if self._from_task is None:
             return
-        for asked in lineage(node):
-            if asked.path == self._from_task:
-                asked.spoil()
+        for ancestor in lineage(node):
+            if ancestor.path == self._from_task:
+                ancestor.spoil()
         if node.must_run:
             node.spoil()
 
-    def recall(self, node: TaskRun) -> Done | None:
-        """How the task ended before, None when it must run.
+    def recall(self, node: TaskRun) -> EarlierResult | None:
+        """Return how the task ended before, None when it must run.
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
         """
         before = self._tasks.get(node.path)
-        if before is not None and before.state in (TaskState.SUCCEEDED, TaskState.CACHED):
+        if before is None:
+            return self._take_unchanged(node)
+        if before.state in (TaskState.SUCCEEDED, TaskState.CACHED):
             _restore(node, before)
-            outcome = self._outcomes[node.path]
-            return Done(cache.values_of(outcome.outputs), before.cache)
-        if before is not None and before.state is TaskState.FAILED and before.error is not None:
+            outputs = parse_outputs(self._outcomes[node.path].outputs)
+            return EarlierResult(outputs, before.cache)
+        if before.state is TaskState.FAILED and before.error is not None:
             _restore(node, before)
-            return Done(Values(), error=before.error)
-        if (
-            before is not None
-        ):  # an attempt that was under way when the run was interrupted is no failure
-            node.attempts = before.attempts
-            node.failures = before.attempts - self._interrupted.get(node.path, 0)
-        return self._unchanged(node)
+            return EarlierResult(Values(), error=before.error)
+        # The attempts are counted on, so that the next one gets folders of its own. An attempt that
+        # ran when the run was interrupted did not fail, so it takes no retry away.
+        node.attempts = before.attempts
+        node.failures = before.attempts - self._interruptions.get(node.path, 0)
+        return self._take_unchanged(node)
 
     def lost(self, node: TaskRun) -> str | None:
-        """Return why a task that is unchanged cannot be taken from the run that this one repeats,
-        None if it can."""
+        """Return why an unchanged task cannot be taken from the run that this one repeats.
+
+        Returns:
+            None when it can be taken.
+        """
         return self._lost.get(node.path)
 
-    def _unchanged(self, node: TaskRun) -> Done | None:
+    def _take_unchanged(self, node: TaskRun) -> EarlierResult | None:
+        """Return the result of the same task in the run that this one repeats."""
         if self._repeats is None or not self._repeated or node.must_run:
             return None
         outcome = self._repeated.get(node.path)
-        if outcome is None or outcome.key != cache.key_of(node):
+        if outcome is None or outcome.key != task_key(node):
             return None
         if not self._store.is_recorded(self._repeats):
             # A run that was deleted since this one started keeps no files any more.
-            deleted = DeletedSuccess(self._repeats, cache.has_files(outcome.outputs))
-            self._lost[node.path] = cache.why_deleted(deleted)
+            deleted = DeletedSuccess(self._repeats, has_files(outcome.outputs))
+            self._lost[node.path] = explain_deleted(deleted)
             return None
-        unusable = cache.why_unusable(outcome.outputs, self._repeats, self._buckets)
+        unusable = why_unusable(outcome.outputs, self._repeats, self._buckets)
         if unusable is not None:
             self._lost[node.path] = unusable.reason
             return None
-        taken = Cache(True, f"taken from run {self._repeats}: same code and inputs")
-        return Done(cache.values_of(outcome.outputs), taken, self._origins.get(node.path))
+        cached = Cache(True, f"taken from run {self._repeats}: {SAME}")
+        return EarlierResult(parse_outputs(outcome.outputs), cached, self._origins.get(node.path))
 
 
-def outcome_of(node: TaskRun) -> Outcome:
-    """What the store keeps of a task that succeeded."""
-    key = cache.key_of(node) if node.kind is TaskKind.CONTAINER else ""
-    outputs: dict[str, Any] = cache.kept(node.outputs)
-    return Outcome(node.path, key, outputs)
+def build_outcome(node: TaskRun) -> Outcome:
+    """Return what the store keeps of a task that succeeded."""
+    key = task_key(node) if node.kind is TaskKind.CONTAINER else ""
+    return Outcome(node.path, key, format_outputs(node.outputs))
 
 
 def _restore(node: TaskRun, before: Task) -> None:
-    node.attempts, node.started_at, node.ended_at = (
-        before.attempts,
-        before.started_at,
-        before.ended_at,
-    )
+    node.attempts = before.attempts
+    node.started_at = before.started_at
+    node.ended_at = before.ended_at
     node.recorded = True

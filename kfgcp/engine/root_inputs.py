@@ -1,5 +1,4 @@
-"""The inputs of a whole pipeline in the engine: a local file that is given as an artifact must
-exist."""
+"""The inputs that a run starts with."""
 
 from __future__ import annotations
 
@@ -22,8 +21,10 @@ def root_inputs(root: Component, values: Mapping[str, Any], submit_dir: str) -> 
         submit_dir: the folder that relative paths start from.
 
     Raises:
-        ValueProblem: a local file does not exist.
+        ValueProblem: a local file that is given as an artifact does not exist.
     """
-    return inputs.build_root_inputs(
-        root, values, lambda uri, name: resolve_uri(uri, submit_dir, f"the artifact {name}")
-    )
+
+    def locate(uri: str, name: str) -> str:
+        return resolve_uri(uri, submit_dir, f"the artifact {name}")
+
+    return inputs.build_root_inputs(root, values, locate)

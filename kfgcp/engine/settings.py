@@ -1,17 +1,18 @@
-"""What the engine needs to know beside the pipeline and the options of the run."""
+"""The settings of the engine that are not options of the user."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """What the backend tells the engine. The user's own choices are in `RunOptions`.
+    """The settings that the backend chooses. The user's own choices are in `RunOptions`.
 
     Attributes:
         grace: seconds between asking a task to end and killing it.

@@ -15,7 +15,7 @@ class TaskRun(Node):
 
     Attributes:
         losses: how many attempts ended because the process that ran them ended.
-        made_from: digests of its code and inputs, see `cache.note_inputs`.
+        made_from: digests of its code and inputs, see `cache_key.note_inputs`.
         unseen: why changes in its inputs cannot be seen, "" when they can.
         recorded: whether its artifacts and metrics are in the store.
         origin: of a task that did not run, the attempt of another run that made its outputs.
@@ -40,15 +40,22 @@ class TaskRun(Node):
     @property
     def must_run(self) -> bool:
         """Whether the results of an earlier run may not be used."""
-        parent, task = self.parent, self.task
-        if self.rerun or parent is None or task is None or self.path.endswith("]"):
-            return self.rerun or (parent is not None and parent.must_run)
-        if parent.must_run or any(parent.children[key].spoiled for key in task.upstream):
+        parent = self.parent
+        if self.rerun:
+            return True
+        if parent is None:
+            return False
+        # An iteration has the task of its loop, whose upstream tasks count for the loop only.
+        is_iteration = self.path.endswith("]")
+        if self.task is None or is_iteration:
+            return parent.must_run
+        upstream = [parent.children[key] for key in self.task.upstream]
+        if parent.must_run or any(node.spoiled for node in upstream):
             self.spoil()
         return self.rerun
 
     def spoil(self) -> None:
-        """Ask it to run again, and with it what depends on it or on a DAG that it is in."""
+        """Ask it to run again, and with it the tasks that depend on it or on a DAG around it."""
         self.rerun = True
-        for above in lineage(self):
-            above.spoiled = True
+        for ancestor in lineage(self):
+            ancestor.spoiled = True

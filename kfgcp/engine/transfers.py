@@ -1,5 +1,7 @@
-"""What tasks read from buckets and write to them, copied in threads so that the engine's loop goes
-on."""
+"""Copy what tasks read from buckets and write to them.
+
+Transfers run in threads, so that the loop of the engine never waits for the network.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,32 @@ from kfgcp.bucket_settings import BucketSettings
 from kfgcp.engine import bucket_copies
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.machine import start_thread
-from kfgcp.semantics.values import Values
+from kfgcp.semantics.values import ArtifactValue, Values
 from kfgcp.services.storage.problems import StorageProblem
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What an attempt reads is here, or why it is not."""
+class InputsCopied:
+    """The event that the inputs of an attempt are on this machine.
+
+    Attributes:
+        attempt: the attempt.
+        problem: the reason when they could not be copied.
+    """
 
     attempt: Attempt
     problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What an attempt wrote is in its bucket, or why it is not."""
+class OutputsCopied:
+    """The event that the outputs of an attempt are in their buckets.
+
+    Attributes:
+        attempt_id: the attempt.
+        outputs: its outputs, with what is stored now.
+        problem: the reason when they could not be copied.
+    """
 
     attempt_id: int
     outputs: Values
@@ -43,7 +56,10 @@ class Transfers:
     """
 
     def __init__(
-        self, emit: Callable[[Fetched | Stored], None], folder: Path, settings: BucketSettings
+        self,
+        emit: Callable[[InputsCopied | OutputsCopied], None],
+        folder: Path,
+        settings: BucketSettings,
     ) -> None:
         self._emit = emit
         self._folder = folder
@@ -52,35 +68,41 @@ class Transfers:
         self._under_way: set[int] = set()
 
     def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
+        """Copy inputs of an attempt to this machine. The end is emitted."""
         self._start(
             attempt.id,
             lambda: self._fetch(attempt, uris),
-            lambda problem: Fetched(attempt, problem),
+            lambda problem: InputsCopied(attempt, problem),
         )
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
+        """Copy outputs of an attempt to their buckets. The end is emitted."""
         self._start(
             attempt_id,
             lambda: self._store(attempt_id, outputs, uris),
-            lambda problem: Stored(attempt_id, outputs, problem),
+            lambda problem: OutputsCopied(attempt_id, outputs, problem),
         )
 
     def abandon(self, attempt_id: int) -> bool:
-        """Waits no longer for an attempt's transfer, whose end is not emitted any more; False when
-        there is none."""
+        """Stop waiting for the transfer of an attempt. Its end is not emitted any more.
+
+        Returns:
+            Whether there was a transfer whose end was not emitted yet.
+        """
         with self._lock:
-            there = attempt_id in self._under_way
+            is_under_way = attempt_id in self._under_way
             self._under_way.discard(attempt_id)
-        return there
+        return is_under_way
 
     def _start(
         self,
         attempt_id: int,
-        transfer: Callable[[], Fetched | Stored],
-        failed: Callable[[str], Fetched | Stored],
+        transfer: Callable[[], InputsCopied | OutputsCopied],
+        describe_failure: Callable[[str], InputsCopied | OutputsCopied],
     ) -> None:
         def run() -> None:
             event = transfer()
+            # The event is emitted under the lock. So after `abandon` returned True, no event comes.
             with self._lock:
                 if attempt_id in self._under_way:
                     self._under_way.remove(attempt_id)
@@ -91,24 +113,26 @@ class Transfers:
             start_thread(run, "kfgcp-transfer")
         except OSError as error:
             self._under_way.remove(attempt_id)
-            self._emit(failed(f"cannot be copied: {error.strerror}"))
+            self._emit(describe_failure(f"cannot be copied: {error.strerror}"))
 
-    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> Fetched:
+    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> InputsCopied:
         try:
             for uri in uris:
                 bucket_copies.download(uri, self._folder, self._settings)
         except StorageProblem as problem:
-            return Fetched(attempt, str(problem))
-        return Fetched(attempt)
+            return InputsCopied(attempt, str(problem))
+        return InputsCopied(attempt)
 
-    def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> Stored:
+    def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> OutputsCopied:
         try:
             for uri in uris:
                 bucket_copies.upload(uri, self._folder, self._settings)
         except StorageProblem as problem:
-            return Stored(attempt_id, outputs, str(problem))
-        artifacts = {
-            name: tuple(replace(item, stored=item.stored or item.uri in uris) for item in items)
-            for name, items in outputs.artifacts.items()
-        }
-        return Stored(attempt_id, replace(outputs, artifacts=artifacts))
+            return OutputsCopied(attempt_id, outputs, str(problem))
+        # Only now: an artifact that is marked as stored can be used by later runs.
+        artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
+        for name, items in outputs.artifacts.items():
+            artifacts[name] = tuple(
+                replace(item, stored=item.stored or item.uri in uris) for item in items
+            )
+        return OutputsCopied(attempt_id, replace(outputs, artifacts=artifacts))

@@ -1,10 +1,11 @@
-"""Which attempts of other runs a run uses. Their files are kept as long as the run."""
+"""Find which attempts of other runs a run uses. Their files are kept as long as the run."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from kfgcp import file_uris
 from kfgcp.engine.layout import attempt_folder
@@ -16,13 +17,12 @@ from kfgcp.store.store import Store
 
 # Only the end of the path counts: the state folder may be reached through a link, or may have been
 # moved.
-_RUN_FOLDER = re.compile(r"/artifacts/[^/]+/([0-9a-f]{12})(?=/|$)")
-_RUN_ID = re.compile(r"[0-9a-f]{12}")
+_RUN_FOLDER: Final = re.compile(r"/artifacts/[^/]+/([0-9a-f]{12})(?=/|$)")
+_RUN_ID: Final = re.compile(r"[0-9a-f]{12}")
 
 
 class Uses:
-    """Finds what the tasks of one run use of other runs: outputs from the cache, and single
-    artifacts.
+    """The uses of other runs by the tasks of one run: outputs from the cache, single artifacts.
 
     A task uses an artifact of another run when it imports it, receives it as an input, or when a
     component reports the file that it read as its output. An artifact that is a folder above
@@ -38,20 +38,22 @@ class Uses:
         self._run_id = run_id
         self._recorded: set[Origin] = set()
         self._artifacts = os.path.realpath(store.file.parent / "artifacts")
-        self._folders: dict[
-            str, dict[str, Origin]
-        ] = {}  # run -> folder of an attempt, below that of the run
-        self._read: set[str] = set()  # runs whose attempts were read from the store
-        self._by_path: dict[str, Sequence[Origin]] = {}  # of files that are not of this run
+        # Run -> folder of an attempt, below the folder of the run -> attempt.
+        self._folders: dict[str, dict[str, Origin]] = {}
+        # The runs whose attempts were read from the store.
+        self._read: set[str] = set()
+        # The attempts at a path that is not in a folder of this run.
+        self._by_path: dict[str, Sequence[Origin]] = {}
 
-    def of_root(self, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
-        """Yield what a run uses from its beginning: the artifacts that it was given, taken by a
-        task or not."""
+    def root_uses(self, artifacts: Mapping[str, Sequence[ArtifactValue]]) -> Iterator[Use]:
+        """Yield the uses by the inputs of a run, also by those that no task reads."""
         return self._new("", artifacts)
 
-    def of(self, node: TaskRun) -> Iterator[Use]:
-        """Yield what a task uses and no earlier task of the run used, and always the origin of its
-        outputs."""
+    def task_uses(self, node: TaskRun) -> Iterator[Use]:
+        """Yield the uses by a task that no earlier task of the run has.
+
+        The origin of its outputs is always among them.
+        """
         if node.kind not in (TaskKind.CONTAINER, TaskKind.IMPORTER):
             return
         if node.origin is not None:
@@ -90,21 +92,22 @@ class Uses:
         return self._by_path[path]
 
     def _origins_at(self, path: str) -> Sequence[Origin] | None:
-        """Return the attempts of other runs at a path, None when it is in the folder of this
-        run."""
+        """Return the attempts of other runs at a path, None when it is in a folder of this run."""
         # After a link, ".." leads to another place than the text of the path shows.
         origins = self._origins_in_runs(path) if "/../" not in path else ()
         if origins is None or origins:
             return origins
         try:
             real = os.path.realpath(path)
-        except ValueError:  # no file name contains a zero byte
+        except ValueError:
+            # The text cannot be a file name, for example because of a zero byte.
             return ()
         if real == self._artifacts or os.path.dirname(real) == self._artifacts:
             return self._origins_below(real)
         return () if real == path else self._origins_in_runs(real)
 
     def _origins_in_runs(self, path: str) -> Sequence[Origin] | None:
+        """Return the attempts at a path that shows its run, None when that is this run."""
         for match in _RUN_FOLDER.finditer(path):
             if match[1] == self._run_id:
                 return None
@@ -119,7 +122,8 @@ class Uses:
         for place, names, _ in os.walk(folder):
             run_ids |= {name for name in names if _RUN_ID.fullmatch(name)}
             if place != self._artifacts:
-                names.clear()  # the folders of runs are those right below a pipeline
+                # The folders of runs are directly below a pipeline. The walk does not go deeper.
+                names.clear()
         run_ids.discard(self._run_id)
         origins: list[Origin] = []
         for run_id in sorted(run_ids):
@@ -127,11 +131,14 @@ class Uses:
         return origins
 
     def _origins_in_run(self, run_id: str, place: str) -> Sequence[Origin]:
-        """Return the attempt of a run that a place in its folder belongs to, or the attempts below
-        that place."""
+        """Return the attempt of a run that a place in its folder belongs to.
+
+        When the place is above attempts, return all of them.
+        """
         folders: Mapping[str, Origin] = self._folders.get(run_id, {})
         origin = _attempt_around(folders, place)
         if origin is None:
+            # Most artifacts come from the cache, whose origins are known without the store.
             folders = self._read_folders(run_id)
             origin = _attempt_around(folders, place)
         if origin is not None:
@@ -151,6 +158,7 @@ class Uses:
 
 
 def _attempt_around(folders: Mapping[str, Origin], place: str) -> Origin | None:
+    """Return the attempt whose folder is a place or above it."""
     parts = place.split("/")
     for end in range(1, len(parts) + 1):
         origin = folders.get("/".join(parts[:end]))

@@ -1,4 +1,4 @@
-"""Finds the program uv, which installs packages."""
+"""Find the program uv, which installs packages."""
 
 from __future__ import annotations
 

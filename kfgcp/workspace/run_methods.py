@@ -186,7 +186,7 @@ class RunMethods(OpenProject):
 
     def deleted_artifacts(self, run: RunHandle) -> set[str]:
         """Return the URIs of artifacts of a run whose files on this machine were deleted."""
-        from kfgcp.engine.cache import deleted_files
+        from kfgcp.engine.stored_outputs import deleted_files
 
         uris: set[str] = set()
         for outcome in run.workspace.store.outcomes(run.run_id).values():

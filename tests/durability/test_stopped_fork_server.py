@@ -16,7 +16,7 @@ from kfp import dsl
 
 from kfgcp import api
 from kfgcp.engine.executors import task_server as server
-from kfgcp.engine.executors.base import Attempt, Ended, Installed
+from kfgcp.engine.executors.base import Attempt, AttemptEnded, PackagesInstalled
 from kfgcp.engine.executors.task_server import Server
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.spec.lightweight import Lightweight
@@ -83,7 +83,7 @@ def servers(run_id: str) -> Sequence[int]:
 
 
 @pytest.fixture
-def ends() -> queue.SimpleQueue[Ended | Installed]:
+def ends() -> queue.SimpleQueue[AttemptEnded | PackagesInstalled]:
     """Takes what servers report."""
     return queue.SimpleQueue()
 
@@ -150,7 +150,9 @@ def test_a_timeout_ends_a_task_whose_fork_server_is_stopped(
 
 
 def test_a_stopped_server_does_not_hold_up_its_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: queue.SimpleQueue[Ended | Installed]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: queue.SimpleQueue[AttemptEnded | PackagesInstalled],
 ) -> None:
     monkeypatch.setattr(server, "CLOSING_SECONDS", 0.1)
     stopped = Server(ends.put, sys.executable)
@@ -167,7 +169,7 @@ def test_a_stopped_server_does_not_hold_up_its_engine(
 
 
 def test_what_a_busy_server_does_not_take_at_once_arrives_later(
-    tmp_path: Path, ends: queue.SimpleQueue[Ended | Installed]
+    tmp_path: Path, ends: queue.SimpleQueue[AttemptEnded | PackagesInstalled]
 ) -> None:
     busy = Server(ends.put, sys.executable)
     wait_for(lambda: busy.ready)
@@ -204,6 +206,8 @@ def test_what_a_busy_server_does_not_take_at_once_arrives_later(
     reports = [ends.get(timeout=PROCESS) for _ in range(3)]
 
     busy.close()
-    assert sorted((report.id, report) for report in reports) == [(n, Ended(n)) for n in (1, 2, 3)]
+    assert sorted((report.id, report) for report in reports) == [
+        (n, AttemptEnded(n)) for n in (1, 2, 3)
+    ]
     texts = [(tmp_path / f"{number}.log").read_text() for number in (1, 2, 3)]
     assert texts == ["1000000\n", "2000000\n", "3000000\n"]

@@ -8,7 +8,7 @@ from kfp import dsl
 
 from cached_pipelines import add, cached, read, read_text, reason
 from kfgcp import api
-from kfgcp.engine import cache
+from kfgcp.engine.stored_outputs import format_outputs, why_unusable
 from kfgcp.semantics.values import ArtifactValue, Values
 from kfgcp.store.store import Store
 
@@ -234,7 +234,7 @@ def test_a_bucket_that_does_not_answer_is_not_called_deleted(monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
     artifact = ArtifactValue("model", "system.Model", "minio://bucket/key", stored=True)
 
-    unusable = cache.why_unusable(cache.kept(Values(artifacts={"model": (artifact,)})), "aaaa")
+    unusable = why_unusable(format_outputs(Values(artifacts={"model": (artifact,)})), "aaaa")
     assert unusable is not None
     assert unusable.is_unreachable
     assert (

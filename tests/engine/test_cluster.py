@@ -217,7 +217,7 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
     assert list(handle.notes) == [
         "variables takes DB_PASSWORD, DB_USER from this environment, not from the secret 'db'",
         (
-            "not heeded on this machine: cpu and memory of variables; accelerator NVIDIA_L4 x 2 of"
+            "ignored on this machine: cpu and memory of variables; accelerator NVIDIA_L4 x 2 of"
             " variables; node selector of variables; tolerations of variables; pod labels and"
             " annotations of variables"
         ),

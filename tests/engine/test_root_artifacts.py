@@ -266,9 +266,9 @@ def test_outputs_of_runs_are_not_looked_through(tmp_path):
     (attempt / "data").mkdir(parents=True)
     states = file_states.FileStates(str(tmp_path), [str(outputs)])
 
-    assert states.of_artifact(str(attempt / "data"), 0) is None
-    assert states.of_artifact(str(outputs / "pipeline"), 0) is not None
-    assert states.of_artifact(str(outputs / "pipeline" / "0123456789ab"), 0) is not None
+    assert states.artifact_state(str(attempt / "data"), 0) is None
+    assert states.artifact_state(str(outputs / "pipeline"), 0) is not None
+    assert states.artifact_state(str(outputs / "pipeline" / "0123456789ab"), 0) is not None
 
 
 @pytest.mark.rule(
@@ -278,7 +278,7 @@ def test_the_folder_that_a_text_names_is_not_looked_through(tmp_path):
     states = file_states.FileStates(str(tmp_path), [])
 
     assert [
-        states.of_parameter(text) for text in (".", "/", str(tmp_path), "\0", "\ud800", "", 7)
+        states.parameter_state(text) for text in (".", "/", str(tmp_path), "\0", "\ud800", "", 7)
     ] == [None] * 7
 
 
@@ -296,13 +296,13 @@ def test_a_look_is_used_while_no_attempt_ends(tmp_path):
     clock = Clock()
     states = file_states.FileStates(str(tmp_path), [], clock)
     (tmp_path / "data").mkdir()
-    before = states.of_artifact("data", 0)
+    before = states.artifact_state("data", 0)
     (tmp_path / "data" / "new.csv").touch()
     clock.seconds = 10_000
 
-    assert states.of_artifact("data", 0) == before
+    assert states.artifact_state("data", 0) == before
     states.ended_attempts = 1
-    assert states.of_artifact("data", 1) != before
+    assert states.artifact_state("data", 1) != before
 
 
 def test_tasks_that_were_ready_before_share_a_look_for_a_short_time(tmp_path):
@@ -310,23 +310,25 @@ def test_tasks_that_were_ready_before_share_a_look_for_a_short_time(tmp_path):
     states = file_states.FileStates(str(tmp_path), [], clock)
     (tmp_path / "data").mkdir()
     states.ended_attempts = 3
-    before = states.of_artifact("data", 3)  # looking takes a second, so it is used for 20 seconds
+    before = states.artifact_state(
+        "data", 3
+    )  # looking takes a second, so it is used for 20 seconds
     (tmp_path / "data" / "new.csv").touch()
     states.ended_attempts = 4
 
-    assert states.of_artifact("data", 3) == before, "it was ready before the attempt ended"
+    assert states.artifact_state("data", 3) == before, "it was ready before the attempt ended"
     clock.seconds = 30
-    assert states.of_artifact("data", 3) != before, "the look is old"
+    assert states.artifact_state("data", 3) != before, "the look is old"
 
 
 def test_a_task_that_became_ready_after_the_look_looks_again(tmp_path):
     states = file_states.FileStates(str(tmp_path), [], Clock())
     (tmp_path / "data").mkdir()
-    before = states.of_artifact("data", 0)
+    before = states.artifact_state("data", 0)
     (tmp_path / "data" / "new.csv").touch()
     states.ended_attempts = 1
 
-    assert states.of_artifact("data", 1) != before
+    assert states.artifact_state("data", 1) != before
 
 
 @dsl.component(base_image="python:3.11")

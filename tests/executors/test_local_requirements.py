@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.engine.pinning import changeable, pin
+from kfgcp.engine.pinning import can_change, pin
 from kfgcp.engine.requirements import Requirements
 from kfgcp.model import Run, RunState
 from kfgcp.spec.graph import Container
@@ -149,7 +149,7 @@ def test_a_repository_that_does_not_answer_is_taken_as_it_last_was(
     "text", ["pandas", "pandas>=2,<3", "x[a]==1 ; python_version<'3'", "https://e.invalid/x-1.whl"]
 )
 def test_what_cannot_change_is_left_as_it_is(text: str) -> None:
-    assert not changeable(wanted(text))
+    assert not can_change(wanted(text))
 
 
 def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.engine.executors.base import Attempt, Ended
+from kfgcp.engine.executors.base import Attempt, AttemptEnded
 from kfgcp.engine.executors.python import PythonExecutor
 from kfgcp.engine.libraries import common_libraries
 from kfgcp.model import Run
@@ -28,13 +28,13 @@ linux = pytest.mark.skipif(
 
 
 @pytest.fixture
-def ended() -> "queue.SimpleQueue[Ended]":
+def ended() -> "queue.SimpleQueue[AttemptEnded]":
     return queue.SimpleQueue()
 
 
 @pytest.fixture
 def start(
-    ended: "queue.SimpleQueue[Ended]", tmp_path: Path
+    ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path
 ) -> Iterator[Callable[..., tuple[PythonExecutor, Any]]]:
     """An executor with these libraries, and a function that starts `body` in it and gives what it
     wrote."""
@@ -62,7 +62,7 @@ def start(
                 )
             )
             found = ended.get(timeout=REQUEST)
-            assert found == Ended(number, None)
+            assert found == AttemptEnded(number, None)
             return log.read_text().strip()
 
         return executor, run
@@ -164,7 +164,7 @@ def test_output_is_not_held_back_when_it_is_to_be_unbuffered(
     executor.start(Attempt(1, Lightweight("f", source), wire, env, tmp_path / "scratch" / "1", log))
     wait_for(lambda: log.exists() and log.read_text() == "half a line")
     executor.signal(1, signal.SIGKILL)
-    assert ended.get(timeout=REQUEST) == Ended(1, "the process was killed by SIGKILL")
+    assert ended.get(timeout=REQUEST) == AttemptEnded(1, "the process was killed by SIGKILL")
 
 
 def kill(server: Any) -> None:
@@ -247,7 +247,7 @@ def test_an_input_of_megabytes_reaches_a_task(start: Any, ended: Any, tmp_path: 
     for number in range(2):
         log = tmp_path / f"{number}.log"
         executor.start(Attempt(number, function, wire, {}, tmp_path / "scratch" / str(number), log))
-        assert ended.get(timeout=REQUEST) == Ended(number, None)
+        assert ended.get(timeout=REQUEST) == AttemptEnded(number, None)
         assert log.read_text() == "3000000\n"
 
 

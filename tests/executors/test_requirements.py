@@ -4,7 +4,7 @@ from importlib import metadata
 
 import pytest
 
-from kfgcp.engine.requirements import missing
+from kfgcp.engine.requirements import missing_requirements
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import Lightweight, recognise
 
@@ -30,7 +30,7 @@ def function(*requirements: str, options: tuple[str, ...] = ()) -> Lightweight:
     ],
 )
 def test_what_is_installed_needs_no_environment(requirements: tuple[str, ...]) -> None:
-    assert missing(function(*requirements)) is None
+    assert missing_requirements(function(*requirements)) is None
 
 
 @pytest.mark.parametrize(
@@ -47,24 +47,27 @@ def test_what_is_installed_needs_no_environment(requirements: tuple[str, ...]) -
     ],
 )
 def test_what_is_not_installed_needs_one(requirement: str) -> None:
-    found = missing(function(requirement, "kfp==2.17.0"))
+    found = missing_requirements(function(requirement, "kfp==2.17.0"))
     assert found is not None
     assert found.packages == (requirement,)
     assert found.kfp == f"kfp=={metadata.version('kfp')}"
 
 
 def test_strict_takes_the_pin_of_the_compiled_command() -> None:
-    found = missing(function("kfp==2.3.0"), strict=True)
+    found = missing_requirements(function("kfp==2.3.0"), strict=True)
     assert found is not None
     assert (found.packages, found.kfp) == ((), "kfp==2.3.0")
 
 
 def test_the_key_is_that_of_the_set_and_of_where_it_comes_from() -> None:
-    one, other = missing(function("b-x", "a-x")), missing(function("a-x", "b-x"))
-    elsewhere = missing(
+    one, other = (
+        missing_requirements(function("b-x", "a-x")),
+        missing_requirements(function("a-x", "b-x")),
+    )
+    elsewhere = missing_requirements(
         function("a-x", "b-x", options=("--index-url https://example.invalid/simple",))
     )
-    fewer = missing(function("a-x"))
+    fewer = missing_requirements(function("a-x"))
     assert one and other and elsewhere and fewer  # noqa: PT018
     assert one.key == other.key
     assert len({one.key, elsewhere.key, fewer.key}) == 3

@@ -22,7 +22,7 @@ import pytest
 from kfgcp import api
 from kfgcp.engine.executors import venv
 from kfgcp.engine.executors.venv import Builder, BuildError
-from kfgcp.engine.requirements import READY, Requirements, missing
+from kfgcp.engine.requirements import READY, Requirements, missing_requirements
 from kfgcp.engine.uv_program import _find, uv_program
 from kfgcp.model import Run, RunState, timestamp
 from kfgcp.spec.lightweight import Lightweight
@@ -100,9 +100,11 @@ def test_an_environment_has_pkg_resources_and_its_installation_is_no_time_of_the
 def test_a_newer_setuptools_that_a_component_asks_for_is_kept() -> None:
     asked = Lightweight("f", "", ("setuptools>=82", "no-such-package==1"))
 
-    assert venv.wants_setuptools(missing(asked)) is None
+    assert venv.wants_setuptools(missing_requirements(asked)) is None
     assert (
-        venv.wants_setuptools(missing(Lightweight("f", "", ("setuptools-scm==99999",))))
+        venv.wants_setuptools(
+            missing_requirements(Lightweight("f", "", ("setuptools-scm==99999",)))
+        )
         == "setuptools<82"
     )
 

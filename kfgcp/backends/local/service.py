@@ -384,7 +384,7 @@ class LocalBackend:
             # removed before their use is recorded.
             with lock.FileUse(self._home).shared():
                 inputs = root_inputs(pipeline.root, request.params, request.submit_dir)
-                uses = tuple(Uses(self._store, run_id).of_root(inputs.artifacts))
+                uses = tuple(Uses(self._store, run_id).root_uses(inputs.artifacts))
                 self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=stored)
                 if uses:
                     self._store.apply(run_id, Changes(uses=uses))

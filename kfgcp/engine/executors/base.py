@@ -1,5 +1,7 @@
-"""What runs one attempt of a task: a process, a container. An executor knows nothing of DAGs,
-retries or the store."""
+"""An executor runs one attempt of a task: as a process or as a container.
+
+An executor knows nothing of DAGs, retries or the store.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from kfgcp.spec.lightweight import Lightweight
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command in an image, its placeholders filled in; without one the image's own is run."""
+    """A command in an image, without placeholders.
+
+    Attributes:
+        image: the image.
+        argv: the command and its arguments; empty runs the command of the image.
+        resources: the limits of the task as the spec has them.
+    """
 
     image: str
     argv: tuple[str, ...]
@@ -27,12 +35,12 @@ class Attempt:
 
     Attributes:
         id: unique in the engine.
-        work: what to run.
+        work: the function or command to run.
         executor_input: the ExecutorInput. The executor makes the folders of its outputs.
         env: variables beside those of the engine.
         scratch: the attempt's working folder, in a folder of the run. The executor makes it.
-        log: where output and errors go, in the order they are written.
-        remote: a folder with copies of files in buckets, see `kfgcp.engine.bucket_copies`.
+        log: the file for output and errors, in the order they are written.
+        remote: a folder with copies of files in buckets, see `kfgcp.engine.remote`.
         mounts: for a container, path in it -> folder here, `""` for an empty one.
         options: how the run is run.
     """
@@ -50,11 +58,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Containers:
-    """What the containers of a run get beside what their attempts name.
+    """The settings that all containers of a run share.
 
-    workspace: a folder that they share at the path it has here. credentials: whether they get
-    Google's credentials, see `kfgcp.engine.executors.container_credentials`. home: the state
-    folder, whose files only their owner can read.
+    Attributes:
+        workspace: a folder that they share at the path it has here.
+        credentials: whether they get Google's credentials, see
+            `kfgcp.engine.executors.container_credentials`.
+        home: the state folder, whose files only their owner can read.
     """
 
     workspace: Path | None = None
@@ -64,7 +74,7 @@ class Containers:
 
 @dataclass(frozen=True, slots=True)
 class TaskException:
-    """What is known of the exception that ended a task; fields that do not belong to it are empty.
+    """The exception that ended a task; fields that do not belong to it are empty.
 
     Attributes:
         missing_module: the module that an import did not find.
@@ -87,11 +97,14 @@ class TaskException:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """An attempt has ended.
+class AttemptEnded:
+    """The event that an attempt has ended.
 
-    message: one line, why it failed; None when it exited with 0. lost: not the attempt but what ran
-    it went down. exception: what ended it, when that is known.
+    Attributes:
+        id: the attempt.
+        message: one line, why it failed; None when it exited with 0.
+        lost: the attempt did not fail: the process that ran it ended.
+        exception: the exception that ended it, None when it is unknown.
     """
 
     id: int
@@ -101,23 +114,24 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
-    """What an attempt needs has been installed, and its process starts now."""
+class PackagesInstalled:
+    """The event that the packages of an attempt have been installed and its process starts now."""
 
     id: int
 
 
-Emit = Callable[[Ended | Installed], None]
-"""Takes what an executor reports; may be called from any thread."""
+Emit = Callable[[AttemptEnded | PackagesInstalled], None]
+"""Takes the events of an executor; may be called from any thread."""
 
 
 class Executor(Protocol):
+    """The interface of every executor."""
+
     def start(self, attempt: Attempt) -> None:
-        """Starts an attempt and returns; its end is emitted exactly once, whatever happens to
-        it."""
+        """Start an attempt and return. Its end is emitted exactly once, whatever happens to it."""
 
     def signal(self, attempt_id: int, number: int) -> None:
-        """Sends a signal to the attempt and all that it started; no effect when it has ended."""
+        """Send a signal to the attempt and all that it started; no effect when it has ended."""
 
     def kill(self, attempt_id: int) -> None:
         """Kill the attempt and the process that runs it, which may not answer any more.
@@ -126,4 +140,4 @@ class Executor(Protocol):
         """
 
     def close(self) -> None:
-        """Kills what still runs and frees everything."""
+        """Kill all attempts that still run and free everything."""

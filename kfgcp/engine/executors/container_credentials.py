@@ -1,5 +1,4 @@
-"""Google's application default credentials of this machine, for containers that are to have
-them."""
+"""Google's application default credentials of this machine, for containers that get them."""
 
 from __future__ import annotations
 
@@ -12,21 +11,18 @@ from kfgcp.errors import Unsupported
 VARIABLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 PROJECTS: Final = ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT")
 INSIDE: Final = "/run/kfgcp/credentials.json"
-"""Where a container finds the file."""
+"""The path of the file in a container."""
 
 
 def find() -> Path:
-    """The file: the one that the variable names, else the one that gcloud wrote, in Google's own
-    order.
+    """Return the file with the credentials.
+
+    The order is Google's own: the file that the variable names, else the file that gcloud wrote.
 
     Raises:
-        Unsupported: there is none.
+        Unsupported: there is no such file.
     """
-    named = os.environ.get(VARIABLE)
-    folder = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud"
-    file = (
-        Path(named) if named else Path(folder, "application_default_credentials.json")
-    ).absolute()
+    file = _candidate().absolute()
     if not file.is_file():
         raise Unsupported(
             f"container_credentials is set, but there is no file {file}",
@@ -35,8 +31,19 @@ def find() -> Path:
     return file
 
 
+def _candidate() -> Path:
+    named_file = os.environ.get(VARIABLE)
+    if named_file:
+        return Path(named_file)
+    folder = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud"
+    return Path(folder, "application_default_credentials.json")
+
+
 def environment() -> dict[str, str]:
-    """Variables of a container that has the file at `INSIDE`."""
-    return {VARIABLE: INSIDE} | {
-        name: os.environ[name] for name in PROJECTS if os.environ.get(name)
-    }
+    """Return the variables of a container that has the file at `INSIDE`."""
+    variables = {VARIABLE: INSIDE}
+    for name in PROJECTS:
+        project = os.environ.get(name)
+        if project:
+            variables[name] = project
+    return variables

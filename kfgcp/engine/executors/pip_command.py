@@ -1,14 +1,14 @@
-"""The pip command of a component that runs in a container, without the passwords of its package
-indexes.
+"""Keep the passwords of package indexes out of the pip command in a container.
 
 The command line of a container can be read by every user of the machine. Its environment cannot.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kfgcp.spec.credentials import has_credentials
@@ -29,8 +29,7 @@ _VARIABLES: Final = {
 
 
 def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Move package indexes from pip's options to environment variables when one has a user or a
-    password.
+    """Move package indexes with a user or a password from pip's options to environment variables.
 
     pip's own variables are set only for the pip command, so other commands of the component do not
     get them.
@@ -48,19 +47,34 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
     """
     variables: dict[str, str] = {}
 
-    def replace(match: re.Match[str]) -> str:
-        values: dict[str, list[str]] = {}
-        for name, value in _OPTION.findall(match[2]):
-            values.setdefault(_VARIABLES[name], []).extend(shlex.split(value))
-        if not any(has_credentials(value) for texts in values.values() for value in texts):
-            return match[0]
+    def move_indexes(pip_install: re.Match[str]) -> str:
+        command_start, arguments = pip_install.groups()
+        indexes = _read_indexes(arguments)
+        if not _have_credentials(indexes):
+            return pip_install[0]
         number = len(variables)
-        assignments = []
-        for variable, texts in values.items():
-            name = f"KFGCP_{variable}_{number}"
+        words: list[str] = []
+        for pip_variable, values in indexes.items():
             # pip uses the last of several --index-url. For the other options it takes a list.
-            variables[name] = texts[-1] if variable == "PIP_INDEX_URL" else " ".join(texts)
-            assignments.append(f'{variable}="${name}"')
-        return " ".join([*assignments, match[1] + _OPTION.sub("", match[2])])
+            value = values[-1] if pip_variable == "PIP_INDEX_URL" else " ".join(values)
+            # The number keeps several pip commands of one component apart.
+            name = f"KFGCP_{pip_variable}_{number}"
+            variables[name] = value
+            words.append(f'{pip_variable}="${name}"')
+        words.append(command_start + _OPTION.sub("", arguments))
+        return " ".join(words)
 
-    return [_PIP_INSTALL.sub(replace, argument) for argument in command], variables
+    return [_PIP_INSTALL.sub(move_indexes, argument) for argument in command], variables
+
+
+def _read_indexes(arguments: str) -> dict[str, list[str]]:
+    """Return the values of the options that name indexes, by the variables of pip."""
+    indexes: dict[str, list[str]] = {}
+    for option, value in _OPTION.findall(arguments):
+        indexes.setdefault(_VARIABLES[option], []).extend(shlex.split(value))
+    return indexes
+
+
+def _have_credentials(indexes: Mapping[str, list[str]]) -> bool:
+    values = itertools.chain.from_iterable(indexes.values())
+    return any(has_credentials(value) for value in values)

@@ -1,4 +1,4 @@
-"""Lightweight Python components in processes of this machine, forked from warm servers."""
+"""Run lightweight Python components in processes of this machine, forked from warm servers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kfgcp.engine import orphans
 from kfgcp.engine.executors.base import Attempt, Emit
+from kfgcp.engine.executors.process_messages import SignalMessage, StartMessage
 from kfgcp.engine.executors.startup import read_at_start
 from kfgcp.engine.executors.task_process import MODULE, TEMPORARY
 from kfgcp.engine.executors.task_server import Server
@@ -16,20 +17,25 @@ from kfgcp.spec.lightweight import Lightweight
 
 
 class PythonExecutor:
-    """Runs attempts in children of fork servers, which start at once and import while the engine
-    prepares.
+    """An executor whose attempts are children of fork servers.
 
-    One server has KFP's executor and is there in a moment; a second one imports common libraries
-    that the components use, and takes the tasks over when it is ready. Tasks with variables that
-    are read at start (see `startup`) have servers of their own, shared by those with the same ones.
+    The servers start at once and import modules while the engine prepares the first task. One
+    server has only KFP's executor and is ready in a moment. A second one imports common libraries
+    that the components use, and runs the later tasks as soon as it is ready (decision 7).
+
+    Tasks with variables that are read at start (see `startup`) have servers of their own. Tasks
+    with the same such variables share them.
 
     Args:
         emit: takes the end of each attempt; called from a thread of the executor.
         python: the interpreter to run in.
-        libraries: modules for the second server; none for no second server.
+        libraries: modules for the second server; without modules there is no second server.
         environ: variables that the servers start with, beside those of this process.
-        run_id: marks the servers, and with them all that is forked from them, as
-            `kfgcp.engine.orphans` looks for it.
+        run_id: marks the servers and all processes that are forked from them, see
+            `kfgcp.engine.orphans`.
+
+    Raises:
+        OSError: the first server cannot be started.
     """
 
     def __init__(
@@ -45,56 +51,73 @@ class PythonExecutor:
         self._libraries = libraries
         self._environ = environ or {}
         self._run_id = run_id
+        # The executors for variables that are read at start, by the sorted variables.
         self._others: dict[tuple[tuple[str, str], ...], PythonExecutor] = {}
         self._programs: dict[str, Path] = {}
-        self._of: dict[int, Server] = {}
-        self._plain = self._server()
+        self._server_of: dict[int, Server] = {}
+        self._plain = self._start_server()
         self._warm: Server | None = None
         if libraries:
-            with suppress(OSError):  # without it, tasks import the libraries themselves
-                self._warm = self._server(libraries)
+            # Without the second server, tasks import the libraries themselves.
+            with suppress(OSError):
+                self._warm = self._start_server(libraries)
 
     def start(self, attempt: Attempt) -> None:
-        if (early := read_at_start(attempt.env)) and early != self._environ:
-            return self._other(early).start(attempt)
+        """Start an attempt and return. Its end is emitted exactly once.
+
+        Raises:
+            OSError: its files or a new server cannot be made.
+        """
+        variables_at_start = read_at_start(attempt.env)
+        if variables_at_start and variables_at_start != self._environ:
+            self._executor_with(variables_at_start).start(attempt)
+            return
         function = attempt.work
         assert isinstance(function, Lightweight)
-        message = {
+        remote = str(attempt.remote) if attempt.remote is not None else None
+        message: StartMessage = {
             "do": "start",
             "id": attempt.id,
-            "program": str(self._program(function, attempt.scratch.parent)),
+            "program": str(self._program_file(function, attempt.scratch.parent)),
             "function": function.function,
             "executor_input": attempt.executor_input,
             "env": dict(attempt.env),
             "scratch": str(attempt.scratch),
             "log": str(attempt.log),
-            "remote": str(attempt.remote) if attempt.remote is not None else None,
+            "remote": remote,
         }
         (attempt.scratch / TEMPORARY).mkdir(parents=True)
-        server = self._of[attempt.id] = self._choose()
+        server = self._choose_server()
+        self._server_of[attempt.id] = server
         server.start(attempt, message)
 
     def signal(self, attempt_id: int, number: int) -> None:
-        if (server := self._of.get(attempt_id)) is not None:
-            server.send({"do": "signal", "id": attempt_id, "signal": number})
-        for other in self._others.values():
-            other.signal(attempt_id, number)
+        """Send a signal to an attempt and all that it started; no effect when it has ended."""
+        server = self._server_of.get(attempt_id)
+        if server is not None:
+            message: SignalMessage = {"do": "signal", "id": attempt_id, "signal": number}
+            server.send(message)
+        for executor in self._others.values():
+            executor.signal(attempt_id, number)
 
     def kill(self, attempt_id: int) -> None:
-        if (server := self._of.get(attempt_id)) is not None:
+        """Kill an attempt together with its server, which may not answer any more."""
+        server = self._server_of.get(attempt_id)
+        if server is not None:
             server.kill()
-        for other in self._others.values():
-            other.kill(attempt_id)
+        for executor in self._others.values():
+            executor.kill(attempt_id)
 
     def close(self) -> None:
-        for other in self._others.values():
-            other.close()
+        """End all servers, which kill their tasks."""
+        for executor in self._others.values():
+            executor.close()
         self._plain.close()
         if self._warm is not None:
             self._warm.close()
 
-    def _other(self, environ: Mapping[str, str]) -> PythonExecutor:
-        """The executor whose servers start with these variables."""
+    def _executor_with(self, environ: Mapping[str, str]) -> PythonExecutor:
+        """Return the executor whose servers start with these variables."""
         key = tuple(sorted(environ.items()))
         if key not in self._others:
             self._others[key] = PythonExecutor(
@@ -102,27 +125,30 @@ class PythonExecutor:
             )
         return self._others[key]
 
-    def _program(self, function: Lightweight, folder: Path) -> Path:
-        """The file that holds the function's source, written once for all tasks that run it."""
+    def _program_file(self, function: Lightweight, folder: Path) -> Path:
+        """Return the file with the function's source, written once for all tasks that run it."""
         program = self._programs.get(function.source)
         if program is None:
-            program = folder / "programs" / f"{id(self):x}-{len(self._programs)}" / f"{MODULE}.py"
+            # Several executors write below one folder, so the id keeps their files apart.
+            name = f"{id(self):x}-{len(self._programs)}"
+            program = folder / "programs" / name / f"{MODULE}.py"
             program.parent.mkdir(parents=True)
             program.write_text(function.source, encoding="utf-8")
             self._programs[function.source] = program
         return program
 
-    def _choose(self) -> Server:
-        """The server with the libraries once it is ready; a new plain one when the last one went
-        down."""
+    def _choose_server(self) -> Server:
+        """Return the server with the libraries when it is ready, else the plain one.
+
+        When the plain server has ended, a new one is started.
+        """
         if self._warm is not None and self._warm.ready and not self._warm.lost:
             return self._warm
         if self._plain.lost:
             self._plain.close()
-            self._plain = self._server()
+            self._plain = self._start_server()
         return self._plain
 
-    def _server(self, libraries: Sequence[str] = ()) -> Server:
-        return Server(
-            self._emit, self._python, libraries, {**self._environ, orphans.MARK: self._run_id}
-        )
+    def _start_server(self, libraries: Sequence[str] = ()) -> Server:
+        environ = {**self._environ, orphans.MARK: self._run_id}
+        return Server(self._emit, self._python, libraries, environ)

@@ -1,20 +1,20 @@
-"""Which executor runs a task: a process of this environment, one of a virtual environment, or a
-container."""
+"""Choose the executor of a task: this environment, a virtual environment, or a container."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from kfgcp.engine.executors.base import Attempt, Command, Containers, Emit, Executor
 from kfgcp.engine.executors.python import PythonExecutor
-from kfgcp.engine.requirements import Requirements, is_built, missing
+from kfgcp.engine.requirements import Requirements, is_built, missing_requirements
 from kfgcp.engine.uv_program import uv_program
 from kfgcp.options import RunOptions
 from kfgcp.spec.lightweight import Lightweight
 
-_CONTAINERS = "containers"
+_CONTAINERS: Final = "containers"
 """The key of the executor of all containers; the others have their requirements as keys."""
 
 
@@ -25,8 +25,8 @@ class Router:
         emit: takes the end of each attempt.
         environments: the folder of virtual environments.
         libraries: modules that processes of this environment have imported when a task starts.
-        containers: what containers get.
-        submit_dir: where relative paths among requirements lead from.
+        containers: the settings of all containers.
+        submit_dir: the folder that relative paths among requirements start from.
         run_id: marks the processes of the run, see `kfgcp.engine.orphans`.
     """
 
@@ -46,8 +46,8 @@ class Router:
         self._libraries = libraries
         self._emit = emit
         self._environments = environments
-        self._made: dict[Requirements | str | None, Executor] = {}
-        self._of: dict[int, Executor] = {}
+        self._executors: dict[Requirements | str | None, Executor] = {}
+        self._executor_of: dict[int, Executor] = {}
 
     def warm_up(self, functions: Iterable[Lightweight], options: RunOptions) -> None:
         """Start the processes that will run these functions, while the caller does other things.
@@ -57,69 +57,82 @@ class Router:
         """
         if options.executor == "docker":
             return
-        needed = dict.fromkeys(
-            missing(function, strict=options.strict_env) for function in functions
-        )
+        needed: dict[Requirements | None, None] = {}
+        for function in functions:
+            needed[missing_requirements(function, strict=options.strict_env)] = None
         if any(requirements is not None for requirements in needed):
-            # Before there are threads, because the search is not thread-safe. The task that needs
-            # uv reports an error.
+            # The search for uv is not thread-safe (see `uv_program`), so it comes before there are
+            # threads. When it fails, the task that needs uv reports the error.
             with suppress(OSError, ImportError):
                 uv_program()
         for requirements in needed:
             if requirements is None or is_built(requirements, self._environments):
-                with suppress(OSError):  # likewise
-                    self._process(requirements)
+                # When a process cannot be started now, the task that needs it reports the error.
+                with suppress(OSError):
+                    self._process_executor(requirements)
 
     def start(self, attempt: Attempt) -> None:
+        """Start an attempt in the executor that can run it."""
         executor = self._choose(attempt)
-        self._of[attempt.id] = executor
+        # The executor may emit the end before `start` returns, and the engine then forgets the
+        # attempt. So the entry comes first.
+        self._executor_of[attempt.id] = executor
         executor.start(attempt)
 
     def signal(self, attempt_id: int, number: int) -> None:
-        if (executor := self._of.get(attempt_id)) is not None:
+        """Send a signal to an attempt; no effect when it has ended."""
+        executor = self._executor_of.get(attempt_id)
+        if executor is not None:
             executor.signal(attempt_id, number)
 
     def kill(self, attempt_id: int) -> None:
-        if (executor := self._of.get(attempt_id)) is not None:
+        """Kill an attempt and the process that runs it; no effect when it has ended."""
+        executor = self._executor_of.get(attempt_id)
+        if executor is not None:
             executor.kill(attempt_id)
 
     def forget(self, attempt_id: int) -> None:
-        """The attempt's end was handled."""
-        self._of.pop(attempt_id, None)
+        """Drop an attempt whose end was handled."""
+        self._executor_of.pop(attempt_id, None)
 
     def close(self) -> None:
-        for executor in self._made.values():
+        """Close all executors."""
+        for executor in self._executors.values():
             executor.close()
 
     def _choose(self, attempt: Attempt) -> Executor:
-        if attempt.options.executor == "docker" or isinstance(attempt.work, Command):
-            return self._docker()
-        return self._process(missing(attempt.work, strict=attempt.options.strict_env))
+        options = attempt.options
+        if options.executor == "docker" or isinstance(attempt.work, Command):
+            return self._container_executor()
+        return self._process_executor(missing_requirements(attempt.work, strict=options.strict_env))
 
-    def _process(self, requirements: Requirements | None) -> Executor:
-        if requirements not in self._made:
-            if requirements is None:
-                self._made[None] = PythonExecutor(
-                    self._emit, libraries=self._libraries, run_id=self._run_id
-                )
-            else:
-                from kfgcp.engine.executors.venv import VenvExecutor
+    def _process_executor(self, requirements: Requirements | None) -> Executor:
+        executor = self._executors.get(requirements)
+        if executor is None:
+            executor = self._new_process_executor(requirements)
+            self._executors[requirements] = executor
+        return executor
 
-                self._made[requirements] = VenvExecutor(
-                    *(
-                        self._emit,
-                        requirements,
-                        self._environments,
-                        self._libraries,
-                        self._submit_dir,
-                        self._run_id,
-                    )
-                )
-        return self._made[requirements]
+    def _new_process_executor(self, requirements: Requirements | None) -> Executor:
+        if requirements is None:
+            return PythonExecutor(self._emit, libraries=self._libraries, run_id=self._run_id)
+        # Most runs need no virtual environment, and the import takes time.
+        from kfgcp.engine.executors.venv import VenvExecutor
 
-    def _docker(self) -> Executor:
-        if _CONTAINERS not in self._made:
+        return VenvExecutor(
+            self._emit,
+            requirements,
+            self._environments,
+            self._libraries,
+            self._submit_dir,
+            self._run_id,
+        )
+
+    def _container_executor(self) -> Executor:
+        executor = self._executors.get(_CONTAINERS)
+        if executor is None:
             from kfgcp.engine.executors.docker import DockerExecutor
 
-            self._made[_CONTAINERS] = DockerExecutor(self._emit, self._containers)
-        return self._made[_CONTAINERS]
+            executor = DockerExecutor(self._emit, self._containers)
+            self._executors[_CONTAINERS] = executor
+        return executor

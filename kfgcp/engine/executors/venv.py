@@ -1,9 +1,8 @@
-"""Lightweight components whose packages this environment lacks: a virtual environment by uv, and a
-fork server in it.
+"""Run lightweight components whose packages this environment lacks.
 
-Environments lie in `<home>/envs/<key>` and are shared by all runs. A lock keeps two builders apart;
-an environment without its `ready` file was interrupted and is built anew. uv holds the lock too, as
-it may outlive a builder that is killed.
+uv builds a virtual environment, and a fork server in it runs the tasks. Environments lie in
+`<home>/envs/<key>` and are shared by all runs. A lock keeps two builders apart. An environment
+without its `ready` file is the rest of an interrupted build and is built again.
 """
 
 from __future__ import annotations
@@ -20,28 +19,43 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from kfgcp import private
 from kfgcp.engine import git_credentials, orphans
-from kfgcp.engine.executors.base import Attempt, Emit, Ended, Installed
+from kfgcp.engine.executors.base import Attempt, AttemptEnded, Emit, PackagesInstalled
 from kfgcp.engine.executors.python import PythonExecutor
-from kfgcp.engine.pinning import changeable, is_git, pin
+from kfgcp.engine.pinning import can_change, is_git, pin
 from kfgcp.engine.requirements import READY, Requirements, is_built
 from kfgcp.engine.uv_program import uv_program
 from kfgcp.machine import start_thread
 from kfgcp.spec.credentials import has_credentials, mask_credentials
 
-_SETUPTOOLS = re.compile(r"setuptools\b(?!-)", re.IGNORECASE)
-_FRAME = " \t\u00d7\u2570\u2500\u25b6\u2502"  # what uv draws around its messages
+_SETUPTOOLS: Final = re.compile(r"setuptools\b(?!-)", re.IGNORECASE)
+_FRAME: Final = " \t\u00d7\u2570\u2500\u25b6\u2502"
+"""The characters that uv draws around its messages."""
+
+_LOCK_POLL_SECONDS: Final = 0.1
 
 
 class BuildError(Exception):
-    """uv could not build an environment; the message is the end of what it said."""
+    """uv could not build an environment. The message is the end of uv's output."""
 
 
 class VenvExecutor:
-    """Builds the environment in a thread as soon as it is made; attempts wait for it."""
+    """An executor in a virtual environment.
+
+    It builds the environment in a thread as soon as it is made. Attempts wait for that.
+
+    Args:
+        emit: takes the end of each attempt.
+        requirements: the packages of the environment.
+        folder: the folder of environments.
+        libraries: modules that processes have imported when a task starts.
+        submit_dir: the folder that relative paths among the requirements start from.
+        run_id: marks its processes, see `kfgcp.engine.orphans`.
+    """
 
     def __init__(
         self,
@@ -59,62 +73,67 @@ class VenvExecutor:
         self._waiting: dict[int, Attempt] = {}
         self._inner: PythonExecutor | None = None
         self._failure = ""
-        self._secret = (
-            *requirements.index_options,
-            *requirements.packages,
-        )  # texts that may contain passwords
+        # Texts that may contain passwords.
+        self._secret = requirements.index_options + requirements.packages
         self._packages = mask_credentials(", ".join(requirements.packages), self._secret)
         self._installing_since: float | None = None
         self._builder = Builder(requirements, folder, submit_dir, run_id, self._announce)
         self._thread = start_thread(self._build, "kfgcp-environment")
 
     def start(self, attempt: Attempt) -> None:
+        """Start an attempt when the environment is built. Its end is emitted exactly once."""
         with self._lock:
-            if not self._failure and self._inner is None:
-                self._waiting[attempt.id] = attempt
-                if self._installing_since is not None:
-                    self._log(attempt, self._installing_line())
-            else:
+            is_building = not self._failure and self._inner is None
+            if not is_building:
                 self._start(attempt)
+                return
+            self._waiting[attempt.id] = attempt
+            if self._installing_since is not None:
+                self._log(attempt, self._installing_line())
 
     def signal(self, attempt_id: int, number: int) -> None:
+        """Send a signal to an attempt; an attempt that waits ends, whatever the signal is."""
+        # Whoever takes the attempt out of the dict emits its end, so the end is emitted only once.
         with self._lock:
             waiting = self._waiting.pop(attempt_id, None)
         if waiting is not None:
-            self._emit(Ended(attempt_id, "stopped before its environment was built"))
+            self._emit(AttemptEnded(attempt_id, "stopped before its environment was built"))
         elif self._inner is not None:
             self._inner.signal(attempt_id, number)
 
     def kill(self, attempt_id: int) -> None:
+        """Kill an attempt together with its server."""
         self.signal(attempt_id, signal.SIGKILL)
         if self._inner is not None:
             self._inner.kill(attempt_id)
 
     def close(self) -> None:
+        """Stop the builder and end all processes."""
         self._builder.stop()
         self._thread.join()
         if self._inner is not None:
             self._inner.close()
 
     def _build(self) -> None:
-        inner, failure = None, ""
+        """Build the environment, and start the attempts that wait. This is a thread."""
+        inner: PythonExecutor | None = None
+        failure = ""
         try:
             python = str(self._builder.build())
             inner = PythonExecutor(self._emit, python, self._libraries, run_id=self._run_id)
-        except Exception as error:  # whatever it is, the attempts that wait must end
+        except Exception as error:
+            # Whatever the error is, the attempts that wait must end.
             reason = " ".join(str(error).split()) or type(error).__name__
             failure = f"its packages cannot be installed: {mask_credentials(reason, self._secret)}"
-        with self._lock:  # an attempt that comes now waits until those before it are started
-            self._inner, self._failure = inner, failure
+        # Under the lock, an attempt that comes now starts after the attempts that wait.
+        with self._lock:
+            self._inner = inner
+            self._failure = failure
             for attempt in self._waiting.values():
                 if self._installing_since is not None and inner is not None:
-                    took = time.monotonic() - self._installing_since
-                    self._log(
-                        attempt,
-                        f"kfgcp: installed in {took:.1f} s, which the time of the task does not"
-                        " include",
-                    )
-                    self._emit(Installed(attempt.id))
+                    seconds = time.monotonic() - self._installing_since
+                    self._log(attempt, _installed_line(seconds))
+                    self._emit(PackagesInstalled(attempt.id))
                 self._start(attempt)
             self._waiting.clear()
 
@@ -126,40 +145,49 @@ class VenvExecutor:
                 self._log(attempt, self._installing_line())
 
     def _installing_line(self) -> str:
-        return (
-            f"kfgcp: installing {self._packages or 'kfp'} (once: later tasks and runs use the same"
-            " environment)"
-        )
+        packages = self._packages or "kfp"
+        return f"kfgcp: installing {packages} (once: later tasks and runs use the same environment)"
 
     def _log(self, attempt: Attempt, line: str) -> None:
-        """Write a line to an attempt's log; where that fails, the start of the attempt fails too
-        and says so."""
+        """Write a line to an attempt's log."""
+        # When that fails, the start of the attempt fails for the same reason and reports it.
         with suppress(OSError):
-            private.make_folders(attempt.log.parent)
-            with attempt.log.open("a", encoding="utf-8") as log:
-                log.write(f"{line}\n")
+            _append_to_log(attempt, f"{line}\n")
 
     def _start(self, attempt: Attempt) -> None:
         try:
             if self._inner is not None:
-                return self._inner.start(attempt)
-            private.make_folders(attempt.log.parent)
-            with attempt.log.open("a", encoding="utf-8") as log:
-                log.write(self._builder.output)
-            self._emit(Ended(attempt.id, self._failure))
+                self._inner.start(attempt)
+                return
+            _append_to_log(attempt, self._builder.output)
+            self._emit(AttemptEnded(attempt.id, self._failure))
         except OSError as error:
-            self._emit(Ended(attempt.id, f"cannot prepare the task: {error.strerror or error}"))
+            problem = f"cannot prepare the task: {error.strerror or error}"
+            self._emit(AttemptEnded(attempt.id, problem))
+
+
+def _installed_line(seconds: float) -> str:
+    return f"kfgcp: installed in {seconds:.1f} s, which the time of the task does not include"
+
+
+def _append_to_log(attempt: Attempt, text: str) -> None:
+    private.make_folders(attempt.log.parent)
+    with attempt.log.open("a", encoding="utf-8") as log:
+        log.write(text)
 
 
 class Builder:
-    """Builds one environment in a folder of them; `stop` from another thread ends it.
+    """Builds one environment. `stop` from another thread ends the build.
 
     Args:
-        requirements: what it must hold.
+        requirements: the packages of the environment.
         folder: the folder of environments.
-        submit_dir: where relative paths among the requirements lead from.
-        run_id: marks its processes.
+        submit_dir: the folder that relative paths among the requirements start from.
+        run_id: marks its processes, see `kfgcp.engine.orphans`.
         on_install: is called when the environment is not there and is about to be built.
+
+    Attributes:
+        output: the output of uv, without passwords.
     """
 
     def __init__(
@@ -182,84 +210,97 @@ class Builder:
         self._stopped = False
 
     def build(self) -> Path:
-        """The environment's interpreter; built only when it is not there.
+        """Return the environment's interpreter. The environment is built when it is not there.
 
         Raises:
-            BuildError: uv said no, or `stop` was called.
+            BuildError: uv failed, or `stop` was called.
         """
         self._requirements = self._pinned()
         self._folder = self._environments / self._requirements.key
         python = self._folder / "bin" / "python"
+        # Nobody changes a complete environment, so it is used without the lock.
         if is_built(self._requirements, self._folder.parent):
             return python
         private.make_folders(self._folder.parent)
         with self._locked(self._folder.with_suffix(".lock")):
+            # Another builder may have finished while this one waited for the lock.
             if not (self._folder / READY).exists():
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._on_install()
-                try:
-                    self._install(python)
-                except BaseException:
-                    shutil.rmtree(self._folder, ignore_errors=True)
-                    raise
-                if (
-                    self._pinned() == self._requirements
-                ):  # else something changed meanwhile: for this run only
-                    (self._folder / READY).touch()
+                self._build_again(python)
         return python
 
+    def stop(self) -> None:
+        """End the build. Any thread may call this."""
+        # The order matters: `_uv` sets the process and then reads `_stopped`. So one of the two
+        # sides always sees the other.
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            _kill(process)
+
+    def _build_again(self, python: Path) -> None:
+        """Build the environment in an empty folder, and mark it as complete at the end."""
+        # A killed builder may have left half an environment.
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._on_install()
+        try:
+            self._install(python)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        # The mark comes last: without it an interrupted build would count as complete. When a
+        # folder or branch has changed during the build, the content may not be what the key says.
+        # Then the environment serves this run only.
+        if self._pinned() == self._requirements:
+            (self._folder / READY).touch()
+
     def _pinned(self) -> Requirements:
-        wanted = self._requirements
-        return (
-            pin(wanted, self._submit_dir, self._environments / "refs")
-            if changeable(wanted)
-            else wanted
-        )
+        if not can_change(self._requirements):
+            return self._requirements
+        return pin(self._requirements, self._submit_dir, self._environments / "refs")
 
     @contextmanager
     def _locked(self, file: Path) -> Iterator[None]:
-        """Holds the environment's lock; waits for another builder, but not longer than until
-        `stop`."""
-        with file.open("w") as held:
-            self._lock_fd = held.fileno()
+        """Hold the environment's lock. Wait for another builder, but not after `stop`."""
+        with file.open("w") as lock:
+            # uv inherits the descriptor and with it the lock (flock(2): it belongs to the open
+            # file, and is freed when the last copy is closed). So when this process is killed, no
+            # other builder starts before uv has ended too.
+            self._lock_fd = lock.fileno()
             while True:
                 try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
+                    # A call that waits could not be ended by `stop`.
                     self._check_stopped()
-                    time.sleep(0.1)
+                    time.sleep(_LOCK_POLL_SECONDS)
             yield
 
     def _check_stopped(self) -> None:
         if self._stopped:
             raise BuildError("the run was stopped")
 
-    def stop(self) -> None:
-        self._stopped = True
-        process = self._process
-        if process is not None:
-            _kill(process)
-
     def _install(self, python: Path) -> None:
-        wanted = self._requirements
-        self._uv("venv", "--python", sys.executable, str(self._folder))
-        hosts = [word for option in wanted.index_options for word in _trusted_host(option)]
-        install = ("pip", "install", "--python", str(python), "--compile-bytecode", *hosts)
-        setuptools = wants_setuptools(wanted)
+        requirements = self._requirements
+        self._uv(["venv", "--python", sys.executable, str(self._folder)])
+        install = ["pip", "install", "--python", str(python), "--compile-bytecode"]
+        for option in requirements.index_options:
+            install += _trusted_host(option)
+        setuptools = wants_setuptools(requirements)
         if setuptools is not None:
             # First, so that a package that needs a newer one still gets it. An index may not have
             # it.
             with suppress(BuildError):
-                self._uv(*install, setuptools)
-        if wanted.packages:
-            packages = [_without_git_password(text) for text in wanted.packages]
-            words, secret_lines = _arguments(packages)
-            self._uv(*install, *words, secret_lines=secret_lines)
-        if wanted.kfp:
-            self._uv(*install, "--no-deps", wanted.kfp)
+                self._uv([*install, setuptools])
+        if requirements.packages:
+            packages = [_without_git_password(text) for text in requirements.packages]
+            arguments, secret_lines = _arguments(packages)
+            self._uv(install + arguments, secret_lines)
+        if requirements.kfp:
+            # The compiled command of a component installs kfp without its dependencies too.
+            self._uv([*install, "--no-deps", requirements.kfp])
 
-    def _uv(self, *arguments: str, secret_lines: str = "") -> None:
+    def _uv(self, arguments: Sequence[str], secret_lines: str = "") -> None:
         """Run uv.
 
         Every user of the machine can read the arguments, so they contain no secrets. Only this user
@@ -273,14 +314,6 @@ class Builder:
             BuildError: uv failed.
         """
         self._check_stopped()
-        environ = {
-            "UV_SYSTEM_CERTS": "1",
-            **os.environ,
-            orphans.MARK: self._run_id,
-        }  # trusts whom pip trusts
-        environ |= _index_variables(self._requirements.index_options)
-        repositories = [text for text in self._requirements.packages if is_git(text)]
-        environ |= git_credentials.environment(repositories, environ)
         command = [uv_program(), "--no-progress", "--color", "never", *arguments]
         with subprocess.Popen(
             command,
@@ -291,43 +324,59 @@ class Builder:
             errors="replace",
             cwd=self._submit_dir if self._requirements.contents else None,
             pass_fds=(self._lock_fd,),
-            env=environ,
+            env=self._environ(),
+            # A session is a process group too: `stop` kills uv and all that it started.
             start_new_session=True,
         ) as self._process:
-            if self._stopped:  # `stop` came before there was a process to kill
+            # `stop` may have been called before there was a process to kill.
+            if self._stopped:
                 _kill(self._process)
-            output, _ = self._process.communicate(secret_lines)
-        output = mask_credentials(
-            output, (*self._requirements.index_options, *self._requirements.packages)
-        )
+            raw_output, _ = self._process.communicate(secret_lines)
+        secret = self._requirements.index_options + self._requirements.packages
+        output = mask_credentials(raw_output, secret)
         self.output += output
         if self._process.returncode:
             raise BuildError(_summary(output))
 
+    def _environ(self) -> dict[str, str]:
+        """Return the variables of uv."""
+        # uv has certificates of its own, but pip trusts those of the system. A user may switch that
+        # off, so the user's variables come second.
+        environ = {"UV_SYSTEM_CERTS": "1"} | os.environ
+        environ[orphans.MARK] = self._run_id
+        environ |= _index_variables(self._requirements.index_options)
+        repositories = [text for text in self._requirements.packages if is_git(text)]
+        return environ | git_credentials.environment(repositories, environ)
+
 
 def wants_setuptools(requirements: Requirements) -> str | None:
-    """Return the requirement of setuptools to install first, None when the packages name one
-    themselves."""
-    is_named = any(_SETUPTOOLS.match(text) for text in requirements.packages)
-    return None if is_named else requirements.setuptools
+    """Return the requirement of setuptools to install first.
+
+    Returns:
+        None when the packages name one themselves.
+    """
+    if any(_SETUPTOOLS.match(text) for text in requirements.packages):
+        return None
+    return requirements.setuptools
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """uv, and what it builds packages with."""
+    """Kill uv and the programs with which it builds packages."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _trusted_host(option: str) -> tuple[str, ...]:
-    """Return pip's option `--trusted-host` as uv has it, nothing for another option.
+    """Return pip's option `--trusted-host` in the form of uv, nothing for another option.
 
     KFP gives whole URLs as trusted hosts. uv takes only the host and port.
     """
     name, _, value = option.partition(" ")
     if name != "--trusted-host":
         return ()
-    _, at, end = value.rpartition("@")
-    if at:  # a password before it may contain any character
+    _, at_sign, end = value.rpartition("@")
+    if at_sign:
+        # The password before the last "@" may contain any character.
         value = f"//{end}"
     elif has_credentials(value):
         return ()
@@ -340,38 +389,52 @@ def _index_variables(index_options: Sequence[str]) -> dict[str, str]:
 
     Of several `--index-url` the last one counts, as it does for pip.
     """
-    options = [option.partition(" ") for option in index_options]
-    default = [value for name, _, value in options if name in ("--index-url", "-i")]
-    extra = [value for name, _, value in options if name == "--extra-index-url"]
     variables: dict[str, str] = {}
-    if default:
-        variables["UV_DEFAULT_INDEX"] = default[-1]
+    extra: list[str] = []
+    for option in index_options:
+        name, _, value = option.partition(" ")
+        if name in ("--index-url", "-i"):
+            variables["UV_DEFAULT_INDEX"] = value
+        elif name == "--extra-index-url":
+            extra.append(value)
     if extra:
         variables["UV_EXTRA_INDEX_URL"] = " ".join(extra)
     return variables
 
 
 def _without_git_password(text: str) -> str:
-    """Return a requirement as uv gets it. uv passes the address to git, which has the password in
-    its environment."""
+    """Return a requirement as uv gets it.
+
+    uv passes the address of a repository to git, which has the password in its environment.
+    """
     return git_credentials.without_password(text) if is_git(text) else text
 
 
 def _arguments(packages: Sequence[str]) -> tuple[list[str], str]:
-    """Return uv's arguments for requirements, and the input of uv: the requirements that may have a
-    password."""
-    words: list[str] = []
-    secret = [text for text in packages if has_credentials(text)]
+    """Return uv's arguments for requirements, and the input of uv.
+
+    The input has the requirements that may contain a password.
+    """
+    arguments: list[str] = []
+    secret_lines = ""
     for text in packages:
-        if text not in secret:
-            words += text.split(" ", 1) if text.startswith("-") else [text]
-    if not secret:
-        return words, ""
-    return [*words, "-r", "-"], "".join(f"{text}\n" for text in secret)
+        if has_credentials(text):
+            secret_lines += f"{text}\n"
+        elif text.startswith("-"):
+            # An option such as `-e PATH` is two arguments.
+            arguments += text.split(" ", 1)
+        else:
+            arguments.append(text)
+    if secret_lines:
+        arguments += ["-r", "-"]
+    return arguments, secret_lines
 
 
-def _summary(said: str) -> str:
-    """What uv says of the cause, in one line."""
-    lines = [line.strip(_FRAME) for line in said.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if line.startswith("error")), 0)
-    return " ".join(lines[first:]) or "uv said nothing"
+def _summary(output: str) -> str:
+    """Return the cause in the output of uv, as one line."""
+    lines = [line.strip(_FRAME) for line in output.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if line.startswith("error"):
+            lines = lines[number:]
+            break
+    return " ".join(lines) or "uv gave no reason"
