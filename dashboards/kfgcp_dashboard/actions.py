@@ -108,4 +108,4 @@ def must_be_allowed() -> None:
 
 
 def _why_not(visitor: access.Visitor) -> str | None:
-    return None if visitor.may_act else text.markdown(visitor.reason)
+    return None if visitor.may_act else text.escape_markdown(visitor.reason)

@@ -15,7 +15,7 @@ from kfgcp.errors import KfgcpError
 from kfgcp.model import Artifact, Run
 from kfgcp.tracking import artifact_contents
 from kfgcp_dashboard import data, elements, links, text
-from kfgcp_dashboard.charts.curves import confusion, roc
+from kfgcp_dashboard.charts.curves import confusion_chart, roc_chart
 from kfgcp_dashboard.elements import Column
 from kfgcp_dashboard.previews import (
     BYTES,
@@ -71,23 +71,25 @@ def of_task(run: Run, path: str) -> None:
     if found:
         st.subheader("Artifacts", anchor=False)
     for artifact in found:
-        with st.expander(text.markdown(artifact.name), expanded=len(found) == 1):
+        with st.expander(text.escape_markdown(artifact.name), expanded=len(found) == 1):
             _one(run, artifact)
 
 
 def _one(run: Run, artifact: Artifact) -> None:
     st.code(text.visible(artifact.uri), language=None, wrap_lines=True)
-    place = links.outside(artifact.uri, _buckets(run, artifact).endpoint)
+    place = links.external_link(artifact.uri, _buckets(run, artifact).endpoint)
     if place is not None:
         st.link_button("Open", place, icon=":material/open_in_new:")
     curve, matrix = data.roc_of(artifact), data.confusion_of(artifact)
     if curve:
         st.vega_lite_chart(
-            roc({artifact.name: curve}), width="stretch", key=f"roc-{artifact.task}-{artifact.name}"
+            roc_chart({artifact.name: curve}),
+            width="stretch",
+            key=f"roc-{artifact.task}-{artifact.name}",
         )
     if matrix:
         st.vega_lite_chart(
-            confusion(matrix.labels, matrix.rows),
+            confusion_chart(matrix.labels, matrix.rows),
             width="content",
             key=f"confusion-{artifact.task}-{artifact.name}",
         )
@@ -123,7 +125,7 @@ def _contents(run: Run, artifact: Artifact) -> None:
     if found.cut:
         st.caption("Only its beginning is shown.")
     if found.kind == "none":
-        st.caption(text.markdown(found.body))
+        st.caption(text.escape_markdown(found.body))
     elif found.kind in (
         "text",
         "json",

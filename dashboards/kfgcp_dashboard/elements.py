@@ -55,8 +55,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             LOG.exception("a page failed")
             st.error(
-                f"This page failed inside: {text.markdown(type(error).__name__)}. The dashboard's"
-                " own log says more.",
+                f"This page failed inside: {text.escape_markdown(type(error).__name__)}. The"
+                " dashboard's own log says more.",
                 icon=":material/bug_report:",
             )
         return None
@@ -66,7 +66,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def failure(error: KfgcpError) -> None:
     """An error of ours: what happened, and what to do next."""
-    st.error(text.markdown(error.message), icon=":material/error:")
+    st.error(text.escape_markdown(error.message), icon=":material/error:")
     if error.hint:
         st.code(text.visible_lines(error.hint), language=None, wrap_lines=True)
 
@@ -74,7 +74,9 @@ def failure(error: KfgcpError) -> None:
 def empty(title: str, *commands: str) -> None:
     """A place where nothing is yet, and what to type."""
     with st.container(border=True, horizontal_alignment="center", gap="small"):
-        st.html(text.tag("div", title, style="text-align:center;opacity:.75;padding-top:1rem"))
+        st.html(
+            text.html_element("div", title, style="text-align:center;opacity:.75;padding-top:1rem")
+        )
         for command in commands:
             st.code(command, language="shell", width="content")
 
@@ -87,7 +89,7 @@ def heading(title: str, *facts: str) -> None:
         if line
         else ""
     )
-    top = text.tag(
+    top = text.html_element(
         "h1",
         title,
         style="font-size:1.6rem;font-weight:650;padding:0;margin:0;overflow-wrap:anywhere",
@@ -103,7 +105,7 @@ def chip(state: str) -> str:
         f" {colour};background:{colour}1f;border-radius:1rem;padding:.05rem"
         " .6rem;font-size:.82rem;font-weight:600;white-space:nowrap"
     )
-    return text.tag("span", f"{SIGNS.get(state, '')} {state.lower()}", style=style)
+    return text.html_element("span", f"{SIGNS.get(state, '')} {state.lower()}", style=style)
 
 
 def moment(at: str | None, now: datetime | None = None) -> str:
@@ -111,12 +113,14 @@ def moment(at: str | None, now: datetime | None = None) -> str:
     return (
         ""
         if at is None
-        else text.tag("span", text.ago(at, now or datetime.now(UTC)), title=text.exact(at))
+        else text.html_element(
+            "span", text.format_age(at, now or datetime.now(UTC)), title=text.format_time(at)
+        )
     )
 
 
 def strong(value: str) -> str:
-    return text.tag("span", value, style="font-weight:600")
+    return text.html_element("span", value, style="font-weight:600")
 
 
 def table(
@@ -213,10 +217,10 @@ def _values(column: Column, values: list[Any]) -> list[Any]:
     if column.kind in ("time", "exact"):
         return [None if value is None else datetime.fromisoformat(value) for value in values]
     if column.kind == "duration":
-        return [text.duration(value) for value in values]
+        return [text.format_duration(value) for value in values]
     if column.kind == "number" and all(_plain_number(value) for value in values):
         return [None if value is None else float(value) for value in values]
-    return [None if value is None else text.shown(value) for value in values]
+    return [None if value is None else text.format_value(value) for value in values]
 
 
 def _plain_number(value: Any) -> bool:

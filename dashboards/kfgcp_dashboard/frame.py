@@ -65,36 +65,38 @@ def _visitor(project: Project) -> access.Visitor | None:
     read_only = server.options.read_only
     assertions = _assertions(project)
     if assertions is not None:
-        return access.visitor(project, _iap_email(assertions), read_only=read_only)
+        return access.authorize(project, _iap_email(assertions), read_only=read_only)
     if "auth" in _secrets():
         if not getattr(st.user, "is_logged_in", False):
             return None
-        return access.visitor(project, access.oidc_email(st.user.to_dict()), read_only=read_only)
+        return access.authorize(
+            project, access.read_oidc_email(st.user.to_dict()), read_only=read_only
+        )
     if not access.is_loopback(st.get_option("server.address")) and not server.options.embedded:
         raise access.DeniedError(
             "This dashboard cannot tell who looks, so it answers on this machine only. Start it"
             " with: kfgcp dashboard"
         )
-    return access.visitor(project, None, read_only=read_only)
+    return access.authorize(project, None, read_only=read_only)
 
 
-def _iap_email(assertions: access.Assertions) -> str:
+def _iap_email(assertions: access.AssertionVerifier) -> str:
     """The address that came with this connection. An assertion is valid for minutes and a
     connection for hours, so each is verified once, when it is new."""
     assertion = st.context.headers.get(access.IAP_HEADER)
     known: tuple[str, str] | None = st.session_state.get("verified")
     if known is None or known[0] != assertion:
-        known = (assertion or "", assertions.email(assertion))
+        known = (assertion or "", assertions.verify(assertion))
         st.session_state["verified"] = known
     return known[1]
 
 
 @st.cache_resource
-def _assertions_of(audience: str, _project: Project) -> access.Assertions | None:
-    return access.iap_assertions(_project)
+def _assertions_of(audience: str, _project: Project) -> access.AssertionVerifier | None:
+    return access.iap_verifier(_project)
 
 
-def _assertions(project: Project) -> access.Assertions | None:
+def _assertions(project: Project) -> access.AssertionVerifier | None:
     setting = project.dashboard.get("iap_audience")
     return None if setting is None else _assertions_of(setting.value, project)
 
@@ -115,7 +117,9 @@ def _login() -> None:
 
 def _sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> None:
     st.html(
-        text.tag("div", project.name, style="font-weight:650;font-size:1.02rem;margin-top:.4rem")
+        text.html_element(
+            "div", project.name, style="font-weight:650;font-size:1.02rem;margin-top:.4rem"
+        )
     )
     remote = any(not status.runs_here for status in threads.statuses)
 
@@ -131,12 +135,12 @@ def _sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> N
         st.rerun()
     if visitor.email:
         st.html(
-            text.tag(
+            text.html_element(
                 "div", visitor.email, style="font-size:.82rem;opacity:.7;overflow-wrap:anywhere"
             )
         )
     if not visitor.may_act:
-        st.caption("Only looking", help=text.markdown(visitor.reason))
+        st.caption("Only looking", help=text.escape_markdown(visitor.reason))
 
 
 def _age(status: sync.Status) -> str:
@@ -149,10 +153,12 @@ def _age(status: sync.Status) -> str:
         colour, what = "#d99a2b", "being read"
     else:
         at = datetime.fromtimestamp(status.read_at, UTC).isoformat()
-        colour, what = "#2f9e62", text.ago(at, datetime.fromtimestamp(time.time(), UTC))
+        colour, what = "#2f9e62", text.format_age(at, datetime.fromtimestamp(time.time(), UTC))
     dot = f'<span style="color:{colour}">●</span> '
-    name = text.tag("span", status.env, style="font-weight:550")
-    title = text.tag("span", f" {what}", style="opacity:.65", title=status.error or status.backend)
+    name = text.html_element("span", status.env, style="font-weight:550")
+    title = text.html_element(
+        "span", f" {what}", style="opacity:.65", title=status.error or status.backend
+    )
     return f'<div style="font-size:.86rem;line-height:1.7">{dot}{name}{title}</div>'
 
 
@@ -162,7 +168,8 @@ def _banners(threads: sync.Sync) -> None:
         if status.error:
             seen = "" if status.read_at is None else " Its runs are shown as last seen."
             st.warning(
-                f"{text.markdown(status.env)} cannot be read: {text.markdown(status.error)}{seen}"
-                + (f"  \n{text.markdown(status.hint)}" if status.hint else ""),
+                f"{text.escape_markdown(status.env)} cannot be read:"
+                f" {text.escape_markdown(status.error)}{seen}"
+                + (f"  \n{text.escape_markdown(status.hint)}" if status.hint else ""),
                 icon=":material/cloud_off:",
             )

@@ -143,7 +143,7 @@ def show(run: Run) -> None:
 
 def _lines(found: Following, needle: str, *, all_tasks: bool) -> None:
     if found.error:
-        st.warning(text.markdown(found.error), icon=":material/cloud_off:")
+        st.warning(text.escape_markdown(found.error), icon=":material/cloud_off:")
         if found.hint:
             st.code(text.visible_lines(found.hint), language=None)
     lines = list(found.lines)
@@ -168,5 +168,5 @@ def _lines(found: Following, needle: str, *, all_tasks: bool) -> None:
 def _line(line: LogLine, with_task: bool) -> str:
     at = f"{line.at[11:19]} " if line.at else ""
     where = f"{text.visible(line.task)} │ " if with_task else ""
-    body = text.visible(text.without_colours(line.text))[:WIDEST]
+    body = text.visible(text.strip_colors(line.text))[:WIDEST]
     return f"{at}{where}{body}"

@@ -70,7 +70,7 @@ def serve(
     data.show_project_of(workspace)
     setting = project.dashboard.get("read_only")
     options.read_only = read_only or (setting is not None and setting.value)
-    signs_in = access.proves_identity(project, _secrets(project))
+    signs_in = access.can_identify_visitors(project, _secrets(project))
     if not access.is_loopback(host) and not signs_in:
         raise UsageError(
             "The dashboard cannot tell who looks, so it answers on this machine only, not on"

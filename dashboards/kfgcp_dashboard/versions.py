@@ -51,7 +51,7 @@ def differences(changes: Sequence[Change] | None, *, key: str) -> None:
     )
     for number, change in enumerate(changes):
         if change.lines:
-            title = text.markdown(f"{change.path} {change.what} {change.name}".strip())
+            title = text.escape_markdown(f"{change.path} {change.what} {change.name}".strip())
             with st.expander(title, key=f"{key}-{number}"):
                 st.code("\n".join(map(text.visible, change.lines)), language="diff")
 
@@ -73,4 +73,4 @@ def _short(value: Any, change: Change) -> str | None:
         return None
     whole = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     lines = whole.count("\n") + 1
-    return f"{lines} lines" if lines > 1 else text.shown(whole, LONGEST)
+    return f"{lines} lines" if lines > 1 else text.format_value(whole, LONGEST)

@@ -12,9 +12,9 @@ import streamlit as st
 from kfgcp.model import Run, timestamp
 from kfgcp.tracking.compare import MISSING, Comparison, Difference
 from kfgcp_dashboard import address, data, elements, text, versions
-from kfgcp_dashboard.charts.curves import confusion, roc
-from kfgcp_dashboard.charts.gantt import gantts
-from kfgcp_dashboard.charts.runs import bars, parallel, scatter
+from kfgcp_dashboard.charts.curves import confusion_chart, roc_chart
+from kfgcp_dashboard.charts.gantt import compare_timelines
+from kfgcp_dashboard.charts.runs import metric_bars, parallel_chart, scatter_chart
 from kfgcp_dashboard.elements import Column
 
 MOST: Final = 20
@@ -39,7 +39,7 @@ def show() -> None:
     st.title("Compare", anchor=False)
     runs, missing = data.runs_of(store, ids[:MOST])
     for message in missing:
-        st.warning(text.markdown(message), icon=":material/search_off:")
+        st.warning(text.escape_markdown(message), icon=":material/search_off:")
     runs = _picker(runs)
     if len(runs) < 2:
         elements.empty("Pick two runs or more, here or on the page Runs.", "kfgcp compare RUN RUN")
@@ -54,7 +54,9 @@ def show() -> None:
     st.subheader("Timelines", anchor=False)
     now = timestamp(datetime.now(UTC).timestamp())
     st.vega_lite_chart(
-        gantts([(names[run.run_id], run) for run in runs], now), width="content", key="gantts"
+        compare_timelines([(names[run.run_id], run) for run in runs], now),
+        width="content",
+        key="gantts",
     )
 
 
@@ -112,16 +114,16 @@ def _row(difference: Difference, ids: Sequence[str], titles: Mapping[str, str]) 
 def _cell(value: Any, delta: float | None, better: bool | None, *, seconds: bool) -> str:
     if value is MISSING:
         return str(MISSING)
-    shown = text.duration(value) if seconds else text.shown(value)
+    shown = text.format_duration(value) if seconds else text.format_value(value)
     if not delta:
         return shown
-    size = text.duration(abs(delta)) if seconds else _size(abs(delta))
+    size = text.format_duration(abs(delta)) if seconds else _size(abs(delta))
     return f"{shown}   {'+' if delta > 0 else '−'}{size}{BETTER[better]}"  # noqa: RUF001
 
 
 def _size(delta: float) -> str:
     """Three digits of a difference; whole numbers as they are."""
-    return text.number(delta) if isinstance(delta, int) else f"{delta:.3g}"
+    return text.format_number(delta) if isinstance(delta, int) else f"{delta:.3g}"
 
 
 def _metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
@@ -137,7 +139,7 @@ def _metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
         default=list(titles)[:6],
         selection_mode="multi",
         label_visibility="collapsed",
-        format_func=lambda key: text.markdown(titles[key]),
+        format_func=lambda key: text.escape_markdown(titles[key]),
     )
     tables = {run.run_id: data.metrics_of(run) for run in runs}
     values = {
@@ -145,7 +147,7 @@ def _metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
         for key in chosen
     }
     if values:
-        st.vega_lite_chart(bars(values), width="content", key="bars")
+        st.vega_lite_chart(metric_bars(values), width="content", key="bars")
 
 
 def _quality(runs: Sequence[Run], names: Mapping[str, str]) -> None:
@@ -165,7 +167,7 @@ def _quality(runs: Sequence[Run], names: Mapping[str, str]) -> None:
     if curves:
         with left:
             st.subheader("ROC", anchor=False)
-            st.vega_lite_chart(roc(curves), width="stretch", key="roc")
+            st.vega_lite_chart(roc_chart(curves), width="stretch", key="roc")
     if matrices:
         with right:
             st.subheader("Confusion", anchor=False)
@@ -177,7 +179,7 @@ def _quality(runs: Sequence[Run], names: Mapping[str, str]) -> None:
                         st.text(text.visible(name))
                         key = f"confusion-{start}-{name}"
                         st.vega_lite_chart(
-                            confusion(matrix.labels, matrix.rows), width="stretch", key=key
+                            confusion_chart(matrix.labels, matrix.rows), width="stretch", key=key
                         )
 
 
@@ -192,7 +194,9 @@ def _pictures(runs: Sequence[Run], names: Mapping[str, str]) -> None:
     }
     st.subheader("Parameters and metrics together", anchor=False)
     st.echarts_chart(
-        parallel([names[run.run_id] for run in runs], varied or columns), height=340, key="parallel"
+        parallel_chart([names[run.run_id] for run in runs], varied or columns),
+        height=340,
+        key="parallel",
     )
     st.subheader("Any two", anchor=False)
     left, right = st.columns(2)
@@ -200,7 +204,7 @@ def _pictures(runs: Sequence[Run], names: Mapping[str, str]) -> None:
     x = address.widget(left.selectbox, "Across", titles, key="x", default=titles[0])
     y = address.widget(right.selectbox, "Up", titles, key="y", default=titles[-1])
     points = [(names[run.run_id], columns[x][at], columns[y][at]) for at, run in enumerate(runs)]
-    st.vega_lite_chart(scatter(points, x, y), width="stretch", key="scatter")
+    st.vega_lite_chart(scatter_chart(points, x, y), width="stretch", key="scatter")
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, list[Any]]:

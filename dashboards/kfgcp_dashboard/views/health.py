@@ -84,8 +84,8 @@ def _row(env: Environment, threads: sync.Sync) -> dict[str, Any]:
 def _doctor(workspace: Workspace, env: Environment) -> None:
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.html(
-        text.tag("span", env.name, style="font-weight:600")
-        + text.tag("span", f"  {env.backend}", style="opacity:.65")
+        text.html_element("span", env.name, style="font-weight:600")
+        + text.html_element("span", f"  {env.backend}", style="opacity:.65")
     )
     key = f"{workspace.project.root}/{env.name}"
     if right.button("Look", key=f"doctor-{env.name}", icon=":material/stethoscope:"):
@@ -103,7 +103,7 @@ def _doctor(workspace: Workspace, env: Environment) -> None:
         for finding in list(found.findings):
             _finding(finding)
         if found.problem:
-            st.error(text.markdown(found.problem))
+            st.error(text.escape_markdown(found.problem))
         if found.done:
             return
         st.caption(":shimmer[looking]")
@@ -124,8 +124,8 @@ def _diagnose(workspace: Workspace, env: str, into: Diagnosis) -> None:
 def _finding(finding: Finding) -> None:
     icon, colour = SIGNS[finding.ok]
     st.markdown(
-        f":{colour}[{icon}] **{text.markdown(finding.check)}** &nbsp;"
-        f" {text.markdown(finding.detail)}"
+        f":{colour}[{icon}] **{text.escape_markdown(finding.check)}** &nbsp;"
+        f" {text.escape_markdown(finding.detail)}"
     )
     if finding.hint:
         st.code(text.visible_lines(finding.hint), language=None, wrap_lines=True)

@@ -37,7 +37,7 @@ def show() -> None:
     project = workspace.project
     visitor = actions.who()
     if not visitor.may_act:
-        st.info(text.markdown(visitor.reason), icon=":material/lock:")
+        st.info(text.escape_markdown(visitor.reason), icon=":material/lock:")
     known = offers(project, data.latest_of_each(workspace.store))
     if not known:
         elements.empty("No pipeline was found in this project.", "kfgcp init .")
@@ -126,8 +126,8 @@ def _widget(param: ParamSpec) -> str | None:
     default = _as_text(param)
     kind = TYPES.get(param.type, param.type)
     note = "required" if param.required else "" if param.has_default else "optional"
-    label = f"{text.markdown(param.name)} :gray[:small[{kind}{' · ' if note else ''}{note}]]"
-    about = text.markdown(param.description) or None
+    label = f"{text.escape_markdown(param.name)} :gray[:small[{kind}{' · ' if note else ''}{note}]]"
+    about = text.escape_markdown(param.description) or None
     key = f"p.{param.name}"
     if param.literals or param.type == "BOOLEAN":
         options = [_json(each) for each in param.literals] or ["true", "false"]
@@ -220,12 +220,12 @@ def _check(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
         elements.failure(error)
         return
     st.success(
-        f"It compiles (version {text.markdown(plan.request.spec.version[7:19])}), and its"
+        f"It compiles (version {text.escape_markdown(plan.request.spec.version[7:19])}), and its"
         " parameters are complete.",
         icon=":material/check_circle:",
     )
     for note in plan.notes:
-        st.warning(text.markdown(note), icon=":material/info:")
+        st.warning(text.escape_markdown(note), icon=":material/info:")
 
 
 @st.dialog("Launch this run?", on_dismiss=actions.answered)

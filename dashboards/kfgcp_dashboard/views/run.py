@@ -11,8 +11,8 @@ import streamlit as st
 from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState, Task, TaskKind, timestamp
 from kfgcp_dashboard import actions, artifacts, data, elements, links, logs, notes, sync, text
-from kfgcp_dashboard.charts.gantt import gantt
-from kfgcp_dashboard.charts.graph import dot, fold, iterations
+from kfgcp_dashboard.charts.gantt import run_timeline
+from kfgcp_dashboard.charts.graph import draw_graph, fold_loops, list_iterations
 from kfgcp_dashboard.elements import Column
 
 TABS = ("Overview", "Tasks", "Timeline", "Artifacts", "Logs")
@@ -74,15 +74,15 @@ def _head(run: Run) -> None:
             run.name or run.run_id,
             elements.chip(run.state.value),
             elements.strong(run.pipeline),
-            text.tag("span", f"on {run.env} ({run.backend})"),
-            text.tag("span", f"in {run.experiment}"),
+            text.html_element("span", f"on {run.env} ({run.backend})"),
+            text.html_element("span", f"in {run.experiment}"),
             elements.moment(run.created_at, now),
-            text.tag("span", text.duration(took)) if took is not None else "",
-            text.tag("code", run.run_id),
+            text.html_element("span", text.format_duration(took)) if took is not None else "",
+            text.html_element("code", run.run_id),
         )
     with right, st.container(horizontal=True, horizontal_alignment="right"):
         actions.buttons(run)
-        console = links.outside(run.url)
+        console = links.external_link(run.url)
         if console is not None:
             st.link_button("Console", console, icon=":material/open_in_new:")
 
@@ -90,10 +90,10 @@ def _head(run: Run) -> None:
 def _error(run: Run) -> None:
     if run.error is None:
         return
-    where = f"{text.markdown(run.error.task)}: " if run.error.task else ""
-    st.error(f"{where}{text.markdown(run.error.message)}", icon=":material/error:")
+    where = f"{text.escape_markdown(run.error.task)}: " if run.error.task else ""
+    st.error(f"{where}{text.escape_markdown(run.error.message)}", icon=":material/error:")
     if run.error.hint:
-        st.info(text.markdown(run.error.hint), icon=":material/lightbulb:")
+        st.info(text.escape_markdown(run.error.hint), icon=":material/lightbulb:")
     if run.error.log_tail:
         with st.expander("The last lines of its log", expanded=run.state is RunState.FAILED):
             st.code(
@@ -110,7 +110,7 @@ def _overview(run: Run) -> None:
         theme = "dark" if st.context.theme.type == "dark" else "light"
         with st.container(border=True):
             st.graphviz_chart(
-                dot(graph, run.tasks, theme), width="content", alt="The graph of the run"
+                draw_graph(graph, run.tasks, theme), width="content", alt="The graph of the run"
             )
     _loops(run)
     left, right = st.columns(2)
@@ -149,10 +149,10 @@ def _overview(run: Run) -> None:
 
 
 def _loops(run: Run) -> None:
-    for path in fold(run.tasks):
-        rows = _rows(iterations(path, run.tasks))
+    for path in fold_loops(run.tasks):
+        rows = _rows(list_iterations(path, run.tasks))
         if rows:
-            with st.expander(f"Iterations of {text.markdown(path)}"):
+            with st.expander(f"Iterations of {text.escape_markdown(path)}"):
                 columns = {
                     name: TASKS[name] for name in ("path", "state", "took", "started_at", "error")
                 }
@@ -200,12 +200,14 @@ def _tasks(run: Run) -> None:
 
 def _task(run: Run, task: Task) -> None:
     with st.container(border=True):
-        facts = [elements.chip(task.state.value), text.tag("span", task.kind.value)]
+        facts = [elements.chip(task.state.value), text.html_element("span", task.kind.value)]
         if task.seconds is not None:
-            facts.append(text.tag("span", text.duration(task.seconds)))
+            facts.append(text.html_element("span", text.format_duration(task.seconds)))
         if task.attempts:
             facts.append(
-                text.tag("span", f"{task.attempts} attempt{'s' if task.attempts > 1 else ''}")
+                text.html_element(
+                    "span", f"{task.attempts} attempt{'s' if task.attempts > 1 else ''}"
+                )
             )
         elements.heading(task.path, *facts, elements.moment(task.started_at))
         if task.cache is not None:
@@ -214,9 +216,9 @@ def _task(run: Run, task: Task) -> None:
                 f" {text.visible(task.cache.reason)}"
             )
         if task.error is not None:
-            st.error(text.markdown(task.error.message), icon=":material/error:")
+            st.error(text.escape_markdown(task.error.message), icon=":material/error:")
             if task.error.hint:
-                st.info(text.markdown(task.error.hint), icon=":material/lightbulb:")
+                st.info(text.escape_markdown(task.error.hint), icon=":material/lightbulb:")
             if task.error.log_tail:
                 st.code(
                     "\n".join(map(text.visible, task.error.log_tail)),
@@ -242,7 +244,9 @@ def _timeline(run: Run) -> None:
         st.caption("No task has started yet.")
         return
     st.vega_lite_chart(
-        gantt(run.tasks, timestamp(datetime.now(UTC).timestamp())), width="stretch", key="gantt"
+        run_timeline(run.tasks, timestamp(datetime.now(UTC).timestamp())),
+        width="stretch",
+        key="gantt",
     )
 
 

@@ -170,7 +170,7 @@ def _page(page: int, total: int) -> None:
     address.widget(lambda label, *, key: left.pagination(pages, key=key), "", key="page", default=1)
     first = (page - 1) * data.PAGE + 1
     shown = f"{first:,} to {min(first + data.PAGE - 1, total):,} of {total:,}" if total else "none"
-    right.html(text.tag("div", shown, style="text-align:right;opacity:.7;font-size:.9rem"))
+    right.html(text.html_element("div", shown, style="text-align:right;opacity:.7;font-size:.9rem"))
 
 
 def _table(

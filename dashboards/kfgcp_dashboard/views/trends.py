@@ -11,7 +11,12 @@ import streamlit as st
 from kfgcp.model import Direction, Run
 from kfgcp.tracking.metric_direction import goal_of
 from kfgcp_dashboard import address, data, elements, text
-from kfgcp_dashboard.charts.trends import FEWEST, importance_bars, importances, over_time
+from kfgcp_dashboard.charts.trends import (
+    MIN_RUNS,
+    importance_chart,
+    metric_over_time,
+    rank_parameters,
+)
 from kfgcp_dashboard.elements import Column
 from kfgcp_dashboard.links import PAGES
 
@@ -76,7 +81,7 @@ def _over_time(runs: Sequence[Run], metric: str, title: str) -> None:
         for run in reversed(runs)
         if run.created_at is not None and (value := _value(run, metric)) is not None
     ]
-    st.vega_lite_chart(over_time(points, title), width="stretch", key="over-time")
+    st.vega_lite_chart(metric_over_time(points, title), width="stretch", key="over-time")
     left_out = sum(1 for run in runs if _value(run, metric) is None)
     said = [f"{len(points):,} runs"]
     if left_out:
@@ -111,7 +116,7 @@ def _best(runs: Sequence[Run], metric: str, *, greatest: bool) -> None:
 
 
 def _row(experiment: str, count: int, value: float, run: Run) -> dict[str, Any]:
-    params = ", ".join(f"{name}={text.shown(each, 30)}" for name, each in run.params.items())
+    params = ", ".join(f"{name}={text.format_value(each, 30)}" for name, each in run.params.items())
     return {
         "experiment": experiment,
         "name": run.name or run.run_id,
@@ -126,19 +131,20 @@ def _importance(runs: Sequence[Run], metric: str, title: str) -> None:
     st.subheader("What it goes along with", anchor=False)
     names = dict.fromkeys(name for run in runs for name in run.params)
     params = {name: [run.params.get(name) for run in runs] for name in names}
-    found = importances(params, [_value(run, metric) for run in runs])
+    found = rank_parameters(params, [_value(run, metric) for run in runs])
     if not found:
         st.caption(
-            f"No parameter differs in {FEWEST} runs or more that have {text.markdown(title)}."
+            f"No parameter differs in {MIN_RUNS} runs or more that have"
+            f" {text.escape_markdown(title)}."
         )
         return
-    st.vega_lite_chart(importance_bars(found), width="stretch", key="importance")
+    st.vega_lite_chart(importance_chart(found), width="stretch", key="importance")
     st.caption("A correlation, each parameter by itself: it is no proof that one makes the other.")
 
 
 def _value(run: Run, metric: str) -> float | None:
     value = data.metrics_of(run).get(metric)
-    return value if value is not None and text.finite(value) else None
+    return value if value is not None and text.is_finite(value) else None
 
 
 show()
