@@ -71,7 +71,7 @@ def authorize(project: Project, identity: str | None, *, read_only: bool) -> Vis
         return Visitor(identity, False, "This dashboard is read-only.")
     if identity is None:
         return Visitor(None, True)
-    for pattern in _read_setting(project, "allow") or ():
+    for pattern in read_setting(project, "allow") or ():
         if fnmatchcase(identity.lower(), pattern.lower()):
             return Visitor(identity, True)
     reason = f"{identity} is not in the list `allow` of [dashboard] in kfgcp.toml."
@@ -85,7 +85,7 @@ def can_identify_visitors(project: Project, secrets: Mapping[str, object]) -> bo
         project: has the setting `iap_audience`.
         secrets: Streamlit's secrets; their table `auth` configures a login.
     """
-    return bool(_read_setting(project, "iap_audience")) or "auth" in secrets
+    return bool(read_setting(project, "iap_audience")) or "auth" in secrets
 
 
 def is_loopback(host: str | None) -> bool:
@@ -173,11 +173,19 @@ class AssertionVerifier:
 
 def iap_verifier(project: Project) -> AssertionVerifier | None:
     """Return a verifier for the configured audience, None when none is configured."""
-    audience = _read_setting(project, "iap_audience")
+    audience = read_setting(project, "iap_audience")
     if not audience:
         return None
-    url = _read_setting(project, "iap_keys_url") or IAP_KEYS
+    url = read_setting(project, "iap_keys_url") or IAP_KEYS
     return AssertionVerifier(audience, lambda: _fetch_keys(url))
+
+
+def read_setting(project: Project, key: str) -> Any:
+    """Return a setting of [dashboard] in kfgcp.toml, None when it is not set."""
+    setting = project.dashboard.get(key)
+    if setting is None:
+        return None
+    return setting.value
 
 
 def read_oidc_email(claims: Mapping[str, object]) -> str:
@@ -193,13 +201,6 @@ def read_oidc_email(claims: Mapping[str, object]) -> str:
             "The login proves no e-mail address: the provider has to say email_verified."
         )
     return email
-
-
-def _read_setting(project: Project, key: str) -> Any:
-    setting = project.dashboard.get(key)
-    if setting is None:
-        return None
-    return setting.value
 
 
 def _fetch_keys(url: str) -> dict[str, str]:
