@@ -314,6 +314,8 @@ def _show_selection_bar(table_key: str, picked: Sequence[str]) -> None:
             st.switch_page(PAGES["compare"], query_params={"run": list(picked)})
         if st.button("Clear selection", type="tertiary"):
             del st.query_params["pick"]
+            # Without it, the table would keep its selected rows, and write them back.
+            st.session_state[table_key] = {"selection": {"rows": [], "columns": []}}
             st.rerun()
         st.caption(f"{len(picked)} selected")
 
