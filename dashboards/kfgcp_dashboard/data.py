@@ -229,6 +229,15 @@ def get_run(store: Store, text: str) -> Run:
     return store.get(store.find(text))
 
 
+def get_run_and_revision(store: Store, text: str) -> tuple[Run, int]:
+    """Return a run and its revision. The arguments and errors are as in `get_run`."""
+    run_id = store.find(text)
+    # The revision comes first. If the run changes in between, the revision is too old, and the
+    # page runs again. A revision that is too new would hide the change.
+    revision = store.rev(run_id)
+    return store.get(run_id), revision
+
+
 def get_runs(store: Store, texts: Sequence[str]) -> tuple[list[Run], list[str]]:
     """Return runs with their tasks, in the order of the texts, and messages about missing runs."""
     runs: dict[str, Run] = {}

@@ -44,15 +44,12 @@ def show() -> None:
     workspace = data.workspace()
     store = workspace.store
     try:
-        run = data.get_run(store, st.query_params.get("run", "latest"))
+        run, revision = data.get_run_and_revision(store, st.query_params.get("run", "latest"))
     except UsageError as error:
         st.title("Run")
         elements.show_error(error)
         elements.show_empty("The project needs a run first.", "kfgcp run PIPELINE")
         return
-    # The revision comes before everything that the page reads, so that a change in between runs
-    # the page again.
-    revision = store.rev(run.run_id)
     _show_head(run)
     if not run.state.final:
         sync.start_for(workspace).watch(run.env, run.run_id)

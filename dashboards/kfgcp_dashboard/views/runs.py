@@ -72,6 +72,8 @@ def show() -> None:
         return
     names = data.value_columns(store, st.query_params.get("pipeline", ""))
     query, columns_place = _show_filters(store, names)
+    # Before the runs are read: a change in between must run the page again.
+    stamp = data.change_stamp(store)
     try:
         runs, total = data.find_runs(store, query)
         if not runs and total:
@@ -82,7 +84,6 @@ def show() -> None:
         # The expression cannot be read.
         elements.show_error(error)
         return
-    stamp = data.change_stamp(store)
     # The table can run the page again (`st.rerun`), which skips everything after it. So the choice
     # of the page, which is shown below the table, comes first.
     table_place = st.container()
@@ -178,7 +179,7 @@ def _choose_order(names: Sequence[str]) -> tuple[str, bool]:
     )
     ascending = address.widget(
         st.toggle,
-        "up",
+        "asc",
         key="up",
         default=False,
         on_change=_go_to_first_page,
