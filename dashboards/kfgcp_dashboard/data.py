@@ -9,7 +9,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kfgcp import (
@@ -109,16 +109,18 @@ class Query:
 
     @property
     def run_filter(self) -> RunFilter:
-        find = self.find.strip() or None
-        is_expression = find is not None and _OPERATOR.search(find) is not None
-        return RunFilter(
+        run_filter = RunFilter(
             pipeline=self.pipeline or None,
             experiment=self.experiment or None,
             env=self.env or None,
             states=[RunState(state) for state in self.states],
-            where=find if is_expression else None,
-            text=None if is_expression else find,
         )
+        find = self.find.strip()
+        if not find:
+            return run_filter
+        if _OPERATOR.search(find):
+            return replace(run_filter, where=find)
+        return replace(run_filter, text=find)
 
     @property
     def order(self) -> str:
@@ -281,11 +283,13 @@ def compare_runs(
         runs: with their tasks.
         directions: names of metrics -> which values are better.
     """
+    versions = [run.version for run in runs]
+    backends = [run.backend for run in runs]
     return compare(
         runs,
-        specs=read_specs(store, [run.version for run in runs]),
+        specs=read_specs(store, versions),
         goals=directions,
-        rounding_backends=rounding_backends(run.backend for run in runs),
+        rounding_backends=rounding_backends(backends),
     )
 
 
@@ -357,7 +361,11 @@ def metric_titles(runs: Sequence[Run]) -> dict[str, str]:
         for metric in run.metrics:
             names[metric.key] = metric.name
     counts = Counter(names.values())
-    return {key: name if counts[name] == 1 else key for key, name in names.items()}
+    titles = {}
+    for key, name in names.items():
+        is_unique = counts[name] == 1
+        titles[key] = name if is_unique else key
+    return titles
 
 
 def read_roc(artifact: Artifact) -> list[tuple[float, float]]:

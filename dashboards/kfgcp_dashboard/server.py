@@ -79,14 +79,7 @@ def serve(
     options.read_only = read_only or bool(access.read_setting(project, "read_only"))
     signs_in = access.can_identify_visitors(project, _read_secrets())
     if not access.is_loopback(host) and not signs_in:
-        raise UsageError(
-            "The dashboard cannot identify its visitors, so it answers on this machine only, not"
-            f" on {host}.",
-            hint=(
-                "Set iap_audience in [dashboard] of kfgcp.toml, or configure a login ([auth] in "
-                f"{SECRETS}): docs/guides/dashboard.md"
-            ),
-        )
+        raise _no_sign_in(host)
     with _listen(host, port) as listener:
         # The port comes first: a port in use is more likely, and Streamlit takes a second.
         try:
@@ -115,6 +108,17 @@ def serve(
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         _ignore_signals()
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _no_sign_in(host: str) -> UsageError:
+    return UsageError(
+        "The dashboard cannot identify its visitors, so it answers on this machine only, not on"
+        f" {host}.",
+        hint=(
+            "Set iap_audience in [dashboard] of kfgcp.toml, or configure a login ([auth] in "
+            f"{SECRETS}): docs/guides/dashboard.md"
+        ),
+    )
 
 
 def host_names(project: Project, host: str | None, port: int) -> list[str]:

@@ -35,19 +35,20 @@ def scatter_chart(points: Sequence[tuple[str, object, object]], x: str, y: str) 
             rows.append({"run": name, "x": x_value, "y": y_value})
     # All names belong to the scale, so that a run has the same colour in all charts of a page.
     names = [name for name, _, _ in points]
+    tooltip = [
+        {"field": "run", "type": "nominal"},
+        {"field": "x", "title": x},
+        {"field": "y", "title": y},
+    ]
     return {
         "data": {"values": rows},
         "height": 360,
         "mark": {"type": "point", "filled": True, "size": 110, "opacity": 0.9},
         "encoding": {
-            "x": _axis("x", x, [row["x"] for row in rows]),
-            "y": _axis("y", y, [row["y"] for row in rows]),
+            "x": _axis("x", x, rows),
+            "y": _axis("y", y, rows),
             "color": _run_color(names),
-            "tooltip": [
-                {"field": "run", "type": "nominal"},
-                {"field": "x", "title": x},
-                {"field": "y", "title": y},
-            ],
+            "tooltip": tooltip,
         },
     }
 
@@ -101,17 +102,10 @@ def parallel_chart(names: Sequence[str], columns: Mapping[str, Sequence[object]]
         name_style = {"width": 110, "overflow": "truncate", "fontSize": 11}
         axes.append({"dim": len(axes), "name": title, "nameTextStyle": name_style, **axis})
         axis_values.append(values)
-    series = [
-        {
-            "name": name,
-            "type": "parallel",
-            "smooth": 0.15,
-            "lineStyle": {"width": 2, "opacity": 0.8},
-            "emphasis": {"lineStyle": {"width": 4}},
-            "data": [[values[index] for values in axis_values]],
-        }
-        for index, name in enumerate(names)
-    ]
+    series: list[ChartSpec] = []
+    for index, name in enumerate(names):
+        line = [values[index] for values in axis_values]
+        series.append(_parallel_line(name, line))
     return {
         "parallelAxis": axes,
         "parallel": {"left": 60, "right": 90, "top": 50, "bottom": 60},
@@ -146,16 +140,32 @@ def _bar_spec(names: Sequence[str]) -> ChartSpec:
     }
 
 
+def _parallel_line(name: str, values: Sequence[object]) -> ChartSpec:
+    return {
+        "name": name,
+        "type": "parallel",
+        "smooth": 0.15,
+        "lineStyle": {"width": 2, "opacity": 0.8},
+        "emphasis": {"lineStyle": {"width": 4}},
+        "data": [list(values)],
+    }
+
+
 def _parallel_axis(values: Sequence[object]) -> tuple[ChartSpec, list[object]]:
     """Return an axis for the values, and the values as the axis shows them."""
     present_values = [value for value in values if value is not None]
-    only_numbers = all(_is_number(value) for value in present_values)
-    if only_numbers and any(_is_finite_number(value) for value in present_values):
-        numbers = [value if _is_finite_number(value) else _GAP for value in values]
-        return {"type": "value", "scale": True}, numbers
-    labels = [_category_label(value) for value in values]
+    only_numbers = all(map(_is_number, present_values))
+    if only_numbers and any(map(_is_finite_number, present_values)):
+        return {"type": "value", "scale": True}, list(map(_number_or_gap, values))
+    labels = list(map(_category_label, values))
     categories = list(dict.fromkeys(labels))[:MAX_CATEGORIES]
     return {"type": "category", "data": categories}, list(labels)
+
+
+def _number_or_gap(value: object) -> object:
+    if _is_finite_number(value):
+        return value
+    return _GAP
 
 
 def _category_label(value: object) -> str:
@@ -169,8 +179,9 @@ def _run_color(names: Sequence[str]) -> ChartSpec:
     return {"field": "run", "type": "nominal", "scale": {"domain": names}, "legend": legend}
 
 
-def _axis(field: str, title: str, values: Sequence[object]) -> ChartSpec:
-    if values and all(_is_number(value) for value in values):
+def _axis(field: str, title: str, rows: Sequence[ChartSpec]) -> ChartSpec:
+    """Return an axis for a field: a scale when all its values are numbers, else places."""
+    if rows and all(_is_number(row[field]) for row in rows):
         scale = {"zero": False, "nice": True}
         return {"field": field, "type": "quantitative", "title": title, "scale": scale}
     axis = {"labelAngle": 0, "labelLimit": 160}

@@ -263,10 +263,16 @@ def _task_row(task: Task) -> data.Row:
         "state": task.state.value,
         "duration": task.seconds,
         "attempts": task.attempts,
-        "cache": None if task.cache is None else task.cache.reason,
+        "cache": task.cache.reason if task.cache else None,
         "started_at": task.started_at,
-        "error": None if task.error is None else task.error.message,
+        "error": _error_message(task.error),
     }
+
+
+def _error_message(error: ErrorInfo | None) -> str | None:
+    if error is None:
+        return None
+    return error.message
 
 
 # Streamlit runs this file as a script, each time that the page is shown.

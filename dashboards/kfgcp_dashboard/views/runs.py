@@ -55,6 +55,8 @@ NOT_SORTABLE: Final = ("open", "tags", "note", "error", "made_at")
 
 MAX_EXPORTED_RUNS: Final = 100_000
 
+# The button at the beginning of each row.
+_OPEN_COLUMN: Final = Column(" ", "button", width=44)
 _OPEN_ICON: Final = ":material/open_in_full:"
 
 
@@ -265,17 +267,16 @@ def _show_table(query: data.Query, runs: Sequence[Run], columns: dict[str, Colum
     picked = [run_id for run_id in st.query_params.get_all("pick") if run_id]
     key = _table_key(query, ids, columns)
     _show_selection_bar(key, picked)
-    selected = elements.show_table(
-        key,
-        {"open": Column(" ", "button", width=44), **_mark_sorted(columns, query)},
-        [{**row, "open": _OPEN_ICON} for row in data.table_rows(runs)],
-        height="content",
-        selection=Selection(
-            rows=[index for index, run_id in enumerate(ids) if run_id in picked],
-            modes=("multi-row", "single-column"),
-            on_select=partial(_sort_by_selected_column, key, query),
-        ),
+    rows = data.table_rows(runs)
+    for row in rows:
+        row["open"] = _OPEN_ICON
+    selection = Selection(
+        rows=sorted(ids.index(run_id) for run_id in picked if run_id in ids),
+        modes=("multi-row", "single-column"),
+        on_select=partial(_sort_by_selected_column, key, query),
     )
+    all_columns = {"open": _OPEN_COLUMN, **_mark_sorted(columns, query)}
+    selected = elements.show_table(key, all_columns, rows, height="content", selection=selection)
     _open_pressed_run(ids)
     _store_picked([ids[index] for index in selected], ids, picked)
 
