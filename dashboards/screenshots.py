@@ -78,8 +78,12 @@ IDLE = (
     "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
 )
 
-# Milliseconds that charts and fonts need after the script has ended. Nothing announces their end.
+# Each table and chart is a grey bar until the browser has loaded its code.
+LOADED = "() => !document.querySelector('[data-testid=stSkeleton]')"
+
+# Milliseconds that charts and fonts need after that. Nothing announces their end.
 SETTLE_MILLISECONDS = 2500
+LIMIT_MILLISECONDS = 60_000
 
 
 def main() -> None:
@@ -173,7 +177,8 @@ def _draw_pages(address: str, ids: dict[str, str]) -> None:
 
 
 def _wait_until_drawn(page: Page) -> None:
-    page.wait_for_function(IDLE, timeout=60_000)
+    page.wait_for_function(IDLE, timeout=LIMIT_MILLISECONDS)
+    page.wait_for_function(LOADED, timeout=LIMIT_MILLISECONDS)
     page.wait_for_timeout(SETTLE_MILLISECONDS)
 
 
