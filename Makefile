@@ -12,7 +12,7 @@ MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run=.ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test proof versions lint format bench reference docs screenshots lock clean help
+.PHONY: demo test proof versions lint format wheel wheel-test bench reference docs screenshots lock clean help
 
 help:
 	@sed -n '1p;/^# make/!d' Makefile
@@ -20,6 +20,7 @@ help:
 	@echo "  test    run the tests; lint: check style, types and formatting; format: fix them"
 	@echo "  proof   run the long trials (hours) and write docs/proofs.md; SEED=N repeats the trials of that seed"
 	@echo "  versions  test the oldest and newest kfp, and each supported Python on this machine"
+	@echo "  wheel   build dist/*.whl; wheel-test: try it in new environments, without an extra and with each"
 	@echo "  bench   measure, side by side with peers; lock: requirements/*.txt"
 	@echo "  reference  generate the pages of commands and options; docs: all of docs/reference, which runs many tests"
 	@echo "  screenshots  draw docs/images/ again; needs /usr/bin/chromium"
@@ -38,12 +39,23 @@ versions: $(VENV)/dev.stamp
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/style_figures.py --check
 	$(BIN)/mypy
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# --no-build-isolation: the build uses the pinned hatchling of requirements/dev.txt.
+wheel: $(VENV)/dev.stamp
+	@rm -f dist/*.whl
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+	@ls dist/*.whl
+
+wheel-test: wheel
+	$(BIN)/python tools/try_wheel.py dist/*.whl $(EXTRAS)
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/startup.py
@@ -53,6 +65,7 @@ screenshots: $(VENV)/dev.stamp
 
 reference: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate_options.py
+	$(BIN)/python docs/reference/generate_public_names.py
 	$(BIN)/python docs/reference/generate.py
 
 docs: reference $(STORES)/stamp

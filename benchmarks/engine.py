@@ -219,8 +219,9 @@ def run(spec: str, *arguments: str) -> tuple[float, float, float]:
         "-c",
         (
             "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:],"
-            " stderr=subprocess.DEVNULL);print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss"
-            " / 1024, file=sys.stderr); sys.exit(code)"
+            " stderr=subprocess.DEVNULL);"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, file=sys.stderr);"
+            " sys.exit(code)"
         ),
     ]
     caching = [] if "--cache" in arguments else ["--no-cache"]

@@ -133,7 +133,8 @@ def _last_line(text: str) -> str:
 
 def _dagster(count: int) -> str:
     return f"""
-from dagster import DagsterInstance, In, Nothing, execute_job, job, multiprocess_executor, op, reconstructable
+from dagster import DagsterInstance, In, Nothing, execute_job, job, multiprocess_executor, op
+from dagster import reconstructable
 @op
 def first():
     mark()

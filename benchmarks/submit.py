@@ -36,14 +36,21 @@ aiplatform.init(
     credentials=AnonymousCredentials(),
 )
 aiplatform.PipelineJob(
-    display_name="one-task", template_path="one-task.yaml", pipeline_root="{root}", parameter_values={{"a": 1}}
+    display_name="one-task",
+    template_path="one-task.yaml",
+    pipeline_root="{root}",
+    parameter_values={{"a": 1}},
 ).submit()
 """
 KFP = """
 import kfp
 
 kfp.Client(host="{host}", existing_token="any").create_run_from_pipeline_package(
-    "one-task.yaml", arguments={{"a": 1}}, run_name="one-task", experiment_name="default", pipeline_root="{root}"
+    "one-task.yaml",
+    arguments={{"a": 1}},
+    run_name="one-task",
+    experiment_name="default",
+    pipeline_root="{root}",
 )
 """
 

@@ -23,19 +23,19 @@ from s3_servers import REGION, SERVERS, S3Server
 
 BUCKET = "bench"
 KFGCP = """
-from kfgcp.engine import remote
+from kfgcp.engine import bucket_copies
 from kfgcp.bucket_settings import BucketSettings
 
 def run(verb, uri, folder):
-    getattr(remote, verb)(uri, folder, BucketSettings(s3_endpoint=url, s3_region=region))
+    getattr(bucket_copies, verb)(uri, folder, BucketSettings(s3_endpoint=url, s3_region=region))
 """
 CLOUDPATHLIB = """
 from cloudpathlib import S3Client
-from kfgcp.engine import remote
+from kfgcp.engine import bucket_copies
 
 def run(verb, uri, folder):
     path = S3Client(endpoint_url=url).CloudPath(uri)
-    place = remote.place(uri, folder)
+    place = bucket_copies.copy_path(uri, folder)
     if verb == "upload":
         path.upload_from(place)
     elif path.is_dir():
@@ -86,7 +86,7 @@ def measure_all(
     for name in ("kfgcp", "cloudpathlib"):
         make_files(folder / name, name, files, mib)
     for kind in ("many", "large"):
-        for verb in ("upload", "copy"):
+        for verb in ("upload", "download"):
             cells = []
             for name, code in (("kfgcp", KFGCP), ("cloudpathlib", CLOUDPATHLIB)):
                 where = folder / name if verb == "upload" else folder / f"{name}-back"
@@ -95,13 +95,13 @@ def measure_all(
 
 
 def make_files(folder: Path, name: str, files: int, mib: int) -> None:
-    from kfgcp.engine import remote
+    from kfgcp.engine import bucket_copies
 
-    many = remote.place(f"s3://{BUCKET}/{name}-many", folder)
+    many = bucket_copies.copy_path(f"s3://{BUCKET}/{name}-many", folder)
     many.mkdir(parents=True)
     for number in range(files):
         (many / f"{number}.bin").write_bytes(os.urandom(1000))
-    with remote.place(f"s3://{BUCKET}/{name}-large", folder).open("wb") as file:
+    with bucket_copies.copy_path(f"s3://{BUCKET}/{name}-large", folder).open("wb") as file:
         for _ in range(mib):
             file.write(os.urandom(1 << 20))
 

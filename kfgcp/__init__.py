@@ -12,9 +12,11 @@ Nothing is imported before it is used: `import kfgcp` costs a few milliseconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import builtins
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    # generated: types
     from kfgcp.backends.base import (
         Backend as Backend,
         Deleted as Deleted,
@@ -71,17 +73,17 @@ if TYPE_CHECKING:
     )
     from kfgcp.option_keywords import OptionKeywords as OptionKeywords
     from kfgcp.options import OptionLeftOut as OptionLeftOut, RunOptions as RunOptions
+    from kfgcp.query import RunFilter as RunFilter
     from kfgcp.scaffold import Scaffold as Scaffold
     from kfgcp.settings import BackendSettings as BackendSettings, Setting as Setting
     from kfgcp.spec.diff import Change as Change
     from kfgcp.spec.load import Spec as Spec
     from kfgcp.spec.source import Source as Source
     from kfgcp.store.database import DiskFullNote as DiskFullNote
-    from kfgcp.query import RunFilter as RunFilter
     from kfgcp.store.store import Store as Store
     from kfgcp.tracking.choose import Choice as Choice
-    from kfgcp.tracking.compare import (
-        Comparison as Comparison,
+    from kfgcp.tracking.compare import Comparison as Comparison
+    from kfgcp.tracking.difference import (
         Difference as Difference,
         Missing as Missing,
         VersionChange as VersionChange,
@@ -105,8 +107,10 @@ if TYPE_CHECKING:
         TaskChanged as TaskChanged,
     )
     from kfgcp.workspace import Workspace as Workspace
+    # end
 
     _workspace = Workspace()
+    # generated: functions
     artifacts = _workspace.artifacts
     cancel = _workspace.cancel
     compare = _workspace.compare
@@ -134,10 +138,12 @@ if TYPE_CHECKING:
     tag = _workspace.tag
     tasks = _workspace.tasks
     watch = _workspace.watch
+    # end
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_PUBLIC = {
+# The public types by their module, the names separated by blanks.
+_TYPES: Final = {
     "kfgcp.backends.base": (
         "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
         " SubmitRequest SupportsArtifacts"
@@ -166,7 +172,8 @@ _PUBLIC = {
     "kfgcp.store.database": "DiskFullNote",
     "kfgcp.store.store": "Store",
     "kfgcp.tracking.choose": "Choice",
-    "kfgcp.tracking.compare": "Comparison Difference Missing VersionChange",
+    "kfgcp.tracking.compare": "Comparison",
+    "kfgcp.tracking.difference": "Difference Missing VersionChange",
     "kfgcp.tracking.handle": "RunHandle TaskHandle",
     "kfgcp.tracking.notices": "NotHeeded NotRefreshed RecordedCode",
     "kfgcp.tracking.open_project": "OpenProject",
@@ -175,32 +182,66 @@ _PUBLIC = {
     "kfgcp.tracking.update_batches": "Update",
     "kfgcp.tracking.updates": "LogWritten RunChanged RunEnded RunUpdate RunUpdates TaskChanged",
     "kfgcp.workspace": "Workspace",
-    "kfgcp.workspace:Workspace": (
-        "artifacts cancel compare compile dashboard delete diff doctor events export import_env"
-        " init list logs metrics note open rerun resume retry run runs show submit tag tasks watch"
-    ),
 }
-"""Where the public names are: of a module its types, of `kfgcp.workspace:Workspace` the methods
-that are functions."""
 
-_HOME = {name: home for home, names in _PUBLIC.items() for name in names.split()}
-_OF_PYTHON = ("compile", "list", "open")
-"""Functions that `from kfgcp import *` must not put in the place of Python's own."""
+# The methods of `Workspace` that are also functions. They cannot be read from the class here:
+# `from kfgcp import config` first asks this package for the name `config`, and the answer must not
+# need `kfgcp.workspace`, which imports such modules itself. So `make reference` writes them.
+# generated: function names
+_FUNCTIONS: Final = (
+    "artifacts",
+    "cancel",
+    "compare",
+    "compile",
+    "dashboard",
+    "delete",
+    "diff",
+    "doctor",
+    "events",
+    "export",
+    "import_env",
+    "init",
+    "list",
+    "logs",
+    "metrics",
+    "note",
+    "open",
+    "rerun",
+    "resume",
+    "retry",
+    "run",
+    "runs",
+    "show",
+    "submit",
+    "tag",
+    "tasks",
+    "watch",
+)
+# end
 
-__all__ = sorted(_HOME.keys() - _OF_PYTHON)
+_MODULE_OF_TYPE: Final = {
+    name: module for module, names in _TYPES.items() for name in names.split()
+}
+_NAMES: Final = sorted([*_MODULE_OF_TYPE, *_FUNCTIONS])
+
+# Without `compile`, `list` and `open`: `from kfgcp import *` must not replace those of Python.
+__all__ = [name for name in _NAMES if not hasattr(builtins, name)]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'kfgcp' has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    """Import a public name when it is used for the first time."""
     from importlib import import_module
 
-    module, _, owner = _HOME[name].partition(":")
-    home = import_module(module)
-    value = home.function(name) if owner else getattr(home, name)
+    value: object
+    if name in _FUNCTIONS:
+        value = import_module("kfgcp.workspace").function(name)
+    elif name in _MODULE_OF_TYPE:
+        value = getattr(import_module(_MODULE_OF_TYPE[name]), name)
+    else:
+        raise AttributeError(f"module 'kfgcp' has no attribute {name!r}")
     globals()[name] = value
     return value
 
 
-def __dir__() -> Any:
-    return sorted(_HOME)
+def __dir__() -> builtins.list[str]:
+    return _NAMES

@@ -9,6 +9,7 @@ from typing import Any
 
 from kfgcp.config import Environment
 from kfgcp.deadlines import REQUEST_SECONDS
+from kfgcp.settings import BackendSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,12 @@ class BucketSettings:
     @classmethod
     def of_environment(cls, env: Environment) -> BucketSettings:
         """Return the settings of an environment of kfgcp.toml."""
+        settings = BackendSettings.of(env.settings)
         return cls(
-            s3_endpoint=env.get("s3_endpoint", ""),
-            s3_region=env.get("s3_region", ""),
-            s3_addressing=env.get("s3_addressing", ""),
-            request_seconds=env.request_seconds,
+            s3_endpoint=settings.s3_endpoint or "",
+            s3_region=settings.s3_region or "",
+            s3_addressing=settings.s3_addressing or "",
+            request_seconds=float(settings.request_seconds),
         )
 
     @classmethod

@@ -254,13 +254,7 @@ def included_files(patterns: Any, folder: Path) -> list[Path]:
         )
     files: dict[Path, None] = {}
     for pattern in patterns:
-        is_inside = pattern and not Path(pattern).is_absolute() and ".." not in Path(pattern).parts
-        if not is_inside:
-            raise ConfigError(
-                f"{FILE_NAME}: include has {pattern!r}, which is not below the folder of"
-                f" {FILE_NAME}.",
-                hint='Write a path or pattern from that folder: "kfgcp.d/*.toml".',
-            )
+        _check_pattern(pattern, f"{FILE_NAME}: include", example="kfgcp.d/*.toml")
         matches = _matching_files(folder, pattern)
         if not matches and not any(character in pattern for character in "*?["):
             raise ConfigError(f"{FILE_NAME}: the included file {pattern} is not there.")
@@ -269,14 +263,33 @@ def included_files(patterns: Any, folder: Path) -> list[Path]:
     return list(files)
 
 
-def _matching_files(folder: Path, pattern: str) -> list[Path]:
-    parts = Path(pattern).parts
-    # Before 3.13, Python takes ** as a whole part of a path only. Here it is so with each Python.
-    if not parts or any("**" in part and part != "**" for part in parts):
+def _check_pattern(pattern: str, where: str, *, example: str) -> None:
+    """Check that a pattern names files below the folder of kfgcp.toml.
+
+    Args:
+        pattern: as `Path.glob` takes it.
+        where: the key, for messages: `kfgcp.toml: include`.
+        example: a pattern, for hints.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    path = Path(pattern)
+    if not pattern or path.is_absolute() or ".." in path.parts:
         raise ConfigError(
-            f"{FILE_NAME}: include has {pattern!r}, which is not a pattern of files.",
-            hint='Write a path or pattern: "kfgcp.d/*.toml".',
+            f"{where} has {pattern!r}, which is not below the folder of {FILE_NAME}.",
+            hint=f'Write a path or pattern from that folder: "{example}".',
         )
+    # Before 3.13, Python takes ** as a whole part of a path only. Here it is so with each Python.
+    has_wrong_stars = any("**" in part and part != "**" for part in path.parts)
+    if not path.parts or has_wrong_stars:
+        raise ConfigError(
+            f"{where} has {pattern!r}, which is not a pattern of files.",
+            hint=f'Write a path or pattern: "{example}".',
+        )
+
+
+def _matching_files(folder: Path, pattern: str) -> list[Path]:
     try:
         return sorted(path for path in folder.glob(pattern) if path.is_file())
     except OSError as error:
@@ -348,7 +361,8 @@ def _home(text: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        # Editors on Windows may write a byte order mark, which tomllib does not accept.
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{file} is not valid TOML: {error}.", hint="See README.md for an example."
@@ -409,6 +423,9 @@ def _dashboard(
         for entry in settings[key].value if key in settings else ():
             if not isinstance(entry, str):
                 raise ConfigError(f"{where}: {key} holds {entry!r}, not a text.")
+    if "pipelines" in settings:
+        for pattern in settings["pipelines"].value:
+            _check_pattern(pattern, f"{where}: pipelines", example="pipelines/*.py")
     for name in settings["sync"].value if "sync" in settings else ():
         if name not in environments:
             known = ", ".join(sorted(environments))

@@ -133,7 +133,7 @@ def _settings(found: Mapping[str, Any], name: str, key: str | None) -> dict[str,
 def _read(file: Path) -> str:
     try:
         with file.open(
-            encoding="utf-8", newline=""
+            encoding="utf-8-sig", newline=""
         ) as opened:  # the ends of lines stay what they are
             return opened.read()
     except FileNotFoundError:

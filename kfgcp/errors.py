@@ -301,14 +301,11 @@ class MissingExtra(KfgcpError):
 
     @staticmethod
     def installing(extra: str) -> str:
-        """Return the command that installs an extra. It keeps a kfgcp that was installed from a
-        folder.
+        """Return the hint that says how to install an extra, see `kfgcp.installation`."""
+        # Not at the top: a program that has everything does not read the metadata.
+        from kfgcp.installation import install_hint
 
-        Example:
-            >>> MissingExtra.installing("s3")
-            "pip install 'kfgcp[s3]'"
-        """
-        return f"pip install 'kfgcp[{extra}]'"
+        return install_hint(extra)
 
 
 class NotWhole(UserWarning):

@@ -1,16 +1,15 @@
-"""The labels that every run of ours carries on every backend, so that it can be found and traced
-back.
+"""The labels that every run of kfgcp has on every backend, to find it and to trace it back.
 
-    pipeline     the pipeline's name
+    pipeline     the name of the pipeline
     version      the first 12 digits of its digest
-    git          the commit that the pipeline's folder was at, 40 digits
-    git-dirty    true or false: whether files that git knows had changes that were not committed
-    env          the environment's name
-    submission   what tells this submission apart from all others
+    git          the commit that the folder of the pipeline was at, 40 digits
+    git-dirty    true or false: whether tracked files had changes that were not committed
+    env          the name of the environment
+    submission   differs from the value of every other submission
     experiment   the group of runs it belongs to, on remote backends
     user         who submitted it
 
-They keep to what Google allows in labels: at most 63 lowercase letters, digits, `_` and `-`.
+The values follow Google's rules for labels: at most 63 lowercase letters, digits, `_` and `-`.
 """
 
 from __future__ import annotations
@@ -21,75 +20,93 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+# Seconds that git may take to look through a large repository. After that, the run has no git
+# labels.
 GIT_SECONDS: Final = 5.0
-"""How long git may take to look through a repository; after that the run has no git labels."""
-LONGEST: Final = 63
+
+# The longest value of a label on Google Cloud.
+MAX_LENGTH: Final = 63
+
 SUBMISSION: Final = "submission"
 EXPERIMENT: Final = "experiment"
-_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT)
-_GOOGLES: Final = ("goog-", "vertex-ai-")
+
+# Labels that say something about one run, and would be wrong in its repetition.
+_LABELS_OF_ONE_RUN: Final = ("env", "user", SUBMISSION, EXPERIMENT)
+
+# Labels that services of Google add to a run.
+_PREFIXES_OF_GOOGLE: Final = ("goog-", "vertex-ai-")
 
 
-def automatic(*, pipeline: str, version: str, env: str, folder: Path) -> dict[str, str]:
-    """The labels of a run, but for `submission`, which its backend sets.
+def automatic_labels(*, pipeline: str, version: str, env: str, folder: Path) -> dict[str, str]:
+    """Return the labels of a run, without `submission`, which its backend sets.
 
     Args:
-        pipeline: name of the pipeline.
+        pipeline: the name of the pipeline.
         version: its digest, `sha256:...`.
-        env: name of the environment.
+        env: the name of the environment.
         folder: where the pipeline comes from.
     """
-    found = {
-        **of_pipeline(pipeline, version),
-        **_git(folder),
-        "env": fitting(env),
-        "user": fitting(_user()),
+    labels = {
+        **pipeline_labels(pipeline, version),
+        **_git_labels(folder),
+        "env": label_value(env),
+        "user": label_value(_user_name()),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in labels.items() if value}
 
 
-def of_pipeline(pipeline: str, version: str) -> dict[str, str]:
-    """The labels that say what a run runs: its pipeline's name, and the beginning of the digest."""
-    return {"pipeline": fitting(pipeline), "version": version.removeprefix("sha256:")[:12]}
+def pipeline_labels(pipeline: str, version: str) -> dict[str, str]:
+    """Return the labels that say what a run executes.
+
+    Example:
+        >>> pipeline_labels("Churn", "sha256:0123456789abcdef")
+        {'pipeline': 'churn', 'version': '0123456789ab'}
+    """
+    return {"pipeline": label_value(pipeline), "version": version.removeprefix("sha256:")[:12]}
 
 
-def repeated(labels: Mapping[str, str]) -> dict[str, str]:
-    """What of a run's labels a repetition of it carries too: its origin and what people gave it."""
+def repeated_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of a run that its repetition has too.
+
+    These are the labels that people gave it, and those about its pipeline.
+    """
     return {
         name: value
         for name, value in labels.items()
-        if name not in _OF_ONE_RUN and not name.startswith(_GOOGLES)
+        if name not in _LABELS_OF_ONE_RUN and not name.startswith(_PREFIXES_OF_GOOGLE)
     }
 
 
-def fitting(text: str) -> str:
-    """A text as the value of a label: what is not allowed becomes `-`, the end is cut off."""
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:LONGEST].strip("-")
+def label_value(text: str) -> str:
+    """Return a text as the value of a label. What is not allowed becomes `-`.
+
+    Example:
+        >>> label_value("Ada Lovelace (admin)")
+        'ada-lovelace-admin'
+    """
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:MAX_LENGTH].strip("-")
 
 
-def _user() -> str:
+def _user_name() -> str:
     import getpass
 
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container whose user has no name
+    except (OSError, KeyError, ImportError):
+        # In a container, the user may have no name.
         return ""
 
 
-def _git(folder: Path) -> dict[str, str]:
-    """Commit and dirty flag of the repository that a folder is in; nothing where there is none, or
-    no git."""
+def _git_labels(folder: Path) -> dict[str, str]:
+    """Return the commit of the repository that a folder is in, and whether files have changes.
+
+    Without git or a repository, there are no labels.
+    """
+    command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch"]
+    command.append("--untracked-files=no")
     try:
         done = subprocess.run(
-            [
-                "git",
-                "-C",
-                str(folder),
-                "status",
-                "--porcelain=v2",
-                "--branch",
-                "--untracked-files=no",
-            ],
+            command,
             capture_output=True,
             text=True,
             errors="replace",
@@ -102,5 +119,6 @@ def _git(folder: Path) -> dict[str, str]:
     commit = re.search(r"^# branch\.oid ([0-9a-f]{40,63})$", done.stdout, re.MULTILINE)
     if done.returncode != 0 or commit is None:
         return {}
-    dirty = any(line and not line.startswith("#") for line in done.stdout.splitlines())
-    return {"git": commit[1], "git-dirty": "true" if dirty else "false"}
+    # Lines with "#" are about the branch. Each other line is a changed file.
+    is_dirty = any(line and not line.startswith("#") for line in done.stdout.splitlines())
+    return {"git": commit[1], "git-dirty": "true" if is_dirty else "false"}

@@ -173,10 +173,13 @@ class RunOptions:
         """
         version = stored.get("version")
         if version != VERSION:
+            # Only here: reading metadata of distributions takes time.
+            from kfgcp.installation import upgrade_hint
+
             raise StateError(
                 f"The options of the run have the version {version}, and this kfgcp reads version"
                 f" {VERSION}.",
-                hint="Upgrade: pip install --upgrade kfgcp",
+                hint=upgrade_hint(),
             )
         names = {field.name for field in option_fields()}
         unknown = stored.keys() - names - {"version"}

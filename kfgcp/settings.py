@@ -1,9 +1,9 @@
-"""The keys of a table of kfgcp.toml: declared as the fields of a dataclass, with types, defaults
-and checks.
+"""The keys of a table of kfgcp.toml: the fields of a dataclass, with types, defaults and checks.
 
 `BackendSettings` has the keys that every environment has. A backend declares its own keys in a
-subclass. A field is a key. A field without a default is required. Types are text, whole numbers,
-true or false, lists of texts (`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
+subclass, and reads them as `MySettings.of(env.settings)`. A field is a key. A field without a
+default is required. Types are text, whole numbers, true or false, lists of texts
+(`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK, parse_address
 
 S3_ADDRESSING: Final = ("path", "virtual")
-"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY`, or
-`BUCKET.ENDPOINT/KEY`."""
+"""Where the address of an object has its bucket: `ENDPOINT/BUCKET/KEY` or `BUCKET.ENDPOINT/KEY`."""
+
+# A day. No request takes longer, and sockets refuse very large numbers.
 MOST_REQUEST_SECONDS: Final = 86400
-"""A day. No request takes longer, and sockets refuse very large numbers."""
-_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
+
+_BOOLEANS: Final[Mapping[str, bool]] = {"true": True, "false": False}
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     str: "a text",
     int: "a whole number",
@@ -38,7 +39,12 @@ _VARIABLE_FORMS: Final[Mapping[type, str]] = {int: "a whole number", bool: "true
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it came from, in words: `kfgcp.toml [env.dev]`."""
+    """A value of a key.
+
+    Attributes:
+        value: as TOML has it.
+        origin: where it came from, in words: `kfgcp.toml [env.dev]`.
+    """
 
     value: Any
     origin: str
@@ -53,8 +59,8 @@ class BackendSettings:
         pipeline_root: the bucket or folder for artifacts.
         request_seconds: how long one request to a service may take, with all its retries.
         s3_endpoint: the address of an S3 server that is not Amazon's.
-        s3_region: its region.
-        s3_addressing: where its addresses have the bucket, `path` or `virtual`.
+        s3_region: the region of that server.
+        s3_addressing: where the addresses of that server have the bucket, `path` or `virtual`.
 
     Example:
         >>> @dataclass(frozen=True, kw_only=True)
@@ -76,36 +82,61 @@ class BackendSettings:
 
         Raises:
             TypeError: a field has a type that a key cannot have.
+
+        Example:
+            >>> BackendSettings.types()["request_seconds"]
+            <class 'int'>
         """
-        if cls not in _TYPES_OF_CLASS:
-            _TYPES_OF_CLASS[cls] = _toml_types(cls)
-        return _TYPES_OF_CLASS[cls]
+        if cls not in _types_by_class:
+            _types_by_class[cls] = _toml_types(cls)
+        return _types_by_class[cls]
 
     @classmethod
     def required(cls, settings: Mapping[str, Setting]) -> tuple[str, ...]:  # noqa: ARG003 - subclasses use them
-        """Return the keys that must be there, given the others. By default, these are the fields
-        without a default.
+        """Return the required keys.
 
-        The keys that the class itself declares come first, in their order.
+        By default, these are the fields without a default: first those that the class itself
+        declares, in their order.
+
+        Args:
+            settings: the values of the other keys, for classes in which these make a difference.
         """
-        required = [declared.name for declared in dataclasses.fields(cls) if _is_required(declared)]
         own_names = list(inspect.get_annotations(cls))
-        return tuple(
-            sorted(
-                required,
-                key=lambda name: own_names.index(name) if name in own_names else len(own_names),
-            )
-        )
+        own: list[str] = []
+        inherited: list[str] = []
+        for declared in dataclasses.fields(cls):
+            if _is_required(declared):
+                (own if declared.name in own_names else inherited).append(declared.name)
+        own.sort(key=own_names.index)
+        return (*own, *inherited)
 
     @classmethod
     def of(cls, settings: Mapping[str, Setting]) -> Self:
-        """Return the settings of an environment with their defaults. All required ones must be
-        there."""
-        values = {key: _value(setting.value) for key, setting in settings.items()}
+        """Return the settings of an environment as an object of this class.
+
+        Only the keys that this class declares are read, so a class with the keys that several
+        backends share reads the environments of all of them.
+
+        Args:
+            settings: `Environment.settings`. Each required key must be there; the registry checks
+                that before it opens a backend.
+
+        Example:
+            >>> settings = {"labels": Setting({"team": "vision"}, "kfgcp.toml [env.dev]")}
+            >>> BackendSettings.of(settings).labels
+            {'team': 'vision'}
+            >>> BackendSettings.of(settings).request_seconds
+            120
+        """
+        values: dict[str, Any] = {}
+        for declared in dataclasses.fields(cls):
+            if declared.name in settings:
+                value = settings[declared.name].value
+                values[declared.name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
 
     def validate(self, where: str) -> None:
-        """Check what the types do not say. A subclass calls this, too.
+        """Check what the types do not say. A subclass that has its own checks calls this, too.
 
         Args:
             where: the table, for messages: `kfgcp.toml [env.dev]`.
@@ -121,7 +152,7 @@ class BackendSettings:
         self._validate_s3(where)
 
     def _validate_s3(self, where: str) -> None:
-        if self.s3_addressing not in (None, *S3_ADDRESSING):
+        if self.s3_addressing is not None and self.s3_addressing not in S3_ADDRESSING:
             raise ConfigError(
                 f"{where}: s3_addressing is {self.s3_addressing!r}.",
                 hint=f"s3_addressing is one of: {', '.join(S3_ADDRESSING)}.",
@@ -135,8 +166,8 @@ class BackendSettings:
                 f"{where}: s3_endpoint must not have a user name or password.",
                 hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
             )
-        # Requests are signed, so nobody can read a secret on the way, but the artifacts can be
-        # read.
+        # Requests are signed, so nobody on the way can read a secret. But anybody there can read
+        # the artifacts.
         if scheme == "http" and host not in LOOPBACK and not host.endswith(CLUSTER_DOMAINS):
             domains = " or ".join(CLUSTER_DOMAINS)
             raise ConfigError(
@@ -149,38 +180,33 @@ class BackendSettings:
 
 
 def _is_required(declared: dataclasses.Field[Any]) -> bool:
-    return (
-        declared.default is dataclasses.MISSING and declared.default_factory is dataclasses.MISSING
-    )
+    has_default = declared.default is not dataclasses.MISSING
+    return not has_default and declared.default_factory is dataclasses.MISSING
 
 
-def _value(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-_TYPES_OF_CLASS: Final[dict[Any, dict[str, type]]] = {}
+# Reading type hints is slow, and each environment of a project needs them.
+_types_by_class: Final[dict[type[BackendSettings], dict[str, type]]] = {}
 
 
 def _toml_types(cls: type[BackendSettings]) -> dict[str, type]:
     hints = get_type_hints(cls)
-    return {
-        declared.name: _toml_type(declared.name, hints[declared.name])
-        for declared in dataclasses.fields(cls)
-    }
+    names = [declared.name for declared in dataclasses.fields(cls)]
+    return {name: _toml_type(name, hints[name]) for name in names}
 
 
-def _toml_type(name: str, hint: Any) -> type:
-    """Return the type of TOML that a type hint stands for; None in a union only says that the key
-    may be missing."""
-    choices = [choice for choice in get_args(hint) if choice is not NoneType]
-    is_container = get_origin(hint) in (tuple, Mapping)
-    if not is_container and len(choices) == 1:
-        return _toml_type(name, choices[0])
-    containers: dict[Any, type] = {tuple: list, Mapping: dict}
-    kind: type = containers.get(get_origin(hint), hint)
-    if kind not in _TYPE_NAMES:
+def _toml_type(name: str, hint: object) -> type:
+    """Return the type of TOML for a type hint. `X | None` is X for a key that may be missing."""
+    origin = get_origin(hint)
+    if origin is tuple:
+        return list
+    if origin is Mapping:
+        return dict
+    members = [member for member in get_args(hint) if member is not NoneType]
+    if len(members) == 1:
+        return _toml_type(name, members[0])
+    if not isinstance(hint, type) or hint not in _TYPE_NAMES:
         raise TypeError(f"the key {name} has the type {hint}, which kfgcp.toml does not have")
-    return kind
+    return hint
 
 
 def read_settings(
@@ -190,13 +216,13 @@ def read_settings(
     prefix: str,
     environ: Mapping[str, str],
 ) -> dict[str, Setting]:
-    """Return the values of a table. Environment variables win.
+    """Return the values of a table. An environment variable wins over the file.
 
     Args:
         table: as the file has it.
         types: the keys that it may have, and their types.
-        where: the table, for messages.
-        prefix: of the environment variables: `KFGCP_ENV_DEV_`.
+        where: the name of the table, for messages.
+        prefix: the first part of the names of environment variables: `KFGCP_ENV_DEV_`.
         environ: the environment variables.
 
     Raises:
@@ -204,18 +230,22 @@ def read_settings(
     """
     check_types(table, types, where)
     settings = {key: Setting(value, where) for key, value in table.items()}
-    for key, kind in types.items():
+    for key, toml_type in types.items():
         variable = prefix + variable_name(key)
         text = environ.get(variable)
         if text is not None:
             origin = f"environment variable {variable}"
-            settings[key] = Setting(_parse(text, kind, origin), origin)
+            settings[key] = Setting(_parse(text, toml_type, origin), origin)
     return settings
 
 
 def variable_name(name: str) -> str:
-    """Return how the name of an environment or key is written in the name of an environment
-    variable."""
+    """Return the name of an environment or key as a part of the name of an environment variable.
+
+    Example:
+        >>> variable_name("my-dev")
+        'MY_DEV'
+    """
     return name.upper().replace("-", "_")
 
 
@@ -227,45 +257,57 @@ def check_types(table: Mapping[str, Any], types: Mapping[str, type], where: str)
     """
     refuse_unknown(table, types, where)
     for key, value in table.items():
-        kind = types[key]
+        toml_type = types[key]
         # A bool is an int in Python, but not in TOML.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
+        is_bool_for_int = isinstance(value, bool) and toml_type is not bool
+        if is_bool_for_int or not isinstance(value, toml_type):
+            raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[toml_type]}, not {value!r}.")
 
 
 def refuse_unknown(table: Iterable[str], known: Iterable[str], where: str) -> None:
     """Check that all keys of a table are known.
 
+    Args:
+        table: the keys of the table.
+        known: the keys that it may have.
+        where: the name of the table, for messages.
+
     Raises:
-        ConfigError: one is not; the hint says which one may be meant.
+        ConfigError: a key is unknown. The hint names the most similar key.
     """
-    known = sorted(known)
+    known_keys = sorted(known)
     for key in table:
-        if key not in known:
-            hint = f"{did_you_mean(key, known)}Known keys: {', '.join(known)}."
+        if key not in known_keys:
+            hint = f"{did_you_mean(key, known_keys)}Known keys: {', '.join(known_keys)}."
             raise ConfigError(f"{where}: unknown key '{key}'.", hint=hint)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the sentence that names the most similar known word, empty when none is similar."""
+    """Return a sentence that names the most similar known word, "" when none is similar.
+
+    Example:
+        >>> did_you_mean("projct", ["project", "location"])
+        "Did you mean 'project'? "
+    """
+    # difflib is slow to import, and only errors need it.
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), n=1)
-    return f"Did you mean '{close[0]}'? " if close else ""
+    matches = get_close_matches(word, list(known), n=1)
+    return f"Did you mean '{matches[0]}'? " if matches else ""
 
 
-def _parse(text: str, kind: type, origin: str) -> Any:
+def _parse(text: str, toml_type: type, origin: str) -> object:
     """Return the value of an environment variable. A list is `a,b`, and a table is `k=v,k=v`."""
     try:
-        if kind is bool:
-            return _TRUTH[text.strip().lower()]
-        if kind is int:
+        if toml_type is bool:
+            return _BOOLEANS[text.strip().lower()]
+        if toml_type is int:
             return int(text)
-        if kind is list:
+        if toml_type is list:
             return [entry.strip() for entry in text.split(",") if entry.strip()]
-        if kind is dict:
+        if toml_type is dict:
             return dict(pair.split("=", 1) for pair in text.split(",") if pair)
     except (ValueError, KeyError):
-        expected = _VARIABLE_FORMS.get(kind, "K=V,K=V")
+        expected = _VARIABLE_FORMS.get(toml_type, "K=V,K=V")
         raise ConfigError(f"{origin} is {text!r}, not {expected}.") from None
     return text

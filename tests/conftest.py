@@ -30,7 +30,7 @@ from patience import PROCESS, REQUEST, wait_for
 if TYPE_CHECKING:
     from kfgcp.testing import VertexStandIn
 
-pytest_plugins = ["trials", "must_run"]
+pytest_plugins = ["trials", "must_run", "kfgcp.testing"]
 
 PIPELINES = Path(__file__).parent / "pipelines"
 DOCKER_SOCKET = "/var/run/docker.sock"

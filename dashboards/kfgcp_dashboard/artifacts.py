@@ -7,7 +7,7 @@ from typing import Final
 
 import streamlit as st
 
-from kfgcp import Artifact, Environment, KfgcpError, Run, SupportsArtifacts
+from kfgcp import Artifact, ConfigError, Environment, KfgcpError, Run, SupportsArtifacts
 from kfgcp.backends.base import capability
 from kfgcp.backends.registry import is_in_service_store
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
@@ -78,7 +78,11 @@ def show_of_task(run: Run, path: str) -> None:
 
 def _show_artifact(run: Run, artifact: Artifact) -> None:
     st.code(text.visible(artifact.uri), language=None, wrap_lines=True)
-    link = links.external_link(artifact.uri, _bucket_settings(run, artifact).endpoint)
+    invalid = _invalid_environment(run, artifact)
+    link = None
+    # The settings of the environment say whether s3:// is Amazon's or another server.
+    if invalid is None or not artifact.uri.startswith("s3://"):
+        link = links.external_link(artifact.uri, _bucket_settings(run, artifact).endpoint)
     if link is not None:
         st.link_button("Open", link, icon=":material/open_in_new:")
     has_chart = _show_charts(artifact)
@@ -86,8 +90,23 @@ def _show_artifact(run: Run, artifact: Artifact) -> None:
     if metadata:
         elements.show_values(f"metadata-{_key(artifact)}", metadata)
     # Metrics that are drawn have no file of their own.
-    if not has_chart:
+    if has_chart:
+        return
+    if invalid is not None:
+        elements.show_error(invalid)
+    else:
         _show_contents(run, artifact)
+
+
+def _invalid_environment(run: Run, artifact: Artifact) -> ConfigError | None:
+    """Return why the bucket of an artifact is not known: the environment of its run is not valid.
+
+    None when the environment is valid, or was removed from kfgcp.toml, or the artifact is a file of
+    this machine.
+    """
+    if previews.local_path(artifact.uri) is not None:
+        return None
+    return data.workspace().project.invalid_environments.get(run.env)
 
 
 def _show_charts(artifact: Artifact) -> bool:

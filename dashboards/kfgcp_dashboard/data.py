@@ -26,7 +26,7 @@ from kfgcp import (
 from kfgcp.backends.registry import rounding_backends
 from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
-from kfgcp.store.search_expressions import name_text
+from kfgcp.store.search_expressions import quote_name
 from kfgcp.tracking import artifact_contents, table
 from kfgcp.tracking.compare import compare
 
@@ -136,7 +136,7 @@ def quote_column(column: str) -> str:
     # A metric has up to three parts: task, artifact and name. The name of a parameter can have
     # dots itself.
     parts = name.split(".", 2) if group == "metrics" else [name]
-    return ".".join([group, *map(name_text, parts)])
+    return ".".join([group, *map(quote_name, parts)])
 
 
 def is_empty(store: Store) -> bool:
@@ -151,7 +151,7 @@ def find_runs(store: Store, query: Query) -> tuple[list[Run], int]:
         UsageError: the expression or the order cannot be read.
     """
     offset = (query.page - 1) * PAGE_SIZE
-    return store.found(query.run_filter, query.order, limit=PAGE_SIZE, offset=offset)
+    return store.page_and_count(query.run_filter, query.order, limit=PAGE_SIZE, offset=offset)
 
 
 def column_values(store: Store, column: str) -> list[str]:

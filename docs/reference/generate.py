@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from kfgcp.cli.main import VERBS, cli
+from kfgcp.cli.main import cli
+from kfgcp.cli.verbs import verb_names
 
 WIDTH = 100
 FILE = Path(__file__).with_name("cli.md")
@@ -22,7 +23,7 @@ def render() -> str:
         "The exit codes are in the [README](../../README.md#exit-codes).",
         _block(cli.get_help(top)),
     ]
-    for verb in VERBS:
+    for verb in verb_names():
         command = cli.get_command(top, verb)
         assert command is not None
         context = click.Context(command, info_name=verb, parent=top, terminal_width=WIDTH)

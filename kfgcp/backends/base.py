@@ -1,7 +1,7 @@
-"""What a backend is: what every backend does, and what only some do.
+"""The interface of backends.
 
-Each capability that only some backends have is a small Protocol. `capability` asks a backend for
-one.
+`Backend` is what every backend does. Each capability that only some backends have is a small
+Protocol of its own. `capability` returns the part of a backend that has a capability.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CapabilityT = TypeVar("CapabilityT")
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """The identity of a run: its environment's name and its id there."""
+    """The identity of a run: the name of its environment, and its id there."""
 
     env: str
     run_id: str
@@ -35,7 +35,7 @@ class SubmitRequest:
 
     Attributes:
         spec: the pipeline.
-        params: the values of its parameters, complete and typed, from `kfgcp.spec.params.resolve`.
+        params: the values of all its parameters, from `kfgcp.spec.params.resolve`.
         options: how to run it. The environment, the experiment and the labels are those of the run.
         submit_dir: the folder that relative paths start from.
         repeats: the id of a run of this backend whose unchanged tasks are not run again.
@@ -66,7 +66,12 @@ def stored_request(request: SubmitRequest) -> StoredRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of many; `next` asks for those that follow, None when there are none."""
+    """A page of a list.
+
+    Attributes:
+        items: the items of the page.
+        next: asks for the next page. None when this is the last one.
+    """
 
     items: Sequence[T]
     next: str | None = None
@@ -74,10 +79,14 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line of a task's log, without its newline. task: path; attempt: from 1.
+    """A line of a task's log.
 
-    at: when it was written, "" when that was not kept. severity: as Cloud Logging calls it,
-    likewise.
+    Attributes:
+        task: the path of the task.
+        attempt: the number of the attempt, from 1.
+        text: the line without its newline.
+        at: when it was written, RFC 3339 text. "" when that is not recorded.
+        severity: one of `SEVERITIES`, "" when that is not recorded.
     """
 
     task: str
@@ -89,10 +98,12 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What is left of the files of a deleted run, because other runs use it.
+    """The files of a deleted run that were kept, because other runs use them.
 
-    kept_files: files of artifacts. kept_logs: logs of attempts. used_by: the runs, by their names
-    or ids.
+    Attributes:
+        kept_files: the number of files of artifacts.
+        kept_logs: the number of logs of attempts.
+        used_by: the names or ids of the runs that use them.
     """
 
     kept_files: int = 0
@@ -110,15 +121,20 @@ SEVERITIES: Final = (
     "ALERT",
     "EMERGENCY",
 )
+"""The severities of Cloud Logging, from the lowest to the highest."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which lines of a run: every field that is set must match.
+    """The lines of a run to read. A line must match every field that is set.
 
-    task: path. attempt: from 1. since: RFC 3339 text. severity: this or a higher one of
-    `SEVERITIES`. all_lines: also those that what runs the program writes, where the backend can
-    tell them from those of the program.
+    Attributes:
+        task: the path of a task.
+        attempt: the number of an attempt, from 1.
+        since: written at this time or later, RFC 3339 text.
+        severity: one of `SEVERITIES`. Higher ones match, too.
+        all_lines: include the lines that the launcher of the program writes. Only some backends can
+            tell them from the lines of the program.
     """
 
     task: str | None = None
@@ -130,105 +146,147 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a run that goes on is looked at: seconds between two looks, at least and at
-    most."""
+    """How often a run that has not ended is read.
+
+    Attributes:
+        shortest: the least number of seconds between two readings.
+        longest: the greatest number of seconds between two readings.
+    """
 
     shortest: float
     longest: float
 
     def pause(self, age: float) -> float:
-        """Seconds until the next look at a run that has not changed for `age` seconds: a tenth of
-        that, so that what is short is seen soon and what is long is not disturbed."""
+        """Return the seconds until the next reading of a run.
+
+        It is a tenth of the time for which the run has not changed. So a short task is seen soon,
+        and a long one costs few requests.
+
+        Args:
+            age: seconds since the run has changed.
+
+        Example:
+            >>> Pace(shortest=1.0, longest=30.0).pause(age=100.0)
+            10.0
+        """
         return min(max(age / 10, self.shortest), self.longest)
 
 
 class LogTail(Protocol):
-    """The logs of a run under way. late: seconds after the end of the run that its last lines may
-    come."""
+    """The logs of a run that has not ended.
+
+    Attributes:
+        late: seconds after the end of the run in which its last lines may come.
+    """
 
     late: float
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
-        """What was written since the last call; must be read to its end before the next.
+        """Yield the lines since the last call. Read them to the end before the next call.
 
         Args:
-            tasks: those that have changed since then.
+            tasks: the tasks that have changed since the last call.
         """
 
 
 class NotRemoved(UserWarning):
-    """Files of a deleted run are still there; it is tried again when runs are deleted or listed."""
+    """Files of a deleted run could not be removed.
+
+    kfgcp tries again when runs are deleted or listed.
+    """
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Runs pipelines. Times are RFC 3339 in UTC. Methods raise `BackendError` and its subclasses,
-    nothing foreign."""
+    """A place that runs pipelines.
+
+    Times are RFC 3339 text in UTC. Methods raise the errors of `kfgcp.errors` and no others.
+    """
 
     @property
     def pace(self) -> Pace:
         """How often a run that has not ended is read."""
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
-        """What this backend leaves out of a request or gives in another way, a line each; asked
-        before it starts."""
+        """Return what the backend leaves out of a request or does in another way, a line each.
+
+        The caller shows the lines before it submits the request.
+        """
 
     def submit(self, request: SubmitRequest) -> RunRef:
-        """Starts a run and returns at once; exactly one run is made or none."""
+        """Start a run, and return without waiting for its end.
+
+        Exactly one run is created, or none.
+        """
 
     def get(self, ref: RunRef) -> Run:
-        """The run as it is now, with its tasks. UsageError when there is none."""
+        """Return a run as it is now, with its tasks.
+
+        Raises:
+            UsageError: there is no such run.
+        """
 
     def list(self, run_filter: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
-        """Runs newest first, without tasks and artifacts."""
+        """Return a page of the runs, newest first, without their tasks and artifacts.
+
+        Args:
+            run_filter: which runs.
+            page: `next` of the page before, None for the first page.
+            size: how many runs a page has.
+        """
 
     def cancel(self, ref: RunRef) -> RunState:
-        """Asks a run to end; its state afterwards. Cancelling a run that has ended is no error."""
+        """Ask a run to end, and return its state afterwards.
+
+        A run that has ended stays as it is; that is not an error.
+        """
 
 
 @runtime_checkable
 class SupportsLogs(Protocol):
-    """Keeps what tasks write."""
+    """Has the logs of tasks."""
 
     def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
-        """The lines there are now: by task in the order they started, by attempt, as they were
+        """Return the lines that there are now.
+
+        They come by task, in the order in which tasks started; then by attempt; then as they were
         written.
 
         Raises:
-            Unsupported: lines are kept without what the filter asks for.
+            Unsupported: the backend does not record what the filter asks for.
         """
 
     def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
-        """The lines of a run as it goes on, those that are there already first."""
+        """Return what reads the lines of a run that has not ended, from the first line on."""
 
 
 @runtime_checkable
 class SupportsLook(Protocol):
-    """Reads logs to tell why a run failed, and can leave that out."""
+    """Reads logs to explain why a run failed, and can leave that out."""
 
     def look(self, ref: RunRef) -> Run:
-        """Return the run as `get` does, but ask for no log to tell why it failed."""
+        """Return a run as `get` does, but without reading logs to explain a failure."""
 
 
 @runtime_checkable
 class SupportsArtifacts(Protocol):
-    """Reads artifacts in a store that this machine may not reach."""
+    """Reads artifacts in a store that perhaps only the backend can reach."""
 
     def keeps(self, uri: str) -> bool:
-        """Return whether it reads what is at such a URI."""
+        """Return whether the backend reads artifacts at a URI."""
 
     def beginning(self, uri: str, size: int) -> bytes:
         """Return at most the first `size` bytes of an object.
 
         Raises:
             NotFound: there is no such object.
-            BackendError: it may not be read, or the store cannot be reached.
+            BackendError: the object may not be read, or the store cannot be reached.
         """
 
 
 @runtime_checkable
 class SupportsRefresh(Protocol):
-    """Has runs elsewhere, which are read into the store."""
+    """Has runs on a service, and reads them into the store."""
 
     @property
     def place(self) -> str:
@@ -243,7 +301,8 @@ class SupportsRefresh(Protocol):
             with_tasks: as in `refresh`.
 
         Returns:
-            Whether the service can choose these runs. If not, nothing was read: call `refresh`.
+            Whether the service can choose these runs. If not, nothing was read; call `refresh`
+            instead.
         """
 
     def refresh(self, since: str | None = None, *, with_tasks: bool = True) -> None:
@@ -261,14 +320,16 @@ class SupportsDelete(Protocol):
     """Can remove runs that have ended."""
 
     def is_deletable(self, run: Run) -> bool:
-        """Return whether a run can be removed in the state in which it was last read: it has ended,
-        or never will."""
+        """Return whether a run can be removed in the state in which it was last read.
+
+        That is so when it has ended, or will never end.
+        """
 
     def delete(self, ref: RunRef) -> Deleted:
-        """Removes a run, its record here included; files that other runs use are kept.
+        """Remove a run and its record. Files that other runs use are kept.
 
         Raises:
-            UsageError: it has not ended.
+            UsageError: the run has not ended.
         """
 
 
@@ -277,7 +338,9 @@ class SupportsRetry(Protocol):
     """Can continue a run that failed or was cancelled, as the same run."""
 
     def retry(self, ref: RunRef) -> RunState:
-        """Run again what failed or did not run, keep what succeeded, and return at once.
+        """Continue a run, and return without waiting for its end.
+
+        Tasks that failed or did not run are run. Tasks that succeeded keep their results.
 
         Returns:
             The state of the run afterwards.
@@ -301,38 +364,41 @@ class SupportsNative(Protocol):
 
 @runtime_checkable
 class SupportsForeground(Protocol):
-    """Has runs that a process of this machine executes: this one, or one that outlives it."""
+    """Has runs that a process of this machine executes: the calling process, or another one."""
 
     def open(self, request: SubmitRequest) -> ForegroundRun:
-        """Record a run that the caller must execute."""
+        """Record a new run, which the caller must execute."""
 
     def reopen(self, ref: RunRef) -> ForegroundRun:
-        """Return an interrupted run that the caller must execute. Tasks that have ended are not
-        executed again.
+        """Return an interrupted run, which the caller must execute.
+
+        Tasks that have ended are not executed again.
 
         Raises:
-            UsageError: it has ended, or is still running elsewhere.
+            UsageError: the run has ended, or another process executes it.
         """
 
     def resume(self, ref: RunRef) -> RunRef:
-        """Let a process that outlives this one continue an interrupted run, and return at once.
+        """Start a process that continues an interrupted run, and return at once.
+
+        The process continues when the calling process ends.
 
         Raises:
-            UsageError: the run has ended, or is still running elsewhere.
+            UsageError: the run has ended, or another process executes it.
             StateError: no process can be started.
         """
 
 
 @runtime_checkable
 class HasParts(Protocol):
-    """Is composed of parts, so that its capabilities depend on its parts and not on its class."""
+    """Has capabilities that depend on its parts, and not on its class."""
 
     def capability(self, protocol: type[CapabilityT]) -> CapabilityT | None:
-        """Return what does what a Protocol says, None when no part can do it."""
+        """Return the part that implements a Protocol, None when there is no such part."""
 
 
 def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | None:
-    """Return what does for a backend what a Protocol says, None when the backend cannot do it.
+    """Return the part of a backend that implements a Protocol, None when there is no such part.
 
     Args:
         backend: a backend.
@@ -349,12 +415,16 @@ def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | No
 
 
 class ForegroundRun(Protocol):
-    """A run whose engine is the calling process."""
+    """A run that the calling process executes."""
 
     run_id: str
 
     def execute(self) -> RunState:
-        """Execute the run in this thread, to its end."""
+        """Execute the run in this thread, to its end, and return its state."""
 
     def cancel(self, *, force: bool = False) -> None:
-        """Ask the run to end; from a signal handler or another thread."""
+        """Ask the run to end. A signal handler or another thread may call this.
+
+        Args:
+            force: kill the tasks that are running.
+        """

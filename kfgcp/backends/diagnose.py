@@ -1,4 +1,4 @@
-"""From an environment's name to its findings."""
+"""Run the checks of an environment for `kfgcp doctor`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from kfgcp.backends.registry import (
     plugin_problems,
     require_settings,
 )
-from kfgcp.diagnosis.checks import Check, Finding, broken, walk
+from kfgcp.diagnosis.checks import Check, Finding, failed_finding, run_checks
 from kfgcp.errors import KfgcpError
 
-_SHOWN = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
+# The settings that tell environments apart, whatever their backend is. Their values are not secret.
+_SHOWN_KEYS = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
 
 
 def diagnose(
@@ -22,12 +23,14 @@ def diagnose(
     name: str | None = None,
     images: Sequence[str] | None = None,
 ) -> Iterator[Finding]:
-    """What is found on the way that a submission takes, up to the first broken link.
+    """Yield the findings about an environment, up to the first check that fails.
+
+    Checks are in the order in which a submission needs what they look at.
 
     Args:
-        read_project: returns the configuration, or raises an error that is the first finding.
-        name: of the environment, the project's default one when None.
-        images: of the pipeline that is to run, None when it is not known yet.
+        read_project: returns the configuration. An error that it raises is the first finding.
+        name: of the environment, None for the default one of the project.
+        images: of the pipeline that will run, None when no pipeline is chosen yet.
     """
     try:
         project = read_project()
@@ -36,24 +39,26 @@ def diagnose(
         plugin = plugin_of(env.backend)
         checks: Sequence[Check] = ()
         if plugin.checks is not None:
-            with naming_distribution(env.backend, "checked"):
+            with naming_distribution(env.backend, "cannot be checked"):
                 checks = plugin.checks(project, env, images)
     except KfgcpError as error:
-        yield broken("config", error)
+        yield failed_finding("config", error)
         return
-    yield Finding("config", True, _described(project, env))
+    yield Finding("config", True, _description(project, env))
     for problem in plugin_problems():
         yield Finding(
             "plug-ins", None, problem, "Other backends work. Update or remove that distribution."
         )
-    yield from walk(checks)
+    yield from run_checks(checks)
 
 
-def _described(project: config.Project, env: config.Environment) -> str:
-    where = (
-        f"{project.file} [env.{env.name}]"
-        if project.file
-        else f"no kfgcp.toml, environment {env.name}"
-    )
-    values = ", ".join(f"{key} {env.get(key)}" for key in _SHOWN if env.get(key))
-    return f"{where}: {env.backend}{', ' if values else ''}{values}"
+def _description(project: config.Project, env: config.Environment) -> str:
+    place = f"no kfgcp.toml, environment {env.name}"
+    if project.file is not None:
+        place = f"{project.file} [env.{env.name}]"
+    facts = [env.backend]
+    for key in _SHOWN_KEYS:
+        value = env.get(key)
+        if value:
+            facts.append(f"{key} {value}")
+    return f"{place}: {', '.join(facts)}"

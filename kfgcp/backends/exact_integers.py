@@ -1,20 +1,20 @@
-"""Integers that a service would change, because it keeps every number as a double.
+"""Refuse integers that a service would change, because it keeps every number as a double.
 
-Both services take parameters as `google.protobuf.Value` and constants of a spec as
-`google.protobuf.Struct`: the RuntimeConfig of Vertex AI's pipeline_job.proto, and of Kubeflow's
-v2beta1/runtime_config.proto.
+Vertex AI and Kubeflow Pipelines both have parameters as `google.protobuf.Value` (RuntimeConfig in
+pipeline_job.proto and in v2beta1/runtime_config.proto), and a spec as `google.protobuf.Struct`.
+Numbers of these messages are doubles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kfgcp.errors import ParamError, SpecError
-from kfgcp.spec.json_values import Place, dotted
+from kfgcp.spec.json_values import Place, format_place
 
 EXACT: Final = 2**53
-"""Doubles hold every integer up to this one, and some larger ones."""
+"""Doubles have every integer up to this one, and some larger ones."""
 
 
 def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: str) -> None:
@@ -31,14 +31,15 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         SpecError: the spec does.
     """
     hint = (
-        f"{service} keeps numbers as doubles, which are exact up to 2**53. Pass it as text (STRING)"
-        " instead."
+        f"{service} keeps numbers as doubles, which are exact up to 2**53. Pass the number as text"
+        " (STRING) instead."
     )
     for name, value in params.items():
         inexact = _first_inexact(value)
         if inexact is not None:
+            _, number = inexact
             raise ParamError(
-                f"The parameter {name} contains {inexact[1]}, which would arrive as a different"
+                f"The parameter {name} contains {number}, which would arrive as a different"
                 " number.",
                 hint=hint,
             )
@@ -47,16 +48,16 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         place, number = inexact
         raise SpecError(
             f"The pipeline contains {number}, which would arrive as a different number:"
-            f" {dotted(place)}.",
+            f" {format_place(place)}.",
             hint=hint,
         )
 
 
-def _first_inexact(value: Any, place: Place = ()) -> tuple[Place, int] | None:
+def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
     """Return the first integer in a JSON value that no double is equal to, with its place."""
     if isinstance(value, int):
-        return None if _is_a_double(value) else (place, value)
-    items: Any = ()
+        return None if _is_exact(value) else (place, value)
+    items: Iterable[tuple[str | int, object]] = ()
     if isinstance(value, Mapping):
         items = value.items()
     elif isinstance(value, (list, tuple)):
@@ -68,7 +69,7 @@ def _first_inexact(value: Any, place: Place = ()) -> tuple[Place, int] | None:
     return None
 
 
-def _is_a_double(number: int) -> bool:
+def _is_exact(number: int) -> bool:
     try:
         return abs(number) <= EXACT or int(float(number)) == number
     except OverflowError:

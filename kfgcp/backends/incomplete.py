@@ -1,34 +1,31 @@
-"""Notes on what services say that could not be read, so that the rest is still shown."""
+"""Warnings about answers that could not be read, so that the rest is still shown."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from kfgcp.backends.service import FetchedRun
 from kfgcp.errors import BadAnswer, NotWhole
 
 
 def warn_incomplete(note: str) -> None:
-    """Warn that something is missing, or wrong with a run. Do nothing when the note is empty.
-
-    All such warnings come from this line, so that Python shows the same text only once.
-    """
+    """Warn that a part of a run or of a list is missing. Do nothing when the note is empty."""
+    # Python shows a warning with the same text from the same line only once. So all of these
+    # warnings come from here.
     if note:
         warnings.warn(note, NotWhole, stacklevel=1)
 
 
 def readable_runs(
-    items: Iterable[Any], read: Callable[[Any], FetchedRun], *, identity: str, env_name: str
+    items: Iterable[object], read: Callable[[object], FetchedRun], *, identity: str, env_name: str
 ) -> Iterator[FetchedRun]:
-    """Yield the runs of a list. Leave out a run that cannot be read, with a note, so that the
-    others are shown.
+    """Yield the runs of a list. Leave out runs that cannot be read, with a warning.
 
     Args:
         items: the items of the list.
         read: reads one item.
-        identity: the field that shows that an item is a run, even if the rest of it cannot be read.
+        identity: the field that shows that an item is a run, even when the rest cannot be read.
         env_name: the environment, for the notes.
 
     Raises:
@@ -62,5 +59,5 @@ def readable_runs(
         )
 
 
-def _is_run(item: Any, identity: str) -> bool:
+def _is_run(item: object, identity: str) -> bool:
     return isinstance(item, Mapping) and isinstance(item.get(identity), str)

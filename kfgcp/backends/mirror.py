@@ -1,20 +1,20 @@
-"""A backend whose runs are elsewhere: a service, and the store that its runs are kept in.
+"""A backend whose runs are on a service. The store has a copy of them.
 
-A run that has ended does not change any more, so it is read once, unless the service can continue
-it. A list is read from where the last reading ended: a refresh costs a request for each page of
-changed runs, and the requests for each run that has ended since. Where these are many, a list of
-the newest runs does without them: it records what it says about an ended run (`ReadLevel.LISTED`).
-The rest is read when somebody asks for it.
+A run that has ended does not change any more, so it is read only once, unless the service can
+continue it. A refresh reads the changes since the last refresh. It costs a request for each page of
+changed runs, and further requests for each run that has ended since. These further requests can be
+many. Then a list of the newest runs records only what the list says about an ended run
+(`ReadLevel.LISTED`). The rest is read when somebody asks for it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from kfgcp.backends.base import (
     CapabilityT,
@@ -40,27 +40,30 @@ from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
 from kfgcp.store.database import read_only
-from kfgcp.store.rows import Cancellation, Changes, EndedRun, Observed, ReadLevel, no_run
+from kfgcp.store.rows import Changes, EndedRun, Observed, ReadLevel, no_run
 from kfgcp.store.store import Store
 
 INITIAL_HISTORY: Final = 30 * 86400.0
-"""Seconds of history that the first list takes in. `RunFilter.since` reaches further back."""
+"""Seconds of history that the first list reads. `RunFilter.since` reaches further back."""
+
+# A service may show a change late in its lists, so each list begins these seconds before the end of
+# the last one.
 OVERLAP: Final = 60.0
-"""Seconds that a list begins before the end of the last one, because it may show a change late."""
+
 CLOCK_TOLERANCE: Final = 3600.0
-"""Seconds that the clock of a service may be ahead of ours."""
+"""Seconds that the clock of a service may be ahead of the clock of this machine."""
 READERS: Final = 16
 """How many runs are fetched at the same time."""
 DELETED: Final = ErrorInfo("the run was deleted before it had ended here", kind=ErrorKind.DELETED)
 
-T = TypeVar("T")
-
 
 class Mirror:
-    """A backend whose runs are elsewhere, and are kept in the store. A thread does not share it.
+    """A backend whose runs are on a service, with a copy in the store.
+
+    It belongs to one thread.
 
     Args:
-        service: speaks to the service.
+        service: sends the requests.
         store: where the runs are recorded.
         env_name: the name of the environment.
     """
@@ -81,7 +84,7 @@ class Mirror:
         return self._service.place
 
     def capability(self, protocol: type[CapabilityT]) -> CapabilityT | None:
-        """Return this object, or the part of it, that does what a Protocol says. Else None."""
+        """Return the mirror or a part of it that implements a Protocol, None when there is none."""
         if isinstance(self, protocol):
             return self
         part = part_of(self, self._service, protocol)
@@ -114,15 +117,15 @@ class Mirror:
         return RunRef(self._env_name, run.run_id)
 
     def get(self, ref: RunRef) -> Run:
-        """Return the run as it is now. A run that has ended comes from the store."""
+        """Return a run as it is now. A run that has ended comes from the store."""
         return self._read(ref, with_reasons=True)
 
     def look(self, ref: RunRef) -> Run:
-        """Return the run as `get` does, but ask for no log to tell why it failed."""
+        """Return a run as `get` does, but without reading logs to explain a failure."""
         return self._read(ref, with_reasons=False)
 
     def list(self, run_filter: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
-        """Return a page of the runs, after what has changed was read."""
+        """Return a page of the runs. The first page reads the changes before."""
         if page is None:
             self.refresh(run_filter.since)
         offset = int(page or 0)
@@ -141,7 +144,7 @@ class Mirror:
                 self._store.request_cancel(run.run_id, timestamp(time.time()))
         return self.get(ref).state
 
-    # -- what every mirror can do besides
+    # -- capabilities that every mirror has
 
     def is_deletable(self, run: Run) -> bool:
         """Return whether a run has ended, or is not expected to end."""
@@ -162,10 +165,10 @@ class Mirror:
         return Deleted()
 
     def refresh(self, since: str | None = None, *, with_tasks: bool = True) -> None:
-        """Read all runs that have changed into the store, whoever started them.
+        """Read all runs that have changed into the store, also those that others started.
 
         Args:
-            since: all runs created at this time or later are read too, RFC 3339 text.
+            since: read also all runs that were created at this time or later, RFC 3339 text.
             with_tasks: read the tasks and metrics of runs that have ended, also of those that
                 earlier lists left incomplete.
         """
@@ -195,7 +198,7 @@ class Mirror:
     def recent(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
         """Read the newest runs that match into the store.
 
-        It costs a request for each page of them. Further requests read the runs that matched when
+        This costs a request for each page of them. Further requests read the runs that matched when
         they were last read and do not match any more.
 
         Args:
@@ -205,7 +208,8 @@ class Mirror:
                 requests for each run.
 
         Returns:
-            Whether the service can choose these runs. If not, nothing was read: call `refresh`.
+            Whether the service can choose these runs. If not, nothing was read; call `refresh`
+            instead.
         """
         newest = self._service.newest(run_filter, limit)
         if newest is None:
@@ -265,11 +269,11 @@ class Mirror:
         return self._store.get(run_id)
 
     def _fetch(self, ref: RunRef, backend_ref: str, *, is_recorded: bool) -> FetchedRun:
-        """Return a run as the service has it now. Of a deleted run, return what is recorded.
+        """Return a run as the service has it now, or the record of a run that was deleted.
 
         Raises:
-            UsageError: neither the service nor the store has it.
-            NotFound: it was deleted before its end was recorded.
+            UsageError: neither the service nor the store has the run.
+            NotFound: the run was deleted before its end was recorded.
         """
         try:
             return self._service.fetch(backend_ref)
@@ -279,16 +283,16 @@ class Mirror:
             return self._recorded_run(ref, error)
 
     def _recorded_run(self, ref: RunRef, not_found: NotFound) -> FetchedRun:
-        """Return what is recorded about a run that was deleted on the service.
+        """Return the record of a run that was deleted on the service.
 
-        Without an end, record one and raise.
+        When the record has no end, add one and raise.
         """
         stored_run = self._store.get(ref.run_id)
         if stored_run.state.final:
-            # An error of the kind DELETED says already what this note would say.
+            # The error of the kind DELETED already says what this note would say.
             if stored_run.error is None or stored_run.error.kind is not ErrorKind.DELETED:
                 warn_incomplete(
-                    f"Run {ref.run_id} was deleted, what was recorded of it is shown:"
+                    f"Run {ref.run_id} was deleted; this is what was recorded before:"
                     f" {not_found.message}"
                 )
             return FetchedRun(stored_run, "")
@@ -302,18 +306,22 @@ class Mirror:
             ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=DELETED)
         )
         raise NotFound(
-            f"Run {ref.run_id} was deleted, it is not there any more: {not_found.message}",
-            hint=f"See what was recorded of it: kfgcp show {ref.run_id}",
+            f"Run {ref.run_id} was deleted and does not exist any more: {not_found.message}",
+            hint=f"See what was recorded before: kfgcp show {ref.run_id}",
         ) from not_found
 
     def _explain(self, run: Run, backend_ref: str, *, with_reasons: bool) -> tuple[Run, ReadLevel]:
-        """Return a run with the reason why it failed, and how much of it is read then."""
+        """Return a run with the reason why it failed, and how much of the run has been read."""
         if run.state is not RunState.FAILED:
             return run, ReadLevel.EVERYTHING
         if not with_reasons:
             return run, ReadLevel.WITHOUT_REASONS
         explained = self._service.explain(run, backend_ref)
-        is_complete = _is_explained(self._service, explained)
+        if isinstance(self._service, CanJudgeExplanations):
+            is_complete = self._service.is_explained(explained)
+        else:
+            # Without the end of the log, it may be there next time.
+            is_complete = has_log_end(explained)
         return explained, ReadLevel.EVERYTHING if is_complete else ReadLevel.WITHOUT_REASONS
 
     # -- reading lists
@@ -321,8 +329,8 @@ class Mirror:
     def _record_changes(self, changes: Iterable[FetchedRun], *, with_tasks: bool) -> str:
         """Record the runs of a list, and fetch those that have ended.
 
-        They are fetched while the list is read. What was recorded before an error is not read
-        again.
+        Runs are fetched while the list is read. Runs that were recorded before an error are not
+        read again.
 
         Args:
             changes: the runs, without their tasks.
@@ -330,7 +338,7 @@ class Mirror:
                 cheap.
 
         Returns:
-            When the last of them changed, "" when there are none.
+            When the run that changed last has changed, "" when the list is empty.
         """
         from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -348,7 +356,7 @@ class Mirror:
                 ):
                     continue
                 if with_tasks and listed.run.state.final:
-                    being_fetched.append(pool.submit(_unless_deleted, self._fetch_listed, listed))
+                    being_fetched.append(pool.submit(self._fetch_listed, listed))
                 else:
                     self._record(listed, ReadLevel.LISTED)
                 while being_fetched and being_fetched[0].done():
@@ -362,27 +370,38 @@ class Mirror:
 
     def _is_up_to_date(self, stored: EndedRun, listed: Run, *, with_tasks: bool) -> bool:
         """Return whether a recorded run that has ended needs no further request."""
-        # A list can lag behind the service, so another state counts only where an ended run can
-        # continue.
+        # A list can lag behind the service, so another state counts only for a service on which an
+        # ended run can continue.
         has_changed = listed.state is not stored.state or (listed.ended_at or "") > stored.ended_at
         is_reopened = self._service.facts.can_reopen and has_changed
         lacks_tasks = with_tasks and stored.read_level.is_incomplete
         return not (is_reopened or lacks_tasks)
 
-    def _fetch_listed(self, listed: FetchedRun) -> FetchedRun:
-        if isinstance(self._service, CanFetchListed):
+    def _fetch_listed(self, listed: FetchedRun) -> FetchedRun | None:
+        """Return a run of a list with its tasks, None when it was deleted since it was listed."""
+        if not isinstance(self._service, CanFetchListed):
+            return self._fetch_unless_deleted(listed.run.backend_ref or "")
+        try:
             return self._service.fetch_listed(listed)
-        return self._service.fetch(listed.run.backend_ref or "")
+        except NotFound:
+            return None
+
+    def _fetch_unless_deleted(self, backend_ref: str) -> FetchedRun | None:
+        try:
+            return self._service.fetch(backend_ref)
+        except NotFound:
+            return None
 
     def _read_incomplete_runs(self) -> None:
-        """Read the ended runs that lists left incomplete, newest first, as far as that is
-        possible."""
+        """Read the ended runs that earlier lists left incomplete, newest first.
+
+        Stop when the service cannot complete any run of a batch.
+        """
         from concurrent.futures import ThreadPoolExecutor
 
-        ended_runs = self._store.ended(self.place)
         incomplete = [
-            (ref, ended.run_id)
-            for ref, ended in ended_runs.items()
+            (backend_ref, ended.run_id)
+            for backend_ref, ended in self._store.ended(self.place).items()
             if ended.read_level.is_incomplete
         ]
         if not incomplete:
@@ -390,20 +409,21 @@ class Mirror:
         with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read") as pool:
             for start in range(0, len(incomplete), READERS):
                 batch = incomplete[start : start + READERS]
-                answers = pool.map(
-                    lambda pair: _unless_deleted(self._service.fetch, pair[0]), batch
-                )
-                runs = [
-                    # Nothing more can be read about a run that was deleted: its record counts as
+                refs = [backend_ref for backend_ref, _ in batch]
+                answers = list(pool.map(self._fetch_unless_deleted, refs))
+                runs = []
+                for (_, run_id), answer in zip(batch, answers, strict=True):
+                    # Nothing more can be read about a run that was deleted, so its record counts as
                     # complete.
-                    answer or FetchedRun(self._store.get(run_id), "")
-                    for (_, run_id), answer in zip(batch, list(answers), strict=True)
-                ]
-                notes = [self._record_ended(fetched) for fetched in runs]
+                    fetched = answer or FetchedRun(self._store.get(run_id), "")
+                    self._record_ended(fetched)
+                    runs.append(fetched)
                 if all(fetched.missing for fetched in runs):
-                    warn_incomplete(notes[0])
+                    warn_incomplete(runs[0].missing)
                     return
-                warn_incomplete(next((fetched.note for fetched in runs if fetched.note), ""))
+                # What the service does not have is the same for all runs, so one note is enough.
+                first_note = next((fetched.note for fetched in runs if fetched.note), "")
+                warn_incomplete(first_note)
 
     def _read_unlisted_runs(
         self, run_filter: RunFilter, limit: int, listed_refs: set[str], *, with_tasks: bool
@@ -456,10 +476,7 @@ class Mirror:
         return fetched.missing or fetched.note
 
     def _record(self, fetched: FetchedRun, read_level: ReadLevel) -> str:
-        """Record a run, and return its id here.
-
-        It is another id when a run of another backend has this one.
-        """
+        """Record a run, and return its id here: another id when a run of another backend has it."""
         run = fetched.run
         refs = self._store.refs(run.run_id)
         if refs is not None and refs[1] != run.backend_ref:
@@ -467,58 +484,6 @@ class Mirror:
         actual_level = ReadLevel.PARTIAL if fetched.missing else read_level
         self._store.put(run, read_level=actual_level, pipeline_spec=fetched.spec)
         return run.run_id
-
-
-class StoreRecords:
-    """The records of a service, in the store. See `ServiceRecords`."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def names(self, place: str, kind: str) -> dict[str, str]:
-        """Return the names that were remembered for things of a kind, by their ids."""
-        return self._store.names(place, kind)
-
-    def remember_names(
-        self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()
-    ) -> None:
-        """Remember names, and forget those of the ids that are `gone`.
-
-        Do nothing when the store is read-only.
-        """
-        if self._store.writable:
-            self._store.set_names(place, kind, names, gone=gone)
-
-    def spec(self, version: str) -> dict[str, Any] | None:
-        """Return the PipelineSpec of a version, None when it was not recorded."""
-        return self._store.spec(version)
-
-    def cancellation(self, backend_ref: str) -> Cancellation | None:
-        """Return what is recorded about cancelling a run."""
-        return self._store.cancellation(backend_ref)
-
-    def complete_since(self, place: str) -> str | None:
-        """Return the time from which on all runs are recorded."""
-        observed = self._store.observed(place)
-        return None if observed is None else observed.created_since
-
-
-def _is_explained(service: RunService, run: Run) -> bool:
-    """Return whether nothing more can be read about a failure.
-
-    Else a log may be there next time.
-    """
-    if isinstance(service, CanJudgeExplanations):
-        return service.is_explained(run)
-    return has_log_end(run)
-
-
-def _unless_deleted(fetch: Callable[[T], FetchedRun], run: T) -> FetchedRun | None:
-    """Return a fetched run, None when it was deleted since it was listed."""
-    try:
-        return fetch(run)
-    except NotFound:
-        return None
 
 
 def _with_refs_added(runs: Iterator[FetchedRun], refs: set[str]) -> Iterator[FetchedRun]:

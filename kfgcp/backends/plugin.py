@@ -1,5 +1,7 @@
-"""What a backend tells about itself: the object that an entry point of the group `kfgcp.backends`
-names."""
+"""The description of a backend: an entry point of the group `kfgcp.backends` names one.
+
+It says how to open the backend, so that nothing of a backend is imported before it is needed.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +31,17 @@ class BackendPlugin:
 
     Attributes:
         settings: the keys of its environments.
-        service: returns what speaks to the service of an environment. kfgcp keeps its runs in the
-            store, and the records are what the service itself may remember from one command to the
-            next.
+        service: returns the service of an environment. kfgcp keeps the runs of the service in the
+            store. In its records the service remembers things from one command to the next.
         open: returns the backend of an environment, for a backend that records its runs in the
-            store by itself.
-        checks: what `kfgcp doctor` looks at, given the images of the pipeline that is to run, or
-            None when there is no pipeline.
+            store itself.
+        checks: returns the checks of `kfgcp doctor`, given the images of the pipeline that will
+            run, or None when there is no pipeline.
         is_artifact_of: returns whether an address in the service's own store belongs to a run of
-            the environment. The dashboard shows such artifacts to whoever may see the run. None
-            when the service has no store of its own.
-        runs_here: its runs are executed on this machine, so nothing has to be read from a service.
-        rounds_metrics: its service may keep metrics with six decimals only, as ML Metadata does.
+            the environment. The dashboard shows such artifacts to everyone who may see the run.
+            None when the service has no store of its own.
+        runs_here: the backend executes its runs on this machine, so nothing is read from a service.
+        rounds_metrics: the service may keep metrics with six decimals only, as ML Metadata does.
 
     Example:
         >>> BACKEND = BackendPlugin(settings=ToySettings, service=open_service)

@@ -1,5 +1,7 @@
-"""The keys that environments of remote backends share: where the service is, and how requests are
-signed in."""
+"""The keys that environments of all remote backends have.
+
+They say where the service is, and how requests are signed in.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from kfgcp.settings import BackendSettings
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteSettings(BackendSettings):
-    """The keys of environments whose runs are elsewhere.
+    """The keys of environments whose runs are on a service.
 
     Attributes:
-        service_account: the account that the tasks of a run have.
+        service_account: the account of the tasks of a run.
         auth: how requests are signed in. See docs/guides/sign-in.md.
         token_file: the file with the token, for auth = "token-file".
         impersonate_service_account: the account that requests act as.
@@ -41,14 +43,15 @@ class RemoteSettings(BackendSettings):
     @property
     def addresses(self) -> dict[str, str]:
         """The addresses of services that are set, by their keys."""
-        named = {
+        addresses_by_key = {
             "api_endpoint": self.api_endpoint,
             "logging_endpoint": self.logging_endpoint,
             "artifact_registry_endpoint": self.artifact_registry_endpoint,
         }
-        return {key: address for key, address in named.items() if address is not None}
+        return {key: address for key, address in addresses_by_key.items() if address is not None}
 
     def validate(self, where: str) -> None:
+        """Check what the types do not say, see `BackendSettings.validate`."""
         if self.auth is not None and self.auth not in self.auth_modes:
             modes = ", ".join(self.auth_modes)
             raise ConfigError(f"{where}: auth is {self.auth!r}.", hint=f"auth is one of: {modes}.")
@@ -61,9 +64,10 @@ class RemoteSettings(BackendSettings):
             )
 
     def _validate_address(self, where: str, key: str, address: str) -> None:
-        """Refuse plain http, and requests without a sign-in, to any host that is not this machine.
+        """Check that an address is safe.
 
-        A backend may allow more (`allows_http`).
+        Plain http and requests without a sign-in are allowed to this machine only. A backend may
+        allow http to further hosts (`allows_http`).
         """
         scheme, host = parse_address(address, f"{where}: {key}")
         if host in LOOPBACK or self.allows_http(key, host):

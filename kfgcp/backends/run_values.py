@@ -1,4 +1,8 @@
-"""What services say of runs, as values of ours: what the remote backends have in common."""
+"""The parts of a run that remote backends read in the same way from the answers of services.
+
+Services tell less about a run than its specification says: they leave out defaults, the order of
+values, and the outputs of groups of tasks. The functions here add these from the spec.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.errors import BackendError, SpecError
 from kfgcp.model import (
     Artifact,
     ErrorInfo,
     ErrorKind,
+    JsonValue,
     Metric,
     Run,
     Task,
@@ -26,105 +31,153 @@ from kfgcp.model import (
 )
 from kfgcp.spec.documents import parse_json
 from kfgcp.spec.graph import Component, Graph, build
-from kfgcp.spec.json_values import whole, with_numbers_of
+from kfgcp.spec.json_values import normalize_numbers, normalize_parameter
 from kfgcp.spec.load import Spec, from_documents
 
 METRICS: Final = "system.Metrics"
 LEAVES: Final = (TaskKind.CONTAINER, TaskKind.IMPORTER)
+"""The kinds of tasks that do work themselves. The others are groups of tasks."""
+
+# Sorts after every time, for tasks without a time.
+_LAST: Final = "~"
 
 
-def read_spec(document: Any) -> tuple[Spec | None, Graph | None]:
-    """A spec and its graph; nothing for one of an older SDK, or with what only the service
-    knows."""
+def read_spec(document: object) -> tuple[Spec | None, Graph | None]:
+    """Return a spec and its graph, or (None, None) when kfgcp cannot read it.
+
+    That is so for a spec of an older SDK, and for one with parts that only the service knows.
+
+    Args:
+        document: the PipelineSpec as the service returns it.
+    """
     if not isinstance(document, Mapping) or "root" not in document:
         return None, None
     return _read_spec(json.dumps(document, sort_keys=True))
 
 
+# Most runs of a list share their spec with other runs, so it is worth keeping.
 @lru_cache(maxsize=64)
 def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
-    """Most runs share their spec with others."""
     try:
-        spec = from_documents([whole(json.loads(text))], "pipelineSpec")
+        spec = from_documents([normalize_numbers(json.loads(text))], "pipelineSpec")
     except SpecError:
         return None, None
     return spec, build(spec.pipeline_spec)
 
 
-def time_of(text: Any, service: str) -> str | None:
-    """A time of a service as ours, None when there is none; one without a zone is in UTC.
+def parse_time(text: object, service: str) -> str | None:
+    """Return a time of a service in the form that kfgcp uses, None when there is no time.
+
+    A time without a zone is in UTC.
+
+    Args:
+        text: RFC 3339 text.
+        service: the name of the service, for messages.
 
     Raises:
-        BackendError: it is no time.
+        BackendError: the text is not a time.
     """
     if not isinstance(text, str) or not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
-        return timestamp((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return timestamp(moment.timestamp())
     except (ValueError, OverflowError):
         raise BackendError(
-            f"{service} answered with a time that is none: {text[:100]}.",
+            f"{service} answered with a time that cannot be read: {text[:100]}.",
             hint="Does a proxy change answers? If not, update kfgcp.",
         ) from None
 
 
-def params_of(given: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
-    """The values of the pipeline's parameters, in the order of its declaration; defaults where
-    nothing was given."""
+def read_params(values: Mapping[str, JsonValue], spec: Spec | None) -> dict[str, JsonValue]:
+    """Return the values of a pipeline's parameters.
+
+    Declared parameters come first, in the order of their declaration. A parameter without a value
+    has its default.
+
+    Args:
+        values: the values that the service has.
+        spec: the pipeline, None when it cannot be read.
+    """
     if spec is None:
-        return dict(given)
-    declared = {
-        name: typed(given.get(name, param.default if param.has_default else None), param.type)
-        for name, param in spec.params.items()
-    }
-    return declared | {name: value for name, value in given.items() if name not in declared}
+        return dict(values)
+    params: dict[str, JsonValue] = {}
+    for name, param in spec.params.items():
+        default = param.default if param.has_default else None
+        params[name] = convert_value(values.get(name, default), param.type)
+    for name, value in values.items():
+        params.setdefault(name, value)
+    return params
 
 
-def typed(value: Any, kind: str) -> Any:
-    """A value of a service as its parameter has it: 2**60 may come as a float, 1e300 with all
-    digits, and in schema 2.0.0 a list as its JSON."""
+def convert_value(value: JsonValue, kind: str) -> JsonValue:
+    """Return a value of a service as its parameter has it.
+
+    A service may return 2**60 as a float, 1e300 with all its digits, and a list as JSON text
+    (schema 2.0.0).
+
+    Args:
+        value: the value that the service has.
+        kind: the parameterType, such as NUMBER_INTEGER.
+    """
     if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
         with suppress(ValueError):
-            return parse_json(value)
-    return with_numbers_of(kind, value)
+            parsed: JsonValue = parse_json(value)
+            return parsed
+    converted: JsonValue = normalize_parameter(kind, value)
+    return converted
 
 
-def in_order(
-    values: Mapping[str, Any], component: Component | None, *, inside: bool
-) -> dict[str, Any]:
-    """Inputs (`inside`) or outputs as the component declares them; a JSON object of a service has
-    no order."""
+def order_values(
+    values: Mapping[str, JsonValue], component: Component | None, *, inside: bool
+) -> dict[str, JsonValue]:
+    """Return the inputs or outputs of a task in the order in which its component declares them.
+
+    The JSON objects of services have no order. Undeclared values come last, sorted by name.
+
+    Args:
+        values: by name.
+        component: what the task runs, None when the spec does not tell.
+        inside: the values are inputs; otherwise they are outputs.
+    """
     if component is None:
         return dict(values)
     params = component.params if inside else component.output_params
     artifacts = component.artifacts if inside else component.output_artifacts
-    order = {name: number for number, name in enumerate([*params, *artifacts])}
-    found = {
-        name: typed(value, params[name].type) if name in params else value
-        for name, value in values.items()
-    }
-    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    ordered: dict[str, JsonValue] = {}
+    for name in [*params, *artifacts, *sorted(values)]:
+        if name in values and name not in ordered:
+            value = values[name]
+            ordered[name] = convert_value(value, params[name].type) if name in params else value
+    return ordered
 
 
-def one_or_all(uris: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Artifacts as values of a task: an URI, or all of a list of artifacts."""
-    return {name: found[0] if len(found) == 1 else list(found) for name, found in uris.items()}
+def uris_as_values(uris: Mapping[str, Sequence[str]]) -> dict[str, JsonValue]:
+    """Return artifacts as values of a task: one URI, or a list for a list of artifacts."""
+    values: dict[str, JsonValue] = {}
+    for name, artifact_uris in uris.items():
+        values[name] = artifact_uris[0] if len(artifact_uris) == 1 else list(artifact_uris)
+    return values
 
 
-def metrics_of(artifacts: Iterable[Artifact]) -> Iterator[Metric]:
-    """The scalars in the metadata of artifacts that hold metrics."""
+def read_metrics(artifacts: Iterable[Artifact]) -> Iterator[Metric]:
+    """Yield the numbers in the metadata of artifacts of the type system.Metrics."""
     for artifact in artifacts:
-        if artifact.type == METRICS:
-            for name, value in artifact.metadata.items():
-                if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    yield Metric(artifact.task, artifact.name, name, value)
+        if artifact.type != METRICS:
+            continue
+        for name, value in artifact.metadata.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                yield Metric(artifact.task, artifact.name, name, value)
 
 
-def outputs_of(
+def dag_outputs(
     component: Component | None, tasks: Mapping[str, Task], prefix: str = ""
-) -> dict[str, Any]:
-    """The outputs of a DAG: those of the first producer of each that did its work (semantics.md,
+) -> dict[str, JsonValue]:
+    """Return the outputs of a DAG.
+
+    An output with several producers has the value of the first one that succeeded (semantics.md,
     OneOf).
 
     Args:
@@ -135,110 +188,142 @@ def outputs_of(
     dag = component.dag if component is not None else None
     if dag is None:
         return {}
-    found = {}
-    for name, producers in (*dag.param_outputs.items(), *dag.artifact_outputs.items()):
-        made = [tasks[path] for each in producers if (path := f"{prefix}{each.task}") in tasks]
-        keys = {f"{prefix}{each.task}": each.output for each in producers}
-        values = (task.outputs.get(keys[task.path]) for task in made if task.state.ok)
-        if (first := next((value for value in values if value is not None), None)) is not None:
-            found[name] = first
-    return found
+    outputs: dict[str, JsonValue] = {}
+    for name, producers in [*dag.param_outputs.items(), *dag.artifact_outputs.items()]:
+        for producer in producers:
+            task = tasks.get(f"{prefix}{producer.task}")
+            value = None
+            if task is not None and task.state.ok:
+                value = task.outputs.get(producer.output)
+            if value is not None:
+                outputs[name] = value
+                break
+    return outputs
 
 
-def with_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]) -> list[Task]:
-    """The tasks with the outputs of DAGs and loops that the service leaves out: of a DAG those of
-    its tasks, of a loop the lists of those of its iterations, in their order (semantics.md,
-    Collected).
+def add_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]) -> list[Task]:
+    """Return the tasks with the outputs of DAGs and loops, which services leave out.
+
+    A DAG has the outputs of its tasks. A loop has lists of the outputs of its iterations, in their
+    order (semantics.md, Collected).
 
     Args:
         tasks: of a run.
         components: what DAGs, loops and iterations run, by their paths.
     """
-    found = {task.path: task for task in tasks}
-    inside = by_parent(found)
-    for path in sorted(components, key=lambda each: -len([*enclosing_paths(each)])):
-        task = found[path]
+    tasks_by_path = {task.path: task for task in tasks}
+    inner_paths = group_by_parent(tasks_by_path)
+    # The outputs of a group may come from a group inside it, so the deepest groups come first.
+    for path in sorted(components, key=_depth, reverse=True):
+        task = tasks_by_path[path]
         if task.outputs or not task.state.ok:
             continue
         if task.kind is TaskKind.LOOP:
-            numbered = {
-                int(each[len(path) + 1 : -1]): found[each]
-                for each in inside[path]
-                if each.endswith("]")
-            }
-            iterations = [numbered[number] for number in sorted(numbered)]
-            dag = components[path].dag
-            names = [*dag.param_outputs, *dag.artifact_outputs] if dag is not None else []
-            outputs: dict[str, Any] = {
-                name: [each.outputs[name] for each in iterations if name in each.outputs]
-                for name in names
-            }
+            iterations = _iterations(path, [tasks_by_path[inner] for inner in inner_paths[path]])
+            outputs = _loop_outputs(components[path], iterations)
         else:
-            outputs = outputs_of(components[path], found, f"{path}/")
-        found[path] = replace(task, outputs=outputs)
-    return [found[task.path] for task in tasks]
+            outputs = dag_outputs(components[path], tasks_by_path, f"{path}/")
+        tasks_by_path[path] = replace(task, outputs=outputs)
+    return [tasks_by_path[task.path] for task in tasks]
 
 
-def by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
-    """The paths of tasks by the path that they stand in, "" for the pipeline; iterations stand in
-    their loop."""
-    found = defaultdict(list)
+def _depth(path: str) -> int:
+    return len(list(enclosing_paths(path)))
+
+
+def _iterations(loop_path: str, inner_tasks: Iterable[Task]) -> list[Task]:
+    """Return the iterations of a loop, in the order of their numbers."""
+    iterations: dict[int, Task] = {}
+    for task in inner_tasks:
+        if task.path.endswith("]"):
+            number = task.path[len(loop_path) + 1 : -1]
+            iterations[int(number)] = task
+    return [iterations[number] for number in sorted(iterations)]
+
+
+def _loop_outputs(component: Component, iterations: Sequence[Task]) -> dict[str, JsonValue]:
+    if component.dag is None:
+        return {}
+    outputs: dict[str, JsonValue] = {}
+    for name in [*component.dag.param_outputs, *component.dag.artifact_outputs]:
+        outputs[name] = [task.outputs[name] for task in iterations if name in task.outputs]
+    return outputs
+
+
+def group_by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
+    """Return the paths of tasks by the path of the group that they are in.
+
+    The group "" is the pipeline. An iteration is in its loop.
+    """
+    groups: defaultdict[str, list[str]] = defaultdict(list)
     for path in paths:
-        found[next(enclosing_paths(path), "")].append(path)
-    return found
+        parent = next(enclosing_paths(path), "")
+        groups[parent].append(path)
+    return groups
 
 
-def with_group_errors(tasks: Sequence[Task]) -> list[Task]:
-    """The tasks; DAGs and loops that failed with the first failure inside of them, which says more
-    than theirs."""
-    failed: dict[str, list[Task]] = defaultdict(list)
+def add_group_errors(tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks; a failed DAG or loop has the error of the first task that failed inside it.
+
+    The service's own error of a group says only that a task in it failed.
+    """
+    failed_inside: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:
         if task.state is TaskState.FAILED:
             for path in enclosing_paths(task.path):
-                failed[path].append(task)
-    return [
-        replace(task, error=first_failure(failed[task.path]) or task.error)
-        if task.state is TaskState.FAILED and task.kind not in LEAVES
-        else task
-        for task in tasks
-    ]
+                failed_inside[path].append(task)
+    result = []
+    for task in tasks:
+        if task.state is TaskState.FAILED and task.kind not in LEAVES:
+            error = find_first_failure(failed_inside[task.path]) or task.error
+            result.append(replace(task, error=error))
+        else:
+            result.append(task)
+    return result
 
 
-def with_failure(run: Run, failure: ErrorInfo) -> Run:
-    """The run whose error, and that of each task that has the same one, is told in more words."""
-    tasks = (
-        replace(task, error=failure) if task.error == run.error else task for task in run.tasks
-    )
-    return replace(run, error=failure, tasks=tuple(tasks))
+def replace_error(run: Run, error: ErrorInfo) -> Run:
+    """Return a run with another error, also for each task that has the same error as the run."""
+    tasks = [replace(task, error=error) if task.error == run.error else task for task in run.tasks]
+    return replace(run, error=error, tasks=tuple(tasks))
 
 
 def has_log_end(run: Run) -> bool:
-    """Return whether the error of a run has the end of the failing task's log. True when no task
-    has failed."""
+    """Return whether the error of a run has the end of the failing task's log.
+
+    True when no task has failed.
+    """
     error = run.error
     return error is None or error.task is None or bool(error.log_tail)
 
 
-def first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
-    """Why a run failed: the first failure of a task that does work itself, else that of a DAG."""
+def find_first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
+    """Return the error of the task that failed first, None when no task has an error.
+
+    Tasks that do work themselves come before groups.
+    """
     failed = [task for task in tasks if task.state is TaskState.FAILED and task.error is not None]
-    leaves = [task for task in failed if task.kind in LEAVES] or failed
-    first = min(leaves, key=lambda task: task.ended_at or "~", default=None)
+    failed_leaves = [task for task in failed if task.kind in LEAVES]
+    first = min(failed_leaves or failed, key=_end_time, default=None)
     return first.error if first is not None else None
 
 
-def reason(
-    error: Any, missing: str, task: str | None = None, *, kind: ErrorKind | None = None
+def _end_time(task: Task) -> str:
+    return task.ended_at or _LAST
+
+
+def error_info(
+    error: object, default_message: str, task: str | None = None, *, kind: ErrorKind | None = None
 ) -> ErrorInfo:
     """Return the error that a service gives, as one line.
 
     Args:
-        error: the field of the answer.
-        missing: the message when the service gives none.
+        error: the field of the answer, a google.rpc.Status.
+        default_message: the message when the service gives none.
         task: the path of the task.
-        kind: of the error that the service did not explain.
+        kind: the kind of an error that the service does not explain.
     """
     message = error.get("message") if isinstance(error, Mapping) else None
     if not message:
-        return ErrorInfo(missing, task, kind=kind)
+        return ErrorInfo(default_message, task, kind=kind)
     return ErrorInfo(" ".join(str(message).split()), task)

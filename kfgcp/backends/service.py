@@ -1,8 +1,8 @@
-"""What a service must do so that a `Mirror` can keep its runs in the store.
+"""The interface of services, whose runs a `Mirror` keeps in the store.
 
 `RunService` is what every service does. Each ability that only some services have is a small
-Protocol of its own: a service that has the methods has the ability. A service knows no store. It
-keeps what it must remember in its `ServiceRecords`.
+Protocol of its own: a service that has the methods has the ability. A service does not use the
+store. It remembers things in its `ServiceRecords`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class FetchedRun:
         changed_at: when it last changed, RFC 3339 text.
         spec: its PipelineSpec, None when that cannot be read.
         answer: the answer itself, when a list says as much about a run as the run does. Else None.
-        missing: a sentence that says what could not be read just now, and why. It is empty when
-            nothing is missing.
-        note: a sentence that says what the service does not have. It is not asked for again.
+        missing: a sentence that says what could not be read just now, and why. "" when nothing is
+            missing. The run is read again later.
+        note: a sentence that says what the service does not have. "" when there is nothing to say.
     """
 
     run: Run
@@ -58,9 +58,10 @@ class FetchedRun:
 
 
 class RunService(Protocol):
-    """Speaks to a service that has runs. Methods raise `BackendError` and its subclasses.
+    """Sends the requests to a service that has runs.
 
-    A `backend_ref` is the name that the service gives a run, with `place` before it.
+    A `backend_ref` is `place` and the service's own name of a run. Methods raise `BackendError` and
+    its subclasses, and no other errors.
     """
 
     @property
@@ -69,7 +70,7 @@ class RunService(Protocol):
 
     @property
     def place(self) -> str:
-        """What the `backend_ref` of each run of this environment begins with."""
+        """The text that the `backend_ref` of each run of this environment begins with."""
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
         """Return what the service leaves out of a request or does in another way, a line each."""
@@ -143,7 +144,7 @@ class CanReread(Protocol):
 class CanJudgeExplanations(Protocol):
     """Knows when nothing more can be read about a failure.
 
-    Without this, the end of one log is enough.
+    Without this, a failure counts as explained when it has the end of one log.
     """
 
     def is_explained(self, run: Run) -> bool:
@@ -152,17 +153,17 @@ class CanJudgeExplanations(Protocol):
 
 @runtime_checkable
 class CanNoticeStuckRuns(Protocol):
-    """Knows runs that are not expected to end any more."""
+    """Recognizes runs that will probably never end."""
 
     def observe(self, run: Run) -> str:
         """Remember the state in which a run was read.
 
         Returns:
-            A sentence when the run is not expected to end, else "".
+            A sentence when the run will probably never end, else "".
         """
 
     def is_stuck(self, run: Run) -> bool:
-        """Return whether a run that has not ended is not expected to end."""
+        """Return whether a run that has not ended will probably never end."""
 
 
 @runtime_checkable
@@ -199,18 +200,19 @@ class HasNativeClient(Protocol):
 class ServiceRecords(Protocol):
     """What services remember from one command to the next.
 
-    `place` is that of the service, so that services do not mix their records.
+    The argument `place` is that of the service, so that services do not mix their records. `kind`
+    is a word of the service, such as "experiment".
     """
 
     def names(self, place: str, kind: str) -> dict[str, str]:
-        """Return the remembered names of things of a kind, by the ids of these things."""
+        """Return the remembered names of one kind, by the ids of what has these names."""
 
     def remember_names(
         self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()
     ) -> None:
         """Remember names by ids, and forget the ids that are `gone`.
 
-        Do nothing where nothing can be recorded.
+        Do nothing when the store is read-only.
         """
 
     def spec(self, version: str) -> dict[str, Any] | None:
@@ -220,7 +222,7 @@ class ServiceRecords(Protocol):
         """Return what is recorded about cancelling a run, None when the run is not recorded."""
 
     def complete_since(self, place: str) -> str | None:
-        """Return the time from which on all runs are recorded, RFC 3339 text.
+        """Return the time since which all runs are recorded, RFC 3339 text.
 
         None when runs were never listed.
         """

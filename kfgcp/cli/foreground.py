@@ -114,7 +114,7 @@ def _report(handle: RunHandle, viewer: Viewer, as_json: bool) -> None:
     if as_json:
         output.print_json(handle.to_dict())
         return
-    from kfgcp.cli.show import print_results
+    from kfgcp.cli.verbs.show import print_results
 
     print_results(run)
     if not run.state.final:

@@ -8,39 +8,13 @@ import os
 import sys
 import threading
 import warnings
-from importlib import import_module
 from typing import Any, Final
 
 import click
 
-from kfgcp import __version__
 from kfgcp.cli import streams
+from kfgcp.cli.verbs import load_command, read_summary, verb_names
 from kfgcp.errors import KfgcpError, ParamError, SpecError
-
-VERBS: Final = {
-    "run": "Run a pipeline and wait for its end.",
-    "compile": "Compile and validate a pipeline.",
-    "rerun": "Run a run's pipeline again, without what did not change.",
-    "retry": "Continue a run that failed or was cancelled.",
-    "list": "List runs of all environments, newest first.",
-    "show": "Show a run: its tasks, metrics, artifacts and error.",
-    "events": "Show what happened to a run.",
-    "logs": "Print what a run's tasks wrote.",
-    "watch": "Follow a run until it ends.",
-    "cancel": "Cancel a run.",
-    "delete": "Delete runs that have ended.",
-    "diff": "Show what differs between pipelines, task by task.",
-    "compare": "Show what differs between runs.",
-    "export": "Write runs as CSV, JSON or Parquet.",
-    "tag": "Put tags on a run, or take them off.",
-    "note": "Write a note on a run.",
-    "dashboard": "Show the runs in the browser.",
-    "doctor": "Find what keeps runs from starting.",
-    "init": "Start a new project.",
-    "env": "Write environments into kfgcp.toml.",
-    "testing": "Run stand-ins of services on this machine.",
-}
-"""Verb -> its line in the help; the command `name` is in the module `kfgcp.cli.<name>`."""
 
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
@@ -50,29 +24,35 @@ _PYTHONS: Final = warnings.showwarning
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name and imports one when it is called."""
+    """The group of all verbs, which imports the module of a verb when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        """Return the names of all verbs, in the order of the help."""
+        return list(verb_names())
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in VERBS:
+        """Return the command of a verb, or None when there is no such verb."""
+        if name not in verb_names():
             return None
-        command: click.Command = import_module(f"kfgcp.cli.{name}").command
-        return command
+        return load_command(name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in VERBS:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name, or suggest one in the error."""
+        if args and args[0] not in verb_names():
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], VERBS, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            ctx.fail(f"No such command '{args[0]}'.{hint}")
+            close = get_close_matches(args[0], verb_names(), n=1)
+            suggestion = f" Did you mean '{close[0]}'?" if close else ""
+            ctx.fail(f"No such command '{args[0]}'.{suggestion}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without importing them, which click would do."""
+        rows = [(verb, read_summary(verb)) for verb in verb_names()]
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl(rows)
 
 
 @click.group(
@@ -80,10 +60,27 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Example: kfgcp run examples/train_classifier.py -p model=random_forest",
 )
-@click.version_option(__version__, prog_name="kfgcp")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, option, value: _print_version(context, value),
+    help="Show the versions of kfgcp, Python and kfp.",
+)
 def cli() -> None:
     """One Kubeflow pipeline, unchanged, on your laptop, Vertex AI or your own Kubeflow; every run
     in one table."""
+
+
+def _print_version(context: click.Context, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    # Only here: reading metadata of distributions takes time.
+    from kfgcp.installation import describe_versions
+
+    click.echo(describe_versions())
+    context.exit()
 
 
 def main(arguments: list[str] | None = None) -> None:

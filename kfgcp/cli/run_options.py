@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from kfgcp.options import OptionField, OptionType, option_fields
-from kfgcp.tracking.choose import labels_of
+from kfgcp.tracking.choose import parse_labels
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
@@ -78,5 +78,5 @@ def _click_option(
 def _read(field: OptionField, value: Any) -> Any:
     """Return the value of an option from that of the command line, None when it is not given."""
     if field.type is OptionType.PAIRS:
-        return labels_of(value, field.flag) if value else None
+        return parse_labels(value, field.flag) if value else None
     return value

@@ -1,1 +1,1 @@
-"""What `kfgcp doctor` looks at: one module a family of checks, each check a small function."""
+"""What the checks of `kfgcp doctor` share. Each module has one family of checks."""

@@ -1,4 +1,4 @@
-"""Whether the clock of this machine is right, by that of a server."""
+"""Compares the clock of this machine with that of a server."""
 
 from __future__ import annotations
 
@@ -11,34 +11,44 @@ from typing import Final
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import BackendError
 
+# Seconds that do not matter: the time in an answer has no fractions, and answers take a while.
 TOLERATED: Final = 30.0
-"""Seconds that nobody minds: the time in an answer has no fractions, and answers take a while."""
+
+# Services refuse sign-ins when the clock is wrong by more seconds: a token is then valid only for a
+# time in the future or in the past.
 WRONG: Final = 300.0
-"""Seconds from which on sign-ins are refused: a token is made for a time that has not come, or has
-gone."""
 
 
 def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> str | Aside:
-    """By the Date header of an answer that came just now.
+    """Compare the clock with the Date header of an answer (RFC 9110, section 6.6.1).
+
+    Args:
+        headers: of an answer that has just arrived, with names in lower case.
+        now: the clock of this machine, in seconds since 1970.
 
     Raises:
-        BackendError: it is so wrong that sign-ins fail.
+        BackendError: the clock is so wrong that sign-ins fail.
+
+    Example:
+        >>> clock_skew({"date": "Thu, 08 Jan 2026 12:00:00 GMT"}, lambda: 1767873607.0)
+        'right'
     """
     try:
-        there = parsedate_to_datetime(headers["date"]).timestamp()
+        server_time = parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError):
-        return Aside("the server does not tell the time")
-    skew = now() - there
-    text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of the server"
+        return Aside("the server does not send the time")
+    skew = now() - server_time
     if abs(skew) <= TOLERATED:
         return "right"
-    command = (
-        "sudo sntp -sS time.apple.com"
-        if sys.platform == "darwin"
-        else "sudo timedatectl set-ntp true"
-    )
+    direction = "ahead of" if skew > 0 else "behind"
+    problem = f"The clock of this machine is {abs(skew):.0f} s {direction} the clock of the server"
+    hint = f"Set it: {_set_clock_command()}"
     if abs(skew) <= WRONG:
-        return Aside(f"The clock of this machine is {text}.", f"Set it: {command}")
-    raise BackendError(
-        f"The clock of this machine is {text}: sign-ins fail.", hint=f"Set it: {command}"
-    )
+        return Aside(f"{problem}.", hint)
+    raise BackendError(f"{problem}, so sign-ins fail.", hint=hint)
+
+
+def _set_clock_command() -> str:
+    if sys.platform == "darwin":
+        return "sudo sntp -sS time.apple.com"
+    return "sudo timedatectl set-ntp true"

@@ -1,18 +1,20 @@
-"""What a run needs of Google Cloud besides the service that runs it: a bucket, access, images, a
-quota, logs."""
+"""Checks the parts of Google Cloud that a run needs besides the service that runs it.
+
+They are a bucket, access to it, a service account, images, a quota and logs.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
-from kfgcp.diagnosis.connection import PATIENCE, member, with_command
+from kfgcp.diagnosis.connection import CALL_LIMITS, iam_member, with_grant_command
 from kfgcp.errors import BackendError, NotFound, Refused, Remedy
 from kfgcp.hosts import is_loopback
 from kfgcp.model import timestamp
@@ -27,32 +29,43 @@ IAM: Final = "https://iam.googleapis.com"
 TROUBLESHOOTER: Final = "https://policytroubleshooter.googleapis.com"
 REGISTRY: Final = "https://artifactregistry.googleapis.com"
 USAGE: Final = "https://serviceusage.googleapis.com"
+
 WRITE: Final = "storage.objects.create"
 BUCKET_PERMISSIONS: Final = (WRITE, "storage.objects.get", "storage.objects.list")
 ACT_AS: Final = "iam.serviceAccounts.actAs"
+
+# The quota of CPUs on Vertex AI for tasks that run on N1 and E2 machines. Other machines have
+# quotas of their own.
 CPUS: Final = "custom_model_training_cpus"
-"""The metric of the CPUs that tasks take on Vertex AI unless they ask for other machines than N1
-and E2."""
+
 PERMISSIONS: Final = message({"permissions": list_of(text)})
 ACCESS: Final = message({"access": text})
-_BUCKET: Final = message({"effectiveLimit": whole_number, "dimensions": map_of(text)})
+_QUOTA_BUCKET: Final = message({"effectiveLimit": whole_number, "dimensions": map_of(text)})
+# A ConsumerQuotaMetric of Service Usage.
 QUOTA: Final = message(
-    {"consumerQuotaLimits": list_of(message({"quotaBuckets": list_of(_BUCKET)}))}
+    {"consumerQuotaLimits": list_of(message({"quotaBuckets": list_of(_QUOTA_BUCKET)}))}
 )
-"""A ConsumerQuotaMetric of Service Usage."""
+
 _IMAGE: Final = re.compile(
-    r"(?P<location>[\w-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<repository>[^/]+)/(?P<image>[^:@]+)"
+    r"(?P<location>[\w-]+)-docker\.pkg\.dev"
+    r"/(?P<project>[^/]+)/(?P<repository>[^/]+)/(?P<image>[^:@]+)"
     r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?"
 )
 
 
 class Cloud:
-    """A project of Google Cloud, as an environment describes it. account: who is signed in, "" when
-    that is not known.
+    """A project of Google Cloud, as an environment describes it.
 
-    Cloud Logging and Artifact Registry are asked at their own endpoints when the environment has
-    them, Cloud Storage at STORAGE_EMULATOR_HOST. The others are asked at `api_endpoint` when that
-    is a stand-in on this machine.
+    The environment may have endpoints for Cloud Logging and Artifact Registry. Cloud Storage may be
+    at STORAGE_EMULATOR_HOST. The other services are at `api_endpoint` when that is a stand-in on
+    this machine, else at Google.
+
+    Args:
+        env: the environment.
+        tokens: for all requests.
+
+    Attributes:
+        account: who is signed in; "" when that is not known.
     """
 
     def __init__(self, env: Environment, tokens: TokenSource) -> None:
@@ -63,61 +76,80 @@ class Cloud:
         endpoint = env.get("api_endpoint")
         self._emulator: str | None = endpoint if is_loopback(endpoint) else None
 
-    def bucket(self, root: str, *, by_you: bool = True) -> str | Aside:
-        """The bucket of a pipeline root is there, and can be written and read. by_you: it matters
-        whether you can."""
-        name = bucket_of(root)
+    def bucket(self, root: str, *, needs_your_access: bool = True) -> str | Aside:
+        """Check that the bucket of a pipeline root exists, and that you can write and read it.
+
+        Args:
+            root: the pipeline root.
+            needs_your_access: it is an error when you lack a permission. With False, only runs use
+                the bucket, with their own account.
+        """
+        name = gs_bucket(root)
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         if self._emulator and not emulator:
             return Aside(
                 "not checked: api_endpoint is an emulator, and STORAGE_EMULATOR_HOST is not set"
             )
+        problem = self._bucket_problem(name, emulator)
+        if problem is None:
+            return f"gs://{name} can be written and read"
+        if needs_your_access:
+            raise problem
+        return Aside(f"not known whether runs can use it. {problem.message}", problem.hint)
+
+    def _bucket_problem(self, name: str, emulator: str | None) -> BackendError | None:
+        """Return why you cannot use a bucket, None when you can.
+
+        Raises:
+            BackendError: there is no such bucket, or the service does not answer.
+        """
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
         tokens = Anonymous() if emulator else self._tokens
-        storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **PATIENCE)
+        storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **CALL_LIMITS)
+        grant = _grant_bucket(name, self.account)
         try:
             answer = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
         except NotFound:
-            where = self._env.get("location") or "LOCATION"
+            location = self._env.get("location") or "LOCATION"
             raise BackendError(
                 f"There is no bucket '{name}'.",
                 hint=(
                     f"gcloud storage buckets create gs://{name} --project={self._project}"
-                    f" --location={where}"
+                    f" --location={location}"
                 ),
             ) from None
         except Refused as refused:
-            problem: BackendError = with_command(refused, _grant_bucket(name, self.account))
-        else:
-            held = _held(answer, "Cloud Storage")
-            missing = [permission for permission in BUCKET_PERMISSIONS if permission not in held]
-            if not missing:
-                return f"gs://{name} can be written and read"
-            lack = f"You lack {', '.join(missing)} on gs://{name}."
-            problem = BackendError(lack, hint=_grant_bucket(name, self.account))
-        if by_you:
-            raise problem
-        return Aside(f"not known whether runs can use it. {problem.message}", problem.hint)
+            return with_grant_command(refused, grant)
+        granted = _granted_permissions(answer, "Cloud Storage")
+        missing = [permission for permission in BUCKET_PERMISSIONS if permission not in granted]
+        if not missing:
+            return None
+        return BackendError(f"You do not have {', '.join(missing)} on gs://{name}.", hint=grant)
 
     def runner(self, root: str) -> str | Aside:
-        """The service account of runs can write to the bucket: the troubleshooter knows the
-        policies of all levels."""
+        """Check that the service account of runs can write to the bucket.
+
+        Policy Troubleshooter is asked, because it knows the policies of the bucket, the project,
+        the folders and the organisation.
+        """
         account = self._env.get("service_account")
         if not account:
             return Aside("not checked: service_account is not set, and runs have a default one")
-        name = bucket_of(root)
-        resource = f"//storage.googleapis.com/projects/_/buckets/{name}"
-        asked = {
-            "accessTuple": {"principal": account, "fullResourceName": resource, "permission": WRITE}
+        name = gs_bucket(root)
+        access_tuple = {
+            "principal": account,
+            "fullResourceName": f"//storage.googleapis.com/projects/_/buckets/{name}",
+            "permission": WRITE,
         }
-        troubleshooter = self._http(self._emulator or TROUBLESHOOTER, "Policy Troubleshooter")
+        troubleshooter = self._client(self._emulator or TROUBLESHOOTER, "Policy Troubleshooter")
         try:
-            answer = troubleshooter.post("v1/iam:troubleshoot", body=asked, repeatable=True)
+            answer = troubleshooter.post(
+                "v1/iam:troubleshoot", body={"accessTuple": access_tuple}, repeatable=True
+            )
         except Refused as refused:
             return _not_checked(refused, self.grant("roles/iam.securityReviewer"))
-        access = read(answer, ACCESS, service="Policy Troubleshooter", thing="an explanation").get(
-            "access"
-        )
+        explanation = read(answer, ACCESS, service="Policy Troubleshooter", thing="an explanation")
+        access = explanation.get("access")
         if access == "NOT_GRANTED":
             raise BackendError(
                 f"{account} may not write to gs://{name} ({WRITE}).",
@@ -131,47 +163,47 @@ class Cloud:
         return f"{account} can write to gs://{name}"
 
     def act_as(self) -> str | Aside:
-        """Runs may be started as the service account that they run as."""
+        """Check that you may start runs as the service account of the environment."""
         account = self._env.get("service_account")
         if not account:
             return Aside("not set: runs use the default service account of Vertex AI")
-        role = "roles/iam.serviceAccountUser"
-        who = member(self.account)
         grant = (
-            f"gcloud iam service-accounts add-iam-policy-binding {account} --member={who}"
-            f" --role={role}"
+            f"gcloud iam service-accounts add-iam-policy-binding {account}"
+            f" --member={iam_member(self.account)} --role=roles/iam.serviceAccountUser"
         )
         path = f"v1/projects/-/serviceAccounts/{quote(account)}:testIamPermissions"
         try:
-            iam = self._http(self._emulator or IAM, "IAM")
+            iam = self._client(self._emulator or IAM, "IAM")
             answer = iam.post(path, body={"permissions": [ACT_AS]}, repeatable=True)
         except NotFound:
+            name = account.partition("@")[0]
             raise BackendError(
                 f"There is no service account {account}.",
-                hint=(
-                    f"gcloud iam service-accounts create {account.partition('@')[0]}"
-                    f" --project={self._project}"
-                ),
+                hint=f"gcloud iam service-accounts create {name} --project={self._project}",
             ) from None
         except Refused as refused:
-            if refused.remedy is Remedy.ENABLE_API:  # a submission does not need this API
+            # A submission does not need this API.
+            if refused.remedy is Remedy.ENABLE_API:
                 return Aside("not checked: the API of IAM is not enabled", refused.hint)
-            raise with_command(refused, grant) from None
-        if ACT_AS not in _held(answer, "IAM"):
+            raise with_grant_command(refused, grant) from None
+        if ACT_AS not in _granted_permissions(answer, "IAM"):
             raise BackendError(f"You may not start runs as {account} ({ACT_AS}).", hint=grant)
         return f"runs may be started as {account}"
 
     def images(self, images: Sequence[str] | None) -> str | Aside:
-        """The images of a pipeline that are in Artifact Registry are there, and you may pull them;
-        None without one."""
+        """Check that the images of a pipeline exist, and that you may pull them.
+
+        Args:
+            images: those that are not in Artifact Registry are not checked; None when there is no
+                pipeline.
+        """
         if images is None:
             return Aside(
                 "not checked: no pipeline was named",
                 f"kfgcp doctor PIPELINE --env {self._env.name}",
             )
-        registry = self._http(
-            self._env.get("artifact_registry_endpoint") or REGISTRY, "Artifact Registry"
-        )
+        address = self._env.get("artifact_registry_endpoint") or REGISTRY
+        registry = self._client(address, "Artifact Registry")
         checked = 0
         others = set()
         for image in images:
@@ -179,50 +211,52 @@ class Cloud:
             if match is None:
                 others.add(image)
                 continue
-            self._image(registry, image, match)
+            self._check_image(registry, image, match)
             checked += 1
-        unchecked = f"not checked: {', '.join(sorted(others))}"
-        if not checked:
-            return Aside(
-                f"outside of Artifact Registry, {unchecked}" if others else "the pipeline has none"
-            )
-        result = f"{checked} in Artifact Registry"
-        return f"{result}, outside of it {unchecked}" if others else result
+        names = ", ".join(sorted(others))
+        if checked and others:
+            return f"{checked} in Artifact Registry; not checked, because outside of it: {names}"
+        if checked:
+            return f"{checked} in Artifact Registry"
+        if others:
+            return Aside(f"not checked, because outside of Artifact Registry: {names}")
+        return Aside("the pipeline has no images")
 
-    def _image(self, registry: ServiceClient, image: str, match: re.Match[str]) -> None:
-        part = match.groupdict()
-        parent = f"projects/{part['project']}/locations/{part['location']}/repositories/{part['repository']}"
-        version = (
-            f"versions/{part['digest']}" if part["digest"] else f"tags/{part['tag'] or 'latest'}"
-        )
+    def _check_image(self, registry: ServiceClient, image: str, match: re.Match[str]) -> None:
+        location, project = match["location"], match["project"]
+        repository = match["repository"]
+        parent = f"projects/{project}/locations/{location}/repositories/{repository}"
+        version = f"tags/{match['tag'] or 'latest'}"
+        if match["digest"]:
+            version = f"versions/{match['digest']}"
         try:
-            registry.get(f"v1/{parent}/packages/{quote(part['image'], safe='')}/{version}")
+            registry.get(f"v1/{parent}/packages/{quote(match['image'], safe='')}/{version}")
         except NotFound:
-            place = f"{part['location']}-docker.pkg.dev/{part['project']}/{part['repository']}"
+            folder = f"{location}-docker.pkg.dev/{project}/{repository}"
             raise BackendError(
                 f"There is no image {image}.",
-                hint=f"gcloud artifacts docker images list {place} --include-tags",
+                hint=f"gcloud artifacts docker images list {folder} --include-tags",
             ) from None
         except Refused as refused:
-            where = (
-                f"{part['repository']} --project={part['project']} --location={part['location']}"
-            )
-            who, role = member(self.account), "roles/artifactregistry.reader"
             command = (
-                f"gcloud artifacts repositories add-iam-policy-binding {where} --member={who}"
-                f" --role={role}"
+                f"gcloud artifacts repositories add-iam-policy-binding {repository}"
+                f" --project={project} --location={location} --member={iam_member(self.account)}"
+                " --role=roles/artifactregistry.reader"
             )
-            raise with_command(refused, command) from None
+            raise with_grant_command(refused, command) from None
 
     def quota(self, location: str) -> str | Aside:
-        """There are CPUs for tasks; how many are in use is not checked."""
+        """Check that there is a quota of CPUs for tasks. How many are in use is not checked."""
         metric = quote(f"aiplatform.googleapis.com/{CPUS}", safe="")
-        path = f"v1beta1/projects/{self._project}/services/aiplatform.googleapis.com/consumerQuotaMetrics/{metric}"
+        service = f"projects/{self._project}/services/aiplatform.googleapis.com"
+        usage = self._client(self._emulator or USAGE, "Service Usage")
         try:
-            answer = self._http(self._emulator or USAGE, "Service Usage").get(path)
+            answer = usage.get(f"v1beta1/{service}/consumerQuotaMetrics/{metric}")
         except Refused as refused:
             return _not_checked(refused, self.grant("roles/serviceusage.serviceUsageViewer"))
-        limit = _limit(read(answer, QUOTA, service="Service Usage", thing="a quota"), location)
+        limit = _quota_limit(
+            read(answer, QUOTA, service="Service Usage", thing="a quota"), location
+        )
         if limit is None:
             return Aside("not known: the service names no limit")
         if limit == 0:
@@ -234,69 +268,77 @@ class Cloud:
                     f" https://console.cloud.google.com/iam-admin/quotas?project={self._project}"
                 ),
             )
-        return f"{'any number of' if limit < 0 else limit} CPUs for tasks in {location}"
+        # Service Usage writes -1 for no limit.
+        number = "any number of" if limit < 0 else str(limit)
+        return f"{number} CPUs for tasks in {location}"
 
     def logs(self) -> str:
-        """The project's entries of Cloud Logging can be read."""
-        logging = CloudLogging(
-            self._http(self._env.get("logging_endpoint") or LOGGING, "Cloud Logging"), self._project
-        )
-        since = timestamp(time.time() - 60)
+        """Check that you can read the project's entries in Cloud Logging."""
+        address = self._env.get("logging_endpoint") or LOGGING
+        logging = CloudLogging(self._client(address, "Cloud Logging"), self._project)
+        one_minute_ago = timestamp(time.time() - 60)
         try:
-            next(logging.entries([f'timestamp>="{since}"'], size=1), None)
+            # The entry does not matter, and there may be none. It is the request that may fail.
+            next(logging.entries([f'timestamp>="{one_minute_ago}"'], size=1), None)
         except Refused as refused:
-            raise with_command(refused, self.grant("roles/logging.viewer")) from None
+            raise with_grant_command(refused, self.grant("roles/logging.viewer")) from None
         return f"entries of {self._project} can be read"
 
-    def _http(self, base: str, service: str) -> ServiceClient:
-        return ServiceClient(base, self._tokens, service=service, **PATIENCE)
-
     def grant(self, role: str) -> str:
-        """The command that gives a role on the project to who is signed in."""
-        who = member(self.account)
+        """Return the command that gives you a role on the project."""
         return (
-            f"gcloud projects add-iam-policy-binding {self._project} --member={who} --role={role}"
+            f"gcloud projects add-iam-policy-binding {self._project}"
+            f" --member={iam_member(self.account)} --role={role}"
         )
 
+    def _client(self, base: str, service: str) -> ServiceClient:
+        return ServiceClient(base, self._tokens, service=service, **CALL_LIMITS)
 
-def bucket_of(root: str) -> str:
-    """The bucket of a URI gs://BUCKET/FOLDER, "" when it is none."""
-    return root.removeprefix("gs://").partition("/")[0] if root.startswith("gs://") else ""
+
+def gs_bucket(root: str) -> str:
+    """Return the bucket of a `gs://` URI, "" for other texts.
+
+    Example:
+        >>> gs_bucket("gs://models/runs"), gs_bucket("/data")
+        ('models', '')
+    """
+    if not root.startswith("gs://"):
+        return ""
+    return root.removeprefix("gs://").partition("/")[0]
 
 
 def _grant_bucket(name: str, account: str) -> str:
-    role = "roles/storage.objectUser"
+    """Return the command that lets an account write and read a bucket."""
     return (
-        f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={member(account)}"
-        f" --role={role}"
+        f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={iam_member(account)}"
+        " --role=roles/storage.objectUser"
     )
 
 
 def _not_checked(refused: Refused, grant: str) -> Aside:
-    """For what a submission does without, and only a diagnosis asks."""
+    """Return the result for a refused request that only a diagnosis sends."""
     if refused.remedy is Remedy.ENABLE_API:
         return Aside("not checked: the API is not enabled", refused.hint)
-    return Aside(
-        f"not checked: {refused.message}", grant if refused.status == 403 else refused.hint
-    )
+    hint = grant if refused.status == 403 else refused.hint
+    return Aside(f"not checked: {refused.message}", hint)
 
 
-def _held(answer: Any, service: str) -> list[str]:
-    """The permissions that a service says one has."""
-    found: list[str] = (
-        read(answer, PERMISSIONS, service=service, thing="a list of permissions").get("permissions")
-        or []
-    )
-    return found
+def _granted_permissions(answer: Mapping[str, Any], service: str) -> list[str]:
+    """Return the permissions in the answer to a test of permissions."""
+    checked = read(answer, PERMISSIONS, service=service, thing="a list of permissions")
+    permissions: list[str] | None = checked.get("permissions")
+    return permissions or []
 
 
-def _limit(quota: dict[str, Any], location: str) -> int | None:
-    """The limit of a ConsumerQuotaMetric in a region; its buckets come from the least to the most
-    specific."""
-    limits: Iterable[Any] = quota.get("consumerQuotaLimits") or ()
-    found: int | None = None
-    for bucket in (bucket for limit in limits for bucket in limit.get("quotaBuckets") or ()):
-        dimensions = bucket.get("dimensions") or {}
-        if all((name, value) == ("region", location) for name, value in dimensions.items()):
-            found = bucket.get("effectiveLimit", 0)
-    return found
+def _quota_limit(quota: Mapping[str, Any], location: str) -> int | None:
+    """Return the limit of a ConsumerQuotaMetric in a region, None when there is none."""
+    region = {"region": location}
+    result: int | None = None
+    # The buckets are in the order from the least to the most specific one, so the last one counts.
+    for limit in quota.get("consumerQuotaLimits") or ():
+        for bucket in limit.get("quotaBuckets") or ():
+            dimensions = bucket.get("dimensions") or {}
+            # A bucket without dimensions is for all regions.
+            if dimensions in ({}, region):
+                result = bucket.get("effectiveLimit", 0)
+    return result

@@ -1,18 +1,24 @@
-"""The bucket of runs, when it is on S3 or on a server that speaks its protocol."""
+"""Checks the bucket of runs when it is on S3 or on a server that speaks its protocol."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.diagnosis.connection import SECONDS
-from kfgcp.engine import remote
 from kfgcp.errors import BackendError
-from kfgcp.semantics.values import ValueProblem
+from kfgcp.services.storage.permissions import (
+    MissingBucketError,
+    SignInProblem,
+    refused_permissions,
+)
+from kfgcp.services.storage.problems import StorageProblem
+from kfgcp.services.storage.uris import sign_in_hint, split_uri
 
-SCHEMES = ("s3://", "minio://")
+SCHEMES: Final = ("s3://", "minio://")
 
 
 def is_on_s3(root: str) -> bool:
@@ -21,9 +27,9 @@ def is_on_s3(root: str) -> bool:
 
 
 def check_bucket(root: str, env: Environment) -> str | Aside:
-    """Return whether the bucket of a pipeline root is there, and whether this machine can use it.
+    """Check that the bucket of a pipeline root exists, and that this machine can use it.
 
-    The pods of runs have their own credentials, so it does not stop a run when this machine cannot
+    The pods of runs have their own credentials. So it does not stop a run when this machine cannot
     use the bucket.
 
     Args:
@@ -33,26 +39,33 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
     Raises:
         BackendError: there is no such bucket.
     """
-    scheme, _, rest = root.partition("://")
-    name = rest.partition("/")[0]
+    scheme, name, _ = split_uri(root)
     settings = BucketSettings.of_environment(env)
     settings = replace(settings, request_seconds=min(settings.request_seconds, SECONDS))
     try:
-        refused = remote.refused_permissions(root, settings)
-    except remote.MissingBucketError:
-        endpoint = f" --endpoint-url {settings.endpoint}" if settings.endpoint else ""
+        refused = refused_permissions(root, settings)
+    except MissingBucketError:
         raise BackendError(
-            f"There is no bucket '{name}'.", hint=f"aws s3 mb s3://{name}{endpoint}"
+            f"There is no bucket '{name}'.", hint=_create_command(name, settings)
         ) from None
-    except remote.SignInProblem as problem:
-        return Aside(f"not checked: {problem}", remote.sign_in_hint(root))
-    except ValueProblem as problem:
+    except SignInProblem as problem:
+        return Aside(f"not checked: {problem}", sign_in_hint(root))
+    except StorageProblem as problem:
         return Aside(f"not checked: {problem}")
+    bucket = f"{scheme}://{name}"
     if not refused:
-        return f"{scheme}://{name} can be written and read"
+        return f"{bucket} can be written and read"
     permissions = ", ".join(refused)
-    reason = next(iter(refused.values()))
+    first_answer = next(iter(refused.values()))
     return Aside(
-        f"not known whether runs can use it. You lack {permissions} on {scheme}://{name}: {reason}",
-        remote.sign_in_hint(root),
+        f"not known whether runs can use it. You do not have {permissions} on {bucket}:"
+        f" {first_answer}",
+        sign_in_hint(root),
     )
+
+
+def _create_command(bucket: str, settings: BucketSettings) -> str:
+    command = f"aws s3 mb s3://{bucket}"
+    if settings.endpoint:
+        command += f" --endpoint-url {settings.endpoint}"
+    return command

@@ -22,12 +22,14 @@ from typing import Any
 
 from kfgcp import file_uris
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
-from kfgcp.engine import remote
 from kfgcp.engine.file_states import FileStates, TooManyFilesError
 from kfgcp.engine.requirements import is_kfp
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
+from kfgcp.semantics.values import ArtifactValue, Values
+from kfgcp.services.storage import objects
+from kfgcp.services.storage.problems import StorageProblem
+from kfgcp.services.storage.uris import is_bucket_uri
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import recognise
 from kfgcp.store.rows import CacheEntry, DeletedSuccess, Origin
@@ -438,7 +440,7 @@ def why_unusable(
             uri = item["uri"]
             try:
                 there = not item["stored"] or _exists(uri, buckets)
-            except ValueProblem as problem:
+            except StorageProblem as problem:
                 return Unusable(
                     f"the files of run {run_id} cannot be reached: {problem}", is_unreachable=True
                 )
@@ -456,8 +458,8 @@ def deleted_files(kept: Mapping[str, Any]) -> list[str]:
 
 def _exists(uri: str, buckets: BucketSettings) -> bool:
     return (
-        remote.exists(uri, buckets)
-        if remote.is_remote(uri)
+        objects.exists(uri, buckets)
+        if is_bucket_uri(uri)
         else os.path.exists(file_uris.to_path(uri))
     )
 

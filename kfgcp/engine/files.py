@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from kfgcp import file_uris
-from kfgcp.engine import remote
+from kfgcp.engine import bucket_copies
 from kfgcp.engine.layout import Layout, file_name
 from kfgcp.semantics import executor_input as semantics
 from kfgcp.semantics.nodes import Node
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
+from kfgcp.services.storage.uris import is_bucket_uri
 from kfgcp.spec.graph import Component
 
 OUTPUT_FILE = "executor_output.json"
@@ -30,7 +31,7 @@ def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]
         layout: where the run keeps its files.
     """
     parameters = layout.outputs(node.path, node.attempts)
-    return semantics.executor_input(
+    return semantics.build_executor_input(
         node.component,
         inputs,
         artifact_uri=lambda name: layout.uri(node.path, node.attempts, name),
@@ -45,7 +46,7 @@ def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) ->
     Args:
         component: declares the outputs.
         wire: the attempt's ExecutorInput.
-        copies: the folder where what goes to a bucket was written, see `kfgcp.engine.remote`.
+        copies: where outputs for a bucket are written first, see `kfgcp.engine.bucket_copies`.
 
     Raises:
         ValueProblem: an output parameter is missing or of the wrong type, or the output file is not
@@ -58,10 +59,10 @@ def read_outputs(component: Component, wire: Mapping[str, Any], copies: Path) ->
         file = Path(outputs["parameters"][name]["outputFile"])
         return _text(file, f"output '{name}'") if file.is_file() else None
 
-    params = semantics.reported_params(component, executor_output, text_of)
+    params = semantics.read_output_params(component, executor_output, text_of)
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
     for name in component.output_artifacts:
-        reported = semantics.reported_artifacts(
+        reported = semantics.read_output_artifacts(
             name, outputs["artifacts"][name]["artifacts"], executor_output
         )
         for artifact in reported:
@@ -91,7 +92,9 @@ def _output_file(file: Path) -> dict[str, Any]:
 
 def _place(uri: str, copies: Path) -> Path:
     """Return where the file of an artifact is on this machine."""
-    return remote.place(uri, copies) if remote.is_remote(uri) else Path(file_uris.to_path(uri))
+    return (
+        bucket_copies.copy_path(uri, copies) if is_bucket_uri(uri) else Path(file_uris.to_path(uri))
+    )
 
 
 def _publish(custom_path: str, target: Path) -> None:

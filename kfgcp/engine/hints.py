@@ -17,7 +17,7 @@ from kfgcp import config
 from kfgcp.engine.executors.base import TaskException
 from kfgcp.errors import MissingExtra
 from kfgcp.spec.local_modules import find_local
-from kfgcp.spec.packages import package_of
+from kfgcp.spec.packages import package_name
 
 COMPONENTS = "kfgcp_components"
 """The package of the ready-made components. The extra `components` installs what they import."""
@@ -90,7 +90,7 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
         )
     if exception.raised_in == COMPONENTS:
         return f"The ready-made components need an extra: {MissingExtra.installing('components')}"
-    package = "kfgcp[components]" if top == COMPONENTS else package_of(module)
+    package = "kfgcp[components]" if top == COMPONENTS else package_name(module)
     install = f'packages_to_install=["{package}"]'
     if place.in_container:
         return (

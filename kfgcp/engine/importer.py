@@ -27,9 +27,11 @@ def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     importer = node.component.executor
     assert isinstance(importer, Importer)
     params = node.inputs.params
-    uri = resolve_uri(importers.uri_of(importer, params, job), submit_dir, "the artifact to import")
+    uri = resolve_uri(
+        importers.read_uri(importer, params, job), submit_dir, "the artifact to import"
+    )
     made_by = uuid.uuid4().hex if importer.reimport else ""
-    return importers.outputs_of(node.component, importer, params, job, uri=uri, made_by=made_by)
+    return importers.build_outputs(node.component, importer, params, job, uri=uri, made_by=made_by)
 
 
 def resolve_uri(uri: str, submit_dir: str, what: str) -> str:

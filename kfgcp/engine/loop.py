@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from kfgcp.engine import cache, files, importer, orphans, remote
+from kfgcp.engine import bucket_copies, cache, files, importer, orphans
 from kfgcp.engine.attempts import Attempts
 from kfgcp.engine.cache import TaskCache
 from kfgcp.engine.clock import Clock
@@ -32,8 +32,8 @@ from kfgcp.engine.transfers import Fetched, Stored, Transfers
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Cache, ErrorInfo, RunState, TaskKind, TaskState
 from kfgcp.options import RunOptions
-from kfgcp.semantics.inputs import with_defaults
-from kfgcp.semantics.nodes import in_exit_task
+from kfgcp.semantics.inputs import add_defaults
+from kfgcp.semantics.nodes import is_in_exit_task
 from kfgcp.semantics.scheduler import Scheduler
 from kfgcp.semantics.values import ValueProblem, Values, as_record
 from kfgcp.spec.graph import Container, Graph
@@ -197,7 +197,7 @@ class Engine:
     def _recalled(self, node: TaskRun, done: Done) -> None:
         node.origin = done.origin
         if done.error is not None:
-            self._scheduler.failed_before(node, done.error)
+            self._scheduler.record_earlier_failure(node, done.error)
         else:
             self._reused(node, done.outputs, done.cache)
 
@@ -206,7 +206,7 @@ class Engine:
             node.started_at = node.ended_at = self._clock.now()
         node.outputs = outputs
         self._recorder.keep(outcome_of(node))
-        self._scheduler.succeeded(node, outputs, cache)
+        self._scheduler.record_success(node, outputs, cache)
 
     def _import(self, node: TaskRun) -> None:
         node.attempts, node.started_at = 1, self._clock.now()
@@ -220,13 +220,15 @@ class Engine:
     def _launch(self, node: TaskRun) -> None:
         attempt_id = next(self._ids)
         try:
-            inputs = with_defaults(node.inputs, node.component)
+            inputs = add_defaults(node.inputs, node.component)
             wire = files.executor_input(node, inputs, self._layout)
             self._running[attempt_id] = (node, wire)
             attempt = self._attempts.make(attempt_id, node, wire)
-            remote.make_folders(wire, self._layout.remote)
+            bucket_copies.make_output_folders(wire, self._layout.remote)
             self._set_alarm(attempt_id, node)
-            uris = remote.to_copy(itertools.chain(*inputs.artifacts.values()), self._layout.remote)
+            uris = bucket_copies.uris_to_download(
+                itertools.chain(*inputs.artifacts.values()), self._layout.remote
+            )
             if uris:
                 self._transfers.fetch(attempt, uris)
             else:
@@ -264,7 +266,7 @@ class Engine:
             pass
         now = time.monotonic()
         while self._retries and (self._scheduler.stopping or self._retries[0][0] <= now):
-            self._scheduler.retry(heapq.heappop(self._retries)[2])
+            self._scheduler.requeue(heapq.heappop(self._retries)[2])
         while self._alarms and self._alarms[0][0] <= now:
             self._time_over(now, *heapq.heappop(self._alarms)[1:])
         self._look_for_cancel(now)
@@ -360,7 +362,7 @@ class Engine:
     def _ended(self, node: TaskRun, wire: dict[str, Any], event: Ended) -> None:
         if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
-            return self._scheduler.stopped(node)
+            return self._scheduler.record_cancellation(node)
         if event.id in self._overdue:
             assert isinstance(node.component.executor, Container)
             return self._failed(
@@ -369,14 +371,16 @@ class Engine:
             )
         if event.lost and node.losses < LOSSES:
             node.losses += 1
-            return self._scheduler.retry(node)
+            return self._scheduler.requeue(node)
         if event.message is not None:
             return self._failed(node, event.message, self._attempts.hint(node, event.exception))
         try:
             outputs = files.read_outputs(node.component, wire, self._layout.remote)
         except (ValueProblem, OSError) as problem:
             return self._failed(node, str(problem))
-        uris = remote.written(itertools.chain(*outputs.artifacts.values()), self._layout.remote)
+        uris = bucket_copies.uris_to_upload(
+            itertools.chain(*outputs.artifacts.values()), self._layout.remote
+        )
         read = {
             item["uri"]
             for each in wire["inputs"]["artifacts"].values()
@@ -399,12 +403,12 @@ class Engine:
         node.ended_at = self._clock.now()
         node.outputs = outputs
         self._recorder.keep(outcome_of(node), self._cache.entry(node, node.ended_at))
-        self._scheduler.succeeded(node, outputs)
+        self._scheduler.record_success(node, outputs)
 
     def _failed(self, node: TaskRun, message: str, hint: str = "") -> None:
         node.ended_at = self._clock.now()
         tail = log_tail(self._layout.log(node.path, node.attempts))
-        wait = self._scheduler.failed(node, ErrorInfo(message, node.path, tail, hint))
+        wait = self._scheduler.record_failure(node, ErrorInfo(message, node.path, tail, hint))
         if wait is not None:
             heapq.heappush(self._retries, (time.monotonic() + wait, next(self._ids), node))
 
@@ -417,13 +421,13 @@ class Engine:
         if first:
             self._store.apply(self._layout.run_id, Changes(state=RunState.CANCELLING))
             for _, _, node in self._retries:
-                self._scheduler.retry(node)
+                self._scheduler.requeue(node)
             self._retries.clear()
         if first or force:
             self._stopping |= {
                 attempt_id
                 for attempt_id, (node, _) in self._running.items()
-                if force or not in_exit_task(node)
+                if force or not is_in_exit_task(node)
             }
             self._scheduler.cancel(force=force)
         if force:

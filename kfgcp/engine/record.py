@@ -11,8 +11,8 @@ from kfgcp.engine.task_run import TaskRun
 from kfgcp.engine.uses import Uses
 from kfgcp.event import task_events
 from kfgcp.model import Artifact, Metric, Task, TaskKind, TaskState
-from kfgcp.semantics.inputs import with_defaults
-from kfgcp.semantics.values import Values, as_record, finite
+from kfgcp.semantics.inputs import add_defaults
+from kfgcp.semantics.values import Values, as_record, replace_non_finite
 from kfgcp.store.rows import CacheEntry, Changes, Outcome, Use
 from kfgcp.store.store import Store
 
@@ -140,7 +140,7 @@ def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
                     name,
                     item.type,
                     file_uris.to_uri(item.uri),
-                    finite(dict(item.metadata)),
+                    replace_non_finite(dict(item.metadata)),
                 )
             )
             if item.type == "system.Metrics":
@@ -153,7 +153,7 @@ def _inputs(node: TaskRun) -> dict[str, Any]:
     a task that was left out because of others none: it was given nothing."""
     if node.state in (TaskState.SKIPPED, TaskState.CANCELLED) and node.inputs == Values():
         return {}
-    inputs = as_record(with_defaults(node.inputs, node.component))
+    inputs = as_record(add_defaults(node.inputs, node.component))
     loop = node.parent
     if (
         loop is not None

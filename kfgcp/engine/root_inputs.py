@@ -24,6 +24,6 @@ def root_inputs(root: Component, values: Mapping[str, Any], submit_dir: str) -> 
     Raises:
         ValueProblem: a local file does not exist.
     """
-    return inputs.of_root(
+    return inputs.build_root_inputs(
         root, values, lambda uri, name: resolve_uri(uri, submit_dir, f"the artifact {name}")
     )

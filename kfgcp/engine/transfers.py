@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kfgcp.bucket_settings import BucketSettings
-from kfgcp.engine import remote
+from kfgcp.engine import bucket_copies
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.machine import start_thread
-from kfgcp.semantics.values import ValueProblem, Values
+from kfgcp.semantics.values import Values
+from kfgcp.services.storage.problems import StorageProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Transfers:
 
     Args:
         emit: takes the end of each transfer, from another thread.
-        folder: where the copies are, see `kfgcp.engine.remote`.
+        folder: where the copies are, see `kfgcp.engine.bucket_copies`.
         settings: where buckets are.
     """
 
@@ -95,16 +96,16 @@ class Transfers:
     def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> Fetched:
         try:
             for uri in uris:
-                remote.copy(uri, self._folder, self._settings)
-        except ValueProblem as problem:
+                bucket_copies.download(uri, self._folder, self._settings)
+        except StorageProblem as problem:
             return Fetched(attempt, str(problem))
         return Fetched(attempt)
 
     def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> Stored:
         try:
             for uri in uris:
-                remote.upload(uri, self._folder, self._settings)
-        except ValueProblem as problem:
+                bucket_copies.upload(uri, self._folder, self._settings)
+        except StorageProblem as problem:
             return Stored(attempt_id, outputs, str(problem))
         artifacts = {
             name: tuple(replace(item, stored=item.stored or item.uri in uris) for item in items)

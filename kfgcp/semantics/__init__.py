@@ -1,5 +1,4 @@
-"""What a compiled pipeline means: values, placeholders, inputs, conditions, loops and which task
-runs when.
+"""What a compiled pipeline means: values, placeholders, inputs, control flow.
 
 Pure: no clock, disk, network or threads. The engine, remote backends and stand-ins use it.
 """

@@ -1,22 +1,30 @@
 """The ExecutorInput that a task receives, and the outputs that it reports.
 
-An executor reports outputs in its output file, and parameters also in a file each.
+An executor reports outputs in its output file, and parameters also in a file each (ExecutorInput
+and ExecutorOutput in pipeline_spec.proto; semantics.md, Artifacts and outputs).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, parse_text
+from kfgcp.semantics.values import (
+    ArtifactValue,
+    ValueProblem,
+    Values,
+    coerce,
+    parse_text,
+    require_json,
+)
 from kfgcp.spec.graph import Component
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import JsonObject, normalize_numbers
 
 T = TypeVar("T")
 
 
-def executor_input(
+def build_executor_input(
     component: Component,
     inputs: Values,
     *,
@@ -29,34 +37,51 @@ def executor_input(
     Args:
         component: what the task runs.
         inputs: its values, defaults filled in.
-        artifact_uri: gives the URI of an output artifact by its name.
-        parameter_file: gives the path of the file of an output parameter by its name.
+        artifact_uri: returns the URI of an output artifact by its name.
+        parameter_file: returns the path of the file of an output parameter by its name.
         output_file: the path of the executor's output file.
+
+    Example:
+        >>> component = Component("comp-count", {}, {}, {}, {})
+        >>> build_executor_input(
+        ...     component,
+        ...     Values({"rate": 0.1}),
+        ...     artifact_uri=lambda name: f"gs://bucket/{name}",
+        ...     parameter_file=lambda name: f"/tmp/outputs/{name}",
+        ...     output_file="/tmp/outputs.json",
+        ... )["inputs"]
+        {'parameterValues': {'rate': 0.1}, 'artifacts': {}}
     """
-    output_artifacts = {
-        name: ArtifactValue(name, kind.type, artifact_uri(name), kind.metadata, kind.version)
-        for name, kind in component.output_artifacts.items()
-    }
-    input_artifacts = {
-        name: {"artifacts": [item.to_wire() for item in items]}
-        for name, items in inputs.artifacts.items()
-    }
+    input_artifacts = {}
+    for name, items in inputs.artifacts.items():
+        input_artifacts[name] = {"artifacts": [item.to_wire() for item in items]}
+    output_params = {}
+    for name in component.output_params:
+        output_params[name] = {"outputFile": parameter_file(name)}
+    output_artifacts = {}
+    for name, declared in component.output_artifacts.items():
+        artifact = ArtifactValue(
+            name=name,
+            type=declared.type,
+            uri=artifact_uri(name),
+            metadata=declared.metadata,
+            version=declared.version,
+        )
+        output_artifacts[name] = {"artifacts": [artifact.to_wire()]}
     return {
         "inputs": {"parameterValues": dict(inputs.params), "artifacts": input_artifacts},
         "outputs": {
-            "parameters": {
-                name: {"outputFile": parameter_file(name)} for name in component.output_params
-            },
-            "artifacts": {
-                name: {"artifacts": [item.to_wire()]} for name, item in output_artifacts.items()
-            },
+            "parameters": output_params,
+            "artifacts": output_artifacts,
             "outputFile": output_file,
         },
     }
 
 
-def reported_params(
-    component: Component, executor_output: Mapping[str, Any], text_of: Callable[[str], str | None]
+def read_output_params(
+    component: Component,
+    executor_output: JsonObject,
+    read_parameter_file: Callable[[str], str | None],
 ) -> dict[str, Any]:
     """Return the output parameters of an attempt that succeeded.
 
@@ -66,23 +91,24 @@ def reported_params(
     Args:
         component: declares the outputs.
         executor_output: what the executor's output file has, {} without one.
-        text_of: gives the text in the file of a parameter, None when there is no file.
+        read_parameter_file: returns the text in the file of a parameter, None when there is no
+            file.
 
     Raises:
         ValueProblem: a parameter is missing or has the wrong type.
     """
-    values = _field(executor_output, "parameterValues", dict, "the task")
+    values = _read_field(executor_output, "parameterValues", dict, "the task")
     params = {}
     for name, declared in component.output_params.items():
-        what = f"output '{name}'"
+        label = f"output '{name}'"
         if name in values:
-            params[name] = coerce(carried(values[name], what), declared, what)
+            params[name] = coerce(require_json(values[name], label), declared, label)
             continue
-        text = text_of(name)
+        text = read_parameter_file(name)
         if text is not None:
-            params[name] = parse_text(text, declared, what)
+            params[name] = parse_text(text, declared, label)
         elif not declared.may_be_missing:
-            raise ValueProblem(f"{what} is missing: the task ended without writing it")
+            raise ValueProblem(f"{label} is missing: the task ended without writing it")
     return params
 
 
@@ -99,67 +125,74 @@ class ReportedArtifact:
     custom_path: str
 
 
-def reported_artifacts(
-    name: str, declared: Sequence[dict[str, Any]], executor_output: Mapping[str, Any]
+def read_output_artifacts(
+    name: str, declared: Sequence[dict[str, Any]], executor_output: JsonObject
 ) -> list[ReportedArtifact]:
-    """Return the artifacts of one output: as the ExecutorInput has them, with what the executor
-    changed.
+    """Return the artifacts of one output of an attempt that succeeded.
+
+    They are those of the ExecutorInput, with what the executor changed.
 
     Args:
-        name: of the output.
+        name: the name of the output.
         declared: the artifacts of this output in the ExecutorInput.
         executor_output: what the executor's output file has, {} without one.
 
     Raises:
         ValueProblem: the output file has something of the wrong type.
     """
-    what = f"output artifact '{name}'"
-    base = declared[0]
-    by_name = _field(executor_output, "artifacts", dict, what)
-    items = _field(_field(by_name, name, dict, what), "artifacts", list, what)
-    reported = []
-    for item in items or declared:
-        if not isinstance(item, dict):
-            raise ValueProblem(f"{what} is no JSON object in the executor's output file")
-        kind = _field(item, "type", dict, what) or base["type"]
-        artifact_type = _field(kind, "schemaTitle", str, what) or base["type"]["schemaTitle"]
-        uri = carried(_field(item, "uri", str, what), f"the URI of {what}") or base["uri"]
-        value = ArtifactValue(
-            name=_field(item, "name", str, what) or name,
-            type=artifact_type,
-            uri=uri,
-            metadata=_metadata(_field(item, "metadata", dict, what), artifact_type, what),
-            version=_field(kind, "schemaVersion", str, what),
-        )
-        custom_path = _field(item, "custom_path", str, what) or _field(
-            item, "customPath", str, what
-        )
-        reported.append(ReportedArtifact(value, custom_path))
-    return reported
+    label = f"output artifact '{name}'"
+    artifacts_by_name = _read_field(executor_output, "artifacts", dict, label)
+    output = _read_field(artifacts_by_name, name, dict, label)
+    items = _read_field(output, "artifacts", list, label)
+    return [_read_artifact(name, item, declared[0], label) for item in items or declared]
 
 
-def _metadata(written: dict[str, Any], artifact_type: str, what: str) -> dict[str, Any]:
-    """Return metadata as the component left it, with whole numbers as int.
+def _read_artifact(name: str, item: Any, declared: JsonObject, label: str) -> ReportedArtifact:
+    """Return an artifact of the output file. What it leaves out is as declared."""
+    if not isinstance(item, dict):
+        raise ValueProblem(f"{label} is not a JSON object in the executor's output file")
+    type_fields = _read_field(item, "type", dict, label) or declared["type"]
+    schema_title = _read_field(type_fields, "schemaTitle", str, label)
+    artifact_type = schema_title or declared["type"]["schemaTitle"]
+    uri = require_json(_read_field(item, "uri", str, label), f"the URI of {label}")
+    metadata = _read_field(item, "metadata", dict, label)
+    value = ArtifactValue(
+        name=_read_field(item, "name", str, label) or name,
+        type=artifact_type,
+        uri=uri or declared["uri"],
+        metadata=_check_metadata(metadata, artifact_type, label),
+        version=_read_field(type_fields, "schemaVersion", str, label),
+    )
+    # KFP's executor writes custom_path; customPath is the field of RuntimeArtifact.
+    custom_path = _read_field(item, "custom_path", str, label)
+    if not custom_path:
+        custom_path = _read_field(item, "customPath", str, label)
+    return ReportedArtifact(value, custom_path)
+
+
+def _check_metadata(metadata: dict[str, Any], artifact_type: str, label: str) -> dict[str, Any]:
+    """Return metadata as the component left it, with integers instead of integral floats.
 
     Raises:
-        ValueProblem: JSON cannot carry it; of a metric that is NaN or infinite the message has its
-            name.
+        ValueProblem: JSON cannot carry it. For a metric that is NaN or infinite the message has the
+            metric's name.
     """
-    for name, value in written.items():
-        kind = "metric" if artifact_type.endswith("Metrics") else "metadata"
-        carried(value, f"the {kind} '{name}' of {what}")
-    carried(written, f"the metadata of {what}")
-    metadata: dict[str, Any] = whole(written)
-    return metadata
+    kind = "metric" if artifact_type.endswith("Metrics") else "metadata"
+    for name, value in metadata.items():
+        require_json(value, f"the {kind} '{name}' of {label}")
+    require_json(metadata, f"the metadata of {label}")
+    normal: dict[str, Any] = normalize_numbers(metadata)
+    return normal
 
 
-def _field(body: Mapping[str, Any], key: str, kind: type[T], what: str) -> T:
+def _read_field(body: JsonObject, key: str, python_type: type[T], label: str) -> T:
     """Return a field that the executor wrote, an empty value when it did not."""
     value = body.get(key)
     if value is None:
-        return kind()
-    if not isinstance(value, kind):
+        return python_type()
+    if not isinstance(value, python_type):
         raise ValueProblem(
-            f"{what} has a '{key}' that is no {kind.__name__} in the executor's output file"
+            f"{label} has a '{key}' that is not a {python_type.__name__} in the executor's output"
+            " file"
         )
     return value

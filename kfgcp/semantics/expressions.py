@@ -1,98 +1,123 @@
-"""CEL: conditions of tasks and selectors of inputs, by Google's own implementation.
+"""CEL expressions: conditions of tasks and selectors of inputs, by Google's own implementation.
 
-Whatever the expression holds, evaluating it ends in a value or in a `ValueProblem`: the library
-bounds size and depth.
+Evaluating an expression ends in a value or in a `ValueProblem`, whatever the expression holds: the
+library bounds size and depth.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from kfgcp.semantics.values import ValueProblem, Values, json_text, shown
-from kfgcp.spec.json_values import whole
+from kfgcp.semantics.values import ValueProblem, Values, format_json, format_value
+from kfgcp.spec.json_values import normalize_numbers
 
-_OTHER_VALUES = {
+# pipeline_spec.proto, parameter_expression_selector: the value of an input is a variable that is
+# named after its type. A text is in `string_value`.
+_TYPED_VARIABLES: Final[dict[str, type]] = {
     "int_value": int,
     "double_value": float,
     "bool_value": bool,
     "list_value": list,
     "struct_value": dict,
 }
-_NO_VALUE: dict[str, Any] = dict.fromkeys(("string_value", *_OTHER_VALUES))
+_ALL_VARIABLES: Final = ("string_value", *_TYPED_VARIABLES)
 
 
-def condition(expression: str, inputs: Values) -> bool:
-    """Whether a triggerPolicy.condition holds: a CEL bool over `inputs.parameter_values` and
-    `inputs.artifacts`.
+def evaluate_condition(expression: str, inputs: Values) -> bool:
+    """Return whether a triggerPolicy.condition holds.
+
+    Args:
+        expression: a CEL bool over `inputs.parameter_values` and `inputs.artifacts`.
+        inputs: the inputs of the task.
 
     Raises:
-        ValueProblem: it cannot be evaluated, or is no bool; names the expression and the values.
+        ValueProblem: it cannot be evaluated, or is not a bool. The message has the expression and
+            the values.
+
+    Example:
+        >>> expression = "inputs.parameter_values['rate'] > 0.5"
+        >>> evaluate_condition(expression, Values({"rate": 0.9}))
+        True
     """
-    artifacts = {
-        name: {"artifacts": [item.to_wire() for item in items]}
-        for name, items in inputs.artifacts.items()
-    }
-    data = {"inputs": {"parameter_values": dict(inputs.params), "artifacts": artifacts}}
+    artifacts = {}
+    for name, items in inputs.artifacts.items():
+        artifacts[name] = {"artifacts": [item.to_wire() for item in items]}
+    variables = {"inputs": {"parameter_values": dict(inputs.params), "artifacts": artifacts}}
     try:
-        value = _evaluate(expression, data)
+        value = _evaluate(expression, variables)
     except Exception as error:
         raise ValueProblem(
-            f"the condition {expression} cannot be evaluated: {_reason(error)}; {_with(inputs)}"
+            f"the condition {expression} cannot be evaluated: {_reason(error)};"
+            f" {_describe_inputs(inputs)}"
         ) from None
     if not isinstance(value, bool):
         raise ValueProblem(
-            f"the condition {expression} is {shown(value)}, neither true nor false; {_with(inputs)}"
+            f"the condition {expression} is {format_value(value)}, neither true nor false;"
+            f" {_describe_inputs(inputs)}"
         )
     return value
 
 
-def select(expression: str, value: Any) -> Any:
-    """A parameterExpressionSelector applied to a value: `parseJson(string_value)["k"]` for example.
+def apply_selector(expression: str, value: Any) -> Any:
+    """Return the result of a parameterExpressionSelector for a value.
+
+    Args:
+        expression: a CEL expression, `parseJson(string_value)["k"]` for example.
+        value: the value of the input.
 
     Raises:
-        ValueProblem: it cannot be evaluated; names the expression and the value.
+        ValueProblem: it cannot be evaluated. The message has the expression and the value.
+
+    Example:
+        >>> apply_selector('parseJson(string_value)["k"]', '{"k": 2.0}')
+        2
     """
-    data = {**_NO_VALUE, "string_value": value if isinstance(value, str) else json_text(value)}
-    data |= {name: value for name, kind in _OTHER_VALUES.items() if type(value) is kind}
+    variables: dict[str, Any] = dict.fromkeys(_ALL_VARIABLES)
+    variables["string_value"] = value if isinstance(value, str) else format_json(value)
+    for name, python_type in _TYPED_VARIABLES.items():
+        # Not isinstance: True is also an int.
+        if type(value) is python_type:
+            variables[name] = value
     try:
-        return _in_order(whole(_evaluate(expression, data)))
+        return _sort_keys(normalize_numbers(_evaluate(expression, variables)))
     except Exception as error:
-        message = (
-            f"the expression {expression} cannot be applied to {shown(value)}: {_reason(error)}"
-        )
-        raise ValueProblem(message) from None
+        raise ValueProblem(
+            f"the expression {expression} cannot be applied to {format_value(value)}:"
+            f" {_reason(error)}"
+        ) from None
 
 
-def _evaluate(expression: str, data: dict[str, Any]) -> Any:
+def _evaluate(expression: str, variables: dict[str, Any]) -> Any:
     from cel_expr_python import cel
 
-    _refuse_nul(data)
-    result = _program(expression).eval(data=data)
+    _refuse_nul(variables)
+    result = _compile(expression).eval(data=variables)
     if result.type() == cel.Type.ERROR:
         raise ValueError(str(result.value()))
     return result.plain_value()
 
 
 @cache
+def _compile(expression: str) -> Any:
+    return _environment().compile(expression)
+
+
+@cache
 def _environment() -> Any:
+    """Return the CEL environment: the variables, and `parseJson`, which KFP adds to CEL."""
     from cel_expr_python import cel
 
-    parse = cel.Overload(
+    overload = cel.Overload(
         "parse_json_string",
         return_type=cel.Type.DYN,
         parameters=[cel.Type.STRING],
         is_member=False,
         impl=_parse_json,
     )
-    variables = dict.fromkeys(("inputs", *_NO_VALUE), cel.Type.DYN)
-    return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("parseJson", [parse])])
-
-
-@cache
-def _program(expression: str) -> Any:
-    return _environment().compile(expression)
+    variables = dict.fromkeys(("inputs", *_ALL_VARIABLES), cel.Type.DYN)
+    return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("parseJson", [overload])])
 
 
 def _parse_json(text: str) -> Any:
@@ -102,28 +127,36 @@ def _parse_json(text: str) -> Any:
 
 
 def _refuse_nul(value: Any) -> None:
-    """The library ends texts at a NUL character: two that differ after it would be equal."""
-    todo = [value]
-    while todo:
-        item = todo.pop()
+    """Raise ValueError when a text in a value holds a NUL character.
+
+    The library ends texts there, so two texts that differ after it would be equal.
+    """
+    to_check = [value]
+    while to_check:
+        item = to_check.pop()
         if isinstance(item, str) and "\0" in item:
             raise ValueError("a text holds a NUL character, which no expression can handle")
         if isinstance(item, dict):
-            todo += [*item, *item.values()]
+            to_check += item.keys()
+            to_check += item.values()
         elif isinstance(item, list):
-            todo += item
+            to_check += item
 
 
-def _in_order(value: Any) -> Any:
-    """The value with the keys of its structs sorted: the library gives them in any order."""
+def _sort_keys(value: Any) -> Any:
+    """Return the value with the keys of its structs sorted: the library gives them in any order."""
     if isinstance(value, dict):
-        return {key: _in_order(value[key]) for key in sorted(value)}
-    return [_in_order(item) for item in value] if isinstance(value, list) else value
+        return {key: _sort_keys(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_sort_keys(item) for item in value]
+    return value
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split("\n", 1)[0].split()) or type(error).__name__
+    """Return the first line of an error's message, or its type when there is none."""
+    first_line = str(error).split("\n", 1)[0]
+    return " ".join(first_line.split()) or type(error).__name__
 
 
-def _with(inputs: Values) -> str:
-    return "its inputs are " + shown(dict(inputs.params), limit=400)
+def _describe_inputs(inputs: Values) -> str:
+    return "its inputs are " + format_value(dict(inputs.params), limit=400)

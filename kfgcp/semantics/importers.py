@@ -1,26 +1,30 @@
-"""Importers: an artifact that exists already becomes an output of the run."""
+"""Importers: an artifact that exists already becomes an output of the run.
+
+The rules are those of ImporterSpec in pipeline_spec.proto, and of semantics.md, Artifacts and
+outputs.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.placeholders import MOUNTS
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, shown
+from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, format_value
 from kfgcp.spec.graph import Component, Constant, FromInput, Importer
+from kfgcp.spec.json_values import JsonObject
 
-_SCHEME = re.compile(r"([A-Za-z0-9+.-]*)://")
-_PASSED_ON = frozenset({"http", "https", "bq", "oci", "huggingface"})
-"""Schemes whose artifacts nobody copies for a task: it gets the URI.
+_SCHEME: Final = re.compile(r"([A-Za-z0-9+.-]*)://")
 
-Kubeflow Pipelines 2.16 imports oci and huggingface (its importer_launcher.go), and Vertex AI has
-artifacts at https and bq. Kubeflow refuses all schemes that it does not know, and so does kfgcp.
-"""
+# Schemes whose artifacts nobody copies for a task: the task gets the URI. Kubeflow Pipelines 2.16
+# imports oci and huggingface (its importer_launcher.go), and Vertex AI has artifacts at https and
+# bq. Kubeflow refuses all schemes that it does not know, and so does kfgcp.
+_URI_ONLY_SCHEMES: Final = frozenset({"http", "https", "bq", "oci", "huggingface"})
 
 
-def uri_of(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]) -> str:
+def read_uri(importer: Importer, params: JsonObject, job: Mapping[str, str]) -> str:
     """Return the URI that an importer imports.
 
     Args:
@@ -42,10 +46,10 @@ def uri_of(importer: Importer, params: Mapping[str, Any], job: Mapping[str, str]
     return value
 
 
-def outputs_of(
+def build_outputs(
     component: Component,
     importer: Importer,
-    params: Mapping[str, Any],
+    params: JsonObject,
     job: Mapping[str, str],
     *,
     uri: str,
@@ -58,43 +62,47 @@ def outputs_of(
         importer: the importer.
         params: its input parameters.
         job: the values of the placeholders of the job.
-        uri: of the artifact, as tasks receive it.
+        uri: the URI of the artifact, as tasks receive it.
         made_by: tells artifacts of one URI apart. With `reimport: false` it is "": the artifact is
             the one of its URI, so the tasks below can be cached.
 
     Raises:
         ValueProblem: a placeholder in the metadata has no value.
     """
+    # An importer has one output. KFP's compiler calls it `artifact`.
     name = next(iter(component.output_artifacts), "artifact")
+    metadata = placeholders.fill_constant(importer.metadata, params, job, "the importer's metadata")
     artifact = ArtifactValue(
         name=name,
         type=importer.type.type,
         uri=uri,
-        metadata=placeholders.fill_constant(
-            importer.metadata, params, job, "the importer's metadata"
-        ),
+        metadata=metadata,
         version=importer.type.version,
         made_by=made_by,
     )
     return Values({}, {name: (artifact,)})
 
 
-def is_local(uri: str, what: str) -> bool:
+def is_local(uri: str, label: str) -> bool:
     """Return whether a URI means a file of the machine that runs the pipeline.
 
     Args:
-        uri: of an artifact.
-        what: names the artifact in messages.
+        uri: the URI of an artifact.
+        label: the name of the artifact in messages.
 
     Raises:
         ValueProblem: no backend knows the scheme.
+
+    Example:
+        >>> is_local("data/rows.csv", "the artifact"), is_local("gs://bucket/rows", "the artifact")
+        (True, False)
     """
     scheme = _SCHEME.match(uri)
     if scheme is None or scheme[1] == "file":
         return True
-    if scheme[1] not in MOUNTS and scheme[1] not in _PASSED_ON:
+    if scheme[1] not in MOUNTS and scheme[1] not in _URI_ONLY_SCHEMES:
         raise ValueProblem(
-            f"the URI {shown(uri)} of {what} has a scheme that no backend knows: use gs://, s3://,"
-            " minio://, or a path of this machine"
+            f"the URI {format_value(uri)} of {label} has a scheme that no backend knows: use gs://,"
+            " s3://, minio://, or a path of this machine"
         )
     return False

@@ -1,4 +1,8 @@
-"""ParallelFor: the iterations of a loop, and what is collected from them."""
+"""ParallelFor: the iterations of a loop, and the outputs that are collected from them.
+
+The rules are those of ParameterIteratorSpec and ArtifactIteratorSpec in pipeline_spec.proto, and of
+semantics.md, Control flow.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,20 @@ from typing import Any
 from kfgcp.model import TaskKind
 from kfgcp.semantics import placeholders
 from kfgcp.semantics.nodes import Node, NodeT
-from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, carried, coerce, shown
+from kfgcp.semantics.values import (
+    ArtifactValue,
+    ValueProblem,
+    Values,
+    coerce,
+    format_value,
+    require_json,
+)
 from kfgcp.spec.graph import Iterator
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 
 
-def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) -> list[NodeT]:
-    """Return a node for each item, in their order; each has the loop's inputs and the item.
+def create_iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) -> list[NodeT]:
+    """Return a node for each item, in their order. Each has the loop's inputs and its item.
 
     Args:
         loop: the node of the loop.
@@ -29,62 +40,71 @@ def iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) ->
     """
     assert loop.task is not None
     kind = TaskKind.DAG if loop.component.dag is not None else TaskKind.CONTAINER
+    # The condition belongs to the loop as a whole, and was evaluated before.
     task = replace(loop.task, iterator=None, condition="")
-    return [
-        loop.new_child(f"{loop.path}[{number}]", kind, loop.component, task, values)
-        for number, values in enumerate(_values(loop, iterator, constants))
-    ]
+    iterations = []
+    for number, inputs in enumerate(_iteration_inputs(loop, iterator, constants)):
+        path = f"{loop.path}[{number}]"
+        iterations.append(loop.new_child(path, kind, loop.component, task, inputs))
+    return iterations
 
 
-def collected(loop: Node) -> Values:
+def collect_outputs(loop: Node) -> Values:
     """Return the outputs of the iterations, in the order of the iterations (`dsl.Collected`).
 
-    An iteration that has no such output, because its producer was skipped, is left out; nested
+    An iteration that has no such output, because its producer was skipped, is left out. Nested
     loops give nested lists of parameters and one flat list of artifacts.
     """
-    done = [node for node in loop.children.values() if node.state.ok]
-    params = {
-        name: [node.outputs.params[name] for node in done if name in node.outputs.params]
-        for name in loop.component.output_params
-    }
-    artifacts = {
-        name: tuple(item for node in done for item in node.outputs.artifacts.get(name, ()))
-        for name in loop.component.output_artifacts
-    }
+    successful = [node for node in loop.children.values() if node.state.ok]
+    params: dict[str, Any] = {}
+    for name in loop.component.output_params:
+        outputs = [node.outputs.params for node in successful]
+        params[name] = [values[name] for values in outputs if name in values]
+    artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
+    for name in loop.component.output_artifacts:
+        items: list[ArtifactValue] = []
+        for node in successful:
+            items.extend(node.outputs.artifacts.get(name, ()))
+        artifacts[name] = tuple(items)
     return Values(params, artifacts)
 
 
-def _values(loop: Node, iterator: Iterator, constants: Mapping[str, str]) -> list[Values]:
+def _iteration_inputs(loop: Node, iterator: Iterator, constants: Mapping[str, str]) -> list[Values]:
+    """Return the inputs of each iteration."""
     inputs = loop.inputs
+    all_values = []
     if iterator.artifacts:
-        items = inputs.artifacts.get(iterator.input or "")
-        if items is None:
+        artifacts = inputs.artifacts.get(iterator.input or "")
+        if artifacts is None:
             raise ValueProblem(f"the loop's list of artifacts '{iterator.input}' has no value")
-        return [_with_artifact(inputs, iterator.item, item) for item in items]
+        for artifact in artifacts:
+            with_item = {**inputs.artifacts, iterator.item: (artifact,)}
+            all_values.append(Values(inputs.params, with_item))
+        return all_values
     declared = loop.component.params.get(iterator.item)
-    values = []
-    for number, item in enumerate(_items(inputs, iterator, constants)):
-        value = item if declared is None else coerce(item, declared, f"item {number} of the loop")
-        values.append(Values({**inputs.params, iterator.item: value}, inputs.artifacts))
-    return values
+    for number, item in enumerate(_read_items(inputs, iterator, constants)):
+        value = item
+        if declared is not None:
+            value = coerce(item, declared, f"item {number} of the loop")
+        all_values.append(Values({**inputs.params, iterator.item: value}, inputs.artifacts))
+    return all_values
 
 
-def _with_artifact(inputs: Values, name: str, item: ArtifactValue) -> Values:
-    return Values(inputs.params, {**inputs.artifacts, name: (item,)})
-
-
-def _items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]) -> list[Any]:
-    items: Any = (
-        iterator.raw if iterator.raw is not None else inputs.params.get(iterator.input or "")
-    )
+def _read_items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]) -> list[Any]:
+    items: Any = iterator.raw
+    if items is None:
+        items = inputs.params.get(iterator.input or "")
+    # An input may be a STRING with JSON, as KFP itself allows.
     if isinstance(items, str):
         try:
             items = json.loads(items)
         except (ValueError, RecursionError):
-            raise ValueProblem(f"the loop's items are no JSON list: {shown(items)}") from None
+            raise ValueProblem(
+                f"the loop's items are not a JSON list: {format_value(items)}"
+            ) from None
     if not isinstance(items, list):
-        raise ValueProblem(f"the loop's items are no list: {shown(items)}")
-    items = whole(carried(items, "the loop's list of items"))
+        raise ValueProblem(f"the loop's items are not a list: {format_value(items)}")
+    items = normalize_numbers(require_json(items, "the loop's list of items"))
     # Only raw items are text of the spec. An input is data, whatever it looks like.
     if iterator.raw is not None and placeholders.is_template(items):
         items = placeholders.fill_constant(

@@ -1,7 +1,8 @@
-"""`{{$...}}` placeholders: in the constants of a task's inputs and in the command of a container.
+"""`{{$...}}` placeholders, in the constants of a task's inputs and in the command of a container.
 
-Only texts of the spec are templates. What is put in is data and is not looked at again, so a value
-that looks like a placeholder reaches the component as it is.
+semantics.md, Placeholders, lists them. Only texts of the spec are templates. The values that are
+filled in are data and are not searched again, so a value that looks like a placeholder reaches the
+component as it is.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from kfgcp import file_uris
-from kfgcp.semantics.values import ValueProblem, json_text, shown
+from kfgcp.model import JsonValue
+from kfgcp.semantics.values import ValueProblem, format_json, format_value
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 from kfgcp.spec.wire import CHANNEL
 
-_JOB_NAMES = (
+# The folder below / in which a task finds the buckets of a scheme.
+MOUNTS: Final = {"gs": "gcs", "s3": "s3", "minio": "minio"}
+
+_JOB_NAMES: Final = (
     "pipeline_job_name",
     "pipeline_job_resource_name",
     "pipeline_job_uuid",
@@ -27,34 +33,52 @@ _JOB_NAMES = (
     "pipeline_root",
     "workspace_path",
 )
-# a placeholder holds no opening brace, so that a text is read in linear time whatever it holds
-MOUNTS = {"gs": "gcs", "s3": "s3", "minio": "minio"}
-"""Scheme -> the folder below / where its buckets are found inside a task."""
-_ANY = re.compile(r"\{\{\$((?:[^{}'\"]|'[^'{]*'|\"[^\"{]*\"|\}(?!\}))*+)\}\}")
-_PARAMETER = re.compile(r"\.inputs\.parameters\[(['\"])(.*?)\1\]\Z", re.DOTALL)
-_OUTPUT_PARAMETER = re.compile(r"\.outputs\.parameters\[(['\"])(.*?)\1\]\.output_file\Z", re.DOTALL)
-_ARTIFACT = re.compile(
-    r"\.(inputs|outputs)\.artifacts\[(['\"])(.*?)\2\](?:\.(uri|path)|\.metadata(?:\[(['\"])(.*?)\5\])?)\Z",
+
+# `{{$`, an expression, `}}`. The expression holds no opening brace, and the possessive `*+` never
+# goes back, so that reading takes linear time for any text.
+_PLACEHOLDER: Final = re.compile(r"\{\{\$((?:[^{}'\"]|'[^'{]*'|\"[^\"{]*\"|\}(?!\}))*+)\}\}")
+
+# The expressions. Names are in quotes of either kind.
+_PARAMETER: Final = re.compile(r"\.inputs\.parameters\[(['\"])(?P<name>.*?)\1\]\Z", re.DOTALL)
+_OUTPUT_PARAMETER: Final = re.compile(
+    r"\.outputs\.parameters\[(['\"])(?P<name>.*?)\1\]\.output_file\Z", re.DOTALL
+)
+_ARTIFACT: Final = re.compile(
+    r"\.(?P<side>inputs|outputs)\.artifacts\[(?P<quote>['\"])(?P<name>.*?)(?P=quote)\]"
+    r"(?:\.(?P<field>uri|path)"
+    r"|\.metadata(?:\[(?P<key_quote>['\"])(?P<key>.*?)(?P=key_quote)\])?)\Z",
     re.DOTALL,
 )
-_ESCAPE = re.compile(r"\.json_escape\[(\d+)\]\Z")
-# What the KFP compiler leaves of an output in the key of a dict, the items of a loop or a variable
-# of the environment: it makes placeholders of outputs only in the values of arguments.
-_NOT_COMPILED = re.compile(r"\{\{channel:task=([^;{}]*);name=([^;{}]+);type=[^;{}]*;\}\}")
+_JSON_ESCAPE: Final = re.compile(r"\.json_escape\[(?P<times>\d+)\]\Z")
+_OUTPUT_FILE: Final = ".outputs.output_file"
+
+# Each time doubles the backslashes of the time before, so the length grows exponentially.
+_MAX_JSON_ESCAPES: Final = 4
+
+# KFP's compiler makes placeholders of outputs only in the values of arguments. In the key of a
+# dict, the items of a loop or a variable of the environment it leaves this text.
+_NOT_COMPILED: Final = re.compile(
+    r"\{\{channel:task=(?P<task>[^;{}]*);name=(?P<name>[^;{}]+);type=[^;{}]*;\}\}"
+)
 
 
-def is_template(constant: Any) -> bool:
-    """Return whether a constant may hold placeholders, at any depth of its lists and dicts."""
+def is_template(constant: object) -> bool:
+    """Return whether a constant may hold placeholders, at any depth of its lists and dicts.
+
+    Example:
+        >>> is_template({"run": ["{{$.pipeline_job_name}}"]})
+        True
+    """
     if isinstance(constant, str):
         return "{{$" in constant or "{{channel:" in constant
     if isinstance(constant, Mapping):
         return any(is_template(key) or is_template(item) for key, item in constant.items())
-    return isinstance(constant, list) and any(map(is_template, constant))
+    if isinstance(constant, list):
+        return any(map(is_template, constant))
+    return False
 
 
-def fill_constant(
-    constant: Any, params: Mapping[str, Any], job: Mapping[str, str], what: str
-) -> Any:
+def fill_constant(constant: Any, params: JsonObject, job: Mapping[str, str], label: str) -> Any:
     """Return a constant with the placeholders of the job and of the task's other inputs filled in.
 
     A text that is nothing but the placeholder of one input becomes the value of that input, of
@@ -66,142 +90,207 @@ def fill_constant(
     Args:
         constant: the constant, a text or a list or dict that holds texts at any depth.
         params: the task's input parameters that are not templates themselves.
-        job: values of `pipeline_job_name` and its like.
-        what: names the constant in messages: "input 'xs'".
+        job: values of `pipeline_job_name` and the other placeholders of the job and the task.
+        label: the name of the constant in messages: "input 'xs'".
 
     Raises:
         ValueProblem: a placeholder has no value, or two keys of a dict become the same.
+
+    Example:
+        >>> placeholder = "{{$.inputs.parameters['pipelinechannel--n']}}"
+        >>> fill_constant(placeholder, {"pipelinechannel--n": 3}, {}, "input 'x'")
+        3
+        >>> fill_constant([placeholder, 4], {"pipelinechannel--n": 3}, {}, "input 'x'")
+        ['3', 4]
     """
     if not isinstance(constant, str):
-        return _fill_inside(constant, params, job, what)
-    whole = _ANY.fullmatch(constant)
-    if whole is not None:
-        return _value_in_constant(whole, params, job, what)
-    return _fill_text(constant, params, job, what)
+        return _fill_inside(constant, params, job, label)
+    placeholder = _PLACEHOLDER.fullmatch(constant)
+    if placeholder is not None:
+        return _constant_value(placeholder, params, job, label)
+    return _fill_text(constant, params, job, label)
 
 
-def _fill_inside(value: Any, params: Mapping[str, Any], job: Mapping[str, str], what: str) -> Any:
+def fill_argument(template: str, executor_input: JsonObject, job: Mapping[str, str]) -> str:
+    """Return an element of a container's command with its placeholders filled in.
+
+    Args:
+        template: the element.
+        executor_input: the ExecutorInput of the attempt.
+        job: values of `pipeline_job_name` and the other placeholders of the job and the task.
+
+    Raises:
+        ValueProblem: it names an input or output that the task does not have.
+
+    Example:
+        >>> executor_input = {"inputs": {"parameterValues": {"rate": 0.10}}}
+        >>> fill_argument("--rate={{$.inputs.parameters['rate']}}", executor_input, {})
+        '--rate=0.1'
+    """
+    return _PLACEHOLDER.sub(lambda match: _argument_value(match, executor_input, job), template)
+
+
+def as_text(value: JsonValue) -> str:
+    """Return a value as a part of a text: JSON, but strings as they are and "" for null.
+
+    Example:
+        >>> as_text("a"), as_text([1, 2.0]), as_text(None)
+        ('a', '[1,2]', '')
+    """
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else format_json(value)
+
+
+def local_path(uri: str) -> str:
+    """Return the path of a URI inside a task.
+
+    Remote stores are below their mount points (semantics.md, Artifacts and outputs).
+
+    Example:
+        >>> local_path("gs://bucket/data")
+        '/gcs/bucket/data'
+    """
+    scheme, _, rest = uri.partition("://")
+    if rest and scheme in MOUNTS:
+        return f"/{MOUNTS[scheme]}/{rest}"
+    return file_uris.to_path(uri)
+
+
+# -- constants
+
+
+def _fill_inside(value: Any, params: JsonObject, job: Mapping[str, str], label: str) -> Any:
+    """Return a value of a list or dict with its placeholders filled in, as text."""
     if isinstance(value, str):
-        return _fill_text(value, params, job, what)
+        return _fill_text(value, params, job, label)
     if isinstance(value, list):
-        return [_fill_inside(item, params, job, what) for item in value]
+        return [_fill_inside(item, params, job, label) for item in value]
     if not isinstance(value, Mapping):
         return value
     filled: dict[str, Any] = {}
     for key, item in value.items():
-        filled_key = _fill_text(key, params, job, what)
+        filled_key = _fill_text(key, params, job, label)
         if filled_key in filled:
             raise ValueProblem(
-                f"{what} has the key {shown(filled_key)} twice when its placeholders are filled in"
+                f"{label} has the key {format_value(filled_key)} twice when its placeholders are"
+                " filled in"
             )
-        filled[filled_key] = _fill_inside(item, params, job, what)
+        filled[filled_key] = _fill_inside(item, params, job, label)
     return filled
 
 
-def _fill_text(text: str, params: Mapping[str, Any], job: Mapping[str, str], what: str) -> str:
+def _fill_text(text: str, params: JsonObject, job: Mapping[str, str], label: str) -> str:
     not_compiled = _NOT_COMPILED.search(text)
     if not_compiled is not None:
-        source = f"{not_compiled[1]}.{not_compiled[2]}".removeprefix(".")
+        source = f"{not_compiled['task']}.{not_compiled['name']}".removeprefix(".")
         raise ValueProblem(
-            f"{what} holds the output {source} at a place where KFP cannot compile it"
+            f"{label} holds the output {source} at a place where KFP cannot compile it"
         )
-    return _ANY.sub(lambda match: as_text(_value_in_constant(match, params, job, what)), text)
+    return _PLACEHOLDER.sub(lambda match: as_text(_constant_value(match, params, job, label)), text)
 
 
-def _value_in_constant(
-    match: re.Match[str], params: Mapping[str, Any], job: Mapping[str, str], what: str
+def _constant_value(
+    placeholder: re.Match[str], params: JsonObject, job: Mapping[str, str], label: str
 ) -> Any:
-    expression = match[1]
+    """Return the value of a placeholder in a constant."""
+    expression = placeholder[1]
     job_name = expression.removeprefix(".")
     if job_name in _JOB_NAMES:
         return job.get(job_name, "")
     parameter = _PARAMETER.match(expression)
-    if parameter is not None and parameter[2] in params:
-        value = params[parameter[2]]
-        if value is None:
+    if parameter is not None and parameter["name"] in params:
+        name = parameter["name"]
+        if params[name] is None:
             raise ValueProblem(
-                f"{what} contains the value of {parameter[2].removeprefix(CHANNEL)}, which is null"
+                f"{label} contains the value of {name.removeprefix(CHANNEL)}, which is null"
             )
-        return value
-    if parameter is not None or _names_input_or_output(expression):
-        raise ValueProblem(f"{what} holds the placeholder {match[0]}, which has no value")
-    return match[0]
+        return params[name]
+    if parameter is not None or _names_input_or_output(placeholder):
+        raise ValueProblem(f"{label} holds the placeholder {placeholder[0]}, which has no value")
+    return placeholder[0]
 
 
-def _names_input_or_output(expression: str) -> bool:
-    """Return whether an expression names an artifact or an output, which have a meaning in commands
-    only."""
-    if expression == ".outputs.output_file" or WHOLE_ARTIFACT.fullmatch("{{$" + expression + "}}"):
-        return True
-    return any(pattern.match(expression) for pattern in (_OUTPUT_PARAMETER, _ARTIFACT))
+def _names_input_or_output(placeholder: re.Match[str]) -> bool:
+    """Return whether a placeholder names an artifact or an output.
 
-
-def fill_argument(template: str, executor_input: Mapping[str, Any], job: Mapping[str, str]) -> str:
-    """An element of a container's command with its placeholders filled in.
-
-    Raises:
-        ValueProblem: it names an input or output that the task does not have.
+    These have a meaning in commands only.
     """
-    return _ANY.sub(lambda match: _in_command(match[0], match[1], executor_input, job), template)
+    expression = placeholder[1]
+    if expression == _OUTPUT_FILE or WHOLE_ARTIFACT.fullmatch(placeholder[0]):
+        return True
+    return bool(_OUTPUT_PARAMETER.match(expression) or _ARTIFACT.match(expression))
 
 
-def as_text(value: Any) -> str:
-    """A value inside a text: strings as they are, others as JSON; numbers without trailing
-    zeros."""
-    return value if isinstance(value, str) else "" if value is None else json_text(value)
+# -- commands
 
 
-def local_path(uri: str) -> str:
-    """Where a URI is found inside a task: remote stores below their mount points (semantics.md,
-    Artifacts)."""
-    scheme, _, rest = uri.partition("://")
-    return f"/{MOUNTS[scheme]}/{rest}" if rest and scheme in MOUNTS else file_uris.to_path(uri)
-
-
-def _in_command(text: str, expression: str, wire: Mapping[str, Any], job: Mapping[str, str]) -> str:
-    inputs, outputs = wire.get("inputs") or {}, wire.get("outputs") or {}
+def _argument_value(
+    placeholder: re.Match[str], executor_input: JsonObject, job: Mapping[str, str]
+) -> str:
+    """Return the text of a placeholder in a command."""
+    expression = placeholder[1]
+    inputs = executor_input.get("inputs") or {}
+    outputs = executor_input.get("outputs") or {}
     if expression == "":
-        return json.dumps(wire, ensure_ascii=False)
-    if match := _ESCAPE.match(expression):
-        escaped = json.dumps(wire, ensure_ascii=False)
-        for _ in range(min(int(match[1]), 4)):
-            escaped = json.dumps(escaped, ensure_ascii=False)[1:-1]
-        return escaped
-    if expression == ".outputs.output_file":
+        return json.dumps(executor_input, ensure_ascii=False)
+    escape = _JSON_ESCAPE.match(expression)
+    if escape is not None:
+        return _escape_json(executor_input, int(escape["times"]))
+    if expression == _OUTPUT_FILE:
         return str(outputs.get("outputFile", ""))
-    if expression.removeprefix(".") in _JOB_NAMES:
-        return job.get(expression.removeprefix("."), "")
-    if match := _PARAMETER.match(expression):
-        return as_text(_named(inputs.get("parameterValues") or {}, match[2], "input parameter"))
-    if match := _OUTPUT_PARAMETER.match(expression):
-        return str(
-            _named(outputs.get("parameters") or {}, match[2], "output parameter")["outputFile"]
-        )
-    if whole := WHOLE_ARTIFACT.fullmatch(text):
+    job_name = expression.removeprefix(".")
+    if job_name in _JOB_NAMES:
+        return job.get(job_name, "")
+    parameter = _PARAMETER.match(expression)
+    if parameter is not None:
+        values = inputs.get("parameterValues") or {}
+        return as_text(_look_up(values, parameter["name"], "input parameter"))
+    output_parameter = _OUTPUT_PARAMETER.match(expression)
+    if output_parameter is not None:
+        params = outputs.get("parameters") or {}
+        output = _look_up(params, output_parameter["name"], "output parameter")
+        return str(output["outputFile"])
+    whole_artifact = WHOLE_ARTIFACT.fullmatch(placeholder[0])
+    if whole_artifact is not None:
         raise ValueProblem(
-            f"the command takes the whole artifact '{whole[3]}', which is not defined"
+            f"the command takes the whole artifact '{whole_artifact[3]}', which is not defined"
         )
-    if match := _ARTIFACT.match(expression):
-        side = inputs if match[1] == "inputs" else outputs
-        artifacts = _named(side.get("artifacts") or {}, match[3], f"{match[1][:-1]} artifact")[
-            "artifacts"
-        ]
-        if not artifacts:
-            raise ValueProblem(f"{match[1][:-1]} artifact '{match[3]}' is an empty list")
-        return _of_artifact(artifacts[0], match)
-    return text
+    artifact = _ARTIFACT.match(expression)
+    if artifact is not None:
+        return _artifact_value(artifact, inputs if artifact["side"] == "inputs" else outputs)
+    # An expression that is not one of semantics.md is text like any other.
+    return placeholder[0]
 
 
-def _of_artifact(artifact: Mapping[str, Any], match: re.Match[str]) -> str:
-    if match[4] == "uri":
+def _escape_json(executor_input: JsonObject, times: int) -> str:
+    """Return the ExecutorInput as JSON that is escaped for use inside a JSON string, N times."""
+    escaped = json.dumps(executor_input, ensure_ascii=False)
+    for _ in range(min(times, _MAX_JSON_ESCAPES)):
+        # Without the quotes around it.
+        escaped = json.dumps(escaped, ensure_ascii=False)[1:-1]
+    return escaped
+
+
+def _artifact_value(expression: re.Match[str], values: JsonObject) -> str:
+    """Return the URI, the path or the metadata of the first artifact of an input or output."""
+    kind = f"{expression['side'].removesuffix('s')} artifact"
+    named = _look_up(values.get("artifacts") or {}, expression["name"], kind)
+    artifacts = named["artifacts"]
+    if not artifacts:
+        raise ValueProblem(f"{kind} '{expression['name']}' is an empty list")
+    artifact = artifacts[0]
+    if expression["field"] == "uri":
         return str(artifact["uri"])
-    if match[4] == "path":
+    if expression["field"] == "path":
         return str(artifact.get("customPath") or local_path(artifact["uri"]))
     metadata = artifact.get("metadata") or {}
-    return as_text(metadata.get(match[6])) if match[6] is not None else json_text(metadata)
+    if expression["key"] is None:
+        return format_json(metadata)
+    return as_text(metadata.get(expression["key"]))
 
 
-def _named(values: Mapping[str, Any], name: str, what: str) -> Any:
+def _look_up(values: JsonObject, name: str, kind: str) -> Any:
     if name not in values:
-        raise ValueProblem(f"{what} '{name}' has no value, but the command names it")
+        raise ValueProblem(f"{kind} '{name}' has no value, but the command names it")
     return values[name]

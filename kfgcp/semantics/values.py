@@ -1,4 +1,7 @@
-"""What flows between tasks: parameter values and artifacts."""
+"""What flows between tasks: parameter values and artifacts.
+
+The rules for types are those of semantics.md, Values.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,37 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from kfgcp import file_uris
-from kfgcp.spec.json_values import UnfitError, check_plain, dotted, whole, with_numbers_of
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.model import JsonValue
+from kfgcp.spec.json_values import (
+    NotJsonError,
+    check_json,
+    format_place,
+    normalize_numbers,
+    normalize_parameter,
+)
+from kfgcp.spec.records import ParamSpec
 
 
 class ValueProblem(Exception):
-    """A value is missing or of the wrong type; the message is one line for the user."""
+    """A value that is missing or of the wrong type. The message is one line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactValue:
     """An artifact at run time.
 
-    type: schema title. uri: a path of this machine or a remote URI. made_by: tells artifacts of one
-    URI apart. stored: there was something at its URI when the task that made it had ended.
+    Attributes:
+        name: of the output that it was made as.
+        type: the schema title, `system.Dataset` for example.
+        uri: a path of this machine or a remote URI.
+        metadata: what the component that made it recorded.
+        version: the version of the schema, "" for none.
+        custom_path: where the executor wrote it instead of its place, "" when it did not.
+        made_by: tells artifacts of one URI apart.
+        stored: whether there was something at its URI when the task that made it had ended.
     """
 
     name: str
@@ -36,111 +53,156 @@ class ArtifactValue:
 
     @property
     def identity(self) -> str:
-        """The same for artifacts that are one and the same."""
-        return (
-            f"{self.type} {self.uri} {self.made_by}"
-            f" {json.dumps(dict(self.metadata), sort_keys=True)}"
-        )
+        """A text that is equal for equal artifacts. It is part of the keys of the cache."""
+        metadata = json.dumps(dict(self.metadata), sort_keys=True)
+        return f"{self.type} {self.uri} {self.made_by} {metadata}"
 
     def to_wire(self) -> dict[str, Any]:
-        """The artifact as a RuntimeArtifact of the ExecutorInput."""
-        kind = {"schemaTitle": self.type} | (
-            {"schemaVersion": self.version} if self.version else {}
-        )
-        wire = {"name": self.name, "uri": self.uri, "type": kind, "metadata": dict(self.metadata)}
-        return wire | ({"customPath": self.custom_path} if self.custom_path else {})
+        """Return it as a RuntimeArtifact of the ExecutorInput (pipeline_spec.proto).
+
+        Example:
+            >>> ArtifactValue("data", "system.Dataset", "gs://bucket/data").to_wire()["type"]
+            {'schemaTitle': 'system.Dataset'}
+        """
+        artifact_type = {"schemaTitle": self.type}
+        if self.version:
+            artifact_type["schemaVersion"] = self.version
+        wire: dict[str, Any] = {
+            "name": self.name,
+            "uri": self.uri,
+            "type": artifact_type,
+            "metadata": dict(self.metadata),
+        }
+        if self.custom_path:
+            wire["customPath"] = self.custom_path
+        return wire
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Parameters and artifacts by name; an input or output that is not there has no value."""
+    """The inputs or outputs of a task: parameters and artifacts by name.
+
+    An input or output without a value is not among them.
+    """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, tuple[ArtifactValue, ...]] = field(default_factory=dict)
 
 
 def as_record(values: Values) -> dict[str, Any]:
-    """Return values as the record of a run has them: parameters as they are, artifacts as their
-    URIs."""
+    """Return values as the record of a run has them: parameters, and the URIs of artifacts.
+
+    Example:
+        >>> artifact = ArtifactValue("data", "system.Dataset", "gs://bucket/data")
+        >>> as_record(Values({"rate": 0.1}, {"data": (artifact,)}))
+        {'rate': 0.1, 'data': 'gs://bucket/data'}
+    """
     record: dict[str, Any] = dict(values.params)
-    for name, items in values.artifacts.items():
-        uris = [file_uris.to_uri(item.uri) for item in items]
+    for name, artifacts in values.artifacts.items():
+        uris = [file_uris.to_uri(artifact.uri) for artifact in artifacts]
         record[name] = uris[0] if len(uris) == 1 else uris
     return record
 
 
-_PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "NUMBER_INTEGER": (int,),
+_PYTHON_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": (int, float),
-    "BOOLEAN": (bool,),
-    "LIST": (list,),
-    "STRUCT": (dict,),
-    "TASK_FINAL_STATUS": (dict,),
-    "TASK_CONFIG": (dict,),
+    "BOOLEAN": bool,
+    "LIST": list,
+    "STRUCT": dict,
+    "TASK_FINAL_STATUS": dict,
+    "TASK_CONFIG": dict,
 }
 
 
-def coerce(value: Any, declared: ParamSpec, what: str) -> Any:
-    """The value as a component that declares it so receives it.
+def coerce(value: JsonValue, declared: ParamSpec, label: str) -> Any:
+    """Return the value that a component receives for a declared parameter.
 
-    A STRING that is given another kind of value receives its JSON text; every other type must
+    A STRING that is given another kind of value receives its JSON text. Every other type must
     match, and the value must be one of the literals where there are some (semantics.md, Values).
 
+    Args:
+        value: the value.
+        declared: what the component declares.
+        label: the name of the input or output in messages.
+
     Raises:
-        ValueProblem: it does not match; `what` names the input or output in the message.
+        ValueProblem: it does not match.
+
+    Example:
+        >>> coerce([1, 2.0], ParamSpec("x", "STRING"), "input 'x'")
+        '[1,2]'
+        >>> coerce(2.5, ParamSpec("x", "NUMBER_INTEGER"), "input 'x'")
+        Traceback (most recent call last):
+        ...
+        kfgcp.semantics.values.ValueProblem: input 'x' must be NUMBER_INTEGER, but is 2.5
     """
-    value = with_numbers_of(declared.type, value)
+    value = normalize_parameter(declared.type, value)
     if declared.type == "STRING":
-        value = value if isinstance(value, str) else json_text(value)
-    elif not _fits(value, _PYTHON_TYPES.get(declared.type)):
-        raise ValueProblem(f"{what} must be {declared.type}, but is {shown(value)}")
-    if declared.literals and json_text(value) not in map(json_text, declared.literals):
-        allowed = ", ".join(map(shown, declared.literals))
-        raise ValueProblem(f"{what} must be one of {allowed}, but is {shown(value)}")
+        value = value if isinstance(value, str) else format_json(value)
+    elif not _has_type(value, declared.type):
+        raise ValueProblem(f"{label} must be {declared.type}, but is {format_value(value)}")
+    allowed = [format_json(literal) for literal in declared.literals]
+    if allowed and format_json(value) not in allowed:
+        choices = ", ".join(map(format_value, declared.literals))
+        raise ValueProblem(f"{label} must be one of {choices}, but is {format_value(value)}")
     return value
 
 
-def _fits(value: Any, types: tuple[type, ...] | None) -> bool:
-    return types is None or (
-        isinstance(value, types) and (bool in types or not isinstance(value, bool))
-    )
+def parse_text(text: str, declared: ParamSpec, label: str) -> Any:
+    """Return the value of an output parameter that a component wrote to its file as text.
 
-
-def parse_text(text: str, declared: ParamSpec, what: str) -> Any:
-    """The value of an output parameter that a component wrote to its file as text.
+    Args:
+        text: the content of the file.
+        declared: what the component declares.
+        label: the name of the output in messages.
 
     Raises:
         ValueProblem: the text is not of the declared type.
+
+    Example:
+        >>> parse_text("True", ParamSpec("ok", "BOOLEAN"), "output 'ok'")
+        True
     """
     if declared.type == "STRING":
         return text
     try:
         if declared.type == "NUMBER_INTEGER":
             return int(text)
-        value = (
-            float(text)
-            if declared.type == "NUMBER_DOUBLE"
-            else json.loads(text.lower() if declared.type == "BOOLEAN" else text)
-        )
+        value = _parse_value(text, declared.type)
     except (ValueError, RecursionError):
         raise ValueProblem(
-            f"{what} must be {declared.type}, but its file holds {shown(text)}"
+            f"{label} must be {declared.type}, but its file holds {format_value(text)}"
         ) from None
-    return coerce(carried(value, what), declared, what)
+    return coerce(require_json(value, label), declared, label)
 
 
-def json_text(value: Any) -> str:
-    """Compact JSON; numbers without trailing zeros, text as it is."""
-    return json.dumps(whole(value), ensure_ascii=False, separators=(",", ":"))
+def format_json(value: JsonValue) -> str:
+    """Return compact JSON, with numbers that have no trailing zeros.
+
+    Example:
+        >>> format_json({"rates": [0.1, 2.0]})
+        '{"rates":[0.1,2]}'
+    """
+    return json.dumps(normalize_numbers(value), ensure_ascii=False, separators=(",", ":"))
 
 
-def shown(value: Any, limit: int = 80) -> str:
-    """A value as JSON text short enough for an error message."""
+def format_value(value: object, limit: int = 80) -> str:
+    """Return a value as JSON text that is short enough for an error message.
+
+    Args:
+        value: the value.
+        limit: the longest text, in characters.
+
+    Example:
+        >>> format_value("a long text", limit=8)
+        '"a long…'
+    """
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def carried(value: Any, what: str) -> Any:
+def require_json(value: Any, label: str) -> Any:
     """Return the output of a component if JSON can hold it.
 
     The launcher of Kubeflow refuses the whole output of a task that holds NaN or an infinite number
@@ -148,27 +210,53 @@ def carried(value: Any, what: str) -> Any:
 
     Args:
         value: the value.
-        what: names it in messages.
+        label: its name in messages.
 
     Raises:
         ValueProblem: it nests too deep, or holds NaN, an infinite number or characters that are not
             Unicode text.
     """
     try:
-        check_plain(value)
-    except UnfitError as unfit:
-        where = f" at {dotted(unfit.place)}" if unfit.place else ""
-        raise ValueProblem(f"{what}{where} {unfit.problem}") from None
+        check_json(value)
+    except NotJsonError as problem:
+        where = f" at {format_place(problem.place)}" if problem.place else ""
+        raise ValueProblem(f"{label}{where} {problem.problem}") from None
     return value
 
 
-def finite(value: Any) -> Any:
-    """The value with NaN and infinities as text, as proto JSON has them, so that it is valid
-    JSON."""
+def replace_non_finite(value: Any) -> Any:
+    """Return the value with texts instead of NaN and infinities, so that it is valid JSON.
+
+    The texts are those of proto JSON.
+
+    Example:
+        >>> replace_non_finite({"loss": [float("inf"), 0.5]})
+        {'loss': ['Infinity', 0.5]}
+    """
     if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        if math.isnan(value):
+            return "NaN"
+        return "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [finite(item) for item in value]
+        return [replace_non_finite(item) for item in value]
     return value
+
+
+def _has_type(value: JsonValue, parameter_type: str) -> bool:
+    python_type = _PYTHON_TYPES.get(parameter_type)
+    # A type that only a newer version of KFP has.
+    if python_type is None:
+        return True
+    # In Python, True is also an int.
+    if isinstance(value, bool):
+        return python_type is bool
+    return isinstance(value, python_type)
+
+
+def _parse_value(text: str, parameter_type: str) -> Any:
+    if parameter_type == "NUMBER_DOUBLE":
+        return float(text)
+    # A component may write str(True).
+    return json.loads(text.lower() if parameter_type == "BOOLEAN" else text)

@@ -1,2 +1,4 @@
-"""How kfgcp talks to services: one transport, retries, errors, pages, sign-in. No module here knows
-a backend."""
+"""The clients of services: one transport, retries, errors, pages, sign-in, and buckets.
+
+No module here knows a backend.
+"""

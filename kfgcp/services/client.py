@@ -1,5 +1,7 @@
-"""A client of one service: it signs in, retries where that is safe, and returns JSON or raises one
-of our errors."""
+"""The client of one service.
+
+It signs in, repeats requests where that is safe, and returns JSON or raises one of our errors.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from kfgcp.deadlines import REQUEST_SECONDS, within
@@ -22,22 +24,38 @@ from kfgcp.services.google_errors import GoogleErrors
 from kfgcp.services.paging import GOOGLE, PageKeys, PageLimit, PageSize
 from kfgcp.services.responses import RequestInfo, error_for, is_final, parse
 from kfgcp.services.retry import Clock, Retries
-from kfgcp.services.transport import Response, Transport, TransportError
+from kfgcp.services.transport import QueryParams, Response, Transport, TransportError
 
+# Statuses after which a request is sent again.
 RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
-"""Statuses after which a request is sent again."""
+# How often a connection is tried again. An address without an answer is most often a wrong one.
 CONNECT_RETRIES: Final = 2
-"""How often a connection is tried again: an address where nobody answers is most often a wrong
-one."""
+
+
+class CallOptions(TypedDict, total=False):
+    """The options of one call, in place of those of the client.
+
+    Attributes:
+        repeatable: whether the request may be carried out twice; None for all methods but POST.
+        budget: seconds after the first try in which another try may begin.
+        retries: the most tries after the first one; 0 sends the request once.
+        read_timeout: seconds to wait for the next bytes of a response.
+        seconds: how long the call may take; see `ServiceClient`.
+    """
+
+    repeatable: bool | None
+    budget: float | None
+    retries: int | None
+    read_timeout: float | None
+    seconds: float | None
 
 
 class ServiceClient:
     """A service at one address. Threads may share it.
 
-    Requests are sent again after `RETRIED_STATUSES` and when the connection fails, with exponential
-    backoff and full jitter, or as Retry-After asks. A request that must not be carried out twice is
-    sent again only when it certainly was not carried out: after 429, and when no connection was
-    made.
+    A request is sent again after `RETRIED_STATUSES` and when the connection fails. The waits are
+    described in `retry`. A request that must not be carried out twice is sent again only when it
+    certainly was not carried out: after 429, and when there was no connection.
     """
 
     def __init__(
@@ -66,15 +84,14 @@ class ServiceClient:
                 `in_cluster` allows it.
             tokens: where the tokens of the requests come from.
             service: its name in messages.
-            paging: how the service is asked for the pages of a list.
-            errors: what its errors mean; those of Google when None.
+            paging: the parameters for the pages of a list.
+            errors: the rules for its errors; None for those of Google.
             budget: seconds after the first try in which another try may begin.
-            retries: how often a request is sent again at most.
+            retries: the most tries after the first one.
             connect_timeout: seconds to connect in.
             read_timeout: seconds to wait for the next bytes of a response.
             seconds: how long a call may take, from the sign-in to the last byte, with all its
-                tries. When a response is read as it comes, this is how long the next piece may
-                take.
+                tries. For a stream, this is how long the next piece may take.
             ca_file: certificates of the only authorities that are trusted.
             in_cluster: this machine is in the cluster of the service, so plain http is allowed.
             sleep: waits for a number of seconds.
@@ -97,69 +114,81 @@ class ServiceClient:
         self._transport = Transport(ca_file, clock)
 
     def get(
-        self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any
+        self, path: str, *, params: QueryParams | None = None, **options: Unpack[CallOptions]
     ) -> dict[str, Any]:
-        return self.send("GET", path, params=params, **how)
+        """Send a GET; see `send`."""
+        return self.send("GET", path, params=params, **options)
 
     def post(
-        self, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
+        self,
+        path: str,
+        *,
+        params: QueryParams | None = None,
+        body: object = None,
+        **options: Unpack[CallOptions],
     ) -> dict[str, Any]:
-        """Send a POST. It is not sent a second time, unless `repeatable=True` says that this does
-        no harm."""
-        return self.send("POST", path, params=params, body=body, **how)
+        """Send a POST; see `send`. It is sent a second time only with `repeatable=True`."""
+        return self.send("POST", path, params=params, body=body, **options)
 
     def patch(
-        self, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **how: Any
+        self,
+        path: str,
+        *,
+        params: QueryParams | None = None,
+        body: object = None,
+        **options: Unpack[CallOptions],
     ) -> dict[str, Any]:
-        return self.send("PATCH", path, params=params, body=body, **how)
+        """Send a PATCH; see `send`."""
+        return self.send("PATCH", path, params=params, body=body, **options)
 
     def delete(
-        self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any
+        self, path: str, *, params: QueryParams | None = None, **options: Unpack[CallOptions]
     ) -> dict[str, Any]:
-        return self.send("DELETE", path, params=params, **how)
+        """Send a DELETE; see `send`."""
+        return self.send("DELETE", path, params=params, **options)
 
     def send(
         self,
         method: str,
         path: str,
         *,
-        params: Mapping[str, Any] | None = None,
-        body: Any = None,
-        **how: Any,
+        params: QueryParams | None = None,
+        body: object = None,
+        **options: Unpack[CallOptions],
     ) -> dict[str, Any]:
-        """Return the JSON object in the answer of the service. It is empty when the answer to a
-        change has no body.
+        """Return the JSON object in the answer of the service.
+
+        It is empty when the answer to a change has no body.
 
         Args:
             method: of HTTP.
             path: below the base, quoted.
             params: of the query; those that are None are left out.
             body: a value for JSON, None for no body.
-            how: `repeatable`, `budget`, `retries`, `read_timeout`, `seconds` as for `exchange`.
+            options: of this call.
 
         Raises:
             Refused: the service answered 4xx, or Kubeflow Pipelines 500 to a bad request. NotFound:
                 404.
-            AuthError: it did not accept the sign-in, or there is none.
-            Unreachable: it did not answer in time, or something else did.
-            BackendError: the answer is no JSON object.
+            AuthError: the service did not accept the sign-in, or there is none.
+            Unreachable: the service did not answer in time, or something else answered.
+            BackendError: the answer is not a JSON object.
             UsageError: the body cannot be written as JSON.
         """
         data = None if body is None else self._json(body)
-        return self.exchange(method, path, params=params, data=data, **how).json(
-            may_be_empty=method != "GET"
-        )
+        response = self.exchange(method, path, params=params, data=data, **options)
+        return response.json(may_be_empty=method != "GET")
 
     def stream(
-        self, path: str, *, params: Mapping[str, Any] | None = None, **how: Any
+        self, path: str, *, params: QueryParams | None = None, **options: Unpack[CallOptions]
     ) -> Generator[bytes]:
-        """Return the response to a GET piece by piece, as it comes. It may have any length.
+        """Return the response to a GET piece by piece. It may have any length.
 
         The iterator must be read to its end or closed. It raises Unreachable when the answer breaks
         off. Arguments and errors are those of `send`.
         """
-        response = self.exchange("GET", path, params=params, stream=True, **how)
-        # The page of a sign-in comes with status 200.
+        response = self.exchange("GET", path, params=params, stream=True, **options)
+        # The page of a sign-in may have status 200. Then `parse` raises an error.
         if response.headers.get("content-type", "").startswith("text/html"):
             parse(replace(response.response, body=next(response.chunks(), b"")), response.request)
         return response.chunks()
@@ -167,22 +196,26 @@ class ServiceClient:
     def pages(
         self,
         path: str,
-        params: Mapping[str, Any] | None,
+        params: QueryParams | None,
         items: str,
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, object] | None = None,
         size: int | None = 100,
         method: str = "GET",
-        **how: Any,
+        **options: Unpack[CallOptions],
     ) -> Iterator[Any]:
         """Yield all items of a list, page after page. A page is requested when it is needed.
 
-        With the method POST, the body names the page. When a page is longer than kfgcp reads, it is
-        asked for with half as many items. After short pages, the number grows again.
+        With the method POST, the body names the page. A page that is longer than kfgcp reads is
+        requested again with half as many items. After short pages, the number grows again.
 
         Args:
+            path, params: see `send`.
             items: the key of the list in an answer; a page without it is empty.
-            size: items a page at most; None leaves it to the service.
+            body: of a POST, without the page.
+            size: the most items in a page; None leaves it to the service.
+            method: GET or POST.
+            options: of the call for each page.
 
         Raises:
             BadAnswer: the service names more and more pages without new items, or the same page
@@ -194,56 +227,63 @@ class ServiceClient:
         page_size = PageSize(size, transport.LARGEST)
         token = ""
         limit = PageLimit(self._service, f"{method} {path}", self._clock.now)
+        if method == "POST":
+            # A POST that reads a list changes nothing.
+            options.setdefault("repeatable", True)
         while True:
-            page_params: dict[str, Any] = {}
+            page_params: dict[str, str | int] = {}
             if page_size.items is not None:
                 page_params[keys.size] = page_size.items
             if token:
                 page_params[keys.token] = token
             try:
                 if method == "GET":
-                    page, length = self._page(method, path, params={**query, **page_params}, **how)
+                    response = self.exchange(method, path, params=query | page_params, **options)
                 else:
                     data = self._json({**(body or {}), **page_params})
-                    page, length = self._page(
-                        method, path, params=params, data=data, **{"repeatable": True, **how}
-                    )
+                    response = self.exchange(method, path, params=params, data=data, **options)
+                page = response.json(may_be_empty=False)
             except Unreachable as error:
                 if error.too_large and page_size.shrink():
                     continue
                 raise
-            page_size.grow_after(length)
-            page_items = page.get(items)
-            if page_items is None:
-                page_items = []
-            if not isinstance(page_items, list):
-                raise BadAnswer(
-                    f"{self._service} answered {method} {path} with '{items}' that is not a list.",
-                    hint=f"Is {self._host} the address of {self._service}?",
-                )
+            page_size.grow_after(len(response.body))
+            page_items = self._items(page, items, f"{method} {path}")
             yield from page_items
-            token = page.get("nextPageToken") or page.get("next_page_token") or ""
-            if not isinstance(token, str):
-                raise BadAnswer(
-                    f"{self._service} answered {method} {path} with a page token that is not text.",
-                    hint=HINT,
-                )
+            token = self._next_token(page, f"{method} {path}")
             if not token:
                 return
             limit.check(json.dumps(page_items) if page_items else "", token)
             query = keys.of_later_pages(query)
 
-    def _page(self, method: str, path: str, **how: Any) -> tuple[dict[str, Any], int]:
-        """Return a page of a list, and the length of the answer in bytes; see `exchange`."""
-        response = self.exchange(method, path, **how)
-        return response.json(may_be_empty=False), len(response.body)
+    def _items(self, page: Mapping[str, Any], key: str, request: str) -> list[Any]:
+        page_items = page.get(key)
+        if page_items is None:
+            return []
+        if not isinstance(page_items, list):
+            raise BadAnswer(
+                f"{self._service} answered {request} with '{key}' that is not a list.",
+                hint=f"Is {self._host} the address of {self._service}?",
+            )
+        return page_items
+
+    def _next_token(self, page: Mapping[str, Any], request: str) -> str:
+        """Return the token of the next page, "" after the last one."""
+        # Kubeflow Pipelines uses the second spelling.
+        token = page.get("nextPageToken") or page.get("next_page_token") or ""
+        if not isinstance(token, str):
+            raise BadAnswer(
+                f"{self._service} answered {request} with a page token that is not text.",
+                hint=HINT,
+            )
+        return token
 
     def exchange(
         self,
         method: str,
         path: str,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: QueryParams | None = None,
         data: bytes | None = None,
         content_type: str = "application/json",
         repeatable: bool | None = None,
@@ -253,28 +293,27 @@ class ServiceClient:
         seconds: float | None = None,
         stream: bool = False,
     ) -> ServiceResponse:
-        """Return a response with status 2xx as it came, for bodies that are not JSON. Errors are
-        those of `send`.
+        """Return a response with status 2xx, for bodies that are not JSON.
 
         Args:
-            repeatable: whether it does no harm to carry the request out twice; None means all
-                methods but POST.
-            budget, retries, read_timeout, seconds: for this call, see `__init__`. retries=0 sends
-                once.
-            stream: do not read the body. `ServiceResponse.chunks` does.
+            method, path, params: see `send`, also for errors.
+            data: the body.
+            content_type: of the body.
+            repeatable, budget, retries, read_timeout, seconds: see `CallOptions`.
+            stream: do not read the body. `ServiceResponse.chunks` reads it.
         """
         limit = self._seconds if seconds is None else min(seconds, self._seconds)
-        tries = Retries(
-            min(limit, self._budget if budget is None else budget),
-            self._retries if retries is None else retries,
-            self._clock,
-        )
+        budget = self._budget if budget is None else budget
+        retries = self._retries if retries is None else retries
+        if repeatable is None:
+            repeatable = method != "POST"
+        tries = Retries(min(limit, budget), retries, self._clock)
         with within(limit, self._clock.now):
             return self._try(
                 method,
                 path,
                 tries,
-                repeatable=method != "POST" if repeatable is None else repeatable,
+                repeatable=repeatable,
                 params=params,
                 data=data,
                 content_type=content_type,
@@ -290,7 +329,7 @@ class ServiceClient:
         tries: Retries,
         *,
         repeatable: bool,
-        params: Mapping[str, Any] | None,
+        params: QueryParams | None,
         data: bytes | None,
         content_type: str,
         read_timeout: float,
@@ -309,11 +348,12 @@ class ServiceClient:
         headers_type = None if data is None else content_type
         refused_token: Token | None = None
         refusal: Response | None = None
+        # Whether an earlier try may have been carried out although it failed.
         unknown = False
         while True:
             token = self._token(refused_token, tries)
+            # There is no other token than the refused one.
             if refusal is not None and token == refused_token:
-                # There is no other token.
                 raise error_for(refusal, request)
             if token is not None and token.value not in request.secrets:
                 request = replace(request, secrets=(*request.secrets, token.value))
@@ -341,6 +381,7 @@ class ServiceClient:
                 return ServiceResponse(response, request)
             final = is_final(response, request)
             unknown = unknown or (response.status >= 500 and not final)
+            # A token may have been revoked. Another one is tried once, without a wait.
             if response.status == 401 and token is not None and refused_token is None:
                 refused_token, refusal = token, response
                 continue
@@ -358,7 +399,7 @@ class ServiceClient:
         self._transport.close()
 
     def _token(self, refused: Token | None, tries: Retries) -> Token | None:
-        """Return the token to send; another one than `refused` when there is one."""
+        """Return the token for the next try; another one than `refused` when there is one."""
         while True:
             try:
                 token = self._tokens.get(refused)
@@ -373,7 +414,7 @@ class ServiceClient:
                 )
             return token
 
-    def _json(self, body: Any) -> bytes:
+    def _json(self, body: object) -> bytes:
         try:
             # `encode` refuses halves of surrogate pairs.
             return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
@@ -393,6 +434,7 @@ class ServiceResponse:
 
     @property
     def body(self) -> bytes:
+        """The whole body; empty for a stream."""
         return self.response.body
 
     @property
@@ -401,7 +443,7 @@ class ServiceResponse:
         return self.response.headers
 
     def chunks(self) -> Generator[bytes]:
-        """Yield the body of a response that is read as it comes."""
+        """Yield the body of a stream, piece by piece."""
         try:
             yield from self.response.chunks or ()
         except TransportError as failure:
@@ -412,11 +454,12 @@ class ServiceResponse:
         try:
             return parse(self.response, self.request, may_be_empty=may_be_empty)
         except BackendError as error:
+            # The request was carried out, although its answer cannot be used.
             raise error.amended(unknown=True) from None
 
 
 def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
-    """Return all headers but the token, which `Token.sign` adds."""
+    """Return all headers except the token, which `Token.sign` adds."""
     headers = {"Accept": "application/json"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -426,11 +469,10 @@ def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
 
 
 def _unreachable(failure: TransportError, request: RequestInfo, repeatable: bool) -> Unreachable:
-    doubt = "" if repeatable or not failure.sent else " It may have been carried out all the same."
-    error = Unreachable(
-        f"{request.service}: {request.host} {failure.problem} ({request}).{doubt}",
-        hint=failure.hint,
-    )
+    message = f"{request.service}: {request.host} {failure.problem} ({request})."
+    if failure.sent and not repeatable:
+        message += " The request may have been carried out nevertheless."
+    error = Unreachable(message, hint=failure.hint)
     error.too_large = failure.too_large
     return error
 
@@ -442,22 +484,15 @@ def _base(text: str, in_cluster: bool) -> tuple[str, str, bool]:
         host = url.hostname or ""
     except ValueError:
         host = ""
-    if (
-        not host
-        or url.scheme not in ("http", "https")
-        or url.query
-        or url.fragment
-        or "@" in url.netloc
-    ):
+    is_web = bool(host) and url.scheme in ("http", "https")
+    if not is_web or url.query or url.fragment or "@" in url.netloc:
         raise ConfigError(
             "The address of a service is not a plain URL.",
             hint="Write https://HOST or https://HOST:PORT.",
         )
-    if (
-        url.scheme == "http"
-        and host not in LOOPBACK
-        and not (in_cluster and host.endswith(CLUSTER_DOMAINS))
-    ):
+    # Everybody on the way can read plain http, also the token.
+    is_private = host in LOOPBACK or (in_cluster and host.endswith(CLUSTER_DOMAINS))
+    if url.scheme == "http" and not is_private:
         raise ConfigError(
             f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}"
         )

@@ -1,4 +1,4 @@
-"""Entries of Cloud Logging, by its REST API v2 (`entries.list`)."""
+"""Reads entries of Cloud Logging, with `entries.list` of its REST API v2."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ from kfgcp.services.fields import map_of, mapping, message, read, text, time
 
 ADDRESS: Final = "https://logging.googleapis.com"
 PAGE: Final = 1000
+
+# An entry may be found up to this many seconds after newer ones. A tail looks back as far.
 LATE: Final = 20.0
-"""Seconds that an entry may be found after others that are newer: a tail looks back so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry. at: when it was written, as the service says. resource: the labels of what wrote
-    it."""
+    """A log entry.
+
+    Attributes:
+        id: different for each entry.
+        at: when it was written, as the service says.
+        severity: such as `ERROR`.
+        text: what was written.
+        resource: the labels of the resource that wrote it.
+    """
 
     id: str
     at: str
@@ -32,6 +40,7 @@ class Entry:
     resource: Mapping[str, str]
 
 
+# A LogEntry of google.logging.v2 (log_entry.proto).
 ENTRY: Final = message(
     {
         "insertId": text,
@@ -44,7 +53,6 @@ ENTRY: Final = message(
         "resource": message({"labels": map_of(text)}),
     }
 )
-"""A LogEntry of google.logging.v2 (log_entry.proto)."""
 
 
 class CloudLogging:
@@ -57,91 +65,101 @@ class CloudLogging:
     def entries(
         self, clauses: Sequence[str], *, newest_first: bool = False, size: int = PAGE
     ) -> Iterator[Entry]:
-        """The entries that match all clauses of the Logging query language, page after page.
+        """Yield the entries that match all clauses of the Logging query language.
 
         Args:
-            clauses: `resource.type="ml_job"` and the like.
+            clauses: such as `resource.type="ml_job"`.
             newest_first: the order; oldest first otherwise.
-            size: entries a page at most.
+            size: the most entries in a page.
+
+        Warns:
+            NotWhole: an entry is not of the documented form, and is left out.
         """
         body = {
             "resourceNames": [f"projects/{self._project}"],
             "filter": " AND ".join(clauses),
             "orderBy": "timestamp desc" if newest_first else "timestamp asc",
         }
-        noted = False
-        for found in self._http.pages(
+        has_warned = False
+        items = self._http.pages(
             "v2/entries:list", None, "entries", body=body, size=size, method="POST"
-        ):
+        )
+        for item in items:
             try:
-                entry = _entry(read(found, ENTRY, service="Cloud Logging", thing="a log entry"))
+                data = read(item, ENTRY, service="Cloud Logging", thing="a log entry")
             except BadAnswer as error:
-                if not noted:
+                if not has_warned:
                     warnings.warn(
                         f"Log entries are left out: {error.message}", NotWhole, stacklevel=2
                     )
-                noted = True
+                has_warned = True
                 continue
-            yield entry
+            yield _to_entry(data)
 
 
 class Tail:
-    """What is new among the entries that match, each once."""
+    """The new entries among those that match. Each entry is returned once."""
 
     def __init__(self, logging: CloudLogging, clauses: Sequence[str]) -> None:
         self._logging = logging
         self._clauses = list(clauses)
-        self._until = ""
+        # The time of the newest entry so far, and the times of those that may be found again.
+        self._newest = ""
         self._seen: dict[str, str] = {}
 
     def read(self, alternatives: Sequence[str], fresh: Sequence[str] = ()) -> Iterator[Entry]:
-        """The entries since the last call, which must have been read to its end.
+        """Yield the entries since the last call, which must have been read to its end.
 
         Args:
-            alternatives: clauses of which one must match; asked for one after the other.
-            fresh: likewise, for what was not asked for before: all its entries, those older than
-                others too.
+            alternatives: clauses; an entry must match one of them. There is a request for each.
+            fresh: likewise, but clauses of no earlier call. All their entries are returned, also
+                those that are older than the last call.
         """
-        recent = [*self._clauses]
-        if self._until:
-            since = timestamp(max(datetime.fromisoformat(self._until).timestamp() - LATE, 0.0))
+        recent = list(self._clauses)
+        if self._newest:
+            since = self._oldest_possible()
             recent.append(f'timestamp>="{since}"')
+            # Older entries are not returned again, so the memory does not grow.
             self._seen = {key: at for key, at in self._seen.items() if at >= since}
-        asked = [[*recent, each] for each in alternatives] + [
-            [*self._clauses, each] for each in fresh
-        ]
-        for clauses in asked:
+        queries = [[*recent, clause] for clause in alternatives]
+        queries += [[*self._clauses, clause] for clause in fresh]
+        for clauses in queries:
             for entry in self._logging.entries(clauses):
                 if entry.id not in self._seen:
                     self._seen[entry.id] = entry.at
-                    self._until = max(self._until, entry.at)
+                    self._newest = max(self._newest, entry.at)
                     yield entry
+
+    def _oldest_possible(self) -> str:
+        """Return the time of the oldest entry that an earlier call may have missed."""
+        newest = datetime.fromisoformat(self._newest).timestamp()
+        return timestamp(max(newest - LATE, 0.0))
 
 
 def quoted(text: str) -> str:
-    """A text as a value in a filter."""
+    """Return a text as a value in a filter."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def _entry(data: Mapping[str, Any]) -> Entry:
+def _to_entry(data: Mapping[str, Any]) -> Entry:
     at = str(data.get("timestamp") or data.get("receiveTimestamp") or "")
+    resource = data.get("resource") or {}
     return Entry(
+        # An insertId is unique only among entries with the same time.
         id=f"{data.get('insertId', '')} {at}",
         at=at,
         severity=str(data.get("severity") or "DEFAULT"),
-        text=_text(data),
-        resource=(data.get("resource") or {}).get("labels") or {},
+        text=_read_text(data),
+        resource=resource.get("labels") or {},
     )
 
 
-def _text(data: Mapping[str, Any]) -> str:
-    """What was written: as text, or the message of a structured entry."""
+def _read_text(data: Mapping[str, Any]) -> str:
+    """Return the text of an entry, or the message of a structured one."""
     if "textPayload" in data:
         return str(data["textPayload"]).rstrip("\r\n")
     payload = data.get("jsonPayload") or data.get("protoPayload") or {}
     message = payload.get("message")
-    return (
-        str(message).rstrip("\r\n")
-        if isinstance(message, str)
-        else json.dumps(payload, ensure_ascii=False)
-    )
+    if isinstance(message, str):
+        return message.rstrip("\r\n")
+    return json.dumps(payload, ensure_ascii=False)

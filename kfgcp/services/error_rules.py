@@ -1,4 +1,4 @@
-"""How a service words its errors, as far as that differs from service to service."""
+"""The rules for the errors of a service: each service has its own words for a refusal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ErrorBody:
         code: the name of a google.rpc.Code, such as NOT_FOUND.
         reason: the reason of its google.rpc.ErrorInfo, such as SERVICE_DISABLED.
         metadata: the metadata of its google.rpc.ErrorInfo.
-        violations: what its google.rpc.BadRequest says is wrong, each with the field.
+        violations: the problems in its google.rpc.BadRequest, each with the field.
         fields: the fields that its google.rpc.BadRequest names.
     """
 
@@ -32,11 +32,11 @@ class ErrorBody:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What the user can do about a refusal.
+    """The advice for a refusal.
 
     Attributes:
-        text: one line, empty when nobody knows what to do.
-        remedy: what the text asks for, where kfgcp itself can say more about it.
+        text: one line; empty when there is no advice.
+        remedy: what the text asks for, when kfgcp can add more, such as a command.
     """
 
     text: str
@@ -47,11 +47,10 @@ NO_ADVICE: Final = Advice("")
 
 
 class ErrorRules(Protocol):
-    """What the errors of one service mean. A backend may bring rules of its own."""
+    """The meaning of the errors of one service. A backend may have its own rules."""
 
     def is_refusal(self, path: str, message: str) -> bool:
-        """Return whether an error with status 500 refuses the request: the same request would be
-        refused again."""
+        """Return whether an error with status 500 is a refusal, so that a retry would fail too."""
 
     def cause(self, path: str, message: str) -> str:
         """Return the part of a message that says what is wrong."""

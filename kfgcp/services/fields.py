@@ -1,17 +1,18 @@
-"""Check that the fields of an answer have the types that the service documents; an error names the
-wrong field.
+"""Checks that the fields of an answer have the types that the service documents.
 
-    RUN = message({"run_id": text, "created_at": time, "labels": map_of(text), "tasks":
-    list_of(message({...}))}) run = read(answer, RUN, service="Kubeflow Pipelines", thing="a run")
+An error names the wrong field:
+
+    RUN = message({"run_id": text, "created_at": time, "labels": map_of(text)})
+    run = read(answer, RUN, service="Kubeflow Pipelines", thing="a run")
 
 Code that reads a checked answer relies on the types. As in the JSON mapping of Protocol Buffers, a
-null field counts as missing. Fields that a message does not name are passed on unchanged.
+null field counts as missing. Fields that a message does not name stay unchanged.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -19,23 +20,31 @@ from typing import Any, Final
 from kfgcp.errors import BadAnswer
 from kfgcp.model import timestamp
 from kfgcp.services.redact import redacted_line
-from kfgcp.spec.json_values import MAX_DEPTH, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, format_place
 
 Place = tuple[str | int, ...]
-Kind = Callable[[Any, Place], Any]
-"""A check: returns the value, or raises `Mismatch`. Its second argument is the place of the value
-in the answer."""
+"""The keys and numbers that lead to a value in an answer."""
 
-HINT: Final = "Does a proxy change answers, and is the address of the environment right? If not, update kfgcp."
+Kind = Callable[[Any, Place], Any]
+"""A check of a value at a place: it returns the value, or raises `Mismatch`."""
+
+HINT: Final = (
+    "Does a proxy change answers, and is the address of the environment right? If not, update"
+    " kfgcp."
+)
+# The longest text of an int64 has 19 digits.
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
+# The longest wrong value that a message shows, in characters.
 _SHOWN: Final = 60
-"""The longest wrong value that a message shows, in characters."""
+# The longest name of an object or a field that a message shows, in characters.
 LONGEST_NAME: Final = 200
-"""The longest name of an object or a field that a message shows, in characters."""
+
+# The fields that name an object of Vertex AI, of Kubeflow Pipelines and of Cloud Logging.
+_NAME_FIELDS: Final = ("name", "run_id", "experiment_id", "insertId")
 
 
 class Mismatch(Exception):
-    """A value is not of its kind.
+    """The error for a value that is not of its kind.
 
     Attributes:
         place: the place of the value in the answer.
@@ -43,12 +52,14 @@ class Mismatch(Exception):
         expected: what it should be, in words; None when it is missing.
     """
 
-    def __init__(self, place: Place, value: Any, expected: str | None) -> None:
+    def __init__(self, place: Place, value: object, expected: str | None) -> None:
         super().__init__(expected)
-        self.place, self.value, self.expected = place, value, expected
+        self.place = place
+        self.value = value
+        self.expected = expected
 
 
-def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
+def read(answer: object, kind: Kind, *, service: str, thing: str) -> Any:
     """Return the checked value of an answer, or of an item of one.
 
     Args:
@@ -63,36 +74,39 @@ def read(answer: Any, kind: Kind, *, service: str, thing: str) -> Any:
     try:
         return kind(answer, ())
     except Mismatch as mismatch:
-        identity = _identity(answer)
-        which = f" {identity}" if identity and mismatch.place else ""
-        field = redacted_line(dotted(mismatch.place), limit=LONGEST_NAME)
-        if mismatch.expected is None:
-            problem = f"with {thing}{which} without {field}"
-        elif not field:
-            problem = f"with {_shown(mismatch.value)} instead of {thing}"
-        else:
-            problem = (
-                f"with {thing}{which} whose {field} is {_shown(mismatch.value)}, not"
-                f" {mismatch.expected}"
-            )
+        problem = _describe(mismatch, answer, thing)
         raise BadAnswer(f"{service} answered {problem}.", hint=HINT) from None
 
 
-def text(value: Any, place: Place) -> str:
+def _describe(mismatch: Mismatch, answer: object, thing: str) -> str:
+    """Return the problem in words that follow "SERVICE answered"."""
+    field = redacted_line(format_place(mismatch.place), limit=LONGEST_NAME)
+    value = _shown(mismatch.value)
+    if mismatch.expected is not None and not field:
+        return f"with {value} instead of {thing}"
+    identity = _identity(answer)
+    if identity and mismatch.place:
+        thing = f"{thing} {identity}"
+    if mismatch.expected is None:
+        return f"with {thing} without {field}"
+    return f"with {thing} whose {field} is {value}, not {mismatch.expected}"
+
+
+def text(value: object, place: Place) -> str:
     """Return the value if it is text."""
     if not isinstance(value, str):
         raise Mismatch(place, value, "text")
     return value
 
 
-def required_text(value: Any, place: Place) -> str:
-    """Return the value if it is text and not empty; empty text counts as missing."""
+def required_text(value: object, place: Place) -> str:
+    """Return the value if it is text. Empty text counts as missing."""
     if value == "":
         raise Mismatch(place, value, None)
     return text(value, place)
 
 
-def time(value: Any, place: Place) -> str:
+def time(value: object, place: Place) -> str:
     """Return the value if it is a time of RFC 3339, or empty text for no time."""
     if not isinstance(value, str):
         raise Mismatch(place, value, "a time")
@@ -103,35 +117,41 @@ def time(value: Any, place: Place) -> str:
 
 @lru_cache(maxsize=4096)
 def _is_time(value: str) -> bool:
-    """Return whether a text is a time of RFC 3339; a run repeats most of its times."""
+    """Return whether a text is a time of RFC 3339."""
+    # The results are kept, because the answers about a run repeat most of its times.
     try:
         moment = datetime.fromisoformat(value)
-        timestamp((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        # A time near the years 1 and 9999 may have no timestamp.
+        timestamp(moment.timestamp())
     except (ValueError, OverflowError):
         return False
     return True
 
 
-def whole_number(value: Any, place: Place) -> int:
+def whole_number(value: object, place: Place) -> int:
     """Return the integer of an int64, which is text or a number in JSON."""
     if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+    # In Python, True and False are integers.
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Mismatch(place, value, "a whole number of 64 bits")
+    if not -(2**63) <= value < 2**63:
         raise Mismatch(place, value, "a whole number of 64 bits")
     return value
 
 
-def count(value: Any, place: Place) -> int:
+def count(value: object, place: Place) -> int:
     """Return the integer of an int64 that is not negative."""
-    found = whole_number(value, place)
-    if found < 0:
+    integer = whole_number(value, place)
+    if integer < 0:
         raise Mismatch(place, value, "a number of 0 or more")
-    return found
+    return integer
 
 
-def number(value: Any, place: Place) -> float:
-    """Return the number of a double, which may be text in JSON: "NaN", "Infinity", or the number
-    itself."""
+def number(value: object, place: Place) -> float:
+    """Return the number of a double, which may be text in JSON, such as "NaN" or "Infinity"."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -142,30 +162,34 @@ def number(value: Any, place: Place) -> float:
     return value
 
 
-def anything(value: Any, place: Place) -> Any:
-    """Return the value as it is, for what is read by itself later."""
+def anything(value: object, place: Place) -> object:
+    """Return any value unchanged, for a field that other code checks later."""
     return value
 
 
-def truth(value: Any, place: Place) -> bool:
+def truth(value: object, place: Place) -> bool:
     """Return the value if it is true or false."""
     if not isinstance(value, bool):
         raise Mismatch(place, value, "true or false")
     return value
 
 
-def mapping(value: Any, place: Place) -> dict[str, Any]:
-    """Return the value if it is an object; its values may be anything, also null."""
+def mapping(value: object, place: Place) -> dict[str, Any]:
+    """Return the value if it is an object. Its values may be anything, also null."""
     if not isinstance(value, dict):
         raise Mismatch(place, value, "an object")
     return value
 
 
 def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Kind:
-    """Return the kind of an object with these fields, of which only the `required` ones must be
-    present."""
+    """Return the kind of an object with these fields.
 
-    def check(value: Any, place: Place) -> dict[str, Any]:
+    Args:
+        fields: the kind of each field.
+        required: the fields that must be present.
+    """
+
+    def check(value: object, place: Place) -> dict[str, Any]:
         checked = dict(mapping(value, place))
         for name, kind in fields.items():
             item = checked.get(name)
@@ -181,10 +205,9 @@ def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Ki
 
 
 def map_of(kind: Kind) -> Kind:
-    """Return the kind of an object whose values are all of one kind; values that are null are left
-    out."""
+    """Return the kind of an object whose values are all of one kind. Null values are left out."""
 
-    def check(value: Any, place: Place) -> dict[str, Any]:
+    def check(value: object, place: Place) -> dict[str, Any]:
         items = mapping(value, place).items()
         return {name: kind(item, (*place, name)) for name, item in items if item is not None}
 
@@ -194,54 +217,57 @@ def map_of(kind: Kind) -> Kind:
 def list_of(kind: Kind) -> Kind:
     """Return the kind of a list whose items are all of one kind."""
 
-    def check(value: Any, place: Place) -> list[Any]:
+    def check(value: object, place: Place) -> list[Any]:
         if not isinstance(value, list):
             raise Mismatch(place, value, "a list")
-        return [kind(item, (*place, number)) for number, item in enumerate(value)]
+        return [kind(item, (*place, index)) for index, item in enumerate(value)]
 
     return check
 
 
-def nests_too_deep(value: Any) -> bool:
+def nests_too_deep(value: object) -> bool:
     """Return whether lists and objects are nested more than `MAX_DEPTH` levels deep."""
+    # A loop, because a recursive function fails for a value that nests very deep.
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [
-            inner for item in level for inner in _inside(item) if isinstance(inner, (dict, list))
-        ]
-        if not level:
+        next_level: list[object] = []
+        for item in level:
+            next_level += _containers_in(item)
+        if not next_level:
             return False
+        level = next_level
     return True
 
 
-def _inside(value: Any) -> Any:
+def _containers_in(value: object) -> list[object]:
+    """Return the lists and objects that are directly in a list or an object."""
+    items: Iterable[object] = ()
     if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+        items = value.values()
+    elif isinstance(value, list):
+        items = value
+    return [item for item in items if isinstance(item, (dict, list))]
 
 
-def _identity(answer: Any) -> str:
-    """Return the service's name or id of the object, empty when the answer has none."""
+def _identity(answer: object) -> str:
+    """Return the service's name or id of an object, "" when the answer has none."""
     if not isinstance(answer, Mapping):
         return ""
-    names = (answer.get(key) for key in ("name", "run_id", "experiment_id", "insertId"))
-    return next(
-        (
-            redacted_line(name, limit=LONGEST_NAME)
-            for name in names
-            if isinstance(name, str) and name
-        ),
-        "",
-    )
+    for field in _NAME_FIELDS:
+        name = answer.get(field)
+        if isinstance(name, str) and name:
+            return redacted_line(name, limit=LONGEST_NAME)
+    return ""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
+    """Return a wrong value as it is shown in a message."""
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):
         return "an object"
     if value is None:
         return "null"
-    return redacted_line(
-        repr(value) if isinstance(value, str) else str(value).lower(), limit=_SHOWN
-    )
+    # JSON writes true and false in lower case.
+    text = repr(value) if isinstance(value, str) else str(value).lower()
+    return redacted_line(text, limit=_SHOWN)

@@ -1,5 +1,7 @@
-"""What the errors of Google's APIs mean: by their reasons (google.api.ErrorReason) and by their
-usual sentences."""
+"""Says what the errors of Google's APIs mean, and what the user can do.
+
+An error is recognized by its reason (google.api.ErrorReason), else by its usual sentences.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ _PERMISSION: Final = re.compile(r"\b[Pp]ermissions?\b[^a-z]*\b([a-z][a-zA-Z]+(?:
 _ACCOUNT: Final = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
 _PROJECT: Final = re.compile(r"\bprojects?[/ ]'?([a-z0-9:.-]*[a-z0-9])")
 _API: Final = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
+# The name of a field in a message of Vertex AI -> the setting that the field comes from. The first
+# name in the message counts.
 _SETTINGS: Final = {
     "gcs_output_directory": "pipeline_root",
     "bucket": "pipeline_root",
@@ -25,16 +29,18 @@ _SETTINGS: Final = {
     "network": "network",
     "service_account": "service_account",
 }
-"""What Vertex AI calls a field in a message -> the setting that it comes from; the first that
-fits."""
+
+# Hosts of an API in one location, such as europe-west4-aiplatform.googleapis.com, and in a
+# multi-region, such as aiplatform.eu.rep.googleapis.com.
 _REGIONAL: Final = re.compile(r"^(?P<location>[a-z]+-[a-z]+\d+)-(?P<api>[a-z]+\.googleapis\.com)$")
-_LOCATION: Final = re.compile(r"\b(?:location|region)\b", re.IGNORECASE)
 _MULTI_REGIONAL: Final = re.compile(r"^([a-z]+)\.(?:us|eu)\.rep(\.googleapis\.com)$")
+
+_LOCATION: Final = re.compile(r"\b(?:location|region)\b", re.IGNORECASE)
+_LOCATION_IN_PATH: Final = re.compile(r"/locations/([^/:]+)")
 
 
 class GoogleErrors:
-    """The rules of Google's APIs. A refusal never has status 500, and a message is its own
-    cause."""
+    """The rules of Google's APIs. A refusal never has status 500."""
 
     def is_refusal(self, path: str, message: str) -> bool:
         return False
@@ -45,21 +51,21 @@ class GoogleErrors:
     def advice(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> Advice:
         project = _project(path, error.metadata, text)
         if is_disabled_api(text, error.reason):
-            api = error.metadata.get("service") or _first(_API, text) or _api(host)
+            api = error.metadata.get("service") or _first(_API, text) or _api_of_host(host)
             command = f"gcloud services enable {api} --project {project}"
             return Advice(f"Enable the API, then wait a minute: {command}", Remedy.ENABLE_API)
-        by_reason = _by_reason(error, text, project)
-        if by_reason:
-            return Advice(by_reason)
+        reason_hint = _reason_hint(error, text, project)
+        if reason_hint:
+            return Advice(reason_hint)
         # The paths and refusals of Cloud Logging name no project.
         if status == 403 and path.startswith("v2/entries"):
             role = "Ask for roles/logging.viewer on the project that the runs are in."
             return Advice(role, Remedy.GRANT_ACCESS)
-        access = _access(status, text, error.metadata, project)
-        if access:
-            return Advice(access, Remedy.GRANT_ACCESS)
-        other = _other(status, text, path, project, host)
-        return Advice(other) if other else NO_ADVICE
+        access_hint = _access_hint(status, text, error.metadata, project)
+        if access_hint:
+            return Advice(access_hint, Remedy.GRANT_ACCESS)
+        other_hint = _other_hint(status, text, path, project, host)
+        return Advice(other_hint) if other_hint else NO_ADVICE
 
 
 def is_disabled_api(text: str, reason: str = "") -> bool:
@@ -81,22 +87,21 @@ def is_about_location(text: str) -> bool:
     return _LOCATION.search(text) is not None
 
 
-def _by_reason(error: ErrorBody, text: str, project: str) -> str:
-    """Return what to do about a reason of google.api.ErrorReason, empty for the others."""
+def _reason_hint(error: ErrorBody, text: str, project: str) -> str:
+    """Return what to do about a reason of google.api.ErrorReason, "" for other errors."""
     reason = error.reason
     if reason == "BILLING_DISABLED":
         return f"Give the project {project} a billing account."
     if reason == "USER_PROJECT_DENIED":
+        # The project that pays is set in the login, and may differ from that of the resources.
         payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
         return (
             f"Let your account use the project {payer} for quotas"
             " (roles/serviceusage.serviceUsageConsumer), or choose another: gcloud auth"
             " application-default set-quota-project PROJECT"
         )
-    if (
-        reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID")
-        or "denied on resource project" in text
-    ):
+    is_wrong_project = reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID")
+    if is_wrong_project or "denied on resource project" in text:
         return (
             f"Is {project} the id of the project, and may you see it? gcloud projects describe"
             f" {project}"
@@ -111,9 +116,10 @@ def _by_reason(error: ErrorBody, text: str, project: str) -> str:
     return ""
 
 
-def _access(status: int, text: str, metadata: Mapping[str, str], project: str) -> str:
-    """Return a hint about missing rights, empty when something else is wrong."""
+def _access_hint(status: int, text: str, metadata: Mapping[str, str], project: str) -> str:
+    """Return what to do about missing rights, "" when something else is wrong."""
     account = _first(_ACCOUNT, text)
+    # This refusal may have status 400 or 403.
     if "actAs" in text or re.search(r"\bact as service[ _]account\b", text):
         return (
             f"Ask for roles/iam.serviceAccountUser on {account or 'the service account'}"
@@ -131,7 +137,7 @@ def _access(status: int, text: str, metadata: Mapping[str, str], project: str) -
     return f"Ask for access to {project}, or check that the environment names the right project."
 
 
-def _other(status: int, text: str, path: str, project: str, host: str) -> str:
+def _other_hint(status: int, text: str, path: str, project: str, host: str) -> str:
     if status == 429:
         return (
             "Wait a minute and start less at once, or ask for more quota: "
@@ -142,27 +148,32 @@ def _other(status: int, text: str, path: str, project: str, host: str) -> str:
             "Make the pipeline smaller: move code out of components into their images, and large"
             " values into files."
         )
-    setting = (
-        next((setting for word, setting in _SETTINGS.items() if word in text), None)
-        if status == 400
-        else None
-    )
-    if setting is not None:
+    setting = _setting_in(text)
+    if status == 400 and setting:
         return f"Correct {setting} of the environment, in kfgcp.toml."
     regional = _REGIONAL.match(host)
-    where = regional["location"] if regional else _first(re.compile(r"/locations/([^/:]+)"), path)
-    if where and (status == 404 or (status == 400 and is_about_location(text))):
+    location = regional["location"] if regional else _first(_LOCATION_IN_PATH, path)
+    is_location_wrong = status == 400 and is_about_location(text)
+    if location and (status == 404 or is_location_wrong):
         return (
-            f"Check the id, and that the environment's project ({project}) and location ({where})"
-            " are right."
+            f"Check the id, and that the environment's project ({project}) and location"
+            f" ({location}) are right."
         )
     if status == 404:
         return f"Check the id, and that {host} is the right address."
     return ""
 
 
+def _setting_in(text: str) -> str:
+    """Return the setting whose field a message names, "" when it names none."""
+    for field, setting in _SETTINGS.items():
+        if field in text:
+            return setting
+    return ""
+
+
 def _project(path: str, metadata: Mapping[str, str], text: str) -> str:
-    """Return the project that the path of the request names, or the response."""
+    """Return the project in the path of the request or in the response, else a placeholder."""
     for source in (path, metadata.get("consumer", ""), text):
         project = _first(_PROJECT, source)
         if project:
@@ -170,14 +181,13 @@ def _project(path: str, metadata: Mapping[str, str], text: str) -> str:
     return "PROJECT"
 
 
-def _api(host: str) -> str:
+def _api_of_host(host: str) -> str:
     regional = _REGIONAL.match(host)
     return regional["api"] if regional else _MULTI_REGIONAL.sub(r"\1\2", host)
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
-    """Return the first group of the first match, or the match when there is no group; empty without
-    a match."""
+    """Return the first match of a pattern, or the first group in it; "" without a match."""
     match = pattern.search(text)
     if match is None:
         return ""

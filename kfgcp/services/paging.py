@@ -1,4 +1,4 @@
-"""Pages of a list: how a service is asked for them, and when a list without an end is refused."""
+"""Requests the pages of a list, and refuses a list without an end."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from typing import Any, Final
 from kfgcp.errors import BadAnswer
 from kfgcp.services.fields import HINT
 
+# Pages in a row that may have no new item. Cloud Logging sends some empty ones while it searches.
 PAGES_WITHOUT_ITEMS: Final = 100
-"""Pages in a row that may have no new item. Cloud Logging sends some empty ones while it
-searches."""
+# The longest time without a new item, in seconds.
 SECONDS_WITHOUT_ITEMS: Final = 600.0
-"""How long pages without a new item may go on."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageKeys:
-    """What a service calls the size and the token of a page, and what a later page repeats.
+    """The parameters with which a service is asked for pages.
 
     Attributes:
         size: the key of the number of items.
         token: the key of the token that names a page.
-        repeated: the parameters of the first page that later pages repeat; None for all of them.
+        repeated: the parameters of the first request that later requests repeat; None for all.
     """
 
     size: str
@@ -32,7 +31,7 @@ class PageKeys:
     repeated: frozenset[str] | None = None
 
     def of_later_pages(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters of the first page that a later page repeats."""
+        """Return the parameters of the first request that a later one repeats."""
         if self.repeated is None:
             return dict(params)
         return {name: value for name, value in params.items() if name in self.repeated}
@@ -42,14 +41,14 @@ GOOGLE: Final = PageKeys("pageSize", "pageToken")
 
 
 class PageSize:
-    """How many items are asked for at once: half as many after a page that is too long, more again
-    after short pages.
+    """The number of items that are requested at once.
 
-    A token stands for a place in the list, so it is valid for any number of items.
+    It is halved after a page that is too long, and grows again after short pages. A token stands
+    for a place in the list, so it is valid for any number of items.
 
     Args:
-        most: items in a page at most; None leaves the number to the service.
-        longest: bytes of an answer at most.
+        most: the most items in a page; None leaves the number to the service.
+        longest: the most bytes of an answer.
 
     Attributes:
         items: of the next page; None when the service chooses.
@@ -61,25 +60,27 @@ class PageSize:
         self.items = most
 
     def shrink(self) -> bool:
-        """Ask for half as many items, and return whether that is possible."""
+        """Halve the number of items, and return whether that is possible."""
         if self.items is None or self.items == 1:
             return False
         self.items //= 2
         return True
 
     def grow_after(self, length: int) -> None:
-        """Ask for twice as many items after an answer of so many bytes that a longer one most
-        likely fits."""
+        """Double the number of items after a page that was short enough.
+
+        Args:
+            length: of the last answer, in bytes.
+        """
         if self.items is None or self._most is None:
             return
-        # Twice as many items of the same size are at most half of what is allowed.
+        # Twice as many items of the same size need at most half of the allowed bytes.
         if length * 4 <= self._longest:
             self.items = min(self.items * 2, self._most)
 
 
 class PageLimit:
-    """Remembers the pages of one list, in a few bytes for each page, and refuses a list without an
-    end.
+    """A record of the pages of one list, which refuses a list without an end.
 
     Args:
         service: the name of the service in messages.
@@ -93,6 +94,7 @@ class PageLimit:
         self._service = service
         self._request = request
         self._clock = clock
+        # Hashes, because a list may have very many pages.
         self._tokens: set[int] = set()
         self._pages: set[int] = set()
         self._pages_without_items = 0
@@ -102,8 +104,7 @@ class PageLimit:
         """Check a page that is not the last one.
 
         Args:
-            items: the items of the page, or a value that is equal for equal pages; false when the
-                page is empty.
+            items: a value that is equal for pages with equal items, and false for an empty page.
             next_token: the token of the next page.
 
         Raises:

@@ -1,8 +1,8 @@
-"""What a response says: the JSON object that was asked for, or one of our errors.
+"""Turns a response into the JSON object that was requested, or into one of our errors.
 
-Errors are JSON in the form of Google's APIs (`{"error": {"code", "message", "status",
-"details"}}`), or in that of grpc-gateway (`{"error", "code", "message", "details"}`), as in
-Kubeflow Pipelines. A proxy or a sign-in in between answers with a page or with text.
+Errors are JSON in one of two forms: `{"error": {"code", "message", "status", "details"}}` from
+Google's APIs, and `{"error", "code", "message", "details"}` from grpc-gateway, as in Kubeflow
+Pipelines. A proxy or a sign-in in between answers with a page or with text.
 """
 
 from __future__ import annotations
@@ -30,29 +30,28 @@ from kfgcp.services.fields import HINT, nests_too_deep
 from kfgcp.services.google_errors import GoogleErrors
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.transport import Response
-from kfgcp.spec.json_values import MAX_DEPTH, UnfitError, check_plain, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, NotJsonError, check_json, format_place
 
+# The names of google.rpc.Code by number.
 CODES: Final = (
-    *(
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-    ),
-    *(
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-    ),
-    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
 )
-"""Names of google.rpc.Code by number."""
 _CODE_OF_STATUS: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -68,19 +67,31 @@ _SIGN_IN: Final = re.compile(
 _SIGN_IN_URL: Final = re.compile(
     r"^accounts\.|/(?:o?auth2?|dex|saml|sso|log[-_]?in|sign[-_]?in)\b", re.IGNORECASE
 )
+_HEADING: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1", re.IGNORECASE | re.DOTALL)
 _WEB_PAGE: Final = re.compile(
     rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
 
 
+# Half of a surrogate pair, which is not a character.
 _HALF: Final = re.compile("[\ud800-\udfff]")
+# The same in the bytes of JSON. It also finds the halves of complete pairs, which are valid.
 _MAYBE_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-"""What stands for one in the bytes of JSON, or for one of a pair."""
+
+# A longer integer is not a double. Tables and comparisons of runs need doubles.
+_MAX_DIGITS: Final = sys.float_info.max_10_exp
+
+# How many bytes of a page are searched for a title or a sign-in.
+_SEARCHED_BYTES: Final = 20_000
+
+_ADDRESS_HINT: Final = (
+    "Let the environment name the final address, as host or api_endpoint, and check the proxy."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """A request, for messages.
+    """The description of a request in messages.
 
     Attributes:
         service: the name of the service.
@@ -90,7 +101,7 @@ class RequestInfo:
         secrets: tokens that must not be shown.
         sign_in_hint: how to sign in again.
         retried: whether it was sent more than once.
-        errors: what the errors of the service mean.
+        errors: the rules for the errors of the service.
     """
 
     service: str
@@ -110,22 +121,16 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
     """Return the JSON object in the answer to a successful request.
 
     Args:
-        answer: the response.
-        call: the request.
+        response: with status 2xx.
+        request: for messages.
         may_be_empty: whether an answer without a body is allowed. It is an empty object.
 
-    Returns:
-        The object.
-
     Raises:
-        AuthError: it is a web page: most often a sign-in that comes with status 200.
-        BackendError: it is something else.
+        AuthError: the answer is a web page. Most often it is a sign-in with status 200.
+        BackendError: the answer is not a JSON object.
     """
     if is_page(response):
         raise _page_instead_of_json(response, request)
-    kind = (
-        response.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    )
     if not response.body.strip():
         if may_be_empty:
             return {}
@@ -133,14 +138,16 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
             f"The answer of {request.service} to {request} is empty ({response.status}), not JSON.",
             hint=HINT,
         )
-    problem = f"is {redacted_line(kind, limit=60)}, not JSON"
-    if kind == "application/json" or kind.endswith("+json"):
+    content_type = response.headers.get("content-type", "application/json")
+    media_type = content_type.partition(";")[0].strip().lower()
+    problem = f"is {redacted_line(media_type, limit=60)}, not JSON"
+    if media_type == "application/json" or media_type.endswith("+json"):
         try:
             value = parse_json(response.body)
-        except UnfitError as unfit:
-            field = redacted_line(dotted(unfit.place), limit=200) or "it"
+        except NotJsonError as unfit:
+            place = redacted_line(format_place(unfit.place), limit=200) or "it"
             raise BadAnswer(
-                f"The answer of {request.service} to {request} cannot be used: {field}"
+                f"The answer of {request.service} to {request} cannot be used: {place}"
                 f" {unfit.problem}.",
                 hint=HINT,
             ) from None
@@ -158,33 +165,34 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
 
 
 def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError:
-    """Return the error for a web page with status 2xx: most often that of a sign-in."""
+    """Return the error for a web page with status 2xx. Most often it is a sign-in."""
     message = f"{request.service} answered {request} with a web page, not with JSON"
     page_title = title(response, *request.secrets)
     if wants_sign_in(response):
+        message = f"{message}, as a sign-in does"
         hint = f"{request.sign_in_hint} Check the address ({request.host}) and the proxy, too."
-        error = AuthError(f"{message}, as a sign-in does: {page_title}.", hint=hint.strip())
     else:
         hint = (
             f"Is {request.host} the address of {request.service}? Check the proxy, too. If it is a"
-            " sign-in: "
+            f" sign-in: {request.sign_in_hint}"
         )
-        error = AuthError(f"{message}: {page_title}.", hint=f"{hint}{request.sign_in_hint}".strip())
+    error = AuthError(f"{message}: {page_title}.", hint=hint.strip())
     error.is_of_gateway = True
     return error
 
 
-_MAX_DIGITS: Final = sys.float_info.max_10_exp
-"""Digits of an integer in an answer: frames and comparisons need it as a double."""
-
-
 def parse_json(body: bytes) -> Any:
-    """The value of a JSON text. Half of a surrogate pair becomes U+FFFD, as in the JSON of Go.
+    """Return the value of a JSON text.
+
+    Half of a surrogate pair becomes U+FFFD, as in the JSON of Go.
 
     Raises:
-        ValueError: it is not JSON, or an object has a key twice.
-        UnfitError: it holds NaN, or a number that is too large for a double, or it nests too deep.
+        ValueError: the text is not JSON, or an object has a key twice.
+        UnfitError: the text has NaN, or a number that is too large for a double, or it nests too
+            deep.
     """
+    # The parser only notes a number that does not fit. `check_plain` finds its place, but reads the
+    # whole value again, so it is called only when there is such a number.
     too_large = False
 
     def real(digits: str) -> float:
@@ -207,31 +215,31 @@ def parse_json(body: bytes) -> Any:
             object_pairs_hook=_without_repeated_keys,
         )
     except RecursionError:
-        raise UnfitError((), f"nests deeper than {MAX_DEPTH} levels") from None
+        raise NotJsonError((), f"nests deeper than {MAX_DEPTH} levels") from None
     if _MAYBE_HALF.search(body):
-        value = _in_unicode(value)
+        value = _without_halves(value)
     if too_large or nests_too_deep(value):
-        check_plain(value, max_digits=_MAX_DIGITS)
+        check_json(value, max_digits=_MAX_DIGITS)
     return value
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object, or refuse a repeated key: programs do not agree on which of its values
-    counts."""
+    """Return the object with these pairs, and refuse a repeated key."""
+    # Programs do not agree on which of the values counts.
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("an object has a key twice")
     return value
 
 
-def _in_unicode(value: Any) -> Any:
-    """The value without halves of surrogate pairs."""
+def _without_halves(value: Any) -> Any:
+    """Return a JSON value with U+FFFD in place of halves of surrogate pairs."""
     if isinstance(value, str):
         return _HALF.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_in_unicode(inner) for inner in value]
+        return [_without_halves(item) for item in value]
     if isinstance(value, dict):
-        return {_HALF.sub("\ufffd", key): _in_unicode(inner) for key, inner in value.items()}
+        return {_HALF.sub("\ufffd", key): _without_halves(item) for key, item in value.items()}
     return value
 
 
@@ -252,9 +260,9 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
         gateway_error.is_of_gateway = True
         return gateway_error
     error = read_error(response.body)
-    text = redacted_line(_message(error, status, request), *request.secrets) or title(
-        response, *request.secrets
-    )
+    text = redacted_line(_message(error, status, request), *request.secrets)
+    if not text:
+        text = title(response, *request.secrets)
     code = error.code or _CODE_OF_STATUS.get(status, "")
     status_and_code = f"{status} {code}".strip()
     if status == 401:
@@ -269,9 +277,9 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
             status=status,
             told=bool(error.code),
         )
-    kind = NotFound if status == 404 else Refused
     advice = request.errors.advice(status, error, text, path=request.path, host=request.host)
-    return kind(
+    error_type = NotFound if status == 404 else Refused
+    return error_type(
         f"{request.service} refused {request}: {text} ({status_and_code}).",
         hint=redacted_line(advice.text, *request.secrets, limit=600),
         status=status,
@@ -284,19 +292,25 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
 
 
 def _gateway_error(response: Response, request: RequestInfo) -> BackendError | None:
-    """Return the error of something in front of the service: a redirect, a proxy, or the page of a
-    sign-in."""
-    if 300 <= response.status < 400:
+    """Return the error when something in front of the service answered, None when it did not.
+
+    It may be a redirect, a proxy, or the page of a sign-in.
+    """
+    status = response.status
+    if 300 <= status < 400:
         return _redirect(response, request)
-    if response.status in (407, 511) or (response.status in (401, 403) and is_page(response)):
+    # 407 and 511 are of proxies. The service itself does not send pages.
+    if status in (407, 511) or (status in (401, 403) and is_page(response)):
         return _page_error(response, request)
     return None
 
 
 def _message(error: ErrorBody, status: int, request: RequestInfo) -> str:
-    """Return the message of an error with its violations: "Request contains an invalid argument."
-    is not enough."""
-    message = request.errors.cause(request.path, error.message) if status >= 500 else error.message
+    """Return the message of an error with its violations."""
+    message = error.message
+    if status >= 500:
+        message = request.errors.cause(request.path, message)
+    # Without the violations, the message may be only "Request contains an invalid argument."
     new = [violation for violation in error.violations if violation not in message]
     if not new:
         return message
@@ -304,93 +318,144 @@ def _message(error: ErrorBody, status: int, request: RequestInfo) -> str:
 
 
 def is_final(response: Response, request: RequestInfo) -> bool:
-    """Return whether a response with status 500 refuses the request for good, as Kubeflow Pipelines
-    does."""
+    """Return whether another try would fail too, although the status is 500."""
+    # Kubeflow Pipelines also refuses bad requests with status 500.
     if response.status != 500:
         return False
     return request.errors.is_refusal(request.path, read_error(response.body).message)
 
 
 def is_page(response: Response) -> bool:
-    """Whether it is HTML, by its type or, when that is missing or wrong, by how it begins."""
-    return response.headers.get("content-type", "").lower().startswith("text/html") or bool(
-        _WEB_PAGE.match(response.body)
-    )
+    """Return whether a response is HTML."""
+    content_type = response.headers.get("content-type", "").lower()
+    # The type may be missing or wrong. Then the first tag counts.
+    return content_type.startswith("text/html") or _WEB_PAGE.match(response.body) is not None
 
 
 def wants_sign_in(response: Response) -> bool:
-    """Whether a web page asks for a sign-in."""
-    return bool(_SIGN_IN.search(response.body[:20_000].decode("utf-8", "replace")))
+    """Return whether a web page asks for a sign-in."""
+    return _SIGN_IN.search(_beginning(response)) is not None
 
 
 def title(response: Response, *secrets: str) -> str:
-    """The title of a page, else the first line with something on it, quoted."""
-    text = response.body[:20_000].decode("utf-8", "replace")
-    heading = (
-        re.search(r"<(title|h1)[^>]*>(.*?)</\1", text, re.IGNORECASE | re.DOTALL)
-        if is_page(response)
-        else None
-    )
-    line = heading[2] if heading else next((line for line in text.splitlines() if line.strip()), "")
-    return f"'{redacted_line(line, *secrets, limit=100)}'" if line.strip() else "nothing"
+    """Return the title of a page, else the first line that is not blank, in quotation marks."""
+    text = _beginning(response)
+    heading = _HEADING.search(text) if is_page(response) else None
+    line = heading[2] if heading else _first_line(text)
+    if not line.strip():
+        return "nothing"
+    return f"'{redacted_line(line, *secrets, limit=100)}'"
+
+
+def _first_line(text: str) -> str:
+    for line in text.splitlines():
+        if line.strip():
+            return line
+    return ""
+
+
+def _beginning(response: Response) -> str:
+    return response.body[:_SEARCHED_BYTES].decode("utf-8", "replace")
 
 
 def read_error(body: bytes | str) -> ErrorBody:
-    """The error that a body in JSON describes; an empty one when it is none."""
+    """Return the error that a body in JSON describes, an empty one when it describes none."""
+    content = body if isinstance(body, bytes) else body.encode("utf-8", "replace")
     try:
-        data = parse_json(body if isinstance(body, bytes) else body.encode("utf-8", "replace"))
-    except (ValueError, UnfitError):
+        data = parse_json(content)
+    except (ValueError, NotJsonError):
         return ErrorBody()
+    # Some APIs of Google send a list with one error.
     if isinstance(data, list) and data:
         data = data[0]
     if not isinstance(data, dict):
         return ErrorBody()
     error = data.get("error")
-    inner: Mapping[str, Any] = error if isinstance(error, dict) else data
-    texts = [inner.get("message"), inner.get("error_description"), error]
-    message = next((text for text in texts if isinstance(text, str) and text), "")
-    code, number = inner.get("status"), inner.get("code")
-    if not isinstance(code, str) or not re.fullmatch(r"[A-Z_]{2,40}", code):
-        code = CODES[number] if isinstance(number, int) and 0 < number < len(CODES) else ""
-    listed = inner.get("details")
-    details = (
-        [detail for detail in listed if isinstance(detail, dict)]
-        if isinstance(listed, list)
-        else []
-    )
-    named = [violation for detail in details for violation in _violations(detail)]
-    fields = tuple(field for field, _ in named if field)
-    violations = tuple(": ".join(filter(None, violation)) for violation in named)
+    status: Mapping[str, Any] = error if isinstance(error, dict) else data
+    details = _details(status)
+    violations: list[str] = []
+    fields: list[str] = []
     for detail in details:
-        if isinstance(detail.get("reason"), str):
-            facts = detail.get("metadata")
-            facts = facts if isinstance(facts, dict) else {}
-            texts_of_facts = {str(key): str(value) for key, value in facts.items()}
-            return ErrorBody(message, code, detail["reason"], texts_of_facts, violations, fields)
-    return ErrorBody(message, code, violations=violations, fields=fields)
+        for field_name, problem in _violations(detail):
+            parts = [part for part in (field_name, problem) if part]
+            violations.append(": ".join(parts))
+            if field_name:
+                fields.append(field_name)
+    reason, metadata = _error_info(details)
+    return ErrorBody(
+        _first_text(status.get("message"), status.get("error_description"), error),
+        _code_name(status),
+        reason,
+        metadata,
+        tuple(violations),
+        tuple(fields),
+    )
+
+
+def _first_text(*values: object) -> str:
+    """Return the first value that is text and not empty, "" when there is none."""
+    for value in values:
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def _code_name(status: Mapping[str, Any]) -> str:
+    """Return the name of the google.rpc.Code of an error, "" when the error has none."""
+    name, number = status.get("status"), status.get("code")
+    if isinstance(name, str) and re.fullmatch(r"[A-Z_]{2,40}", name):
+        return name
+    # grpc-gateway sends the number of the code. Google's APIs have the HTTP status there, which is
+    # larger than every number.
+    if isinstance(number, int) and 0 < number < len(CODES):
+        return CODES[number]
+    return ""
+
+
+def _details(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages in the details of an error."""
+    details = status.get("details")
+    if not isinstance(details, list):
+        return []
+    return [detail for detail in details if isinstance(detail, dict)]
+
+
+def _error_info(details: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
+    """Return the reason and the metadata of the google.rpc.ErrorInfo; both may be empty."""
+    for detail in details:
+        reason = detail.get("reason")
+        if isinstance(reason, str):
+            metadata = detail.get("metadata")
+            if not isinstance(metadata, dict):
+                return reason, {}
+            return reason, {str(key): str(value) for key, value in metadata.items()}
+    return "", {}
 
 
 def _violations(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the fields that a google.rpc.BadRequest names, with what is wrong with each; either may
-    be empty."""
-    listed = detail.get("fieldViolations")
-    for violation in listed if isinstance(listed, list) else []:
-        if isinstance(violation, dict):
-            field, description = violation.get("field"), violation.get("description")
-            name = field if isinstance(field, str) else ""
-            problem = description if isinstance(description, str) else ""
-            if name or problem:
-                yield name, problem
+    """Yield the fields in a google.rpc.BadRequest with their problems; either may be empty."""
+    violations = detail.get("fieldViolations")
+    if not isinstance(violations, list):
+        return
+    for violation in violations:
+        if not isinstance(violation, dict):
+            continue
+        name = _first_text(violation.get("field"))
+        problem = _first_text(violation.get("description"))
+        if name or problem:
+            yield name, problem
 
 
 def _redirect(response: Response, request: RequestInfo) -> BackendError:
-    place = response.headers.get("location", "")
+    """Return the error for a redirect. kfgcp does not follow it, because it has a token."""
+    location = response.headers.get("location", "")
     try:
-        url = urlsplit(place)
+        url = urlsplit(location)
         host = redacted_line(url.hostname or request.host, *request.secrets, limit=100)
     except ValueError:
         return Unreachable(
-            f"{request.service} redirects to what is no address ({response.status}).", hint=_ADDRESS
+            f"{request.service} redirects to something that is not an address ({response.status}).",
+            hint=_ADDRESS_HINT,
         )
     if _SIGN_IN_URL.search((url.hostname or "") + url.path) or "client_id=" in url.query:
         return AuthError(
@@ -401,17 +466,12 @@ def _redirect(response: Response, request: RequestInfo) -> BackendError:
     return Unreachable(
         f"{request.service}: {request.host} redirects {request} to {host} ({response.status}); "
         "tokens are not sent on to another address.",
-        hint=_ADDRESS,
+        hint=_ADDRESS_HINT,
     )
 
 
-_ADDRESS: Final = (
-    "Let the environment name the final address, as host or api_endpoint, and check the proxy."
-)
-
-
 def _page_error(response: Response, request: RequestInfo) -> BackendError:
-    """A page with an error that the service itself would have sent as JSON."""
+    """Return the error for a page; the service itself would have sent JSON."""
     page = title(response, *request.secrets)
     if response.status in (401, 403) and wants_sign_in(response):
         return AuthError(

@@ -1,12 +1,11 @@
-"""One exchange over HTTP: a request is sent once, and a response or the reason why there is none
-comes back.
+"""Sends one request over HTTP and returns its response, or the reason why there is none.
 
 Nothing is retried, parsed or signed in here. Redirects are not followed, cookies and ~/.netrc are
 not used, and requests to this machine use no proxy. HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE
 work as in `requests`.
 
-An exchange ends within a deadline, however slowly the bytes come. A body that is read as it comes
-has no deadline as a whole. Instead, each next piece has a deadline.
+An exchange ends within a deadline, however slowly the bytes come. A stream has no deadline as a
+whole. Instead, each piece of it has a deadline.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any, Final
@@ -29,29 +28,36 @@ from kfgcp.services.redact import redacted_line
 if TYPE_CHECKING:
     import requests
 
+QueryParams = Mapping[str, str | int | float | Sequence[str] | None]
+"""The parameters of a query. Those that are None are left out."""
+
+# Connections that are kept open: more than the threads that share one transport.
 POOL: Final = 24
-"""Connections that are kept open: more than the threads that share one wire."""
+# Bytes that are read at once.
 CHUNK: Final = 65536
-"""Bytes that are read at once."""
+# The most bytes of an unpacked answer.
 LARGEST: Final = 100_000_000
-"""Bytes of an answer, unpacked."""
+# The encodings of a body, with the window bits with which zlib unpacks them.
 _UNPACK: Final = {
     "gzip": 16 + zlib.MAX_WBITS,
     "x-gzip": 16 + zlib.MAX_WBITS,
     "deflate": zlib.MAX_WBITS,
 }
-"""Encodings of a body, and what zlib calls them."""
+_NETWORK: Final = (
+    "Check the connection to the network. Behind a proxy, set HTTPS_PROXY, and NO_PROXY for private"
+    " addresses."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a server sent.
+    """The response of a server.
 
     Attributes:
         status: of HTTP.
         headers: their names are in lower case.
-        body: the whole body, unpacked; empty when `chunks` has it.
-        chunks: the body as it comes, when the caller asked for that.
+        body: the whole body, unpacked; empty for a stream.
+        chunks: the pieces of a stream; None for other responses.
     """
 
     status: int
@@ -61,13 +67,13 @@ class Response:
 
 
 class TransportError(Exception):
-    """Why there is no whole response.
+    """The reason why there is no complete response.
 
     Attributes:
         problem: completes `HOST ...` in one line.
         hint: what to do about it.
-        sent: the server may have seen the request.
-        final: it is of no use to try again.
+        sent: the server may have received the request.
+        final: another try would fail too.
         tls: the host was reached, but not trusted.
         too_large: the answer was longer than `LARGEST`.
         unknown_name: the name of the host is unknown.
@@ -95,7 +101,7 @@ class TransportError(Exception):
 
 
 class Transport:
-    """Connections that are kept open and shared by threads; made at the first use.
+    """Open connections that threads share. They are made at the first use.
 
     Args:
         ca_file: certificates of the only authorities that are trusted, instead of those of
@@ -116,7 +122,7 @@ class Transport:
         method: str,
         url: str,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: QueryParams | None = None,
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         sign: Callable[[Any], Any] | None = None,
@@ -128,15 +134,15 @@ class Transport:
         """Return the answer to one request.
 
         Args:
-            sign: adds what must not be seen, the token, to the prepared request.
+            sign: adds the secret token to the prepared request.
             timeout: seconds to connect in, and to wait for the next bytes.
             seconds: how long the whole exchange may take. A deadline around this call also holds.
-            stream: do not read the body of a successful answer, which may have any length. The
-                caller has to read it to its end, or close it.
+            stream: do not read the body of a successful answer. It may have any length, and the
+                caller has to read it to its end or close it.
             certificate: the certificate of the client, in the form that `requests` takes.
 
         Raises:
-            TransportError: there is none, or not a whole one.
+            TransportError: there is no answer, or not a complete one.
         """
         from requests import Request
 
@@ -168,6 +174,7 @@ class Transport:
                 raise explain(error, timeout, deadline) from None
 
     def close(self) -> None:
+        """End the connections. A later exchange opens new ones."""
         with self._lock:
             if self._session is not None:
                 self._session.close()
@@ -181,8 +188,7 @@ class Transport:
     def _chunks(
         self, response: requests.Response, timeout: tuple[float, float], seconds: float
     ) -> Iterator[bytes]:
-        """Yield the body as it comes. Each piece has its own deadline: bytes between pieces are not
-        progress."""
+        """Yield the body piece by piece. Each piece has its own deadline."""
         deadline = Deadline(seconds, self._clock)
         try:
             with response:
@@ -209,8 +215,8 @@ def _whole_body(response: requests.Response) -> bytes:
 
 
 def _unpacked(response: requests.Response) -> Iterator[bytes]:
-    """Yield the unpacked body in pieces of at most `CHUNK` bytes, so that a small body cannot fill
-    the memory."""
+    """Yield the unpacked body in pieces of at most `CHUNK` bytes."""
+    # A small body may unpack to very many bytes. Small pieces keep it from filling the memory.
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("", "identity"):
         yield from _packed(response)
@@ -225,7 +231,8 @@ def _unpacked(response: requests.Response) -> Iterator[bytes]:
         is_empty = False
         rest = packed
         while rest:
-            if unpack.eof:  # gzip may have several members
+            # A gzip file may have several members (RFC 1952, section 2.2).
+            if unpack.eof:
                 unpack = zlib.decompressobj(_UNPACK[encoding])
             yield unpack.decompress(rest, CHUNK)
             rest = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
@@ -234,13 +241,10 @@ def _unpacked(response: requests.Response) -> Iterator[bytes]:
 
 
 def _packed(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body as it is sent, as soon as bytes come. At its end, return the connection to the
-    pool.
-
-    `iter_content` waits until it has as many bytes as it should return.
-    """
-    # The response of http.client, which decodes chunks. Libraries that replace it may give a file
-    # without a length.
+    """Yield the packed bytes as soon as they arrive, and then return the connection to the pool."""
+    # `iter_content` of requests waits until it has a whole piece. So this reads from the response
+    # of http.client, which decodes chunks. Libraries that replace it may give a file without a
+    # length.
     body: Any = response.raw._fp
     left: int | None = None if getattr(body, "chunked", False) else getattr(body, "length", None)
     while left is None or left > 0:
@@ -248,7 +252,8 @@ def _packed(response: requests.Response) -> Iterator[bytes]:
             piece = body.read1(CHUNK if left is None else min(CHUNK, left))
         except TimeoutError:
             raise
-        except OSError as error:  # the connection or its encryption ended
+        except OSError as error:
+            # The connection or its encryption ended.
             raise IncompleteRead(b"", left) from error
         if not piece:
             break
@@ -262,7 +267,7 @@ def _packed(response: requests.Response) -> Iterator[bytes]:
 
 
 def new_session() -> requests.Session:
-    """A session that threads may share: connections for all of them, and no cookies."""
+    """Return a session that threads may share. It has enough connections, and no cookies."""
     from http.cookiejar import DefaultCookiePolicy
 
     import requests
@@ -278,24 +283,34 @@ def new_session() -> requests.Session:
 
 
 def unsigned(request: Any) -> Any:
-    """For `auth=`: as it is. Without any, requests would put a password from ~/.netrc in the place
-    of a token."""
+    """Return a prepared request unchanged, as the `auth` of requests without a token."""
+    # Without `auth`, the library takes a password from ~/.netrc.
     return request
 
 
 def proxies(url: str) -> dict[str, str]:
-    """For `proxies=`: those of the environment; none for this machine, and for what goes in clear,
-    which they could read."""
+    """Return the `proxies` of a request: {} for those of the environment, else no proxy.
+
+    Requests to this machine use none. Plain http uses none, because a proxy could read the token.
+    """
     parts = urlsplit(url)
+    if parts.hostname not in LOOPBACK and parts.scheme != "http":
+        return {}
     # Not {"no_proxy": "*"}: requests puts that into os.environ for a moment and deletes it again.
     # When two threads do that at once, one gets a KeyError, or the variable stays for good.
-    return {"http": "", "https": ""} if parts.hostname in LOOPBACK or parts.scheme == "http" else {}
+    return {"http": "", "https": ""}
 
 
 def explain(
     error: BaseException, timeout: tuple[float, float], deadline: Deadline | None = None
 ) -> TransportError:
-    """Return what an exception of `requests`, or of a library below it, means for an exchange."""
+    """Return the error for an exception of `requests` or of a library below it.
+
+    Args:
+        error: the exception.
+        timeout: seconds to connect in, and to wait for the next bytes.
+        deadline: of the exchange.
+    """
     import requests
 
     if deadline is not None and deadline.has_passed:
@@ -305,18 +320,12 @@ def explain(
             sent=True,
             final=True,
         )
-    if isinstance(error, IncompleteRead):  # the headers had arrived, whatever ended it
+    # Only reading a body raises it directly, so the headers had arrived.
+    if isinstance(error, IncompleteRead):
         return TransportError("broke off in the middle of its answer", hint=_NETWORK, sent=True)
     causes = list(_causes(error))
-    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    why = next(
-        (
-            cause.strerror
-            for cause in reversed(causes)
-            if isinstance(cause, OSError) and cause.strerror
-        ),
-        None,
-    )
+    kinds = _class_names(causes)
+    # The order matters: many errors are subclasses of others, or contain several causes.
     if isinstance(error, requests.exceptions.ProxyError):
         return _proxy(causes)
     if "SSLError" in kinds:
@@ -334,14 +343,16 @@ def explain(
             "refuses the connection", hint="Check the address, and that the server is running."
         )
     if kinds & {"NewConnectionError", "ConnectTimeoutError"}:
-        return TransportError(f"cannot be reached: {why or 'no connection'}", hint=_NETWORK)
+        reason = _system_error(causes) or "no connection"
+        return TransportError(f"cannot be reached: {reason}", hint=_NETWORK)
     if kinds & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"}:
         return TransportError(f"did not answer within {timeout[1]:g} s", hint=_NETWORK, sent=True)
     if any(isinstance(cause, zlib.error) for cause in causes):
         return _unusable("sent an answer that cannot be unpacked")
     if "LineTooLong" in kinds:
         return _unusable("sent a line that is too long")
-    if any("got more than" in str(cause) for cause in causes):  # http.client has no type for it
+    # http.client has no class of its own for this error.
+    if any("got more than" in str(cause) for cause in causes):
         return _unusable("sent too many headers")
     if "IncompleteRead" in kinds or isinstance(error, requests.exceptions.ChunkedEncodingError):
         return TransportError("broke off in the middle of its answer", hint=_NETWORK, sent=True)
@@ -361,7 +372,7 @@ def explain(
             tls=True,
         )
     return TransportError(
-        f"cannot be spoken to ({type(error).__name__})",
+        f"cannot be used ({type(error).__name__})",
         hint="Check its address.",
         sent=True,
         final=True,
@@ -374,23 +385,34 @@ def _unusable(problem: str, *, too_large: bool = False) -> TransportError:
     return TransportError(problem, hint=hint, sent=True, final=True, too_large=too_large)
 
 
-_NETWORK: Final = (
-    "Check the connection to the network. Behind a proxy, set HTTPS_PROXY, and NO_PROXY for private"
-    " addresses."
-)
-
-
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that it holds: urllib3 and requests keep the cause in `args`, `reason`
-    or the context."""
+    """Yield an exception and all exceptions that it contains, each once."""
+    # urllib3 and requests keep the cause in `args`, in `reason` or in the context.
     todo: list[Any] = [error]
     seen: set[int] = set()
     while todo:
-        one = todo.pop(0)
-        if isinstance(one, BaseException) and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            todo += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+        cause = todo.pop(0)
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            todo += cause.args
+            todo += [getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+
+
+def _class_names(causes: list[BaseException]) -> set[str]:
+    """Return the names of the classes of all causes, with their base classes."""
+    names: set[str] = set()
+    for cause in causes:
+        names.update(kind.__name__ for kind in type(cause).__mro__)
+    return names
+
+
+def _system_error(causes: list[BaseException]) -> str:
+    """Return the innermost message of the system, such as "No route to host", "" without one."""
+    for cause in reversed(causes):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return ""
 
 
 def _proxy(causes: list[BaseException]) -> TransportError:
@@ -407,21 +429,20 @@ def _proxy(causes: list[BaseException]) -> TransportError:
 
 
 def _tls(causes: list[BaseException]) -> TransportError:
-    untrusted = next(
-        (cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None
-    )
-    if untrusted is None:
-        return TransportError(
-            "could not agree on TLS",
-            hint="Check that the address is one of https, and the proxy.",
-            tls=True,
-        )
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = cause.verify_message or cause.reason
+            return TransportError(
+                f"has a certificate that is not trusted: {reason}",
+                hint=(
+                    "For a company's own certificates let ca_file of the environment (backend"
+                    " kubeflow), or REQUESTS_CA_BUNDLE, name the file with them."
+                ),
+                final=True,
+                tls=True,
+            )
     return TransportError(
-        f"has a certificate that is not trusted: {untrusted.verify_message or untrusted.reason}",
-        hint=(
-            "For a company's own certificates let ca_file of the environment (backend kubeflow), or"
-            " REQUESTS_CA_BUNDLE, name the file with them."
-        ),
-        final=True,
+        "could not agree on TLS",
+        hint="Check that the address is one of https, and the proxy.",
         tls=True,
     )

@@ -1,33 +1,34 @@
-"""From a Python file to the documents of a compiled pipeline. The only importer of KFP's
-compiler."""
+"""Compile a pipeline in a Python file, or an object of KFP, to the documents of a compiled file.
+
+This is the only module that imports KFP's compiler. Importing kfp takes seconds, so each function
+imports it where it needs it.
+"""
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
-import traceback
 import types
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kfgcp.errors import KfgcpError, SpecError, UsageError
-from kfgcp.spec import v1
+from kfgcp.spec.compile_errors import describe_error, explain_error
 from kfgcp.spec.documents import parse_documents
-from kfgcp.spec.local_modules import LocalModule, find_local, import_folders
-from kfgcp.spec.packages import package_of
-from kfgcp.spec.source import from_here
-from kfgcp.spec.userfile import frames, imported
+from kfgcp.spec.source import display_path
+from kfgcp.spec.userfile import import_user_file
 
-_LONGEST = 400
+if TYPE_CHECKING:
+    from kfp.dsl.base_component import BaseComponent
 
 
 def kfp_version() -> str:
-    """The version of the installed SDK, which can be imported and compiles for this kfgcp.
+    """Return the version of the installed SDK.
 
     Raises:
-        SpecError: it cannot, or is too old.
+        SpecError: it cannot be imported, or is not a version 2.
     """
     hint = f"{sys.executable} -m pip install 'kfp>=2.10,<3'"
     try:
@@ -44,7 +45,7 @@ def kfp_version() -> str:
 
 @dataclass(frozen=True, slots=True)
 class CompiledFile:
-    """What became of a Python file.
+    """A compiled Python file.
 
     Attributes:
         documents: what KFP compiled: one document, or two with platforms.
@@ -54,34 +55,6 @@ class CompiledFile:
 
     documents: list[dict[str, Any]]
     files: dict[str, str]
-
-
-def compile_file(path: Path, function: str | None) -> CompiledFile:
-    """Compile a pipeline or component in a Python file.
-
-    Args:
-        path: the file.
-        function: the name of a pipeline or component in it. None takes the only pipeline that the
-            file defines, or its only component; what it imports counts only when it defines
-            neither.
-
-    Raises:
-        UsageError: there is no such function, or the file leaves open which one is meant.
-        SpecError: the file cannot be imported or does not compile.
-    """
-    import kfp.compiler  # noqa: F401 - before the user's folder is on sys.path: the file may be called kfp.py
-
-    files: dict[str, str] = {}
-    try:
-        with imported(path, files) as module:
-            documents = _documents(_pick(module, path, function), str(path))
-        return CompiledFile(documents, files)
-    except KfgcpError:
-        raise
-    except (Exception, SystemExit) as error:
-        if isinstance(error, MemoryError):  # this is not a fault of the pipeline
-            raise
-        raise _explained(error, path) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +70,35 @@ class CompiledComponent:
     origin: str
 
 
-def compile_component(component: Any) -> CompiledComponent:
+def compile_file(path: Path, function: str | None) -> CompiledFile:
+    """Compile a pipeline or component in a Python file.
+
+    Args:
+        path: the file.
+        function: the name of a pipeline or component in it. None takes the only pipeline that the
+            file defines, or its only component; what it imports counts only when it defines
+            neither.
+
+    Raises:
+        UsageError: there is no such function, or the file leaves open which one is meant.
+        SpecError: the file cannot be imported or does not compile.
+    """
+    # Before the user's folder is on sys.path: the file may be called kfp.py.
+    import kfp.compiler  # noqa: F401
+
+    files: dict[str, str] = {}
+    try:
+        with import_user_file(path, files) as module:
+            component = _choose_component(module, path, function)
+            return CompiledFile(_compile(component, str(path)), files)
+    except (KfgcpError, MemoryError):
+        # A lack of memory is not a fault of the pipeline.
+        raise
+    except (Exception, SystemExit) as error:
+        raise explain_error(error, path) from None
+
+
+def compile_component(component: object) -> CompiledComponent:
     """Compile a pipeline or component of KFP.
 
     Args:
@@ -117,31 +118,32 @@ def compile_component(component: Any) -> CompiledComponent:
             f"A pipeline cannot be of the type {type(component).__name__}.",
             hint="Give a file, or a function with the decorator @dsl.pipeline or @dsl.component.",
         )
-    origin = _origin(component)
+    origin = _describe_origin(component)
     try:
-        return CompiledComponent(_documents(component, origin), origin)
+        return CompiledComponent(_compile(component, origin), origin)
     except KfgcpError:
         raise
     except Exception as error:
-        raise SpecError(f"{origin} does not compile: {_one_line(error)}.") from error
+        raise SpecError(f"{origin} does not compile: {describe_error(error)}.") from error
 
 
-def _origin(component: Any) -> str:
-    """Return `file.py:function` of a component whose function is in a file, else its name."""
-    function = getattr(component, "pipeline_func", None) or getattr(component, "python_func", None)
-    code = getattr(function, "__code__", None)
-    if function is not None and code is not None and Path(code.co_filename).is_file():
-        return f"{from_here(Path(code.co_filename))}:{function.__name__}"
-    return str(component.name)
-
-
-def _documents(component: Any, origin: str) -> list[dict[str, Any]]:
+def _compile(component: BaseComponent, origin: str) -> list[dict[str, Any]]:
     import kfp.compiler
 
+    # KFP's compiler writes only to a file.
     with tempfile.TemporaryDirectory(prefix="kfgcp-") as folder:
         output = Path(folder, "pipeline.yaml")
         kfp.compiler.Compiler().compile(component, str(output))
         return parse_documents(output.read_text("utf-8"), origin, as_json=False)
+
+
+def _describe_origin(component: BaseComponent) -> str:
+    """Return `file.py:function` of a component whose function is in a file, else its name."""
+    function = getattr(component, "pipeline_func", None) or getattr(component, "python_func", None)
+    code = getattr(function, "__code__", None)
+    if function is None or code is None or not Path(code.co_filename).is_file():
+        return str(component.name)
+    return f"{display_path(Path(code.co_filename))}:{function.__name__}"
 
 
 def _undecorated(function: str, where: str) -> SpecError:
@@ -151,21 +153,25 @@ def _undecorated(function: str, where: str) -> SpecError:
     )
 
 
-def _pick(module: types.ModuleType, path: Path, function: str | None) -> Any:
-    found = _candidates(module)
+# -- the component that is meant
+
+
+def _choose_component(module: types.ModuleType, path: Path, function: str | None) -> BaseComponent:
+    components = _find_components(module)
     if function is not None:
-        return _named(module, path, function, found)
-    own = {name: each for name, each in found.items() if not _is_imported(each, module)}
-    for group in (own, found):
-        for pipelines in (True, False):
-            choices = [name for name, each in group.items() if _is_pipeline(each) == pipelines]
-            if len(choices) == 1:
-                return found[choices[0]]
-            if choices:
-                kind = "pipelines" if pipelines else "components and no pipeline"
+        return _component_named(function, module, path, components)
+    own = {name: item for name, item in components.items() if not _is_imported(item, module)}
+    # What the file defines comes before what it imports, and pipelines before components.
+    for candidates in (own, components):
+        pipelines = [name for name, item in candidates.items() if _is_pipeline(item)]
+        others = [name for name in candidates if name not in pipelines]
+        for names, kind in ((pipelines, "pipelines"), (others, "components and no pipeline")):
+            if len(names) == 1:
+                return components[names[0]]
+            if names:
                 raise UsageError(
-                    f"{path} has {len(choices)} {kind}: {', '.join(choices)}.",
-                    hint=_choices(path, choices),
+                    f"{path} has {len(names)} {kind}: {', '.join(names)}.",
+                    hint=_list_choices(path, names),
                 )
     raise SpecError(
         f"{path} has no pipeline.",
@@ -173,168 +179,59 @@ def _pick(module: types.ModuleType, path: Path, function: str | None) -> Any:
     )
 
 
-def _named(module: types.ModuleType, path: Path, function: str, found: dict[str, Any]) -> Any:
+def _component_named(
+    name: str, module: types.ModuleType, path: Path, components: Mapping[str, BaseComponent]
+) -> BaseComponent:
     import difflib
 
     from kfp.dsl.base_component import BaseComponent
 
-    value = getattr(module, function, None)
+    value = getattr(module, name, None)
     if isinstance(value, BaseComponent):
         return value
     if isinstance(value, types.FunctionType):
-        raise _undecorated(function, f"{path}:{value.__code__.co_firstlineno}")
-    if hasattr(module, function):
-        raise UsageError(
-            f"{function} in {path} is no pipeline or component.", hint=_choices(path, list(found))
-        )
-    close = difflib.get_close_matches(function, list(found), n=1)
-    hint = f"Did you mean {path}:{close[0]}?\n" if close else ""
-    raise UsageError(f"{path} has no {function!r}.", hint=hint + _choices(path, list(found)))
+        raise _undecorated(name, f"{path}:{value.__code__.co_firstlineno}")
+    choices = _list_choices(path, components)
+    if hasattr(module, name):
+        raise UsageError(f"{name} in {path} is not a pipeline or component.", hint=choices)
+    close_names = difflib.get_close_matches(name, list(components), n=1)
+    suggestion = f"Did you mean {path}:{close_names[0]}?\n" if close_names else ""
+    raise UsageError(f"{path} has no {name!r}.", hint=suggestion + choices)
 
 
-def _choices(path: Path, names: list[str]) -> str:
-    return (
-        "\n".join(["Choose one:", *(f"  {path}:{name}" for name in names)])
-        if names
-        else "It has no pipeline."
-    )
+def _list_choices(path: Path, names: Iterable[str]) -> str:
+    lines = [f"  {path}:{name}" for name in names]
+    if not lines:
+        return "It has no pipeline."
+    return "\n".join(["Choose one:", *lines])
 
 
-def _candidates(module: types.ModuleType) -> dict[str, Any]:
-    """The pipelines and components among the names of a module, each under its first name."""
+def _find_components(module: types.ModuleType) -> dict[str, BaseComponent]:
+    """Return the pipelines and components of a module, each under its first name."""
     from kfp.dsl.base_component import BaseComponent
 
-    found: dict[int, tuple[str, Any]] = {}
+    components = {}
+    # One object may have several names.
+    ids = set()
     for name, value in vars(module).items():
-        if isinstance(value, BaseComponent):
-            found.setdefault(id(value), (name, value))
-    return dict(found.values())
+        if isinstance(value, BaseComponent) and id(value) not in ids:
+            ids.add(id(value))
+            components[name] = value
+    return components
 
 
-def _is_pipeline(component: Any) -> bool:
+def _is_pipeline(component: BaseComponent) -> bool:
     from kfp.dsl.graph_component import GraphComponent
 
     return isinstance(component, GraphComponent)
 
 
-def _is_imported(component: Any, module: types.ModuleType) -> bool:
-    """Whether another module has the same object: then the file imported it from there."""
+def _is_imported(component: BaseComponent, module: types.ModuleType) -> bool:
+    """Return whether another module has the same object. The file then imported it from there."""
     for other in list(sys.modules.values()):
         if other is module or not isinstance(other, types.ModuleType):
             continue
+        # A copy: some modules load attributes while they are read.
         if any(value is component for value in list(vars(other).values())):
             return True
     return False
-
-
-def _explained(error: BaseException, path: Path) -> SpecError:
-    """What went wrong in the user's file, with the frames of the user's own code."""
-    users = frames(error, path)
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        where = f"{_shown(error.filename, path)}:{error.lineno}"
-    elif users:
-        where = f"{_shown(users[-1].filename, path)}:{users[-1].lineno}"
-    else:
-        where = str(path)
-    hint = ""
-    what = _one_line(error)
-    if isinstance(error, SystemExit):
-        what = "the file ends the process while it is imported"
-        hint = "Put what runs as a script below `if __name__ == '__main__':`."
-    elif isinstance(error, ImportError):
-        hint = _import_hint(error, path)
-    use = _v1_use(error, users)
-    if use is not None:
-        where = f"{where.rpartition(':')[0]}:{use.line}" if users else where
-        what = f"{use.name} is of KFP 1; KFP 2 does not have it"
-        hint = f"In KFP 2: {use.today}."
-    return SpecError(f"{where}: {what}.", hint=hint, user_traceback=_traceback(error, users))
-
-
-def _shown(file: str, path: Path) -> str:
-    """A file of the user the way the user named the pipeline's file."""
-    folder = Path(path).absolute().parent
-    try:
-        return str(path.parent / Path(file).relative_to(folder))
-    except ValueError:
-        return file if path.is_absolute() else str(from_here(Path(file)))
-
-
-def _one_line(error: BaseException) -> str:
-    name = type(error).__name__
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = " ".join(f"{name}: {message}".split()).rstrip(".: ")
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _v1_use(error: BaseException, users: list[traceback.FrameSummary]) -> v1.Use | None:
-    if not users:
-        return None
-    try:
-        source = Path(users[-1].filename).read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    return v1.find(source, error, users[-1].lineno)
-
-
-def _import_hint(error: ImportError, path: Path) -> str:
-    if "relative import" in str(error):
-        return "The file's folder is on sys.path: import its neighbours without the leading dot."
-    name = error.name or ""
-    missing = re.match(r"cannot import name '(\w+)'", str(error))
-    if missing and (name == "google.cloud" or (name, missing[1]) == ("kfp", "kubernetes")):
-        name = f"{name}.{missing[1]}"
-    elif not isinstance(error, ModuleNotFoundError):
-        return ""
-    file = Path(path).absolute()
-    local = find_local(name.partition(".")[0], file, import_folders(file))
-    if local is not None:
-        return _local_hint(name, local)
-    return (
-        f"pip install {package_of(name)}\nIf only a component needs it: import it inside its"
-        " function, and name it in packages_to_install."
-    )
-
-
-def _local_hint(name: str, local: LocalModule) -> str:
-    """What to do about a missing module whose name is that of a file or folder of the user.
-
-    It never names a package: a stranger may have published one of that name.
-    """
-    top = name.partition(".")[0]
-    place = from_here(local.place)
-    if not local.has_python:
-        return (
-            f"The folder {place} has that name, but no Python files.\nIf you mean an installed"
-            " library, install it with the package name in its documentation."
-        )
-    if not local.importable:
-        folder = from_here(local.place.parent)
-        return (
-            f"{place} has that name, but {folder} is not on the import path.\n"
-            f"Run kfgcp in {folder}, or set PYTHONPATH={folder}."
-        )
-    if name == top:
-        return f"{place} has that name, but cannot be imported."
-    installed = _installed_place(top, local.place)
-    if installed is not None:
-        return (
-            f"{top} was imported from {installed}, not from {place}.\n"
-            f"Add an empty file {place / '__init__.py'}, so that Python uses the folder."
-        )
-    return f"{top} is {place}, which has no {name.partition('.')[2]}. Look for a spelling mistake."
-
-
-def _installed_place(name: str, place: Path) -> str | None:
-    """Where an installed package lies that Python prefers to a folder without `__init__.py`; None
-    for none."""
-    if (place / "__init__.py").exists() or not place.is_dir():
-        return None
-    module = sys.modules.get(name)
-    return getattr(module, "__file__", None)
-
-
-def _traceback(error: BaseException, users: list[traceback.FrameSummary]) -> str:
-    parts = traceback.StackSummary.from_list(users).format()
-    head = ["Traceback (most recent call last):\n"] if parts else []
-    return "".join([*head, *parts, *traceback.format_exception_only(error)]).rstrip()

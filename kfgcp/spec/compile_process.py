@@ -1,5 +1,6 @@
-"""A process that compiles one pipeline: what its file imports, and whatever it does, stays out of
-the caller.
+"""Compile one pipeline in a process of its own.
+
+The file of a pipeline is a program. What it imports, changes or prints stays out of the caller.
 
     python -P -m kfgcp.spec.compile_process PIPELINE OUTPUT ERROR
 
@@ -13,18 +14,21 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.errors import KfgcpError, SpecError
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.write import write
 
+# Seconds. Importing kfp takes several seconds on a slow machine, and the file of a pipeline may
+# import more.
 SECONDS: Final = 60
-_LINES: Final = 20
-"""The last lines that a pipeline printed, which are shown with its error."""
+
+# An error shows at most this many of the last lines that a pipeline printed.
+_MAX_LINES: Final = 20
 
 
 def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> Spec:
@@ -40,10 +44,13 @@ def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> 
             printed.
     """
     with tempfile.TemporaryDirectory(prefix="kfgcp-") as scratch:
-        output, error = Path(scratch, "pipeline.yaml"), Path(scratch, "error.json")
+        output = Path(scratch, "pipeline.yaml")
+        error_file = Path(scratch, "error.json")
+        # -P keeps the current folder off sys.path. A file there may be called json.py.
+        command = [sys.executable, "-P", "-m", __name__, pipeline, str(output), str(error_file)]
         try:
             process = subprocess.run(
-                [sys.executable, "-P", "-m", __name__, pipeline, str(output), str(error)],
+                command,
                 cwd=folder,
                 capture_output=True,
                 text=True,
@@ -54,22 +61,16 @@ def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> 
             )
         except subprocess.TimeoutExpired:
             raise SpecError(f"{pipeline} did not compile within {seconds:g} s.") from None
-        if not output.exists():
-            written = json.loads(error.read_text(encoding="utf-8")) if error.exists() else {}
-            raise _error(pipeline, written, process.stderr)
-        return replace(load(str(output)), origin=pipeline)
-
-
-def _error(pipeline: str, written: dict[str, Any], printed: str) -> SpecError:
-    lines = [*printed.strip().splitlines(), *written.get("user_traceback", "").splitlines()]
-    hint_lines = [*lines[-_LINES:], *written.get("hint", "").splitlines()]
-    return SpecError(
-        written.get("message") or f"{pipeline} does not compile.", hint="\n".join(hint_lines)
-    )
+        if output.exists():
+            return replace(load(str(output)), origin=pipeline)
+        error: dict[str, str] = {}
+        if error_file.exists():
+            error = json.loads(error_file.read_text(encoding="utf-8"))
+        raise _build_error(pipeline, error, process.stderr)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compile a pipeline. See the module for the arguments."""
+    """Compile a pipeline and return the exit code. See the module for the arguments."""
     pipeline, output, error_file = arguments
     try:
         write(load(pipeline), Path(output))
@@ -80,6 +81,13 @@ def main(arguments: Sequence[str]) -> int:
         Path(error_file).write_text(json.dumps(description), encoding="utf-8")
         return error.exit_code
     return 0
+
+
+def _build_error(pipeline: str, error: Mapping[str, str], printed: str) -> SpecError:
+    lines = printed.strip().splitlines() + error.get("user_traceback", "").splitlines()
+    hint_lines = lines[-_MAX_LINES:] + error.get("hint", "").splitlines()
+    message = error.get("message") or f"{pipeline} does not compile."
+    return SpecError(message, hint="\n".join(hint_lines))
 
 
 if __name__ == "__main__":

@@ -7,29 +7,41 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, unquote
 
+# Up to the last `@` before the path, because a password may contain `@` too.
 _CREDENTIALS: Final = re.compile(r"(?<=//)[^/?#\s'\"]*@")
-"""Up to the last `@` before the path, because a password may contain `@` too."""
 
+# Characters. Shorter passwords also occur in ordinary words, so alone they are not masked. Together
+# with the user they are.
 _SHORTEST: Final = 6
-"""Shorter passwords also occur in ordinary words, so alone they are not masked. Together with the
-user they are."""
 
 _ENDS_OF_HOST: Final = re.compile(r"[/?#\s]")
 _HOST_AND_PORT: Final = re.compile(r"[^/?#\s:]*:\d*(?:[/?#]|$)")
 _USER_AND_PASSWORD: Final = re.compile(r"[^/?#\s:]+:")
 _REPOSITORY: Final = re.compile(r"\b(?:git|hg|svn|bzr)\+")
+
+# The part of a URL after a blank in its password: the rest of the password, the host and the path.
 _END_OF_URL: Final = re.compile(r"[^\s@/]+@[\w-]*[.:][\w.:-]*/")
 
 
 def has_credentials(value: str) -> bool:
-    """Return whether an index URL, or a requirement with an address, may have a user or a
-    password."""
+    """Return whether an index URL, or a requirement with a URL, may have a user or a password.
+
+    Example:
+        >>> has_credentials("https://token@index.acme.example/simple")
+        True
+    """
     return bool(_user_parts(value))
 
 
 def has_password(value: str) -> bool:
-    """Return whether an index URL, or a requirement with an address, may have a password and not
-    only a user."""
+    """Return whether an index URL, or a requirement with a URL, may have a password.
+
+    Example:
+        >>> has_password("https://bob:pw@index.acme.example/simple")
+        True
+        >>> has_password("git+ssh://git@git.acme.example/team/tools")
+        False
+    """
     return any(":" in part for part in _user_parts(value))
 
 
@@ -52,7 +64,10 @@ def mask_credentials(text: str, sources: Iterable[str] = ()) -> str:
 
 
 def _secrets(values: Iterable[str]) -> list[str]:
-    """Return all texts that are masked for some values, the longest first."""
+    """Return all texts that are masked for some values.
+
+    The longest come first, because a short one may be a part of a longer one.
+    """
     secrets: set[str] = set()
     for value in values:
         for user_part in _user_parts(value):
@@ -70,10 +85,13 @@ def _user_parts(value: str) -> list[str]:
     _, slashes, address = value.partition("//")
     if not slashes:
         # The shell splits an index URL at a blank. This may be the part after the blank.
-        return [value.partition("@")[0]] if _END_OF_URL.match(value) else []
-    parts = [address[: at.start()] for at in re.finditer("@", address)]
+        if not _END_OF_URL.match(value):
+            return []
+        return [value.partition("@")[0]]
+    parts = [address[: match.start()] for match in re.finditer("@", address)]
     if not parts and _has_password(address):
-        return [address]  # the part before such a blank
+        # This may be the part before such a blank.
+        return [address]
     if not _REPOSITORY.search(value):
         return parts
     # There is also an `@` before the name of the branch.
@@ -87,10 +105,11 @@ def _has_password(text: str) -> bool:
 
 
 def _spellings(user_part: str) -> set[str]:
-    """Return all texts that would reveal a user and password."""
+    """Return all texts that would reveal a user and password, escaped for a URL or not."""
     user, colon, password = user_part.partition(":")
     if not colon:
-        password = user  # a token may stand in the place of the user
+        # A token may stand in the place of the user.
+        password = user
     texts = {password, unquote(password), quote(password, safe=""), quote(password)}
     if _has_password(user_part):
         texts.update(_ENDS_OF_HOST.split(password))

@@ -1,42 +1,55 @@
-"""What differs between two pipelines, task by task. Pure: PipelineSpecs in, changes out.
+"""What differs between two pipelines, task by task.
 
-What does not count for a pipeline's version (`kfgcp.spec.digest`) is no change, nor is the name of
-a component or an executor, which nothing but the file itself sees. Anything else is at least one
-change.
+Pure: PipelineSpecs in, changes out. What does not count for a pipeline's version
+(`kfgcp.spec.digest`) is not a change. The name of a component or an executor is not one either,
+because only the file itself uses it. Anything else is at least one change.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from kfgcp.model import JsonValue
 from kfgcp.spec import facts
-from kfgcp.spec.digest import canonical, normal
+from kfgcp.spec.digest import canonical_json, normalize
 from kfgcp.spec.facts import Facts
-from kfgcp.spec.json_values import whole
-from kfgcp.spec.tasks import Flat, Node, flatten, pair
-from kfgcp.spec.wire import CHANNEL, REFERENCES, mapping, read_iterator
+from kfgcp.spec.json_values import JsonObject, normalize_numbers
+from kfgcp.spec.tasks import FlatPipeline, Node, flatten, match_tasks
+from kfgcp.spec.wire import CHANNEL, REFERENCES, as_mapping, read_iterator
 
-_REFERRING: Final = {"input", "parameter", "artifact", "output", "from", "condition", "iterator"}
-_SETS: Final = {"dependency", "package"}
-"""Facts that are a list of names; each name that came or went is a change."""
+# Facts, and keys in their values, that may name a task inside a longer text.
+_REFERRING: Final = frozenset(
+    {"input", "parameter", "artifact", "output", "from", "condition", "iterator"}
+)
 
-Renaming = Callable[[str, Any], Any]
+# Facts, and keys in their values, that are the key of a task.
+_TASK_KEYS: Final = frozenset({"dependency", "task", "status_of"})
+
+# Facts that are a list of names. Each name that was added or removed is a change.
+_SETS: Final = frozenset({"dependency", "package"})
+
+# Lines of context around a change, in a unified diff.
+_CONTEXT_LINES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that is not the same.
+    """One difference between two pipelines.
 
-    path: of the task, as it is in the second pipeline unless it is gone; "" for the pipeline
-    itself. what: a word of `kfgcp.spec.facts.WORDS`, `task` for one that came, went, or has another
-    path: before and after are its paths then. before, after: plain JSON, None where there was or is
-    nothing; for `code` the Python source; where a value comes from as in `kfgcp.spec.facts`. name:
-    which parameter, input, variable, package or field it is; "" where there is only one.
+    Attributes:
+        path: the path of the task in the second pipeline, or in the first when the task was
+            removed; "" for the pipeline itself.
+        what: a word of `kfgcp.spec.facts.WORDS`. `task` stands for a task that was added, removed,
+            or has another path; before and after are then its paths.
+        kind: whether something was added, removed or changed.
+        before: plain JSON, None for nothing; for `code` the Python source; the source of an input
+            as in `kfgcp.spec.facts`.
+        after: the same for the second pipeline.
+        name: the parameter, input, variable, package or field; "" where there is only one.
     """
 
     path: str
@@ -48,16 +61,17 @@ class Change:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A changed text of several lines, source or a script, as a unified diff without file
-        names; else ()."""
-        old, new = _lines(self.before), _lines(self.after)
+        """A changed text of several lines as a unified diff without file names, else ()."""
+        old = _split_lines(self.before)
+        new = _split_lines(self.after)
         if self.kind != "changed" or max(len(old), len(new)) < 2:
             return ()
-        return tuple(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
+        diff_lines = difflib.unified_diff(old, new, lineterm="", n=_CONTEXT_LINES)
+        # The first two lines name the files.
+        return tuple(diff_lines)[2:]
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """As JSON; `diff` has the lines of a unified diff, and is empty where the values are
-        short."""
+        """Return it as JSON. `diff` has the lines of a unified diff, and may be empty."""
         return {
             "path": self.path,
             "what": self.what,
@@ -70,206 +84,294 @@ class Change:
 
 
 def diff(
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    platform_before: Mapping[str, Any] | None = None,
-    platform_after: Mapping[str, Any] | None = None,
+    before: JsonObject,
+    after: JsonObject,
+    platform_before: JsonObject | None = None,
+    platform_after: JsonObject | None = None,
 ) -> tuple[Change, ...]:
-    """What is different in the second of two valid PipelineSpecs; the pipeline itself first, then
-    tasks by path.
+    """Return what is different in the second of two valid PipelineSpecs.
 
-    Of a task that came or went only that is told, and the same of those inside it. A task that has
-    another name or another place is one change where it is clear which it was, and all else that
-    changed in it is told too; what only follows from another name is not.
+    The changes of the pipeline itself come first, then those of the tasks by path. A task that was
+    added or removed is one change, and each task inside it too, without the facts of these tasks. A
+    task with another name or place is one change where its old place is certain, and further
+    changes in it follow. What only follows from another name is not a change.
 
     Args:
         before: the first PipelineSpec.
         after: the second.
-        platform_before: the second document of the first file, compared when either has one.
+        platform_before: the second document of the first file, None without one.
         platform_after: that of the second file.
+
+    Example:
+        >>> first = {"pipelineInfo": {"name": "train", "description": "Trains."}, "root": {}}
+        >>> second = {"pipelineInfo": {"name": "train", "description": "Trains well."}, "root": {}}
+        >>> change = diff(first, second)[0]
+        >>> change.what, change.before, change.after
+        ('description', 'Trains.', 'Trains well.')
     """
-    old, new = flatten(normal(before)), flatten(normal(after))
-    platforms = (_platform(platform_before), _platform(platform_after))
-    pairs = pair(old, new)
-    renamed = _renaming(old, new, pairs)
-    found = _of_facts(
-        "",
-        facts.of_pipeline(normal(before)) | old.unused | platforms[0].get("", {}),
-        facts.of_pipeline(normal(after)) | new.unused | platforms[1].get("", {}),
-        renamed,
-    )
+    old_spec = normalize(before)
+    new_spec = normalize(after)
+    old = flatten(old_spec)
+    new = flatten(new_spec)
+    old_platform = _platform_facts(platform_before)
+    new_platform = _platform_facts(platform_after)
+    pairs = match_tasks(old, new)
+    renaming = _read_renaming(old, new, pairs)
+
+    old_facts = facts.pipeline_facts(old_spec) | old.unused | old_platform.get("", {})
+    new_facts = facts.pipeline_facts(new_spec) | new.unused | new_platform.get("", {})
+    changes = _compare_facts("", old_facts, new_facts, renaming)
     for path, node in new.nodes.items():
         if path not in pairs:
-            found.append(Change(path, "task", "added", after=path))
+            changes.append(Change(path, "task", "added", after=path))
             continue
-        one = old.nodes[pairs[path]]
-        if path and _moved(node, pairs):
-            found.append(Change(path, "task", "changed", pairs[path], path))
-        ours, theirs = _facts(one, platforms[0]), _facts(node, platforms[1])
-        found += _told_once(_of_facts(path, ours, theirs, renamed))
-    gone = old.nodes.keys() - set(pairs.values())
-    found += [Change(path, "task", "removed", before=path) for path in gone]
-    return tuple(sorted(found or _unexplained(old, new), key=_order))
+        if path and _has_moved(node, pairs):
+            changes.append(Change(path, "task", "changed", pairs[path], path))
+        old_facts = _node_facts(old.nodes[pairs[path]], old_platform)
+        new_facts = _node_facts(node, new_platform)
+        changes += _without_consequences(_compare_facts(path, old_facts, new_facts, renaming))
+    removed = old.nodes.keys() - set(pairs.values())
+    changes += [Change(path, "task", "removed", before=path) for path in removed]
+    if not changes:
+        changes = list(_unexplained_changes(old, new))
+    return tuple(sorted(changes, key=_sort_key))
 
 
-def _facts(node: Node, platform: Mapping[str, Facts]) -> Facts:
-    own = (
-        facts.of_component(node.component)
-        | facts.of_executor(node.executor)
-        | facts.of_task(node.key, node.task)
-    )
-    return own | (platform.get(node.label, {}) if node.label else {})
-
-
-def _order(change: Change) -> tuple[Any, ...]:
+def _sort_key(change: Change) -> tuple[Any, ...]:
     return change.path.split("/"), facts.WORDS.index(change.what), change.name, change.kind
 
 
-def _moved(node: Node, pairs: Mapping[str, str]) -> bool:
-    """Whether a task was elsewhere, and not only because what is around it has another name."""
-    around = pairs.get(node.parent or "")
-    return around is None or pairs[node.path] != (f"{around}/{node.key}" if around else node.key)
+def _split_lines(value: JsonValue) -> list[str]:
+    """Return the lines of a text, or of the texts of a command."""
+    if isinstance(value, str):
+        return value.splitlines()
+    if not isinstance(value, list):
+        return []
+    lines: list[str] = []
+    for text in value:
+        if not isinstance(text, str):
+            return []
+        lines += text.splitlines()
+    return lines
 
 
-def _of_facts(path: str, before: Facts, after: Facts, renamed: Renaming) -> list[Change]:
-    old = dict(_single(before))
-    new = {
-        (word, renamed(word, name)): (name, value, renamed(word, value))
-        for (word, name), value in _single(after)
-    }
-    found = []
-    for word, name in dict.fromkeys([*old, *new]):
-        if (word, name) not in new:
-            found.append(Change(path, word, "removed", before=whole(old[word, name]), name=name))
-            continue
-        shown, value, same = new[word, name]
-        if (word, name) not in old:
-            found.append(Change(path, word, "added", after=whole(value), name=shown))
-        elif canonical(old[word, name]) != canonical(same):
-            found.append(Change(path, word, "changed", whole(old[word, name]), whole(value), shown))
-    return found
+# -- facts
 
 
-def _single(found: Facts) -> Iterator[tuple[tuple[str, str], Any]]:
-    """The facts, those of lists of names as one for each name."""
-    for (word, name), value in found.items():
+def _node_facts(node: Node, platform: Mapping[str, Facts]) -> Facts:
+    node_facts = facts.component_facts(node.component)
+    node_facts |= facts.executor_facts(node.executor)
+    node_facts |= facts.task_facts(node.key, node.task)
+    # The label "" is that of the pipeline as a whole.
+    if node.label:
+        node_facts |= platform.get(node.label, {})
+    return node_facts
+
+
+def _platform_facts(document: JsonObject | None) -> dict[str, Facts]:
+    """Return the facts of a platform spec by the labels of executors, the pipeline's under ""."""
+    by_label: dict[str, Facts] = {}
+    for name, platform in as_mapping(as_mapping(document).get("platforms")).items():
+        for field, value in as_mapping(platform).items():
+            if field != "deploymentSpec":
+                by_label.setdefault("", {})["platform", f"{name}.{field}"] = value
+                continue
+            for label, body in as_mapping(as_mapping(value).get("executors")).items():
+                executor_facts = by_label.setdefault(label, {})
+                for key, setting in as_mapping(body).items():
+                    executor_facts["platform", f"{name}.{key}"] = setting
+    return by_label
+
+
+def _has_moved(node: Node, pairs: Mapping[str, str]) -> bool:
+    """Return whether a task has another path, and not only because its DAG has another name."""
+    old_parent = pairs.get(node.parent or "")
+    if old_parent is None:
+        return True
+    expected = f"{old_parent}/{node.key}" if old_parent else node.key
+    return pairs[node.path] != expected
+
+
+def _compare_facts(path: str, before: Facts, after: Facts, renaming: _Renaming) -> list[Change]:
+    """Return the differences between the facts of a task, or of the pipeline itself.
+
+    Facts after are compared with the names that tasks had before. Changes show the names of today.
+    """
+    old_values = dict(_split_sets(before))
+    new_names: dict[tuple[str, str], str] = {}
+    new_values: dict[tuple[str, str], Any] = {}
+    for (word, name), value in _split_sets(after):
+        key = (word, renaming.apply(word, name))
+        new_names[key] = name
+        new_values[key] = value
+    changes = []
+    for key in dict.fromkeys([*old_values, *new_values]):
+        word, name = key
+        old_value = normalize_numbers(old_values.get(key))
+        new_value = normalize_numbers(new_values.get(key))
+        if key not in new_values:
+            changes.append(Change(path, word, "removed", before=old_value, name=name))
+        elif key not in old_values:
+            changes.append(Change(path, word, "added", after=new_value, name=new_names[key]))
+        elif canonical_json(old_value) != canonical_json(renaming.apply(word, new_value)):
+            changes.append(Change(path, word, "changed", old_value, new_value, new_names[key]))
+    return changes
+
+
+def _split_sets(task_facts: Facts) -> Iterator[tuple[tuple[str, str], Any]]:
+    """Yield the facts, with one fact for each name of a list of names."""
+    for (word, name), value in task_facts.items():
         if word in _SETS and isinstance(value, list):
-            yield from (((word, str(each)), each) for each in value)
+            for item in value:
+                yield (word, str(item)), item
         else:
             yield (word, name), value
 
 
-def _told_once(changes: list[Change]) -> list[Change]:
-    """Without changes that only follow from another one of the same task."""
-    told = {(change.what, change.name, change.kind) for change in changes}
-    wired = {
-        (side, mapping(value).get("task", mapping(value).get("status_of")))
-        for change in changes
-        if change.what == "input"
-        for side, value in (("removed", change.before), ("added", change.after))
-    }
-
-    def follows(change: Change) -> bool:
-        match change.what:
-            case "dependency":  # the data come from there
-                return (change.kind, change.name) in wired
-            case "parameter" | "artifact":  # what the compiler hands on to the tasks of a group
-                return (
-                    change.name.startswith(CHANNEL) and ("input", change.name, change.kind) in told
-                )
-            case "command":  # it installs the packages
-                return any(what == "package" for what, _, _ in told)
-            case "resource" | "accelerator":  # KFP says these twice
-                twin = f"resource{change.name[:1].upper()}{change.name[1:]}"
-                return (change.what, twin, change.kind) in told
-        return False
-
-    return [change for change in changes if not follows(change)]
+# -- changes that follow from others
 
 
-def _renaming(old: Flat, new: Flat, pairs: Mapping[str, str]) -> Renaming:
-    """What puts a task's name before for the one after, wherever a value of the second pipeline
-    refers to it."""
-    keys = set()
-    for path, one in pairs.items():
-        keys.add((new.nodes[path].key, old.nodes[one].key))
-        keys.add((_item(new.nodes[path]), _item(old.nodes[one])))
-    ours, theirs = ([each[side] for each in keys] for side in (1, 0))
-    names = {a: b for a, b in keys if a != b and theirs.count(a) == 1 and ours.count(b) == 1}
-    if not names:
-        return lambda word, value: value
-    alternatives = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    channel = re.compile(rf"(?<={CHANNEL})({alternatives})(?=-[A-Za-z_]|(?![\w-]))")
+def _without_consequences(changes: list[Change]) -> list[Change]:
+    """Return the changes of a task without those that only follow from another one of them."""
+    keys = {(change.what, change.name, change.kind) for change in changes}
+    wiring = _changed_wiring(changes)
+    return [change for change in changes if not _is_consequence(change, keys, wiring)]
 
-    def renamed(word: str, value: Any) -> Any:
-        """Of a fact's name or value; word: that of the fact, or the key in its value."""
-        if word in ("dependency", "task", "status_of"):
-            return names.get(str(value), value)
+
+def _changed_wiring(changes: list[Change]) -> set[tuple[str, object]]:
+    """Return the tasks that inputs no longer come from, and those that they come from now."""
+    wiring: set[tuple[str, object]] = set()
+    for change in changes:
+        if change.what == "input":
+            wiring.add(("removed", _producer(change.before)))
+            wiring.add(("added", _producer(change.after)))
+    return wiring
+
+
+def _producer(source: JsonValue) -> object:
+    """Return the task that an input comes from, None for another source."""
+    fields = as_mapping(source)
+    return fields.get("task", fields.get("status_of"))
+
+
+def _is_consequence(
+    change: Change, keys: Collection[tuple[str, str, str]], wiring: set[tuple[str, object]]
+) -> bool:
+    match change.what:
+        case "dependency":
+            # KFP's compiler lists the tasks that inputs come from in dependentTasks too.
+            return (change.kind, change.name) in wiring
+        case "parameter" | "artifact":
+            # The compiler adds these inputs to a group, to hand values on to its tasks.
+            has_prefix = change.name.startswith(CHANNEL)
+            return has_prefix and ("input", change.name, change.kind) in keys
+        case "command":
+            # The command installs the packages.
+            return any(what == "package" for what, _, _ in keys)
+        case "resource" | "accelerator":
+            # KFP's compiler writes `cpuLimit: 2` and `resourceCpuLimit: "2"` for the same setting.
+            twin = f"resource{change.name[:1].upper()}{change.name[1:]}"
+            return (change.what, twin, change.kind) in keys
+    return False
+
+
+# -- other names of tasks
+
+
+@dataclass(frozen=True, slots=True)
+class _Renaming:
+    """The names that tasks and loop items had in the first pipeline.
+
+    Attributes:
+        old_names: by the name in the second pipeline, where it is another one.
+        channel: finds these names in the names of inputs that the compiler adds; None without any.
+    """
+
+    old_names: Mapping[str, str]
+    channel: re.Pattern[str] | None
+
+    def apply(self, word: str, value: Any) -> Any:
+        """Return the value with the names of the first pipeline, wherever it refers to a task.
+
+        Args:
+            word: that of the fact, or the key inside its value.
+            value: the name or the value of a fact of the second pipeline.
+        """
+        if self.channel is None:
+            return value
+        if word in _TASK_KEYS:
+            return self.old_names.get(str(value), value)
         if word not in _REFERRING:
             return value
         if isinstance(value, dict):
-            return {key: renamed(key, each) for key, each in value.items()}
+            return {key: self.apply(key, item) for key, item in value.items()}
         if isinstance(value, list):
-            return [renamed(word, each) for each in value]
-        return (
-            channel.sub(lambda match: names[match[1]], value) if isinstance(value, str) else value
-        )
-
-    return renamed
+            return [self.apply(word, item) for item in value]
+        if isinstance(value, str):
+            return self.channel.sub(lambda match: self.old_names[match[1]], value)
+        return value
 
 
-def _item(node: Node) -> str:
-    """What a loop calls its item, without the prefix: `loop-item-param-1`."""
+def _read_renaming(old: FlatPipeline, new: FlatPipeline, pairs: Mapping[str, str]) -> _Renaming:
+    """Return the tasks and loop items that have another name now.
+
+    A name that stands for several others, because DAGs use it for different tasks, is left out.
+    """
+    name_pairs = set()
+    for path, old_path in pairs.items():
+        name_pairs.add((new.nodes[path].key, old.nodes[old_path].key))
+        name_pairs.add((_item_name(new.nodes[path]), _item_name(old.nodes[old_path])))
+    new_names = [new_name for new_name, _ in name_pairs]
+    old_names = [old_name for _, old_name in name_pairs]
+    renamed = {}
+    for new_name, old_name in name_pairs:
+        is_unique = new_names.count(new_name) == 1 and old_names.count(old_name) == 1
+        if new_name != old_name and is_unique:
+            renamed[new_name] = old_name
+    if not renamed:
+        return _Renaming({}, None)
+    # The longest first: `say-2` must not match as `say`.
+    alternatives = "|".join(map(re.escape, sorted(renamed, key=len, reverse=True)))
+    channel = re.compile(rf"(?<={CHANNEL})({alternatives})(?=-[A-Za-z_]|(?![\w-]))")
+    return _Renaming(renamed, channel)
+
+
+def _item_name(node: Node) -> str:
+    """Return the name of a loop's item without its prefix, `loop-item-param-1` for example."""
     loop = read_iterator(node.task)
     return "" if loop is None else loop.item.removeprefix(CHANNEL)
 
 
-def _platform(document: Mapping[str, Any] | None) -> dict[str, Facts]:
-    """What a platform spec says of each executor, by label, and of the whole pipeline under ""."""
-    found: dict[str, Facts] = {}
-    for name, platform in mapping(mapping(document).get("platforms")).items():
-        for field, value in mapping(platform).items():
-            if field != "deploymentSpec":
-                found.setdefault("", {})["platform", f"{name}.{field}"] = value
-                continue
-            for label, body in mapping(mapping(value).get("executors")).items():
-                said = {("platform", f"{name}.{key}"): each for key, each in mapping(body).items()}
-                found.setdefault(label, {}).update(said)
-    return found
+# -- differences that are not in the facts
 
 
-def _unexplained(old: Flat, new: Flat) -> Iterator[Change]:
-    """What differs although all facts are the same: an order that they do not keep, a variable that
-    is set twice."""
-    for path, one in old.nodes.items():
-        ours, theirs = _records(one), _records(new.nodes[path])
-        for field in dict.fromkeys([*ours, *theirs]):
-            before, after = whole(ours.get(field)), whole(theirs.get(field))
-            if canonical(before) != canonical(after) or (field in ours) is not (field in theirs):
+def _unexplained_changes(old: FlatPipeline, new: FlatPipeline) -> Iterator[Change]:
+    """Yield what differs although all facts are the same.
+
+    Facts do not keep every order, nor an environment variable that is set twice.
+    """
+    for path, old_node in old.nodes.items():
+        old_fields = _all_fields(old_node)
+        new_fields = _all_fields(new.nodes[path])
+        for field in dict.fromkeys([*old_fields, *new_fields]):
+            before = normalize_numbers(old_fields.get(field))
+            after = normalize_numbers(new_fields.get(field))
+            was_added_or_removed = (field in old_fields) is not (field in new_fields)
+            if was_added_or_removed or canonical_json(before) != canonical_json(after):
                 yield Change(path, "other", "changed", before, after, field)
 
 
-def _records(node: Node) -> dict[str, Any]:
-    """All that is said of a task, but for what it contains and the names by which its parts are
-    found."""
-    dag = {
-        f"dag.{field}": value
-        for field, value in mapping(node.component.get("dag")).items()
-        if field != "tasks"
-    }
-    run = {
-        field: value for body in node.executor.values() for field, value in mapping(body).items()
-    }
-    hidden = (*REFERENCES, "dag")
-    return {
-        key: each
-        for key, each in {**node.component, **node.task, **dag, **run}.items()
-        if key not in hidden
-    }
+def _all_fields(node: Node) -> dict[str, Any]:
+    """Return the fields of a task, its component and its executor.
 
-
-def _lines(value: Any) -> list[str]:
-    """A text, or the texts of a command, as lines."""
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return [line for each in value for line in each.splitlines()]
-    return value.splitlines() if isinstance(value, str) else []
+    The tasks of a DAG and the names of components and executors are left out.
+    """
+    fields = {**node.component, **node.task}
+    for field, value in as_mapping(node.component.get("dag")).items():
+        if field != "tasks":
+            fields[f"dag.{field}"] = value
+    for body in node.executor.values():
+        fields |= as_mapping(body)
+    for field in (*REFERENCES, "dag"):
+        fields.pop(field, None)
+    return fields

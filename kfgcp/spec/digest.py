@@ -5,109 +5,140 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import JsonObject, normalize_numbers
 
-_KFP_PIN = re.compile(r"""(['"])kfp==[^'"\s]+\1(?=\s+(['"])--no-deps\2)""")
+# The version of the SDK, where the KFP compiler writes it into the pip command of a lightweight
+# component: `'kfp==2.14.0' '--no-deps'`. Pins of the user have no `--no-deps` behind them.
+_KFP_PIN: Final = re.compile(r"""(['"])kfp==[^'"\s]+\1(?=\s+(['"])--no-deps\2)""")
+
+# In these fields of pipeline_spec.proto, an empty value and a missing field mean the same.
+_INTERFACE_FIELDS: Final = ("parameters", "artifacts")
+_COMPONENT_FIELDS: Final = ("inputDefinitions", "outputDefinitions")
+_DAG_FIELDS: Final = ("outputs",)
+_TASK_FIELDS: Final = ("cachingOptions", "inputs", "dependentTasks")
+_CONTAINER_FIELDS: Final = ("command", "args", "env", "resources")
 
 
-def digest(pipeline_spec: dict[str, Any]) -> str:
-    """`sha256:` and the hexadecimal digest of the canonical form of a PipelineSpec.
+def digest(pipeline_spec: JsonObject) -> str:
+    """Return `sha256:` and the hexadecimal digest of the canonical form of a PipelineSpec.
 
-    These do not change it: the order of keys, the style of the file, comments, `2` for `2.0`; the
-    SDK's
-        version, both
-    `sdkVersion` and the `kfp==` pin that the compiler writes into the shell prelude of a
-    lightweight component (and only there: a pin that the user asked for, in the packages to
-    install, in source or in arguments, counts); the order of `dependentTasks`, which is a set; and
-    empty mappings and lists in the fields where absent means the same: a task's cachingOptions,
-    inputs and dependentTasks, a component's
-        input and output definitions, a DAG's outputs,
-    a container's command, args, env and resources. Everything else counts, an empty default or
-    constant included.
+    These do not change the digest:
+
+    - the order of keys, the style of the file, comments, and `2` instead of `2.0`;
+    - the version of the SDK: `sdkVersion`, and the `kfp==` pin that the compiler writes into the
+      shell prelude of a lightweight component. A pin in the packages to install, in source or in
+      arguments counts, because the user asked for it;
+    - the order of `dependentTasks`, which is a set;
+    - empty mappings and lists in the fields where absent means the same: a task's cachingOptions,
+      inputs and dependentTasks, a component's input and output definitions, a DAG's outputs, a
+      container's command, args, env and resources.
+
+    Everything else changes it, an empty default or constant included.
+
+    Example:
+        >>> first = digest({"sdkVersion": "kfp-2.14.0", "pipelineInfo": {"name": "hello"}})
+        >>> second = digest({"pipelineInfo": {"name": "hello"}, "sdkVersion": "kfp-2.17.0"})
+        >>> first == second
+        True
     """
-    return (
-        "sha256:"
-        + hashlib.sha256(
-            canonical(normal(pipeline_spec)).encode("utf-8", "surrogatepass")
-        ).hexdigest()
-    )
+    text = canonical_json(normalize(pipeline_spec))
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def canonical(value: Any) -> str:
-    """The one JSON text of a JSON value: sorted keys, no spaces, integral numbers without a
-    fraction.
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a JSON value: sorted keys, no spaces, no needless fractions.
 
     Raises:
         ValueError: the value holds a number that JSON cannot carry.
+
+    Example:
+        >>> canonical_json({"b": [1.0, 0.5, None], "a": "x"})
+        '{"a":"x","b":[1,0.5,null]}'
     """
     return json.dumps(
-        whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        normalize_numbers(value),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
     )
 
 
-def normal(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A PipelineSpec without what does not count for its version, see `digest`; the given one stays
-    as it is."""
+def normalize(spec: JsonObject) -> dict[str, Any]:
+    """Return a copy of a PipelineSpec without what does not count for its version, see `digest`."""
     normal = {key: value for key, value in spec.items() if key != "sdkVersion"}
     if isinstance(normal.get("root"), dict):
-        normal["root"] = _component(normal["root"])
-    if isinstance(normal.get("components"), dict):
+        normal["root"] = _normalize_component(normal["root"])
+    components = normal.get("components")
+    if isinstance(components, dict):
         normal["components"] = {
-            name: _component(each) for name, each in normal["components"].items()
+            name: _normalize_component(component) for name, component in components.items()
         }
     deployment = normal.get("deploymentSpec")
     if isinstance(deployment, dict) and isinstance(deployment.get("executors"), dict):
-        executors = {name: _executor(each) for name, each in deployment["executors"].items()}
+        executors = {
+            label: _normalize_executor(executor)
+            for label, executor in deployment["executors"].items()
+        }
         normal["deploymentSpec"] = {**deployment, "executors": executors}
     return normal
 
 
-def _component(component: Any) -> Any:
+def _normalize_component(component: Any) -> Any:
     if not isinstance(component, dict):
         return component
-    component = dict(component)
-    for field in ("inputDefinitions", "outputDefinitions"):
-        if field in component:
-            component[field] = _without_empty(component[field], ("parameters", "artifacts"))
-    component = _without_empty(component, ("inputDefinitions", "outputDefinitions"))
-    dag = component.get("dag")
-    if isinstance(dag, dict):
-        dag = dict(dag)
-        if "outputs" in dag:
-            dag["outputs"] = _without_empty(dag["outputs"], ("parameters", "artifacts"))
-        if isinstance(dag.get("tasks"), dict):
-            dag["tasks"] = {name: _task(task) for name, task in dag["tasks"].items()}
-        component["dag"] = _without_empty(dag, ("outputs",))
-    return component
+    normal = dict(component)
+    for field in _COMPONENT_FIELDS:
+        if field in normal:
+            normal[field] = _without_empty(normal[field], _INTERFACE_FIELDS)
+    normal = _without_empty(normal, _COMPONENT_FIELDS)
+    if isinstance(normal.get("dag"), dict):
+        normal["dag"] = _normalize_dag(normal["dag"])
+    return normal
 
 
-def _task(task: Any) -> Any:
+def _normalize_dag(dag: JsonObject) -> Any:
+    normal = dict(dag)
+    if "outputs" in normal:
+        normal["outputs"] = _without_empty(normal["outputs"], _INTERFACE_FIELDS)
+    tasks = normal.get("tasks")
+    if isinstance(tasks, dict):
+        normal["tasks"] = {key: _normalize_task(task) for key, task in tasks.items()}
+    return _without_empty(normal, _DAG_FIELDS)
+
+
+def _normalize_task(task: Any) -> Any:
     if not isinstance(task, dict):
         return task
-    task = dict(task)
-    if "inputs" in task:
-        task["inputs"] = _without_empty(task["inputs"], ("parameters", "artifacts"))
-    if isinstance(task.get("dependentTasks"), list):
-        task["dependentTasks"] = sorted(set(map(str, task["dependentTasks"])))
-    return _without_empty(task, ("cachingOptions", "inputs", "dependentTasks"))
+    normal = dict(task)
+    if "inputs" in normal:
+        normal["inputs"] = _without_empty(normal["inputs"], _INTERFACE_FIELDS)
+    if isinstance(normal.get("dependentTasks"), list):
+        normal["dependentTasks"] = sorted(set(map(str, normal["dependentTasks"])))
+    return _without_empty(normal, _TASK_FIELDS)
 
 
-def _executor(executor: Any) -> Any:
+def _normalize_executor(executor: Any) -> Any:
     if not isinstance(executor, dict) or not isinstance(executor.get("container"), dict):
         return executor
-    container = _without_empty(executor["container"], ("command", "args", "env", "resources"))
+    container = _without_empty(executor["container"], _CONTAINER_FIELDS)
     command = container.get("command")
-    if isinstance(command, list) and _is_lightweight(command):
-        container["command"] = [*command[:2], _KFP_PIN.sub(r"\1kfp\1", command[2]), *command[3:]]
+    if isinstance(command, list) and _has_pip_prelude(command):
+        command = list(command)
+        command[2] = _KFP_PIN.sub(r"\1kfp\1", command[2])
+        container["command"] = command
     return {**executor, "container": container}
 
 
-def _is_lightweight(command: list[Any]) -> bool:
-    """The command starts with a shell prelude that installs packages, and goes on to KFP's
-    executor."""
+def _has_pip_prelude(command: list[Any]) -> bool:
+    """Return whether a command is that of a lightweight component which installs packages.
+
+    The KFP compiler writes `sh -c PRELUDE sh -ec SCRIPT SOURCE`, where the script runs KFP's
+    executor.
+    """
     return (
         len(command) > 3
         and all(isinstance(part, str) for part in command)
@@ -117,8 +148,9 @@ def _is_lightweight(command: list[Any]) -> bool:
     )
 
 
-def _without_empty(mapping: Any, fields: Iterable[str]) -> Any:
-    if not isinstance(mapping, dict):
-        return mapping
-    empty = {field for field in fields if mapping.get(field) in ({}, [])}
-    return {key: value for key, value in mapping.items() if key not in empty}
+def _without_empty(body: Any, fields: Iterable[str]) -> Any:
+    """Return a copy of a mapping without those of the fields that hold an empty mapping or list."""
+    if not isinstance(body, dict):
+        return body
+    empty = {field for field in fields if body.get(field) in ({}, [])}
+    return {key: value for key, value in body.items() if key not in empty}

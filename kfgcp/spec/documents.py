@@ -1,31 +1,45 @@
-"""Text files as plain JSON values: the YAML documents or the JSON value of a file, with the place
-of what is wrong.
+"""Read text files as plain JSON values, with the line of what is wrong.
 
-What comes out holds nothing but mappings with text keys, lists, text, finite numbers, booleans and
-null, nested at most `MAX_DEPTH` deep. Anything else in the file (two equal keys, dates given as
-such, aliases that multiply, a nesting made to exhaust the stack) is an error that names the line.
+A file has one JSON value or any number of YAML documents. The values hold only mappings with text
+keys, lists, text, finite numbers, booleans and null, nested at most `MAX_DEPTH` deep. Anything else
+in the file (two equal keys, YAML dates, aliases that multiply, a nesting that would exhaust the
+stack) is an error that names the line.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kfgcp.errors import KfgcpError, SpecError
-from kfgcp.spec.json_values import MAX_DEPTH, Place, UnfitError, check_plain, dotted
+from kfgcp.spec.json_values import MAX_DEPTH, NotJsonError, Place, check_json, format_place
 
-MAX_BYTES = 64 * 2**20
-# What libyaml says from 1000 levels on, since the one in PyYAML 6.0.4. It reads ahead to see
-# whether a collection is a key, so it says this before its events have told the depth.
-LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
+# A limit of our own, far above the size of real specs.
+MAX_BYTES: Final = 64 * 2**20
+
+# The message of libyaml from 1,000 levels on, in PyYAML 6.0.4 and later. libyaml reads ahead to see
+# whether a collection is a key, so it raises this before its events tell the depth.
+LIBYAML_TOO_DEEP: Final = "exceeded maximum nesting depth"
+
+# A text with fewer marks than this cannot nest so deep that the C stack overflows.
+_SUSPICIOUS_OPENINGS: Final = 1000
+_SUSPICIOUS_INDENT: Final = 400
+
+# An opening bracket or brace of YAML's flow style, where a value can begin.
+_FLOW_OPENING: Final = re.compile(r"(?:^|(?<=[\s\[{,:]))[\[{]")
+
+_DATE_TAG: Final = "tag:yaml.org,2002:timestamp"
 
 
 def read_text(path: Path, error: type[KfgcpError] = SpecError) -> str:
-    """The text of a UTF-8 file of at most 64 MiB.
+    """Return the text of a UTF-8 file of at most 64 MiB.
+
+    Args:
+        path: the file.
+        error: the type of errors to raise.
 
     Raises:
         KfgcpError: of type `error`: the file cannot be read, is too big, or is not text.
@@ -33,13 +47,14 @@ def read_text(path: Path, error: type[KfgcpError] = SpecError) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise error(f"{path} is larger than {MAX_BYTES // 2**20} MiB.")
-        data = path.read_bytes()
+        content = path.read_bytes()
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror or problem}.") from None
     try:
-        text = data.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = "\0"
+        raise error(f"{path} is not a text file in UTF-8.") from None
+    # A NUL character is valid UTF-8, but only binary files and UTF-16 have one.
     if "\0" in text:
         raise error(f"{path} is not a text file in UTF-8.")
     return text
@@ -53,91 +68,128 @@ def parse_documents(
     error: type[KfgcpError] = SpecError,
     by_hand: bool = False,
 ) -> list[Any]:
-    """The documents of a text as plain values; documents that are empty at its end are left out.
+    """Return the documents of a text as plain values, without empty documents at its end.
 
     Args:
         text: YAML, or JSON when `as_json`.
-        origin: what messages call the text.
+        origin: the name of the text in messages.
         as_json: whether to read it as JSON.
         error: the type of errors to raise.
-        by_hand: read YAML scalars as a person means them, by the rules of YAML 1.2: `1e-3` is a
-            number, `no` and `12:30` are text. Otherwise as PyYAML wrote them. Dates are text in
-            either case.
+        by_hand: whether a person wrote the YAML. Then scalars follow the rules of YAML 1.2: `1e-3`
+            is a number, `no` and `12:30` are text. Otherwise they are read as PyYAML writes them.
+            Dates are text in either case.
 
     Raises:
-        KfgcpError: of type `error`.
+        KfgcpError: of type `error`: the text is not valid, or holds a value that JSON cannot carry.
+
+    Example:
+        >>> parse_documents("rate: 1e-3\\nanswer: no", "params.yaml", as_json=False, by_hand=True)
+        [{'rate': 0.001, 'answer': 'no'}]
     """
-    documents = (
-        _parse_json(text, origin, error) if as_json else _parse_yaml(text, origin, error, by_hand)
-    )
+    if as_json:
+        documents = _parse_json_document(text, origin, error)
+    else:
+        documents = _parse_yaml(text, origin, error, by_hand)
     while documents and documents[-1] is None:
         documents.pop()
     for number, document in enumerate(documents):
         try:
-            check_plain(document, budget=4 * len(text) + 1_000_000)
-        except UnfitError as unfit:
-            line = line_of(text, number, unfit.place)
+            # Aliases of YAML may write a value often. More than a few times the text is an attack.
+            check_json(document, budget=4 * len(text) + 1_000_000)
+        except NotJsonError as problem:
+            line = find_line(text, number, problem.place)
             where = f"{origin}:{line}" if line else origin
-            what = f"{dotted(unfit.place)} " if unfit.place else ""
-            raise error(f"{where}: {what}{unfit.problem}.") from None
+            field = f"{format_place(problem.place)} " if problem.place else ""
+            raise error(f"{where}: {field}{problem.problem}.") from None
     return documents
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text, without the NaN and Infinity that Python would let pass.
+    """Return the value of a JSON text.
+
+    Unlike `json.loads`, refuse NaN and Infinity, which are not in RFC 8259, and repeated keys.
 
     Raises:
         ValueError: the text is not JSON, repeats a key or nests too deep.
+
+    Example:
+        >>> parse_json('{"rate": 0.1}')
+        {'rate': 0.1}
+        >>> parse_json('{"rate": 0.1, "rate": 0.2}')
+        Traceback (most recent call last):
+        ...
+        ValueError: the key 'rate' is given twice
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_refuse_nan)
     except RecursionError:
         raise ValueError("it nests too deep") from None
 
 
-def line_of(text: str, document: int, place: Place) -> int | None:
-    """The line (from 1) of the value at a place, or of its nearest parent; None when it cannot be
-    told."""
+def find_line(text: str, document: int, place: Place) -> int | None:
+    """Return the line of the value at a place, or of its nearest parent.
+
+    Args:
+        text: YAML or JSON, which YAML contains.
+        document: the index of the document in the text.
+        place: where the value is in the document.
+
+    Returns:
+        The line from 1, None when the text cannot be read again.
+
+    Example:
+        >>> find_line("root:\\n  dag: {}\\n", 0, ("root", "dag"))
+        2
+    """
     import yaml
 
     try:
-        node = list(yaml.compose_all(text, _loader(False)))[document]
+        node = list(yaml.compose_all(text, _loader_class(by_hand=False)))[document]
     except (yaml.YAMLError, IndexError, RecursionError):
         return None
     if node is None:
         return None
     line: int = node.start_mark.line
     for step in place:
-        child = _child(node, step)
+        child = _find_child(node, step)
         if child is None:
             break
         node, line = child
     return line + 1
 
 
-def _parse_json(text: str, origin: str, error: type[KfgcpError]) -> list[Any]:
+# -- JSON
+
+
+def _parse_json_document(text: str, origin: str, error: type[KfgcpError]) -> list[Any]:
     if not text.strip():
         return []
     try:
         return [parse_json(text)]
     except json.JSONDecodeError as problem:
-        what = f"{origin}:{problem.lineno}:{problem.colno}: not valid JSON: {problem.msg}."
-        raise error(what) from None
+        where = f"{origin}:{problem.lineno}:{problem.colno}"
+        raise error(f"{where}: not valid JSON: {problem.msg}.") from None
     except ValueError as problem:
         raise error(f"{origin}: not usable JSON: {problem}.") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} is given twice")
+    if len(mapping) == len(pairs):
+        return mapping
+    keys: set[str] = set()
+    for key, _ in pairs:
+        if key in keys:
+            raise ValueError(f"the key {key!r} is given twice")
+        keys.add(key)
     return mapping
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_nan(name: str) -> Any:
     raise ValueError(f"{name} is not a number that JSON can carry")
+
+
+# -- YAML
 
 
 def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) -> list[Any]:
@@ -145,7 +197,7 @@ def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) 
 
     try:
         _check_nesting(text)
-        return list(yaml.load_all(text, _loader(by_hand)))
+        return list(yaml.load_all(text, _loader_class(by_hand)))
     except yaml.MarkedYAMLError as problem:
         if problem.problem == LIBYAML_TOO_DEEP:
             raise error(f"{origin}: nests deeper than {MAX_DEPTH} levels.") from None
@@ -156,70 +208,82 @@ def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) 
         raise error(
             f"{origin}: not valid YAML: {problem.reason} at character {problem.position}."
         ) from None
-    except (UnfitError, RecursionError):
+    except (NotJsonError, RecursionError):
         raise error(f"{origin}: nests deeper than {MAX_DEPTH} levels.") from None
+    # PyYAML lets int("") and similar errors through for scalars with an explicit tag.
     except Exception as problem:
-        # PyYAML lets int("") and the like through for scalars with a forced tag.
         raise error(
             f"{origin}: not valid YAML: a value does not fit its tag ({problem})."
         ) from None
 
 
 def _check_nesting(text: str) -> None:
-    """Refuses nesting that would overflow the C stack of the loader, which recurses without a
-    limit.
+    """Raise NotJsonError when the loader would overflow the C stack.
 
-    The events of the parser tell the depth for certain; they are asked only when the text could
-    nest deep at all.
+    The loader recurses without a limit. The events of the parser tell the depth for certain, but
+    cost as much time as reading, so only texts that look deep are checked with them.
     """
     import yaml
 
-    if sum(1 for _ in re.finditer(r"(?:^|(?<=[\s\[{,:]))[\[{]", text)) < 1000 and not any(
-        _steep(text)
-    ):
+    if not _looks_deep(text):
         return
     depth = 0
-    for event in yaml.parse(text, _loader(False)):
+    for event in yaml.parse(text, _loader_class(by_hand=False)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise UnfitError((), "nests too deep")
+                raise NotJsonError((), "nests too deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
 
-def _steep(text: str) -> Iterator[bool]:
-    """Lines that are indented far, or hold many of the marks that open a level of block style."""
+def _looks_deep(text: str) -> bool:
+    """Return whether a text has enough marks that open a level to nest too deep."""
+    openings = sum(1 for _ in _FLOW_OPENING.finditer(text))
+    if openings >= _SUSPICIOUS_OPENINGS:
+        return True
     for line in text.splitlines():
-        if len(line) > 400:
-            yield line.startswith(" " * 400) or line.count("-") + line.count("?") > 400
+        if len(line) <= _SUSPICIOUS_INDENT:
+            continue
+        # In block style, indentation opens levels, and so do `- - - a` and `? ? ? a` in one line.
+        block_marks = line.count("-") + line.count("?")
+        if line.startswith(" " * _SUSPICIOUS_INDENT) or block_marks > _SUSPICIOUS_INDENT:
+            return True
+    return False
 
 
 @cache
-def _loader(by_hand: bool) -> Any:
-    """A safe loader, the C one where there is one, that refuses equal keys and knows no dates."""
+def _loader_class(by_hand: bool) -> Any:
+    """Return a safe loader of PyYAML that refuses equal keys and reads dates as text."""
     import yaml
 
+    # The loader in C is much faster, but not every build of PyYAML has it.
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
+        """The loader."""
+
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            """Return a mapping, after a check of its keys."""
             if isinstance(node, yaml.MappingNode):
                 _refuse_equal_keys(node)
             return super().construct_mapping(node, deep)
 
-    resolvers = _rules_of_yaml_1_2() if by_hand else base.yaml_implicit_resolvers
-    dates = "tag:yaml.org,2002:timestamp"
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, regexp) for tag, regexp in rules if tag != dates]
-        for first, rules in resolvers.items()
-    }
+    all_resolvers = _yaml_1_2_resolvers() if by_hand else base.yaml_implicit_resolvers
+    resolvers = {}
+    for character, rules in all_resolvers.items():
+        resolvers[character] = [rule for rule in rules if rule[0] != _DATE_TAG]
+    Loader.yaml_implicit_resolvers = resolvers
     return Loader
 
 
-def _rules_of_yaml_1_2() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    rules: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    for tag, pattern, first in (
+def _yaml_1_2_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Return the rules for plain scalars of YAML 1.2 (core schema), by their first character.
+
+    PyYAML follows YAML 1.1, where `no` is false, `12:30` is 750 and `1e-3` is text. Octal and
+    hexadecimal numbers of the core schema are left out, so `0x10` is text.
+    """
+    rules = (
         ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
         ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
         # No leading zero: PyYAML would read 010 as octal.
@@ -231,34 +295,35 @@ def _rules_of_yaml_1_2() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
         ),
         ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
         ("merge", r"<<", ["<"]),
-    ):
-        for character in first:
-            rule = (f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{pattern})$"))
-            rules.setdefault(character, []).append(rule)
-    return rules
+    )
+    resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for tag, pattern, first_characters in rules:
+        resolver = (f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{pattern})$"))
+        for character in first_characters:
+            resolvers.setdefault(character, []).append(resolver)
+    return resolvers
 
 
 def _refuse_equal_keys(node: Any) -> None:
+    """Raise a YAML error when a mapping node has a key twice. PyYAML takes the last one."""
     from yaml.constructor import ConstructorError
 
-    keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-    if len(set(keys)) == len(keys):
-        return
-    seen: set[str] = set()
+    keys: set[str] = set()
     for key, _ in node.value:
+        # Keys that are not text are refused later, by `check_json`.
         if not isinstance(key.value, str):
             continue
-        if key.value in seen:
-            raise ConstructorError(
-                None, None, f"the key {key.value!r} is given twice", key.start_mark
-            )
-        seen.add(key.value)
+        if key.value in keys:
+            problem = f"the key {key.value!r} is given twice"
+            raise ConstructorError(None, None, problem, key.start_mark)
+        keys.add(key.value)
 
 
-def _child(node: Any, step: str | int) -> tuple[Any, int] | None:
-    """The child node of a YAML node, and the line of its key."""
+def _find_child(node: Any, step: str | int) -> tuple[Any, int] | None:
+    """Return the child node of a YAML node, and the line of its key."""
     if isinstance(step, int) and node.id == "sequence" and step < len(node.value):
-        return node.value[step], node.value[step].start_mark.line
+        child = node.value[step]
+        return child, child.start_mark.line
     if isinstance(step, str) and node.id == "mapping":
         for key, value in node.value:
             if key.value == step:

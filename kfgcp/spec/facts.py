@@ -1,33 +1,30 @@
-"""What a task of a PipelineSpec is, as flat facts that can be compared one by one.
+"""The content of a task of a PipelineSpec as flat facts, which can be compared one by one.
 
 A fact has a word of `WORDS` and a name: `("input", "lr")`, `("env", "HOME")`, `("image", "")`. Its
-value is plain JSON. Where a value comes from is `{"constant": …}`, `{"input": name}` of the DAG
-around the task, `{"task": key, "output": name}`, or `{"status_of": key}`; a CEL expression applied
-to it is under `selector`. What has no word of its own is a fact too, `("other", field)`, so that
-nothing is lost. The fields are those of the PipelineSpec proto.
+value is plain JSON. The source of an input is `{"constant": …}`, `{"input": name}` for an input of
+the DAG around the task, `{"task": key, "output": name}`, or `{"status_of": key}`; a CEL expression
+that is applied to it is under `selector`. A field without a word of its own is the fact
+`("other", field)`, so that no difference is lost. The fields are those of pipeline_spec.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from kfgcp.spec.credentials import mask_credentials
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import JsonObject, normalize_numbers
 from kfgcp.spec.lightweight import Lightweight, recognise
+from kfgcp.spec.records import Constant, Container, FinalStatus, FromInput, FromTask
 from kfgcp.spec.wire import (
-    Constant,
-    Container,
-    FinalStatus,
-    FromInput,
-    FromTask,
-    mapping,
+    as_mapping,
     read_binding,
     read_executor,
     read_producers,
     read_value,
 )
 
+# The words of facts, in the order in which messages name the facts of a task or a pipeline.
 WORDS: Final = (
     "task",
     "name",
@@ -59,70 +56,88 @@ WORDS: Final = (
     "component",
     "other",
 )
-"""What can be told of a task or a pipeline, in the order in which it is told."""
 
 Facts = dict[tuple[str, str], Any]
 
+# Fields that have a word of their own, because their facts need no name.
+_PIPELINE_WORDS: Final = {"schemaVersion": "schema", "defaultPipelineRoot": "pipeline root"}
+_INFO_WORDS: Final = {"name": "name", "description": "description"}
+_TRIGGER_WORDS: Final = {"condition": "condition", "strategy": "trigger"}
 
-def of_pipeline(spec: Mapping[str, Any]) -> Facts:
-    """What a pipeline says beside its tasks, its parameters and its outputs."""
-    words = {"schemaVersion": "schema", "defaultPipelineRoot": "pipeline root"}
+_INTERFACE_WORDS: Final = {"parameters": "parameter", "artifacts": "artifact"}
+
+# Shorter names for fields of a declared parameter or artifact.
+_DEFINITION_FIELDS: Final = {
+    "parameterType": "type",
+    "defaultValue": "default",
+    "isOptional": "optional",
+    "isArtifactList": "list",
+    "schemaTitle": "type",
+    "schemaVersion": "version",
+}
+
+
+def pipeline_facts(spec: JsonObject) -> Facts:
+    """Return the facts of a pipeline, without its tasks, its parameters and its outputs.
+
+    Example:
+        >>> pipeline_facts({"pipelineInfo": {"name": "hello"}, "schemaVersion": "2.1.0"})
+        {('name', ''): 'hello', ('schema', ''): '2.1.0'}
+    """
     facts: Facts = {}
     for field, value in spec.items():
         if field == "pipelineInfo":
-            known = {"name": "name", "description": "description"}
-            facts |= {
-                (known.get(key, "other"), "" if key in known else key): each
-                for key, each in _items(value)
-            }
+            facts |= _record_facts(value, _INFO_WORDS)
         elif field == "deploymentSpec":
-            facts |= {("other", key): each for key, each in _items(value) if key != "executors"}
+            facts |= _named_facts("other", value, without=("executors",))
+        elif field in _PIPELINE_WORDS:
+            facts[_PIPELINE_WORDS[field], ""] = value
         elif field not in ("root", "components"):
-            facts[(words[field], "") if field in words else ("other", field)] = value
+            facts["other", field] = value
     return facts
 
 
-def of_task(key: str, task: Mapping[str, Any]) -> Facts:
-    """What a DAG says of one of its tasks; its name counts where it is not the key."""
+def task_facts(key: str, task: JsonObject) -> Facts:
+    """Return the facts that a DAG holds about one of its tasks.
+
+    Args:
+        key: the key of the task. Its name is a fact only when it is not the key.
+        task: the task.
+    """
     facts: Facts = {}
     for field, value in task.items():
         match field:
             case "componentRef":
-                facts |= {("other", name): each for name, each in _items(value) if name != "name"}
+                facts |= _named_facts("other", value, without=("name",))
             case "taskInfo":
-                words = {"name": ("name", "")}
-                facts |= {
-                    words.get(name, ("other", name)): each
-                    for name, each in _items(value)
-                    if each != key
-                }
+                info = {name: item for name, item in as_mapping(value).items() if item != key}
+                facts |= _record_facts(info, {"name": "name"})
             case "inputs":
-                facts |= {
-                    ("input", name): _source(each)
-                    for _, group in _items(value)
-                    for name, each in _items(group)
-                }
+                for sources in as_mapping(value).values():
+                    for name, source in as_mapping(sources).items():
+                        facts["input", name] = _describe_binding(source)
             case "dependentTasks":
                 facts["dependency", ""] = value
             case "triggerPolicy":
-                words = {"condition": ("condition", ""), "strategy": ("trigger", "")}
-                facts |= {words.get(name, ("other", name)): each for name, each in _items(value)}
+                facts |= _record_facts(value, _TRIGGER_WORDS)
             case "parameterIterator" | "artifactIterator":
-                facts |= _iterator(value)
+                facts |= _iterator_facts(value)
             case "iteratorPolicy":
-                facts |= _group("parallelism", value, "parallelismLimit")
+                facts |= _named_facts("parallelism", value, main="parallelismLimit")
             case "retryPolicy":
-                facts |= _group("retry", value)
+                facts |= _named_facts("retry", value)
             case "cachingOptions":
-                facts |= _group("caching", value, "enableCache")
+                facts |= _named_facts("caching", value, main="enableCache")
             case _:
                 facts["other", field] = value
     return facts
 
 
-def of_component(component: Mapping[str, Any]) -> Facts:
-    """The interface of a component; of a DAG also where its outputs come from. Its tasks are not
-    looked at."""
+def component_facts(component: JsonObject) -> Facts:
+    """Return the facts of a component's interface, and where the outputs of a DAG come from.
+
+    The tasks of a DAG are left out: they have facts of their own.
+    """
     facts: Facts = {}
     outputs: dict[str, dict[str, Any]] = {}
     for field, value in component.items():
@@ -130,69 +145,87 @@ def of_component(component: Mapping[str, Any]) -> Facts:
             case "executorLabel":
                 pass
             case "inputDefinitions":
-                for group, definitions in _items(value):
-                    word = {"parameters": "parameter", "artifacts": "artifact"}.get(group, "other")
-                    facts |= {(word, name): _definition(each) for name, each in _items(definitions)}
+                for kind, definitions in as_mapping(value).items():
+                    word = _INTERFACE_WORDS.get(kind, "other")
+                    for name, definition in as_mapping(definitions).items():
+                        facts[word, name] = _describe_definition(definition)
             case "outputDefinitions":
-                for _, definitions in _items(value):
-                    for name, each in _items(definitions):
-                        outputs.setdefault(name, {}).update(_definition(each))
+                for definitions in as_mapping(value).values():
+                    for name, definition in as_mapping(definitions).items():
+                        outputs.setdefault(name, {}).update(_describe_definition(definition))
             case "dag":
-                facts |= {
-                    ("other", key): each
-                    for key, each in _items(value)
-                    if key not in ("tasks", "outputs")
-                }
-                for _, group in _items(mapping(value).get("outputs")):
-                    for name, each in _items(group):
-                        outputs.setdefault(name, {})["from"] = _producers(each)
+                facts |= _named_facts("other", value, without=("tasks", "outputs"))
+                for dag_outputs in as_mapping(as_mapping(value).get("outputs")).values():
+                    for name, output in as_mapping(dag_outputs).items():
+                        outputs.setdefault(name, {})["from"] = _describe_producers(output)
             case _:
                 facts["other", field] = value
-    return facts | {("output", name): each for name, each in outputs.items()}
+    return facts | _named_facts("output", outputs)
 
 
-def of_executor(executor: Mapping[str, Any]) -> Facts:
-    """What an executor runs; the source of a lightweight component and its packages stand apart
-    from the command."""
+def executor_facts(executor: JsonObject) -> Facts:
+    """Return the facts of an executor.
+
+    The source and the packages of a lightweight component are facts apart from its command.
+    """
     facts: Facts = {}
     for kind, body in executor.items():
         if kind == "container":
-            facts |= _container(mapping(body))
+            facts |= _container_facts(as_mapping(body))
         elif kind == "importer":
-            facts |= {
-                ("importer", field): _origin(read_value(value)) if field == "artifactUri" else value
-                for field, value in _items(body)
-            }
+            for field, value in as_mapping(body).items():
+                is_uri = field == "artifactUri"
+                facts["importer", field] = _describe_source(read_value(value)) if is_uri else value
         else:
             facts["executor", kind] = body
     return facts
 
 
-def lightweight(executor: Mapping[str, Any]) -> Lightweight | None:
-    """The Python function that an executor runs, None when it runs anything else."""
+def read_lightweight(executor: JsonObject) -> Lightweight | None:
+    """Return the Python function that an executor runs, None when it runs anything else."""
     container = read_executor(executor)
     return recognise(container) if isinstance(container, Container) else None
 
 
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    yield from mapping(value).items()
+def _record_facts(body: object, words: Mapping[str, str]) -> Facts:
+    """Return the facts of a record whose fields have words of their own."""
+    facts: Facts = {}
+    for field, value in as_mapping(body).items():
+        if field in words:
+            facts[words[field], ""] = value
+        else:
+            facts["other", field] = value
+    return facts
 
 
-def _group(word: str, value: Any, main: str = "") -> Facts:
-    """The fields of a record under one word; the main one needs no name."""
-    return {(word, "" if name == main else name): each for name, each in _items(value)}
+def _named_facts(
+    word: str, body: object, *, main: str = "", without: Collection[str] = ()
+) -> Facts:
+    """Return the fields of a record as facts with one word.
+
+    Args:
+        word: the word.
+        body: the record.
+        main: the field that needs no name, "" for none.
+        without: fields to leave out.
+    """
+    facts: Facts = {}
+    for field, value in as_mapping(body).items():
+        if field not in without:
+            facts[word, "" if field == main else field] = value
+    return facts
 
 
-def _source(body: Any) -> dict[str, Any]:
+def _describe_binding(body: object) -> dict[str, Any]:
     """Return where a task's input comes from."""
     binding = read_binding(body)
-    source = _origin(binding.source)
+    source = _describe_source(binding.source)
     if binding.selector:
         source["selector"] = binding.selector
     return source
 
 
-def _origin(source: Constant | FromInput | FromTask | FinalStatus) -> dict[str, Any]:
+def _describe_source(source: Constant | FromInput | FromTask | FinalStatus) -> dict[str, Any]:
     match source:
         case FromInput(name):
             return {"input": name}
@@ -204,70 +237,61 @@ def _origin(source: Constant | FromInput | FromTask | FinalStatus) -> dict[str, 
             return {"constant": value}
 
 
-def _producers(output: Any) -> list[dict[str, Any]]:
-    """Return the tasks that may have an output of a DAG, the first that ran counts."""
-    return [_origin(producer) for producer in read_producers(output)]
+def _describe_producers(output: object) -> list[dict[str, Any]]:
+    """Return the tasks that may have an output of a DAG. The first one that ran counts."""
+    return [_describe_source(producer) for producer in read_producers(output)]
 
 
-_SHORTER = {
-    "parameterType": "type",
-    "defaultValue": "default",
-    "isOptional": "optional",
-    "isArtifactList": "list",
-    "schemaTitle": "type",
-    "schemaVersion": "version",
-}
+def _describe_definition(body: object) -> dict[str, Any]:
+    """Return a parameter or artifact of a component.
+
+    An example is `{"type": "NUMBER_DOUBLE", "default": 0.1, "optional": true}`.
+    """
+    fields = dict(as_mapping(body))
+    fields |= as_mapping(fields.pop("artifactType", None))
+    definition = {}
+    for field, value in fields.items():
+        definition[_DEFINITION_FIELDS.get(field, field)] = normalize_numbers(value)
+    return definition
 
 
-def _definition(body: Any) -> dict[str, Any]:
-    """A parameter or artifact of a component: `{"type": "NUMBER_DOUBLE", "default": 0.1,
-    "optional": true}`."""
-    flat = {key: value for key, value in _items(body) if key != "artifactType"}
-    flat |= mapping(mapping(body).get("artifactType"))
-    return {_SHORTER.get(key, key): whole(value) for key, value in flat.items()}
-
-
-def _iterator(body: Any) -> Facts:
-    """What a loop goes over: the JSON text of its items, or an input of the task."""
+def _iterator_facts(body: object) -> Facts:
+    """Return the facts of a loop. Its items are their JSON text, or an input of the task."""
     facts: Facts = {}
-    for field, value in _items(body):
+    for field, value in as_mapping(body).items():
         if field == "items":
-            items = mapping(value)
-            facts["iterator", "items"] = items.get(
-                "raw", {"input": items.get("inputParameter", items.get("inputArtifact"))}
-            )
+            items = as_mapping(value)
+            source = items.get("inputParameter", items.get("inputArtifact"))
+            facts["iterator", "items"] = items.get("raw", {"input": source})
         else:
             facts["iterator", "item" if field == "itemInput" else field] = value
     return facts
 
 
-def _container(body: Mapping[str, Any]) -> Facts:
+def _container_facts(body: JsonObject) -> Facts:
     facts: Facts = {}
     for field, value in body.items():
         match field:
             case "image" | "command" | "args":
                 facts[field, ""] = value
             case "env" if isinstance(value, list):
-                facts |= {
-                    ("env", str(mapping(pair).get("name"))): mapping(pair).get("value", "")
-                    for pair in value
-                }
+                for item in value:
+                    variable = as_mapping(item)
+                    facts["env", str(variable.get("name"))] = variable.get("value", "")
             case "resources":
-                facts |= {
-                    ("resource", key): each for key, each in _items(value) if key != "accelerator"
-                }
-                facts |= {
-                    ("accelerator", key): each
-                    for key, each in _items(mapping(value).get("accelerator"))
-                }
+                facts |= _named_facts("resource", value, without=("accelerator",))
+                facts |= _named_facts("accelerator", as_mapping(value).get("accelerator"))
             case _:
                 facts["other", field] = value
-    if function := lightweight({"container": body}):
+    function = read_lightweight({"container": body})
+    if function is not None:
+        packages = function.requirements + function.index_options
         facts["code", ""] = function.source
-        packages = [*function.requirements, *function.index_options]
-        facts["package", ""] = [mask_credentials(text, packages) for text in packages]
+        facts["package", ""] = _mask_all(packages, packages)
         # The command installs the packages, so it contains the addresses of indexes too.
-        facts["command", ""] = [
-            mask_credentials(str(part), packages) for part in body["command"][:-1]
-        ]
+        facts["command", ""] = _mask_all(body["command"][:-1], packages)
     return facts
+
+
+def _mask_all(texts: Iterable[Any], sources: Collection[str]) -> list[str]:
+    return [mask_credentials(str(text), sources) for text in texts]

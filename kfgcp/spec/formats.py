@@ -1,89 +1,96 @@
-"""Which of the formats around Kubeflow a document is, and the PipelineSpec inside it, if there is
-one."""
+"""Tell the formats of files around Kubeflow apart, and return the PipelineSpec in a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kfgcp.spec.json_values import Place
+from kfgcp.spec.json_values import JsonObject, Place
 from kfgcp.spec.shapes import InvalidError
 
+_COMPILE_AGAIN = "Compile the pipeline's Python file with KFP 2: kfgcp compile pipeline.py"
 
-def unwrap(documents: Sequence[Any]) -> tuple[Any, Any, Place]:
-    """The PipelineSpec, the platform spec or None, and the place of the PipelineSpec in the first
-    document.
 
-    Besides compiled files these are taken: a PipelineJob of Vertex AI, whose pipelineSpec is used
-    and whose runtimeConfig is not, and a PipelineVersion manifest of Kubeflow.
+@dataclass(frozen=True, slots=True)
+class PipelineDocuments:
+    """The documents of a pipeline, not validated yet.
+
+    Attributes:
+        pipeline_spec: the PipelineSpec.
+        platform_spec: the platform spec, None without one.
+        place: where the PipelineSpec is in the first document.
+    """
+
+    pipeline_spec: Any
+    platform_spec: Any
+    place: Place = ()
+
+
+def unwrap(documents: Sequence[Any]) -> PipelineDocuments:
+    """Return the PipelineSpec and the platform spec in the documents of a file.
+
+    These files have one: compiled pipelines, PipelineJobs of Vertex AI (their runtimeConfig is not
+    used), and PipelineVersion manifests of Kubeflow.
 
     Raises:
-        InvalidError: there is no PipelineSpec; its hint says what the file is instead.
+        InvalidError: there is no PipelineSpec. The hint says what to do with this kind of file.
+
+    Example:
+        >>> unwrap([{"pipelineSpec": {"root": {}}, "runtimeConfig": {}}])
+        PipelineDocuments(pipeline_spec={'root': {}}, platform_spec=None, place=('pipelineSpec',))
     """
     if not documents:
-        raise InvalidError(
-            (), "the file is empty", "Compile a pipeline into it: kfgcp compile pipeline.py -o FILE"
-        )
+        hint = "Compile a pipeline into it: kfgcp compile pipeline.py -o FILE"
+        raise InvalidError((), "the file is empty", hint)
     first = documents[0]
     if not isinstance(first, dict):
         raise InvalidError((), "this is not a compiled pipeline: a mapping is expected")
     if first.get("apiVersion") == "pipelines.kubeflow.org/v2beta1" and len(documents) <= 2:
-        return _manifest(documents)
+        return _read_manifest(documents)
     if len(documents) > 2:
-        problem = (
-            f"has {len(documents)} YAML documents; a pipeline has one, and a second for its"
-            " platforms"
-        )
-        raise InvalidError((), problem)
-    second = documents[1] if len(documents) == 2 else None
-    if "platforms" in first and "root" not in first:
         raise InvalidError(
             (),
-            "the first document is a platform spec",
-            "The PipelineSpec comes first, `platforms` second.",
+            f"has {len(documents)} YAML documents; a pipeline has one, and a second for its"
+            " platforms",
         )
-    _refuse_foreign(first)
+    if "platforms" in first and "root" not in first:
+        hint = "The PipelineSpec comes first, `platforms` second."
+        raise InvalidError((), "the first document is a platform spec", hint)
+    _refuse_other_formats(first)
+    platform_spec = documents[1] if len(documents) == 2 else None
     if "pipelineSpec" in first and "root" not in first:
-        return first["pipelineSpec"], second, ("pipelineSpec",)
-    return first, second, ()
+        return PipelineDocuments(first["pipelineSpec"], platform_spec, ("pipelineSpec",))
+    return PipelineDocuments(first, platform_spec)
 
 
-def _manifest(documents: Sequence[dict[str, Any]]) -> tuple[Any, Any, Place]:
-    for document in documents:
+def _read_manifest(documents: Sequence[Any]) -> PipelineDocuments:
+    """Return the documents in Kubernetes manifests of a Pipeline and its PipelineVersion."""
+    for index, document in enumerate(documents):
         spec = document.get("spec") if isinstance(document, dict) else None
         if isinstance(spec, dict) and "pipelineSpec" in spec:
-            place: Place = ("spec", "pipelineSpec") if document is documents[0] else ()
-            return spec["pipelineSpec"], spec.get("platformSpec"), place
-    raise InvalidError(
-        (),
-        "this manifest has no spec.pipelineSpec",
-        "Only a PipelineVersion manifest holds a pipeline.",
-    )
+            # Lines of a later document cannot be told, so its place is left out.
+            place: Place = ("spec", "pipelineSpec") if index == 0 else ()
+            return PipelineDocuments(spec["pipelineSpec"], spec.get("platformSpec"), place)
+    hint = "Only a PipelineVersion manifest holds a pipeline."
+    raise InvalidError((), "this manifest has no spec.pipelineSpec", hint)
 
 
-def _refuse_foreign(document: dict[str, Any]) -> None:
-    version, kind = document.get("apiVersion"), document.get("kind")
+def _refuse_other_formats(document: JsonObject) -> None:
+    version = document.get("apiVersion")
+    kind = document.get("kind")
     if str(version).startswith("argoproj.io/") or kind in ("Workflow", "WorkflowTemplate"):
-        raise InvalidError(
-            (),
-            f"this is an Argo {kind or 'Workflow'}, as KFP 1 compiled pipelines",
-            "Compile the pipeline's Python file with KFP 2: kfgcp compile pipeline.py",
-        )
+        problem = f"this is an Argo {kind or 'Workflow'}, as KFP 1 compiled pipelines"
+        raise InvalidError((), problem, _COMPILE_AGAIN)
     if str(version).startswith("tekton.dev/"):
-        raise InvalidError(
-            (),
-            f"this is a Tekton {kind}, as kfp-tekton compiled pipelines",
-            "Compile the pipeline's Python file with KFP 2: kfgcp compile pipeline.py",
+        problem = f"this is a Tekton {kind}, as kfp-tekton compiled pipelines"
+        raise InvalidError((), problem, _COMPILE_AGAIN)
+    if isinstance(document.get("implementation"), dict) and "root" not in document:
+        hint = (
+            "Use it in a pipeline:"
+            " train = kfp.components.load_component_from_file('component.yaml')"
         )
-    implementation = document.get("implementation")
-    if isinstance(implementation, dict) and "root" not in document:
-        raise InvalidError(
-            (),
-            "this is a KFP 1 component, not a pipeline",
-            "Use it in a pipeline: train ="
-            " kfp.components.load_component_from_file('component.yaml')",
-        )
+        raise InvalidError((), "this is a KFP 1 component, not a pipeline", hint)
     if version and kind and "root" not in document and "pipelineSpec" not in document:
-        raise InvalidError(
-            (), f"this is a Kubernetes manifest of kind {kind}, not a compiled pipeline"
-        )
+        problem = f"this is a Kubernetes manifest of kind {kind}, not a compiled pipeline"
+        raise InvalidError((), problem)

@@ -1,40 +1,46 @@
 """A PipelineSpec as a graph of typed nodes: what the engine runs and the checks look at.
 
-`kfgcp.spec.wire` reads the JSON. `build` expects a spec that `kfgcp.spec.validate` accepted; it
-reads every field that has a meaning at run time and keeps no reference to the rest.
+`kfgcp.spec.wire` reads the JSON. `build` expects a spec that `kfgcp.spec.validate` accepted. It
+reads every field that has a meaning at run time, and keeps no reference to the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from kfgcp.model import TaskKind
 from kfgcp.spec import wire
-from kfgcp.spec.platform import NOTHING, executor_configs
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.spec.platform import NO_CLUSTER_CONFIG, executor_configs
 
 # The records of tasks and components are parts of the graph, so its users find them here.
-from kfgcp.spec.wire import ArtifactDef as ArtifactDef
-from kfgcp.spec.wire import Binding as Binding
-from kfgcp.spec.wire import Constant as Constant
-from kfgcp.spec.wire import Container as Container
-from kfgcp.spec.wire import Executor as Executor
-from kfgcp.spec.wire import FinalStatus as FinalStatus
-from kfgcp.spec.wire import FromInput as FromInput
-from kfgcp.spec.wire import FromTask as FromTask
-from kfgcp.spec.wire import Importer as Importer
-from kfgcp.spec.wire import Iterator as Iterator
-from kfgcp.spec.wire import OtherExecutor as OtherExecutor
-from kfgcp.spec.wire import ParamSpec as ParamSpec
-from kfgcp.spec.wire import Retry as Retry
-from kfgcp.spec.wire import TaskDef as TaskDef
+from kfgcp.spec.records import ArtifactDef as ArtifactDef
+from kfgcp.spec.records import Binding as Binding
+from kfgcp.spec.records import Constant as Constant
+from kfgcp.spec.records import Container as Container
+from kfgcp.spec.records import Executor as Executor
+from kfgcp.spec.records import FinalStatus as FinalStatus
+from kfgcp.spec.records import FromInput as FromInput
+from kfgcp.spec.records import FromTask as FromTask
+from kfgcp.spec.records import Importer as Importer
+from kfgcp.spec.records import Iterator as Iterator
+from kfgcp.spec.records import OtherExecutor as OtherExecutor
+from kfgcp.spec.records import ParamSpec as ParamSpec
+from kfgcp.spec.records import Retry as Retry
+from kfgcp.spec.records import TaskDef as TaskDef
 
 
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """Tasks by key, in an order in which each comes after its upstream; outputs: the first producer
-    that has it."""
+    """The tasks of a DAG, and where its outputs come from.
+
+    Attributes:
+        tasks: by key. Each task comes after the tasks that it waits for.
+        param_outputs: for each output parameter the tasks that may have it. The first one that ran
+            counts.
+        artifact_outputs: the same for output artifacts.
+    """
 
     tasks: Mapping[str, TaskDef]
     param_outputs: Mapping[str, tuple[FromTask, ...]]
@@ -56,49 +62,72 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
+    """A pipeline: its root, and the components that its tasks run."""
+
     name: str
     root: Component
     components: Mapping[str, Component]
 
     def component(self, task: TaskDef) -> Component:
+        """Return the component that a task runs."""
         return self.components[task.component]
 
     @property
     def images(self) -> list[str]:
-        """The images of its containers, each once."""
-        executors = [component.executor for component in self.components.values()]
-        return sorted({executor.image for executor in executors if isinstance(executor, Container)})
+        """The images of its containers, each once, in alphabetical order."""
+        images = set()
+        for component in self.components.values():
+            if isinstance(component.executor, Container):
+                images.add(component.executor.image)
+        return sorted(images)
+
+
+def build(spec: JsonObject, platform_spec: JsonObject | None = None) -> Graph:
+    """Return the graph of a valid PipelineSpec.
+
+    Args:
+        spec: the PipelineSpec.
+        platform_spec: the second document of the file, which says what the containers ask of a
+            cluster; None without one.
+
+    Example:
+        >>> graph = build({
+        ...     "pipelineInfo": {"name": "hello"},
+        ...     "root": {"dag": {"tasks": {"say": {"componentRef": {"name": "comp-say"}}}}},
+        ...     "components": {"comp-say": {"executorLabel": "exec-say"}},
+        ...     "deploymentSpec": {
+        ...         "executors": {"exec-say": {"container": {"image": "python:3.12"}}}
+        ...     },
+        ... })
+        >>> graph.name, list(graph.root.dag.tasks), graph.images
+        ('hello', ['say'], ['python:3.12'])
+    """
+    cluster_configs = executor_configs(platform_spec)
+    executors = {}
+    for label, body in wire.read_executors(spec).items():
+        cluster = cluster_configs.get(label, NO_CLUSTER_CONFIG)
+        executors[label] = wire.read_executor(body, cluster)
+    components = {}
+    for name, body in wire.read_components(spec).items():
+        components[name] = _build_component(name, body, executors)
+    root = _build_component("root", wire.read_root(spec), executors)
+    return Graph(wire.pipeline_name(spec), root, components)
 
 
 def kind_of(task: TaskDef, component: Component) -> TaskKind:
-    """Return what a task of a run is, by its definition and what it runs."""
+    """Return the kind of a task in a run, by its definition and the component that it runs."""
     if task.iterator is not None:
         return TaskKind.LOOP
     if component.dag is not None:
         return TaskKind.DAG
-    return TaskKind.IMPORTER if isinstance(component.executor, Importer) else TaskKind.CONTAINER
+    if isinstance(component.executor, Importer):
+        return TaskKind.IMPORTER
+    return TaskKind.CONTAINER
 
 
-def build(spec: Mapping[str, Any], platform_spec: Mapping[str, Any] | None = None) -> Graph:
-    """Return the graph of a valid PipelineSpec, with what its platform spec says about its
-    containers."""
-    cluster = executor_configs(platform_spec)
-    executors = {
-        label: wire.read_executor(body, cluster.get(label, NOTHING))
-        for label, body in wire.executors_of(spec).items()
-    }
-    return Graph(
-        name=wire.pipeline_name(spec),
-        root=_component("root", wire.root_of(spec), executors),
-        components={
-            name: _component(name, body, executors)
-            for name, body in wire.components_of(spec).items()
-        },
-    )
-
-
-def _component(name: str, body: Mapping[str, Any], executors: Mapping[str, Executor]) -> Component:
-    inputs, outputs = wire.read_inputs(body), wire.read_outputs(body)
+def _build_component(name: str, body: JsonObject, executors: Mapping[str, Executor]) -> Component:
+    inputs = wire.read_inputs(body)
+    outputs = wire.read_outputs(body)
     label = wire.executor_label(body)
     return Component(
         name=name,
@@ -106,23 +135,25 @@ def _component(name: str, body: Mapping[str, Any], executors: Mapping[str, Execu
         artifacts=inputs.artifacts,
         output_params=outputs.params,
         output_artifacts=outputs.artifacts,
-        dag=_dag(body) if wire.is_dag(body) else None,
+        dag=_build_dag(body) if wire.is_dag(body) else None,
         executor=executors[label] if label else None,
     )
 
 
-def _dag(component: Mapping[str, Any]) -> Dag:
-    tasks = {key: wire.read_task(key, task) for key, task in wire.tasks_of(component).items()}
+def _build_dag(component: JsonObject) -> Dag:
+    tasks = {key: wire.read_task(key, task) for key, task in wire.read_tasks(component).items()}
     return Dag(
-        tasks=_in_order(tasks),
+        tasks=_sort_by_upstream(tasks),
         param_outputs=wire.read_dag_outputs(component, "parameters"),
         artifact_outputs=wire.read_dag_outputs(component, "artifacts"),
     )
 
 
-def _in_order(tasks: Mapping[str, TaskDef]) -> dict[str, TaskDef]:
-    """Return the tasks so that each comes after its upstream, ties by name: the same order in every
-    run."""
+def _sort_by_upstream(tasks: Mapping[str, TaskDef]) -> dict[str, TaskDef]:
+    """Return the tasks so that each comes after its upstream, ties by name.
+
+    Runs depend on this order, so it must be the same in every run.
+    """
     from graphlib import TopologicalSorter
 
     sorter = TopologicalSorter({key: task.upstream for key, task in sorted(tasks.items())})

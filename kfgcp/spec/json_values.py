@@ -1,28 +1,46 @@
-"""JSON values: which values JSON can carry, and which numbers are integers."""
+"""JSON values: which values JSON can carry, and which of its numbers are integers.
+
+JSON (RFC 8259) has one type of number, and a compiled pipeline is written through Protocol Buffers,
+whose `Value` holds every number as a double. So `2.0` in a spec usually means the integer 2.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-MAX_DEPTH = 200
-MAX_DIGITS = 4300
-"""Digits of an integer. Python does not convert longer ones to and from text."""
+# Readers of JSON values recurse, and Python raises RecursionError at 1,000 nested calls.
+MAX_DEPTH: Final = 200
 
-EXACT_DOUBLES = 2**53
-"""Below it, every integer is a double of its own."""
+# Python converts no longer integers to and from text: `sys.int_info.default_max_str_digits`.
+MAX_DIGITS: Final = 4300
 
-_FIRST_WITH_EXPONENT = 1e21
+# Below 2**53 each integer has a double of its own. From there on, one double stands for several.
+EXACT_DOUBLES: Final = 2**53
+
+# Proto JSON writes doubles below 1e21 with all their digits, and larger ones with an exponent.
+_FIRST_WITH_EXPONENT: Final = 1e21
+
+JsonObject = Mapping[str, Any]
+"""A JSON object, such as a PipelineSpec or a part of it. The reader of a field knows its type."""
 
 Place = tuple[str | int, ...]
+"""The keys and list indexes that lead to a value inside a document."""
+
+_LinkedPlace = tuple[Any, str | int] | None
+"""A place as linked pairs `(parent, step)`, which are cheap to extend. None is the document."""
 
 
-class UnfitError(Exception):
-    """JSON cannot carry the value at `place`; `problem` continues a sentence that starts with the
-    place."""
+class NotJsonError(Exception):
+    """A value that JSON cannot carry.
+
+    Attributes:
+        place: where the value is.
+        problem: continues a sentence that starts with the place.
+    """
 
     def __init__(self, place: Place, problem: str) -> None:
         super().__init__(problem)
@@ -30,102 +48,137 @@ class UnfitError(Exception):
         self.problem = problem
 
 
-def check_plain(
-    value: Any, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
+def check_json(
+    value: object, *, budget: int = 2**62, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
 ) -> None:
     """Check that JSON can carry a value.
 
     Args:
-        value: the value, however deep or circular.
+        value: the value. It may be very deep, or contain itself.
         budget: how many nodes and characters it may have when every alias is written out.
         max_depth: how deep lists and mappings may nest.
         max_digits: how many digits an integer may have.
 
     Raises:
-        UnfitError: at the first place that does not fit.
+        NotJsonError: with the first place that JSON cannot carry.
+
+    Example:
+        >>> check_json({"rates": [0.1, 1]})
+        >>> check_json({"rates": [0.1, float("nan")]})
+        Traceback (most recent call last):
+        ...
+        kfgcp.spec.json_values.NotJsonError: is nan, a number that JSON cannot carry
     """
     too_large = 10**max_digits
-    stack: list[tuple[Any, int, Any]] = [(value, 0, None)]
+    # A stack of our own: a deep value must not exhaust the stack of Python.
+    stack: list[tuple[object, int, _LinkedPlace]] = [(value, 0, None)]
     while stack:
         item, depth, place = stack.pop()
         budget -= 1
         if isinstance(item, str):
             budget -= len(item)
-            if not (item.isascii() or _encodes(item)):
-                raise UnfitError(_unwind(place), "holds characters that are not Unicode text")
+            if not (item.isascii() or _is_unicode(item)):
+                raise NotJsonError(_unlink(place), "holds characters that are not Unicode text")
         elif isinstance(item, dict):
-            if depth >= max_depth:
-                raise UnfitError((), f"nests deeper than {max_depth} levels")
+            _check_depth(depth, max_depth)
             for key, child in item.items():
                 if not isinstance(key, str):
-                    raise UnfitError(_unwind(place), f"has the key {key!r}; keys must be text")
+                    raise NotJsonError(_unlink(place), f"has the key {key!r}; keys must be text")
                 budget -= len(key)
                 stack.append((child, depth + 1, (place, key)))
         elif isinstance(item, list):
-            if depth >= max_depth:
-                raise UnfitError((), f"nests deeper than {max_depth} levels")
-            stack += [(child, depth + 1, (place, index)) for index, child in enumerate(item)]
+            _check_depth(depth, max_depth)
+            for index, child in enumerate(item):
+                stack.append((child, depth + 1, (place, index)))
         elif isinstance(item, float):
             if not math.isfinite(item):
-                raise UnfitError(_unwind(place), f"is {item}, a number that JSON cannot carry")
+                raise NotJsonError(_unlink(place), f"is {item}, a number that JSON cannot carry")
         elif isinstance(item, int):
             if abs(item) >= too_large:
-                raise UnfitError(_unwind(place), f"is a number of more than {max_digits} digits")
+                raise NotJsonError(_unlink(place), f"is a number of more than {max_digits} digits")
         elif item is not None:
-            raise UnfitError(
-                _unwind(place), f"is of type {type(item).__name__}, which JSON cannot carry"
-            )
+            type_name = type(item).__name__
+            raise NotJsonError(_unlink(place), f"is of type {type_name}, which JSON cannot carry")
+        # An alias can contain aliases. Then a short YAML text stands for billions of values.
         if budget < 0:
-            raise UnfitError((), "has aliases that multiply into too much")
+            raise NotJsonError((), "has aliases that multiply into too much")
 
 
-def whole(value: Any) -> Any:
-    """Return a JSON value whose integral floats are integers, inside lists and mappings too.
+def normalize_numbers(value: Any) -> Any:
+    """Return a JSON value with integers instead of integral floats, inside lists and mappings too.
 
     A compiled spec has every number as a double, so it holds 1700000000000000000 as `1.7e+18`.
     Floats of 1e21 and more stay: proto JSON writes smaller ones with all their digits and these
     with an exponent, and that is how they reach a component on Kubeflow.
+
+    Example:
+        >>> normalize_numbers({"epochs": 3.0, "rate": 0.1, "rows": [1.7e18]})
+        {'epochs': 3, 'rate': 0.1, 'rows': [1700000000000000000]}
     """
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < _FIRST_WITH_EXPONENT else value
+        if value.is_integer() and abs(value) < _FIRST_WITH_EXPONENT:
+            return int(value)
+        return value
     if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
+        return {key: normalize_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [whole(item) for item in value]
+        return [normalize_numbers(item) for item in value]
     return value
 
 
-def with_numbers_of(kind: str, value: Any) -> Any:
+def normalize_parameter(parameter_type: str, value: Any) -> Any:
     """Return a JSON value whose numbers are integers or floats as a parameterType has them.
 
-    An integral float of any size is the integer of a NUMBER_INTEGER; the doubles of a NUMBER_DOUBLE
-    that may not stand for one integer, from 2**53 on, are floats.
+    An integral float of any size is an integer in a NUMBER_INTEGER. A NUMBER_DOUBLE from 2**53 on
+    is a float, because its double does not stand for one integer.
+
+    Example:
+        >>> normalize_parameter("NUMBER_INTEGER", 1e22)
+        10000000000000000000000
+        >>> normalize_parameter("NUMBER_DOUBLE", 2**60)
+        1.152921504606847e+18
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return normalize_numbers(value)
+    if parameter_type == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
         return int(value)
-    if is_number and kind == "NUMBER_DOUBLE" and abs(value) >= EXACT_DOUBLES:
+    if parameter_type == "NUMBER_DOUBLE" and abs(value) >= EXACT_DOUBLES:
         try:
             return float(value)
         except OverflowError:
             return value
-    return whole(value)
+    return normalize_numbers(value)
 
 
-def dotted(place: Sequence[str | int]) -> str:
-    """Return a place as text: `root.dag.tasks.train.dependentTasks[0]`."""
+def format_place(place: Sequence[str | int]) -> str:
+    """Return a place as text.
+
+    Example:
+        >>> format_place(("root", "dag", "tasks", "train", "dependentTasks", 0))
+        'root.dag.tasks.train.dependentTasks[0]'
+        >>> format_place(("labels", "a b"))
+        'labels["a b"]'
+    """
     text = ""
     for step in place:
         if isinstance(step, int):
             text += f"[{step}]"
-        elif re.fullmatch(r"[\w-]+", step):
-            text += f".{step}" if text else step
-        else:
+        elif not re.fullmatch(r"[\w-]+", step):
             text += f"[{json.dumps(step, ensure_ascii=False)}]"
+        elif text:
+            text += f".{step}"
+        else:
+            text = step
     return text
 
 
-def _encodes(text: str) -> bool:
+def _check_depth(depth: int, max_depth: int) -> None:
+    if depth >= max_depth:
+        raise NotJsonError((), f"nests deeper than {max_depth} levels")
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text has no lone surrogates, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -133,8 +186,8 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _unwind(place: Any) -> Place:
-    """Return the place that linked pairs of `check_plain` mean."""
+def _unlink(place: _LinkedPlace) -> Place:
+    """Return the place that linked pairs of `check_json` mean."""
     steps: list[str | int] = []
     while place is not None:
         place, step = place

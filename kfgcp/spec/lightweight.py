@@ -1,30 +1,40 @@
-"""Lightweight Python components, recognised by the command that KFP compiles them to.
+"""Recognize lightweight Python components by the command that KFP compiles them to.
 
-The compiled command is a shell prelude that pip-installs (left out when there is nothing to
-install), a shell script that writes the source to a file and runs KFP's executor module on it, and
-the source text as the script's `$0` (PipelineSpec of any kfp 2.x; the executor module was
-`kfp.components.executor_main` before 2.1).
+The compiled command has three parts: a shell prelude that pip-installs packages (left out when
+there is nothing to install), a shell script that writes the source to a file and runs KFP's
+executor module on it, and the source text, which the script gets as its `$0`. This is the command
+in the PipelineSpec of each kfp 2.x. Before 2.1 the executor module was
+`kfp.components.executor_main`.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from kfgcp.spec.graph import Container
 
-_EXECUTORS = ("kfp.dsl.executor_main", "kfp.components.executor_main")
-_PIP_INSTALL = re.compile(r"-m pip install\b(.*?)(?=&&|\n|$)", re.DOTALL)
-_EDITABLE = re.compile(r"(?:-e|--editable)[ =]*")
-_OPTIONS_WITH_VALUE = frozenset({"--index-url", "-i", "--extra-index-url", "--trusted-host"})
+_EXECUTOR_MODULES: Final = ("kfp.dsl.executor_main", "kfp.components.executor_main")
+_PIP_INSTALL: Final = re.compile(r"-m pip install\b(.*?)(?=&&|\n|$)", re.DOTALL)
+_EDITABLE: Final = re.compile(r"(?:-e|--editable)[ =]*")
+
+# The options of pip that the KFP compiler writes for pip_index_urls and pip_trusted_hosts.
+_OPTIONS_WITH_VALUE: Final = frozenset({"--index-url", "-i", "--extra-index-url", "--trusted-host"})
 
 
 @dataclass(frozen=True, slots=True)
 class Lightweight:
     """A Python function to run.
 
-    `requirements` are pip requirements, kfp's own pin among them; `-e PATH` is one too.
+    Attributes:
+        function: its name.
+        source: the Python source that defines it.
+        requirements: pip requirements in order, each once. kfp's own pin is among them, and
+            `-e PATH` is one too.
+        index_options: options of pip with their values, `--index-url URL` for example.
     """
 
     function: str
@@ -34,42 +44,64 @@ class Lightweight:
 
 
 def recognise(container: Container) -> Lightweight | None:
-    """The Python function that a container's command runs, None when it is any other command."""
-    command = container.command
-    at = next((i for i, part in enumerate(command) if _runs_executor(part)), None)
-    function = _argument(container.args, "--function_to_execute")
-    if at is None or at + 2 != len(command) or function is None or "{{$}}" not in container.args:
+    """Return the Python function that a container's command runs, None for any other command.
+
+    Example:
+        >>> script = 'printf "%s" "$0" > "$program_path/ephemeral_component.py" && '
+        >>> script += '_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "$@"'
+        >>> container = Container(
+        ...     image="python:3.12",
+        ...     command=("sh", "-ec", script, "def add(a: int, b: int) -> int: ..."),
+        ...     args=("--executor_input", "{{$}}", "--function_to_execute", "add"),
+        ...     env={},
+        ...     resources={},
+        ... )
+        >>> recognise(container).function
+        'add'
+    """
+    script_index = _find_script(container.command)
+    function = _argument_after("--function_to_execute", container.args)
+    if script_index is None or function is None or "{{$}}" not in container.args:
         return None
-    requirements, options = _requirements(command[:at])
-    return Lightweight(function, command[at + 1], requirements, options)
+    # The source is the one word after the script. A command with more words is not KFP's.
+    if len(container.command) != script_index + 2:
+        return None
+    requirements, index_options = _read_pip_commands(container.command[:script_index])
+    return Lightweight(function, container.command[-1], requirements, index_options)
 
 
-def _runs_executor(script: str) -> bool:
-    return "$program_path/ephemeral_component.py" in script and any(
-        name in script for name in _EXECUTORS
-    )
+def _find_script(command: Sequence[str]) -> int | None:
+    """Return the index of the script that runs KFP's executor module, None without one."""
+    for index, word in enumerate(command):
+        if "$program_path/ephemeral_component.py" not in word:
+            continue
+        if any(module in word for module in _EXECUTOR_MODULES):
+            return index
+    return None
 
 
-def _argument(args: tuple[str, ...], flag: str) -> str | None:
+def _argument_after(flag: str, args: Sequence[str]) -> str | None:
     if flag not in args:
         return None
-    at = args.index(flag) + 1
-    return args[at] if at < len(args) else None
+    index = args.index(flag) + 1
+    return args[index] if index < len(args) else None
 
 
-def _requirements(prelude: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(pip requirements, index options) of the pip commands in a shell prelude, in order, each
-    once."""
+def _read_pip_commands(prelude: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the requirements and the index options of the pip commands in a shell prelude."""
+    # Dictionaries instead of sets: they keep the order, and each entry counts once.
     requirements: dict[str, None] = {}
     options: dict[str, None] = {}
     for script in prelude:
         for match in _PIP_INSTALL.finditer(script):
-            words = iter(shlex.split(match.group(1)))
+            words = iter(shlex.split(match[1]))
             for word in words:
+                editable = _EDITABLE.match(word)
                 if word in _OPTIONS_WITH_VALUE:
                     options[f"{word} {next(words, '')}"] = None
-                elif (editable := _EDITABLE.match(word)) is not None:
-                    requirements[f"-e {word[editable.end() :] or next(words, '')}"] = None
+                elif editable is not None:
+                    path = word[editable.end() :] or next(words, "")
+                    requirements[f"-e {path}"] = None
                 elif not word.startswith("-"):
                     requirements[word] = None
     return tuple(requirements), tuple(options)

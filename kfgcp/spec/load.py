@@ -1,4 +1,4 @@
-"""A pipeline from a Python file, a function in one, a compiled file, or an object of KFP."""
+"""Load a pipeline from a Python file, a function in one, a compiled file, or an object of KFP."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.digest import digest
-from kfgcp.spec.documents import line_of, parse_documents, read_text
+from kfgcp.spec.documents import find_line, parse_documents, read_text
 from kfgcp.spec.formats import unwrap
-from kfgcp.spec.json_values import Place, UnfitError, check_plain, dotted
-from kfgcp.spec.params import declared
+from kfgcp.spec.json_values import NotJsonError, Place, check_json, format_place
+from kfgcp.spec.params import declared_params
+from kfgcp.spec.records import ParamSpec
 from kfgcp.spec.shapes import InvalidError
-from kfgcp.spec.source import digest_of
+from kfgcp.spec.source import digest_content
 from kfgcp.spec.validate import validate, validate_platform
-from kfgcp.spec.wire import ParamSpec, pipeline_name
+from kfgcp.spec.wire import pipeline_name
 
+# Objects of KFP are callable. Their classes are slow to import, so no class is named here.
 Component = Callable[..., Any]
-"""A pipeline or component of KFP. Its objects are callable; their classes are slow to import, so no
-class is named."""
+"""A pipeline or component of KFP."""
 
-_COMPILED = (".yaml", ".yml", ".json")
-_FORMS = "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
+_COMPILED_ENDINGS: Final = (".yaml", ".yml", ".json")
+_ENDINGS: Final = (".py", *_COMPILED_ENDINGS)
+_FORMS: Final = (
+    "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
+)
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,13 @@ class Spec:
 
     Attributes:
         pipeline_spec: the PipelineSpec, with the field names of the file (camelCase); numbers as
-            loaded, so a whole one may be `3.0`.
+            loaded, so an integer may be `3.0`.
         platform_spec: what the file says for single platforms, its second document; None without
             one.
         origin: what the user named, for messages.
         template: the address of the version it was taken from, with its digest; None for a file.
-        files: the files that it was made of, by absolute path, with the digest of their content;
-            empty where there are none.
+        files: the files that it was made from, by absolute path, with the digest of their content;
+            empty without files.
     """
 
     pipeline_spec: dict[str, Any]
@@ -61,7 +65,7 @@ class Spec:
     @cached_property
     def params(self) -> dict[str, ParamSpec]:
         """The parameters that the pipeline declares, by name."""
-        return declared(self.pipeline_spec)
+        return declared_params(self.pipeline_spec)
 
 
 def load(pipeline: str | Path | Component) -> Spec:
@@ -77,11 +81,12 @@ def load(pipeline: str | Path | Component) -> Spec:
         SpecError: it does not compile, or is not a valid PipelineSpec.
     """
     if not isinstance(pipeline, (str, Path)):
+        # kfgcp.spec.compile imports kfp, which takes seconds, so only Python pipelines import it.
         from kfgcp.spec.compile import compile_component
 
         component = compile_component(pipeline)
         return from_documents(component.documents, component.origin)
-    path, function = _split(str(pipeline))
+    path, function = _split_function(str(pipeline))
     if path.suffix.lower() == ".py":
         from kfgcp.spec.compile import compile_file
 
@@ -89,58 +94,86 @@ def load(pipeline: str | Path | Component) -> Spec:
         return replace(from_documents(compiled.documents, str(pipeline)), files=compiled.files)
     text = read_text(path)
     as_json = path.suffix.lower() == ".json"
-    spec = _spec(parse_documents(text, str(path), as_json=as_json), str(pipeline), text)
-    return replace(spec, files={str(path.absolute()): digest_of(path.read_bytes())})
+    documents = parse_documents(text, str(path), as_json=as_json)
+    spec = _build_spec(documents, str(pipeline), text)
+    return replace(spec, files={str(path.absolute()): digest_content(path.read_bytes())})
 
 
-def names_file(text: str) -> bool:
-    """Whether a text is the name of a pipeline's file, or of a function in one, that may be there
-    or not."""
-    known = (".py", *_COMPILED)
-    return (
-        text.lower().endswith(known)
-        or text.rpartition(":")[0].lower().endswith(known)
-        or Path(text).is_file()
-    )
+def is_pipeline_file_name(text: str) -> bool:
+    """Return whether a text names a pipeline's file, or a function in one. It may not exist.
+
+    Example:
+        >>> is_pipeline_file_name("train.py:train"), is_pipeline_file_name("train")
+        (True, False)
+    """
+    file = text.rpartition(":")[0]
+    has_ending = text.lower().endswith(_ENDINGS) or file.lower().endswith(_ENDINGS)
+    return has_ending or Path(text).is_file()
 
 
 def from_text(text: str, origin: str) -> Spec:
-    """The pipeline of the text of a compiled YAML or JSON file.
+    """Return the pipeline of the text of a compiled YAML or JSON file.
+
+    Args:
+        text: the text.
+        origin: what the user named, for messages.
 
     Raises:
         SpecError: it is not a valid PipelineSpec; names the field.
     """
-    return _spec(parse_documents(text, origin, as_json=False), origin, text)
+    return _build_spec(parse_documents(text, origin, as_json=False), origin, text)
 
 
 def from_documents(documents: Sequence[Any], origin: str) -> Spec:
-    """The pipeline of one or two plain documents, as a compiled file holds them.
+    """Return the pipeline of one or two plain documents, as a compiled file holds them.
+
+    Args:
+        documents: the PipelineSpec, and the platform spec if there is one.
+        origin: what the user named, for messages.
 
     Raises:
         SpecError: they are not a valid PipelineSpec; names the field.
+
+    Example:
+        >>> spec = from_documents([{
+        ...     "schemaVersion": "2.1.0",
+        ...     "pipelineInfo": {"name": "hello"},
+        ...     "root": {"dag": {"tasks": {"say": {"componentRef": {"name": "comp-say"}}}}},
+        ...     "components": {"comp-say": {"executorLabel": "exec-say"}},
+        ...     "deploymentSpec": {
+        ...         "executors": {"exec-say": {"container": {"image": "python:3.12"}}}
+        ...     },
+        ... }], "hello.yaml")
+        >>> spec.name, spec.params
+        ('hello', {})
     """
     for number, document in enumerate(documents):
         try:
-            check_plain(document)
-        except UnfitError as unfit:
-            raise _error(origin, None, number, InvalidError(unfit.place, unfit.problem)) from None
-    return _spec(documents, origin, None)
+            check_json(document)
+        except NotJsonError as problem:
+            invalid = InvalidError(problem.place, problem.problem)
+            raise _build_error(origin, None, number, invalid) from None
+    return _build_spec(documents, origin, None)
 
 
-def _split(pipeline: str) -> tuple[Path, str | None]:
-    """The file, and the function in it, that a text names."""
-    path, function = Path(pipeline), None
+def _split_function(pipeline: str) -> tuple[Path, str | None]:
+    """Return the file that a text names, and the function in it, None without one."""
+    path = Path(pipeline)
+    function = None
+    # A file name may contain a colon, so the whole text is tried first.
     if not path.is_file():
         file, _, name = pipeline.rpartition(":")
-        if file.lower().endswith((".py", *_COMPILED)):
-            path, function = Path(file), name
+        if file.lower().endswith(_ENDINGS):
+            path = Path(file)
+            function = name
+    is_python = path.suffix.lower() == ".py"
     if path.is_dir():
         raise UsageError(f"{path} is a folder.", hint=_FORMS)
-    if path.suffix.lower() not in (".py", *_COMPILED):
+    if path.suffix.lower() not in _ENDINGS:
         raise UsageError(f"{pipeline} is not the name of a pipeline.", hint=_FORMS)
     if not path.is_file():
-        raise UsageError(f"{path} does not exist.", hint=_similar(path) or _FORMS)
-    if function is not None and path.suffix.lower() != ".py":
+        raise UsageError(f"{path} does not exist.", hint=_suggest_file(path) or _FORMS)
+    if function is not None and not is_python:
         raise UsageError(
             f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS
         )
@@ -149,41 +182,58 @@ def _split(pipeline: str) -> tuple[Path, str | None]:
     return path, function
 
 
-def _similar(path: Path) -> str:
+def _suggest_file(path: Path) -> str:
+    """Return a hint with the file of the same folder that has a similar name, "" without one."""
     import difflib
 
     try:
-        names = [
-            each.name
-            for each in path.parent.iterdir()
-            if each.suffix.lower() in (".py", *_COMPILED)
-        ]
+        files = list(path.parent.iterdir())
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f"Did you mean {path.with_name(close[0])}?" if close else ""
+    names = [file.name for file in files if file.suffix.lower() in _ENDINGS]
+    close_names = difflib.get_close_matches(path.name, names, n=1)
+    return f"Did you mean {path.with_name(close_names[0])}?" if close_names else ""
 
 
-def _spec(documents: Sequence[Any], origin: str, text: str | None) -> Spec:
-    """The valid pipeline of plain documents; `text` is what they were read from, to tell lines."""
-    prefix: Place = ()
-    number = 0
+def _build_spec(documents: Sequence[Any], origin: str, text: str | None) -> Spec:
+    """Return the valid pipeline of plain documents.
+
+    Args:
+        documents: the documents.
+        origin: what the user named.
+        text: the text of the documents, in which errors find their line; None without one.
+    """
     try:
-        pipeline_spec, platform_spec, prefix = unwrap(documents)
-        validate(pipeline_spec)
-        if platform_spec is not None:
-            number = 1
-            prefix = ()
-            validate_platform(platform_spec)
+        unwrapped = unwrap(documents)
     except InvalidError as invalid:
-        raise _error(origin, text, number, invalid, prefix) from None
-    return Spec(pipeline_spec, platform_spec, origin)
+        raise _build_error(origin, text, 0, invalid) from None
+    try:
+        validate(unwrapped.pipeline_spec)
+    except InvalidError as invalid:
+        raise _build_error(origin, text, 0, invalid, unwrapped.place) from None
+    if unwrapped.platform_spec is not None:
+        try:
+            validate_platform(unwrapped.platform_spec)
+        except InvalidError as invalid:
+            raise _build_error(origin, text, 1, invalid) from None
+    return Spec(unwrapped.pipeline_spec, unwrapped.platform_spec, origin)
 
 
-def _error(
-    origin: str, text: str | None, number: int, invalid: InvalidError, prefix: Place = ()
+def _build_error(
+    origin: str, text: str | None, document: int, invalid: InvalidError, prefix: Place = ()
 ) -> SpecError:
-    line = line_of(text, number, (*prefix, *invalid.place)) if text and invalid.place else None
+    """Return the error for users.
+
+    Args:
+        origin: what the user named.
+        text: the text of the documents, None without one.
+        document: the index of the invalid document.
+        invalid: what is wrong.
+        prefix: where the PipelineSpec is in the document. Messages leave it out.
+    """
+    line = None
+    if text and invalid.place:
+        line = find_line(text, document, (*prefix, *invalid.place))
     where = f"{origin}:{line}" if line else origin
-    what = f"{dotted(invalid.place)} {invalid.problem}" if invalid.place else invalid.problem
-    return SpecError(f"{where}: {what}.", hint=invalid.hint)
+    field_name = f"{format_place(invalid.place)} " if invalid.place else ""
+    return SpecError(f"{where}: {field_name}{invalid.problem}.", hint=invalid.hint)

@@ -26,25 +26,27 @@ class LocalModule:
 
 
 def import_folders(file: Path) -> list[Path]:
-    """Return the folders that are on the import path while a pipeline file is compiled, in their
-    order.
+    """Return the folders that are on the import path while a pipeline file is compiled.
 
-    These are the folder of the file, the folder of the kfgcp.toml above it, the folder of the
-    kfgcp.toml above the current folder, and the current folder.
+    These are, in this order, the folder of the file, the folder of the kfgcp.toml above it, the
+    folder of the kfgcp.toml above the current folder, and the current folder.
 
     Args:
         file: the absolute path of the pipeline file.
     """
-    folders: list[Path | None] = [file.parent, config.project_folder(file.parent)]
-    current = _current_folder()
-    if current is not None:
-        folders += [config.project_folder(current), current]
-    return list(dict.fromkeys(folder for folder in folders if folder is not None))
+    candidates: list[Path | None] = [file.parent, config.project_folder(file.parent)]
+    current_folder = _current_folder()
+    if current_folder is not None:
+        candidates += [config.project_folder(current_folder), current_folder]
+    folders: list[Path] = []
+    for folder in candidates:
+        if folder is not None and folder not in folders:
+            folders.append(folder)
+    return folders
 
 
 def find_local(name: str, file: Path, folders: Sequence[Path]) -> LocalModule | None:
-    """Return the user's own file or folder that a top-level module name may mean, None when there
-    is none.
+    """Return the user's own file or folder that a top-level module name may mean.
 
     A stranger may have published a package of the same name, so pip must not be suggested for such
     a name.
@@ -53,15 +55,18 @@ def find_local(name: str, file: Path, folders: Sequence[Path]) -> LocalModule | 
         name: a top-level module name.
         file: the pipeline file, which is never the module that is looked for.
         folders: those of `import_folders`.
+
+    Returns:
+        The file or folder, None when there is none.
     """
     for folder in folders:
-        place = _place_in(folder, name, file)
+        place = _find_in(folder, name, file)
         if place is not None:
-            return LocalModule(place, True, has_python(place))
-    for folder in _nearby(folders):
-        place = _place_in(folder, name, file)
+            return LocalModule(place, importable=True, has_python=has_python(place))
+    for folder in _nearby_folders(folders):
+        place = _find_in(folder, name, file)
         if place is not None and has_python(place):
-            return LocalModule(place, False, True)
+            return LocalModule(place, importable=False, has_python=True)
     return None
 
 
@@ -73,27 +78,34 @@ def has_python(place: Path) -> bool:
     return any(name.endswith(".py") for name in names)
 
 
-def _place_in(folder: Path, name: str, file: Path) -> Path | None:
-    for place in (folder / name, folder / f"{name}.py"):
-        if place != file and (place.is_dir() or (place.suffix == ".py" and place.is_file())):
+def _find_in(folder: Path, name: str, file: Path) -> Path | None:
+    package = folder / name
+    module = folder / f"{name}.py"
+    for place in (package, module):
+        is_module = place.is_dir() or (place.suffix == ".py" and place.is_file())
+        if place != file and is_module:
             return place
     return None
 
 
-def _nearby(folders: Sequence[Path]) -> Iterator[Path]:
+def _nearby_folders(folders: Sequence[Path]) -> Iterator[Path]:
     """Yield the folders around the import path: those above it, and those one level below it."""
     for folder in folders:
+        # Without the root of the file system.
         yield from folder.parents[:-1]
     for folder in folders:
         try:
             entries = sorted(folder.iterdir())
         except OSError:
             continue
-        yield from (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        for entry in entries:
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield entry
 
 
 def _current_folder() -> Path | None:
     try:
         return Path.cwd()
+    # The current folder was deleted.
     except FileNotFoundError:
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 # Modules whose package on PyPI has another name.
-_PACKAGES = {
+_PACKAGES: Final = {
     "attr": "attrs",
     "bs4": "beautifulsoup4",
     "cv2": "opencv-python",
@@ -18,15 +20,23 @@ _PACKAGES = {
 }
 
 
-def package_of(module: str) -> str:
-    """Return the name of the package that contains a module: a known one, or else the module's own
-    name.
+def package_name(module: str) -> str:
+    """Return the name of the package that contains a module, or else the module's own name.
 
     Args:
-        module: the dotted name in the import, `google.cloud.storage` for example.
+        module: the dotted name in the import.
+
+    Example:
+        >>> package_name("sklearn.linear_model")
+        'scikit-learn'
+        >>> package_name("google.cloud.storage")
+        'google-cloud-storage'
     """
     top = module.partition(".")[0]
     package = _PACKAGES.get(module) or _PACKAGES.get(top)
-    if package is None and module.startswith("google.cloud."):
-        package = "google-cloud-" + module.split(".")[2].replace("_", "-")
-    return package or top
+    if package is not None:
+        return package
+    # Each Google Cloud library is a package of its own below the namespace google.cloud.
+    if module.startswith("google.cloud."):
+        return "google-cloud-" + module.split(".")[2].replace("_", "-")
+    return top

@@ -1,5 +1,8 @@
-"""Parameters: what a pipeline declares, what the user gives, and the values that a run starts
-with."""
+"""Parameters: what a pipeline declares, what the user gives, and the values that a run starts with.
+
+The rules are those of semantics.md, Values: only a STRING takes values of other types, as their
+JSON text. Kubeflow answers 400 to them, so kfgcp converts them before it submits.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,27 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kfgcp.errors import ParamError
-from kfgcp.spec.digest import canonical
+from kfgcp.model import JsonValue
+from kfgcp.spec.digest import canonical_json
 from kfgcp.spec.documents import parse_documents, parse_json, read_text
 from kfgcp.spec.json_values import (
     EXACT_DOUBLES,
     MAX_DIGITS,
-    UnfitError,
-    check_plain,
-    dotted,
-    whole,
-    with_numbers_of,
+    JsonObject,
+    NotJsonError,
+    check_json,
+    format_place,
+    normalize_numbers,
+    normalize_parameter,
 )
-from kfgcp.spec.wire import ParamSpec, read_root_params
+from kfgcp.spec.records import ParamSpec
+from kfgcp.spec.wire import read_root_params
 
-# KFP's parameterType -> the annotation that the author wrote.
-TYPES = {
+# KFP's parameterType, and the annotation that the author of the pipeline wrote.
+TYPES: Final = {
     "STRING": "str",
     "NUMBER_INTEGER": "int",
     "NUMBER_DOUBLE": "float",
@@ -38,336 +44,408 @@ TYPES = {
     "ARTIFACT": "artifact",
     "ARTIFACT_LIST": "list of artifacts",
 }
-# A protobuf Value nests at most this deep.
-_MAX_DEPTH = 100
-_DOUBLE = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PYTHON_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": (int, float),
+    "BOOLEAN": bool,
+    "LIST": list,
+    "STRUCT": dict,
+}
+_VALUE_NAMES: Final[Mapping[type, str]] = {
+    type(None): "null",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "the text",
+    list: "the list",
+    dict: "the dict",
+}
+
+# Parsers of Protocol Buffers refuse messages that nest deeper than 100 levels, and the services
+# read parameters as a protobuf Value.
+_MAX_DEPTH: Final = 100
+
+# A number as JSON has it, and also `.5`, `5.` and `+5`, which people write.
+_DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+# Integers of up to 15 digits are below 2**53, so a double holds them exactly.
+_EXACT_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,15}")
 
 
-class _WrongError(Exception):
-    """Why a value does not do; continues a sentence that starts with the parameter's name."""
+class _WrongValueError(Exception):
+    """A value that a parameter does not accept.
+
+    The message continues a sentence that starts with the parameter's name.
+    """
 
 
-def declared(pipeline_spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
-    """Return the parameters and input artifacts of the pipeline's root, by name, in the order of
-    the spec."""
+def declared_params(pipeline_spec: JsonObject) -> dict[str, ParamSpec]:
+    """Return the parameters and input artifacts of a pipeline, by name, in the order of the spec.
+
+    Example:
+        >>> declared = declared_params({"root": {"inputDefinitions": {"parameters": {
+        ...     "rate": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.1}}}}})
+        >>> declared["rate"].type, declared["rate"].default
+        ('NUMBER_DOUBLE', 0.1)
+    """
     return read_root_params(pipeline_spec)
 
 
-def parse(params: Mapping[str, ParamSpec], assignments: Sequence[str]) -> dict[str, Any]:
-    """The values of `NAME=VALUE` texts, each read by the declared type of its parameter.
+def parse_assignments(
+    params: Mapping[str, ParamSpec], assignments: Sequence[str]
+) -> dict[str, JsonValue]:
+    """Return the values of `NAME=VALUE` texts, read by the declared types of the parameters.
 
-    The text after the first `=` is the value: itself for a STRING, JSON for a LIST or STRUCT.
+    The text after the first `=` is the value: as it is for a STRING, JSON for a LIST or STRUCT.
     `null` stands for no value where the parameter is optional, has no default and is not a STRING.
 
+    Args:
+        params: the declared parameters by name.
+        assignments: the texts.
+
     Raises:
-        ParamError: an assignment has no `=`, a parameter is unknown or given twice, a value is not
-            of its type; all of them are named.
+        ParamError: an assignment has no `=`, a parameter is unknown or given twice, or a value is
+            not of its type. The message names all of them.
+
+    Example:
+        >>> params = {"epochs": ParamSpec("epochs", "NUMBER_INTEGER")}
+        >>> parse_assignments(params, ["epochs=3"])
+        {'epochs': 3}
     """
-    values: dict[str, Any] = {}
+    values: dict[str, JsonValue] = {}
     problems: list[str] = []
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        if not equals or not name.strip():
+        name = name.strip()
+        if not equals or not name:
             raise ParamError(
                 f"-p {assignment}: a parameter is given as NAME=VALUE.",
                 hint="For example: -p learning_rate=0.1",
             )
-        name = name.strip()
         if name in values:
             problems.append(f"{name} is given twice")
             continue
         values[name] = None
         if name not in params:
-            problems.append(_unknown(name, params))
+            problems.append(_describe_unknown(name, params))
             continue
         try:
-            values[name] = _parsed(params[name], text)
-        except _WrongError as wrong:
+            values[name] = _parse_value(params[name], text)
+        except _WrongValueError as wrong:
             problems.append(f"{name} {wrong}")
-    _raise(problems, params)
+    _raise_problems(problems, params)
     return values
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
-    """The values in a file of parameters: a mapping in YAML, or in JSON when its name ends in
-    `.json`.
+def read_file(path: str | Path) -> dict[str, JsonValue]:
+    """Return the values in a file of parameters.
+
+    Args:
+        path: a file with one mapping, in JSON when its name ends in `.json`, else in YAML.
 
     Raises:
-        ParamError: the file cannot be read, or holds something else than one mapping.
+        ParamError: the file cannot be read, or holds something else.
     """
-    path = Path(path)
-    text = read_text(path, ParamError)
-    as_json = path.suffix.lower() == ".json"
-    documents = parse_documents(text, str(path), as_json=as_json, error=ParamError, by_hand=True)
-    if len(documents) > 1:
-        raise ParamError(f"{path} holds {len(documents)} YAML documents, one is expected.")
+    file = Path(path)
+    text = read_text(file, ParamError)
+    as_json = file.suffix.lower() == ".json"
+    documents = parse_documents(text, str(file), as_json=as_json, error=ParamError, by_hand=True)
     if not documents:
         return {}
-    if not isinstance(documents[0], dict):
+    if len(documents) > 1:
+        raise ParamError(f"{file} holds {len(documents)} YAML documents, one is expected.")
+    values = documents[0]
+    if not isinstance(values, dict):
         raise ParamError(
-            f"{path}:1: a mapping of parameters is expected, this is {_kind(documents[0])}.",
-            hint="Write one parameter a line, `learning_rate: 0.1`.",
+            f"{file}:1: a mapping of parameters is expected, this is {_value_type(values)}.",
+            hint="Write one parameter on each line: `learning_rate: 0.1`.",
         )
-    return documents[0]
+    return values
 
 
-def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that a run starts with: a value for every declared parameter, in the order of the
-    declaration.
+def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Return the values that a run starts with, one for each parameter, in their declared order.
 
-    The user's values come first, then the defaults; None stands for an optional parameter without
-    either. A STRING given another kind of value receives its JSON text; every other type must
+    The user's values come first, then the defaults. None stands for an optional parameter without
+    either. A STRING given another kind of value receives its JSON text. Every other type must
     match.
 
+    Args:
+        params: the declared parameters by name.
+        values: the user's values by name. Numbers of other libraries, such as NumPy, are accepted.
+
     Raises:
-        ParamError: a parameter is unknown, missing or of the wrong type; all of them are named.
+        ParamError: a parameter is unknown, missing or of the wrong type. The message names all of
+            them.
+
+    Example:
+        >>> params = {
+        ...     "epochs": ParamSpec("epochs", "NUMBER_INTEGER"),
+        ...     "rate": ParamSpec("rate", "NUMBER_DOUBLE", default=0.1, has_default=True),
+        ... }
+        >>> resolve(params, {"epochs": 3})
+        {'epochs': 3, 'rate': 0.1}
     """
-    problems = [_unknown(name, params) for name in values if name not in params]
+    problems = [_describe_unknown(name, params) for name in values if name not in params]
     missing: list[str] = []
-    resolved: dict[str, Any] = {}
+    resolved: dict[str, JsonValue] = {}
     for name, param in params.items():
-        if name not in values and not param.has_default:
-            resolved[name] = None
-            missing += [name] if param.required else []
-            continue
         try:
-            resolved[name] = _checked(param, values[name]) if name in values else _default(param)
-        except _WrongError as wrong:
-            problems.append(
-                f"{name} {wrong}" if name in values else f"the default of {name} {wrong}"
-            )
+            if name in values:
+                resolved[name] = _check_value(param, values[name])
+            else:
+                resolved[name] = _check_default(param)
+        except _WrongValueError as wrong:
+            subject = name if name in values else f"the default of {name}"
+            problems.append(f"{subject} {wrong}")
+        if param.required and name not in values:
+            missing.append(name)
     if missing:
-        problems.append(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} required")
-    _raise(problems, params)
+        verb = "is" if len(missing) == 1 else "are"
+        problems.append(f"{', '.join(missing)} {verb} required")
+    _raise_problems(problems, params)
     return resolved
-
-
-def table(params: Mapping[str, ParamSpec]) -> str:
-    """The parameters as lines of text: name, type, default or `required`, description."""
-    rows = [
-        (
-            param.name,
-            TYPES.get(param.type, param.type),
-            _state(param),
-            (param.description.strip().splitlines() or [""])[0],
-        )
-        for param in params.values()
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
-    lines = ("  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows)
-    return "\n".join(f"  {line}" for line in lines)
-
-
-def _state(param: ParamSpec) -> str:
-    if param.is_from_backend:
-        return "set by the backend"
-    if param.has_default:
-        return _short(canonical(param.default))
-    return "required" if param.required else "optional"
-
-
-def _raise(problems: Sequence[str], params: Mapping[str, ParamSpec]) -> None:
-    if not problems:
-        return
-    hint = (
-        f"The pipeline's parameters:\n{table(params)}"
-        if params
-        else "The pipeline has no parameters."
-    )
-    raise ParamError(f"Wrong parameters: {'; '.join(problems)}.", hint=hint)
-
-
-def _unknown(name: Any, params: Mapping[str, ParamSpec]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(str(name), list(params), n=1)
-    return f"{name} is unknown" + (f" (did you mean {close[0]}?)" if close else "")
-
-
-def _parsed(param: ParamSpec, text: str) -> Any:
-    """The value that the text of an assignment stands for."""
-    if param.type in ("STRING", "ARTIFACT"):
-        return _checked(param, text)
-    if param.type == "ARTIFACT_LIST" and not text.lstrip().startswith("["):
-        return _checked(param, text)
-    if text.strip() == "null" and param.optional and not param.has_default:
-        return None
-    return _checked(param, _READERS.get(param.type, _as_is)(text.strip()))
-
-
-def _read_integer(text: str) -> int:
-    try:
-        if re.fullmatch(r"[+-]?[0-9]+", text):
-            return int(text)
-    except ValueError:
-        raise _WrongError(
-            f"has more than {MAX_DIGITS:,} digits, the most that Python reads in a task"
-        ) from None
-    raise _WrongError(f"must be int, not {_short(repr(text))}")
-
-
-def _read_double(text: str) -> int | float:
-    if re.fullmatch(r"[+-]?[0-9]{1,15}", text):
-        return int(text)
-    if _DOUBLE.fullmatch(text) or text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        return float(text)
-    raise _WrongError(f"must be float, not {_short(repr(text))}")
-
-
-def _read_boolean(text: str) -> bool:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    raise _WrongError(f"must be true or false, not {_short(repr(text))}")
-
-
-def _read_json(text: str) -> Any:
-    try:
-        return parse_json(text)
-    except ValueError as problem:
-        what = (
-            f"{problem.msg} at column {problem.colno}"
-            if isinstance(problem, json.JSONDecodeError)
-            else problem
-        )
-        raise _WrongError(f"must be JSON, not {_short(repr(text))}: {what}") from None
-
-
-def _as_is(text: str) -> str:
-    return text
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "NUMBER_INTEGER": _read_integer,
-    "NUMBER_DOUBLE": _read_double,
-    "BOOLEAN": _read_boolean,
-    "LIST": _read_json,
-    "STRUCT": _read_json,
-    "ARTIFACT_LIST": _read_json,
-}
 
 
 def with_absolute_paths(
     params: Mapping[str, ParamSpec], values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the values, with relative paths of input artifacts made absolute from the current
-    folder.
+    """Return the values with absolute paths of input artifacts.
 
-    A rerun needs this, because its other paths start from the folder that the first run was
-    submitted from.
+    Relative paths start from the current folder. A rerun needs this, because its other paths start
+    from the folder that the first run was submitted from.
 
     Args:
         params: the declared parameters by name.
         values: the given values by name. They are not changed.
+
+    Example:
+        >>> params = {"data": ParamSpec("data", "ARTIFACT")}
+        >>> with_absolute_paths(params, {"data": "gs://bucket/rows.csv"})
+        {'data': 'gs://bucket/rows.csv'}
     """
     absolute = dict(values)
     for name, value in values.items():
         if name not in params or not params[name].is_artifact:
             continue
         if isinstance(value, (list, tuple)):
-            absolute[name] = [_absolute(path) for path in value]
+            absolute[name] = [_absolute_path(path) for path in value]
         else:
-            absolute[name] = _absolute(value)
+            absolute[name] = _absolute_path(value)
     return absolute
 
 
-def _absolute(path: Any) -> Any:
-    """Return a relative path as an absolute one, and a URI or another value unchanged."""
-    is_path = isinstance(path, (str, Path)) and str(path).strip() and "://" not in str(path)
-    return os.path.abspath(path) if is_path else path
+# -- messages
 
 
-def _default(param: ParamSpec) -> Any:
-    return None if param.default is None else _checked(param, param.default)
+def _raise_problems(problems: Sequence[str], params: Mapping[str, ParamSpec]) -> None:
+    if not problems:
+        return
+    hint = "The pipeline has no parameters."
+    if params:
+        hint = f"The pipeline's parameters:\n{_format_table(params)}"
+    raise ParamError(f"Wrong parameters: {'; '.join(problems)}.", hint=hint)
 
 
-def _checked(param: ParamSpec, value: Any) -> Any:
-    """The value, if the parameter accepts it, in plain JSON types."""
+def _format_table(params: Mapping[str, ParamSpec]) -> str:
+    """Return lines of text: name, type, default or `required`, first line of the description."""
+    rows = []
+    for param in params.values():
+        description_lines = param.description.strip().splitlines()
+        description = description_lines[0] if description_lines else ""
+        type_name = TYPES.get(param.type, param.type)
+        rows.append((param.name, type_name, _describe_default(param), description))
+    name_width = max(len(row[0]) for row in rows)
+    type_width = max(len(row[1]) for row in rows)
+    default_width = max(len(row[2]) for row in rows)
+    lines = []
+    for name, type_name, default, description in rows:
+        columns = f"{name:{name_width}}  {type_name:{type_width}}  {default:{default_width}}"
+        lines.append(f"  {columns}  {description}".rstrip())
+    return "\n".join(lines)
+
+
+def _describe_default(param: ParamSpec) -> str:
     if param.is_from_backend:
-        raise _WrongError("is set by the backend and cannot be given")
-    if value is None:
-        if param.optional and not param.has_default:
-            return None
-        raise _WrongError(f"must be {TYPES[param.type]}, not null")
-    if param.is_artifact:
-        return _uris(param, value)
-    value = _plain(value)
-    if param.type == "NUMBER_DOUBLE":
-        value = with_numbers_of(param.type, value)
-        if isinstance(value, int) and abs(value) >= EXACT_DOUBLES:
-            raise _WrongError("is too large for a float")
-    if param.type == "STRING":
-        value = value if isinstance(value, str) else canonical(value)
-    elif not _fits(param.type, value):
-        raise _WrongError(f"must be {TYPES[param.type]}, not {_kind(value)} {_short(_text(value))}")
-    if param.literals and canonical(value) not in map(canonical, param.literals):
-        allowed = ", ".join(map(_text, param.literals))
-        raise _WrongError(f"must be one of {allowed}, not {_short(_text(value))}")
+        return "set by the backend"
+    if param.has_default:
+        return _shorten(canonical_json(param.default))
+    return "required" if param.required else "optional"
+
+
+def _describe_unknown(name: object, params: Mapping[str, ParamSpec]) -> str:
+    import difflib
+
+    close_names = difflib.get_close_matches(str(name), list(params), n=1)
+    suggestion = f" (did you mean {close_names[0]}?)" if close_names else ""
+    return f"{name} is unknown{suggestion}"
+
+
+def _value_type(value: object) -> str:
+    return _VALUE_NAMES.get(type(value), type(value).__name__)
+
+
+def _format_value(value: JsonValue) -> str:
+    return repr(value) if isinstance(value, str) else canonical_json(value)
+
+
+def _shorten(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+# -- texts of the command line
+
+
+def _parse_value(param: ParamSpec, text: str) -> JsonValue:
+    """Return the value that the text of an assignment stands for."""
+    # The value of a single URI, or of a list of one URI, is the text itself.
+    is_uri = param.type == "ARTIFACT_LIST" and not text.lstrip().startswith("[")
+    if param.type in ("STRING", "ARTIFACT") or is_uri:
+        return _check_value(param, text)
+    if text.strip() == "null" and param.optional and not param.has_default:
+        return None
+    parse = _PARSERS.get(param.type)
+    value = text.strip()
+    return _check_value(param, value if parse is None else parse(value))
+
+
+def _parse_integer(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise _WrongValueError(f"must be int, not {_shorten(repr(text))}")
+    try:
+        return int(text)
+    except ValueError:
+        raise _WrongValueError(
+            f"has more than {MAX_DIGITS:,} digits, the most that Python reads in a task"
+        ) from None
+
+
+def _parse_double(text: str) -> int | float:
+    # `2` stays an integer: a component gets what a compiled constant 2 would give it.
+    if _EXACT_INTEGER.fullmatch(text):
+        return int(text)
+    # The check of the value refuses NaN and infinities with a better message.
+    if _DOUBLE.fullmatch(text) or text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        return float(text)
+    raise _WrongValueError(f"must be float, not {_shorten(repr(text))}")
+
+
+def _parse_boolean(text: str) -> bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    raise _WrongValueError(f"must be true or false, not {_shorten(repr(text))}")
+
+
+def _parse_json_value(text: str) -> JsonValue:
+    try:
+        value: JsonValue = parse_json(text)
+    except ValueError as error:
+        reason = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"{error.msg} at column {error.colno}"
+        raise _WrongValueError(f"must be JSON, not {_shorten(repr(text))}: {reason}") from None
     return value
 
 
-def _uris(param: ParamSpec, value: Any) -> Any:
+_PARSERS: Final[Mapping[str, Callable[[str], JsonValue]]] = {
+    "NUMBER_INTEGER": _parse_integer,
+    "NUMBER_DOUBLE": _parse_double,
+    "BOOLEAN": _parse_boolean,
+    "LIST": _parse_json_value,
+    "STRUCT": _parse_json_value,
+    "ARTIFACT_LIST": _parse_json_value,
+}
+
+
+# -- values
+
+
+def _check_default(param: ParamSpec) -> JsonValue:
+    return None if param.default is None else _check_value(param, param.default)
+
+
+def _check_value(param: ParamSpec, value: Any) -> JsonValue:
+    """Return the value in plain JSON types, if the parameter accepts it."""
+    if param.is_from_backend:
+        raise _WrongValueError("is set by the backend and cannot be given")
+    if value is None:
+        if param.optional and not param.has_default:
+            return None
+        raise _WrongValueError(f"must be {TYPES[param.type]}, not null")
+    if param.is_artifact:
+        return _check_uris(param, value)
+    plain = _to_json(value)
+    if param.type == "NUMBER_DOUBLE":
+        plain = normalize_parameter(param.type, plain)
+        # An integer of 2**53 and more is still one here only if no float can hold it.
+        if isinstance(plain, int) and abs(plain) >= EXACT_DOUBLES:
+            raise _WrongValueError("is too large for a float")
+    if param.type == "STRING":
+        plain = plain if isinstance(plain, str) else canonical_json(plain)
+    elif not _has_type(plain, param.type):
+        text = _shorten(_format_value(plain))
+        raise _WrongValueError(f"must be {TYPES[param.type]}, not {_value_type(plain)} {text}")
+    _check_literals(param, plain)
+    return plain
+
+
+def _check_literals(param: ParamSpec, value: JsonValue) -> None:
+    allowed = [canonical_json(literal) for literal in param.literals]
+    if allowed and canonical_json(value) not in allowed:
+        choices = ", ".join(map(_format_value, param.literals))
+        raise _WrongValueError(f"must be one of {choices}, not {_shorten(_format_value(value))}")
+
+
+def _check_uris(param: ParamSpec, value: Any) -> JsonValue:
     """Return the URI, or list of URIs, of an input artifact."""
     if isinstance(value, Path):
         value = str(value)
-    uris = value if param.type == "ARTIFACT_LIST" and isinstance(value, (list, tuple)) else [value]
+    is_list = param.type == "ARTIFACT_LIST"
+    uris = list(value) if is_list and isinstance(value, (list, tuple)) else [value]
     for uri in uris:
         if not isinstance(uri, str) or not uri.strip() or not uri.isprintable():
-            raise _WrongError(f"must be the URI of an artifact, not {_short(repr(uri))}")
-    return list(uris) if param.type == "ARTIFACT_LIST" else value
+            raise _WrongValueError(f"must be the URI of an artifact, not {_shorten(repr(uri))}")
+    return uris if is_list else uris[0]
 
 
-def _fits(kind: str, value: Any) -> bool:
-    if kind in ("NUMBER_INTEGER", "NUMBER_DOUBLE"):
-        accepted: Any = int if kind == "NUMBER_INTEGER" else (int, float)
-        return isinstance(value, accepted) and not isinstance(value, bool)
-    return isinstance(value, {"BOOLEAN": bool, "LIST": list, "STRUCT": dict}[kind])
+def _has_type(value: JsonValue, parameter_type: str) -> bool:
+    # In Python, True is also an int.
+    if isinstance(value, bool) and parameter_type != "BOOLEAN":
+        return False
+    return isinstance(value, _PYTHON_TYPES[parameter_type])
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """The value in the types of JSON: tuples become lists, the numbers of other libraries
-    Python's."""
-    value = _unboxed(value, depth)
+def _to_json(value: Any) -> JsonValue:
+    """Return the value in the types of JSON, with integers instead of integral floats."""
+    plain = _to_python(value, 0)
     try:
-        check_plain(value, max_depth=_MAX_DEPTH)
-    except UnfitError as unfit:
-        place = f"at {dotted(unfit.place)} " if unfit.place else ""
-        raise _WrongError(f"{place}{unfit.problem}") from None
-    return whole(value)
+        check_json(plain, max_depth=_MAX_DEPTH)
+    except NotJsonError as problem:
+        place = f"at {format_place(problem.place)} " if problem.place else ""
+        raise _WrongValueError(f"{place}{problem.problem}") from None
+    normal: JsonValue = normalize_numbers(plain)
+    return normal
 
 
-def _unboxed(value: Any, depth: int) -> Any:
+def _to_python(value: Any, depth: int) -> Any:
+    """Return the value with lists instead of tuples, and Python's numbers instead of NumPy's."""
     if depth > _MAX_DEPTH:
-        raise _WrongError(f"nests deeper than {_MAX_DEPTH} levels")
+        raise _WrongValueError(f"nests deeper than {_MAX_DEPTH} levels")
     if value is None or isinstance(value, (bool, int, str)):
         return value
+    # NumPy registers its numbers with these abstract classes, so NumPy need not be imported.
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
     if isinstance(value, Mapping):
-        return {key: _unboxed(item, depth + 1) for key, item in value.items()}
+        return {key: _to_python(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_unboxed(item, depth + 1) for item in value]
+        return [_to_python(item, depth + 1) for item in value]
     return value
 
 
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {
-        bool: "bool",
-        int: "int",
-        float: "float",
-        str: "the text",
-        list: "the list",
-        dict: "the dict",
-    }
-    return names.get(type(value), type(value).__name__)
-
-
-def _text(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else canonical(value)
-
-
-def _short(text: str, width: int = 60) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+def _absolute_path(path: Any) -> Any:
+    """Return a relative path as an absolute one, and a URI or another value unchanged."""
+    is_path = isinstance(path, (str, Path)) and str(path).strip() and "://" not in str(path)
+    return os.path.abspath(path) if is_path else path

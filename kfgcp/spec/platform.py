@@ -1,7 +1,7 @@
-"""The second document of a compiled pipeline, which only a Kubernetes cluster honours: what it asks
-for.
+"""The second document of a compiled pipeline: what it asks of a Kubernetes cluster.
 
-The fields are those of `KubernetesExecutorConfig` (kfp-kubernetes) and of KFP's `PipelineConfig`.
+Only a cluster honours it. The fields are those of `KubernetesExecutorConfig` (kfp-kubernetes,
+kubernetes_executor_config.proto) and of KFP's `PipelineConfig` (pipeline_spec.proto).
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class Variables:
-    """Environment variables that the cluster gives a task. source: `secret 'db'`."""
+    """Environment variables that the cluster gives a task.
+
+    Attributes:
+        source: where their values come from, `secret 'db'` for example.
+        names: the names of the variables.
+        optional: whether the task runs without them when the source does not exist.
+    """
 
     source: str
     names: tuple[str, ...]
@@ -22,8 +28,14 @@ class Variables:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder that the cluster gives a task. source: `volume claim 'data'`. scratch: empty when
-    the task starts."""
+    """A folder that the cluster gives a task.
+
+    Attributes:
+        source: what is in it, `volume claim 'data'` for example.
+        path: where it is in the container.
+        optional: whether the task runs without it when the source does not exist.
+        scratch: whether it is empty when the task starts.
+    """
 
     source: str
     path: str
@@ -33,10 +45,14 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """What a task is given by the cluster.
+    """What a task asks of the cluster.
 
-    timeout: seconds an attempt may take, None without end. placement: the names of settings that
-    say where and as whom it runs, and so cannot change what it computes.
+    Attributes:
+        variables: environment variables.
+        mounts: folders.
+        timeout: seconds that an attempt may take, None for no limit.
+        placement: the names of settings that say where and as whom the task runs. They cannot
+            change what it computes.
     """
 
     variables: tuple[Variables, ...] = ()
@@ -45,18 +61,27 @@ class ClusterConfig:
     placement: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
-        """Each thing it asks for, as people call it."""
-        return [
-            *(f"{each.source} as {', '.join(each.names)}" for each in self.variables),
-            *(f"{each.source} at {each.path}" for each in self.mounts),
-            *([f"timeout of {self.timeout:g} s"] if self.timeout is not None else []),
-            *self.placement,
-        ]
+        """Return everything that it asks for, in words for messages.
+
+        Example:
+            >>> variables = Variables("secret 'db'", ("PASSWORD",))
+            >>> ClusterConfig(variables=(variables,), timeout=60).words()
+            ["secret 'db' as PASSWORD", 'timeout of 60 s']
+        """
+        words = [f"{item.source} as {', '.join(item.names)}" for item in self.variables]
+        words += [f"{mount.source} at {mount.path}" for mount in self.mounts]
+        if self.timeout is not None:
+            words.append(f"timeout of {self.timeout:g} s")
+        words.extend(self.placement)
+        return words
 
 
-NOTHING = ClusterConfig()
+NO_CLUSTER_CONFIG: Final = ClusterConfig()
 
-_PLACEMENT = {
+# The field of `pipelineConfig` that asks for a volume which all tasks share.
+WORKSPACE: Final = "workspace"
+
+_PLACEMENT: Final = {
     "nodeSelector": "node selector",
     "tolerations": "tolerations",
     "nodeAffinity": "node affinity",
@@ -67,9 +92,7 @@ _PLACEMENT = {
     "enabledSharedMemory": "shared memory",
     "securityContext": "security context",
 }
-WORKSPACE: Final = "workspace"
-"""The field of `pipelineConfig` that asks for a volume which all tasks share."""
-_PIPELINE = {
+_PIPELINE_SETTINGS: Final = {
     "semaphoreKey": "semaphore",
     "mutexName": "mutex",
     "resourceTtl": "time to live",
@@ -77,99 +100,128 @@ _PIPELINE = {
     WORKSPACE: "workspace volume",
 }
 
+# Fields of an executor, and what they take values from.
+_VARIABLE_FIELDS: Final = {"secretAsEnv": "secret", "configMapAsEnv": "config map"}
+_MOUNT_FIELDS: Final = {
+    "secretAsVolume": "secret",
+    "configMapAsVolume": "config map",
+    "pvcMount": "volume claim",
+}
+_SCRATCH_FIELDS: Final = {
+    "emptyDirMounts": "empty folder",
+    "genericEphemeralVolume": "ephemeral volume",
+}
+_READ_FIELDS: Final = frozenset(
+    {
+        "fieldPathAsEnv",
+        "activeDeadlineSeconds",
+        *_VARIABLE_FIELDS,
+        *_MOUNT_FIELDS,
+        *_SCRATCH_FIELDS,
+    }
+)
+
+# The fields that name a secret, config map or claim, in the three kinds of sources.
+_NAME_FIELDS: Final = ("secretName", "configMapName", "pvcName")
+
 
 def executor_configs(platform_spec: Mapping[str, Any] | None) -> dict[str, ClusterConfig]:
-    """What each executor of a pipeline asks of the cluster, by its label; those that ask for
-    nothing are left out."""
-    found = {}
-    for _, platform in _platforms(platform_spec):
-        for label, body in ((platform.get("deploymentSpec") or {}).get("executors") or {}).items():
-            config = _config(body or {})
+    """Return what the executors of a pipeline ask of the cluster, by their labels.
+
+    Executors that ask for nothing are left out.
+    """
+    configs = {}
+    for platform in _platforms(platform_spec):
+        executors = (platform.get("deploymentSpec") or {}).get("executors") or {}
+        for label, body in executors.items():
+            config = _read_config(body or {})
             if config.words():
-                found[label] = config
-    return found
+                configs[label] = config
+    return configs
 
 
 def pipeline_settings(platform_spec: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return what the pipeline as a whole asks of the cluster: fields of `pipelineConfig`, as
-    people call them."""
+    """Return what the pipeline as a whole asks of the cluster.
+
+    Returns:
+        The fields of `pipelineConfig`, with words for messages.
+
+    Example:
+        >>> pipeline_settings({
+        ...     "platforms": {"kubernetes": {"pipelineConfig": {"workspace": {"size": "1Gi"}}}}
+        ... })
+        {'workspace': 'workspace volume'}
+    """
     settings = {}
-    for _, platform in _platforms(platform_spec):
+    for platform in _platforms(platform_spec):
         for key, value in (platform.get("pipelineConfig") or {}).items():
             if value:
-                settings[key] = _PIPELINE.get(key, key)
+                settings[key] = _PIPELINE_SETTINGS.get(key, key)
     return settings
 
 
-def _platforms(platform_spec: Mapping[str, Any] | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name, platform in ((platform_spec or {}).get("platforms") or {}).items():
-        yield name, platform or {}
+def _platforms(platform_spec: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    for platform in ((platform_spec or {}).get("platforms") or {}).values():
+        yield platform or {}
 
 
-def _config(body: Mapping[str, Any]) -> ClusterConfig:
-    known = {
-        "secretAsEnv",
-        "configMapAsEnv",
-        "fieldPathAsEnv",
-        "secretAsVolume",
-        "configMapAsVolume",
-        "pvcMount",
-    }
-    known |= {"emptyDirMounts", "genericEphemeralVolume", "activeDeadlineSeconds"}
+def _read_config(body: Mapping[str, Any]) -> ClusterConfig:
+    # A proto3 field without a value reads as 0, so 0 means that there is no deadline.
     deadline = float(body.get("activeDeadlineSeconds") or 0)
     return ClusterConfig(
-        variables=tuple(_variables(body)),
-        mounts=tuple(_mounts(body)),
+        variables=tuple(_read_variables(body)),
+        mounts=tuple(_read_mounts(body)),
         timeout=deadline or None,
-        placement=tuple(
-            _PLACEMENT.get(key, key)
-            for key in sorted(body, key=_order)
-            if key not in known and body[key]
-        ),
+        placement=tuple(_read_placement(body)),
     )
 
 
-def _order(key: str) -> tuple[int, str]:
-    """The known settings in the order above, others behind them by name: a proto map has no
-    order."""
-    return ([*_PLACEMENT].index(key) if key in _PLACEMENT else len(_PLACEMENT), key)
+def _read_placement(body: Mapping[str, Any]) -> list[str]:
+    """Return the names of all other settings, also of those that this version does not know."""
+    keys = [key for key, value in body.items() if value and key not in _READ_FIELDS]
+    # A fixed order, because the fields of a proto message have none in JSON.
+    order = list(_PLACEMENT)
+    named = [key for key in order if key in keys]
+    others = sorted(key for key in keys if key not in _PLACEMENT)
+    return [_PLACEMENT[key] for key in named] + others
 
 
-def _variables(body: Mapping[str, Any]) -> Iterator[Variables]:
-    for field, what in (("secretAsEnv", "secret"), ("configMapAsEnv", "config map")):
+def _read_variables(body: Mapping[str, Any]) -> Iterator[Variables]:
+    for field, kind in _VARIABLE_FIELDS.items():
         for item in body.get(field) or ():
             names = tuple(str(pair.get("envVar")) for pair in item.get("keyToEnv") or ())
-            yield Variables(_named(what, item), names, bool(item.get("optional")))
+            yield Variables(_describe_source(kind, item), names, bool(item.get("optional")))
     for item in body.get("fieldPathAsEnv") or ():
         yield Variables(f"pod field {item.get('fieldPath')}", (str(item.get("name")),))
 
 
-def _mounts(body: Mapping[str, Any]) -> Iterator[Mount]:
-    for field, what in (
-        ("secretAsVolume", "secret"),
-        ("configMapAsVolume", "config map"),
-        ("pvcMount", "volume claim"),
-    ):
+def _read_mounts(body: Mapping[str, Any]) -> Iterator[Mount]:
+    for field, kind in _MOUNT_FIELDS.items():
         for item in body.get(field) or ():
-            yield Mount(_named(what, item), str(item.get("mountPath")), bool(item.get("optional")))
-    for field, what in (
-        ("emptyDirMounts", "empty folder"),
-        ("genericEphemeralVolume", "ephemeral volume"),
-    ):
+            path = str(item.get("mountPath"))
+            yield Mount(_describe_source(kind, item), path, bool(item.get("optional")))
+    for field, kind in _SCRATCH_FIELDS.items():
         for item in body.get(field) or ():
-            yield Mount(
-                f"{what} '{item.get('volumeName')}'", str(item.get("mountPath")), scratch=True
-            )
+            path = str(item.get("mountPath"))
+            yield Mount(f"{kind} '{item.get('volumeName')}'", path, scratch=True)
 
 
-def _named(what: str, item: Mapping[str, Any]) -> str:
-    """`secret 'db'`; without the name where only the run will tell it."""
-    for prefix in ("secretName", "configMapName", "pvcName"):
-        if isinstance(item.get(prefix), str) and item[prefix]:
-            return f"{what} '{item[prefix]}'"
-        constant = ((item.get(f"{prefix}Parameter") or {}).get("runtimeValue") or {}).get(
-            "constant"
-        )
+def _describe_source(kind: str, item: Mapping[str, Any]) -> str:
+    """Return `secret 'db'`, or only `secret` when the name is known at run time only."""
+    name = _read_source_name(item)
+    return f"{kind} '{name}'" if name else kind
+
+
+def _read_source_name(item: Mapping[str, Any]) -> Any:
+    for field in _NAME_FIELDS:
+        name = item.get(field)
+        if isinstance(name, str) and name:
+            return name
+        # kubernetes_executor_config.proto: `secretName` is deprecated, newer versions of
+        # kfp-kubernetes write `secretNameParameter`. The same holds for the other two.
+        parameter = item.get(f"{field}Parameter") or {}
+        constant = (parameter.get("runtimeValue") or {}).get("constant")
         if constant:
-            return f"{what} '{constant}'"
-    return f"{what} '{item['constant']}'" if item.get("constant") else what
+            return constant
+    # `constant` of the deprecated pvc_reference names a claim.
+    return item.get("constant")

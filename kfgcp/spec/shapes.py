@@ -1,19 +1,23 @@
-"""The shape of a PipelineSpec: the fields of the proto that kfgcp relies on, and checks of one
-value each.
+"""The shape of a PipelineSpec: the types of the fields that kfgcp relies on.
 
-Fields that are not listed are tolerated, whatever they hold.
+`PIPELINE` and `PLATFORM` at the end are checks of a whole document. They are built from checks of
+single values, which come first. The fields are those of pipeline_spec.proto and of
+kubernetes_executor_config.proto. Fields that are not listed are tolerated, whatever they hold, so
+that specs of newer versions of KFP run as long as kfgcp need not understand what is new.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Final, NoReturn
 
 from kfgcp.spec.json_values import Place
 
-SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
-PARAMETER_TYPES = (
+SCHEMA_VERSIONS: Final = ("2.0.0", "2.1.0")
+
+# ParameterType.ParameterTypeEnum of pipeline_spec.proto.
+PARAMETER_TYPES: Final = (
     "STRING",
     "NUMBER_INTEGER",
     "NUMBER_DOUBLE",
@@ -24,14 +28,37 @@ PARAMETER_TYPES = (
     "TASK_CONFIG",
 )
 
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""The category Cc of Unicode."""
+# The category Cc of Unicode.
+_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-Check = Callable[[Any, Place], None]
+# google.protobuf.Duration in JSON: seconds with at most nine decimals.
+_DURATION: Final = re.compile(r"[0-9]+(\.[0-9]{1,9})?s")
+
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    dict: "a mapping",
+    list: "a list",
+    str: "text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+
+Check = Callable[[object, Place], None]
+"""Checks the value at a place, or raises `InvalidError`."""
+
+KeyCheck = Callable[[str, Place], None]
+"""Checks a key of the mapping at a place, or raises `InvalidError`."""
 
 
 class InvalidError(Exception):
-    """What is wrong at `place`; `problem` continues a sentence that starts with the place."""
+    """A value that is not valid.
+
+    Attributes:
+        place: where the value is.
+        problem: continues a sentence that starts with the place.
+        hint: what the user can do, "" for nothing.
+    """
 
     def __init__(self, place: Place, problem: str, hint: str = "") -> None:
         super().__init__(problem)
@@ -40,34 +67,69 @@ class InvalidError(Exception):
         self.hint = hint
 
 
-# Checks of one value each, and what builds them.
+# -- checks of single values
 
 
-def _wrong(value: Any, place: Place, expected: str) -> NoReturn:
-    kinds = {
-        dict: "a mapping",
-        list: "a list",
-        str: "text",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-    }
-    raise InvalidError(place, f"is {kinds.get(type(value), 'null')}; {expected} is expected")
+def _raise_wrong_type(value: object, place: Place, expected: str) -> NoReturn:
+    type_name = _TYPE_NAMES.get(type(value), type(value).__name__)
+    raise InvalidError(place, f"is {type_name}; {expected} is expected")
 
 
-def _anything(value: Any, place: Place) -> None:
-    """Data of the user, of any kind."""
+def _anything(value: object, place: Place) -> None:
+    """Accept the data of users, which may be of any type."""
 
 
-def _text(value: Any, place: Place) -> None:
+def _text(value: object, place: Place) -> None:
     if not isinstance(value, str):
-        _wrong(value, place, "text")
+        _raise_wrong_type(value, place, "text")
 
 
-def _name(value: Any, place: Place) -> None:
+def _name(value: object, place: Place) -> None:
     _text(value, place)
     if not value:
         raise InvalidError(place, "is empty")
+
+
+def _boolean(value: object, place: Place) -> None:
+    if not isinstance(value, bool):
+        _raise_wrong_type(value, place, "true or false")
+
+
+def _number(value: object, place: Place) -> None:
+    # In Python, True is also an int.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        _raise_wrong_type(value, place, "a number")
+
+
+def _count(value: object, place: Place) -> None:
+    _number(value, place)
+    assert isinstance(value, (int, float))
+    if value < 0 or value != int(value):
+        raise InvalidError(place, f"is {value}; a whole number from 0 is expected")
+
+
+def _int64(value: object, place: Place) -> None:
+    """Check an integer of 64 bits. Proto JSON writes it as text, and accepts a number too."""
+    is_digits = isinstance(value, str) and value.isascii() and value.isdigit()
+    if not is_digits:
+        _count(value, place)
+
+
+def _duration(value: object, place: Place) -> None:
+    if not isinstance(value, str):
+        _raise_wrong_type(value, place, "text")
+    if not _DURATION.fullmatch(value):
+        raise InvalidError(place, f"is {value!r}; seconds such as '60s' are expected")
+
+
+def _schema_version(value: object, place: Place) -> None:
+    _text(value, place)
+    if value not in SCHEMA_VERSIONS:
+        raise InvalidError(
+            place,
+            f"is {value!r}; kfgcp reads {' and '.join(SCHEMA_VERSIONS)}",
+            "Compile it with a KFP SDK from 2.10 on, or update kfgcp if the file is newer.",
+        )
 
 
 def _task_key(key: str, place: Place) -> None:
@@ -91,38 +153,13 @@ def _task_key(key: str, place: Place) -> None:
         raise InvalidError(place, f"has the task {key!r}, whose key {problem}", hint)
 
 
-def _boolean(value: Any, place: Place) -> None:
-    if not isinstance(value, bool):
-        _wrong(value, place, "true or false")
-
-
-def _number(value: Any, place: Place) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        _wrong(value, place, "a number")
-
-
-def _count(value: Any, place: Place) -> None:
-    _number(value, place)
-    if value < 0 or value != int(value):
-        raise InvalidError(place, f"is {value}; a whole number from 0 is expected")
-
-
-def _int64(value: Any, place: Place) -> None:
-    """Proto JSON has a whole number of 64 bits as text."""
-    _count(
-        int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value,
-        place,
-    )
-
-
-def _duration(value: Any, place: Place) -> None:
-    _text(value, place)
-    if not re.fullmatch(r"[0-9]+(\.[0-9]{1,9})?s", value):
-        raise InvalidError(place, f"is {value!r}; seconds such as '60s' are expected")
+# -- builders of checks
 
 
 def _one_of(*choices: str) -> Check:
-    def check(value: Any, place: Place) -> None:
+    """Return a check for one of several texts."""
+
+    def check(value: object, place: Place) -> None:
         _text(value, place)
         if value not in choices:
             raise InvalidError(place, f"is {value!r}; one of {', '.join(choices)} is expected")
@@ -130,46 +167,53 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
-def _mapping(
-    each: Check = _anything, key_check: Callable[[str, Place], None] | None = None
-) -> Check:
-    def check(value: Any, place: Place) -> None:
+def _mapping(check_item: Check = _anything, check_key: KeyCheck | None = None) -> Check:
+    """Return a check for a mapping with any keys."""
+
+    def check(value: object, place: Place) -> None:
         if not isinstance(value, dict):
-            _wrong(value, place, "a mapping")
+            _raise_wrong_type(value, place, "a mapping")
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidError(place, f"has the key {key!r}; keys must be text")
-            if key_check is not None:
-                key_check(key, place)
-            each(item, (*place, key))
+            if check_key is not None:
+                check_key(key, place)
+            check_item(item, (*place, key))
 
     return check
 
 
-def _list(each: Check = _anything) -> Check:
-    def check(value: Any, place: Place) -> None:
+def _list(check_item: Check = _anything) -> Check:
+    """Return a check for a list."""
+
+    def check(value: object, place: Place) -> None:
         if not isinstance(value, list):
-            _wrong(value, place, "a list")
+            _raise_wrong_type(value, place, "a list")
         for index, item in enumerate(value):
-            each(item, (*place, index))
+            check_item(item, (*place, index))
 
     return check
 
 
 def _record(required: Mapping[str, Check] | None = None, /, **optional: Check) -> Check:
-    """A mapping whose `required` fields must be there, and whose `optional` ones may."""
-    required = required or {}
-    fields = {**required, **optional}
+    """Return a check for a mapping with fields.
 
-    def check(value: Any, place: Place) -> None:
+    Args:
+        required: the checks of the fields that must be there.
+        optional: the checks of fields that may be there. Other fields may be there too.
+    """
+    required_fields = required or {}
+    fields = {**required_fields, **optional}
+
+    def check(value: object, place: Place) -> None:
         if not isinstance(value, dict):
-            _wrong(value, place, "a mapping")
+            _raise_wrong_type(value, place, "a mapping")
         for key, item in value.items():
             if key in fields:
                 fields[key](item, (*place, key))
             elif not isinstance(key, str):
                 raise InvalidError(place, f"has the key {key!r}; keys must be text")
-        for key in required:
+        for key in required_fields:
             if key not in value:
                 raise InvalidError((*place, key), "is missing")
 
@@ -177,39 +221,39 @@ def _record(required: Mapping[str, Check] | None = None, /, **optional: Check) -
 
 
 def _variant(variants: Mapping[str, Check], /, **optional: Check) -> Check:
-    """A mapping that has exactly one of the fields `variants`."""
-    record = _record(**variants, **optional)
+    """Return a check for a mapping that has exactly one of several fields, a `oneof` of a proto.
 
-    def check(value: Any, place: Place) -> None:
-        record(value, place)
+    Args:
+        variants: the checks of the fields. Exactly one of these fields must be there.
+        optional: the checks of fields that may be there.
+    """
+    check_record = _record(**variants, **optional)
+
+    def check(value: object, place: Place) -> None:
+        check_record(value, place)
+        assert isinstance(value, dict)
         if sum(key in value for key in variants) != 1:
             raise InvalidError(place, f"needs exactly one of {', '.join(variants)}")
 
     return check
 
 
-def _schema_version(value: Any, place: Place) -> None:
-    _text(value, place)
-    if value not in SCHEMA_VERSIONS:
-        hint = "Compile it with a KFP SDK from 2.10 on, or update kfgcp if the file is newer."
-        raise InvalidError(
-            place, f"is {value!r}; kfgcp reads {' and '.join(SCHEMA_VERSIONS)}", hint
-        )
-
-
 def _parameter(**optional: Check) -> Check:
-    record = _record({"parameterType": _one_of(*PARAMETER_TYPES)}, description=_text, **optional)
+    """Return a check for a declared parameter."""
+    parameter_type = _one_of(*PARAMETER_TYPES)
+    check_record = _record({"parameterType": parameter_type}, description=_text, **optional)
 
-    def check(value: Any, place: Place) -> None:
+    def check(value: object, place: Place) -> None:
+        # Schema 2.0.0 of KFP 1.8 has `type: INT` instead of `parameterType: NUMBER_INTEGER`.
         if isinstance(value, dict) and "type" in value and "parameterType" not in value:
             hint = "KFP 1.8 compiled it. Compile the pipeline again with KFP 2."
             raise InvalidError((*place, "type"), "is how KFP 1 declared parameters", hint)
-        record(value, place)
+        check_record(value, place)
 
     return check
 
 
-# The shapes, from the inside out.
+# -- the shapes, from the inside out
 
 _ARTIFACT_TYPE = _record(
     schemaTitle=_text, schemaUri=_text, instanceSchema=_text, schemaVersion=_text

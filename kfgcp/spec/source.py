@@ -1,5 +1,7 @@
-"""Where a pipeline comes from: what the user named, and the content of the files that it was
-compiled from."""
+"""Where a pipeline comes from: what the user named, and the files it was compiled from.
+
+A run keeps this, so that a rerun can say which of the files have changed since.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+from kfgcp.model import JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +30,58 @@ class Source:
     folder: str
     files: Mapping[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON."""
         return {"pipeline": self.pipeline, "folder": self.folder, "files": dict(self.files)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the JSON that `to_dict` returned."""
         return cls(data["pipeline"], data["folder"], data["files"])
 
     def changed_files(self) -> list[Path]:
         """Return the files whose content has changed, without those that no longer exist."""
         changed = []
-        for file, before in self.files.items():
+        for file, old_digest in self.files.items():
             try:
-                now = digest_of(Path(file).read_bytes())
+                digest = digest_content(Path(file).read_bytes())
             except OSError:
                 continue
-            if now != before:
+            if digest != old_digest:
                 changed.append(Path(file))
         return changed
 
     def run_command(self) -> str:
         """Return the command that runs the current pipeline from the current folder."""
-        file, separator, function = self.pipeline, "", ""
+        file = self.pipeline
+        function = ""
+        # A file name may contain a colon. It stands before a function only if no file has the name.
         if not Path(self.folder, file).is_file():
-            file, separator, function = self.pipeline.rpartition(":")
-        shown = from_here(Path(self.folder, file))
-        return f"kfgcp run {shlex.quote(f'{shown}{separator}{function}')}"
+            file, separator, name = self.pipeline.rpartition(":")
+            function = f"{separator}{name}"
+        path = display_path(Path(self.folder, file))
+        return f"kfgcp run {shlex.quote(f'{path}{function}')}"
 
 
-def digest_of(content: bytes) -> str:
-    """Return the digest of a file's content, as `Source.files` has it."""
+def digest_content(content: bytes) -> str:
+    """Return the digest of a file's content, as `Source.files` has it.
+
+    Example:
+        >>> digest_content(b"print(1)")[:16]
+        'd287bb7f9d15abdc'
+    """
     return hashlib.sha256(content).hexdigest()
 
 
-def from_here(place: Path) -> Path:
-    """Return a path for display: relative to the current folder if it is below that folder."""
+def display_path(path: Path) -> Path:
+    """Return a path for display: relative to the current folder if it is below that folder.
+
+    Example:
+        >>> display_path(Path.cwd() / "pipelines" / "train.py").as_posix()
+        'pipelines/train.py'
+    """
     try:
-        return place.relative_to(Path.cwd())
+        return path.relative_to(Path.cwd())
+    # Path.cwd() raises FileNotFoundError when the current folder was deleted.
     except (ValueError, FileNotFoundError):
-        return place
+        return path

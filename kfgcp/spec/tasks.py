@@ -1,198 +1,280 @@
-"""The tasks of two PipelineSpecs, flattened to paths, and which of one is which of the other.
-Pure."""
+"""The tasks of two PipelineSpecs by their paths, and which task of one is which of the other.
+
+Pure. KFP names a second task of a component `say-2`, so a task that is inserted changes the names
+of the tasks after it. Tasks are therefore matched by their content too.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from kfgcp.spec.digest import canonical, digest
+from kfgcp.spec.digest import canonical_json, digest
 from kfgcp.spec.facts import Facts
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.wire import (
     REFERENCES,
+    as_mapping,
     component_name,
-    components_of,
     executor_label,
-    executors_of,
     is_dag,
-    mapping,
-    root_of,
-    tasks_of,
+    read_components,
+    read_executors,
+    read_root,
+    read_tasks,
 )
 
-_COUNTED = re.compile(r"-[1-9]\d*(?![\w.])")
-_NUMBERED = re.compile(r"(.+)-([1-9]\d{0,8})")
+# The number of a task inside any text, `say-2` for example.
+_NUMBER_IN_TEXT: Final = re.compile(r"-[1-9]\d*(?![\w.])")
+_NUMBERED_KEY: Final = re.compile(r"(?P<stem>.+)-(?P<number>[1-9]\d{0,8})")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A task with what it runs. The pipeline itself is the node whose path is empty.
+    """A task with the component that it runs. The pipeline itself is the node with an empty path.
 
-    component, executor: their bodies, without the names by which they are found. content: a digest
-    of both, of nested tasks too; rough: of what the task says too, but for the numbers of tasks in
-    names.
+    Attributes:
+        path: the task path.
+        key: the key of the task in its DAG.
+        parent: the path of the DAG that it is in, None for the pipeline itself.
+        task: the JSON of the task.
+        component: the JSON of its component.
+        executor: the JSON of its executor, empty for a DAG.
+        label: the label of its executor, "" for a DAG.
+        content: a digest of the component and executor, nested tasks included.
+        rough: a text that also depends on the task, but not on the numbers in names of tasks.
     """
 
     path: str
     key: str
     parent: str | None
-    task: Mapping[str, Any]
-    component: Mapping[str, Any]
-    executor: Mapping[str, Any]
+    task: JsonObject
+    component: JsonObject
+    executor: JsonObject
     label: str
     content: str
     rough: str
 
     @property
     def group(self) -> bool:
+        """Whether it is a DAG."""
         return is_dag(self.component)
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
-    """A pipeline's nodes by path, those around others first; unused: components and executors that
-    no task uses."""
+class FlatPipeline:
+    """The nodes of a pipeline.
+
+    Attributes:
+        nodes: by path. Each DAG comes before the tasks inside it.
+        unused: components and executors that no task uses.
+    """
 
     nodes: Mapping[str, Node]
     unused: Facts
 
 
-def flatten(spec: Mapping[str, Any]) -> Flat:
-    """The tasks of a PipelineSpec in the form of `kfgcp.spec.digest.normal`."""
-    components, executors = components_of(spec), executors_of(spec)
-    contents: dict[str, tuple[str, str]] = {}
-    nodes: dict[str, Node] = {}
+def flatten(spec: JsonObject) -> FlatPipeline:
+    """Return the tasks of a PipelineSpec in the form of `kfgcp.spec.digest.normalize`.
 
-    def content(body: Mapping[str, Any]) -> tuple[str, str]:
-        """A digest of a component, and one that numbers of tasks do not change."""
-        exact, rough = (
-            {
-                **_without(body, *REFERENCES),
-                "executor": executors.get(executor_label(body)),
-                "dag": [
-                    _without(body.get("dag"), "tasks"),
-                    {
-                        key: [_without(task, *REFERENCES), named(task)[side]]
-                        for key, task in tasks_of(body).items()
-                    },
-                ],
-            }
-            for side in (0, 1)
-        )
-        return digest(exact), digest({"": _COUNTED.sub("", canonical(rough))})
+    Example:
+        >>> flat = flatten({
+        ...     "root": {"dag": {"tasks": {"say": {"componentRef": {"name": "comp-say"}}}}},
+        ...     "components": {"comp-say": {"executorLabel": "exec-say"}},
+        ... })
+        >>> list(flat.nodes)
+        ['', 'say']
+    """
+    return _Flattener(spec).flatten()
 
-    def named(task: Any) -> tuple[str, str]:
-        name = component_name(task)
-        if name not in contents:
-            contents[name] = content(mapping(components.get(name)))
-        return contents[name]
 
-    def add(
-        path: str, key: str, parent: str | None, task: Mapping[str, Any], body: Mapping[str, Any]
+class _Flattener:
+    """Makes the nodes of one PipelineSpec. It digests each component once."""
+
+    def __init__(self, spec: JsonObject) -> None:
+        self._root = read_root(spec)
+        self._components = read_components(spec)
+        self._executors = read_executors(spec)
+        self._digests: dict[str, tuple[str, str]] = {}
+        self._nodes: dict[str, Node] = {}
+
+    def flatten(self) -> FlatPipeline:
+        """Return all nodes."""
+        exact, rough = self._digest_component(self._root)
+        self._add_node("", "", None, {}, self._root, exact, rough)
+        used_labels = {node.label for node in self._nodes.values()}
+        unused: Facts = {}
+        for name, body in self._components.items():
+            if name not in self._digests:
+                unused["component", name] = body
+        for label, body in self._executors.items():
+            if label not in used_labels:
+                unused["executor", label] = body
+        return FlatPipeline(self._nodes, unused)
+
+    def _add_node(
+        self,
+        path: str,
+        key: str,
+        parent: str | None,
+        task: JsonObject,
+        component: JsonObject,
+        exact: str,
+        rough: str,
     ) -> None:
-        label = executor_label(body)
-        exact, rough = content(body) if parent is None else named(task)
-        own_fields = _without(task, *REFERENCES, "taskInfo")
-        executor = mapping(executors.get(label))
-        rough += _COUNTED.sub("", canonical(own_fields))
-        nodes[path] = Node(path, key, parent, task, body, executor, label, exact, rough)
-        for child, each in sorted(tasks_of(body).items()):
-            inside = mapping(components.get(component_name(each)))
-            add(f"{path}/{child}" if path else child, child, path, mapping(each), inside)
+        """Add the node of a task and those of the tasks inside it."""
+        label = executor_label(component)
+        task_fields = _without(task, (*REFERENCES, "taskInfo"))
+        self._nodes[path] = Node(
+            path=path,
+            key=key,
+            parent=parent,
+            task=task,
+            component=component,
+            executor=as_mapping(self._executors.get(label)),
+            label=label,
+            content=exact,
+            rough=rough + _remove_numbers(task_fields),
+        )
+        for child_key, child in sorted(read_tasks(component).items()):
+            child_path = f"{path}/{child_key}" if path else child_key
+            child_component = as_mapping(self._components.get(component_name(child)))
+            exact, rough = self._digest_task(child)
+            self._add_node(
+                child_path, child_key, path, as_mapping(child), child_component, exact, rough
+            )
 
-    add("", "", None, {}, root_of(spec))
-    labels = {node.label for node in nodes.values()}
-    unused: Facts = {
-        ("component", name): body for name, body in components.items() if name not in contents
-    }
-    unused |= {
-        ("executor", label): body for label, body in executors.items() if label not in labels
-    }
-    return Flat(nodes, unused)
+    def _digest_task(self, task: JsonObject) -> tuple[str, str]:
+        """Return the digests of the component that a task runs."""
+        name = component_name(task)
+        if name not in self._digests:
+            component = as_mapping(self._components.get(name))
+            self._digests[name] = self._digest_component(component)
+        return self._digests[name]
+
+    def _digest_component(self, component: JsonObject) -> tuple[str, str]:
+        """Return a digest of a component, and one that does not depend on the numbers of tasks."""
+        exact_tasks = {}
+        rough_tasks = {}
+        for key, task in read_tasks(component).items():
+            fields = _without(task, REFERENCES)
+            exact, rough = self._digest_task(task)
+            exact_tasks[key] = [fields, exact]
+            rough_tasks[key] = [fields, rough]
+        body = _without(component, REFERENCES)
+        dag_fields = _without(component.get("dag"), ("tasks",))
+        body["executor"] = self._executors.get(executor_label(component))
+        exact_body = {**body, "dag": [dag_fields, exact_tasks]}
+        rough_body = {**body, "dag": [dag_fields, rough_tasks]}
+        return digest(exact_body), digest({"": _remove_numbers(rough_body)})
 
 
-def pair(before: Flat, after: Flat) -> dict[str, str]:
-    """The path before of each task of `after` that was there, the pipeline itself included.
+def match_tasks(before: FlatPipeline, after: FlatPipeline) -> dict[str, str]:
+    """Return the path before of each task of `after` that was there, the pipeline itself included.
 
-    Tasks of one name in one place are the same. So are those whose number KFP has changed (`say-2`,
-    now `say-3`), and those that have another name or place and the same content, where only one
-    comes into question.
+    Tasks with the same name in the same place are the same. So are tasks whose number KFP has
+    changed (`say-2`, now `say-3`), and tasks with another name or place and the same content, when
+    there is only one candidate.
+
+    Args:
+        before: the first pipeline.
+        after: the second pipeline.
     """
     pairs = {"": ""}
-    for path in after.nodes:  # those around others come first
+    # DAGs come before the tasks inside them, so a DAG has its pair when its tasks are matched.
+    for path in after.nodes:
         if path in pairs:
-            _pair_within(pairs, _children(before, pairs[path]), _children(after, path))
-    known = set(pairs.values())
-    lost = [node for path, node in before.nodes.items() if path not in known]
-    for one, other in _same(
-        lost, [node for path, node in after.nodes.items() if path not in pairs], _contents
-    ):
-        if other.path not in pairs and one.path not in pairs.values():
-            for path in after.nodes:
-                if f"{path}/".startswith(f"{other.path}/"):  # what is inside moved along
-                    pairs[path] = one.path + path[len(other.path) :]
+            _match_children(pairs, _children(before, pairs[path]), _children(after, path))
+    # What is left may have moved into another DAG.
+    matched = set(pairs.values())
+    old_nodes = [node for path, node in before.nodes.items() if path not in matched]
+    new_nodes = [node for path, node in after.nodes.items() if path not in pairs]
+    for old, new in _match_unique(old_nodes, new_nodes, _content_keys):
+        if new.path in pairs or old.path in pairs.values():
+            continue
+        for path in after.nodes:
+            # The tasks inside a DAG moved with it.
+            if f"{path}/".startswith(f"{new.path}/"):
+                pairs[path] = old.path + path[len(new.path) :]
     return pairs
 
 
-def _pair_within(pairs: dict[str, str], old: list[Node], new: list[Node]) -> None:
-    """Pairs the tasks of a DAG with those of the one that it was."""
-    for keys in (_numbers, _roughs, _keys, _contents):
-        for one, other in _same(old, new, keys):
-            pairs[other.path] = one.path
-        known = set(pairs.values())
-        old = [node for node in old if node.path not in known]
+def _match_children(pairs: dict[str, str], old: list[Node], new: list[Node]) -> None:
+    """Match the tasks of a DAG with those of the same DAG before.
+
+    The order of the keys matters: the surest come first, and a task with a pair is left out then.
+    """
+    for make_keys in (_number_keys, _rough_keys, _name_keys, _content_keys):
+        for old_node, new_node in _match_unique(old, new, make_keys):
+            pairs[new_node.path] = old_node.path
+        matched = set(pairs.values())
+        old = [node for node in old if node.path not in matched]
         new = [node for node in new if node.path not in pairs]
 
 
-def _numbers(nodes: Sequence[Node]) -> list[Hashable]:
-    """Which of so many tasks of one name it is; a task must have the same content too, a group need
-    not."""
-    stems: dict[str, list[int]] = {}
+def _match_unique(
+    old: Sequence[Node],
+    new: Sequence[Node],
+    make_keys: Callable[[Sequence[Node]], list[Hashable]],
+) -> Iterator[tuple[Node, Node]]:
+    """Yield the nodes of both sides with the same key, if no other node of a side has that key."""
+    old_by_key = _nodes_by_unique_key(old, make_keys(old))
+    new_by_key = _nodes_by_unique_key(new, make_keys(new))
+    for key, node in new_by_key.items():
+        if key in old_by_key:
+            yield old_by_key[key], node
+
+
+def _nodes_by_unique_key(nodes: Sequence[Node], keys: Sequence[Hashable]) -> dict[Hashable, Node]:
+    return {key: node for key, node in zip(keys, nodes, strict=True) if keys.count(key) == 1}
+
+
+def _number_keys(nodes: Sequence[Node]) -> list[Hashable]:
+    """Return for each task its name without number, and its rank among the tasks of that name.
+
+    A task must have the same content too. A group need not, because its tasks are matched after it.
+    """
+    numbers: dict[str, list[int]] = {}
     for node in nodes:
-        stems.setdefault(_stem(node)[0], []).append(_stem(node)[1])
-    found: list[Hashable] = []
+        stem, number = _split_number(node)
+        numbers.setdefault(stem, []).append(number)
+    keys: list[Hashable] = []
     for node in nodes:
-        stem, number = _stem(node)
-        rank = sorted(stems[stem]).index(number)
-        found.append((stem, len(stems[stem]), rank, node.group or node.content))
-    return found
+        stem, number = _split_number(node)
+        rank = sorted(numbers[stem]).index(number)
+        keys.append((stem, len(numbers[stem]), rank, node.group or node.content))
+    return keys
 
 
-def _roughs(nodes: Sequence[Node]) -> list[Hashable]:
-    return [(_stem(node)[0], node.rough) for node in nodes]
+def _rough_keys(nodes: Sequence[Node]) -> list[Hashable]:
+    return [(_split_number(node)[0], node.rough) for node in nodes]
 
 
-def _keys(nodes: Sequence[Node]) -> list[Hashable]:
+def _name_keys(nodes: Sequence[Node]) -> list[Hashable]:
     return [node.key for node in nodes]
 
 
-def _contents(nodes: Sequence[Node]) -> list[Hashable]:
+def _content_keys(nodes: Sequence[Node]) -> list[Hashable]:
     return [node.content for node in nodes]
 
 
-def _stem(node: Node) -> tuple[str, int]:
-    """The name and number of a task's key, as KFP counts: `say` is the first, `say-2` the
-    second."""
-    match = _NUMBERED.fullmatch(node.key)
-    return (match[1], int(match[2])) if match else (node.key, 1)
+def _split_number(node: Node) -> tuple[str, int]:
+    """Return the name and number of a task's key, as KFP counts: `say` is 1, `say-2` is 2."""
+    match = _NUMBERED_KEY.fullmatch(node.key)
+    if match is None:
+        return node.key, 1
+    return match["stem"], int(match["number"])
 
 
-def _same(
-    old: Sequence[Node], new: Sequence[Node], keys: Callable[[Sequence[Node]], list[Hashable]]
-) -> Iterator[tuple[Node, Node]]:
-    """The nodes of both that have the same key, and that no other on their side has."""
-    ours, theirs = (
-        {key: node for key, node in zip(found, nodes, strict=True) if found.count(key) == 1}
-        for nodes, found in ((old, keys(old)), (new, keys(new)))
-    )
-    yield from ((ours[key], node) for key, node in theirs.items() if key in ours)
-
-
-def _children(flat: Flat, path: str) -> list[Node]:
+def _children(flat: FlatPipeline, path: str) -> list[Node]:
     return [node for node in flat.nodes.values() if node.parent == path]
 
 
-def _without(body: Any, *fields: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping(body).items() if key not in fields}
+def _remove_numbers(value: Any) -> str:
+    return _NUMBER_IN_TEXT.sub("", canonical_json(value))
+
+
+def _without(body: object, fields: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in as_mapping(body).items() if key not in fields}

@@ -1,11 +1,14 @@
-"""What KFP 1 called things, and what to write today."""
+"""Find names of KFP 1 in a user's file, and say what KFP 2 has instead.
+
+The names are those of the KFP SDK 1.8. Many examples on the web still use them.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 _COMPONENT = "decorate the function with @dsl.component"
 _CONTAINER = (
@@ -14,8 +17,9 @@ _CONTAINER = (
 _KUBERNETES = "use the functions of kfp.kubernetes (package kfp-kubernetes) on the task"
 _PLACEHOLDER = "use dsl.PIPELINE_JOB_ID_PLACEHOLDER"
 
-# Dotted names; a name that ends in a dot stands for everything below it.
-NAMES = {
+# Dotted names. A name that ends in a dot stands for everything below it. The first match counts, so
+# `kfp.v2.google.` comes before `kfp.v2.`.
+NAMES: Final = {
     "kfp.dsl.ContainerOp": _CONTAINER,
     "kfp.dsl.BaseOp": _CONTAINER,
     "kfp.dsl.InitContainer": _CONTAINER,
@@ -65,7 +69,7 @@ NAMES = {
 }
 
 # Methods of a task.
-METHODS = {
+METHODS: Final = {
     "add_affinity": _KUBERNETES,
     "add_env_variable": "use task.set_env_variable(name, value)",
     "add_init_container": "do the work in a task of its own before",
@@ -89,7 +93,13 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Use:
-    """A use of KFP 1: the line, the name as the file has it, what to write today."""
+    """A use of KFP 1.
+
+    Attributes:
+        line: the line in the file, from 1.
+        name: the name as the file has it.
+        today: what to write in KFP 2.
+    """
 
     line: int
     name: str
@@ -97,65 +107,92 @@ class Use:
 
 
 def find(source: str, error: BaseException, line: int | None) -> Use | None:
-    """The use of KFP 1 that an error comes from, if it does.
+    """Return the use of KFP 1 that an error comes from, None for another cause.
 
     Args:
         source: the Python file.
         error: what importing or compiling it raised.
         line: the line of the file that raised it.
+
+    Example:
+        >>> source = "from kfp import dsl\\nop = dsl.ContainerOp(name='a')\\n"
+        >>> error = AttributeError("module 'kfp.dsl' has no attribute 'ContainerOp'")
+        >>> use = find(source, error, line=2)
+        >>> use.line, use.name
+        (2, 'dsl.ContainerOp')
     """
     method = re.search(r"'PipelineTask' object has no attribute '(\w+)'", str(error))
-    if method and method[1] in METHODS:
+    if method is not None and method[1] in METHODS:
         return Use(line or 1, f"task.{method[1]}", METHODS[method[1]])
+    # Other errors do not come from a name that is missing.
     if not isinstance(error, (AttributeError, ImportError, TypeError, NameError)):
         return None
-    for use in _uses(source):
-        last = use.name.rpartition(".")[2]
-        if use.line == line or re.search(rf"'(?:[\w.]+\.)?{re.escape(last)}'", str(error)):
+    for use in _find_uses(source):
+        last_part = use.name.rpartition(".")[2]
+        is_named = re.search(rf"'(?:[\w.]+\.)?{re.escape(last_part)}'", str(error))
+        if use.line == line or is_named:
             return use
     return None
 
 
-def _uses(source: str) -> Iterator[Use]:
+def _find_uses(source: str) -> list[Use]:
+    """Return the uses of KFP 1 in a file, by line."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        return
-    names: dict[str, str] = {}
-    found: list[Use] = []
+        return []
+    # The names that imports define, and the dotted names that they stand for.
+    imported: dict[str, str] = {}
+    uses: list[Use] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 target = f"{node.module}.{alias.name}"
-                names[alias.asname or alias.name] = target
-                found += _lookup(target, node.lineno, alias.name)
+                imported[alias.asname or alias.name] = target
+                uses += _look_up(target, node.lineno, alias.name)
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                names[alias.asname or alias.name.partition(".")[0]] = (
-                    alias.name if alias.asname else alias.name.partition(".")[0]
-                )
-                found += _lookup(alias.name, node.lineno, alias.name)
+                # `import a.b` defines `a`, and `import a.b as c` defines `c` for a.b.
+                top = alias.name.partition(".")[0]
+                if alias.asname:
+                    imported[alias.asname] = alias.name
+                else:
+                    imported[top] = top
+                uses += _look_up(alias.name, node.lineno, alias.name)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            text = _chain(node)
-            head, _, rest = text.partition(".")
-            if head in names:
-                found += _lookup(f"{names[head]}.{rest}", node.end_lineno or node.lineno, text)
-    yield from sorted(found, key=lambda use: use.line)
+            name = _dotted_name(node)
+            head, _, rest = name.partition(".")
+            if head in imported:
+                line = node.end_lineno or node.lineno
+                uses += _look_up(f"{imported[head]}.{rest}", line, name)
+    return sorted(uses, key=lambda use: use.line)
 
 
-def _lookup(target: str, line: int, name: str) -> list[Use]:
-    plain = target.replace("kfp.v2.", "kfp.", 1)
+def _look_up(target: str, line: int, name: str) -> list[Use]:
+    """Return the use of a dotted name, [] when it is not a name of KFP 1.
+
+    Args:
+        target: the dotted name, `kfp.dsl.ContainerOp` for example.
+        line: the line in the file.
+        name: the name as the file has it.
+    """
+    # kfp.v2.dsl of KFP 1.8 had the names of kfp.dsl.
+    without_v2 = target.replace("kfp.v2.", "kfp.", 1)
     for key, today in NAMES.items():
-        if plain == key or (key.endswith(".") and f"{target}.".startswith(key)):
+        is_below = key.endswith(".") and f"{target}.".startswith(key)
+        if without_v2 == key or is_below:
             return [Use(line, name, today)]
     return []
 
 
-def _chain(node: ast.expr) -> str:
-    """`a.b.c` for attributes of a name, otherwise empty."""
+def _dotted_name(node: ast.expr) -> str:
+    """Return `a.b.c` for attributes of a name, "" for attributes of anything else."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
         node = node.value
-    return ".".join(reversed([*parts, node.id])) if isinstance(node, ast.Name) else ""
+    if not isinstance(node, ast.Name):
+        return ""
+    parts.append(node.id)
+    return ".".join(reversed(parts))

@@ -1,42 +1,55 @@
-"""Is a plain value a PipelineSpec that can run: its shape first, then every name that refers to
-another."""
+"""Check whether a plain value is a PipelineSpec that can run.
+
+Its shape is checked first (`kfgcp.spec.shapes`), then every name that refers to another part.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from kfgcp.spec.json_values import Place
+from kfgcp.spec.json_values import JsonObject, Place
 from kfgcp.spec.shapes import PIPELINE, PLATFORM, InvalidError
+
+# The two kinds of inputs and outputs, and how field names call one of them.
+_KINDS: Final = {"parameters": "Parameter", "artifacts": "Artifact"}
 
 
 def validate(pipeline_spec: Any) -> None:
-    """Checks that a plain value is a PipelineSpec whose parts fit together.
+    """Check that a plain value is a PipelineSpec whose parts fit together.
 
     Raises:
         InvalidError: the first thing that is wrong, and where.
+
+    Example:
+        >>> validate({"schemaVersion": "2.1.0"})
+        Traceback (most recent call last):
+        ...
+        kfgcp.spec.shapes.InvalidError: is missing
     """
     PIPELINE(pipeline_spec, ())
-    components, executors = (
-        pipeline_spec["components"],
-        pipeline_spec["deploymentSpec"].get("executors", {}),
-    )
-    for place, component in _components(pipeline_spec):
+    components = pipeline_spec["components"]
+    executors = pipeline_spec["deploymentSpec"].get("executors", {})
+    # First what the components name, then their inputs and outputs: these checks rely on the names.
+    for place, component in _all_components(pipeline_spec):
         _check_implementation(component, place, executors)
-        for name, task in component.get("dag", {}).get("tasks", {}).items():
-            _known(
-                task["componentRef"]["name"],
-                components,
-                (*place, "dag", "tasks", name, "componentRef", "name"),
-            )
-    for place, component in _components(pipeline_spec):
+        for key, task in component.get("dag", {}).get("tasks", {}).items():
+            task_place = (*place, "dag", "tasks", key, "componentRef", "name")
+            _check_name(task["componentRef"]["name"], components, task_place, "components")
+    for place, component in _all_components(pipeline_spec):
         if "dag" in component:
             _check_dag(component, place, components)
     _check_recursion(components)
 
 
 def is_valid(pipeline_spec: Any) -> bool:
-    """Whether `validate` accepts it."""
+    """Return whether `validate` accepts a plain value.
+
+    Example:
+        >>> is_valid({"schemaVersion": "2.1.0"})
+        False
+    """
     try:
         validate(pipeline_spec)
     except InvalidError:
@@ -45,7 +58,7 @@ def is_valid(pipeline_spec: Any) -> bool:
 
 
 def validate_platform(platform_spec: Any) -> None:
-    """Checks that a plain value is a PlatformSpec, the second document of a compiled file.
+    """Check that a plain value is a PlatformSpec, the second document of a compiled file.
 
     Raises:
         InvalidError: the first thing that is wrong, and where.
@@ -53,135 +66,168 @@ def validate_platform(platform_spec: Any) -> None:
     PLATFORM(platform_spec, ())
 
 
-def _components(spec: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
+def _all_components(spec: JsonObject) -> Iterator[tuple[Place, JsonObject]]:
+    """Yield the root and the components, each with its place."""
     yield ("root",), spec["root"]
     for name, component in spec["components"].items():
         yield ("components", name), component
 
 
-def _check_implementation(
-    component: Mapping[str, Any], place: Place, executors: Mapping[str, Any]
-) -> None:
+def _check_implementation(component: JsonObject, place: Place, executors: JsonObject) -> None:
+    """Check that a component has either a DAG or an executor that exists."""
     if "dag" in component and "executorLabel" in component:
         raise InvalidError(place, "has both a dag and an executorLabel")
     if place == ("root",) and "dag" not in component:
         raise InvalidError(("root", "dag"), "is missing")
     if "executorLabel" in component:
+        label_place = (*place, "executorLabel")
         label = component["executorLabel"]
-        _known(label, executors, (*place, "executorLabel"), "deploymentSpec.executors")
+        _check_name(label, executors, label_place, "deploymentSpec.executors")
     elif "dag" not in component:
         raise InvalidError(place, "has neither a dag nor an executorLabel")
 
 
-def _check_dag(component: Mapping[str, Any], place: Place, components: Mapping[str, Any]) -> None:
+def _check_dag(component: JsonObject, place: Place, components: JsonObject) -> None:
     tasks = component["dag"]["tasks"]
     upstream: dict[str, set[str]] = {}
-    for name, task in tasks.items():
-        here = (*place, "dag", "tasks", name)
-        upstream[name] = set()
+    for key, task in tasks.items():
+        task_place = (*place, "dag", "tasks", key)
         for index, other in enumerate(task.get("dependentTasks", ())):
-            _known(other, tasks, (*here, "dependentTasks", index), "the tasks beside it")
-            upstream[name].add(other)
-        upstream[name] |= _check_inputs(task, here, component, components, tasks)
+            other_place = (*task_place, "dependentTasks", index)
+            _check_name(other, tasks, other_place, "the tasks beside it")
+        producers = _check_inputs(task, task_place, component, components)
+        upstream[key] = {*task.get("dependentTasks", ()), *producers}
     _check_cycle(upstream, (*place, "dag", "tasks"), "the tasks wait for each other")
-    for kind, output, at, selector in _selectors(component["dag"].get("outputs", {})):
-        here = (*place, "dag", "outputs", kind, output, *at)
-        producer = selector["producerSubtask"]
-        _known(producer, tasks, (*here, "producerSubtask"), "the tasks of the dag")
-        _check_output(tasks[producer], selector, kind, here, components)
+    for selector in _output_selectors(component["dag"].get("outputs", {})):
+        selector_place = (*place, "dag", "outputs", *selector.place)
+        producer = selector.body["producerSubtask"]
+        producer_place = (*selector_place, "producerSubtask")
+        _check_name(producer, tasks, producer_place, "the tasks of the dag")
+        _check_output(tasks[producer], selector.body, selector.kind, selector_place, components)
 
 
 def _check_inputs(
-    task: Mapping[str, Any],
-    place: Place,
-    parent: Mapping[str, Any],
-    components: Mapping[str, Any],
-    tasks: Mapping[str, Any],
+    task: JsonObject, place: Place, dag_component: JsonObject, components: JsonObject
 ) -> set[str]:
-    """Checks the sources of a task's inputs; the names of the tasks that they come from."""
+    """Check the sources of a task's inputs.
+
+    Args:
+        task: the task.
+        place: where it is.
+        dag_component: the component whose DAG it is in.
+        components: all components.
+
+    Returns:
+        The keys of the tasks that the inputs come from.
+    """
+    tasks = dag_component["dag"]["tasks"]
     producers = set()
-    for kind, singular in (("parameters", "Parameter"), ("artifacts", "Artifact")):
-        given = parent.get("inputDefinitions", {}).get(kind, {})
+    for kind, singular in _KINDS.items():
+        dag_inputs = dag_component.get("inputDefinitions", {}).get(kind, {})
         for name, source in task.get("inputs", {}).get(kind, {}).items():
-            here = (*place, "inputs", kind, name)
+            input_place = (*place, "inputs", kind, name)
             for field in (f"taskOutput{singular}", "taskFinalStatus"):
-                if field in source:
-                    producer = source[field]["producerTask"]
-                    _known(producer, tasks, (*here, field, "producerTask"), "the tasks beside it")
-                    producers.add(producer)
-                    if field != "taskFinalStatus":
-                        _check_output(
-                            tasks[producer], source[field], kind, (*here, field), components
-                        )
+                if field not in source:
+                    continue
+                field_place = (*input_place, field)
+                producer = source[field]["producerTask"]
+                producer_place = (*field_place, "producerTask")
+                _check_name(producer, tasks, producer_place, "the tasks beside it")
+                producers.add(producer)
+                if field != "taskFinalStatus":
+                    _check_output(tasks[producer], source[field], kind, field_place, components)
             field = f"componentInput{singular}"
             if field in source:
-                _known(
-                    source[field],
-                    given,
-                    (*here, field),
-                    f"the input {kind} of the component around it",
-                )
+                among = f"the input {kind} of the component around it"
+                _check_name(source[field], dag_inputs, (*input_place, field), among)
     return producers
 
 
 def _check_output(
-    task: Mapping[str, Any],
-    selector: Mapping[str, Any],
-    kind: str,
-    place: Place,
-    components: Mapping[str, Any],
+    task: JsonObject, selector: JsonObject, kind: str, place: Place, components: JsonObject
 ) -> None:
+    """Check that the component of a task has the output that a selector names.
+
+    Args:
+        task: the task that has the output.
+        selector: names the output.
+        kind: `parameters` or `artifacts`.
+        place: where the selector is.
+        components: all components.
+    """
     field = "outputParameterKey" if kind == "parameters" else "outputArtifactKey"
     component = task["componentRef"]["name"]
     outputs = components[component].get("outputDefinitions", {}).get(kind, {})
-    _known(selector[field], outputs, (*place, field), f"the output {kind} of {component}")
+    among = f"the output {kind} of {component}"
+    _check_name(selector[field], outputs, (*place, field), among)
 
 
-def _selectors(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Place, Mapping[str, Any]]]:
-    """Kind, name, place below the output, and the selector, for every producer of a DAG's
-    outputs."""
+@dataclass(frozen=True, slots=True)
+class _Selector:
+    """What names a task and one of its outputs as a source of a DAG's output.
+
+    Attributes:
+        kind: `parameters` or `artifacts`.
+        place: where it is below the DAG's outputs.
+        body: the JSON.
+    """
+
+    kind: str
+    place: Place
+    body: JsonObject
+
+
+def _output_selectors(outputs: JsonObject) -> Iterator[_Selector]:
+    """Yield the selectors of all outputs of a DAG."""
     for name, output in outputs.get("artifacts", {}).items():
-        for index, selector in enumerate(output.get("artifactSelectors", ())):
-            yield "artifacts", name, ("artifactSelectors", index), selector
+        for index, body in enumerate(output.get("artifactSelectors", ())):
+            yield _Selector("artifacts", ("artifacts", name, "artifactSelectors", index), body)
     for name, output in outputs.get("parameters", {}).items():
         if "valueFromParameter" in output:
-            yield "parameters", name, ("valueFromParameter",), output["valueFromParameter"]
-        for index, selector in enumerate(
-            output.get("valueFromOneof", {}).get("parameterSelectors", ())
-        ):
-            yield "parameters", name, ("valueFromOneof", "parameterSelectors", index), selector
+            place: Place = ("parameters", name, "valueFromParameter")
+            yield _Selector("parameters", place, output["valueFromParameter"])
+        selectors = output.get("valueFromOneof", {}).get("parameterSelectors", ())
+        for index, body in enumerate(selectors):
+            place = ("parameters", name, "valueFromOneof", "parameterSelectors", index)
+            yield _Selector("parameters", place, body)
 
 
-def _check_recursion(components: Mapping[str, Any]) -> None:
-    uses = {
-        name: {
-            task["componentRef"]["name"]
-            for task in component.get("dag", {}).get("tasks", {}).values()
-        }
-        for name, component in components.items()
-    }
-    _check_cycle(uses, ("components",), "the components contain each other")
+def _check_recursion(components: JsonObject) -> None:
+    """Check that no component contains itself: its tasks would never end."""
+    contained: dict[str, set[str]] = {}
+    for name, component in components.items():
+        tasks = component.get("dag", {}).get("tasks", {})
+        contained[name] = {task["componentRef"]["name"] for task in tasks.values()}
+    _check_cycle(contained, ("components",), "the components contain each other")
 
 
-def _check_cycle(graph: Mapping[str, set[str]], place: Place, what: str) -> None:
+def _check_cycle(graph: Mapping[str, set[str]], place: Place, problem: str) -> None:
     import graphlib
 
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        names = list(error.args[1])
-        start = names.index(min(names))
-        names = [*names[start:-1], *names[:start], names[start]]
-        raise InvalidError(place, f"has a cycle, {what}: {' -> '.join(names)}") from None
+        # The first and the last name are the same. Where graphlib starts depends on the order of
+        # sets, so the cycle is turned to start at its first name: the same message in every run.
+        cycle = list(error.args[1])[:-1]
+        start = cycle.index(min(cycle))
+        names = [*cycle[start:], *cycle[:start], cycle[start]]
+        raise InvalidError(place, f"has a cycle, {problem}: {' -> '.join(names)}") from None
 
 
-def _known(name: str, names: Iterable[str], place: Place, among: str = "components") -> None:
-    if name not in names:
-        import difflib
+def _check_name(name: str, names: Iterable[str], place: Place, among: str) -> None:
+    """Check that a name is one of several.
 
-        close = difflib.get_close_matches(name, list(names), n=1)
-        raise InvalidError(
-            place,
-            f"is {name!r}, which is not in {among}",
-            f"Did you mean {close[0]!r}?" if close else "",
-        )
+    Args:
+        name: the name.
+        names: those that exist.
+        place: where the name is.
+        among: describes `names` in the message.
+    """
+    if name in names:
+        return
+    import difflib
+
+    close_names = difflib.get_close_matches(name, list(names), n=1)
+    hint = f"Did you mean {close_names[0]!r}?" if close_names else ""
+    raise InvalidError(place, f"is {name!r}, which is not in {among}", hint)

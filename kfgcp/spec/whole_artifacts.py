@@ -25,9 +25,10 @@ def refuse_whole_artifacts(graph: Graph) -> None:
         Unsupported: names the component and the artifact.
     """
     for component, artifact in _whole_artifacts(graph):
+        task_name = component.removeprefix("comp-")
         raise Unsupported(
-            f"{component.removeprefix('comp-')} passes the whole artifact '{artifact}' to its"
-            " command, which is not defined: backends pass different texts, or none.",
+            f"{task_name} passes the whole artifact '{artifact}' to its command, which is not"
+            " defined: backends pass different texts, or none.",
             hint=(
                 f"Pass {artifact}.uri or {artifact}.path of one artifact. A list can be read in a"
                 f" Python component: {artifact}: Input[list[Dataset]]."
@@ -36,11 +37,12 @@ def refuse_whole_artifacts(graph: Graph) -> None:
 
 
 def _whole_artifacts(graph: Graph) -> Iterator[tuple[str, str]]:
+    """Yield the component and the name of each artifact that a command takes as a whole."""
     for component in graph.components.values():
         container = component.executor
         if not isinstance(container, Container):
             continue
-        for word in (*container.command, *container.args):
+        for word in container.command + container.args:
             match = WHOLE_ARTIFACT.search(word)
             if match is not None:
                 yield component.name, match[3]

@@ -1,299 +1,138 @@
-"""The JSON of a PipelineSpec, read into records. The field names are those of the PipelineSpec
-proto, in camelCase.
+"""Read the JSON of a PipelineSpec into the records of `kfgcp.spec.records`.
 
-Other modules use the records. Only four more modules of the spec know names of fields, because
-they handle the JSON itself: `shapes` and `validate` (which documents are valid), `digest` (what
-does not count for a version), and `facts` (every field as a fact, also fields that this version
-of kfgcp does not know).
+The field names are those of pipeline_spec.proto, in camelCase. Other modules use the records. Only
+four more modules of the spec know names of fields, because they handle the JSON itself: `shapes`
+and `validate` (which documents are valid), `digest` (what does not count for a version), and
+`facts` (every field as a fact, also fields that this version of kfgcp does not know).
 
 The readers expect valid specs. A part that is missing, or is not a mapping, reads as empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kfgcp.spec.json_values import whole, with_numbers_of
-from kfgcp.spec.platform import NOTHING, ClusterConfig
+from kfgcp.spec.json_values import JsonObject, normalize_numbers, normalize_parameter
+from kfgcp.spec.platform import NO_CLUSTER_CONFIG, ClusterConfig
+from kfgcp.spec.records import (
+    MAX_RETRY_WAIT,
+    ArtifactDef,
+    Binding,
+    Constant,
+    Container,
+    Executor,
+    FinalStatus,
+    FromInput,
+    FromTask,
+    Importer,
+    Interface,
+    Iterator,
+    OtherExecutor,
+    ParamSpec,
+    Retry,
+    TaskDef,
+)
 
+# The KFP compiler writes this before the names of a group's inputs that it adds itself.
 CHANNEL: Final = "pipelinechannel--"
-"""What the KFP compiler writes before the names of inputs of a group that the user did not
-write."""
 
+# Fields of a task and a component whose values only name another part of the document.
 REFERENCES: Final = ("componentRef", "executorLabel")
-"""Fields of a task and a component whose values only name another part of the document."""
 
 _ALL_COMPLETED: Final = "ALL_UPSTREAM_TASKS_COMPLETED"
+
+# Types of parameters in schema 2.0.0 (PrimitiveType), and their names since 2.1.0 (ParameterType).
 _OLD_TYPES: Final = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE"}
-"""Types of parameters in schema 2.0.0, and their names since 2.1.0."""
-_FROM_BACKEND: Final = ("TASK_FINAL_STATUS", "TASK_CONFIG")
-_ARTIFACTS: Final = ("ARTIFACT", "ARTIFACT_LIST")
+
+# The fields of a parameter's and of an artifact's source: an input of the DAG, an output of a task,
+# and the name of that output.
 _SOURCES: Final = (
     ("componentInputParameter", "taskOutputParameter", "outputParameterKey"),
     ("componentInputArtifact", "taskOutputArtifact", "outputArtifactKey"),
 )
-"""Of a parameter and an artifact: an input of the DAG, an output of a task, and the name of that
-output."""
-_LONGEST_WAIT: Final = 3600.0
 
-
-# -- records
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class FromInput:
-    """An input of the DAG that the task is in."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class FromTask:
-    """An output of another task of the same DAG."""
-
-    task: str
-    output: str
-
-
-@dataclass(frozen=True, slots=True)
-class FinalStatus:
-    """How another task of the same DAG ended."""
-
-    task: str
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """Where a task's input comes from; `selector` is a CEL expression applied to the value."""
-
-    source: Constant | FromInput | FromTask | FinalStatus
-    selector: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ParamSpec:
-    """A parameter that a pipeline or component declares, or an input artifact that a pipeline
-    declares.
-
-    Attributes:
-        name: as in the function's signature.
-        type: KFP's parameterType, `NUMBER_INTEGER` for example; `ARTIFACT` or `ARTIFACT_LIST` for
-            an input artifact, whose value is a URI or a list of them.
-        default: None without one.
-        has_default: whether there is a default.
-        optional: whether it is declared optional.
-        description: from the docstring, or empty.
-        literals: the values that are allowed; empty when all are.
-    """
-
-    name: str
-    type: str
-    default: Any = None
-    has_default: bool = False
-    optional: bool = False
-    description: str = ""
-    literals: tuple[Any, ...] = ()
-
-    @property
-    def may_be_missing(self) -> bool:
-        """Whether a component can do without a value for it."""
-        return self.optional or self.has_default
-
-    @property
-    def required(self) -> bool:
-        """Whether the user must give a value."""
-        return not (self.may_be_missing or self.is_from_backend)
-
-    @property
-    def is_from_backend(self) -> bool:
-        """Whether the backend gives the value, never the user."""
-        return self.type in _FROM_BACKEND
-
-    @property
-    def is_artifact(self) -> bool:
-        return self.type in _ARTIFACTS
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactDef:
-    """An artifact of a component. type: schema title; `schema` holds a custom instance schema."""
-
-    type: str
-    version: str = ""
-    is_list: bool = False
-    optional: bool = False
-    schema: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Extra attempts after a failure; waits are seconds: backoff * factor**k, at most `longest`."""
-
-    count: int
-    backoff: float = 0.0
-    factor: float = 2.0
-    longest: float = _LONGEST_WAIT
-
-    def wait(self, failures: int) -> float:
-        """Return the seconds before the next attempt after so many failures; huge factors do not
-        overflow."""
-        seconds = self.backoff
-        for _ in range(failures - 1):
-            if seconds >= self.longest:
-                break
-            seconds *= self.factor
-        return min(seconds, self.longest)
-
-
-@dataclass(frozen=True, slots=True)
-class Iterator:
-    """A loop over items: a `raw` JSON text, or the value of a parameter or artifact input of the
-    task."""
-
-    item: str
-    raw: str | None = None
-    input: str | None = None
-    artifacts: bool = False
-    limit: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TaskDef:
-    """A task of a DAG. `upstream`: the tasks it waits for, those its inputs come from included."""
-
-    key: str
-    label: str
-    component: str
-    params: Mapping[str, Binding]
-    artifacts: Mapping[str, Binding]
-    upstream: tuple[str, ...]
-    condition: str = ""
-    runs_always: bool = False
-    iterator: Iterator | None = None
-    retry: Retry | None = None
-    cache: bool = False
-    cache_key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A command in an image; arguments still hold their placeholders. cluster: what it asks of
-    Kubernetes."""
-
-    image: str
-    command: tuple[str, ...]
-    args: tuple[str, ...]
-    env: Mapping[str, str]
-    resources: Mapping[str, Any]
-    cluster: ClusterConfig = NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class Importer:
-    uri: Binding
-    type: ArtifactDef
-    metadata: Mapping[str, Any]
-    reimport: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OtherExecutor:
-    """An executor that only some backend knows: `resolver`, `customJob`."""
-
-    kind: str
-
-
-Executor = Container | Importer | OtherExecutor
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """The inputs or the outputs of a component, by their names."""
-
-    params: Mapping[str, ParamSpec]
-    artifacts: Mapping[str, ArtifactDef]
+# pipeline_spec.proto: an unspecified RetryPolicy.backoff_factor is 2.
+_DEFAULT_BACKOFF_FACTOR: Final = 2.0
 
 
 # -- the parts of a document
 
 
-def pipeline_name(spec: Mapping[str, Any]) -> str:
+def pipeline_name(spec: JsonObject) -> str:
     """Return the name of a pipeline."""
     return str(spec["pipelineInfo"]["name"])
 
 
-def root_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_root(spec: JsonObject) -> JsonObject:
     """Return the component that is the pipeline itself."""
-    return mapping(spec.get("root"))
+    return as_mapping(spec.get("root"))
 
 
-def components_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_components(spec: JsonObject) -> JsonObject:
     """Return the components of a pipeline by their names, without its root."""
-    return mapping(spec.get("components"))
+    return as_mapping(spec.get("components"))
 
 
-def executors_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_executors(spec: JsonObject) -> JsonObject:
     """Return the executors of a pipeline by their labels."""
-    return mapping(mapping(spec.get("deploymentSpec")).get("executors"))
+    return as_mapping(as_mapping(spec.get("deploymentSpec")).get("executors"))
 
 
-def tasks_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_tasks(component: JsonObject) -> JsonObject:
     """Return the tasks of a component by their keys; a component without a DAG has none."""
-    return mapping(mapping(component.get("dag")).get("tasks"))
+    return as_mapping(as_mapping(component.get("dag")).get("tasks"))
 
 
-def is_dag(component: Mapping[str, Any]) -> bool:
+def is_dag(component: JsonObject) -> bool:
     """Return whether a component consists of tasks."""
     return "dag" in component
 
 
-def executor_label(component: Mapping[str, Any]) -> str:
+def executor_label(component: JsonObject) -> str:
     """Return the label of the executor of a component, "" when it has none."""
     return str(component.get("executorLabel") or "")
 
 
-def component_name(task: Mapping[str, Any]) -> str:
+def component_name(task: JsonObject) -> str:
     """Return the name of the component that a task runs."""
-    return str(mapping(task.get("componentRef")).get("name"))
+    return str(as_mapping(task.get("componentRef")).get("name"))
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
-    """Return the value if it is a mapping, else an empty mapping."""
+def as_mapping(value: object) -> JsonObject:
+    """Return the value if it is a mapping, else an empty mapping.
+
+    Example:
+        >>> as_mapping({"name": "train"})
+        {'name': 'train'}
+        >>> as_mapping(None)
+        {}
+    """
     return value if isinstance(value, dict) else {}
 
 
 # -- reading
 
 
-def read_inputs(component: Mapping[str, Any]) -> Interface:
+def read_inputs(component: JsonObject) -> Interface:
     """Return the inputs of a component."""
     return _read_interface(component.get("inputDefinitions"))
 
 
-def read_outputs(component: Mapping[str, Any]) -> Interface:
+def read_outputs(component: JsonObject) -> Interface:
     """Return the outputs of a component."""
     return _read_interface(component.get("outputDefinitions"))
 
 
-def read_root_params(spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
+def read_root_params(spec: JsonObject) -> dict[str, ParamSpec]:
     """Return what the user can give to a pipeline: its parameters, then its input artifacts.
 
     Both are in the order of the spec.
     """
-    definitions = mapping(root_of(spec).get("inputDefinitions"))
-    params = {
-        name: _read_param(name, body)
-        for name, body in mapping(definitions.get("parameters")).items()
-    }
-    for name, body in mapping(definitions.get("artifacts")).items():
+    definitions = as_mapping(read_root(spec).get("inputDefinitions"))
+    params = {}
+    for name, body in as_mapping(definitions.get("parameters")).items():
+        params[name] = _read_param(name, body)
+    for name, body in as_mapping(definitions.get("artifacts")).items():
         params[name] = ParamSpec(
             name=name,
             type="ARTIFACT_LIST" if body.get("isArtifactList") else "ARTIFACT",
@@ -303,124 +142,157 @@ def read_root_params(spec: Mapping[str, Any]) -> dict[str, ParamSpec]:
     return params
 
 
-def read_task(key: str, body: Mapping[str, Any]) -> TaskDef:
-    """Return a task of a DAG."""
-    inputs = mapping(body.get("inputs"))
-    trigger = mapping(body.get("triggerPolicy"))
-    caching = mapping(body.get("cachingOptions"))
-    params = {
-        name: read_binding(source) for name, source in mapping(inputs.get("parameters")).items()
-    }
-    artifacts = {
-        name: read_binding(source) for name, source in mapping(inputs.get("artifacts")).items()
-    }
+def read_task(key: str, body: JsonObject) -> TaskDef:
+    """Return a task of a DAG.
+
+    Example:
+        >>> task = read_task("train", {
+        ...     "componentRef": {"name": "comp-train"},
+        ...     "inputs": {"parameters": {"rows": {"taskOutputParameter": {
+        ...         "producerTask": "count", "outputParameterKey": "Output"}}}},
+        ... })
+        >>> task.component, task.upstream
+        ('comp-train', ('count',))
+    """
+    inputs = as_mapping(body.get("inputs"))
+    trigger = as_mapping(body.get("triggerPolicy"))
+    caching = as_mapping(body.get("cachingOptions"))
+    params = _read_bindings(inputs.get("parameters"))
+    artifacts = _read_bindings(inputs.get("artifacts"))
+    upstream = set(body.get("dependentTasks") or ())
+    # Data inputs imply the dependency, also where dependentTasks does not name the task.
+    for binding in (*params.values(), *artifacts.values()):
+        if isinstance(binding.source, (FromTask, FinalStatus)):
+            upstream.add(binding.source.task)
     return TaskDef(
         key=key,
-        label=mapping(body.get("taskInfo")).get("name") or key,
+        label=as_mapping(body.get("taskInfo")).get("name") or key,
         component=component_name(body),
         params=params,
         artifacts=artifacts,
-        upstream=tuple(sorted(_upstream(body, [*params.values(), *artifacts.values()]))),
+        upstream=tuple(sorted(upstream)),
         condition=trigger.get("condition") or "",
         runs_always=trigger.get("strategy") == _ALL_COMPLETED,
         iterator=read_iterator(body),
-        retry=_read_retry(mapping(body.get("retryPolicy"))),
+        retry=_read_retry(as_mapping(body.get("retryPolicy"))),
         cache=bool(caching.get("enableCache")),
         cache_key=caching.get("cacheKey") or "",
     )
 
 
-def read_binding(body: Any) -> Binding:
-    """Return where an input of a task comes from, a parameter or an artifact."""
-    body = mapping(body)
-    selector = body.get("parameterExpressionSelector") or ""
+def read_binding(body: object) -> Binding:
+    """Return where an input of a task comes from, a parameter or an artifact.
+
+    Example:
+        >>> read_binding({"componentInputParameter": "rate"})
+        Binding(source=FromInput(name='rate'), selector='')
+    """
+    fields = as_mapping(body)
+    selector = fields.get("parameterExpressionSelector") or ""
     for component_input, task_output, key in _SOURCES:
-        if component_input in body:
-            return Binding(FromInput(body[component_input]), selector)
-        if task_output in body:
-            output = mapping(body[task_output])
+        if component_input in fields:
+            return Binding(FromInput(fields[component_input]), selector)
+        if task_output in fields:
+            output = as_mapping(fields[task_output])
             return Binding(FromTask(output.get("producerTask", ""), output.get(key, "")), selector)
-    if "taskFinalStatus" in body:
-        return Binding(
-            FinalStatus(mapping(body["taskFinalStatus"]).get("producerTask", "")), selector
-        )
-    return Binding(read_value(body.get("runtimeValue")), selector)
+    if "taskFinalStatus" in fields:
+        status = as_mapping(fields["taskFinalStatus"])
+        return Binding(FinalStatus(status.get("producerTask", "")), selector)
+    return Binding(read_value(fields.get("runtimeValue")), selector)
 
 
-def read_value(body: Any) -> Constant | FromInput:
-    """Return a ValueOrRuntimeParameter; `constantValue` and `runtimeParameter` are its forms in
-    schema 2.0.0."""
-    body = mapping(body)
-    if "runtimeParameter" in body:
-        return FromInput(body["runtimeParameter"])
-    if "constantValue" in body:
-        return Constant(whole(next(iter(mapping(body["constantValue"]).values()), None)))
-    return Constant(whole(body.get("constant")))
+def read_value(body: object) -> Constant | FromInput:
+    """Return a ValueOrRuntimeParameter.
+
+    Example:
+        >>> read_value({"constant": 3.0})
+        Constant(value=3)
+    """
+    fields = as_mapping(body)
+    if "runtimeParameter" in fields:
+        return FromInput(fields["runtimeParameter"])
+    # Schema 2.0.0 writes {"constantValue": {"stringValue": "a"}}, later ones {"constant": "a"}.
+    if "constantValue" in fields:
+        values = list(as_mapping(fields["constantValue"]).values())
+        return Constant(normalize_numbers(values[0]) if values else None)
+    return Constant(normalize_numbers(fields.get("constant")))
 
 
-def read_producers(output: Any) -> tuple[FromTask, ...]:
+def read_producers(output: object) -> tuple[FromTask, ...]:
     """Return the tasks that an output of a DAG may come from. The first one that ran counts."""
-    output = mapping(output)
-    selectors = list(output.get("artifactSelectors") or ())
-    if output.get("valueFromParameter"):
-        selectors.append(output["valueFromParameter"])
-    selectors += mapping(output.get("valueFromOneof")).get("parameterSelectors") or ()
+    fields = as_mapping(output)
+    selectors = list(fields.get("artifactSelectors") or ())
+    if fields.get("valueFromParameter"):
+        selectors.append(fields["valueFromParameter"])
+    selectors += as_mapping(fields.get("valueFromOneof")).get("parameterSelectors") or ()
     producers = []
-    for selector in map(mapping, selectors):
+    for body in selectors:
+        selector = as_mapping(body)
         key = selector.get("outputParameterKey", selector.get("outputArtifactKey", ""))
         producers.append(FromTask(selector.get("producerSubtask", ""), key))
     return tuple(producers)
 
 
-def read_dag_outputs(component: Mapping[str, Any], kind: str) -> dict[str, tuple[FromTask, ...]]:
+def read_dag_outputs(component: JsonObject, kind: str) -> dict[str, tuple[FromTask, ...]]:
     """Return where the outputs of a DAG come from.
 
     Args:
         component: the DAG.
         kind: `parameters` or `artifacts`.
     """
-    outputs = mapping(mapping(component.get("dag")).get("outputs"))
-    return {name: read_producers(body) for name, body in mapping(outputs.get(kind)).items()}
+    outputs = as_mapping(as_mapping(component.get("dag")).get("outputs"))
+    return {name: read_producers(body) for name, body in as_mapping(outputs.get(kind)).items()}
 
 
-def read_iterator(task: Mapping[str, Any]) -> Iterator | None:
+def read_iterator(task: JsonObject) -> Iterator | None:
     """Return what a task loops over, None when it is not a loop."""
-    limit = int(mapping(task.get("iteratorPolicy")).get("parallelismLimit") or 0)
-    if loop := mapping(task.get("parameterIterator")):
-        items = mapping(loop.get("items"))
-        item = loop.get("itemInput", "")
-        return Iterator(item, raw=items.get("raw"), input=items.get("inputParameter"), limit=limit)
-    if loop := mapping(task.get("artifactIterator")):
-        source = mapping(loop.get("items")).get("inputArtifact")
-        return Iterator(loop.get("itemInput", ""), input=source, artifacts=True, limit=limit)
+    limit = int(as_mapping(task.get("iteratorPolicy")).get("parallelismLimit") or 0)
+    loop = as_mapping(task.get("parameterIterator"))
+    if loop:
+        items = as_mapping(loop.get("items"))
+        return Iterator(
+            item=loop.get("itemInput", ""),
+            raw=items.get("raw"),
+            input=items.get("inputParameter"),
+            limit=limit,
+        )
+    loop = as_mapping(task.get("artifactIterator"))
+    if loop:
+        return Iterator(
+            item=loop.get("itemInput", ""),
+            input=as_mapping(loop.get("items")).get("inputArtifact"),
+            artifacts=True,
+            limit=limit,
+        )
     return None
 
 
-def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NOTHING) -> Executor:
+def read_executor(body: JsonObject, cluster: ClusterConfig = NO_CLUSTER_CONFIG) -> Executor:
     """Return what an executor runs.
 
     Args:
         body: the executor.
         cluster: what the platform spec says about it.
     """
-    if container := mapping(body.get("container")):
+    container = as_mapping(body.get("container"))
+    if container:
+        env = {}
+        for variable in container.get("env") or ():
+            env[str(variable.get("name"))] = variable.get("value") or ""
         return Container(
             image=container.get("image") or "",
             command=tuple(container.get("command") or ()),
             args=tuple(container.get("args") or ()),
-            env={
-                str(pair.get("name")): pair.get("value") or ""
-                for pair in container.get("env") or ()
-            },
-            resources=whole(container.get("resources") or {}),
+            env=env,
+            resources=normalize_numbers(container.get("resources") or {}),
             cluster=cluster,
         )
-    if importer := mapping(body.get("importer")):
-        schema = importer.get("typeSchema") or {}
+    importer = as_mapping(body.get("importer"))
+    if importer:
         return Importer(
             uri=Binding(read_value(importer.get("artifactUri"))),
-            type=_read_artifact({"artifactType": schema}),
-            metadata=whole(importer.get("metadata") or {}),
+            type=_read_artifact({"artifactType": importer.get("typeSchema") or {}}),
+            metadata=normalize_numbers(importer.get("metadata") or {}),
             reimport=bool(importer.get("reimport")),
         )
     return OtherExecutor(next(iter(body), "unknown"))
@@ -429,78 +301,80 @@ def read_executor(body: Mapping[str, Any], cluster: ClusterConfig = NOTHING) -> 
 # -- writing
 
 
-def set_caching(task: dict[str, Any], enabled: bool) -> None:
-    """Switch the caching of a task on or off. A custom cacheKey stays."""
-    options = {
-        name: value
-        for name, value in mapping(task.get("cachingOptions")).items()
-        if name != "enableCache"
-    }
+def set_task_caching(task: dict[str, Any], enabled: bool) -> None:
+    """Switch the caching of a task on or off, in place. A custom cacheKey stays.
+
+    Example:
+        >>> task = {"cachingOptions": {"enableCache": True, "cacheKey": "v1"}}
+        >>> set_task_caching(task, False)
+        >>> task
+        {'cachingOptions': {'cacheKey': 'v1'}}
+    """
+    options = dict(as_mapping(task.get("cachingOptions")))
+    # The KFP compiler leaves the field out when caching is off, and proto JSON leaves out false.
+    options.pop("enableCache", None)
     if enabled:
         options["enableCache"] = True
     task["cachingOptions"] = options
 
 
-def _read_interface(definitions: Any) -> Interface:
-    definitions = mapping(definitions)
-    return Interface(
-        params={
-            name: _read_param(name, body)
-            for name, body in mapping(definitions.get("parameters")).items()
-        },
-        artifacts={
-            name: _read_artifact(body)
-            for name, body in mapping(definitions.get("artifacts")).items()
-        },
-    )
+# -- helpers of the readers
 
 
-def _read_param(name: str, body: Mapping[str, Any]) -> ParamSpec:
-    kind = body.get("parameterType") or body.get("type") or "STRING"
-    kind = _OLD_TYPES.get(kind, kind)
+def _read_interface(body: object) -> Interface:
+    definitions = as_mapping(body)
+    params = {}
+    for name, definition in as_mapping(definitions.get("parameters")).items():
+        params[name] = _read_param(name, definition)
+    artifacts = {}
+    for name, definition in as_mapping(definitions.get("artifacts")).items():
+        artifacts[name] = _read_artifact(definition)
+    return Interface(params, artifacts)
+
+
+def _read_param(name: str, body: JsonObject) -> ParamSpec:
+    declared_type = body.get("parameterType") or body.get("type") or "STRING"
+    parameter_type = _OLD_TYPES.get(declared_type, declared_type)
+    literals = body.get("literals") or ()
     return ParamSpec(
         name=name,
-        type=kind,
-        default=with_numbers_of(kind, body.get("defaultValue")),
+        type=parameter_type,
+        default=normalize_parameter(parameter_type, body.get("defaultValue")),
         has_default="defaultValue" in body,
         optional=bool(body.get("isOptional")),
         description=body.get("description", ""),
-        literals=tuple(with_numbers_of(kind, literal) for literal in body.get("literals") or ()),
+        literals=tuple(normalize_parameter(parameter_type, literal) for literal in literals),
     )
 
 
-def _read_artifact(body: Mapping[str, Any]) -> ArtifactDef:
-    kind = body.get("artifactType") or {}
+def _read_artifact(body: JsonObject) -> ArtifactDef:
+    artifact_type = body.get("artifactType") or {}
     return ArtifactDef(
-        type=kind.get("schemaTitle") or "system.Artifact",
-        version=kind.get("schemaVersion") or "",
+        type=artifact_type.get("schemaTitle") or "system.Artifact",
+        version=artifact_type.get("schemaVersion") or "",
         is_list=bool(body.get("isArtifactList")),
         optional=bool(body.get("isOptional")),
-        schema=kind.get("instanceSchema") or "",
-        metadata=whole(body.get("metadata") or {}),
+        schema=artifact_type.get("instanceSchema") or "",
+        metadata=normalize_numbers(body.get("metadata") or {}),
     )
 
 
-def _upstream(task: Mapping[str, Any], bindings: list[Binding]) -> set[str]:
-    upstream = set(task.get("dependentTasks") or ())
-    for binding in bindings:
-        if isinstance(binding.source, (FromTask, FinalStatus)):
-            upstream.add(binding.source.task)
-    return upstream
+def _read_bindings(inputs: object) -> dict[str, Binding]:
+    return {name: read_binding(source) for name, source in as_mapping(inputs).items()}
 
 
-def _read_retry(policy: Mapping[str, Any]) -> Retry | None:
+def _read_retry(policy: JsonObject) -> Retry | None:
     if not policy.get("maxRetryCount"):
         return None
-    longest = _seconds(policy.get("backoffMaxDuration")) or _LONGEST_WAIT
+    longest = _read_duration(policy.get("backoffMaxDuration")) or MAX_RETRY_WAIT
     return Retry(
         count=int(policy["maxRetryCount"]),
-        backoff=_seconds(policy.get("backoffDuration")),
-        factor=float(policy.get("backoffFactor") or 2.0),
-        longest=min(longest, _LONGEST_WAIT),
+        backoff=_read_duration(policy.get("backoffDuration")),
+        factor=float(policy.get("backoffFactor") or _DEFAULT_BACKOFF_FACTOR),
+        longest=min(longest, MAX_RETRY_WAIT),
     )
 
 
-def _seconds(text: str | None) -> float:
+def _read_duration(text: str | None) -> float:
     """Return the seconds of a proto Duration in JSON form: `1.5s`."""
     return float(text.removesuffix("s")) if text else 0.0

@@ -1,8 +1,12 @@
-"""Many runs at once, column by column: what frames and exports are made of."""
+"""Read many runs at once, column by column, for frames and exports.
+
+Creating a `Run` for each row would take several times as long.
+"""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,32 +14,62 @@ from typing import Any, Final
 
 from kfgcp.model import seconds_between
 
+# Up to this many runs are looked up by their ids. For more runs, whole tables are read in their own
+# order, which is faster.
 FEW: Final = 20_000
-"""Up to so many runs are looked up one by one; of more, whole tables are read in their order, which
-is quicker."""
-_CHUNK: Final = 500
-"""Marks in a statement; older libraries of SQLite take 999."""
-_PLAIN: Final = (
-    *("run_id", "name", "pipeline", "version", "experiment", "env", "backend", "state"),
-    *("created_at", "started_at", "ended_at"),
+
+# Ids in one statement. SQLite before 3.32 accepts only 999 placeholders.
+_IDS_PER_STATEMENT: Final = 500
+
+# Columns of the table `runs` that need no conversion, without `run_id`.
+_PLAIN_FACTS: Final = (
+    "name",
+    "pipeline",
+    "version",
+    "experiment",
+    "env",
+    "backend",
+    "state",
+    "created_at",
+    "started_at",
+    "ended_at",
 )
+
 TIDY: Final[Mapping[str, Sequence[str]]] = {
     "metrics": ("run_id", "task", "artifact", "name", "value"),
     "tasks": (
-        *("run_id", "path", "kind", "state", "attempts", "cache", "started_at", "ended_at"),
-        *("inputs", "outputs", "error"),
+        "run_id",
+        "path",
+        "kind",
+        "state",
+        "attempts",
+        "cache",
+        "started_at",
+        "ended_at",
+        "inputs",
+        "outputs",
+        "error",
     ),
     "artifacts": ("run_id", "task", "name", "type", "uri", "metadata"),
 }
-"""Table -> its columns as `tidy` gives them."""
+"""Table -> the columns that `tidy` returns."""
+
+Places = Mapping[str, int]
+"""Id of a run -> its place in the columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Runs as columns: a list for each, with a place for each run, None where it has no value.
+    """Runs as columns.
 
-    facts: columns of the run, with `seconds`, `error` (its message), `tags` (joined by blanks) and
-    `note`. metrics: by (task, artifact, name).
+    Each column is a list with a place for each run, None where the run has no value.
+
+    Attributes:
+        facts: columns of the run, and also `seconds`, `error` (its message), `tags` (joined by
+            blanks) and `note`.
+        labels: by name.
+        params: by name.
+        metrics: by (task, artifact, name).
     """
 
     facts: Mapping[str, list[Any]]
@@ -44,115 +78,161 @@ class Flat:
     metrics: Mapping[tuple[str, str, str], list[Any]]
 
 
-def flat(db: Any, selection: str, values: Sequence[Any]) -> Flat:
-    """The runs that a selection of their ids finds, in its order."""
-    place = _places(db, selection, values)
-    metrics = _spread(db, "metrics", "json_array(task, artifact, name) || ''", "value", place)
+def flat(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> Flat:
+    """Return runs as columns.
+
+    Args:
+        db: the connection, in a transaction: several statements must see the same runs.
+        query: selects the ids of the runs. The columns have its order.
+        values: the values for the placeholders of the query.
+    """
+    places = _read_places(db, query, values)
+    # `|| ''` makes a text of the JSON, which can be a key of a JSON object.
+    metric_key = "json_array(task, artifact, name) || ''"
+    metrics = {}
+    for key, column in _pivot(db, "metrics", metric_key, "value", places).items():
+        task, artifact, name = json.loads(key)
+        metrics[task, artifact, name] = column
     return Flat(
-        _facts(db, place),
-        _spread(db, "labels", "name", "json_quote(value)", place),
-        _spread(db, "params", "name", "value", place),
-        {tuple(json.loads(key)): column for key, column in metrics.items()},
+        facts=_read_facts(db, places),
+        labels=_pivot(db, "labels", "name", "json_quote(value)", places),
+        params=_pivot(db, "params", "name", "value", places),
+        metrics=metrics,
     )
 
 
-def tidy(db: Any, table: str, selection: str, values: Sequence[Any]) -> dict[str, list[Any]]:
-    """The rows of `metrics`, `tasks` or `artifacts` of the runs that a selection of their ids
-    finds, in its order.
+def tidy(
+    db: sqlite3.Connection, table: str, query: str, values: Sequence[Any]
+) -> dict[str, list[Any]]:
+    """Return the metrics, tasks or artifacts of runs as columns, with a place for each row.
 
-    Columns are those of the table; what is JSON in it stays text.
+    Args:
+        db: the connection, in a transaction.
+        table: a key of `TIDY`, which has the columns. JSON in the table stays text.
+        query: selects the ids of the runs. The rows have its order.
+        values: the values for the placeholders of the query.
     """
-    place = _places(db, selection, values)
+    places = _read_places(db, query, values)
     names = TIDY[table][1:]
-    rows = (row for row in _rows(db, table, f"seq, {', '.join(names)}", place) if row[0] in place)
-    found = sorted(rows, key=lambda row: (place[row[0]], row[1]))
-    columns: dict[str, list[Any]] = {"run_id": [row[0] for row in found]}
-    columns |= {name: [row[at] for row in found] for at, name in enumerate(names, 2)}
+    all_rows = _read_rows(db, table, f"seq, {', '.join(names)}", places)
+    rows = [row for row in all_rows if row[0] in places]
+    rows.sort(key=lambda row: (places[row[0]], row[1]))
+    columns: dict[str, list[Any]] = {"run_id": [row[0] for row in rows]}
+    for position, name in enumerate(names, 2):
+        columns[name] = [row[position] for row in rows]
     if table == "metrics":
+        # Numbers are JSON in the table. One call of the parser for all is much faster.
         columns["value"] = json.loads(f"[{','.join(columns['value'])}]")
     return columns
 
 
-def _places(db: Any, selection: str, values: Sequence[Any]) -> dict[str, int]:
-    return {row[0]: number for number, row in enumerate(db.execute(selection, values))}
+def _read_places(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> dict[str, int]:
+    return {row[0]: place for place, row in enumerate(db.execute(query, values))}
 
 
-def _rows(
-    db: Any, table: str, columns: str, place: Mapping[str, int], group: str = ""
-) -> Iterator[Any]:
-    """Rows of the runs that have a place, the run's id first; for many runs those of others too."""
-    cursor = db.cursor()
-    cursor.row_factory = None  # plain tuples: of a million rows this is half of the time
-    query = f"SELECT run_id, {columns} FROM {table}"  # noqa: S608
-    if len(place) > FEW:
-        found: Iterator[Any] = cursor.execute(f"{query} {group}")
-        return found
-    ids = list(place)
-    chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-    return chain.from_iterable(
-        cursor.execute(f"{query} WHERE run_id IN ({', '.join('?' * len(some))}) {group}", some)
-        for some in chunks
-    )
+def _read_rows(
+    db: sqlite3.Connection, table: str, columns: str, places: Places, group: str = ""
+) -> Iterator[tuple[Any, ...]]:
+    """Return rows of runs, with the id of the run first.
 
-
-def _spread(
-    db: Any, table: str, key: str, value: str, place: Mapping[str, int]
-) -> dict[str, list[Any]]:
-    """A table as a column for each key, in the order that the keys have in the run where they are
-    first.
-
-    SQLite makes one JSON object a run, and all are read as one array: a row at a time in Python
-    takes twice as long.
+    For more than `FEW` runs, the rows of all other runs are returned too.
     """
-    texts = ["{}"] * len(place)
+    cursor = db.cursor()
+    # Plain tuples take half of the time of `sqlite3.Row` (measured with a million rows).
+    cursor.row_factory = None
+    query = f"SELECT run_id, {columns} FROM {table}"  # noqa: S608
+    if len(places) > FEW:
+        return iter(cursor.execute(f"{query} {group}"))
+    ids = list(places)
+    batches = []
+    for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        batch = ids[start : start + _IDS_PER_STATEMENT]
+        placeholders = ", ".join("?" * len(batch))
+        statement = f"{query} WHERE run_id IN ({placeholders}) {group}"
+        batches.append((statement, batch))
+    # Lazily, one after the other: all statements share the cursor.
+    return chain.from_iterable(cursor.execute(statement, batch) for statement, batch in batches)
+
+
+def _pivot(
+    db: sqlite3.Connection, table: str, key: str, value: str, places: Places
+) -> dict[str, list[Any]]:
+    """Return a table of names and values with a column for each name.
+
+    SQLite builds one JSON object for each run, and all objects are parsed as one array. Reading
+    each row in Python takes twice as long.
+
+    Args:
+        db: the connection.
+        table: the table.
+        key: an SQL expression for the name, which is a text.
+        value: an SQL expression for the value as JSON.
+        places: the runs.
+    """
+    texts = ["{}"] * len(places)
     pairs = f"'{{' || group_concat(json_quote({key}) || ':' || {value}) || '}}'"
-    for run_id, text in _rows(db, table, pairs, place, "GROUP BY run_id"):
-        if run_id in place:
-            texts[place[run_id]] = text
-    found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
-    first: dict[str, int] = {}
-    for at, each in enumerate(found):
-        if each.keys() - first.keys():
-            first |= {name: at for name in each if name not in first}
-    names = sorted(first, key=first.__getitem__)
-    if table != "labels":
-        names = _in_order(db, table, key, list(place), first)
-    return {name: [each.get(name) for each in found] for name in names}
+    for run_id, text in _read_rows(db, table, pairs, places, "GROUP BY run_id"):
+        if run_id in places:
+            texts[places[run_id]] = text
+    values_by_run: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
+    first_places: dict[str, int] = {}
+    for place, values in enumerate(values_by_run):
+        # Most runs have only names that earlier runs have, and this test is fast.
+        if values.keys() - first_places.keys():
+            for name in values:
+                first_places.setdefault(name, place)
+    if table == "labels":
+        # Labels have no order of their own.
+        names = sorted(first_places, key=first_places.__getitem__)
+    else:
+        names = _order_names(db, table, key, list(places), first_places)
+    columns = {}
+    for name in names:
+        columns[name] = [values.get(name) for values in values_by_run]
+    return columns
 
 
-def _in_order(
-    db: Any, table: str, key: str, ids: Sequence[str], first: Mapping[str, int]
+def _order_names(
+    db: sqlite3.Connection,
+    table: str,
+    key: str,
+    ids: Sequence[str],
+    first_places: Mapping[str, int],
 ) -> list[str]:
-    """Keys by the run where they are first, then in its order."""
-    orders: dict[str, int] = {}
-    for at in sorted(set(first.values())):
-        query = f"SELECT {key} FROM {table} WHERE run_id = ? ORDER BY seq"  # noqa: S608
-        for (name,) in db.execute(query, (ids[at],)):
-            orders.setdefault(name, len(orders))
-    return sorted(first, key=lambda name: orders.get(name, len(orders)))
+    """Return names in the order of the first runs that have them, and within a run in its order.
+
+    `group_concat` has no order, so the rows of these few runs are read again.
+    """
+    order: dict[str, int] = {}
+    query = f"SELECT {key} FROM {table} WHERE run_id = ? ORDER BY seq"  # noqa: S608
+    for place in sorted(set(first_places.values())):
+        for (name,) in db.execute(query, (ids[place],)):
+            order.setdefault(name, len(order))
+    return sorted(first_places, key=lambda name: order.get(name, len(order)))
 
 
-def _facts(db: Any, place: Mapping[str, int]) -> dict[str, list[Any]]:
-    facts: dict[str, list[Any]] = {
-        name: [None] * len(place) for name in (*_PLAIN, "seconds", "error", "tags", "note")
-    }
-    columns = [facts[name] for name in _PLAIN[1:]]
-    facts["run_id"] = list(place)
-    failed = facts["error"]
-    for run_id, *plain, error in _rows(db, "runs", ", ".join((*_PLAIN[1:], "error")), place):
-        at = place.get(run_id)
-        if at is None:
+def _read_facts(db: sqlite3.Connection, places: Places) -> dict[str, list[Any]]:
+    facts: dict[str, list[Any]] = {"run_id": list(places)}
+    for name in (*_PLAIN_FACTS, "seconds", "error", "tags", "note"):
+        facts[name] = [None] * len(places)
+    plain_columns = [facts[name] for name in _PLAIN_FACTS]
+    for run_id, *plain_values, error in _read_rows(
+        db, "runs", f"{', '.join(_PLAIN_FACTS)}, error", places
+    ):
+        place = places.get(run_id)
+        if place is None:
             continue
-        for column, value in zip(columns, plain, strict=True):
-            column[at] = value
+        for column, value in zip(plain_columns, plain_values, strict=True):
+            column[place] = value
         if error is not None:
-            failed[at] = json.loads(error)["message"]
+            facts["error"][place] = json.loads(error)["message"]
     facts["seconds"] = list(map(seconds_between, facts["started_at"], facts["ended_at"]))
-    for run_id, note in _rows(db, "notes", "note", place):
-        if run_id in place:
-            facts["note"][place[run_id]] = note
-    for run_id, tag in _rows(db, "tags", "tag", place):
-        if run_id in place:
-            at = place[run_id]
-            facts["tags"][at] = f"{facts['tags'][at]} {tag}" if facts["tags"][at] else tag
+    for run_id, note in _read_rows(db, "notes", "note", places):
+        if run_id in places:
+            facts["note"][places[run_id]] = note
+    for run_id, tag in _read_rows(db, "tags", "tag", places):
+        if run_id in places:
+            place = places[run_id]
+            tags = facts["tags"][place]
+            facts["tags"][place] = f"{tags} {tag}" if tags else tag
     return facts

@@ -1,4 +1,4 @@
-"""The cache of tasks: the outputs of successful tasks, by a key of their inputs and code."""
+"""Keep the cache of tasks: the outputs of successful tasks, by a key of their inputs and code."""
 
 from __future__ import annotations
 
@@ -6,22 +6,63 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from kfgcp.store.rows import CacheEntry, DeletedSuccess, bound, cache_entry, cache_row
+from kfgcp.store.rows import (
+    CacheEntry,
+    DeletedSuccess,
+    SqlValue,
+    cache_entry_row,
+    read_cache_entry,
+    sql_values,
+)
 from kfgcp.store.writer import Writer
 
+# A recorded run that has a success: the run that produced it, else one whose task was cached from
+# it, else "".
 _KNOWN_RUN: Final = (
     "COALESCE((SELECT run_id FROM runs WHERE run_id = cache.run_id),"
     " (SELECT run_id FROM uses WHERE made_by = cache.run_id AND made_task = cache.path"
     " AND uses.attempt = cache.attempt AND cached LIMIT 1), '') AS known_run"
 )
+
+# Successes of the same time are ordered by the primary key, so that the newest is always the same.
 _NEWEST_FIRST: Final = " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1"
+
+# `deleted` is a generated column: outputs = 'null', see migrations/0011_successes.sql.
+_DELETE_OUTPUTS: Final = """
+    UPDATE cache SET outputs = 'null'
+    WHERE run_id = ? AND NOT EXISTS (
+      SELECT 1 FROM uses
+      WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt = cache.attempt
+    )
+"""
+
+# Of the deleted successes with the keys of a run, all but the newest success of each key.
+_DELETE_OLDER: Final = """
+    DELETE FROM cache
+    WHERE deleted
+      AND (pipeline, key) IN (SELECT pipeline, key FROM cache WHERE run_id = ?)
+      AND (stored_at, run_id, path) < (
+        SELECT stored_at, run_id, path FROM cache AS newest
+        WHERE newest.pipeline = cache.pipeline AND newest.key = cache.key
+        ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1
+      )
+"""
+
+# The deleted successes of a run whose key has a success that is not deleted.
+_DELETE_REPLACED: Final = """
+    DELETE FROM cache
+    WHERE run_id = ? AND deleted AND EXISTS (
+      SELECT 1 FROM cache AS kept
+      WHERE kept.pipeline = cache.pipeline AND kept.key = cache.key AND NOT kept.deleted
+    )
+"""
 
 
 class CachedOutputs(Writer):
     """The part of the index that is the cache of tasks.
 
     It has a row for each success. When a run is deleted and no other run uses its files, the row
-    stays, without the outputs. So a task that is not cached any more can still say why.
+    stays without the outputs. So a task that is not cached any more can still say why.
     """
 
     def find_cached(
@@ -30,28 +71,29 @@ class CachedOutputs(Writer):
         """Return the newest success with a key whose outputs are kept, None when there is none.
 
         Args:
-            pipeline: the name of the pipeline; its runs share their successes.
-            key: the digest of what the outputs were made from.
+            pipeline: the name of the pipeline. All its runs share their successes.
+            key: the digest of what the outputs were computed from.
             other_than: a run whose own successes do not count.
-            older_than: a success with this key; only older ones count.
+            older_than: a success with this key. Only older ones count.
         """
         query = (
             f"SELECT *, {_KNOWN_RUN} FROM cache"  # noqa: S608
             " WHERE pipeline = ? AND key = ? AND NOT deleted AND run_id != ?"
         )
-        values = [pipeline, key, other_than]
+        values: list[SqlValue] = [pipeline, key, other_than]
         if older_than is not None:
             query += " AND (stored_at, run_id, path) < (?, ?, ?)"
             values += [older_than.stored_at, older_than.origin.run_id, older_than.origin.path]
         with self._failures():
-            row = self._db.execute(query + _NEWEST_FIRST, bound(*values)).fetchone()
-        return None if row is None else cache_entry(row)
+            row = self._db.execute(query + _NEWEST_FIRST, sql_values(*values)).fetchone()
+        return None if row is None else read_cache_entry(row)
 
     def earlier_parts(
         self, pipeline: str, task: str, run_id: str, limit: int
     ) -> list[dict[str, Any]]:
-        """Return the parts of the keys of a task's successes in other runs, newest first, also of
-        deleted runs.
+        """Return the parts of the keys of a task's successes in other runs, newest first.
+
+        Successes of deleted runs are included.
 
         Args:
             pipeline: the name of the pipeline.
@@ -64,7 +106,7 @@ class CachedOutputs(Writer):
             " stored_at DESC LIMIT ?"
         )
         with self._failures():
-            rows = self._db.execute(query, (*bound(pipeline, task, run_id), limit)).fetchall()
+            rows = self._db.execute(query, sql_values(pipeline, task, run_id, limit)).fetchall()
         return [json.loads(row["parts"]) for row in rows]
 
     def find_deleted(self, pipeline: str, key: str) -> DeletedSuccess | None:
@@ -74,7 +116,7 @@ class CachedOutputs(Writer):
             + _NEWEST_FIRST
         )
         with self._failures():
-            row = self._db.execute(query, bound(pipeline, key)).fetchone()
+            row = self._db.execute(query, sql_values(pipeline, key)).fetchone()
         return None if row is None else DeletedSuccess(row["run_id"], bool(row["has_files"]))
 
     def _add_cached(self, entries: Iterable[CacheEntry]) -> None:
@@ -82,7 +124,7 @@ class CachedOutputs(Writer):
             "INSERT OR REPLACE INTO cache"
             " (pipeline, key, stored_at, run_id, path, attempt, task, parts, outputs, has_files)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [cache_row(entry) for entry in entries],
+            [cache_entry_row(entry) for entry in entries],
         )
 
     def _delete_outputs(self, run_ids: Sequence[str]) -> None:
@@ -92,22 +134,6 @@ class CachedOutputs(Writer):
         other success has the key.
         """
         for run_id in run_ids:
-            self._db.execute(
-                "UPDATE cache SET outputs = 'null' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM"
-                " uses WHERE made_by = cache.run_id AND made_task = cache.path AND uses.attempt ="
-                " cache.attempt)",
-                (run_id,),
-            )
-            self._db.execute(
-                "DELETE FROM cache WHERE deleted AND (pipeline, key) IN (SELECT pipeline, key FROM"
-                " cache WHERE run_id = ?) AND (stored_at, run_id, path) < (SELECT stored_at,"
-                " run_id, path FROM cache AS newest WHERE newest.pipeline = cache.pipeline AND"
-                " newest.key = cache.key ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1)",
-                (run_id,),
-            )
-            self._db.execute(
-                "DELETE FROM cache WHERE run_id = ? AND deleted AND EXISTS (SELECT 1 FROM cache AS"
-                " kept WHERE kept.pipeline = cache.pipeline AND kept.key = cache.key AND NOT"
-                " kept.deleted)",
-                (run_id,),
-            )
+            # The first statement sets `deleted`, which the other two look at.
+            for statement in (_DELETE_OUTPUTS, _DELETE_OLDER, _DELETE_REPLACED):
+                self._db.execute(statement, (run_id,))

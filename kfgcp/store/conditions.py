@@ -1,16 +1,19 @@
-"""Expressions as conditions of SQL on the table `runs`; every value is bound.
+"""Turn search expressions into SQL conditions on the table `runs`. Pure; every value is bound.
 
-A comparison with something that a run does not have is false, and `not` of it is true: `params.lr
-!= 0.1` holds for runs that have an lr, and it is another one. `= null` holds for what is missing or
-null. A metric without its task, or without its artifact, means any. Numbers compare as numbers with
-numbers only; nan equals nan, and nothing else compares with it. Texts compare by their characters;
-a number is no text.
+What an expression means:
+
+- A comparison with something that a run does not have is false, and `not` of it is true.
+  `params.lr != 0.1` matches runs that have an lr, and the lr is another one.
+- `= null` matches what is missing or null.
+- A metric without its task, or without its artifact, means any task or artifact.
+- Numbers compare only with numbers. NaN equals NaN, and compares with nothing else.
+- Texts compare by their characters. A number is not a text.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -29,261 +32,297 @@ from kfgcp.store.search_expressions import (
 )
 from kfgcp.store.search_tokens import Span, failure
 
-KEPT: Final = 64
-"""Characters of a value that is no number in the column `typed`; what is shorter is there as a
-whole."""
+# The column `typed` of params and metrics has a number as a number, and of any other value the
+# first 64 characters of its JSON, see migrations/0008_queries.sql. A shorter JSON is complete.
+TYPED_LENGTH: Final = 64
+
+# SQLite sorts numbers before texts, so all numbers in `typed` are less than the empty text.
+# NaN is the text "NaN" there.
+_IS_NUMBER: Final = "typed < ''"
+
+# The JSON of a text begins with a double quote. "#" is the next character after it.
+_IS_TEXT: Final = "typed >= '\"' AND typed < '#'"
 
 IN_ORDER: Final = "EXISTS (SELECT 1 FROM"
-"""How a condition begins that is quick in the order of ids."""
+"""The beginning of a condition that is fast when the runs come in the order of their ids."""
 
 _DURATION: Final = "ROUND((julianday(ended_at) - julianday(started_at)) * 86400, 3)"
-_LARGEST: Final = 2**63
+
+# Integers of SQLite have 64 bits.
+_INTEGER_LIMIT: Final = 2**63
+
+# Integers beyond about 1.8e308 do not fit into a float.
+_FLOAT_LIMIT: Final = 10**308
+
 _MOMENT_HINT: Final = "Write {} > -7d, or a time such as '2026-01-31' or '2026-01-31T08:00:00Z'."
 
 
 def condition(text: str, now: float) -> tuple[str, list[Any]]:
-    """The condition that an expression is, and the values for its marks.
+    """Return an expression as an SQL condition, and the values for its placeholders.
 
-    Parameters and metrics are looked up run by run: in the order of ids, which is that of their
-    tables, this takes less than a microsecond each, however many match; sets of ids take four times
-    as long where many do.
+    Parameters and metrics are looked up run by run. In the order of ids, which is the order of
+    their tables, this takes less than a microsecond for each run, however many match. Sets of ids
+    take four times as long where many runs match (docs/performance.md).
 
     Args:
         text: the expression.
-        now: Unix time in seconds, which ages count from.
+        now: Unix time in seconds. Ages count from it.
 
     Raises:
-        UsageError: it cannot be read, or compares what cannot be compared; the hint points at the
-            place.
+        UsageError: the expression cannot be read, or compares what cannot be compared. The hint
+            points at the place.
     """
-    made = _Conditions(text, now)
-    return made.of(parse(text)), made.values
+    builder = _ConditionBuilder(text, now)
+    return builder.build(parse(text)), builder.values
 
 
 def order(text: str) -> tuple[str, list[Any]]:
-    """What ORDER BY says for `NAME [asc|desc]`, and the values for its marks; what has no value
-    comes last.
+    """Return the SQL after ORDER BY, and the values for its placeholders.
+
+    Args:
+        text: `NAME`, `NAME asc` or `NAME desc`. Runs without a value come last.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the order cannot be read.
     """
     column, descending = parse_order(text)
-    values: list[Any] = []
-    if column.group == "run":
-        found = _column(column.parts[0])
-    elif column.group == "labels":
-        found, values = (
-            "(SELECT value FROM labels WHERE labels.run_id = runs.run_id AND name = ?)",
-            [column.parts[0]],
-        )
-    else:
-        where, values = _place(column)
-        numbers = (
-            "typed < ''" if column.group == "metrics" else "typed != 'null'"
-        )  # nan has no place among them
-        found = f"{where.replace(IN_ORDER, '(SELECT typed FROM')} AND {numbers} LIMIT 1)"
     direction = "DESC" if descending else "ASC"
-    return f"{found} {direction} NULLS LAST", values
+    sql, values = _order_value(column)
+    return f"{sql} {direction} NULLS LAST", values
+
+
+def _order_value(column: Column) -> tuple[str, list[Any]]:
+    """Return the SQL of the value to order runs by, and the values for its placeholders."""
+    if column.group == "run":
+        return _column_sql(column.parts[0]), []
+    if column.group == "labels":
+        label = "SELECT value FROM labels WHERE labels.run_id = runs.run_id AND name = ?"
+        return f"({label})", [column.parts[0]]
+    rows, values = _rows_of_column(column)
+    # Metrics are numbers, and NaN has no place among them.
+    has_value = _IS_NUMBER if column.group == "metrics" else "typed != 'null'"
+    return f"(SELECT typed FROM {rows} AND {has_value} LIMIT 1)", values  # noqa: S608
 
 
 def version_condition(version: str) -> tuple[str, list[Any]]:
-    """By the beginning of a digest, with or without `sha256:`."""
+    """Return the condition that a version begins with a digest, with or without `sha256:`."""
     same = "(substr(version, 1, length(?)) = ? OR substr(version, 8, length(?)) = ?)"
     return same, [version] * 4
 
 
-class _Conditions:
-    """Makes the conditions of one expression; `values` follow the marks in the order of the
-    text."""
+class _ConditionBuilder:
+    """Builds the condition of one expression.
+
+    The values in `values` have the order of their placeholders in the SQL. So each method adds its
+    values in the order in which it writes the placeholders.
+    """
 
     def __init__(self, text: str, now: float) -> None:
         self._text = text
         self._now = now
         self.values: list[Any] = []
 
-    def of(self, node: Expression) -> str:
+    def build(self, node: Expression) -> str:
+        """Return the condition of a tree."""
         if isinstance(node, Not):
-            return f"NOT ({self.of(node.operand)})"
+            return f"NOT ({self.build(node.operand)})"
         if isinstance(node, All):
-            return "(" + " AND ".join(map(self.of, node.operands)) + ")"
+            return _join("AND", [self.build(operand) for operand in node.operands])
         if isinstance(node, Either):
-            return "(" + " OR ".join(map(self.of, node.operands)) + ")"
+            return _join("OR", [self.build(operand) for operand in node.operands])
         if node.operator == "in":
             return self._one_of(node)
         return self._comparison(node)
 
     def _one_of(self, node: Comparison) -> str:
-        same = [Comparison(node.column, "=", value, node.at) for value in node.value]
-        if node.column.group not in ("params", "metrics") or None in node.value:
-            return "(" + " OR ".join(map(self._comparison, same)) + ")"
-        where, values = _place(node.column)  # looked up once for all values
+        """Return the condition of `NAME in (VALUE, ...)`."""
+        has_type = node.column.group in ("params", "metrics")
+        if not has_type or None in node.value:
+            comparisons = [
+                self._comparison(Comparison(node.column, "=", value, node.at))
+                for value in node.value
+            ]
+            return _join("OR", comparisons)
+        # The rows are looked up only once for all values.
+        rows, values = _rows_of_column(node.column)
         self.values += values
-        cut = [
-            each
-            for each in same
-            if isinstance(each.value, str) and len(json_text(each.value)) >= KEPT
-        ]
-        either = [self._of_value(each) for each in cut]
-        whole = ", ".join(self._mark(_typed(each.value)) for each in same if each not in cut)
-        return f"{where} AND ({' OR '.join([*either, f'typed IN ({whole})'])}))"
+        alternatives = []
+        complete_values = []
+        for value in node.value:
+            if isinstance(value, str) and len(json_text(value)) >= TYPED_LENGTH:
+                alternatives.append(self._text_comparison("=", json_text(value)))
+            else:
+                complete_values.append(value)
+        placeholders = ", ".join([self._bind(_typed(value)) for value in complete_values])
+        alternatives.append(f"typed IN ({placeholders})")
+        return f"{IN_ORDER} {rows} AND ({' OR '.join(alternatives)}))"
 
     def _comparison(self, node: Comparison) -> str:
         if node.operator == "!~":
-            there = self._comparison(Comparison(node.column, "!=", None, node.at))
-            return (
-                f"({there} AND NOT"
-                f" {self._comparison(Comparison(node.column, '~', node.value, node.at))})"
-            )
+            exists = self._comparison(Comparison(node.column, "!=", None, node.at))
+            contains = self._comparison(Comparison(node.column, "~", node.value, node.at))
+            return f"({exists} AND NOT {contains})"
         if node.column.group in ("params", "metrics"):
-            return self._typed(node)
+            return self._typed_comparison(node)
         if node.value is None:
-            return self._missing(node)
+            return self._null_comparison(node)
         if node.column.group == "labels":
-            return self._label(node)
-        by_kind: Mapping[str, Callable[[Comparison], str]] = {
-            "tags": self._tag,
-            "note": self._note,
-            "time": self._time,
-            "seconds": self._seconds,
-            "state": self._state,
-            "version": self._version,
-        }
-        return by_kind.get(node.column.kind, self._words)(node)
+            return self._label_comparison(node)
+        match node.column.kind:
+            case "tags":
+                return self._tag_comparison(node)
+            case "note":
+                return self._note_comparison(node)
+            case "time":
+                return self._time_comparison(node)
+            case "seconds":
+                return self._duration_comparison(node)
+            case "state":
+                return self._state_comparison(node)
+            case "version":
+                return self._version_comparison(node)
+            case _:
+                return self._word_comparison(node)
 
     # -- params and metrics
 
-    def _typed(self, node: Comparison) -> str:
-        where, values = _place(node.column)
+    def _typed_comparison(self, node: Comparison) -> str:
+        rows, values = _rows_of_column(node.column)
         self.values += values
         if node.value is None:
-            found = f"{where} AND typed != 'null')"
-            return found if node.operator == "!=" else f"NOT {found}"
-        return f"{where} AND {self._of_value(node)})"
+            exists = f"{IN_ORDER} {rows} AND typed != 'null')"
+            return exists if node.operator == "!=" else f"NOT {exists}"
+        return f"{IN_ORDER} {rows} AND {self._value_comparison(node)})"
 
-    def _of_value(self, node: Comparison) -> str:
+    def _value_comparison(self, node: Comparison) -> str:
         operator, value = node.operator, node.value
         if operator == "~":
-            return f"contains(text_of(value), {self._mark(str(value).casefold())})"
+            return f"contains(text_of(value), {self._bind(str(value).casefold())})"
         if not isinstance(value, str):
-            numbers = " AND typed < ''" if operator in (">", ">=") else ""
-            return f"typed {operator} {self._mark(_typed(value))}{numbers}"
+            # Without the second condition, all texts are greater than a number.
+            only_numbers = f" AND {_IS_NUMBER}" if operator in (">", ">=") else ""
+            return f"typed {operator} {self._bind(_typed(value))}{only_numbers}"
         if operator in ("=", "!="):
-            return self._of_text(operator, json_text(value))
-        return f"typed >= '\"' AND typed < '#' AND text_of(value) {operator} {self._mark(value)}"
+            return self._text_comparison(operator, json_text(value))
+        return f"{_IS_TEXT} AND text_of(value) {operator} {self._bind(value)}"
 
-    def _of_text(self, operator: str, whole: str) -> str:
-        if len(whole) < KEPT:
-            return f"typed {operator} {self._mark(whole)}"
+    def _text_comparison(self, operator: str, json_value: str) -> str:
+        if len(json_value) < TYPED_LENGTH:
+            return f"typed {operator} {self._bind(json_value)}"
         if operator == "=":
-            return f"typed = {self._mark(whole[:KEPT])} AND value = {self._mark(whole)}"
-        return f"value != {self._mark(whole)}"
+            prefix = self._bind(json_value[:TYPED_LENGTH])
+            return f"typed = {prefix} AND value = {self._bind(json_value)}"
+        return f"value != {self._bind(json_value)}"
 
     # -- columns of a run
 
-    def _words(self, node: Comparison) -> str:
-        column = _column(node.column.parts[0])
+    def _word_comparison(self, node: Comparison) -> str:
+        column = _column_sql(node.column.parts[0])
         if node.operator == "~":
-            return f"contains({column}, {self._mark(node.value.casefold())})"
-        return f"({column} IS NOT NULL AND {column} {node.operator} {self._mark(node.value)})"
+            return f"contains({column}, {self._bind(node.value.casefold())})"
+        return f"({column} IS NOT NULL AND {column} {node.operator} {self._bind(node.value)})"
 
-    def _version(self, node: Comparison) -> str:
-        """By its beginning: nobody types a whole digest."""
+    def _version_comparison(self, node: Comparison) -> str:
+        """Compare the beginning of the version, because nobody types a complete digest."""
         if node.operator not in ("=", "!="):
-            return self._words(node)
+            return self._word_comparison(node)
         same, values = version_condition(node.value)
         self.values += values
         return same if node.operator == "=" else f"NOT {same}"
 
-    def _state(self, node: Comparison) -> str:
+    def _state_comparison(self, node: Comparison) -> str:
         if node.operator not in ("=", "!="):
             self._refuse(node, "states have no order", "Write = or !=.")
         state = node.value.upper()
         if state not in RunState.__members__:
             self._refuse(node, f"there is no state {node.value}", f"States: {', '.join(RunState)}.")
-        return f"state {node.operator} {self._mark(state)}"
+        return f"state {node.operator} {self._bind(state)}"
 
-    def _seconds(self, node: Comparison) -> str:
+    def _duration_comparison(self, node: Comparison) -> str:
         value = node.value.seconds if isinstance(node.value, Span) else node.value
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-        if not number or node.operator == "~":
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        is_nan = value != value
+        if not is_number or is_nan or node.operator == "~":
             self._refuse(
                 node, "a duration is a number of seconds", "Write duration > 90, or 90s, 5m, 12h."
             )
-        known = "started_at IS NOT NULL AND ended_at IS NOT NULL"
-        return f"({known} AND {_DURATION} {node.operator} {self._mark(_number(value))})"
+        has_ended = "started_at IS NOT NULL AND ended_at IS NOT NULL"
+        number = self._bind(_sql_number(value))
+        return f"({has_ended} AND {_DURATION} {node.operator} {number})"
 
-    def _time(self, node: Comparison) -> str:
+    def _time_comparison(self, node: Comparison) -> str:
         if node.operator == "~":
-            return self._words(node)
+            return self._word_comparison(node)
         column = node.column.parts[0]
-        return (
-            f"({column} IS NOT NULL AND {column} {node.operator} {self._mark(self._moment(node))})"
-        )
+        moment = self._bind(self._read_moment(node))
+        return f"({column} IS NOT NULL AND {column} {node.operator} {moment})"
 
-    def _moment(self, node: Comparison) -> str:
+    def _read_moment(self, node: Comparison) -> str:
+        """Return the time of a comparison in the form of the store."""
         hint = _MOMENT_HINT.format(node.column.parts[0])
         if isinstance(node.value, Span):
             if node.value.seconds > 0:
                 self._refuse(node, "a time is expected, and this is a length of time", hint)
             return timestamp(max(self._now + node.value.seconds, 0))
         try:
-            given = datetime.fromisoformat(str(node.value))
-            return timestamp((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
+            moment = datetime.fromisoformat(str(node.value))
+            # A time without a zone is in UTC, as all times of the store.
+            zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return timestamp(zoned.timestamp())
         except (ValueError, OverflowError, OSError):
-            self._refuse(node, f"{node.value} is no time", hint)
+            self._refuse(node, f"{node.value} is not a time", hint)
 
-    def _label(self, node: Comparison) -> str:
-        name, value = node.column.parts[0], node.value
-        place = f"name = {self._mark(name)}"
+    def _label_comparison(self, node: Comparison) -> str:
+        name = node.column.parts[0]
+        value = node.value
+        same_name = f"name = {self._bind(name)}"
         if node.operator == "~":
-            return self._having(
-                "labels", f"{place} AND contains(value, {self._mark(value.casefold())})"
-            )
-        begins = name in PREFIX_LABELS and node.operator in ("=", "!=")
-        what = f"substr(value, 1, length({self._mark(value)}))" if begins else "value"
-        return self._having("labels", f"{place} AND {what} {node.operator} {self._mark(value)}")
+            contains = f"contains(value, {self._bind(value.casefold())})"
+            return _has_row("labels", f"{same_name} AND {contains}")
+        compared = "value"
+        if name in PREFIX_LABELS and node.operator in ("=", "!="):
+            compared = f"substr(value, 1, length({self._bind(value)}))"
+        comparison = f"{compared} {node.operator} {self._bind(value)}"
+        return _has_row("labels", f"{same_name} AND {comparison}")
 
-    def _tag(self, node: Comparison) -> str:
-        """`=` has the tag, `!=` has not, `~` has one with this in it."""
+    def _tag_comparison(self, node: Comparison) -> str:
+        """Return the condition of a comparison with tags.
+
+        `=`: the run has the tag. `!=`: it does not have it. `~`: one of its tags contains the text.
+        """
         if node.operator not in ("=", "!=", "~"):
             self._refuse(
                 node, "tags have no order", "Write tags = good, tags != good or tags ~ goo."
             )
-        text = node.value
-        same = (
-            f"contains(tag, {self._mark(text.casefold())})"
-            if node.operator == "~"
-            else f"tag = {self._mark(text)}"
-        )
-        found = self._having("tags", same)
-        return f"NOT {found}" if node.operator == "!=" else found
-
-    def _note(self, node: Comparison) -> str:
-        text = node.value
         if node.operator == "~":
-            return self._having("notes", f"contains(note, {self._mark(text.casefold())})")
-        return self._having("notes", f"note {node.operator} {self._mark(text)}")
+            return _has_row("tags", f"contains(tag, {self._bind(node.value.casefold())})")
+        has_tag = _has_row("tags", f"tag = {self._bind(node.value)}")
+        return has_tag if node.operator == "=" else f"NOT {has_tag}"
 
-    def _missing(self, node: Comparison) -> str:
-        """`= null` and `!= null`."""
+    def _note_comparison(self, node: Comparison) -> str:
+        if node.operator == "~":
+            return _has_row("notes", f"contains(note, {self._bind(node.value.casefold())})")
+        return _has_row("notes", f"note {node.operator} {self._bind(node.value)}")
+
+    def _null_comparison(self, node: Comparison) -> str:
+        """Return the condition of `= null` or `!= null`."""
         if node.operator not in ("=", "!="):
             self._refuse(node, f"{node.operator} needs a number or a text", "Write = or !=.")
         name = node.column.parts[0]
         if node.column.group == "labels":
-            found = self._having("labels", f"name = {self._mark(name)}")
-        elif name in ("tags", "note"):
-            found = self._having("notes" if name == "note" else name, "1")
+            exists = _has_row("labels", f"name = {self._bind(name)}")
+        elif name == "note":
+            exists = _has_row("notes", "1")
+        elif name == "tags":
+            exists = _has_row("tags", "1")
         else:
-            found = f"({_column(name)} IS NOT NULL AND {_column(name)} != '')"
-        return found if node.operator == "!=" else f"NOT {found}"
-
-    def _having(self, table: str, condition: str) -> str:
-        """Of runs with such a row in a table."""
-        return f"run_id IN (SELECT run_id FROM {table} WHERE {condition})"  # noqa: S608
+            exists = f"({_column_sql(name)} IS NOT NULL AND {_column_sql(name)} != '')"
+        return exists if node.operator == "!=" else f"NOT {exists}"
 
     # -- values
 
-    def _mark(self, value: Any) -> str:
+    def _bind(self, value: object) -> str:
+        """Add a value, and return its placeholder."""
         self.values.append(value)
         return "?"
 
@@ -291,36 +330,56 @@ class _Conditions:
         raise failure(self._text, problem, node.at, hint)
 
 
-def _place(column: Column) -> tuple[str, list[Any]]:
-    """The beginning of `EXISTS (...` for the rows of a run that a name means."""
-    given = dict(zip(("name", "artifact", "task"), reversed(column.parts), strict=False))
-    if len(column.parts) == 2:
-        given = {"name": column.parts[1], "task": column.parts[0]}
-    same = " AND ".join(f"{name} = ?" for name in given)
-    return f"{IN_ORDER} {column.group} AS t WHERE t.run_id = runs.run_id AND {same}", [
-        *given.values()
-    ]
+def _join(operator: str, conditions: Sequence[str]) -> str:
+    return "(" + f" {operator} ".join(conditions) + ")"
 
 
-def _column(name: str) -> str:
-    if name == "duration":
-        return _DURATION
-    if name == "note":
-        return "(SELECT note FROM notes WHERE notes.run_id = runs.run_id)"
-    return "json_extract(error, '$.message')" if name == "error" else name
+def _has_row(table: str, condition: str) -> str:
+    """Return the condition that a run has a row in a table."""
+    return f"run_id IN (SELECT run_id FROM {table} WHERE {condition})"  # noqa: S608
 
 
-def _typed(value: Any) -> Any:
-    """A value as the column `typed` has it."""
+def _rows_of_column(column: Column) -> tuple[str, list[Any]]:
+    """Return the rows of a run that a name means, as SQL after FROM, and the values to bind."""
+    match column.parts:
+        case (task, artifact, name):
+            conditions = {"name": name, "artifact": artifact, "task": task}
+        case (task, name):
+            conditions = {"name": name, "task": task}
+        case _:
+            conditions = {"name": column.parts[0]}
+    same = " AND ".join(f"{key} = ?" for key in conditions)
+    return f"{column.group} AS t WHERE t.run_id = runs.run_id AND {same}", list(conditions.values())
+
+
+def _column_sql(name: str) -> str:
+    """Return the SQL of a column of expressions."""
+    match name:
+        case "duration":
+            return _DURATION
+        case "note":
+            return "(SELECT note FROM notes WHERE notes.run_id = runs.run_id)"
+        case "error":
+            return "json_extract(error, '$.message')"
+    return name
+
+
+def _typed(value: Any) -> str | float:
+    """Return a value in the form of the column `typed`."""
     if isinstance(value, Span):
         value = value.seconds
-    if isinstance(value, (bool, str)) or value != value:
+    is_nan = value != value
+    if isinstance(value, (bool, str)) or is_nan:
         return json_text(value)
-    return _number(value)
+    return _sql_number(value)
 
 
-def _number(value: float) -> float:
-    """As SQLite takes it: whole numbers beyond its own become floats."""
-    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-        return math.inf if value > 10**308 else -math.inf if value < -(10**308) else float(value)
-    return value
+def _sql_number(value: float) -> float:
+    """Return a number that SQLite accepts: an integer of more than 64 bits becomes a float."""
+    if not isinstance(value, int) or -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
+        return value
+    if value > _FLOAT_LIMIT:
+        return math.inf
+    if value < -_FLOAT_LIMIT:
+        return -math.inf
+    return float(value)

@@ -1,7 +1,7 @@
-"""The connections to a database: one for each thread that uses it.
+"""Keep the connections to a database: one for each thread that uses it.
 
 Readers of SQLite in WAL mode never wait for the writer, but only when they have a connection of
-their own: statements of one connection wait for each other.
+their own. Statements of the same connection wait for each other.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from kfgcp.store import database
 
 
 class ThreadConnection:
-    """The connection of one thread. `in_use` is held while the thread works with it."""
+    """The connection of one thread.
+
+    Attributes:
+        connection: the connection.
+        in_use: the thread holds this lock while it works with the connection.
+    """
 
     def __init__(self, connection: database.Connection) -> None:
         self.connection = connection
+        # A thread takes the lock again inside itself: a transaction may also read.
         self.in_use = threading.RLock()
 
     def __del__(self) -> None:
@@ -31,11 +37,16 @@ class ThreadConnection:
 
 
 class ThreadConnections:
-    """Opens a connection for each thread at its first use, and closes it when the thread ends."""
+    """The connections of all threads to one database.
+
+    A thread gets its connection at its first use. The connection is closed when the thread ends.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._inode = ""
+        # Only this attribute keeps a ThreadConnection alive. The set below refers to it weakly, so
+        # that the end of a thread closes its connection.
         self._own = threading.local()
         self._all: WeakSet[ThreadConnection] = WeakSet()
         self._guard = threading.Lock()
@@ -54,12 +65,18 @@ class ThreadConnections:
         return thread or self.renew()
 
     def renew(self) -> ThreadConnection:
-        """Open the connection of the calling thread, in place of one that it may have."""
+        """Open a connection for the calling thread. It replaces the one that the thread has.
+
+        Raises:
+            StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
+            UsageError: the connections were closed.
+        """
         if self._is_closed:
             raise closed(self._file)
         thread = ThreadConnection(database.connect(self._file))
         self._inode = self._inode or database.inode(self._file)
         with self._guard:
+            # Another thread may have closed the connections while this one connected.
             if self._is_closed:
                 raise closed(self._file)
             self._all.add(thread)
@@ -68,10 +85,10 @@ class ThreadConnections:
 
     @property
     def are_current(self) -> bool:
-        """Whether they lead to the file that is there now, and were opened to write.
+        """Whether they lead to the file that exists now, and were opened to write.
 
-        The file is another one after its folder was deleted and made again. A connection that was
-        opened only to read may not see later changes.
+        The file is another one after its folder was deleted and created again. A connection that
+        was opened only to read may not see later changes.
         """
         try:
             is_same_file = database.inode(self._file) == self._inode
@@ -82,8 +99,7 @@ class ThreadConnections:
         return is_same_file and can_write and not self._must_close
 
     def close(self) -> None:
-        """Close the connections of all threads. While somebody keeps them open, they are closed
-        later.
+        """Close the connections of all threads, later if somebody keeps them open.
 
         A thread that works with its connection now finishes its statement. Its connection is closed
         afterwards, because nothing refers to it any more.
@@ -114,7 +130,9 @@ class ThreadConnections:
     def _close_all(self) -> None:
         self._is_closed = True
         self._own = threading.local()
+        # The list keeps each ThreadConnection alive during its turn.
         for thread in list(self._all):
+            # SQLite must not close a connection while another thread executes a statement on it.
             if thread.in_use.acquire(blocking=False):
                 thread.connection.close()
                 thread.in_use.release()

@@ -1,7 +1,8 @@
-"""The SQLite file: opening it, bringing it to the newest schema, and its failures in words.
+"""Open the SQLite database, bring it to the newest schema, and explain its failures.
 
-WAL mode, so that readers never wait for the writer; a commit is synchronised to the disk before it
-returns (0.2 ms on an SSD), so a state that was shown survives a power cut.
+The database is in WAL mode, so readers never wait for the writer. A commit is on the disk before it
+returns (0.2 ms on an SSD, measured by benchmarks/commits.py). So a state that was shown to somebody
+survives a power cut.
 """
 
 from __future__ import annotations
@@ -15,18 +16,28 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from kfgcp import private
 from kfgcp.errors import DiskFull, StateError
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
-SCHEMA_VERSION = 13
-BUSY_SECONDS = 30.0
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+SCHEMA_VERSION: Final = 13
+
+# How long SQLite waits for the write lock of another process. Our own transactions take
+# milliseconds, so only a backup or a database browser can hold the lock this long.
+BUSY_SECONDS: Final = 30.0
+
+# Seconds between two attempts to switch a new file to WAL mode.
+_WAL_RETRY_SECONDS: Final = 0.02
 
 
 class DiskFullNote(UserWarning):
-    """The disk of the state folder is full: what was recorded is shown, and nothing is recorded."""
+    """The warning that the disk of the state folder is full.
+
+    Runs that were recorded before are shown, and nothing new is recorded.
+    """
 
 
 class Connection(sqlite3.Connection):
@@ -35,7 +46,7 @@ class Connection(sqlite3.Connection):
     Attributes:
         can_write: False when it was opened only to read, because the database cannot be written or
             the disk is full.
-        is_full: it can only be read, because the disk has no room for writing.
+        is_full: True when it can only read because the disk has no room for writing.
     """
 
     can_write = True
@@ -43,9 +54,10 @@ class Connection(sqlite3.Connection):
 
 
 def connect(file: Path) -> Connection:
-    """A connection to the database at `file`, made if it is not there, with the newest schema. One
-    that cannot be written, or whose disk is full, can be read; of a full disk the warning
-    `DiskFullNote` tells.
+    """Open the database at `file` with the newest schema, and create it when it does not exist.
+
+    A database that this user cannot write, or whose disk is full, is opened only to read. A full
+    disk is the warning `DiskFullNote`.
 
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
@@ -62,17 +74,21 @@ def connect(file: Path) -> Connection:
             connection = _connect_to_full(file)
             note_full(file)
         if private.is_private(file.parent):
+            # SQLite creates the database with the mode of the umask, and later -wal and -shm files
+            # with the mode of the database.
             for suffix in ("", "-wal", "-shm"):
-                private.close(
-                    file.with_name(file.name + suffix)
-                )  # SQLite gives new ones the mode of the database
+                private.close(file.with_name(file.name + suffix))
         return connection
 
 
 def _connect_to_write(file: Path) -> Connection:
     connection = _open(str(file))
     try:
+        # Both settings belong to the connection, not to the file.
+        # foreign_keys: the rows of all tables are deleted with their run.
         connection.execute("PRAGMA foreign_keys = ON")
+        # FULL: in WAL mode, NORMAL can lose the last commits in a power cut
+        # (docs/decisions/0002-synchronous-full.md).
         connection.execute("PRAGMA synchronous = FULL")
         _migrate(connection, file)
     except BaseException:
@@ -82,26 +98,28 @@ def _connect_to_write(file: Path) -> Connection:
 
 
 def _connect_to_full(file: Path) -> Connection:
-    """Open a database that SQLite cannot open as usual, because there is no room for its file
-    `-shm`.
+    """Open a database to read when there is no room for its file `-shm`.
 
-    What a killed process recorded last is still in the file `-wal`. SQLite reads it without `-shm`
-    when nobody else has the database open: it is read into memory at once, so that nobody has to
-    wait. Without such a file the database can be read like one that does not change.
+    The file `-wal` contains what a killed process recorded last. SQLite reads `-wal` without `-shm`
+    only when it has the database for itself (`locking_mode = EXCLUSIVE`). So all is copied into
+    memory at once, and nobody else has to wait. Without content in `-wal`, the database can be
+    read like a file that never changes.
     """
-    log = file.with_name(f"{file.name}-wal")
-    if log.exists() and log.stat().st_size > 0:
+    wal = file.with_name(f"{file.name}-wal")
+    if wal.exists() and wal.stat().st_size > 0:
         connection = _open(":memory:")
-        with closing(_open(str(file))) as alone:
-            alone.execute("PRAGMA locking_mode = EXCLUSIVE")
-            alone.backup(connection)
+        with closing(_open(str(file))) as exclusive:
+            # Before the first read: afterwards SQLite would already want the file `-shm`.
+            exclusive.execute("PRAGMA locking_mode = EXCLUSIVE")
+            exclusive.backup(connection)
         connection.execute("PRAGMA query_only = ON")
     else:
         connection = _open(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True)
     connection.can_write = False
     connection.is_full = True
-    version = _version(connection)
+    version = _read_version(connection)
     if version < SCHEMA_VERSION:
+        # A migration needs room.
         connection.close()
         raise full(file)
     _refuse_newer(version, file)
@@ -109,20 +127,23 @@ def _connect_to_full(file: Path) -> Connection:
 
 
 def note_full(file: Path) -> None:
-    """Warn that the disk is full; from one place in the code, so that Python shows the same text
-    once."""
+    """Warn that the disk is full.
+
+    All such warnings come from this line, so that Python shows the same text only once.
+    """
     text = f"The disk of {file} is full: recorded runs are shown, but nothing new can be recorded."
     warnings.warn(text, DiskFullNote, stacklevel=1)
 
 
 def writable(file: Path) -> bool:
-    """Whether this user may write the database and the files that SQLite makes beside it."""
+    """Return whether this user may write the database and the files that SQLite makes beside it."""
     return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
 
 
 def examine(file: Path) -> None:
-    """Passes a database whose pages are sound and whose schema is known; nothing is written or
-    brought up to date.
+    """Check that the pages of a database are sound and that this version knows its schema.
+
+    Nothing is written, and no migration runs.
 
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
@@ -130,34 +151,34 @@ def examine(file: Path) -> None:
     with failures(file):
         connection = _open(f"file:{quote(str(file))}?mode=ro", uri=True)
         try:
-            _refuse_newer(_version(connection), file)
-            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            _refuse_newer(_read_version(connection), file)
+            result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         finally:
             connection.close()
-    if found != "ok":
-        raise damaged(file, " ".join(found.split()))
+    if result != "ok":
+        raise damaged(file, " ".join(result.split()))
 
 
 def _connect_to_read(file: Path) -> Connection:
-    """A connection that refuses writes.
+    """Open a database that this user cannot write.
 
-    Beside a database that nobody has open SQLite wants to make files even to read it. Where it
-    cannot, the database is taken for one that does not change: what runs start meanwhile record is
-    not seen, or seen in part.
+    When nobody else has a database in WAL mode open, SQLite must create files beside it even to
+    read it. Where this is impossible, the database is opened as a file that never changes
+    (`immutable`). Then runs that start later are not seen, or only in part.
     """
     address = f"file:{quote(str(file))}"
     connection = _open(f"{address}?mode=ro", uri=True)
     try:
         try:
-            version = _version(connection)
+            version = _read_version(connection)
         except sqlite3.OperationalError:
             connection.close()
             connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
-            version = _version(connection)
+            version = _read_version(connection)
         if version < SCHEMA_VERSION:
             raise StateError(
-                f"{file} was written by an older kfgcp, and cannot be brought up to date: it cannot"
-                " be written.",
+                f"{file} was written by an older kfgcp. It must be updated, but it cannot be"
+                " written.",
                 hint="Make its folder writable, or point KFGCP_HOME at a copy of the folder.",
             )
         _refuse_newer(version, file)
@@ -172,99 +193,116 @@ def _open(address: str, *, uri: bool = False) -> Connection:
     connection = sqlite3.connect(
         address,
         timeout=BUSY_SECONDS,
+        # The sqlite3 module begins no transactions by itself: `transaction` does.
         isolation_level=None,
+        # `ThreadConnections.close` closes the connections of other threads.
         check_same_thread=False,
         uri=uri,
         factory=Connection,
     )
     connection.row_factory = sqlite3.Row
     connection.create_function("contains", 2, _contains, deterministic=True)
-    connection.create_function("text_of", 1, _text_of, deterministic=True)
+    connection.create_function("text_of", 1, _read_json_text, deterministic=True)
     return connection
 
 
 def _contains(text: str | None, part: str) -> bool:
-    """Whether a folded part is in a text, whatever the case; SQLite's LIKE knows that of ASCII
-    only."""
+    """Return whether a text contains a part, which must be in folded case.
+
+    LIKE in SQLite ignores the case only of ASCII letters.
+    """
     return text is not None and part in text.casefold()
 
 
-def _text_of(value: str) -> str:
-    """The text that a JSON value is; of one that is none its JSON."""
+def _read_json_text(value: str) -> str:
+    """Return the text that a JSON value is. Other JSON values are returned as JSON."""
     if not value.startswith('"'):
         return value
-    text = value[1:-1]
-    return (
-        str(json.loads(value)).encode("utf-8", "backslashreplace").decode()
-        if "\\" in text
-        else text
-    )
+    if "\\" not in value:
+        # Without escapes the text is what stands between the quotes. This saves the parser.
+        return value[1:-1]
+    return str(json.loads(value)).encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of the statements inside, or none of them."""
+    """Commit all statements inside, or none of them.
+
+    BEGIN IMMEDIATE takes the write lock first, and waits for it up to `BUSY_SECONDS`. A plain BEGIN
+    takes it at the first write: if another process has written since the first read, SQLite fails
+    at once with SQLITE_BUSY_SNAPSHOT and does not wait.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
+        # Some errors, such as a full disk, have already ended the transaction.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
-    version = _version(connection)
+    version = _read_version(connection)
     if version == SCHEMA_VERSION:
         return
     _refuse_newer(version, file)
     _switch_to_wal(connection)
     for number in range(version + 1, SCHEMA_VERSION + 1):
         script = next(_MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text(encoding="utf-8")
+        # The statements and the new version are one transaction: a killed migration leaves nothing.
         with transaction(connection):
-            if _version(connection) >= number:
+            # Another process may have migrated while this one waited for the lock.
+            if _read_version(connection) >= number:
                 continue
-            for statement in _statements(script):
+            for statement in _split_statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
     connection.execute("UPDATE state_folder SET inode = ? WHERE inode = ''", (inode(file),))
 
 
 def inode(file: Path) -> str:
-    """Return what tells the database apart from a copy of it."""
+    """Return the number that distinguishes the database from a copy of it."""
     return str(file.stat().st_ino)
 
 
 def _refuse_newer(version: int, file: Path) -> None:
     if version > SCHEMA_VERSION:
+        # Only here: reading metadata of distributions takes time.
+        from kfgcp.installation import upgrade_hint
+
         raise StateError(
-            f"{file} was written by a newer kfgcp (schema {version}, this one knows"
+            f"{file} was written by a newer kfgcp (its schema is {version}, this version knows"
             f" {SCHEMA_VERSION}).",
-            hint="Upgrade: pip install --upgrade kfgcp",
+            hint=upgrade_hint(),
         )
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Several processes may open a new file at once; for this statement SQLite itself does not wait
-    for the others."""
+    """Switch a database to WAL mode.
+
+    Several processes may open a new file at once. SQLite applies its timeout to other statements,
+    but for this one it reports SQLITE_BUSY at once.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+            is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+            if not is_busy or time.monotonic() > deadline:
                 raise
-            time.sleep(0.02)
+            time.sleep(_WAL_RETRY_SECONDS)
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def _read_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one: executescript would commit the open transaction."""
+def _split_statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script. `executescript` would commit the open transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -275,7 +313,12 @@ def _statements(script: str) -> Iterator[str]:
 
 @contextmanager
 def failures(file: Path) -> Iterator[None]:
-    """Turns the failures of SQLite and of the file system into one line and a hint."""
+    """Turn failures of SQLite and of the file system inside into one of our errors with a hint.
+
+    Raises:
+        DiskFull: the disk has no room.
+        StateError: any other failure.
+    """
     try:
         yield
     except sqlite3.Error as error:
@@ -294,52 +337,64 @@ def failures(file: Path) -> Iterator[None]:
 
 
 def _explain(error: sqlite3.Error, file: Path) -> StateError:
-    code = getattr(error, "sqlite_errorname", "") or ""
+    """Return our error for an error of SQLite, by its name (https://sqlite.org/rescode.html)."""
+    name = _read_error_name(error)
     if _is_full(error, file):
         return full(file)
-    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return read_only(file.parent)
-    if code.startswith("SQLITE_BUSY"):
+    if name.startswith("SQLITE_BUSY"):
         return StateError(
-            f"{file} has been locked by another process for {BUSY_SECONDS:.0f} s.",
+            f"Another process has locked {file} for {BUSY_SECONDS:.0f} s.",
             hint="Is a backup or a database browser holding it? Close it and try again.",
         )
-    if code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return damaged(file, str(error))
-    if code.startswith("SQLITE_IOERR"):
+    if name.startswith("SQLITE_IOERR"):
         return StateError(
-            f"{file} cannot be read or written: {error} ({code}).",
+            f"{file} cannot be read or written: {error} ({name}).",
             hint="Is the disk full or gone? Point KFGCP_HOME at a local folder.",
         )
-    return StateError(f"{file}: {error} ({code or type(error).__name__}).")
+    return StateError(f"{file}: {error} ({name or type(error).__name__}).")
 
 
 def _is_full(error: sqlite3.Error, file: Path) -> bool:
-    code = getattr(error, "sqlite_errorname", "") or ""
-    if code.startswith("SQLITE_CANTOPEN"):  # also when there is no room for the name of a new file
+    name = _read_error_name(error)
+    if name.startswith("SQLITE_CANTOPEN"):
+        # SQLite says so also when the folder has no room for the name of a new file.
         room = os.statvfs(file.parent)
-        return writable(file) and 0 in (room.f_bavail, room.f_favail if room.f_files else 1)
-    return code.startswith(
-        ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
-    )  # the second: no room for the -shm file
+        # Some file systems create inodes as needed: they report 0 inodes in all.
+        has_inodes = room.f_files == 0 or room.f_favail > 0
+        return writable(file) and not (room.f_bavail > 0 and has_inodes)
+    # SQLITE_IOERR_SHMSIZE: there is no room for the file -shm.
+    return name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))
+
+
+def _read_error_name(error: sqlite3.Error) -> str:
+    """Return the name of an error of SQLite. Errors of the Python module itself have none: ""."""
+    return getattr(error, "sqlite_errorname", "") or ""
 
 
 def full(file: Path) -> DiskFull:
+    """Return the error that the disk of the database is full."""
     return DiskFull(
         f"The disk of {file} is full; what was recorded before is kept.",
         hint=f"Free some space, then run again. Files of runs are in {file.parent}/artifacts.",
     )
 
 
-def damaged(file: Path, how: str) -> StateError:
+def damaged(file: Path, reason: str) -> StateError:
+    """Return the error that the database is damaged."""
     return StateError(
-        f"{file} is damaged: {how}.",
-        hint=f"Nothing was changed. Move it aside and start anew: mv '{file}' '{file}.damaged' "
-        f"(artifacts and logs beside it stay), or try: sqlite3 '{file}.damaged' .recover",
+        f"{file} is damaged: {reason}.",
+        hint=f"Nothing was changed. Move it aside and start with a new one:"
+        f" mv '{file}' '{file}.damaged' (artifacts and logs beside it stay),"
+        f" or try: sqlite3 '{file}.damaged' .recover",
     )
 
 
 def read_only(folder: Path) -> StateError:
+    """Return the error that the state folder cannot be written."""
     return StateError(
         f"The state folder {folder} cannot be written.",
         hint="Make it writable, or point KFGCP_HOME at a folder that is.",

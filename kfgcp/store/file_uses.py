@@ -1,5 +1,4 @@
-"""Records which runs use the files of which attempts, and which deleted runs still have files to
-remove."""
+"""Record which runs use which files, and which deleted runs still have files to remove."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from collections.abc import Iterable
 
 from kfgcp.model import timestamp
 from kfgcp.store import database
-from kfgcp.store.rows import Origin, Use, bound, use_row
+from kfgcp.store.rows import Origin, Use, sql_values, use_row
 from kfgcp.store.writer import Writer
 
 
@@ -21,14 +20,11 @@ class FileUses(Writer):
             return self._is_recorded(run_id)
 
     def _is_recorded(self, run_id: str) -> bool:
-        return (
-            self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", bound(run_id)).fetchone()
-            is not None
-        )
+        row = self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", sql_values(run_id)).fetchone()
+        return row is not None
 
     def origins(self, run_id: str) -> dict[str, Origin]:
-        """Return the attempt that made the outputs of each successful task of a run, by the task's
-        path.
+        """Return the attempts that produced the outputs of the successful tasks of a run, by path.
 
         It is an attempt of the run itself, or of an earlier run when the task was cached.
         """
@@ -39,11 +35,16 @@ class FileUses(Writer):
                 " attempt FROM uses WHERE run_id = :run AND cached",
                 {"run": run_id},
             ).fetchall()
-        return {task: Origin(*origin) for task, *origin in map(tuple, rows)}
+        origins = {}
+        for task, origin_run_id, origin_path, attempt in rows:
+            origins[task] = Origin(origin_run_id, origin_path, attempt)
+        return origins
 
     def last_attempts(self, run_id: str) -> list[Origin]:
-        """Return the last attempt of each task of a run. For a deleted run, return the attempts
-        that other runs use."""
+        """Return the last attempt of each task of a run.
+
+        For a deleted run, return the attempts that other runs use.
+        """
         with self._failures():
             rows = self._db.execute(
                 "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
@@ -53,15 +54,13 @@ class FileUses(Writer):
         return [Origin(*row) for row in rows]
 
     def removals(self) -> dict[int, str]:
-        """Return the deleted runs whose files have to be removed, by the number that
-        `finish_removal` takes."""
+        """Return the deleted runs whose files must still be removed.
+
+        The keys are the numbers for `finish_removal`.
+        """
         with self._failures():
-            return dict(
-                map(
-                    tuple,
-                    self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall(),
-                )
-            )
+            rows = self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()
+        return {row["id"]: row["run_id"] for row in rows}
 
     def known_ids(self) -> set[str]:
         """Return the ids of all runs that are recorded, or whose files a recorded run uses."""
@@ -72,8 +71,10 @@ class FileUses(Writer):
         return {row[0] for row in rows}
 
     def users(self, run_id: str) -> dict[Origin, list[str]]:
-        """Return the attempts of a run whose files other runs use, with the ids of these runs,
-        oldest first."""
+        """Return the attempts of a run whose files other runs use.
+
+        The values are the ids of these other runs, oldest first.
+        """
         with self._failures():
             rows = self._db.execute(
                 "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING"
@@ -99,21 +100,24 @@ class FileUses(Writer):
             The runs without a record whose files may be unused now: this run, and runs that were
             deleted earlier and whose files this run used.
         """
+        # Before the deletion, which also deletes the rows of `uses`.
         rows = self._db.execute(
             "SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)
         ).fetchall()
-        self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))  # the other tables follow
-        makers = {run_id, *(row["made_by"] for row in rows)}
-        return sorted(maker for maker in makers if not self._is_recorded(maker))
+        # The foreign keys of the other tables have ON DELETE CASCADE.
+        self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+        released = {run_id}
+        released.update(row["made_by"] for row in rows)
+        return sorted(candidate for candidate in released if not self._is_recorded(candidate))
 
     def add_removals(self, run_ids: Iterable[str]) -> None:
-        """Record that the files of runs without a record have to be removed."""
+        """Record that the files of runs without a record must be removed."""
         with self._transaction():
             self._add_removals(run_ids)
 
     def _add_removals(self, run_ids: Iterable[str]) -> None:
         self._db.executemany(
-            "INSERT INTO removals (run_id) VALUES (?)", [bound(run_id) for run_id in run_ids]
+            "INSERT INTO removals (run_id) VALUES (?)", [sql_values(run_id) for run_id in run_ids]
         )
 
     def finish_removal(self, number: int) -> None:
@@ -122,8 +126,9 @@ class FileUses(Writer):
             self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
 
     def recorded_between(self) -> tuple[str, str]:
-        """Return the period for which a folder without a record can only be left from a killed
-        deletion.
+        """Return the period of folders that killed deletions can have left.
+
+        A folder without a record from this period can only be left from a killed deletion.
 
         From its start on, every run that used this state folder was recorded in this database. From
         its end on, `removals` contains each deletion.
@@ -137,8 +142,9 @@ class FileUses(Writer):
         inode = database.inode(self.file)
         with self._transaction():
             row = self._db.execute("SELECT since, until, inode FROM state_folder").fetchone()
-            since, until, before = row
-            if before != inode:
+            since, until, recorded_inode = row
+            # Another inode means another file: the database is a copy.
+            if recorded_inode != inode:
                 since = timestamp(time.time())
                 self._db.execute("UPDATE state_folder SET since = ?, inode = ?", (since, inode))
         return str(since), str(until)

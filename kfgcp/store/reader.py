@@ -1,44 +1,74 @@
-"""Reading runs from the store: one, a page of those that match, or all as columns."""
+"""Read runs from the store: one run, a page of those that match a filter, or all as columns."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from kfgcp.errors import UsageError
-from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task
+from kfgcp.model import Run, RunState, Task
 from kfgcp.query import RunFilter
 from kfgcp.store import bulk, database
 from kfgcp.store.connections import ThreadConnections
 from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table, where_clause
-from kfgcp.store.rows import VersionRuns, bound, metric_names, no_run, task
+from kfgcp.store.rows import (
+    VersionRuns,
+    metric_names,
+    no_run,
+    read_artifact,
+    read_error,
+    read_metric,
+    read_task,
+    sql_values,
+)
 
 DATABASE_NAME = "kfgcp.db"
 
 SAMPLE: Final = 1000
-"""Runs that a filter's columns are taken from, the newest that match."""
+"""The names of the parameters and metrics for a filter are those of this many newest runs."""
+
+# A page of an expression is first searched for among this many newest runs, because most
+# expressions match some of them (docs/performance.md).
 NEAR: Final = 2000
-"""Runs that a page of an expression is looked for among first."""
-_CHUNK: Final = 500
-_ALL: Final = 2**63 - 1
-"""The largest number that SQLite takes."""
+
+# Runs that one statement reads by their ids. SQLite before 3.32 accepts only 999 placeholders.
+_RUNS_PER_STATEMENT: Final = 500
+
+# The largest integer of SQLite. A larger limit or offset would be an error.
+_MAX_INTEGER: Final = 2**63 - 1
+
 _RUN_COLUMNS: Final = (
     "run_id, env, backend, backend_ref, url, pipeline, version, experiment, name, state,"
     " created_at, started_at, ended_at, outputs, error"
 )
 
+# Table -> the order of the rows of a run.
+_PART_ORDERS: Final = {
+    "labels": "name",
+    "params": "seq",
+    "metrics": "seq",
+    "tags": "tag",
+    "notes": "run_id",
+}
+
+Rows = Sequence[sqlite3.Row]
+
 
 class Reader:
-    """Reads the index. Threads may share it: each has a connection of its own, and none waits for
-    another."""
+    """The reading part of the index.
+
+    Threads may share it: each has a connection of its own, and none waits for another.
+    """
 
     def __init__(self, home: Path) -> None:
         self.file = home / DATABASE_NAME
         self._connections = ThreadConnections(self.file)
-        self._connections.current()  # so that a database that cannot be opened is an error here
+        # Connect now, so that a database that cannot be opened is an error here.
+        self._connections.current()
 
     @property
     def _db(self) -> database.Connection:
@@ -47,8 +77,10 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all reads inside see the store as it is at the first of them, whatever is written
-        meanwhile."""
+        """Let all reads inside see the store as it is at the first of them.
+
+        What is written meanwhile is not seen.
+        """
         with self._failures():
             self._db.execute("BEGIN")
             try:
@@ -58,251 +90,269 @@ class Reader:
                     self._db.execute("COMMIT")
 
     def get(self, run_id: str, *, whole: bool = True) -> Run:
-        """The run of exactly that id; with its tasks and artifacts when `whole`.
+        """Return the run with exactly this id.
+
+        Args:
+            run_id: the id.
+            whole: read its tasks and artifacts too.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no such run.
         """
         with self._failures():
-            for run in self._read([run_id], whole=whole):
+            for run in self._read_runs([run_id], whole=whole):
                 return run
         raise no_run(run_id)
 
     def page(
         self,
-        wanted: RunFilter | None = None,
+        run_filter: RunFilter | None = None,
         order: str = NEWEST_FIRST,
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Run]:
-        """Runs without tasks and artifacts.
+        """Return runs without tasks and artifacts.
 
         Args:
-            wanted: which, all by default.
-            order: a name as in expressions, then `asc` or `desc`; runs without such a value come
-                last.
-            limit: so many at most.
-            offset: so many are left out first.
+            run_filter: which runs, None for all.
+            order: a name as in expressions, then `asc` or `desc`. Runs without a value come last.
+            limit: at most this many runs, None for all.
+            offset: leave out this many runs at the start.
 
         Raises:
             UsageError: the filter's expression or the order cannot be read.
         """
-        wanted = wanted or RunFilter()
+        run_filter = run_filter or RunFilter()
         with self._failures():
             ids = None
-            if wanted.where and order == NEWEST_FIRST and limit is not None:
-                ids = self._among_newest(wanted, limit, offset)
+            if run_filter.where and order == NEWEST_FIRST and limit is not None:
+                ids = self._find_among_newest(run_filter, limit, offset)
             if ids is None:
-                selection, values = _selection(wanted, order, limit, offset)
-                ids = [row[0] for row in self._db.execute(selection, values)]
-            return self._read(ids)
+                query, values = _ids_query(run_filter, order, limit, offset)
+                ids = [row["run_id"] for row in self._db.execute(query, values)]
+            return self._read_runs(ids)
 
     def select(
-        self, wanted: RunFilter | None = None, *, limit: int | None = None, offset: int = 0
+        self, run_filter: RunFilter | None = None, *, limit: int | None = None, offset: int = 0
     ) -> list[Run]:
-        """Runs without tasks and artifacts, newest first."""
-        return self.page(wanted, limit=limit, offset=offset)
+        """Return runs without tasks and artifacts, newest first. See `page`."""
+        return self.page(run_filter, limit=limit, offset=offset)
 
-    def count(self, wanted: RunFilter | None = None) -> int:
-        """How many runs match."""
-        where, values = where_clause(wanted or RunFilter())
+    def count(self, run_filter: RunFilter | None = None) -> int:
+        """Return how many runs match."""
+        where, values = where_clause(run_filter or RunFilter())
         with self._failures():
             query = f"SELECT COUNT(*) FROM {table(where)} WHERE {where}"  # noqa: S608
             return int(self._db.execute(query, values).fetchone()[0])
 
-    def found(
-        self, wanted: RunFilter, order: str = NEWEST_FIRST, *, limit: int, offset: int = 0
+    def page_and_count(
+        self, run_filter: RunFilter, order: str = NEWEST_FIRST, *, limit: int, offset: int = 0
     ) -> tuple[list[Run], int]:
-        """A page, and how many runs match; an expression, which may take a while, is looked through
-        once for both."""
-        if not wanted.where:
-            return self.page(wanted, order, limit, offset), self.count(wanted)
-        selection, values = _selection(wanted, order, limit, offset, also=", COUNT(*) OVER ()")
-        with self._failures():
-            rows = self._db.execute(selection, values).fetchall()
-            if not rows:
-                return [], self.count(wanted)
-            return self._read([row[0] for row in rows]), int(rows[0][1])
+        """Return a page, and how many runs match.
 
-    def columns(self, wanted: RunFilter | None = None) -> dict[str, list[str]]:
-        """The names of parameters and metrics that there are: `params` and `metrics` -> names, as
-        in `kfgcp.runs`.
-
-        With a filter those of the newest `SAMPLE` runs that match.
+        An expression can take a while, so it is evaluated only once for both.
         """
-        some, values = "", list[Any]()
-        if wanted is not None and wanted != RunFilter():
-            selection, values = _selection(wanted, NEWEST_FIRST, SAMPLE)
-            some = f" WHERE run_id IN ({selection})"
+        if not run_filter.where:
+            return self.page(run_filter, order, limit, offset), self.count(run_filter)
+        query, values = _ids_query(run_filter, order, limit, offset, extra=", COUNT(*) OVER ()")
         with self._failures():
-            params = self._db.execute(f"SELECT DISTINCT name FROM params{some}", values).fetchall()  # noqa: S608
+            rows = self._db.execute(query, values).fetchall()
+            if not rows:
+                # The offset may be beyond the last run, and then no row has the count.
+                return [], self.count(run_filter)
+            return self._read_runs([row[0] for row in rows]), int(rows[0][1])
+
+    def columns(self, run_filter: RunFilter | None = None) -> dict[str, list[str]]:
+        """Return the names of parameters and metrics, under the keys `params` and `metrics`.
+
+        The names of metrics are those of the columns of `kfgcp.runs`.
+
+        Args:
+            run_filter: only names that the newest `SAMPLE` matching runs have. None for all names.
+        """
+        where = ""
+        values: list[Any] = []
+        if run_filter is not None and run_filter != RunFilter():
+            query, values = _ids_query(run_filter, NEWEST_FIRST, SAMPLE)
+            where = f" WHERE run_id IN ({query})"
+        with self._failures():
+            params = self._db.execute(f"SELECT DISTINCT name FROM params{where}", values).fetchall()  # noqa: S608
             keys = self._db.execute(
-                f"SELECT DISTINCT task, artifact, name FROM metrics{some}",  # noqa: S608
+                f"SELECT DISTINCT task, artifact, name FROM metrics{where}",  # noqa: S608
                 values,
-            )
-            metrics = metric_names([tuple(key) for key in keys.fetchall()])
+            ).fetchall()
+        metrics = metric_names([tuple(key) for key in keys])
         return {
-            "params": sorted(row[0] for row in params),
+            "params": sorted(row["name"] for row in params),
             "metrics": sorted(set(metrics.values())),
         }
 
-    def values(self, column: str, wanted: RunFilter | None = None) -> list[str]:
-        """The different values that matching runs have, sorted.
+    def values(self, column: str, run_filter: RunFilter | None = None) -> list[str]:
+        """Return the different values that matching runs have, sorted.
 
         Args:
             column: pipeline, experiment, env, backend, version, state, tags, or `labels.NAME`.
-            wanted: which runs, all by default.
+            run_filter: which runs, None for all.
 
         Raises:
             UsageError: there is no such column.
         """
-        where, values = where_clause(wanted or RunFilter())
-        query, more = choices_query(column, where)
+        where, values = where_clause(run_filter or RunFilter())
+        query, column_values = choices_query(column, where)
         with self._failures():
-            return [row[0] for row in self._db.execute(query, [*bound(*more), *values])]
+            rows = self._db.execute(query, [*sql_values(*column_values), *values])
+            return [row[0] for row in rows]
 
     def version_runs(self, pipeline: str) -> list[VersionRuns]:
-        """The versions of a pipeline that have runs, the one that ran last first."""
+        """Return the versions of a pipeline that have runs. The version that ran last is first."""
+        versions = []
         with self._failures():
             rows = self._db.execute(
                 "SELECT version, COUNT(*), SUM(state = 'SUCCEEDED'), MIN(created_at),"
                 " MAX(created_at), json_group_array(DISTINCT env) FROM runs WHERE pipeline = ?"
                 " GROUP BY version ORDER BY 5 DESC",
-                bound(pipeline),
-            ).fetchall()
-            return [
-                VersionRuns(
-                    row[0], row[1], row[2], row[3], row[4], tuple(sorted(json.loads(row[5])))
-                )
-                for row in rows
-            ]
+                sql_values(pipeline),
+            )
+            for version, count, succeeded, first, last, envs_json in rows:
+                envs = tuple(sorted(json.loads(envs_json)))
+                versions.append(VersionRuns(version, count, succeeded, first, last, envs))
+        return versions
 
     def flat(
         self,
-        wanted: RunFilter | None = None,
+        run_filter: RunFilter | None = None,
         *,
         order: str = NEWEST_FIRST,
         limit: int | None = None,
     ) -> bulk.Flat:
-        """Matching runs as columns."""
-        selection, values = _selection(wanted, order, limit)
+        """Return matching runs as columns. See `page` for the arguments."""
+        query, values = _ids_query(run_filter, order, limit)
         with self._failures(), self._snapshot():
-            return bulk.flat(self._db, selection, values)
+            return bulk.flat(self._db, query, values)
 
     def tidy(
         self,
         table: str,
-        wanted: RunFilter | None = None,
+        run_filter: RunFilter | None = None,
         *,
         order: str = NEWEST_FIRST,
         limit: int | None = None,
     ) -> dict[str, list[Any]]:
-        """The `metrics`, `tasks` or `artifacts` of matching runs as columns, see
-        `kfgcp.store.bulk.tidy`.
+        """Return the metrics, tasks or artifacts of matching runs as columns.
 
-        limit: of runs.
+        Args:
+            table: `metrics`, `tasks` or `artifacts`. See `kfgcp.store.bulk.tidy`.
+            run_filter: which runs, None for all.
+            order: the order of the runs.
+            limit: at most this many runs.
         """
-        selection, values = _selection(wanted, order, limit)
+        query, values = _ids_query(run_filter, order, limit)
         with self._failures(), self._snapshot():
-            return bulk.tidy(self._db, table, selection, values)
+            return bulk.tidy(self._db, table, query, values)
 
     def find(self, run: str) -> str:
-        """The id of the run that `run` means: its id, its name, `latest`, or 4 characters or more
-        that only this id, or the last 12 characters of only this id, begin with.
+        """Return the id of the run that a text means.
+
+        Args:
+            run: an id, a name, `latest`, or 4 characters or more with which only one id begins. The
+                last 12 characters of an id may also begin with them.
 
         Raises:
-            UsageError: there is none, or more than one.
+            UsageError: there is no such run, or more than one.
         """
         with self._failures():
-            if run == "latest":
-                # Kubeflow has whole seconds: of runs of the same second the one that was recorded
-                # last
-                newest = "created_at >= (SELECT substr(max(created_at), 1, 19) FROM runs)"
-                row = self._db.execute(
-                    f"SELECT run_id FROM runs WHERE {newest} ORDER BY rowid DESC"  # noqa: S608
-                ).fetchone()
-                if row is None:
-                    raise no_run(run)
-                return str(row[0])
-            begins = ("run_id", "substr(run_id, -12)") if len(run) >= 4 else ()
-            either = " OR ".join(
-                [
-                    "run_id = :run",
-                    "name = :run",
-                    *(f"({id_} >= :run AND {id_} < :beyond)" for id_ in begins),
-                ]
-            )
-            found = self._db.execute(
-                f"SELECT run_id FROM runs WHERE {either} ORDER BY run_id = :run DESC, created_at"  # noqa: S608
-                " DESC LIMIT 6",
-                {"run": bound(run)[0], "beyond": bound(run)[0] + "\U0010ffff"},
-            )
-            ids = [row[0] for row in found]
+            ids = [self._find_latest()] if run == "latest" else self._find_ids(run)
         if not ids:
             raise no_run(run)
         if len(ids) > 1 and ids[0] != run:
             raise UsageError(
                 f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids."
             )
-        return str(ids[0])
+        return ids[0]
+
+    def _find_latest(self) -> str:
+        # Kubeflow has whole seconds. Of the runs of the newest second, take the one that was
+        # recorded last.
+        row = self._db.execute(
+            "SELECT run_id FROM runs"
+            " WHERE created_at >= (SELECT substr(max(created_at), 1, 19) FROM runs)"
+            " ORDER BY rowid DESC"
+        ).fetchone()
+        if row is None:
+            raise no_run("latest")
+        return str(row["run_id"])
+
+    def _find_ids(self, text: str) -> list[str]:
+        """Return the ids of at most 6 runs that a text can mean. Exactly this id comes first."""
+        conditions = ["run_id = :text", "name = :text"]
+        if len(text) >= 4:
+            # Ranges instead of LIKE, because they use the indexes of runs.
+            conditions.append("(run_id >= :text AND run_id < :beyond)")
+            conditions.append("(substr(run_id, -12) >= :text AND substr(run_id, -12) < :beyond)")
+        encoded = sql_values(text)[0]
+        rows = self._db.execute(
+            f"SELECT run_id FROM runs WHERE {' OR '.join(conditions)}"  # noqa: S608
+            " ORDER BY run_id = :text DESC, created_at DESC LIMIT 6",
+            # The last code point of Unicode sorts after every continuation of the text.
+            {"text": encoded, "beyond": f"{encoded}\U0010ffff"},
+        )
+        return [str(row["run_id"]) for row in rows]
 
     def tasks(self, run_id: str, *, after_rev: int = -1) -> list[Task]:
-        """The tasks of a run in the order they started; only those changed after `after_rev`."""
+        """Return the tasks of a run in the order in which they started.
+
+        Args:
+            run_id: the run.
+            after_rev: only tasks that changed after this `rev` of the run.
+        """
         with self._failures():
             rows = self._db.execute(
                 "SELECT * FROM tasks WHERE run_id = ? AND rev > ? ORDER BY seq", (run_id, after_rev)
             ).fetchall()
-            return [task(row) for row in rows]
+            return [read_task(row) for row in rows]
 
-    def _among_newest(self, wanted: RunFilter, limit: int, offset: int) -> list[str] | None:
-        """The ids of a page when the newest `NEAR` runs have all of it: what most runs match is
-        found there at once."""
-        where, values = where_clause(wanted)
-        newest = (
-            "created_at >= (SELECT created_at FROM runs ORDER BY created_at DESC LIMIT 1 OFFSET ?)"
+    def _find_among_newest(
+        self, run_filter: RunFilter, limit: int, offset: int
+    ) -> list[str] | None:
+        """Return the ids of a page when the newest `NEAR` runs contain all of it, else None."""
+        where, values = where_clause(run_filter)
+        query = (
+            "SELECT run_id FROM runs WHERE created_at >= (SELECT created_at FROM runs"  # noqa: S608
+            f" ORDER BY created_at DESC LIMIT 1 OFFSET ?) AND {where}"
+            " ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
         )
-        query = f"SELECT run_id FROM runs WHERE {newest} AND {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
-        rows = self._db.execute(
-            query, [NEAR, *values, min(limit, _ALL), min(offset, _ALL)]
-        ).fetchall()
-        return [row[0] for row in rows] if len(rows) == limit else None
+        page = [min(limit, _MAX_INTEGER), min(offset, _MAX_INTEGER)]
+        rows = self._db.execute(query, [NEAR, *values, *page]).fetchall()
+        return [row["run_id"] for row in rows] if len(rows) == limit else None
 
-    def _read(self, ids: Sequence[str], *, whole: bool = False) -> list[Run]:
-        """Runs by their ids, in that order; what was removed meanwhile is left out."""
-        found: list[Run] = []
-        for start in range(0, len(ids), _CHUNK):
-            some = bound(*ids[start : start + _CHUNK])
-            marks = ", ".join("?" * len(some))
-            rows = self._db.execute(
-                f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id IN ({marks})",  # noqa: S608
-                some,
-            )
-            known = {row["run_id"]: row for row in rows}
-            parts = {
-                table: self._of_runs(table, some, marks)
-                for table in ("labels", "params", "metrics", "tags", "notes")
-            }
-            if whole:
-                parts["artifacts"] = self._of_runs("artifacts", some, marks)
-            for run_id in some:
-                if run_id in known:
-                    tasks = self.tasks(run_id) if whole else ()
-                    of_run = {table: rows.get(run_id, ()) for table, rows in parts.items()}
-                    found.append(_run(known[run_id], of_run, tasks))
-        return found
+    def _read_runs(self, ids: Sequence[str], *, whole: bool = False) -> list[Run]:
+        """Return runs in the order of their ids. Runs that were removed meanwhile are left out."""
+        runs: list[Run] = []
+        for start in range(0, len(ids), _RUNS_PER_STATEMENT):
+            runs += self._read_few_runs(ids[start : start + _RUNS_PER_STATEMENT], whole)
+        return runs
 
-    def _of_runs(self, table: str, ids: Sequence[str], marks: str) -> dict[str, list[Any]]:
-        """Rows of a table by their run."""
-        order = {"labels": "name", "tags": "tag", "notes": "run_id"}.get(table, "seq")
-        found: dict[str, list[Any]] = {}
-        query = f"SELECT * FROM {table} WHERE run_id IN ({marks}) ORDER BY {order}"  # noqa: S608
-        for row in self._db.execute(query, ids):
-            found.setdefault(row["run_id"], []).append(row)
-        return found
+    def _read_few_runs(self, ids: Sequence[str], whole: bool) -> Iterator[Run]:
+        values = sql_values(*ids)
+        placeholders = ", ".join("?" * len(values))
+        query = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id IN ({placeholders})"  # noqa: S608
+        run_rows = {row["run_id"]: row for row in self._db.execute(query, values)}
+        orders = {**_PART_ORDERS, "artifacts": "seq"} if whole else _PART_ORDERS
+        parts: dict[str, dict[str, list[sqlite3.Row]]] = {}
+        for name, order in orders.items():
+            parts[name] = {}
+            query = f"SELECT * FROM {name} WHERE run_id IN ({placeholders}) ORDER BY {order}"  # noqa: S608
+            for row in self._db.execute(query, values):
+                parts[name].setdefault(row["run_id"], []).append(row)
+        for run_id in map(str, values):
+            if run_id in run_rows:
+                tasks = self.tasks(run_id) if whole else ()
+                run_parts = {name: rows.get(run_id, ()) for name, rows in parts.items()}
+                yield _build_run(run_rows[run_id], run_parts, tasks)
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
-        """Several statements see the same runs, whatever is written meanwhile."""
+        """Let several statements see the same runs, whatever is written meanwhile."""
         self._db.execute("BEGIN")
         try:
             yield
@@ -311,8 +361,11 @@ class Reader:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Of reading: a value that cannot be what was written is damage that SQLite does not
-        see."""
+        """Turn errors of reading into ours.
+
+        SQLite does not notice all damage. A value that cannot have been written by us, such as
+        invalid JSON, is damage too.
+        """
         with self._connections.current().in_use, database.failures(self.file):
             try:
                 yield
@@ -320,17 +373,34 @@ class Reader:
                 raise database.damaged(self.file, f"a value cannot be read ({error})") from error
 
 
-def _selection(
-    wanted: RunFilter | None, order: str, limit: int | None = None, offset: int = 0, also: str = ""
+def _ids_query(
+    run_filter: RunFilter | None,
+    order: str,
+    limit: int | None = None,
+    offset: int = 0,
+    extra: str = "",
 ) -> tuple[str, list[Any]]:
-    """The ids of the runs that match, as a query with its values."""
-    where, values = where_clause(wanted or RunFilter())
-    by, more = order_clause(order)
-    query = f"SELECT run_id{also} FROM {table(where)} WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608
-    return query, [*values, *more, -1 if limit is None else min(limit, _ALL), min(offset, _ALL)]
+    """Return a query for the ids of the runs that match, and its values.
+
+    Args:
+        run_filter: which runs, None for all.
+        order: see `page`.
+        limit: at most this many, None for all.
+        offset: leave out this many at the start.
+        extra: further columns after the id.
+    """
+    where, values = where_clause(run_filter or RunFilter())
+    order_by, order_values = order_clause(order)
+    query = (
+        f"SELECT run_id{extra} FROM {table(where)} WHERE {where}"  # noqa: S608
+        f" ORDER BY {order_by} LIMIT ? OFFSET ?"
+    )
+    # SQLite reads -1 as no limit.
+    sql_limit = -1 if limit is None else min(limit, _MAX_INTEGER)
+    return query, [*values, *order_values, sql_limit, min(offset, _MAX_INTEGER)]
 
 
-def _run(row: Any, parts: Mapping[str, Sequence[Any]], tasks: Sequence[Task]) -> Run:
+def _build_run(row: sqlite3.Row, parts: Mapping[str, Rows], tasks: Sequence[Task]) -> Run:
     return Run(
         run_id=row["run_id"],
         env=row["env"],
@@ -341,23 +411,17 @@ def _run(row: Any, parts: Mapping[str, Sequence[Any]], tasks: Sequence[Task]) ->
         version=row["version"],
         experiment=row["experiment"],
         name=row["name"],
-        labels={r["name"]: r["value"] for r in parts["labels"]},
+        labels={label["name"]: label["value"] for label in parts["labels"]},
         state=RunState(row["state"]),
         created_at=row["created_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
-        params={r["name"]: json.loads(r["value"]) for r in parts["params"]},
+        params={param["name"]: json.loads(param["value"]) for param in parts["params"]},
         outputs=json.loads(row["outputs"]),
-        metrics=tuple(
-            Metric(r["task"], r["artifact"], r["name"], json.loads(r["value"]))
-            for r in parts["metrics"]
-        ),
-        artifacts=tuple(
-            Artifact(r["task"], r["name"], r["type"], r["uri"], json.loads(r["metadata"]))
-            for r in parts.get("artifacts", ())
-        ),
+        metrics=tuple(map(read_metric, parts["metrics"])),
+        artifacts=tuple(map(read_artifact, parts.get("artifacts", ()))),
         tasks=tuple(tasks),
-        error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
-        tags=tuple(r["tag"] for r in parts["tags"]),
-        note=next((r["note"] for r in parts["notes"]), ""),
+        error=read_error(row["error"]),
+        tags=tuple(tag["tag"] for tag in parts["tags"]),
+        note=parts["notes"][0]["note"] if parts["notes"] else "",
     )

@@ -1,4 +1,4 @@
-"""How a run was submitted, as the store keeps it."""
+"""The record of how a run was submitted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from kfgcp.spec.source import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRequest:
-    """How a run was submitted: what repeats and resumes it, beside its pipeline and parameters.
+    """How a run was submitted.
+
+    It has all that is needed to repeat or resume the run, besides its pipeline and parameters.
 
     Attributes:
-        options: the options, complete: the environment, experiment and labels are those of the run.
-        submit_dir: the folder that relative paths start from; empty for remote runs that an earlier
-            version recorded.
-        repeats: the run whose unchanged tasks are not run again.
+        options: all options, also the environment, experiment and labels of the run.
+        submit_dir: the folder that relative paths start from. It is empty for remote runs that an
+            earlier version recorded.
+        repeats: the run whose unchanged tasks do not run again.
         from_task: the task of that run that runs again, with all tasks that depend on it.
         source: where the pipeline comes from, None when that is not known.
         platform_spec: the second document of the pipeline, for Kubernetes.
         uses_docker: whether a local run starts containers.
         container_credentials: whether these get the Google credentials of this machine.
-        pipeline_root: where a local run writes its outputs; empty for the state folder.
-        buckets: where the buckets of a local run are, `BucketSettings.to_dict`.
+        pipeline_root: where a local run writes its outputs. It is empty for the state folder.
+        buckets: where the buckets of a local run are, in the form of `BucketSettings.to_dict`.
     """
 
     options: RunOptions = field(default_factory=RunOptions)
@@ -56,17 +58,19 @@ class StoredRequest:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the request that `to_dict` wrote, also in an older version of kfgcp.
+        """Return the request that `to_dict` wrote. An older version of kfgcp may have written it.
 
         Raises:
             StateError: a newer version of kfgcp wrote it in another form, or it is damaged.
         """
-        options = stored.get("options")
         source = stored.get("source")
+        if stored.get("options") is None:
+            options = _read_options_without_version(stored)
+        else:
+            options = RunOptions.from_dict(stored["options"])
+        # Each key has a default, because older versions did not write it.
         return cls(
-            options=_options_without_version(stored)
-            if options is None
-            else RunOptions.from_dict(options),
+            options=options,
             submit_dir=stored.get("submit_dir", ""),
             repeats=stored.get("repeats"),
             from_task=stored.get("from_task"),
@@ -79,10 +83,10 @@ class StoredRequest:
         )
 
 
-def _options_without_version(stored: Mapping[str, Any]) -> RunOptions:
+def _read_options_without_version(stored: Mapping[str, Any]) -> RunOptions:
     """Return the options of a request that was stored before options had a version.
 
-    They stood beside the other fields, `cache` was called `caching`, and remote runs had only
+    They were beside the other fields, and `cache` had the name `caching`. Remote runs had only
     `caching` and `fail_fast`. The environment, experiment, name and labels were only in the run.
     """
     return RunOptions(

@@ -1,4 +1,8 @@
-"""What goes into the store and comes out of it, and its form as rows."""
+"""The values that enter and leave the store, and their form as rows of its tables.
+
+Each value has two functions here: `x_row` returns the values of a new row in the order of the
+columns, and `read_x` returns the value of a row.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,46 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kfgcp.errors import RunNotFound
 from kfgcp.event import Event, EventKind
-from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, RunState, Task, TaskKind, TaskState
+from kfgcp.model import (
+    Artifact,
+    Cache,
+    ErrorInfo,
+    Metric,
+    RunState,
+    Task,
+    TaskKind,
+    TaskState,
+)
+
+if TYPE_CHECKING:
+    # Backends import this module also when no store is opened, and start-up time counts.
+    import sqlite3
+
+SqlValue = str | int | float | None
+"""A value of a column."""
+
+# `json.dumps` with separators would create an encoder for each value.
+_COMPACT_JSON: Final = json.JSONEncoder(separators=(",", ":"))
+
+TAG: Final = "a word of at most 64 characters without blanks, commas and control characters"
 
 
 class ReadLevel(enum.StrEnum):
-    """How much of a run was read into the store, from the least to the most. The store has the
-    values."""
+    """How much of a run was read into the store, from the least to the most.
+
+    The store contains the values, so they never change.
+    """
 
     LISTED = "listed"
-    """What a list of runs says: no tasks, artifacts and metrics."""
+    """What a list of runs has: no tasks, artifacts and metrics."""
     PARTIAL = "part"
-    """Its tasks, without what could not be read just then."""
+    """Its tasks, without what could not be read at that moment."""
     WITHOUT_REASONS = "tasks"
-    """Everything but the logs that tell why it failed."""
+    """Everything except the logs that tell why it failed."""
     EVERYTHING = "everything"
 
     @property
@@ -34,22 +61,17 @@ class ReadLevel(enum.StrEnum):
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether tasks, artifacts or metrics are missing, so that it must be read again when it
-        has ended."""
+        """Whether tasks, artifacts or metrics are missing, so that an ended run is read again."""
         return self in (ReadLevel.LISTED, ReadLevel.PARTIAL)
-
-
-_COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
-"""Made once, because `json.dumps` makes an encoder for each value."""
-
-TAG: Final = "a word of at most 64 characters without blanks, commas and control characters"
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """How far the runs of a remote place were read.
 
-    changed_until: all changes until then are known. created_since: of all runs created since then.
+    Attributes:
+        changed_until: all changes until this time were read.
+        created_since: of all runs that were created at this time or later.
     """
 
     changed_until: str
@@ -58,7 +80,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """What the store has of a run that has ended.
+    """The record of a run that has ended, in short.
 
     Attributes:
         run_id: its id here.
@@ -75,10 +97,10 @@ class EndedRun:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What is recorded of the cancelling of a run.
+    """The record of the cancelling of a run.
 
     Attributes:
-        state: of the run.
+        state: the state of the run.
         ended_at: when it ended, "" when that is not known.
         requested_at: when it was cancelled from here, "" when it was not.
     """
@@ -92,8 +114,8 @@ class Cancellation:
 
         Args:
             ended_at: when it ended.
-            retried_at: when it last continued after an earlier end, which may have been another
-                end.
+            retried_at: when it last continued after an earlier end. The cancelling may belong to
+                that earlier end.
         """
         if self.state is RunState.CANCELLED:
             return (ended_at or "") <= self.ended_at
@@ -102,8 +124,16 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True)
 class VersionRuns:
-    """A version of a pipeline and the runs of it: how many, when the first and the last were made,
-    where."""
+    """A version of a pipeline and its runs.
+
+    Attributes:
+        version: the digest of the version.
+        runs: the number of its runs.
+        succeeded: how many of them succeeded.
+        first: when the first run was created.
+        last: when the last run was created.
+        envs: the names of the environments, sorted.
+    """
 
     version: str
     runs: int
@@ -115,7 +145,13 @@ class VersionRuns:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The attempt that made something: its run, the path of its task, and its number from 1."""
+    """The attempt that produced an output.
+
+    Attributes:
+        run_id: its run.
+        path: the path of its task.
+        attempt: its number from 1.
+    """
 
     run_id: str
     path: str
@@ -124,10 +160,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A task uses what an attempt of another run made, so its files must be kept.
+    """A task uses outputs of an attempt of another run, so the files of the attempt must be kept.
 
-    task: path. cached: all outputs of the task come from there, and its log is the log of that
-    attempt.
+    Attributes:
+        task: the path of the task.
+        origin: the attempt.
+        cached: the task has all its outputs and its log from this attempt.
     """
 
     task: str
@@ -137,12 +175,19 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """Outputs of a successful task, by the key of what they were made from.
+    """The outputs of a successful task in the cache.
 
-    task: path without the numbers of iterations. parts: what the key was made of. outputs: as the
-    engine wrote them. has_files: the outputs contain files. known_run: a recorded run that has this
-    success: the run that made the outputs, or a run whose task was cached from it; "" when all of
-    these runs were deleted.
+    Attributes:
+        pipeline: the name of the pipeline.
+        key: the digest of code and inputs.
+        task: the path of the task without the numbers of iterations.
+        origin: the attempt that produced the outputs.
+        stored_at: when the task succeeded.
+        parts: the parts of the key.
+        outputs: the outputs, in the form of the engine.
+        has_files: the outputs contain files.
+        known_run: a recorded run that has this success: the run that produced the outputs, or a run
+            whose task was cached from it. "" when all of these runs were deleted.
     """
 
     pipeline: str
@@ -158,7 +203,12 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeletedSuccess:
-    """A success of a run that was deleted. had_files: its outputs had files."""
+    """A success of a run that was deleted.
+
+    Attributes:
+        run_id: the deleted run.
+        had_files: the outputs contained files.
+    """
 
     run_id: str
     had_files: bool
@@ -166,8 +216,13 @@ class DeletedSuccess:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a task of a run put out. key: of what it was made from. outputs: as the engine wrote
-    them."""
+    """The outputs of a finished task of a run.
+
+    Attributes:
+        path: the path of the task.
+        key: the digest of code and inputs.
+        outputs: the outputs, in the form of the engine.
+    """
 
     path: str
     key: str
@@ -176,9 +231,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened in a run since the last write; what is None or empty did not change.
+    """The changes of a run since the last write. A field that is None or empty did not change.
 
-    events: of tasks and metrics, in their order. The store adds those of the run itself.
+    Attributes:
+        events: the events of tasks and metrics, in their order. The store adds the events of the
+            run itself.
     """
 
     tasks: Sequence[Task] = ()
@@ -196,61 +253,135 @@ class Changes:
 
 
 def metric_names(keys: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
-    """Names for metrics by (task, artifact, name), no two the same: `task.name`, and
-    `task.artifact.name` for those that a task reports in several artifacts; with
-    `task/artifact/name` where that is the name of another one too."""
-    keys = [*dict.fromkeys(keys)]
-    artifacts = Counter((task, name) for task, _, name in keys)
-    names = {
-        (task, artifact, name): f"{task}.{artifact}.{name}"
-        if artifacts[task, name] > 1
-        else f"{task}.{name}"
-        for task, artifact, name in keys
-    }
-    counts = Counter(names.values())  # of the task `a` with the metric `b.c` and `a.b` with `c`
-    return {key: name if counts[name] == 1 else "/".join(key) for key, name in names.items()}
+    """Return a short name for each metric. No two metrics have the same name.
+
+    The name is `task.name`. It is `task.artifact.name` for metrics that a task reports in several
+    artifacts, and `task/artifact/name` where the first two are also the name of another metric.
+
+    Args:
+        keys: (task, artifact, name) of each metric.
+
+    Example:
+        >>> keys = [("train", "metrics", "loss"), ("test", "a", "f1"), ("test", "b", "f1")]
+        >>> list(metric_names(keys).values())
+        ['train.loss', 'test.a.f1', 'test.b.f1']
+    """
+    unique_keys = list(dict.fromkeys(keys))
+    artifact_counts = Counter((task, name) for task, _, name in unique_keys)
+    short_names = {}
+    for task, artifact, name in unique_keys:
+        in_several = artifact_counts[task, name] > 1
+        short_names[task, artifact, name] = (
+            f"{task}.{artifact}.{name}" if in_several else f"{task}.{name}"
+        )
+    # The task `a` with the metric `b.c` and the task `a.b` with the metric `c` have the same name.
+    name_counts = Counter(short_names.values())
+    names = {}
+    for key, short_name in short_names.items():
+        names[key] = short_name if name_counts[short_name] == 1 else "/".join(key)
+    return names
 
 
 def is_tag(text: str) -> bool:
-    """Whether it can be a tag: `TAG`. Tags stand side by side, separated by blanks."""
-    shown = re.sub("[\u200c\u200d]", "", text)  # which letters and signs are joined by
-    return (
-        0 < len(text) <= 64
-        and shown != ""
-        and shown.isprintable()
-        and not re.search(r"[\s,]", text)
+    """Return whether a text can be a tag, see `TAG`.
+
+    Lists show tags side by side, separated by blanks.
+
+    Example:
+        >>> is_tag("good"), is_tag("very good")
+        (True, False)
+    """
+    if len(text) > 64 or re.search(r"[\s,]", text):
+        return False
+    # Zero-width joiners are not printable by themselves. They combine letters or emoji.
+    visible = re.sub("[\u200c\u200d]", "", text)
+    return visible != "" and visible.isprintable()
+
+
+def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[SqlValue, ...]:
+    """Return the row of a task. `rev` and `seq` are columns of migrations/0001_runs.sql."""
+    return sql_values(
+        run_id,
+        task.path,
+        seq,
+        rev,
+        task.kind,
+        task.state,
+        task.attempts,
+        None if task.cache is None else json_text(task.cache.to_dict()),
+        task.started_at,
+        task.ended_at,
+        json_text(task.inputs),
+        json_text(task.outputs),
+        error_json(task.error),
     )
 
 
-def task_row(run_id: str, rev: int, seq: int, task: Task) -> tuple[Any, ...]:
-    cache = None if task.cache is None else json_text(task.cache.to_dict())
-    return bound(
-        *(run_id, task.path, seq, rev, task.kind, task.state, task.attempts, cache),
-        *(
-            task.started_at,
-            task.ended_at,
-            json_text(task.inputs),
-            json_text(task.outputs),
-            error_text(task.error),
-        ),
+def read_task(row: sqlite3.Row) -> Task:
+    """Return the task of a row."""
+    return Task(
+        path=row["path"],
+        kind=TaskKind(row["kind"]),
+        state=TaskState(row["state"]),
+        attempts=row["attempts"],
+        cache=Cache(**json.loads(row["cache"])) if row["cache"] else None,
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        inputs=json.loads(row["inputs"]),
+        outputs=json.loads(row["outputs"]),
+        error=read_error(row["error"]),
     )
 
 
-def cache_row(entry: CacheEntry) -> tuple[Any, ...]:
-    origin = entry.origin
-    place = (
+def artifact_row(run_id: str, seq: int, artifact: Artifact) -> tuple[SqlValue, ...]:
+    """Return the row of an artifact."""
+    return sql_values(
+        run_id,
+        seq,
+        artifact.task,
+        artifact.name,
+        artifact.type,
+        artifact.uri,
+        json_text(artifact.metadata),
+    )
+
+
+def read_artifact(row: sqlite3.Row) -> Artifact:
+    """Return the artifact of a row."""
+    metadata = json.loads(row["metadata"])
+    return Artifact(row["task"], row["name"], row["type"], row["uri"], metadata)
+
+
+def metric_row(run_id: str, seq: int, metric: Metric) -> tuple[SqlValue, ...]:
+    """Return the row of a metric."""
+    return sql_values(
+        run_id, seq, metric.task, metric.artifact, metric.name, json_text(metric.value)
+    )
+
+
+def read_metric(row: sqlite3.Row) -> Metric:
+    """Return the metric of a row."""
+    return Metric(row["task"], row["artifact"], row["name"], json.loads(row["value"]))
+
+
+def cache_entry_row(entry: CacheEntry) -> tuple[SqlValue, ...]:
+    """Return the row of an entry of the cache."""
+    return sql_values(
         entry.pipeline,
         entry.key,
         entry.stored_at,
-        origin.run_id,
-        origin.path,
-        origin.attempt,
+        entry.origin.run_id,
+        entry.origin.path,
+        entry.origin.attempt,
         entry.task,
+        json_text(entry.parts),
+        json_text(entry.outputs),
+        int(entry.has_files),
     )
-    return bound(*place, json_text(entry.parts), json_text(entry.outputs), int(entry.has_files))
 
 
-def cache_entry(row: Any) -> CacheEntry:
+def read_cache_entry(row: sqlite3.Row) -> CacheEntry:
+    """Return the entry of the cache of a row."""
     return CacheEntry(
         pipeline=row["pipeline"],
         key=row["key"],
@@ -264,31 +395,17 @@ def cache_entry(row: Any) -> CacheEntry:
     )
 
 
-def use_row(run_id: str, use: Use) -> tuple[Any, ...]:
+def use_row(run_id: str, use: Use) -> tuple[SqlValue, ...]:
+    """Return the row of a use."""
     origin = use.origin
-    return bound(run_id, use.task, origin.run_id, origin.path, origin.attempt, int(use.cached))
+    return sql_values(run_id, use.task, origin.run_id, origin.path, origin.attempt, int(use.cached))
 
 
-def task(row: Any) -> Task:
-    return Task(
-        path=row["path"],
-        kind=TaskKind(row["kind"]),
-        state=TaskState(row["state"]),
-        attempts=row["attempts"],
-        cache=Cache(**json.loads(row["cache"])) if row["cache"] else None,
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        inputs=json.loads(row["inputs"]),
-        outputs=json.loads(row["outputs"]),
-        error=ErrorInfo.from_dict(json.loads(row["error"])) if row["error"] else None,
-    )
-
-
-def event_row(event: Event) -> tuple[Any, ...]:
-    fact = event.key[len(event.run_id) + 1 :]
-    return bound(
+def event_row(event: Event) -> tuple[SqlValue, ...]:
+    """Return the row of an event. The column `fact` is the key without the id of the run."""
+    return sql_values(
         event.run_id,
-        fact,
+        event.key.removeprefix(f"{event.run_id}/"),
         event.kind.value,
         event.at,
         event.task,
@@ -298,7 +415,8 @@ def event_row(event: Event) -> tuple[Any, ...]:
     )
 
 
-def event(row: Any) -> Event:
+def read_event(row: sqlite3.Row) -> Event:
+    """Return the event of a row."""
     return Event(
         key=f"{row['run_id']}/{row['fact']}",
         kind=EventKind(row["kind"]),
@@ -311,8 +429,12 @@ def event(row: Any) -> Event:
     )
 
 
-def only(cursor: Any, run_id: str) -> Any:
-    """The value that a query of one run asks for."""
+def fetch_value(cursor: sqlite3.Cursor, run_id: str) -> Any:
+    """Return the first column of the only row of a query for one run.
+
+    Raises:
+        RunNotFound: there is no row.
+    """
     row = cursor.fetchone()
     if row is None:
         raise no_run(run_id)
@@ -320,24 +442,37 @@ def only(cursor: Any, run_id: str) -> Any:
 
 
 def no_run(run: str) -> RunNotFound:
-    """Return the error that a text means no run."""
+    """Return the error that no run has this id or name."""
     if run == "latest":
         return RunNotFound("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")
     return RunNotFound(f"There is no run '{run}'.", hint="See them all: kfgcp list")
 
 
-def bound(*values: Any) -> tuple[Any, ...]:
-    """Values as SQLite takes them: it keeps Unicode text only, so halves of surrogate pairs become
-    escapes."""
-    return tuple(
-        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-        for value in values
-    )
+def sql_values(*values: SqlValue) -> tuple[SqlValue, ...]:
+    """Return values in the form that SQLite accepts.
+
+    SQLite stores only valid Unicode. Python texts can also contain halves of surrogate pairs, for
+    example from file names. They become escapes.
+    """
+    return tuple(map(_replace_surrogates, values))
 
 
-def error_text(error: ErrorInfo | None) -> str | None:
+def _replace_surrogates(value: SqlValue) -> SqlValue:
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def error_json(error: ErrorInfo | None) -> str | None:
+    """Return an error as JSON text."""
     return None if error is None else json_text(error.to_dict())
 
 
-def json_text(value: Any) -> str:
-    return _COMPACT.encode(value)
+def read_error(text: str | None) -> ErrorInfo | None:
+    """Return the error that `error_json` wrote."""
+    return ErrorInfo.from_dict(json.loads(text)) if text else None
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON text without blanks."""
+    return _COMPACT_JSON.encode(value)

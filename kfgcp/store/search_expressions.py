@@ -1,16 +1,15 @@
-"""Expressions that choose runs: `params.lr < 0.1 and metrics.evaluate.accuracy > 0.9`. Pure: text
-in, a tree out.
+"""Parse the expressions that choose runs: `params.lr < 0.1 and metrics.evaluate.accuracy > 0.9`.
 
     expression   comparisons joined by `and`, `or`, `not` and parentheses
     comparison   NAME OPERATOR VALUE, NAME [not] in (VALUE, ...), TEXT in tags
-    operator     =  ==  !=  <  <=  >  >=  ~ (contains, whatever the case)  !~
+    operator     =  ==  !=  <  <=  >  >=  ~ (contains, case does not matter)  !~
     value        a number, a text in quotes or of one word, true, false, null, nan, inf,
                  90s 5m 12h 7d 2w
     name         one of `COLUMNS`, params.NAME, labels.NAME, metrics.NAME, metrics.TASK.NAME,
                  metrics.TASK.ARTIFACT.NAME; a part with other characters than letters, digits
-                 and _ - / [0] in quotes
+                 and _ - / [0] is in quotes
 
-`kfgcp.store.conditions` gives a tree its meaning.
+Pure: text in, a tree out. `kfgcp.store.conditions` gives a tree its meaning.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from kfgcp.store.search_tokens import PLAIN, Token, failure, tokens
+from kfgcp.store.search_tokens import PLAIN, Span, Token, failure, tokens
 
 COLUMNS: Final[Mapping[str, str]] = {
     "run_id": "text",
@@ -40,7 +39,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "note": "note",
     "tags": "tags",
 }
-"""Name -> what its values are."""
+"""Name -> the kind of its values."""
 
 ALIASES: Final[Mapping[str, str]] = {
     "id": "run_id",
@@ -53,22 +52,24 @@ ALIASES: Final[Mapping[str, str]] = {
     "tag": "tags",
 }
 
-_WRITTEN: Final = {"text", "version", "state", "note", "tags"}
-"""Kinds that are compared with what is written: of `labels.git = 0123` and `tags = 1.10` each digit
-counts."""
+# Kinds whose values are texts as they are written: in `labels.git = 0123` and `tags = 1.10` each
+# digit counts.
+_TEXT_KINDS: Final = {"text", "version", "state", "note", "tags"}
 
 GROUPS: Final[Mapping[str, tuple[int, str]]] = {
     "params": (1, "NAME"),
     "labels": (1, "NAME"),
     "metrics": (3, "TASK.NAME"),
 }
-"""Group -> how many parts may follow, and what they are."""
+"""Group -> how many parts may follow it, and an example of these parts."""
 
-DEEPEST: Final = 50
-MOST: Final = 200
-"""Comparisons in an expression; SQLite takes a thousand levels and 32,766 values."""
+# SQLite accepts 1,000 levels (SQLITE_MAX_EXPR_DEPTH) and 32,766 values
+# (SQLITE_MAX_VARIABLE_NUMBER, 999 before 3.32) in a statement. A level here is several levels of
+# SQL, and a comparison binds up to four values.
+MAX_DEPTH: Final = 50
+MAX_COMPARISONS: Final = 200
 
-_WORDS: Final[Mapping[str, Any]] = {
+_CONSTANTS: Final[Mapping[str, bool | float | None]] = {
     "true": True,
     "false": False,
     "null": None,
@@ -77,13 +78,23 @@ _WORDS: Final[Mapping[str, Any]] = {
     "inf": math.inf,
     "infinity": math.inf,
 }
+_KEYWORDS: Final = ("and", "or", "not", "in")
 _ORDERING: Final = ("<", "<=", ">", ">=")
+_CONTAINING: Final = ("~", "!~")
+_EQUALITY: Final = ("=", "!=")
+
+SearchValue = bool | int | float | str | Span | None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What is compared. group: `run`, or one of `GROUPS`. parts: a column of a run, or the parts
-    behind the group."""
+    """The left side of a comparison.
+
+    Attributes:
+        group: `run`, or one of `GROUPS`.
+        parts: of the group `run` a key of `COLUMNS`, else the parts after the group.
+        at: its place in the expression, from 0.
+    """
 
     group: str
     parts: tuple[str, ...]
@@ -91,7 +102,7 @@ class Column:
 
     @property
     def kind(self) -> str:
-        """What its values are, as in `COLUMNS`; `any` for parameters and metrics."""
+        """The kind of its values, as in `COLUMNS`. It is `any` for parameters and metrics."""
         if self.group == "run":
             return COLUMNS[self.parts[0]]
         return "text" if self.group == "labels" else "any"
@@ -99,8 +110,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """operator: = != < <= > >= ~ !~ or `in`, whose value is a tuple. at: place of the value in the
-    text."""
+    """A comparison of a column with a value.
+
+    Attributes:
+        column: the left side.
+        operator: = != < <= > >= ~ !~ or `in`.
+        value: the right side, a `SearchValue`. It is a tuple of them for `in`.
+        at: the place of the value in the expression, from 0.
+    """
 
     column: Column
     operator: str
@@ -110,16 +127,22 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """`not OPERAND`."""
+
     operand: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class All:
+    """`OPERAND and OPERAND ...`."""
+
     operands: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Either:
+    """`OPERAND or OPERAND ...`."""
+
     operands: tuple[Expression, ...]
 
 
@@ -127,30 +150,41 @@ Expression = Comparison | Not | All | Either
 
 
 def parse(text: str) -> Expression:
-    """The tree of an expression.
+    """Return the tree of an expression.
 
     Raises:
-        UsageError: it cannot be read; the hint points at the place.
+        UsageError: it cannot be read. The hint points at the place.
+
+    Example:
+        >>> comparison = parse("params.lr < 0.1")
+        >>> comparison.column.parts, comparison.operator, comparison.value
+        (('lr',), '<', 0.1)
     """
-    return _Parser(text).whole()
+    return _Parser(text).parse_expression()
 
 
 def parse_order(text: str) -> tuple[Column, bool]:
-    """The column of an order such as `metrics.evaluate.accuracy desc`, and whether the greatest
-    comes first.
+    """Return the column of an order, and whether the greatest value comes first.
+
+    Args:
+        text: `NAME`, `NAME asc` or `NAME desc`.
 
     Raises:
         UsageError: it cannot be read.
+
+    Example:
+        >>> parse_order("duration desc")
+        (Column(group='run', parts=('duration',), at=0), True)
     """
     parser = _Parser(text)
-    column = parser.column()
+    column = parser.parse_column()
     direction = parser.peek()
-    descending = direction.kind == "name" and direction.word == "desc"
-    if descending or (direction.kind == "name" and direction.word == "asc"):
+    descending = direction.word == "desc"
+    if direction.word in ("asc", "desc"):
         parser.take()
     if parser.peek().kind != "end":
         parser.fail(
-            "the order goes on after its end",
+            "there is something after the order",
             parser.peek().at,
             "Write NAME, NAME asc or NAME desc.",
         )
@@ -163,151 +197,167 @@ def parse_order(text: str) -> tuple[Column, bool]:
     return column, descending
 
 
-def name_text(part: str) -> str:
-    """A part of a name as it stands in an expression: in quotes where it must."""
-    return part if re.fullmatch(PLAIN, part) else value_text(part)
+def quote_name(part: str) -> str:
+    """Return a part of a name in the form of expressions: in quotes where they are needed.
+
+    Example:
+        >>> quote_name("lr"), quote_name("a.b")
+        ('lr', '"a.b"')
+    """
+    return part if re.fullmatch(PLAIN, part) else quote_text(part)
 
 
-def value_text(text: str) -> str:
-    """A text as it stands in an expression as a value."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def quote_text(text: str) -> str:
+    """Return a text in the form of expressions: in quotes."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 class _Parser:
-    """Reads by recursive descent, one token ahead."""
+    """Reads an expression by recursive descent, with one token of lookahead."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._tokens = tokens(text)
         self._next = 0
-        self._depth = self._count = 0
+        self._depth = 0
+        self._count = 0
 
-    def whole(self) -> Expression:
+    def parse_expression(self) -> Expression:
+        """Return the tree of the whole text."""
         if self.peek().kind == "end":
-            self.fail("there is nothing", 0, "Write a comparison: params.lr < 0.1")
-        found = self._either()
+            self.fail("it is empty", 0, "Write a comparison: params.lr < 0.1")
+        expression = self._parse_or()
         token = self.peek()
         if token.kind != "end":
-            hint = (
-                "Put texts of several words into quotes."
-                if token.kind in ("name", "number", "text")
-                else ""
-            )
-            self.fail(
-                f"'{token.text}' is not expected here",
-                token.at,
-                hint or "Join comparisons by `and` or `or`.",
-            )
-        return found
+            hint = "Join comparisons by `and` or `or`."
+            if token.kind in ("name", "number", "text"):
+                hint = "Put texts of several words into quotes."
+            self.fail(f"'{token.text}' is not expected here", token.at, hint)
+        return expression
 
     def peek(self) -> Token:
+        """Return the next token."""
         return self._tokens[self._next]
 
     def take(self) -> Token:
+        """Return the next token, and move to the one after it. The end stays the next token."""
         token = self._tokens[self._next]
-        self._next += token.kind != "end"
+        if token.kind != "end":
+            self._next += 1
         return token
 
     def fail(self, problem: str, at: int, hint: str) -> NoReturn:
+        """Raise the error for a place of the expression."""
         raise failure(self._text, problem, at, hint)
 
     # -- and, or, not
 
-    def _either(self) -> Expression:
-        operands = [self._both()]
+    def _parse_or(self) -> Expression:
+        operands = [self._parse_and()]
         while self.peek().word == "or":
             self.take()
-            operands.append(self._both())
+            operands.append(self._parse_and())
         return operands[0] if len(operands) == 1 else Either(tuple(operands))
 
-    def _both(self) -> Expression:
-        operands = [self._negated()]
+    def _parse_and(self) -> Expression:
+        operands = [self._parse_not()]
         while self.peek().word == "and":
             self.take()
-            operands.append(self._negated())
+            operands.append(self._parse_not())
         return operands[0] if len(operands) == 1 else All(tuple(operands))
 
-    def _negated(self) -> Expression:
+    def _parse_not(self) -> Expression:
         token = self.peek()
         if token.word != "not" and token.text != "(":
-            return self._comparison()
+            return self._parse_comparison()
         self.take()
         self._depth += 1
-        if self._depth > DEEPEST:
-            self.fail("it is nested too deep", token.at, f"At most {DEEPEST} levels.")
+        if self._depth > MAX_DEPTH:
+            self.fail("it is nested too deep", token.at, f"At most {MAX_DEPTH} levels.")
+        expression: Expression
         if token.word == "not":
-            found: Expression = Not(self._negated())
+            expression = Not(self._parse_not())
         else:
-            found = self._either()
+            expression = self._parse_or()
             if self.peek().text != ")":
                 self.fail("a closing parenthesis is missing", self.peek().at, "Each ( needs its ).")
             self.take()
         self._depth -= 1
-        return found
+        return expression
 
     # -- comparisons
 
-    def _comparison(self) -> Expression:
+    def _parse_comparison(self) -> Expression:
         self._count += 1
         token = self.peek()
-        if self._count > MOST:
-            self.fail("it is too long", token.at, f"At most {MOST} comparisons.")
+        if self._count > MAX_COMPARISONS:
+            self.fail("it is too long", token.at, f"At most {MAX_COMPARISONS} comparisons.")
         if token.kind in ("text", "number"):
-            return self._contained()
-        column = self.column()
+            return self._parse_tag_test()
+        column = self.parse_column()
         operator = self.take()
         if operator.word == "not" and self.peek().word == "in":
             self.take()
-            return Not(Comparison(column, "in", self._values(column), operator.at))
+            return Not(Comparison(column, "in", self._parse_list(column), operator.at))
         if operator.word == "in":
-            return Comparison(column, "in", self._values(column), operator.at)
-        sign = {"==": "=", "contains": "~"}.get(operator.word or operator.text, operator.text)
-        if sign not in ("=", "!=", "~", "!~", *_ORDERING):
-            hint = (
-                f"Compare it: {token.text} = true"
-                if operator.kind == "end" or operator.word
-                else "See the operators."
-            )
-            if operator.word == "like":
-                hint = "Write `~`: contains."
-            self.fail(f"an operator is expected after {token.text}", operator.at, hint)
+            return Comparison(column, "in", self._parse_list(column), operator.at)
+        sign = self._read_sign(token, operator)
         at = self.peek().at
-        value = self._value(column)
-        if isinstance(value, float) and math.isnan(value) and sign in (*_ORDERING, "~", "!~"):
+        value = self._parse_value(column)
+        is_nan = isinstance(value, float) and math.isnan(value)
+        if is_nan and sign not in _EQUALITY:
             self.fail(f"nothing is {sign} nan", at, "Write = nan or != nan.")
-        if (value is None or isinstance(value, bool)) and sign not in ("=", "!="):
+        if (value is None or isinstance(value, bool)) and sign not in _EQUALITY:
             self.fail(f"{sign} needs a number or a text", at, "Write = or !=.")
-        if sign in ("~", "!~") and not isinstance(value, str):
+        if sign in _CONTAINING and not isinstance(value, str):
+            # The characters count as they are written: `params.n ~ 1.10`.
             value = self._tokens[self._next - 1].text
         return Comparison(column, sign, value, at)
 
-    def _contained(self) -> Expression:
-        """`"good" in tags`, `"bad" not in tags`; otherwise the name comes first."""
+    def _read_sign(self, name: Token, operator: Token) -> str:
+        """Return the operator after a name."""
+        if operator.text == "==":
+            return "="
+        if operator.word == "contains":
+            return "~"
+        if operator.text in (*_EQUALITY, *_ORDERING, *_CONTAINING):
+            return operator.text
+        hint = "The operators are = != < <= > >= ~ !~ and in."
+        if operator.word == "like":
+            hint = "Write `~`: contains."
+        elif operator.kind == "end" or operator.word:
+            hint = f"Compare it: {name.text} = true"
+        self.fail(f"an operator is expected after {name.text}", operator.at, hint)
+
+    def _parse_tag_test(self) -> Expression:
+        """Return the comparison of `"good" in tags` or `"bad" not in tags`.
+
+        Only these begin with a text.
+        """
         token = self.take()
         operator = self.take()
         sign = "="
         if operator.word == "not":
-            operator, sign = self.take(), "!="
+            sign = "!="
+            operator = self.take()
         if operator.word != "in" or token.kind != "text":
             self.fail("a name is expected", token.at, "Write the name first: params.lr > 0.1")
-        column = self.column()
+        column = self.parse_column()
         if column.kind != "tags":
-            self.fail(
-                "only tags are looked into like this",
-                column.at,
-                f"Write {self._text[column.at :].split()[0]} ~ ...",
-            )
+            name = self._text[column.at :].split()[0]
+            self.fail("only tags can be searched like this", column.at, f"Write {name} ~ ...")
         return Comparison(column, sign, token.value, token.at)
 
-    def _values(self, column: Column) -> tuple[Any, ...]:
+    def _parse_list(self, column: Column) -> tuple[SearchValue, ...]:
         opening = self.take()
         closing = {"(": ")", "[": "]"}.get(opening.text)
         if closing is None:
             self.fail("a list is expected after `in`", opening.at, "Write in (1, 2, 3).")
-        found = [self._value(column)]
+        values = [self._parse_value(column)]
         while self.peek().text == ",":
             self.take()
-            found.append(self._value(column))
+            values.append(self._parse_value(column))
         if self.peek().text != closing:
             self.fail(
                 "the list has no end",
@@ -315,60 +365,68 @@ class _Parser:
                 f"Values are separated by commas and end with {closing}",
             )
         self.take()
-        self._count += len(found)
-        if self._count > MOST:
-            self.fail("it is too long", opening.at, f"At most {MOST} values.")
-        return tuple(found)
+        self._count += len(values)
+        if self._count > MAX_COMPARISONS:
+            self.fail("it is too long", opening.at, f"At most {MAX_COMPARISONS} values.")
+        return tuple(values)
 
-    def _value(self, column: Column) -> Any:
+    def _parse_value(self, column: Column) -> SearchValue:
         token = self.take()
-        written = column.kind in _WRITTEN
-        if token.kind == "number":
-            return token.text if written else token.value
+        as_written = column.kind in _TEXT_KINDS
         if token.kind == "text":
-            return token.value
-        if token.word in ("and", "or", "not", "in") or token.kind != "name":
+            text: str = token.value
+            return text
+        if token.kind == "number":
+            number: int | float | Span = token.value
+            return token.text if as_written else number
+        if token.kind != "name" or token.word in _KEYWORDS:
             self.fail(
                 "a value is expected",
                 token.at,
                 "A value is a number, 'a text', true, false, null, or 7d.",
             )
-        if token.word in _WORDS:
-            return token.text if written and _WORDS[token.word] is not None else _WORDS[token.word]
+        if token.word in _CONSTANTS:
+            constant = _CONSTANTS[token.word]
+            # null has its meaning for texts too.
+            return token.text if as_written and constant is not None else constant
         if len(token.parts) > 1:
             self.fail(
-                f"{token.text} is no value",
+                f"{token.text} is not a value",
                 token.at,
                 "Two columns cannot be compared; put texts into quotes.",
             )
         return token.parts[0]
 
-    def column(self) -> Column:
+    def parse_column(self) -> Column:
+        """Return the column that the next token names."""
         token = self.take()
-        if token.kind != "name" or token.word in ("and", "or", "not", "in"):
-            self.fail("a name is expected", token.at, f"Names: {_known()}.")
+        if token.kind != "name" or token.word in _KEYWORDS:
+            self.fail("a name is expected", token.at, f"Names: {_list_names()}.")
         first, *rest = token.parts
         if first in GROUPS:
-            most, what = GROUPS[first]
-            if not 1 <= len(rest) <= most:
-                hint = f'Write {first}.{what}; a part with dots stands in quotes: {first}."a.b"'
-                self.fail(
-                    f"{first} needs a name" if not rest else f"{first} has too many parts",
-                    token.at,
-                    hint,
-                )
+            max_parts, example = GROUPS[first]
+            hint = f'Write {first}.{example}; a part with dots stands in quotes: {first}."a.b"'
+            if not rest:
+                self.fail(f"{first} needs a name", token.at, hint)
+            if len(rest) > max_parts:
+                self.fail(f"{first} has too many parts", token.at, hint)
             return Column(first, tuple(rest), token.at)
         name = ALIASES.get(first, first)
         if rest or name not in COLUMNS:
-            self.fail(f"there is no {token.text}", token.at, f"{_guess(first)}Names: {_known()}.")
+            hint = f"{_suggest(first)}Names: {_list_names()}."
+            self.fail(f"there is no {token.text}", token.at, hint)
         return Column("run", (name,), token.at)
 
 
-def _known() -> str:
-    return ", ".join((*COLUMNS, *(f"{group}.{what}" for group, (_, what) in GROUPS.items())))
+def _list_names() -> str:
+    names = list(COLUMNS)
+    names += [f"{group}.{example}" for group, (_, example) in GROUPS.items()]
+    return ", ".join(names)
 
 
-def _guess(word: str) -> str:
+def _suggest(word: str) -> str:
+    """Return the question whether a similar name was meant, "" when there is none."""
+    # Only errors need difflib, and start-up time counts.
     from difflib import get_close_matches
 
     close = get_close_matches(word, [*COLUMNS, *ALIASES, *GROUPS], n=1)

@@ -1,20 +1,25 @@
-"""The tokens of an expression, see `kfgcp.store.search_expressions`, and the error that points at
-one. Pure."""
+"""Split a search expression into tokens, and build the error that points at a place in it. Pure.
+
+The grammar is in `kfgcp.store.search_expressions`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from kfgcp.errors import UsageError
 
 UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+"""Unit of a duration -> seconds."""
 
-_AROUND: Final = 100
-"""Characters on each side of a place that an error shows of a long expression."""
+# An error shows this many characters of a long expression on each side of the place.
+_CONTEXT: Final = 100
 
+# What people know from other languages -> what they should write. Longer signs come before the
+# signs that they begin with.
 _FOREIGN: Final[Mapping[str, str]] = {
     "&&": "Write `and`.",
     "&": "Write `and`.",
@@ -25,17 +30,21 @@ _FOREIGN: Final[Mapping[str, str]] = {
     "=~": "Write `~`: contains.",
     "=>": "Write `>=`.",
     "=<": "Write `<=`.",
-    ";": "One expression at a time.",
+    ";": "Write one expression only.",
 }
 
 PLAIN: Final = r"\w(?:[\w/-]|\[\d+\])*"
-"""A part of a name that needs no quotes."""
+"""A part of a name that needs no quotes, as a regular expression."""
 
-_PART: Final = rf"""(?:{PLAIN}|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_QUOTED: Final = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+_PART: Final = rf"(?:{PLAIN}|{_QUOTED})"
+
+# The order of the alternatives matters: "inf" and "7d" are numbers, not names. A text in quotes
+# that a dot follows is the first part of a name.
 _TOKEN: Final = re.compile(
     rf"""\s*(?:
     (?P<number>[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?P<unit>[smhdw])?|(?:inf|infinity)\b)(?![\w.]))
-  | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')(?!\.)
+  | (?P<text>{_QUOTED})(?!\.)
   | (?P<name>{_PART}(?:\.{_PART})*)
   | (?P<sign><=|>=|==|!=|!~|<|>|=|~|[()\[\],])(?![=~<>])
   | (?P<end>\Z)
@@ -46,16 +55,28 @@ _TOKEN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A length of time in seconds; below zero it is so long ago."""
+    """A duration in an expression.
+
+    Attributes:
+        seconds: its length. A negative one means a time in the past.
+    """
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """kind: number, text, name, sign or end. value: of a number or text. parts: of a name."""
+    """A token of an expression.
 
-    kind: str
+    Attributes:
+        kind: what it is.
+        at: its place in the expression, from 0.
+        text: as it is written.
+        value: of a number or a text.
+        parts: of a name.
+    """
+
+    kind: Literal["number", "text", "name", "sign", "end"]
     at: int
     text: str = ""
     value: Any = None
@@ -63,76 +84,92 @@ class Token:
 
     @property
     def word(self) -> str:
-        """A name of one part without quotes in lower case, else ""."""
-        plain = len(self.parts) == 1 and self.kind == "name" and self.text[0] not in "\"'"
-        return self.text.lower() if plain else ""
+        """A name of one part without quotes in lower case, "" for any other token."""
+        is_word = self.kind == "name" and len(self.parts) == 1 and self.text[0] not in "\"'"
+        return self.text.lower() if is_word else ""
 
 
 def tokens(text: str) -> list[Token]:
-    """All tokens of an expression; the last one is its end.
+    """Return the tokens of an expression. The last token is the end.
 
     Raises:
-        UsageError: something in it is none.
+        UsageError: a part of the expression is not a token.
+
+    Example:
+        >>> [token.text for token in tokens("params.lr < 0.1")]
+        ['params.lr', '<', '0.1', '']
     """
-    found: list[Token] = []
+    result: list[Token] = []
     at = 0
-    while not found or found[-1].kind != "end":
+    while not result or result[-1].kind != "end":
         match = _TOKEN.match(text, at)
-        if match is None or (match.end() == at and match.lastgroup != "end"):
-            _unreadable(text, at)
-        found.append(_token(match))
+        if match is None:
+            _refuse(text, at)
+        result.append(_create_token(match))
         at = match.end()
-    return found
+    return result
 
 
 def failure(text: str, problem: str, at: int, hint: str) -> UsageError:
-    """The error that something is wrong at a place of an expression."""
-    start = max(at - _AROUND, 0) if len(text) > 2 * _AROUND else 0
-    before = "…" * (start > 0)
-    shown = before + _cut(re.sub(r"\s", " ", text[start:]), 2 * _AROUND)
-    caret = " " * (at - start + len(before)) + "^"
+    """Return the error for a place of an expression.
+
+    Args:
+        text: the expression.
+        problem: what is wrong.
+        at: the place, from 0.
+        hint: what to write instead.
+    """
+    start = max(at - _CONTEXT, 0) if len(text) > 2 * _CONTEXT else 0
+    ellipsis = "…" if start > 0 else ""
+    excerpt = ellipsis + _cut(re.sub(r"\s", " ", text[start:]), 2 * _CONTEXT)
+    caret = " " * (at - start + len(ellipsis)) + "^"
     return UsageError(
-        f"The expression cannot be used: {_cut(problem, _AROUND)} (character {at + 1}).",
-        hint=f"{shown}\n{caret}\n{_cut(hint, 4 * _AROUND)}",
+        f"The expression cannot be used: {_cut(problem, _CONTEXT)} (character {at + 1}).",
+        hint=f"{excerpt}\n{caret}\n{_cut(hint, 4 * _CONTEXT)}",
     )
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _unreadable(text: str, at: int) -> NoReturn:
+def _refuse(text: str, at: int) -> NoReturn:
+    """Raise the error that no token begins at a place, or after the blanks there."""
     at = len(text) - len(text[at:].lstrip())
     if text[at] in "\"'":
         raise failure(text, "a text has no end", at, f"Close it with {text[at]}")
-    sign = next((sign for sign in _FOREIGN if text.startswith(sign, at)), text[at])
-    hint = _FOREIGN.get(sign, "Put names and texts with such characters into quotes.")
-    raise failure(text, f"'{sign}' is not known here", at, hint)
+    for sign, hint in _FOREIGN.items():
+        if text.startswith(sign, at):
+            raise failure(text, f"'{sign}' is not known here", at, hint)
+    hint = "Put names and texts with such characters into quotes."
+    raise failure(text, f"'{text[at]}' is not known here", at, hint)
 
 
-def _token(match: re.Match[str]) -> Token:
-    kind = str(match.lastgroup) if match.lastgroup != "unit" else "number"
-    text = match[kind]
-    at = match.start(kind)
-    if kind == "number":
-        return Token(kind, at, text, _number(text, match["unit"]))
-    if kind == "text":
-        return Token(kind, at, text, _unquoted(text))
-    if kind == "name":
-        return Token(
-            kind, at, text, parts=tuple(_unquoted(part) for part in re.findall(_PART, text))
-        )
-    return Token(kind, at, text)
+def _create_token(match: re.Match[str]) -> Token:
+    for kind in ("number", "text", "name", "sign"):
+        text = match[kind]
+        if text is None:
+            continue
+        at = match.start(kind)
+        if kind == "number":
+            return Token("number", at, text, _read_number(text, match["unit"]))
+        if kind == "text":
+            return Token("text", at, text, _unquote(text))
+        if kind == "name":
+            parts = tuple(_unquote(part) for part in re.findall(_PART, text))
+            return Token("name", at, text, parts=parts)
+        return Token("sign", at, text)
+    return Token("end", match.start("end"))
 
 
-def _number(text: str, unit: str | None) -> Any:
+def _read_number(text: str, unit: str | None) -> int | float | Span:
     if unit:
-        return Span(float(text[:-1]) * UNITS[unit])
+        return Span(float(text.removesuffix(unit)) * UNITS[unit])
     try:
         return int(text)
     except ValueError:
         return float(text)
 
 
-def _unquoted(part: str) -> str:
-    return re.sub(r"\\(.)", r"\1", part[1:-1]) if part[0] in "\"'" else part
+def _unquote(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text[0] in "\"'" else text

@@ -1,4 +1,4 @@
-"""Writing to the index."""
+"""Write to the index: the transactions, and what ends them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from kfgcp.store.reader import Reader
 
 
 class Writer(Reader):
-    """Writes to the index. Each write is one transaction, which is on disk when the call
-    returns."""
+    """The part of the index that all writes share.
+
+    Each write is one transaction, which is on the disk when the call returns.
+    """
 
     @property
     def writable(self) -> bool:
@@ -21,8 +23,10 @@ class Writer(Reader):
 
     @property
     def is_current(self) -> bool:
-        """Whether this is still the index of its folder, opened to read and write; otherwise open
-        it again."""
+        """Whether this is still the index of its folder, opened to read and write.
+
+        Otherwise it must be opened again.
+        """
         return self._connections.are_current
 
     def check_room(self) -> None:
@@ -45,8 +49,9 @@ class Writer(Reader):
         self._connections.close()
 
     def keep_open(self) -> None:
-        """Postpone `close` until `allow_close` is called: for an engine, which records its run to
-        the end.
+        """Postpone `close` until `allow_close` is called.
+
+        An engine does so, because it records its run to the end.
 
         Raises:
             UsageError: the store was closed.
@@ -65,6 +70,12 @@ class Writer(Reader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Commit all statements inside, or none of them.
+
+        A process that is killed inside leaves the database as it was before the transaction. So a
+        method that changes several tables puts all of its statements into one transaction.
+        """
+        # Before `current`, because it may replace the connection of this thread.
         self.check_room()
         thread = self._connections.current()
         with thread.in_use, database.failures(self.file), database.transaction(thread.connection):

@@ -9,8 +9,10 @@ trying things.
         print(env.requests.count("POST", "*/pipelineJobs"))
 
 `kubeflow()` is a self-hosted Kubeflow Pipelines API server in the same way. They need the extra
-`testing`; without it, starting one raises MissingExtra. With pytest there are the fixtures
-`vertex_stand_in` and `kubeflow_stand_in`. The guide is docs/guides/testing.md.
+`testing`; without it, starting one raises MissingExtra. The guide is docs/guides/testing.md.
+
+With `pytest_plugins = ["kfgcp.testing"]` in a conftest.py, or with `pytest -p kfgcp.testing`, tests
+have the fixtures `vertex_stand_in` and `kubeflow_stand_in`. Other test suites do not load them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from kfgcp.testing.vertex_ai import VertexStandIn, vertex
 
 __all__ = ["KubeflowStandIn", "VertexStandIn", "kubeflow", "vertex"]
+
+# What pytest loads when this package is named as a plug-in.
+pytest_plugins = ["kfgcp.testing.pytest_plugin"]
 
 _MODULES = {
     "KubeflowStandIn": "kubeflow_server.stand_in",

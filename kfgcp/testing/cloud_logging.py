@@ -92,7 +92,7 @@ class CloudLogging:
         try:
             wanted = compile_filter(text, _leaf, alternatives=True)
         except FilterError as error:
-            raise invalid(f"Unparseable filter: {error}.", "filter") from None
+            raise invalid(f"Unparsable filter: {error}.", "filter") from None
         sign = -1 if order.endswith("desc") else 1
         keyed = ((_key(entry, sign), entry) for entry in self._entries(text) if wanted(entry))
         found, token = page(

@@ -1,5 +1,7 @@
-"""The fixtures that pytest finds where kfgcp is installed; nothing is imported before one is
-used."""
+"""The fixtures of the pytest plug-in `kfgcp.testing`.
+
+The stand-ins are imported when a test uses one.
+"""
 
 from __future__ import annotations
 

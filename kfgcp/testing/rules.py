@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from kfgcp.errors import ParamError, SpecError
 from kfgcp.spec.load import Spec, from_documents
-from kfgcp.spec.params import declared, resolve
+from kfgcp.spec.params import declared_params, resolve
 from kfgcp.testing.google import denied, invalid
 
 JOB_ID: Final = re.compile(r"[a-z][-a-z0-9]{0,127}")
@@ -150,7 +150,7 @@ def _input_artifacts(
     field = "pipeline_job.runtime_config.input_artifacts"
     uris = {}
     for name, entry in (runtime.get("inputArtifacts") or {}).items():
-        param = declared(spec.pipeline_spec).get(name)
+        param = declared_params(spec.pipeline_spec).get(name)
         if param is None or not param.is_artifact:
             raise invalid(f"The pipeline has no input artifact {name}.", field)
         artifact_id = str(entry.get("artifactId") or "")
@@ -174,7 +174,7 @@ def _params(
             field,
         )
     values = dict(runtime.get(name) or {})
-    definitions = declared(spec.pipeline_spec)
+    definitions = declared_params(spec.pipeline_spec)
     if old:
         kinds = {key: definition.type for key, definition in definitions.items()}
         values = {key: _old_value(value, kinds.get(key, "")) for key, value in values.items()}

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack
 
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.load import from_documents
-from kfgcp.spec.params import declared, resolve
+from kfgcp.spec.params import declared_params, resolve
 from kfgcp.testing.instant import Instant, InstantRun
 from kfgcp.testing.rules import Submission
 
@@ -78,7 +78,7 @@ def seeds(
         found = from_documents([dict(spec) if spec is not None else seed_spec(given)], "spec")
     except SpecError as error:
         raise UsageError(f"The spec of the seed is invalid: {error.message}") from None
-    definitions, now = declared(found.pipeline_spec), time.time()
+    definitions, now = declared_params(found.pipeline_spec), time.time()
     for number in range(count):
         created = now - age - (count - 1 - number) * step
         values = {name: each(value, number) for name, value in (params or {}).items()}

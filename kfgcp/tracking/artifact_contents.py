@@ -1,10 +1,9 @@
-"""What artifacts hold, as plain values: curves and confusion matrices in their metadata, texts in
-their files.
+"""Read what artifacts contain: curves and confusion matrices from their metadata, and their texts.
 
-Metadata are those of KFP's `system.ClassificationMetrics` and `system.SlicedClassificationMetrics`.
-Local runs and Vertex AI keep them as they were logged; Kubeflow puts a list into `{"list": …}` and
-a mapping into `{"struct": …}`. JSON text is read too, and numbers as text. What is not of that form
-is left out: nothing here fails because of it.
+The metadata is that of `system.ClassificationMetrics` and `system.SlicedClassificationMetrics` in
+KFP. Local runs and Vertex AI keep it as it was logged. Kubeflow wraps a list into `{"list": …}` and
+a mapping into `{"struct": …}`. JSON as text is read too, and so are numbers as text. Anything of
+another form is left out: components write this metadata, and a wrong one must not break a page.
 """
 
 from __future__ import annotations
@@ -21,21 +20,32 @@ from typing import Any, Final
 from kfgcp import file_uris
 from kfgcp.backends.base import SupportsArtifacts
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
-from kfgcp.engine import objects, remote
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
+from kfgcp.services.storage import preview
+from kfgcp.services.storage.uris import is_bucket_uri
 
 Point = tuple[float, float, float]
+"""x, y and the threshold of a point of a curve."""
 
-_METRICS: Final = {"confidenceMetrics", "confusionMatrix", "evaluationSlices"}
-MOST_FILES: Final = 1000
-"""Names of files that are listed of a folder."""
+_METRICS: Final = ("confidenceMetrics", "confusionMatrix", "evaluationSlices")
+
+MAX_FILES: Final = 1000
+"""The largest number of file names in the listing of a folder."""
+
+# Below this, every integer has a float of its own.
+_EXACT_FLOATS: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class ConfusionMatrix:
-    """How often each class was taken for which: `rows[i][j]` counts `labels[i]` that were taken for
-    `labels[j]`."""
+    """How often each class was predicted as which class.
+
+    Attributes:
+        labels: the names of the classes.
+        rows: `rows[i][j]` counts the items of the class `labels[i]` that were predicted as
+            `labels[j]`.
+    """
 
     labels: tuple[str, ...]
     rows: tuple[tuple[float, ...], ...]
@@ -43,9 +53,13 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text of an artifact, or of a folder the names of its files, one a line.
+    """The text of an artifact.
 
-    truncated: there is more. folder: it is one. binary: it is no text, and content is empty.
+    Attributes:
+        content: the text. Of a folder, the names of its files, one in each line.
+        truncated: the artifact has more than `content`.
+        folder: the artifact is a folder.
+        binary: the artifact is not a text, and `content` is empty.
     """
 
     content: str
@@ -55,45 +69,54 @@ class Text:
 
 
 def slices(artifact: Artifact) -> tuple[str, ...]:
-    """The names of the slices that an artifact has metrics of; () when they are not sliced."""
-    return tuple(_of_slices(artifact))
+    """Return the names of the slices that an artifact has metrics for, () without slices."""
+    return tuple(_read_slices(artifact))
 
 
 def roc(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
-    """The ROC curve: (false positive rate, true positive rate, threshold) points, both rates
-    ascending.
+    """Return the ROC curve: (false positive rate, true positive rate, threshold) points.
 
-    A threshold that was not logged is NaN. Of sliced metrics: those of the slice, the first one
-    when none is named.
+    Both rates ascend. A threshold that was not logged is NaN.
+
+    Args:
+        artifact: the artifact with the metrics.
+        slice: the slice, for metrics that have slices. None means the first slice.
     """
-    return _points(artifact, slice, "falsePositiveRate", "recall", rising=True)
+    return _read_points(artifact, slice, "falsePositiveRate", "recall", rising=True)
 
 
 def precision_recall(artifact: Artifact, slice: str | None = None) -> tuple[Point, ...]:
-    """(recall, precision, threshold) points, recall ascending; () when no precision was logged.
-    Otherwise as `roc`."""
-    return _points(artifact, slice, "recall", "precision", rising=False)
+    """Return (recall, precision, threshold) points. Recall ascends.
+
+    () when no precision was logged.
+
+    Thresholds and slices are as in `roc`.
+    """
+    return _read_points(artifact, slice, "recall", "precision", rising=False)
 
 
 def confusion_matrix(artifact: Artifact, slice: str | None = None) -> ConfusionMatrix | None:
-    """The confusion matrix, None when there is none that is whole. Slices as of `roc`."""
-    matrix = _mapping(_metrics(artifact, slice).get("confusionMatrix"))
-    labels = [_mapping(spec).get("displayName") for spec in _list(matrix.get("annotationSpecs"))]
-    rows = [
-        [_number(cell) for cell in _list(_mapping(row).get("row"))]
-        for row in _list(matrix.get("rows"))
-    ]
-    size = len(labels)
-    if not size or len(rows) != size or any(len(row) != size for row in rows) or None in labels:
+    """Return the confusion matrix, None when there is none or a part of it is missing.
+
+    Slices are as in `roc`.
+    """
+    matrix = _read_mapping(_read_metrics(artifact, slice).get("confusionMatrix"))
+    labels = []
+    for spec in _read_list(matrix.get("annotationSpecs")):
+        label = _read_mapping(spec).get("displayName")
+        if label is None:
+            return None
+        labels.append(str(label))
+    rows = []
+    for row in _read_list(matrix.get("rows")):
+        numbers = [_read_number(cell) for cell in _read_list(_read_mapping(row).get("row"))]
+        finite = [cell for cell in numbers if cell is not None and math.isfinite(cell)]
+        if len(numbers) != len(labels) or len(finite) != len(labels):
+            return None
+        rows.append(tuple(finite))
+    if not labels or len(rows) != len(labels):
         return None
-    whole = tuple(
-        tuple(cell for cell in row if cell is not None and math.isfinite(cell)) for row in rows
-    )
-    return (
-        ConfusionMatrix(tuple(map(str, labels)), whole)
-        if all(len(row) == size for row in whole)
-        else None
-    )
+    return ConfusionMatrix(tuple(labels), tuple(rows))
 
 
 def text(
@@ -104,39 +127,40 @@ def text(
     buckets: BucketSettings = DEFAULTS,
     store: SupportsArtifacts | None = None,
 ) -> Text:
-    """What an artifact's file holds, as text in UTF-8; of its HTML or Markdown, or the beginning of
-    any other.
+    """Return the file of an artifact as UTF-8 text: HTML, Markdown, or the beginning of any other.
 
     Args:
         artifact: its URI is a path or `file://`, `gs://`, `s3://`, or `minio://`.
-        limit: bytes to read; no more are, nor are they asked for.
-        local: whether it may lie on this machine. For a run of a remote backend say False: there,
-            whoever starts a run chooses the URIs of its artifacts, and could have any file of this
-            machine shown.
+        limit: bytes. No more are read or requested.
+        local: whether it may be on this machine. Pass False for a run of a remote backend: there,
+            whoever starts a run chooses the URIs of its artifacts, and could make kfgcp show any
+            file of this machine.
         buckets: where buckets are: `BucketSettings.of_environment(env)` with the environment of the
-            run. By default, as the environment variables say.
-        store: what reads the artifacts that only the backend reaches: `artifact_store` of the run.
+            run. By default, the environment variables tell it.
+        store: what reads artifacts that only the backend reaches: `artifact_store` of the run.
 
     Raises:
-        NotFound: there is nothing at its URI.
+        NotFound: nothing is at its URI.
         Unsupported: its URI is of another kind, or a path that must not be read.
         MissingExtra: the library for its bucket is not installed.
         ConfigError: the address of its bucket is not known.
         BackendError: it may not be read, or its bucket cannot be reached.
     """
     uri = artifact.uri
+    # One byte more than the limit tells whether there is more.
     if store is not None and store.keeps(uri):
-        return _decoded(store.beginning(uri, limit + 1), limit)
-    if remote.is_remote(uri):
-        content = objects.beginning(uri, limit + 1, buckets)
+        return _decode(store.beginning(uri, limit + 1), limit)
+    if is_bucket_uri(uri):
+        content = preview.read_beginning(uri, limit + 1, buckets)
         if content is not None:
-            return _decoded(content, limit)
-        return _listed(objects.below(uri, MOST_FILES + 1, buckets), uri)
+            return _decode(content, limit)
+        return _list_files(preview.list_names(uri, MAX_FILES + 1, buckets), uri)
     if not local:
         raise Unsupported(
-            f"{uri} cannot be read.", hint="It is no place that its backend and this machine share."
+            f"{uri} cannot be read.",
+            hint="It is not in a place that both its backend and this machine can read.",
         )
-    return _local(_path(uri), uri, limit)
+    return _read_local(_parse_path(uri), uri, limit)
 
 
 def filled(
@@ -147,128 +171,152 @@ def filled(
     buckets: BucketSettings = DEFAULTS,
     store: SupportsArtifacts | None = None,
 ) -> Artifact:
-    """The artifact with the curves and matrices of its file when its metadata has none: some
-    components write them, as the JSON that metadata would be. As it is when its file holds
-    something else, or more than the limit.
+    """Return the artifact with the curves and matrices of its file, when its metadata has none.
 
-    Arguments and errors as of `text`.
+    Some components write them into the file, as the JSON that the metadata would be. An artifact
+    whose file contains something else, or more than the limit, is returned without changes.
+
+    Arguments and errors are those of `text`.
     """
     if any(name in artifact.metadata for name in _METRICS):
         return artifact
-    found = text(artifact, limit, local=local, buckets=buckets, store=store)
-    metrics = {} if found.truncated or found.folder else _mapping(found.content)
-    return replace(
-        artifact,
-        metadata={**artifact.metadata, **{name: metrics[name] for name in _METRICS & set(metrics)}},
-    )
+    file = text(artifact, limit, local=local, buckets=buckets, store=store)
+    if file.truncated or file.folder:
+        return artifact
+    content = _read_mapping(file.content)
+    metrics = {name: content[name] for name in _METRICS if name in content}
+    return replace(artifact, metadata={**artifact.metadata, **metrics})
 
 
-def _points(
-    artifact: Artifact, slice: str | None, x: str, y: str, *, rising: bool
+def _read_points(
+    artifact: Artifact, slice: str | None, x_name: str, y_name: str, *, rising: bool
 ) -> tuple[Point, ...]:
-    """Points whose x and y are known, by x; those of one x by y, rising or falling."""
-    found = []
-    for each in map(_mapping, _list(_metrics(artifact, slice).get("confidenceMetrics"))):
-        across, up, threshold = (_number(each.get(name)) for name in (x, y, "confidenceThreshold"))
-        if across is not None and up is not None and math.isfinite(across) and math.isfinite(up):
-            found.append((across, up, math.nan if threshold is None else threshold))
-    return tuple(sorted(found, key=lambda point: (point[0], point[1] if rising else -point[1])))
+    """Return the points whose x and y are known.
+
+    Args:
+        artifact: the artifact with the metrics.
+        slice: the slice, None for the first.
+        x_name: the field that is x. The points ascend by it.
+        y_name: the field that is y.
+        rising: whether points with the same x ascend by y. Otherwise they descend.
+    """
+    points = []
+    for item in _read_list(_read_metrics(artifact, slice).get("confidenceMetrics")):
+        fields = _read_mapping(item)
+        x = _read_number(fields.get(x_name))
+        y = _read_number(fields.get(y_name))
+        threshold = _read_number(fields.get("confidenceThreshold"))
+        if x is None or y is None or not math.isfinite(x) or not math.isfinite(y):
+            continue
+        points.append((x, y, math.nan if threshold is None else threshold))
+    sign = 1 if rising else -1
+    return tuple(sorted(points, key=lambda point: (point[0], sign * point[1])))
 
 
-def _metrics(artifact: Artifact, slice: str | None) -> Mapping[str, Any]:
-    by_slice = _of_slices(artifact)
-    if not by_slice and slice is None:
+def _read_metrics(artifact: Artifact, slice: str | None) -> Mapping[str, Any]:
+    metrics_by_slice = _read_slices(artifact)
+    if not metrics_by_slice and slice is None:
         return artifact.metadata
-    return by_slice.get(next(iter(by_slice)) if slice is None else slice, {})
+    if slice is None:
+        slice = next(iter(metrics_by_slice))
+    return metrics_by_slice.get(slice, {})
 
 
-def _of_slices(artifact: Artifact) -> dict[str, Mapping[str, Any]]:
-    found = map(_mapping, _list(artifact.metadata.get("evaluationSlices")))
-    return {
-        str(each["slice"]): _mapping(each.get("sliceClassificationMetrics"))
-        for each in found
-        if "slice" in each
-    }
+def _read_slices(artifact: Artifact) -> dict[str, Mapping[str, Any]]:
+    metrics_by_slice = {}
+    for item in _read_list(artifact.metadata.get("evaluationSlices")):
+        fields = _read_mapping(item)
+        if "slice" in fields:
+            metrics = _read_mapping(fields.get("sliceClassificationMetrics"))
+            metrics_by_slice[str(fields["slice"])] = metrics
+    return metrics_by_slice
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    value = _plain(value, "struct")
-    return value if isinstance(value, Mapping) else {}
+def _read_mapping(value: object) -> Mapping[str, Any]:
+    """Return the mapping that a value is, an empty one for anything else."""
+    unwrapped = _unwrap(value, "struct")
+    return unwrapped if isinstance(unwrapped, Mapping) else {}
 
 
-def _list(value: Any) -> list[Any]:
-    value = _plain(value, "list")
-    return list(value) if isinstance(value, (list, tuple)) else []
+def _read_list(value: object) -> list[Any]:
+    """Return the list that a value is, an empty one for anything else."""
+    unwrapped = _unwrap(value, "list")
+    return list(unwrapped) if isinstance(unwrapped, (list, tuple)) else []
 
 
-def _plain(value: Any, wrapped: str) -> Any:
-    """A value that was JSON text or wrapped."""
+def _unwrap(value: object, wrapper: str) -> object:
+    """Return a value that may be JSON text, or wrapped by Kubeflow."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return None
-    if isinstance(value, Mapping) and value.keys() == {wrapped}:
-        return value[wrapped]
+    if isinstance(value, Mapping) and value.keys() == {wrapper}:
+        return value[wrapper]
     return value
 
 
-def _number(value: Any) -> float | int | None:
+def _read_number(value: object) -> float | int | None:
+    """Return the number that a value is, None for anything else. Counts are integers."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    return int(number) if number.is_integer() and abs(number) < _EXACT_FLOATS else number
 
 
-def _path(uri: str) -> Path:
-    """Where an artifact lies on this machine."""
+def _parse_path(uri: str) -> Path:
+    """Return the path of an artifact on this machine."""
     if "://" in uri and not file_uris.is_file_uri(uri):
         hint = "Its text can be read from paths and file://, gs://, s3:// and minio:// URIs."
         raise Unsupported(f"{uri} cannot be read.", hint=hint)
     return Path(file_uris.to_path(uri))
 
 
-def _local(path: Path, uri: str, limit: int) -> Text:
+def _read_local(path: Path, uri: str, limit: int) -> Text:
     try:
         if uri and path.is_dir():
-            return _listed(sorted(_files(path)), uri)
+            return _list_files(sorted(_walk(path)), uri)
         if not (uri and path.is_file()):
             raise NotFound(
-                f"{uri or 'An artifact without a URI'} does not exist.", hint=objects.GONE
+                f"{uri or 'An artifact without a URI'} does not exist.", hint=preview.MISSING_HINT
             )
         with path.open("rb") as file:
-            return _decoded(file.read(limit + 1), limit)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise BackendError(
-            f"{uri} cannot be read: {getattr(error, 'strerror', None) or error}."
-        ) from None
+            return _decode(file.read(limit + 1), limit)
+    except (OSError, ValueError) as error:
+        # A ValueError means that the name contains a zero byte.
+        reason = getattr(error, "strerror", None) or error
+        raise BackendError(f"{uri} cannot be read: {reason}.") from None
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Paths of files below a folder, from it; in no order, and not many more than are shown."""
-    found = 0
-    for around, _, names in os.walk(folder):
-        yield from (os.path.relpath(os.path.join(around, name), folder) for name in names)
-        found += len(names)
-        if found > MOST_FILES:
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield the paths of the files below a folder, relative to it, in no order.
+
+    It stops after the folder in which it has more than `MAX_FILES`.
+    """
+    count = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.relpath(os.path.join(parent, name), folder)
+        count += len(names)
+        if count > MAX_FILES:
             return
 
 
-def _listed(names: list[str], uri: str) -> Text:
-    """A folder; there are none without objects in a bucket."""
-    if not names and remote.is_remote(uri):
-        raise NotFound(f"{uri} does not exist.", hint=objects.GONE)
-    return Text("\n".join(names[:MOST_FILES]), truncated=len(names) > MOST_FILES, folder=True)
+def _list_files(names: list[str], uri: str) -> Text:
+    """Return the text of a folder. A bucket has no folders without objects."""
+    if not names and is_bucket_uri(uri):
+        raise NotFound(f"{uri} does not exist.", hint=preview.MISSING_HINT)
+    return Text("\n".join(names[:MAX_FILES]), truncated=len(names) > MAX_FILES, folder=True)
 
 
-def _decoded(content: bytes, limit: int) -> Text:
-    """Bytes as text; a letter that the end cuts apart is left out."""
+def _decode(content: bytes, limit: int) -> Text:
     truncated = len(content) > limit
     content = content[:limit]
     if b"\0" in content:
         return Text("", truncated, binary=True)
+    # The limit may cut a character of several bytes. With `final=False` the decoder drops it.
     decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
     return Text(decoder.decode(content, final=not truncated), truncated)

@@ -1,5 +1,7 @@
-"""Changes of pipelines in words: one below the other for `kfgcp diff`, each in a line for `kfgcp
-compare`. Pure."""
+"""Describe the changes between two pipelines. Pure.
+
+`kfgcp diff` shows them as a tree, and `kfgcp compare` in one line each.
+"""
 
 from __future__ import annotations
 
@@ -7,101 +9,128 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
+from kfgcp.model import JsonValue
 from kfgcp.spec.diff import Change
 from kfgcp.spec.wire import CHANNEL
-from kfgcp.tracking.compare import MISSING
+from kfgcp.tracking.difference import MISSING
 from kfgcp.tracking.format import value_text
 
-LONG: Final = 100
-"""Characters of a value that stand beside another one in a line; longer ones have lines of their
-own."""
+# Characters. Two values up to this length stand in one line. Longer ones have a line each.
+MAX_INLINE: Final = 100
+
+# Characters of a value that `format_line` shows, because its line is one of many in a table.
+_MAX_VALUE: Final = 80
+
+# Facts that are lists of names, see `kfgcp.spec.diff`. Their values are the names again.
+_NAME_LISTS: Final = ("dependency", "package")
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
-_LONGEST: Final = 80
-"""Characters of a value where each change has one line."""
 
 Lines = Iterator[tuple[str, str]]
-"""Lines with the signs that colour them."""
+"""Pairs of the sign that colours a line, and the line."""
 
 
-def tree(changes: Sequence[Change]) -> Lines:
-    """Each task below those that it is in, and what changed in it below that."""
-    shown: list[str] = []
-    first: dict[Any, str] = {}
+def format_tree(changes: Sequence[Change]) -> Lines:
+    """Yield the lines of a tree: tasks below their groups, changes below their tasks."""
+    previous: list[str] = []
+    first_paths: dict[tuple[str, tuple[str, ...]], str] = {}
     for path, group in groupby(changes, key=lambda change: change.path):
-        own = [*group]
+        changes_of_task = list(group)
         parts = path.split("/")
-        new = next(
-            (
-                depth
-                for depth, part in enumerate(parts)
-                if [*parts[:depth], part] != shown[: depth + 1]
-            ),
-            0,
-        )
-        for depth, part in enumerate(parts[new:-1], new):
+        start = _find_first_new(parts, previous)
+        for depth, part in enumerate(parts[start:-1], start):
             yield "", f"{'  ' * depth}  {part}"
-        shown, indent = parts, "  " * (len(parts) - 1)
-        if own[0].what == "task":
-            sign = _SIGNS[own[0].kind]
-            yield sign, f"{indent}{sign} {parts[-1]}{_was(own[0])}"
+        previous = parts
+        indent = "  " * (len(parts) - 1)
+        first = changes_of_task[0]
+        if first.what == "task":
+            sign = _SIGNS[first.kind]
+            yield sign, f"{indent}{sign} {parts[-1]}{_format_old_path(first)}"
         else:
             yield "", f"{indent}  {parts[-1] or '(pipeline)'}"
-        for change in own:
+        for change in changes_of_task:
             if change.what != "task":
-                yield from ((sign, f"{indent}    {line}") for sign, line in _told(change, first))
+                for sign, line in _format_change(change, first_paths):
+                    yield sign, f"{indent}    {line}"
 
 
-def line(change: Change) -> str:
-    """A change in one line: `~ train: image: one → two`."""
+def _find_first_new(parts: Sequence[str], previous: Sequence[str]) -> int:
+    """Return the depth of the first part of a path that is not part of the previous path."""
+    for depth in range(len(parts)):
+        if parts[: depth + 1] != previous[: depth + 1]:
+            return depth
+    return 0
+
+
+def format_line(change: Change) -> str:
+    """Return a change in one line.
+
+    Example:
+        >>> format_line(Change("train", "image", "changed", "one", "two"))
+        '~ train: image: one → two'
+    """
     sign = _SIGNS[change.kind]
     if change.what == "task":
-        return f"{sign} {change.path}{_was(change)}"
+        return f"{sign} {change.path}{_format_old_path(change)}"
     label = f"{sign} {change.path or 'pipeline'}: {change.what} {change.name}".rstrip()
     if change.lines:
-        more, less = (sum(line.startswith(side) for line in change.lines) for side in "+-")
-        return f"{label} (+{more} -{less} lines)"
-    if _one(change) == change.name:  # of a list of names
+        added = sum(line.startswith("+") for line in change.lines)
+        removed = sum(line.startswith("-") for line in change.lines)
+        return f"{label} (+{added} -{removed} lines)"
+    if _is_name_only(change):
         return label
-    before, after = (value_text(each, _LONGEST) for each in _texts(change))
-    return (
-        f"{label}: {before} → {after}"
-        if sign == "~"
-        else f"{label}: {after if sign == '+' else before}"
-    )
+    before, after = (value_text(text, _MAX_VALUE) for text in _format_values(change))
+    if change.kind == "changed":
+        return f"{label}: {before} → {after}"
+    return f"{label}: {after if change.kind == 'added' else before}"
 
 
-def _was(change: Change) -> str:
+def _format_old_path(change: Change) -> str:
+    """Return the end of the line of a task that has another path in the second pipeline."""
     return f" (was {change.before})" if change.kind == "changed" else ""
 
 
-def _one(change: Change) -> Any:
-    """The value of what came or went."""
+def _is_name_only(change: Change) -> bool:
+    """Return whether the name of a change is all that it says: of a package for example."""
+    return change.what in _NAME_LISTS and _select_value(change) == change.name
+
+
+def _select_value(change: Change) -> JsonValue:
+    """Return the value that was added or removed."""
     return change.after if change.kind == "added" else change.before
 
 
-def _told(change: Change, first: dict[Any, str]) -> Lines:
-    """A change in a line, or with lines below it; first: in which task a diff of several lines is
-    shown."""
+def _format_change(change: Change, first_paths: dict[tuple[str, tuple[str, ...]], str]) -> Lines:
+    """Yield a change as one line, or as a label with lines below it.
+
+    Args:
+        change: the change, not of a task as a whole.
+        first_paths: the task where each diff of several lines is shown first. Other tasks with the
+            same diff only refer to it. This function adds to it.
+    """
     sign = _SIGNS[change.kind]
     label = f"{sign} {change.what} {change.name}".rstrip()
-    one = _one(change)
-    before, after = _texts(change)
+    value = _select_value(change)
+    before, after = _format_values(change)
     if change.lines:
-        path = first.setdefault((change.what, change.lines), change.path)
-        yield sign, label + (f": as in {path}" if path != change.path else "")
-        if path == change.path:
-            yield from ((line[:1], f"  {line}") for line in change.lines)
-    elif change.kind != "changed" and isinstance(one, str) and "\n" in one:
+        first_path = first_paths.setdefault((change.what, change.lines), change.path)
+        if first_path != change.path:
+            yield sign, f"{label}: as in {first_path}"
+            return
         yield sign, label
-        yield from ((sign, f"  {sign}{line}") for line in one.splitlines())
-    elif one == change.name:  # of a list of names
+        for line in change.lines:
+            yield line[:1], f"  {line}"
+    elif change.kind != "changed" and isinstance(value, str) and "\n" in value:
+        yield sign, label
+        for line in value.splitlines():
+            yield sign, f"  {sign}{line}"
+    elif _is_name_only(change):
         yield sign, label
     elif change.kind != "changed":
-        yield sign, f"{label}: {after if sign == '+' else before}"
-    elif max(len(before), len(after)) <= LONG:
+        yield sign, f"{label}: {after if change.kind == 'added' else before}"
+    elif max(len(before), len(after)) <= MAX_INLINE:
         yield sign, f"{label}: {before} → {after}"
     else:
         yield sign, label
@@ -109,46 +138,55 @@ def _told(change: Change, first: dict[Any, str]) -> Lines:
         yield "+", f"  +{after}"
 
 
-def _texts(change: Change) -> tuple[str, str]:
-    """Both values; of two definitions only what is not the same."""
+def _format_values(change: Change) -> tuple[str, str]:
+    """Return both values as text. Of two definitions, only the fields that differ."""
     before, after = change.before, change.after
-    if (
-        isinstance(before, dict)
-        and isinstance(after, dict)
-        and change.what in ("parameter", "artifact", "output")
-    ):
-        same = {key for key in before if key in after and before[key] == after[key]}
-        before, after = (
-            {key: each[key] for key in each if key not in same} for each in (before, after)
-        )
+    is_definition = change.what in ("parameter", "artifact", "output")
+    if is_definition and isinstance(before, dict) and isinstance(after, dict):
+        same_keys = {key for key in before if key in after and before[key] == after[key]}
+        before = _without_keys(before, same_keys)
+        after = _without_keys(after, same_keys)
         if len(before) == 1 and before.keys() == after.keys():
-            (key,) = before
-            return _part(key, before[key]), _part(key, after[key]).removeprefix(f"{key} ")
-    if change.what == "condition" and _short(str(before)) != _short(str(after)):
-        before, after = _short(str(before)), _short(str(after))
-    return _text(before), _text(after)
+            [key] = before
+            # The name of the only field is not repeated: "default 1 → 2".
+            after_text = _format_field(key, after[key]).removeprefix(f"{key} ")
+            return _format_field(key, before[key]), after_text
+    if change.what == "condition":
+        short_before = _shorten_condition(str(before))
+        short_after = _shorten_condition(str(after))
+        if short_before != short_after:
+            return short_before, short_after
+    return _format_value(before), _format_value(after)
 
 
-def _short(condition: str) -> str:
-    """A condition as it is read: `int(score) > 4`."""
+def _without_keys(mapping: Mapping[str, JsonValue], keys: set[str]) -> dict[str, JsonValue]:
+    return {key: value for key, value in mapping.items() if key not in keys}
+
+
+def _shorten_condition(condition: str) -> str:
+    """Return a condition as people read it: `int(score) > 4`."""
     return re.sub(rf"inputs\.parameter_values\['(?:{CHANNEL})?([^']+)'\]", r"\1", condition)
 
 
-def _text(value: Any) -> str:
-    """A fact's value as people write it, see `kfgcp.spec.facts`."""
+def _format_value(value: JsonValue) -> str:
+    """Return the value of a fact as people write it, see `kfgcp.spec.facts`."""
     if isinstance(value, str):
         return value
-    if isinstance(value, dict) and (source := _source(value)):
-        return f"{source} by {value['selector']}" if "selector" in value else source
-    if isinstance(value, dict) and value.keys() & {"type", "from", "default", "optional"}:
-        return ", ".join(
-            _part(key, value[key]) for key in sorted(value, key=lambda key: (key != "type", key))
-        )
-    return str(MISSING) if value in (None, {}) else json.dumps(value, ensure_ascii=False)
+    if value is None or value == {}:
+        return str(MISSING)
+    if isinstance(value, dict):
+        source = _format_source(value)
+        if source:
+            return f"{source} by {value['selector']}" if "selector" in value else source
+        if value.keys() & {"type", "from", "default", "optional"}:
+            # The type comes first, the other fields in the order of their names.
+            keys = sorted(value, key=lambda key: (key != "type", key))
+            return ", ".join(_format_field(key, value[key]) for key in keys)
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _source(value: Mapping[str, Any]) -> str:
-    """Where a value comes from, "" when it is no such thing."""
+def _format_source(value: JsonValue) -> str:
+    """Return where a value comes from. "" when it does not say where it comes from."""
     match value:
         case {"constant": constant}:
             return json.dumps(constant, ensure_ascii=False)
@@ -161,10 +199,12 @@ def _source(value: Mapping[str, Any]) -> str:
     return ""
 
 
-def _part(key: str, value: Any) -> str:
-    """A field of a definition."""
+def _format_field(key: str, value: JsonValue) -> str:
+    """Return a field of a definition."""
     if key == "type":
         return str(value)
-    if key == "from":
-        return "from " + " or ".join(map(_source, value))
-    return key if value is True else f"{key} {json.dumps(value, ensure_ascii=False)}"
+    if key == "from" and isinstance(value, list):
+        return "from " + " or ".join(_format_source(source) for source in value)
+    if value is True:
+        return key
+    return f"{key} {json.dumps(value, ensure_ascii=False)}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numbers
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, timestamp
@@ -16,12 +16,19 @@ from kfgcp.store.search_tokens import UNITS
 
 
 class Choice(TypedDict, total=False):
-    """Which runs; all that is given must hold.
+    """Which runs. A run must match every option that is given.
 
-    experiment, pipeline, env: names. version: a digest or its beginning. state: one or several.
-    label: texts `K=V`, or a dict. since, until: created then or later, and before then: a time, RFC
-    3339 text, or an age such as `7d`. tag: all of them. text: stands in the id, name, pipeline,
-    experiment, note or a tag.
+    Attributes:
+        experiment: the name of its experiment.
+        pipeline: the name of its pipeline.
+        version: the digest of its version, or the beginning of the digest.
+        env: the name of its environment.
+        state: its state, or a list of states.
+        label: a dict, a text `K=V`, or a list of such texts.
+        since: created at this time or later: a time, RFC 3339 text, or an age such as `7d`.
+        until: created before this time, in the same form.
+        tag: a tag, or a list of tags that it must have.
+        text: stands in its id, name, pipeline, experiment, note or a tag.
     """
 
     experiment: str | None
@@ -36,83 +43,101 @@ class Choice(TypedDict, total=False):
     text: str | None
 
 
-def choose(where: str | None = None, **chosen: Unpack[Choice]) -> RunFilter:
-    """The filter of what is chosen; where: an expression, see `kfgcp.store.search_expressions`.
+def choose(where: str | None = None, **choice: Unpack[Choice]) -> RunFilter:
+    """Return the filter that the options mean.
+
+    Args:
+        where: an expression, see `kfgcp.store.search_expressions`.
+        choice: the options.
 
     Raises:
-        UsageError: a state or a field is not known, a label is not of the form `K=V`, or a time
+        UsageError: an option or a state does not exist, a label is not of the form `K=V`, or a time
             cannot be read.
+
+    Example:
+        >>> choose(pipeline="churn", label="team=growth").labels
+        {'team': 'growth'}
     """
-    for name, value in chosen.items():
-        _check(name, value)
+    for name, value in choice.items():
+        _check_option(name, value)
     if where is not None and not isinstance(where, str):
         raise UsageError(f"The option where must be an expression, not {where!r}.")
-    since, until = chosen.get("since"), chosen.get("until")
-    label = chosen.get("label") or {}
+    label = choice.get("label") or {}
+    labels = dict(label) if isinstance(label, Mapping) else parse_labels(as_list(label))
+    states = [_parse_state(state) for state in as_list(choice.get("state"))]
     return RunFilter(
-        pipeline=chosen.get("pipeline"),
-        experiment=chosen.get("experiment"),
-        env=chosen.get("env"),
-        states=[_state(each) for each in several(chosen.get("state"))],
-        labels=dict(label) if isinstance(label, Mapping) else labels_of(several(label)),
-        since=None if since is None else moment(since),
+        pipeline=choice.get("pipeline"),
+        experiment=choice.get("experiment"),
+        env=choice.get("env"),
+        states=states,
+        labels=labels,
+        since=_parse_moment(choice.get("since"), "since"),
         where=where,
-        version=chosen.get("version"),
-        until=None if until is None else moment(until, "until"),
-        tags=several(chosen.get("tag")),
-        text=chosen.get("text"),
+        version=choice.get("version"),
+        until=_parse_moment(choice.get("until"), "until"),
+        tags=as_list(choice.get("tag")),
+        text=choice.get("text"),
     )
 
 
-def _check(name: str, value: Any) -> None:
-    """Refuse an option that does not exist or has a wrong type. Ignoring it would choose all
-    runs."""
-    if name not in Choice.__annotations__:
-        import difflib
+def _check_option(name: str, value: object) -> None:
+    """Refuse an option that does not exist or has a wrong type.
 
-        close = difflib.get_close_matches(name, Choice.__annotations__, n=1)
-        suggestion = f"Did you mean {close[0]}? " if close else ""
-        options = ", ".join(Choice.__annotations__)
-        raise UsageError(
-            f"Runs cannot be chosen by '{name}'.", hint=f"{suggestion}The options are {options}."
-        )
+    Ignoring it would choose all runs.
+    """
+    if name not in Choice.__annotations__:
+        _refuse_option(name)
     if value is None or isinstance(value, str):
         return
     if name in ("since", "until"):
-        is_right, expected = isinstance(value, datetime), "a text or a datetime"
+        is_right = isinstance(value, datetime)
+        expected = "a text or a datetime"
     elif name in ("state", "tag"):
-        is_right, expected = _is_texts(value), "a text or a list of texts"
+        is_right = _is_text_collection(value)
+        expected = "a text or a list of texts"
     elif name == "label":
-        is_right, expected = (
-            _is_texts(value) or _is_text_mapping(value),
-            "a dict, K=V, or a list of K=V",
-        )
+        is_right = _is_text_collection(value) or _is_text_mapping(value)
+        expected = "a dict, K=V, or a list of K=V"
     else:
-        is_right, expected = False, "a text"
+        is_right = False
+        expected = "a text"
     if not is_right:
         raise UsageError(f"The option {name} must be {expected}, not {value!r}.")
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset)) and all(
-        isinstance(item, str) for item in value
+def _refuse_option(name: str) -> None:
+    # Only errors need difflib, and start-up time counts.
+    import difflib
+
+    options = list(Choice.__annotations__)
+    close = difflib.get_close_matches(name, options, n=1)
+    suggestion = f"Did you mean {close[0]}? " if close else ""
+    raise UsageError(
+        f"Runs cannot be chosen by '{name}'.",
+        hint=f"{suggestion}The options are {', '.join(options)}.",
     )
 
 
-def _is_text_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(text, str) for pair in value.items() for text in pair
-    )
+def _is_text_collection(value: object) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset)) and _are_texts(value)
 
 
-def several(value: str | Sequence[str] | None) -> list[str]:
-    """One text or several, as a list."""
+def _is_text_mapping(value: object) -> bool:
+    return isinstance(value, Mapping) and _are_texts(value) and _are_texts(value.values())
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def as_list(value: str | Sequence[str] | None) -> list[str]:
+    """Return one text or several texts as a list. None is an empty list."""
     if value is None:
         return []
-    return [value] if isinstance(value, str) else [*value]
+    return [value] if isinstance(value, str) else list(value)
 
 
-def labels_of(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
+def parse_labels(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
     """Return `K=V` texts as a dict.
 
     Args:
@@ -121,6 +146,10 @@ def labels_of(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
 
     Raises:
         UsageError: a text is not of this form.
+
+    Example:
+        >>> parse_labels(["team=growth", "note=a=b"])
+        {'team': 'growth', 'note': 'a=b'}
     """
     labels = {}
     for pair in pairs:
@@ -131,44 +160,58 @@ def labels_of(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
     return labels
 
 
-def moment(text: str | datetime, what: str = "since") -> str:
-    """The time that `30m` ago, an RFC 3339 text, or a time means; as a timestamp.
+def _parse_moment(text: str | datetime | None, option: str) -> str | None:
+    return None if text is None else moment(text, option)
+
+
+def moment(text: str | datetime, option: str = "since") -> str:
+    """Return a time as RFC 3339 text in UTC.
 
     Args:
-        text: one of these; a `datetime` without a time zone is in UTC.
-        what: the option it is for, which errors name.
+        text: an age such as `30m`, RFC 3339 text, or a `datetime`. A `datetime` without a time zone
+            is in UTC.
+        option: the name of the option, for errors.
+
+    Raises:
+        UsageError: the text is not a time, has no time zone, or is out of range.
+
+    Example:
+        >>> moment("2026-01-31T09:00:00+01:00")
+        '2026-01-31T08:00:00.000Z'
     """
     if isinstance(text, datetime):
-        return _timestamp(text if text.tzinfo else text.replace(tzinfo=UTC), what)
+        return _format_time(text if text.tzinfo else text.replace(tzinfo=UTC), option)
     try:
-        given = datetime.fromisoformat(text)
+        time_point = datetime.fromisoformat(text)
     except ValueError:
-        return timestamp(max(time.time() - _age(text, what), 0))
-    if given.tzinfo is None:
+        return timestamp(max(time.time() - _parse_age(text, option), 0))
+    if time_point.tzinfo is None:
         raise UsageError(
-            f"--{what} {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z"
+            f"--{option} {text!r} has no time zone.", hint="Add Z for UTC: 2026-01-31T08:00:00Z"
         )
-    return _timestamp(given, what)
+    return _format_time(time_point, option)
 
 
-def _timestamp(given: datetime, what: str) -> str:
+def _format_time(time_point: datetime, option: str) -> str:
     try:
-        return timestamp(given.timestamp())
-    except (ValueError, OverflowError, OSError):  # in UTC it is before the year 1, or after 9999
-        raise UsageError(f"--{what} {given.isoformat()} is out of range.") from None
+        return timestamp(time_point.timestamp())
+    except (ValueError, OverflowError, OSError):
+        # In UTC it is before the year 1 or after the year 9999.
+        raise UsageError(f"--{option} {time_point.isoformat()} is out of range.") from None
 
 
-def _age(text: str, what: str) -> float:
-    """The seconds of `30m`, `12h`, `7d`."""
+def _parse_age(text: str, option: str) -> float:
+    """Return the seconds of an age: `30m`, `12h`, `7d`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
     if match is None:
         raise UsageError(
-            f"--{what} {text!r} is not an age.", hint="Write a number and a unit: 30m, 12h, 7d, 2w."
+            f"--{option} {text!r} is not an age.",
+            hint="Write a number and a unit: 30m, 12h, 7d, 2w.",
         )
     return float(match[1]) * UNITS[match[2]]
 
 
-def _state(text: str) -> RunState:
+def _parse_state(text: str) -> RunState:
     try:
         return RunState(text.upper())
     except ValueError:
@@ -178,15 +221,15 @@ def _state(text: str) -> RunState:
 
 
 def check_timeout(timeout: float | None) -> None:
-    """Check a timeout that a caller gave. A verb that starts a run checks it before.
+    """Check a timeout that a caller gave. A verb that starts a run checks it before the start.
 
     Raises:
-        UsageError: it is not a number of seconds from 0, and not None.
+        UsageError: it is neither None nor a number of seconds from 0.
     """
     if timeout is None:
         return
     is_number = isinstance(timeout, numbers.Real) and not isinstance(timeout, bool)
-    # NaN, which is a float, is neither smaller nor larger than 0.
+    # `not >=` instead of `<`: NaN is neither smaller nor larger than 0.
     if not (is_number and timeout >= 0):
         raise UsageError(
             f"The timeout must be a number of seconds, not {timeout!r}.",

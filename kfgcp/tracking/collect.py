@@ -1,4 +1,8 @@
-"""Collects many runs: lists, frames, comparisons and exports."""
+"""Collect many runs: for lists, frames, comparisons and exports.
+
+pandas, frames and comparisons are imported inside functions: `kfgcp list` needs none of them, and
+start-up time counts.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from kfgcp.tracking.frames import Table
 
 
-def filter_of(where: RunFilter | str | None, limit: int | None, choice: Choice) -> RunFilter:
+def build_filter(where: RunFilter | str | None, limit: int | None, choice: Choice) -> RunFilter:
     """Return the filter that the options of `list` and of the frames mean.
 
     Raises:
@@ -56,8 +60,14 @@ def list_runs(
 
 def unread_runs(workspace: OpenProject, runs: Sequence[Run]) -> set[str]:
     """Return the ids of the ended runs whose metrics and outputs were not read yet."""
-    remote = [run.run_id for run in runs if run.state.final and not runs_here(run.backend)]
-    return {run_id for run_id in remote if workspace.store.read_level(run_id).is_incomplete}
+    unread = set()
+    for run in runs:
+        # Local runs are recorded completely by their engines.
+        if not run.state.final or runs_here(run.backend):
+            continue
+        if workspace.store.read_level(run.run_id).is_incomplete:
+            unread.add(run.run_id)
+    return unread
 
 
 def frame(
@@ -81,45 +91,48 @@ def compare_runs(
     from kfgcp.spec.validate import is_valid
     from kfgcp.tracking.compare import compare
 
-    named = list(runs)
-    if not named:
-        named.extend(reversed(list_runs(workspace, RunFilter(), limit=2, metrics=False)))
+    run_likes = list(runs)
+    if not run_likes:
+        # The older of the two newest runs is the baseline.
+        run_likes.extend(reversed(list_runs(workspace, RunFilter(), limit=2, metrics=False)))
     if baseline is not None:
-        named.insert(0, baseline)
-    if len(named) < 2:
+        run_likes.insert(0, baseline)
+    if len(run_likes) < 2:
         raise UsageError(
             "There are not two runs to compare.",
-            hint="kfgcp compare RUN RUN...; see them: kfgcp list",
+            hint="Name two runs: kfgcp compare RUN RUN. See them all: kfgcp list",
         )
-    by_id: dict[str, Run] = {}
+    # A run that is named twice, also as the baseline, is compared once, at its first place.
+    runs_by_id: dict[str, Run] = {}
     specs = {}
-    for run in named:
-        whole = whole_run(workspace, run)
-        by_id.setdefault(whole.run_id, whole)
-        spec = lookup.workspace_of(workspace, run).store.spec(whole.version)
+    for run_like in run_likes:
+        run = read_whole_run(workspace, run_like)
+        runs_by_id.setdefault(run.run_id, run)
+        spec = lookup.workspace_of(workspace, run_like).store.spec(run.version)
         if spec is not None and is_valid(spec):
-            specs[whole.version] = spec
-    compared = list(by_id.values())
-    all_goals = {**workspace.project.metrics, **_directions(goals, compared)}
-    rounding = rounding_backends(run.backend for run in compared)
-    return compare(compared, specs=specs, goals=all_goals, rounding_backends=rounding)
+            specs[run.version] = spec
+    whole_runs = list(runs_by_id.values())
+    # The goals of the caller have priority over those of kfgcp.toml.
+    all_goals = {**workspace.project.metrics, **_parse_goals(goals, whole_runs)}
+    rounding = rounding_backends(run.backend for run in whole_runs)
+    return compare(whole_runs, specs=specs, goals=all_goals, rounding_backends=rounding)
 
 
-def _directions(goals: Mapping[str, str], runs: Sequence[Run]) -> dict[str, Direction]:
+def _parse_goals(goals: Mapping[str, str], runs: Sequence[Run]) -> dict[str, Direction]:
     """Return the directions that a caller gave for metrics of the runs."""
-    metrics = [metric for run in runs for metric in run.metrics]
-    known = {metric.name for metric in metrics} | {metric.key for metric in metrics}
+    names = {metric.name for run in runs for metric in run.metrics}
+    keys = {metric.key for run in runs for metric in run.metrics}
     directions = {}
     for name, word in goals.items():
-        if name not in known:
-            names = ", ".join(sorted({metric.name for metric in metrics}))
+        if name not in names and name not in keys:
             raise UsageError(
-                f"None of the runs has a metric '{name}'.", hint=f"They have: {names or 'none'}."
+                f"None of the runs has a metric '{name}'.",
+                hint=f"They have: {', '.join(sorted(names)) or 'none'}.",
             )
         direction = Direction.of(word)
         if direction is None:
             raise UsageError(
-                f"The goal of '{name}' cannot be '{word}'.", hint="Write maximize or minimize."
+                f'The goal of \'{name}\' must be "maximize" or "minimize", not "{word}".'
             )
         directions[name] = direction
     return directions
@@ -139,24 +152,29 @@ def export_runs(
     from kfgcp.tracking import frames
     from kfgcp.tracking.table import export, export_table
 
-    named = [run if isinstance(run, Run) else lookup.show(workspace, run).snapshot for run in runs]
+    named_runs = [_read_run(workspace, run) for run in runs]
     if form == "json" and table == "runs":
-        chosen = named or list_runs(workspace, run_filter or RunFilter())[::-1]
-        return export([whole_run(workspace, run) for run in chosen], form, file)
-    if named and table == "runs":
-        return export(named, form, file, raw=raw)
-    if named:
-        run_filter = RunFilter(ids=[run.run_id for run in named])
+        # The JSON of a run has its tasks. Files have the oldest run first.
+        chosen = named_runs or reversed(list_runs(workspace, run_filter or RunFilter()))
+        return export([read_whole_run(workspace, run) for run in chosen], form, file)
+    if named_runs and table == "runs":
+        return export(named_runs, form, file, raw=raw)
+    if named_runs:
+        run_filter = RunFilter(ids=[run.run_id for run in named_runs])
         workspace = lookup.workspace_of(workspace, runs[0])
     run_filter = run_filter or RunFilter()
-    store = lookup.refreshed_store(workspace, run_filter, refresh=not named)
-    return export_table(
-        frames.table(store, table, run_filter, order="created_at"), form, file, raw=raw
-    )
+    store = lookup.refreshed_store(workspace, run_filter, refresh=not named_runs)
+    columns = frames.table(store, table, run_filter, order="created_at")
+    return export_table(columns, form, file, raw=raw)
 
 
-def whole_run(workspace: OpenProject, run: RunLike) -> Run:
-    """Return a run with its tasks. The backend is asked only when the tasks are not there."""
+def read_whole_run(workspace: OpenProject, run: RunLike) -> Run:
+    """Return a run with its tasks. The backend is asked only when the value has no tasks."""
     if isinstance(run, Run) and run.tasks:
         return run
     return lookup.show(workspace, run).snapshot
+
+
+def _read_run(workspace: OpenProject, run: RunLike) -> Run:
+    """Return a run. A value is returned as it is, also without its tasks."""
+    return run if isinstance(run, Run) else lookup.show(workspace, run).snapshot

@@ -1,140 +1,54 @@
-"""What differs between runs, and nothing else. Pure: runs in, differences out."""
+"""Compare runs: what differs between them, and nothing else. Pure: runs in, differences out."""
 
 from __future__ import annotations
 
-import enum
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfgcp.model import Cache, Direction, JsonValue, Run, json_number
-from kfgcp.spec.diff import Change, diff
-from kfgcp.spec.digest import normal
+from kfgcp.model import Cache, Direction, JsonValue, Run
+from kfgcp.spec.diff import diff
+from kfgcp.spec.digest import normalize
 from kfgcp.spec.tasks import flatten
-from kfgcp.tracking.metric_direction import goal_of
+from kfgcp.tracking import report
+from kfgcp.tracking.difference import (
+    MISSING,
+    Difference,
+    Value,
+    VersionChange,
+    are_near,
+    is_number,
+)
+from kfgcp.tracking.metric_direction import guess_direction
 
-
-class Missing(enum.Enum):
-    """Stands for a value that a run does not have; it is shown as a dash."""
-
-    MISSING = "—"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-MISSING: Final = Missing.MISSING
+# Seconds. Two executions of the same work always differ a little.
 SECONDS_APART: Final = 0.1
-"""Durations closer together than this are taken for the same."""
 
-_NOISE: Final = 1e-12
-"""Numbers closer together than this share of them have no distance: that is how floats are
-rounded."""
+# The relative distance of floats that are equal except for rounding: 0.1 + 0.2 and 0.3.
+_FLOAT_NOISE: Final = 1e-12
 
+# ML Metadata keeps six decimals of a metric, so a value can be off by this much (recorded in
+# tests/recorded/cluster-2.17.0/digits).
 ROUNDED: Final = 5e-7
-"""ML Metadata keeps metrics with six decimals, so this much is lost at most (recorded:
-cluster-2.17.0/digits)."""
-
-_GOALS: Final = {Direction.MAXIMIZE: "higher", Direction.MINIMIZE: "lower", None: None}
-"""The words of `goal` in JSON."""
-_FACTS: Final[Mapping[str, Callable[[Run], Any]]] = {
-    "state": lambda run: run.state.value,
-    "pipeline": lambda run: run.pipeline,
-    "version": lambda run: run.version,
-    "environment": lambda run: run.env,
-    "experiment": lambda run: run.experiment,
-    "git commit": lambda run: _commit(run.labels),
-}
-
-
-def _commit(labels: Mapping[str, str]) -> str | Missing:
-    changed = " with changes" if labels.get("git-dirty") == "true" else ""
-    return f"{labels['git']}{changed}" if "git" in labels else MISSING
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not the same in all of the runs.
-
-    group: run, params, metrics, tasks, cache, images or durations. values: one a run, in their
-    order, `MISSING` where a run has none. deltas: against the first run, None where there is no
-    number on both sides. direction: of a metric, which value is better, None when that is not
-    known. tolerance: of a metric, how far apart values may be that count as the same. In JSON what
-    is missing is null, and NaN and infinities are text.
-    """
-
-    group: str
-    name: str
-    values: tuple[JsonValue | Missing, ...]
-    deltas: tuple[float | None, ...]
-    direction: Direction | None = None
-    tolerance: float = 0.0
-
-    @property
-    def better(self) -> tuple[bool | None, ...]:
-        """Whether each run is better than the first: None where they are the same, or that is not
-        known."""
-        return tuple(self._is_better(delta) for delta in self.deltas)
-
-    def _is_better(self, delta: float | None) -> bool | None:
-        if self.direction is None or not delta or math.isnan(delta):
-            return None
-        return (delta > 0) is (self.direction is Direction.MAXIMIZE)
-
-    @property
-    def best(self) -> int | None:
-        """The number of the best run of three or more, None when it is not known or there are
-        several."""
-        numbers: list[Any] = [value for value in self.values if _number(value) and value == value]
-        if self.direction is None or len(self.values) < 3 or len(numbers) < 2:
-            return None
-        best = max(numbers) if self.direction is Direction.MAXIMIZE else min(numbers)
-        as_good = [value for value in numbers if _near(value, best, self.tolerance)]
-        return self.values.index(best) if len(as_good) == 1 else None
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        data: dict[str, Any] = {
-            "group": self.group,
-            "name": self.name,
-            "values": [None if value is MISSING else json_number(value) for value in self.values],
-            "deltas": [json_number(delta) for delta in self.deltas],
-        }
-        if self.group == "metrics":
-            # `goal` has the words of earlier versions.
-            data |= {"goal": _GOALS[self.direction], "direction": self.direction}
-            data |= {"better": list(self.better), "best": self.best}
-        return data
-
-
-@dataclass(frozen=True, slots=True)
-class VersionChange:
-    """What differs between the pipeline of the first run and another one that some of the runs had.
-
-    runs: ids. changes: None when one of the pipelines is not known here.
-    """
-
-    version: str
-    runs: tuple[str, ...]
-    changes: tuple[Change, ...] | None
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        changes: list[JsonValue] | None = None
-        if self.changes is not None:
-            changes = [change.to_dict() for change in self.changes]
-        return {"version": self.version, "runs": list(self.runs), "changes": changes}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs side by side; the first is the baseline. versions: what differs in the pipelines of the
-    others."""
+    """Runs side by side.
+
+    Attributes:
+        runs: the compared runs. The first is the baseline.
+        differences: what is not the same in all runs.
+        versions: what differs in the pipelines of the other runs.
+    """
 
     runs: tuple[Run, ...]
     differences: tuple[Difference, ...]
     versions: tuple[VersionChange, ...] = ()
 
     def to_dict(self) -> dict[str, JsonValue]:
+        """Return the comparison as JSON, in the form that `kfgcp compare --json` prints."""
         return {
             "baseline": self.runs[0].run_id,
             "runs": [run.summary() for run in self.runs],
@@ -143,22 +57,19 @@ class Comparison:
         }
 
     def to_text(self) -> str:
-        """Plain text, a column a run."""
-        from kfgcp.tracking import report
-
-        return report.text(self)
+        """Return the comparison as plain text with a column for each run."""
+        return report.render_text(self)
 
     def to_markdown(self) -> str:
-        """Markdown as GitHub has it, for pull requests; whatever runs are called, it stays text."""
-        from kfgcp.tracking import report
+        """Return the comparison as Markdown for GitHub.
 
-        return report.markdown(self)
+        Names and values from runs stay text, whatever they contain.
+        """
+        return report.render_markdown(self)
 
     def to_html(self) -> str:
-        """A page of HTML by itself, without scripts."""
-        from kfgcp.tracking import report
-
-        return report.html(self)
+        """Return the comparison as a complete HTML page without scripts."""
+        return report.render_html(self)
 
 
 def compare(
@@ -169,199 +80,252 @@ def compare(
     goals: Mapping[str, Direction] | None = None,
     rounding_backends: Collection[str] = (),
 ) -> Comparison:
-    """What differs between runs: facts, parameters, metrics, task states, cache hits, images,
-    durations in seconds, and the pipelines they ran.
+    """Return what differs between runs.
+
+    Compared are: facts of the run, parameters, metrics, states of tasks, cache hits, images,
+    durations in seconds, and the pipelines.
 
     Args:
-        runs: two or more, with their tasks.
-        baseline: the id of the one that the others are measured against, and that comes first; the
-            first when None.
-        specs: version -> valid PipelineSpec, as far as they are known.
-        goals: which value is better, by the name of a metric or by its key. It counts before the
-            rules for names, see `kfgcp.tracking.metric_direction`.
-        rounding_backends: backends that may keep metrics with six decimals only.
+        runs: two or more runs, with their tasks.
+        baseline: the id of the run that comes first and that the others are measured against. None
+            means the first run.
+        specs: version -> valid PipelineSpec, for the versions that are known.
+        goals: name or key of a metric -> which values are better. It has priority over the guess
+            from the name, see `kfgcp.tracking.metric_direction`.
+        rounding_backends: backends that may keep only six decimals of a metric.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from kfgcp.model import RunState
+        >>> one = Run("a1", "local", "local", "churn", "v1", RunState.SUCCEEDED, params={"lr": 1})
+        >>> other = replace(one, run_id="b2", params={"lr": 3})
+        >>> [(d.group, d.name, d.values) for d in compare([one, other]).differences]
+        [('params', 'lr', (1, 3))]
     """
-    runs = (
-        sorted(runs, key=lambda run: run.run_id != (baseline or runs[0].run_id))
-        if baseline
-        else [*runs]
-    )
     specs = specs or {}
-    found: list[Difference] = []
-    for name, fact in _FACTS.items():
-        found += _differing("run", name, [fact(run) for run in runs])
-    found += _of_tables("params", [run.params for run in runs])
-    found += _metrics(runs, goals or {}, rounding_backends)
-    found += _of_tables(
-        "tasks", [{task.path: task.state.value for task in run.tasks} for run in runs]
-    )
-    found += _cache(runs)
-    found += (
-        _of_tables("images", [_images(specs.get(run.version)) for run in runs])
-        if _changed(runs)
-        else []
-    )
-    found += _durations(runs)
-    return Comparison(tuple(runs), tuple(found), tuple(_versions(runs, specs)))
+    ordered = list(runs)
+    if baseline:
+        # The sort is stable, so the other runs keep their order.
+        ordered.sort(key=lambda run: run.run_id != baseline)
+    # The groups are in the order of importance to a reader.
+    differences = _compare_facts(ordered)
+    differences += _compare_tables("params", [run.params for run in ordered])
+    differences += _compare_metrics(ordered, goals or {}, rounding_backends)
+    differences += _compare_tables("tasks", [_read_task_states(run) for run in ordered])
+    differences += _compare_cache(ordered)
+    if any(run.version != ordered[0].version for run in ordered):
+        images = [_read_images(specs.get(run.version)) for run in ordered]
+        differences += _compare_tables("images", images)
+    differences += _compare_durations(ordered)
+    versions = _compare_versions(ordered, specs)
+    return Comparison(tuple(ordered), tuple(differences), tuple(versions))
 
 
-def _changed(runs: Sequence[Run]) -> bool:
-    return any(run.version != runs[0].version for run in runs)
+def _compare_facts(runs: Sequence[Run]) -> list[Difference]:
+    return _compare_tables("run", [_read_facts(run) for run in runs])
 
 
-def _metrics(
+def _read_facts(run: Run) -> dict[str, Value]:
+    return {
+        "state": run.state.value,
+        "pipeline": run.pipeline,
+        "version": run.version,
+        "environment": run.env,
+        "experiment": run.experiment,
+        "git commit": _read_commit(run.labels),
+    }
+
+
+def _read_commit(labels: Mapping[str, str]) -> Value:
+    if "git" not in labels:
+        return MISSING
+    if labels.get("git-dirty") == "true":
+        return f"{labels['git']} with changes"
+    return labels["git"]
+
+
+def _read_task_states(run: Run) -> dict[str, str]:
+    return {task.path: task.state.value for task in run.tasks}
+
+
+def _compare_metrics(
     runs: Sequence[Run], goals: Mapping[str, Direction], rounding_backends: Collection[str]
 ) -> list[Difference]:
     names = {metric.key: metric.name for run in runs for metric in run.metrics}
-    tables = [{metric.key: metric.value for metric in run.metrics} for run in runs]
-    rounded = [run.backend in rounding_backends and _has_six_decimals(run) for run in runs]
-    found = []
+    tables = []
+    is_rounded = []
+    for run in runs:
+        tables.append({metric.key: metric.value for metric in run.metrics})
+        is_rounded.append(run.backend in rounding_backends and _has_six_decimals(run))
+    # A run is compared with the first one exactly, unless ML Metadata rounded one of the two.
+    tolerances = [ROUNDED if rounded or is_rounded[0] else 0.0 for rounded in is_rounded]
+    differences = []
     for key, name in names.items():
-        values = tuple(table.get(key, MISSING) for table in tables)
-        # What two runs share is exact, or one of them has it from ML Metadata.
-        tolerances = [ROUNDED if mine or rounded[0] else 0.0 for mine in rounded]
-        pairs = list(zip(values, tolerances, strict=True))
-        same = [
-            _same(value, values[0]) or _near(value, values[0], tolerance)
-            for value, tolerance in pairs
-        ]
-        if all(same):
+        values = _read_values(tables, key)
+        deltas = list(_compute_deltas(values))
+        all_same = True
+        for place, (value, tolerance) in enumerate(zip(values, tolerances, strict=True)):
+            if not (_are_same(value, values[0]) or are_near(value, values[0], tolerance)):
+                all_same = False
+            elif deltas[place]:
+                deltas[place] = 0.0
+        if all_same:
             continue
-        deltas = list(_deltas(values))
-        for number, is_same in enumerate(same):
-            if is_same and deltas[number]:
-                deltas[number] = 0.0
-        direction = goals.get(key) or goals.get(name) or goal_of(name)
-        found.append(Difference("metrics", key, values, tuple(deltas), direction, max(tolerances)))
-    return found
+        direction = goals.get(key) or goals.get(name) or guess_direction(name)
+        differences.append(
+            Difference("metrics", key, values, tuple(deltas), direction, max(tolerances))
+        )
+    return differences
 
 
 def _has_six_decimals(run: Run) -> bool:
     """Return whether no metric of a run has more than six decimals.
 
-    One metric with more digits tells that the service keeps all digits of the run: Kubeflow
+    A single metric with more digits shows that the service keeps all digits of the run: Kubeflow
     Pipelines does so from 3.0 on, without ML Metadata.
     """
-    values = [metric.value for metric in run.metrics if isinstance(metric.value, float)]
-    fractions = [value for value in values if math.isfinite(value)]
-    return all(round(value, 6) == value for value in fractions)
+    for metric in run.metrics:
+        value = metric.value
+        if not isinstance(value, float) or not math.isfinite(value):
+            continue
+        if round(value, 6) != value:
+            return False
+    return True
 
 
-def _near(one: Any, other: Any, tolerance: float) -> bool:
-    """Return whether two numbers are equal, or at most so far apart, up to the rounding of
-    floats."""
-    if not (_number(one) and _number(other)):
-        return False
-    try:
-        return bool(one == other or abs(one - other) <= tolerance * (1 + 1e-6))
-    except OverflowError:  # a whole number beyond all floats, and a float
-        return False
+def _compare_cache(runs: Sequence[Run]) -> list[Difference]:
+    """Compare cache hits with tasks that ran.
 
-
-def _cache(runs: Sequence[Run]) -> list[Difference]:
-    """Hits against tasks that ran; why they ran is told, and is no difference by itself."""
-    tables = [
-        {task.path: task.cache for task in run.tasks if task.cache is not None} for run in runs
-    ]
-    found = []
-    for path in dict.fromkeys(path for table in tables for path in table):
+    Different reasons for running are not a difference.
+    """
+    tables = [_read_caches(run) for run in runs]
+    differences = []
+    for path in _collect_names(tables):
         caches = [table.get(path) for table in tables]
-        if len({cache.hit for cache in caches if cache is not None}) > 1:
-            values = tuple(MISSING if cache is None else _of_cache(cache) for cache in caches)
-            found.append(Difference("cache", path, values, (None,) * len(values)))
-    return found
+        hits = {cache.hit for cache in caches if cache is not None}
+        if len(hits) > 1:
+            values = tuple(_describe_cache(cache) for cache in caches)
+            deltas = (None,) * len(values)
+            differences.append(Difference("cache", path, values, deltas))
+    return differences
 
 
-def _of_cache(cache: Cache) -> str:
-    return "hit" if cache.hit else f"ran: {cache.reason}" if cache.reason else "ran"
+def _read_caches(run: Run) -> dict[str, Cache]:
+    return {task.path: task.cache for task in run.tasks if task.cache is not None}
 
 
-def _images(spec: Mapping[str, Any] | None) -> dict[str, str]:
-    """The images of a pipeline's containers, by task."""
+def _describe_cache(cache: Cache | None) -> Value:
+    if cache is None:
+        return MISSING
+    if cache.hit:
+        return "hit"
+    return f"ran: {cache.reason}" if cache.reason else "ran"
+
+
+def _read_images(spec: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the container images of a pipeline by the paths of its tasks."""
+    images: dict[str, str] = {}
     if spec is None:
-        return {}
-    containers = {
-        path: node.executor.get("container") for path, node in flatten(normal(spec)).nodes.items()
-    }
-    return {
-        path: str(each.get("image"))
-        for path, each in containers.items()
-        if isinstance(each, Mapping)
-    }
+        return images
+    for path, node in flatten(normalize(spec)).nodes.items():
+        container = node.executor.get("container")
+        if isinstance(container, Mapping):
+            images[path] = str(container.get("image"))
+    return images
 
 
-def _versions(
-    runs: Sequence[Run], specs: Mapping[str, Mapping[str, Any]]
-) -> Iterator[VersionChange]:
-    base = specs.get(runs[0].version)
-    for version in dict.fromkeys(run.version for run in runs if run.version != runs[0].version):
-        spec = specs.get(version)
-        ids = tuple(run.run_id for run in runs if run.version == version)
-        yield VersionChange(
-            version, ids, diff(base, spec) if base is not None and spec is not None else None
-        )
-
-
-def _of_tables(group: str, tables: Sequence[Mapping[str, Any]]) -> list[Difference]:
-    names = dict.fromkeys(name for table in tables for name in table)
-    return [
-        difference
-        for name in names
-        for difference in _differing(group, name, [table.get(name, MISSING) for table in tables])
-    ]
-
-
-def _differing(group: str, name: str, values: Sequence[Any]) -> list[Difference]:
-    if all(_same(value, values[0]) for value in values[1:]):
-        return []
-    return [Difference(group, name, tuple(values), _deltas(values))]
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON values: 1 and 1.0 are, 1 and true are not, NaN is the same as NaN."""
-    if isinstance(one, bool) is not isinstance(other, bool) or (one is MISSING) is not (
-        other is MISSING
-    ):
-        return False
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other) or (one != one and other != other)
-
-
-def _durations(runs: Sequence[Run]) -> list[Difference]:
+def _compare_durations(runs: Sequence[Run]) -> list[Difference]:
     tables: list[dict[str, float]] = []
     for run in runs:
         table = {} if run.seconds is None else {"whole run": run.seconds}
-        table |= {task.path: task.seconds for task in run.tasks if task.seconds is not None}
+        for task in run.tasks:
+            if task.seconds is not None:
+                table[task.path] = task.seconds
         tables.append(table)
-    names = dict.fromkeys(name for table in tables for name in table)
-    found = []
-    for name in names:
-        values = [table.get(name) for table in tables]
-        known = [value for value in values if value is not None]
-        if max(known) - min(known) >= SECONDS_APART:
-            shown = tuple(MISSING if value is None else value for value in values)
-            found.append(Difference("durations", name, shown, _deltas(shown)))
-    return found
+    differences = []
+    for name in _collect_names(tables):
+        durations = [table[name] for table in tables if name in table]
+        if max(durations) - min(durations) >= SECONDS_APART:
+            values = _read_values(tables, name)
+            differences.append(Difference("durations", name, values, _compute_deltas(values)))
+    return differences
 
 
-def _deltas(values: Sequence[Any]) -> tuple[float | None, ...]:
-    return tuple(_delta(value, values[0]) for value in values)
+def _compare_versions(
+    runs: Sequence[Run], specs: Mapping[str, Mapping[str, Any]]
+) -> list[VersionChange]:
+    """Compare the pipelines of other versions with the pipeline of the first run."""
+    ids_by_version: dict[str, list[str]] = {}
+    for run in runs:
+        if run.version != runs[0].version:
+            ids_by_version.setdefault(run.version, []).append(run.run_id)
+    baseline_spec = specs.get(runs[0].version)
+    versions = []
+    for version, ids in ids_by_version.items():
+        spec = specs.get(version)
+        changes = None
+        if baseline_spec is not None and spec is not None:
+            changes = diff(baseline_spec, spec)
+        versions.append(VersionChange(version, tuple(ids), changes))
+    return versions
 
 
-def _delta(value: Any, base: Any) -> float | None:
-    if not (_number(value) and _number(base)):
+def _compare_tables(group: str, tables: Sequence[Mapping[str, Value]]) -> list[Difference]:
+    """Compare the values of each name in tables that have one value for each name."""
+    differences = []
+    for name in _collect_names(tables):
+        values = _read_values(tables, name)
+        if any(not _are_same(value, values[0]) for value in values):
+            differences.append(Difference(group, name, values, _compute_deltas(values)))
+    return differences
+
+
+def _collect_names(tables: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the names in tables, each once, in the order in which they occur."""
+    names: dict[str, None] = {}
+    for table in tables:
+        names.update(dict.fromkeys(table))
+    return list(names)
+
+
+def _read_values(tables: Sequence[Mapping[str, Value]], name: str) -> tuple[Value, ...]:
+    """Return the value that each table has for a name."""
+    return tuple(table.get(name, MISSING) for table in tables)
+
+
+def _are_same(one: Value, other: Value) -> bool:
+    """Return whether two values are equal in JSON.
+
+    1 and 1.0 are equal, 1 and true are not. NaN is equal to NaN.
+    """
+    if isinstance(one, bool) is not isinstance(other, bool):
+        return False
+    if (one is MISSING) is not (other is MISSING):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_are_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_are_same, one, other))
+    both_are_nan = one != one and other != other
+    return bool(one == other) or both_are_nan
+
+
+def _compute_deltas(values: Sequence[Value]) -> tuple[float | None, ...]:
+    return tuple(_compute_delta(value, values[0]) for value in values)
+
+
+def _compute_delta(value: Value, baseline: Value) -> float | None:
+    """Return the distance from a baseline. None when one of the two is not a number."""
+    if not (is_number(value) and is_number(baseline)):
         return None
     try:
-        delta: float = value - base
+        delta = value - baseline
         if isinstance(delta, int):
             return delta
-        return 0.0 if math.isclose(value, base, rel_tol=_NOISE) else float(f"{delta:.12g}")
-    except OverflowError:  # a whole number beyond all floats, and a float
+        if math.isclose(value, baseline, rel_tol=_FLOAT_NOISE):
+            return 0.0
+        # Twelve digits hide the rounding of the subtraction: 0.3 - 0.1 is 0.19999999999999998.
+        return float(f"{delta:.12g}")
+    except OverflowError:
+        # A float minus an integer that is larger than any float.
         return None
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+# Formulas begin with one of these. The last four are the full-width forms of = + - @, which Japanese
+# input methods produce.
 _SIGNS: Final = "[-=+@\uff1d\uff0b\uff0d\uff20]"
-"""What formulas begin with. The last four are the full-width forms of = + - @, which Japanese input
-gives."""
+
+# The places where a text needs an apostrophe.
 _FORMULA_START: Final = re.compile(
     rf"""
     \A (?= {_SIGNS} | [\t\r] )       # the beginning of the text; spreadsheets drop a tab or carriage return there
@@ -29,18 +31,20 @@ _FORMULA_START: Final = re.compile(
     """,
     re.VERBOSE,
 )
-"""The places where a text needs an apostrophe."""
+
+# Only texts that contain this are examined, because a table may have a million cells.
 _SUSPECT: Final = re.compile(rf"\A{_SIGNS}|[;\t\r\n]")
-"""Only texts with this are looked at closely, because a table may have a million cells."""
+
+# A text with one of these characters is put in quotes, so that programs that guess the separator do
+# not split it.
 _QUOTED: Final = ";\t\r\n"
-"""A text with one of these is put in quotes, so that programs that guess the separator do not split
-it."""
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool = False) -> str:
-    """Return a table as CSV. None is an empty cell. Other values that are neither texts nor numbers
-    are JSON.
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]], *, raw: bool = False) -> str:
+    """Return a table as CSV.
+
+    None is an empty cell. Other values that are neither texts nor numbers are JSON.
 
     Args:
         header: the names of the columns.
@@ -62,7 +66,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, raw: bool 
     return "".join([f"{line[: -len(_QUOTED)]}\n" for line in lines])
 
 
-def without_formula(cell: Any) -> Any:
+def without_formula(cell: object) -> object:
     """Return a text with an apostrophe before each part that a spreadsheet takes for a formula.
 
     Numbers, also those that are texts, and other cells are unchanged.
@@ -83,22 +87,24 @@ class _Lines:
     write: Callable[[str], object]
 
 
-def _cells(row: Iterable[Any], raw: bool) -> list[Any]:
-    cells: list[Any] = []
+def _cells(row: Iterable[Any], raw: bool) -> list[object]:
+    cells: list[object] = []
     for value in row:
         kind = type(value)
+        # Nearly all cells are numbers or harmless texts, and these tests are the fastest.
         if (
             kind is float
             or kind is int
             or (kind is str and (raw or _SUSPECT.search(value) is None))
         ):
-            cells.append(value)  # nearly all are such
+            cells.append(value)
         else:
-            cells.append(_cell(value) if raw else without_formula(_cell(value)))
+            cell = _format_cell(value)
+            cells.append(cell if raw else without_formula(cell))
     return cells
 
 
-def _cell(value: Any) -> Any:
+def _format_cell(value: object) -> object:
     if value is None:
         return ""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):

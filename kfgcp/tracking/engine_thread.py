@@ -1,5 +1,4 @@
-"""The engine of a local run in a thread of this process, so that another thread can follow the
-run."""
+"""Execute a local run in a thread of this process, so that another thread can follow the run."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from kfgcp.machine import start_thread
 
 
 class EngineThread:
-    """Executes a run that was recorded. Python waits for its end before the process ends.
+    """The thread that executes a recorded run. Python waits for it before the process ends.
 
     Where the system cannot start another thread, `execute_here` executes the run.
 
@@ -34,10 +33,13 @@ class EngineThread:
             self._not_started = error.strerror or str(error)
 
     def execute_here(self, notice: Callable[[str], None]) -> None:
-        """Execute the run in this thread, if it has no thread of its own. `notice` is called with
-        the reason."""
+        """Execute the run in the calling thread, if it has no thread of its own.
+
+        Args:
+            notice: called with a line of text that says why.
+        """
         if self._thread is None and not self._has_ended.is_set():
-            notice(f"the run is not shown while it runs: {self._not_started}")
+            notice(f"the run cannot be shown while it runs: {self._not_started}")
             self._execute()
 
     @property
@@ -46,14 +48,14 @@ class EngineThread:
         return self._has_ended.is_set()
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, or until the engine has ended."""
+        """Wait for a number of seconds, or until the engine has ended."""
         self._has_ended.wait(seconds)
 
     def finish(self) -> None:
         """Wait until the engine has ended.
 
         Raises:
-            KfgcpError: what ended the engine before the end of the run.
+            KfgcpError: the error that ended the engine before the end of the run.
         """
         if self._thread is not None:
             self._thread.join()
@@ -61,7 +63,7 @@ class EngineThread:
             raise self._error
 
     def cancel(self, *, force: bool = False) -> None:
-        """Ask the run to end; from any thread, and from a signal handler.
+        """Ask the run to end. It is safe in a signal handler and in any thread.
 
         Args:
             force: kill what is running instead of asking it to end first.
@@ -72,7 +74,7 @@ class EngineThread:
         try:
             self._run.execute()
         except BaseException as error:
-            # Whoever follows the run raises it.
+            # `finish` raises it in the thread that follows the run.
             self._error = error
         finally:
             self._has_ended.set()
@@ -80,9 +82,9 @@ class EngineThread:
 
 @contextmanager
 def cancelled_on_interrupt(engine: EngineThread | None) -> Iterator[None]:
-    """Cancel the run of an engine when Ctrl-C ends what is done inside.
+    """Cancel the run of an engine when Ctrl-C ends the code inside.
 
-    Without that, the process would execute the run to its end while nobody can see it.
+    Otherwise the process would execute the run to its end while nobody can see it.
     """
     try:
         yield

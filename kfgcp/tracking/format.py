@@ -1,41 +1,66 @@
-"""Values as short texts for people. Pure."""
+"""Format values as short texts for people. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Final
 
-_CONTROL = re.compile(
+# Control characters without tab and line end, marks that change the direction of text, other line
+# separators, and halves of surrogate pairs, which cannot be written.
+_CONTROL: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def plain(text: str) -> str:
-    """The text with control characters and direction marks shown as escapes, so that they do
-    nothing."""
+    r"""Return a text in one line that has no effect on a terminal or on the text around it.
+
+    Control characters and direction marks become escapes.
+
+    Example:
+        >>> print(plain("two\nlines \x1b[31mred"))
+        two\nlines \x1b[31mred
+    """
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text).replace("\n", "\\n")
 
 
 def number(value: float) -> str:
-    """A number with at most six significant digits."""
+    """Return a number with at most six significant digits. Integers have all their digits.
+
+    Example:
+        >>> number(0.123456789)
+        '0.123457'
+    """
     return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
-def value_text(value: Any, limit: int = 60) -> str:
-    """A parameter or output in one short line; texts without quotes, others as JSON."""
+def value_text(value: object, limit: int = 60) -> str:
+    """Return a parameter or an output in one line.
+
+    Args:
+        value: a JSON value. Texts have no quotes, other values are JSON.
+        limit: characters. A longer text is cut.
+    """
     if isinstance(value, float):
         return number(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = plain(text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    line = plain(text)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def seconds(value: float | None) -> str:
-    """A duration for people: `0.41 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
+    """Return a duration: `0.41 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
 
     Whole seconds have no fraction, `5 s`: times of Kubeflow Pipelines 3.0 are whole seconds, and
-    `5.00 s` would promise more than they tell.
+    `5.00 s` would promise a precision that they do not have.
+
+    Args:
+        value: seconds. None gives an empty text.
+
+    Example:
+        >>> seconds(7384.2)
+        '2 h 03 min'
     """
     if value is None:
         return ""
@@ -45,6 +70,8 @@ def seconds(value: float | None) -> str:
         return f"{value:.2f} s"
     if value < 60:
         return f"{value:.1f} s"
+    minutes, rest = divmod(int(value), 60)
     if value < 3600:
-        return f"{int(value // 60)} min {int(value % 60):02d} s"
-    return f"{int(value // 3600)} h {int(value % 3600 // 60):02d} min"
+        return f"{minutes} min {rest:02d} s"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02d} min"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from kfgcp.backends.base import (
     SEVERITIES,
@@ -42,21 +42,22 @@ if TYPE_CHECKING:
     from kfgcp.tracking.engine_thread import EngineThread
     from kfgcp.tracking.updates import RunUpdates
 
-_ITERATION = re.compile(r"\[\d+\]")
-_MOST_IN_HINT = 20
-"""Tasks that a hint names; a loop can have thousands."""
-_ENDED = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
+_ITERATION: Final = re.compile(r"\[\d+\]")
+
+# The largest number of tasks in a hint. A loop can have thousands.
+_MAX_TASKS: Final = 20
+
+_ENDS: Final = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 
 
 class RunHandle:
-    """A run that was submitted or looked up. Its facts are those of the last `refresh`, `wait` or
-    `cancel`.
+    """A run that was submitted or found, as it was at the last `refresh`, `wait` or `cancel`.
 
-    It belongs to its workspace, so it works whatever the current folder is, and in every thread.
+    It belongs to its workspace, so it works in every current folder and in every thread.
 
     Attributes:
-        notes: what the backend left out of the request or gave in another way, a line each.
-        engine: what executes the run, if this process does.
+        notes: what the backend left out of the request or did in another way, a line for each.
+        engine: the thread that executes the run, None when another process or a service does.
     """
 
     def __init__(
@@ -89,19 +90,22 @@ class RunHandle:
 
     @property
     def ref(self) -> RunRef:
+        """The environment and the id of the run."""
         return self._ref
 
     @property
     def run_id(self) -> str:
+        """The id of the run."""
         return self._ref.run_id
 
     @property
     def state(self) -> RunState:
+        """How far the run is."""
         return self._run.state
 
     @property
     def url(self) -> str | None:
-        """Where the backend's own console shows it, None for a local run."""
+        """The address of the run in the backend's own console, None for a local run."""
         return self._run.url
 
     @property
@@ -116,19 +120,22 @@ class RunHandle:
 
     @property
     def metrics(self) -> dict[str, float | int]:
-        """Scalars by `task/artifact/name`."""
+        """The values of the metrics, by `task/artifact/name`."""
         return {metric.key: metric.value for metric in self._run.metrics}
 
     @property
     def metric_list(self) -> Sequence[Metric]:
+        """The metrics with their tasks and artifacts."""
         return self._run.metrics
 
     @property
     def artifacts(self) -> Sequence[Artifact]:
+        """The output artifacts of the tasks."""
         return self._run.artifacts
 
     @property
     def tasks(self) -> Sequence[TaskHandle]:
+        """The tasks in the order in which they started."""
         return [TaskHandle(self, task) for task in self._run.tasks]
 
     @property
@@ -137,11 +144,7 @@ class RunHandle:
         return self._run
 
     def task(self, path: str) -> TaskHandle:
-        """Return the task at a path.
-
-        Raises:
-            UsageError: the run has none there.
-        """
+        """Return the task at a path. Another path is a UsageError."""
         for task in self._run.tasks:
             if task.path == path:
                 return TaskHandle(self, task)
@@ -153,7 +156,7 @@ class RunHandle:
         return self
 
     def remember(self, run: Run) -> None:
-        """Take a newer state of the run, which was read elsewhere."""
+        """Replace the facts of the run by newer ones, which the caller has read."""
         self._run = run
 
     def updates(
@@ -165,17 +168,16 @@ class RunHandle:
         notice: Callable[[str], None] = lambda text: None,
         on_pause: Callable[[], None] = lambda: None,
     ) -> RunUpdates:
-        """Return what happens in the run until it has ended, as an iterator. What happened so far
-        comes first.
+        """Return an iterator over what happened in the run and what happens until its end.
 
         Args:
-            logs: which lines of logs; False for none.
-            refresh: ask the backend; otherwise take only what is recorded on this machine, because
-                the program asks the backend elsewhere.
-            timeout: seconds until the iteration ends with an error; None for no limit.
+            logs: which lines of logs, False for none.
+            refresh: ask the backend. False reads only what is recorded on this machine, for a
+                program that asks the backend elsewhere.
+            timeout: seconds until the iteration ends with an error, None for no limit.
             notice: called with a line of text when the backend cannot be reached, and when it can
-                again.
-            on_pause: called each time when all updates so far were taken.
+                be reached again.
+            on_pause: called each time when there are no more updates at the moment.
 
         Raises:
             RunTimeout: in the iteration: the run has not ended after `timeout` seconds. It
@@ -186,10 +188,11 @@ class RunHandle:
                 not valid any longer.
 
         Example:
-            >>> for update in kfgcp.submit("pipelines/churn.py").updates(logs=False):
-            ...     if isinstance(update, kfgcp.TaskChanged):
-            ...         print(update.task.path, update.task.state)
+            for update in kfgcp.submit("pipelines/churn.py").updates(logs=False):
+                if isinstance(update, kfgcp.TaskChanged):
+                    print(update.task.path, update.task.state)
         """
+        # Most commands follow no run, and start-up time counts.
         from kfgcp.tracking.updates import RunUpdates
 
         return RunUpdates(
@@ -213,8 +216,7 @@ class RunHandle:
         return self.check() if check else self
 
     def check(self) -> Self:
-        """Return this run, or raise an error when it failed or was cancelled. The service is not
-        asked again.
+        """Return this run, or raise an error when it failed. The service is not asked again.
 
         Raises:
             RunFailed: it ended FAILED or CANCELLED.
@@ -226,7 +228,7 @@ class RunHandle:
         where = f" in {error.task}" if error.task else ""
         reason = f": {error.message}" if error.message else "."
         raise RunFailed(
-            f"Run {run.run_id} of {run.pipeline} {_ENDED[run.state]}{where}{reason}",
+            f"Run {run.run_id} of {run.pipeline} {_ENDS[run.state]}{where}{reason}",
             hint=error.hint or f"kfgcp show {run.run_id}",
             run_id=run.run_id,
             state=str(run.state),
@@ -240,20 +242,21 @@ class RunHandle:
         return self.refresh()
 
     def retry(self) -> Self:
-        """Continue a failed or cancelled run, and return at once. Tasks that succeeded do not run
-        again.
+        """Continue a failed or cancelled run, and return at once.
+
+        Tasks that succeeded do not run again.
 
         Raises:
             UsageError: the run has not ended, or it succeeded.
             Unsupported: the backend cannot continue runs.
         """
-        retryable = capability(self.backend, SupportsRetry)
-        if retryable is None:
+        backend = capability(self.backend, SupportsRetry)
+        if backend is None:
             raise self._lacks(
-                "cannot let a run go on that has ended",
-                f"Run again what did not succeed: kfgcp rerun {self.run_id}",
+                "cannot continue a run that has ended",
+                f"Run the tasks again that did not succeed: kfgcp rerun {self.run_id}",
             )
-        retryable.retry(self._ref)
+        backend.retry(self._ref)
         return self.refresh()
 
     def logs(
@@ -290,29 +293,31 @@ class RunHandle:
             raise UsageError(
                 f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}."
             )
+        since_time = None if since is None else moment(since)
+        severity_name = None if severity is None else severity.upper()
         log_filter = LogFilter(
-            task,
-            attempt,
-            since=None if since is None else moment(since),
-            severity=None if severity is None else severity.upper(),
-            all_lines=all_lines,
+            task, attempt, since=since_time, severity=severity_name, all_lines=all_lines
         )
         return self._logs().logs(self._ref, log_filter)
 
     def check_attempt(self, task: str | None, attempt: int) -> None:
-        """Raise an error when a task, or every task, has fewer attempts.
+        """Raise an error when a task has fewer attempts.
 
         A log can have more attempts than the task, because Kubeflow does not count them without ML
-        Metadata. So ask this only when there are no lines.
+        Metadata. So call this only when a log has no lines.
+
+        Args:
+            task: the path of the task. None means that at least one task must have the attempt.
+            attempt: the number of the attempt from 1.
 
         Raises:
             UsageError: there is no such attempt. The hint says how many there are.
         """
         if not self._run.state.final:
-            # The attempt may have begun since the last look, and not have written anything yet.
+            # The attempt may have begun since the last look, and may have written nothing yet.
             self.refresh()
-        tasks = self._run.tasks if task is None else [self.task(task).snapshot]
-        count = max((known.attempts for known in tasks), default=0)
+        tasks = self.tasks if task is None else [self.task(task)]
+        count = max((handle.attempts for handle in tasks), default=0)
         if attempt <= count:
             return
         if task is None:
@@ -320,23 +325,19 @@ class RunHandle:
                 f"No task of run {self.run_id} has an attempt {attempt}.",
                 hint=f"See how many there are: kfgcp show {self.run_id}",
             )
-        raise UsageError(f"Task '{task}' has no attempt {attempt}.", hint=_attempts_in_words(count))
+        raise UsageError(f"Task '{task}' has no attempt {attempt}.", hint=_describe_attempts(count))
 
     def events(self) -> list[Event]:
-        """Return what happened to the run, as far as it was recorded until the run was last read.
-
-        See `Workspace.events`.
-        """
+        """Return the events up to the last reading of the run, see `Workspace.events`."""
         return self._workspace.store.events(self.run_id)
 
     def tail(self, log_filter: LogFilter | None = None) -> LogTail:
-        """Return what reads the new lines of its logs, look by look."""
+        """Return a reader that returns only new lines of its logs at each call."""
         return self._logs().tail(self._ref, log_filter or LogFilter())
 
     @property
     def is_deletable(self) -> bool:
-        """Whether `delete` removes the run as it was last read: it has ended, or its backend says
-        that it never will.
+        """Whether `delete` would remove the run: it has ended, or its backend says it never will.
 
         Raises:
             Unsupported: the backend cannot remove runs.
@@ -345,15 +346,15 @@ class RunHandle:
 
     @property
     def artifact_store(self) -> SupportsArtifacts | None:
-        """What reads artifacts that this machine cannot reach, None when nothing does; see
-        `artifact_contents.text`.
+        """The reader of artifacts that this machine cannot reach, for `artifact_contents.text`.
 
-        Kubeflow Pipelines has a store of its own inside of the cluster, `minio://`.
+        None when the backend has none. Kubeflow Pipelines has a store of its own inside the
+        cluster, `minio://`.
         """
         return capability(self.backend, SupportsArtifacts)
 
     def delete(self) -> Deleted:
-        """Remove the run, on its backend and here. Files that other runs use are kept.
+        """Remove the run on its backend and here. Files that other runs use are kept.
 
         Raises:
             UsageError: it has not ended.
@@ -361,32 +362,30 @@ class RunHandle:
         return self._remover().delete(self._ref)
 
     def native(self) -> object:
-        """Return the run as an object of the backend's official client, `aiplatform.PipelineJob`
-        for example.
+        """Return the run in the backend's official client, such as `aiplatform.PipelineJob`.
 
         Raises:
             Unsupported: the backend has no such client.
             MissingExtra: the client is not installed.
         """
-        official = capability(self.backend, SupportsNative)
-        if official is None:
-            raise self._lacks("has no other client")
-        return official.native(self._ref)
+        backend = capability(self.backend, SupportsNative)
+        if backend is None:
+            raise self._lacks("has no official client")
+        return backend.native(self._ref)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the run as JSON, in the form that `kfgcp show --json` prints."""
         return self._run.to_dict()
 
     def _hint_at_tasks(self, path: str) -> str:
-        """Return what to name instead of a path: the same task inside groups and loops, or any
-        task."""
+        """Return a hint: tasks with this name inside groups and loops, or all tasks."""
         paths = [task.path for task in self._run.tasks]
-        end = "/" + _ITERATION.sub("", path)
-        same_name = [known for known in paths if ("/" + _ITERATION.sub("", known)).endswith(end)]
+        end = f"/{_ITERATION.sub('', path)}"
+        same_name = [path for path in paths if f"/{_ITERATION.sub('', path)}".endswith(end)]
         title = "Tasks with that name" if same_name else "Its tasks"
         candidates = same_name or paths
-        names = ", ".join(candidates[:_MOST_IN_HINT]) or "none yet"
-        more = len(candidates) - _MOST_IN_HINT
+        names = ", ".join(candidates[:_MAX_TASKS]) or "none yet"
+        more = len(candidates) - _MAX_TASKS
         return f"{title}: {names}, and {more} more." if more > 0 else f"{title}: {names}."
 
     def _remover(self) -> SupportsDelete:
@@ -401,11 +400,12 @@ class RunHandle:
             raise self._lacks("keeps no logs")
         return logs
 
-    def _lacks(self, what: str, hint: str = "") -> Unsupported:
-        return Unsupported(f"The backend of environment '{self._ref.env}' {what}.", hint=hint)
+    def _lacks(self, problem: str, hint: str = "") -> Unsupported:
+        """Return the error that the backend does not have a capability."""
+        return Unsupported(f"The backend of environment '{self._ref.env}' {problem}.", hint=hint)
 
 
-def _attempts_in_words(count: int) -> str:
+def _describe_attempts(count: int) -> str:
     if count == 0:
         return "It has none: it did not run."
     if count == 1:
@@ -429,15 +429,17 @@ class TaskHandle:
 
     @property
     def path(self) -> str:
-        """Where the task is in the run: `for-loop-1[2]/train`."""
+        """The place of the task in the run: `for-loop-1[2]/train`."""
         return self.snapshot.path
 
     @property
     def kind(self) -> TaskKind:
+        """Whether it is a container, a DAG, a loop or the like."""
         return self.snapshot.kind
 
     @property
     def state(self) -> TaskState:
+        """How far the task is."""
         return self.snapshot.state
 
     @property
@@ -462,7 +464,7 @@ class TaskHandle:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, None before its end."""
+        """Its duration in seconds, None before its end."""
         return self.snapshot.seconds
 
     @property
@@ -485,6 +487,6 @@ class TaskHandle:
         return self.snapshot.to_dict()
 
     def logs(self, attempt: int | None = None, *, all_lines: bool = False) -> list[str]:
-        """Return the lines it wrote so far, of all attempts or of one; see `RunHandle.logs`."""
+        """Return the lines that the task has written so far, see `RunHandle.logs`."""
         lines = self._handle.logs(self.snapshot.path, attempt, all_lines=all_lines)
         return [line.text for line in lines]

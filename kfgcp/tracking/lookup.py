@@ -1,10 +1,11 @@
-"""Finds runs of all environments: in the store, and on the remote backends that fill it."""
+"""Find runs of all environments: in the store, and on the remote backends."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh, capability
 from kfgcp.backends.registry import DEFAULT, runs_here
@@ -29,40 +30,45 @@ from kfgcp.tracking.notices import NotRefreshed, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 
 RunLike = str | RunHandle | Run
-"""A run: its id, a beginning of it, its name or `latest`; a handle; or a frozen value."""
+"""A run: its id, the beginning of its id, its name or `latest`; a handle; or a frozen value."""
+
+# A complete id of a run on any backend. Shorter texts are beginnings of ids, and a request for one
+# would find nothing.
+_COMPLETE_ID: Final = re.compile(r"[A-Za-z0-9][\w-]{7,}")
 
 
 def show(workspace: OpenProject, run: RunLike) -> RunHandle:
-    """Look a run up and read it again. Raises what `find` does."""
+    """Find a run and read it again. The errors are those of `find`."""
     if isinstance(run, RunHandle):
         return run.refresh()
     return handle(workspace, run.run_id if isinstance(run, Run) else run)
 
 
 def look(workspace: OpenProject, run: RunLike) -> RunHandle:
-    """Look a run up as `show` does, but ask for no log to tell why it failed. Raises what `find`
-    does."""
+    """Find a run as `show` does, but read no logs to tell why it failed.
+
+    The errors are those of `find`.
+    """
     run_id = run if isinstance(run, str) else run.run_id
     return handle(workspace_of(workspace, run), run_id, with_reasons=False)
 
 
 def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
-    """Return the workspace that a run belongs to: that of a handle, else the one that was asked."""
+    """Return the workspace of a run: that of a handle, else `workspace`."""
     return run.workspace if isinstance(run, RunHandle) else workspace
 
 
 def id_of(workspace: OpenProject, run: RunLike) -> str:
-    """Return the id under which a run is recorded. The backend is asked only when there is no
-    record."""
+    """Return the id of a recorded run. The backend is asked only when there is no record."""
     if isinstance(run, (RunHandle, Run)):
         return run.run_id
     return find(workspace, run).run_id
 
 
 def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) -> RunHandle:
-    """Return a handle of the run that a text means. Raises what `find` does.
+    """Return a handle of the run that a text means. The errors are those of `find`.
 
-    On a full disk the run is as it was recorded, because nothing new can be recorded.
+    On a full disk, the handle has the recorded run, because nothing new can be recorded.
 
     Args:
         workspace: where to look.
@@ -81,11 +87,11 @@ def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) 
 
 
 def find(workspace: OpenProject, run_text: str) -> Run:
-    """Return the record of the run that a text means. Without a record, ask the remote backends for
-    it.
+    """Return the record of the run that a text means. Without a record, ask the remote backends.
 
     Raises:
-        UsageError: there is more than one. RunNotFound: there is none.
+        UsageError: there is more than one.
+        RunNotFound: there is none.
         NotFound: the remote backends have none either.
         Unreachable: there is no record, and none of the remote backends can be reached.
     """
@@ -94,9 +100,10 @@ def find(workspace: OpenProject, run_text: str) -> Run:
     except UsageError:
         if run_text == "latest" or not _remote(workspace):
             raise
-    run = _of_that_id(workspace, run_text)
+    run = _find_by_id(workspace, run_text)
     if run is not None:
         return run
+    # The text can also be a name or the beginning of an id of a run that was not read yet.
     read_changes(workspace, RunFilter(), with_tasks=False)
     try:
         return _recorded(workspace, run_text)
@@ -113,27 +120,18 @@ def read_changes(
     *,
     with_tasks: bool = True,
 ) -> None:
-    """Read what has changed on the remote backends: on one environment, or on all that are
-    different places.
+    """Read what has changed on the remote backends into the store.
 
     Args:
-        workspace: whose environments.
-        run_filter: which runs. With an environment, a backend that cannot be reached is an error.
-            Otherwise it is the warning `NotRefreshed`.
+        workspace: the project. Environments that share their runs are read once.
+        run_filter: which runs. When it names an environment, only this one is read, and a backend
+            that cannot be reached is an error. Otherwise it is the warning `NotRefreshed`.
         limit: read only this many of the newest runs that match, where the backend can choose them.
         with_tasks: read also the tasks and metrics of ended runs, which can cost several requests
             for each run.
     """
     if run_filter.env is not None:
-        # An environment that was removed from kfgcp.toml still has runs in the store.
-        if run_filter.env in workspace.project.invalid_environments:
-            workspace.project.env(run_filter.env)
-        env = workspace.project.environments.get(run_filter.env)
-        refreshable = (
-            None if env is None or runs_here(env.backend) else _refreshable(workspace, env)
-        )
-        if refreshable is not None:
-            _read(refreshable, run_filter, limit, with_tasks)
+        _read_environment(workspace, run_filter.env, run_filter, limit, with_tasks)
         return
     for name, invalid in workspace.project.invalid_environments.items():
         warn_caller(f"{name} is shown as last seen: {invalid.message}", NotRefreshed)
@@ -145,9 +143,25 @@ def read_changes(
                 places.add(backend.place)
                 _read(backend, run_filter, limit, with_tasks)
         except DiskFull:
+            # Not a problem of this backend: the others could not be recorded either.
             raise
         except (BackendError, ConfigError) as error:
             warn_caller(f"{env.name} is shown as last seen: {error.message}", NotRefreshed)
+
+
+def _read_environment(
+    workspace: OpenProject, name: str, run_filter: RunFilter, limit: int | None, with_tasks: bool
+) -> None:
+    if name in workspace.project.invalid_environments:
+        # It raises the error of the environment.
+        workspace.project.env(name)
+    env = workspace.project.environments.get(name)
+    if env is None or runs_here(env.backend):
+        # An environment that was removed from kfgcp.toml still has runs in the store.
+        return
+    backend = _refreshable(workspace, env)
+    if backend is not None:
+        _read(backend, run_filter, limit, with_tasks)
 
 
 def refreshed_store(
@@ -158,11 +172,12 @@ def refreshed_store(
     refresh: bool = True,
     metrics: bool = True,
 ) -> Store | None:
-    """Return the store after what has changed was read into it, None when nothing was ever
-    recorded.
+    """Read what has changed into the store, and return the store.
+
+    None when nothing was ever recorded.
 
     Args:
-        workspace: whose store.
+        workspace: the project.
         run_filter: which runs must be up to date.
         limit: only this many of the newest runs that match.
         refresh: ask the remote backends.
@@ -180,8 +195,7 @@ def refreshed_store(
 
 @contextmanager
 def _noting_a_full_disk(workspace: OpenProject) -> Iterator[None]:
-    """On a full disk, warn instead of recording what has changed: what was recorded can be
-    shown."""
+    """Turn the error of a full disk inside into a warning: what was recorded can be shown."""
     try:
         yield
     except DiskFull:
@@ -194,21 +208,24 @@ def _has_unfinished_local_runs(store: Store) -> bool:
 
 def _clean_up_local_runs(workspace: OpenProject) -> None:
     """End the records of local runs whose engine is gone, and finish deletions that were killed."""
+    # The local backend imports the engine. Most calls have nothing to clean up, and start-up time
+    # counts.
     from kfgcp.backends.local.service import LocalBackend
 
     project = workspace.project
     LocalBackend(project, Environment(DEFAULT_ENV, DEFAULT), workspace.store).refresh()
 
 
-def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
-    """Return the run of exactly this id on a remote backend, however old it is. It costs a request
-    for each place.
+def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
+    """Return the run with exactly this id on a remote backend, however old it is.
+
+    It costs a request for each place.
 
     Raises:
-        BadAnswer: one answered with the run, in a form that cannot be read, and no other has it.
-        Unreachable: none of the places could be reached.
+        BadAnswer: a place has the run, but its answer cannot be read, and no other place has it.
+        Unreachable: none of the places can be reached.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]{7,}", run_id):  # shorter ones are beginnings
+    if not _COMPLETE_ID.fullmatch(run_id):
         return None
     places = set()
     unreadable: BadAnswer | None = None
@@ -219,17 +236,18 @@ def _of_that_id(workspace: OpenProject, run_id: str) -> Run | None:
             if backend is not None and backend.place not in places:
                 places.add(backend.place)
                 return _look(workspace.backend(env.name), RunRef(env.name, run_id))
-        except BadAnswer as error:  # it is there, and a list would say less of it
+        except BadAnswer as error:
+            # The run exists. A list of runs would say less about the problem.
             unreadable = unreadable or error
         except Unreachable as error:
             unreachable.append(error)
         except (UsageError, BackendError, ConfigError):
-            continue  # reading the list, which is next, tells what is wrong
+            # The caller reads the lists next, and that tells what is wrong.
+            continue
     if unreadable is not None:
         raise unreadable
-    if unreachable and len(unreachable) == len(
-        places
-    ):  # reading the lists would only wait for the same services again
+    if unreachable and len(unreachable) == len(places):
+        # Reading the lists would only wait for the same services again.
         raise unreachable[0]
     return None
 
@@ -254,16 +272,14 @@ def _remote(workspace: OpenProject) -> list[Environment]:
 def _read(
     backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, with_tasks: bool
 ) -> None:
-    if (
-        limit is not None
-        and not run_filter.needs_store
-        and backend.recent(run_filter, limit, with_tasks=with_tasks)
-    ):
-        return
-    backend.refresh(run_filter.since, with_tasks=with_tasks)
+    is_done = False
+    if limit is not None and not run_filter.needs_store:
+        # It returns False when the service cannot choose these runs itself.
+        is_done = backend.recent(run_filter, limit, with_tasks=with_tasks)
+    if not is_done:
+        backend.refresh(run_filter.since, with_tasks=with_tasks)
 
 
 def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh | None:
-    """Return what reads the runs of an environment into the store, None when its backend records
-    them by itself."""
+    """Return the backend of an environment, None when it records its runs by itself."""
     return capability(workspace.backend(env.name), SupportsRefresh)

@@ -1,5 +1,4 @@
-"""Whether the lower or the higher value of a metric is the better one, by the words in its name.
-Pure."""
+"""Guess from the name of a metric whether lower or higher values are better. Pure."""
 
 from __future__ import annotations
 
@@ -8,78 +7,49 @@ from typing import Final
 
 from kfgcp.model import Direction
 
-LOWER: Final = {
-    *(
-        "loss",
-        "losses",
-        "logloss",
-        "error",
-        "errors",
-        "err",
-        "mse",
-        "rmse",
-        "msle",
-        "rmsle",
-        "mae",
-        "mape",
-        "smape",
-    ),
-    *(
-        "perplexity",
-        "wer",
-        "cer",
-        "fpr",
-        "fnr",
-        "latency",
-        "duration",
-        "seconds",
-        "brier",
-        "divergence",
-        "distance",
-    ),
-}
-HIGHER: Final = {
-    *(
-        "accuracy",
-        "acc",
-        "auc",
-        "auroc",
-        "auprc",
-        "roc",
-        "f1",
-        "f2",
-        "fbeta",
-        "precision",
-        "recall",
-        "sensitivity",
-    ),
-    *(
-        "specificity",
-        "tpr",
-        "tnr",
-        "r2",
-        "map",
-        "ndcg",
-        "mrr",
-        "bleu",
-        "rouge",
-        "iou",
-        "dice",
-        "jaccard",
-        "kappa",
-    ),
-    *("mcc", "silhouette", "likelihood", "throughput"),
-}
-_TURNS_ROUND: Final = {"neg", "negative"}
-"""As in the names of scikit-learn: `neg_mean_squared_error`."""
+# fmt: off
+MINIMIZED_WORDS: Final = frozenset({
+    "brier", "cer", "distance", "divergence", "duration", "err", "error", "errors", "fnr", "fpr",
+    "latency", "logloss", "loss", "losses", "mae", "mape", "mse", "msle", "perplexity", "rmse",
+    "rmsle", "seconds", "smape", "wer",
+})
+MAXIMIZED_WORDS: Final = frozenset({
+    "acc", "accuracy", "auc", "auprc", "auroc", "bleu", "dice", "f1", "f2", "fbeta", "iou",
+    "jaccard", "kappa", "likelihood", "map", "mcc", "mrr", "ndcg", "precision", "r2", "recall",
+    "roc", "rouge", "sensitivity", "silhouette", "specificity", "throughput", "tnr", "tpr",
+})
+# fmt: on
+
+# With this prefix scikit-learn turns a loss into a score: `neg_mean_squared_error`.
+NEGATING_WORDS: Final = frozenset({"neg", "negative"})
+
+# Words of snake_case, kebab-case, paths and camelCase. Digits belong to the letters before them:
+# "f1", "R2".
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+\d*(?![a-z])|\d+")
 
 
-def goal_of(name: str) -> Direction | None:
-    """Return which value of a metric is better, None when its name has no such word, or words for
-    both."""
-    words = re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+\d*(?![a-z])|\d+", name)
-    found = {word.lower() for word in words}
-    lower, higher = bool(found & LOWER), bool(found & HIGHER)
-    if lower is higher:
+def guess_direction(name: str) -> Direction | None:
+    """Return which values of a metric are better, or None when its name does not tell.
+
+    A name that has words of both kinds does not tell.
+
+    Example:
+        >>> guess_direction("evaluate/val_loss")
+        <Direction.MINIMIZE: 'minimize'>
+        >>> guess_direction("neg_mean_squared_error")
+        <Direction.MAXIMIZE: 'maximize'>
+        >>> guess_direction("neg_log_likelihood")
+        <Direction.MINIMIZE: 'minimize'>
+        >>> guess_direction("rows") is None
+        True
+    """
+    words = {word.lower() for word in _WORD.findall(name)}
+    has_minimized_word = bool(words & MINIMIZED_WORDS)
+    has_maximized_word = bool(words & MAXIMIZED_WORDS)
+    if has_minimized_word == has_maximized_word:
         return None
-    return Direction.MINIMIZE if lower is not bool(found & _TURNS_ROUND) else Direction.MAXIMIZE
+    # A negation turns both ways: "neg_mean_squared_error" is a score, "neg_log_likelihood" a loss.
+    is_negated = bool(words & NEGATING_WORDS)
+    if has_minimized_word != is_negated:
+        return Direction.MINIMIZE
+    return Direction.MAXIMIZE

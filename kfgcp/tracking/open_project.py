@@ -1,4 +1,7 @@
-"""An open project: its configuration, its store and its backends, each made once, at first use."""
+"""An open project: its configuration, its store and its backends.
+
+Each is created once, at its first use, so that a command needs only what it uses.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ from kfgcp.store.store import DATABASE_NAME, Store
 
 
 class OpenProject:
-    """What a `kfgcp.Workspace` owns. Handles and the modules below `kfgcp.workspace` use it.
+    """The part of a `kfgcp.Workspace` that handles and the modules below `kfgcp.workspace` use.
 
-    Threads may share it. They share the store, and each thread has backends of its own.
+    Threads may share it. They share the store, and each thread has backends of its own, because
+    a backend belongs to one thread.
 
     Args:
-        folder: where kfgcp.toml is looked for, upwards; the current folder when None.
+        folder: kfgcp.toml is searched for in this folder and its parents. None means the current
+            folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -32,7 +37,7 @@ class OpenProject:
 
     @classmethod
     def of_project(cls, project: Project) -> Self:
-        """Return a workspace whose configuration is not read from a file.
+        """Return a workspace with a given configuration, which is not read from a file.
 
         Args:
             project: the configuration.
@@ -48,7 +53,7 @@ class OpenProject:
         self.close()
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        """A copy in another process opens the same project again."""
+        """Let pickle create a copy that opens the same project again, also in another process."""
         return type(self), (self.project.root,)
 
     @property
@@ -66,7 +71,7 @@ class OpenProject:
 
     @property
     def store(self) -> Store:
-        """The store of the project, which is made when there is none.
+        """The store of the project. It is created when it does not exist.
 
         Raises:
             StateError: it cannot be opened, or was written by a newer kfgcp.
@@ -79,9 +84,12 @@ class OpenProject:
 
     @property
     def recorded_store(self) -> Store | None:
-        """The store, None when nothing was ever recorded. Reading must not make a state folder."""
-        is_there = self._store is not None or (self.project.home / DATABASE_NAME).exists()
-        return self.store if is_there else None
+        """The store, None when nothing was ever recorded.
+
+        Reading must not create a state folder.
+        """
+        exists = self._store is not None or (self.project.home / DATABASE_NAME).exists()
+        return self.store if exists else None
 
     def backend(self, env: str | None = None) -> Backend:
         """Return the backend of an environment. It belongs to the calling thread.
@@ -99,15 +107,18 @@ class OpenProject:
         return backends[environment.name]
 
     def environment_of(self, env: str, backend: str) -> Environment:
-        """Return the environment that a run was made in.
+        """Return the environment of a recorded run.
 
         Args:
-            env: the name that was recorded. A local run whose environment was removed from
-                kfgcp.toml belongs to `local`.
+            env: the recorded name. A local run whose environment was removed from kfgcp.toml
+                belongs to `local`.
             backend: the name of the run's backend.
+
+        Raises:
+            ConfigError: there is no such environment any more, or it is not valid.
         """
-        is_known = env in self.project.environments or env in self.project.invalid_environments
-        if not is_known and runs_here(backend):
+        exists = env in self.project.environments or env in self.project.invalid_environments
+        if not exists and runs_here(backend):
             return self.project.env(DEFAULT_ENV)
         return self.project.env(env)
 

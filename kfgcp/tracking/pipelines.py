@@ -1,5 +1,4 @@
-"""Pipelines, whatever names them: files, runs, versions that the store knows; and what differs
-between two."""
+"""Find pipelines by files, runs, and versions that the store has, and compare two of them."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue, Run
 from kfgcp.spec.diff import Change
 from kfgcp.spec.diff import diff as diff_specs
-from kfgcp.spec.load import Component, Spec, from_documents, load, names_file
+from kfgcp.spec.load import Component, Spec, from_documents, is_pipeline_file_name, load
 from kfgcp.store.store import Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
@@ -25,59 +24,95 @@ Pipeline = PipelineLike | RunHandle | Run
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What is different in the second of two pipelines; their `origin` is what named them."""
+    """What differs in the second of two pipelines.
+
+    Attributes:
+        before: the first pipeline. Its `origin` is what the caller named.
+        after: the second pipeline.
+        changes: what differs.
+    """
 
     before: Spec
     after: Spec
     changes: tuple[Change, ...]
 
     def to_dict(self) -> dict[str, JsonValue]:
+        """Return the diff as JSON, in the form that `kfgcp diff --json` prints."""
         changes: list[JsonValue] = [change.to_dict() for change in self.changes]
-        return {"before": _facts(self.before), "after": _facts(self.after), "changes": changes}
+        return {
+            "before": _summarize(self.before),
+            "after": _summarize(self.after),
+            "changes": changes,
+        }
 
 
-def _facts(spec: Spec) -> dict[str, JsonValue]:
+def _summarize(spec: Spec) -> dict[str, JsonValue]:
     return {"origin": spec.origin, "pipeline": spec.name, "version": spec.version}
 
 
-def diff(workspace: OpenProject, before: Pipeline, after: Pipeline) -> Diff:
-    """What differs between two pipelines.
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """A pipeline that was found.
 
-    What they ask of a cluster is compared where both tell it: a version does not, and a run only if
-    it was submitted from here.
+    Attributes:
+        spec: the pipeline.
+        has_platform: whether its settings for Kubernetes are known.
+    """
+
+    spec: Spec
+    has_platform: bool
+
+
+def diff(workspace: OpenProject, before: Pipeline, after: Pipeline) -> Diff:
+    """Return what differs between two pipelines.
+
+    The settings for Kubernetes are compared only where both are known. A version does not have
+    them, and a run has them only when it was submitted from here.
 
     Raises:
-        UsageError: one of them is no file, run or version, or could be several.
+        UsageError: one of them is not a file, run or version, or can mean several.
         SpecError: one of them does not compile or is not a valid spec.
     """
-    (one, told), (other, also_told) = (_resolve(workspace, each) for each in (before, after))
-    platforms = (one.platform_spec, other.platform_spec) if told and also_told else (None, None)
-    return Diff(one, other, diff_specs(one.pipeline_spec, other.pipeline_spec, *platforms))
+    first = _resolve(workspace, before)
+    second = _resolve(workspace, after)
+    before_platform = None
+    after_platform = None
+    if first.has_platform and second.has_platform:
+        before_platform = first.spec.platform_spec
+        after_platform = second.spec.platform_spec
+    changes = diff_specs(
+        first.spec.pipeline_spec, second.spec.pipeline_spec, before_platform, after_platform
+    )
+    return Diff(first.spec, second.spec, changes)
 
 
 def spec_of(workspace: OpenProject, run: Run) -> Spec:
-    """The pipeline of a run, as it was recorded.
+    """Return the pipeline of a run, as it was recorded.
 
     Raises:
-        UsageError: its backend did not tell it.
+        UsageError: its backend did not report it.
     """
-    return _of_run(workspace, run)[0]
+    return _resolve_run(workspace, run).spec
 
 
 def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | None = None) -> Spec:
-    """Load and check a pipeline. Artifact Registry is read with the sign-in of the environment
-    `env`.
+    """Load and check a pipeline.
+
+    Args:
+        workspace: the project.
+        pipeline: what to load.
+        env: the environment whose sign-in reads Artifact Registry.
 
     Raises:
         SpecError: it does not compile or is not a valid spec.
         BackendError: Artifact Registry refused it or cannot be reached.
     """
-    project = workspace.project  # a configuration that is not valid is the first error
+    # First: a configuration that is not valid is the error to report, also for a wrong pipeline.
+    project = workspace.project
     if isinstance(pipeline, Spec):
         return pipeline
-    if (
-        isinstance(pipeline, str) and "://" in pipeline
-    ):  # only then are the modules for requests needed
+    if isinstance(pipeline, str) and "://" in pipeline:
+        # Only addresses need the modules for requests, and start-up time counts.
         from kfgcp.backends.vertex.templates import is_template, load_template
 
         if is_template(pipeline):
@@ -85,50 +120,77 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
     return load(pipeline)
 
 
-def _resolve(workspace: OpenProject, named: Pipeline) -> tuple[Spec, bool]:
-    """The pipeline, and whether it is known what it asks of a cluster."""
-    if not isinstance(named, (str, Path, RunHandle, Run)):
-        return load_pipeline(workspace, named), True
-    if isinstance(named, (str, Path)):
-        text = str(named)
-        if names_file(text) or "://" in text:
-            return load_pipeline(workspace, text), True
-        version = _of_version(workspace, text)
-        if version is not None:
-            return version, False
-        named = lookup.handle(workspace, text)
-    run = named.snapshot if isinstance(named, RunHandle) else named
-    spec, told = _of_run(lookup.workspace_of(workspace, named), run)
-    return replace(spec, origin=f"run {run.run_id}"), told
+def _resolve(workspace: OpenProject, pipeline: Pipeline) -> _Resolved:
+    if isinstance(pipeline, Run):
+        return _resolve_named_run(workspace, pipeline)
+    if isinstance(pipeline, RunHandle):
+        return _resolve_named_run(pipeline.workspace, pipeline.snapshot)
+    if not isinstance(pipeline, (str, Path)):
+        return _Resolved(load_pipeline(workspace, pipeline), has_platform=True)
+    text = str(pipeline)
+    if is_pipeline_file_name(text) or "://" in text:
+        return _Resolved(load_pipeline(workspace, text), has_platform=True)
+    spec = _find_version(workspace, text)
+    if spec is not None:
+        return _Resolved(spec, has_platform=False)
+    handle = lookup.handle(workspace, text)
+    return _resolve_named_run(handle.workspace, handle.snapshot)
 
 
-def _of_version(workspace: OpenProject, text: str) -> Spec | None:
-    """The recorded pipeline whose version begins so; None when it is none, or when it may be a run
-    as well."""
+def _resolve_named_run(workspace: OpenProject, run: Run) -> _Resolved:
+    resolved = _resolve_run(workspace, run)
+    return replace(resolved, spec=replace(resolved.spec, origin=f"run {run.run_id}"))
+
+
+def _resolve_run(workspace: OpenProject, run: Run) -> _Resolved:
+    pipeline_spec = workspace.store.spec(run.version)
+    request = workspace.store.request(run.run_id)
+    if pipeline_spec is None:
+        raise UsageError(
+            f"The pipeline of run {run.run_id} cannot be read.", hint="Run its file: kfgcp run FILE"
+        )
+    documents = [pipeline_spec]
+    if request is not None and request.platform_spec is not None:
+        documents.append(dict(request.platform_spec))
+    return _Resolved(from_documents(documents, run.pipeline), has_platform=request is not None)
+
+
+def _find_version(workspace: OpenProject, text: str) -> Spec | None:
+    """Return the recorded pipeline whose version begins with a text.
+
+    Return None when the text is not a version, or when it can also mean a run.
+
+    Raises:
+        UsageError: the text begins with `sha256:` and is not a version here, or means several
+            versions.
+    """
     digits = text.removeprefix("sha256:")
+    # With the prefix, the text can only be a version. Without it, 8 digits can also begin the id of
+    # a run.
+    must_be_version = digits != text
     if not re.fullmatch("[0-9a-f]{8,64}", digits):
-        if digits != text:
+        if must_be_version:
             raise UsageError(
                 f"{text} is not a version.",
                 hint="sha256: and 8 digits or more; see: kfgcp show RUN --json",
             )
         return None
-    found: list[str] = []
-    spec = None
+    versions: list[str] = []
+    pipeline_spec = None
     store = workspace.recorded_store
     if store is not None:
-        if digits == text and _is_run(store, text):
+        if not must_be_version and _is_run(store, text):
             return None
-        found = store.versions(f"sha256:{digits}")
-        spec = store.spec(found[0]) if found else None
-    if len(found) > 1:
+        versions = store.versions(f"sha256:{digits}")
+        pipeline_spec = store.spec(versions[0]) if versions else None
+    if len(versions) > 1:
         raise UsageError(
-            f"{text} means more than one version: {', '.join(found)}.",
+            f"{text} means more than one version: {', '.join(versions)}.",
             hint="Write more of its digits.",
         )
-    if spec is not None:
-        return from_documents([spec], found[0])
-    if digits != text:
+    if pipeline_spec is not None:
+        return from_documents([pipeline_spec], versions[0])
+    if must_be_version:
         raise UsageError(
             f"No run here has the version {text}.", hint="See the versions: kfgcp list --json"
         )
@@ -139,15 +201,5 @@ def _is_run(store: Store, text: str) -> bool:
     try:
         return bool(store.find(text))
     except UsageError:
+        # It means several runs, or no run. In the first case the version wins.
         return False
-
-
-def _of_run(workspace: OpenProject, run: Run) -> tuple[Spec, bool]:
-    spec, request = workspace.store.spec(run.version), workspace.store.request(run.run_id)
-    if spec is None:
-        raise UsageError(
-            f"The pipeline of run {run.run_id} cannot be read.", hint="Run its file: kfgcp run FILE"
-        )
-    platform_spec = request.platform_spec if request is not None else None
-    documents = [document for document in (spec, platform_spec) if document is not None]
-    return from_documents(documents, run.pipeline), request is not None

@@ -1,5 +1,7 @@
-"""When to ask a backend for a run: often while the run changes, seldom otherwise. An outage does
-not end it."""
+"""Ask a backend for a run: often while the run changes, and seldom otherwise.
+
+An outage of the service does not end the polling.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +14,24 @@ from kfgcp.backends.base import Backend, Pace, RunRef
 from kfgcp.errors import BackendError
 from kfgcp.model import Run
 
-SHARE: Final = 10.0
-"""Requests take at most a tenth of the time: the pause is ten times as long as the last request
-took.
+# A pause is at least ten times as long as the last request took, so that a slow service is not kept
+# busy. But it is never longer than the longest pause of the backend: the request may have been slow
+# because of an outage that is over.
+SLOW_REQUEST_FACTOR: Final = 10.0
 
-It is never longer than the longest pause: the request may have been slow because of an outage that
-is over.
-"""
+# Seconds without an answer after which the polling ends with an error. The run itself continues.
 OUTAGE: Final = 3600.0
-"""Seconds without an answer after which following the run ends with an error. The run itself
-continues."""
 
 
 class Poller:
-    """Asks a backend for one run, when it is time.
+    """The requests for one run, each when it is time.
 
     Args:
         backend: the backend of the run.
         ref: the run.
-        pace: the pauses between requests; those of the backend when None.
-        notice: called with a line of text when the backend cannot be reached, and when it can
-            again.
+        pace: the pauses between requests, None for those of the backend.
+        notice: called with a line of text when the backend cannot be reached, and when it can be
+            reached again.
         clock: returns seconds that only increase.
     """
 
@@ -51,43 +50,46 @@ class Poller:
         self._notice = notice
         self._clock = clock
         self._run: Run | None = None
-        self._changed_at = self._next = clock()
+        self._changed_at = clock()
+        self._next_at = self._changed_at
         self._lost_at: float | None = None
 
     def look(self) -> Run | None:
-        """Return the run. Return None at once when it is too early, or when the backend cannot be
-        reached.
+        """Return the run, or None at once.
+
+        None means that it is too early for a request, or that the backend cannot be reached.
 
         Raises:
-            BackendError: the run is gone, the sign-in is not valid any longer, or the backend could
-                not be reached for `OUTAGE` seconds.
+            BackendError: the run does not exist any more, the sign-in is not valid any longer, or
+                the backend could not be reached for `OUTAGE` seconds.
         """
-        began = self._clock()
-        if began < self._next:
+        started_at = self._clock()
+        if started_at < self._next_at:
             return None
         try:
             run = self._backend.get(self._ref)
         except BackendError as error:
             if not error.passing:
                 raise
-            self._outage(error)
+            self._wait_for_end_of_outage(error)
             return None
         now = self._clock()
         if self._lost_at is not None:
             self._notice(f"{self._ref.env} answers again")
             self._lost_at = None
-        if self._run is None or _fingerprint(run) != _fingerprint(self._run):
-            self._run, self._changed_at = run, now
-        share = min(SHARE * (now - began), self._pace.longest)
-        self._next = now + max(self._pace.pause(now - self._changed_at), share)
+        if self._run is None or _without_results(run) != _without_results(self._run):
+            self._run = run
+            self._changed_at = now
+        shortest_pause = min(SLOW_REQUEST_FACTOR * (now - started_at), self._pace.longest)
+        self._next_at = now + max(self._pace.pause(now - self._changed_at), shortest_pause)
         return run
 
     @property
     def wait(self) -> float:
         """Seconds until the next request."""
-        return max(self._next - self._clock(), 0.0)
+        return max(self._next_at - self._clock(), 0.0)
 
-    def _outage(self, error: BackendError) -> None:
+    def _wait_for_end_of_outage(self, error: BackendError) -> None:
         now = self._clock()
         if self._lost_at is None:
             self._lost_at = now
@@ -98,9 +100,9 @@ class Poller:
             self._notice(notice)
         if now - self._lost_at > OUTAGE:
             raise error
-        self._next = now + self._pace.pause(now - self._lost_at)
+        self._next_at = now + self._pace.pause(now - self._lost_at)
 
 
-def _fingerprint(run: Run) -> Run:
-    """Return the parts of a run that change while it is executed."""
+def _without_results(run: Run) -> Run:
+    """Return a run without the fields that do not tell whether it makes progress."""
     return replace(run, metrics=(), artifacts=(), labels={}, params={})

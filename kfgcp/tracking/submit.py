@@ -1,11 +1,11 @@
-"""Starts runs: from a pipeline and options to a request, and from a request to a run."""
+"""Start runs: from a pipeline and options to a request, and from a request to a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kfgcp import labels
 from kfgcp.backends.base import (
@@ -24,7 +24,7 @@ from kfgcp.options import RunOptions
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec
-from kfgcp.spec.source import Source, from_here
+from kfgcp.spec.source import Source, display_path
 from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
@@ -38,17 +38,17 @@ from kfgcp.tracking.pipelines import PipelineLike
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
-_NAMED_FILES = 3
-"""The largest number of edited files that a note names."""
+# The largest number of edited files that a warning names.
+_MAX_FILES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `submit` would send.
+    """What `submit` would do.
 
     Attributes:
         request: the run to start.
-        notes: what the backend leaves out of it or gives in another way, a line each.
+        notes: what the backend leaves out of the request or does in another way, a line for each.
     """
 
     request: SubmitRequest
@@ -72,8 +72,7 @@ def prepare(
     params: Mapping[str, object] | None,
     options: RunOptions,
 ) -> tuple[Backend, SubmitRequest]:
-    """Return the run that a pipeline, parameters and options mean, and the backend that can start
-    it.
+    """Return the run to start for a pipeline, parameters and options, and its backend.
 
     Raises:
         UsageError: `params` is not a dict of values by name, or the run cannot have this name.
@@ -81,7 +80,7 @@ def prepare(
         ParamError: a parameter is unknown, missing or of the wrong type.
         BackendError: Artifact Registry refused the pipeline or cannot be reached.
     """
-    params = _checked(params)
+    values = _check_params(params)
     folder = current_folder()
     environment = workspace.project.env(options.env)
     if options.name == "latest":
@@ -93,12 +92,12 @@ def prepare(
     refuse_whole_artifacts(build(spec.pipeline_spec))
     request = SubmitRequest(
         spec=spec,
-        params=spec_params.resolve(spec.params, params),
+        params=spec_params.resolve(spec.params, values),
         options=replace(
             options,
             env=environment.name,
             experiment=options.experiment or workspace.project.experiment,
-            labels=_labels(spec, environment, options.labels),
+            labels=_collect_labels(spec, environment, options.labels),
             max_parallel=options.max_parallel or environment.get("max_parallel"),
         ),
         submit_dir=str(folder),
@@ -107,15 +106,16 @@ def prepare(
     return workspace.backend(environment.name), request
 
 
-def _checked(params: Mapping[str, object] | None) -> Mapping[str, object]:
-    """Return parameters that a caller gave.
+def _check_params(params: Mapping[str, object] | None) -> Mapping[str, object]:
+    """Return the parameters that a caller gave. None means no parameters.
 
     Raises:
         UsageError: they are not a dict of values by the names of parameters.
     """
     if params is None:
         return {}
-    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+    is_valid = isinstance(params, Mapping) and all(isinstance(name, str) for name in params)
+    if not is_valid:
         raise UsageError(
             "The option params must be a dict of values by the names of parameters, not"
             f" {params!r}."
@@ -123,19 +123,25 @@ def _checked(params: Mapping[str, object] | None) -> Mapping[str, object]:
     return params
 
 
-def _labels(spec: Spec, environment: Environment, own: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels of a run: those that every run has, those of the environment, its own."""
-    automatic = labels.automatic(
+def _collect_labels(
+    spec: Spec, environment: Environment, own_labels: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the labels of a run: the automatic ones, those of the environment, and its own.
+
+    Later ones replace earlier ones with the same name.
+    """
+    automatic = labels.automatic_labels(
         pipeline=spec.name,
         version=spec.version,
         env=environment.name,
-        folder=_folder_of(spec.origin),
+        folder=_find_folder(spec.origin),
     )
-    return {**automatic, **(environment.get("labels") or {}), **own}
+    return {**automatic, **(environment.get("labels") or {}), **own_labels}
 
 
-def _folder_of(origin: str) -> Path:
+def _find_folder(origin: str) -> Path:
     """Return the folder of the file that a pipeline comes from, else the current folder."""
+    # The origin can be `file.py:function`.
     name = origin.rpartition(":")[0]
     file = Path(name if name.endswith(".py") else origin)
     return file.parent if file.is_file() else current_folder()
@@ -160,10 +166,9 @@ def prepare_repetition(
     Raises:
         UsageError: the run has no task `from_task`, or a parameter or an option has a wrong value.
     """
-    params = _checked(params)
-    RunOptions().changed(
-        **changes
-    )  # a wrong option is an error before the backend is asked for the run
+    new_params = _check_params(params)
+    # Only to check: a wrong option is an error before the backend is asked for the run.
+    RunOptions().changed(**changes)
     handle = lookup.show(workspace, run)
     before = handle.snapshot
     if from_task is not None:
@@ -171,8 +176,8 @@ def prepare_repetition(
     stored = workspace.store.request(before.run_id) or StoredRequest()
     spec = pipelines.spec_of(workspace, before)
     params_before = {name: value for name, value in before.params.items() if value is not None}
-    changed_params = spec_params.with_absolute_paths(spec.params, params)
-    options = _options_again(before, stored.options).changed(**changes)
+    changed_params = spec_params.with_absolute_paths(spec.params, new_params)
+    options = _repeat_options(before, stored.options).changed(**changes)
     backend, request = prepare(workspace, spec, {**params_before, **changed_params}, options)
     if stored.source is not None:
         _warn_of_edits(stored.source, before.run_id)
@@ -186,28 +191,32 @@ def prepare_repetition(
     return backend, request
 
 
-def _options_again(run: Run, options: RunOptions) -> RunOptions:
+def _repeat_options(run: Run, options: RunOptions) -> RunOptions:
     """Return the options for a repetition of a run.
 
-    The run itself knows where it ran and its labels, also when it was not submitted from here. A
-    name is for one run.
+    The environment, experiment and labels are those of the run itself, which has them also when it
+    was not submitted from here. The name is not repeated, because it belongs to one run.
     """
     return replace(
-        options, env=run.env, experiment=run.experiment, labels=labels.repeated(run.labels), name=""
+        options,
+        env=run.env,
+        experiment=run.experiment,
+        labels=labels.repeated_labels(run.labels),
+        name="",
     )
 
 
 def _warn_of_edits(source: Source, run_id: str) -> None:
-    """Warn that a rerun repeats the recorded code when the files of the pipeline were edited
-    since."""
-    changed = source.changed_files()
-    if not changed:
+    """Warn when files of the pipeline were edited after a run: a rerun uses recorded code."""
+    files = source.changed_files()
+    if not files:
         return
-    names = ", ".join(str(from_here(file)) for file in changed[:_NAMED_FILES])
-    more = f" and {len(changed) - _NAMED_FILES} more files" if len(changed) > _NAMED_FILES else ""
-    was = "was" if len(changed) == 1 else "were"
+    names = ", ".join(str(display_path(file)) for file in files[:_MAX_FILES])
+    if len(files) > _MAX_FILES:
+        names += f" and {len(files) - _MAX_FILES} more files"
+    verb = "was" if len(files) == 1 else "were"
     warn_caller(
-        f"{names}{more} {was} edited after run {run_id}. The rerun uses the code that was recorded"
+        f"{names} {verb} edited after run {run_id}. The rerun uses the code that was recorded"
         f" with that run. To run the new code: {source.run_command()}",
         RecordedCode,
     )
@@ -222,8 +231,8 @@ def start(
         workspace: where it is recorded.
         backend: where it runs.
         request: the run.
-        in_process: a run of this machine is executed by a thread of this process. Otherwise it
-            continues when this process ends, as runs elsewhere always do.
+        in_process: execute a run on this machine in a thread of this process. Otherwise it
+            continues when this process ends, as remote runs always do.
     """
     notes = backend.notes(request)
     for note in notes:
@@ -231,10 +240,9 @@ def start(
     engine = capability(backend, SupportsForeground)
     if in_process and engine is not None:
         foreground = engine.open(request)
-        return handle_of(
-            workspace, RunRef(request.options.env, foreground.run_id), notes, foreground
-        )
-    return handle_of(workspace, backend.submit(request), notes)
+        ref = RunRef(request.options.env, foreground.run_id)
+        return _create_handle(workspace, ref, notes, foreground)
+    return _create_handle(workspace, backend.submit(request), notes)
 
 
 def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = False) -> RunHandle:
@@ -248,20 +256,24 @@ def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = Fals
     if engine is None:
         raise Unsupported("Runs of this environment cannot be resumed from here.")
     if in_process:
-        return handle_of(workspace, handle.ref, (), engine.reopen(handle.ref))
-    return handle_of(workspace, engine.resume(handle.ref))
+        return _create_handle(workspace, handle.ref, (), engine.reopen(handle.ref))
+    return _create_handle(workspace, engine.resume(handle.ref))
 
 
-def handle_of(
+def _create_handle(
     workspace: OpenProject,
     ref: RunRef,
     notes: Sequence[str] = (),
     foreground: ForegroundRun | None = None,
 ) -> RunHandle:
-    """Return a run that was started. It has what was recorded: nothing that can fail is asked of
-    the backend now."""
+    """Return the handle of a run that was started.
+
+    Its facts come from the store. A request to the backend could fail now, and then the caller
+    would not learn the id of a run that has started.
+    """
     if foreground is None:
         return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes)
     engine = EngineThread(foreground)
+    # From here on, Ctrl-C must not leave an engine that nobody sees.
     with cancelled_on_interrupt(engine):
         return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes, engine)

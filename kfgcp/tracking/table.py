@@ -1,4 +1,4 @@
-"""Runs as a flat table: a row a run, for files and frames."""
+"""Runs as a table with a row for each run, for files and frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kfgcp.atomic import write_file
 from kfgcp.errors import MissingExtra, StateError, UsageError
@@ -17,43 +17,66 @@ from kfgcp.store.bulk import Flat
 from kfgcp.store.rows import metric_names
 from kfgcp.tracking.csv_text import csv_text
 
-FORMATS = ("csv", "json", "parquet")
-TIMES = ("created_at", "started_at", "ended_at")
-FACTS = (
-    *("run_id", "name", "pipeline", "version", "experiment", "env", "backend", "state"),
-    *(*TIMES, "seconds", "error", "tags", "note"),
+if TYPE_CHECKING:
+    import pyarrow
+
+FORMATS: Final = ("csv", "json", "parquet")
+TIMES: Final = ("created_at", "started_at", "ended_at")
+FACTS: Final = (
+    "run_id",
+    "name",
+    "pipeline",
+    "version",
+    "experiment",
+    "env",
+    "backend",
+    "state",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "seconds",
+    "error",
+    "tags",
+    "note",
 )
+"""Columns that every table of runs has."""
 
 Columns = dict[str, list[Any]]
-"""Name -> a value a row, None where there is none; all are of the same length."""
+"""Name -> a value for each row, None where there is none. All columns have the same length."""
 
+Kind = Literal["time", "boolean", "integer", "number", "text", "mixed"]
+"""The type of all values of a column."""
 
 EMPTY: Final = Flat({name: [] for name in FACTS}, {}, {}, {})
 
 
 def columns(runs: Flat) -> Columns:
-    """A place a run in each column: facts, `labels.*`, `params.*`, `metrics.<task>.<name>`.
+    """Return the columns of a table of runs.
 
-    Where a task reports one metric name in several artifacts, their columns are
-    `metrics.<task>.<artifact>.<name>`.
+    They are the facts, then `labels.*`, `params.*` and `metrics.<task>.<name>`. Where a task
+    reports a metric in several artifacts, the columns are `metrics.<task>.<artifact>.<name>`.
     """
+    table: Columns = {name: runs.facts[name] for name in FACTS}
+    for name, values in runs.labels.items():
+        table[f"labels.{name}"] = values
+    for name, values in runs.params.items():
+        table[f"params.{name}"] = values
     names = metric_names(runs.metrics)
-    return {
-        **{name: runs.facts[name] for name in FACTS},
-        **{f"labels.{name}": values for name, values in runs.labels.items()},
-        **{f"params.{name}": values for name, values in runs.params.items()},
-        **{f"metrics.{names[key]}": values for key, values in runs.metrics.items()},
-    }
+    for key, values in runs.metrics.items():
+        table[f"metrics.{names[key]}"] = values
+    return table
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """A dict a run with the same keys in the same order, see `columns`."""
-    return _rows(columns(flattened(runs)))
+    """Return a dict for each run. All have the same keys in the same order, see `columns`."""
+    return _split_into_rows(columns(flatten_runs(runs)))
 
 
-def flattened(runs: Sequence[Run]) -> Flat:
-    """Runs as columns, as the store has them too."""
-    facts: Columns = {name: [getattr(run, name) for run in runs] for name in FACTS}
+def flatten_runs(runs: Sequence[Run]) -> Flat:
+    """Return runs as columns, in the form in which the store returns them."""
+    facts: Columns = {}
+    for name in FACTS:
+        facts[name] = [getattr(run, name) for run in runs]
     facts["state"] = [run.state.value for run in runs]
     facts["error"] = [run.error.message if run.error else None for run in runs]
     facts["tags"] = [" ".join(run.tags) or None for run in runs]
@@ -61,91 +84,95 @@ def flattened(runs: Sequence[Run]) -> Flat:
     labels: Columns = {}
     params: Columns = {}
     metrics: dict[tuple[str, str, str], list[Any]] = {}
-    for at, run in enumerate(runs):
-        for table, values in ((labels, run.labels), (params, run.params)):
-            for name, value in values.items():
-                table.setdefault(name, [None] * len(runs))[at] = value
-        for each in run.metrics:
-            metrics.setdefault((each.task, each.artifact, each.name), [None] * len(runs))[at] = (
-                each.value
-            )
+    for place, run in enumerate(runs):
+        for name, label in run.labels.items():
+            labels.setdefault(name, [None] * len(runs))[place] = label
+        for name, param in run.params.items():
+            params.setdefault(name, [None] * len(runs))[place] = param
+        for metric in run.metrics:
+            key = (metric.task, metric.artifact, metric.name)
+            metrics.setdefault(key, [None] * len(runs))[place] = metric.value
     return Flat(facts, labels, params, metrics)
 
 
-def _rows(table: Columns) -> list[dict[str, Any]]:
+def _split_into_rows(table: Columns) -> list[dict[str, Any]]:
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
 
 
-Kind = Literal["time", "boolean", "integer", "number", "text", "mixed"]
+def find_kind(name: str, values: Sequence[Any]) -> Kind:
+    """Return the kind of a column.
 
-
-def kind_of(name: str, values: Sequence[Any]) -> Kind:
-    """What all values of a column are, those apart that are None; a column without any is text."""
+    Args:
+        name: its name. Times, durations and metrics have the same kind in every table.
+        values: its values. None does not count, and a column without other values is text.
+    """
     if name in TIMES:
         return "time"
     if name in ("seconds", "value"):
         return "number"
-    known = [value for value in values if value is not None]
-    types = set(map(type, known))
+    present = [value for value in values if value is not None]
+    types = set(map(type, present))
     if types <= {str}:
         return "text"
     if types == {bool}:
         return "boolean"
-    if types == {int} and min(known) >= -(2**63) and max(known) < 2**63:
+    # Integers of pandas and Parquet have 64 bits.
+    if types == {int} and min(present) >= -(2**63) and max(present) < 2**63:
         return "integer"
-    if types == {float} or (types <= {int, float} and all(map(_fits, known))):
+    if types <= {int, float} and all(map(_fits_float, present)):
         return "number"
     return "mixed"
 
 
-def _fits(value: float) -> bool:
-    """Whether a number is not beyond all floats."""
+def _fits_float(value: float) -> bool:
+    """Return whether a number is not larger than every float."""
     return isinstance(value, float) or abs(value) <= int(sys.float_info.max)
 
 
 def export(runs: Sequence[Run], form: str, file: Path | None, *, raw: bool = False) -> str:
-    """The runs written to a file, or as text when there is none.
+    """Write runs to a file, or return them as text when there is no file.
 
     Args:
-        runs: for JSON with their tasks: each is written as its run JSON; the other forms hold
-            `columns`.
+        runs: the runs. For JSON they need their tasks: each becomes its run JSON. Other forms have
+            the table of `columns`.
         form: csv, json or parquet.
-        file: where to; Parquet needs one.
+        file: the file. Parquet needs one.
         raw: write all texts in CSV as they are, also those that a spreadsheet takes for formulas.
+
+    Returns:
+        The text, "" when a file was written.
 
     Raises:
         UsageError: Parquet without a file, or an unknown form.
         StateError: the file cannot be written.
     """
     if form == "json":
-        return _written(_json([run.to_dict() for run in runs]), file)
-    return export_table(columns(flattened(runs)), form, file, raw=raw)
+        return _write(_encode_json([run.to_dict() for run in runs]), file)
+    return export_table(columns(flatten_runs(runs)), form, file, raw=raw)
 
 
 def export_table(table: Columns, form: str, file: Path | None, *, raw: bool = False) -> str:
-    """A table written to a file, or as text when there is none: for JSON an object a row. Otherwise
-    as `export`."""
+    """Write a table to a file, or return it as text when there is no file.
+
+    JSON has an object for each row. The arguments and errors are those of `export`.
+    """
     if form == "parquet":
         if file is None:
             raise UsageError(
                 "Parquet is not text.",
                 hint="Name a file: kfgcp export --format parquet -o runs.parquet",
             )
-        return _written(_parquet(table), file)
+        return _write(_encode_parquet(table), file)
     if form == "csv":
         text = csv_text(list(table), zip(*table.values(), strict=True), raw=raw)
-        return _written(text.encode("utf-8", "backslashreplace"), file)
+        return _write(text.encode("utf-8", "backslashreplace"), file)
     if form == "json":
-        return _written(
-            _json(
-                [{name: json_number(each) for name, each in row.items()} for row in _rows(table)]
-            ),
-            file,
-        )
+        json_table = {name: list(map(json_number, values)) for name, values in table.items()}
+        return _write(_encode_json(_split_into_rows(json_table)), file)
     raise UsageError(f"Unknown format '{form}'.", hint=f"One of: {', '.join(FORMATS)}.")
 
 
-def _written(data: bytes, file: Path | None) -> str:
+def _write(data: bytes, file: Path | None) -> str:
     if file is None:
         return data.decode()
     try:
@@ -157,41 +184,55 @@ def _written(data: bytes, file: Path | None) -> str:
     return ""
 
 
-def _json(value: Any) -> bytes:
+def _encode_json(value: object) -> bytes:
     return (json_text(value, indent=2) + "\n").encode()
 
 
-def _parquet(table: Columns) -> bytes:
+def _encode_parquet(table: Columns) -> bytes:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise MissingExtra("Parquet", "frames") from None
-    arrays = {
-        name: _array(pyarrow, kind_of(name, values), values) for name, values in table.items()
-    }
+    arrays = {name: _build_array(name, values) for name, values in table.items()}
     sink = io.BytesIO()
     parquet.write_table(pyarrow.table(arrays), sink)
     return sink.getvalue()
 
 
-def _array(pyarrow: Any, kind: Kind, values: list[Any]) -> Any:
-    if kind == "time":
-        times = [None if value is None else datetime.fromisoformat(value) for value in values]
-        return pyarrow.array(times, pyarrow.timestamp("ms", tz="UTC"))
-    if kind == "number":
-        return pyarrow.array(
-            [None if value is None else float(value) for value in values], pyarrow.float64()
-        )
-    if kind in ("boolean", "integer"):
-        return pyarrow.array(values, pyarrow.bool_() if kind == "boolean" else pyarrow.int64())
-    return pyarrow.array(
-        [None if value is None else unicode_of(value) for value in values], pyarrow.string()
-    )
+def _build_array(name: str, values: list[Any]) -> pyarrow.Array:
+    import pyarrow
+
+    match find_kind(name, values):
+        case "time":
+            times = list(map(_parse_time, values))
+            return pyarrow.array(times, pyarrow.timestamp("ms", tz="UTC"))
+        case "number":
+            numbers = list(map(_to_float, values))
+            return pyarrow.array(numbers, pyarrow.float64())
+        case "boolean":
+            return pyarrow.array(values, pyarrow.bool_())
+        case "integer":
+            return pyarrow.array(values, pyarrow.int64())
+        case _:
+            texts = list(map(writable_text, values))
+            return pyarrow.array(texts, pyarrow.string())
 
 
-def unicode_of(value: Any) -> str:
-    """A value as text that can be written: what is no text as JSON, halves of surrogate pairs as
-    escapes."""
+def _parse_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _to_float(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def writable_text(value: object) -> str | None:
+    """Return a value as text that can be written, None for None.
+
+    Other values than texts are JSON. Halves of surrogate pairs become escapes.
+    """
+    if value is None:
+        return None
     text = value if isinstance(value, str) else json.dumps(value)
     return text.encode("utf-8", "backslashreplace").decode()

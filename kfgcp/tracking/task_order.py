@@ -1,8 +1,8 @@
-"""The order in which changes of tasks are told: a task starts before it ends, and after what it
-waits for.
+"""Put the changes of tasks in order: a task starts before it ends, and after what it waits for.
 
-A look at a run gives the tasks that have changed since the look before. Their times alone do not
-put them in order: backends give whole seconds, and groups begin and end with the tasks in them.
+A look at a run returns the tasks that have changed since the previous look. Their times alone do
+not give their order: some backends have whole seconds, and groups begin and end together with the
+tasks in them.
 """
 
 from __future__ import annotations
@@ -14,44 +14,48 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from kfgcp.model import Task, TaskKind, TaskState
+from kfgcp.model import Task, TaskKind, TaskState, enclosing_paths
 from kfgcp.spec.graph import Dag, Graph
 
-_RAN: Final = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
-"""States of a task that was started."""
+# States of a task that was started.
+_STARTED: Final = (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+
+# Tasks that execute something themselves. Others are groups of tasks.
 _PROGRAMS: Final = (TaskKind.CONTAINER, TaskKind.IMPORTER)
-_LAST: Final = "~"
-"""Sorts after every time."""
+
+# In the place of an unknown time. "~" sorts after every time.
+_UNKNOWN_TIME: Final = "~"
 
 
 class Dependencies:
-    """Which tasks of a run have to end before a task starts.
+    """The tasks of a run that must end before another task starts.
 
     Args:
-        graph: the pipeline of the run; None when it is not known.
+        graph: the pipeline of the run, None when it is not known.
     """
 
     def __init__(self, graph: Graph | None) -> None:
         self._graph = graph
         self._upstream: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def of(self, path: str) -> list[str]:
+    def find(self, path: str) -> list[str]:
         """Return the paths of the tasks that the task at `path` waits for, in the same group.
 
-        Example:
-            >>> dependencies.of("for-loop-1[2]/evaluate")
-            ['for-loop-1[2]/train']
+        For `for-loop-1[2]/evaluate`, this may be `["for-loop-1[2]/train"]`.
         """
         group, _, name = path.rpartition("/")
-        if name.endswith("]"):  # an iteration: its loop waits for others
+        if name.endswith("]"):
+            # An iteration waits for nothing: its loop does.
             return []
+        # All iterations of a loop have the same dependencies.
         keys = tuple(segment.partition("[")[0] for segment in path.split("/"))
         if keys not in self._upstream:
-            self._upstream[keys] = self._find(keys)
+            self._upstream[keys] = self._read_upstream(keys)
         prefix = f"{group}/" if group else ""
         return [f"{prefix}{key}" for key in self._upstream[keys]]
 
-    def _find(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+    def _read_upstream(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the keys of the tasks that a task depends on. `keys` lead from the root to it."""
         if self._graph is None:
             return ()
         dag: Dag | None = self._graph.root.dag
@@ -60,20 +64,21 @@ class Dependencies:
             if task is None:
                 return ()
             dag = self._graph.component(task).dag
-        last = dag.tasks.get(keys[-1]) if dag is not None else None
-        return last.upstream if last is not None else ()
+        last_task = dag.tasks.get(keys[-1]) if dag is not None else None
+        return last_task.upstream if last_task is not None else ()
 
 
 @dataclass(eq=False, slots=True)
 class _Change:
-    """A change of a task that was not told yet.
+    """A change of a task.
 
     Attributes:
         task: the task as it was then.
-        at: when, RFC 3339; `_LAST` when that is not known.
-        is_end: whether the task ended; otherwise it started or waits.
-        number: of all changes, in the order in which they were added.
-        after: the changes that have to be told before.
+        at: when, as RFC 3339 text; `_UNKNOWN_TIME` when that is not known.
+        is_end: whether the task ended. Otherwise it started or waits.
+        number: counts all changes, in the order in which they were added.
+        after: the changes that must be returned before this one.
+        is_done: whether it was returned.
     """
 
     task: Task
@@ -81,11 +86,14 @@ class _Change:
     is_end: bool
     number: int
     after: list[_Change] = field(default_factory=list)
-    is_told: bool = False
+    is_done: bool = False
 
     @property
     def rank(self) -> tuple[str, bool, int]:
-        """Where it belongs among changes that do not depend on each other."""
+        """The place of the change among changes that do not depend on each other.
+
+        At the same time, ends come before starts.
+        """
         return self.at, not self.is_end, self.number
 
 
@@ -97,158 +105,149 @@ class TaskOrder:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
-        self._known: dict[str, Task] = {}
+        self._tasks: dict[str, Task] = {}
+        # Path -> the changes of this task that were not returned yet, in their order.
         self._waiting: defaultdict[str, list[_Change]] = defaultdict(list)
         self._count = 0
 
     def add(self, tasks: Iterable[Task]) -> list[Task]:
         """Add the tasks of a look, and return those that are new or have changed."""
-        changed = []
+        changed_tasks = []
         for task in tasks:
-            known = self._known.get(task.path)
-            if task == known:
+            previous = self._tasks.get(task.path)
+            if task == previous:
                 continue
-            changed.append(task)
-            self._known[task.path] = task
-            self._split(task, known)
+            changed_tasks.append(task)
+            self._tasks[task.path] = task
+            self._add_changes(task, previous)
         self._link()
-        return changed
+        return changed_tasks
 
     def before_line(self, path: str) -> Iterator[Task]:
-        """Yield what has to be told before a line of the log of a task: its start, and what that
-        waited for."""
-        waiting = self._waiting.get(path)
-        if not waiting or waiting[0].is_end:
+        """Yield the changes that come before a line in the log of a task.
+
+        These are the start of the task, and the changes that its start waited for.
+        """
+        changes = self._waiting.get(path)
+        if not changes or changes[0].is_end:
             return
-        stack = [waiting[0]]
+        # A depth-first walk: a change is yielded when all changes before it were yielded.
+        stack = [changes[0]]
         visited: set[int] = set()
         while stack:
             change = stack[-1]
-            missing = [
-                before
-                for before in change.after
-                if not before.is_told and before.number not in visited
-            ]
-            if change.number not in visited and missing:
+            if change.number not in visited:
                 visited.add(change.number)
+                # A change that was visited already is on the stack: that is a cycle, see `rest`.
+                missing = [
+                    before
+                    for before in change.after
+                    if not before.is_done and before.number not in visited
+                ]
+                # The first one by rank is on top of the stack.
                 stack.extend(sorted(missing, key=lambda before: before.rank, reverse=True))
-                continue
+                if missing:
+                    continue
             stack.pop()
-            if not change.is_told:
-                yield self._tell(change)
+            if not change.is_done:
+                yield self._finish(change)
 
     def rest(self, *, run_ended: bool = False) -> Iterator[Task]:
         """Yield all other changes.
 
         Args:
-            run_ended: also the starts that are held back because the end of a task before them was
-                not seen yet. Parts of a run that were read one after the other can differ so.
+            run_ended: yield also the starts that are held back, because the end of a task before
+                them was not seen yet. Parts of a run that were read one after the other can differ
+                in this way.
         """
-        held = set() if run_ended else {change.number for change in self._held()}
-        changes = [
-            change
-            for waiting in self._waiting.values()
-            for change in waiting
-            if change.number not in held
-        ]
-        open_before = {change.number: 0 for change in changes}
+        held = set() if run_ended else {change.number for change in self._find_held()}
+        changes = []
+        for waiting in self._waiting.values():
+            changes += [change for change in waiting if change.number not in held]
+        yield from self._yield_sorted(changes)
+        # A group that ended and started again since the last look can leave changes that wait for
+        # each other. They are in the order of their times.
+        for change in sorted(changes, key=lambda change: change.rank):
+            if not change.is_done:
+                yield self._finish(change)
+
+    def _yield_sorted(self, changes: list[_Change]) -> Iterator[Task]:
+        """Yield changes in topological order, and by rank where this leaves a choice."""
+        missing_counts = {change.number: 0 for change in changes}
         followers: defaultdict[int, list[_Change]] = defaultdict(list)
         for change in changes:
             for before in change.after:
-                if not before.is_told and before.number in open_before:
-                    open_before[change.number] += 1
+                if not before.is_done and before.number in missing_counts:
+                    missing_counts[change.number] += 1
                     followers[before.number].append(change)
-        ready = [(change.rank, change) for change in changes if not open_before[change.number]]
+        ready = [(change.rank, change) for change in changes if not missing_counts[change.number]]
         heapq.heapify(ready)
         while ready:
             _, change = heapq.heappop(ready)
-            yield self._tell(change)
+            yield self._finish(change)
             for follower in followers[change.number]:
-                open_before[follower.number] -= 1
-                if not open_before[follower.number]:
+                missing_counts[follower.number] -= 1
+                if not missing_counts[follower.number]:
                     heapq.heappush(ready, (follower.rank, follower))
-        # A group that ended and started again since the last look can leave changes that wait for
-        # each other.
-        for change in sorted(changes, key=lambda change: change.rank):
-            if not change.is_told:
-                yield self._tell(change)
 
-    def _split(self, task: Task, known: Task | None) -> None:
-        """Make the changes that led from what was known of a task to what it is now."""
-        was_running = known is not None and known.state is TaskState.RUNNING
+    def _add_changes(self, task: Task, previous: Task | None) -> None:
+        """Add the changes between the previous state of a task and its state now."""
         if not task.state.final:
-            self._put(task, task.started_at, is_end=False)
+            self._add_change(task, task.started_at, is_end=False)
             return
-        has_ended_before = known is not None and known.state.final
-        if (
-            task.state in _RAN
-            and task.started_at is not None
-            and not was_running
-            and not has_ended_before
-        ):
+        was_running = previous is not None and previous.state is TaskState.RUNNING
+        had_ended = previous is not None and previous.state.final
+        has_started = task.state in _STARTED and task.started_at is not None
+        if has_started and not was_running and not had_ended:
+            # Its start was not seen, so this adds the task as it was then.
             running = replace(task, state=TaskState.RUNNING, ended_at=None, outputs={}, error=None)
-            self._put(running, task.started_at, is_end=False)
-        self._put(task, task.ended_at or task.started_at, is_end=True)
+            self._add_change(running, task.started_at, is_end=False)
+        self._add_change(task, task.ended_at or task.started_at, is_end=True)
 
-    def _put(self, task: Task, at: str | None, *, is_end: bool) -> None:
+    def _add_change(self, task: Task, at: str | None, *, is_end: bool) -> None:
         self._count += 1
-        self._waiting[task.path].append(_Change(task, at or _LAST, is_end, self._count))
+        change = _Change(task, at or _UNKNOWN_TIME, is_end, self._count)
+        self._waiting[task.path].append(change)
 
     def _link(self) -> None:
-        """Set for each change which others come before it."""
+        """Set for each waiting change which other changes come before it."""
         for changes in self._waiting.values():
             for change in changes:
                 change.after = []
             for before, change in itertools.pairwise(changes):
                 change.after.append(before)
         for path, changes in self._waiting.items():
-            first, last = changes[0], changes[-1]
-            for group in _groups(path):
-                around = self._waiting.get(group, [])
-                first.after.extend(change for change in around if not change.is_end)
-                for change in around:
-                    if change.is_end and last is not change:
-                        change.after.append(last)
-            for upstream in self._dependencies.of(path):
-                first.after.extend(
-                    change for change in self._waiting.get(upstream, ()) if change.is_end
-                )
+            first = changes[0]
+            last = changes[-1]
+            # A task starts after the groups around it, and ends before them.
+            for group in enclosing_paths(path):
+                for group_change in self._waiting.get(group, ()):
+                    if not group_change.is_end:
+                        first.after.append(group_change)
+                    elif last is not group_change:
+                        group_change.after.append(last)
+            for upstream in self._dependencies.find(path):
+                ends = [change for change in self._waiting.get(upstream, ()) if change.is_end]
+                first.after.extend(ends)
 
-    def _held(self) -> Iterator[_Change]:
-        """Yield the starts of programs that wait for the end of another program, which was not seen
-        yet."""
+    def _find_held(self) -> Iterator[_Change]:
+        """Yield the starts of programs that depend on a program whose end was not seen."""
         for path, changes in self._waiting.items():
             is_start = len(changes) == 1 and changes[0].task.state is TaskState.RUNNING
             if not is_start or changes[0].task.kind not in _PROGRAMS:
                 continue
-            upstream = [self._known.get(other) for other in self._dependencies.of(path)]
-            if any(
-                task is not None and task.kind in _PROGRAMS and not task.state.final
-                for task in upstream
-            ):
+            if any(map(self._is_unfinished_program, self._dependencies.find(path))):
                 yield changes[0]
 
-    def _tell(self, change: _Change) -> Task:
-        change.is_told = True
+    def _is_unfinished_program(self, path: str) -> bool:
+        task = self._tasks.get(path)
+        return task is not None and task.kind in _PROGRAMS and not task.state.final
+
+    def _finish(self, change: _Change) -> Task:
+        """Remove a change from the waiting ones, and return its task."""
+        change.is_done = True
         path = change.task.path
-        waiting = self._waiting[path]
-        waiting.remove(change)
-        if not waiting:
+        self._waiting[path].remove(change)
+        if not self._waiting[path]:
             del self._waiting[path]
         return change.task
-
-
-def _groups(path: str) -> Iterator[str]:
-    """Yield the paths of the groups, loops and iterations that a task is in, innermost first.
-
-    Example:
-        >>> list(_groups("a/for-loop-1[2]/train"))
-        ['a/for-loop-1[2]', 'a/for-loop-1', 'a']
-    """
-    while path:
-        if path.endswith("]"):
-            path = path.rpartition("[")[0]
-        else:
-            path = path.rpartition("/")[0]
-        if path:
-            yield path

@@ -1,4 +1,4 @@
-"""The updates of a run in batches, for programs that redraw everything at each update."""
+"""Collect the updates of a run in batches, for programs that redraw everything at each update."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from kfgcp.backends.base import LogLine
 from kfgcp.model import Run, Task
 from kfgcp.tracking.updates import LogWritten, RunChanged, RunEnded, RunUpdates, TaskChanged
 
+# The largest number of lines in one batch. Logs can have any size.
 LINES: Final = 1000
-"""The largest number of lines in one batch. Logs can have any size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What happened in a run since the last update.
+    """All that happened in a run since the last update.
 
     Attributes:
         run: the run as it is now, without its tasks and artifacts.
@@ -30,8 +30,11 @@ class Update:
 
 
 def in_batches(updates: RunUpdates) -> Iterator[Update]:
-    """Yield the updates of a run in batches until it has ended: at least one for each look at the
-    run."""
+    """Yield the updates of a run in batches until its end, at least one for each look.
+
+    Args:
+        updates: the updates of the run. Nobody else may take from them.
+    """
     run: Run | None = None
     while True:
         tasks: dict[str, Task] = {}
@@ -41,6 +44,7 @@ def in_batches(updates: RunUpdates) -> Iterator[Update]:
                 case RunChanged(changed) | RunEnded(changed):
                     run = replace(changed, tasks=(), artifacts=())
                 case TaskChanged(task):
+                    # Removed first, so that the dict has the order of the last changes.
                     tasks.pop(task.path, None)
                     tasks[task.path] = task
                 case LogWritten(line):

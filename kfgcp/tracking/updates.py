@@ -1,8 +1,12 @@
-"""What happens in a run, as a series of updates. The only loop that follows a run, on this machine
-or elsewhere."""
+"""Follow a run: what happens in it, as a series of updates.
+
+This is the only loop that follows a run, on this machine or on a service
+(docs/decisions/0021-one-loop-follows-a-run.md).
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +23,14 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.poll import Poller
 from kfgcp.tracking.task_order import Dependencies, TaskOrder
 
+# Seconds between two looks at the store.
 INTERVAL: Final = 0.1
-"""Seconds between two looks at the store."""
+
+# Seconds between two looks at the logs of a run that has ended.
 LATE_INTERVAL: Final = 1.0
-"""Seconds between two looks at the logs of a run that has ended."""
+
+# The shortest time between two requests for the run, in seconds.
 CHECK_SECONDS: Final = 1.0
-"""Seconds between two looks at the backend, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,8 @@ class TaskChanged:
     """A task started, ended, was skipped, or something else about it changed.
 
     Attributes:
-        task: the task as it was then. Of a task that started and ended since the last look there
-            are two updates, and the first has the state RUNNING.
+        task: the task as it was at that moment. A task that started and ended since the last look
+            has two updates, and the first one has the state RUNNING.
     """
 
     task: Task
@@ -73,12 +79,16 @@ class RunEnded:
 
 
 RunUpdate = RunChanged | TaskChanged | LogWritten | RunEnded
-"""One thing that happened in a run."""
+"""Something that happened in a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pause:
-    """Everything that is known by now was yielded; more can be known after so many seconds."""
+    """The sign that there are no more updates now.
+
+    Attributes:
+        seconds: when to look again.
+    """
 
     seconds: float
 
@@ -117,22 +127,23 @@ class FollowedRun(Protocol):
 
 
 class RunUpdates:
-    """The updates of one run, until it has ended. An iterator, for one thread.
+    """The updates of one run until it has ended. It is an iterator for one thread.
 
-    Updates come in the order in which things happened: a task starts after those that it waits for
-    have ended, and its lines come before its end. Only lines that a service delivers late can come
+    Updates have the order of what happened: a task starts after the tasks that it waits for have
+    ended, and its lines come before its end. Only lines that a service delivers late can come
     later. A backend that cannot be reached for a while does not end the updates.
 
     Args:
         handle: the run.
-        logs: which lines are read; False for none.
-        refresh: ask the backend of the run; otherwise the updates have only what is recorded on
-            this machine, for a program that asks the backend elsewhere.
-        timeout: seconds until the iteration ends with an error; None for no limit.
-        notice: called with a line of text when the backend cannot be reached, and when it can
-            again.
+        logs: which lines are read, False for none.
+        refresh: ask the backend of the run. False reads only what is recorded on this machine, for
+            a program that asks the backend elsewhere.
+        timeout: seconds until the iteration ends with an error, None for no limit.
+        notice: called with a line of text when the backend cannot be reached, and when it can be
+            reached again.
         on_pause: called when all updates of a look were taken, before the pause that follows.
         clock: returns seconds that only increase.
+        sleep: waits for a number of seconds.
 
     Attributes:
         have_ended: whether there will be no more updates.
@@ -143,12 +154,12 @@ class RunUpdates:
         BackendError: the sign-in is no longer valid, or nothing could be reached for an hour.
 
     Example:
-        >>> for update in kfgcp.submit("pipelines/churn.py").updates():
-        ...     match update:
-        ...         case kfgcp.TaskChanged(task):
-        ...             print(task.path, task.state)
-        ...         case kfgcp.LogWritten(line):
-        ...             print(line.task, line.text)
+        for update in kfgcp.submit("pipelines/churn.py").updates():
+            match update:
+                case kfgcp.TaskChanged(task):
+                    print(task.path, task.state)
+                case kfgcp.LogWritten(line):
+                    print(line.task, line.text)
     """
 
     def __init__(
@@ -222,13 +233,13 @@ class RunUpdates:
             self._sleep(seconds)
 
     def cancel(self, *, force: bool = False) -> None:
-        """Ask the run to end. It is safe in a signal handler and from any thread.
+        """Ask the run to end. It is safe in a signal handler and in any thread.
 
         A backend that cannot be reached is asked again until it answers.
 
         Args:
-            force: for a run that this process executes: kill its tasks. For another run: end the
-                iteration, also while it waits for an answer. The run may then go on.
+            force: for a run that this process executes, kill its tasks. For another run, end the
+                iteration, also while it waits for an answer. The run may then continue.
         """
         if self._engine is not None:
             self._engine.cancel(force=force)
@@ -237,7 +248,8 @@ class RunUpdates:
         else:
             self._must_leave = True
             if threading.current_thread() is self._thread:
-                # In a signal handler. A request that hangs may be below it.
+                # This is a signal handler, and it may interrupt a request that hangs. Only an
+                # exception ends the request.
                 raise _LeftError
 
     # -- the loop
@@ -246,6 +258,8 @@ class RunUpdates:
         try:
             steps = self._looks()
             while not self._must_leave:
+                # `cancel` raises only while this thread is in the loop below, not in the code of
+                # the caller.
                 self._thread = threading.current_thread()
                 try:
                     step = next(steps)
@@ -253,36 +267,43 @@ class RunUpdates:
                     self._thread = None
                 yield step
         except (_LeftError, StopIteration):
-            # Whoever follows the run left it, or it has ended.
+            # The caller does not follow the run any longer, or the run has ended.
             return
 
     def _looks(self) -> Iterator[RunUpdate | _Pause]:
-        handle, store = self._handle, self._handle.workspace.store
+        handle = self._handle
+        store = handle.workspace.store
         if self._engine is not None:
             self._engine.execute_here(self._notice)
-        poller = self._poller()
-        order = TaskOrder(self._dependencies())
-        lines = _Lines(self._tail(), self._notice)
-        shown: tuple[object, ...] = ()
-        seen = -1
+        poller = self._create_poller()
+        order = TaskOrder(self._read_dependencies())
+        lines = _Lines(self._open_tail(), self._notice)
+        last_facts: tuple[object, ...] = ()
+        last_rev = -1
         run = handle.snapshot
-        tasks: Sequence[Task]
         while True:
+            # Before the store is read: what the engine records before its end is then read too.
             engine_has_ended = self._engine is not None and self._engine.has_ended
-            before_look = self._revision(seen)
+            # Before the request: what is recorded during it is read again at the next look.
+            rev_before_request = self._read_rev(last_rev)
             latest = self._ask_backend(poller)
+            tasks: Sequence[Task] = ()
             if latest is not None:
-                run, tasks, seen = latest, latest.tasks, before_look
+                run = latest
+                tasks = latest.tasks
+                last_rev = rev_before_request
             else:
-                # One snapshot: a task that changes between two reads would be given now and again
-                # at the next look.
+                # One snapshot: a task that changes between two reads would be yielded now and
+                # again at the next look.
                 with store.snapshot():
-                    rev = self._revision(seen)
-                    tasks = store.tasks(handle.run_id, after_rev=seen) if rev > seen else ()
-                    run = store.get(handle.run_id, whole=False) if rev > seen else run
-                seen = rev
-            if _shown(run) != shown:
-                shown = _shown(run)
+                    rev = self._read_rev(last_rev)
+                    if rev > last_rev:
+                        tasks = store.tasks(handle.run_id, after_rev=last_rev)
+                        run = store.get(handle.run_id, whole=False)
+                last_rev = rev
+            facts = _read_facts(run)
+            if facts != last_facts:
+                last_facts = facts
                 yield RunChanged(replace(run, tasks=(), artifacts=()))
             for line in lines.read(order.add(tasks)):
                 yield from map(TaskChanged, order.before_line(line.task))
@@ -302,9 +323,9 @@ class RunUpdates:
         """Yield what is left when the run has ended.
 
         Args:
-            whole: the run with its tasks, if the backend has just given it.
+            whole: the run with its tasks, None when the backend was not asked in this look.
             lines: the logs of the run.
-            order: what was yielded of its tasks.
+            order: the tasks that were yielded.
         """
         self._run_has_ended = True
         for _ in range(lines.late_looks):
@@ -313,44 +334,43 @@ class RunUpdates:
             yield _Pause(LATE_INTERVAL)
             yield from map(LogWritten, lines.read(()))
         if self._engine is not None:
-            # It still removes what the run does not need any more.
+            # The engine still removes files that the run does not need any more.
             self._engine.finish()
-        whole = whole or self._whole()
+        whole = whole or self._read_whole_run()
         order.add(whole.tasks)
         yield from map(TaskChanged, order.rest(run_ended=True))
         self._handle.remember(whole)
         yield RunEnded(whole)
 
     def _has_no_time(self) -> bool:
-        """Return whether the last lines of an ended run are not waited for: the time is over, or a
-        user cancels."""
+        """Return whether late lines are not waited for: the time is over, or the user cancels."""
         return self._must_cancel or (self._deadline is not None and self._clock() >= self._deadline)
 
-    def _poller(self) -> Poller | None:
-        """Return what asks the backend; None when that is not needed."""
+    def _create_poller(self) -> Poller | None:
+        """Return the poller of the backend. None when the store has all that happens."""
         if self._engine is not None or not self._refresh:
             return None
         backend = self._handle.backend
         pace = Pace(max(CHECK_SECONDS, backend.pace.shortest), backend.pace.longest)
         return Poller(backend, self._handle.ref, pace=pace, notice=self._notice, clock=self._clock)
 
-    def _dependencies(self) -> Dependencies:
+    def _read_dependencies(self) -> Dependencies:
         document = self._handle.workspace.store.spec(self._handle.snapshot.version)
         return Dependencies(read_spec(document)[1])
 
-    def _tail(self) -> LogTail | None:
+    def _open_tail(self) -> LogTail | None:
         if isinstance(self._logs, LogFilter):
             return self._handle.tail(self._logs)
         return self._handle.tail() if self._logs else None
 
-    def _revision(self, seen: int) -> int:
+    def _read_rev(self, last_rev: int) -> int:
         """Return the number that grows with each change of the recorded run.
 
         Args:
-            seen: the number at the last look, -1 before the first.
+            last_rev: the number at the last look, -1 before the first look.
 
         Returns:
-            The number, -1 for a run that was never recorded, because the disk is full for example.
+            The number. -1 for a run that was never recorded, for example because the disk is full.
 
         Raises:
             UsageError: the run was deleted.
@@ -358,22 +378,23 @@ class RunUpdates:
         try:
             return self._handle.workspace.store.rev(self._handle.run_id)
         except UsageError:
-            if seen >= 0:
+            if last_rev >= 0:
                 raise
             return -1
 
     def _ask_backend(self, poller: Poller | None) -> Run | None:
         """Return the run as the backend has it now, when it is time to ask it."""
         if self._must_cancel or self._must_cancel_again:
+            # Before the request, because a signal handler may set it again during the request.
             self._must_cancel = False
-            self._must_cancel_again = not self._ask_to_end()
+            self._must_cancel_again = not self._request_cancel()
         latest = poller.look() if poller is not None else None
         if latest is not None:
             self._handle.remember(latest)
         return latest
 
-    def _ask_to_end(self) -> bool:
-        """Ask the run to end. Return False when its backend cannot be reached."""
+    def _request_cancel(self) -> bool:
+        """Ask the backend to cancel the run. Return False when it cannot be reached."""
         handle = self._handle
         try:
             handle.cancel()
@@ -382,27 +403,33 @@ class RunUpdates:
                 raise
             if not self._must_cancel_again:
                 self._notice(
-                    f"run {handle.run_id} is not told to end yet; this is tried again:"
+                    f"run {handle.run_id} could not be cancelled yet; kfgcp tries again:"
                     f" {error.message}"
                 )
             return False
         if not handle.state.final:
-            # Shown when the run is left before its backend says so.
+            # The caller may stop following the run before its backend reports this state.
             handle.remember(replace(handle.snapshot, state=RunState.CANCELLING))
         return True
 
     def _after_engine(self) -> None:
-        """Raise what ended the engine before the run had ended; otherwise end the run as one whose
-        engine is gone."""
+        """Handle an engine that has ended before its run.
+
+        It raises the error that ended the engine. Without an error, the local backend records the
+        end of the run, as for every run whose engine is gone.
+        """
         assert self._engine is not None
         self._engine.finish()
         self._handle.refresh()
         if not self._handle.state.final:
             raise _LeftError
 
-    def _whole(self) -> Run:
-        """Return the whole run, which may have been recorded without its tasks by whoever saw its
-        end first."""
+    def _read_whole_run(self) -> Run:
+        """Return the run with its tasks.
+
+        The backend is asked, because the process that first saw the end of the run may have
+        recorded it without tasks.
+        """
         handle = self._handle
         if self._engine is None and self._refresh:
             try:
@@ -424,38 +451,42 @@ class RunUpdates:
 
 
 class _LeftError(BaseException):
-    """Nobody waits for the run any longer."""
+    """The sign that the caller does not follow the run any longer.
+
+    It is a BaseException, so that no `except Exception` of a library catches it.
+    """
 
 
 class _Lines:
-    """The logs of a run, which may be refused or out of reach."""
+    """The logs of a run. A service may refuse them, or may not be reached for a while."""
 
     def __init__(self, tail: LogTail | None, notice: Callable[[str], None]) -> None:
         self._tail = tail
         self._notice = notice
-        # Some services find the log of a task only when they are told that the task has changed.
-        self._tasks_to_tell: dict[str, Task] = {}
+        # The reader of some services looks for the log of a task only after a change of the task.
+        # So changes are kept until it was called without an error.
+        self._changed_tasks: dict[str, Task] = {}
 
     @property
     def late_looks(self) -> int:
-        """How often the logs are looked at after the end of the run, because its last lines can be
-        late."""
-        late = self._tail.late if self._tail is not None else 0.0
-        return -int(-late // LATE_INTERVAL)
+        """How often to read the logs after the end of the run: its last lines can be late."""
+        if self._tail is None:
+            return 0
+        return math.ceil(self._tail.late / LATE_INTERVAL)
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
-        """Yield the lines that are new.
+        """Yield the new lines.
 
         Args:
-            tasks: those that have changed since the last look.
+            tasks: the tasks that have changed since the last look.
         """
         if self._tail is None:
             return
         for task in tasks:
-            self._tasks_to_tell[task.path] = task
+            self._changed_tasks[task.path] = task
         try:
-            yield from self._tail.read(list(self._tasks_to_tell.values()))
-            self._tasks_to_tell.clear()
+            yield from self._tail.read(list(self._changed_tasks.values()))
+            self._changed_tasks.clear()
         except BackendError as error:
             if error.passing:
                 # The next look may succeed.
@@ -464,6 +495,6 @@ class _Lines:
             self._notice(f"the logs cannot be followed: {error.message} {error.hint}".rstrip())
 
 
-def _shown(run: Run) -> tuple[object, ...]:
-    """Return what a change of is an update."""
+def _read_facts(run: Run) -> tuple[object, ...]:
+    """Return the facts of a run whose change is a `RunChanged`."""
     return run.state, run.started_at, run.ended_at, run.name, run.url, run.error

@@ -193,7 +193,7 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
     "is_401": (answer(b"{}", "401 Unauthorized"), "did not accept the sign-in"),
     "is_a_bad_redirect": (
         answer(b"", "302 Found", Location="http://[::1"),
-        "redirects to what is no address",
+        "redirects to something that is not an address",
     ),
     "is_a_redirect_without_a_place": (answer(b"", "301 Moved Permanently"), "redirects"),
     "is_a_redirect_with_3_gb": (

@@ -20,8 +20,9 @@ from kfgcp.backends.base import (
     SupportsRetry,
     capability,
 )
-from kfgcp.backends.mirror import Mirror, StoreRecords
+from kfgcp.backends.mirror import Mirror
 from kfgcp.backends.service import CanRetry, FetchedRun, ServiceFacts
+from kfgcp.backends.store_records import StoreRecords
 from kfgcp.errors import NotFound, UsageError
 from kfgcp.model import ErrorInfo, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.query import RunFilter

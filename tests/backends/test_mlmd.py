@@ -50,7 +50,7 @@ def test_a_status_that_is_not_a_number_is_no_status(status: str) -> None:
 def test_a_text_that_is_not_utf_8_is_no_answer() -> None:
     body = b"\x00\x00\x00\x00\x07\x32\x05run\xff\xfe\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
 
-    with pytest.raises(mlmd.MlmdError, match="the answer is no Execution"):
+    with pytest.raises(mlmd.MlmdError, match="the answer is not the message Execution"):
         mlmd.decode("Execution", body, {})
 
 

@@ -9,8 +9,10 @@ import pytest
 
 import kfgcp
 from kfgcp.backends import registry
+from kfgcp.backends.base import RunRef, SupportsLogs, SupportsRetry, capability
+from kfgcp.backends.mirror import Mirror
 from kfgcp.backends.registry import load_project, open_backend, plugin_of, plugin_problems
-from kfgcp.errors import ConfigError, NotFound
+from kfgcp.errors import BackendError, ConfigError, NotFound
 
 TOY = '[env.toy]\nbackend = "toy"\nfolder = "x"\n'
 MODULE = """
@@ -257,7 +259,8 @@ def test_a_distribution_cannot_take_the_name_of_our_own(install: Install) -> Non
 
     assert plugin_of("vertex").settings.__module__ == "kfgcp.backends.vertex.settings"
     assert list(plugin_problems()) == [
-        "kfgcp-toy 1.0 has a backend 'vertex', which is the name of a backend of kfgcp: not used."
+        "kfgcp-toy 1.0 has a backend 'vertex', which is not used, because kfgcp has a backend with"
+        " the same name."
     ]
 
 
@@ -310,3 +313,75 @@ def test_a_backend_that_records_its_runs_by_itself_needs_no_refresh(
     assert list(kfgcp.list(env="toy")) == []
     with pytest.raises(NotFound, match="There is no run 'abcdefgh0123'"):
         kfgcp.show("abcdefgh0123")
+
+
+SERVICE = """
+from dataclasses import dataclass
+from kfgcp.backends.plugin import BackendPlugin
+from kfgcp.backends.service import ServiceFacts
+from kfgcp.errors import NotFound
+from kfgcp.settings import BackendSettings
+
+class Service:
+    facts = ServiceFacts()
+    place = "toy/"
+    def notes(self, request): return []
+    def create(self, request): raise NotImplementedError
+    def fetch(self, backend_ref): return {}["answer"]
+    def changed_since(self, since): yield from ()
+    def created_between(self, since, until=None):
+        yield from ()
+        raise ValueError("no\\nluck")
+    def newest(self, run_filter, limit): return None
+    def explain(self, run, backend_ref): return run
+    def cancel(self, backend_ref): return True
+    def delete(self, backend_ref): raise SystemExit(3)
+    def retry(self, backend_ref): raise NotFound("gone")
+
+BACKEND = BackendPlugin(settings=BackendSettings, service=lambda project, env, records: Service())
+"""
+
+
+def test_unexpected_errors_of_a_service_name_its_distribution(
+    install: Install, project_of: Callable[[str], kfgcp.Project]
+) -> None:
+    install(SERVICE)
+    project = project_of('[env.toy]\nbackend = "toy"\n')
+    backend = open_backend(project, project.env("toy"))
+    ref = RunRef("toy", "abcdefgh0123")
+    assert isinstance(backend, Mirror)
+
+    with pytest.raises(BackendError) as of_method:
+        backend.get(ref)
+    with pytest.raises(BackendError) as of_generator:
+        backend.refresh()
+    retryable = capability(backend, SupportsRetry)
+    assert retryable is not None
+    with pytest.raises(NotFound, match="gone"):
+        retryable.retry(ref)
+
+    assert of_method.value.message == (
+        "The backend 'toy' of kfgcp-toy 1.0 failed in fetch: KeyError: 'answer'."
+    )
+    assert isinstance(of_method.value.__cause__, KeyError)
+    assert of_generator.value.message == (
+        "The backend 'toy' of kfgcp-toy 1.0 failed in created_between: ValueError: no luck."
+    )
+    assert capability(backend, SupportsLogs) is None
+
+
+def test_unexpected_errors_of_a_backend_name_its_distribution(
+    install: Install,
+    project_of: Callable[[str], kfgcp.Project],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(MODULE)
+    project = project_of(TOY)
+    backend = open_backend(project, project.env("toy"))
+
+    with pytest.raises(BackendError, match=r"of kfgcp-toy 1\.0 failed in get: NotImplemented"):
+        backend.get(RunRef("toy", "abcdefgh0123"))
+
+    monkeypatch.setenv("KFGCP_DEBUG", "1")
+    with pytest.raises(NotImplementedError):
+        backend.get(RunRef("toy", "abcdefgh0123"))

@@ -77,7 +77,9 @@ def test_without_the_setting_nothing_is_made(cloud: Any, home: Path) -> None:
 
 
 def test_a_name_that_vertex_refuses_is_told_before_anything_is_made(cloud: Any) -> None:
-    with pytest.raises(UsageError, match="takes no experiment named 'My Experiment'") as caught:
+    with pytest.raises(
+        UsageError, match="'My Experiment' cannot be the name of an experiment"
+    ) as caught:
         kfgcp.submit("pipe.py", env="dev", experiment="My Experiment")
 
     assert "my-experiment" in caught.value.hint

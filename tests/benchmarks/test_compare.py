@@ -24,7 +24,8 @@ MAKEFILE = r"""
 .venv/demo.stamp:
 	mkdir -p .venv/bin
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s -S "$$@"\n' $(CURDIR) INTERPRETER > .venv/bin/python
-	printf '#!/bin/sh\nexec %s/.venv/bin/python %s/command.py "$$@"\n' $(CURDIR) $(CURDIR) > .venv/bin/kfgcp
+	printf '#!/bin/sh\nexec %s/.venv/bin/python %s/command.py "$$@"\n' $(CURDIR) $(CURDIR) \
+		> .venv/bin/kfgcp
 	chmod +x .venv/bin/python .venv/bin/kfgcp
 	touch $@
 """

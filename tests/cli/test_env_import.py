@@ -138,6 +138,14 @@ def test_ends_of_lines_stay_those_of_the_file(import_: Callable[..., Any], home:
     assert written.count(b"\n") == written.count(b"\r\n") == len((FILE + "\n" + TABLE).splitlines())
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(import_: Callable[..., Any], home: Path) -> None:
+    (home / "kfgcp.toml").write_text(FILE, encoding="utf-8-sig")
+
+    assert import_(outputs(growth=VERTEX)).code == 0
+
+    assert (home / "kfgcp.toml").read_text(encoding="utf-8-sig") == FILE + "\n" + TABLE
+
+
 def test_a_file_that_is_a_link_stays_one(import_: Callable[..., Any], home: Path) -> None:
     (home / "shared.toml").write_text(FILE)
     (home / "kfgcp.toml").symlink_to("shared.toml")

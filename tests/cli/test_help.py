@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kfgcp.cli.main import VERBS, cli
+from kfgcp.cli.main import cli
+from kfgcp.cli.verbs import read_summary, verb_names
 
-VERB_NAMES = list(VERBS)
+VERB_NAMES = list(verb_names())
 
 
 def _help(*arguments: str) -> str:
@@ -22,19 +23,26 @@ def _command(verb: str) -> Any:
     return cli.get_command(click.Context(cli), verb)  # type: ignore[attr-defined]
 
 
-def test_the_help_lists_every_verb_with_its_line() -> None:
+def test_the_help_lists_every_verb_with_its_summary() -> None:
     lines = [line.strip() for line in _help().splitlines()]
 
-    for verb, text in VERBS.items():
-        assert any(line.split() == [verb, *text.split()] for line in lines), verb
+    for verb in VERB_NAMES:
+        summary = read_summary(verb)
+        assert any(line.split() == [verb, *summary.split()] for line in lines), verb
+
+
+def test_the_help_lists_the_verbs_in_a_declared_order() -> None:
+    assert VERB_NAMES[:5] == ["run", "compile", "rerun", "retry", "list"]
+    assert VERB_NAMES[-3:] == ["init", "env", "testing"]
 
 
 @pytest.mark.parametrize("verb", VERB_NAMES)
 def test_the_help_of_a_verb_begins_with_the_line_in_the_list(verb: str) -> None:
     first = _command(verb).help.splitlines()[0]
+    summary = read_summary(verb)
 
-    assert first.startswith(VERBS[verb].removesuffix("."))
-    assert VERBS[verb].endswith(".")
+    assert first.startswith(summary.removesuffix("."))
+    assert summary.endswith(".")
 
 
 @pytest.mark.parametrize("verb", VERB_NAMES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.cli.list import ago
+from kfgcp.cli.verbs.list import ago
 from kfgcp.engine.layout import log_file
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store

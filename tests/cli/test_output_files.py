@@ -44,7 +44,7 @@ def test_a_full_disk_leaves_what_was_there(
     assert (done.code, done.out) == (5, "")
     assert done.err.splitlines() == [
         f"error: {file} cannot be written: No space left on device.",
-        "hint: Choose another with -o.",
+        "hint: Choose another file with -o.",
     ]
     assert file.read_text() == "old\n"
     assert sorted(os.listdir(full)) == ["ballast", "old.yaml"]

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 import kfgcp as package
-from kfgcp.cli import rerun, run
 from kfgcp.cli.main import cli, main
+from kfgcp.cli.verbs import rerun, run
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.engine.executors.router import Router
 from kfgcp.options import OptionField, OptionType, RunOptions, option_fields
@@ -148,7 +148,9 @@ def test_a_run_that_is_resumed_takes_no_option(
 
 
 NEW_FIELD = """
-    weight: Annotated[int, Option("The weight of task processes.", metavar="N", minimum=0, local_only=True)] = 0
+    weight: Annotated[
+        int, Option("The weight of task processes.", metavar="N", minimum=0, local_only=True)
+    ] = 0
 
     def __post_init__"""
 PIPELINE = """

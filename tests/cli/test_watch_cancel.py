@@ -21,9 +21,9 @@ Alive = Callable[[int], bool]
 Eventually = Callable[..., Any]
 AN_HOUR_OF_GRACE = """
 import functools
-from kfgcp.backends.local import service as local
+from kfgcp.backends.local import local_run
 from kfgcp.cli.main import main
-local.EngineSettings = functools.partial(local.EngineSettings, grace=3600.0)
+local_run.EngineSettings = functools.partial(local_run.EngineSettings, grace=3600.0)
 main()
 """
 PATIENT_KFGCP = (sys.executable, "-c", AN_HOUR_OF_GRACE)

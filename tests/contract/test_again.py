@@ -100,7 +100,7 @@ def test_a_rerun_of_a_failed_run_does_what_failed_again(place: Any) -> None:
 def _ends_for_good(place: Any, handle: Any) -> None:
     """Skips on a backend whose runs cannot go on, once it has refused that."""
     if place.like != "kubeflow":
-        with pytest.raises(Unsupported, match="cannot let a run go on") as caught:
+        with pytest.raises(Unsupported, match="cannot continue a run") as caught:
             kfgcp.retry(handle)
         assert f"kfgcp rerun {handle.run_id}" in caught.value.hint
         pytest.skip("refused: its runs end for good, rerun makes another")

@@ -108,7 +108,7 @@ def test_an_option_of_another_backend_is_named(place: Any) -> None:
 def test_the_official_client(place: Any) -> None:
     handle = place.shared("echo")
     if place.like == "local":
-        with pytest.raises(Unsupported, match="has no other client"):
+        with pytest.raises(Unsupported, match="has no official client"):
             handle.native()
         pytest.skip("there is none")
 

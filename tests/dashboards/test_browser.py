@@ -314,7 +314,8 @@ def _contrast(one: str, other: str) -> float:
 
 BOMB = (
     "<img src=x"
-    " onerror=\"alert('html')\"><script>alert('script')</script>[link](javascript:alert('link')):red[colour]"
+    " onerror=\"alert('html')\"><script>alert('script')</script>"
+    "[link](javascript:alert('link')):red[colour]"
     " :smile: $x^2$ **bold** <b>tag</b> ![i](https://evil.example/i.png)"
 )
 
@@ -330,7 +331,8 @@ def test_nothing_of_a_run_is_carried_out(
         " onerror=alert('image')><iframe src='javascript:alert(1)'></iframe><form"
         " action='https://evil.example'><button>go</button></form><img"
         " src='https://evil.example/leak.png'><link rel=stylesheet"
-        " href='https://evil.example/x.css'><style>body{background:url(https://evil.example/bg.png)}</style><meta"
+        " href='https://evil.example/x.css'>"
+        "<style>body{background:url(https://evil.example/bg.png)}</style><meta"
         " http-equiv=refresh content='0;url=https://evil.example'>"
     )
     at = "2026-01-02T03:04:05.000Z"

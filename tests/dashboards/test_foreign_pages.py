@@ -26,7 +26,8 @@ REBOUND = "evil.example"
 
 POST = """async ([url, type, body, mode]) => {
     try {
-        const answer = await fetch(url, {method: "POST", mode, headers: {"Content-Type": type}, body})
+        const headers = {"Content-Type": type}
+        const answer = await fetch(url, {method: "POST", mode, headers, body})
         return [answer.type, answer.status]
     } catch (error) { return ["failed", 0] }
 }"""

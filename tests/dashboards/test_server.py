@@ -13,6 +13,7 @@ import pytest
 
 from kfgcp.backends.registry import load_project
 from kfgcp.cli.main import cli
+from kfgcp.installation import install_hint
 from kfgcp_dashboard import server
 from patience import REQUEST
 
@@ -149,7 +150,7 @@ def test_without_streamlit_it_says_what_to_install(kfgcp: Any, tmp_path: Path, p
     refused = kfgcp("dashboard", "--port", str(port), env={"PYTHONPATH": str(tmp_path / "without")})
 
     assert refused.code == 8
-    assert "pip install 'kfgcp[dashboard]'" in refused.err
+    assert install_hint("dashboard") in refused.err
 
 
 def _status(port: int, path: str, *headers: str) -> int:

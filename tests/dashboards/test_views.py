@@ -332,6 +332,21 @@ def test_with_a_login_configured_people_are_asked_to_sign_in(
         assert not page.dataframe
 
 
+def test_an_artifact_of_an_invalid_environment_says_what_is_wrong_with_it(
+    store: Store, make_run: Callable[..., Run], open_page: Any, home: Path
+) -> None:
+    (home / "kfgcp.toml").write_text('[env.minio]\nbackend = "local"\ns3_endpoint = "ftp://x"\n')
+    artifact = Artifact("train", "model", "system.Model", "s3://acme/model")
+    store.put(make_run("aaaa00000001", env="minio", artifacts=(artifact,)))
+
+    page = open_page("run", run="aaaa00000001", tab="Artifacts", artifact="train/model")
+
+    assert not page.exception
+    (error,) = page.error
+    assert "s3\\_endpoint is" in error.value
+    assert not page.get("link_button")
+
+
 @pytest.mark.parametrize(
     ("setting", "links"),
     [

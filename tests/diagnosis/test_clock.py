@@ -20,7 +20,7 @@ def test_it_is_off(seconds: float, text: str) -> None:
     found = clock_skew(HEADERS, lambda: NOON + seconds)
 
     assert isinstance(found, Aside)
-    assert found.detail == f"The clock of this machine is {text} that of the server."
+    assert found.detail == f"The clock of this machine is {text} the clock of the server."
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-301, "301 s behind"), (3600, "3600 s ahead of")])
@@ -30,11 +30,11 @@ def test_it_is_so_wrong_that_sign_ins_fail(seconds: float, text: str) -> None:
 
     assert (
         caught.value.message
-        == f"The clock of this machine is {text} that of the server: sign-ins fail."
+        == f"The clock of this machine is {text} the clock of the server, so sign-ins fail."
     )
     assert caught.value.hint.startswith("Set it: sudo ")
 
 
 @pytest.mark.parametrize("headers", [{}, {"date": "today"}])
 def test_nobody_tells_the_time(headers: dict[str, str]) -> None:
-    assert clock_skew(headers) == Aside("the server does not tell the time")
+    assert clock_skew(headers) == Aside("the server does not send the time")

@@ -336,7 +336,7 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: list(run.logs()))
 
 
-@situation("… Whether the run '…' was made is not known.")
+@situation("… It is not known whether the run '…' was created.")
 def _(stage: Stage) -> str:
     stage.stand_in.fail_next("lost", method="POST", path="*/runs")
     stage.stand_in.fail_next("403", method="GET", path="*/runs")

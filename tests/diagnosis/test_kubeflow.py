@@ -16,7 +16,7 @@ import pytest
 from kfgcp import testing
 from kfgcp.backends.kubeflow import doctor as kubeflow
 from kfgcp.config import Environment
-from kfgcp.diagnosis.checks import walk
+from kfgcp.diagnosis.checks import run_checks
 from kfgcp.services.auth import iap as iap_login
 from kfgcp.services.auth import port_forward
 from kfgcp.services.auth.tokens import RenewedTokens, Token
@@ -245,7 +245,7 @@ def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken
             200,
             {"status": "ok"},
             {},
-            "is not Kubeflow Pipelines: its apis/v2beta1/healthz says other things.",
+            "is not Kubeflow Pipelines: its apis/v2beta1/healthz has other fields.",
         ),
     ],
 )
@@ -340,7 +340,7 @@ def _jwt(**claims: str) -> str:
 @pytest.mark.parametrize(
     ("token", "whose", "subject"),
     [
-        (TOKEN, "signed in; the token does not tell as whom", "--user=YOUR_ACCOUNT"),
+        (TOKEN, "signed in; the token does not say as whom", "--user=YOUR_ACCOUNT"),
         (
             _jwt(email="ada@acme.example", sub="1"),
             "signed in as ada@acme.example",
@@ -424,7 +424,7 @@ def test_a_token_for_another_client_of_the_proxy(
 
     assert finding.check == "iap"
     assert (
-        "it is of the client right.apps.googleusercontent.com, iap_client_id of wrong.apps"
+        "it belongs to the client right.apps.googleusercontent.com, and iap_client_id is wrong."
         in finding.detail
     )
     assert (
@@ -481,7 +481,7 @@ def test_the_bucket_of_runs(
     )
     assert (read_only["pipeline_root"].ok, read_only["metadata"].ok) == (None, True)
     assert (
-        "You lack storage.objects.create, storage.objects.list on gs://acme-kfp"
+        "You do not have storage.objects.create, storage.objects.list on gs://acme-kfp"
         in read_only["pipeline_root"].detail
     )
     assert good["pipeline_root"].detail == "gs://acme-kfp can be written and read"
@@ -542,7 +542,7 @@ def test_a_service_account_that_kubectl_is_asked_for(
         "dev", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
     )
 
-    (found,) = walk([("service_account", kubeflow.Cluster(env).service_account)])
+    (found,) = run_checks([("service_account", kubeflow.Cluster(env).service_account)])
 
     assert (found.ok, found.detail) == (ok, detail)
     assert (tmp_path / "asked").read_text() == (
@@ -569,12 +569,12 @@ def test_inside_of_a_cluster(
     server.says(METADATA, status=404)
     api = diagnose(**inside, host=f"http://ml-pipeline.kubeflow.svc:{port}")
 
-    assert ui["tls"].detail == "not used: inside of a cluster it is plain http"
+    assert ui["tls"].detail == "not used: inside a cluster it is plain http"
     assert ui["credentials"].detail == "signed in as system:serviceaccount:growth:default"
     assert ui["metadata"].ok
     assert api["metadata"].ok is None
     assert api["metadata"].hint.startswith(
-        "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata"
+        "The service ml-pipeline has only the API; ml-pipeline-ui also has metadata"
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from kfgcp import api
 from kfgcp.backends.local import doctor as local
 from kfgcp.errors import StateError
+from kfgcp.installation import upgrade_hint
 from kfgcp.store.store import Store
 
 CHECKS = ["config", "python", "kfp", "disk", "store", "uv", "docker"]
@@ -90,7 +91,7 @@ def test_an_index_that_cannot_be_used(
         assert diagnose(backend="local")["store"].ok
     else:
         assert "was written by a newer kfgcp" in finding.detail
-        assert finding.hint == "Upgrade: pip install --upgrade kfgcp"
+        assert finding.hint == upgrade_hint()
 
 
 def test_an_index_with_a_page_that_was_overwritten(

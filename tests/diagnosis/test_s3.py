@@ -92,7 +92,8 @@ def test_who_may_only_read_is_told_what_is_missing(
 
     assert finding.ok is None
     assert finding.detail.startswith(
-        f"not known whether runs can use it. You lack s3:PutObject on s3://{BUCKET}: Access Denied"
+        "not known whether runs can use it."
+        f" You do not have s3:PutObject on s3://{BUCKET}: Access Denied"
     )
 
 

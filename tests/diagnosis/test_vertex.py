@@ -126,7 +126,7 @@ def test_a_location_that_is_none(
         finding.detail == "europe-west99-aiplatform.invalid cannot be found: its name is unknown."
     )
     assert finding.hint.startswith("Is 'europe-west99' a location of Vertex AI")
-    assert "Mend it in [env.dev] of kfgcp.toml" in finding.hint
+    assert "correct it in [env.dev] of kfgcp.toml" in finding.hint
 
 
 def test_a_service_that_does_not_answer(
@@ -148,7 +148,7 @@ def test_a_clock_that_is_wrong(
     finding = broken(diagnose(**settings))
 
     assert finding.check == "clock"
-    assert "s ahead of that of the server: sign-ins fail." in finding.detail
+    assert "s ahead of the clock of the server, so sign-ins fail." in finding.detail
 
 
 def test_nobody_is_signed_in(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
@@ -173,7 +173,7 @@ def test_a_token_that_is_not_accepted(
     found = diagnose(**settings)
 
     finding = broken(found)
-    assert found["credentials"].detail == "signed in; the token does not tell as whom"
+    assert found["credentials"].detail == "signed in; the token does not say as whom"
     assert finding.check == "api"
     assert finding.detail.startswith("Vertex AI did not accept the sign-in: ")
     assert finding.hint == f"Write a new token to {settings['token_file']}."
@@ -290,7 +290,7 @@ def test_a_bucket_that_may_not_be_written(
 
     assert (finding.check, finding.detail) == (
         "bucket",
-        "You lack storage.objects.create on gs://stand-in-project-pipelines.",
+        "You do not have storage.objects.create on gs://stand-in-project-pipelines.",
     )
     assert finding.hint == (
         "gcloud storage buckets add-iam-policy-binding gs://stand-in-project-pipelines "
@@ -426,7 +426,7 @@ def test_an_image_that_is_not_there(
     assert finding.hint == f"gcloud artifacts docker images list {place} --include-tags"
     address = vertex.publish("train", "an image", "v2", repository="ml")
     detail = diagnose(pipeline, **settings)["images"].detail
-    assert detail == "1 in Artifact Registry, outside of it not checked: python:3.11"
+    assert detail == "1 in Artifact Registry; not checked, because outside of it: python:3.11"
     by_digest = with_images(f"{place}/train@{address.rpartition('/')[2]}")
     assert diagnose(by_digest, **settings)["images"].detail == "1 in Artifact Registry"
 
@@ -459,7 +459,8 @@ def test_images_of_other_registries_are_not_asked_for(
 
     assert found.ok is None
     assert (
-        found.detail == "outside of Artifact Registry, not checked: ghcr.io/acme/train, python:3.11"
+        found.detail
+        == "not checked, because outside of Artifact Registry: ghcr.io/acme/train, python:3.11"
     )
 
 

@@ -105,7 +105,9 @@ def test_the_environment_of_the_guide_is_one(
 
     code = (
         "from pathlib import Path; from kfgcp.backends.registry import load_project;"
-        f"print(load_project(Path({str(tmp_path)!r}), {{}}).env('toy').get('folder'))"
+        "from kfgcp_toy import ToySettings;"
+        f"env = load_project(Path({str(tmp_path)!r}), {{}}).env('toy');"
+        "print(ToySettings.of(env.settings).folder)"
     )
 
     assert _run(toy_python, "-c", code).stdout == "elsewhere\n"

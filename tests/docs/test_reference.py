@@ -34,12 +34,17 @@ def test_the_keywords_that_type_checkers_read_are_the_fields_of_run_options() ->
     )
 
 
+def test_the_names_and_the_table_that_follow_from_the_verbs_are_up_to_date() -> None:
+    for file, text in _generator("generate_public_names").render().items():
+        assert file.read_text(encoding="utf-8") == text, f"{file}: write it again: make reference"
+
+
 def test_it_has_a_section_with_an_example_for_every_verb() -> None:
-    from kfgcp.cli.main import VERBS
+    from kfgcp.cli.verbs import verb_names
 
     text = _generator().render()
 
-    for verb in VERBS:
+    for verb in verb_names():
         assert (
             f"Example: kfgcp {verb}"
             in text.partition(f"## kfgcp {verb}\n")[2].partition("\n## ")[0]

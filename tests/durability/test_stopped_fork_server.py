@@ -131,7 +131,8 @@ def test_a_timeout_ends_a_task_whose_fork_server_is_stopped(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.1)
+        "kfgcp.backends.local.local_run.EngineSettings",
+        functools.partial(EngineSettings, grace=0.1),
     )
     executor = {"activeDeadlineSeconds": 1}
     platform = {

@@ -169,9 +169,9 @@ def simulate() -> Callable[..., Scheduler[Node]]:
             node = running.pop(choose(len(running)))
             result = behave(node)
             if isinstance(result, Values):
-                scheduler.succeeded(node, result)
-            elif scheduler.failed(node, ErrorInfo(result, node.path)) is not None:
-                scheduler.retry(node)
+                scheduler.record_success(node, result)
+            elif scheduler.record_failure(node, ErrorInfo(result, node.path)) is not None:
+                scheduler.requeue(node)
         return scheduler
 
     return run

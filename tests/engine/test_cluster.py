@@ -160,7 +160,8 @@ def test_an_attempt_that_takes_too_long_is_ended(
     run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Any
 ) -> None:
     monkeypatch.setattr(
-        "kfgcp.backends.local.service.EngineSettings", functools.partial(EngineSettings, grace=0.5)
+        "kfgcp.backends.local.local_run.EngineSettings",
+        functools.partial(EngineSettings, grace=0.5),
     )
 
     done = run(

@@ -286,7 +286,7 @@ def test_a_run_whose_engine_still_holds_it_is_not_deleted(execute, home, monkeyp
     held = lock.take(home / ".kfgcp", run.run_id)
     assert held is not None
     try:
-        with pytest.raises(UsageError, match="still runs"):
+        with pytest.raises(UsageError, match="is still running"):
             api.delete(run.run_id)
     finally:
         held.release()

@@ -15,7 +15,7 @@ from kfgcp.engine.layout import Layout
 from kfgcp.errors import KfgcpError
 from kfgcp.model import ErrorInfo, TaskState
 from kfgcp.semantics import arguments, expressions, placeholders
-from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.inputs import add_defaults
 from kfgcp.semantics.nodes import Node
 from kfgcp.semantics.scheduler import Scheduler
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
@@ -113,17 +113,17 @@ def drive(spec, layout, data):
         try:
             outputs = put_out(node, layout, data)
         except ValueProblem as problem:
-            if scheduler.failed(node, ErrorInfo(str(problem), node.path)) is not None:
-                scheduler.retry(node)
+            if scheduler.record_failure(node, ErrorInfo(str(problem), node.path)) is not None:
+                scheduler.requeue(node)
         else:
-            scheduler.succeeded(node, outputs)
+            scheduler.record_success(node, outputs)
     raise AssertionError("it does not end")
 
 
 def put_out(node, layout, data):
     if data.draw(st.integers(0, 5)) == 0:
         raise ValueProblem("fails")
-    wire = files.executor_input(node, with_defaults(node.inputs, node.component), layout)
+    wire = files.executor_input(node, add_defaults(node.inputs, node.component), layout)
     json.dumps(wire)
     container = node.component.executor
     if isinstance(container, Container):
@@ -223,7 +223,7 @@ def test_any_condition_ends_in_a_bool_or_a_problem(expression, value, trial):
     )
     message = expression
     try:
-        assert expressions.condition(expression, inputs) in (True, False)
+        assert expressions.evaluate_condition(expression, inputs) in (True, False)
     except ValueProblem as problem:
         message = str(problem)
     assert expression in message
@@ -239,7 +239,7 @@ def test_any_selector_ends_in_a_value_or_a_problem(expression, value, trial):
     trial.count("selectors")
     message = expression
     try:
-        expressions.select(expression, value)
+        expressions.apply_selector(expression, value)
     except ValueProblem as problem:
         message = str(problem)
     assert expression in message
@@ -254,7 +254,7 @@ def test_any_selector_ends_in_a_value_or_a_problem(expression, value, trial):
 )
 def test_hostile_json_ends_in_a_value_or_a_problem(text):
     with contextlib.suppress(ValueProblem):
-        expressions.select("parseJson(string_value)", text)
+        expressions.apply_selector("parseJson(string_value)", text)
 
 
 @pytest.mark.rule("Control flow: a condition that cannot be evaluated is a failed task")
@@ -264,7 +264,7 @@ def test_hostile_json_ends_in_a_value_or_a_problem(text):
 )
 def test_enormous_expressions(expression):
     with pytest.raises(ValueProblem):
-        expressions.condition(expression, Values())
+        expressions.evaluate_condition(expression, Values())
 
 
 WIRE = {

@@ -9,6 +9,7 @@ from kfp import dsl
 
 from kfgcp.engine.executors.base import TaskException
 from kfgcp.engine.hints import TaskPlace, exception_in_log, hint_for
+from kfgcp.installation import install_hint
 from kfgcp.model import ErrorInfo, Run
 
 IMAGE = "python:3.11"
@@ -191,7 +192,7 @@ def test_for_a_module_of_the_project_no_package_is_suggested(
 
 def test_a_ready_made_component_without_its_extra(execute: Execute) -> None:
     assert error_of(execute(needs_an_extra)).hint == (
-        "The ready-made components need an extra: pip install 'kfgcp[components]'"
+        f"The ready-made components need an extra: {install_hint('components')}"
     )
 
 

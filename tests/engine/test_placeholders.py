@@ -10,7 +10,7 @@ from kfp import dsl
 from kfgcp.engine import files
 from kfgcp.engine.layout import Layout
 from kfgcp.semantics import arguments
-from kfgcp.semantics.inputs import with_defaults
+from kfgcp.semantics.inputs import add_defaults
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values
 
 IMAGE = "python:3.11"
@@ -243,7 +243,7 @@ def command(simulate, tmp_path):
                 return Values({}, {"data": (data,)})
             wire = files.executor_input(
                 node,
-                with_defaults(node.inputs, node.component),
+                add_defaults(node.inputs, node.component),
                 Layout(tmp_path, "p", "aaaa00000001"),
             )
             container = node.component.executor

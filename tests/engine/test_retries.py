@@ -171,14 +171,18 @@ def test_the_waits(policy, waits, compiled, simulate, monkeypatch):
 
     spec = compiled(pipeline)
     spec["root"]["dag"]["tasks"]["fails-until"]["retryPolicy"] = {"maxRetryCount": 4, **policy}
-    told = []
-    failed = Scheduler.failed
-    monkeypatch.setattr(
-        Scheduler, "failed", lambda self, *args: told.append(failed(self, *args)) or told[-1]
-    )
+    recorded_waits = []
+    record_failure = Scheduler.record_failure
+
+    def record_wait(self, *args):
+        wait = record_failure(self, *args)
+        recorded_waits.append(wait)
+        return wait
+
+    monkeypatch.setattr(Scheduler, "record_failure", record_wait)
     simulate(spec, lambda node: "no", {"file": ""})
 
-    assert told == [*waits, None]
+    assert recorded_waits == [*waits, None]
 
 
 @pytest.mark.rule("Control flow: maxRetryCount N means N extra attempts, after failure only")

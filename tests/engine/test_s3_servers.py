@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from kfgcp.bucket_settings import BucketSettings
-from kfgcp.engine import objects, remote
-from kfgcp.engine.buckets import gcs, s3, transfer
+from kfgcp.engine import bucket_copies
 from kfgcp.errors import NotFound, Refused
 from kfgcp.model import Artifact
-from kfgcp.semantics.values import ValueProblem
+from kfgcp.services.storage import gcs, objects, preview, retry, s3
+from kfgcp.services.storage.bucket import StoredObject
+from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.testing.storage import Storage
 from kfgcp.tracking import artifact_contents
 from patience import PROCESS
@@ -126,25 +127,25 @@ def test_an_artifact_goes_there_and_comes_back(
     host = HOST if addressing == "virtual" else server.path_host
     where = settings(f"http://{host}:{server.port}", s3_addressing=addressing)
     uri = f"{scheme}://{BUCKET}/{addressing or 'none'}/model.txt"
-    place = remote.place(uri, tmp_path / "there")
+    place = bucket_copies.copy_path(uri, tmp_path / "there")
     place.parent.mkdir(parents=True)
     place.write_bytes(b"weights")
 
-    remote.upload(uri, tmp_path / "there", where)
-    remote.copy(uri, tmp_path / "back", where)
+    bucket_copies.upload(uri, tmp_path / "there", where)
+    bucket_copies.download(uri, tmp_path / "back", where)
 
-    assert remote.place(uri, tmp_path / "back").read_bytes() == b"weights"
-    assert objects.beginning(uri, 4, where) == b"weig"
-    assert objects.below(uri.removesuffix("/model.txt"), 10, where) == ["model.txt"]
+    assert bucket_copies.copy_path(uri, tmp_path / "back").read_bytes() == b"weights"
+    assert preview.read_beginning(uri, 4, where) == b"weig"
+    assert preview.list_names(uri.removesuffix("/model.txt"), 10, where) == ["model.txt"]
     assert (
         artifact_contents.text(
             Artifact("train", "model", "system.Model", uri), buckets=where
         ).content
         == "weights"
     )
-    assert remote.exists(uri, where)
-    assert not remote.exists(f"{uri}.gone", where)
-    remote.check(f"{scheme}://{BUCKET}/any/where", where)
+    assert objects.exists(uri, where)
+    assert not objects.exists(f"{uri}.gone", where)
+    objects.check_root(f"{scheme}://{BUCKET}/any/where", where)
     # Threads of other tests may look up other hosts meanwhile.
     asked, other = f"{BUCKET}.{HOST}", server.path_host
     if addressing != "virtual":
@@ -165,7 +166,7 @@ def test_the_region_is_signed(server: S3Server, monkeypatch: pytest.MonkeyPatch)
         lambda request, **_: scopes.append(request.headers["Authorization"].decode()),
     )
 
-    remote.exists(f"s3://{BUCKET}/x", where)
+    objects.exists(f"s3://{BUCKET}/x", where)
 
     assert scopes
     assert all("/ap-south-1/s3/aws4_request" in scope for scope in scopes)
@@ -182,7 +183,7 @@ def test_credentials_of_a_file(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "team")
 
-    remote.check(f"s3://{BUCKET}", settings(server.url))
+    objects.check_root(f"s3://{BUCKET}", settings(server.url))
 
 
 def test_wrong_credentials(
@@ -194,55 +195,56 @@ def test_wrong_credentials(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 
     with pytest.raises(
-        ValueProblem,
+        StorageProblem,
         match=r"^s3://artifacts/x cannot be read: .*\(?(SignatureDoesNotMatch|403)\)?$",
     ):
-        remote.copy(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
+        bucket_copies.download(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
     with pytest.raises(Refused) as caught:
-        objects.beginning(f"s3://{BUCKET}/x", 1, settings(server.url))
+        preview.read_beginning(f"s3://{BUCKET}/x", 1, settings(server.url))
     assert caught.value.status == 403
     assert caught.value.exit_code == 5
 
 
 def test_no_credentials(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueProblem, match=r"^s3://artifacts/x cannot be read: Unable to locate credentials$"
+        StorageProblem, match=r"^s3://artifacts/x cannot be read: Unable to locate credentials$"
     ):
-        remote.copy(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
+        bucket_copies.download(f"s3://{BUCKET}/x", tmp_path, settings(server.url))
 
 
 @pytest.mark.usefixtures("signed_in")
 def test_a_bucket_that_is_not_there(server: S3Server, tmp_path: Path) -> None:
     where = settings(server.url)
-    place = remote.place("s3://no-such-bucket/x", tmp_path)
+    place = bucket_copies.copy_path("s3://no-such-bucket/x", tmp_path)
     place.parent.mkdir(parents=True)
     place.touch()
 
-    for attempt in (remote.check, remote.exists):
-        if attempt is remote.check:
+    for attempt in (objects.check_root, objects.exists):
+        if attempt is objects.check_root:
             with pytest.raises(
-                ValueProblem, match=r"^s3://no-such-bucket/x cannot be listed: .* \(NoSuchBucket\)$"
+                StorageProblem,
+                match=r"^s3://no-such-bucket/x cannot be listed: .* \(NoSuchBucket\)$",
             ):
                 attempt("s3://no-such-bucket/x", where)
     with pytest.raises(
-        ValueProblem, match=r"^s3://no-such-bucket/y cannot be read: .* \(NoSuchBucket\)$"
+        StorageProblem, match=r"^s3://no-such-bucket/y cannot be read: .* \(NoSuchBucket\)$"
     ):
-        remote.copy("s3://no-such-bucket/y", tmp_path, where)
+        bucket_copies.download("s3://no-such-bucket/y", tmp_path, where)
     with pytest.raises(
-        ValueProblem, match=r"^s3://no-such-bucket/x cannot be written: .* \(NoSuchBucket\)$"
+        StorageProblem, match=r"^s3://no-such-bucket/x cannot be written: .* \(NoSuchBucket\)$"
     ):
-        remote.upload("s3://no-such-bucket/x", tmp_path, where)
+        bucket_copies.upload("s3://no-such-bucket/x", tmp_path, where)
     with pytest.raises(NotFound):
-        objects.below("s3://no-such-bucket/x", 5, where)
+        preview.list_names("s3://no-such-bucket/x", 5, where)
 
 
 @pytest.mark.usefixtures("signed_in")
 def test_nothing_at_an_address(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueProblem,
+        StorageProblem,
         match=r"^s3://artifacts/nothing cannot be read: there is nothing at this address$",
     ):
-        remote.copy(f"s3://{BUCKET}/nothing", tmp_path, settings(server.url))
+        bucket_copies.download(f"s3://{BUCKET}/nothing", tmp_path, settings(server.url))
 
     assert tree(tmp_path / "s3") == {BUCKET: None}
 
@@ -253,14 +255,14 @@ def test_nothing_at_an_address(server: S3Server, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("signed_in")
 def test_odd_names_in_a_folder(server: S3Server, tmp_path: Path) -> None:
     uri = f"s3://{BUCKET}/odd names/mödel+%20"
-    place = remote.place(uri, tmp_path / "there")
+    place = bucket_copies.copy_path(uri, tmp_path / "there")
     write_tree(place, ODD_NAMES)
 
-    remote.upload(uri, tmp_path / "there", settings(server.url))
-    remote.copy(f"{uri}/", tmp_path / "back", settings(server.url))
+    bucket_copies.upload(uri, tmp_path / "there", settings(server.url))
+    bucket_copies.download(f"{uri}/", tmp_path / "back", settings(server.url))
 
     assert keys(server, "odd names/") == sorted(f"odd names/mödel+%20/{name}" for name in ODD_NAMES)
-    assert tree(remote.place(uri, tmp_path / "back")) == tree(place)
+    assert tree(bucket_copies.copy_path(uri, tmp_path / "back")) == tree(place)
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -269,37 +271,40 @@ def test_an_odd_name_of_an_object(server: S3Server, name: str, tmp_path: Path) -
     server.client().put_object(Bucket=BUCKET, Key=f"objects/{name}", Body=name.encode())
     uri = f"minio://{BUCKET}/objects/{name}"
 
-    remote.copy(uri, tmp_path, settings(server.url))
+    bucket_copies.download(uri, tmp_path, settings(server.url))
 
-    assert remote.place(uri, tmp_path).read_bytes() == name.encode()
-    assert objects.beginning(uri, 100, settings(server.url)) == name.encode()
+    assert bucket_copies.copy_path(uri, tmp_path).read_bytes() == name.encode()
+    assert preview.read_beginning(uri, 100, settings(server.url)) == name.encode()
 
 
 @pytest.mark.usefixtures("signed_in")
 def test_an_empty_folder(server: S3Server, tmp_path: Path) -> None:
     """It becomes an object whose key ends with a slash, as the console of S3 writes it."""
     uri = f"s3://{BUCKET}/empty/folder"
-    remote.place(uri, tmp_path / "there").mkdir(parents=True)
+    bucket_copies.copy_path(uri, tmp_path / "there").mkdir(parents=True)
 
-    remote.upload(uri, tmp_path / "there", settings(server.url))
+    bucket_copies.upload(uri, tmp_path / "there", settings(server.url))
 
     assert keys(server, "empty/") == ["empty/folder/"]
-    assert remote.exists(uri, settings(server.url))
-    remote.copy(uri, tmp_path / "back", settings(server.url))
-    assert tree(remote.place(uri, tmp_path / "back")) == {}
+    assert objects.exists(uri, settings(server.url))
+    bucket_copies.download(uri, tmp_path / "back", settings(server.url))
+    assert tree(bucket_copies.copy_path(uri, tmp_path / "back")) == {}
 
 
 @pytest.mark.usefixtures("signed_in")
 def test_an_empty_file_and_an_empty_folder_in_a_folder(server: S3Server, tmp_path: Path) -> None:
     uri = f"s3://{BUCKET}/sparse"
-    place = remote.place(uri, tmp_path / "there")
+    place = bucket_copies.copy_path(uri, tmp_path / "there")
     (place / "nothing in it").mkdir(parents=True)
     (place / "empty.txt").touch()
 
-    remote.upload(uri, tmp_path / "there", settings(server.url))
-    remote.copy(uri, tmp_path / "back", settings(server.url))
+    bucket_copies.upload(uri, tmp_path / "there", settings(server.url))
+    bucket_copies.download(uri, tmp_path / "back", settings(server.url))
 
-    assert tree(remote.place(uri, tmp_path / "back")) == {"nothing in it": None, "empty.txt": b""}
+    assert tree(bucket_copies.copy_path(uri, tmp_path / "back")) == {
+        "nothing in it": None,
+        "empty.txt": b"",
+    }
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -319,11 +324,11 @@ def test_keys_that_cannot_be_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the list is ours: some servers refuse such keys, but S3 does not."""
-    stored = [s3.StoredObject(f"clash/{name}", 1, "") for name in names]
+    stored = [StoredObject(f"clash/{name}", 1, "") for name in names]
     monkeypatch.setattr(s3.S3Bucket, "pages", lambda *_: iter([stored]))
 
-    with pytest.raises(ValueProblem) as caught:
-        remote.copy(f"s3://{BUCKET}/clash", tmp_path, settings(server.url))
+    with pytest.raises(StorageProblem) as caught:
+        bucket_copies.download(f"s3://{BUCKET}/clash", tmp_path, settings(server.url))
 
     assert str(caught.value).startswith(f"s3://{BUCKET}/clash cannot be read: ")
     assert reason in str(caught.value)
@@ -339,14 +344,14 @@ def test_a_folder_of_cloud_storage_with_odd_names(
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.endpoint)
         gcs._client_at.cache_clear()
         uri = f"gs://{BUCKET}/odd names/model"
-        place = remote.place(uri, tmp_path / "there")
+        place = bucket_copies.copy_path(uri, tmp_path / "there")
         write_tree(place, ODD_NAMES)
         (place / "empty").mkdir()
 
-        remote.upload(uri, tmp_path / "there")
-        remote.copy(uri, tmp_path / "back")
+        bucket_copies.upload(uri, tmp_path / "there")
+        bucket_copies.download(uri, tmp_path / "back")
 
-    assert tree(remote.place(uri, tmp_path / "back")) == tree(place)
+    assert tree(bucket_copies.copy_path(uri, tmp_path / "back")) == tree(place)
 
 
 # -- connections that break
@@ -389,28 +394,28 @@ def test_a_download_continues_where_it_was_cut(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     size = 10 * MIB
     digest = random_file(tmp_path / "file", size, random.Random(1))  # noqa: S311
     server.client().upload_file(str(tmp_path / "file"), BUCKET, "cut.bin")
     between = proxy(cut_after=MIB, cuts=8)
 
-    remote.copy(f"s3://{BUCKET}/cut.bin", tmp_path, settings(between.url))
+    bucket_copies.download(f"s3://{BUCKET}/cut.bin", tmp_path, settings(between.url))
 
-    assert digest_of(remote.place(f"s3://{BUCKET}/cut.bin", tmp_path)) == digest
+    assert digest_of(bucket_copies.copy_path(f"s3://{BUCKET}/cut.bin", tmp_path)) == digest
     assert between.cuts == 8
     # Each cut costs what was read since the last whole piece, and no more. Starting again would
     # cost megabytes.
-    assert between.passed < size + 9 * transfer.PIECE_BYTES
+    assert between.passed < size + 9 * retry.PIECE_BYTES
 
 
 def test_a_download_from_cloud_storage_continues_where_it_was_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     size = 10 * MIB
     digest = random_file(
-        remote.place(f"gs://{BUCKET}/cut.bin", tmp_path / "there"),
+        bucket_copies.copy_path(f"gs://{BUCKET}/cut.bin", tmp_path / "there"),
         size,
         random.Random(3),  # noqa: S311
     )
@@ -422,14 +427,14 @@ def test_a_download_from_cloud_storage_continues_where_it_was_cut(
     ):
         storage.make_bucket(BUCKET)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.endpoint)
-        remote.upload(f"gs://{BUCKET}/cut.bin", tmp_path / "there")
+        bucket_copies.upload(f"gs://{BUCKET}/cut.bin", tmp_path / "there")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", between.url)
 
-        remote.copy(f"gs://{BUCKET}/cut.bin", tmp_path / "back")
+        bucket_copies.download(f"gs://{BUCKET}/cut.bin", tmp_path / "back")
 
-    assert digest_of(remote.place(f"gs://{BUCKET}/cut.bin", tmp_path / "back")) == digest
+    assert digest_of(bucket_copies.copy_path(f"gs://{BUCKET}/cut.bin", tmp_path / "back")) == digest
     assert between.cuts == 8
-    assert between.passed < size + 9 * transfer.PIECE_BYTES
+    assert between.passed < size + 9 * retry.PIECE_BYTES
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -439,16 +444,16 @@ def test_a_download_that_is_cut_again_and_again_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     random_file(tmp_path / "file", 3 * MIB, random.Random(2))  # noqa: S311
     server.client().upload_file(str(tmp_path / "file"), BUCKET, "stuck.bin")
     between = proxy(cut_after=100_000, cuts=1_000_000)
 
-    with pytest.raises(ValueProblem, match=r"^s3://artifacts/stuck.bin cannot be read: "):
-        remote.copy(f"s3://{BUCKET}/stuck.bin", tmp_path / "back", settings(between.url))
+    with pytest.raises(StorageProblem, match=r"^s3://artifacts/stuck.bin cannot be read: "):
+        bucket_copies.download(f"s3://{BUCKET}/stuck.bin", tmp_path / "back", settings(between.url))
 
     assert tree(tmp_path / "back") == {"s3": None, f"s3/{BUCKET}": None}
-    assert between.cuts == transfer.MOST_FAILURES
+    assert between.cuts == retry.MAX_FAILURES
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -459,7 +464,7 @@ def test_an_object_that_changes_while_it_is_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No file is put together from two versions."""
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     client = server.client()
     client.put_object(Bucket=BUCKET, Key="changing.bin", Body=b"1" * 5 * MIB)
     between = proxy(
@@ -468,8 +473,10 @@ def test_an_object_that_changes_while_it_is_copied(
         on_cut=lambda: client.put_object(Bucket=BUCKET, Key="changing.bin", Body=b"2" * 5 * MIB),
     )
 
-    with pytest.raises(ValueProblem, match=r"cannot be read: it was changed at the same time$"):
-        remote.copy(f"s3://{BUCKET}/changing.bin", tmp_path / "back", settings(between.url))
+    with pytest.raises(StorageProblem, match=r"cannot be read: it was changed at the same time$"):
+        bucket_copies.download(
+            f"s3://{BUCKET}/changing.bin", tmp_path / "back", settings(between.url)
+        )
 
     assert [path for path in (tmp_path / "back").rglob("*") if path.is_file()] == []
 
@@ -481,18 +488,18 @@ def test_a_folder_is_whole_after_cuts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.0)
     uri = f"s3://{BUCKET}/cut folder"
-    place = remote.place(uri, tmp_path / "there")
+    place = bucket_copies.copy_path(uri, tmp_path / "there")
     for number in range(40):
         random_file(place / f"{number % 7}" / f"{number}", 50_000, random.Random(number))  # noqa: S311
 
-    remote.upload(uri, tmp_path / "there", settings(proxy(cut_after=200, cuts=5).url))
+    bucket_copies.upload(uri, tmp_path / "there", settings(proxy(cut_after=200, cuts=5).url))
     between = proxy(cut_after=40_000, cuts=5)
-    remote.copy(uri, tmp_path / "back", settings(between.url))
+    bucket_copies.download(uri, tmp_path / "back", settings(between.url))
 
     assert between.cuts == 5
-    assert tree(remote.place(uri, tmp_path / "back")) == tree(place)
+    assert tree(bucket_copies.copy_path(uri, tmp_path / "back")) == tree(place)
 
 
 # -- many and large files
@@ -503,13 +510,15 @@ MOST_BYTES_OF_MEMORY = 400 * MIB
 TRANSFER = """
 import re, resource, sys
 from pathlib import Path
-from kfgcp.engine import remote
+from kfgcp.engine import bucket_copies
 from kfgcp.bucket_settings import BucketSettings
-from kfgcp.engine.contact import Contacts
+from kfgcp.services.storage import connect
+from kfgcp.services.storage.reachability import ReachabilityChecks
 
-remote._CONTACTS = Contacts(limit=1200)
+connect._REACHABILITY = ReachabilityChecks(limit=1200)
 verb, uri, folder, url, region = sys.argv[1:]
-getattr(remote, verb)(uri, Path(folder), BucketSettings(s3_endpoint=url, s3_region=region, request_seconds=1200))
+settings = BucketSettings(s3_endpoint=url, s3_region=region, request_seconds=1200)
+getattr(bucket_copies, verb)(uri, Path(folder), settings)
 status = Path("/proc/self/status")
 if status.exists():
     print(int(re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())[1]) * 1024)
@@ -532,7 +541,7 @@ def test_a_folder_of_many_small_files(server: S3Server, trial: Trial, tmp_path: 
     count = trial.size(sample=300, proof=10_000)
     numbers = trial.random()
     uri = f"s3://{BUCKET}/many"
-    place = remote.place(uri, tmp_path / "there")
+    place = bucket_copies.copy_path(uri, tmp_path / "there")
     for number in range(count):
         folder = place / f"{number % 23}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -540,10 +549,10 @@ def test_a_folder_of_many_small_files(server: S3Server, trial: Trial, tmp_path: 
 
     memory = [
         in_a_process("upload", uri, tmp_path / "there", server),
-        in_a_process("copy", uri, tmp_path / "back", server),
+        in_a_process("download", uri, tmp_path / "back", server),
     ]
 
-    assert tree(remote.place(uri, tmp_path / "back")) == tree(place)
+    assert tree(bucket_copies.copy_path(uri, tmp_path / "back")) == tree(place)
     assert max(memory) < MOST_BYTES_OF_MEMORY
     trial.count("files", count)
 
@@ -555,15 +564,15 @@ def test_a_large_file(server: S3Server, trial: Trial, tmp_path: Path) -> None:
     count."""
     size = trial.size(sample=70 * MIB + 1, proof=2048 * MIB + 1)
     uri = f"s3://{BUCKET}/large.bin"
-    place = remote.place(uri, tmp_path / "there")
+    place = bucket_copies.copy_path(uri, tmp_path / "there")
     digest = random_file(place, size, trial.random())
 
     memory = [
         in_a_process("upload", uri, tmp_path / "there", server),
-        in_a_process("copy", uri, tmp_path / "back", server),
+        in_a_process("download", uri, tmp_path / "back", server),
     ]
 
-    copy = remote.place(uri, tmp_path / "back")
+    copy = bucket_copies.copy_path(uri, tmp_path / "back")
     assert copy.stat().st_size == size
     assert digest_of(copy) == digest
     assert max(memory) < MOST_BYTES_OF_MEMORY

@@ -45,7 +45,10 @@ def make(n: int, text: str, count: dsl.OutputPath(int), data: Output[Dataset]):
 @dsl.container_component
 def show(data: Input[Dataset], extra: str = None):
     return dsl.ContainerSpec(
-        image=IMAGE, command=["cat", data.path, dsl.IfPresentPlaceholder("extra", then=[extra], else_=["/dev/null"])]
+        image=IMAGE,
+        command=[
+            "cat", data.path, dsl.IfPresentPlaceholder("extra", then=[extra], else_=["/dev/null"])
+        ],
     )
 
 @dsl.component(base_image="python:3.11")
@@ -98,7 +101,9 @@ def test_a_last_line_without_a_newline_is_kept(execute: Execute, home: Path) -> 
         + """
 @dsl.container_component
 def say(n: int):
-    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'echo one; printf "two $0"'], args=[n])
+    return dsl.ContainerSpec(
+        image=IMAGE, command=["sh", "-c", 'echo one; printf "two $0"'], args=[n]
+    )
 
 @dsl.pipeline(name="say")
 def pipeline():

@@ -37,7 +37,9 @@ ENVIRONMENT = """
 @dsl.container_component
 def look(found: dsl.OutputPath(str)):
     return dsl.ContainerSpec(
-        image=IMAGE, command=["sh", "-c", 'env > "$0"; echo ---; cat "$GOOGLE_APPLICATION_CREDENTIALS"'], args=[found]
+        image=IMAGE,
+        command=["sh", "-c", 'env > "$0"; echo ---; cat "$GOOGLE_APPLICATION_CREDENTIALS"'],
+        args=[found],
     )
 
 @dsl.pipeline(name="look")
@@ -227,7 +229,9 @@ def test_the_workspace_is_shared_by_containers_and_functions(execute: Execute) -
         + """
 @dsl.container_component
 def leave(place: str):
-    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'echo from a container > "$0/note"'], args=[place])
+    return dsl.ContainerSpec(
+        image=IMAGE, command=["sh", "-c", 'echo from a container > "$0/note"'], args=[place]
+    )
 
 @dsl.component(base_image="python:3.11")
 def add(place: str):
@@ -236,9 +240,14 @@ def add(place: str):
 
 @dsl.container_component
 def find(place: str, text: dsl.OutputPath(str)):
-    return dsl.ContainerSpec(image=IMAGE, command=["sh", "-c", 'cat "$0/note" > "$1"'], args=[place, text])
+    return dsl.ContainerSpec(
+        image=IMAGE, command=["sh", "-c", 'cat "$0/note" > "$1"'], args=[place, text]
+    )
 
-@dsl.pipeline(name="shared", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
+@dsl.pipeline(
+    name="shared",
+    pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")),
+)
 def pipeline() -> str:
     left = leave(place=dsl.WORKSPACE_PATH_PLACEHOLDER)
     added = add(place=dsl.WORKSPACE_PATH_PLACEHOLDER).after(left)

@@ -57,7 +57,8 @@ class Index:
         name = parts[1].replace("-", "_") if len(parts) == 2 else ""
         if parts[0] == "simple" and name in self.wheels:
             wheel = self.wheels[name].name
-            return f"<!DOCTYPE html><html><body><a href='/files/{wheel}'>{wheel}</a></body></html>".encode()
+            link = f"<a href='/files/{wheel}'>{wheel}</a>"
+            return f"<!DOCTYPE html><html><body>{link}</body></html>".encode()
         for wheel in self.wheels.values():
             if parts == ["files", wheel.name]:
                 return wheel.read_bytes()
@@ -277,7 +278,9 @@ from kfp import dsl
 
 @dsl.component(
     base_image="python:3.11",
-    packages_to_install=["gone @ http://bob:{PASSWORD}@{index.address}/files/gone-1-py3-none-any.whl"],
+    packages_to_install=[
+        "gone @ http://bob:{PASSWORD}@{index.address}/files/gone-1-py3-none-any.whl",
+    ],
     pip_index_urls=["{index.url}"],
 )
 def task() -> str:
@@ -290,7 +293,8 @@ def pipeline() -> str:
     run = execute(source)
     (home / "other.py").write_text(source.replace('return ""', "return 'x'"), encoding="utf-8")
     shown = [kfgcp(*words) for words in (
-        ("show", run.run_id), ("show", run.run_id, "--json"), ("logs", run.run_id), ("list", "--json"),
+        ("show", run.run_id), ("show", run.run_id, "--json"),
+        ("logs", run.run_id), ("list", "--json"),
         ("export", "--table", "tasks"), ("diff", "pipeline.py", "other.py"),
     )]  # fmt: skip
 

@@ -52,7 +52,8 @@ def test_a_component_gets_its_packages_and_nothing_of_ours(
     body = """
     import importlib.util
     import probe_one
-    ours = [name for name in ("click", "rich", "pytest", "kfgcp_components") if importlib.util.find_spec(name)]
+    names = ("click", "rich", "pytest", "kfgcp_components")
+    ours = [name for name in names if importlib.util.find_spec(name)]
     return f"{probe_one.VERSION} {ours}"
 """
     run = execute(source(wheel("probe_one", "1.2"), "probe_one", body))
@@ -252,7 +253,9 @@ def emit(event):
     a_task_ended.set()
     ends.put(event)
 
-functions = [Lightweight("f", "", (f"gone-{n} @ file:///gone_{n}-1-py3-none-any.whl",)) for n in (1, 2)]
+functions = [
+    Lightweight("f", "", (f"gone-{n} @ file:///gone_{n}-1-py3-none-any.whl",)) for n in (1, 2)
+]
 router = Router(emit, folder / "envs")
 router.warm_up(functions, RunOptions())
 for number, function in enumerate(functions):

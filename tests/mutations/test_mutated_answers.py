@@ -26,16 +26,16 @@ from answer_mutations import mutate
 from kfgcp import testing
 from kfgcp.backends.base import Pace
 from kfgcp.backends.kubeflow import create_run as creating
+from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.backends.kubeflow import logs as kubeflow_logs
-from kfgcp.backends.kubeflow import metadata
 from kfgcp.backends.registry import load_project
 from kfgcp.backends.vertex import logs as vertex_logs
 from kfgcp.cli import main
-from kfgcp.engine.buckets import transfer
 from kfgcp.errors import BackendError, KfgcpError, MissingExtra
 from kfgcp.model import json_text
 from kfgcp.query import RunFilter
 from kfgcp.services.client import ServiceClient
+from kfgcp.services.storage import retry
 from kfgcp.store.store import DATABASE_NAME, Store
 from mutated_verbs import VERBS, Ground, Verb, quietly
 from mutating_proxy import proxy_of
@@ -132,10 +132,10 @@ def _never_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.001)
     patch.setattr(creating, "LOOKS", (0.0, 0.001))
     patch.setattr(creating, "PAUSE", 0.001)
-    patch.setattr(transfer, "FIRST_PAUSE", 0.0)
+    patch.setattr(retry, "FIRST_PAUSE", 0.0)
     patch.setattr(metadata, "LATER", 0.0)
     patch.setattr(kubeflow_logs, "PAUSE", 0.0)
-    patch.setattr(vertex_logs, "PAUSE", 0.0)
+    patch.setattr(vertex_logs, "POLL_SECONDS", 0.0)
 
 
 def _settings(service: Any, url: str) -> str:

@@ -276,8 +276,8 @@ def test_a_connection_that_ends_without_an_answer(
 
     assert (
         caught.value.message
-        == "Vertex AI: 127.0.0.1 closed the connection without an answer (POST jobs). It may have"
-        " been carried out all the same."
+        == "Vertex AI: 127.0.0.1 closed the connection without an answer (POST jobs). The"
+        " request may have been carried out nevertheless."
     )
 
 

@@ -309,13 +309,13 @@ def test_what_is_no_id_token(server: Any, sign_in: Any, token: str) -> None:
     sign_in(USER)
     server.answers({"id_token": token})
 
-    assert _error(_source()).message == "What Google sent is no id token."
+    assert _error(_source()).message == "Google's answer is not an id token."
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON."),
+        ("{", "is not JSON."),
         ("[]", "is not of the right form."),
         (
             {"type": "authorized_user"},

@@ -88,7 +88,8 @@ from kfgcp.config import Environment
 from kfgcp.settings import Setting
 assert "requests" not in sys.modules
 endpoint = {server.url!r}
-env = Environment("dev", "vertex", {{"auth": Setting("anonymous", ""), "api_endpoint": Setting(endpoint, "")}})
+settings = {{"auth": Setting("anonymous", ""), "api_endpoint": Setting(endpoint, "")}}
+env = Environment("dev", "vertex", settings)
 http = ServiceClient(endpoint, token_source(env), service="Vertex AI")
 assert "requests" not in sys.modules
 assert http.get("x") == {{"ok": 1}}

@@ -33,7 +33,9 @@ def train(xs: list, model: dsl.Output[dsl.Model], rate: float = 0.5):
 
 @dsl.container_component
 def report(model: dsl.Input[dsl.Model], page: dsl.Output[dsl.HTML]):
-    return dsl.ContainerSpec(image="alpine", command=["sh", "-c"], args=["cp", model.path, page.path])
+    return dsl.ContainerSpec(
+        image="alpine", command=["sh", "-c"], args=["cp", model.path, page.path]
+    )
 
 
 @dsl.component
@@ -50,7 +52,8 @@ def sub(xs: list) -> dsl.Model:
 def rich(n: int = 2, names: list = [], options: dict = {}, data: str = "gs://b/d") -> int:
     source = dsl.importer(artifact_uri=data, artifact_class=dsl.Model, metadata={"k": 1})
     with dsl.ExitHandler(notify()):
-        made = make(x=n).set_cpu_limit("2").set_env_variable("A", "b").set_retry(2, backoff_duration="5s")
+        made = make(x=n).set_cpu_limit("2").set_env_variable("A", "b")
+        made.set_retry(2, backoff_duration="5s")
         with dsl.ParallelFor(made.output, parallelism=3) as item:
             each = double(x=item)
         trained = sub(xs=dsl.Collected(each.output))

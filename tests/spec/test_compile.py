@@ -276,7 +276,7 @@ def test_methods_of_kfp_1_tasks_are_told_what_to_write_today(tmp_path):
         + "@dsl.pipeline\ndef p():\n    step().add_env_variable(1)\n"
     )
     error = failure(write(tmp_path, text))
-    assert "task.add_env_variable is of KFP 1" in error.message
+    assert "task.add_env_variable is from KFP 1" in error.message
     assert "set_env_variable" in error.hint
 
 

@@ -8,12 +8,18 @@ from kfgcp.spec.credentials import has_credentials, mask_credentials
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
-        ("error: http://bob:pw@127.0.0.1:9/simple and https://h/a@b", "error: http://***@127.0.0.1:9/simple and https://h/a@b"),
+        (
+            "error: http://bob:pw@127.0.0.1:9/simple and https://h/a@b",
+            "error: http://***@127.0.0.1:9/simple and https://h/a@b",
+        ),
         ("https://token@index.acme.example", "https://***@index.acme.example"),
         ("https://bob:p@ss@index.acme.example/x", "https://***@index.acme.example/x"),
         ("git+ssh://git@github.example/a/b@main", "git+ssh://***@github.example/a/b@main"),
         ("'https://a:b@h','https://c:d@h'", "'https://***@h','https://***@h'"),
-        ("https://index.acme.example/simple?mail=a@b", "https://index.acme.example/simple?mail=a@b"),
+        (
+            "https://index.acme.example/simple?mail=a@b",
+            "https://index.acme.example/simple?mail=a@b",
+        ),
         ("nobody@acme.example // no url", "nobody@acme.example // no url"),
     ],
 )  # fmt: skip
@@ -24,16 +30,48 @@ def test_users_and_passwords_of_urls_are_masked(text: str, masked: str) -> None:
 @pytest.mark.parametrize(
     ("known", "text", "masked"),
     [
-        ("--index-url https://bob:p#wsecret@h:9/simple", "'https://bob:p#wsecret@h:9/simple'", "'https://***@h:9/simple'"),
-        ("-i https://bob:12/34@h.example/simple", "for https://bob:12/34@h.example/simple", "for https://***@h.example/simple"),
-        ("-i https://bob:p?q@h.example/", "for https://bob:p?q@h.example/", "for https://***@h.example/"),
-        ("-i https://tok/en9876@h.example/", "for https://tok/en9876@h.example/", "for https://***@h.example/"),
-        ("-i https://bob:p wsecret@h/", "https://bob:p wsecret@h/ https://bob:p%20wsecret@h/", "https://***@h/ https://***@h/"),
-        ("a @ https://bob:p/w@h/a.whl", "gone: https://bob:p/w@h/a.whl", "gone: https://***@h/a.whl"),
-        ("a @ git+https://bob:p/w@h/a.git", "gone: https://bob:p/w@h/a.git", "gone: https://***@h/a.git"),
+        (
+            "--index-url https://bob:p#wsecret@h:9/simple",
+            "'https://bob:p#wsecret@h:9/simple'",
+            "'https://***@h:9/simple'",
+        ),
+        (
+            "-i https://bob:12/34@h.example/simple",
+            "for https://bob:12/34@h.example/simple",
+            "for https://***@h.example/simple",
+        ),
+        (
+            "-i https://bob:p?q@h.example/",
+            "for https://bob:p?q@h.example/",
+            "for https://***@h.example/",
+        ),
+        (
+            "-i https://tok/en9876@h.example/",
+            "for https://tok/en9876@h.example/",
+            "for https://***@h.example/",
+        ),
+        (
+            "-i https://bob:p wsecret@h/",
+            "https://bob:p wsecret@h/ https://bob:p%20wsecret@h/",
+            "https://***@h/ https://***@h/",
+        ),
+        (
+            "a @ https://bob:p/w@h/a.whl",
+            "gone: https://bob:p/w@h/a.whl",
+            "gone: https://***@h/a.whl",
+        ),
+        (
+            "a @ git+https://bob:p/w@h/a.git",
+            "gone: https://bob:p/w@h/a.git",
+            "gone: https://***@h/a.git",
+        ),
         # The shell splits an index URL that has a blank.
         ("-i https://bob:p", "invalid value 'https://bob:p'", "invalid value 'https://***'"),
-        ("wsecret@127.0.0.1:9/simple", "not wsecret@127.0.0.1:9/simple", "not ***@127.0.0.1:9/simple"),
+        (
+            "wsecret@127.0.0.1:9/simple",
+            "not wsecret@127.0.0.1:9/simple",
+            "not ***@127.0.0.1:9/simple",
+        ),
     ],
 )  # fmt: skip
 def test_a_password_that_does_not_belong_in_a_url_is_masked(

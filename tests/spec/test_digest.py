@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kfgcp.spec.digest import canonical, digest
+from kfgcp.spec.digest import canonical_json, digest
 from kfgcp.spec.load import load
 
 FIXTURE = settings(
@@ -49,11 +49,12 @@ def shuffled(value, random):
 
 def test_canonical_json_is_sorted_compact_and_has_no_needless_fractions():
     assert (
-        canonical({"b": [1.0, 0.5, None], "a": "é", "c": {}}) == '{"a":"é","b":[1,0.5,null],"c":{}}'
+        canonical_json({"b": [1.0, 0.5, None], "a": "é", "c": {}})
+        == '{"a":"é","b":[1,0.5,null],"c":{}}'
     )
-    assert canonical(1e300) == "1e+300"
+    assert canonical_json(1e300) == "1e+300"
     with pytest.raises(ValueError):
-        canonical([float("nan")])
+        canonical_json([float("nan")])
 
 
 def test_a_digest_says_how_it_was_made():

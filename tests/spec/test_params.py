@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfgcp.errors import ParamError, UsageError
-from kfgcp.spec.json_values import whole
-from kfgcp.spec.params import declared, parse, read_file, resolve
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.json_values import normalize_numbers
+from kfgcp.spec.params import declared_params, parse_assignments, read_file, resolve
+from kfgcp.spec.records import ParamSpec
 
 JSON = st.recursive(
     st.none()
@@ -45,7 +45,7 @@ def test_declared_parameters_come_in_the_order_of_the_spec():
         "a": {"parameterType": "STRING", "literals": ["x", "y"]},
         "c": {"parameterType": "LIST", "isOptional": True},
     }
-    found = declared({"root": {"inputDefinitions": {"parameters": parameters}}})
+    found = declared_params({"root": {"inputDefinitions": {"parameters": parameters}}})
     assert list(found) == ["b", "a", "c"]
     assert found["b"] == ParamSpec("b", "NUMBER_INTEGER", 2, True, True, "the b")
     assert isinstance(found["b"].default, int)
@@ -55,7 +55,7 @@ def test_declared_parameters_come_in_the_order_of_the_spec():
 
 
 def test_a_pipeline_without_inputs_declares_nothing():
-    assert declared({"root": {"dag": {"tasks": {}}}}) == {}
+    assert declared_params({"root": {"dag": {"tasks": {}}}}) == {}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_pipeline_without_inputs_declares_nothing():
     ],
 )
 def test_a_text_is_read_by_the_declared_type(kind, text, value):
-    got = parse(one(kind), [f"x={text}"])
+    got = parse_assignments(one(kind), [f"x={text}"])
     assert got == {"x": value}
     assert json.dumps(got["x"]) == json.dumps(value)
 
@@ -123,22 +123,22 @@ def test_a_text_is_read_by_the_declared_type(kind, text, value):
     ],
 )
 def test_a_text_of_another_type_is_refused(kind, text):
-    error = refused(parse, one(kind), [f"x={text}"])
+    error = refused(parse_assignments, one(kind), [f"x={text}"])
     assert "Wrong parameters: x " in error.message
     assert len(error.message) < 250
 
 
 @pytest.mark.parametrize("kind", ["NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT"])
 def test_null_stands_for_no_value_of_an_optional_parameter_only(kind):
-    assert parse(one(kind, optional=True), ["x=null"]) == {"x": None}
-    refused(parse, one(kind), ["x=null"])
-    refused(parse, one(kind, optional=True, has_default=True, default=[]), ["x=null"])
+    assert parse_assignments(one(kind, optional=True), ["x=null"]) == {"x": None}
+    refused(parse_assignments, one(kind), ["x=null"])
+    refused(parse_assignments, one(kind, optional=True, has_default=True, default=[]), ["x=null"])
 
 
 @pytest.mark.parametrize("assignment", ["x", "", "=5", "--lr"])
 def test_an_assignment_without_name_or_equals_sign_shows_the_form(assignment):
     with pytest.raises(UsageError, match="NAME=VALUE"):
-        parse(one("STRING"), [assignment])
+        parse_assignments(one("STRING"), [assignment])
 
 
 def test_everything_wrong_is_named_at_once():
@@ -147,7 +147,7 @@ def test_everything_wrong_is_named_at_once():
         "steps": ParamSpec("steps", "NUMBER_INTEGER", 10, True, True),
         "tag": ParamSpec("tag", "STRING"),
     }
-    error = refused(parse, params, ["rat=1", "steps=ten", "tag=a", "tag=b"])
+    error = refused(parse_assignments, params, ["rat=1", "steps=ten", "tag=a", "tag=b"])
     assert (
         error.message
         == "Wrong parameters: rat is unknown (did you mean rate?); steps must be int, not 'ten';"
@@ -261,7 +261,10 @@ def test_a_value_must_be_one_of_the_literals():
         refused(resolve, params, {"x": 3}).message
         == "Wrong parameters: x must be one of 1, 2, not 3."
     )
-    assert "one of 'a', 'b'" in refused(parse, one("STRING", literals=("a", "b")), ["x=c"]).message
+    assert (
+        "one of 'a', 'b'"
+        in refused(parse_assignments, one("STRING", literals=("a", "b")), ["x=c"]).message
+    )
 
 
 def test_a_default_of_the_wrong_type_is_named_as_such():
@@ -329,9 +332,11 @@ def test_a_missing_parameter_file_is_named(tmp_path):
 
 @given(JSON)
 def test_whole_changes_nothing_but_the_type_of_integral_numbers(value):
-    assert whole(value) == value
-    assert not _integral_floats(whole(value))
-    assert json.dumps(whole(whole(value))) == json.dumps(whole(value))
+    assert normalize_numbers(value) == value
+    assert not _integral_floats(normalize_numbers(value))
+    assert json.dumps(normalize_numbers(normalize_numbers(value))) == json.dumps(
+        normalize_numbers(value)
+    )
 
 
 def _integral_floats(value):
@@ -343,16 +348,19 @@ def _integral_floats(value):
 
 
 def test_whole_leaves_floats_that_proto_json_writes_with_an_exponent():
-    assert (whole(2.0**53), type(whole(2.0**53))) == (2**53, int)
-    assert (whole([1.7e18]), type(whole([1.7e18])[0])) == ([1700000000000000000], int)
-    assert isinstance(whole(1e21), float)
-    assert isinstance(whole(1e300), float)
-    assert whole(True) is True
+    assert (normalize_numbers(2.0**53), type(normalize_numbers(2.0**53))) == (2**53, int)
+    assert (normalize_numbers([1.7e18]), type(normalize_numbers([1.7e18])[0])) == (
+        [1700000000000000000],
+        int,
+    )
+    assert isinstance(normalize_numbers(1e21), float)
+    assert isinstance(normalize_numbers(1e300), float)
+    assert normalize_numbers(True) is True
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
 def test_what_is_parsed_from_json_is_what_was_written(value):
-    assert parse(one("STRUCT"), [f"x={json.dumps(value)}"]) == {"x": value}
+    assert parse_assignments(one("STRUCT"), [f"x={json.dumps(value)}"]) == {"x": value}
     assert resolve(one("STRUCT"), {"x": value}) == {"x": value}
 
 
@@ -369,7 +377,7 @@ def test_what_is_parsed_from_json_is_what_was_written(value):
 )
 def test_a_default_of_the_compiled_spec_is_that_integer(written, number):
     definition = {"parameterType": "NUMBER_INTEGER", "defaultValue": written, "literals": [written]}
-    params = declared({"root": {"inputDefinitions": {"parameters": {"x": definition}}}})
+    params = declared_params({"root": {"inputDefinitions": {"parameters": {"x": definition}}}})
 
     value = resolve(params, {})["x"]
 
@@ -381,14 +389,14 @@ def test_a_double_stays_one():
     params = one("NUMBER_DOUBLE")
 
     assert isinstance(resolve(params, {"x": 1e18})["x"], float)
-    assert isinstance(parse(params, ["x=1e18"])["x"], float)
+    assert isinstance(parse_assignments(params, ["x=1e18"])["x"], float)
 
 
 @pytest.mark.parametrize("text", ["9" * 4301, "9" * 5000])
 def test_an_integer_that_python_cannot_convert_is_refused(text):
     assert (
         "x has more than 4,300 digits"
-        in refused(parse, one("NUMBER_INTEGER"), [f"x={text}"]).message
+        in refused(parse_assignments, one("NUMBER_INTEGER"), [f"x={text}"]).message
     )
     assert (
         "is a number of more than 4300 digits"
@@ -398,15 +406,15 @@ def test_an_integer_that_python_cannot_convert_is_refused(text):
 
 @given(st.text())
 def test_a_string_is_never_changed(text):
-    assert parse(one("STRING"), [f"x={text}"]) == {"x": text}
+    assert parse_assignments(one("STRING"), [f"x={text}"]) == {"x": text}
     assert resolve(one("STRING"), {"x": text}) == {"x": text}
 
 
 @given(st.integers(-(10**300), 10**300))
 def test_integers_survive_their_text(number):
-    assert parse(one("NUMBER_INTEGER"), [f"x={number}"]) == {"x": number}
+    assert parse_assignments(one("NUMBER_INTEGER"), [f"x={number}"]) == {"x": number}
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_survive_their_text(number):
-    assert parse(one("NUMBER_DOUBLE"), [f"x={number!r}"]) == {"x": number}
+    assert parse_assignments(one("NUMBER_DOUBLE"), [f"x={number!r}"]) == {"x": number}

@@ -15,6 +15,7 @@ import pytest
 
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
 from kfgcp.errors import DiskFull, StateError
+from kfgcp.installation import upgrade_hint
 from kfgcp.model import ErrorInfo, ErrorKind, Run
 from kfgcp.store import database
 from kfgcp.store.rows import Origin
@@ -224,7 +225,10 @@ def test_what_runs_of_an_earlier_version_use_is_found_in_their_records(tmp_path:
     for number in range(1, 9):
         old.executescript(next(MIGRATIONS.glob(f"{number:04d}_*.sql")).read_text())
     uri = "file:///p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"
-    model = '{"params":{},"artifacts":{"model":[{"uri":"/p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"}]}}'
+    model = (
+        '{"params":{},"artifacts":'
+        '{"model":[{"uri":"/p/.kfgcp/artifacts/p/mak/loop[1]/train/2/model"}]}}'
+    )
     number = '{"params":{"Output":3},"artifacts":{}}'
     for seq, (run, pipeline) in enumerate((("mak", "p"), ("use", "p"), ("imp", "i"), ("oth", "o"))):
         old.execute(
@@ -307,11 +311,12 @@ def test_a_database_of_a_newer_kfgcp_is_refused_and_left_alone(recorded: Path) -
     before = recorded.read_bytes()
 
     with pytest.raises(
-        StateError, match=r"written by a newer kfgcp \(schema 99, this one knows \d+\)"
+        StateError,
+        match=r"written by a newer kfgcp \(its schema is 99, this version knows \d+\)",
     ) as caught:
         Store(recorded.parent)
 
-    assert caught.value.hint == "Upgrade: pip install --upgrade kfgcp"
+    assert caught.value.hint == upgrade_hint()
     assert recorded.read_bytes() == before
 
 
@@ -499,7 +504,7 @@ def test_a_locked_database_is_a_state_error(
     try:
         with Store(recorded.parent) as store:
             assert len(store.select()) == 40
-            with pytest.raises(StateError, match="locked by another process"):
+            with pytest.raises(StateError, match="Another process has locked"):
                 store.add_run(make_run("new"))
     finally:
         holder.close()
@@ -510,7 +515,8 @@ def test_an_engine_of_the_version_before_can_go_on_after_the_migration(tmp_path:
     add = (
         "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at,"
         " parts, outputs)"
-        """ VALUES ('p', ?, 'train', ?, 'train', 1, ?, '{}', '{"params":{"Output":1},"artifacts":{}}')"""
+        " VALUES ('p', ?, 'train', ?, 'train', 1, ?, '{}',"
+        """ '{"params":{"Output":1},"artifacts":{}}')"""
     )
     delete = (
         "UPDATE cache SET outputs = 'null' WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM uses"

@@ -34,7 +34,10 @@ RERUN = (
     '"request_seconds":120.0},"source":null}'
 )
 """Of `kfgcp rerun latest --from double`, without the source."""
-REMOTE = '{"platform_spec":{"platforms":{"kubernetes":{}}},"caching":true,"fail_fast":true,"source":null}'
+REMOTE = (
+    '{"platform_spec":{"platforms":{"kubernetes":{}}},"caching":true,"fail_fast":true,'
+    '"source":null}'
+)
 """Of `kfgcp run pipeline.yaml --env dev --cache --fail-fast` on Vertex AI."""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kfgcp.errors import UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.query import RunFilter
-from kfgcp.store.search_expressions import name_text, parse, value_text
+from kfgcp.store.search_expressions import parse, quote_name, quote_text
 from kfgcp.store.store import Store
 
 MakeRun = Callable[..., Run]
@@ -206,7 +206,7 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
 @pytest.mark.parametrize(
     ("where", "place", "said", "hint"),
     [
-        ("", 0, "there is nothing", "params.lr < 0.1"),
+        ("", 0, "it is empty", "params.lr < 0.1"),
         ("params.lr <", 11, "a value is expected", "'a text'"),
         ("params.lr", 9, "an operator is expected after params.lr", "params.lr = true"),
         ("params.lr like 'x'", 10, "an operator is expected", "`~`"),
@@ -217,7 +217,7 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
         ("params < 1", 0, "params needs a name", "params.NAME"),
         ("params.a.b < 1", 0, "params has too many parts", 'params."a.b"'),
         ("metrics.a.b.c.d < 1", 0, "metrics has too many parts", "metrics.TASK.NAME"),
-        ("params.lr < params.n", 12, "params.n is no value", "Two columns"),
+        ("params.lr < params.n", 12, "params.n is not a value", "Two columns"),
         ("0.1 < params.lr", 0, "a name is expected", "Write the name first"),
         ("(params.lr < 1", 14, "a closing parenthesis is missing", "( needs its )"),
         ("params.lr < 1)", 13, "')' is not expected here", "`and` or `or`"),
@@ -231,12 +231,12 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
         ("state < FAILED", 8, "states have no order", "="),
         ("tags > good", 7, "tags have no order", "tags = good"),
         ("created_at > 7d", 13, "a time is expected", "-7d"),
-        ("created_at > yesterday", 13, "yesterday is no time", "2026-01-31"),
+        ("created_at > yesterday", 13, "yesterday is not a time", "2026-01-31"),
         ("duration > long", 11, "a duration is a number of seconds", "5m"),
         ("duration != nan", 12, "a duration is a number of seconds", "5m"),
         ("and", 0, "a name is expected", "Names:"),
         ("(" * 60 + "params.lr < 1" + ")" * 60, 50, "it is nested too deep", "50 levels"),
-        ("params.lr < 1; DROP TABLE runs", 13, "';' is not known here", "One expression"),
+        ("params.lr < 1; DROP TABLE runs", 13, "';' is not known here", "one expression"),
     ],
 )
 def test_what_cannot_be_read_is_pointed_at(
@@ -270,7 +270,7 @@ def test_of_a_long_expression_only_the_place_is_shown() -> None:
 
 @given(st.text(min_size=1, max_size=30))
 def test_any_text_is_a_value_and_a_name_in_its_quotes(text: str) -> None:
-    comparison = parse(f"params.{name_text(text)} = {value_text(text)}")
+    comparison = parse(f"params.{quote_name(text)} = {quote_text(text)}")
 
     assert (comparison.column.parts, comparison.value) == ((text,), text)  # type: ignore[union-attr]
 
@@ -288,9 +288,9 @@ def test_whatever_is_typed_is_an_expression_or_a_usage_error(runs: Store, text: 
 @pytest.mark.parametrize("text", ["'); DROP TABLE runs; --", '" OR 1=1 --', "%", "_"])
 def test_texts_are_never_sql(runs: Store, text: str) -> None:
     for where in (
-        f"params.model = {value_text(text)}",
-        f"name ~ {value_text(text)}",
-        f"labels.{name_text(text)} = 'x'",
+        f"params.model = {quote_text(text)}",
+        f"name ~ {quote_text(text)}",
+        f"labels.{quote_name(text)} = 'x'",
     ):
         assert runs.count(RunFilter(where=where)) == 0
     assert runs.count() == 4

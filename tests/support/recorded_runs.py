@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from google.protobuf import json_format
 
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.messages import read_run
+from kfgcp.backends.kubeflow.messages import check_run
 from patience import REQUEST
 
 FOLDER: Final = Path(__file__).parents[1] / "recorded" / "cluster-2.17.0"
@@ -54,7 +54,7 @@ def workflow(name: str) -> dict[str, Any]:
 
 def read(name: str) -> dict[str, Any]:
     """Return the answer to GET of a run as the backend reads it."""
-    return read_run(run_answer(name))
+    return check_run(run_answer(name))
 
 
 class RecordedMetadata:

@@ -20,9 +20,8 @@ from typing import Any
 import pytest
 import requests
 
-from kfgcp.engine import remote
-from kfgcp.engine.buckets import s3
-from kfgcp.engine.contact import Contacts
+from kfgcp.services.storage import connect, s3
+from kfgcp.services.storage.reachability import ReachabilityChecks
 from patience import PROCESS, REQUEST, wait_for
 
 BIN = Path(__file__).parents[2] / ".venv-stores" / "bin"
@@ -127,7 +126,7 @@ def forget_s3_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "no-credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "no-config"))
-    monkeypatch.setattr(remote, "_CONTACTS", Contacts(limit=PROCESS))
+    monkeypatch.setattr(connect, "_REACHABILITY", ReachabilityChecks(limit=PROCESS))
     s3._client.cache_clear()
 
 

@@ -21,7 +21,8 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     name = "mine-1-py3-none-any.whl"
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
         wheel.write("mine.py", "mine.py")
-        wheel.writestr("mine-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: mine\\nVersion: 1\\n")
+        metadata = "Metadata-Version: 2.1\\nName: mine\\nVersion: 1\\n"
+        wheel.writestr("mine-1.dist-info/METADATA", metadata)
         wheel.writestr(
             "mine-1.dist-info/WHEEL",
             "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",

@@ -37,8 +37,9 @@ PROOF_TIMEOUT = 3 * 60 * 60
 REPORT = Path(__file__).parents[2] / "docs" / "proofs.md"
 HEADER = """# Proofs
 
-The figures of the last `make proof`. A trial attacks the product many times in random ways: it kills processes, changes
-answers of services, or changes compiled pipelines. `make test` runs a small sample of each trial with a fixed seed.
+The figures of the last `make proof`. A trial attacks the product many times in random ways: it
+kills processes, changes answers of services, or changes compiled pipelines. `make test` runs a
+small sample of each trial with a fixed seed.
 
 Run the same trials again with `make proof SEED={seed}`, or with a new seed: `make proof`.
 

@@ -24,7 +24,8 @@ class Rest:
     session: requests.Session
 
     def url(self, path: str) -> str:
-        return f"{self.env.api_endpoint}/v1/projects/{self.env.project}/locations/{self.env.location}/{path}"
+        place = f"projects/{self.env.project}/locations/{self.env.location}"
+        return f"{self.env.api_endpoint}/v1/{place}/{path}"
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         return self.session.request(method, self.url(path), timeout=REQUEST, **options)

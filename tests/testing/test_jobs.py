@@ -201,7 +201,8 @@ def test_closing_ends_what_runs_and_leaves_nothing(
 
     pids = tmp_path / "pids"
     with vertex() as env:
-        url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs?pipelineJobId=long"
+        place = f"projects/{env.project}/locations/{env.location}"
+        url = f"{env.api_endpoint}/v1/{place}/pipelineJobs?pipelineJobId=long"
         body = body_of("sleeps", {"seconds": 600, "pids": str(pids), "stubborn": True})
         assert requests.post(url, json=body, timeout=REQUEST).status_code == 200
         numbers = [int(text) for text in eventually(pids.exists) and pids.read_text().split()]

@@ -214,7 +214,10 @@ def test_a_list_leaves_out_spec_and_details_unless_a_mask_asks(quick: Any) -> No
     quick.env.seed(1)
 
     (plain,) = quick.get("pipelineJobs")["pipelineJobs"]
-    mask = "name,state,pipeline_spec.pipeline_info,jobDetail.pipelineRunContext,runtime_config.parameter_values"
+    mask = (
+        "name,state,pipeline_spec.pipeline_info,jobDetail.pipelineRunContext,"
+        "runtime_config.parameter_values"
+    )
     (masked,) = quick.get("pipelineJobs", readMask=mask)["pipelineJobs"]
     (whole,) = quick.get("pipelineJobs", readMask="*")["pipelineJobs"]
 

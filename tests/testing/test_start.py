@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from kfgcp.backends.registry import load_project
+from kfgcp.installation import install_hint
 from kfgcp.testing import VertexStandIn, vertex
 from patience import PROCESS, REQUEST
 
@@ -111,10 +112,11 @@ except MissingExtra as error:
         timeout=PROCESS,
     )
 
-    assert done.stdout.strip() == "testing pip install 'kfgcp[testing]'", done.stderr
+    assert done.stdout.strip() == f"testing {install_hint('testing')}", done.stderr
 
 
 def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest('pytest_plugins = ["kfgcp.testing"]')
     pytester.makepyfile(
         """
         import requests
@@ -134,6 +136,25 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
     done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
 
 
+def test_other_test_suites_do_not_load_the_plug_in(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_nothing_of_kfgcp_is_loaded():
+            assert not [name for name in sys.modules if name.split(".")[0] == "kfgcp"]
+
+        def test_the_fixture_is_unknown(vertex_stand_in):
+            pass
+        """
+    )
+
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+
+    done.assert_outcomes(passed=1, errors=1)
+    done.stdout.fnmatch_lines(["*fixture 'vertex_stand_in' not found*"])
+
+
 def _table(lines: Iterator[str]) -> dict[str, str]:
     """The environment that the command writes first, up to an empty line."""
     table: dict[str, str] = tomllib.loads("".join(takewhile(str.strip, lines)))["env"]["stand-in"]
@@ -149,7 +170,8 @@ def test_the_command_serves_until_it_is_stopped(
     table = _table(lines)
     assert next(lines).strip() == "# shell"
     assert re.fullmatch(r"export STORAGE_EMULATOR_HOST=http://127\.0\.0\.1:\d+\n", next(lines))
-    url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
+    place = f"projects/{table['project']}/locations/{table['location']}"
+    url = f"{table['api_endpoint']}/v1/{place}/pipelineJobs"
     pids = tmp_path / "pids"
     body = body_of("sleeps", {"seconds": 600, "pids": str(pids)})
     assert requests.post(f"{url}?pipelineJobId=long", json=body, timeout=REQUEST).status_code == 200
@@ -169,7 +191,8 @@ def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any
     process = kfgcp.start("testing", "vertex", "--instant", "--latency", "0.2")
     lines = iter(process.stdout.readline, "")
     table = _table(lines)
-    url = f"{table['api_endpoint']}/v1/projects/{table['project']}/locations/{table['location']}/pipelineJobs"
+    place = f"projects/{table['project']}/locations/{table['location']}"
+    url = f"{table['api_endpoint']}/v1/{place}/pipelineJobs"
 
     answer = requests.post(
         f"{url}?pipelineJobId=now", json=body_of("sleeps", {"seconds": 600}), timeout=REQUEST

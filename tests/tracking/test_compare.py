@@ -14,8 +14,9 @@ from kfgcp.backends.registry import rounding_backends
 from kfgcp.model import Cache, Direction, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
-from kfgcp.tracking.compare import MISSING, Difference, compare
-from kfgcp.tracking.metric_direction import goal_of
+from kfgcp.tracking.compare import compare
+from kfgcp.tracking.difference import MISSING, Difference
+from kfgcp.tracking.metric_direction import guess_direction
 from kfgcp_dashboard import data
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -275,7 +276,7 @@ NOTHING_IS_BETTER = ("mean_length", "lossless", "accuracy_loss", "count", "", "G
 def test_what_is_better_is_told_by_the_words_of_a_name(
     names: tuple[str, ...], direction: Direction | None
 ) -> None:
-    assert {name: goal_of(name) for name in names} == dict.fromkeys(names, direction)
+    assert {name: guess_direction(name) for name in names} == dict.fromkeys(names, direction)
 
 
 DIGITS = {"third": 1 / 3, "rate": 3e-7, "tiny": 1e-9, "sum": 0.1 + 0.2, "half": 0.5}

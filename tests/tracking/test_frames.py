@@ -15,7 +15,7 @@ from kfgcp.query import RunFilter
 from kfgcp.store import bulk
 from kfgcp.store.store import Store
 from kfgcp.tracking import frames
-from kfgcp.tracking.table import columns, flattened
+from kfgcp.tracking.table import columns, flatten_runs
 
 MakeRun = Callable[..., Run]
 
@@ -237,7 +237,7 @@ def test_many_runs_are_read_as_few_are(
 
 
 def test_the_columns_of_the_store_are_those_of_its_runs(store: Store, recorded: list[Run]) -> None:
-    expected = columns(flattened(recorded[::-1]))
+    expected = columns(flatten_runs(recorded[::-1]))
 
     assert repr(frames.table(store, "runs")) == repr(expected)
 
@@ -258,7 +258,7 @@ def test_odd_names_and_values_are_those_of_the_runs(
     )
     store.add_run(run)
 
-    assert repr(frames.table(store, "runs")) == repr(columns(flattened([run])))
+    assert repr(frames.table(store, "runs")) == repr(columns(flatten_runs([run])))
     assert store.tidy("metrics")["task"] == [text, "t"]
 
 

@@ -16,7 +16,7 @@ from kfgcp.errors import StateError, UsageError
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.tracking import frames
 from kfgcp.tracking.csv_text import csv_text
-from kfgcp.tracking.table import columns, export, flattened, rows
+from kfgcp.tracking.table import columns, export, flatten_runs, rows
 
 MakeRun = Callable[..., Run]
 
@@ -426,7 +426,7 @@ def test_a_file_that_cannot_be_written_is_a_state_error(make_run: MakeRun, tmp_p
 
 def test_a_frame_has_a_row_a_run_and_times_in_utc(make_run: MakeRun) -> None:
     runs = [make_run(params={"lr": 0.5}, metrics=(Metric("t", "m", "f1", 1.0),)), make_run("bbbb")]
-    frame = frames.frame(columns(flattened(runs)))
+    frame = frames.frame(columns(flatten_runs(runs)))
 
     assert list(frame["run_id"]) == ["aaaa00000001", "bbbb"]
     assert str(frame["created_at"].dtype).endswith("UTC]")
@@ -436,6 +436,6 @@ def test_a_frame_has_a_row_a_run_and_times_in_utc(make_run: MakeRun) -> None:
 
 
 def test_a_frame_of_no_runs_has_the_columns_of_facts() -> None:
-    frame = frames.frame(columns(flattened([])))
+    frame = frames.frame(columns(flatten_runs([])))
 
     assert (len(frame), list(frame.columns)) == (0, FACTS)

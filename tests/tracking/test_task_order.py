@@ -52,12 +52,12 @@ def told(tasks: Iterator[Task]) -> list[str]:
 
 
 def test_what_a_task_waits_for_is_known_inside_of_loops(dependencies: Dependencies) -> None:
-    assert dependencies.of("make") == []
-    assert dependencies.of("for-loop-2") == ["make"]
-    assert dependencies.of("for-loop-2[1]") == []
-    assert dependencies.of("for-loop-2[1]/make-3") == ["for-loop-2[1]/make-2"]
-    assert dependencies.of("nothing/like-this") == []
-    assert Dependencies(None).of("make") == []
+    assert dependencies.find("make") == []
+    assert dependencies.find("for-loop-2") == ["make"]
+    assert dependencies.find("for-loop-2[1]") == []
+    assert dependencies.find("for-loop-2[1]/make-3") == ["for-loop-2[1]/make-2"]
+    assert dependencies.find("nothing/like-this") == []
+    assert Dependencies(None).find("make") == []
 
 
 def test_times_decide_between_tasks_that_do_not_depend_on_each_other() -> None:
@@ -235,7 +235,7 @@ def test_a_long_chain_in_one_look_is_in_order() -> None:
     """Ten thousand tasks, each after the one before, all in the same second and given backwards."""
 
     class Chain(Dependencies):
-        def of(self, path: str) -> list[str]:
+        def find(self, path: str) -> list[str]:
             number = int(path.removeprefix("make-"))
             return [f"make-{number - 1}"] if number else []
 

@@ -14,14 +14,15 @@ PROGRAM = """
 import kfgcp
 from typing import Any
 
-kfgcp.submit("p.py", env="dev", params={"lr": 0.1}, labels={"a": "b"}, cache=None, max_parallel=2, executor="docker")
+kfgcp.submit("p.py", env="dev", params={"lr": 0.1}, labels={"a": "b"}, cache=None)
+kfgcp.submit("p.py", max_parallel=2, executor="docker")
 kfgcp.run("p.py", kfgcp.RunOptions(env="dev"), timeout=3, fail_fast=True)
 kfgcp.rerun("a1b2", from_task="train", params={"lr": 1}, strict_env=False)
 kfgcp.submit("p.py", experimnt="churn")  # error: Unexpected keyword argument "experimnt"
 kfgcp.submit("p.py", fail_fast="yes")  # error: Argument "fail_fast" has incompatible type "str"
 kfgcp.run("p.py", labels={"a": 1})  # error: Dict entry 0 has incompatible type "str": "int"
 kfgcp.rerun(max_parallel="3")  # error: Argument "max_parallel" has incompatible type "str"
-kfgcp.submit("p.py", executor="podman")  # error: Argument "executor" has incompatible type "Literal['podman']"
+kfgcp.submit("p.py", executor="podman")  # error: Argument "executor" has incompatible type
 kfgcp.submit("p.py", {"env": "dev"})  # error: Argument 2 has incompatible type "dict[str, str]"
 kfgcp.RunOptions(cache="no")  # error: Argument "cache" to "RunOptions" has incompatible type "str"
 kfgcp.RunOptions().fast  # error: "RunOptions" has no attribute "fast"

@@ -486,7 +486,7 @@ def test_a_run_is_told_to_end_as_soon_as_its_backend_can_be_reached(
 
     assert texts == ["run RUNNING", "run CANCELLED", "ended CANCELLED"]
     assert run.notices == [
-        f"run {RUN} is not told to end yet; this is tried again: No route to it."
+        f"run {RUN} could not be cancelled yet; kfgcp tries again: No route to it."
     ]
     assert run.backend.threads == {threading.get_ident()}, "a backend belongs to one thread"
 

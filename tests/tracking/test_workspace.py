@@ -13,6 +13,7 @@ import pytest
 
 from kfgcp.backends.base import RunRef
 from kfgcp.errors import ConfigError, StateError, UsageError
+from kfgcp.installation import upgrade_hint
 from kfgcp.model import Run
 from kfgcp.store.store import Store
 from kfgcp.workspace import Workspace
@@ -123,7 +124,7 @@ def test_a_store_of_a_newer_kfgcp_is_a_state_error_and_left_alone(store: Store, 
     with pytest.raises(StateError, match="written by a newer kfgcp") as caught:
         Workspace.open()
 
-    assert caught.value.hint == "Upgrade: pip install --upgrade kfgcp"
+    assert caught.value.hint == upgrade_hint()
     assert file.read_bytes() == before
 
 

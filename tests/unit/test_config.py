@@ -7,6 +7,8 @@ import pytest
 
 from kfgcp import config
 from kfgcp.backends.registry import load_project
+from kfgcp.backends.remote_settings import RemoteSettings
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.errors import ConfigError, StateError
 from kfgcp.settings import Setting
@@ -476,7 +478,7 @@ def test_kubectl_makes_the_address(tmp_path: Path) -> None:
         == 'kfgcp.toml [env.gke]: auth = "port-forward" makes its own address, so there must be no'
         " host."
     )
-    assert hint == "Remove host, or forward the port by yourself and set auth to anonymous."
+    assert hint == "Remove host, or forward the port yourself and set auth to anonymous."
 
 
 @pytest.mark.parametrize("auth", ["iap", "in-cluster", "port-forward"])
@@ -573,6 +575,32 @@ def test_an_included_file_that_is_wrong_is_named(
         (tmp_path / "more.toml").write_text(included)
 
     assert _refused(tmp_path, f'include = {include}\n[project]\nname = "a"\n{VERTEX}')[0] == message
+
+
+def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "kfgcp.toml").write_text('include = ["more.toml"]\n', encoding="utf-8-sig")
+    (tmp_path / "more.toml").write_text(VERTEX, encoding="utf-8-sig")
+
+    assert load_project(tmp_path, {}).env("dev").get("project") == "p"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "problem"),
+    [
+        ("/srv/*.py", "is not below the folder of kfgcp.toml."),
+        ("../*.py", "is not below the folder of kfgcp.toml."),
+        ("", "is not below the folder of kfgcp.toml."),
+        ("a**.py", "is not a pattern of files."),
+        (".", "is not a pattern of files."),
+    ],
+)
+def test_patterns_of_pipelines_are_below_the_folder_of_the_file(
+    tmp_path: Path, pattern: str, problem: str
+) -> None:
+    message, hint = _refused(tmp_path, f'[dashboard]\npipelines = ["*.py", "{pattern}"]\n')
+
+    assert message == f"kfgcp.toml [dashboard]: pipelines has {pattern!r}, which {problem}"
+    assert "pipelines/*.py" in hint
 
 
 def test_a_pattern_may_match_nothing_and_never_the_file_itself(tmp_path: Path) -> None:
@@ -740,3 +768,21 @@ def test_what_is_wrong_with_the_object_store(
 
     assert said[0] == f"kfgcp.toml [env.local]: {message}"
     assert hint in said[1]
+
+
+def test_settings_as_an_object_of_the_class_that_declares_them(tmp_path: Path) -> None:
+    env = _load(tmp_path, f'{VERTEX}reserved_ip_ranges = ["jobs"]\n').env("dev")
+
+    settings = VertexSettings.of(env.settings)
+
+    assert (settings.project, settings.location) == ("p", "l")
+    assert settings.reserved_ip_ranges == ("jobs",)
+    assert settings.request_seconds == 120
+
+
+def test_a_shared_class_of_settings_leaves_out_the_keys_of_one_backend(tmp_path: Path) -> None:
+    env = _load(tmp_path, f'{VERTEX}service_account = "runner@p.iam"\n').env("dev")
+
+    assert RemoteSettings.of(env.settings) == RemoteSettings(
+        pipeline_root="gs://b", service_account="runner@p.iam"
+    )

@@ -115,18 +115,16 @@ def test_the_engine_runs_a_compiled_pipeline_without_kfp(
     assert {"sqlite3", "yaml"} <= imported
 
 
-def test_the_public_names_are_those_of_the_table() -> None:
+def test_the_public_names_are_the_types_and_the_functions() -> None:
     package = importlib.import_module("kfgcp")
     namespace: dict[str, object] = {}
     exec("from kfgcp import *", namespace)  # noqa: S102
+    hidden_by_python = {"compile", "list", "open"}
 
-    assert dir(package) == sorted(package._HOME)
-    assert (
-        namespace.keys() - {"__builtins__"}
-        == set(package.__all__)
-        == set(package._HOME) - {"compile", "list", "open"}
-    )
-    for name in package._HOME:
+    assert dir(package) == sorted({*package._MODULE_OF_TYPE, *package._FUNCTIONS})
+    assert namespace.keys() - {"__builtins__"} == set(package.__all__)
+    assert set(package.__all__) == set(dir(package)) - hidden_by_python
+    for name in dir(package):
         public = getattr(package, name)
         if name in ("JsonValue", "RunUpdate"):  # a union has no name
             continue
@@ -135,20 +133,21 @@ def test_the_public_names_are_those_of_the_table() -> None:
         assert public.__doc__, name
 
 
-def test_type_checkers_see_the_names_of_the_table() -> None:
-    """The table is what runs; the imports and assignments below TYPE_CHECKING are what type
-    checkers read."""
+def test_type_checkers_see_the_public_names() -> None:
+    """Type checkers read the imports and assignments below TYPE_CHECKING, not the tables."""
     package = importlib.import_module("kfgcp")
     tree = ast.parse(Path(package.__file__ or "").read_text(encoding="utf-8"))
     (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
-    homes: dict[str, str] = {}
+    module_of_type: dict[str, str] = {}
+    functions: list[str] = []
     for node in checked.body:
         if isinstance(node, ast.ImportFrom):
-            homes |= {alias.asname or "": str(node.module) for alias in node.names}
+            module_of_type |= {alias.asname or "": str(node.module) for alias in node.names}
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
-            homes[ast.unparse(node.targets[0])] = "kfgcp.workspace:Workspace"
+            functions.append(ast.unparse(node.targets[0]))
 
-    assert homes == package._HOME
+    assert module_of_type == package._MODULE_OF_TYPE
+    assert functions == list(package._FUNCTIONS)
 
 
 def test_a_function_is_the_method_of_the_default_workspace(home: Path) -> None:
@@ -282,13 +281,13 @@ def test_other_names_are_not_there() -> None:
 
 
 def test_every_verb_of_the_command_has_its_function() -> None:
-    from kfgcp.cli.main import VERBS
+    from kfgcp.cli.verbs import verb_names
 
     of_their_own = {
         "testing",
         "env",
     }  # kfgcp.testing is a package; `env import` is kfgcp.import_env
-    assert set(VERBS) - of_their_own <= set(importlib.import_module("kfgcp")._HOME)
+    assert set(verb_names()) - of_their_own <= set(dir(importlib.import_module("kfgcp")))
 
 
 @pytest.mark.filterwarnings("ignore:A test tried to use socket")

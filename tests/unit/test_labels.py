@@ -26,7 +26,7 @@ def repository(tmp_path: Path) -> Path:
 
 def of(folder: Path, **fields: str) -> dict[str, str]:
     plain = {"pipeline": "train", "version": "sha256:" + "ab12" * 16, "env": "dev"}
-    return labels.automatic(folder=folder, **(plain | fields))
+    return labels.automatic_labels(folder=folder, **(plain | fields))
 
 
 def test_a_run_is_labelled_with_what_it_came_from(
@@ -80,4 +80,4 @@ def test_without_git_there_are_no_git_labels(
     ],
 )
 def test_any_text_becomes_a_value_that_google_allows(text: str, value: str) -> None:
-    assert labels.fitting(text) == value
+    assert labels.label_value(text) == value

@@ -18,6 +18,7 @@ LAYERS = [
             "cross_site",
             "deadlines",
             "errors",
+            "installation",
             "event",
             "file_uris",
             "foreign_errors",
@@ -37,7 +38,8 @@ LAYERS = [
     {"spec"},
     {"semantics"},
     {"check", "store"},
-    {"engine", "services"},
+    {"services"},
+    {"engine"},
     {"diagnosis"},
     {"backends"},
     {"tracking", "hooks"},
@@ -53,6 +55,7 @@ TOGETHER = [
         "deadlines",
         "sockets",
         "errors",
+        "installation",
         "foreign_errors",
         "event",
         "machine",
@@ -91,12 +94,14 @@ PURE = (
         "spec/facts.py",
         "spec/graph.py",
         "spec/json_values.py",
+        "spec/records.py",
         "spec/tasks.py",
     ),
     "spec/wire.py",
     *("store/search_tokens.py", "store/search_expressions.py", "store/conditions.py"),
     *(
         "tracking/compare.py",
+        "tracking/difference.py",
         "tracking/metric_direction.py",
         "tracking/changes.py",
         "tracking/report.py",
@@ -225,6 +230,17 @@ def test_a_part_sees_only_those_below_it(file: Path) -> None:
     assert _violations(importer, _of(name)) == []
 
 
+def test_kfgcp_does_not_import_the_dashboard() -> None:
+    """The dashboard imports `Workspace`, which starts it by its name."""
+    importers = [
+        name
+        for name in (str(file.relative_to(ROOT)) for file in FILES)
+        if any(imported.split(".")[0] == "kfgcp_dashboard" for imported in _of(name))
+    ]
+
+    assert importers == []
+
+
 def test_kfp_is_imported_only_where_pipelines_compile_and_tasks_run_and_its_client_is_wanted() -> (
     None
 ):
@@ -294,7 +310,7 @@ def test_only_a_workspace_reads_the_configuration_and_opens_the_store() -> None:
     assert callers["Store"] == {
         "kfgcp/tracking/open_project.py",
         "kfgcp/backends/registry.py",  # a backend that is opened alone, as in tests
-        "kfgcp/backends/local/service.py",  # an engine process, which was given its run
+        "kfgcp/backends/local/local_run.py",  # an engine process, which was given its run
         "kfgcp/testing/metadata_nodes.py",  # another class of that name
     }
 
@@ -341,7 +357,7 @@ def test_semantics_use_only_pure_modules() -> None:
     assert {"semantics/scheduler.py", "spec/graph.py", "model.py"} <= names
 
 
-def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> None:
+def test_only_the_local_backend_imports_the_engine() -> None:
     importers = {
         name
         for name in (str(file.relative_to(ROOT)) for file in FILES)
@@ -351,12 +367,21 @@ def test_only_the_local_backend_and_what_looks_at_files_import_the_engine() -> N
 
     assert importers == {
         "backends/local/doctor.py",
+        "backends/local/local_run.py",
         "backends/local/logs.py",
         "backends/local/service.py",
-        "diagnosis/s3_bucket.py",  # the clients of buckets
-        "tracking/artifact_contents.py",  # the clients of buckets
-        "workspace.py",  # which files of a run were deleted
+        "workspace/run_methods.py",  # which files of a run were deleted
     }
+
+
+def test_services_know_no_run_and_no_backend() -> None:
+    """A client of a service is used by the engine, the checks and the backends alike."""
+    names = [str(file.relative_to(ROOT)) for file in (ROOT / "services").rglob("*.py")]
+    imported = {dotted for name in names for dotted in _of(name)}
+    above = ("backends", "diagnosis", "engine", "store", "tracking")
+
+    assert "services/storage/downloads.py" in names
+    assert {dotted for dotted in imported if _part(dotted) in above} == set()
 
 
 def test_no_modules_import_each_other() -> None:
@@ -371,6 +396,17 @@ def test_no_modules_import_each_other() -> None:
     # them.
     while leaves := {name for name, used in imports.items() if not used & imports.keys()}:
         imports = {name: used for name, used in imports.items() if name not in leaves}
+    assert imports == {}
+
+
+def test_modules_of_tracking_import_each_other_not_even_inside_functions() -> None:
+    names = {str(file.relative_to(ROOT)) for file in (ROOT / "tracking").glob("*.py")}
+    imports = {name: {_file_of(used) for used in _of(name)} & names - {name} for name in names}
+    assert imports["tracking/handle.py"] >= {"tracking/updates.py"}, "an import inside a function"
+
+    while leaves := {name for name, used in imports.items() if not used & imports.keys()}:
+        imports = {name: used for name, used in imports.items() if name not in leaves}
+
     assert imports == {}
 
 

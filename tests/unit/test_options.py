@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kfgcp.errors import StateError, UsageError
+from kfgcp.installation import upgrade_hint
 from kfgcp.options import OptionLeftOut, RunOptions, local_flags, option_fields
 
 CHOSEN = RunOptions(
@@ -62,7 +63,7 @@ def test_another_form_of_the_json_is_refused(version: Any) -> None:
     ) as caught:
         RunOptions.from_dict({**STORED, "version": version})
 
-    assert caught.value.hint == "Upgrade: pip install --upgrade kfgcp"
+    assert caught.value.hint == upgrade_hint()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ RULES: Final[list[Rule]] = []
 PRIMITIVE: Final = ("roles/owner", "roles/editor", "roles/viewer")
 PUBLIC: Final = ("allUsers", "allAuthenticatedUsers")
 TOO_WIDE: Final = re.compile(
-    r"roles/(iam|storage|artifactregistry|secretmanager|run|pubsub|resourcemanager)\..*|roles/.*[aA]dmin"
+    r"roles/(iam|storage|artifactregistry|secretmanager|run|pubsub|resourcemanager)\..*"
+    r"|roles/.*[aA]dmin"
 )
 """Roles that are granted on an account, a bucket, a repository and so on, or that administer: never
 on a project."""

@@ -37,9 +37,17 @@ FILLED_BY_API = {"address", "id", "location", "project", "region", "zone"}
 null for them."""
 
 SENSITIVE = {
-    "auth_string", "parameter_data", "password", "private_key", "private_key_openssh", "private_key_pem",
-    "private_key_pem_pkcs8", "random_password.bcrypt_hash", "random_password.result", "secret_data",
-}  # fmt: skip
+    "auth_string",
+    "parameter_data",
+    "password",
+    "private_key",
+    "private_key_openssh",
+    "private_key_pem",
+    "private_key_pem_pkcs8",
+    "random_password.bcrypt_hash",
+    "random_password.result",
+    "secret_data",
+}
 """Attributes that Terraform must treat as secret, as `name` or `type.name`."""
 
 ARGUMENT = re.compile(
@@ -64,11 +72,17 @@ MEMBER = re.compile(
 NAMESPACE = re.compile(r"\b\w+_\d+\.(?=\w)")
 
 ARGUMENT_TYPES = {
-    "string": "string", "number": "number", "boolean": "bool",
-    "stringList": ["list", "string"], "numberList": ["list", "number"], "booleanList": ["list", "bool"],
-    "stringMap": ["map", "string"], "numberMap": ["map", "number"], "booleanMap": ["map", "bool"],
+    "string": "string",
+    "number": "number",
+    "boolean": "bool",
+    "stringList": ["list", "string"],
+    "numberList": ["list", "number"],
+    "booleanList": ["list", "bool"],
+    "stringMap": ["map", "string"],
+    "numberMap": ["map", "number"],
+    "booleanMap": ["map", "bool"],
     "anyMap": "dynamic",
-}  # fmt: skip
+}
 GETTER_TYPES = {
     "String": "string", "Number": "number", "Boolean": "bool",
     "List": ["list", "string"], "NumberList": ["list", "number"],

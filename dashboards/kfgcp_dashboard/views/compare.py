@@ -14,7 +14,7 @@ import streamlit as st
 from kfgcp import Comparison, Difference, Run
 from kfgcp.model import timestamp
 from kfgcp.tracking.artifact_contents import ConfusionMatrix
-from kfgcp.tracking.compare import MISSING
+from kfgcp.tracking.difference import MISSING
 from kfgcp_dashboard import address, data, elements, text, versions
 from kfgcp_dashboard.charts.curves import confusion_chart, roc_chart
 from kfgcp_dashboard.charts.gantt import compare_timelines

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import streamlit as st
 
 from kfgcp import KfgcpError, Project, RunOptions, Spec, Workspace
-from kfgcp.spec.params import TYPES, parse, resolve
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.params import TYPES, parse_assignments, resolve
+from kfgcp.spec.records import ParamSpec
 from kfgcp_dashboard import actions, address, data, elements, text
 from kfgcp_dashboard.links import PAGES
 from kfgcp_dashboard.pipelines import PipelineSource, compile_source, find_sources
@@ -262,7 +262,7 @@ def _read_values(
     """Return the values of the parameters as the command line reads them, and what is wrong with
     them."""
     try:
-        values = parse(spec.params, assignments)
+        values = parse_assignments(spec.params, assignments)
         resolve(spec.params, values)
     except KfgcpError as error:
         # Its hint is a table of the parameters. Here the form shows them.

@@ -11,7 +11,7 @@ from typing import Final
 import streamlit as st
 
 from kfgcp import Direction, Run
-from kfgcp.tracking.metric_direction import goal_of
+from kfgcp.tracking.metric_direction import guess_direction
 from kfgcp_dashboard import address, data, elements, text
 from kfgcp_dashboard.charts.trends import (
     MIN_RUNS,
@@ -69,7 +69,7 @@ def show() -> None:
         format_func=lambda key: titles[key],
     )
     title = titles[metric]
-    direction = workspace.project.metrics.get(title) or goal_of(title)
+    direction = workspace.project.metrics.get(title) or guess_direction(title)
     best = address.widget(
         third.segmented_control,
         "Best value",

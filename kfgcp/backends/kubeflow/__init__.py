@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kfgcp.model import Run
 
 
+# The modules are imported in the functions, because every command loads the plug-in.
 def _service(project: Project, env: Environment, records: ServiceRecords) -> RunService:
     from kfgcp.backends.kubeflow.service import KubeflowService
 

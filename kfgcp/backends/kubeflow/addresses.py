@@ -1,17 +1,17 @@
-"""Where the services of a host are when the host of an environment has a path, such as
-`https://HOST/pipeline`.
+"""Where the services of a host are when its address has a path: `https://HOST/pipeline`.
 
 The UI server has its routes `/k8s/pod/logs` and `/artifacts/get` below its path and at its root
-(frontend/server/app.ts), and the gateway of a whole Kubeflow sends it only what is below
-`/pipeline` (manifests/kustomize/base/installs/multi-user/virtual-service.yaml). With
-STREAM_LOGS_FROM_SERVER_API it has `/k8s/pod/logs` at its root only. ML Metadata
+(frontend/server/app.ts). The gateway of a whole Kubeflow sends it only what is below `/pipeline`
+(manifests/kustomize/base/installs/multi-user/virtual-service.yaml). With
+STREAM_LOGS_FROM_SERVER_API the UI server has `/k8s/pod/logs` at its root only. ML Metadata
 (`/ml_metadata.MetadataStoreService/...`) has no path: the UI server and the gateway have it at the
-root. A proxy of one's own may put everything below one path.
+root. Other proxies may have everything below one path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,8 +26,7 @@ _NO_ROUTE: Final = (404, 405)
 
 
 class Addresses:
-    """A service that may be at one of two addresses; the one that has answered is used from then
-    on.
+    """A service that may be at one of two addresses. The one that answered is used from then on.
 
     Args:
         first: asked first.
@@ -40,50 +39,50 @@ class Addresses:
         self._second = second
         self._answering: ServiceClient | None = first if second is None else None
 
-    def exchange(self, method: str, path: str, **how: Any) -> ServiceResponse:
+    def exchange(self, method: str, path: str, **options: Any) -> ServiceResponse:
         """Return the answer of status 2xx; see `ServiceClient.exchange`.
 
-        While it is not known who answers, a web page counts as no answer.
+        Until one address has answered, a web page counts as no answer.
         """
         return self._ask(
-            lambda http: http.exchange(method, path, **how),
-            lambda reply: not is_page(reply.response),
+            lambda client: client.exchange(method, path, **options),
+            lambda answer: not is_page(answer.response),
         )
 
-    def stream(self, path: str, **how: Any) -> Generator[bytes]:
+    def stream(self, path: str, **options: Any) -> Generator[bytes]:
         """Return the answer to a GET piece by piece; see `ServiceClient.stream`."""
-        return self._ask(lambda http: http.stream(path, **how), lambda chunks: True)
+        return self._ask(lambda client: client.stream(path, **options), lambda chunks: True)
 
     def _ask(
         self, ask: Callable[[ServiceClient], Answer], is_answer: Callable[[Answer], bool]
     ) -> Answer:
         if self._answering is not None or self._second is None:
             return ask(self._answering or self._first)
-        answer: Answer | None = None
+        first_answer: Answer | None = None
         refusal: BackendError | None = None
         try:
-            answer = ask(self._first)
+            first_answer = ask(self._first)
         except BackendError as error:
             if not _is_elsewhere(error):
                 raise
             refusal = error
-        if answer is not None and is_answer(answer):
+        if first_answer is not None and is_answer(first_answer):
             self._answering = self._first
-            return answer
-        try:
-            other = ask(self._second)
-        except BackendError:
-            other = None
-        if other is not None and is_answer(other):
+            return first_answer
+        second_answer: Answer | None = None
+        # The first address is the more likely one, so its refusal says more.
+        with suppress(BackendError):
+            second_answer = ask(self._second)
+        if second_answer is not None and is_answer(second_answer):
             self._answering = self._second
-            return other
+            return second_answer
         if refusal is not None:
             raise refusal
-        assert answer is not None
-        return answer
+        assert first_answer is not None
+        return first_answer
 
 
-def of_metadata(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
+def metadata_addresses(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
     """Return the addresses of ML Metadata: the root of the host, else below its path.
 
     Args:
@@ -96,11 +95,14 @@ def of_metadata(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
     return Addresses(client(root), client(host))
 
 
-def of_ui(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
-    """Return the addresses of the UI server's own routes: below the path of the host, else at its
-    root.
+def ui_addresses(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
+    """Return the addresses of the UI server's own routes.
 
-    Arguments are those of `of_metadata`.
+    They are below the path of the host, else at its root.
+
+    Args:
+        host: the address of an environment.
+        client: makes a client for an address.
     """
     root = root_of(host)
     if root == host:
@@ -120,8 +122,10 @@ def root_of(host: str) -> str:
 
 
 def _is_elsewhere(error: BackendError) -> bool:
-    """Return whether the service does not answer at this address, rather than not have what was
-    asked for."""
+    """Return whether the service does not answer at this address.
+
+    False when it answers that it does not have what was asked for.
+    """
     if error.is_of_gateway:
         return True
     if isinstance(error, NotFound) and is_without_pod(error.message):

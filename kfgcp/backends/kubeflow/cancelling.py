@@ -1,9 +1,10 @@
 """Runs that are being cancelled and may never end.
 
-When the Workflow of a run is not in the cluster any more, nobody reports its end to the server: it
-is CANCELING for good (recorded: run-terminate-workflow-gone.json, run-get-canceling-forever.json).
-A terminate says so once, after 10 s; a second one is refused because the run is not running. The
-server does not tell since when a run is CANCELING: state_history has no entry for it.
+When the Workflow of a run is not in the cluster any more, nobody reports its end to the server, so
+it stays CANCELING for ever (recorded: run-terminate-workflow-gone.json,
+run-get-canceling-forever.json). The first terminate says so, after 10 s; a second one is refused
+because the run is not running. The server does not say since when a run is CANCELING:
+state_history has no entry for it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from typing import Final
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.model import RunState, timestamp
 
+# Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to
+# end.
 PATIENCE: Final = 120.0
-"""Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to
-end."""
+
+# The kind of `names` in the store that has the times by the ids of runs.
 _SINCE: Final = "cancelling since"
-"""The kind of `names` in the store that holds the times."""
+
+# The kind for runs of which the server said that their Workflow is gone. The names are empty.
 _WITHOUT_WORKFLOW: Final = "without workflow"
-"""The kind for runs of which the server said that their Workflow is gone. The names are empty."""
 
 
 class CancellingRuns:
-    """When runs of a place were first seen CANCELLING. It is remembered between commands, because
-    each looks once.
+    """When runs of a place were first seen CANCELLING.
+
+    It is remembered between commands, because each command reads a run once.
 
     Args:
         records: remembers the times.
@@ -53,10 +57,9 @@ class CancellingRuns:
         """Remember when a run was first CANCELLING, and forget it when it has another state."""
         if state is RunState.CANCELLING:
             if server_id not in self._since:
-                self._since[server_id] = timestamp(self._clock())
-                self._records.remember_names(
-                    self._place, _SINCE, {server_id: self._since[server_id]}
-                )
+                now = timestamp(self._clock())
+                self._since[server_id] = now
+                self._records.remember_names(self._place, _SINCE, {server_id: now})
         elif server_id in self._since or server_id in self._without_workflow:
             self.forget(server_id)
 
@@ -70,7 +73,7 @@ class CancellingRuns:
         return self._clock() - datetime.fromisoformat(since).timestamp() >= PATIENCE
 
     def note(self, run_id: str, server_id: str) -> str:
-        """Return what to tell about a run, empty when it may still end."""
+        """Return a note about a run that is not expected to end, empty for other runs."""
         if not self.never_ends(server_id):
             return ""
         advice = f"It will not end. Delete it: kfgcp delete {run_id}"

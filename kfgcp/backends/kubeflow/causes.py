@@ -1,31 +1,33 @@
 """Why the tasks of a failed run failed, read from their logs for a limited time.
 
 Each log is one request or more, and a loop may have a thousand failed tasks. So the logs are read
-side by side until the time is over. The next look at the run continues with the tasks that are
-left: their errors still have the message of a log that was not read.
+side by side until the time is over. The next reading of the run continues with the tasks that are
+left: the kind of their errors is still LOG_UNREAD.
 """
 
 from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, Protocol
 
 from kfgcp.backends.kubeflow.logs import RunLogs
-from kfgcp.backends.run_values import with_failure
+from kfgcp.backends.run_values import replace_error
 from kfgcp.deadlines import Deadline, obey
 from kfgcp.errors import BackendError, NotFound
-from kfgcp.model import ErrorInfo, ErrorKind, Run, Task
+from kfgcp.model import ErrorInfo, ErrorKind, Run
 
+# Seconds in which the causes of one run are read.
 SECONDS: Final = 20.0
-"""How long the causes of one run are read at one look."""
-_UNEXPLAINED: Final = (ErrorKind.LOG_UNREAD, ErrorKind.LOG_SILENT)
-"""Kinds of errors that the end of a log may explain."""
+
+# Logs that are read at the same time.
 READERS: Final = 8
-"""Logs that are read at the same time."""
+
+# Kinds of errors that the end of a log may explain.
+_UNEXPLAINED: Final = (ErrorKind.LOG_UNREAD, ErrorKind.LOG_SILENT)
 NO_CAUSE: Final = "the task failed; its log does not say why"
 LOST: Final = "the task failed; its log was not kept"
 
@@ -50,19 +52,21 @@ def is_unread(error: ErrorInfo | None) -> bool:
 def unread_tasks(run: Run) -> list[str]:
     """Return the paths of the failed tasks whose logs were not read, in the order of the tasks.
 
-    A group has the error of the first task that failed inside of it, so the path is that of the
-    error.
+    A group has the error of the first task that failed inside it, so the path is that of the error.
     """
-    errors = [task.error for task in run.tasks if is_unread(task.error)]
-    paths = dict.fromkeys(error.task for error in errors if error is not None)
-    return [path for path in paths if path is not None]
+    paths: dict[str, None] = {}
+    for task in run.tasks:
+        error = task.error
+        if error is not None and error.task is not None and is_unread(error):
+            paths[error.task] = None
+    return list(paths)
 
 
 def error_of(cause: str, task: str | None) -> ErrorInfo:
     """Return the error of a task whose log was read.
 
     Args:
-        cause: empty when the log does not say it.
+        cause: why the task failed, empty when the log does not say it.
         task: the path of the task.
     """
     if not cause:
@@ -75,14 +79,14 @@ def read_causes(
 ) -> dict[str, ErrorInfo]:
     """Return why tasks failed, by their paths. Tasks that were not reached in time are left out.
 
-    Nothing more is read after the first log that cannot be read now: each further request could
+    After the first log that cannot be read now, no other log is read: each further request could
     take as long.
 
     Args:
         logs: of the run.
         paths: the failed tasks.
         deadline: when to stop.
-        lost: the message of a task whose log is nowhere; empty to leave such a task out.
+        lost: the message of a task whose log is nowhere; empty to leave the task out.
     """
     has_failed = threading.Event()
 
@@ -123,26 +127,24 @@ def with_log_end(run: Run, error: ErrorInfo, logs: RunLogs, line_count: int) -> 
     if is_unread(error) or (end.cause and kind in _UNEXPLAINED):
         read_error = error_of(end.cause, error.task)
         message, kind = read_error.message, read_error.kind
-    return with_failure(
-        run, replace(error, log_tail=end.lines, message=message, kind=kind, hint="")
-    )
+    explained = replace(error, log_tail=end.lines, message=message, kind=kind, hint="")
+    return replace_error(run, explained)
 
 
 def with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Run:
-    """Return a run whose errors have the causes. Errors without a cause get the command that shows
-    the log as a hint.
+    """Return a run whose errors have the causes.
+
+    Errors without a cause get the command that shows the log as a hint.
 
     Args:
         run: a failed run.
         causes: as `read_causes` returns them.
     """
-    tasks = tuple(_tasks_with_causes(run, causes))
-    return replace(run, tasks=tasks, error=_with_cause(run.error, causes, run.run_id))
-
-
-def _tasks_with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Iterator[Task]:
-    for task in run.tasks:
-        yield replace(task, error=_with_cause(task.error, causes, run.run_id))
+    tasks = tuple(
+        replace(task, error=_with_cause(task.error, causes, run.run_id)) for task in run.tasks
+    )
+    error = _with_cause(run.error, causes, run.run_id)
+    return replace(run, tasks=tasks, error=error)
 
 
 def _with_cause(

@@ -1,8 +1,8 @@
 """What Kubeflow Pipelines does in another way than it is documented, and than local runs do.
 
-Each was recorded on a whole Kubeflow Pipelines 2.17.0 (tests/recorded/cluster-2.17.0) or, where no
-recording is named, read in its source. Nothing here is refused. A run that meets one of these may
-fail, or succeed with other values, so a note names the task before the run.
+Each difference was recorded on a whole Kubeflow Pipelines 2.17.0 (tests/recorded/cluster-2.17.0).
+Where no recording is named, it was read in the source. Nothing here is refused. A run with one of
+these features may fail, or succeed with other values, so a note names the task before the run.
 """
 
 from __future__ import annotations
@@ -22,43 +22,53 @@ from kfgcp.spec.graph import (
     TaskDef,
 )
 
+# How kfp begins the names of the groups that an exit task waits for.
 _EXIT_HANDLER: Final = "exit-handler-"
-"""How kfp begins the names of the groups that an exit task waits for."""
 _CONCAT: Final = '{"Concat":'
 _PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"]+)['\"]\]")
+
+# Values of these types have no quotes and brackets as text.
 _PLAIN_TYPES: Final = ("NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN")
 _METRIC_TYPES: Final = ("system.Metrics",)
 
 
 def has_metrics(graph: Graph) -> bool:
     """Return whether a pipeline has an artifact with metrics."""
-    outputs = [
-        artifact
-        for component in graph.components.values()
-        for artifact in component.output_artifacts.values()
-    ]
-    return any(artifact.type in _METRIC_TYPES for artifact in outputs)
+    for component in graph.components.values():
+        for artifact in component.output_artifacts.values():
+            if artifact.type in _METRIC_TYPES:
+                return True
+    return False
 
 
-def _collected(site: Site) -> Iterator[tuple[TaskDef, str]]:
+# -- dsl.Collected
+
+
+def _collected_outputs(site: Site) -> Iterator[tuple[TaskDef, str]]:
     """Yield the loops that a task collects from, and which of their outputs."""
-    for binding in (*site.task.params.values(), *site.task.artifacts.values()):
+    bindings = list(site.task.params.values()) + list(site.task.artifacts.values())
+    for binding in bindings:
         if isinstance(binding.source, FromTask):
             source = site.tasks[binding.source.task]
             if source.iterator is not None:
                 yield source, binding.source.output
 
 
+def _collected_producers(site: Site) -> Iterator[tuple[TaskDef, bool]]:
+    """Yield the tasks inside loops whose outputs a task collects, see `_producers`."""
+    for loop, output in _collected_outputs(site):
+        yield from _producers(site.graph, site.graph.component(loop), output)
+
+
 def _producers(graph: Graph, component: Component, output: str) -> Iterator[tuple[TaskDef, bool]]:
     """Yield the tasks inside a group that an output of it comes from, outermost first.
 
-    With each, whether it is one of several, of which one makes the output (dsl.OneOf).
+    With each task, yield whether it is one of several, of which one makes the output (dsl.OneOf).
     """
     if component.dag is None:
         return
-    sources = (
-        component.dag.param_outputs.get(output) or component.dag.artifact_outputs.get(output) or ()
-    )
+    sources = component.dag.param_outputs.get(output)
+    sources = sources or component.dag.artifact_outputs.get(output) or ()
     for source in sources:
         task = component.dag.tasks[source.task]
         yield task, len(sources) > 1
@@ -66,48 +76,53 @@ def _producers(graph: Graph, component: Component, output: str) -> Iterator[tupl
 
 
 def _collects_from_nested_loops(site: Site) -> bool:
-    return any(
-        inner.iterator is not None
-        for loop, output in _collected(site)
-        for inner, _ in _producers(site.graph, site.graph.component(loop), output)
-    )
+    return any(task.iterator is not None for task, _ in _collected_producers(site))
 
 
 def _collects_from_conditions(site: Site) -> bool:
-    return any(
-        inner.condition and not one_of_several
-        for loop, output in _collected(site)
-        for inner, one_of_several in _producers(site.graph, site.graph.component(loop), output)
-    )
+    for task, is_one_of_several in _collected_producers(site):
+        if task.condition and not is_one_of_several:
+            return True
+    return False
 
 
 def _collects_from_unknown_items(site: Site) -> bool:
-    return any(_may_be_empty(loop) for loop, _ in _collected(site))
+    return any(_may_be_empty(loop) for loop, _ in _collected_outputs(site))
 
 
 def _may_be_empty(loop: TaskDef) -> bool:
-    """Return whether a loop may have no items: they are not written in the pipeline, or there are
-    none."""
+    """Return whether a loop may have no items.
+
+    Its items may come from a task, or their list in the pipeline may be empty.
+    """
     raw = loop.iterator.raw if loop.iterator is not None else None
+    if raw is None:
+        return True
     try:
-        return raw is None or not json.loads(raw)
+        return not json.loads(raw)
     except ValueError:
         return True
 
 
+# -- values
+
+
 def _puts_values_into_a_list(site: Site) -> bool:
-    """Return whether a list or dict of the pipeline contains a value of the run that may be more
-    than a number."""
+    """Return whether a list or dict of the pipeline contains a value that may break its JSON."""
     for binding in site.task.params.values():
-        constant = binding.source.value if isinstance(binding.source, Constant) else None
-        if isinstance(constant, (list, Mapping)):
-            names = _PLACEHOLDER.findall(str(constant))
-            if any(_may_break_json(site, name) for name in names):
-                return True
+        if not isinstance(binding.source, Constant):
+            continue
+        constant = binding.source.value
+        if not isinstance(constant, (list, Mapping)):
+            continue
+        names = _PLACEHOLDER.findall(str(constant))
+        if any(_may_break_json(site, name) for name in names):
+            return True
     return False
 
 
 def _may_break_json(site: Site, name: str) -> bool:
+    """Return whether the value of an input may contain quotes or brackets as text."""
     binding = site.task.params.get(name)
     if binding is None or not isinstance(binding.source, FromTask):
         return True
@@ -116,55 +131,91 @@ def _may_break_json(site: Site, name: str) -> bool:
     return output is None or output.type not in _PLAIN_TYPES
 
 
-def _ignores_failures(site: Site) -> bool:
-    """Return whether a task runs after failures and is not an exit task."""
-    exits = bool(site.task.upstream) and all(
-        name.startswith(_EXIT_HANDLER) for name in site.task.upstream
-    )
-    return site.task.runs_always and not exits
+def _reads_final_status(site: Site) -> bool:
+    return any(isinstance(binding.source, FinalStatus) for binding in site.task.params.values())
 
 
 def _concatenates(site: Site) -> bool:
     container = site.container
-    return container is not None and any(
-        argument.lstrip().startswith(_CONCAT) for argument in (*container.command, *container.args)
-    )
+    if container is None:
+        return False
+    arguments = [*container.command, *container.args]
+    return any(argument.lstrip().startswith(_CONCAT) for argument in arguments)
+
+
+# -- failures and retries
+
+
+def _ignores_failures(site: Site) -> bool:
+    """Return whether a task runs after failures and is not an exit task."""
+    if not site.task.runs_always:
+        return False
+    upstream = site.task.upstream
+    is_exit_task = bool(upstream) and all(name.startswith(_EXIT_HANDLER) for name in upstream)
+    return not is_exit_task
+
+
+def _has_retries(site: Site) -> bool:
+    return site.task.retry is not None
+
+
+# -- the cache
 
 
 def _equals_another(site: Site) -> bool:
-    """Return whether a task of the same group, named before this one, does the same with the same
-    inputs."""
+    """Return whether another task of the group does the same with the same inputs.
+
+    Of several equal tasks, only the first one by name is not reported.
+    """
     if not _is_cached(site):
         return False
-    earlier = [task for key, task in sorted(site.tasks.items()) if key < site.task.key]
-    return any(_does_the_same(site, task) for task in earlier)
+    for key, task in site.tasks.items():
+        if key < site.task.key and _does_the_same(site, task):
+            return True
+    return False
 
 
 def _does_the_same(site: Site, other: TaskDef) -> bool:
-    component = site.graph.component(other)
-    same_code = (component.executor, component.output_params, component.output_artifacts) == (
-        site.component.executor,
-        site.component.output_params,
-        site.component.output_artifacts,
+    if not other.cache:
+        return False
+    mine, theirs = site.component, site.graph.component(other)
+    has_same_code = (
+        mine.executor == theirs.executor
+        and mine.output_params == theirs.output_params
+        and mine.output_artifacts == theirs.output_artifacts
     )
-    mine = (site.task.params, site.task.artifacts, site.task.cache_key)
-    return same_code and other.cache and mine == (other.params, other.artifacts, other.cache_key)
+    task = site.task
+    has_same_inputs = (
+        task.params == other.params
+        and task.artifacts == other.artifacts
+        and task.cache_key == other.cache_key
+    )
+    return has_same_code and has_same_inputs
 
 
 def _is_cached(site: Site) -> bool:
     return site.container is not None and site.task.cache
 
 
+def _is_cached_with_variables(site: Site) -> bool:
+    return _is_cached(site) and site.container is not None and bool(site.container.env)
+
+
+# -- accelerators
+
+
 def _has_vertex_accelerator(site: Site) -> bool:
-    accelerator = (
-        site.container.resources.get("accelerator") if site.container is not None else None
-    )
+    accelerator = None
+    if site.container is not None:
+        accelerator = site.container.resources.get("accelerator")
     if not isinstance(accelerator, Mapping):
         return False
-    kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
-    return bool(kind) and "/" not in kind and "{{$" not in kind
+    name = str(accelerator.get("resourceType") or accelerator.get("type") or "")
+    # Names of Kubernetes resources have a slash: `nvidia.com/gpu`.
+    return bool(name) and "/" not in name and "{{$" not in name
 
 
+# Of the pipeline as a whole.
 METRICS: Final = Feature(
     "has metrics",
     lambda site: False,
@@ -173,8 +224,8 @@ METRICS: Final = Feature(
     recorded="digits",
     for_check=True,
 )
-"""Of the pipeline as a whole."""
 
+# What is looked for in every task.
 DIFFERENCES: Final = (
     Feature(
         "collects from nested loops",
@@ -206,9 +257,7 @@ DIFFERENCES: Final = (
     ),
     Feature(
         "reads a final status",
-        lambda site: any(
-            isinstance(binding.source, FinalStatus) for binding in site.task.params.values()
-        ),
+        _reads_final_status,
         note=(
             "the state is COMPLETE or FAILED, the error is empty, and the name of the run is that"
             " of its Workflow"
@@ -232,7 +281,7 @@ DIFFERENCES: Final = (
     ),
     Feature(
         "has a number of retries (set_retry)",
-        lambda site: site.task.retry is not None,
+        _has_retries,
         note="the workflow defaults of 2.17.0 retry only lost pods, not programs that fail",
         begins=(2, 17),
         differs=True,
@@ -247,7 +296,7 @@ DIFFERENCES: Final = (
     ),
     Feature(
         "has variables and is cached",
-        lambda site: _is_cached(site) and site.container is not None and bool(site.container.env),
+        _is_cached_with_variables,
         note="when only variables changed, it takes its old outputs from the cache",
         differs=True,
         for_check=True,
@@ -259,4 +308,3 @@ DIFFERENCES: Final = (
         differs=True,
     ),
 )
-"""What is looked for in every task."""

@@ -1,30 +1,48 @@
-"""The links of a submission to a Kubeflow Pipelines of one's own. Everything is read; nothing is
-written.
+"""The checks of `kfgcp doctor` for a Kubeflow Pipelines on a cluster of one's own.
 
-To check a bucket of S3, an upload is started and then cancelled. S3 has no other way to ask for
-permission to write.
+Everything is read; nothing is written. There is one exception: to check a bucket of S3, an upload is
+started and then cancelled. S3 has no other way to ask for permission to write.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.addresses import of_metadata
+from kfgcp.backends.kubeflow.addresses import metadata_addresses
 from kfgcp.backends.kubeflow.filters import PAGE_KEYS
+from kfgcp.backends.kubeflow.messages import SERVICE
 from kfgcp.backends.kubeflow.server_errors import KubeflowErrors
-from kfgcp.backends.kubeflow.server_version import HEALTH, OLD_HEALTH, Server, too_old
-from kfgcp.backends.kubeflow.sign_in import NAMESPACE, address_and_tokens, in_cluster, port_forward
+from kfgcp.backends.kubeflow.server_version import (
+    HEALTH,
+    OLD_HEALTH,
+    VERSION_KEYS,
+    Server,
+    too_old,
+)
+from kfgcp.backends.kubeflow.settings import KubeflowSettings
+from kfgcp.backends.kubeflow.sign_in import (
+    NAMESPACE,
+    address_and_tokens,
+    is_in_cluster,
+    port_forward,
+)
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
-from kfgcp.diagnosis.connection import PATIENCE, Doorbell, member, signed_in, unreachable
-from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
+from kfgcp.diagnosis.connection import (
+    CALL_LIMITS,
+    HostProbe,
+    describe_login,
+    iam_member,
+    unreachable,
+)
+from kfgcp.diagnosis.google_cloud import Cloud, gs_bucket
 from kfgcp.diagnosis.s3_bucket import check_bucket, is_on_s3
 from kfgcp.errors import (
     AuthError,
@@ -45,36 +63,54 @@ from kfgcp.services.transport import TransportError
 
 METADATA_SECONDS: Final = 5.0
 KUBECTL_SECONDS: Final = 15.0
-_KNOWN: Final = frozenset(("multi_user", "pipeline_store", "commit_sha", "tag_name"))
-_KNOWN_OF_UI: Final = "apiServer"
-"""What healthz answers: names of the API server, and how those begin that the UI in front of it
-adds."""
+
+# The keys of the answer of healthz. The UI server in front of the API server adds others, which
+# begin with `apiServer`.
+_HEALTH_KEYS: Final = frozenset({"multi_user", "pipeline_store", "commit_sha", "tag_name"})
+_UI_PREFIX: Final = "apiServer"
 _GOOGLE_SIGN_IN: Final = "accounts.google.com"
+
+# How the names of service accounts begin in tokens of Kubernetes.
 _SERVICE_ACCOUNT: Final = "system:serviceaccount:"
+
+# The service that has only the API.
+_API_SERVICE: Final = "ml-pipeline"
 
 
 def kubeflow_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
-    """The checks in the order in which a submission would meet what they look at. images: of the
-    pipeline, if any."""
+    """Return the checks, in the order in which a submission would meet what they check.
+
+    Args:
+        env: the environment.
+        images: of the pipeline that will run, None when there is no pipeline.
+    """
+    settings = KubeflowSettings.of(env.settings)
     cluster = Cluster(env)
-    root: str = env.get("pipeline_root") or ""
-    return [
-        *([("kubectl", cluster.kubectl)] if env.get("auth") == "port-forward" else []),
+    checks: list[Check] = [
         ("host", cluster.host),
         ("tls", cluster.tls),
         ("clock", cluster.clock),
         ("credentials", cluster.credentials),
-        *([("iap", cluster.iap)] if env.get("auth") == "iap" else []),
+    ]
+    if settings.auth == "port-forward":
+        checks.insert(0, ("kubectl", cluster.kubectl))
+    if settings.auth == "iap":
+        checks.append(("iap", cluster.iap))
+    checks += [
         ("sign-in", cluster.sign_in),
         ("server", cluster.server),
         ("version", cluster.version),
         ("namespace", cluster.namespace),
         ("rbac", cluster.rbac),
-        *([("service_account", cluster.service_account)] if env.get("service_account") else []),
-        ("pipeline_root", partial(cluster.pipeline_root, root)),
+    ]
+    if settings.service_account:
+        checks.append(("service_account", cluster.service_account))
+    checks += [
+        ("pipeline_root", partial(cluster.pipeline_root, settings.pipeline_root or "")),
         ("images", partial(cluster.images, images)),
         ("metadata", cluster.metadata),
     ]
+    return checks
 
 
 class Cluster:
@@ -82,36 +118,38 @@ class Cluster:
 
     def __init__(self, env: Environment) -> None:
         self._env = env
+        self._settings = KubeflowSettings.of(env.settings)
         self._address, self._tokens = address_and_tokens(env)
         certificates = ca_file(env)
-        self._door = Doorbell(self._address, HEALTH, certificates)
-        how: dict[str, Any] = {
+        self._door = HostProbe(self._address, HEALTH, certificates)
+        options: dict[str, Any] = {
             "ca_file": certificates,
-            "in_cluster": in_cluster(env),
+            "in_cluster": is_in_cluster(env),
             "errors": KubeflowErrors(),
-            **PATIENCE,
+            **CALL_LIMITS,
         }
         self._http = ServiceClient(
-            self._address, self._tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **how
+            self._address, self._tokens, service=SERVICE, paging=PAGE_KEYS, **options
         )
-        self._metadata = of_metadata(
+        self._metadata = metadata_addresses(
             self._address,
-            lambda base: ServiceClient(base, self._tokens, service="ML Metadata", **how),
+            lambda address: ServiceClient(address, self._tokens, service="ML Metadata", **options),
         )
         self._account = ""
-        self._healthy: ServiceResponse | BackendError | None = None
+        self._health_answer: ServiceResponse | BackendError | None = None
+
+    # -- the connection
 
     def kubectl(self) -> str:
-        """kubectl forwards a port."""
-
-        way = port_forward(self._env)
-        way.get()
-        return f"forwards {way.address} to {way.target}"
+        """Check that kubectl forwards a port."""
+        forward = port_forward(self._env)
+        forward.get()
+        return f"forwards {forward.address} to {forward.target}"
 
     def host(self) -> str:
-        """Something answers there, trusted or not."""
+        """Check that a server answers at the address, trusted or not."""
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             if not failure.tls:
                 hint = f"Is host in [env.{self._env.name}] of kfgcp.toml right? {failure.hint}"
@@ -119,122 +157,125 @@ class Cluster:
         return f"{self._door.host} answers"
 
     def tls(self) -> str | Aside:
-        """Its certificate is trusted."""
+        """Check that the certificate of the server is trusted."""
         if not self._address.startswith("https:"):
-            inside = in_cluster(self._env) and self._door.name not in LOOPBACK
-            return Aside(
-                "not used:"
-                f" {'inside of a cluster it is plain http' if inside else 'the host is this machine'}"
-            )
+            if is_in_cluster(self._env) and self._door.name not in LOOPBACK:
+                return Aside("not used: inside a cluster it is plain http")
+            return Aside("not used: the host is this machine")
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
             raise unreachable(self._door.host, failure) from None
         return "the certificate is trusted"
 
     def clock(self) -> str | Aside:
-        return clock_skew(self._door.ring().headers)
+        """Check that the clocks of this machine and of the server agree."""
+        return clock_skew(self._door.response().headers)
+
+    # -- the sign-in
 
     def credentials(self) -> str | Aside:
-        """There is a token; as whom."""
-        said, self._account = signed_in(self._env, self._tokens.get(), of_google=False)
-        return said
+        """Check that there is a token, and say whose it is."""
+        result, self._account = describe_login(self._env, self._tokens.get(), is_google_token=False)
+        return result
 
     def iap(self) -> str | Aside:
-        """Identity-Aware Proxy is there, and takes the token, which is for the client
-        `iap_client_id`."""
-        found = self._health()
-        if isinstance(found, IapRefused):
-            client, there = self._env.get("iap_client_id"), self._iap_client()
-            if there and there != client:
-                raise found.amended(
-                    message=(
-                        f"{found.message.rstrip('.')}: it is of the client {there}, iap_client_id"
-                        f" of {client}."
-                    ),
-                    hint=f'Set iap_client_id = "{there}" in [env.{self._env.name}] of kfgcp.toml.',
-                )
-            if self._account:
-                raise found.amended(
-                    hint="gcloud iap web add-iam-policy-binding --resource-type=backend-services "
-                    f"--service=BACKEND_SERVICE --member={member(self._account)} "
-                    "--role=roles/iap.httpsResourceAccessor"
-                )
-            raise found
-        return (
-            "the token is accepted"
-            if self._iap_client()
-            else Aside("no Identity-Aware Proxy is seen to answer")
-        )
+        """Check that Identity-Aware Proxy accepts the token, which is for `iap_client_id`."""
+        answer = self._health()
+        if not isinstance(answer, IapRefused):
+            if self._iap_client():
+                return "the token is accepted"
+            return Aside("no answer comes from an Identity-Aware Proxy")
+        configured_client = self._settings.iap_client_id
+        client = self._iap_client()
+        if client and client != configured_client:
+            raise answer.amended(
+                message=(
+                    f"{answer.message.rstrip('.')}: it belongs to the client {client}, and"
+                    f" iap_client_id is {configured_client}."
+                ),
+                hint=f'Set iap_client_id = "{client}" in [env.{self._env.name}] of kfgcp.toml.',
+            )
+        if self._account:
+            raise answer.amended(
+                hint="gcloud iap web add-iam-policy-binding --resource-type=backend-services "
+                f"--service=BACKEND_SERVICE --member={iam_member(self._account)} "
+                "--role=roles/iap.httpsResourceAccessor"
+            )
+        raise answer
 
     def _iap_client(self) -> str:
-        """The client that the proxy sends people to sign in with, "" when it does not say."""
-        place = urlsplit(self._door.ring().headers.get("location", ""))
-        return (
-            parse_qs(place.query).get("client_id", [""])[0]
-            if place.hostname == _GOOGLE_SIGN_IN
-            else ""
-        )
+        """Return the client that the proxy sends people to sign in with, "" when there is none."""
+        location = urlsplit(self._door.response().headers.get("location", ""))
+        if location.hostname != _GOOGLE_SIGN_IN:
+            return ""
+        return parse_qs(location.query).get("client_id", [""])[0]
 
     def sign_in(self) -> str:
-        """The token is accepted, by what is in front of Kubeflow too."""
-        found = self._health()
-        if isinstance(found, AuthError):
-            raise found
-        if (
-            isinstance(found, ServiceResponse)
-            and is_page(found.response)
-            and wants_sign_in(found.response)
-        ):
-            found.json()  # raises
+        """Check that the token is accepted, also by a proxy in front of Kubeflow."""
+        answer = self._health()
+        if isinstance(answer, AuthError):
+            raise answer
+        if isinstance(answer, ServiceResponse):
+            response = answer.response
+            if is_page(response) and wants_sign_in(response):
+                # A page to sign in is not JSON, and the error says what to do.
+                answer.json()
         return "accepted"
 
+    # -- the server
+
     def server(self) -> str:
-        """What answers is a Kubeflow Pipelines with the v2 API."""
-        found = self._health()
-        hint = f"Is {self._address} the address of Kubeflow Pipelines? It may be below a path: https://HOST/pipeline"
-        if isinstance(found, NotFound):
+        """Check that the server is a Kubeflow Pipelines with the v2 API."""
+        answer = self._health()
+        hint = (
+            f"Is {self._address} the address of Kubeflow Pipelines? It may be below a path:"
+            " https://HOST/pipeline"
+        )
+        if isinstance(answer, NotFound):
             raise self._not_v2(hint)
-        if isinstance(found, BackendError):
-            raise found
-        if is_page(found.response):
+        if isinstance(answer, BackendError):
+            raise answer
+        if is_page(answer.response):
             raise BackendError(
-                f"{self._door.host} is not Kubeflow Pipelines: it answers with the web page"
-                f" {title(found.response)}.",
+                f"{self._door.host} is not {SERVICE}: it answers with the web page"
+                f" {title(answer.response)}.",
                 hint=hint,
             )
-        said = found.json()
-        if said and not any(key in _KNOWN or key.startswith(_KNOWN_OF_UI) for key in said):
+        health = answer.json()
+        is_known = any(key in _HEALTH_KEYS or key.startswith(_UI_PREFIX) for key in health)
+        if health and not is_known:
             raise BackendError(
-                f"{self._door.host} is not Kubeflow Pipelines: its {HEALTH} says other things.",
-                hint=hint,
+                f"{self._door.host} is not {SERVICE}: its {HEALTH} has other fields.", hint=hint
             )
-        return "Kubeflow Pipelines" + (" for several users" if self._several_users(said) else "")
+        if _is_multi_user(health):
+            return f"{SERVICE} for several users"
+        return SERVICE
 
     def _not_v2(self, hint: str) -> BackendError:
         try:
             return too_old(self._http.get(OLD_HEALTH))
         except BackendError:
-            return BackendError(
-                f"{self._door.host} has no {HEALTH}: not Kubeflow Pipelines.", hint=hint
-            )
+            return BackendError(f"{self._door.host} has no {HEALTH}: not {SERVICE}.", hint=hint)
 
     def version(self) -> str | Aside:
-        said = [self._health_json()]
+        """Return the tag of the server."""
+        answers: list[Mapping[str, Any]] = [self._health_json()]
         with suppress(BackendError):
-            said.append(self._http.get(OLD_HEALTH))
-        for key in ("apiServerTagName", "tag_name"):
-            found = next(
-                (each[key] for each in said if isinstance(each.get(key), str) and each[key]), None
-            )
-            if found:
-                return str(found)
+            answers.append(self._http.get(OLD_HEALTH))
+        for key in VERSION_KEYS:
+            for answer in answers:
+                tag = answer.get(key)
+                if isinstance(tag, str) and tag:
+                    return tag
         return Aside("the server does not tell its version")
 
     def namespace(self) -> str | Aside:
-        """One is named where the server is for several users."""
-        name = self._env.get("namespace")
-        if not name and self._several_users(self._health_json()):
+        """Check that a namespace is set when the server is for several users."""
+        name = self._settings.namespace
+        if name:
+            return name
+        if _is_multi_user(self._health_json()):
             raise ConfigError(
                 f"Environment '{self._env.name}' has no namespace, and the server is for several"
                 " users.",
@@ -243,155 +284,153 @@ class Cluster:
                     " profile."
                 ),
             )
-        return name or Aside("not needed: the server is for one user")
+        return Aside("not needed: the server is for one user")
 
     def rbac(self) -> str:
-        """Runs of the namespace can be listed."""
-        name = self._env.get("namespace")
+        """Check that the runs of the namespace can be listed."""
+        name = self._settings.namespace
         try:
             self._http.get("apis/v2beta1/runs", params={"namespace": name, "page_size": 1})
         except Refused as refused:
             if refused.status == 403 and name:
-                who = self._account or "YOUR_ACCOUNT"
-                inside = who.startswith(_SERVICE_ACCOUNT)
-                subject = (
-                    f"--serviceaccount={who.removeprefix(_SERVICE_ACCOUNT)}"
-                    if inside
-                    else f"--user={who}"
-                )
-                command = (
-                    f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject}"
-                    f" --namespace={name}"
-                )
+                command = _rolebinding_command(self._account or "YOUR_ACCOUNT", name)
                 raise refused.amended(hint=command) from refused
             raise
-        return f"runs can be listed{f' in {name}' if name else ''}"
+        return f"runs can be listed in {name}" if name else "runs can be listed"
 
     def service_account(self) -> str | Aside:
-        """The namespace has the service account that runs have; only kubectl can tell."""
-        name: str = self._env.get("service_account")
-        namespace = self._env.get("namespace") or self._env.get("kube_namespace", NAMESPACE)
-        if self._env.get("auth") != "port-forward":
+        """Check that the namespace has the service account of runs. Only kubectl can tell."""
+        account = self._settings.service_account or ""
+        kube_namespace = self._settings.kube_namespace or NAMESPACE
+        namespace = self._settings.namespace or kube_namespace
+        if self._settings.auth != "port-forward":
             return Aside(
-                f"not checked: {name} is known to kubectl only",
-                f"kubectl get serviceaccount {name} -n {namespace}",
+                f"not checked: only kubectl knows {account}",
+                f"kubectl get serviceaccount {account} -n {namespace}",
             )
-        context = self._env.get("kube_context")
-        command = [
-            "kubectl",
-            *(["--context", context] if context else []),
-            "get",
-            "serviceaccount",
-            name,
-            "-n",
-            namespace,
-            # Without output and with status 0 there is no such account. Other failures keep their
-            # status.
-            "--ignore-not-found",
-            "-o",
-            "name",
-        ]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False
-            )
+            done = self._run_kubectl(account, namespace)
         except (OSError, subprocess.TimeoutExpired) as error:
             return Aside(f"not checked: kubectl failed ({type(error).__name__})")
         if done.returncode != 0:
             return Aside(f"not checked: {redacted_line(done.stderr, limit=200)}")
         if not done.stdout.strip():
             raise BackendError(
-                f"There is no service account {name} in the namespace {namespace}.",
-                hint=f"kubectl create serviceaccount {name} --namespace={namespace}",
+                f"There is no service account {account} in the namespace {namespace}.",
+                hint=f"kubectl create serviceaccount {account} --namespace={namespace}",
             )
-        return f"{name} is there"
+        return f"{account} is there"
+
+    def _run_kubectl(self, account: str, namespace: str) -> subprocess.CompletedProcess[str]:
+        command = ["kubectl"]
+        if self._settings.kube_context:
+            command += ["--context", self._settings.kube_context]
+        command += ["get", "serviceaccount", account, "-n", namespace]
+        # With this option kubectl writes nothing and has status 0 when there is no such account.
+        # Other failures keep their status.
+        command += ["--ignore-not-found", "-o", "name"]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False
+        )
+
+    # -- what runs need
 
     def pipeline_root(self, root: str) -> str | Aside:
-        """The bucket is there; it is the account of the pods that writes to it, not you."""
+        """Check the bucket. The account of the pods writes to it, not the user."""
         if not root:
             return Aside("not set: the server has its own")
         if is_on_s3(root):
             return check_bucket(root, self._env)
-        if not bucket_of(root):
+        if not gs_bucket(root):
             return Aside(f"not checked: {root} is not in a bucket")
         try:
-            return self._cloud().bucket(root, by_you=False)
+            return self._cloud().bucket(root, needs_your_access=False)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 
     def images(self, images: Sequence[str] | None) -> str | Aside:
-        """The images of a pipeline that are in Artifact Registry are there."""
+        """Check that the images of a pipeline that are in Artifact Registry are there."""
         try:
             return self._cloud().images(images)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 
     def _cloud(self) -> Cloud:
-        """Google Cloud, which has its own sign-in when that of Kubeflow is another."""
-        stand_in = is_loopback(
-            self._env.get("api_endpoint") or self._env.get("artifact_registry_endpoint")
-        )
-        mine = self._env.get("auth", "google") == "google" or stand_in
-        return Cloud(
-            self._env,
-            self._tokens if mine else google_tokens(self._env.get("impersonate_service_account")),
-        )
+        """Return Google Cloud. It has its own sign-in when Kubeflow has another one."""
+        settings = self._settings
+        is_stand_in = is_loopback(settings.api_endpoint or settings.artifact_registry_endpoint)
+        has_google_sign_in = (settings.auth or "google") == "google"
+        if has_google_sign_in or is_stand_in:
+            return Cloud(self._env, self._tokens)
+        return Cloud(self._env, google_tokens(settings.impersonate_service_account))
 
     def metadata(self) -> str | Aside:
-        """Return where the server keeps the tasks of runs: in the API server from 3.0 on, before in
-        ML Metadata."""
-        if Server(self._http).keeps_tasks(self._env.get("namespace") or ""):
-            return (
-                "not needed: the API server keeps tasks and metrics itself (Kubeflow Pipelines 3.0)"
-            )
-        asked = mlmd.message("GetContextByTypeAndNameRequest")(
+        """Return where the server keeps the tasks of runs.
+
+        From 3.0 on this is the API server, before it is ML Metadata.
+        """
+        if Server(self._http).keeps_tasks(self._settings.namespace or ""):
+            return f"not needed: the API server keeps tasks and metrics itself ({SERVICE} 3.0)"
+        # No run has this name, so the answer is small.
+        request = mlmd.message("GetContextByTypeAndNameRequest")(
             type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor"
         )
         try:
-            reply = self._metadata.exchange(
+            response = self._metadata.exchange(
                 "POST",
                 mlmd.path("GetContextByTypeAndName").lstrip("/"),
-                data=mlmd.encode(asked),
+                data=mlmd.encode(request),
                 content_type=mlmd.CONTENT_TYPE,
                 repeatable=True,
                 retries=0,
                 read_timeout=METADATA_SECONDS,
             )
-            mlmd.decode("GetContextByTypeAndNameResponse", reply.body, reply.headers)
+            mlmd.decode("GetContextByTypeAndNameResponse", response.body, response.headers)
         except BackendError as error:
             return self._without_metrics(error.message)
         except mlmd.MlmdError as error:
             if error.code != mlmd.NOT_FOUND:
                 return self._without_metrics(f"{self._door.host} answers for ML Metadata: {error}.")
-        return "ML Metadata answers: it keeps tasks and metrics (Kubeflow Pipelines 2.x)"
+        return f"ML Metadata answers: it keeps tasks and metrics ({SERVICE} 2.x)"
 
-    def _without_metrics(self, why: str) -> Aside:
+    def _without_metrics(self, reason: str) -> Aside:
         hint = (
             "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment"
             " metadata-envoy-deployment -n kubeflow"
         )
-        if self._door.name.partition(".")[0] == "ml-pipeline":
+        if self._door.name.partition(".")[0] == _API_SERVICE:
             hint = (
-                "The service ml-pipeline has the API alone; ml-pipeline-ui has metadata and logs of"
-                " pods, too."
+                "The service ml-pipeline has only the API; ml-pipeline-ui also has metadata and the"
+                " logs of pods."
             )
-        return Aside(f"Runs are shown without metrics. {why}", hint)
+        return Aside(f"Runs are shown without metrics. {reason}", hint)
 
     def _health(self) -> ServiceResponse | BackendError:
-        """The answer of healthz, or why there is none; asked for once."""
-        if self._healthy is None:
+        """Return the answer of healthz, or why there is none. It is requested once."""
+        if self._health_answer is None:
             try:
-                self._healthy = self._http.exchange("GET", HEALTH)
+                self._health_answer = self._http.exchange("GET", HEALTH)
             except BackendError as error:
-                self._healthy = error
-        return self._healthy
+                self._health_answer = error
+        return self._health_answer
 
     def _health_json(self) -> dict[str, Any]:
-        found = self._health()
-        if isinstance(found, BackendError):
-            raise found
-        return found.json()
+        answer = self._health()
+        if isinstance(answer, BackendError):
+            raise answer
+        return answer.json()
 
-    @staticmethod
-    def _several_users(said: dict[str, Any]) -> bool:
-        return bool(said.get("multi_user") or said.get("apiServerMultiUser"))
+
+def _is_multi_user(health: Mapping[str, Any]) -> bool:
+    return bool(health.get("multi_user") or health.get("apiServerMultiUser"))
+
+
+def _rolebinding_command(account: str, namespace: str) -> str:
+    """Return the command that lets an account use Kubeflow in a namespace."""
+    subject = f"--user={account}"
+    if account.startswith(_SERVICE_ACCOUNT):
+        subject = f"--serviceaccount={account.removeprefix(_SERVICE_ACCOUNT)}"
+    return (
+        f"kubectl create rolebinding kfgcp-user --clusterrole=kubeflow-edit {subject}"
+        f" --namespace={namespace}"
+    )

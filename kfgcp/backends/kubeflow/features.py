@@ -1,10 +1,11 @@
-"""What of a pipeline a server of Kubeflow Pipelines cannot run: because it is too old, or because
-only Vertex AI does.
+"""The features of a pipeline that a server of Kubeflow Pipelines cannot run.
 
-Pure over the spec and its graph. What is refused would not run, or not to the end. What is only
-doubtful, because it is left out without a word or there is an open report, is a note. The versions
-are those of the public release notes and source (kubeflow/pipelines, CHANGELOG.md and
-backend/src/v2); numbers are of its pull requests and issues:
+A server may be too old for a feature, or only Vertex AI may have it.
+
+Only the spec and its graph are read. A feature is refused when the pipeline would not run, or not
+to the end. A note is given when the result is doubtful: the server ignores the feature without a
+word, or there is an open report. The versions are those of the public release notes and source
+(kubeflow/pipelines, CHANGELOG.md and backend/src/v2); numbers are of its pull requests and issues:
 
     never     customJob and resolver executors, artifactIterator, a condition on an importer itself:
               refused by the compiler of workflows (argocompiler/dag.go). Values of the run in
@@ -19,13 +20,14 @@ backend/src/v2); numbers are of its pull requests and issues:
               retries of nested pipelines (#11908), parameters of nested pipelines that are left out
               (#11980).
     2.17      importers in loops (#10860) and loops in exit handlers (#12390, seen with 2.14.3):
-              both work in 2.17.0 (recorded: cluster-2.17.0/importer-loop and exit-loop). Not known:
-              which release repaired them.
+              both work in 2.17.0 (recorded: cluster-2.17.0/importer-loop and exit-loop). It is not
+              known which release repaired them.
 
 What a server runs in another way than it is documented is in differences.py.
 
-Not confirmed: what a server does with a feature that it is too old for, where no issue tells, and
-how components of google-cloud-pipeline-components fare, which call Vertex AI from a container.
+Not confirmed: what a server does with a feature that it is too old for, where no issue says it, and
+what happens to components of google-cloud-pipeline-components, which call Vertex AI from a
+container.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS, has_metrics
-from kfgcp.backends.kubeflow.sites import Feature, Site, Version, sites
+from kfgcp.backends.kubeflow.sites import Feature, Site, Version, walk_sites
 from kfgcp.spec import platform
 from kfgcp.spec.graph import (
     Binding,
@@ -44,256 +46,314 @@ from kfgcp.spec.graph import (
     FromTask,
     Importer,
     OtherExecutor,
+    TaskDef,
     build,
 )
 from kfgcp.spec.load import Spec
 
+# The first version that has the API v2beta1.
 OLDEST: Final = (2, 0)
-"""The first that has the API v2beta1."""
+
+# The first version that gives a pipeline its workspace.
 WORKSPACE: Final = (2, 14)
-"""The first that gives a pipeline its workspace."""
+
+# Distributions add to the number: `2.5.0-rc.1`. Nine digits are more than enough.
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
-_OF_A_RUN: Final = re.compile(
+_RUN_PLACEHOLDER: Final = re.compile(
     r"\{\{\$\.(?:pipeline_job|pipeline_task)_(?:name|uuid|resource_name)\}\}"
 )
-_GOOGLES: Final = "google-cloud-pipeline-components"
+_GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """What a server cannot do for a task, or does in another way; `task` is empty for the pipeline
-    as a whole."""
+    """A feature of a task that a server lacks, or treats in another way.
+
+    Attributes:
+        task: its path; empty for the pipeline as a whole.
+        feature: the feature.
+    """
 
     task: str
-    what: str
-    since: Version | None
-    note: str
-    begins: Version | None = None
-    differs: bool = False
-    for_check: bool = False
+    feature: Feature
 
     @property
-    def refused(self) -> bool:
-        return not self.note
+    def is_refused(self) -> bool:
+        return not self.feature.note
 
     @property
     def depends_on_version(self) -> bool:
-        return self.since is not None or self.begins is not None
+        return self.feature.since is not None or self.feature.begins is not None
 
-    def is_of(self, version: Version | None) -> bool:
-        """Return whether it is true of a server; None is one as new as any."""
+    def is_true_of(self, version: Version | None) -> bool:
+        """Return whether a server of a version lacks the feature. None is the newest version."""
+        since, begins = self.feature.since, self.feature.begins
         if version is None:
-            return self.since is None
-        too_old = self.since is None or version < self.since
-        return too_old and (self.begins is None or version >= self.begins)
+            return since is None
+        if since is not None and version >= since:
+            return False
+        return begins is None or version >= begins
 
     def __str__(self) -> str:
-        who = f"task {self.task}" if self.task else "the pipeline"
-        if self.differs:
-            return f"{who} {self.what}: on Kubeflow, {self.note}"
-        when = "Kubeflow Pipelines does not support this"
-        if self.since:
-            when = f"Kubeflow Pipelines supports this since {text_of(self.since)}"
-        return f"{who} {self.what}: {when}{f'; {self.note}' if self.note else ''}"
+        feature = self.feature
+        owner = f"task {self.task}" if self.task else "the pipeline"
+        if feature.differs:
+            return f"{owner} {feature.text}: on Kubeflow, {feature.note}"
+        support = "Kubeflow Pipelines does not support this"
+        if feature.since:
+            support = f"Kubeflow Pipelines supports this since {format_version(feature.since)}"
+        if feature.note:
+            support = f"{support}; {feature.note}"
+        return f"{owner} {feature.text}: {support}"
 
 
 def lacks(spec: Spec, version: Version | None) -> list[Lack]:
-    """What a server of a version cannot do of a spec, what is refused first; None is a server as
-    new as any."""
-    found = [lack for lack in used(spec) if lack.is_of(version)]
-    return sorted(found, key=lambda lack: not lack.refused)
+    """Return what a server of a version lacks for a spec, refused features first.
+
+    Args:
+        spec: the pipeline.
+        version: of the server, None for the newest one.
+    """
+    true_lacks = [lack for lack in possible_lacks(spec) if lack.is_true_of(version)]
+    return sorted(true_lacks, key=lambda lack: not lack.is_refused)
 
 
-def used(spec: Spec) -> Iterator[Lack]:
-    """The features of a spec that some server cannot do, each as what it would lack; a feature once
-    for each task."""
+def possible_lacks(spec: Spec) -> Iterator[Lack]:
+    """Yield the features of a spec that some server lacks, a feature once for each task."""
     if platform.WORKSPACE in platform.pipeline_settings(spec.platform_spec):
-        yield Lack("", "has a workspace", WORKSPACE, "")
+        yield Lack("", WORKSPACE_FEATURE)
     graph = build(spec.pipeline_spec, spec.platform_spec)
     if has_metrics(graph):
-        yield _lack("", METRICS)
-    for site in sites(graph):
-        for feature in (*FEATURES, *DIFFERENCES):
-            if feature.found(site):
-                yield _lack(site.path, feature)
+        yield Lack("", METRICS)
+    features = FEATURES + DIFFERENCES
+    for site in walk_sites(graph):
+        for feature in features:
+            if feature.applies(site):
+                yield Lack(site.path, feature)
 
 
-def _lack(path: str, feature: Feature) -> Lack:
-    return Lack(
-        path,
-        feature.what,
-        feature.since,
-        feature.note,
-        feature.begins,
-        feature.differs,
-        feature.for_check,
-    )
+def parse_version(tag: object) -> Version | None:
+    """Return the version in the tag of a server, None when it has none.
 
-
-def version_of(tag: object) -> Version | None:
-    """The version that a server calls itself, None when that is none: `2.14.3`, `v2.5.0-rc.1`,
-    `unknown`."""
+    Example:
+        >>> parse_version("v2.5.0-rc.1")
+        (2, 5, 0)
+        >>> parse_version("unknown") is None
+        True
+    """
     match = _VERSION.match(tag) if isinstance(tag, str) else None
-    return tuple(int(part) for part in match.groups() if part is not None) if match else None
+    if match is None:
+        return None
+    return tuple(int(part) for part in match.groups() if part is not None)
 
 
-def text_of(version: Version) -> str:
-    return ".".join(map(str, version))
+def format_version(version: Version) -> str:
+    """Return a version as text.
+
+    Example:
+        >>> format_version((2, 14, 3))
+        '2.14.3'
+    """
+    return ".".join(str(part) for part in version)
 
 
 # -- what a task may have
 
 
-def _sources(site: Site) -> Iterator[Binding]:
-    yield from (*site.task.params.values(), *site.task.artifacts.values())
+def _bindings(site: Site) -> Iterator[Binding]:
+    yield from site.task.params.values()
+    yield from site.task.artifacts.values()
 
 
-def _of_kind(kind: str) -> Callable[[Site], bool]:
-    return lambda site: (
-        isinstance(site.component.executor, OtherExecutor) and site.component.executor.kind == kind
-    )
+def _has_executor(kind: str) -> Callable[[Site], bool]:
+    """Return a rule for executors that only Vertex AI has."""
+
+    def applies(site: Site) -> bool:
+        executor = site.component.executor
+        return isinstance(executor, OtherExecutor) and executor.kind == kind
+
+    return applies
 
 
-def _takes(looped: bool) -> Callable[[Site], bool]:
-    """Whether an input is an output of a loop, or of a DAG that is none."""
-
-    def found(site: Site) -> bool:
-        for binding in _sources(site):
-            if isinstance(binding.source, FromTask):
-                source = site.tasks[binding.source.task]
-                loop = source.iterator is not None
-                if loop is looped and (loop or site.graph.component(source).dag is not None):
-                    return True
-        return False
-
-    return found
+def _loops_over_artifacts(site: Site) -> bool:
+    return site.task.iterator is not None and site.task.iterator.artifacts
 
 
-def _left_out(site: Site) -> bool:
-    """A parameter of a nested pipeline without default and value."""
-    params = site.component.params if site.component.dag is not None else {}
-    return any(
-        each.optional and not each.has_default and name not in site.task.params
-        for name, each in params.items()
-    )
+def _is_conditional_importer(site: Site) -> bool:
+    return isinstance(site.component.executor, Importer) and bool(site.task.condition)
 
 
-def _command(site: Site, pattern: re.Pattern[str]) -> bool:
+def _takes_loop_output(site: Site) -> bool:
+    return any(source.iterator is not None for source in _source_tasks(site))
+
+
+def _takes_group_output(site: Site) -> bool:
+    """Return whether an input is the output of a DAG that is not a loop."""
+    for source in _source_tasks(site):
+        is_group = site.graph.component(source).dag is not None
+        if is_group and source.iterator is None:
+            return True
+    return False
+
+
+def _source_tasks(site: Site) -> Iterator[TaskDef]:
+    for binding in _bindings(site):
+        if isinstance(binding.source, FromTask):
+            yield site.tasks[binding.source.task]
+
+
+def _takes_final_status(site: Site) -> bool:
+    return any(isinstance(binding.source, FinalStatus) for binding in _bindings(site))
+
+
+def _has_image_parameter(site: Site) -> bool:
+    return site.container is not None and _has_placeholder(site.container.image)
+
+
+def _has_resource_parameter(site: Site) -> bool:
+    return site.container is not None and _has_placeholder(site.container.resources)
+
+
+def _limits_iterations(site: Site) -> bool:
+    return site.task.iterator is not None and site.task.iterator.limit > 0
+
+
+def _has_cache_key(site: Site) -> bool:
+    return bool(site.task.cache_key)
+
+
+def _is_exit_task(site: Site) -> bool:
+    return site.task.runs_always
+
+
+def _reads_own_name(site: Site) -> bool:
     container = site.container
-    return container is not None and any(map(pattern.search, (*container.command, *container.args)))
+    if container is None:
+        return False
+    arguments = [*container.command, *container.args]
+    return any(_RUN_PLACEHOLDER.search(argument) for argument in arguments)
+
+
+def _is_retried_task(site: Site) -> bool:
+    return site.task.retry is not None and site.component.dag is None
+
+
+def _is_retried_pipeline(site: Site) -> bool:
+    return site.task.retry is not None and site.component.dag is not None
+
+
+def _leaves_parameter_out(site: Site) -> bool:
+    """Return whether a nested pipeline has a parameter without a default and a value."""
+    if site.component.dag is None:
+        return False
+    for name, param in site.component.params.items():
+        if param.optional and not param.has_default and name not in site.task.params:
+            return True
+    return False
+
+
+def _has_empty_folder(site: Site) -> bool:
+    return site.container is not None and any(
+        mount.scratch for mount in site.container.cluster.mounts
+    )
+
+
+def _is_importer_in_loop(site: Site) -> bool:
+    if not isinstance(site.component.executor, Importer):
+        return False
+    return any(group.iterator is not None for group in site.groups)
+
+
+def _is_loop_in_exit_handler(site: Site) -> bool:
+    return site.is_guarded and site.task.iterator is not None
+
+
+def _has_run_value_in_variable(site: Site) -> bool:
+    if site.container is None:
+        return False
+    return any(_has_placeholder(value) for value in site.container.env.values())
+
+
+def _is_google_component(site: Site) -> bool:
+    return site.container is not None and _GOOGLE_COMPONENTS in site.container.image
 
 
 def _has_placeholder(values: object) -> bool:
     return "{{$" in str(values)
 
 
+WORKSPACE_FEATURE: Final = Feature("has a workspace", lambda site: False, WORKSPACE)
+# What is looked for in every task, refused features first.
 FEATURES: Final = (
-    Feature("is a custom job, which only Vertex AI runs", _of_kind("customJob")),
-    Feature("asks a resolver for artifacts", _of_kind("resolver")),
-    Feature(
-        "is a loop over artifacts",
-        lambda site: site.task.iterator is not None and site.task.iterator.artifacts,
-    ),
-    Feature(
-        "is an importer with a condition of its own",
-        lambda site: isinstance(site.component.executor, Importer) and bool(site.task.condition),
-    ),
-    Feature("collects the outputs of a loop (dsl.Collected)", _takes(looped=True), (2, 14)),
+    Feature("is a custom job, which only Vertex AI runs", _has_executor("customJob")),
+    Feature("asks a resolver for artifacts", _has_executor("resolver")),
+    Feature("is a loop over artifacts", _loops_over_artifacts),
+    Feature("is an importer with a condition of its own", _is_conditional_importer),
+    Feature("collects the outputs of a loop (dsl.Collected)", _takes_loop_output, (2, 14)),
     Feature(
         "takes the final status of another task (dsl.PipelineTaskFinalStatus)",
-        lambda site: any(isinstance(binding.source, FinalStatus) for binding in _sources(site)),
+        _takes_final_status,
         (2, 14),
     ),
     Feature(
-        "takes an output of a nested pipeline, a branch or dsl.OneOf", _takes(looped=False), (2, 4)
+        "takes an output of a nested pipeline, a branch or dsl.OneOf", _takes_group_output, (2, 4)
     ),
-    Feature(
-        "has an image that a parameter names",
-        lambda site: site.container is not None and _has_placeholder(site.container.image),
-        (2, 4),
-    ),
+    Feature("has an image that a parameter names", _has_image_parameter, (2, 4)),
     Feature(
         "has resources that a parameter names",
-        lambda site: site.container is not None and _has_placeholder(site.container.resources),
+        _has_resource_parameter,
         (2, 4),
         "it may start without them",
     ),
     Feature(
         "limits how many iterations run at once",
-        lambda site: site.task.iterator is not None and site.task.iterator.limit > 0,
+        _limits_iterations,
         (2, 4),
         "all of them start at once",
     ),
+    Feature("has a cache key", _has_cache_key, (2, 4), "the key is ignored"),
     Feature(
-        "has a cache key", lambda site: bool(site.task.cache_key), (2, 4), "the key is ignored"
-    ),
-    Feature(
-        "runs at the exit of others",
-        lambda site: site.task.runs_always,
-        (2, 4),
-        "it may be left out after a failure",
+        "runs at the exit of others", _is_exit_task, (2, 4), "it may be left out after a failure"
     ),
     Feature(
         "asks for the name or id of its run or task",
-        lambda site: _command(site, _OF_A_RUN),
+        _reads_own_name,
         (2, 5),
         "it may be given the placeholder itself",
     ),
     Feature(
-        "is tried again after a failure",
-        lambda site: site.task.retry is not None and site.component.dag is None,
-        (2, 5),
-        "it may be tried once only",
+        "is tried again after a failure", _is_retried_task, (2, 5), "it may be tried once only"
     ),
     Feature(
         "is a nested pipeline that is tried again",
-        lambda site: site.task.retry is not None and site.component.dag is not None,
+        _is_retried_pipeline,
         (2, 14),
         "it is tried once",
     ),
     Feature(
         "is a nested pipeline with a parameter left out",
-        _left_out,
+        _leaves_parameter_out,
         (2, 14),
         "a task that takes it fails",
     ),
-    Feature(
-        "has an empty folder of its own",
-        lambda site: (
-            site.container is not None
-            and any(mount.scratch for mount in site.container.cluster.mounts)
-        ),
-        (2, 3),
-        "the folder is not there",
-    ),
-    Feature(
-        "is an importer in a loop",
-        lambda site: (
-            isinstance(site.component.executor, Importer)
-            and any(each.iterator for each in site.within)
-        ),
-        (2, 17),
-        "it fails on older servers",
-    ),
+    Feature("has an empty folder of its own", _has_empty_folder, (2, 3), "the folder is not there"),
+    Feature("is an importer in a loop", _is_importer_in_loop, (2, 17), "it fails on older servers"),
     Feature(
         "is a loop inside an exit handler",
-        lambda site: site.guarded and site.task.iterator is not None,
+        _is_loop_in_exit_handler,
         (2, 17),
         "it fails on older servers",
     ),
     Feature(
         "has a value of the run in a variable",
-        lambda site: (
-            site.container is not None and any(map(_has_placeholder, site.container.env.values()))
-        ),
+        _has_run_value_in_variable,
         None,
         "the variable holds the placeholder itself",
     ),
     Feature(
         "is of google-cloud-pipeline-components",
-        lambda site: site.container is not None and _GOOGLES in site.container.image,
+        _is_google_component,
         None,
         "it calls Vertex AI, and needs the permissions and outputs of a run there",
     ),
 )
-"""What is looked for in every task, refusals first."""

@@ -1,25 +1,27 @@
-"""The logs of a run's tasks: of their pods, of what was kept of them, and of Cloud Logging.
+"""The logs of a run's tasks: of their pods, of the copies and the archive, and of Cloud Logging.
 
-`pod_logs` reads the log of one pod. GKE's entries in Cloud Logging carry the run's id as a label of
-the pod (`k8s-pod/pipeline/runid`); they alone have times and severities.
+`pod_logs` reads the log of one pod, `log_attempts` knows which pods there are. GKE's entries in
+Cloud Logging carry the run's id as a label of the pod (`k8s-pod/pipeline/runid`). Only they have
+times and severities.
 """
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+from itertools import chain, islice
+from typing import Final
 from urllib.parse import urlsplit
 
 from kfgcp.backends.base import LogFilter, LogLine
+from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.failure_cause import CauseFinder
+from kfgcp.backends.kubeflow.log_attempts import Attempt, read_attempts, tasks_without_pod
 from kfgcp.backends.kubeflow.log_noise import without_noise
-from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.messages import RunAnswer
 from kfgcp.backends.kubeflow.pod_logs import (
     BUCKET,
     Keeper,
@@ -29,42 +31,18 @@ from kfgcp.backends.kubeflow.pod_logs import (
     RunOfPods,
     Streams,
 )
-from kfgcp.backends.kubeflow.pod_names import WorkflowPods, pods_of_run
-from kfgcp.backends.kubeflow.runs import (
-    EXECUTION_STATES,
-    NODE_STATES,
-    RUN_STATES,
-    at,
-    placed_tasks,
-    pods_of,
-)
+from kfgcp.backends.kubeflow.pod_names import pods_of_run
+from kfgcp.backends.kubeflow.times import read_time
 from kfgcp.errors import BackendError, NotFound, NotWhole, Unreachable, Unsupported
 from kfgcp.log_lines import LineSplitter
-from kfgcp.model import RunState, Task, TaskKind, TaskState
+from kfgcp.model import Task
 from kfgcp.services.cloud_logging import CloudLogging, quoted
 
+# Seconds between two readings of a tail while no task changes.
 PAUSE: Final = 3.0
-"""Seconds between two looks of a tail while no task changes."""
-MOST_OF_A_LINE: Final = 2000
-"""Characters of a line in the end of a log, as of runs on this machine."""
-_OF_ATTEMPT: Final = re.compile(r".*/executor-logs-(?P<number>\d{1,6})")
 
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An attempt of a task.
-
-    Attributes:
-        task: its path.
-        number: from 1.
-        pod: its pod; that of the driver when the driver failed, as then there is no other.
-        is_last: whether no other attempt comes after it.
-    """
-
-    task: str
-    number: int
-    pod: Pod
-    is_last: bool
+# Characters of a line in the end of a log, as for runs on this machine.
+MAX_LINE_LENGTH: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +51,7 @@ class Place:
 
     Attributes:
         ui: the UI server.
-        logging: Cloud Logging, None when it is not to be read.
+        logging: Cloud Logging, None when it is not used.
         namespace: where the pods run, empty when none is set.
         env: the name of the environment.
     """
@@ -89,7 +67,7 @@ class LogEnd:
     """How the log of a failed task ends.
 
     Attributes:
-        cause: why the task failed, on one line; empty when the log does not tell.
+        cause: why the task failed, on one line; empty when the log does not say it.
         lines: the last lines, without those of the launcher and of Argo.
     """
 
@@ -98,30 +76,33 @@ class LogEnd:
 
 
 class RunLogs:
-    """The logs of a run as it was read. Threads may share them."""
+    """The logs of a run as it was read. Threads may share them.
 
-    def __init__(
-        self, place: Place, run: Mapping[str, Any], executions: Sequence[Execution]
-    ) -> None:
+    Args:
+        place: where the logs are.
+        run: the answer of the server, with its spec.
+        executions: of its tasks.
+    """
+
+    def __init__(self, place: Place, run: RunAnswer, executions: Sequence[Execution]) -> None:
         self._place = place
-        self._run_id = str(run.get("run_id"))
-        self._since = at(run.get("created_at")) or ""
-        pods = pods_of_run(run)
-        self.attempts = list(_attempts(run, executions, pods))
-        self._unnamed = list(_tasks_without_pod(run, executions)) if "tasks" in run else []
-        root_driver = pods.failed_driver("") if pods else ""
-        self._start = (
-            Attempt("", 1, Pod(root_driver, has_ended=True), is_last=True) if root_driver else None
-        )
+        self._run_id = run["run_id"]
+        self._created_at = read_time(run.get("created_at")) or ""
+        workflow_pods = pods_of_run(run)
+        self.attempts = list(read_attempts(run, executions, workflow_pods))
+        # Only servers of 3.0 answer with tasks.
+        self._without_pod = list(tasks_without_pod(run, executions)) if "tasks" in run else []
+        self._root_driver = workflow_pods.failed_driver("") if workflow_pods else ""
         run_of_pods = RunOfPods(
             self._run_id,
-            self._since[:10],
-            pods.workflow if pods else "",
+            self._created_at[: len("2026-01-02")],
+            workflow_pods.workflow if workflow_pods else "",
             place.namespace,
-            _bucket_of(executions),
+            _archive_bucket(executions),
         )
         self._pods = PodLogs(place.ui, run_of_pods, raises_outages=place.logging is None)
-        self._answered: Keeper | None = None
+        # Who had the last log that was read.
+        self._last_keeper: Keeper | None = None
 
     def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
         """Yield lines by task in the order they started, by attempt, as they were written.
@@ -132,9 +113,9 @@ class RunLogs:
         Raises:
             NotFound: a log was not kept anywhere; the other logs came first.
         """
-        self._warn_of_unnamed(log_filter)
+        self._warn_of_tasks_without_pod(log_filter)
         lost: list[NotFound] = []
-        for attempt in self.chosen(log_filter):
+        for attempt in self.matching(log_filter):
             try:
                 yield from self.lines(attempt, log_filter)
             except NotFound as error:
@@ -143,39 +124,39 @@ class RunLogs:
         if lost:
             raise lost[0]
 
-    def end_of(self, task: str | None, most: int) -> LogEnd:
+    def end_of(self, task: str | None, line_count: int) -> LogEnd:
         """Return the end of a task's log: of its last attempt.
 
         Args:
             task: its path; None for the driver of the whole run, which has a log when it failed.
-            most: how many lines.
+            line_count: how many lines.
         """
         attempts = [attempt for attempt in self.attempts if attempt.task == task]
-        if task is None and self._start is not None:
-            attempts = [self._start]
+        if task is None and self._root_driver:
+            attempts = [Attempt("", 1, Pod(self._root_driver, has_ended=True), is_last=True)]
         if not attempts:
             return LogEnd()
         finder = CauseFinder()
         lines = self.lines(attempts[-1], LogFilter(all_lines=True))
-        last = deque(without_noise(_fed_to(finder, lines)), most)
-        return LogEnd(finder.cause, tuple(line[-MOST_OF_A_LINE:] for line in last))
+        last_lines = deque(without_noise(_feed(finder, lines)), line_count)
+        return LogEnd(finder.cause, tuple(line[-MAX_LINE_LENGTH:] for line in last_lines))
 
     def cause_of(self, task: str) -> str:
-        """Return why a task failed, on one line; empty when its log does not say it, or when it has
-        no log.
+        """Return why a task failed, on one line.
+
+        Empty when its log does not say it, or when it has no log.
 
         Raises:
             NotFound: the log is nowhere.
         """
         return self.end_of(task, 0).cause
 
-    def chosen(self, log_filter: LogFilter) -> Iterator[Attempt]:
-        """Yield the attempts that a filter wants."""
+    def matching(self, log_filter: LogFilter) -> Iterator[Attempt]:
+        """Yield the attempts that a filter names."""
         for attempt in self.attempts:
-            if log_filter.task in (None, attempt.task) and log_filter.attempt in (
-                None,
-                attempt.number,
-            ):
+            is_task = log_filter.task in (None, attempt.task)
+            is_attempt = log_filter.attempt in (None, attempt.number)
+            if is_task and is_attempt:
                 yield attempt
 
     def lines(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
@@ -185,30 +166,31 @@ class RunLogs:
             NotFound: they are nowhere.
         """
         if log_filter.since or log_filter.severity:
-            entries = self._of_cloud_logging(attempt, log_filter)
-            yield from _without_noise(entries, log_filter)
+            # Only Cloud Logging has times and severities.
+            entries = self._read_cloud_logging(attempt, log_filter)
+            yield from _filter_noise(entries, log_filter)
             return
         reasons: list[str] = []
         for keeper in self._keepers(all_lines=log_filter.all_lines):
             try:
                 if keeper is None:
-                    lines = self._peeked(self._of_cloud_logging(attempt, log_filter))
+                    lines = _require_lines(self._read_cloud_logging(attempt, log_filter))
                 else:
                     chunks = self._pods.read(keeper, attempt.pod)
-                    lines = _log_lines(attempt, chunks)
+                    lines = _split_lines(attempt, chunks)
             except NotKept as error:
                 reasons.append(str(error))
                 continue
             if attempt.pod.has_ended:
-                self._answered = keeper
-            yield from _without_noise(lines, log_filter)
+                self._last_keeper = keeper
+            yield from _filter_noise(lines, log_filter)
             return
-        raise self._lost(attempt, [reason for reason in reasons if reason])
+        raise self._not_found(attempt, [reason for reason in reasons if reason])
 
     # -- helpers
 
-    def _warn_of_unnamed(self, log_filter: LogFilter) -> None:
-        for task, has_ended in self._unnamed:
+    def _warn_of_tasks_without_pod(self, log_filter: LogFilter) -> None:
+        for task, has_ended in self._without_pod:
             if log_filter.task not in (None, task):
                 continue
             note = (
@@ -222,8 +204,7 @@ class RunLogs:
     def _keepers(self, *, all_lines: bool) -> list[Keeper | None]:
         """Return who is asked for a log, in this order; None is Cloud Logging.
 
-        Who had the last log has most likely the next one, too. The launcher's copy lacks what
-        others wrote.
+        The launcher's copy has only the lines of the program, so it comes last for all lines.
         """
         keepers: list[Keeper | None] = [Keeper.POD, Keeper.COPY, Keeper.ARCHIVE]
         if self._place.logging is not None:
@@ -231,24 +212,14 @@ class RunLogs:
         if all_lines:
             keepers.remove(Keeper.COPY)
             keepers.append(Keeper.COPY)
-        answered = self._answered
-        if answered is not None and not (all_lines and answered is Keeper.COPY):
-            keepers.remove(answered)
-            keepers.insert(0, answered)
+        # Who had the last log most likely has the next one, too.
+        last_keeper = self._last_keeper
+        if last_keeper is not None and not (all_lines and last_keeper is Keeper.COPY):
+            keepers.remove(last_keeper)
+            keepers.insert(0, last_keeper)
         return keepers
 
-    def _peeked(self, lines: Iterator[LogLine]) -> Iterator[LogLine]:
-        """Return the lines, of which there is at least one.
-
-        Raises:
-            NotKept: there is none.
-        """
-        first = next(lines, None)
-        if first is None:
-            raise NotKept("Cloud Logging has no lines for it")
-        return _chained(first, lines)
-
-    def _of_cloud_logging(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
+    def _read_cloud_logging(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
         if self._place.logging is None:
             raise Unsupported(
                 "The pods of Kubeflow keep no times and severities.",
@@ -259,160 +230,88 @@ class RunLogs:
             )
         if not attempt.pod.name:
             return
+        # A pod writes nothing before its run is created; the time makes the search fast.
+        since = max(log_filter.since or "", self._created_at)
         clauses = [
             'resource.type="k8s_container"',
             f'labels."k8s-pod/pipeline/runid"={quoted(self._run_id)}',
             f"resource.labels.pod_name={quoted(attempt.pod.name)}",
-            f"timestamp>={quoted(max(log_filter.since or '', self._since))}",
+            f"timestamp>={quoted(since)}",
         ]
         if log_filter.severity:
             clauses.append(f"severity>={log_filter.severity}")
         for entry in self._place.logging.entries(clauses):
-            yield LogLine(
-                attempt.task, attempt.number, entry.text, at(entry.at) or "", entry.severity
-            )
+            written_at = read_time(entry.at) or ""
+            yield LogLine(attempt.task, attempt.number, entry.text, written_at, entry.severity)
 
-    def _lost(self, attempt: Attempt, reasons: Sequence[str]) -> NotFound:
-        which = f" attempt {attempt.number} of" if not attempt.is_last else ""
+    def _not_found(self, attempt: Attempt, reasons: Sequence[str]) -> NotFound:
+        name = attempt.task
+        if not attempt.is_last:
+            name = f"attempt {attempt.number} of {attempt.task}"
         ways = [
             "let Kubeflow archive logs: archiveLogs of Argo, ARGO_ARCHIVE_LOGS of ml-pipeline-ui"
         ]
         if self._place.logging is None:
             ways.insert(0, f"set project in [env.{self._place.env}] to read Cloud Logging on GKE")
-        hint = ", or ".join(ways)
         return NotFound(
-            f"The log of{which} {attempt.task} is not there any more: {'; '.join(reasons)}.",
-            hint=f"For later runs {hint}.",
+            f"The log of {name} is not there any more: {'; '.join(reasons)}.",
+            hint=f"For later runs {', or '.join(ways)}.",
             status=404,
             reason="NOT_FOUND",
         )
 
 
 class RunTail:
-    """The logs of a run that goes on: of each attempt what it has more than at the last look."""
+    """The logs of a run that has not ended: each reading returns the new lines of each attempt.
 
+    Args:
+        read_logs: reads the run and returns its logs.
+        log_filter: which lines.
+    """
+
+    # The logs of pods are complete when the run ends.
     late = 0.0
 
-    def __init__(self, logs: Callable[[], RunLogs], wanted: LogFilter) -> None:
-        self._logs = logs
-        self._wanted = wanted
-        self._shown: dict[tuple[str, int], int] = {}
-        self._read: set[tuple[str, int]] = set()
-        self._next = 0.0
+    def __init__(self, read_logs: Callable[[], RunLogs], log_filter: LogFilter) -> None:
+        self._read_logs = read_logs
+        self._log_filter = log_filter
+        # The number of lines that were yielded, by task and attempt.
+        self._line_counts: dict[tuple[str, int], int] = {}
+        self._completed: set[tuple[str, int]] = set()
+        self._next_reading = 0.0
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
         now = time.monotonic()
-        if not tasks and now < self._next:
+        if not tasks and now < self._next_reading:
             return
-        self._next = now + PAUSE
-        logs = self._logs()
+        self._next_reading = now + PAUSE
+        logs = self._read_logs()
         lost: BackendError | None = None
-        for attempt in logs.chosen(self._wanted):
+        for attempt in logs.matching(self._log_filter):
             key = (attempt.task, attempt.number)
-            if key in self._read:
+            if key in self._completed:
                 continue
             try:
-                for line in islice(
-                    logs.lines(attempt, self._wanted), self._shown.get(key, 0), None
-                ):
-                    self._shown[key] = self._shown.get(key, 0) + 1
-                    yield line
-            except (
-                NotFound,
-                Unreachable,
-            ) as error:  # its pod may be starting; of one that has ended nothing will come
+                yield from self._new_lines(logs, attempt)
+            except (NotFound, Unreachable) as error:
+                # The pod may still be starting.
                 if not attempt.pod.has_ended:
                     continue
                 lost = error
             if attempt.pod.has_ended:
-                self._read.add(key)
-        if lost is not None and not self._shown:
+                self._completed.add(key)
+        if lost is not None and not self._line_counts:
             raise lost
 
-
-def _attempts(
-    run: Mapping[str, Any], executions: Sequence[Execution], pods_by_name: WorkflowPods | None
-) -> Iterator[Attempt]:
-    """Yield the attempts by task in the order they started."""
-    pods = pods_of(run, executions)
-    is_over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
-    for placed in placed_tasks(run, executions):
-        if placed.driver_pod:
-            yield Attempt(placed.path, 1, Pod(placed.driver_pod, has_ended=True), is_last=True)
-            continue
-        execution, node = placed.execution, placed.node or {}
-        if execution is not None and execution.cached:
-            # Among its outputs are the logs of the run that it took them from; in this run nothing
-            # was written.
-            continue
-        if execution is not None:
-            state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
-        else:
-            state = NODE_STATES.get(str(node.get("state")), TaskState.PENDING)
-        names = pods.get(placed.path, [])
-        # An execution of an importer has no pod. Of one that succeeded, the log has nothing to
-        # tell.
-        is_unnamed = execution is not None and placed.kind is TaskKind.IMPORTER and not state.ok
-        if not names and pods_by_name is not None and (is_unnamed or not executions):
-            names = pods_by_name.executors(placed.path)
-        copies = execution.logs if execution is not None else ()
-        count = max(len(names), len(copies))
-        # The pods that ran before a retry of the run are not among its nodes, but their logs were
-        # kept.
-        names = [""] * (count - len(names)) + list(names)
-        by_number = _copies_by_number(copies, count)
-        for number, name in enumerate(names, 1):
-            is_last = number == count
-            pod = Pod(name, is_over or state.final or not is_last, by_number.get(number, ""))
-            yield Attempt(placed.path, number, pod, is_last)
+    def _new_lines(self, logs: RunLogs, attempt: Attempt) -> Iterator[LogLine]:
+        key = (attempt.task, attempt.number)
+        start = self._line_counts.get(key, 0)
+        for line in islice(logs.lines(attempt, self._log_filter), start, None):
+            self._line_counts[key] = self._line_counts.get(key, 0) + 1
+            yield line
 
 
-def _tasks_without_pod(
-    run: Mapping[str, Any], executions: Sequence[Execution]
-) -> Iterator[tuple[str, bool]]:
-    """Yield the tasks of a 3.0 server that run or ran in a pod that it does not name, and whether
-    they have ended.
-
-    The launcher names the pod when the program has ended, so a program that is running or was
-    killed has none (recorded: api-3.0-branch/run-get-running-full.json,
-    run-get-terminated-ended.json).
-    """
-    is_over = RUN_STATES.get(str(run.get("state")), RunState.PENDING).final
-    for placed in placed_tasks(run, executions):
-        execution = placed.execution
-        if (
-            execution is None
-            or placed.kind is not TaskKind.CONTAINER
-            or execution.pod
-            or execution.logs
-        ):
-            continue
-        state = EXECUTION_STATES.get(execution.state, TaskState.PENDING)
-        if state in (TaskState.RUNNING, TaskState.FAILED, TaskState.CANCELLED):
-            yield placed.path, is_over or state.final
-
-
-def _copies_by_number(copies: Sequence[str], count: int) -> dict[int, str]:
-    """Return the launcher's copies of the logs of a task by the number of the attempt.
-
-    Args:
-        copies: their URIs, oldest first.
-        count: of the attempts.
-    """
-    by_number = dict(enumerate(copies, 1))
-    if len(copies) < count:
-        # An attempt without a copy was killed. A URI without a number is of the last attempt:
-        # before 2.16, each attempt wrote over the log of the one before it.
-        by_number = {}
-        for uri in copies:
-            numbered = _OF_ATTEMPT.fullmatch(uri)
-            by_number[int(numbered["number"]) + 1 if numbered else count] = uri
-    # A retry of the run writes over the logs that it kept.
-    last_number = {uri: number for number, uri in by_number.items()}
-    return {number: uri for uri, number in last_number.items()}
-
-
-def _bucket_of(executions: Sequence[Execution]) -> str:
+def _archive_bucket(executions: Sequence[Execution]) -> str:
     """Return the bucket of the server's own store, where Argo archives logs, too."""
     for execution in executions:
         for uri in execution.logs:
@@ -422,26 +321,37 @@ def _bucket_of(executions: Sequence[Execution]) -> str:
     return BUCKET
 
 
-def _log_lines(attempt: Attempt, chunks: Iterator[bytes]) -> Iterator[LogLine]:
-    lines = LineSplitter()
+def _require_lines(lines: Iterator[LogLine]) -> Iterator[LogLine]:
+    """Return the lines.
+
+    Raises:
+        NotKept: there are none.
+    """
+    first = next(lines, None)
+    if first is None:
+        raise NotKept("Cloud Logging has no lines for it")
+    return chain([first], lines)
+
+
+def _split_lines(attempt: Attempt, chunks: Iterator[bytes]) -> Iterator[LogLine]:
+    splitter = LineSplitter()
     for chunk in chunks:
-        for text in lines.feed(chunk):
+        for text in splitter.feed(chunk):
             yield LogLine(attempt.task, attempt.number, text)
+    # While the pod is running, the last line may not be complete.
     if attempt.pod.has_ended:
-        for text in lines.end():
+        for text in splitter.end():
             yield LogLine(attempt.task, attempt.number, text)
 
 
-def _without_noise(lines: Iterator[LogLine], log_filter: LogFilter) -> Iterator[LogLine]:
-    return lines if log_filter.all_lines else without_noise(lines, text=lambda line: line.text)
+def _filter_noise(lines: Iterator[LogLine], log_filter: LogFilter) -> Iterator[LogLine]:
+    if log_filter.all_lines:
+        return lines
+    return without_noise(lines, text=lambda line: line.text)
 
 
-def _fed_to(finder: CauseFinder, lines: Iterator[LogLine]) -> Iterator[str]:
+def _feed(finder: CauseFinder, lines: Iterator[LogLine]) -> Iterator[str]:
+    """Yield the texts of lines, and let a finder read them."""
     for line in lines:
         finder.feed(line.text)
         yield line.text
-
-
-def _chained(first: LogLine, others: Iterator[LogLine]) -> Iterator[LogLine]:
-    yield first
-    yield from others

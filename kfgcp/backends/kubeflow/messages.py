@@ -1,14 +1,16 @@
-"""The messages of Kubeflow Pipelines that kfgcp reads: the fields that it uses, and their types.
+"""The answers of Kubeflow Pipelines that kfgcp reads: their fields, and the check of their types.
 
 Names and types are those of the v2beta1 API (run.proto, experiment.proto and pipeline.proto below
-backend/api/v2beta1) in the JSON mapping of Protocol Buffers.
+backend/api/v2beta1) in the JSON mapping of Protocol Buffers. Each `check_x` returns an answer whose
+fields have the types of the `TypedDict`, so that the rest of the package does not check them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Required, TypedDict, cast
 
+from kfgcp.backends.run_values import read_spec
 from kfgcp.errors import BadAnswer
 from kfgcp.services.fields import (
     LONGEST_NAME,
@@ -24,15 +26,167 @@ from kfgcp.services.fields import (
     time,
 )
 from kfgcp.services.redact import redacted_line
+from kfgcp.spec.graph import Graph
+from kfgcp.spec.load import Spec
 
 SERVICE: Final = "Kubeflow Pipelines"
 
-STATUS: Final = message({"message": text})
-TASK: Final = message(
+
+class StatusAnswer(TypedDict, total=False):
+    """An error (`google.rpc.Status`)."""
+
+    message: str
+
+
+class ChildAnswer(TypedDict, total=False):
+    """A node that comes after another one. `pod_name` is the id of the node."""
+
+    pod_name: str
+
+
+class NodeAnswer(TypedDict, total=False):
+    """A node of the workflow of a run: `PipelineTaskDetail` of run.proto."""
+
+    display_name: str
+    state: str
+    error: StatusAnswer
+    create_time: str
+    start_time: str
+    end_time: str
+    pod_name: str
+    child_tasks: list[ChildAnswer]
+
+
+class StateAnswer(TypedDict, total=False):
+    """A state that a run had: `RuntimeStatus`."""
+
+    state: str
+    update_time: str
+
+
+class RunDetailsAnswer(TypedDict, total=False):
+    """`RunDetails` of run.proto."""
+
+    task_details: list[NodeAnswer]
+
+
+class RuntimeConfigAnswer(TypedDict, total=False):
+    """`RuntimeConfig` of runtime_config.proto."""
+
+    parameters: dict[str, Any]
+
+
+class VersionReference(TypedDict, total=False):
+    """The version of a pipeline that a run was started from."""
+
+    pipeline_id: str
+    pipeline_version_id: str
+
+
+class RunAnswer(TypedDict, total=False):
+    """A run: `Run` of run.proto. Only servers of 3.0 send `tasks`, which are not checked here."""
+
+    run_id: Required[str]
+    created_at: Required[str]
+    display_name: str
+    description: str
+    experiment_id: str
+    state: str
+    state_history: list[StateAnswer]
+    error: StatusAnswer
+    finished_at: str
+    pipeline_spec: Mapping[str, Any]
+    pipeline_version_reference: VersionReference
+    runtime_config: RuntimeConfigAnswer
+    run_details: RunDetailsAnswer
+    tasks: list[object]
+
+
+class ProducerAnswer(TypedDict, total=False):
+    """The task that produced a value, and in which iteration."""
+
+    task_name: str
+    iteration: int
+
+
+class ParameterAnswer(TypedDict, total=False):
+    """A parameter of a task. The value is any JSON."""
+
+    parameter_key: str
+    type: str
+    producer: ProducerAnswer
+    value: Any
+
+
+class ArtifactAnswer(TypedDict, total=False):
+    """An artifact: artifact.proto of the 3.0 branch."""
+
+    name: str
+    type: str
+    uri: str
+    metadata: dict[str, Any]
+    number_value: float
+
+
+class ArtifactsAnswer(TypedDict, total=False):
+    """The artifacts of one input or output."""
+
+    artifact_key: str
+    artifacts: list[ArtifactAnswer]
+
+
+class ValuesAnswer(TypedDict, total=False):
+    """The inputs or the outputs of a task."""
+
+    parameters: list[ParameterAnswer]
+    artifacts: list[ArtifactsAnswer]
+
+
+class TypeAttributes(TypedDict, total=False):
+    """What belongs to one type of task: the number of an iteration, or how many a loop has."""
+
+    iteration_index: int
+    iteration_count: int
+
+
+class PodAnswer(TypedDict, total=False):
+    """A pod of a task. `type` is DRIVER or EXECUTOR."""
+
+    name: str
+    type: str
+
+
+class TaskAnswer(TypedDict, total=False):
+    """A task that the API server of 3.0 keeps: `PipelineTask` of run.proto in that branch."""
+
+    name: Required[str]
+    task_id: Required[str]
+    parent_task_id: str
+    type: str
+    type_attributes: TypeAttributes
+    state: str
+    status_metadata: StatusAnswer
+    create_time: str
+    end_time: str
+    pods: list[PodAnswer]
+    inputs: ValuesAnswer
+    outputs: ValuesAnswer
+    scope_path: str
+
+
+class ExperimentAnswer(TypedDict, total=False):
+    """An experiment: experiment.proto."""
+
+    experiment_id: Required[str]
+    display_name: str
+
+
+_STATUS: Final = message({"message": text})
+_NODE: Final = message(
     {
         "display_name": text,
         "state": text,
-        "error": STATUS,
+        "error": _STATUS,
         "create_time": time,
         "start_time": time,
         "end_time": time,
@@ -47,7 +201,7 @@ _ARTIFACT: Final = message(
 )
 _ARTIFACTS: Final = message({"artifact_key": text, "artifacts": list_of(_ARTIFACT)})
 _VALUES: Final = message({"parameters": list_of(_PARAMETER), "artifacts": list_of(_ARTIFACTS)})
-SERVER_TASK: Final = message(
+_TASK: Final = message(
     {
         "name": required_text,
         "task_id": required_text,
@@ -55,7 +209,7 @@ SERVER_TASK: Final = message(
         "type": text,
         "type_attributes": message({"iteration_index": count, "iteration_count": count}),
         "state": text,
-        "status_metadata": STATUS,
+        "status_metadata": _STATUS,
         "create_time": time,
         "end_time": time,
         "pods": list_of(message({"name": text, "type": text})),
@@ -65,8 +219,7 @@ SERVER_TASK: Final = message(
     },
     required=("name", "task_id"),
 )
-"""A task of 3.0: PipelineTask of run.proto and Artifact of artifact.proto in that branch."""
-RUN: Final = message(
+_RUN: Final = message(
     {
         "run_id": required_text,
         "display_name": text,
@@ -74,58 +227,102 @@ RUN: Final = message(
         "experiment_id": text,
         "state": text,
         "state_history": list_of(message({"state": text, "update_time": time})),
-        "error": STATUS,
+        "error": _STATUS,
         "created_at": time,
         "finished_at": time,
         "pipeline_spec": mapping,
         "pipeline_version_reference": message({"pipeline_id": text, "pipeline_version_id": text}),
         "runtime_config": message({"parameters": mapping}),
-        "run_details": message({"task_details": list_of(TASK)}),
+        "run_details": message({"task_details": list_of(_NODE)}),
         "tasks": list_of(anything),
     },
     required=("run_id", "created_at"),
 )
-EXPERIMENT: Final = message(
+_UNCONVERTED_RUN: Final = message({"run_id": required_text, "error": _STATUS})
+_EXPERIMENT: Final = message(
     {"experiment_id": required_text, "display_name": text}, required=("experiment_id",)
 )
-VERSION: Final = message({"pipeline_spec": mapping})
+_VERSION: Final = message({"pipeline_spec": mapping})
 
 
-def read_run(answer: Any) -> dict[str, Any]:
+def check_run(answer: object) -> RunAnswer:
     """Return an answer, or an item of a list, as a run.
 
     Raises:
-        BadAnswer: it is not one; the message names the field. Or the server could not convert the
-            run of its database: then it answers `{experiment_id, run_id, error}` with status 200,
-            also in lists (recorded: run-get-not-converted.json, runs-list-not-converted.json).
+        BadAnswer: it is not a run; the message names the field. Or the server could not convert the
+            run of its database.
     """
-    if (
-        isinstance(answer, Mapping)
-        and isinstance(answer.get("error"), Mapping)
-        and not answer.get("created_at")
-    ):
-        _refuse_unconverted(answer)
-    run: dict[str, Any] = read(answer, RUN, service=SERVICE, thing="a run")
-    return run
+    _refuse_unconverted(answer)
+    return cast("RunAnswer", read(answer, _RUN, service=SERVICE, thing="a run"))
 
 
-def read_task(answer: Any) -> dict[str, Any]:
+def check_task(answer: object) -> TaskAnswer:
     """Return an item of `tasks[]` as a task that the API server of 3.0 keeps.
 
     Raises:
-        BadAnswer: it is not one; the message names the field.
+        BadAnswer: it is not a task; the message names the field.
     """
-    task: dict[str, Any] = read(answer, SERVER_TASK, service=SERVICE, thing="a task")
-    return task
+    return cast("TaskAnswer", read(answer, _TASK, service=SERVICE, thing="a task"))
 
 
-def _refuse_unconverted(answer: Mapping[str, Any]) -> None:
-    error = read(
-        answer, message({"run_id": required_text, "error": STATUS}), service=SERVICE, thing="a run"
-    )
-    problem = error["error"].get("message")
+def check_experiment(answer: object) -> ExperimentAnswer:
+    """Return an answer, or an item of a list, as an experiment.
+
+    Raises:
+        BadAnswer: it is not an experiment; the message names the field.
+    """
+    checked = read(answer, _EXPERIMENT, service=SERVICE, thing="an experiment")
+    return cast("ExperimentAnswer", checked)
+
+
+def check_version(answer: object) -> Mapping[str, Any]:
+    """Return the `pipeline_spec` of a version of a pipeline, empty when the version has none.
+
+    Raises:
+        BadAnswer: the answer is not a version; the message names the field.
+    """
+    version = read(answer, _VERSION, service=SERVICE, thing="a pipeline version")
+    pipeline_spec: Mapping[str, Any] = version.get("pipeline_spec") or {}
+    return pipeline_spec
+
+
+def read_pipeline(run: RunAnswer) -> tuple[Spec | None, Graph | None]:
+    """Return the pipeline of a run: its spec and its graph, (None, None) when it cannot be read."""
+    documents = run.get("pipeline_spec")
+    if not isinstance(documents, Mapping):
+        return None, None
+    return read_spec(without_platform_spec(documents))
+
+
+def without_platform_spec(documents: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the PipelineSpec of a field `pipeline_spec`.
+
+    With a platform spec beside it, the PipelineSpec is one level deeper.
+    """
+    pipeline_spec: Mapping[str, Any] = documents.get("pipeline_spec") or documents
+    return pipeline_spec
+
+
+def workflow_nodes(run: RunAnswer) -> Sequence[NodeAnswer]:
+    """Return the nodes of the workflow of a run, none when the answer has no details."""
+    details = run.get("run_details") or RunDetailsAnswer()
+    return details.get("task_details") or ()
+
+
+def _refuse_unconverted(answer: object) -> None:
+    """Raise BadAnswer for a run that the server could not convert.
+
+    It answers `{experiment_id, run_id, error}` with status 200 then, also in lists (recorded:
+    run-get-not-converted.json, runs-list-not-converted.json).
+    """
+    if not isinstance(answer, Mapping) or answer.get("created_at"):
+        return
+    if not isinstance(answer.get("error"), Mapping):
+        return
+    run = read(answer, _UNCONVERTED_RUN, service=SERVICE, thing="a run")
+    problem = run["error"].get("message")
     if problem:
-        run_id = redacted_line(str(error.get("run_id")), limit=LONGEST_NAME)
+        run_id = redacted_line(str(run.get("run_id")), limit=LONGEST_NAME)
         raise BadAnswer(
             f"{SERVICE} cannot read run {run_id}: {redacted_line(problem)}.",
             hint=(
@@ -133,13 +330,3 @@ def _refuse_unconverted(answer: Mapping[str, Any]) -> None:
                 " of the server."
             ),
         )
-
-
-def read_experiment(answer: Any) -> dict[str, Any]:
-    """Return an answer, or an item of a list, as an experiment.
-
-    Raises:
-        BadAnswer: it is not one; the message names the field.
-    """
-    experiment: dict[str, Any] = read(answer, EXPERIMENT, service=SERVICE, thing="an experiment")
-    return experiment

@@ -1,14 +1,17 @@
-"""ML Metadata as Kubeflow Pipelines serves it beside its API: the messages of four calls, framed as
-gRPC-Web.
+"""The protocol of ML Metadata as Kubeflow Pipelines serves it beside its API.
 
-    call = mlmd.message("GetContextByTypeAndNameRequest")(type_name=mlmd.PIPELINE_RUN,
-    context_name=run_id) answer = session.post(host + mlmd.path("GetContextByTypeAndName"),
-    mlmd.encode(call), headers=mlmd.HEADERS) found = mlmd.decode("GetContextByTypeAndNameResponse",
-    answer.content, answer.headers)
+These are the messages of a few calls, framed as gRPC-Web:
 
-The released ml-metadata wheels do not install beside protobuf 6, so the messages are built here
-from their field numbers, those of ml_metadata 1.17.1; fields that we do not read are left out,
-which the wire format allows. Enums are plain numbers, see `STATES` and the constants below them.
+    request = mlmd.message("GetContextByTypeAndNameRequest")(
+        type_name=mlmd.PIPELINE_RUN, context_name=run_id
+    )
+    url = host + mlmd.path("GetContextByTypeAndName")
+    answer = session.post(url, mlmd.encode(request), headers=mlmd.HEADERS)
+    response = mlmd.decode("GetContextByTypeAndNameResponse", answer.content, answer.headers)
+
+The released ml-metadata wheels cannot be installed beside protobuf 6. So the messages are built
+here from their field numbers, those of ml_metadata 1.17.1. Fields that kfgcp does not read are left
+out, which the wire format allows. Enums are plain numbers, see `STATES` and the constants below it.
 """
 
 from __future__ import annotations
@@ -17,35 +20,51 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote
 
 SERVICE: Final = "ml_metadata.MetadataStoreService"
 CONTENT_TYPE: Final = "application/grpc-web+proto"
 HEADERS: Final = {"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE, "X-Grpc-Web": "1"}
 
+# Types of contexts and executions.
 PIPELINE: Final = "system.Pipeline"
 PIPELINE_RUN: Final = "system.PipelineRun"
 CONTAINER: Final = "system.ContainerExecution"
 DAG: Final = "system.DAGExecution"
 IMPORTER: Final = "system.ImporterExecution"
 
+# States of an execution, by number. CANCELED: its condition was false.
 STATES: Final = ("UNKNOWN", "NEW", "RUNNING", "COMPLETE", "FAILED", "CACHED", "CANCELED")
-"""Of an execution, by number. CANCELED: its condition was false."""
+
+# Types of an event.
 INPUT: Final = 3
 OUTPUT: Final = 4
-"""Types of an event."""
-LIVE: Final = 2
-"""State of an artifact."""
 
+# State of an artifact.
+LIVE: Final = 2
+
+# Codes of gRPC.
 OK: Final = 0
 NOT_FOUND: Final = 5
+
+# A frame of gRPC-Web begins with a flag and its size. A flag with this bit means trailers.
 TRAILERS: Final = 0x80
+_FRAME_HEADER: Final = ">BI"
+_FRAME_HEADER_SIZE: Final = struct.calcsize(_FRAME_HEADER)
 _STATUS: Final = re.compile(r"[0-9]{1,9}")
+
+# Messages and their descriptors. Their classes are made at run time, so type checkers do not know
+# them.
+Message: TypeAlias = Any
+Descriptor: TypeAlias = Any
 
 _PACKAGE: Final = "ml_metadata"
 _PROPERTIES: Final = "properties=4 <Value>, custom_properties=5 <Value>"
 _TIMES: Final = "create_time_since_epoch={} int64, last_update_time_since_epoch={} int64"
+# The fields of each message as `name=NUMBER type`. After the type, `*` means repeated, `|` means in
+# the oneof `value`, and `?` means that the field may be missing where 0 is something else. `<T>` is
+# a map from text to T.
 _MESSAGES: Final[Mapping[str, str]] = {
     "Value": (
         "int_value=1 int64 |, double_value=2 double |, string_value=3 string |, struct_value=4"
@@ -93,12 +112,14 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "GetExecutionTypesByIDRequest": "type_ids=1 int64 *",
     "GetExecutionTypesByIDResponse": "execution_types=1 ExecutionType *",
 }
-"""Message -> `name=NUMBER type`; `*` is repeated, `|` in the oneof `value`, `?` may be missing
-where 0 is not the same, `<T>` a map of text to T."""
 
 
 class MlmdError(Exception):
-    """What was answered is no answer. code: of gRPC, None when it is not gRPC-Web at all."""
+    """The answer is an error, or it is not an answer of ML Metadata.
+
+    Attributes:
+        code: of gRPC; None when the answer is not gRPC-Web.
+    """
 
     def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)
@@ -106,13 +127,22 @@ class MlmdError(Exception):
 
 
 def path(method: str) -> str:
-    """Where a method is on the host: `/ml_metadata.MetadataStoreService/METHOD`."""
+    """Return where a method is on the host.
+
+    Example:
+        >>> path("GetArtifactTypes")
+        '/ml_metadata.MetadataStoreService/GetArtifactTypes'
+    """
     return f"/{SERVICE}/{method}"
 
 
 @cache
-def message(name: str) -> Any:
-    """The class of a message: `Event.Path` for one inside another."""
+def message(name: str) -> Message:
+    """Return the class of a message.
+
+    Args:
+        name: such as `Execution`, or `Event.Path` for one inside another.
+    """
     from google.protobuf import message_factory
 
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
@@ -121,30 +151,28 @@ def message(name: str) -> Any:
 # -- gRPC-Web
 
 
-def encode(request: Any) -> bytes:
-    """A request as the body of a POST: one frame."""
+def encode(request: Message) -> bytes:
+    """Return a request as the body of a POST: one frame."""
     return _frame(0, request.SerializeToString())
 
 
-def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> Any:
-    """The message in the body of an answer.
+def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> Message:
+    """Return the message in the body of an answer.
 
     Args:
         name: of the message.
-        body: frames of data, and of trailers.
-        headers: those of the answer, where the status of an answer without data may be; names are
-            looked up in lower case and as `requests` does.
+        body: frames of data and of trailers.
+        headers: of the answer. An answer without data may have its status there. Names are looked
+            up in lower case.
 
     Raises:
-        MlmdError: the status is an error, or the body is something else than gRPC-Web.
+        MlmdError: the status is an error, or the body is not gRPC-Web.
     """
-    data, trailers = (
-        b"",
-        {key: (headers or {}).get(key, "") for key in ("grpc-status", "grpc-message")},
-    )
+    data = b""
+    trailers = {key: (headers or {}).get(key, "") for key in ("grpc-status", "grpc-message")}
     for flag, content in _frames(body):
         if flag & TRAILERS:
-            trailers |= _trailers(content)
+            trailers |= _parse_trailers(content)
         else:
             data += content
     status = trailers["grpc-status"]
@@ -154,26 +182,26 @@ def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> 
         raise MlmdError(unquote(trailers["grpc-message"]) or f"gRPC status {status}", int(status))
     from google.protobuf.message import DecodeError
 
-    found = message(name)()
+    decoded = message(name)()
     try:
-        found.ParseFromString(data)
+        decoded.ParseFromString(data)
     except DecodeError as error:
-        raise MlmdError(f"the answer is no {name}") from error
-    return found
+        raise MlmdError(f"the answer is not the message {name}") from error
+    return decoded
 
 
-def answer(response: Any) -> bytes:
-    """A response as a server sends it: data, then the trailers."""
+def answer(response: Message) -> bytes:
+    """Return a response as a server sends it: data, then the trailers."""
     return _frame(0, response.SerializeToString()) + failure(OK, "")
 
 
 def failure(code: int, text: str) -> bytes:
-    """A body without data: its trailers say why."""
+    """Return an answer without data: its trailers have the code and the message."""
     return _frame(TRAILERS, f"grpc-status:{code}\r\ngrpc-message:{quote(text)}\r\n".encode())
 
 
-def received(name: str, body: bytes) -> Any:
-    """The request in the body of a POST.
+def received(name: str, body: bytes) -> Message:
+    """Return the request in the body of a POST.
 
     Raises:
         MlmdError: there is none.
@@ -182,58 +210,78 @@ def received(name: str, body: bytes) -> Any:
 
 
 def _frame(flag: int, content: bytes) -> bytes:
-    return struct.pack(">BI", flag, len(content)) + content
+    return struct.pack(_FRAME_HEADER, flag, len(content)) + content
 
 
 def _frames(body: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(body):
-        flag, size = struct.unpack_from(">BI", body, at) if at + 5 <= len(body) else (0, len(body))
-        at += 5 + size
-        if at > len(body) or flag & ~TRAILERS:
-            raise MlmdError("the answer is not gRPC-Web, or it breaks off")
-        yield flag, body[at - size : at]
+    """Yield the flag and the content of each frame."""
+    position = 0
+    while position < len(body):
+        start = position + _FRAME_HEADER_SIZE
+        if start > len(body):
+            raise _not_grpc_web()
+        flag, size = struct.unpack_from(_FRAME_HEADER, body, position)
+        end = start + size
+        # Other bits of the flag mean compression, which no request of ours accepts.
+        if end > len(body) or flag & ~TRAILERS:
+            raise _not_grpc_web()
+        yield flag, body[start:end]
+        position = end
 
 
-def _trailers(content: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in content.decode("latin-1").split("\r\n"))
-    return {name.strip().lower(): value.strip() for name, _, value in lines if name}
+def _not_grpc_web() -> MlmdError:
+    return MlmdError("the answer is not gRPC-Web, or it breaks off")
+
+
+def _parse_trailers(content: bytes) -> dict[str, str]:
+    trailers: dict[str, str] = {}
+    for line in content.decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name:
+            trailers[name.strip().lower()] = value.strip()
+    return trailers
 
 
 # -- values
 
 
-def value(stored: Any) -> Any:
-    """What a Value holds; whole doubles in a Struct are int, as they are in JSON. None when it
-    holds nothing."""
+def value(stored: Message) -> Any:
+    """Return the value of a Value, None when it has none.
+
+    Integral doubles in a Struct are int, as they are in JSON.
+    """
     kind = stored.WhichOneof("value")
-    found = getattr(stored, kind) if kind else None
-    return plain(found) if kind == "struct_value" else found
+    if kind is None:
+        return None
+    item = getattr(stored, kind)
+    return plain(item) if kind == "struct_value" else item
 
 
-def values(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Properties by name, in the order of names: a map of protobuf has none that lasts."""
+def values(properties: Mapping[str, Message]) -> dict[str, Any]:
+    """Return properties in the order of their names: a map of protobuf has no fixed order."""
     return {name: value(properties[name]) for name in sorted(properties)}
 
 
-def plain(item: Any) -> Any:
-    """A google.protobuf Struct, ListValue or Value in the types of JSON."""
+def plain(item: Message) -> Any:
+    """Return a google.protobuf Struct, ListValue or Value in the types of JSON."""
     kind = item.DESCRIPTOR.name
     if kind == "Struct":
         return {name: plain(item.fields[name]) for name in sorted(item.fields)}
     if kind == "ListValue":
-        return [plain(each) for each in item.values]
-    chosen = item.WhichOneof("kind")
-    found: Any = getattr(item, chosen) if chosen else None
-    if chosen in ("struct_value", "list_value"):
-        return plain(found)
-    if chosen == "number_value" and found.is_integer():
-        return int(found)
-    return None if chosen == "null_value" else found
+        return [plain(element) for element in item.values]
+    field = item.WhichOneof("kind")
+    if field is None or field == "null_value":
+        return None
+    content: Any = getattr(item, field)
+    if field in ("struct_value", "list_value"):
+        return plain(content)
+    if field == "number_value" and content.is_integer():
+        return int(content)
+    return content
 
 
-def store(properties: Any, name: str, item: Any) -> None:
-    """Sets a property: bool and int as int, a dict as a Struct."""
+def store(properties: Any, name: str, item: object) -> None:
+    """Set a property: bool and int as int, a dict as a Struct."""
     if isinstance(item, Mapping):
         fill(properties[name].struct_value, item)
     elif isinstance(item, int):
@@ -244,20 +292,23 @@ def store(properties: Any, name: str, item: Any) -> None:
         properties[name].string_value = str(item)
 
 
-def fill(target: Any, items: Mapping[str, Any]) -> None:
-    """Puts JSON values into a Struct, which keeps numbers as doubles, NaN and infinities too."""
+def fill(target: Message, items: Mapping[str, object]) -> None:
+    """Put JSON values into a Struct, which keeps numbers as doubles, also NaN and infinities."""
+    # An empty Struct is there, too.
     target.SetInParent()
     for name, item in items.items():
         _put(target.fields[name], item)
 
 
-def _put(target: Any, item: Any) -> None:
+def _put(target: Message, item: object) -> None:
+    """Put a JSON value into a google.protobuf.Value."""
     if isinstance(item, Mapping):
         fill(target.struct_value, item)
     elif isinstance(item, (list, tuple)):
         target.list_value.SetInParent()
-        for each in item:
-            _put(target.list_value.values.add(), each)
+        for element in item:
+            _put(target.list_value.values.add(), element)
+    # A bool is an int in Python, so it comes first.
     elif isinstance(item, bool):
         target.bool_value = item
     elif isinstance(item, (int, float)):
@@ -273,12 +324,14 @@ def _put(target: Any, item: Any) -> None:
 
 @cache
 def _pool() -> Any:
-    """The messages in a pool of their own, so that an ml_metadata in the same process does not
-    clash."""
+    """Return the messages in a pool of their own.
+
+    They do not clash with those of an ml_metadata in the same process.
+    """
     from google.protobuf import descriptor_pb2, descriptor_pool, struct_pb2
 
     # The service's own file is proto2. As proto3 the messages are the same on the wire, and a text
-    # that is not UTF-8 makes the answer unreadable; in proto2 it would come out as bytes.
+    # that is not UTF-8 makes the answer unreadable; in proto2 it would become bytes.
     file = descriptor_pb2.FileDescriptorProto(
         name="kfgcp/mlmd.proto",
         package=_PACKAGE,
@@ -287,54 +340,92 @@ def _pool() -> Any:
     )
     for name, fields in _MESSAGES.items():
         if "." not in name:
-            _describe(file.message_type.add(), name, fields)
+            _describe_message(file.message_type.add(), name, fields)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
-def _describe(target: Any, name: str, fields: str) -> None:
-    from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
+def _describe_message(target: Descriptor, name: str, fields: str) -> None:
+    """Describe a message and those inside it.
 
+    Args:
+        target: its descriptor.
+        name: of the message.
+        fields: as `_MESSAGES` has them.
+    """
     target.name = name.rpartition(".")[2]
-    for inner, its in _MESSAGES.items():
-        if inner.rpartition(".")[0] == name:
-            _describe(target.nested_type.add(), inner, its)
-    for text in filter(None, fields.split(", ")):
-        label, kind, *mark = text.split()
-        field = target.field.add(name=label.partition("=")[0], number=int(label.partition("=")[2]))
-        field.label = (
-            Field.LABEL_REPEATED if "*" in mark or kind[0] == "<" else Field.LABEL_OPTIONAL
-        )
-        if kind[0] == "<":
-            entry = target.nested_type.add(
-                name="".join(map(str.title, field.name.split("_"))) + "Entry"
-            )
-            entry.options.map_entry = True
-            for number, (inner, of) in enumerate((("key", "string"), ("value", kind[1:-1])), 1):
-                _set_type(
-                    entry.field.add(name=inner, number=number, label=Field.LABEL_OPTIONAL), of
-                )
-            kind = f"{name}.{entry.name}"
+    for inner_name, inner_fields in _MESSAGES.items():
+        if inner_name.rpartition(".")[0] == name:
+            _describe_message(target.nested_type.add(), inner_name, inner_fields)
+    if not fields:
+        return
+    for text in fields.split(", "):
+        _describe_field(target, name, text)
+
+
+def _describe_field(target: Descriptor, message_name: str, text: str) -> None:
+    """Add a field to a message.
+
+    Args:
+        target: the descriptor of the message.
+        message_name: its name.
+        text: of the field, such as `steps=1 Event.Path.Step *`.
+    """
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+    declaration, kind, *marks = text.split()
+    name, _, number = declaration.partition("=")
+    is_map = kind.startswith("<")
+    is_repeated = is_map or "*" in marks
+    field = target.field.add(name=name, number=int(number))
+    field.label = FieldDescriptorProto.LABEL_OPTIONAL
+    if is_repeated:
+        field.label = FieldDescriptorProto.LABEL_REPEATED
+    if is_map:
+        kind = _describe_map_entry(target, message_name, name, kind.strip("<>"))
+    _set_type(field, kind)
+    is_number = kind[0].islower()
+    # proto3 packs repeated numbers, proto2 does not.
+    if "*" in marks and is_number:
+        field.options.packed = False
+    if "?" in marks:
+        field.proto3_optional = True
+        field.oneof_index = len(target.oneof_decl)
+        target.oneof_decl.add(name=f"_{name}")
+    if "|" in marks:
+        if not target.oneof_decl:
+            target.oneof_decl.add(name="value")
+        field.oneof_index = 0
+
+
+def _describe_map_entry(
+    target: Descriptor, message_name: str, field_name: str, value_kind: str
+) -> str:
+    """Add the message that a map consists of, and return its name.
+
+    `protoc` makes it from `map<string, T>`: the name of the field in camel case, and `Entry`.
+    """
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+    words = [word.title() for word in field_name.split("_")]
+    entry = target.nested_type.add(name="".join(words) + "Entry")
+    entry.options.map_entry = True
+    for number, (name, kind) in enumerate((("key", "string"), ("value", value_kind)), 1):
+        field = entry.field.add(name=name, number=number, label=FieldDescriptorProto.LABEL_OPTIONAL)
         _set_type(field, kind)
-        if "*" in mark and kind[0].islower():
-            field.options.packed = False
-        if "?" in mark:
-            field.proto3_optional = True
-            field.oneof_index = len(target.oneof_decl)
-            target.oneof_decl.add(name=f"_{field.name}")
-        if "|" in mark:
-            if not target.oneof_decl:
-                target.oneof_decl.add(name="value")
-            field.oneof_index = 0
+    return f"{message_name}.{entry.name}"
 
 
-def _set_type(field: Any, kind: str) -> None:
-    from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
+def _set_type(field: Descriptor, kind: str) -> None:
+    """Set the type of a field. Names of messages begin with a capital letter."""
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
     if kind[0].islower():
-        field.type = Field.Type.Value(f"TYPE_{kind.upper()}")
-    else:
-        field.type = Field.TYPE_MESSAGE
-        field.type_name = ".google.protobuf.Struct" if kind == "Struct" else f".{_PACKAGE}.{kind}"
+        field.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
+        return
+    field.type = FieldDescriptorProto.TYPE_MESSAGE
+    field.type_name = f".{_PACKAGE}.{kind}"
+    if kind == "Struct":
+        field.type_name = ".google.protobuf.Struct"

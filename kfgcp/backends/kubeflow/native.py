@@ -1,20 +1,29 @@
-"""The official client, for whatever kfgcp lacks."""
+"""The official client, for what kfgcp cannot do."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
+from kfgcp.backends.kubeflow.messages import SERVICE
 from kfgcp.deadlines import REQUEST_SECONDS, DeadlineError, call_within
 from kfgcp.errors import BackendError, NotFound, Unreachable
 from kfgcp.services.auth.tokens import TokenSource
 from kfgcp.services.redact import redacted_line
 
+if TYPE_CHECKING:
+    from kfp.client.client import RunPipelineResult
+    from kfp_server_api import Configuration
+
+# What `kfp.Client` takes for no namespace.
 NO_NAMESPACE: Final = "kubeflow"
-"""What `kfp.Client` takes for no namespace at all."""
+
+# What the client raises when an answer does not have the form that it expects: it does not check
+# answers.
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
-"""What the client raises when an answer is not of the form that it expects: it does not check
-answers."""
+_NOT_FOUND: Final = 404
 
 
 def pipeline_run(
@@ -24,29 +33,32 @@ def pipeline_run(
     ca_file: str | None,
     run_id: str,
     seconds: float = REQUEST_SECONDS,
-) -> Any:
-    """The run as a `kfp.client.client.RunPipelineResult`: its `run_info` is the `V2beta1Run` of
-    kfp_server_api.
+) -> RunPipelineResult:
+    """Return a run as `kfp.Client` does: its `run_info` is the `V2beta1Run` of kfp_server_api.
 
-    Its client speaks to the same host, and takes its token anew from ours for each request, as
-    tokens last an hour. `kfp.Client` itself would sign in on its own for some hosts, and as its
-    environment variables say; a token that is there already comes first.
+    Args:
+        host: the address of the server.
+        tokens: sign the requests of the client in.
+        namespace: of the run, empty when none is set.
+        ca_file: the certificates that are trusted, None for the usual ones.
+        run_id: the server's id of the run.
+        seconds: how long the client may take.
 
     Raises:
         NotFound: the run was deleted.
         BackendError: the client failed in another way.
     """
-    import kfp_server_api
+    # The import takes longer than some time limits, so it is not a part of the call.
     from kfp.client import client as kfp_client
-    from urllib3.exceptions import HTTPError
 
+    # Without a token, `kfp.Client` signs in by itself for some hosts, and as its environment
+    # variables say.
     token = tokens.get()
 
-    def read_run() -> Any:
+    def read_run() -> RunPipelineResult:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # that servers before 2.0 are not spoken to
+            # It warns that it does not support servers before 2.0.
+            warnings.simplefilter("ignore", FutureWarning)
             client = kfp_client.Client(
                 host=host,
                 namespace=namespace or NO_NAMESPACE,
@@ -54,35 +66,47 @@ def pipeline_run(
                 ssl_ca_cert=ca_file,
             )
 
-        def renew(configuration: Any) -> None:
-            if (newest := tokens.get()) is not None:
+        # Tokens last an hour, so the client takes the newest one for each request.
+        def renew(configuration: Configuration) -> None:
+            newest = tokens.get()
+            if newest is not None:
                 configuration.api_key["authorization"] = newest.value
 
         client._existing_config.refresh_api_key_hook = renew
         return kfp_client.RunPipelineResult(client, client.get_run(run_id))
 
-    try:
+    # The header with the token may be in the message of an error.
+    secrets = [token.value] if token is not None else []
+    with _our_errors(run_id, secrets, seconds):
         return call_within(seconds, read_run)
+
+
+@contextmanager
+def _our_errors(run_id: str, secrets: Sequence[str], seconds: float) -> Iterator[None]:
+    """Turn the errors of the client into ours."""
+    import kfp_server_api
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
     except DeadlineError:
         raise Unreachable(
-            f"Kubeflow Pipelines did not answer its client within {seconds:g} s.",
+            f"{SERVICE} did not answer its client within {seconds:g} s.",
             hint=(
                 "Check the connection to the network. request_seconds of the environment gives"
                 " requests more time."
             ),
         ) from None
     except kfp_server_api.ApiException as error:
-        if error.status == 404:
+        if error.status == _NOT_FOUND:
             raise NotFound(
-                f"Kubeflow Pipelines has no run {run_id} any more.",
+                f"{SERVICE} has no run {run_id} any more.",
                 hint="See what was recorded: kfgcp list",
-                status=404,
+                status=_NOT_FOUND,
                 reason="NOT_FOUND",
             ) from None
-        raise BackendError(
-            f"The client of Kubeflow Pipelines failed: {error.status}"
-            f" {redacted_line(error.reason or '')}"
-        ) from None
+        reason = redacted_line(error.reason or "")
+        raise BackendError(f"The client of {SERVICE} failed: {error.status} {reason}") from None
     except (
         OSError,
         RuntimeError,
@@ -90,7 +114,5 @@ def pipeline_run(
         kfp_server_api.OpenApiException,
         *UNREADABLE,
     ) as error:
-        secret = (token.value,) if token is not None else ()
-        raise BackendError(
-            f"The client of Kubeflow Pipelines failed: {redacted_line(str(error), *secret)}"
-        ) from None
+        problem = redacted_line(str(error), *secrets)
+        raise BackendError(f"The client of {SERVICE} failed: {problem}") from None

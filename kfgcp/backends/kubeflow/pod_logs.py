@@ -1,15 +1,15 @@
-"""The logs of single pods: from the pod itself, from the launcher's copy of it, and from Argo's
-archive.
+"""The logs of single pods: from the pod itself, from the launcher's copy, and from Argo's archive.
 
 - `/k8s/pod/logs` of the UI server has the log while the pod is there. It falls back to the archive
-  only where it is set up to, for which it is told the day of the run
+  only where it is configured for that; then it needs the day of the run
   (frontend/server/workflow-helper.ts). Even then it does not find drivers and repeated attempts,
   whose pods have names of another form than it expects.
 - A launcher copies what the program of each attempt wrote to the artifact `executor-logs`, since
   2.16 `executor-logs-0`, `executor-logs-1`, ... (backend/src/v2/component/launcher_v2.go).
 - Argo archives the whole log of every pod, drivers too. The keys are in
   manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml.
-  `/artifacts/get` reads both.
+
+`/artifacts/get` of the UI server reads the copy and the archive.
 """
 
 from __future__ import annotations
@@ -22,30 +22,35 @@ from urllib.parse import urlsplit
 
 from kfgcp.errors import Refused, Unreachable
 
+# The bucket of Argo's archive, unless the server is configured otherwise.
 BUCKET: Final = "mlpipeline"
-"""Of Argo's archive, unless the server is set up in another way."""
+
+# Where pods run when no namespace is set.
 NAMESPACE: Final = "kubeflow"
-"""Where pods run when no namespace is set."""
+
+# Schemes of artifacts, and their names in the UI server.
 SOURCES: Final = {"gs": "gcs", "s3": "s3", "minio": "minio"}
-"""Schemes of artifacts, and what the UI server calls them."""
-_KEYS: Final = (
-    "private-artifacts/{namespace}/{workflow}/{day}/{pod}/main.log",  # since 2.16
+
+# The first key is used since 2.16, the second one before.
+_ARCHIVE_KEYS: Final = (
+    "private-artifacts/{namespace}/{workflow}/{day}/{pod}/main.log",
     "artifacts/{workflow}/{day}/{pod}/main.log",
 )
-_MOST_MISSES: Final = 3
-"""Requests that the archive may answer in vain before it is taken for one that is not there."""
+
+# After so many requests without a log there is most likely no archive.
+_MAX_MISSES: Final = 3
+
+# The status when a pod does not exist, on servers before 2.14; on newer ones, when it is still
+# starting.
 _NO_POD: Final = 500
-"""The status when a pod does not exist, on servers before 2.14; on newer ones, when it is still
-starting."""
 
-
+# What the UI server answers when it may not say whether there is a pod: 422 for a namespace that is
+# missing.
 _REFUSED: Final = (400, 403, 422)
-"""What the UI server answers when it may not say whether there is a pod: 422 for a namespace that
-is missing."""
 
 
 class Streams(Protocol):
-    """What reads an answer piece by piece."""
+    """A client that reads an answer piece by piece."""
 
     def stream(self, path: str, *, params: dict[str, str], retries: int) -> Iterator[bytes]:
         """Return the answer to a GET; see `kfgcp.services.client.ServiceClient.stream`."""
@@ -60,16 +65,15 @@ class Keeper(Enum):
 
 
 class NotKept(Exception):
-    """Somebody does not have a log, and why; the text is empty when there is nothing to say about
-    it."""
+    """A keeper does not have the log. Its text is a part of a sentence, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod.
+    """The pod of an attempt.
 
     Attributes:
-        name: of the pod, empty when it is not known.
+        name: empty when it is not known.
         has_ended: whether it writes no more.
         copy: the URI of the launcher's copy of its log, empty when there is none.
     """
@@ -81,14 +85,14 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class RunOfPods:
-    """What the UI server is told of the run.
+    """What the UI server needs to know about the run.
 
     Attributes:
         run_id: of the run.
         day: when it was created, `YYYY-MM-DD`.
         workflow: the name of its Argo workflow, empty when it is not known.
         namespace: where its pods run, empty when none is set.
-        bucket: of its artifacts at the server's own store.
+        bucket: of its artifacts in the server's own store.
     """
 
     run_id: str
@@ -103,16 +107,16 @@ class PodLogs:
 
     Args:
         ui: the UI server.
-        run: what it is told of the run.
-        raises_outages: whether a UI server that cannot be reached is an error, rather than one that
-            has no log.
+        run: what it needs to know about the run.
+        raises_outages: whether it is an error that the UI server cannot be reached. If not, it
+            counts as a keeper that has no log.
     """
 
     def __init__(self, ui: Streams, run: RunOfPods, *, raises_outages: bool) -> None:
         self._ui = ui
         self._run = run
         self._raises_outages = raises_outages
-        self._keys = list(_KEYS)
+        self._archive_keys = list(_ARCHIVE_KEYS)
         self._misses = 0
 
     def read(self, keeper: Keeper, pod: Pod) -> Iterator[bytes]:
@@ -123,19 +127,21 @@ class PodLogs:
             BackendError: the UI server does not answer, or does not accept the sign-in.
         """
         if keeper is Keeper.POD:
-            return self._of_pod(pod)
+            return self._read_pod(pod)
         if keeper is Keeper.COPY:
-            return self._of_copy(pod)
-        return self._of_archive(pod)
+            return self._read_copy(pod)
+        return self._read_archive(pod)
 
-    def _of_pod(self, pod: Pod) -> Iterator[bytes]:
+    def _read_pod(self, pod: Pod) -> Iterator[bytes]:
         if not pod.name:
             raise NotKept("its pod is gone")
         params = {"podname": pod.name, "runid": self._run.run_id, "createdat": self._run.day}
         if self._run.namespace:
             params["podnamespace"] = self._run.namespace
+        # A pod that is running is read again soon.
+        retries = int(pod.has_ended)
         try:
-            return self._ui.stream("k8s/pod/logs", params=params, retries=int(pod.has_ended))
+            return self._ui.stream("k8s/pod/logs", params=params, retries=retries)
         except (Refused, Unreachable) as error:
             is_outage = isinstance(error, Unreachable) and error.status != _NO_POD
             if is_outage and self._raises_outages:
@@ -149,39 +155,45 @@ class PodLogs:
                 f"its pod {pod.name} is gone, and so is its log in the archive ({status})"
             ) from error
 
-    def _of_copy(self, pod: Pod) -> Iterator[bytes]:
+    def _read_copy(self, pod: Pod) -> Iterator[bytes]:
         url = urlsplit(pod.copy)
         if url.scheme not in SOURCES:
             raise NotKept("")
+        source = SOURCES[url.scheme]
         try:
-            return self._artifact(SOURCES[url.scheme], url.netloc, url.path.lstrip("/"), retries=1)
+            return self._read_artifact(source, url.netloc, url.path.lstrip("/"), retries=1)
         except (Refused, Unreachable) as error:
             raise NotKept(f"{pod.copy} cannot be read ({error.status or 'no answer'})") from error
 
-    def _of_archive(self, pod: Pod) -> Iterator[bytes]:
-        """Return the archived log; the form of the keys is learned from the first one that is
-        there."""
+    def _read_archive(self, pod: Pod) -> Iterator[bytes]:
+        """Return the archived log.
+
+        The first log that is found shows which form the keys have.
+        """
         if not (pod.name and pod.has_ended and self._run.workflow):
             raise NotKept("")
-        for key in self._keys:
-            if self._misses >= _MOST_MISSES:
+        for key_format in self._archive_keys:
+            if self._misses >= _MAX_MISSES:
                 break
-            place = key.format(
+            key = key_format.format(
                 namespace=self._run.namespace or NAMESPACE,
                 workflow=self._run.workflow,
                 day=self._run.day.replace("-", "/"),
                 pod=pod.name,
             )
             try:
-                chunks = self._artifact("minio", self._run.bucket, place, retries=0)
+                chunks = self._read_artifact("minio", self._run.bucket, key, retries=0)
             except (Refused, Unreachable):
                 self._misses += 1
                 continue
-            self._keys, self._misses = [key], 0
+            self._archive_keys = [key_format]
+            self._misses = 0
             return chunks
         raise NotKept("")
 
-    def _artifact(self, source: str, bucket: str, key: str, *, retries: int) -> Iterator[bytes]:
+    def _read_artifact(
+        self, source: str, bucket: str, key: str, *, retries: int
+    ) -> Iterator[bytes]:
         params = {"source": source, "bucket": bucket, "key": key}
         if self._run.namespace:
             params["namespace"] = self._run.namespace

@@ -1,36 +1,55 @@
 """The names of a run's pods, computed from the paths of its tasks.
 
-ML Metadata names the pod of a task only once the task's launcher has started. When it cannot be
-asked, or when the driver of a task failed, the name follows from the rules of Argo and of the
-server's compiler:
+ML Metadata has the name of a task's pod only after the launcher of the task has started. When ML
+Metadata does not answer, or when the driver of a task failed, the name follows from the rules of
+Argo and of the server's compiler:
 
 - A pod is `WORKFLOW-TEMPLATE-N`, and its node has the id `WORKFLOW-N`. N is the FNV-1a hash of the
   node's name, 32 bits (Argo: workflow/util/pod_name.go, workflow/common/util.go).
-- A node's name is that of the node around it, a dot, and its own name: `W.root.say-driver`,
-  `W.root.say.executor` (backend/src/v2/compiler/argocompiler/dag.go and container.go).
+- The name of a node is the name of the node around it, a dot, and its own name:
+  `W.root.say-driver`, `W.root.say.executor` (backend/src/v2/compiler/argocompiler/dag.go and
+  container.go).
 - A server whose workflow defaults have a retryStrategy, as 2.17.0 has, puts `(0)` behind each name:
   `W(0).root(0).say-driver(0)`.
 
-The ids are seen in `child_tasks` of the run's `task_details`: there, each node names those that
-come next.
+The ids are in `child_tasks` of the run's `task_details`: there, each node lists those that come
+next. A computed name is used only when its id is among them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final
+from typing import Final
 
-from kfgcp.backends.run_values import read_spec
+from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer, read_pipeline, workflow_nodes
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Graph, TaskDef, kind_of
 
 FAILED: Final = "FAILED"
+
+# What follows the name of a node: nothing, or the number of its first attempt.
 _SUFFIXES: Final = ("", "(0)")
-"""What follows the name of a node: nothing, or the number of its first attempt."""
 _SEGMENT: Final = re.compile(r"(?P<key>.+?)(?:\[(?P<iteration>\d+)\])?")
+
+# FNV-1a with 32 bits: the offset basis and the prime.
+_FNV_BASIS: Final = 0x811C9DC5
+_FNV_PRIME: Final = 0x01000193
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDriver:
+    """The driver of a task, which failed.
+
+    Attributes:
+        pod: its pod.
+        node: its node, or the node that stands for all its attempts.
+    """
+
+    pod: str
+    node: NodeAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +66,6 @@ class _Driver:
     template: str
     next: str
 
-    @property
-    def display_name(self) -> str:
-        return self.node.rpartition(".")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedDriver:
-    """The driver of a task, which failed.
-
-    Attributes:
-        pod: its pod.
-        detail: its node among the `task_details`, or the node that stands for all its attempts.
-    """
-
-    pod: str
-    detail: Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class _Node:
@@ -72,8 +74,8 @@ class _Node:
     Attributes:
         name: without the number of an attempt.
         suffix: what follows the names of nodes in this workflow.
-        kind: of the task; an iteration and the run are DAGs.
-        is_retried: whether the pipeline says so, of the task or of a group that it stands in.
+        kind: of the task. An iteration and the run are DAGs.
+        is_retried: whether the pipeline has a retry for the task or for a group around it.
     """
 
     name: str
@@ -82,35 +84,48 @@ class _Node:
     is_retried: bool = False
 
     def driver(self) -> _Driver | None:
-        """Return its driver; None for an importer, which has none."""
+        """Return its driver, None for an importer, which has none."""
         if self.kind is TaskKind.IMPORTER:
             return None
         if self.kind is TaskKind.LOOP:
             inside = f"{self.name}{self.suffix}"
             iterations = f"{inside}.iteration-iterations"
             return _Driver(f"{inside}.iteration-driver", "system-dag-driver", iterations)
-        template = (
-            "system-container-driver" if self.kind is TaskKind.CONTAINER else "system-dag-driver"
-        )
+        template = "system-dag-driver"
+        if self.kind is TaskKind.CONTAINER:
+            template = "system-container-driver"
         return _Driver(f"{self.name}-driver", template, self.name)
+
+    def executor(self) -> tuple[str, str, str] | None:
+        """Return the node of its executor, the template and the suffix, None for a group."""
+        if self.kind is TaskKind.IMPORTER:
+            return self.name, "system-importer", self.suffix
+        if self.kind is not TaskKind.CONTAINER:
+            return None
+        name = f"{self.name}{self.suffix}.executor"
+        # The retry of the pipeline has a template of its own, and numbers the attempts.
+        if self.is_retried:
+            return name, "retry-system-container-impl", "(0)"
+        return name, "system-container-impl", self.suffix
 
 
 class WorkflowPods:
     """The pods of a run.
 
     Args:
-        details: the `task_details` of the run.
+        nodes: the nodes of the workflow of the run.
         graph: its pipeline.
     """
 
-    def __init__(self, details: Sequence[Mapping[str, Any]], graph: Graph) -> None:
+    def __init__(self, nodes: Sequence[NodeAnswer], graph: Graph) -> None:
         self._graph = graph
-        self._details = details
-        children = (child for detail in details for child in detail.get("child_tasks") or ())
-        self._ids = {str(child.get("pod_name") or "") for child in children}
+        self._nodes = nodes
+        self._ids: set[str] = set()
+        for node in nodes:
+            self._ids.update(child.get("pod_name") or "" for child in node.get("child_tasks") or ())
         self._ids.discard("")
-        a_child = min(self._ids, default="")
-        self.workflow = a_child.rpartition("-")[0]
+        # Each id is the name of the workflow and a number.
+        self.workflow = min(self._ids, default="").rpartition("-")[0]
 
     def driver(self, path: str) -> str:
         """Return the pod of a task's driver, "" when there is none.
@@ -118,8 +133,8 @@ class WorkflowPods:
         Args:
             path: of a task or an iteration; "" for the whole run.
         """
-        for driver, suffix in self._drivers(path):
-            attempts = self._attempts(driver.node, suffix)
+        for driver, suffix in self._find_drivers(path):
+            attempts = self._find_attempts(driver.node, suffix)
             if attempts:
                 return self._pod(driver.template, attempts[-1])
         return ""
@@ -127,7 +142,8 @@ class WorkflowPods:
     def failed_driver(self, path: str) -> str:
         """Return the pod of a task's driver when that driver failed, else "".
 
-        Arguments are those of `driver`.
+        Args:
+            path: of a task or an iteration; "" for the whole run.
         """
         failed = self.failed_driver_node(path)
         return failed.pod if failed is not None else ""
@@ -135,99 +151,89 @@ class WorkflowPods:
     def failed_driver_node(self, path: str) -> FailedDriver | None:
         """Return the driver of a task when it failed, else None.
 
-        Arguments are those of `driver`.
+        Args:
+            path: of a task or an iteration; "" for the whole run.
         """
-        for driver, suffix in self._drivers(path):
-            following = self._id(driver.next)
-            for attempt in reversed(self._attempts(driver.node, suffix)):
-                detail = self._failed(attempt.rpartition(".")[2], following)
-                if detail is not None:
-                    return FailedDriver(self._pod(driver.template, attempt), detail)
+        for driver, suffix in self._find_drivers(path):
+            next_id = self._id(driver.next)
+            for attempt in reversed(self._find_attempts(driver.node, suffix)):
+                node = self._find_failed_node(attempt.rpartition(".")[2], next_id)
+                if node is not None:
+                    return FailedDriver(self._pod(driver.template, attempt), node)
         return None
 
     def executors(self, path: str) -> list[str]:
-        """Return the pods that carry out a task, one for each attempt, first to last; an importer
-        has one."""
-        for node in self._nodes(path):
-            name, suffix = f"{node.name}{node.suffix}.executor", node.suffix
-            if node.kind is TaskKind.IMPORTER:
-                name, template = node.name, "system-importer"
-            elif node.kind is not TaskKind.CONTAINER:
+        """Return the pods that run a task, one for each attempt, first to last.
+
+        An importer has one. A group has none.
+        """
+        for node in self._find_nodes(path):
+            executor = node.executor()
+            if executor is None:
                 continue
-            elif node.is_retried:
-                template, suffix = "retry-system-container-impl", "(0)"
-            else:
-                template = "system-container-impl"
-            attempts = self._attempts(name, suffix)
+            name, template, suffix = executor
+            attempts = self._find_attempts(name, suffix)
             if attempts:
                 return [self._pod(template, attempt) for attempt in attempts]
         return []
 
-    def _drivers(self, path: str) -> Iterator[tuple[_Driver, str]]:
-        for node in self._nodes(path):
+    def _find_drivers(self, path: str) -> Iterator[tuple[_Driver, str]]:
+        for node in self._find_nodes(path):
             driver = node.driver()
             if driver is not None:
                 yield driver, node.suffix
 
-    def _nodes(self, path: str) -> Iterator[_Node]:
+    def _find_nodes(self, path: str) -> Iterator[_Node]:
         """Yield the nodes that a task may have: with and without the number of an attempt."""
-        for suffix in _SUFFIXES if self.workflow else ():
+        if not self.workflow:
+            return
+        segments = path.split("/") if path else []
+        for suffix in _SUFFIXES:
             root = _Node(f"{self.workflow}{suffix}.root", suffix, TaskKind.DAG)
-            segments = path.split("/") if path else []
-            yield from _below(root, "root", segments, self._graph)
+            yield from _walk(root, "root", segments, self._graph)
 
-    def _attempts(self, name: str, suffix: str) -> list[str]:
-        """Return the names of the nodes that there are of one that may be repeated."""
+    def _find_attempts(self, name: str, suffix: str) -> list[str]:
+        """Return the names of the nodes of all attempts, first to last."""
         if not suffix:
             return [name] if self._id(name) in self._ids else []
         names: list[str] = []
         for number in count():
             attempt = f"{name}({number})"
             if self._id(attempt) not in self._ids:
-                return names
+                break
             names.append(attempt)
         return names
 
-    def _failed(self, display_name: str, following: str) -> Mapping[str, Any] | None:
-        """Return the node of this name that failed and that the node with the id `following` comes
-        after."""
-        for detail in self._details:
-            if detail.get("display_name") == display_name and detail.get("state") == FAILED:
-                children = detail.get("child_tasks") or ()
-                if any(child.get("pod_name") == following for child in children):
-                    return detail
+    def _find_failed_node(self, display_name: str, next_id: str) -> NodeAnswer | None:
+        """Return the failed node of this name that the node with the id `next_id` follows.
+
+        The drivers of several tasks may have the same name, but not the same next node.
+        """
+        for node in self._nodes:
+            if node.get("display_name") != display_name or node.get("state") != FAILED:
+                continue
+            ids = [child.get("pod_name") for child in node.get("child_tasks") or ()]
+            if next_id in ids:
+                return node
         return None
 
-    def _id(self, name: str) -> str:
-        return f"{self.workflow}-{node_hash(name)}"
+    def _id(self, node_name: str) -> str:
+        return f"{self.workflow}-{node_hash(node_name)}"
 
-    def _pod(self, template: str, name: str) -> str:
-        return f"{self.workflow}-{template}-{node_hash(name)}"
-
-
-def driver_pod(details: Sequence[Mapping[str, Any]], graph: Graph, path: str) -> str:
-    """Return the pod of the driver of a task when that driver failed, else "".
-
-    Args:
-        details: the `task_details` of the run.
-        graph: its pipeline.
-        path: of a task or an iteration; "" for the whole run.
-    """
-    return WorkflowPods(details, graph).failed_driver(path)
+    def _pod(self, template: str, node_name: str) -> str:
+        return f"{self.workflow}-{template}-{node_hash(node_name)}"
 
 
-def pods_of_run(run: Mapping[str, Any]) -> WorkflowPods | None:
+def pods_of_run(run: RunAnswer) -> WorkflowPods | None:
     """Return the pods of a run, None when its pipeline cannot be read.
 
     Args:
-        run: as the server answers; with the spec of its pipeline.
+        run: the answer of the server, with its spec.
     """
-    document = run.get("pipeline_spec")
-    inner = document.get("pipeline_spec") if isinstance(document, Mapping) else None
-    _, graph = read_spec(inner or document)
+    _, graph = read_pipeline(run)
     if graph is None:
         return None
-    return WorkflowPods((run.get("run_details") or {}).get("task_details") or (), graph)
+    return WorkflowPods(workflow_nodes(run), graph)
 
 
 def node_hash(name: str) -> int:
@@ -237,37 +243,51 @@ def node_hash(name: str) -> int:
         >>> node_hash("param-none-4zr6j.root.say-driver")
         2245913054
     """
-    value = 0x811C9DC5
+    value = _FNV_BASIS
     for byte in name.encode():
-        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+        value = (value ^ byte) * _FNV_PRIME & 0xFFFFFFFF
     return value
 
 
-def _below(around: _Node, component: str, segments: Sequence[str], graph: Graph) -> Iterator[_Node]:
-    """Yield the nodes that the segments of a path lead to, from the node around them."""
+def _walk(around: _Node, component: str, segments: Sequence[str], graph: Graph) -> Iterator[_Node]:
+    """Yield the nodes that the segments of a path lead to, from the node around them.
+
+    Args:
+        around: a node.
+        component: the name of the component that it runs.
+        segments: the rest of the path, such as `["for-loop-4[0]", "double"]`.
+        graph: the pipeline.
+    """
     if not segments:
         yield around
         return
-    parts = _SEGMENT.fullmatch(segments[0])
+    segment = _SEGMENT.fullmatch(segments[0])
     definition = graph.root if component == "root" else graph.components[component]
-    task = definition.dag.tasks.get(parts["key"]) if parts and definition.dag else None
-    if parts is None or task is None:
+    if segment is None or definition.dag is None:
+        return
+    task = definition.dag.tasks.get(segment["key"])
+    if task is None:
         return
     kind = kind_of(task, graph.component(task))
     is_retried = around.is_retried or task.retry is not None
-    for parent in _parents(around, task):
+    for parent in _possible_parents(around, task):
         node = _Node(f"{parent}.{task.key}", around.suffix, kind, is_retried)
-        if parts["iteration"] is not None:
-            item = f"iteration-iterations({parts['iteration']}:{parts['iteration']})"
-            name = f"{node.name}{node.suffix}.{item}{node.suffix}.iteration-item"
-            node = _Node(name, node.suffix, TaskKind.DAG, is_retried)
-        yield from _below(node, task.component, segments[1:], graph)
+        if segment["iteration"] is not None:
+            node = _iteration_node(node, segment["iteration"])
+        yield from _walk(node, task.component, segments[1:], graph)
 
 
-def _parents(around: _Node, task: TaskDef) -> Iterator[str]:
-    """Yield the names of the nodes that a task may stand in.
+def _iteration_node(loop: _Node, number: str) -> _Node:
+    # Argo names the nodes of withSequence by the index and the value, which are equal here.
+    item = f"iteration-iterations({number}:{number})"
+    name = f"{loop.name}{loop.suffix}.{item}{loop.suffix}.iteration-item"
+    return _Node(name, loop.suffix, TaskKind.DAG, loop.is_retried)
 
-    A task that runs whatever became of another one is the exit hook of that one.
+
+def _possible_parents(around: _Node, task: TaskDef) -> Iterator[str]:
+    """Yield the names of the nodes that a task may be in.
+
+    A task that also runs after a failure of another one is the exit hook of that one.
     """
     inside = f"{around.name}{around.suffix}"
     if not (task.runs_always and task.upstream):

@@ -1,9 +1,10 @@
-"""What the errors of Kubeflow Pipelines mean. They are texts: the server wraps the cause into what
-it was doing.
+"""What the errors of Kubeflow Pipelines mean.
+
+They are texts: the server wraps the cause into what it was doing.
 
 A bad pipeline is answered with status 500, like an outage (recorded: run-create-*.json). The
-server's own classes of errors and a few texts of what is below it tell the two apart.
-`InternalServerError` says nothing: it is around both.
+server's own classes of errors, and a few texts of the libraries below it, tell the two apart.
+`InternalServerError` says nothing, because it is around both.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ from kfgcp.errors import Remedy
 from kfgcp.services.error_rules import NO_ADVICE, Advice, ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
 
+# How the paths of Kubeflow Pipelines begin.
 PATHS: Final = "apis/v"
-"""How the paths of Kubeflow Pipelines begin."""
-_CAUSES: Final = (
+
+# The server's classes of errors that are about the request (backend/src/common/util/error.go).
+_REQUEST_ERRORS: Final = (
     "Invalid input"
     " error|InvalidInputError|ResourceNotFoundError|NotFoundError|BadRequestError|Already exist"
     " error|FailedPreconditionError|PermissionDenied|Unauthenticated"
 )
-"""The server's classes of errors that are about the request (backend/src/common/util/error.go)."""
 _NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
-_AROUND: Final = re.compile(
-    rf".*\b(?:{_CAUSES}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})"
+
+# What is before the cause in a message.
+_CONTEXT: Final = re.compile(
+    rf".*\b(?:{_REQUEST_ERRORS}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})"
 )
 _BAD_PIPELINE: Final = r"invalid pipeline spec manifest|\nFailed to compile job\n"
 _REFUSALS: Final = re.compile(
-    rf"\b(?:{_CAUSES}): "
+    rf"\b(?:{_REQUEST_ERRORS}): "
     rf"|{_BAD_PIPELINE}"
     # Kubernetes: an object that is too large, and a Workflow that is not there any more.
     r"|etcdserver: request is too large|Request entity too large"
@@ -37,6 +41,8 @@ _REFUSALS: Final = re.compile(
     # MySQL and PostgreSQL, when a column is too short.
     r"|Data too long for column|value too long for type"
 )
+
+# A pattern in the message of the server, and what the user can do.
 _HINTS: Final = {
     r"Namespace:([\w-]+)": (
         r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
@@ -54,35 +60,25 @@ _HINTS: Final = {
         "code out of components into their images, and large values into files."
     ),
 }
-"""What the server says -> what to do."""
+
+# What the UI server says when a pod is gone. No other service has this route.
 _NO_POD: Final = "pod not found"
-"""What the UI server says when a pod is gone. Nobody else has such a route."""
+
+# What the UI server quotes from its store, with status 500, before 2.17.
 _NO_OBJECT: Final = ("NoSuchKey", "specified key does not exist")
-"""What the UI server quotes from its store, with status 500, before 2.17."""
 
 
 def is_refusal(message: str) -> bool:
-    """Return whether an answer with status 500 refuses the request: the same request would be
-    refused again."""
+    """Return whether an answer with status 500 refuses the request.
+
+    The same request would be refused again.
+    """
     return _REFUSALS.search(message) is not None
 
 
 def is_without_workflow(message: str) -> bool:
     """Return whether the Workflow of a run is not in the cluster any more."""
     return re.search(_NO_WORKFLOW, message) is not None
-
-
-def cause(message: str) -> str:
-    """Return the cause alone, in one line: without what the server was doing, and without the trace
-    of Go.
-
-    >>> cause("Failed to create a run: InternalServerError: No room: Invalid input error: Run name cannot be empty")
-    'Run name cannot be empty'
-    """
-    # A trace begins with the cause; what is around it comes in later lines, each with the places in
-    # the source.
-    first_line = message.partition("\n")[0]
-    return _AROUND.sub("", first_line)
 
 
 def is_without_pod(message: str) -> bool:
@@ -95,7 +91,22 @@ def is_without_object(message: str) -> bool:
     return any(text in message for text in _NO_OBJECT)
 
 
-def advice(status: int, message: str, host: str) -> Advice:
+def find_cause(message: str) -> str:
+    """Return the cause alone, in one line.
+
+    What the server was doing, and the trace of Go, are left out.
+
+    Example:
+        >>> find_cause("Failed to create a run: InternalServerError: No room: Invalid input error: No name")
+        'No name'
+    """
+    # A trace begins with the cause. What is around it comes in later lines, each with its place in
+    # the source.
+    first_line = message.partition("\n")[0]
+    return _CONTEXT.sub("", first_line)
+
+
+def find_advice(status: int, message: str, host: str) -> Advice:
     """Return what the user can do about an error.
 
     Args:
@@ -103,8 +114,9 @@ def advice(status: int, message: str, host: str) -> Advice:
         message: the whole message of the server.
         host: of the server.
     """
-    for sign, template in _HINTS.items():
-        if match := re.search(sign, message):
+    for pattern, template in _HINTS.items():
+        match = re.search(pattern, message)
+        if match is not None:
             return Advice(match.expand(template))
     if re.search(_BAD_PIPELINE, message):
         return Advice(
@@ -113,27 +125,29 @@ def advice(status: int, message: str, host: str) -> Advice:
             Remedy.RECOMPILE,
         )
     if status == 403:
-        text = (
+        return Advice(
             "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor"
-            " tells more."
+            " tells more.",
+            Remedy.GRANT_ACCESS,
         )
-        return Advice(text, Remedy.GRANT_ACCESS)
     if status == 404:
         return Advice(f"Check the id, and that {host} is the right address.")
     return NO_ADVICE
 
 
 class KubeflowErrors(GoogleErrors):
-    """The rules of Kubeflow Pipelines. Paths of other services, such as a proxy of Google, have
-    those of Google."""
+    """The rules of Kubeflow Pipelines.
+
+    Paths of other services, such as a proxy of Google, have the rules of Google.
+    """
 
     def is_refusal(self, path: str, message: str) -> bool:
         return path.startswith(PATHS) and is_refusal(message)
 
     def cause(self, path: str, message: str) -> str:
-        return cause(message) if path.startswith(PATHS) else message
+        return find_cause(message) if path.startswith(PATHS) else message
 
     def advice(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> Advice:
         if path.startswith(PATHS):
-            return advice(status, error.message, host)
+            return find_advice(status, error.message, host)
         return super().advice(status, error, text, path=path, host=host)

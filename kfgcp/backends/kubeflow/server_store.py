@@ -1,9 +1,8 @@
-"""Artifacts in the object store that a server of Kubeflow Pipelines has by itself, `minio://` by
-default.
+"""Artifacts in the object store of the server itself, `minio://` by default.
 
-That store is inside of the cluster, so this machine cannot reach it. The UI server reads it:
-`/artifacts/get` answers with an object, of which `peek` is how many bytes from its beginning. It
-unpacks what gzip packed. Of a folder it answers with a line of text, since 2.17
+That store is inside the cluster, so this machine cannot reach it. The UI server reads it:
+`/artifacts/get` answers with an object, or with the first `peek` bytes of it. It unpacks what gzip
+packed. For a folder it answers with a line of text, since 2.17
 (frontend/server/handlers/artifacts.ts).
 """
 
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from kfgcp.backends.kubeflow.addresses import Addresses
 from kfgcp.backends.kubeflow.server_errors import is_without_object
+from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.config import Environment
 from kfgcp.deadlines import within
 from kfgcp.errors import NotFound, Unreachable
@@ -22,7 +22,6 @@ from kfgcp.model import Run
 
 SCHEME: Final = "minio"
 DEFAULT_ROOT: Final = "minio://mlpipeline/v2/artifacts/"
-GONE: Final = "It may have been deleted, or never written."
 
 
 def is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
@@ -39,7 +38,10 @@ def is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
     segments = uri.split("/")
     if segments[0] != f"{SCHEME}:" or ".." in segments:
         return False
-    return run.run_id in segments or (not env.get("namespace") and uri.startswith(DEFAULT_ROOT))
+    if run.run_id in segments:
+        return True
+    shares_namespace = not KubeflowSettings.of(env.settings).namespace
+    return shares_namespace and uri.startswith(DEFAULT_ROOT)
 
 
 class ServerStore:
@@ -48,7 +50,7 @@ class ServerStore:
     Args:
         ui: the UI server.
         namespace: where runs are, empty when none is set.
-        seconds: how long a look may take.
+        seconds: how long one reading may take.
     """
 
     def __init__(self, ui: Addresses, namespace: str, seconds: float) -> None:
@@ -67,28 +69,25 @@ class ServerStore:
             NotFound: there is no such object.
             BackendError: it may not be read, or the UI server does not answer.
         """
-        url = urlsplit(uri, allow_fragments=False)
-        key = uri.removeprefix(f"{SCHEME}://{url.netloc}").lstrip("/")
-        if not (url.netloc and key):
+        # A key may contain "#" and "?".
+        bucket = urlsplit(uri, allow_fragments=False).netloc
+        key = uri.removeprefix(f"{SCHEME}://{bucket}").lstrip("/")
+        if not bucket or not key:
             raise NotFound(
                 f"{uri} is not the address of an object.",
                 hint=f"The form is {SCHEME}://BUCKET/KEY.",
             )
-        params = {"source": SCHEME, "bucket": url.netloc, "key": key, "peek": str(size)}
+        params = {"source": SCHEME, "bucket": bucket, "key": key, "peek": str(size)}
         if self._namespace:
             params["namespace"] = self._namespace
         try:
             with within(self._seconds):
                 return self._read(params, size)
         except NotFound as error:
-            raise NotFound(
-                f"{uri} does not exist.", hint=GONE, status=404, reason=error.reason
-            ) from None
+            raise _no_object(uri, error.reason) from None
         except Unreachable as error:
             if is_without_object(error.message):
-                raise NotFound(
-                    f"{uri} does not exist.", hint=GONE, status=404, reason="NOT_FOUND"
-                ) from None
+                raise _no_object(uri, "NOT_FOUND") from None
             raise
 
     def _read(self, params: dict[str, str], size: int) -> bytes:
@@ -96,6 +95,16 @@ class ServerStore:
         with closing(self._ui.stream("artifacts/get", params=params, retries=0)) as chunks:
             for chunk in chunks:
                 content += chunk
+                # Older servers do not know `peek`, and send the whole object.
                 if len(content) >= size:
                     break
         return bytes(content[:size])
+
+
+def _no_object(uri: str, reason: str) -> NotFound:
+    return NotFound(
+        f"{uri} does not exist.",
+        hint="It may have been deleted, or never written.",
+        status=404,
+        reason=reason,
+    )

@@ -1,19 +1,24 @@
-"""Which Kubeflow Pipelines a server is, and what of a pipeline it cannot run.
+"""Which release of Kubeflow Pipelines a server is, and what of a pipeline it cannot run.
 
-`GET apis/v2beta1/healthz` answers with `tag_name`, which whoever built the server sets and which is
-`unknown` otherwise (backend/src/apiserver/main.go); the UI in front of it says `apiServerTagName`.
-It is asked once, and only about a pipeline for which the version makes a difference. A server that
-does not tell is taken for a new one.
+`GET apis/v2beta1/healthz` answers with `tag_name`. The builder of the server sets it; otherwise it
+is `unknown` (backend/src/apiserver/main.go). The UI server in front of it calls it
+`apiServerTagName`. It is read once, and only for a pipeline for which the version makes a
+difference. A server that does not tell its version is taken for the newest one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from kfgcp.backends.kubeflow import features
-from kfgcp.backends.kubeflow.features import OLDEST, Lack, text_of, version_of
+from kfgcp.backends.kubeflow.features import (
+    OLDEST,
+    Lack,
+    format_version,
+    parse_version,
+    possible_lacks,
+)
 from kfgcp.backends.kubeflow.sites import Version
 from kfgcp.errors import (
     AuthError,
@@ -30,14 +35,16 @@ from kfgcp.spec.load import Spec
 HEALTH: Final = "apis/v2beta1/healthz"
 OLD_HEALTH: Final = "apis/v1beta1/healthz"
 ARTIFACTS: Final = "apis/v2beta1/artifacts"
+
+# Why a run has no tasks on a server that `keeps_tasks`.
 NO_TASKS: Final = (
     "the API server has no tasks of this run, and ML Metadata, where older servers keep tasks, does"
     " not answer."
 )
-"""Why a run has no tasks on a server that `keeps_tasks`."""
+
+# From this release on, the server and kfp have the same version numbers.
 FIRST_SDK: Final = (2, 14)
-"""The first release of which the server and kfp have the same number."""
-_TAGS: Final = ("apiServerTagName", "tag_name")
+VERSION_KEYS: Final = ("apiServerTagName", "tag_name")
 
 
 class Server:
@@ -46,7 +53,7 @@ class Server:
     def __init__(self, http: ServiceClient) -> None:
         self._http = http
         self._version: Version | None = None
-        self._asked = False
+        self._has_version = False
         self._keeps_tasks: bool | None = None
 
     @property
@@ -54,19 +61,18 @@ class Server:
         """Its version, None when it does not tell.
 
         Raises:
-            Unsupported: it is older than the API that is spoken here.
+            Unsupported: it is older than the API v2beta1.
             Unreachable, AuthError: it does not answer.
         """
-        if not self._asked:
-            self._version = self._ask()
-            self._asked = True
+        if not self._has_version:
+            self._version = self._read_version()
+            self._has_version = True
         return self._version
 
     def keeps_tasks(self, namespace: str) -> bool:
-        """Return whether the API server keeps tasks and artifacts itself, as 3.0 does instead of ML
-        Metadata.
+        """Return whether the API server keeps tasks and artifacts itself.
 
-        Only such a server has an artifacts API
+        Servers of 3.0 do, instead of ML Metadata. Only they have an artifacts API
         (tests/recorded/api-3.0-branch/artifacts-list-empty.json). It is asked once, when ML
         Metadata does not answer.
         """
@@ -80,97 +86,116 @@ class Server:
             except NotFound:
                 self._keeps_tasks = False
             except BackendError:
+                # An outage says nothing about the server, so the next call asks again.
                 return False
         return self._keeps_tasks
 
     def refuse(self, spec: Spec) -> None:
-        """Passes a pipeline that the server can run.
+        """Refuse a pipeline that the server cannot run.
 
         Raises:
-            Unsupported: it cannot, or is too old altogether.
+            Unsupported: the server cannot run it, or is older than the API v2beta1.
         """
-        refused = [lack for lack in features.used(spec) if lack.refused]
+        refused = [lack for lack in possible_lacks(spec) if lack.is_refused]
         version = self._version_for(refused)
-        lacking = [lack for lack in refused if lack.is_of(version)]
-        if lacking:
-            raise _refusal(lacking, version)
+        true_lacks = [lack for lack in refused if lack.is_true_of(version)]
+        if true_lacks:
+            raise _refusal(true_lacks, version)
 
     def notes(self, spec: Spec) -> Iterator[str]:
-        """What becomes of the rest, a line each."""
-        used = [lack for lack in features.used(spec) if not lack.for_check]
-        version = self._version_for(used)
-        for lack in used:
-            if lack.is_of(version) and not lack.refused:
+        """Yield what the server does in another way than the pipeline says, a line each."""
+        lacks = [lack for lack in possible_lacks(spec) if not lack.feature.for_check]
+        version = self._version_for(lacks)
+        for lack in lacks:
+            if lack.is_true_of(version) and not lack.is_refused:
                 yield str(lack)
-        if version is None and (versioned := [lack for lack in used if lack.since]):
-            newest = max(versioned, key=lambda lack: lack.since or ())
+        versioned = [lack for lack in lacks if lack.feature.since]
+        if version is None and versioned:
+            newest = max(versioned, key=lambda lack: lack.feature.since or ())
             yield (
                 "the server does not tell its version, so kfgcp assumes the newest one:"
-                f" {newest.task or 'the pipeline'} {newest.what}, which needs"
-                f" {text_of(newest.since or ())}"
+                f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs"
+                f" {format_version(newest.feature.since or ())}"
             )
 
     def explain(self, refused: Refused) -> Refused:
-        """Return the refusal of a run; for a pipeline that the server cannot read or compile with
-        its version."""
+        """Return the refusal of a run.
+
+        For a pipeline that the server cannot read or compile, the hint has the server's version.
+        """
         if refused.remedy is not Remedy.RECOMPILE:
             return refused
         with suppress(BackendError):
-            if version := self.version:
-                return refused.amended(
-                    hint=f"This server is {text_of(version)}. {_advice(version)}"
-                )
+            version = self.version
+            if version is not None:
+                hint = f"This server is {format_version(version)}. {_recompile_hint(version)}"
+                return refused.amended(hint=hint)
         return refused
 
-    def _version_for(self, used: list[Lack]) -> Version | None:
-        return self.version if any(lack.depends_on_version for lack in used) else None
+    def _version_for(self, lacks: Sequence[Lack]) -> Version | None:
+        """Return the version, None without a request when no feature depends on it."""
+        if any(lack.depends_on_version for lack in lacks):
+            return self.version
+        return None
 
-    def _ask(self) -> Version | None:
+    def _read_version(self) -> Version | None:
         try:
-            said = self._http.get(HEALTH)
+            health = self._http.get(HEALTH)
         except NotFound:
             raise too_old(self._http.get(OLD_HEALTH)) from None
         except (Unreachable, AuthError):
             raise
         except BackendError:
+            # Other failures say nothing about the version.
             return None
-        version = _version(said)
+        version = _version_in(health)
         if version is not None and version < OLDEST:
-            raise too_old(said)
+            raise too_old(health)
         return version
 
 
-def too_old(said: dict[str, Any]) -> Unsupported:
-    """The error about a server without the API v2beta1. said: by its healthz."""
-    version = _version(said)
-    found = f"Kubeflow Pipelines {text_of(version)}" if version else "a Kubeflow Pipelines"
+def too_old(health: Mapping[str, Any]) -> Unsupported:
+    """Return the error about a server without the API v2beta1.
+
+    Args:
+        health: the answer of its healthz.
+    """
+    version = _version_in(health)
+    name = "a Kubeflow Pipelines"
+    if version is not None:
+        name = f"Kubeflow Pipelines {format_version(version)}"
     return Unsupported(
-        f"The server is {found} with the API v1beta1 only; kfgcp needs 2.0 or newer.",
+        f"The server is {name} with the API v1beta1 only; kfgcp needs 2.0 or newer.",
         hint="Upgrade the server: https://www.kubeflow.org/docs/components/pipelines/operator-guides/installation/",
     )
 
 
-def _version(said: dict[str, Any]) -> Version | None:
-    return next((found for tag in _TAGS if (found := version_of(said.get(tag))) is not None), None)
+def _version_in(health: Mapping[str, Any]) -> Version | None:
+    for key in VERSION_KEYS:
+        version = parse_version(health.get(key))
+        if version is not None:
+            return version
+    return None
 
 
-def _advice(version: Version) -> str:
-    """Return what to do about a pipeline that a server cannot read. Since 2.14 kfp has the versions
-    of the server."""
+def _recompile_hint(version: Version) -> str:
     if version < FIRST_SDK:
         return "Compile the pipeline with an older kfp: pip install 'kfp<2.14'"
+    major, minor = version[:2]
     return (
-        "Compile the pipeline with the kfp of that release: pip install"
-        f" 'kfp=={version[0]}.{version[1]}.*'"
+        f"Compile the pipeline with the kfp of that release: pip install 'kfp=={major}.{minor}.*'"
     )
 
 
-def _refusal(lacking: list[Lack], version: Version | None) -> Unsupported:
-    first, *others = map(str, lacking)
-    found = f" This server is {text_of(version)}." if version is not None else ""
-    more = f" Also: {'; '.join(others)}." if others else ""
-    old = all(lack.since for lack in lacking)
+def _refusal(lacks: Sequence[Lack], version: Version | None) -> Unsupported:
+    first = str(lacks[0])
+    message = f"{first[0].upper()}{first[1:]}."
+    if version is not None:
+        message += f" This server is {format_version(version)}."
+    others = [str(lack) for lack in lacks[1:]]
+    if others:
+        message += f" Also: {'; '.join(others)}."
     hint = "Remove that from the pipeline, or run it on Vertex AI: --env NAME"
-    if old:
+    if all(lack.feature.since for lack in lacks):
         hint = "Upgrade the server, or remove that from the pipeline."
-    return Unsupported(f"{first[0].upper()}{first[1:]}.{found}{more}", hint=hint)
+    return Unsupported(message, hint=hint)

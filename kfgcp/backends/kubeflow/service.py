@@ -1,119 +1,103 @@
-"""Self-hosted Kubeflow Pipelines over its REST API, v2beta1, and ML Metadata beside it."""
+"""The runs of a Kubeflow Pipelines: its REST API v2beta1, and ML Metadata beside it."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.kubeflow import causes, filters
 from kfgcp.backends.kubeflow import request as run_request
-from kfgcp.backends.kubeflow.addresses import of_metadata, of_ui
 from kfgcp.backends.kubeflow.cancelling import CancellingRuns
+from kfgcp.backends.kubeflow.clients import open_clients
 from kfgcp.backends.kubeflow.create_run import create
-from kfgcp.backends.kubeflow.filters import PAGE_KEYS
+from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
+from kfgcp.backends.kubeflow.filters import Predicate
 from kfgcp.backends.kubeflow.late_tasks import has_late_tasks, read_with_late_tasks
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
 from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
-from kfgcp.backends.kubeflow.messages import read_run
-from kfgcp.backends.kubeflow.metadata import Execution, Metadata
+from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.pod_names import pods_of_run
-from kfgcp.backends.kubeflow.read_run import RunReader
-from kfgcp.backends.kubeflow.runs import RUN_STATES, Where, graph_of
-from kfgcp.backends.kubeflow.server_errors import KubeflowErrors, is_without_workflow
+from kfgcp.backends.kubeflow.read_run import RunReader, RunSource, Where
+from kfgcp.backends.kubeflow.server_errors import is_without_workflow
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
-from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
-from kfgcp.backends.kubeflow.server_version import NO_TASKS, Server
-from kfgcp.backends.kubeflow.sign_in import address_and_tokens, in_cluster
+from kfgcp.backends.kubeflow.server_version import Server
+from kfgcp.backends.kubeflow.settings import KubeflowSettings
+from kfgcp.backends.kubeflow.states import run_state
 from kfgcp.backends.run_values import has_log_end
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
 from kfgcp.deadlines import Deadline
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
-from kfgcp.hosts import is_loopback
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
 from kfgcp.query import RunFilter, matches
-from kfgcp.services.auth.google import google_tokens
-from kfgcp.services.auth.sign_in import ca_file
-from kfgcp.services.client import ServiceClient
-from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
-from kfgcp.services.cloud_logging import CloudLogging
 
+RUNS: Final = f"{API}/runs"
 PAGE_SIZE: Final = 100
+
+# How many runs the server sends at most in one page.
 LARGEST_PAGE: Final = 200
-"""How many runs the server sends at most in one page."""
+
+# Seconds that the clock of a server may be behind ours. It is a long time, because a run that is
+# not found again is created twice.
 CLOCK_TOLERANCE: Final = 86400.0
-"""Seconds that the clock of a server may be behind ours. It is a long time, because a run that is
-not found again is created twice."""
+
+# Lines of the log that the error of a run gets.
 TAIL_LINES: Final = 20
+
+# Seconds after the end of a run in which a missing log may still come, as in Cloud Logging.
 LATE_LOGS: Final = 600.0
-"""Seconds after the end of a run in which a missing log may still come, as in Cloud Logging."""
+
+# With these reasons the server refuses to terminate a run that has ended meanwhile.
+_HAS_ENDED: Final = ("FAILED_PRECONDITION", "INVALID_ARGUMENT")
 
 
 class KubeflowService:
     """The runs of one host and namespace.
 
     Args:
-        project: not used. No other environment changes what the server says.
+        project: not used. No other environment changes what the server answers.
         env: the environment.
         records: what is remembered between commands.
     """
 
-    # A list has everything about its runs but what ML Metadata knows, which is four requests for
+    # A list has everything about its runs except what ML Metadata has, which is four requests for
     # each run.
     facts = ServiceFacts(fetch_is_cheap=False, can_reopen=True)
 
     def __init__(self, project: Project, env: Environment, records: ServiceRecords) -> None:
         self._env = env
+        self._settings = KubeflowSettings.of(env.settings)
         self._records = records
-        host, tokens = address_and_tokens(env)
-        host, certificates = host.rstrip("/"), ca_file(env)
-        self._where, self._tokens = Where(host, env.name), tokens
-        self._namespace: str = env.get("namespace") or ""
-        settings: dict[str, Any] = {
-            "ca_file": certificates,
-            "in_cluster": in_cluster(env),
-            "seconds": env.request_seconds,
-            "errors": KubeflowErrors(),
-        }
-        self._http = ServiceClient(
-            host, tokens, service="Kubeflow Pipelines", paging=PAGE_KEYS, **settings
-        )
-        self._metadata = Metadata(
-            of_metadata(
-                host, lambda base: ServiceClient(base, tokens, service="ML Metadata", **settings)
-            )
-        )
-        self._ui = of_ui(
-            host, lambda base: ServiceClient(base, tokens, service="Kubeflow Pipelines", **settings)
-        )
+        self._namespace = self._settings.namespace or ""
+        self._clients = open_clients(env)
+        self._http = self._clients.api
+        self._metadata = Metadata(self._clients.metadata)
         self._server = Server(self._http)
-        self._logging: CloudLogging | None = None
-        if gcp_project := env.get("project"):
-            address = env.get("logging_endpoint") or LOGGING_ADDRESS
-            google = (
-                tokens
-                if is_loopback(address)
-                else google_tokens(env.get("impersonate_service_account"))
-            )
-            logging = ServiceClient(
-                address, google, service="Cloud Logging", seconds=env.request_seconds
-            )
-            self._logging = CloudLogging(logging, gcp_project)
         self._experiments = Experiments(self._http, records, self.place, self._namespace)
-        versions = Versions(self._http, records, self.place)
-        self._reader = RunReader(self._where, self.place, self._experiments, versions, records)
+        self._reader = RunReader(
+            Where(self._clients.host, env.name),
+            self.place,
+            self._namespace,
+            experiments=self._experiments,
+            versions=Versions(self._http, records, self.place),
+            metadata=self._metadata,
+            server=self._server,
+            records=records,
+        )
         self._cancelling = CancellingRuns(records, self.place)
-        self._latest: tuple[str, Mapping[str, Any], list[Execution]] = ("", {}, [])
+        # The run that was read last, by its `backend_ref`: its logs and the cause of its failure
+        # are read next.
+        self._latest: tuple[str, RunSource | None] = ("", None)
 
     @property
     def place(self) -> str:
@@ -121,19 +105,20 @@ class KubeflowService:
 
         It is not the address: a forwarded port has another address each time.
         """
+        settings = self._settings
         cluster = [
-            self._env.get(key) or "" for key in ("kube_context", "kube_namespace", "kube_service")
+            settings.kube_context or "",
+            settings.kube_namespace or "",
+            settings.kube_service or "",
         ]
-        server = (
-            self._env.get("api_endpoint") or self._env.get("host") or f"cluster:{'/'.join(cluster)}"
-        )
+        server = settings.api_endpoint or settings.host or f"cluster:{'/'.join(cluster)}"
         return f"{server.rstrip('/')}/{self._namespace}/"
 
     # -- starting and ending runs
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return what the server leaves out of a request or does in another way."""
-        return [*run_request.notes(request), *self._server.notes(request.spec)]
+        return list(run_request.notes(request)) + list(self._server.notes(request.spec))
 
     def create(self, request: SubmitRequest) -> Run:
         """Create a run.
@@ -142,8 +127,9 @@ class KubeflowService:
         """
         submission = secrets.token_hex(6)
         self._server.refuse(request.spec)
-        # Whatever is wrong with the request is found before anything is created.
-        run_body = run_request.run(request, self._env, "", submission)
+        # Everything that is wrong with the request is found before anything is created, so the id
+        # of the experiment comes later.
+        run_body = run_request.run_body(request, self._settings, "", submission)
         check_experiment_name(request.options.experiment, self._server)
         check_parameters(run_body["runtime_config"]["parameters"], self._server)
         experiment_id = self._ensure_experiment(request.options.experiment)
@@ -151,14 +137,14 @@ class KubeflowService:
         since = timestamp(time.time() - CLOCK_TOLERANCE)
         name = str(run_body["display_name"])
 
-        def find_submitted() -> list[dict[str, Any]]:
+        def find_submitted() -> list[RunAnswer]:
             return self._runs_of_submission(experiment_id, name, submission, since)
 
         try:
-            answer = create(self._http, f"{API}/runs", run_body, find_submitted)
+            answer = create(self._http, RUNS, run_body, find_submitted)
         except Refused as refused:
             raise self._server.explain(refused) from None
-        run, _ = self._reader.run(answer, request.options.experiment)
+        run = self._reader.read_created(answer, request.options.experiment)
         return replace(
             run,
             pipeline=request.spec.name,
@@ -178,38 +164,42 @@ class KubeflowService:
 
     def _runs_of_submission(
         self, experiment_id: str, name: str, submission: str, since: str
-    ) -> list[dict[str, Any]]:
+    ) -> list[RunAnswer]:
         """Return the runs of a submission, the oldest first.
 
-        `since` is a time before the submission.
+        Args:
+            experiment_id: of the submission.
+            name: of the run.
+            submission: the id of the submission.
+            since: a time before the submission.
         """
         predicates = [
-            filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value"),
+            filters.created_since(since),
             filters.predicate("display_name", "EQUALS", name),
         ]
         params = {
             **self._scope(),
             "experiment_id": experiment_id,
-            "filter": filters.text(predicates),
+            "filter": filters.format_filter(predicates),
             "sort_by": "created_at asc",
         }
-        pages = self._http.pages(f"{API}/runs", params, "runs", size=PAGE_SIZE)
-        return [
-            run
-            for run in _readable(pages)
-            if run_request.labels_of(run.get("description")).get(SUBMISSION) == submission
-        ]
+        pages = self._http.pages(RUNS, params, "runs", size=PAGE_SIZE)
+        runs: list[RunAnswer] = []
+        for run in _readable(pages):
+            labels = run_request.parse_description(run.get("description"))
+            if labels.get(SUBMISSION) == submission:
+                runs.append(run)
+        return runs
 
     def cancel(self, backend_ref: str) -> bool:
         """Ask a run to end, and return whether the server accepted it."""
         run_id = self._run_id(backend_ref)
         try:
-            self._http.post(f"{API}/runs/{quote(run_id)}:terminate", body={}, repeatable=True)
+            self._http.post(f"{_run_path(run_id)}:terminate", body={}, repeatable=True)
         except Refused as refused:
             if is_without_workflow(refused.explanation):
                 self._cancelling.workflow_is_gone(run_id)
-            # With these reasons the run has ended meanwhile.
-            elif refused.reason not in ("FAILED_PRECONDITION", "INVALID_ARGUMENT"):
+            elif refused.reason not in _HAS_ENDED:
                 raise
             return False
         return True
@@ -218,7 +208,7 @@ class KubeflowService:
         """Delete a run. It is not an error when there is no such run."""
         run_id = self._run_id(backend_ref)
         with suppress(NotFound):
-            self._http.delete(f"{API}/runs/{quote(run_id)}")
+            self._http.delete(_run_path(run_id))
         self._cancelling.forget(run_id)
 
     def retry(self, backend_ref: str) -> RunState:
@@ -228,20 +218,20 @@ class KubeflowService:
         refuses it may answer as in an outage, so the state of the run decides whether it continues.
         """
         before = self._state_and_end(backend_ref)
-        state = before[0]
+        state, _ = before
         if state is RunState.SUCCEEDED or not state.final:
             return state
         try:
-            self._http.post(f"{API}/runs/{quote(self._run_id(backend_ref))}:retry", body={})
+            self._http.post(f"{_run_path(self._run_id(backend_ref))}:retry", body={})
         except BackendError as error:
             if not error.unknown or self._state_and_end(backend_ref) == before:
                 raise
         return state
 
-    def _state_and_end(self, backend_ref: str) -> tuple[RunState, str]:
+    def _state_and_end(self, backend_ref: str) -> tuple[RunState, str | None]:
         """Return the state of a run and when it ended, as the server has them now."""
         answer = self._get(backend_ref)
-        return _state_of(answer), str(answer.get("finished_at"))
+        return run_state(answer), answer.get("finished_at")
 
     def observe(self, run: Run) -> str:
         """Remember since when a run is CANCELLING. Return a note when it is not expected to end."""
@@ -257,80 +247,37 @@ class KubeflowService:
 
     def fetch(self, backend_ref: str) -> FetchedRun:
         """Return a run with its tasks."""
-        return self._with_tasks(backend_ref, read_with_late_tasks(lambda: self._get(backend_ref)))
+        fetched, _ = self._fetch(backend_ref)
+        return fetched
 
     def fetch_listed(self, listed: FetchedRun) -> FetchedRun:
         """Return a run of a list with its tasks.
 
-        The list said about it what the run itself says.
+        A list says about a run what the run itself says, so the run is not requested again.
         """
         backend_ref = listed.run.backend_ref or ""
-        answer = listed.answer
-        if answer is None or "run_details" not in answer or has_late_tasks(answer, time.time()):
+        if listed.answer is None:
             return self.fetch(backend_ref)
-        return self._with_tasks(backend_ref, answer)
+        # It is the answer that `RunReader.read_listed` checked.
+        answer = cast("RunAnswer", listed.answer)
+        # Lists of servers from 3.0 on have no tasks.
+        if "run_details" not in answer or has_late_tasks(answer, time.time()):
+            return self.fetch(backend_ref)
+        fetched, source = self._reader.read_with_tasks(answer)
+        self._latest = (backend_ref, source)
+        return fetched
 
-    def _get(self, backend_ref: str) -> dict[str, Any]:
-        # Servers from 3.0 on answer with tasks[] then. Older ones ignore it (tests/recorded:
-        # run-get-view-full).
-        path = f"{API}/runs/{quote(self._run_id(backend_ref))}"
-        return read_run(self._http.get(path, params={"view": "FULL"}))
+    def _fetch(self, backend_ref: str) -> tuple[FetchedRun, RunSource]:
+        answer = read_with_late_tasks(lambda: self._get(backend_ref))
+        fetched, source = self._reader.read_with_tasks(answer)
+        self._latest = (backend_ref, source)
+        return fetched, source
 
-    def _with_tasks(self, backend_ref: str, answer: Mapping[str, Any]) -> FetchedRun:
-        """Return a run with its tasks. When it has ended, they have the values of ML Metadata."""
-        answer = self._reader.with_spec(answer)
-        executions: list[Execution] = []
-        missing = note = ""
-        state = _state_of(answer)
-        if "tasks" in answer:
-            executions, note = self._server_executions(answer)
-        elif state is not RunState.PENDING:
-            try:
-                executions = self._metadata.executions(
-                    str(answer.get("run_id")), artifacts=state.final
-                )
-                if not executions and state.final:
-                    note = (
-                        f"Run {answer['run_id']} is shown without values and metrics: ML Metadata"
-                        " does not know it."
-                    )
-            except BackendError as error:
-                missing, note = self._without_metadata(answer, error)
-        self._latest = (backend_ref, answer, executions)
-        run, spec = self._reader.run(answer, self._reader.experiment_of(answer), executions)
-        if not state.final:
-            missing = note = ""
-        return FetchedRun(
-            run, run.ended_at or run.created_at or "", spec, missing=missing, note=note
-        )
-
-    def _server_executions(self, answer: Mapping[str, Any]) -> tuple[list[Execution], str]:
-        """Return the executions that the API server has of a run.
-
-        With a note when it has some that cannot be read.
-        """
-        graph = graph_of(answer)
-        tasks, problem = read_tasks(answer["tasks"])
-        title = f"Run {answer['run_id']} of {self._env.name}"
-        note = f"{title} is shown without some of its tasks: {problem}" if problem else ""
-        return (executions_of(tasks, graph) if graph is not None else []), note
-
-    def _without_metadata(self, answer: Mapping[str, Any], error: BackendError) -> tuple[str, str]:
-        """Return what is missing of a run while ML Metadata does not answer, and the note when
-        nobody has it any more.
-
-        One of the two is empty.
-        """
-        if self._server.keeps_tasks(self._namespace):
-            title = f"Run {answer['run_id']} of {self._env.name}"
-            return "", f"{title} is shown without tasks: {NO_TASKS}"
-        return (
-            (
-                f"Runs of {self._env.name} are shown without values, metrics and artifacts:"
-                f" {error.message}"
-            ),
-            "",
-        )
+    def _get(self, backend_ref: str) -> RunAnswer:
+        # Servers from 3.0 on answer with tasks[] to this view. Older ones ignore it
+        # (tests/recorded: run-get-view-full).
+        path = _run_path(self._run_id(backend_ref))
+        return check_run(self._http.get(path, params={"view": "FULL"}))
 
     def _run_id(self, backend_ref: str) -> str:
         return backend_ref.removeprefix(self.place)
@@ -343,37 +290,33 @@ class KubeflowService:
         A run that had ended may continue, and no time of the server says so.
         """
         yield from self._listed_runs(filters.unfinished(), ask=True)
-        ended = filters.predicate("finished_at", "GREATER_THAN_EQUALS", since, "timestamp_value")
-        yield from self._listed_runs([ended], ask=True)
+        yield from self._listed_runs([filters.ended_since(since)], ask=True)
 
     def created_between(self, since: str, until: str | None = None) -> Iterator[FetchedRun]:
         """Return the runs that were created in a window of time, newest first."""
-        predicates = [
-            filters.predicate("created_at", "GREATER_THAN_EQUALS", since, "timestamp_value")
-        ]
+        predicates = [filters.created_since(since)]
         if until:
-            predicates.append(
-                filters.predicate("created_at", "LESS_THAN", until, "timestamp_value")
-            )
+            predicates.append(filters.created_before(until))
         return self._listed_runs(predicates, ask=True)
 
     def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
-        """Return the newest runs that match, page by page. One page has all of them where the
-        server can choose.
+        """Return the newest runs that match, page by page.
 
-        None where the server cannot choose and all runs of that time are recorded: then it is less
-        to read what has changed.
+        When the server can choose the runs, one page has all of them. When it cannot, and all runs
+        of that time are recorded, return None: it is less to read what has changed.
         """
         complete_since = self._records.complete_since(self.place)
         is_recorded = complete_since is not None and (run_filter.since or "") >= complete_since
-        if filters.chosen_here(run_filter) and is_recorded:
+        if is_recorded and not filters.server_can_choose(run_filter):
             return None
         return self._newest_matching(run_filter, limit)
 
     def _newest_matching(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun]:
-        # The experiment is chosen by its id, because servers find its name whatever the case.
+        # The experiment is chosen by its id, because servers ignore the case of names.
         in_any_experiment = replace(run_filter, experiment=None)
-        size = PAGE_SIZE if filters.chosen_here(run_filter) else min(limit, LARGEST_PAGE)
+        size = PAGE_SIZE
+        if filters.server_can_choose(run_filter):
+            size = min(limit, LARGEST_PAGE)
         for fetched in self._listed_in_experiment(run_filter, size):
             if matches(in_any_experiment, fetched.run):
                 yield fetched
@@ -404,15 +347,14 @@ class KubeflowService:
 
     def reread(self, backend_refs: Sequence[str]) -> Iterator[FetchedRun]:
         """Return runs without their tasks. Those that were deleted are left out."""
-        for start in range(0, len(backend_refs), PAGE_SIZE):
-            run_ids = [
-                self._run_id(backend_ref) for backend_ref in backend_refs[start : start + PAGE_SIZE]
-            ]
-            yield from self._listed_runs([filters.one_of("run_id", run_ids)])
+        run_ids = [self._run_id(backend_ref) for backend_ref in backend_refs]
+        for start in range(0, len(run_ids), PAGE_SIZE):
+            page_ids = run_ids[start : start + PAGE_SIZE]
+            yield from self._listed_runs([filters.one_of("run_id", page_ids)])
 
     def _listed_runs(
         self,
-        predicates: list[dict[str, Any]],
+        predicates: list[Predicate],
         size: int = PAGE_SIZE,
         experiment_id: str = "",
         *,
@@ -430,11 +372,11 @@ class KubeflowService:
         if experiment_id:
             params["experiment_id"] = experiment_id
         if predicates:
-            params["filter"] = filters.text(predicates)
-        pages = self._http.pages(f"{API}/runs", params, "runs", size=size)
+            params["filter"] = filters.format_filter(predicates)
+        pages = self._http.pages(RUNS, params, "runs", size=size)
         yield from readable_runs(
             pages,
-            lambda answer: self._reader.listed_run(answer, ask=ask),
+            lambda item: self._reader.read_listed(item, ask=ask),
             identity="run_id",
             env_name=self._env.name,
         )
@@ -445,8 +387,7 @@ class KubeflowService:
     # -- why a run failed
 
     def explain(self, run: Run, backend_ref: str) -> Run:
-        """Return a failed run with the causes from the logs, and with the end of the log of its
-        error.
+        """Return a failed run with the causes from its logs, and with the end of one log.
 
         Without a log it stays as it is.
         """
@@ -457,6 +398,7 @@ class KubeflowService:
             return run
         deadline = Deadline(causes.SECONDS)
         is_old = run.ended_at is not None and run.ended_at < timestamp(time.time() - LATE_LOGS)
+        # A log that is missing now may still come while the run is young.
         lost = causes.LOST if is_old else ""
         cause_by_task: dict[str, ErrorInfo] = {}
         try:
@@ -476,8 +418,10 @@ class KubeflowService:
 
     def _start_failed(self, backend_ref: str) -> bool:
         """Return whether the driver of the whole run failed, so that no task is to blame."""
-        latest_ref, answer, _ = self._latest
-        pods = pods_of_run(answer) if latest_ref == backend_ref else None
+        latest_ref, source = self._latest
+        if source is None or latest_ref != backend_ref:
+            return False
+        pods = pods_of_run(source.answer)
         return pods is not None and bool(pods.failed_driver(""))
 
     # -- logs, artifacts and the official client
@@ -493,27 +437,27 @@ class KubeflowService:
     def keeps(self, uri: str) -> bool:
         """Return whether an artifact is in the server's own store.
 
-        This machine knows no address of that store.
+        This machine has no address of that store, unless the settings name an endpoint.
         """
-        return (
-            uri.startswith(f"{SCHEME}://")
-            and BucketSettings.of_environment(self._env).endpoint is None
-        )
+        has_endpoint = BucketSettings.of_environment(self._env).endpoint is not None
+        return uri.startswith(f"{SCHEME}://") and not has_endpoint
 
     def beginning(self, uri: str, size: int) -> bytes:
         """Return at most the first `size` bytes of an artifact in the server's own store."""
-        return ServerStore(self._ui, self._namespace, self._env.request_seconds).beginning(
-            uri, size
-        )
+        store = ServerStore(self._clients.ui, self._namespace, self._env.request_seconds)
+        return store.beginning(uri, size)
 
     def native(self, backend_ref: str) -> Any:
         """Return a run as the run of `kfp.Client`."""
         from kfgcp.backends.kubeflow.native import pipeline_run
 
-        run_id = self._run_id(backend_ref)
-        seconds = self._env.request_seconds
         return pipeline_run(
-            self._where.host, self._tokens, self._namespace, ca_file(self._env), run_id, seconds
+            self._clients.host,
+            self._clients.tokens,
+            self._namespace,
+            self._clients.certificates,
+            self._run_id(backend_ref),
+            self._env.request_seconds,
         )
 
     def _logs(self, backend_ref: str, *, live: bool = False) -> RunLogs:
@@ -524,32 +468,31 @@ class KubeflowService:
             live: somebody follows them. Then the run was read just now, and the next reading may
                 find what is missing.
         """
-        latest_ref, answer, executions = self._latest
-        if latest_ref != backend_ref or not (live or _state_of(answer).final):
-            self.fetch(backend_ref)
-            _, answer, executions = self._latest
+        latest_ref, source = self._latest
+        is_latest = source is not None and latest_ref == backend_ref
+        if source is None or not is_latest or not (live or run_state(source.answer).final):
+            _, source = self._fetch(backend_ref)
         failure: BackendError | None = None
-        if not executions and "tasks" not in answer:
+        executions = source.executions
+        if not executions and "tasks" not in source.answer:
+            run_id = source.answer["run_id"]
             try:
-                executions = self._metadata.executions(
-                    str(answer.get("run_id")), artifacts=not live
-                )
+                executions = self._metadata.read_executions(run_id, with_artifacts=not live)
             except BackendError as error:
                 failure = error
-        logs = RunLogs(
-            Place(self._ui, self._logging, self._namespace, self._env.name), answer, executions
-        )
+        place = Place(self._clients.ui, self._clients.logging, self._namespace, self._env.name)
+        logs = RunLogs(place, source.answer, executions)
         if failure is not None and not live and not logs.attempts:
             raise failure
         return logs
 
 
-def _state_of(answer: Mapping[str, Any]) -> RunState:
-    return RUN_STATES.get(str(answer.get("state")), RunState.PENDING)
+def _run_path(run_id: str) -> str:
+    return f"{RUNS}/{quote(run_id)}"
 
 
-def _readable(runs: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _readable(items: Iterable[object]) -> Iterator[RunAnswer]:
     """Yield the runs of a list that can be read."""
-    for run in runs:
+    for item in items:
         with suppress(BadAnswer):
-            yield read_run(run)
+            yield check_run(item)

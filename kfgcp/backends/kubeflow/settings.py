@@ -11,8 +11,8 @@ from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS
 from kfgcp.settings import Setting
 
+# Ways to sign in that need no host: kubectl makes the address, or it is the usual one of a cluster.
 _WITHOUT_HOST: Final = ("port-forward", "in-cluster")
-"""Ways to sign in that need no host: kubectl makes the address, or it is the usual one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,9 @@ class KubeflowSettings(RemoteSettings):
     @classmethod
     def required(cls, settings: Mapping[str, Setting]) -> tuple[str, ...]:
         auth = settings.get("auth")
-        return () if auth is not None and auth.value in _WITHOUT_HOST else ("host",)
+        if auth is not None and auth.value in _WITHOUT_HOST:
+            return ()
+        return ("host",)
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -68,7 +70,7 @@ class KubeflowSettings(RemoteSettings):
         if self.auth == "port-forward" and self.host is not None:
             raise ConfigError(
                 f'{where}: auth = "port-forward" makes its own address, so there must be no host.',
-                hint="Remove host, or forward the port by yourself and set auth to anonymous.",
+                hint="Remove host, or forward the port yourself and set auth to anonymous.",
             )
 
     def allows_http(self, key: str, host: str) -> bool:

@@ -1,54 +1,63 @@
-"""Every task of a pipeline with what stands around it, for what is looked for in specs."""
+"""Every task of a pipeline with what is around it, for rules that look for features in specs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from kfgcp.spec.graph import Component, Container, Graph, TaskDef
 
-Version = tuple[int, ...]
+# A version of Kubeflow Pipelines: (2, 14, 3).
+Version: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """A task in its pipeline.
 
-    path: without iterations. within: what it stands in, the outermost first. tasks: those of the
-    same DAG. guarded: whether it is inside an exit handler. graph: the whole pipeline.
+    Attributes:
+        path: without iterations.
+        task: its definition.
+        component: what it runs.
+        groups: the tasks around it, the outermost first.
+        tasks: those of the same DAG.
+        is_guarded: whether it is inside an exit handler.
+        graph: the whole pipeline.
     """
 
     path: str
     task: TaskDef
     component: Component
-    within: tuple[TaskDef, ...]
+    groups: tuple[TaskDef, ...]
     tasks: Mapping[str, TaskDef]
-    guarded: bool
+    is_guarded: bool
     graph: Graph
 
     @property
     def container(self) -> Container | None:
+        """What it runs, when that is a container."""
         executor = self.component.executor
         return executor if isinstance(executor, Container) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something of a spec.
+    """A feature of a pipeline that some servers do not have, or treat in another way.
 
     Attributes:
-        what: completes `task X ...`.
-        found: whether a task has it.
-        since: the first version that can do it, None for none so far.
-        note: what becomes of it where it cannot be done; empty: it is refused.
+        text: completes `task X ...`.
+        applies: whether a task has it.
+        since: the first version that supports it, None when there is none so far.
+        note: what happens where it is not supported; empty when it is refused.
         begins: the first version of which it is true, None for all.
-        differs: the server can do it, but in another way, which is the note.
+        differs: the server supports it, but in another way, which is the note.
         recorded: the run in tests/recorded/cluster-2.17.0 that shows it.
-        for_check: it is too common, and too harmless, to be told before every run.
+        for_check: it is too common, and too harmless, to be said before every run.
     """
 
-    what: str
-    found: Callable[[Site], bool]
+    text: str
+    applies: Callable[[Site], bool]
     since: Version | None = None
     note: str = ""
     begins: Version | None = None
@@ -57,19 +66,29 @@ class Feature:
     for_check: bool = False
 
 
-def sites(graph: Graph) -> Iterator[Site]:
-    """Every task of a pipeline, those of nested pipelines, branches and loops too."""
-    yield from _sites(graph, graph.root, "", (), guarded=False)
+def walk_sites(graph: Graph) -> Iterator[Site]:
+    """Yield every task of a pipeline, also those of nested pipelines, branches and loops."""
+    yield from _walk(graph, graph.root, "", (), is_guarded=False)
 
 
-def _sites(
-    graph: Graph, above: Component, prefix: str, within: tuple[TaskDef, ...], *, guarded: bool
+def _walk(
+    graph: Graph, around: Component, prefix: str, groups: tuple[TaskDef, ...], *, is_guarded: bool
 ) -> Iterator[Site]:
-    if above.dag is None:
+    if around.dag is None:
         return
-    tasks = above.dag.tasks
-    exits = {key for task in tasks.values() if task.runs_always for key in task.upstream}
+    tasks = around.dag.tasks
+    # kfp makes an exit handler of a group, and an exit task that runs after the group always.
+    exit_handlers: set[str] = set()
+    for task in tasks.values():
+        if task.runs_always:
+            exit_handlers.update(task.upstream)
     for key, task in tasks.items():
-        inner, inside = graph.component(task), guarded or key in exits
-        yield Site(f"{prefix}{key}", task, inner, within, tasks, guarded, graph)
-        yield from _sites(graph, inner, f"{prefix}{key}/", (*within, task), guarded=inside)
+        component = graph.component(task)
+        yield Site(f"{prefix}{key}", task, component, groups, tasks, is_guarded, graph)
+        yield from _walk(
+            graph,
+            component,
+            f"{prefix}{key}/",
+            (*groups, task),
+            is_guarded=is_guarded or key in exit_handlers,
+        )

@@ -1,9 +1,9 @@
-"""Where the tasks of a run stand in it.
+"""Where the tasks of a run stand in its pipeline: each task at its path.
 
-ML Metadata tells: executions name the execution they stand in, and iterations their number. What
-the spec has and no execution was made for did not run, or not yet. Where ML Metadata cannot be
-asked there are the nodes of the workflow, which hold drivers and wrappers that are no tasks; those
-are left out by the spec's names.
+ML Metadata and servers of 3.0 say it: an execution names the execution that it is in, and an
+iteration has its number. Tasks of the pipeline that have no execution did not run, or not yet.
+Without executions there are only the nodes of the workflow, which also has drivers and wrappers.
+Their names are not names of the pipeline's tasks, so they are left out.
 """
 
 from __future__ import annotations
@@ -13,33 +13,36 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.backends.kubeflow import pod_names
-from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.execution import ENDED_STATES, NOT_TRIGGERED, Execution
+from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer, read_pipeline, workflow_nodes
 from kfgcp.backends.kubeflow.pod_names import FailedDriver, WorkflowPods
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Component, Dag, Graph, TaskDef, kind_of
 
-NOT_TRIGGERED: Final = "CANCELED"
-"""State of an execution whose condition was false: nothing in it was made."""
-
-
-ENDED: Final = ("COMPLETE", "FAILED", "CACHED", NOT_TRIGGERED)
-"""States of executions that do not change any more."""
-_DRIVER: Final = re.compile(r"(.+-driver)(?:\(\d+\))?")
-"""The name of a driver's node, with the number of an attempt."""
+# The name of a driver's node. The server adds the number of the attempt when the workflow has a
+# retry strategy.
+_DRIVER_NODE: Final = re.compile(r"(?P<driver>.+-driver)(?:\(\d+\))?")
 _LOOP_DRIVER: Final = "iteration-driver"
 _ITERATION_DRIVER: Final = "iteration-item-driver"
 
+# For components that have no tasks.
+_EMPTY_DAG: Final = Dag({}, {}, {})
+
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A task at its path, and what is known of it: its execution, or its node in the workflow, or
-    neither.
+class PlacedTask:
+    """A task at its path, with what the server has of it: an execution, a node, or neither.
 
     Attributes:
-        retries: how often it is run again at most when it fails.
+        path: such as `for-loop-4[0]/double`.
+        kind: of the task. An iteration is a DAG.
+        component: what the task runs.
+        execution: None when there is none, or when no executions could be read.
+        node: its node in the workflow, when no executions could be read.
+        retries: how often it runs again when it fails.
         failed_driver: its driver when that failed, so that the task did not start.
     """
 
@@ -47,195 +50,289 @@ class Placed:
     kind: TaskKind
     component: Component
     execution: Execution | None = None
-    node: Mapping[str, Any] | None = None
+    node: NodeAnswer | None = None
     retries: int = 0
     failed_driver: FailedDriver | None = None
 
     @property
     def driver_pod(self) -> str:
-        """Return the pod of the driver that failed, "" when it did not fail."""
+        """The pod of the driver that failed, "" when it did not fail."""
         return self.failed_driver.pod if self.failed_driver is not None else ""
 
 
-def place_executions(executions: Sequence[Execution], graph: Graph) -> list[Placed]:
-    """The tasks of a run in the order they started; those that did not run at the end."""
+def place_tasks(run: RunAnswer, executions: Sequence[Execution] = ()) -> Sequence[PlacedTask]:
+    """Return the tasks of a run at their paths, in the order they started.
+
+    None when the pipeline cannot be read.
+
+    Args:
+        run: the answer of the server, with its spec.
+        executions: of the run. Without them, the nodes of the workflow tell which tasks ran.
+    """
+    _, graph = read_pipeline(run)
+    if graph is None:
+        return []
+    nodes = workflow_nodes(run)
+    placed = place_executions(executions, graph) if executions else place_nodes(nodes, graph)
+    return with_failed_drivers(placed, nodes, graph)
+
+
+# -- by executions
+
+
+def place_executions(executions: Sequence[Execution], graph: Graph) -> list[PlacedTask]:
+    """Return the tasks of a run in the order they started, those that did not run at the end."""
+    children = _children_by_parent(executions)
+    placed = list(_place_dag(_top_executions(children, graph), "", graph.root, graph, children))
+    return sorted(placed, key=_started_at)
+
+
+def _children_by_parent(executions: Sequence[Execution]) -> dict[int, list[Execution]]:
+    """Return the executions by the id of their parent, 0 for those whose parent is not there."""
+    ids = {execution.id for execution in executions}
     children: dict[int, list[Execution]] = defaultdict(list)
-    known = {each.id for each in executions}
-    for each in executions:
-        children[each.parent if each.parent in known else 0].append(each)
-    dag = graph.root.dag or Dag({}, {}, {})
-    tops = [
-        [each] if _keys(dag, each.task) else children.get(each.id, [])
-        for each in children.get(0, [])
-    ]
-    inside = sorted(
-        (each for top in tops for each in top), key=lambda each: (each.started_at, each.id)
-    )
-    placed = _dag(inside, "", graph.root, graph, children)
-    return sorted(placed, key=lambda each: each.execution.started_at if each.execution else inf)
+    for execution in executions:
+        parent = execution.parent if execution.parent in ids else 0
+        children[parent].append(execution)
+    return children
 
 
-def _dag(
+def _top_executions(children: Mapping[int, list[Execution]], graph: Graph) -> list[Execution]:
+    """Return the executions of the pipeline's own tasks.
+
+    They are children of the execution of the run itself, or have no parent when that execution is
+    missing.
+    """
+    dag = graph.root.dag or _EMPTY_DAG
+    top: list[Execution] = []
+    for execution in children.get(0, []):
+        if _task_keys(dag, execution.task):
+            top.append(execution)
+        else:
+            top += children.get(execution.id, [])
+    return sorted(top, key=lambda execution: (execution.started_at, execution.id))
+
+
+def _started_at(task: PlacedTask) -> float:
+    return task.execution.started_at if task.execution is not None else inf
+
+
+def _place_dag(
     executions: Sequence[Execution],
     prefix: str,
     component: Component,
     graph: Graph,
     children: Mapping[int, list[Execution]],
-) -> Iterator[Placed]:
-    dag = component.dag or Dag({}, {}, {})
-    found = _assigned(executions, dag)
-    for key, each in found.items():
-        task = dag.tasks[key]
-        inner = graph.component(task)
-        kind = kind_of(task, inner)
-        yield Placed(
-            f"{prefix}{key}", kind, inner, each, retries=task.retry.count if task.retry else 0
-        )
-        if each.state == NOT_TRIGGERED:
+) -> Iterator[PlacedTask]:
+    """Yield the tasks of a DAG and everything inside them.
+
+    Args:
+        executions: of the tasks of the DAG.
+        prefix: what the paths of its tasks begin with.
+        component: the DAG.
+        graph: the pipeline.
+        children: executions by the id of their parent.
+    """
+    dag = component.dag or _EMPTY_DAG
+    execution_by_key = _assign(executions, dag)
+    for key, execution in execution_by_key.items():
+        definition = dag.tasks[key]
+        inner = graph.component(definition)
+        kind = kind_of(definition, inner)
+        retries = definition.retry.count if definition.retry is not None else 0
+        path = f"{prefix}{key}"
+        yield PlacedTask(path, kind, inner, execution, retries=retries)
+        if execution.state == NOT_TRIGGERED:
             continue
+        below = children.get(execution.id, [])
         if kind is TaskKind.LOOP:
-            yield from _iterations(
-                children.get(each.id, []), f"{prefix}{key}", inner, graph, children
-            )
+            yield from _place_iterations(below, path, inner, graph, children)
         elif kind is TaskKind.DAG:
-            yield from _dag(children.get(each.id, []), f"{prefix}{key}/", inner, graph, children)
-    for key, task in dag.tasks.items():
-        if key not in found:
-            inner = graph.component(task)
-            yield Placed(f"{prefix}{key}", kind_of(task, inner), inner)
+            yield from _place_dag(below, f"{path}/", inner, graph, children)
+    for key, definition in dag.tasks.items():
+        if key not in execution_by_key:
+            inner = graph.component(definition)
+            yield PlacedTask(f"{prefix}{key}", kind_of(definition, inner), inner)
 
 
-def _iterations(
+def _place_iterations(
     executions: Sequence[Execution],
     path: str,
     component: Component,
     graph: Graph,
     children: Mapping[int, list[Execution]],
-) -> Iterator[Placed]:
-    ordered = sorted(executions, key=lambda one: (one.iteration or 0, one.id))
-    numbered = {
-        each.iteration if each.iteration is not None else position: each
-        for position, each in enumerate(ordered)
-    }
-    for number, each in numbered.items():
-        yield Placed(f"{path}[{number}]", TaskKind.DAG, component, each)
-        yield from _dag(children.get(each.id, []), f"{path}[{number}]/", component, graph, children)
+) -> Iterator[PlacedTask]:
+    ordered = sorted(executions, key=lambda execution: (execution.iteration or 0, execution.id))
+    execution_by_number: dict[int, Execution] = {}
+    for position, execution in enumerate(ordered):
+        number = position if execution.iteration is None else execution.iteration
+        execution_by_number[number] = execution
+    for number, execution in execution_by_number.items():
+        item = f"{path}[{number}]"
+        yield PlacedTask(item, TaskKind.DAG, component, execution)
+        below = children.get(execution.id, [])
+        yield from _place_dag(below, f"{item}/", component, graph, children)
 
 
-def _assigned(executions: Sequence[Execution], dag: Dag) -> dict[str, Execution]:
-    """The execution of each task that has one: the last, as a retry of the run makes others."""
-    found: dict[str, Execution] = {}
-    for each in executions:
-        if keys := _keys(dag, each.task):
-            found[next((key for key in keys if key not in found), keys[-1])] = each
-    return found
+def _assign(executions: Sequence[Execution], dag: Dag) -> dict[str, Execution]:
+    """Return the execution of each task that has one.
 
-
-def _keys(dag: Dag, name: str) -> list[str]:
-    """The tasks that an execution may be of: the one of that key; of a label, which servers before
-    2.14 give."""
-    return (
-        [name]
-        if name in dag.tasks
-        else [key for key, task in dag.tasks.items() if task.label == name]
-    )
-
-
-def place_nodes(details: Sequence[Mapping[str, Any]], graph: Graph) -> list[Placed]:
-    """The tasks of a run by the nodes of its workflow, in the order they started.
-
-    A node has a name and does not say what it stands in, so only those tasks are told whose name
-    the pipeline has once, outside of loops; drivers and wrappers have names of their own.
+    A retry of the run creates other executions for the same task, so the last one counts.
     """
-    tasks = _single(graph)
-    placed: list[Placed] = []
-    for detail in sorted(details, key=_began):
-        # The launcher of a task that may be reused adds a row of its own, without a name.
-        path, task = tasks.get(detail.get("display_name") or "", ("", None))
-        if task is not None and path not in {each.path for each in placed}:
-            component = graph.component(task)
-            placed.append(Placed(path, kind_of(task, component), component, node=detail))
-    return placed
+    execution_by_key: dict[str, Execution] = {}
+    for execution in executions:
+        keys = _task_keys(dag, execution.task)
+        if not keys:
+            continue
+        free_keys = [key for key in keys if key not in execution_by_key]
+        key = free_keys[0] if free_keys else keys[-1]
+        execution_by_key[key] = execution
+    return execution_by_key
+
+
+def _task_keys(dag: Dag, name: str) -> list[str]:
+    """Return the keys of the tasks that an execution of this name may belong to.
+
+    Servers before 2.14 name executions by the label of the task, which several tasks may share.
+    """
+    if name in dag.tasks:
+        return [name]
+    return [key for key, task in dag.tasks.items() if task.label == name]
+
+
+# -- by the nodes of the workflow
+
+
+def place_nodes(nodes: Sequence[NodeAnswer], graph: Graph) -> list[PlacedTask]:
+    """Return the tasks of a run by the nodes of its workflow, in the order they started.
+
+    A node has a name and does not say what it is in. So only tasks whose name the pipeline has
+    once, outside of loops, are returned.
+    """
+    task_by_name = _unique_tasks(graph)
+    placed: dict[str, PlacedTask] = {}
+    # The launcher of a task that may be reused adds a row of its own, without a name.
+    task_nodes = [node for node in nodes if node.get("display_name") in task_by_name]
+    for node in sorted(task_nodes, key=_node_start):
+        path, definition = task_by_name[node["display_name"]]
+        if path not in placed:
+            component = graph.component(definition)
+            kind = kind_of(definition, component)
+            placed[path] = PlacedTask(path, kind, component, node=node)
+    return list(placed.values())
+
+
+def _unique_tasks(graph: Graph) -> dict[str, tuple[str, TaskDef]]:
+    """Return the paths and definitions of tasks outside of loops, by names that are unique.
+
+    A node may have the key or the label of its task as its name.
+    """
+    tasks_by_name: dict[str, list[tuple[str, TaskDef]]] = defaultdict(list)
+    for path, definition, is_in_loop in _walk(graph.root, "", graph, is_in_loop=False):
+        for name in {definition.key, definition.label}:
+            # A task in a loop only makes its name ambiguous.
+            tasks_by_name[name].append(("" if is_in_loop else path, definition))
+    unique: dict[str, tuple[str, TaskDef]] = {}
+    for name, tasks in tasks_by_name.items():
+        path, _ = tasks[0]
+        if len(tasks) == 1 and path:
+            unique[name] = tasks[0]
+    return unique
+
+
+def _walk(
+    component: Component, prefix: str, graph: Graph, *, is_in_loop: bool
+) -> Iterator[tuple[str, TaskDef, bool]]:
+    """Yield the path and the definition of each task, and whether it is inside a loop."""
+    if component.dag is None:
+        return
+    for key, definition in component.dag.tasks.items():
+        yield f"{prefix}{key}", definition, is_in_loop
+        inner_is_in_loop = is_in_loop or definition.iterator is not None
+        inner = graph.component(definition)
+        yield from _walk(inner, f"{prefix}{key}/", graph, is_in_loop=inner_is_in_loop)
+
+
+def _node_start(node: NodeAnswer) -> str:
+    # "~" sorts behind all times.
+    return node.get("start_time") or node.get("create_time") or "~"
+
+
+# -- drivers that failed
 
 
 def with_failed_drivers(
-    placed: Sequence[Placed], details: Sequence[Mapping[str, Any]], graph: Graph
-) -> Sequence[Placed]:
-    """Return the tasks, with the drivers that failed, and with the iterations that have nothing but
-    such a driver.
+    placed: Sequence[PlacedTask], nodes: Sequence[NodeAnswer], graph: Graph
+) -> Sequence[PlacedTask]:
+    """Return the tasks, with the drivers that failed.
 
-    ML Metadata has no execution of a task whose driver failed.
+    ML Metadata has no execution of a task whose driver failed. So iterations that have only a
+    failed driver are added here.
 
     Args:
         placed: the tasks.
-        details: the `task_details` of the run.
-        graph: its pipeline.
+        nodes: the nodes of the workflow.
+        graph: the pipeline.
     """
-    failed = [
-        str(detail.get("display_name"))
-        for detail in details
-        if detail.get("state") == pod_names.FAILED
-    ]
-    drivers = {name[1] for name in map(_DRIVER.fullmatch, failed) if name}
+    drivers = _failed_driver_names(nodes)
     if not drivers:
         return placed
-    pods = WorkflowPods(details, graph)
-    with_drivers = [
-        _with_failed_driver(task, pods) if _driver_name(task) in drivers else task
-        for task in placed
-    ]
+    pods = WorkflowPods(nodes, graph)
+    with_drivers: list[PlacedTask] = []
+    for task in placed:
+        # Comparing names is cheap; computing the ids of nodes is not.
+        if _driver_name(task) in drivers:
+            task = _with_failed_driver(task, pods)
+        with_drivers.append(task)
     if _ITERATION_DRIVER in drivers:
-        with_drivers += _iterations_without_execution(placed, pods, len(details))
+        with_drivers += _iterations_without_execution(placed, pods, len(nodes))
     return with_drivers
 
 
-def _driver_name(task: Placed) -> str:
-    """Return the name of the node of a task's driver. Many tasks may share it, and it is looked at
-    before all else."""
+def _failed_driver_names(nodes: Sequence[NodeAnswer]) -> set[str]:
+    names: set[str] = set()
+    for node in nodes:
+        match = _DRIVER_NODE.fullmatch(node.get("display_name") or "")
+        if match is not None and node.get("state") == pod_names.FAILED:
+            names.add(match["driver"])
+    return names
+
+
+def _driver_name(task: PlacedTask) -> str:
+    """Return the name of the node of a task's driver. Many tasks may share it."""
     if task.kind is TaskKind.LOOP:
         return _LOOP_DRIVER
-    return (
-        _ITERATION_DRIVER if task.path.endswith("]") else f"{task.path.rpartition('/')[2]}-driver"
-    )
+    if task.path.endswith("]"):
+        return _ITERATION_DRIVER
+    key = task.path.rpartition("/")[2]
+    return f"{key}-driver"
 
 
-def _with_failed_driver(task: Placed, pods: WorkflowPods) -> Placed:
-    if task.execution is not None and task.execution.state in ENDED:
+def _with_failed_driver(task: PlacedTask, pods: WorkflowPods) -> PlacedTask:
+    if task.execution is not None and task.execution.state in ENDED_STATES:
         return task
     driver = pods.failed_driver_node(task.path)
-    return task if driver is None else replace(task, failed_driver=driver)
+    if driver is None:
+        return task
+    return replace(task, failed_driver=driver)
 
 
 def _iterations_without_execution(
-    placed: Sequence[Placed], pods: WorkflowPods, most: int
-) -> Iterator[Placed]:
-    """Yield the iterations whose drivers failed; `most`: how many nodes there are, and so
-    iterations at most."""
+    placed: Sequence[PlacedTask], pods: WorkflowPods, node_count: int
+) -> Iterator[PlacedTask]:
+    """Yield the iterations whose drivers failed.
+
+    Each iteration has a node, so there are at most `node_count` of them. A wrong number of
+    iterations in ML Metadata must not keep this loop busy.
+    """
     paths = {task.path for task in placed}
     for loop in placed:
         if loop.kind is not TaskKind.LOOP or loop.execution is None:
             continue
-        for number in range(min(loop.execution.iterations or 0, most)):
+        for number in range(min(loop.execution.iterations or 0, node_count)):
             path = f"{loop.path}[{number}]"
-            driver = pods.failed_driver_node(path) if path not in paths else None
+            if path in paths:
+                continue
+            driver = pods.failed_driver_node(path)
             if driver is not None:
-                yield Placed(path, TaskKind.DAG, loop.component, failed_driver=driver)
-
-
-def _single(graph: Graph) -> dict[str, tuple[str, TaskDef]]:
-    """The tasks outside of loops by their shown names, which no other task has."""
-    found: dict[str, list[tuple[str, TaskDef]]] = defaultdict(list)
-
-    def walk(component: Component, prefix: str, looped: bool) -> None:
-        for key, task in component.dag.tasks.items() if component.dag is not None else ():
-            inner = graph.component(task)
-            for name in {key, task.label}:
-                found[name].append(("" if looped else f"{prefix}{key}", task))
-            walk(inner, f"{prefix}{key}/", looped or task.iterator is not None)
-
-    walk(graph.root, "", False)
-    return {name: tasks[0] for name, tasks in found.items() if len(tasks) == 1 and tasks[0][0]}
-
-
-def _began(detail: Mapping[str, Any]) -> str:
-    return str(detail.get("start_time") or detail.get("create_time") or "~")
+                yield PlacedTask(path, TaskKind.DAG, loop.component, failed_driver=driver)

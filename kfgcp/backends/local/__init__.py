@@ -1,4 +1,4 @@
-"""The embedded engine: runs on this machine."""
+"""The backend `local`: the embedded engine on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The links of a run on this machine."""
+"""The checks of `kfgcp doctor` for runs on this machine."""
 
 from __future__ import annotations
 
@@ -11,65 +11,74 @@ from pathlib import Path
 from typing import Final
 
 from kfgcp.backends.local.service import output_root
+from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.config import Environment, Project
 from kfgcp.diagnosis.checks import Aside, Check
-from kfgcp.engine.remote import is_remote
 from kfgcp.engine.uv_program import uv_program
 from kfgcp.errors import BackendError, MissingExtra, StateError, Unsupported
+from kfgcp.services.storage.uris import is_bucket_uri
 from kfgcp.spec.compile import kfp_version
 from kfgcp.store import database
 from kfgcp.store.store import DATABASE_NAME
 
-NEEDED: Final = 200_000_000
-"""Bytes that must be free: about what a virtual environment with a few packages takes."""
+# Bytes. A virtual environment with a few packages needs about this much.
+NEEDED_SPACE: Final = 200_000_000
 
 
 def local_checks(project: Project, env: Environment) -> list[Check]:
-    """The checks in the order in which a run would meet what they look at."""
-    return [
+    """Return the checks, in the order in which a run needs what they look at."""
+    checks: list[Check] = [
         ("python", python),
         ("kfp", kfp),
         ("disk", partial(disk, project.home)),
         ("store", partial(store, project.home)),
         ("uv", uv),
         ("docker", docker),
-        *(
-            [("pipeline_root", partial(pipeline_root, env, project.root))]
-            if env.get("pipeline_root")
-            else []
-        ),
     ]
+    if LocalSettings.of(env.settings).pipeline_root:
+        checks.append(("pipeline_root", partial(pipeline_root, env, project.root)))
+    return checks
 
 
 def python() -> str:
+    """Return the version and the path of the interpreter."""
     return f"{sys.version.split()[0]}, {sys.executable}"
 
 
 def kfp() -> str:
-    """The SDK can be imported."""
+    """Check that the SDK can be imported."""
     return kfp_version()
 
 
-def disk(home: Path, needed: int = NEEDED) -> str:
-    """There is room in the state folder."""
-    folder = _nearest(home)
+def disk(home: Path, needed: int = NEEDED_SPACE) -> str:
+    """Check that there is room for the state folder.
+
+    Args:
+        home: the state folder, which may not exist yet.
+        needed: bytes that must be free.
+    """
+    folder = _nearest_folder(home)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StateError(
             f"{free / 1e6:.0f} MB are free for the state folder {home}, and {needed / 1e6:.0f} MB"
             " are needed.",
             hint=(
-                "Make room (kfgcp delete RUN removes a run's artifacts), or: export"
-                " KFGCP_HOME=FOLDER"
+                "Make room (kfgcp delete RUN removes a run's artifacts), or use another folder:"
+                " export KFGCP_HOME=FOLDER"
             ),
         )
     return f"{free / 1e9:.1f} GB free for {home}"
 
 
 def store(home: Path) -> str:
-    """The index of runs opens and can be written; nothing is written."""
+    """Check that the index of runs can be opened and written. Nothing is written.
+
+    Args:
+        home: the state folder, which may not exist yet.
+    """
     file = home / DATABASE_NAME
-    folder = _nearest(home)
+    folder = _nearest_folder(home)
     if not file.exists():
         if not os.access(folder, os.W_OK | os.X_OK):
             raise database.read_only(home)
@@ -81,9 +90,9 @@ def store(home: Path) -> str:
 
 
 def uv() -> str:
-    """What installs `packages_to_install` is there."""
+    """Check that uv, which installs `packages_to_install`, can be started."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [uv_program(), "--version"], capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, ImportError, subprocess.SubprocessError) as error:
@@ -91,40 +100,45 @@ def uv() -> str:
             f"uv, which installs packages_to_install, cannot be started ({type(error).__name__}).",
             hint=f"{sys.executable} -m pip install --force-reinstall uv",
         ) from None
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def docker() -> str | Aside:
-    """A Docker engine answers; pipelines of Python components need none."""
+    """Check that a Docker engine answers. Pipelines of Python components do not need it."""
     from kfgcp.engine.executors.docker import connect
 
     try:
         client = connect()
     except MissingExtra as error:
         return Aside(
-            "the package docker is not installed; container components need it", error.hint
+            "The package docker is not installed. Container components need it.", error.hint
         )
     except Unsupported as error:
         return Aside(error.message, error.hint)
     try:
         return f"engine {client.version().get('Version', '')}".strip()
-    except Exception as error:  # it went away just now
+    except Exception as error:
+        # The client raises errors of its own, of requests and of urllib3.
         return Aside(f"The Docker engine does not answer ({type(error).__name__}).")
     finally:
         client.close()
 
 
 def pipeline_root(env: Environment, project_root: Path) -> str:
-    """Outputs can be put there: the bucket can be listed, or the folder written."""
+    """Check that artifacts can be written: the bucket can be listed, or the folder is writable."""
     root = output_root(env, project_root)
-    if not is_remote(root) and not os.access(_nearest(Path(root)), os.W_OK | os.X_OK):
+    if is_bucket_uri(root):
+        return root
+    if not os.access(_nearest_folder(Path(root)), os.W_OK | os.X_OK):
         raise BackendError(
             f"The pipeline root {root} cannot be written.",
-            hint=f"mkdir -p {root}, or mend its rights",
+            hint=f"Create it (mkdir -p {root}), or correct its permissions.",
         )
     return root
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(each for each in (folder, *folder.parents) if each.is_dir())
+def _nearest_folder(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder

@@ -1,5 +1,4 @@
-"""The logs of a local run: filters of their lines, and the logs of a running run, which are files
-that grow."""
+"""The logs of local runs: filters of lines, and files that grow while a run is running."""
 
 from __future__ import annotations
 
@@ -13,47 +12,65 @@ from kfgcp.engine.layout import log_file
 from kfgcp.engine.logs import LogReader
 from kfgcp.model import Task, TaskKind
 
+Attempt = tuple[str, int]
+"""The path of a task, and the number of an attempt, from 1."""
+
 
 class FileTail:
-    """Reads what was written since the last look, of tasks that have ended first, in the order of
-    their ends."""
+    """The logs of a run that has not ended, see `LogTail`.
+
+    Lines of tasks that have ended come first, in the order in which the tasks ended.
+    """
 
     late = 0.0
 
-    def __init__(self, home: Path, run_id: str, wanted: LogFilter) -> None:
+    def __init__(self, home: Path, run_id: str, log_filter: LogFilter) -> None:
         self._home = home
         self._run_id = run_id
-        self._wanted = wanted
-        self._since = seconds_of(wanted.since)
-        self._readers: dict[tuple[str, int], LogReader] = {}
-        self._read_to_end: set[tuple[str, int]] = set()
+        self._log_filter = log_filter
+        self._since = seconds_of(log_filter.since)
+        self._readers: dict[Attempt, LogReader] = {}
+        self._read_to_end: set[Attempt] = set()
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
-        readers = self._readers
+        """Yield the lines since the last call."""
         for task in tasks:
-            if task.kind is TaskKind.CONTAINER and self._wanted.task in (None, task.path):
-                for attempt in range(1, task.attempts + 1):
-                    # A task that was interrupted changes again when its run is continued.
-                    is_new = (task.path, attempt) not in self._read_to_end
-                    if is_new and self._wanted.attempt in (None, attempt):
-                        file = log_file(self._home, self._run_id, task.path, attempt)
-                        readers.setdefault((task.path, attempt), LogReader(file, self._since))
-        ended = {task.path: task.ended_at or "" for task in tasks if task.state.final}
-        in_order = sorted(
-            readers.items(), key=lambda item: (item[0][0] not in ended, ended.get(item[0][0], ""))
-        )
-        for (path, attempt), reader in in_order:
-            for line in reader.read(to_the_end=path in ended):
-                if is_severe(line, self._wanted.severity):
-                    yield LogLine(path, attempt, line)
-            if path in ended:
-                del readers[path, attempt]
-                self._read_to_end.add((path, attempt))
+            self._add_readers(task)
+        ended_at = {task.path: task.ended_at or "" for task in tasks if task.state.final}
+
+        def order(attempt: Attempt) -> tuple[bool, str]:
+            path, _ = attempt
+            return path not in ended_at, ended_at.get(path, "")
+
+        for attempt in sorted(self._readers, key=order):
+            path, number = attempt
+            has_ended = path in ended_at
+            for line in self._readers[attempt].read(to_the_end=has_ended):
+                if is_severe(line, self._log_filter.severity):
+                    yield LogLine(path, number, line)
+            if has_ended:
+                del self._readers[attempt]
+                self._read_to_end.add(attempt)
+
+    def _add_readers(self, task: Task) -> None:
+        """Open the logs of a task's new attempts, when the filter asks for them."""
+        if task.kind is not TaskKind.CONTAINER or self._log_filter.task not in (None, task.path):
+            return
+        for number in range(1, task.attempts + 1):
+            attempt = (task.path, number)
+            # A task that was interrupted changes again when its run is continued.
+            if attempt in self._read_to_end or self._log_filter.attempt not in (None, number):
+                continue
+            if attempt not in self._readers:
+                file = log_file(self._home, self._run_id, task.path, number)
+                self._readers[attempt] = LogReader(file, self._since)
 
 
 def seconds_of(since: str | None) -> float | None:
-    """Return the time of a filter in seconds since 1970."""
-    return None if since is None else datetime.fromisoformat(since).timestamp()
+    """Return the time of a filter in seconds since 1970, None when it has no time."""
+    if since is None:
+        return None
+    return datetime.fromisoformat(since).timestamp()
 
 
 def is_severe(line: str, least: str | None) -> bool:
@@ -74,7 +91,8 @@ def is_severe(line: str, least: str | None) -> bool:
 
 def _severity_of(line: str) -> str:
     text = line.strip()
-    if not text.startswith("{") or '"severity"' not in text:  # parsing each line would be slow
+    # Parsing each line would be slow.
+    if not text.startswith("{") or '"severity"' not in text:
         return "DEFAULT"
     try:
         severity = json.loads(text).get("severity")

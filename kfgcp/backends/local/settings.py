@@ -13,8 +13,8 @@ class LocalSettings(BackendSettings):
     """The keys of an environment with backend = "local". See docs/guides/local.md.
 
     Attributes:
-        max_parallel: how many tasks run at the same time at most; None chooses by the processors of
-            this machine.
+        max_parallel: at most this many tasks run at the same time. None chooses by the processors
+            of this machine.
         container_credentials: whether tasks in containers get the Google credentials of the user.
     """
 
@@ -22,6 +22,7 @@ class LocalSettings(BackendSettings):
     container_credentials: bool = False
 
     def validate(self, where: str) -> None:
+        """Check what the types do not say, see `BackendSettings.validate`."""
         super().validate(where)
         if self.max_parallel is not None and self.max_parallel < 1:
             raise ConfigError(f"{where}: max_parallel must be at least 1.")

@@ -1,4 +1,4 @@
-"""Vertex AI Pipelines, by its REST API v1."""
+"""The backend `vertex`: Vertex AI Pipelines, over its REST API v1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The links of a submission to Vertex AI Pipelines. Everything is read; nothing is written."""
+"""The checks of `kfgcp doctor` for Vertex AI. They only read, and change nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from functools import partial
 
 from kfgcp.backends.vertex.addresses import address
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.config import Environment
 from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.diagnosis.clock_skew import clock_skew
-from kfgcp.diagnosis.connection import PATIENCE, Doorbell, signed_in, unreachable, with_command
-from kfgcp.diagnosis.google_cloud import Cloud, bucket_of
+from kfgcp.diagnosis.connection import (
+    CALL_LIMITS,
+    HostProbe,
+    describe_login,
+    unreachable,
+    with_grant_command,
+)
+from kfgcp.diagnosis.google_cloud import Cloud, gs_bucket
 from kfgcp.errors import BackendError, ConfigError, NotFound, Refused
 from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
@@ -19,10 +26,14 @@ from kfgcp.services.transport import TransportError
 
 
 def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
-    """The checks in the order in which a submission would meet what they look at. images: of the
-    pipeline, if any."""
+    """Return the checks, in the order in which a submission needs what they look at.
+
+    Args:
+        env: the environment. Its required settings must be there.
+        images: of the pipeline that will run, None when there is no pipeline.
+    """
     place = Place(env)
-    root = str(env.get("pipeline_root"))
+    settings = place.settings
     return [
         ("service", place.service),
         ("clock", place.clock),
@@ -30,71 +41,78 @@ def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list
         ("api", place.api),
         ("region", place.region),
         ("bucket", place.bucket),
-        ("runner", partial(place.cloud.runner, root)),
+        ("runner", partial(place.cloud.runner, settings.pipeline_root)),
         ("service_account", place.cloud.act_as),
         ("images", partial(place.cloud.images, images)),
-        ("quota", partial(place.cloud.quota, str(env.get("location")))),
+        ("quota", partial(place.cloud.quota, settings.location)),
         ("logs", place.cloud.logs),
     ]
 
 
 class Place:
-    """A project and location of Vertex AI, as an environment describes it. cloud: what else a run
-    needs there."""
+    """A project and location of Vertex AI, as an environment describes it.
+
+    Attributes:
+        settings: of the environment.
+        cloud: the other services of Google Cloud that a run needs there.
+    """
 
     def __init__(self, env: Environment) -> None:
         self._env = env
-        self._project: str = env.get("project")
-        self._location: str = env.get("location")
-        self._endpoint: str | None = env.get("api_endpoint")
-        self._tokens = token_source(env)
-        base = self._endpoint or address(self._location)
-        self._door = Doorbell(base, "")
-        self._vertex = ServiceClient(base, self._tokens, service="Vertex AI", **PATIENCE)
-        self._asked = False
-        self._refused: BackendError | None = None
-        self.cloud = Cloud(env, self._tokens)
+        self.settings = VertexSettings.of(env.settings)
+        tokens = token_source(env)
+        self._tokens = tokens
+        base = self.settings.api_endpoint or address(self.settings.location)
+        self._door = HostProbe(base, "")
+        self._vertex = ServiceClient(base, tokens, service="Vertex AI", **CALL_LIMITS)
+        self._has_listed = False
+        self._list_error: BackendError | None = None
+        self.cloud = Cloud(env, tokens)
 
     def service(self) -> str:
-        """The location's service can be reached, and its certificate is trusted."""
+        """Check that the service of the location can be reached, and its certificate is trusted."""
         try:
-            self._door.ring()
+            self._door.response()
         except TransportError as failure:
-            hint = self._not_there() if failure.unknown_name and not self._endpoint else ""
+            # The name of the host contains the location, so a wrong location is an unknown name.
+            is_location_in_name = not self.settings.api_endpoint
+            hint = self._location_hint() if failure.unknown_name and is_location_in_name else ""
             raise unreachable(self._door.host, failure, hint) from None
         return f"{self._door.host} answers"
 
     def clock(self) -> str | Aside:
-        return clock_skew(self._door.ring().headers)
+        """Check that the clock of this machine agrees with that of the service."""
+        return clock_skew(self._door.response().headers)
 
     def credentials(self) -> str | Aside:
-        """There is a token; as whom."""
-        said, self.cloud.account = signed_in(self._env, self._tokens.get(), of_google=True)
-        return said
+        """Check that there is a token, and tell whose it is."""
+        finding, account = describe_login(self._env, self._tokens.get(), is_google_token=True)
+        self.cloud.account = account
+        return finding
 
     def api(self) -> str:
-        """The API is enabled in the project, and runs can be listed."""
-        found = self._refusal()
-        if isinstance(found, Refused) and not _of_region(found):
-            hint = (
-                found.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
-            )
-            raise with_command(found.amended(hint=hint), self.cloud.grant("roles/aiplatform.user"))
-        if found is not None and not isinstance(found, Refused):
-            raise found
-        return f"enabled, and you may list the runs of {self._project}"
+        """Check that the API is enabled in the project, and that runs can be listed."""
+        error = self._error_of_list()
+        if error is None or _is_about_location(error):
+            return f"enabled, and you may list the runs of {self.settings.project}"
+        if not isinstance(error, Refused):
+            raise error
+        hint = error.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
+        raise with_grant_command(
+            error.amended(hint=hint), self.cloud.grant("roles/aiplatform.user")
+        )
 
     def region(self) -> str:
-        """Pipelines run in the location."""
-        found = self._refusal()
-        if found is not None:
-            raise found.amended(hint=self._not_there())
-        return f"{self._location} has pipelines"
+        """Check that pipelines can run in the location."""
+        error = self._error_of_list()
+        if error is not None:
+            raise error.amended(hint=self._location_hint())
+        return f"{self.settings.location} has pipelines"
 
     def bucket(self) -> str | Aside:
-        """The pipeline root is in a bucket that is there."""
-        root = str(self._env.get("pipeline_root"))
-        if not bucket_of(root):
+        """Check that the bucket of the pipeline root exists."""
+        root = self.settings.pipeline_root
+        if not gs_bucket(root):
             raise ConfigError(
                 f"Environment '{self._env.name}' has pipeline_root = \"{root}\", which is not in a"
                 " bucket.",
@@ -102,28 +120,33 @@ class Place:
             )
         return self.cloud.bucket(root)
 
-    def _refusal(self) -> BackendError | None:
-        """Why runs cannot be listed, None when they can; asked once."""
-        if not self._asked:
-            self._asked = True
-            path = f"v1/projects/{self._project}/locations/{self._location}/pipelineJobs"
+    def _error_of_list(self) -> BackendError | None:
+        """Return why runs cannot be listed, None when they can. Send the request only once."""
+        if not self._has_listed:
+            self._has_listed = True
+            project, location = self.settings.project, self.settings.location
+            path = f"v1/projects/{project}/locations/{location}/pipelineJobs"
             try:
                 self._vertex.get(path, params={"pageSize": 1, "readMask": "name"})
             except BackendError as error:
-                self._refused = error
-        return self._refused
+                self._list_error = error
+        return self._list_error
 
-    def _not_there(self) -> str:
+    def _location_hint(self) -> str:
         return (
-            f"Is '{self._location}' a location of Vertex AI, as europe-west4 and us-central1 are?"
-            f" Mend it in [env.{self._env.name}] of kfgcp.toml; or check the connection to the"
-            " network."
+            f"Is '{self.settings.location}' a location of Vertex AI, like europe-west4 or"
+            f" us-central1? If not, correct it in [env.{self._env.name}] of kfgcp.toml. If it is,"
+            " check the connection to the network."
         )
 
 
-def _of_region(refused: Refused) -> bool:
-    """Whether it is the location that is wrong: there is no such collection, or it is not
-    supported."""
-    return isinstance(refused, NotFound) or (
-        refused.status == 400 and is_about_location(refused.explanation)
+def _is_about_location(error: BackendError) -> bool:
+    """Return whether a request was refused because of its location.
+
+    Either there is no such collection, or the service says that it does not support the location.
+    """
+    if isinstance(error, NotFound):
+        return True
+    return (
+        isinstance(error, Refused) and error.status == 400 and is_about_location(error.explanation)
     )

@@ -1,18 +1,18 @@
-"""Vertex AI Experiments: a run's context in ML Metadata becomes a child of its experiment's.
+"""Vertex AI Experiments: the context of a run in ML Metadata becomes a child of its experiment's.
 
-Asked for with `experiment_tracking = true`; names of schemas and requests are those of the REST
-reference of `metadataStores.contexts`. The service makes the context of a run some time after the
-run, so the two are joined when the run is looked at and not when it is submitted.
+`experiment_tracking = true` turns this on. The names of schemas and requests are those of the REST
+reference of `metadataStores.contexts`. The service creates the context of a run some time after the
+run. So the two are joined when the run is read, not when it is submitted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from kfgcp.backends.vertex.messages import PipelineJob
 from kfgcp.errors import BackendError, NotFound, Refused, UsageError
-from kfgcp.labels import SUBMISSION, fitting
+from kfgcp.labels import SUBMISSION, label_value
 from kfgcp.services.client import ServiceClient
 
 _SCHEMA: Final = {"schemaTitle": "system.Experiment", "schemaVersion": "0.0.1"}
@@ -29,16 +29,16 @@ class Experiments:
         self._joined: set[str] = set()
 
     def ensure(self, name: str) -> None:
-        """Makes the experiment when it is not there.
+        """Create the experiment unless it exists.
 
         Raises:
-            UsageError: Vertex AI takes no such name.
+            UsageError: Vertex AI does not accept the name.
         """
         if not _NAME.fullmatch(name):
+            example = label_value(name) or "default"
             raise UsageError(
-                f"Vertex AI takes no experiment named {name!r}.",
-                hint="Lowercase letters, digits and -, at most 128. For example: "
-                + (fitting(name) or "default"),
+                f"{name!r} cannot be the name of an experiment of Vertex AI.",
+                hint=(f"Use at most 128 lowercase letters, digits and -. For example: {example}"),
             )
         try:
             self._http.get(f"v1/{self._contexts}/{name}")
@@ -51,31 +51,30 @@ class Experiments:
                 f"v1/{self._contexts}", params={"contextId": name}, body=body, repeatable=True
             )
         except Refused as refused:
-            if refused.status != _CONFLICT:  # somebody else, or an earlier try, made it
+            # A conflict means that another run, or an earlier try, created it meanwhile.
+            if refused.status != _CONFLICT:
                 raise
 
-    def join(self, job: Mapping[str, Any]) -> None:
-        """Joins a run of ours to its experiment, once its context is there; does nothing when it is
-        joined already."""
+    def join(self, job: PipelineJob) -> None:
+        """Join a run of kfgcp to its experiment, when its context exists and is not joined yet."""
         labels = job.get("labels") or {}
         context = (job.get("jobDetail") or {}).get("pipelineRunContext") or {}
+        context_name = context.get("name", "")
         experiment = labels.get("experiment")
-        if (
-            not context.get("name")
-            or not experiment
-            or SUBMISSION not in labels
-            or context["name"] in self._joined
-        ):
+        if not experiment or SUBMISSION not in labels:
             return
-        wanted = f"{self._contexts}/{experiment}"
-        if any(
-            str(parent).endswith(f"/contexts/{experiment}")
-            for parent in context.get("parentContexts") or ()
-        ):
+        if not context_name or context_name in self._joined:
             return
+        for parent in context.get("parentContexts") or []:
+            if parent.endswith(f"/contexts/{experiment}"):
+                return
         try:
-            body = {"childContexts": [context["name"]]}
-            self._http.post(f"v1/{wanted}:addContextChildren", body=body, repeatable=True)
-        except BackendError:  # a run can be observed without it; it is tried again at the next look
+            self._http.post(
+                f"v1/{self._contexts}/{experiment}:addContextChildren",
+                body={"childContexts": [context_name]},
+                repeatable=True,
+            )
+        except BackendError:
+            # The run can be shown without it. The next reading tries again.
             return
-        self._joined.add(context["name"])
+        self._joined.add(context_name)

@@ -1,5 +1,7 @@
-"""A RunFilter as clauses of the list filter of `pipelineJobs`, whose fields are those of its REST
-reference."""
+"""Write a RunFilter as clauses of the list filter of `pipelineJobs`.
+
+The fields are those of the REST reference of `projects.locations.pipelineJobs.list`.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +9,39 @@ import json
 import re
 from typing import Final
 
-from kfgcp.backends.vertex.read_run import RUN_STATES
-from kfgcp.labels import fitting
+from kfgcp.backends.vertex.read_run import DEFAULT_EXPERIMENT, RUN_STATES
+from kfgcp.labels import label_value
 from kfgcp.query import PREFIX_LABELS, RunFilter
 
-DEFAULT_EXPERIMENT: Final = "default"
-_LABEL: Final = re.compile(r"[a-z][a-z0-9_-]*")
-"""A name that stands in a filter as it is; another one would be read as something else."""
+# The names of labels that can be part of a filter. The filter syntax reads other characters as
+# operators.
+_LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
 
 
-def clauses(wanted: RunFilter) -> list[str] | None:
-    """What must all be true of a job, none for every job; None when the service cannot be asked so:
-    it knows no beginnings of labels, does not find what lacks a label, and has no label of such a
-    name."""
-    if wanted.experiment == DEFAULT_EXPERIMENT or set(wanted.labels) & set(PREFIX_LABELS):
+def clauses(run_filter: RunFilter) -> list[str] | None:
+    """Return the clauses that a job must all match, [] when every job matches.
+
+    None when the service cannot choose the jobs. It has no filter for the beginning of a label, for
+    jobs without a label (the default experiment has none), or for labels with other names.
+    """
+    if run_filter.experiment == DEFAULT_EXPERIMENT:
         return None
-    if not all(_LABEL.fullmatch(name) for name in wanted.labels):
+    if not set(run_filter.labels).isdisjoint(PREFIX_LABELS):
         return None
-    found = []
-    if wanted.pipeline is not None:
-        found.append(f"pipeline_name={json.dumps(wanted.pipeline)}")
-    if wanted.since is not None:
-        found.append(f'create_time>="{wanted.since}"')
-    labels = dict(wanted.labels)
-    if wanted.experiment is not None:
-        labels["experiment"] = fitting(wanted.experiment)
-    found += [f"labels.{name}={json.dumps(value)}" for name, value in labels.items()]
-    if wanted.states:
-        states = [name for name, state in RUN_STATES.items() if state in wanted.states]
-        either = " OR ".join(f'state="{name}"' for name in states)
-        found.append(f"({either})" if len(states) > 1 else either)
-    return found
+    if not all(_LABEL_NAME.fullmatch(name) for name in run_filter.labels):
+        return None
+    conditions = []
+    if run_filter.pipeline is not None:
+        conditions.append(f"pipeline_name={json.dumps(run_filter.pipeline)}")
+    if run_filter.since is not None:
+        conditions.append(f'create_time>="{run_filter.since}"')
+    labels = dict(run_filter.labels)
+    if run_filter.experiment is not None:
+        labels["experiment"] = label_value(run_filter.experiment)
+    for name, value in labels.items():
+        conditions.append(f"labels.{name}={json.dumps(value)}")
+    if run_filter.states:
+        states = [name for name, state in RUN_STATES.items() if state in run_filter.states]
+        alternatives = " OR ".join(f'state="{name}"' for name in states)
+        conditions.append(f"({alternatives})" if len(states) > 1 else alternatives)
+    return conditions

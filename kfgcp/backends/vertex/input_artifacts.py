@@ -2,18 +2,18 @@
 
 Field names and limits are those of the REST reference of `metadataStores.artifacts.create` and of
 `RuntimeConfig.InputArtifact` (google.cloud.aiplatform.v1, metadata_service.proto and
-pipeline_job.proto): the artifact has to be in the same project, location and metadata store
-`default` as the job, and its id has 4 to 128 characters of [a-z0-9-].
+pipeline_job.proto). The artifact must be in the same project, location and metadata store `default`
+as the job. Its id has 4 to 128 characters of [a-z0-9-].
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.vertex.messages import PipelineJob
 from kfgcp.errors import BackendError, NotFound, ParamError, Refused, Unsupported
 from kfgcp.services.client import ServiceClient
 from kfgcp.spec.graph import build
@@ -23,8 +23,14 @@ _CONFLICT: Final = 409
 
 @dataclass(frozen=True, slots=True)
 class InputArtifact:
-    """An input artifact of a pipeline. name: of the input. schema: title and version of the
-    artifact's type."""
+    """An input artifact of a pipeline.
+
+    Attributes:
+        name: the name of the input.
+        uri: where the artifact is.
+        schema_title: the title of its type.
+        schema_version: the version of its type.
+    """
 
     name: str
     uri: str
@@ -33,8 +39,10 @@ class InputArtifact:
 
     @property
     def artifact_id(self) -> str:
-        """The id in ML Metadata: the same for the same type and URI, so that tasks with this input
-        can be cached."""
+        """The id in ML Metadata.
+
+        It is the same for the same type and URI, so that tasks with this input can be cached.
+        """
         identity = f"{self.schema_title} {self.schema_version} {self.uri}"
         return f"kfgcp-{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
 
@@ -43,20 +51,17 @@ def input_artifacts(request: SubmitRequest) -> list[InputArtifact]:
     """Return the artifacts that a request gives to its pipeline.
 
     Raises:
-        ParamError: one of them is a file on this machine.
-        Unsupported: one of them is a list.
+        ParamError: an artifact is a file on this machine.
+        Unsupported: an input is a list of artifacts.
     """
-    return list(_input_artifacts(request))
-
-
-def _input_artifacts(request: SubmitRequest) -> Iterator[InputArtifact]:
+    artifacts = []
     for name, definition in build(request.spec.pipeline_spec).root.artifacts.items():
         uri = request.params.get(name)
         if uri is None:
             continue
         if isinstance(uri, list):
             raise Unsupported(
-                f"Vertex AI takes one artifact for an input, not a list: {name}.",
+                f"Vertex AI accepts one artifact for an input, not a list: {name}.",
                 hint="Import the artifacts in the pipeline: dsl.importer(artifact_uri=...).",
             )
         if "://" not in uri or uri.startswith("file://"):
@@ -65,7 +70,8 @@ def _input_artifacts(request: SubmitRequest) -> Iterator[InputArtifact]:
                 f" {uri}.",
                 hint="Copy it to a bucket, and pass its URI: gs://BUCKET/NAME",
             )
-        yield InputArtifact(name, uri, definition.type, definition.version)
+        artifacts.append(InputArtifact(name, uri, definition.type, definition.version))
+    return artifacts
 
 
 class ArtifactStore:
@@ -99,25 +105,28 @@ class ArtifactStore:
             )
             raise error.amended(hint=hint) from error
         except Refused as refused:
-            if (
-                refused.status != _CONFLICT
-            ):  # it exists: an earlier run, or an earlier try, created it
+            # A conflict means that it exists: an earlier run, or an earlier try, created it.
+            if refused.status != _CONFLICT:
                 raise
         self._uris[artifact.artifact_id] = artifact.uri
 
-    def uris(self, job: Mapping[str, Any]) -> dict[str, str]:
-        """Return the URIs of a job's input artifacts by name; the id of one that cannot be read."""
-        given = (job.get("runtimeConfig") or {}).get("inputArtifacts") or {}
-        return {
-            name: self._uri(str((entry or {}).get("artifactId") or ""))
-            for name, entry in given.items()
-        }
+    def uris(self, job: PipelineJob) -> dict[str, str]:
+        """Return the URIs of a job's input artifacts by the names of the inputs.
+
+        An artifact that cannot be read has its id instead of a URI.
+        """
+        references = (job.get("runtimeConfig") or {}).get("inputArtifacts") or {}
+        uris = {}
+        for name, reference in references.items():
+            uris[name] = self._uri(reference.get("artifactId", ""))
+        return uris
 
     def _uri(self, artifact_id: str) -> str:
         if artifact_id not in self._uris:
             try:
-                found = self._http.get(f"{self._artifacts}/{artifact_id}")
-            except BackendError:  # a run can be shown without it
+                artifact = self._http.get(f"{self._artifacts}/{artifact_id}")
+            except BackendError:
+                # The run can be shown without the URI.
                 return artifact_id
-            self._uris[artifact_id] = str(found.get("uri") or artifact_id)
+            self._uris[artifact_id] = str(artifact.get("uri") or artifact_id)
         return self._uris[artifact_id]

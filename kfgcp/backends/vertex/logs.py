@@ -1,50 +1,62 @@
-"""The logs of a job's tasks: each attempt is a custom job, whose id its entries in Cloud Logging
-carry."""
+"""The logs of a job's tasks.
+
+Each attempt of a task is a custom job. The entries in Cloud Logging have the id of the custom job.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from kfgcp.backends.base import LogFilter, LogLine
-from kfgcp.backends.vertex.read_run import at, jobs_of_attempts, placed_tasks, state_of
+from kfgcp.backends.vertex.messages import PipelineJob
+from kfgcp.backends.vertex.read_run import attempt_jobs, locate_tasks, read_time, task_state
 from kfgcp.model import Task
 from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
 
-AT_ONCE: Final = 50
-"""Custom jobs that one filter names: Cloud Logging takes filters of 20,000 characters."""
-PAUSE: Final = 3.0
-"""Seconds between two requests of a tail while no task changes."""
-LINGER: Final = 30.0
-"""Seconds that a tail goes on asking for lines of an attempt that has ended: they may come late."""
+# Cloud Logging accepts filters of up to 20,000 characters. 50 ids of 19 digits stay far below that.
+JOBS_PER_FILTER: Final = 50
+
+POLL_SECONDS: Final = 3.0
+"""How long a tail waits between two requests while no task changes."""
+LINGER_SECONDS: Final = 30.0
+"""How long a tail asks for lines of an attempt after its end, because lines may come late."""
+
+Attempt = tuple[str, int]
+"""The path of a task, and the number of an attempt, from 1."""
 
 
 class JobLogs:
     """The logs of a job as it was read."""
 
-    def __init__(self, logging: CloudLogging, job: Mapping[str, Any]) -> None:
+    def __init__(self, logging: CloudLogging, job: PipelineJob) -> None:
         self._logging = logging
-        self._since = at(job.get("createTime")) or ""
+        self._since = read_time(job.get("createTime")) or ""
         self.attempts = _attempts(job)
 
-    def read(self, wanted: LogFilter) -> Iterator[LogLine]:
-        """By task, by attempt, in the order that the lines were written."""
+    def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
+        """Yield the lines by task and attempt, in the order in which they were written."""
         for custom_job, (task, attempt) in self.attempts.items():
-            if wanted.task in (None, task) and wanted.attempt in (None, attempt):
-                for entry in self._logging.entries(
-                    [*clauses(wanted, self._since), _of([custom_job])]
-                ):
-                    yield _line(entry, task, attempt)
+            if not _matches(log_filter, task, attempt):
+                continue
+            conditions = [*clauses(log_filter, self._since), _jobs_clause([custom_job])]
+            for entry in self._logging.entries(conditions):
+                yield _line(entry, task, attempt)
 
     def last(self, task: str, lines: int) -> list[str]:
-        """The last lines of the last attempt of a task."""
-        found = [custom_job for custom_job, (path, _) in self.attempts.items() if path == task]
-        if not found:
+        """Return the last lines of the last attempt of a task.
+
+        Args:
+            task: the path of the task.
+            lines: how many lines.
+        """
+        custom_jobs = [job for job, (path, _) in self.attempts.items() if path == task]
+        if not custom_jobs:
             return []
-        asked = [*clauses(LogFilter(), self._since), _of(found[-1:])]
+        conditions = [*clauses(LogFilter(), self._since), _jobs_clause(custom_jobs[-1:])]
         newest = []
-        for entry in self._logging.entries(asked, newest_first=True, size=lines):
+        for entry in self._logging.entries(conditions, newest_first=True, size=lines):
             newest.append(entry.text)
             if len(newest) == lines:
                 break
@@ -52,87 +64,109 @@ class JobLogs:
 
 
 class JobTail:
-    """The logs of a job that goes on. Reads the job again when its tasks have changed: they may
-    have new attempts."""
+    """The logs of a job that has not ended.
+
+    Args:
+        logging: Cloud Logging.
+        read_job: returns the job as it is now. It is called when tasks have changed, because these
+            may have new attempts.
+        log_filter: which lines.
+        late: seconds after the end of the run in which its last lines may come.
+    """
 
     def __init__(
         self,
         logging: CloudLogging,
-        job: Callable[[], Mapping[str, Any]],
-        wanted: LogFilter,
+        read_job: Callable[[], PipelineJob],
+        log_filter: LogFilter,
         *,
         late: float = 0.0,
     ) -> None:
         self.late = late
         self._logging = logging
-        self._job = job
-        self._wanted = wanted
+        self._read_job = read_job
+        self._log_filter = log_filter
         self._tail: Tail | None = None
-        self._places: dict[str, tuple[str, int]] = {}
-        self._ended: dict[str, float] = {}
-        self._read: set[str] = set()
-        self._next = 0.0
+        self._attempts: dict[str, Attempt] = {}
+        self._ended_at: dict[str, float] = {}
+        self._jobs_read: set[str] = set()
+        self._next_poll = 0.0
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        """Yield the lines since the last call, see `LogTail`."""
         now = time.monotonic()
-        if not tasks and now < self._next:
+        if not tasks and now < self._next_poll:
             return
-        self._next = now + PAUSE
+        self._next_poll = now + POLL_SECONDS
         if tasks or self._tail is None:
-            self._look(self._job())
-        assert self._tail is not None
-        live = [job for job in self._places if now - self._ended.get(job, now) <= LINGER]
-        fresh = [job for job in live if job not in self._read]
-        known = [job for job in live if job in self._read]
-        self._read.update(fresh)
-        for entry in self._tail.read(_groups(known), _groups(fresh)):
-            place = self._places.get(entry.resource.get("job_id", ""))
-            if place is not None:
-                yield _line(entry, *place)
+            job = self._read_job()
+            self._add_attempts(job)
+            if self._tail is None:
+                since = read_time(job.get("createTime")) or ""
+                self._tail = Tail(self._logging, clauses(self._log_filter, since))
+        new_jobs: list[str] = []
+        known_jobs: list[str] = []
+        for custom_job in self._attempts:
+            if now - self._ended_at.get(custom_job, now) <= LINGER_SECONDS:
+                is_known = custom_job in self._jobs_read
+                (known_jobs if is_known else new_jobs).append(custom_job)
+        self._jobs_read.update(new_jobs)
+        for entry in self._tail.read(_job_clauses(known_jobs), _job_clauses(new_jobs)):
+            attempt = self._attempts.get(entry.resource.get("job_id", ""))
+            if attempt is not None:
+                yield _line(entry, *attempt)
 
-    def _look(self, job: Mapping[str, Any]) -> None:
-        if self._tail is None:
-            self._tail = Tail(self._logging, clauses(self._wanted, at(job.get("createTime")) or ""))
-        final = {each.path for each in placed_tasks(job) if state_of(each.detail).final}
+    def _add_attempts(self, job: PipelineJob) -> None:
+        ended_tasks = set()
+        for placed in locate_tasks(job):
+            if task_state(placed.detail).final:
+                ended_tasks.add(placed.path)
         for custom_job, (task, attempt) in _attempts(job).items():
-            if self._wanted.task in (None, task) and self._wanted.attempt in (None, attempt):
-                self._places[custom_job] = (task, attempt)
-                if task in final:
-                    self._ended.setdefault(custom_job, time.monotonic())
+            if _matches(self._log_filter, task, attempt):
+                self._attempts[custom_job] = (task, attempt)
+                if task in ended_tasks:
+                    self._ended_at.setdefault(custom_job, time.monotonic())
 
 
-def clauses(wanted: LogFilter, since: str) -> list[str]:
-    """What all entries that are wanted have in common; `since` spares the service the search of all
-    its history."""
-    found = ['resource.type="ml_job"']
-    if wanted.since or since:
-        found.append(f"timestamp>={quoted(max(wanted.since or '', since))}")
-    if wanted.severity:
-        found.append(f"severity>={wanted.severity}")
-    return found
+def clauses(log_filter: LogFilter, since: str) -> list[str]:
+    """Return the clauses of a filter of Cloud Logging that hold for all lines of a job.
+
+    Args:
+        log_filter: which lines.
+        since: the start of the job. Without it, the service searches all its history.
+    """
+    conditions = ['resource.type="ml_job"']
+    if log_filter.since or since:
+        conditions.append(f"timestamp>={quoted(max(log_filter.since or '', since))}")
+    if log_filter.severity:
+        conditions.append(f"severity>={log_filter.severity}")
+    return conditions
 
 
-def _groups(custom_jobs: Sequence[str]) -> list[str]:
-    return [
-        _of(custom_jobs[first : first + AT_ONCE]) for first in range(0, len(custom_jobs), AT_ONCE)
-    ]
+def _matches(log_filter: LogFilter, task: str, attempt: int) -> bool:
+    return log_filter.task in (None, task) and log_filter.attempt in (None, attempt)
 
 
-def _of(custom_jobs: Sequence[str]) -> str:
+def _job_clauses(custom_jobs: Sequence[str]) -> list[str]:
+    """Return clauses that select the entries of custom jobs, one for each request."""
+    starts = range(0, len(custom_jobs), JOBS_PER_FILTER)
+    return [_jobs_clause(custom_jobs[start : start + JOBS_PER_FILTER]) for start in starts]
+
+
+def _jobs_clause(custom_jobs: Sequence[str]) -> str:
     if len(custom_jobs) == 1:
         return f"resource.labels.job_id={quoted(custom_jobs[0])}"
     return f"resource.labels.job_id=({' OR '.join(map(quoted, custom_jobs))})"
 
 
-def _attempts(job: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """The custom jobs of a job, each with the path of its task and the number of the attempt, in
-    their order."""
-    return {
-        custom_job: (each.path, number)
-        for each in placed_tasks(job)
-        for number, custom_job in enumerate(jobs_of_attempts(each.detail), 1)
-    }
+def _attempts(job: PipelineJob) -> dict[str, Attempt]:
+    """Return the attempts of a job's tasks by the ids of their custom jobs, in their order."""
+    attempts: dict[str, Attempt] = {}
+    for placed in locate_tasks(job):
+        for number, custom_job in enumerate(attempt_jobs(placed.detail), 1):
+            attempts[custom_job] = (placed.path, number)
+    return attempts
 
 
 def _line(entry: Entry, task: str, attempt: int) -> LogLine:
-    return LogLine(task, attempt, entry.text, at(entry.at) or "", entry.severity)
+    return LogLine(task, attempt, entry.text, read_time(entry.at) or "", entry.severity)

@@ -1,13 +1,15 @@
 """The messages of Vertex AI that kfgcp reads: the fields that it uses, and their types.
 
 Names and types are those of `google.cloud.aiplatform.v1` (pipeline_job.proto, artifact.proto,
-context.proto) in the JSON mapping of Protocol Buffers.
+context.proto) in the JSON mapping of Protocol Buffers. Each message has a class for type checkers
+and a check for answers. Fields that are null in an answer are missing after the check.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Required, TypedDict
 
+from kfgcp.model import JsonValue
 from kfgcp.services.fields import (
     list_of,
     map_of,
@@ -21,6 +23,127 @@ from kfgcp.services.fields import (
 )
 
 SERVICE: Final = "Vertex AI"
+
+
+class Status(TypedDict, total=False):
+    """Why a job or a task failed."""
+
+    message: str
+
+
+class ArtifactMessage(TypedDict, total=False):
+    """An artifact of ML Metadata."""
+
+    uri: str
+    schemaTitle: str
+    metadata: dict[str, JsonValue]
+
+
+class ArtifactList(TypedDict, total=False):
+    """The artifacts of one input or output."""
+
+    artifacts: list[ArtifactMessage]
+
+
+class Execution(TypedDict, total=False):
+    """An execution of ML Metadata: what a task is, and its parameters."""
+
+    schemaTitle: str
+    metadata: dict[str, JsonValue]
+
+
+class ContainerDetail(TypedDict, total=False):
+    """The custom jobs of a container task."""
+
+    mainJob: str
+    failedMainJobs: list[str]
+
+
+class CustomJobDetail(TypedDict, total=False):
+    """The custom jobs of a custom job component."""
+
+    job: str
+    failedJobs: list[str]
+
+
+class ExecutorDetail(TypedDict, total=False):
+    """What a task ran as."""
+
+    containerDetail: ContainerDetail
+    customJobDetail: CustomJobDetail
+
+
+class TaskDetail(TypedDict, total=False):
+    """A task of a job."""
+
+    taskId: int
+    parentTaskId: int
+    taskName: str
+    state: str
+    error: Status
+    createTime: str
+    startTime: str
+    endTime: str
+    execution: Execution
+    executorDetail: ExecutorDetail
+    inputs: dict[str, ArtifactList]
+    outputs: dict[str, ArtifactList]
+
+
+class OldValue(TypedDict, total=False):
+    """A parameter of schema 2.0.0."""
+
+    intValue: int
+    doubleValue: float
+    stringValue: str
+
+
+class InputArtifactMessage(TypedDict, total=False):
+    """An input artifact of a job."""
+
+    artifactId: str
+
+
+class RuntimeConfig(TypedDict, total=False):
+    """The inputs of a job."""
+
+    parameters: dict[str, OldValue]
+    parameterValues: dict[str, JsonValue]
+    inputArtifacts: dict[str, InputArtifactMessage]
+
+
+class RunContext(TypedDict, total=False):
+    """The context of a job in ML Metadata."""
+
+    name: str
+    parentContexts: list[str]
+
+
+class JobDetail(TypedDict, total=False):
+    """What a job has done."""
+
+    pipelineRunContext: RunContext
+    taskDetails: list[TaskDetail]
+
+
+class PipelineJob(TypedDict, total=False):
+    """A pipeline job."""
+
+    name: Required[str]
+    displayName: str
+    state: str
+    error: Status
+    createTime: str
+    startTime: str
+    endTime: str
+    updateTime: str
+    labels: dict[str, str]
+    templateUri: str
+    scheduleName: str
+    pipelineSpec: dict[str, Any]
+    runtimeConfig: RuntimeConfig
+    jobDetail: JobDetail
+
 
 STATUS: Final = message({"message": text})
 _ARTIFACTS: Final = message(
@@ -48,7 +171,6 @@ TASK: Final = message(
     }
 )
 _OLD_VALUE: Final = message({"intValue": whole_number, "stringValue": text})
-"""A parameter of schema 2.0.0."""
 JOB: Final = message(
     {
         "name": required_text,
@@ -63,7 +185,13 @@ JOB: Final = message(
         "templateUri": text,
         "scheduleName": text,
         "pipelineSpec": message({"pipelineInfo": message({"name": text})}),
-        "runtimeConfig": message({"parameters": map_of(_OLD_VALUE), "parameterValues": mapping}),
+        "runtimeConfig": message(
+            {
+                "parameters": map_of(_OLD_VALUE),
+                "parameterValues": mapping,
+                "inputArtifacts": map_of(message({"artifactId": text})),
+            }
+        ),
         "jobDetail": message(
             {
                 "pipelineRunContext": message({"name": text, "parentContexts": list_of(text)}),
@@ -75,11 +203,11 @@ JOB: Final = message(
 )
 
 
-def read_job(answer: Any) -> dict[str, Any]:
-    """Return an answer, or an item of a list, as a PipelineJob.
+def read_job(answer: object) -> PipelineJob:
+    """Return an answer, or an item of a list, as a pipeline job.
 
     Raises:
         BadAnswer: it is not one; the message names the field.
     """
-    job: dict[str, Any] = read(answer, JOB, service=SERVICE, thing="a pipeline job")
+    job: PipelineJob = read(answer, JOB, service=SERVICE, thing="a pipeline job")
     return job

@@ -1,34 +1,52 @@
-"""A PipelineJob of the service as a run of ours.
+"""Read a pipeline job of the service as a run.
 
-Field names and states are those of `google.cloud.aiplatform.v1` (pipeline_job.proto); what tasks
-are called, and how they are nested, is in tree.py.
+Field names and states are those of `google.cloud.aiplatform.v1` (pipeline_job.proto). tree.py finds
+the paths of tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kfgcp.backends.run_values import (
     LEAVES,
-    first_failure,
-    in_order,
-    metrics_of,
-    one_or_all,
-    outputs_of,
-    params_of,
+    add_group_errors,
+    add_group_outputs,
+    dag_outputs,
+    error_info,
+    find_first_failure,
+    order_values,
+    parse_time,
+    read_metrics,
+    read_params,
     read_spec,
-    reason,
-    time_of,
-    with_group_errors,
-    with_group_outputs,
+    uris_as_values,
 )
-from kfgcp.backends.vertex.skipped_inputs import with_condition_inputs
-from kfgcp.backends.vertex.tree import Placed, place_tasks
-from kfgcp.model import Artifact, Cache, ErrorInfo, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.backends.vertex.messages import (
+    SERVICE,
+    ArtifactList,
+    OldValue,
+    PipelineJob,
+    RuntimeConfig,
+    TaskDetail,
+)
+from kfgcp.backends.vertex.skipped_inputs import add_skipped_inputs
+from kfgcp.backends.vertex.tree import PlacedTask, place_tasks
+from kfgcp.model import (
+    Artifact,
+    Cache,
+    ErrorInfo,
+    JsonValue,
+    Run,
+    RunState,
+    Task,
+    TaskKind,
+    TaskState,
+)
 from kfgcp.spec.graph import Graph
-from kfgcp.spec.json_values import whole
+from kfgcp.spec.json_values import normalize_numbers
 from kfgcp.spec.load import Spec
 
 RUN_STATES: Final = {
@@ -41,6 +59,8 @@ RUN_STATES: Final = {
     "PIPELINE_STATE_CANCELLED": RunState.CANCELLED,
     "PIPELINE_STATE_PAUSED": RunState.PAUSED,
 }
+# In the proto, SKIPPED means that outputs came from the cache, and NOT_TRIGGERED that a condition
+# was false.
 TASK_STATES: Final = {
     "PENDING": TaskState.PENDING,
     "RUNNING": TaskState.RUNNING,
@@ -52,27 +72,33 @@ TASK_STATES: Final = {
     "SKIPPED": TaskState.CACHED,
     "NOT_TRIGGERED": TaskState.SKIPPED,
 }
-_HIT: Final = Cache(
+_CACHE_HIT: Final = Cache(
     True, "Vertex AI took the outputs of an earlier run with the same code and inputs"
 )
-_MISS: Final = Cache(False, "Vertex AI does not say why")
+_CACHE_MISS: Final = Cache(False, "Vertex AI does not say why")
 NO_REASON: Final = "Vertex AI gives no reason"
+DEFAULT_EXPERIMENT: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place of a job. env: the environment that its runs belong to when they do not say so
-    themselves."""
+    """The place of a job.
+
+    Attributes:
+        project: the Google Cloud project.
+        location: the region.
+        env: the environment of runs that do not name another one.
+    """
 
     project: str
     location: str
     env: str
 
 
-def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | None]:
-    """The run, and its spec when the job has one that can be read.
+def run_from_job(job: PipelineJob, where: Where) -> tuple[Run, dict[str, Any] | None]:
+    """Return the run of a job, and its PipelineSpec when that can be read.
 
-    A job of the list view has no tasks and only the name of its pipeline.
+    A job of a list has no tasks, and only the name of its pipeline.
 
     Args:
         job: as `messages.read_job` returns it.
@@ -80,177 +106,214 @@ def run_of(job: Mapping[str, Any], where: Where) -> tuple[Run, dict[str, Any] | 
     """
     name = job["name"]
     job_id = name.rpartition("/")[2]
-    spec, graph = _spec(job)
+    spec, graph = _spec_and_graph(job)
     labels = dict(job.get("labels") or {})
-    experiment = labels.pop(
-        "experiment", "default"
-    )  # it is one only because the service has no field for it
+    # Vertex AI has no field for the experiment, so a label keeps it.
+    experiment = labels.pop("experiment", "")
     params = _params(job.get("runtimeConfig") or {}, spec)
-    placed = placed_tasks(job)
-    groups = {
-        each.path: each.component for each in placed if each.component and each.kind not in LEAVES
-    }
-    tasks = with_group_errors(with_group_outputs([_task(each) for each in placed], groups))
-    if graph is not None:
-        tasks = with_condition_inputs(tasks, placed, graph, params)
-    state = RUN_STATES.get(job.get("state", ""), RunState.PENDING)  # one of a newer service goes on
-    done = state is RunState.SUCCEEDED
-    artifacts = [artifact for each in placed for artifact in _artifacts(each)]
+    placed_tasks = locate_tasks(job)
+    tasks = _tasks(placed_tasks, graph, params)
+    # A newer service may have a state that is not in the table. Such a run has not ended.
+    state = RUN_STATES.get(job.get("state", ""), RunState.PENDING)
+    outputs: dict[str, JsonValue] = {}
+    if graph is not None and state is RunState.SUCCEEDED:
+        outputs = dag_outputs(graph.root, {task.path: task for task in tasks})
+    artifacts = [artifact for placed in placed_tasks for artifact in _output_artifacts(placed)]
     run = Run(
         run_id=job_id,
         env=where.env,
         backend="vertex",
         backend_ref=name,
-        url=url(job_id, where),
+        url=console_url(job_id, where),
         pipeline=_pipeline_name(job, spec),
         version=spec.version if spec else "",
-        experiment=experiment or "default",
+        experiment=experiment or DEFAULT_EXPERIMENT,
         name=job.get("displayName") or job_id,
         labels=labels,
         state=state,
-        created_at=at(job.get("createTime")),
-        started_at=at(job.get("startTime")),
-        ended_at=at(job.get("endTime")),
+        created_at=read_time(job.get("createTime")),
+        started_at=read_time(job.get("startTime")),
+        ended_at=read_time(job.get("endTime")),
         params=params,
-        outputs=outputs_of(graph.root, {task.path: task for task in tasks})
-        if graph and done
-        else {},
-        metrics=tuple(metrics_of(artifacts)),
+        outputs=outputs,
+        metrics=tuple(read_metrics(artifacts)),
         artifacts=tuple(artifacts),
         tasks=tuple(tasks),
-        error=_error(job, tasks),
+        error=_run_error(job, tasks),
     )
     return run, spec.pipeline_spec if spec else None
 
 
-def url(job_id: str, where: Where) -> str:
-    """The job in Google's console."""
+def console_url(job_id: str, where: Where) -> str:
+    """Return the address of a job in Google's console."""
     console = "https://console.cloud.google.com/vertex-ai/locations"
     return f"{console}/{where.location}/pipelines/runs/{job_id}?project={where.project}"
 
 
-def at(text: Any) -> str | None:
-    """A time of the service as ours."""
-    return time_of(text, "Vertex AI")
+def read_time(text: str | None) -> str | None:
+    """Return a time of the service in the form that kfgcp uses, None when there is no time."""
+    return parse_time(text, SERVICE)
 
 
-def state_of(task: Mapping[str, Any]) -> TaskState:
-    """The state of a task; one that is not known, of a newer service, is taken for PENDING."""
-    return TASK_STATES.get(task.get("state") or "", TaskState.PENDING)
+def task_state(detail: TaskDetail) -> TaskState:
+    """Return the state of a task. A state that only a newer service has counts as PENDING."""
+    return TASK_STATES.get(detail.get("state") or "", TaskState.PENDING)
 
 
-def jobs_of_attempts(task: Mapping[str, Any]) -> list[str]:
-    """The ids of the custom jobs that a task's attempts ran as, first to last: what its log entries
-    are found by."""
-    detail = (task.get("executorDetail") or {}).get("containerDetail") or {}
-    custom = (task.get("executorDetail") or {}).get("customJobDetail") or {}
-    names = [*(detail.get("failedMainJobs") or ()), detail.get("mainJob")]
-    names += [*(custom.get("failedJobs") or ()), custom.get("job")]
-    return list(dict.fromkeys(name.rpartition("/")[2] for name in names if name))
+def attempt_jobs(detail: TaskDetail) -> list[str]:
+    """Return the ids of the custom jobs of a task's attempts, from the first to the last.
+
+    Log entries have these ids.
+    """
+    executor = detail.get("executorDetail") or {}
+    container = executor.get("containerDetail") or {}
+    custom_job = executor.get("customJobDetail") or {}
+    names = list(container.get("failedMainJobs") or [])
+    names.append(container.get("mainJob", ""))
+    names += custom_job.get("failedJobs") or []
+    names.append(custom_job.get("job", ""))
+    job_ids = [name.rpartition("/")[2] for name in names if name]
+    return list(dict.fromkeys(job_ids))
 
 
-def placed_tasks(job: Mapping[str, Any]) -> list[Placed]:
-    """The tasks of a job at their paths, in the order they started."""
-    return place_tasks((job.get("jobDetail") or {}).get("taskDetails") or (), _spec(job)[1])
+def locate_tasks(job: PipelineJob) -> list[PlacedTask]:
+    """Return the tasks of a job at their paths, in the order in which they started."""
+    details = (job.get("jobDetail") or {}).get("taskDetails") or []
+    _, graph = _spec_and_graph(job)
+    return place_tasks(details, graph)
 
 
-def _spec(job: Mapping[str, Any]) -> tuple[Spec | None, Graph | None]:
+def _spec_and_graph(job: PipelineJob) -> tuple[Spec | None, Graph | None]:
     return read_spec(job.get("pipelineSpec"))
 
 
-def _pipeline_name(job: Mapping[str, Any], spec: Spec | None) -> str:
+def _tasks(
+    placed_tasks: Sequence[PlacedTask], graph: Graph | None, params: Mapping[str, JsonValue]
+) -> list[Task]:
+    """Return the tasks of a job, with what the service leaves out."""
+    groups = {}
+    for placed in placed_tasks:
+        if placed.component is not None and placed.kind not in LEAVES:
+            groups[placed.path] = placed.component
+    tasks = [_task(placed) for placed in placed_tasks]
+    tasks = add_group_errors(add_group_outputs(tasks, groups))
+    if graph is None:
+        return tasks
+    return add_skipped_inputs(tasks, placed_tasks, graph, params)
+
+
+def _pipeline_name(job: PipelineJob, spec: Spec | None) -> str:
     if spec is not None:
         return spec.name
     info = (job.get("pipelineSpec") or {}).get("pipelineInfo") or {}
     return str(info.get("name") or job.get("displayName") or "")
 
 
-def _params(runtime: Mapping[str, Any], spec: Spec | None) -> dict[str, Any]:
-    """The values of the pipeline's parameters, in the order of its declaration; defaults where
-    nothing was given."""
-    given = {name: _given(value) for name, value in (runtime.get("parameters") or {}).items()}
-    given |= {name: whole(value) for name, value in (runtime.get("parameterValues") or {}).items()}
-    return params_of(given, spec)
+def _params(runtime: RuntimeConfig, spec: Spec | None) -> dict[str, JsonValue]:
+    """Return the values of the pipeline's parameters. Each schema has a field of its own."""
+    values: dict[str, JsonValue] = {}
+    for name, old_value in (runtime.get("parameters") or {}).items():
+        values[name] = _read_old_value(old_value)
+    for name, value in (runtime.get("parameterValues") or {}).items():
+        values[name] = normalize_numbers(value)
+    return read_params(values, spec)
 
 
-def _given(value: Mapping[str, Any]) -> Any:
-    """A Value of schema 2.0.0."""
+def _read_old_value(value: OldValue) -> JsonValue:
+    """Return a parameter of schema 2.0.0, which is an object with one field for its type."""
     if "intValue" in value:
         return int(value["intValue"])
-    return whole(next(iter(value.values()), None))
+    any_field: JsonValue = normalize_numbers(next(iter(value.values()), None))
+    return any_field
 
 
-def _task(placed: Placed) -> Task:
-    detail, kind = placed.detail, placed.kind
-    state = state_of(detail)
-    attempts = 0
-    if kind in LEAVES and state not in (TaskState.SKIPPED, TaskState.PENDING):
-        jobs = len(jobs_of_attempts(detail))
-        attempts = jobs or int(state is not TaskState.CACHED)
-    cache = None
-    if kind is TaskKind.CONTAINER and state in (
-        TaskState.CACHED,
-        TaskState.SUCCEEDED,
-        TaskState.FAILED,
-    ):
-        cache = _HIT if state is TaskState.CACHED else _MISS
-    values = (detail.get("execution") or {}).get("metadata") or {}
-    component = placed.component
-    inputs = {**_values(values, "input:"), **_uris(detail.get("inputs"))}
-    outputs = {**_values(values, "output:"), **_uris(detail.get("outputs"))}
+def _task(placed: PlacedTask) -> Task:
+    detail = placed.detail
+    state = task_state(detail)
+    attempts = _count_attempts(placed, state)
+    started_at = read_time(detail.get("startTime"))
+    if started_at is None and attempts:
+        started_at = read_time(detail.get("createTime"))
+    error = None
+    if state is TaskState.FAILED:
+        error = error_info(detail.get("error"), NO_REASON, placed.path)
+    metadata = (detail.get("execution") or {}).get("metadata") or {}
+    inputs = _params_of_execution(metadata, "input:") | _uris(detail.get("inputs") or {})
+    outputs = _params_of_execution(metadata, "output:") | _uris(detail.get("outputs") or {})
     return Task(
         path=placed.path,
-        kind=kind,
+        kind=placed.kind,
         state=state,
         attempts=attempts,
-        cache=cache,
-        started_at=at(detail.get("startTime"))
-        or (at(detail.get("createTime")) if attempts else None),
-        ended_at=at(detail.get("endTime")) if state.final else None,
-        inputs=in_order(inputs, component, inside=True),
-        outputs=in_order(outputs, component, inside=False),
-        error=reason(detail.get("error"), NO_REASON, placed.path)
-        if state is TaskState.FAILED
-        else None,
+        cache=_cache(placed, state),
+        started_at=started_at,
+        ended_at=read_time(detail.get("endTime")) if state.final else None,
+        inputs=order_values(inputs, placed.component, inside=True),
+        outputs=order_values(outputs, placed.component, inside=False),
+        error=error,
     )
 
 
-def _values(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {
-        key.removeprefix(prefix): whole(value)
-        for key, value in metadata.items()
-        if key.startswith(prefix)
-    }
+def _count_attempts(placed: PlacedTask, state: TaskState) -> int:
+    if placed.kind not in LEAVES or state in (TaskState.SKIPPED, TaskState.PENDING):
+        return 0
+    job_ids = attempt_jobs(placed.detail)
+    if job_ids:
+        return len(job_ids)
+    # A task that has started has at least one attempt, also before its job is known.
+    return 0 if state is TaskState.CACHED else 1
 
 
-def _uris(artifacts: Any) -> dict[str, Any]:
-    return one_or_all(
-        {
-            name: [artifact.get("uri") or "" for artifact in (entry or {}).get("artifacts") or ()]
-            for name, entry in (artifacts or {}).items()
-        }
-    )
+def _cache(placed: PlacedTask, state: TaskState) -> Cache | None:
+    if placed.kind is not TaskKind.CONTAINER:
+        return None
+    if state is TaskState.CACHED:
+        return _CACHE_HIT
+    return _CACHE_MISS if state in (TaskState.SUCCEEDED, TaskState.FAILED) else None
 
 
-def _artifacts(placed: Placed) -> Iterator[Artifact]:
-    """Outputs of a task that succeeded; those of a DAG are listed by the task that made them."""
-    if placed.kind in (TaskKind.DAG, TaskKind.LOOP):
+def _params_of_execution(metadata: Mapping[str, JsonValue], prefix: str) -> dict[str, JsonValue]:
+    """Return the parameters of a task from the metadata of its execution.
+
+    Args:
+        metadata: keys are `input:NAME` and `output:NAME`.
+        prefix: `input:` or `output:`.
+    """
+    params: dict[str, JsonValue] = {}
+    for key, value in metadata.items():
+        if key.startswith(prefix):
+            params[key.removeprefix(prefix)] = normalize_numbers(value)
+    return params
+
+
+def _uris(artifact_lists: Mapping[str, ArtifactList]) -> dict[str, JsonValue]:
+    uris = {}
+    for name, artifact_list in artifact_lists.items():
+        artifacts = artifact_list.get("artifacts") or []
+        uris[name] = [artifact.get("uri") or "" for artifact in artifacts]
+    return uris_as_values(uris)
+
+
+def _output_artifacts(placed: PlacedTask) -> Iterator[Artifact]:
+    """Yield the output artifacts of a task that succeeded.
+
+    The outputs of a DAG are left out, because the task that made them has them, too.
+    """
+    if placed.kind not in LEAVES or not task_state(placed.detail).ok:
         return
-    if not state_of(placed.detail).ok:
-        return
-    for name, entry in (placed.detail.get("outputs") or {}).items():
-        for artifact in (entry or {}).get("artifacts") or ():
+    for name, artifact_list in (placed.detail.get("outputs") or {}).items():
+        for artifact in artifact_list.get("artifacts") or []:
             yield Artifact(
-                placed.path,
-                name,
-                artifact.get("schemaTitle") or "system.Artifact",
-                artifact.get("uri") or "",
-                whole(artifact.get("metadata") or {}),
+                task=placed.path,
+                name=name,
+                type=artifact.get("schemaTitle") or "system.Artifact",
+                uri=artifact.get("uri") or "",
+                metadata=normalize_numbers(artifact.get("metadata") or {}),
             )
 
 
-def _error(job: Mapping[str, Any], tasks: list[Task]) -> ErrorInfo | None:
-    """Of a failed run: the first failure of a task, else what the service says of the whole."""
+def _run_error(job: PipelineJob, tasks: Sequence[Task]) -> ErrorInfo | None:
+    """Return why a run failed: the first failure of a task, or else what the service says."""
     if job.get("state") != "PIPELINE_STATE_FAILED":
         return None
-    return first_failure(tasks) or reason(job.get("error"), NO_REASON)
+    return find_first_failure(tasks) or error_info(job.get("error"), NO_REASON)

@@ -1,4 +1,4 @@
-"""A submission as the body of `pipelineJobs.create`.
+"""Write a submission as the body of `pipelineJobs.create`.
 
 Field names and limits are those of the REST reference of `projects.locations.pipelineJobs`, v1.
 """
@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.backends.vertex.input_artifacts import input_artifacts
-from kfgcp.config import Environment
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
-from kfgcp.labels import EXPERIMENT, SUBMISSION, fitting
+from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
+from kfgcp.model import JsonValue
 from kfgcp.options import local_flags
 from kfgcp.spec import platform
-from kfgcp.spec.again import again_from, caching
+from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.load import Spec
 
+# Schema 2.0.0 has typed values in `parameters`. Later schemas have JSON in `parameterValues`.
 OLD_SCHEMA: Final = "2.0.0"
 LONGEST_ID: Final = 128
 LONGEST_NAME: Final = 128
@@ -31,149 +33,177 @@ _LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 def job_id(pipeline: str, submission: str) -> str:
-    """The id of a new job: the pipeline's name, and what tells this submission apart."""
+    """Return the id of a new job: the name of the pipeline, and a part that is new each time.
+
+    Args:
+        pipeline: the name of the pipeline. Characters that ids cannot have become `-`.
+        submission: the part that is new.
+
+    Example:
+        >>> job_id("Churn model", "abc123")
+        'churn-model-abc123'
+    """
     name = re.sub(r"[^a-z0-9-]+", "-", pipeline.lower()).strip("-")
-    name = name if name[:1].isalpha() else f"p{name}"
-    return f"{name[: LONGEST_ID - len(submission) - 1].rstrip('-')}-{submission}"
+    if not name[:1].isalpha():
+        name = f"p{name}"
+    longest_name = LONGEST_ID - len(submission) - 1
+    return f"{name[:longest_name].rstrip('-')}-{submission}"
 
 
-def job(request: SubmitRequest, env: Environment, submission: str) -> dict[str, Any]:
-    """The body of the request that makes a run.
+def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> dict[str, Any]:
+    """Return the body of the request that creates a run.
+
+    Args:
+        request: the run to start.
+        settings: of its environment.
+        submission: the label that tells this run from others.
 
     Raises:
-        Unsupported: a label or the name is not as Google wants it.
-        ParamError: a number is too large to be kept exactly.
-        SpecError: so is one in the spec.
-        Unsupported: it repeats from a task that this service cannot be told to repeat.
+        Unsupported: a label or the name is not as Google needs it, or the run should repeat from a
+            task that this service cannot be told to repeat.
+        ParamError: a parameter has a number that is too large to be kept exactly.
+        SpecError: the spec has such a number.
     """
-    if len(request.options.name) > LONGEST_NAME:
+    name = request.options.name
+    if len(name) > LONGEST_NAME:
         raise Unsupported(
-            f"The run's name has {len(request.options.name)} characters; Vertex AI takes"
+            f"The name of the run has {len(name)} characters. Vertex AI accepts at most"
             f" {LONGEST_NAME}.",
-            hint="Give it a shorter one, and the rest as labels: --name, --label.",
+            hint="Give it a shorter name, and write the rest as labels: --name, --label.",
         )
-    refuse_inexact(request.spec.pipeline_spec, _sent_as_doubles(request), "Vertex AI")
+    refuse_inexact(request.spec.pipeline_spec, _params_sent_as_doubles(request), "Vertex AI")
     body: dict[str, Any] = {
-        "displayName": request.options.name or job_id(request.spec.name, submission)[:LONGEST_NAME],
-        "pipelineSpec": _spec(request),
+        "displayName": name or job_id(request.spec.name, submission)[:LONGEST_NAME],
+        "pipelineSpec": _pipeline_spec(request),
         "labels": labels(request, submission),
-        "runtimeConfig": _runtime(request, env),
-        "serviceAccount": env.get("service_account"),
-        "network": env.get("network"),
-        "reservedIpRanges": env.get("reserved_ip_ranges"),
-        "preflightValidations": env.get("preflight_validations"),
+        "runtimeConfig": _runtime_config(request, settings),
+        "serviceAccount": settings.service_account,
+        "network": settings.network,
+        "reservedIpRanges": list(settings.reserved_ip_ranges) or None,
+        "preflightValidations": settings.preflight_validations or None,
+        "templateUri": request.spec.template,
     }
-    if key := env.get("encryption_key"):
-        body["encryptionSpec"] = {"kmsKeyName": key}
-    if attachment := env.get("psc_network_attachment"):
-        body["pscInterfaceConfig"] = {"networkAttachment": attachment}
-    if request.spec.template is not None:
-        body["templateUri"] = request.spec.template
-    return {name: value for name, value in body.items() if value is not None}
+    if settings.encryption_key:
+        body["encryptionSpec"] = {"kmsKeyName": settings.encryption_key}
+    if settings.psc_network_attachment:
+        body["pscInterfaceConfig"] = {"networkAttachment": settings.psc_network_attachment}
+    return {field: value for field, value in body.items() if value is not None}
 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
-    """The labels of the job: those of the request, its experiment, and the submission's."""
-    found = {
-        EXPERIMENT: fitting(request.options.experiment),
+    """Return the labels of a job: those of the request, its experiment, and the submission's.
+
+    Raises:
+        Unsupported: there are too many labels, or Google does not accept one of them.
+    """
+    job_labels = {
+        EXPERIMENT: label_value(request.options.experiment),
         **request.options.labels,
         SUBMISSION: submission,
     }
-    if len(found) > MOST_LABELS:
+    if len(job_labels) > MOST_LABELS:
         raise Unsupported(
-            f"There are {len(found)} labels; Vertex AI takes {MOST_LABELS}.",
-            hint="Leave some out of --label, or of labels in kfgcp.toml.",
+            f"The run has {len(job_labels)} labels. Vertex AI accepts at most {MOST_LABELS}.",
+            hint="Remove some from --label, or from labels in kfgcp.toml.",
         )
-    for name, value in found.items():
-        if not _LABEL_KEY.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
-            raise Unsupported(
-                f"Google refuses the label {name}={value}.",
-                hint=(
-                    "Names and values have at most 63 lowercase letters, digits, _ and -; a name"
-                    " starts with a letter."
-                )
-                + (
-                    f" For example: {fitting(name)}={fitting(value)}"
-                    if fitting(name)[:1].isalpha()
-                    else ""
-                ),
-            )
-    return found
+    for name, value in job_labels.items():
+        _check_label(name, value)
+    return job_labels
+
+
+def _check_label(name: str, value: str) -> None:
+    if _LABEL_KEY.fullmatch(name) and _LABEL_VALUE.fullmatch(value):
+        return
+    hint = (
+        "Names and values have at most 63 lowercase letters, digits, _ and -; a name starts with a"
+        " letter."
+    )
+    if label_value(name)[:1].isalpha():
+        hint += f" For example: {label_value(name)}={label_value(value)}"
+    raise Unsupported(f"Google refuses the label {name}={value}.", hint=hint)
 
 
 def notes(request: SubmitRequest) -> Iterator[str]:
-    """What Vertex AI cannot be told, a line each."""
-    spec = request.spec
-    words = [
-        f"{word} of {label.removeprefix('exec-')}"
-        for label, config in platform.executor_configs(spec.platform_spec).items()
-        for word in config.words()
-    ]
-    words += [
-        f"{word} of the pipeline"
-        for word in platform.pipeline_settings(spec.platform_spec).values()
-    ]
-    if words:
-        yield f"Vertex AI takes no Kubernetes settings; left out: {'; '.join(words)}"
-    if local := local_flags(request.options):
+    """Yield a line for each part of a request that Vertex AI cannot do."""
+    cluster_settings = _cluster_settings(request.spec)
+    if cluster_settings:
         yield (
-            f"{', '.join(local)} is for runs on this machine; Vertex AI runs each task in its own"
-            " image"
+            "Vertex AI does not have Kubernetes settings. These are left out:"
+            f" {'; '.join(cluster_settings)}"
+        )
+    flags = local_flags(request.options)
+    if flags:
+        verb = "is" if len(flags) == 1 else "are"
+        yield (
+            f"{', '.join(flags)} {verb} for runs on this machine; Vertex AI runs each task in its"
+            " own image"
         )
 
 
-def _spec(request: SubmitRequest) -> dict[str, Any]:
-    """The spec with the request's caching; what of a repeated run must run again does not use the
-    cache."""
+def _cluster_settings(spec: Spec) -> list[str]:
+    """Return what a pipeline asks of a Kubernetes cluster, in words."""
+    settings = []
+    for label, config in platform.executor_configs(spec.platform_spec).items():
+        task = label.removeprefix("exec-")
+        settings += [f"{setting} of {task}" for setting in config.words()]
+    for setting in platform.pipeline_settings(spec.platform_spec).values():
+        settings.append(f"{setting} of the pipeline")
+    return settings
+
+
+def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
+    """Return the spec with the caching that the request asks for.
+
+    Vertex AI cannot repeat a run from a task. Instead, the tasks that must run again do not use the
+    cache, and the others have their results from the cache.
+    """
     spec = request.spec.pipeline_spec
     if request.options.cache is not None:
-        spec = caching(spec, enabled=request.options.cache)
+        spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is None:
         return spec
     try:
-        return again_from(spec, request.from_task)
+        return disable_caching_from(spec, request.from_task)
     except ValueError as error:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
             hint=(
-                "Name a task outside of loops, or repeat it without --from: what succeeded comes"
-                " from the cache."
+                "Name a task outside of loops, or repeat the run without --from: the results of"
+                " tasks that succeeded come from the cache."
             ),
         ) from None
 
 
-def _runtime(request: SubmitRequest, env: Environment) -> dict[str, Any]:
-    fast = request.options.fail_fast or env.get("failure_policy") == "fast"
+def _runtime_config(request: SubmitRequest, settings: VertexSettings) -> dict[str, Any]:
     artifacts = input_artifacts(request)
-    given = {artifact.name for artifact in artifacts}
-    values = {
+    artifact_names = {artifact.name for artifact in artifacts}
+    params = {
         name: value
         for name, value in request.params.items()
-        if value is not None and name not in given
+        if value is not None and name not in artifact_names
     }
-    runtime: dict[str, Any] = {"gcsOutputDirectory": env.get("pipeline_root")}
-    if request.spec.pipeline_spec.get("schemaVersion") == OLD_SCHEMA:
-        runtime["parameters"] = {
-            name: _old_value(request.spec, name, value) for name, value in values.items()
-        }
+    runtime: dict[str, Any] = {"gcsOutputDirectory": settings.pipeline_root}
+    if _has_old_schema(request.spec):
+        runtime["parameters"] = _old_values(request.spec, params)
     else:
-        runtime["parameterValues"] = values
+        runtime["parameterValues"] = params
     if artifacts:
         runtime["inputArtifacts"] = {
             artifact.name: {"artifactId": artifact.artifact_id} for artifact in artifacts
         }
-    if fast or env.get("failure_policy") is not None:
-        runtime["failurePolicy"] = f"PIPELINE_FAILURE_POLICY_FAIL_{'FAST' if fast else 'SLOW'}"
+    policy = "fast" if request.options.fail_fast else settings.failure_policy
+    if policy is not None:
+        runtime["failurePolicy"] = f"PIPELINE_FAILURE_POLICY_FAIL_{policy.upper()}"
     return runtime
 
 
-def _sent_as_doubles(request: SubmitRequest) -> dict[str, Any]:
+def _params_sent_as_doubles(request: SubmitRequest) -> dict[str, JsonValue]:
     """Return the parameters whose numbers the service keeps as doubles.
 
-    In schema 2.0.0 an integer of 64 bits is sent as `intValue`, and lists and structs as their JSON
-    text.
+    In schema 2.0.0 an integer of 64 bits is sent as `intValue`, and lists and structs are sent as
+    JSON text. Only larger integers remain.
     """
-    if request.spec.pipeline_spec.get("schemaVersion") != OLD_SCHEMA:
+    if not _has_old_schema(request.spec):
         return dict(request.params)
     return {
         name: value
@@ -182,11 +212,20 @@ def _sent_as_doubles(request: SubmitRequest) -> dict[str, Any]:
     }
 
 
-def _old_value(spec: Spec, name: str, value: Any) -> dict[str, Any]:
-    """A Value of schema 2.0.0, which knows numbers and text: others are their JSON."""
-    kind = spec.params[name].type
-    if kind == "NUMBER_INTEGER":
-        return {"intValue": str(value)}
-    if kind == "NUMBER_DOUBLE":
-        return {"doubleValue": value}
-    return {"stringValue": value if isinstance(value, str) else json.dumps(value)}
+def _has_old_schema(spec: Spec) -> bool:
+    return spec.pipeline_spec.get("schemaVersion") == OLD_SCHEMA
+
+
+def _old_values(spec: Spec, params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return parameters as schema 2.0.0 has them: numbers and text; other values as JSON text."""
+    values: dict[str, JsonValue] = {}
+    for name, value in params.items():
+        kind = spec.params[name].type
+        if kind == "NUMBER_INTEGER":
+            # Proto JSON has integers of 64 bits as text.
+            values[name] = {"intValue": str(value)}
+        elif kind == "NUMBER_DOUBLE":
+            values[name] = {"doubleValue": value}
+        else:
+            values[name] = {"stringValue": value if isinstance(value, str) else json.dumps(value)}
+    return values

@@ -1,4 +1,7 @@
-"""Vertex AI Pipelines over its REST API, v1."""
+"""The service of Vertex AI Pipelines, over its REST API v1.
+
+Answers become `PipelineJob` in messages.py, and `Run` in read_run.py.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from urllib.parse import quote
 
 from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
-from kfgcp.backends.run_values import with_failure
+from kfgcp.backends.run_values import replace_error
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
 from kfgcp.backends.vertex import filters
 from kfgcp.backends.vertex import request as job_request
@@ -20,8 +23,9 @@ from kfgcp.backends.vertex.addresses import address
 from kfgcp.backends.vertex.experiment import Experiments
 from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
-from kfgcp.backends.vertex.messages import read_job
-from kfgcp.backends.vertex.read_run import Where, at, run_of
+from kfgcp.backends.vertex.messages import PipelineJob, read_job
+from kfgcp.backends.vertex.read_run import Where, read_time, run_from_job
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.hosts import is_loopback
@@ -33,6 +37,7 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging
 
+# A list asks for these fields of a job. It leaves out the spec and the tasks, which are large.
 LISTED_FIELDS: Final = (
     "name",
     "displayName",
@@ -48,17 +53,17 @@ LISTED_FIELDS: Final = (
     "scheduleName",
     "pipelineSpec.pipelineInfo",
 )
-"""The fields of a job that a list asks for: not the spec and the tasks, which are large."""
 PAGE_SIZE: Final = 100
 CONFLICT: Final = 409
 TAIL_LINES: Final = 20
+"""How many lines of its log the error of a failed task has."""
 LATE_SECONDS: Final = 8.0
 """How long to wait for the last lines after the end of a run.
 
 Cloud Logging has most of them within seconds.
 """
+# A refusal may name the mask as in the proto or as in JSON.
 _MASK_FIELDS: Final = ("read_mask", "readMask")
-"""The names that a refusal may have for the mask: of the proto, and of its JSON."""
 
 
 class VertexService:
@@ -75,21 +80,33 @@ class VertexService:
     def __init__(self, project: Project, env: Environment, records: ServiceRecords) -> None:
         self._project = project
         self._env = env
-        self._where = Where(env.get("project"), env.get("location"), env.name)
+        settings = VertexSettings.of(env.settings)
+        self._settings = settings
+        self._where = Where(settings.project, settings.location, env.name)
         tokens = token_source(env)
-        seconds = env.request_seconds
-        vertex_address = env.get("api_endpoint") or address(self._where.location)
-        self._http = ServiceClient(vertex_address, tokens, service="Vertex AI", seconds=seconds)
-        # A private endpoint (Private Service Connect) is for Vertex AI alone.
-        logging_address = env.get("logging_endpoint") or LOGGING_ADDRESS
-        logging = ServiceClient(logging_address, tokens, service="Cloud Logging", seconds=seconds)
-        self._logging = CloudLogging(logging, self._where.project)
-        self._artifacts = ArtifactStore(self._http, self._parent)
-        self._experiments = (
-            Experiments(self._http, self._parent) if env.get("experiment_tracking") else None
+        self._http = ServiceClient(
+            settings.api_endpoint or address(settings.location),
+            tokens,
+            service="Vertex AI",
+            seconds=settings.request_seconds,
         )
+        # A private endpoint (Private Service Connect) is for Vertex AI alone, so api_endpoint does
+        # not change the address of Cloud Logging.
+        logging_client = ServiceClient(
+            settings.logging_endpoint or LOGGING_ADDRESS,
+            tokens,
+            service="Cloud Logging",
+            seconds=settings.request_seconds,
+        )
+        self._logging = CloudLogging(logging_client, settings.project)
+        self._artifacts = ArtifactStore(self._http, self._parent)
+        self._experiments: Experiments | None = None
+        if settings.experiment_tracking:
+            self._experiments = Experiments(self._http, self._parent)
+        # False after the service has refused the mask of a list once.
         self._accepts_mask = True
-        self._latest: tuple[str, Mapping[str, Any]] = ("", {})
+        # The `backend_ref` and the answer of the last fetch, for the tail of its logs.
+        self._last_fetch: tuple[str, PipelineJob] | None = None
 
     @property
     def place(self) -> str:
@@ -114,18 +131,14 @@ class VertexService:
         """
         submission = secrets.token_hex(6)
         job_id = job_request.job_id(request.spec.name, submission)
-        job_body = job_request.job(request, self._env, submission)
+        job_body = job_request.job(request, self._settings, submission)
         if self._experiments is not None:
             self._experiments.ensure(request.options.experiment)
         for artifact in input_artifacts(request):
             self._artifacts.ensure(artifact)
         try:
             job = self._create_job(job_id, job_body, submission)
-            if not str(job.get("name") or "").endswith(f"/{job_id}"):
-                error = BadAnswer(
-                    "Vertex AI answered with another run than the one that it was asked to create."
-                )
-                raise error.amended(unknown=True)
+            _check_id(job, job_id)
         except BackendError as error:
             if not error.unknown:
                 raise
@@ -133,7 +146,9 @@ class VertexService:
                 message=f"{error.message} Whether the run {job_id} was made is not known.",
                 hint=f"See whether it is there before you start it again: kfgcp show {job_id}",
             ) from error
-        run, _ = self._run_of({**job, "pipelineSpec": job_body["pipelineSpec"]})
+        # The answer may leave out parts of the spec, so the run has the spec that was sent.
+        job["pipelineSpec"] = job_body["pipelineSpec"]
+        run, _ = self._read_run(job)
         return replace(
             run,
             backend_ref=f"{self.place}{job_id}",
@@ -142,29 +157,37 @@ class VertexService:
             params=request.params,
         )
 
-    def _create_job(
-        self, job_id: str, job_body: Mapping[str, Any], submission: str
-    ) -> dict[str, Any]:
+    def _create_job(self, job_id: str, job_body: Mapping[str, Any], submission: str) -> PipelineJob:
+        """Create a job, and return it as the service answered.
+
+        Raises:
+            BackendError: the service refused it, or its answer cannot be read. `unknown` says that
+                the job may exist.
+        """
         path = f"v1/{self._parent}/pipelineJobs"
         try:
             answer = self._http.post(
                 path, params={"pipelineJobId": job_id}, body=job_body, repeatable=True
             )
-            try:
-                return read_job(answer)
-            except BadAnswer as error:
-                raise error.amended(unknown=True) from error
         except Refused as refused:
+            # After a retry, a conflict may mean that the first try created the job and its answer
+            # was lost.
             if refused.status != CONFLICT or not refused.retried:
                 raise
-            try:
-                # An earlier try was carried out, and its answer was lost.
-                job = read_job(self._http.get(f"{path}/{job_id}"))
-            except BackendError as error:
-                raise error.amended(unknown=True) from error
-            if (job.get("labels") or {}).get(SUBMISSION) != submission:
+            existing_job = self._existing_job(job_id)
+            if (existing_job.get("labels") or {}).get(SUBMISSION) != submission:
                 raise
-            return job
+            return existing_job
+        try:
+            return read_job(answer)
+        except BadAnswer as error:
+            raise error.amended(unknown=True) from error
+
+    def _existing_job(self, job_id: str) -> PipelineJob:
+        try:
+            return self._job(f"{self.place}{job_id}")
+        except BackendError as error:
+            raise error.amended(unknown=True) from error
 
     def cancel(self, backend_ref: str) -> bool:
         """Ask a job to end, and return whether Vertex AI accepted it."""
@@ -187,11 +210,11 @@ class VertexService:
     def fetch(self, backend_ref: str) -> FetchedRun:
         """Return a run with its tasks."""
         job = self._job(backend_ref)
-        self._latest = (backend_ref, job)
+        self._last_fetch = (backend_ref, job)
         if self._experiments is not None:
             self._experiments.join(job)
-        run, spec = self._run_of(job)
-        return FetchedRun(run, at(job.get("updateTime")) or "", spec)
+        run, pipeline_spec = self._read_run(job)
+        return FetchedRun(run, read_time(job.get("updateTime")) or "", pipeline_spec)
 
     def changed_since(self, since: str) -> Iterator[FetchedRun]:
         """Return the runs that have changed at this time or later, the last change first."""
@@ -213,9 +236,7 @@ class VertexService:
             return None
         # Where environments share a place, a run can belong to the one that read it first. Vertex
         # AI does not know that.
-        if run_filter.env is not None and any(
-            map(self._shares_place, self._project.environments.values())
-        ):
+        if run_filter.env is not None and self._may_share_place():
             return None
         params = {"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}
         return islice(self._listed_runs(params), limit)
@@ -223,7 +244,7 @@ class VertexService:
     def explain(self, run: Run, backend_ref: str) -> Run:
         """Return a failed run with the end of the failing task's log.
 
-        Without it when Cloud Logging may not be read or does not answer.
+        The run stays as it is when Cloud Logging may not be read or does not answer.
         """
         error = run.error
         if error is None or error.task is None or error.log_tail:
@@ -232,46 +253,58 @@ class VertexService:
             log_lines = tuple(self._logs(self._job(backend_ref)).last(error.task, TAIL_LINES))
         except BackendError:
             return run
-        return with_failure(run, replace(error, log_tail=log_lines))
+        return replace_error(run, replace(error, log_tail=log_lines))
 
-    def _job(self, backend_ref: str) -> dict[str, Any]:
+    def _job(self, backend_ref: str) -> PipelineJob:
         return read_job(self._http.get(f"v1/{quote(backend_ref, safe='/')}"))
 
-    def _run_of(self, job: Mapping[str, Any]) -> tuple[Run, Mapping[str, Any] | None]:
-        """Return the run of a job and its spec.
-
-        It belongs to the environment that its label names, when that environment has the same
-        place.
-        """
-        run, spec = run_of(job, self._where)
-        labelled = self._project.environments.get(run.labels.get("env", ""))
-        if labelled is not None and self._shares_place(labelled):
-            run = replace(run, env=labelled.name)
+    def _read_run(self, job: PipelineJob) -> tuple[Run, Mapping[str, Any] | None]:
+        """Return the run of a job and its PipelineSpec."""
+        run, pipeline_spec = run_from_job(job, self._where)
         params = {**run.params, **self._artifacts.uris(job)}
-        return replace(run, backend_ref=f"{self.place}{run.run_id}", params=params), spec
+        env_name = self._env_of_label(run.labels.get("env", ""))
+        backend_ref = f"{self.place}{run.run_id}"
+        return replace(run, env=env_name, backend_ref=backend_ref, params=params), pipeline_spec
+
+    def _env_of_label(self, label: str) -> str:
+        """Return the environment that a run belongs to.
+
+        It is the one that the run's label names, when that environment has the same place.
+        """
+        labelled = self._project.environments.get(label)
+        if labelled is not None and self._shares_place(labelled):
+            return labelled.name
+        # The place of an environment that is not valid is not known. The record of a run keeps its
+        # environment for ever, so the label counts.
+        if label in self._project.invalid_environments:
+            return label
+        return self._env.name
+
+    def _may_share_place(self) -> bool:
+        """Return whether another environment has the same place, or is not valid and may have."""
+        if self._project.invalid_environments:
+            return True
+        return any(self._shares_place(other) for other in self._project.environments.values())
 
     def _shares_place(self, other: Environment) -> bool:
-        """Return whether another environment has the same place."""
-        if other.backend != "vertex" or other.name == self._env.name:
+        if other.backend != "vertex" or other.name == self._env.name or other.missing:
             return False
-        return all(
-            other.get(key) == self._env.get(key) for key in ("project", "location", "api_endpoint")
-        )
+        return _place(VertexSettings.of(other.settings)) == _place(self._settings)
 
-    def _listed_runs(self, params: Mapping[str, Any]) -> Iterator[FetchedRun]:
+    def _listed_runs(self, params: Mapping[str, str | None]) -> Iterator[FetchedRun]:
         jobs = self._listed_jobs(params)
         return readable_runs(jobs, self._listed_run, identity="name", env_name=self._env.name)
 
-    def _listed_run(self, answer: Any) -> FetchedRun:
-        job = read_job(answer)
-        run, _ = self._run_of(job)
-        return FetchedRun(run, at(job.get("updateTime")) or run.created_at or "")
+    def _listed_run(self, item: object) -> FetchedRun:
+        job = read_job(item)
+        run, _ = self._read_run(job)
+        return FetchedRun(run, read_time(job.get("updateTime")) or run.created_at or "")
 
-    def _listed_jobs(self, params: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield the jobs of a list.
+    def _listed_jobs(self, params: Mapping[str, str | None]) -> Iterator[object]:
+        """Yield the jobs of a list, as the service answered.
 
-        The paths of the mask into a spec are not documented. A service that does not accept the
-        mask sends whole jobs. The mask is not sent again to a service that answered without it.
+        The reference does not say that a mask may have paths into the spec. So when a service
+        refuses the mask, the list is read without it, and the mask is not sent again.
         """
         path = f"v1/{self._parent}/pipelineJobs"
         mask = ",".join(LISTED_FIELDS) if self._accepts_mask else None
@@ -297,24 +330,38 @@ class VertexService:
     def tail(self, backend_ref: str, log_filter: LogFilter) -> JobTail:
         """Return what reads the lines of a run that has not ended."""
 
-        def latest_job() -> Mapping[str, Any]:
-            # Whoever follows a run reads the job itself just before its lines.
-            latest_ref, job = self._latest
-            return job if latest_ref == backend_ref else self._job(backend_ref)
+        def latest_job() -> PipelineJob:
+            # A caller that follows a run fetches it just before it reads the lines.
+            if self._last_fetch is not None and self._last_fetch[0] == backend_ref:
+                return self._last_fetch[1]
+            return self._job(backend_ref)
 
         # A stand-in has every line at once. A private address of Cloud Logging has them as late as
         # the public one.
-        late = 0.0 if is_loopback(self._env.get("logging_endpoint")) else LATE_SECONDS
+        late = 0.0 if is_loopback(self._settings.logging_endpoint) else LATE_SECONDS
         return JobTail(self._logging, latest_job, log_filter, late=late)
 
+    # The client is an optional dependency, so its types cannot be named here.
     def native(self, backend_ref: str) -> Any:
         """Return a run as an `aiplatform.PipelineJob`."""
         from kfgcp.backends.vertex.native import pipeline_job
 
-        return pipeline_job(self._env, backend_ref.removeprefix(self.place))
+        return pipeline_job(self._settings, backend_ref.removeprefix(self.place))
 
-    def _logs(self, job: Mapping[str, Any]) -> JobLogs:
+    def _logs(self, job: PipelineJob) -> JobLogs:
         return JobLogs(self._logging, job)
+
+
+def _check_id(job: PipelineJob, job_id: str) -> None:
+    if not job["name"].endswith(f"/{job_id}"):
+        error = BadAnswer(
+            "Vertex AI answered with another run than the one that it was asked to create."
+        )
+        raise error.amended(unknown=True)
+
+
+def _place(settings: VertexSettings) -> tuple[str, str, str | None]:
+    return settings.project, settings.location, settings.api_endpoint
 
 
 def _may_refuse_mask(refused: Refused) -> bool:

@@ -30,6 +30,8 @@ class VertexSettings(RemoteSettings):
 
     project: str
     location: str
+    # BackendSettings has a default for this key. field() without a default removes it, so that the
+    # key is required here.
     pipeline_root: str = field()
     network: str | None = None
     psc_network_attachment: str | None = None
@@ -40,8 +42,9 @@ class VertexSettings(RemoteSettings):
     experiment_tracking: bool = False
 
     def validate(self, where: str) -> None:
+        """Check what the types do not say, see `BackendSettings.validate`."""
         super().validate(where)
-        if self.failure_policy not in (None, *FAILURE_POLICIES):
+        if self.failure_policy is not None and self.failure_policy not in FAILURE_POLICIES:
             raise ConfigError(
                 f"{where}: failure_policy is {self.failure_policy!r}.",
                 hint=f"failure_policy is one of: {', '.join(FAILURE_POLICIES)}.",
@@ -53,4 +56,6 @@ class VertexSettings(RemoteSettings):
             )
         for range_name in self.reserved_ip_ranges:
             if not isinstance(range_name, str):
-                raise ConfigError(f"{where}: reserved_ip_ranges holds {range_name!r}, not a text.")
+                raise ConfigError(
+                    f"{where}: reserved_ip_ranges contains {range_name!r}, which is not a text."
+                )

@@ -1,4 +1,4 @@
-"""The inputs of tasks whose condition was false.
+"""Add the inputs of tasks whose condition was false.
 
 The service runs nothing of such a task and records nothing about it. Its inputs follow from the
 spec and from the outputs of the tasks before it.
@@ -8,88 +8,123 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from kfgcp.backends.vertex.tree import Placed
-from kfgcp.model import Task, TaskState
+from kfgcp.backends.vertex.tree import PlacedTask
+from kfgcp.model import JsonValue, Task, TaskState
 from kfgcp.semantics import expressions
-from kfgcp.semantics.inputs import resolve, with_defaults
+from kfgcp.semantics.inputs import add_defaults, resolve
 from kfgcp.semantics.values import ArtifactValue, ValueProblem, Values, as_record
-from kfgcp.spec.graph import Graph
+from kfgcp.spec.graph import Component, Graph, TaskDef
 
 
-def with_condition_inputs(
-    tasks: Sequence[Task], placed: Sequence[Placed], graph: Graph, params: Mapping[str, Any]
+def add_skipped_inputs(
+    tasks: Sequence[Task],
+    placed_tasks: Sequence[PlacedTask],
+    graph: Graph,
+    params: Mapping[str, JsonValue],
 ) -> list[Task]:
-    """Return the tasks. Those whose condition was false have their inputs, if all tasks before them
-    succeeded.
+    """Return the tasks of a run, with the inputs of those whose condition was false.
+
+    They stay without inputs when a task before them did not succeed.
 
     Args:
-        tasks: of a run, in the order of `placed`.
-        placed: where they stand.
+        tasks: of a run, in the order of `placed_tasks`.
+        placed_tasks: their definitions.
         graph: of the pipeline.
-        params: its parameters.
+        params: the values of its parameters.
     """
-    found = {task.path: task for task in tasks}
-    components = {each.path: each.component for each in placed}
+    reader = _InputReader(tasks, placed_tasks, graph, params)
+    result = []
+    for task, placed in zip(tasks, placed_tasks, strict=True):
+        if task.state is TaskState.SKIPPED and not task.inputs:
+            result.append(replace(task, inputs=reader.inputs(placed)))
+        else:
+            result.append(task)
+    return result
 
-    def inputs_of(each: Placed) -> Mapping[str, Any]:
-        if each.task is None or each.component is None or not each.task.condition:
+
+class _InputReader:
+    """Resolves the inputs of a task from the tasks of its run."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        placed_tasks: Sequence[PlacedTask],
+        graph: Graph,
+        params: Mapping[str, JsonValue],
+    ) -> None:
+        self._tasks = {task.path: task for task in tasks}
+        self._components = {placed.path: placed.component for placed in placed_tasks}
+        self._graph = graph
+        self._params = params
+
+    def inputs(self, placed: PlacedTask) -> Mapping[str, JsonValue]:
+        """Return the inputs of a task, {} when they cannot be known."""
+        definition, component = placed.task, placed.component
+        if definition is None or component is None or not definition.condition:
             return {}
-        around = each.path.rpartition("/")[0]
-        before = {key: found.get(f"{around}/{key}".lstrip("/")) for key in each.task.upstream}
-        if not all(task is not None and task.state.ok for task in before.values()):
+        group_path = placed.path.rpartition("/")[0]
+        upstream = self._upstream_tasks(definition, group_path)
+        if upstream is None:
             return {}
-        inside = components.get(_loop(around) or around) if around else graph.root
 
         def outputs(key: str) -> Values:
-            task = before[key]
-            component = components.get(task.path) if task is not None else None
-            return _values(
-                task.outputs if task else {}, component.output_artifacts if component else ()
-            )
+            task = upstream[key]
+            component_of_task = self._components.get(task.path)
+            artifacts = component_of_task.output_artifacts if component_of_task else ()
+            return _split_values(task.outputs, artifacts)
 
-        scope = _scope(around, found) if around else params
-        given = _values(scope, inside.artifacts if inside else ())
+        scope = self._scope(group_path)
         try:
             values = resolve(
-                each.task, each.component, given, outputs, lambda _: {}, expressions.select, {}
+                definition, component, scope, outputs, lambda _: {}, expressions.apply_selector, {}
             )
         except ValueProblem:
             return {}
-        return as_record(with_defaults(values, each.component))
+        return as_record(add_defaults(values, component))
 
-    return [
-        replace(task, inputs=inputs_of(each))
-        if task.state is TaskState.SKIPPED and not task.inputs
-        else task
-        for task, each in zip(tasks, placed, strict=True)
-    ]
+    def _upstream_tasks(self, definition: TaskDef, group_path: str) -> dict[str, Task] | None:
+        """Return the tasks before a task by their keys, None unless all of them succeeded."""
+        upstream = {}
+        for key in definition.upstream:
+            task = self._tasks.get(f"{group_path}/{key}".lstrip("/"))
+            if task is None or not task.state.ok:
+                return None
+            upstream[key] = task
+        return upstream
+
+    def _scope(self, group_path: str) -> Values:
+        """Return the inputs of the group that a task is in: a DAG, an iteration or the pipeline."""
+        if not group_path:
+            return _split_values(self._params, self._graph.root.artifacts)
+        loop_path = _loop_of_iteration(group_path)
+        inputs: dict[str, JsonValue] = {}
+        # An iteration has the inputs of its loop, and its own item, which wins.
+        for path in (loop_path, group_path):
+            if path in self._tasks:
+                inputs.update(self._tasks[path].inputs)
+        component: Component | None = self._components.get(loop_path or group_path)
+        return _split_values(inputs, component.artifacts if component else ())
 
 
-def _loop(path: str) -> str:
-    """The path of the loop that an iteration is one of, "" of what is none."""
+def _loop_of_iteration(path: str) -> str:
+    """Return the path of the loop of an iteration, "" for any other path."""
     return path.rpartition("[")[0] if path.endswith("]") else ""
 
 
-def _scope(around: str, tasks: Mapping[str, Task]) -> dict[str, Any]:
-    """The inputs of a DAG; an iteration has those of its loop, too."""
-    return {
-        name: value
-        for path in (_loop(around), around)
-        if path in tasks
-        for name, value in tasks[path].inputs.items()
-    }
+def _split_values(values: Mapping[str, JsonValue], artifact_names: Collection[str]) -> Values:
+    """Return recorded values as parameters and artifacts.
 
-
-def _values(found: Mapping[str, Any], artifacts: Collection[str]) -> Values:
-    params = {name: value for name, value in found.items() if name not in artifacts}
-    uris = {
-        name: value if isinstance(value, list) else [value]
-        for name, value in found.items()
-        if name in artifacts
-    }
-    return Values(
-        params,
-        {name: tuple(ArtifactValue(name, "", uri) for uri in each) for name, each in uris.items()},
-    )
+    Args:
+        values: by name. An artifact is its URI, or a list of URIs.
+        artifact_names: the names of those that are artifacts.
+    """
+    params: dict[str, JsonValue] = {}
+    artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
+    for name, value in values.items():
+        if name in artifact_names:
+            uris = value if isinstance(value, list) else [value]
+            artifacts[name] = tuple(ArtifactValue(name, "", str(uri)) for uri in uris)
+        else:
+            params[name] = value
+    return Values(params, artifacts)

@@ -1,9 +1,9 @@
-"""Where the tasks of a job stand in its run: `taskDetails` is a flat list, ours have paths.
+"""Find the paths of the tasks of a job: `taskDetails` is a flat list.
 
-The proto says that a task has an id, the id of its parent and a name. Not documented is whether the
-pipeline itself is one of them and how the iterations of a loop are shown, so nothing relies on it:
-the spec tells which names a DAG has. What stands below a loop and is none of its tasks is an
-iteration; where no iterations are shown, tasks of the same name below a loop belong to iterations
+The proto says that a task has an id, the id of its parent and a name. It does not say whether the
+pipeline itself is in the list, or how the iterations of a loop are shown. So nothing here relies on
+that. The spec tells which names a DAG has. A task below a loop whose name is not one of these is an
+iteration. When no iterations are shown, tasks of the same name below a loop belong to iterations
 one after the other.
 """
 
@@ -13,48 +13,65 @@ import re
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from kfgcp.backends.vertex.messages import TaskDetail
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Component, Graph, TaskDef, kind_of
 
-_NUMBER = re.compile(r"(\d{1,18})\D*$")
-_OF_PATHS = re.compile(r"[\[\]/]")
-"""What separates the parts of a path; no name has it that KFP gives."""
+_LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
+
+# Separate the parts of a path. No name that KFP gives has these characters, but display names may.
+_PATH_CHARACTERS = re.compile(r"[\[\]/]")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A task of a job at its path. component: what it runs, task: its definition; None when the
-    spec does not tell."""
+class PlacedTask:
+    """A task of a job at its path.
+
+    Attributes:
+        path: of the task.
+        kind: of the task.
+        detail: what the service says about it.
+        component: what it runs, None when the spec does not tell.
+        task: its definition, None when the spec does not tell.
+    """
 
     path: str
     kind: TaskKind
-    detail: Mapping[str, Any]
+    detail: TaskDetail
     component: Component | None = None
     task: TaskDef | None = None
 
 
-def place_tasks(details: Sequence[Mapping[str, Any]], graph: Graph | None) -> list[Placed]:
-    """The tasks in the order they started, each below what it stands in; without the pipeline
-    itself."""
-    known = {str(detail.get("taskId")) for detail in details}
-    children: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+def place_tasks(details: Sequence[TaskDetail], graph: Graph | None) -> list[PlacedTask]:
+    """Return the tasks of a job at their paths, in the order in which they started.
+
+    The pipeline itself is left out.
+
+    Args:
+        details: the tasks as the service lists them.
+        graph: of the pipeline, None when its spec cannot be read.
+    """
+    task_ids = {str(detail.get("taskId")) for detail in details}
+    children: dict[str, list[TaskDetail]] = defaultdict(list)
     for detail in details:
-        parent = str(detail.get("parentTaskId") or "")
-        children[parent if parent in known else ""].append(detail)
-    for found in children.values():
-        found.sort(key=_start)
-    walk = _Walk(children, _by_id(details), graph)
+        parent_id = str(detail.get("parentTaskId") or "")
+        children[parent_id if parent_id in task_ids else ""].append(detail)
+    for siblings in children.values():
+        siblings.sort(key=_start)
+    walk = _Walk(children, _details_by_id(details), graph)
     placed = list(walk.root(graph.root if graph else None))
-    order = {id(each): number for number, each in enumerate(placed)}
-    return sorted(placed, key=lambda each: (_start(each.detail)[0], order[id(each)]))
+    # The sort is stable: among tasks that started at the same time, the outer ones come first.
+    return sorted(placed, key=lambda task: _start_time(task.detail))
 
 
-def _by_id(details: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the task of each id, the first one of those that share it; a task does not stand in
-    itself."""
-    tasks: dict[str, Mapping[str, Any]] = {}
+def _details_by_id(details: Sequence[TaskDetail]) -> dict[str, TaskDetail]:
+    """Return the task of each id.
+
+    Of tasks that share an id, the first one counts. A task that is its own parent is left out, so
+    that the walk ends.
+    """
+    tasks: dict[str, TaskDetail] = {}
     for detail in details:
         task_id = str(detail.get("taskId"))
         if task_id != str(detail.get("parentTaskId")):
@@ -63,122 +80,158 @@ def _by_id(details: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]
 
 
 class _Walk:
+    """Walks through the tasks from the pipeline downwards, and yields each at its path."""
+
     def __init__(
         self,
-        children: Mapping[str, list[Mapping[str, Any]]],
-        by_id: Mapping[str, Mapping[str, Any]],
+        children: Mapping[str, list[TaskDetail]],
+        details_by_id: Mapping[str, TaskDetail],
         graph: Graph | None,
     ) -> None:
         self._children = children
-        self._by_id = by_id
+        self._details_by_id = details_by_id
         self._graph = graph
 
-    def root(self, component: Component | None) -> Iterator[Placed]:
-        top = self._children.get("", [])
-        names = _names(component)
-        whole = [
-            detail
-            for detail in top
-            if _is_pipeline(detail, names, bool(self._below(detail)), len(top))
-        ]
-        for detail in whole:
-            yield from self._dag(self._below(detail), "", component)
-        yield from self._dag([detail for detail in top if detail not in whole], "", component)
+    def root(self, component: Component | None) -> Iterator[PlacedTask]:
+        top_details = self._children.get("", [])
+        names = _task_names(component)
+        pipelines: list[TaskDetail] = []
+        tasks: list[TaskDetail] = []
+        for detail in top_details:
+            has_tasks = bool(self._children_of(detail))
+            is_pipeline = _is_pipeline(detail, names, has_tasks, len(top_details))
+            (pipelines if is_pipeline else tasks).append(detail)
+        for detail in pipelines:
+            yield from self._dag(self._children_of(detail), "", component)
+        yield from self._dag(tasks, "", component)
 
-    def _below(self, detail: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def _children_of(self, detail: TaskDetail) -> list[TaskDetail]:
         task_id = str(detail.get("taskId"))
-        return self._children.get(task_id, []) if self._by_id.get(task_id) is detail else []
+        # Of tasks that share an id, only the first one has the children.
+        if self._details_by_id.get(task_id) is not detail:
+            return []
+        return self._children.get(task_id, [])
 
     def _dag(
-        self, details: Sequence[Mapping[str, Any]], prefix: str, component: Component | None
-    ) -> Iterator[Placed]:
-        taken: set[str] = set()
+        self, details: Sequence[TaskDetail], prefix: str, component: Component | None
+    ) -> Iterator[PlacedTask]:
+        used_keys: set[str] = set()
         for detail in details:
-            key, task = _task_of(detail, component, taken)
-            taken.add(key)
+            key, task = _key_and_definition(detail, component, used_keys)
+            used_keys.add(key)
             yield from self._task(detail, f"{prefix}{key}", task)
 
-    def _task(self, detail: Mapping[str, Any], path: str, task: TaskDef | None) -> Iterator[Placed]:
-        component = self._graph.components.get(task.component) if self._graph and task else None
-        below = self._below(detail)
-        kind = _kind(component, task, detail, bool(below))
-        yield Placed(path, kind, detail, component, task)
+    def _task(self, detail: TaskDetail, path: str, task: TaskDef | None) -> Iterator[PlacedTask]:
+        component = None
+        if self._graph is not None and task is not None:
+            component = self._graph.components.get(task.component)
+        children = self._children_of(detail)
+        kind = _kind(component, task, detail, has_tasks=bool(children))
+        yield PlacedTask(path, kind, detail, component, task)
         if kind is TaskKind.LOOP:
-            yield from self._iterations(below, path, component)
+            yield from self._loop(children, path, component)
         else:
-            yield from self._dag(below, f"{path}/", component)
+            yield from self._dag(children, f"{path}/", component)
 
-    def _iterations(
-        self, details: Sequence[Mapping[str, Any]], path: str, component: Component | None
-    ) -> Iterator[Placed]:
-        names = _names(component)
-        shown = [detail for detail in details if _name(detail) not in names]
-        for position, detail in enumerate(sorted(shown, key=_iteration_order)):
+    def _loop(
+        self, details: Sequence[TaskDetail], path: str, component: Component | None
+    ) -> Iterator[PlacedTask]:
+        names = _task_names(component)
+        iterations = [detail for detail in details if _name(detail) not in names]
+        for position, detail in enumerate(sorted(iterations, key=_iteration_order)):
             number = _iteration_number(detail, position)
-            yield Placed(f"{path}[{number}]", TaskKind.DAG, detail, component)
-            yield from self._dag(self._below(detail), f"{path}[{number}]/", component)
-        times: dict[str, int] = defaultdict(int)
+            yield PlacedTask(f"{path}[{number}]", TaskKind.DAG, detail, component)
+            yield from self._dag(self._children_of(detail), f"{path}[{number}]/", component)
+        counts: dict[str, int] = defaultdict(int)
         for detail in details:
-            if detail in shown:
-                continue
-            key, task = _task_of(detail, component)
-            number = times[key]
-            times[key] += 1
-            yield from self._task(detail, f"{path}[{number}]/{key}", task)
+            if _name(detail) in names:
+                key, task = _key_and_definition(detail, component)
+                yield from self._task(detail, f"{path}[{counts[key]}]/{key}", task)
+                counts[key] += 1
 
 
-def _start(detail: Mapping[str, Any]) -> tuple[str, str]:
-    return str(detail.get("startTime") or detail.get("createTime") or "~"), _name(detail)
+def _start(detail: TaskDetail) -> tuple[str, str]:
+    return _start_time(detail), _name(detail)
 
 
-def _name(detail: Mapping[str, Any]) -> str:
-    """Return what a task is shown as, never empty."""
+def _start_time(detail: TaskDetail) -> str:
+    # "~" sorts after every time.
+    return detail.get("startTime") or detail.get("createTime") or "~"
+
+
+def _name(detail: TaskDetail) -> str:
+    """Return the name that the service shows for a task, never empty."""
     return detail.get("taskName") or f"task-{detail.get('taskId', 0)}"
 
 
-def _names(component: Component | None) -> set[str]:
-    """What the tasks of a DAG may be shown as: their keys and their display names."""
-    tasks = component.dag.tasks if component is not None and component.dag is not None else {}
-    return {*tasks, *(task.label for task in tasks.values())}
+def _definitions(component: Component | None) -> Mapping[str, TaskDef]:
+    """Return the tasks of a DAG by their keys."""
+    if component is None or component.dag is None:
+        return {}
+    return component.dag.tasks
 
 
-def _is_pipeline(detail: Mapping[str, Any], names: set[str], has_tasks: bool, count: int) -> bool:
-    """Whether a task without a parent is the pipeline itself."""
-    name = _name(detail)
-    schema = (detail.get("execution") or {}).get("schemaTitle")
-    if schema == "system.Run" or (has_tasks and count == 1 and name not in names):
+def _task_names(component: Component | None) -> set[str]:
+    """Return the names that the service may show for the tasks of a DAG: keys and display names."""
+    definitions = _definitions(component)
+    return set(definitions) | {task.label for task in definitions.values()}
+
+
+def _is_pipeline(detail: TaskDetail, names: set[str], has_tasks: bool, count: int) -> bool:
+    """Return whether a task without a parent is the pipeline itself.
+
+    Args:
+        detail: the task.
+        names: of the tasks of the pipeline, empty when its spec cannot be read.
+        has_tasks: there are tasks below it.
+        count: how many tasks have no parent.
+    """
+    if _schema(detail) == "system.Run":
         return True
-    return not has_tasks and count == 1 and bool(names) and name not in names
+    if count != 1 or _name(detail) in names:
+        return False
+    return has_tasks or bool(names)
 
 
-def _task_of(
-    detail: Mapping[str, Any], component: Component | None, taken: Container[str] = ()
+def _schema(detail: TaskDetail) -> str | None:
+    execution = detail.get("execution") or {}
+    return execution.get("schemaTitle")
+
+
+def _key_and_definition(
+    detail: TaskDetail, component: Component | None, used_keys: Container[str] = ()
 ) -> tuple[str, TaskDef | None]:
-    """Key and definition of a task: it is shown by its key, or by its display name, which others
-    may share."""
+    """Return the key and the definition of a task.
+
+    The service shows a task by its key, or by its display name, which several tasks may share.
+    """
     name = _name(detail)
-    tasks = component.dag.tasks if component is not None and component.dag is not None else {}
-    if name in tasks:
-        return name, tasks[name]
-    found = ((key, task) for key, task in tasks.items() if task.label == name and key not in taken)
-    return next(found, (_OF_PATHS.sub("-", name), None))
+    definitions = _definitions(component)
+    if name in definitions:
+        return name, definitions[name]
+    for key, task in definitions.items():
+        if task.label == name and key not in used_keys:
+            return key, task
+    return _PATH_CHARACTERS.sub("-", name), None
 
 
 def _kind(
-    component: Component | None, task: TaskDef | None, detail: Mapping[str, Any], has_tasks: bool
+    component: Component | None, task: TaskDef | None, detail: TaskDetail, *, has_tasks: bool
 ) -> TaskKind:
     if task is not None and component is not None:
         return kind_of(task, component)
-    schema = (detail.get("execution") or {}).get("schemaTitle")
+    schema = _schema(detail)
     if has_tasks or schema in ("system.DagExecution", "system.Run"):
         return TaskKind.DAG
-    return TaskKind.IMPORTER if schema == "system.ImporterExecution" else TaskKind.CONTAINER
+    if schema == "system.ImporterExecution":
+        return TaskKind.IMPORTER
+    return TaskKind.CONTAINER
 
 
-def _iteration_number(detail: Mapping[str, Any], position: int) -> int:
-    match = _NUMBER.search(detail.get("taskName") or "")
-    return int(match[1]) if match else position
-
-
-def _iteration_order(detail: Mapping[str, Any]) -> tuple[int, tuple[str, str]]:
+def _iteration_order(detail: TaskDetail) -> tuple[int, tuple[str, str]]:
     return _iteration_number(detail, 0), _start(detail)
+
+
+def _iteration_number(detail: TaskDetail, default: int) -> int:
+    match = _LAST_NUMBER.search(detail.get("taskName") or "")
+    return int(match[1]) if match else default

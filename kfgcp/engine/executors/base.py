@@ -32,7 +32,7 @@ class Attempt:
         env: variables beside those of the engine.
         scratch: the attempt's working folder, in a folder of the run. The executor makes it.
         log: where output and errors go, in the order they are written.
-        remote: a folder with copies of files in buckets, see `kfgcp.engine.remote`.
+        remote: a folder with copies of files in buckets, see `kfgcp.engine.bucket_copies`.
         mounts: for a container, path in it -> folder here, `""` for an empty one.
         options: how the run is run.
     """

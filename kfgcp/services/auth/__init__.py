@@ -1,1 +1,1 @@
-"""Where the tokens of requests come from."""
+"""The tokens that requests carry, and where they come from."""

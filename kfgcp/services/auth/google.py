@@ -1,7 +1,8 @@
 """Tokens of Google: Application Default Credentials, which may act as a service account.
 
-What signs in, first to last: the file that GOOGLE_APPLICATION_CREDENTIALS names, the one that
-`gcloud auth application-default login` writes, the metadata server of a machine at Google.
+The credentials are the first of these that exist: the file that GOOGLE_APPLICATION_CREDENTIALS
+names, the file that `gcloud auth application-default login` writes, and the metadata server of a
+machine at Google.
 """
 
 from __future__ import annotations
@@ -21,30 +22,33 @@ from kfgcp.services.responses import read_error
 from kfgcp.services.transport import Response, Transport, TransportError
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+# Seconds to connect to a service that gives tokens, and to wait for its answer.
 TIMEOUT: Final = (5.0, 30.0)
-"""Seconds to connect to a service that gives tokens, and to wait for its answer."""
 AGAIN: Final = f"Sign in again: {LOG_IN}"
+# The universe domain of Google's public cloud.
 UNIVERSE: Final = "googleapis.com"
-"""The universe domain of Google's public cloud."""
+# The path of the universe domain at the metadata server, as google.auth reads it.
 _UNIVERSE_PATH: Final = "universe/universe-domain"
-"""Where the metadata server of a machine has it, as google.auth reads it."""
 PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
 
 
 def google_tokens(
     account: str | None = None, login: Mapping[str, Any] | None = None
 ) -> RenewedTokens:
-    """Tokens of whoever is signed in on this machine, or of the service account that they may act
-    as.
+    """Return the tokens of the login of this machine.
 
-    login: what a file with credentials says, instead of that of this machine.
+    Args:
+        account: a service account that the login may act as; None for the login itself.
+        login: the content of a file with credentials, in place of the login of this machine.
     """
     return RenewedTokens(_Login(account, login).fetch, sign_in_hint=AGAIN)
 
 
 class _Login:
-    """Google's credentials, read at the first use and again after a failure: the user may have
-    signed in meanwhile."""
+    """Google's credentials, which are read at the first use.
+
+    They are read again after a failure, because the user may have signed in meanwhile.
+    """
 
     def __init__(self, account: str | None, login: Mapping[str, Any] | None) -> None:
         self._account = account
@@ -52,11 +56,12 @@ class _Login:
         self._credentials: Any = None
 
     def fetch(self) -> tuple[Token, float | None]:
-        """A new token and when it ends. `RenewedTokens` calls it from one thread at a time."""
+        """Return a new token and when it expires. `RenewedTokens` uses one thread at a time."""
         request = exchange()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about quotas, and about interpreters
+                # google.auth warns about quota projects and old versions of Python.
+                warnings.simplefilter("ignore")
                 if self._credentials is None:
                     credentials = _load(request, self._account, self._login)
                     _check_universe(credentials)
@@ -65,22 +70,22 @@ class _Login:
         except AuthError:
             raise
         except Exception as error:
-            whose = self._credentials
+            failed = self._credentials
             self._credentials = None
-            raise explain_failure(error, whose, self._account) from None
+            raise explain_failure(error, failed, self._account) from None
         credentials = self._credentials
-        expiry = credentials.expiry.replace(tzinfo=UTC).timestamp() if credentials.expiry else None
-        return Token(
-            credentials.token, credentials.quota_project_id, account_of(credentials)
-        ), expiry
+        account = account_of(credentials)
+        token = Token(credentials.token, credentials.quota_project_id, account)
+        if not credentials.expiry:
+            return token, None
+        # google.auth has the time in UTC, but without a time zone.
+        return token, credentials.expiry.replace(tzinfo=UTC).timestamp()
 
 
 def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) -> Any:
-    """Credentials that can be refreshed.
-
-    `google.auth.default` alone would start `gcloud` to learn of a project, which takes about a
-    second and is not used.
-    """
+    """Return credentials that can be refreshed."""
+    # For a file, `google.auth.default` would start `gcloud` to find a project. This takes about a
+    # second, and the project is not used.
     import google.auth
     from google.auth import compute_engine
     from google.auth.credentials import with_scopes_if_required
@@ -93,8 +98,8 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
     else:
         credentials, _ = google.auth.default(request=request)
         if isinstance(credentials, compute_engine.Credentials):
-            # Otherwise google.auth asks for it when it impersonates, in a way that no deadline
-            # ends.
+            # Without it, google.auth requests it before it impersonates, and no deadline ends
+            # that request.
             credentials = credentials.with_universe_domain(_universe_of_machine(request))
     credentials = with_scopes_if_required(credentials, SCOPES)
     if account is None:
@@ -110,11 +115,7 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
 
 
 def _universe_of_machine(request: Any) -> str:
-    """Return the universe domain that the metadata server names, with one short request.
-
-    A metadata server that does not answer it, as in older versions, is taken to be in the public
-    cloud.
-    """
+    """Return the universe domain that the metadata server names, with one short request."""
     from google.auth.compute_engine import _metadata
     from google.auth.exceptions import GoogleAuthError
 
@@ -123,18 +124,20 @@ def _universe_of_machine(request: Any) -> str:
             request, _UNIVERSE_PATH, retry_count=1, return_none_for_not_found_error=True
         )
     except GoogleAuthError:
+        domain = None
+    # Older metadata servers do not know the path. They are in the public cloud.
+    if not isinstance(domain, str):
         return UNIVERSE
-    return domain.strip() or UNIVERSE if isinstance(domain, str) else UNIVERSE
+    return domain.strip() or UNIVERSE
 
 
 def _check_universe(credentials: Any) -> None:
-    """Refuse credentials of another universe than Google's public cloud, whose services have other
-    addresses.
+    """Refuse credentials of another universe than Google's public cloud.
 
-    A file names its universe in `universe_domain`. Of a machine it is known already.
+    Its services have other addresses. A file names its universe in `universe_domain`.
 
     Raises:
-        AuthError: they are of another one.
+        AuthError: the credentials are for another universe.
     """
     domain = getattr(credentials, "universe_domain", None) or UNIVERSE
     if domain != UNIVERSE:
@@ -149,31 +152,33 @@ def _check_universe(credentials: Any) -> None:
 
 
 def account_of(credentials: Any) -> str:
-    """Whose credentials they are, as far as they know: "" for most logins of people."""
-    account = getattr(credentials, "service_account_email", None) or getattr(
-        credentials, "account", None
-    )
-    return str(account) if account and "@" in str(account) else ""
+    """Return the account of credentials, "" when they do not name it, as most logins of people."""
+    service_account = getattr(credentials, "service_account_email", None)
+    account = str(service_account or getattr(credentials, "account", None) or "")
+    # Before the first refresh, the credentials of a machine have "default" here.
+    return account if "@" in account else ""
 
 
 def login_file() -> str | None:
-    """The file with credentials, as google.auth looks for it."""
-    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    if named:
-        return named
-    config = os.environ.get("CLOUDSDK_CONFIG")
-    folder = (
-        Path(config)
-        if config
-        else Path(os.environ.get("APPDATA", "~") if os.name == "nt" else "~/.config", "gcloud")
-    )
-    file = folder.expanduser() / "application_default_credentials.json"
+    """Return the file with credentials, None when there is none. google.auth uses the same file."""
+    variable = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if variable:
+        return variable
+    file = _gcloud_folder().expanduser() / "application_default_credentials.json"
     return str(file) if file.is_file() else None
 
 
+def _gcloud_folder() -> Path:
+    config = os.environ.get("CLOUDSDK_CONFIG")
+    if config:
+        return Path(config)
+    if os.name == "nt":
+        return Path(os.environ.get("APPDATA", "~"), "gcloud")
+    return Path("~/.config/gcloud")
+
+
 def exchange() -> Any:
-    """Return a transport with which google.auth sends its requests as the rest of kfgcp does: with
-    `Transport`."""
+    """Return a transport for google.auth that sends its requests with `Transport`."""
     from google.auth import transport
     from google.auth.exceptions import TransportError as GoogleTransportError
     from requests.structures import CaseInsensitiveDict
@@ -197,8 +202,10 @@ def exchange() -> Any:
             return self._answer.body
 
     class GoogleRequest(transport.Request):
+        """The transport of kfgcp in the form that google.auth calls."""
+
         def __init__(self) -> None:
-            self._wire = Transport()
+            self._transport = Transport()
 
         def __call__(
             self,
@@ -209,11 +216,12 @@ def exchange() -> Any:
             timeout: Any = None,
             **options: Any,
         ) -> Any:
+            data = body.encode() if isinstance(body, str) else body
             try:
-                answer = self._wire.exchange(
+                answer = self._transport.exchange(
                     method,
                     url,
-                    data=body.encode() if isinstance(body, str) else body,
+                    data=data,
                     headers=headers,
                     timeout=(timeout, timeout) if timeout else TIMEOUT,
                     certificate=options.get("cert"),
@@ -226,26 +234,28 @@ def exchange() -> Any:
 
 
 def explain_failure(error: Exception, credentials: Any, account: str | None) -> BackendError:
-    """What an error of google.auth says, without what it quotes of requests and answers."""
+    """Return our error for an error of google.auth, without secrets.
+
+    Args:
+        error: of google.auth, or another error while credentials were read.
+        credentials: those that failed, None when they could not be read.
+        account: the service account to act as, None for the login itself.
+    """
     from google.auth import exceptions
 
-    transport_error = _transport(error)
+    transport_error = _find_transport_error(error)
     if transport_error is not None:
-        return _no_connection(transport_error)
-    secrets = [
-        str(getattr(credentials, name, None) or "")
-        for name in ("token", "refresh_token", "client_secret")
-    ]
-    error_text = redacted_line(str(error.args[0]) if error.args else type(error).__name__, *secrets)
+        return _connection_problem(transport_error)
+    error_text = _describe(error, credentials)
+    # Errors of google.auth have the body of the answer as their second argument.
     answer = error.args[1] if len(error.args) > 1 else None
     if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
         return no_credentials(f"they are not of the right form ({type(error).__name__})")
     if isinstance(error, exceptions.DefaultCredentialsError):
         return no_credentials(error_text)
     if error_text.startswith("Unable to acquire impersonated credentials"):
-        return not_impersonated(
-            answer, account or getattr(credentials, "service_account_email", None)
-        )
+        target = account or getattr(credentials, "service_account_email", None)
+        return not_impersonated(answer, target)
     if error_text.startswith("<"):
         return Unreachable(
             "A web page came instead of an answer of Google's sign-in service.", hint=PROXY
@@ -254,25 +264,34 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
         return Unreachable(
             f"Google's sign-in service failed: {error_text}.", hint="Try again later."
         )
-    if isinstance(error, exceptions.ReauthFailError) or error_text.startswith(
-        "Reauthentication is needed"
-    ):
+    is_reauthentication = isinstance(error, exceptions.ReauthFailError)
+    if is_reauthentication or error_text.startswith("Reauthentication is needed"):
         return AuthError(
             "Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN
         )
     return refused_sign_in(error_text)
 
 
-def _transport(error: BaseException | None) -> BaseException | None:
-    """The failure of the connection that is behind an error, if one is."""
+def _find_transport_error(error: BaseException) -> BaseException | None:
+    """Return the failed connection that caused an error, None when there was another cause."""
     from google.auth.exceptions import TransportError as GoogleTransportError
 
-    while error is not None and not isinstance(error, GoogleTransportError):
-        error = error.__cause__
-    return error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, GoogleTransportError):
+        cause = cause.__cause__
+    return cause
 
 
-def _no_connection(error: BaseException) -> BackendError:
+def _describe(error: Exception, credentials: Any) -> str:
+    """Return the message of an error on one line, without the secrets of the credentials."""
+    names = ("token", "refresh_token", "client_secret")
+    secrets = [str(getattr(credentials, name, None) or "") for name in names]
+    # The other arguments quote the whole answer.
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return redacted_line(text, *secrets)
+
+
+def _connection_problem(error: BaseException) -> BackendError:
     text = str(error.args[0]) if error.args else ""
     if "metadata" in text:
         if "404" in text:
@@ -284,53 +303,57 @@ def _no_connection(error: BaseException) -> BackendError:
             "The metadata server of this machine, which gives its tokens, does not answer.",
             hint=f"Try again. Not on a machine at Google? {LOG_IN}",
         )
-    failure = (
-        error.__cause__
-        if isinstance(error.__cause__, TransportError)
-        else TransportError("does not answer")
-    )
+    failure = error.__cause__
+    if not isinstance(failure, TransportError):
+        failure = TransportError("does not answer")
     return Unreachable(f"Google's sign-in service {failure.problem}.", hint=failure.hint)
 
 
-def no_credentials(said: str) -> AuthError:
-    if "default credentials were not found" in said:
+def no_credentials(problem: str) -> AuthError:
+    """Return the error for credentials that are missing or cannot be used."""
+    if "default credentials were not found" in problem:
         return AuthError(
             "You are not signed in to Google: there are no Application Default Credentials on this"
             " machine.",
             hint=f"{LOG_IN} (or let GOOGLE_APPLICATION_CREDENTIALS name a key file)",
         )
     return AuthError(
-        f"The Google credentials cannot be used: {said.rstrip('.')}.",
-        hint=f"Mend what GOOGLE_APPLICATION_CREDENTIALS names, or unset it and: {LOG_IN}",
+        f"The Google credentials cannot be used: {problem.rstrip('.')}.",
+        hint=f"Correct the file in GOOGLE_APPLICATION_CREDENTIALS, or unset it and: {LOG_IN}",
     )
 
 
-def not_impersonated(answer: Any, account: str | None) -> AuthError:
-    """The answer of IAM Credentials says no."""
-    whom = account or "the service account"
-    said = read_error(answer) if isinstance(answer, (str, bytes)) else read_error("")
-    text = redacted_line(said.message) or "no reason was given"
-    hint = f"Ask for roles/iam.serviceAccountTokenCreator on {whom}, and check its name."
-    if is_disabled_api(text, said.reason):
+def not_impersonated(answer: object, account: str | None) -> AuthError:
+    """Return the error for a login that may not act as a service account.
+
+    Args:
+        answer: the body of the answer of IAM Credentials, if there is one.
+        account: the service account, if it is known.
+    """
+    target = account or "the service account"
+    body = answer if isinstance(answer, (str, bytes)) else ""
+    error = read_error(body)
+    text = redacted_line(error.message) or "no reason was given"
+    hint = f"Ask for roles/iam.serviceAccountTokenCreator on {target}, and check its name."
+    if is_disabled_api(text, error.reason):
         hint = (
             "Enable the API in the project of your credentials: gcloud services enable"
             " iamcredentials.googleapis.com"
         )
-    return AuthError(f"You may not act as {whom}: {text.rstrip('.')}.", hint=hint)
+    return AuthError(f"You may not act as {target}: {text.rstrip('.')}.", hint=hint)
 
 
-def refused_sign_in(said: str) -> AuthError:
-    """Google's sign-in service said no (RFC 6749, 5.2)."""
-    if said.startswith("invalid_grant") and "JWT" in said:
+def refused_sign_in(answer: str) -> AuthError:
+    """Return the error for a refusal of Google's sign-in service (RFC 6749, section 5.2)."""
+    reason = answer.rstrip(".")
+    if answer.startswith("invalid_grant") and "JWT" in answer:
         return AuthError(
-            f"Google does not accept the service account's key: {said.rstrip('.')}.",
+            f"Google does not accept the service account's key: {reason}.",
             hint=(
                 "Is the key deleted, or the clock of this machine wrong? Make a new key, or sign in"
                 " another way."
             ),
         )
-    if said.startswith("invalid_grant"):
-        return AuthError(
-            f"The Google login has expired or was revoked: {said.rstrip('.')}.", hint=AGAIN
-        )
-    return AuthError(f"Google refused the sign-in: {said.rstrip('.')}.", hint=AGAIN)
+    if answer.startswith("invalid_grant"):
+        return AuthError(f"The Google login has expired or was revoked: {reason}.", hint=AGAIN)
+    return AuthError(f"Google refused the sign-in: {reason}.", hint=AGAIN)

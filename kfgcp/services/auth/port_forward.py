@@ -1,9 +1,8 @@
-"""The way to a service inside a cluster by `kubectl port-forward`, for as long as this process
-lives.
+"""Reaches a service inside a cluster with `kubectl port-forward`, until this process ends.
 
-kubectl is started when the first request is sent, on a local port that stays the same, and again
-when it has ended or says that it lost the pod. It runs below a shell that waits for the end of a
-pipe, which the system closes however this process ends, so that no kubectl is left behind.
+kubectl is started when the first request is sent, on a local port that stays the same. It is
+started again when it has ended or has lost the pod. It runs below a shell that ends it at the end
+of a pipe. The system closes the pipe however this process ends, so no kubectl is left behind.
 """
 
 from __future__ import annotations
@@ -25,19 +24,27 @@ from kfgcp.machine import start_thread
 from kfgcp.services.auth.tokens import Token
 from kfgcp.services.redact import redacted_line
 
+# Seconds until a new kubectl must listen. Before that it asks the cluster for the service and for
+# one of its pods.
 START_SECONDS: Final = 30.0
-"""Seconds until a new kubectl must listen: it asks the cluster for the service and a pod of it
-first."""
-_LISTENS: Final = "Forwarding from "
-_HANDLES: Final = "Handling connection "
+
+# Seconds until a kubectl that was asked to end is killed.
+END_SECONDS: Final = 3.0
+
+# Lines of kubectl.
+_LISTENING: Final = "Forwarding from "
+_CONNECTION: Final = "Handling connection "
+# After these lines kubectl forwards nothing any more. Older versions do not end then.
 _LOST: Final = ("lost connection to pod", "error occurred forwarding")
-"""What kubectl says when it forwards nothing any more: older versions live on all the same."""
+
+# A pattern in the error of kubectl -> what to do. They are about its configuration, the cluster and
+# rights.
 _HINTS: Final = {
     r"context .* does not exist|context was not found": (
         "Let kube_context be one of these: kubectl config get-contexts"
     ),
     r"error loading config file|invalid configuration": (
-        "Mend that file, or let KUBECONFIG name another one."
+        "Correct that file, or let KUBECONFIG name another one."
     ),
     r"localhost:8080": (
         "kubectl has no cluster: gcloud container clusters get-credentials CLUSTER --location"
@@ -54,7 +61,9 @@ _HINTS: Final = {
         "Sign in: gcloud auth login, then gcloud components install gke-gcloud-auth-plugin"
     ),
 }
-"""What kubectl says, of its configuration, the cluster and rights -> what to do."""
+
+# Starts kubectl, and ends it when the pipe at descriptor 3 ends. kubectl itself must not hold the
+# pipe, and must not read the terminal.
 _SHELL: Final = """\
 exec 3<&0
 "$@" 3<&- </dev/null &
@@ -72,7 +81,7 @@ exit "$status"
 class PortForward:
     """A forwarded port: requests to `address` reach the service.
 
-    It is also a source of tokens, which gives none, but starts kubectl when a request needs it.
+    It is also a `TokenSource`, which starts kubectl when a request needs it, and has no token.
     Threads may share it.
 
     Args:
@@ -80,24 +89,22 @@ class PortForward:
         namespace: of the service.
         service: the name of the service.
         port: of the service.
+
+    Attributes:
+        target: the service in words.
     """
 
     def __init__(self, context: str | None, namespace: str, service: str, port: int) -> None:
-        where = ["--context", context] if context else []
         self.target = f"svc/{service} in the namespace {namespace}"
-        self._socket = socket.socket()  # holds the port until kubectl takes it
+        # The socket reserves the port until kubectl takes it.
+        self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self._port: int = self._socket.getsockname()[1]
+        self._command = ["kubectl"]
+        if context:
+            self._command += ["--context", context]
         ports = f"{self._port}:{port}"
-        self._command = [
-            "kubectl",
-            *where,
-            "port-forward",
-            "-n",
-            namespace,
-            f"svc/{service}",
-            ports,
-        ]
+        self._command += ["port-forward", "-n", namespace, f"svc/{service}", ports]
         self._lock = threading.Lock()
         self._running: _Kubectl | None = None
 
@@ -113,19 +120,19 @@ class PortForward:
         )
 
     def get(self, refused: Token | None = None) -> None:
-        """No token; kubectl runs and listens.
+        """Return no token, when kubectl listens.
 
         Raises:
-            BackendError: kubectl is not installed.
-            Unreachable: it cannot reach the service.
+            BackendError: kubectl is not installed, or its configuration must be corrected.
+            Unreachable: kubectl cannot reach the service.
         """
         with self._lock:
-            if self._running is None or not self._running.forwards:
+            if self._running is None or not self._running.is_forwarding:
                 self._end()
                 self._start()
 
     def close(self) -> None:
-        """Ends kubectl; a later request starts it again."""
+        """End kubectl. A later request starts it again."""
         with self._lock:
             self._end()
 
@@ -141,16 +148,18 @@ class PortForward:
         self._socket.close()
         atexit.register(self.close)
         self._running = running = _Kubectl(self._command)
-        failure = running.wait()
-        if failure is not None:
+        problem = running.wait()
+        if problem is not None:
             self._end()
-            hint = next((hint for sign, hint in _HINTS.items() if re.search(sign, failure)), None)
-            # When something must be fixed first, another try is of no use.
-            kind = BackendError if hint else Unreachable
-            raise kind(
-                f"kubectl cannot forward a port to {self.target}: {failure}.",
-                hint=hint or f"See what it says: {shlex.join(self._command)}",
-            )
+            raise self._error(problem)
+
+    def _error(self, problem: str) -> BackendError:
+        message = f"kubectl cannot forward a port to {self.target}: {problem}."
+        for pattern, hint in _HINTS.items():
+            if re.search(pattern, problem):
+                # The user must correct something first, so another try would fail too.
+                return BackendError(message, hint=hint)
+        return Unreachable(message, hint=f"See its output: {shlex.join(self._command)}")
 
     def _end(self) -> None:
         if self._running is not None:
@@ -164,9 +173,11 @@ class _Kubectl:
 
     def __init__(self, command: list[str]) -> None:
         self._owner = os.getpid()
-        self._said = ""
-        self._listens = self._lost = False
-        self._told = threading.Event()
+        self._last_message = ""
+        self._is_listening = False
+        self._is_lost = False
+        # Set when kubectl listens or has ended.
+        self._has_started = threading.Event()
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _SHELL, "kfgcp-port-forward", *command],
             stdin=subprocess.PIPE,
@@ -177,47 +188,56 @@ class _Kubectl:
         start_thread(self._read, "kfgcp-kubectl")
 
     @property
-    def forwards(self) -> bool:
-        """Whether it lives and has not said that it lost the pod."""
-        return self._process.poll() is None and not self._lost
+    def is_forwarding(self) -> bool:
+        """Whether it lives and has not lost the pod."""
+        return self._process.poll() is None and not self._is_lost
 
     def wait(self) -> str | None:
-        """None as soon as it says that it listens; else why it does not, in words."""
-        if not self._told.wait(START_SECONDS):
+        """Wait until kubectl listens. Return None then, else why it does not."""
+        if not self._has_started.wait(START_SECONDS):
             return f"it does not listen after {START_SECONDS:g} s"
-        return (
-            None if self._listens else self._said or f"it ended with status {self._process.wait()}"
-        )
+        if self._is_listening:
+            return None
+        return self._last_message or f"it ended with status {self._process.wait()}"
 
     def end(self) -> None:
-        """Ends it and all that it started; does nothing in a process that was forked from its
-        own."""
+        """End kubectl and everything that it started."""
+        # A process that was forked from this one must not end a kubectl that is not its own.
         if os.getpid() != self._owner:
             return
-        for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, None)):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(seconds)
-                break
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
 
+    def _signal(self, number: signal.Signals) -> None:
+        # The group has the id of the shell. macOS refuses signals to a group that has ended.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
     def _read(self) -> None:
-        """Reads what it says until it ends."""
+        """Read the output of kubectl until it ends."""
         assert self._process.stdout is not None
         with self._process.stdout as stream:
             for line in stream:
-                text = redacted_line(line.decode("utf-8", "replace"))
-                if text.startswith(_LISTENS):
-                    self._listens = True
-                    self._told.set()
-                elif text and not text.startswith(_HANDLES):
-                    self._said = text.rstrip(".")
-                    self._lost = self._lost or any(sign in text for sign in _LOST)
-        self._told.set()
+                self._read_line(redacted_line(line.decode("utf-8", "replace")))
+        self._has_started.set()
+
+    def _read_line(self, line: str) -> None:
+        if line.startswith(_LISTENING):
+            self._is_listening = True
+            self._has_started.set()
+        elif line and not line.startswith(_CONNECTION):
+            self._last_message = line.rstrip(".")
+            if any(text in line for text in _LOST):
+                self._is_lost = True
 
 
+# One forwarded port for each context, namespace and service.
 _open: dict[tuple[str | None, str, str], PortForward] = {}
 _open_lock = threading.Lock()
 
@@ -225,8 +245,10 @@ _open_lock = threading.Lock()
 def shared_port_forward(
     context: str | None, namespace: str, service: str, port: int
 ) -> PortForward:
-    """Return the forwarded port to a service: one for all that ask for the same. Nothing is started
-    yet."""
+    """Return the forwarded port to a service. Nothing is started yet.
+
+    Calls for the same service return the same object.
+    """
     key = (context, namespace, service)
     with _open_lock:
         if key not in _open:

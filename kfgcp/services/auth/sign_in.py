@@ -1,5 +1,4 @@
-"""How requests of an environment are signed in: its setting `auth` chooses where tokens come
-from."""
+"""Chooses the tokens for the requests of an environment, by its setting `auth`."""
 
 from __future__ import annotations
 
@@ -13,19 +12,19 @@ from kfgcp.errors import ConfigError
 from kfgcp.hosts import LOOPBACK
 from kfgcp.services.auth.tokens import Anonymous, TokenFile, TokenSource
 
+# The settings that are addresses of services.
 _ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
-"""The settings that are addresses of services."""
+
+# With these values, requests to services of Google carry the login of Google. The last two are ways
+# to sign in to a cluster.
 _WITH_GOOGLE_LOGIN: Final = ("google", "in-cluster", "port-forward")
-"""Ways to sign in whose requests to services of Google have the login of Google. The last two lead
-into a cluster."""
 
 
 def token_source(env: Environment) -> TokenSource:
-    """Return the tokens that the setting `auth` of an environment asks for. Nothing is read or sent
-    yet.
+    """Return the source of tokens for an environment. Nothing is read or sent yet.
 
     Raises:
-        ConfigError: a setting that it needs is missing.
+        ConfigError: `auth` is unknown, or a setting that it needs is missing.
     """
     mode = env.get("auth", "google")
     if mode == "anonymous":
@@ -52,21 +51,21 @@ def ca_file(env: Environment) -> str | None:
     Raises:
         ConfigError: the file is missing, or contains no certificates.
     """
-    named = env.get("ca_file")
-    if not named:
+    setting = env.get("ca_file")
+    if not setting:
         return None
     import ssl
 
-    path = os.path.expanduser(str(named))
+    path = os.path.expanduser(str(setting))
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:
-        # The errors of ssl are of both kinds.
+        # The ssl module raises both kinds: a missing file is an OSError.
         problem = f"cannot be read: {getattr(error, 'strerror', error)}"
         if os.path.isfile(path):
             problem = "contains no certificates"
         raise ConfigError(
-            f"Environment '{env.name}' has ca_file = \"{named}\", which {problem}.",
+            f"Environment '{env.name}' has ca_file = \"{setting}\", which {problem}.",
             hint=(
                 f"Set ca_file in [env.{env.name}] of kfgcp.toml to the certificate of the"
                 " authority, in PEM form."
@@ -83,7 +82,8 @@ def required(env: Environment, key: str) -> str:
     """
     value = env.get(key)
     if not value:
-        mode = f', which auth = "{env.get("auth")}" needs' if env.get("auth") else ""
+        auth = env.get("auth")
+        mode = f', which auth = "{auth}" needs' if auth else ""
         raise ConfigError(
             f"Environment '{env.name}' has no {key}{mode}.",
             hint=f"Set {key} in [env.{env.name}] of kfgcp.toml.",
@@ -92,9 +92,18 @@ def required(env: Environment, key: str) -> str:
 
 
 def _anonymous(env: Environment) -> Anonymous:
-    """Return no tokens, for this machine only. kfgcp.toml is checked for it too."""
-    addresses = [env.get(key) for key in _ADDRESS_KEYS if env.get(key)]
-    hosts = {urlsplit(address).hostname for address in addresses}
+    """Return the source without tokens, when all services are on this machine.
+
+    The checks of kfgcp.toml have the same rule.
+
+    Raises:
+        ConfigError: an address is not on this machine, or there is none.
+    """
+    hosts = set()
+    for key in _ADDRESS_KEYS:
+        address = env.get(key)
+        if address:
+            hosts.add(urlsplit(address).hostname)
     if not hosts or not hosts <= set(LOOPBACK):
         raise ConfigError(
             f"Environment '{env.name}': auth = \"anonymous\" is allowed for an emulator on this"

@@ -1,8 +1,8 @@
-"""Tokens of requests: from a file, renewed before they expire, or none for an emulator on this
-machine.
+"""Sources of the tokens that requests carry.
 
-sign_in.py chooses by the setting `auth` of an environment. Tokens of Google's login are in
-google.py and iap.py.
+A token comes from a file, or is renewed before it expires. An emulator on this machine gets none.
+sign_in.py chooses the source for the setting `auth` of an environment. Tokens of Google's login are
+in google.py and iap.py.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from typing import Any, Final, Protocol
 from kfgcp.deadlines import REQUEST_SECONDS, within
 from kfgcp.errors import AuthError, BackendError, Unreachable
 
+# A token is renewed this many seconds before it expires. This is longer than any request. Google's
+# metadata server keeps a token until 300 seconds before its end, so it then has a new one.
 AHEAD: Final = 225.0
-"""Seconds before its end that a token is renewed: longer than any request, and when Google's
-metadata server, which keeps a token until 300 seconds before its end, has a new one."""
+
+# Seconds until the next try when a renewal before the end failed.
 LATER: Final = 30.0
-"""Seconds until the next try when renewing ahead failed."""
+
+# The most bytes of a token file that are read.
 _LARGEST: Final = 65536
-"""Bytes of a token file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,19 @@ class Token:
 
 
 class TokenSource(Protocol):
-    """Gives tokens. Threads may share it."""
+    """A source of tokens. Threads may share it."""
 
     @property
     def sign_in_hint(self) -> str:
         """What to do when a token is not accepted, in one line."""
 
     def get(self, refused: Token | None = None) -> Token | None:
-        """Return the token to send now, or None to send none.
+        """Return the token for the next request, None to send no token.
 
         Args:
             refused: a token that a service did not accept. Another token is fetched, once for all
-                threads that pass the same one. The result is equal to it when no other token can be
-                fetched.
+                threads that pass the same one. The result is equal to `refused` when there is no
+                other token.
 
         Raises:
             AuthError: there is no token: not signed in, expired, refused.
@@ -70,7 +72,7 @@ class TokenSource(Protocol):
 
 
 class Anonymous:
-    """No token. It is for an emulator."""
+    """The source that has no token, for an emulator."""
 
     sign_in_hint = (
         "The service needs a sign-in: set auth of the environment to google, iap or token-file."
@@ -81,11 +83,11 @@ class Anonymous:
 
 
 class TokenFile:
-    """A token that another program writes into a file. It is read again whenever the file changes.
+    """A token that another program writes into a file. It is read again when the file changes.
 
     Args:
         path: the file.
-        sign_in_hint: what to do when there is no good token, instead of writing it.
+        sign_in_hint: what to do when there is no valid token; "" for writing a token to the file.
     """
 
     def __init__(self, path: Path, *, sign_in_hint: str = "") -> None:
@@ -108,17 +110,17 @@ class TokenFile:
                     self._token = self._read(self._path.read_bytes()[:_LARGEST])
                     self._read_state = state
             except OSError as error:
+                hint = "Write a token to it, or set token_file to another file."
                 raise AuthError(
                     f"The token file {self._path} cannot be read: {error.strerror}.",
-                    hint=self._sign_in_hint
-                    or "Write a token to it, or set token_file to another file.",
+                    hint=self._sign_in_hint or hint,
                 ) from None
             return self._token
 
     def _read(self, content: bytes) -> Token:
         text = content.strip()
+        # Another program is writing the file at this moment, so the old token is used.
         if not text and self._token is not None:
-            # It is being written at this moment.
             return self._token
         if not text:
             raise AuthError(f"The token file {self._path} is empty.", hint=self.sign_in_hint)
@@ -131,8 +133,9 @@ class TokenFile:
 
 
 class RenewedTokens:
-    """A token that is kept until shortly before it expires. One thread fetches the next, and the
-    others wait for it.
+    """A token that is kept until shortly before it expires.
+
+    One thread fetches the next token, and the others wait for it.
 
     Args:
         fetch: returns a new token and when it expires: seconds since 1970, None for never.
@@ -162,8 +165,8 @@ class RenewedTokens:
             now = self._now()
             if self._token is not None and self._token != refused and now < self._renew_at:
                 return self._token
+            # The fetch of another thread failed while this one waited for the lock.
             if self._failure is not None and before != self._fetches:
-                # It failed while this thread waited.
                 raise self._failure.amended()
             try:
                 return self._renew(now)
@@ -182,5 +185,7 @@ class RenewedTokens:
             token, ends = self._fetch()
         self._token = token
         self._ends = float("inf") if ends is None else ends
-        self._renew_at = max(self._ends - AHEAD, now + (self._ends - now) / 2)
+        # A token with a short life is renewed after half of it.
+        half_life = (self._ends - now) / 2
+        self._renew_at = max(self._ends - AHEAD, now + half_life)
         return token

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from kfgcp.backends.kubeflow.metadata import LOG
+from kfgcp.backends.kubeflow.execution import EXECUTOR_LOGS
 from kfgcp.model import TaskKind
 from kfgcp.testing import log_entries
 from kfgcp.testing.kubeflow_server.access import Access
@@ -36,7 +36,7 @@ BUCKET: Final = "mlpipeline"
 NAMESPACE: Final = "kubeflow"
 """Where pods run in single-user mode."""
 _RUN_ID: Final = re.compile(r'"k8s-pod/pipeline/runid"\s*=\s*"([^"]+)"')
-_PUBLISHED: Final = re.compile(rf"/(?P<run>[0-9a-f-]{{36}})/(?P<path>.+)/{LOG}$")
+_PUBLISHED: Final = re.compile(rf"/(?P<run>[0-9a-f-]{{36}})/(?P<path>.+)/{EXECUTOR_LOGS}$")
 _POD: Final = re.compile(r"(.+)-((?:retry-)?system-[a-z-]+|exit-hook-.+)-\d+")
 
 
@@ -115,7 +115,7 @@ class Logs:
     def uri(self, record: Record, path: str) -> str:
         """The artifact with the log of a task, empty when there is none."""
         return (
-            f"{record.root.rstrip('/')}/{record.graph.name}/{record.id}/{path}/{LOG}"
+            f"{record.root.rstrip('/')}/{record.graph.name}/{record.id}/{path}/{EXECUTOR_LOGS}"
             if self.published
             else ""
         )

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.metadata import LOG
+from kfgcp.backends.kubeflow.execution import EXECUTOR_LOGS
 from kfgcp.testing.kubeflow_server.executions import Unit, units
 from kfgcp.testing.kubeflow_server.records import Record
 from kfgcp.testing.server import Request, Response
@@ -197,7 +197,7 @@ class MetadataStore:
     def _outputs(self, record: Record, unit: Unit) -> tuple[tuple[str, str], ...]:
         """The artifacts that a task put out, with that of its log."""
         uri = self._log_uri(record, unit.path) if unit.pod and unit.ended else ""
-        return (*unit.output_artifacts, *([(LOG, uri)] if uri else []))
+        return (*unit.output_artifacts, *([(EXECUTOR_LOGS, uri)] if uri else []))
 
     def _all_artifact_types(self, request: Any, answer: Any) -> None:
         for name, number in sorted(self._artifact_types.items()):

@@ -23,8 +23,8 @@ from kfgcp.errors import ParamError
 from kfgcp.spec import graph
 from kfgcp.spec.graph import Dag, FinalStatus, OtherExecutor
 from kfgcp.spec.load import Spec
-from kfgcp.spec.params import declared, resolve
-from kfgcp.spec.wire import ParamSpec
+from kfgcp.spec.params import declared_params, resolve
+from kfgcp.spec.records import ParamSpec
 from kfgcp.testing.kubeflow_server.errors import INTERNAL, UNKNOWN, KfpError, invalid
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.rules import Submission
@@ -95,8 +95,8 @@ def submission(
     """
     # RuntimeConfig cannot hold artifacts. Not confirmed: what the server says of a pipeline that
     # needs one.
-    declared_params = declared(spec.pipeline_spec).items()
-    definitions = {name: param for name, param in declared_params if not param.is_artifact}
+    declared = declared_params(spec.pipeline_spec).items()
+    definitions = {name: param for name, param in declared if not param.is_artifact}
     _check_parameters(definitions, parameters, (generating, _INPUTS))
     for problem in _problems(spec, version):
         raise UnexpectedError(problem, "Failed to compile job")

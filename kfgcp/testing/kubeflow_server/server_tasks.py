@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import NAMESPACE_OID, uuid5
 
-from kfgcp.backends.kubeflow.metadata import LOG
+from kfgcp.backends.kubeflow.execution import EXECUTOR_LOGS
 from kfgcp.model import RunState, TaskKind, TaskState
 from kfgcp.spec.graph import Constant, Dag, FinalStatus, FromInput, FromTask, TaskDef
 from kfgcp.spec.graph import Iterator as Loop
@@ -322,13 +322,13 @@ class _Tasks:
         uri = self._log_uri(self._record, unit.path) if unit.pod and unit.ended else ""
         if not uri:
             return {}
-        artifact = _artifact(LOG, uri, "system.Artifact", {}, unit.ended)
+        artifact = _artifact(EXECUTOR_LOGS, uri, "system.Artifact", {}, unit.ended)
         return {
             "artifacts": [
                 {
                     "artifacts": [artifact],
                     "type": "OUTPUT",
-                    "artifact_key": LOG,
+                    "artifact_key": EXECUTOR_LOGS,
                     "producer": dict(producer),
                 }
             ]

@@ -8,7 +8,7 @@ import pytest
 
 from kfgcp import testing
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.config import Environment
 from kfgcp.settings import Setting
 from kfgcp.testing import KubeflowStandIn

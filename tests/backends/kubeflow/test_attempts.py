@@ -37,14 +37,14 @@ DETAILS = [
 @pytest.mark.parametrize("last", ["30", "32"])
 def test_the_attempts_of_a_task_are_the_children_of_the_node_that_repeats(last: str) -> None:
     """While the next attempt starts, ML Metadata still names the pod of an earlier one."""
-    pods = AttemptPods(DETAILS).of(f"train-x7k2p-retry-system-container-impl-{last}")
+    pods = AttemptPods(DETAILS).find(f"train-x7k2p-retry-system-container-impl-{last}")
 
     assert pods == [f"train-x7k2p-retry-system-container-impl-{number}" for number in (30, 31, 32)]
 
 
 def test_where_pods_are_called_like_their_nodes_so_are_those_of_attempts() -> None:
     """POD_NAMES=v1 of older Argo."""
-    assert AttemptPods(DETAILS).of("train-x7k2p-31") == [
+    assert AttemptPods(DETAILS).find("train-x7k2p-31") == [
         f"train-x7k2p-{number}" for number in (30, 31, 32)
     ]
 
@@ -53,11 +53,11 @@ def test_where_pods_are_called_like_their_nodes_so_are_those_of_attempts() -> No
     "pod", ["train-x7k2p-system-container-impl-12", "train-x7k2p-system-container-impl-99", ""]
 )
 def test_other_pods_are_the_only_attempt_that_is_known(pod: str) -> None:
-    assert AttemptPods(DETAILS).of(pod) == [pod]
+    assert AttemptPods(DETAILS).find(pod) == [pod]
 
 
 def test_without_nodes_one_attempt_is_known() -> None:
-    assert AttemptPods(()).of("train-x7k2p-retry-system-container-impl-31") == [
+    assert AttemptPods(()).find("train-x7k2p-retry-system-container-impl-31") == [
         "train-x7k2p-retry-system-container-impl-31"
     ]
 
@@ -66,4 +66,4 @@ def test_iterations_are_no_attempts() -> None:
     """Argo calls those of a loop `NAME(0:0)`."""
     details = [node("iteration-iterations", "50", "51"), node("iteration-iterations(0:0)", "52")]
 
-    assert AttemptPods(details).of("train-x7k2p-impl-50") == ["train-x7k2p-impl-50"]
+    assert AttemptPods(details).find("train-x7k2p-impl-50") == ["train-x7k2p-impl-50"]

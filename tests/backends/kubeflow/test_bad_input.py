@@ -484,7 +484,7 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     assert done.code == 5, done.err
     assert "Traceback" not in done.err
     error, hint = (line for line in done.err.splitlines() if line.startswith(("error:", "hint:")))
-    assert f"Run {run} was deleted, it is not there any more" in error
+    assert f"Run {run} was deleted and does not exist any more" in error
     assert f"kfgcp show {run}" in hint
 
 

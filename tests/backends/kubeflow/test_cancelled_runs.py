@@ -11,7 +11,7 @@ import requests
 import kfgcp as public
 import recorded_runs
 from kfgcp import api
-from kfgcp.backends.kubeflow.runs import Where, run_of
+from kfgcp.backends.kubeflow.read_run import Where, read_run
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.model import RunState, TaskState
 from kfgcp.query import RunFilter
@@ -122,7 +122,7 @@ def test_a_run_that_had_ended_before_it_was_cancelled_has_not_been_cancelled(
 )
 def test_a_task_that_was_killed_is_cancelled_without_ml_metadata_too() -> None:
     """Argo says Failed of the pod that it killed, one second after CANCELING."""
-    run, _ = run_of(
+    run, _ = read_run(
         recorded_runs.read("sleepy-cancelled"), Where("https://kfp.acme.example", "gke")
     )
 
@@ -140,7 +140,7 @@ def test_a_task_that_had_failed_before_the_run_was_cancelled_is_failed() -> None
         if detail.get("display_name") == "sleep":
             detail["end_time"] = "2026-11-29T08:51:00Z"
 
-    run, _ = run_of(answer, Where("https://kfp.acme.example", "gke"))
+    run, _ = read_run(answer, Where("https://kfp.acme.example", "gke"))
 
     assert {task.path: task.state for task in run.tasks} == {
         "sleep": TaskState.FAILED,

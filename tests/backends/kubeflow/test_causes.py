@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from kfgcp.backends.kubeflow import causes
-from kfgcp.backends.kubeflow.runs import NO_REASON, NOT_STARTED
+from kfgcp.backends.kubeflow.read_tasks import NO_REASON, NOT_STARTED
 from kfgcp.deadlines import Deadline, current_deadline
 from kfgcp.errors import NotFound, Unreachable
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task, TaskKind, TaskState

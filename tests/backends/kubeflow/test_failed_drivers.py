@@ -8,14 +8,10 @@ import pytest
 
 import argo_record
 import recorded_runs
-from kfgcp.backends.kubeflow.metadata import Execution
-from kfgcp.backends.kubeflow.runs import (
-    NOT_STARTED,
-    PIPELINE_NOT_STARTED,
-    Where,
-    placed_tasks,
-    run_of,
-)
+from kfgcp.backends.kubeflow.execution import Execution
+from kfgcp.backends.kubeflow.read_run import PIPELINE_NOT_STARTED, Where, read_run
+from kfgcp.backends.kubeflow.read_tasks import NOT_STARTED
+from kfgcp.backends.kubeflow.tree import place_tasks
 from kfgcp.model import ErrorInfo, ErrorKind, Task, TaskState
 
 WHERE = Where("https://kfp.acme.example", "gke")
@@ -45,7 +41,7 @@ def test_the_pod_of_a_failed_driver_is_the_one_that_argo_recorded(name: str) -> 
     failed = {path: task.driver_pod_number for path, task in expected.items() if task.driver_failed}
     assert bool(failed) == (name in WITH_FAILED_DRIVERS)
 
-    placed = placed_tasks(answer, _executions(name))
+    placed = place_tasks(answer, _executions(name))
 
     pods = {task.path: task.driver_pod for task in placed if task.driver_pod}
     assert {path: pod.rpartition("-")[2] for path, pod in pods.items()} == failed
@@ -86,7 +82,7 @@ def _number(stored: Any, name: str) -> int | None:
 
 
 def _tasks(answer: Any, executions: Sequence[Execution] = ()) -> dict[str, Task]:
-    run, _ = run_of(answer, WHERE, executions=executions)
+    run, _ = read_run(answer, WHERE, executions=executions)
     return {task.path: task for task in run.tasks}
 
 
@@ -126,7 +122,7 @@ def test_a_run_whose_first_driver_failed_says_so() -> None:
     ]
     answer["run_details"]["task_details"] = [detail | {"state": "FAILED"} for detail in details]
 
-    run, _ = run_of(answer, WHERE)
+    run, _ = read_run(answer, WHERE)
 
     assert run.error == ErrorInfo(PIPELINE_NOT_STARTED, kind=ErrorKind.LOG_UNREAD)
     assert {task.state for task in run.tasks} <= {TaskState.SKIPPED}

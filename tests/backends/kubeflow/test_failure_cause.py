@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kfgcp.backends.kubeflow.failure_cause import MOST, cause_of
+from kfgcp.backends.kubeflow.failure_cause import MAX_LENGTH, find_cause
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
 ON_PURPOSE = "ValueError: it failed on purpose: "
@@ -58,7 +58,7 @@ def failed_pods() -> dict[str, Path]:
 
 @pytest.mark.recorded("Kubeflow: the cause of a failure", "cluster-2.17.0")
 def test_every_recorded_pod_that_failed_has_its_cause() -> None:
-    causes = {node: cause_of(log.read_text().splitlines()) for node, log in failed_pods().items()}
+    causes = {node: find_cause(log.read_text().splitlines()) for node, log in failed_pods().items()}
 
     assert causes == CAUSES
 
@@ -128,7 +128,7 @@ def written_by(program: str) -> list[str]:
     ],
 )
 def test_the_last_exception_of_a_python_program_is_the_cause(program: str, cause: str) -> None:
-    assert cause_of(pod_log("before", *written_by(program), "written late")) == cause
+    assert find_cause(pod_log("before", *written_by(program), "written late")) == cause
 
 
 def test_colours_do_not_hide_an_exception() -> None:
@@ -139,7 +139,7 @@ def test_colours_do_not_hide_an_exception() -> None:
         "\x1b[1;35mValueError\x1b[0m: \x1b[35mtoo large\x1b[0m",
     ]
 
-    assert cause_of(log) == "ValueError: too large"
+    assert find_cause(log) == "ValueError: too large"
 
 
 HEADER = "Traceback (most recent call last):"
@@ -203,7 +203,7 @@ def test_lines_that_are_written_inside_of_a_traceback_are_not_the_exception(
 
     Programs write to standard output and to standard error, and threads write at the same time.
     """
-    assert cause_of(pod_log("before", *lines)) == cause
+    assert find_cause(pod_log("before", *lines)) == cause
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,9 @@ def test_lines_that_are_written_inside_of_a_traceback_are_not_the_exception(
 )
 def test_exceptions_of_other_languages(cause: str) -> None:
     assert (
-        cause_of(pod_log("/app/main:3", cause, "\tat main (main:3)", "    at main", "written late"))
+        find_cause(
+            pod_log("/app/main:3", cause, "\tat main (main:3)", "    at main", "written late")
+        )
         == cause
     )
 
@@ -225,14 +227,14 @@ def test_exceptions_of_other_languages(cause: str) -> None:
     "last", ["sh: 1: train: not found", "no: Error: exit status 1", "Error in train(): no data"]
 )
 def test_a_program_without_an_exception_has_its_status_and_its_last_line(last: str) -> None:
-    cause = cause_of(pod_log("before", last, "", status=127))
+    cause = find_cause(pod_log("before", last, "", status=127))
 
     assert cause == f"failed to execute component: exit status 127 (last line: {last})"
 
 
 @pytest.mark.parametrize("lines", [[], ["", "  "]])
 def test_a_program_that_wrote_nothing_has_its_status(lines: list[str]) -> None:
-    assert cause_of(pod_log(*lines, status=3)) == "failed to execute component: exit status 3"
+    assert find_cause(pod_log(*lines, status=3)) == "failed to execute component: exit status 3"
 
 
 def test_an_exception_that_the_program_survived_is_not_the_cause() -> None:
@@ -242,7 +244,7 @@ def test_an_exception_that_the_program_survived_is_not_the_cause() -> None:
         "F1129 09:06:37.153421      14 main.go:59] failed to execute component: signal: killed"
     )
 
-    assert cause_of(log) == "failed to execute component: signal: killed"
+    assert find_cause(log) == "failed to execute component: signal: killed"
 
 
 def test_a_name_of_a_task_is_not_taken_for_the_reason() -> None:
@@ -252,13 +254,13 @@ def test_a_name_of_a_task_is_not_taken_for_the_reason() -> None:
         " failed: twice"
     )
 
-    assert cause_of([*BEFORE, line]) == "the real reason: failed: twice"
+    assert find_cause([*BEFORE, line]) == "the real reason: failed: twice"
 
 
 def test_lines_of_klog_of_the_program_are_its_own() -> None:
     log = pod_log("F1129 09:06:36.000000      99 main.go:7] cannot open the model", status=255)
 
-    assert cause_of(log) == (
+    assert find_cause(log) == (
         "failed to execute component: exit status 255 "
         "(last line: F1129 09:06:36.000000 99 main.go:7] cannot open the model)"
     )
@@ -266,26 +268,26 @@ def test_lines_of_klog_of_the_program_are_its_own() -> None:
 
 def test_a_log_without_lines_of_the_launcher_has_the_last_line_as_its_cause() -> None:
     """As the artifact that the launcher keeps, and logs of other servers."""
-    assert cause_of(["epoch 1", "no space left", ""]) == "no space left"
+    assert find_cause(["epoch 1", "no space left", ""]) == "no space left"
 
 
 @pytest.mark.parametrize("lines", [[], [""], BEFORE, [BEFORE[1]]])
 def test_a_log_of_noise_alone_tells_no_cause(lines: list[str]) -> None:
-    assert cause_of(lines) == ""
+    assert find_cause(lines) == ""
 
 
 def test_a_pod_of_which_only_the_status_is_known() -> None:
-    assert cause_of([BEFORE[0], "Error: exit status 137"]) == "exit status 137"
+    assert find_cause([BEFORE[0], "Error: exit status 137"]) == "exit status 137"
 
 
 def test_a_cause_is_one_line_of_bounded_length() -> None:
-    cause = cause_of(
+    cause = find_cause(
         pod_log(
             "Traceback (most recent call last):", "ValueError: " + "x" * 10_000_000, "y" * 1_000_000
         )
     )
 
-    assert len(cause) == MOST
+    assert len(cause) == MAX_LENGTH
     assert cause.startswith("ValueError: xxx")
 
 
@@ -293,6 +295,6 @@ def test_a_traceback_without_an_end_is_no_cause() -> None:
     log = pod_log("Traceback (most recent call last):", '  File "a.py", line 1')
 
     assert (
-        cause_of(log)
+        find_cause(log)
         == 'failed to execute component: exit status 1 (last line: File "a.py", line 1)'
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kfgcp import api
-from kfgcp.backends.kubeflow.features import FEATURES, lacks, used, version_of
+from kfgcp.backends.kubeflow.features import FEATURES, lacks, parse_version, possible_lacks
 from kfgcp.errors import NotFound, Unsupported
 from kfgcp.spec.load import Spec, from_documents, load
 from kfgcp.testing import KubeflowStandIn, kubeflow
@@ -99,7 +99,7 @@ IMPORTER = {
 
 
 def named(spec: Spec, version: tuple[int, ...] | None) -> list[tuple[str, str, bool]]:
-    return [(lack.task, lack.what, lack.refused) for lack in lacks(spec, version)]
+    return [(lack.task, lack.feature.text, lack.is_refused) for lack in lacks(spec, version)]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_a_server_is_too_old_for_is_refused(
 
     (found,) = lacks(spec, before)
 
-    assert (found.task, found.refused, found.since) == (task, True, since)
+    assert (found.task, found.is_refused, found.feature.since) == (task, True, since)
     assert words in str(found)
     assert lacks(spec, since) == lacks(spec, None) == []
 
@@ -158,7 +158,7 @@ def test_outputs_of_loops_and_final_statuses_need_2_14(pipeline: Any) -> None:
     assert [(task, what) for task, what, refused in named(guarded, (2, 13)) if refused] == [
         ("report", "takes the final status of another task (dsl.PipelineTaskFinalStatus)")
     ]
-    assert [lack for lack in lacks(guarded, NEW) if lack.refused] == []
+    assert [lack for lack in lacks(guarded, NEW) if lack.is_refused] == []
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_outputs_of_loops_and_final_statuses_need_2_14(pipeline: Any) -> None:
 )
 def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: str) -> None:
     for version in (OLD, NEW, None):
-        (found,) = [lack for lack in lacks(spec, version) if lack.refused]
-        assert (found.task, found.since) == ("work", None)
-        assert words in found.what
+        (found,) = [lack for lack in lacks(spec, version) if lack.is_refused]
+        assert (found.task, found.feature.since) == ("work", None)
+        assert words in found.feature.text
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_what_an_older_server_leaves_out_is_a_note(
 
     (found,) = [lack for lack in lacks(spec, before) if words in str(lack)]
 
-    assert (found.task, found.refused, found.since) == (task, False, since)
+    assert (found.task, found.is_refused, found.feature.since) == (task, False, since)
     assert [lack for lack in lacks(spec, since) if words in str(lack)] == []
 
 
@@ -366,7 +366,7 @@ def test_what_an_older_server_leaves_out_is_a_note(
 def test_what_is_doubtful_on_every_server_is_a_note(spec: Spec, task: str, words: str) -> None:
     (found,) = [lack for lack in lacks(spec, NEW) if words in str(lack)]
 
-    assert (found.task, found.refused) == (task, False)
+    assert (found.task, found.is_refused) == (task, False)
 
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
@@ -417,7 +417,9 @@ def test_what_was_recorded_to_be_different_is_a_note(name: str, task: str, words
     spec = load(str(RECORDED / name / "pipeline.yaml"))
 
     for version in (OLD, NEW, None):
-        notes = [lack for lack in lacks(spec, version) if lack.differs and not lack.refused]
+        notes = [
+            lack for lack in lacks(spec, version) if lack.feature.differs and not lack.is_refused
+        ]
         assert any(lack.task == task and words in str(lack) for lack in notes)
 
 
@@ -428,7 +430,7 @@ def test_retries_have_no_effect_with_the_defaults_of_2_17() -> None:
     assert [lack for lack in lacks(spec, (2, 16)) if "2.17.0" in str(lack)] == []
     for version in ((2, 17, 0), None):
         [note] = [lack for lack in lacks(spec, version) if "2.17.0" in str(lack)]
-        assert not note.refused
+        assert not note.is_refused
 
 
 @pytest.mark.parametrize(
@@ -447,7 +449,7 @@ def test_retries_have_no_effect_with_the_defaults_of_2_17() -> None:
 def test_a_pipeline_that_was_recorded_to_run_as_documented_differs_in_nothing(name: str) -> None:
     spec = load(str(RECORDED / name / "pipeline.yaml"))
 
-    assert [str(lack) for lack in lacks(spec, NEW) if lack.differs] == []
+    assert [str(lack) for lack in lacks(spec, NEW) if lack.feature.differs] == []
 
 
 @pytest.mark.parametrize("name", ["importer-loop", "exit-loop"])
@@ -486,7 +488,7 @@ def test_numbers_in_a_list_are_as_documented() -> None:
     be any of these."""
     spec = load(str(RECORDED / "list-arguments" / "pipeline.yaml"))
 
-    notes = {lack.task for lack in lacks(spec, NEW) if "given a list" in lack.what}
+    notes = {lack.task for lack in lacks(spec, NEW) if "given a list" in lack.feature.text}
 
     assert notes & {"see-2", "see-3", "see-4"} == set()
     assert {"see-5", "see-6", "see-8"} <= notes
@@ -508,7 +510,7 @@ def test_equal_tasks_may_share_a_result(cached: bool, value: int, equal: bool) -
         takes=TAKES,
     )
 
-    notes = [lack.task for lack in lacks(spec, NEW) if "the same as another" in lack.what]
+    notes = [lack.task for lack in lacks(spec, NEW) if "the same as another" in lack.feature.text]
 
     assert notes == (["work"] if equal else [])
 
@@ -528,7 +530,7 @@ def test_a_plain_pipeline_lacks_nothing_anywhere(pipeline: Any) -> None:
 
 
 def test_every_feature_can_be_told_apart_by_its_words() -> None:
-    assert len({feature.what for feature in FEATURES}) == len(FEATURES)
+    assert len({feature.text for feature in FEATURES}) == len(FEATURES)
     assert all(feature.since is None or (2, 0) < feature.since <= (2, 17) for feature in FEATURES)
 
 
@@ -551,7 +553,7 @@ def test_every_feature_can_be_told_apart_by_its_words() -> None:
 def test_versions_are_read_from_what_servers_call_themselves(
     tag: object, version: tuple[int, ...] | None
 ) -> None:
-    assert version_of(tag) == version
+    assert parse_version(tag) == version
 
 
 # -- against a server
@@ -653,4 +655,4 @@ def test_the_features_of_a_spec_come_as_json_texts_too(pipeline: Any) -> None:
     spec = load(str(pipeline("shapes")))
     again = from_documents([json.loads(json.dumps(spec.pipeline_spec), parse_int=float)], "again")
 
-    assert list(used(again)) == list(used(spec))
+    assert list(possible_lacks(again)) == list(possible_lacks(spec))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kfgcp.backends.kubeflow import filters
 from kfgcp.backends.kubeflow import request as run_request
-from kfgcp.backends.kubeflow.runs import RUN_STATES
+from kfgcp.backends.kubeflow.states import RUN_STATES
 from kfgcp.model import RunState
 from kfgcp.query import RunFilter
 
@@ -26,7 +26,7 @@ GOING_ON = (RunState.PENDING, RunState.RUNNING)
 def test_a_value_is_what_the_service_reads(value: str) -> None:
     """QueryUnescape of Go, which the service calls, turns `+` into a blank and `%XX` into a
     character."""
-    text = filters.text([filters.predicate("display_name", "EQUALS", value)])
+    text = filters.format_filter([filters.predicate("display_name", "EQUALS", value)])
 
     assert json.loads(unquote_plus(text, errors="strict")) == {
         "predicates": [{"key": "display_name", "operation": "EQUALS", "string_value": value}]
@@ -72,7 +72,7 @@ def test_a_state_is_asked_for_by_all_names_that_the_service_has_for_it(state: Ru
 
 def test_every_run_is_no_predicate_at_all() -> None:
     assert filters.predicates(RunFilter(env="gke")) == []
-    assert json.loads(filters.text([])) == {"predicates": []}
+    assert json.loads(filters.format_filter([])) == {"predicates": []}
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(
     assert filters.predicates(wanted) == [
         {"key": "description", "operation": "IS_SUBSTRING", "string_value": part}
     ]
-    assert part in run_request.description({"user": "ann", **labels, "z": "last"})
-    assert not filters.chosen_here(wanted)
+    assert part in run_request.format_description({"user": "ann", **labels, "z": "last"})
+    assert filters.server_can_choose(wanted)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_what_the_service_cannot_find_is_not_asked_for(wanted: RunFilter) -> Non
     """Descriptions that would be too long are without pipeline and version; LIKE takes a backslash
     for itself."""
     assert filters.predicates(wanted) == []
-    assert filters.chosen_here(wanted)
+    assert not filters.server_can_choose(wanted)

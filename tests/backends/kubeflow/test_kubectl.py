@@ -82,7 +82,7 @@ def test_what_may_pass_is_tried_again(gke: Any, fails: Any) -> None:
 
     assert error.startswith(f"kubectl cannot forward a port to {TARGET}: {says}. Tried 3 times")
     assert hint.startswith(
-        "See what it says: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
+        "See its output: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
     )
 
 

@@ -8,13 +8,11 @@ import pytest
 from kfgcp.backends.kubeflow.log_noise import without_noise
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
-WRITTEN = {  # node -> what its program printed, by the code in pipeline.yaml
-    "collected-skipped-ghfbm.root.for-loop-2.iteration-iterations(1:1).iteration-item.condition-3.add.executor": (
-        "add 4 100"
-    ),
-    "collected-skipped-ghfbm.root.for-loop-2.iteration-iterations(0:0).iteration-item.number.executor": (
-        "number 1"
-    ),
+LOOP = "collected-skipped-ghfbm.root.for-loop-2"
+# By node: what its program printed, by the code in pipeline.yaml.
+WRITTEN = {
+    f"{LOOP}.iteration-iterations(1:1).iteration-item.condition-3.add.executor": "add 4 100",
+    f"{LOOP}.iteration-iterations(0:0).iteration-item.number.executor": "number 1",
     "exit-bad-pb6sq(0).root(0).exit-handler-1.onExit(0).ending(0).executor(0)": (
         "after failure FAILED exit-bad-pb6sq exit-handler-1 None None"
     ),

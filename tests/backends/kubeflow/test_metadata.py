@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfgcp.backends.kubeflow import metadata, mlmd
-from kfgcp.backends.kubeflow.metadata import Metadata, StoredArtifact
-from kfgcp.backends.kubeflow.runs import EXECUTION_STATES
+from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
+from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow.execution import StoredArtifact
+from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
+from kfgcp.backends.kubeflow.states import EXECUTION_STATES
 from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Unreachable
 from kfgcp.model import TaskState
 from patience import REQUEST
@@ -112,7 +114,7 @@ def test_a_state_of_a_newer_service_is_unknown(
 ) -> None:
     says([stored(1, number)])
 
-    (found,) = known.executions("run-1")
+    (found,) = known.read_executions("run-1")
 
     assert found.state == name
 
@@ -135,7 +137,7 @@ def test_an_execution_has_what_the_driver_and_the_launcher_wrote(
         ]
     )
 
-    (found,) = known.executions("run-1")
+    (found,) = known.read_executions("run-1")
 
     assert (found.id, found.task, found.parent, found.iteration, found.pod) == (
         12,
@@ -170,7 +172,7 @@ def test_properties_of_another_type_are_none(
 ) -> None:
     says([stored(1, inputs="text", outputs=3, task_name={"a": 1}, **properties)])
 
-    (found,) = known.executions("run-1")
+    (found,) = known.read_executions("run-1")
 
     assert (found.parent, found.iteration, found.params, found.output_params) == (
         parent,
@@ -200,7 +202,7 @@ def test_times_that_are_none(known: Metadata, says: Any, millis: int, seconds: f
         ]
     )
 
-    (found,) = known.executions("run-1")
+    (found,) = known.read_executions("run-1")
 
     assert (found.started_at, found.ended_at) == (seconds, seconds)
 
@@ -208,7 +210,7 @@ def test_times_that_are_none(known: Metadata, says: Any, millis: int, seconds: f
 def test_executions_are_in_the_order_they_were_made(known: Metadata, says: Any) -> None:
     says([stored(3), stored(1), stored(2)])
 
-    assert [each.id for each in known.executions("run-1")] == [1, 2, 3]
+    assert [each.id for each in known.read_executions("run-1")] == [1, 2, 3]
 
 
 def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
@@ -244,7 +246,7 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
         types=[mlmd.message("ArtifactType")(id=0, name="acme.Report")],
     )
 
-    first, second = known.executions("run-1")
+    first, second = known.read_executions("run-1")
 
     (found,) = first.outputs["metrics"]
     assert (found.type, found.uri) == ("system.Metrics", "gs://b/5")
@@ -290,7 +292,7 @@ def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
         types=[mlmd.message("ArtifactType")(id=21, name="system.Metrics")],
     )
 
-    (found,) = known.executions("run-1")
+    (found,) = known.read_executions("run-1")
 
     assert [each.type for each in found.outputs["metrics"]] == ["system.Metrics"]
     assert [each.type for each in found.outputs["other"]] == ["system.Artifact"]
@@ -318,7 +320,7 @@ def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> N
         *(reply(mlmd.answer(each), headers=GRPC_WEB) for each in (context, *pages, *rest))
     )
 
-    assert [each.id for each in known.executions("run-1")] == [1, 2, 3]
+    assert [each.id for each in known.read_executions("run-1")] == [1, 2, 3]
     asked = [
         mlmd.received("GetExecutionsByContextRequest", each.body) for each in server.asked[1:4]
     ]
@@ -344,7 +346,7 @@ def test_a_page_token_that_comes_again_is_an_error(
     with pytest.raises(
         BadAnswer, match="ML Metadata answered GetExecutionsByContext with the token of a page"
     ):
-        known.executions("run-1")
+        known.read_executions("run-1")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +357,7 @@ def test_a_run_that_is_not_known_there_has_no_executions(
 ) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
 
-    assert known.executions("run-1") == []
+    assert known.read_executions("run-1") == []
     assert len(server.asked) == 1
 
 
@@ -398,7 +400,7 @@ def test_bytes_that_are_no_answer(known: Metadata, server: Any, reply: Any, body
     with pytest.raises(
         Unreachable, match=r"ML Metadata did not answer GetContextByTypeAndName: the answer"
     ) as caught:
-        known.executions("run-1")
+        known.read_executions("run-1")
     assert "kfgcp doctor" in caught.value.hint
 
 
@@ -440,7 +442,7 @@ JSON = st.recursive(
     ),
 )
 def test_any_execution_is_read(state: int, properties: Mapping[str, Any]) -> None:
-    found = metadata._execution(stored(1, state, **properties), {}, {})
+    found = metadata._make_execution(stored(1, state, **properties), {}, {})
 
     assert isinstance(found.parent, int)
     assert found.iteration is None or isinstance(found.iteration, int)
@@ -477,7 +479,7 @@ def test_a_struct_that_is_nested_without_end_is_no_answer() -> None:
     entry = b"\x0a\x01i\x12" + _size(len(value)) + value
     body = frame(0, b"\x2a" + _size(len(entry)) + entry) + OK
 
-    with pytest.raises(mlmd.MlmdError, match="is no Execution"):
+    with pytest.raises(mlmd.MlmdError, match="is not the message Execution"):
         mlmd.decode("Execution", body, {})
 
 
@@ -502,7 +504,7 @@ def test_a_refusal_is_final_for_a_while(
     messages = set()
     for _ in range(3):
         with pytest.raises(BackendError) as caught:
-            known.executions("run-1")
+            known.read_executions("run-1")
         messages.add(caught.value.message)
 
     assert len(messages) == 1
@@ -517,8 +519,8 @@ def test_a_service_that_was_away_is_asked_again_later(
     says([stored(1)])
 
     with pytest.raises(NotFound):
-        known.executions("run-1")
-    assert [each.id for each in known.executions("run-1")] == [1]
+        known.read_executions("run-1")
+    assert [each.id for each in known.read_executions("run-1")] == [1]
 
 
 def test_an_error_for_one_run_does_not_stand_for_others(
@@ -530,8 +532,8 @@ def test_an_error_for_one_run_does_not_stand_for_others(
     with pytest.raises(
         BackendError, match=r"^ML Metadata refused GetContextByTypeAndName: mysql: gone\.$"
     ):
-        known.executions("run-1")
-    assert [each.id for each in known.executions("run-2")] == [1]
+        known.read_executions("run-1")
+    assert [each.id for each in known.read_executions("run-2")] == [1]
 
 
 def test_the_calls_of_a_run_share_their_time(
@@ -553,7 +555,7 @@ def test_the_calls_of_a_run_share_their_time(
     known = Metadata(client(service="ML Metadata", retries=0))
 
     with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
-        known.executions("run-1")
+        known.read_executions("run-1")
 
     assert [each.path.rpartition("/")[2] for each in server.asked] == [
         "GetContextByTypeAndName",
@@ -571,7 +573,7 @@ def test_a_sign_in_page_is_no_answer(known: Metadata, server: Any, reply: Any) -
     )
 
     with pytest.raises(AuthError, match="'Sign in'"):
-        known.executions("run-1")
+        known.read_executions("run-1")
 
 
 def test_a_call_that_hangs_ends_before_the_time_of_all(
@@ -590,4 +592,4 @@ def test_a_call_that_hangs_ends_before_the_time_of_all(
     known = Metadata(client(service="ML Metadata", retries=0))
 
     with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
-        known.executions("run-1")
+        known.read_executions("run-1")

@@ -10,7 +10,7 @@ import pytest
 
 import kfgcp as public
 from kfgcp import api
-from kfgcp.backends.kubeflow import metadata
+from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn

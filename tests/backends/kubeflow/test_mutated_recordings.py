@@ -17,10 +17,12 @@ import pytest
 from google.protobuf import json_format
 
 import recorded_runs
-from kfgcp.backends.kubeflow.messages import read_run
-from kfgcp.backends.kubeflow.metadata import Execution, Metadata
-from kfgcp.backends.kubeflow.progress import progress_of
-from kfgcp.backends.kubeflow.runs import Where, pods_of, run_of
+from kfgcp.backends.kubeflow.execution import Execution
+from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
+from kfgcp.backends.kubeflow.messages import check_run
+from kfgcp.backends.kubeflow.pod_attempts import read_pods
+from kfgcp.backends.kubeflow.progress import read_progress
+from kfgcp.backends.kubeflow.read_run import Where, read_run
 from kfgcp.errors import BackendError
 from kfgcp.model import json_text
 from recorded_runs import RecordedMetadata
@@ -86,7 +88,7 @@ def _content(name: str) -> dict[str, Any]:
 
 @cache
 def _executions(name: str) -> list[Execution]:
-    return _metadata(_content(name)).executions(_answer(name)["run_id"])
+    return _metadata(_content(name)).read_executions(_answer(name)["run_id"])
 
 
 def _places(value: Any, place: Place = ()) -> Iterator[Place]:
@@ -153,14 +155,14 @@ def read(mutation: Mutation) -> bool:
     answer = _answer(mutation.name)
     try:
         if mutation.file == "run.json":
-            run = read_run(mutate(answer, mutation.place, mutation.change))
+            run = check_run(mutate(answer, mutation.place, mutation.change))
             executions = _executions(mutation.name)
         else:
-            run = read_run(answer)
+            run = check_run(answer)
             metadata = _metadata(mutate(_content(mutation.name), mutation.place, mutation.change))
-            executions = metadata.executions(run["run_id"])
-        found, _ = run_of(run, WHERE, executions=executions)
-        pods_of(run, executions)
+            executions = metadata.read_executions(run["run_id"])
+        found, _ = read_run(run, WHERE, executions=executions)
+        read_pods(run, executions)
     except BackendError as error:
         _check_message(error.message)
         return False
@@ -169,7 +171,7 @@ def read(mutation: Mutation) -> bool:
     json.loads(json_text(found.to_dict()))
     if found.state.final:
         assert [task.path for task in found.tasks if not task.state.final] == []
-    assert found.state is progress_of(run).state
+    assert found.state is read_progress(run).state
     return True
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import kfgcp as public
 from kfgcp import api
-from kfgcp.backends.kubeflow import metadata
+from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
 

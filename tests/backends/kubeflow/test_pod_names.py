@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.kubeflow.pod_names import WorkflowPods, driver_pod, node_hash
+from kfgcp.backends.kubeflow.pod_names import WorkflowPods, node_hash
 from kfgcp.spec.graph import Component, Graph, build
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
@@ -129,7 +129,8 @@ def test_only_a_driver_that_failed_is_told(name: str) -> None:
     }
 
     told = {
-        path: driver_pod(details, graph, path) for path in ["", *paths_below(graph.root, "", graph)]
+        path: WorkflowPods(details, graph).failed_driver(path)
+        for path in ["", *paths_below(graph.root, "", graph)]
     }
 
     told = {path: pod for path, pod in told.items() if pod}
@@ -143,7 +144,9 @@ def test_the_iterations_whose_driver_failed_are_told_apart() -> None:
     details, graph = details_and_graph("loop-nested")
 
     failed = {
-        path for path in paths_below(graph.root, "", graph) if driver_pod(details, graph, path)
+        path
+        for path in paths_below(graph.root, "", graph)
+        if WorkflowPods(details, graph).failed_driver(path)
     }
 
     assert failed == {  # the pods that failed in workflow.json

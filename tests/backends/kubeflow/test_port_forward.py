@@ -84,7 +84,7 @@ def test_it_is_started_again_on_the_same_port(
     tokens = address_and_tokens(_env())[1]
     assert isinstance(tokens, port_forward.PortForward)
     kubectl.tell(word)
-    eventually(lambda: tokens._running is not None and not tokens._running.forwards)
+    eventually(lambda: tokens._running is not None and not tokens._running.is_forwarding)
 
     assert http.get("x") == {"n": 2}
     assert len(kubectl.calls) == 2
@@ -106,7 +106,7 @@ def test_what_kubectl_complains_of(
         "error: timed out waiting for the condition."
     )
     assert caught.value.hint.startswith(
-        "See what it says: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
+        "See its output: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
     )
     eventually(lambda: kubectl.alive == [])
 
@@ -188,7 +188,8 @@ PROGRAM = textwrap.dedent("""
     from kfgcp.backends.kubeflow.sign_in import address_and_tokens
     from kfgcp.config import Environment
     from kfgcp.settings import Setting
-    address, tokens = address_and_tokens(Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")}))
+    env = Environment("gke", "kubeflow", {"auth": Setting("port-forward", "")})
+    address, tokens = address_and_tokens(env)
     tokens.get()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored
     print("ready", flush=True)

@@ -10,14 +10,17 @@ import kfgcp as public
 import recorded_runs
 from kfgcp.backends.base import Backend, LogFilter, RunRef, SupportsLogs, capability
 from kfgcp.backends.kubeflow import causes
-from kfgcp.backends.kubeflow.runs import NO_REASON
+from kfgcp.backends.kubeflow.read_tasks import NO_REASON
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound
 from kfgcp.model import TaskKind
 from patience import REQUEST
 from recorded_runs import RecordedServer
 
-ROOT = "v2/artifacts/retry-good/87589b72-cb81-41f7-a1c8-8db659f634ed/flaky/d70fd0c9-0f28-4aa4-9ef1-e2b3b9610558"
+ROOT = (
+    "v2/artifacts/retry-good/87589b72-cb81-41f7-a1c8-8db659f634ed"
+    "/flaky/d70fd0c9-0f28-4aa4-9ef1-e2b3b9610558"
+)
 """Where the launcher of `flaky` in retry-good put its artifacts, as in mlmd.json."""
 ATTEMPTS = {  # the pods of `flaky` in retry-good, as in workflow.json
     0: "retry-good-qn2mv-retry-system-container-impl-798296647",
@@ -517,7 +520,10 @@ def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> Non
             execution["last_known_state"] = "RUNNING"
     server.metadata = recorded_runs.RecordedMetadata([recording])
     server.has_pods = False
-    key = "private-artifacts/kubeflow/importing-9p8md/2026/11/29/importing-9p8md-system-importer-44559636/main.log"
+    key = (
+        "private-artifacts/kubeflow/importing-9p8md/2026/11/29"
+        "/importing-9p8md-system-importer-44559636/main.log"
+    )
     reason = "failed to execute importer component: empty Artifact URI constant value"
     server.objects["minio", "mlpipeline", key] = (
         f"F1129 08:41:59.000000      14 main.go:59] {reason}\n".encode()

@@ -10,8 +10,8 @@ import recorded_runs
 from argo_record import Expected
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.metadata import Metadata
-from kfgcp.backends.kubeflow.runs import Where, run_of
+from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
+from kfgcp.backends.kubeflow.read_run import Where, read_run
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotWhole
 from kfgcp.model import Run, Task
@@ -41,12 +41,12 @@ def read(server: RecordedServer) -> Callable[[str], Run]:
     """Read a recorded run through a socket, as the backend does."""
     metadata = Metadata(ServiceClient(server.url, Anonymous(), service="ML Metadata"))
 
-    def read_run(name: str) -> Run:
+    def read_recorded(name: str) -> Run:
         answer = recorded_runs.read(name)
-        executions = metadata.executions(answer["run_id"])
-        return run_of(answer, Where(server.url, "recorded"), executions=executions)[0]
+        executions = metadata.read_executions(answer["run_id"])
+        return read_run(answer, Where(server.url, "recorded"), executions=executions)[0]
 
-    return read_run
+    return read_recorded
 
 
 def test_all_runs_are_there() -> None:

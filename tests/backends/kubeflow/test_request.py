@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow import request as run_request
+from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.labels import SUBMISSION
 from kfgcp.options import option_fields
@@ -39,6 +40,7 @@ PLATFORM = {
     }
 }
 GIT = "0123456789abcdef0123456789abcdef01234567"
+SETTINGS = KubeflowSettings(host="https://kfp.acme.example")
 
 
 def made(
@@ -46,7 +48,12 @@ def made(
 ) -> dict[str, Any]:
     """The body, as JSON has it."""
     found: dict[str, Any] = json.loads(
-        json.dumps(run_request.run(request, env, experiment, submission), allow_nan=False)
+        json.dumps(
+            run_request.run_body(
+                request, KubeflowSettings.of(env.settings), experiment, submission
+            ),
+            allow_nan=False,
+        )
     )
     return found
 
@@ -116,9 +123,9 @@ def test_integers_that_no_double_is_equal_to_are_refused(
     )
 
     with pytest.raises(ParamError, match=f"The parameter items contains {number}"):
-        run_request.run(wrong, environment_of(), "e-1", "abc123")
+        run_request.run_body(wrong, SETTINGS, "e-1", "abc123")
     with pytest.raises(SpecError, match=f"The pipeline contains {number}"):
-        run_request.run(constant, environment_of(), "e-1", "abc123")
+        run_request.run_body(constant, SETTINGS, "e-1", "abc123")
 
 
 def nested(levels: int, key: str = "") -> Any:
@@ -205,7 +212,12 @@ def test_a_name_of_255_characters_is_sent_and_one_more_is_not(
         == "\u00fc" * 255
     )
     with pytest.raises(Unsupported, match="256 characters; Kubeflow Pipelines takes 255") as caught:
-        run_request.run(request_of(spec, name="x" * 256), environment_of(), "e-1", "abc123abc123")
+        run_request.run_body(
+            request_of(spec, name="x" * 256),
+            KubeflowSettings.of(environment_of().settings),
+            "e-1",
+            "abc123abc123",
+        )
     assert "--name" in caught.value.hint
 
 
@@ -219,7 +231,7 @@ def test_a_spec_of_another_schema_is_refused(
     with pytest.raises(
         Unsupported, match=rf"takes specs of schema 2\.1\.0, this one is of {version}"
     ) as caught:
-        run_request.run(request_of(spec), environment_of(), "e-1", "abc123abc123")
+        run_request.run_body(request_of(spec), SETTINGS, "e-1", "abc123abc123")
     assert "current kfp" in caught.value.hint
 
 
@@ -274,7 +286,7 @@ def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environmen
     request = request_of(compiled("features-2.14.6.yaml"), from_task="for-loop-3[1]/double-3")
 
     with pytest.raises(Unsupported, match="its loop once") as caught:
-        run_request.run(request, environment_of(), "e-1", "abc123abc123")
+        run_request.run_body(request, SETTINGS, "e-1", "abc123abc123")
     assert "without --from" in caught.value.hint
 
 
@@ -290,12 +302,12 @@ def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environmen
 @example({"}": "{", '"': "\\", "\x00": "\x1b[31m"})
 def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]) -> None:
     try:
-        text = run_request.description(labels)
+        text = run_request.format_description(labels)
     except Unsupported:
         assert len(json.dumps(labels)) > 200
         return
-    assert run_request.labels_of(text) == labels
-    assert run_request.labels_of(f"What people wrote, before\n{text}\nand after.") == labels
+    assert run_request.parse_description(text) == labels
+    assert run_request.parse_description(f"What people wrote, before\n{text}\nand after.") == labels
 
 
 @pytest.mark.parametrize(
@@ -320,11 +332,13 @@ def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]
     ],
 )
 def test_a_description_of_other_people_has_no_labels(text: Any) -> None:
-    assert run_request.labels_of(text) == {}
+    assert run_request.parse_description(text) == {}
 
 
 def test_values_that_are_no_text_become_text() -> None:
-    assert run_request.labels_of('kfgcp: {"n": 3, "on": true, "none": null, "many": [1]}') == {
+    assert run_request.parse_description(
+        'kfgcp: {"n": 3, "on": true, "none": null, "many": [1]}'
+    ) == {
         "n": "3",
         "on": "True",
         "none": "None",
@@ -348,23 +362,23 @@ def full(**more: str) -> dict[str, str]:
 def test_labels_that_are_too_many_are_kept_without_those_that_the_spec_tells() -> None:
     """The description is a column of 255 characters; the submission comes first, by which a run is
     found again."""
-    short = run_request.description(
+    short = run_request.format_description(
         {"team": "growth", SUBMISSION: "abc123abc123", "pipeline": "train"}
     )
     assert short == 'kfgcp: {"submission":"abc123abc123","team":"growth","pipeline":"train"}'
 
     labels = full(submission="abc123abc123", team="t" * 60)
-    text = run_request.description(labels)
+    text = run_request.format_description(labels)
     assert len(text) <= 255
-    assert labels.items() - run_request.labels_of(text).items() == {
+    assert labels.items() - run_request.parse_description(text).items() == {
         ("version", "0" * 12),
         ("pipeline", "p" * 63),
     }
 
     labels = full(submission="abc123abc123", user="u" * 32)
-    assert labels.items() - run_request.labels_of(run_request.description(labels)).items() == {
-        ("version", "0" * 12)
-    }
+    assert labels.items() - run_request.parse_description(
+        run_request.format_description(labels)
+    ).items() == {("version", "0" * 12)}
 
 
 def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
@@ -375,7 +389,7 @@ def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
     with pytest.raises(
         Unsupported, match=r"take \d{3} characters; Kubeflow Pipelines keeps 255"
     ) as caught:
-        run_request.run(request, environment_of(), "e-1", "abc123abc123")
+        run_request.run_body(request, SETTINGS, "e-1", "abc123abc123")
     assert "--label" in caught.value.hint
 
 
@@ -384,7 +398,7 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
-    labels = run_request.labels_of(made(request, environment_of())["description"])
+    labels = run_request.parse_description(made(request, environment_of())["description"])
     assert labels == {
         SUBMISSION: "abc123abc123",
         "experiment": "default",

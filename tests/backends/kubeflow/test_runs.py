@@ -8,10 +8,12 @@ from typing import Any
 import kfp_server_api
 import pytest
 
-from kfgcp.backends.kubeflow import mlmd, runs
-from kfgcp.backends.kubeflow.messages import read_run
-from kfgcp.backends.kubeflow.metadata import StoredArtifact
-from kfgcp.backends.kubeflow.runs import NO_REASON, Where, run_of
+from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow import states as kubeflow_states
+from kfgcp.backends.kubeflow.execution import StoredArtifact
+from kfgcp.backends.kubeflow.messages import check_run
+from kfgcp.backends.kubeflow.read_run import Where, read_run
+from kfgcp.backends.kubeflow.read_tasks import NO_REASON
 from kfgcp.errors import BackendError, BadAnswer
 from kfgcp.model import ErrorInfo, ErrorKind, RunState, TaskState
 
@@ -35,7 +37,7 @@ def made(**fields: Any) -> dict[str, Any]:
 def run(executions: Any = (), experiment: str = "", **fields: Any) -> Any:
     answer = made(**fields)
     before = copy.deepcopy(answer)
-    found, _ = run_of(answer, WHERE, experiment=experiment, executions=executions)
+    found, _ = read_run(answer, WHERE, experiment=experiment, executions=executions)
     assert answer == before
     return found
 
@@ -49,10 +51,10 @@ def test_the_states_of_runs_and_nodes_are_all_that_the_api_has() -> None:
     """V2beta1RuntimeState of the official client."""
     states = set(kfp_server_api.V2beta1RuntimeState.allowable_values)
 
-    assert set(runs.RUN_STATES) == set(runs.NODE_STATES) == states
-    assert runs.RUN_STATES["CANCELED"] is RunState.CANCELLED
-    assert runs.RUN_STATES["CANCELING"] is RunState.CANCELLING
-    assert {name for name, state in runs.RUN_STATES.items() if state.final} == {
+    assert set(kubeflow_states.RUN_STATES) == set(kubeflow_states.NODE_STATES) == states
+    assert kubeflow_states.RUN_STATES["CANCELED"] is RunState.CANCELLED
+    assert kubeflow_states.RUN_STATES["CANCELING"] is RunState.CANCELLING
+    assert {name for name, state in kubeflow_states.RUN_STATES.items() if state.final} == {
         "SUCCEEDED",
         "SKIPPED",
         "FAILED",
@@ -63,7 +65,7 @@ def test_the_states_of_runs_and_nodes_are_all_that_the_api_has() -> None:
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        *runs.RUN_STATES.items(),
+        *kubeflow_states.RUN_STATES.items(),
         ("OF_A_NEWER_SERVICE", RunState.PENDING),
         (None, RunState.PENDING),
         (3, RunState.PENDING),
@@ -113,7 +115,7 @@ def test_a_run_of_ours_has_its_labels_and_those_that_its_spec_tells(
 
 
 def test_the_least_that_a_run_can_say() -> None:
-    found, spec = run_of({"run_id": RUN}, WHERE)
+    found, spec = read_run({"run_id": RUN}, WHERE)
 
     assert spec is None
     assert (found.state, found.name, found.pipeline) == (RunState.PENDING, RUN, "")
@@ -195,7 +197,7 @@ def test_a_run_that_was_terminated_is_cancelled(
     api-2.17.0."""
     answer = made(state="FAILED", state_history=history(*states), error={"message": "x"})
 
-    found, _ = run_of(answer, WHERE, cancelled=cancelled)
+    found, _ = read_run(answer, WHERE, cancelled=cancelled)
 
     assert found.state is expected
     assert (found.error is None) is (expected is RunState.CANCELLED)
@@ -205,7 +207,7 @@ def test_a_run_that_was_terminated_is_cancelled(
 def test_only_a_run_that_failed_can_have_been_cancelled(state: str) -> None:
     answer = made(state=state, state_history=history("RUNNING", "CANCELING", state))
 
-    assert run_of(answer, WHERE, cancelled=True)[0].state is runs.RUN_STATES[state]
+    assert read_run(answer, WHERE, cancelled=True)[0].state is kubeflow_states.RUN_STATES[state]
 
 
 def test_what_ran_in_a_run_that_was_cancelled_ends_with_it(compiled: Any, execution: Any) -> None:
@@ -376,7 +378,7 @@ def test_a_run_that_never_ended_has_no_end(text: str, state: str) -> None:
     ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(BackendError, match="Kubeflow Pipelines answered with a time that is none"):
+    with pytest.raises(BackendError, match="Kubeflow Pipelines answered with a time that cannot"):
         run(created_at=text)
 
 
@@ -398,7 +400,7 @@ def test_what_is_no_run_is_refused(answer: dict[str, Any]) -> None:
     with pytest.raises(
         BadAnswer, match=r"Kubeflow Pipelines answered with a run (without|whose) run_id"
     ):
-        read_run(answer)
+        check_run(answer)
 
 
 @pytest.mark.parametrize(
@@ -423,7 +425,7 @@ def test_a_spec_that_cannot_be_read_does_not_hide_the_run(
 def test_the_platform_document_beside_a_spec_is_not_taken_for_it(compiled: Any, echo: Any) -> None:
     both = {"pipeline_spec": echo, "platform_spec": {"platforms": {"kubernetes": {}}}}
 
-    found, spec = run_of(made(pipeline_spec=both), WHERE)
+    found, spec = read_run(made(pipeline_spec=both), WHERE)
 
     assert (found.pipeline, found.version) == ("echo", compiled("tests/pipelines/echo.py").version)
     assert spec == echo
@@ -645,7 +647,7 @@ def test_iterations_that_are_twice_as_many_take_twice_the_steps(
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        *runs.NODE_STATES.items(),
+        *kubeflow_states.NODE_STATES.items(),
         ("OF_A_NEWER_SERVICE", TaskState.PENDING),
         (None, TaskState.PENDING),
         ("", TaskState.PENDING),

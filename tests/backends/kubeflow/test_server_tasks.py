@@ -11,15 +11,17 @@ import pytest
 
 from answer_mutations import encode_json, mutate_json
 from kfgcp.backends.base import LogFilter
-from kfgcp.backends.kubeflow import server_tasks
+from kfgcp.backends.kubeflow import executions_from_server as server_tasks
+from kfgcp.backends.kubeflow.executions_from_server import check_tasks, make_executions
 from kfgcp.backends.kubeflow.logs import Place, RunLogs
-from kfgcp.backends.kubeflow.messages import read_run
-from kfgcp.backends.kubeflow.runs import NO_REASON, Where, graph_of, pods_of, run_of
-from kfgcp.backends.kubeflow.server_tasks import executions_of, read_tasks
+from kfgcp.backends.kubeflow.messages import check_run, read_pipeline
+from kfgcp.backends.kubeflow.pod_attempts import read_pods
+from kfgcp.backends.kubeflow.read_run import Where, read_run
+from kfgcp.backends.kubeflow.read_tasks import NO_REASON
 from kfgcp.errors import BackendError, NotWhole
 from kfgcp.model import ErrorInfo, ErrorKind, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.services.responses import parse_json
-from kfgcp.spec.json_values import UnfitError
+from kfgcp.spec.json_values import NotJsonError
 from trials import Trial
 
 RECORDINGS = Path(__file__).parents[2] / "recorded" / "api-3.0-branch"
@@ -45,11 +47,11 @@ def recorded(name: str) -> dict[str, Any]:
 
 def run_from(answer: Mapping[str, Any]) -> tuple[Run, str]:
     """Return the run of an answer, and what is said of tasks that cannot be read."""
-    body = read_run(answer)
-    graph = graph_of(body)
-    tasks, problem = read_tasks(body.get("tasks") or ())
-    executions = executions_of(tasks, graph) if graph is not None else []
-    return run_of(body, WHERE, executions=executions)[0], problem
+    body = check_run(answer)
+    graph = read_pipeline(body)[1]
+    tasks, problem = check_tasks(body.get("tasks") or ())
+    executions = make_executions(tasks, graph) if graph is not None else []
+    return read_run(body, WHERE, executions=executions)[0], problem
 
 
 def run_of_recording(name: str) -> Run:
@@ -67,10 +69,10 @@ def task_at(run: Run, path: str) -> Task:
 
 
 def pods(answer: Mapping[str, Any]) -> dict[str, list[str]]:
-    body = read_run(answer)
-    graph = graph_of(body)
+    body = check_run(answer)
+    graph = read_pipeline(body)[1]
     assert graph is not None
-    return pods_of(body, executions_of(read_tasks(body["tasks"])[0], graph))
+    return read_pods(body, make_executions(check_tasks(body["tasks"])[0], graph))
 
 
 def named(answer: Mapping[str, Any], name: str) -> Any:
@@ -234,13 +236,13 @@ def test_the_end_of_a_run_counts_also_when_its_root_still_runs() -> None:
 def test_a_task_that_was_killed_is_what_the_end_of_the_run_says() -> None:
     """The server leaves it RUNNING, and does not tell that the run was terminated."""
     answer = recorded("terminated-ended")
-    body = read_run(answer)
-    graph = graph_of(body)
+    body = check_run(answer)
+    graph = read_pipeline(body)[1]
     assert graph is not None
-    executions = executions_of(read_tasks(body["tasks"])[0], graph)
+    executions = make_executions(check_tasks(body["tasks"])[0], graph)
 
-    failed, _ = run_of(body, WHERE, executions=executions)
-    cancelled, _ = run_of(body, WHERE, executions=executions, cancelled=True)
+    failed, _ = read_run(body, WHERE, executions=executions)
+    cancelled, _ = read_run(body, WHERE, executions=executions, cancelled=True)
 
     assert (failed.state, states(failed)) == (RunState.FAILED, {"say": TaskState.FAILED})
     assert (cancelled.state, states(cancelled)) == (
@@ -669,7 +671,7 @@ def test_random_changes_are_read_or_refused_in_one_line(trial: Trial, name: str)
         changed, change = mutate_json(recorded(name), random)
         try:
             answer = parse_json(encode_json(changed))
-        except (ValueError, UnfitError):
+        except (ValueError, NotJsonError):
             continue
         read_or_refused(answer, change)
         trial.count("changes")
@@ -712,10 +714,10 @@ def read_or_refused(answer: Any, change: str) -> None:
 )
 def test_a_log_of_a_pod_that_is_not_named_is_said_to_be_missing(name: str, note: str) -> None:
     """No pod is asked for its log, so the place of logs is never used."""
-    body = read_run(recorded(name))
-    graph = graph_of(body)
+    body = check_run(recorded(name))
+    graph = read_pipeline(body)[1]
     assert graph is not None
-    executions = executions_of(read_tasks(body["tasks"])[0], graph)
+    executions = make_executions(check_tasks(body["tasks"])[0], graph)
     nowhere: Any = None
     logs = RunLogs(Place(nowhere, None, "", "gke"), body, executions)
 

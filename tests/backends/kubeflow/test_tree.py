@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.metadata import Execution
+from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.tree import place_executions, place_nodes
 from kfgcp.spec.graph import build
 

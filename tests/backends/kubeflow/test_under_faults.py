@@ -21,7 +21,7 @@ import kfgcp as public
 from exchanges import VERSIONS, Exchange, exchange
 from held import HeldRequest
 from kfgcp.backends.kubeflow import create_run as creating
-from kfgcp.backends.kubeflow.request import labels_of
+from kfgcp.backends.kubeflow.request import parse_description
 from kfgcp.errors import AuthError, BackendError, Refused, Unreachable, Unsupported
 from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec
@@ -80,7 +80,9 @@ def _ids(env: KubeflowStandIn) -> list[str]:
 
 def _most(env: KubeflowStandIn) -> int:
     """How many runs the submission has that has most of them."""
-    return max(Counter(labels_of(run["description"])["submission"] for run in _runs(env)).values())
+    return max(
+        Counter(parse_description(run["description"])["submission"] for run in _runs(env)).values()
+    )
 
 
 @pytest.mark.trial("submissions to Kubeflow, of whose requests every fifth fails")
@@ -155,7 +157,7 @@ def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
 
 
 def _named(error: BackendError) -> str:
-    match = re.search(r"Whether the run '(.+)' was made is not known\.", error.message)
+    match = re.search(r"It is not known whether the run '(.+)' was created\.", error.message)
     assert match, error.message
     assert error.hint.endswith("kfgcp list")
     return match[1]

@@ -1,26 +1,21 @@
-"""What tests of the backend vertex share: an environment, a task as the service has it."""
+"""What tests of the backend vertex share: its settings, a task as the service has it."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from kfgcp.config import Environment
-from kfgcp.settings import Setting
+from kfgcp.backends.vertex.settings import VertexSettings
 
 SETTINGS = {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme-pipelines"}
 
 
 @pytest.fixture(scope="session")
-def environment_of() -> Callable[..., Environment]:
-    """An environment of the backend vertex with further settings."""
+def vertex_settings() -> Callable[..., VertexSettings]:
+    """Return settings of an environment with further keys."""
 
-    def make(**more: Any) -> Environment:
-        return Environment(
-            "dev",
-            "vertex",
-            {key: Setting(value, "test") for key, value in (SETTINGS | more).items()},
-        )
+    def make(**more: Any) -> VertexSettings:
+        return VertexSettings(**SETTINGS | more)
 
     return make
 

@@ -111,3 +111,13 @@ def test_a_parameter_that_was_given_as_null_is_null(
     change_jobs("GET", lambda job: job["runtimeConfig"]["parameterValues"].update(n=None))
 
     assert kfgcp.show(job_id).params == {"n": None}
+
+
+def test_an_input_artifact_of_another_form_is_named(
+    service: VertexStandIn, change_jobs: Callable[[str, Change], None]
+) -> None:
+    (job_id,) = service.seed(1, age=90 * 86400.0)
+    change_jobs("GET", lambda job: job["runtimeConfig"].update(inputArtifacts={"data": "x"}))
+
+    with pytest.raises(BadAnswer, match=r"runtimeConfig\.inputArtifacts\.data is 'x', not an"):
+        kfgcp.show(job_id)

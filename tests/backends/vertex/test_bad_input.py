@@ -377,7 +377,8 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     cloud.instant.seconds = 600.0
     run = kfgcp("run", pipeline("echo"), "--detach", env={"KFGCP_ENV": "cloud"}).out.strip()
     watching = kfgcp.start("watch", run, env={"KFGCP_ENV": "cloud"})
-    url = f"{cloud.api_endpoint}/v1/projects/{cloud.project}/locations/{cloud.location}/pipelineJobs/{run}"
+    place = f"projects/{cloud.project}/locations/{cloud.location}"
+    url = f"{cloud.api_endpoint}/v1/{place}/pipelineJobs/{run}"
     before = len(cloud.requests)
     eventually(lambda: cloud.requests.count("GET", f"*/pipelineJobs/{run}", since=before) > 1)
 
@@ -391,6 +392,6 @@ def test_a_run_that_is_deleted_while_it_is_watched(
         error, hint = (
             line for line in done.err.splitlines() if line.startswith(("error:", "hint:"))
         )
-        assert f"Run {run} was deleted, it is not there any more" in error
+        assert f"Run {run} was deleted and does not exist any more" in error
         assert f"kfgcp show {run}" in hint
     assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]

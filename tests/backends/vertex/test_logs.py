@@ -136,7 +136,7 @@ def test_a_tail_asks_for_new_attempts_only_when_tasks_have_changed(
     logging: CloudLogging, server: Any, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Any] = []
-    monkeypatch.setattr(logs, "PAUSE", 0.0)
+    monkeypatch.setattr(logs, "POLL_SECONDS", 0.0)
 
     def look() -> Any:
         looked.append(job(train=["1", "2"]) if looked else job(train=["1"]))
@@ -188,6 +188,6 @@ def test_an_attempt_that_ended_is_asked_for_a_while_longer(
 
     assert list(tail.read(CHANGED)) == []
     assert [line.text for line in tail.read(CHANGED)] == ["late"]
-    monkeypatch.setattr(logs, "LINGER", 0.0)
+    monkeypatch.setattr(logs, "LINGER_SECONDS", 0.0)
     assert list(tail.read(CHANGED)) == []
     assert filters(server)[-1].endswith('resource.labels.job_id="2"')

@@ -81,7 +81,8 @@ def going_on(service: VertexStandIn, pipeline: Callable[[str], Path]) -> RunHand
 
 
 def _cancel(env: VertexStandIn, run_id: str) -> Callable[[], Any]:
-    url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs/{run_id}:cancel"
+    place = f"projects/{env.project}/locations/{env.location}"
+    url = f"{env.api_endpoint}/v1/{place}/pipelineJobs/{run_id}:cancel"
     return lambda: requests.post(url, json={}, timeout=REQUEST).raise_for_status()
 
 

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 
 from kfgcp.backends.vertex import read_run
 from kfgcp.backends.vertex.messages import read_job
-from kfgcp.backends.vertex.read_run import Where, run_of
+from kfgcp.backends.vertex.read_run import Where, run_from_job
 from kfgcp.errors import BackendError
 from kfgcp.model import ErrorInfo, Metric, RunState, TaskKind, TaskState
 
@@ -34,9 +34,9 @@ def made(**fields: Any) -> dict[str, Any]:
 def run(details: Any = (), **fields: Any) -> Any:
     if details:
         fields["jobDetail"] = {"taskDetails": list(details)}
-    answer = made(**fields)
+    answer: Any = made(**fields)
     before = copy.deepcopy(answer)
-    found, _ = run_of(answer, WHERE)
+    found, _ = run_from_job(read_job(answer), WHERE)
     assert answer == before
     return found
 
@@ -78,7 +78,7 @@ def test_a_job_of_a_list_has_no_tasks_and_the_name_of_its_pipeline() -> None:
 
 
 def test_the_least_that_a_job_can_say() -> None:
-    found, spec = run_of({"name": NAME}, WHERE)
+    found, spec = run_from_job({"name": NAME}, WHERE)
 
     assert spec is None
     assert (found.state, found.name, found.pipeline) == (RunState.PENDING, "train-1", "")
@@ -146,7 +146,7 @@ def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> No
 
     (task,) = found.tasks
     assert (task.path, task.kind, task.attempts) == ("say", TaskKind.CONTAINER, 3)
-    assert read_run.jobs_of_attempts({"executorDetail": {"customJobDetail": custom}}) == [
+    assert read_run.attempt_jobs({"executorDetail": {"customJobDetail": custom}}) == [
         "10",
         "20",
         "30",
@@ -166,7 +166,7 @@ def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> No
     ],
 )
 def test_attempts_are_the_custom_jobs_of_a_task(container: Any, attempts: list[str]) -> None:
-    assert read_run.jobs_of_attempts({"executorDetail": {"containerDetail": container}}) == attempts
+    assert read_run.attempt_jobs({"executorDetail": {"containerDetail": container}}) == attempts
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_values_and_artifacts_of_a_task(compiled: Any, detail: Any) -> None:
                     "metrics": artifact(
                         "gs://b/m", "system.Metrics", accuracy=0.5, rows=3.0, note="x", fine=True
                     ),
-                    "odd": None,
+                    "odd": {},
                 },
             ),
             detail(

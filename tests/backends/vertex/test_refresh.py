@@ -340,6 +340,20 @@ def test_two_environments_of_one_place_share_its_runs(
     assert {run.run_id: run.env for run in api.list()} == found, "by its label"
 
 
+def test_a_run_of_an_environment_that_is_not_valid_keeps_it(
+    home: Path, cloud: VertexStandIn
+) -> None:
+    file = home / "kfgcp.toml"
+    file.write_text(cloud.toml("dev") + cloud.toml("prod") + 'failure_policy = "odd"\n')
+    (in_dev,) = cloud.seed(1, age=60.0, labels={"env": "dev"})
+    (in_prod,) = cloud.seed(1, age=30.0, labels={"env": "prod"})
+
+    assert [run.run_id for run in api.list(RunFilter(env="dev"), limit=1)] == [in_dev]
+
+    file.write_text(cloud.toml("dev") + cloud.toml("prod"))
+    assert {run.run_id: run.env for run in api.list()} == {in_dev: "dev", in_prod: "prod"}
+
+
 def test_the_newest_runs_of_an_environment_are_found_behind_those_of_another_one_there(
     home: Path, cloud: VertexStandIn
 ) -> None:
@@ -359,7 +373,7 @@ def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, creat
     assert requests.post(f"{url}:cancel", json={}, timeout=REQUEST).status_code == 200
     assert requests.delete(url, timeout=REQUEST).status_code == 200
 
-    with pytest.raises(NotFound, match="Run gone-1 was deleted, it is not there any more"):
+    with pytest.raises(NotFound, match="Run gone-1 was deleted and does not exist any more"):
         for _ in api.watch("gone-1"):
             pass
 

@@ -55,14 +55,16 @@ def values_of(spec: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_body_is_a_pipeline_job(
-    compiled: Any, request_of: Any, environment_of: Any, name: str
+    compiled: Any, request_of: Any, vertex_settings: Any, name: str
 ) -> None:
     spec = compiled(name)
     params = values_of(spec)
 
     job = parsed(
         job_body(
-            request_of(spec, params, name="named", experiment="Churn 2"), environment_of(), "abc123"
+            request_of(spec, params, name="named", experiment="Churn 2"),
+            vertex_settings(),
+            "abc123",
         )
     )
 
@@ -87,11 +89,11 @@ def test_every_body_is_a_pipeline_job(
 @pytest.mark.parametrize("name", SPECS[:3])
 @pytest.mark.parametrize("version", ["2.0.0", "2.1.0"])
 def test_every_setting_is_a_field_of_the_job(
-    edited: Any, request_of: Any, environment_of: Any, name: str, version: str
+    edited: Any, request_of: Any, vertex_settings: Any, name: str, version: str
 ) -> None:
     spec = edited(name, lambda each: each.update(schemaVersion=version))
 
-    job = parsed(job_body(request_of(spec), environment_of(**CONFIG), "abc123"))
+    job = parsed(job_body(request_of(spec), vertex_settings(**CONFIG), "abc123"))
 
     assert job.network == CONFIG["network"]
     assert job.psc_interface_config.network_attachment == CONFIG["psc_network_attachment"]
@@ -118,7 +120,7 @@ def test_every_setting_is_a_field_of_the_job(
 def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
     compiled: Any,
     request_of: Any,
-    environment_of: Any,
+    vertex_settings: Any,
     setting: str | None,
     fail_fast: bool,
     policy: str,
@@ -126,7 +128,7 @@ def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
     settings = {} if setting is None else {"failure_policy": setting}
     request = request_of(compiled("tests/pipelines/echo.py"), fail_fast=fail_fast)
 
-    runtime = job_body(request, environment_of(**settings), "abc123")["runtimeConfig"]
+    runtime = job_body(request, vertex_settings(**settings), "abc123")["runtimeConfig"]
 
     assert runtime.get("failurePolicy", "") == (
         f"PIPELINE_FAILURE_POLICY_FAIL_{policy}" if policy else ""
@@ -134,14 +136,14 @@ def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
 
 
 def test_parameters_have_the_form_of_their_schema(
-    edited: Any, request_of: Any, environment_of: Any
+    edited: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     def spec(version: str) -> Any:
         return edited("features-2.14.6.yaml", lambda each: each.update(schemaVersion=version))
 
     params = {"n": 7, "ratio": 2.5, "text": "t", "items": [1, 2]}
     new = parsed(
-        job_body(request_of(spec("2.1.0"), params), environment_of(), "abc123")
+        job_body(request_of(spec("2.1.0"), params), vertex_settings(), "abc123")
     ).runtime_config
     assert {
         name: json_format.MessageToDict(value) for name, value in new.parameter_values.items()
@@ -155,7 +157,7 @@ def test_parameters_have_the_form_of_their_schema(
     }
     assert not new.parameters
     old = parsed(
-        job_body(request_of(spec("2.0.0"), params), environment_of(), "abc123")
+        job_body(request_of(spec("2.0.0"), params), vertex_settings(), "abc123")
     ).runtime_config
     assert not old.parameter_values
     assert old.parameters["n"].int_value == 7
@@ -166,24 +168,24 @@ def test_parameters_have_the_form_of_their_schema(
 
 
 def test_a_parameter_without_a_value_is_left_out(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     spec = compiled("tests/pipelines/typed.py")
 
-    made = job_body(request_of(spec, values_of(spec)), environment_of(), "abc123")
+    made = job_body(request_of(spec, values_of(spec)), vertex_settings(), "abc123")
 
     assert set(made["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
 
 
 def test_a_version_of_a_registry_is_named(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     from dataclasses import replace
 
     address = "https://europe-west4-kfp.pkg.dev/acme/repo/echo/sha256:" + "a" * 64
     spec = replace(compiled("tests/pipelines/echo.py"), template=address)
 
-    assert parsed(job_body(request_of(spec), environment_of(), "abc123")).template_uri == address
+    assert parsed(job_body(request_of(spec), vertex_settings(), "abc123")).template_uri == address
 
 
 # -- caching
@@ -209,12 +211,12 @@ def with_keys(spec: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
-    edited: Any, request_of: Any, environment_of: Any, cache: bool
+    edited: Any, request_of: Any, vertex_settings: Any, cache: bool
 ) -> None:
     spec = edited("features-2.14.6.yaml", with_keys)
     before = json.dumps(spec.pipeline_spec, sort_keys=True)
 
-    sent = job_body(request_of(spec, cache=cache), environment_of(), "abc123")["pipelineSpec"]
+    sent = job_body(request_of(spec, cache=cache), vertex_settings(), "abc123")["pipelineSpec"]
 
     tasks = tasks_of(sent)
     assert len(tasks) > 10
@@ -227,12 +229,13 @@ def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
 
 
 def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
-    edited: Any, request_of: Any, environment_of: Any
+    edited: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     spec = edited("features-2.14.6.yaml", with_keys)
 
     assert (
-        job_body(request_of(spec), environment_of(), "abc123")["pipelineSpec"] == spec.pipeline_spec
+        job_body(request_of(spec), vertex_settings(), "abc123")["pipelineSpec"]
+        == spec.pipeline_spec
     )
 
 
@@ -264,17 +267,17 @@ def uncached(spec: dict[str, Any]) -> set[tuple[str, str]]:
     ],
 )
 def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
-    compiled: Any, request_of: Any, environment_of: Any, start: str, again: set[tuple[str, str]]
+    compiled: Any, request_of: Any, vertex_settings: Any, start: str, again: set[tuple[str, str]]
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
     assert uncached(spec.pipeline_spec) <= {("root", "inner")}, "DAGs may say nothing"
 
     sent = job_body(
-        request_of(spec, from_task=start, repeats="chain-1"), environment_of(), "abc123"
+        request_of(spec, from_task=start, repeats="chain-1"), vertex_settings(), "abc123"
     )["pipelineSpec"]
 
     assert uncached(sent) - {("root", "inner")} == again - {("root", "inner")}
-    parsed(job_body(request_of(spec, from_task=start), environment_of(), "abc123"))
+    parsed(job_body(request_of(spec, from_task=start), vertex_settings(), "abc123"))
 
 
 @pytest.mark.parametrize(
@@ -282,12 +285,12 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     [("for-loop-3[1]/double-3", "its loop once"), ("nobody", "no task nobody there")],
 )
 def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
-    compiled: Any, request_of: Any, environment_of: Any, start: str, why: str
+    compiled: Any, request_of: Any, vertex_settings: Any, start: str, why: str
 ) -> None:
     with pytest.raises(Unsupported, match=why) as caught:
         job_body(
             request_of(compiled("features-2.14.6.yaml"), from_task=start),
-            environment_of(),
+            vertex_settings(),
             "abc123",
         )
 
@@ -299,7 +302,7 @@ def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**30 + 1, 10**400])
 def test_numbers_that_no_double_is_equal_to_are_refused(
-    compiled: Any, edited: Any, request_of: Any, environment_of: Any, number: int
+    compiled: Any, edited: Any, request_of: Any, vertex_settings: Any, number: int
 ) -> None:
     from dataclasses import replace
 
@@ -307,7 +310,7 @@ def test_numbers_that_no_double_is_equal_to_are_refused(
     for name, value in (("n", number), ("items", [1, number]), ("config", {"a": {"b": [number]}})):
         wrong = replace(request, params={**request.params, name: value})
         with pytest.raises(ParamError, match=rf"parameter {name} contains {number}"):
-            job_body(wrong, environment_of(), "abc123")
+            job_body(wrong, vertex_settings(), "abc123")
     constant = replace(
         request,
         spec=replace(
@@ -317,12 +320,12 @@ def test_numbers_that_no_double_is_equal_to_are_refused(
     with pytest.raises(
         SpecError, match=rf"pipeline contains {number}, .*: deep\[0\].x\."
     ) as caught:
-        job_body(constant, environment_of(), "abc123")
+        job_body(constant, vertex_settings(), "abc123")
     assert "STRING" in caught.value.hint
 
 
 def test_an_integer_of_schema_2_0_0_is_sent_as_text(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     from dataclasses import replace
 
@@ -333,25 +336,27 @@ def test_an_integer_of_schema_2_0_0_is_sent_as_text(
     exact = replace(request, spec=old, params={**request.params, "n": 2**53 + 1})
 
     assert (
-        parsed(job_body(exact, environment_of(), "abc123")).runtime_config.parameters["n"].int_value
+        parsed(job_body(exact, vertex_settings(), "abc123"))
+        .runtime_config.parameters["n"]
+        .int_value
         == 2**53 + 1
     )
     with pytest.raises(ParamError, match=f"parameter n contains {2**63 + 1}"):
         job_body(
-            replace(exact, params={**exact.params, "n": 2**63 + 1}), environment_of(), "abc123"
+            replace(exact, params={**exact.params, "n": 2**63 + 1}), vertex_settings(), "abc123"
         )
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**60, 10**22, True])
 def test_numbers_that_a_double_holds_are_not(
-    compiled: Any, request_of: Any, environment_of: Any, number: int
+    compiled: Any, request_of: Any, vertex_settings: Any, number: int
 ) -> None:
     from dataclasses import replace
 
     request = request_of(compiled("features-2.14.6.yaml"))
     request = replace(request, params={**request.params, "items": [number]})
 
-    job = parsed(job_body(request, environment_of(), "abc123"))
+    job = parsed(job_body(request, vertex_settings(), "abc123"))
 
     assert json_format.MessageToDict(job.runtime_config.parameter_values["items"]) == [number]
 
@@ -372,43 +377,43 @@ def test_numbers_that_a_double_holds_are_not(
     ],
 )
 def test_labels_that_google_refuses_are_refused(
-    compiled: Any, request_of: Any, environment_of: Any, name: str, value: str
+    compiled: Any, request_of: Any, vertex_settings: Any, name: str, value: str
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={name: value})
 
     with pytest.raises(Unsupported, match="Google refuses the label") as caught:
-        job_body(request, environment_of(), "abc123")
+        job_body(request, vertex_settings(), "abc123")
 
     assert "at most 63 lowercase letters" in caught.value.hint
 
 
 def test_more_labels_than_google_takes_are_refused(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     def made(count: int) -> Any:
         labels = {f"l{number}": "x" for number in range(count)}
         return job_body(
             request_of(compiled("tests/pipelines/echo.py"), labels=labels),
-            environment_of(),
+            vertex_settings(),
             "abc123",
         )
 
     assert len(parsed(made(62)).labels) == 64
-    with pytest.raises(Unsupported, match="There are 65 labels; Vertex AI takes 64"):
+    with pytest.raises(Unsupported, match=r"has 65 labels\. Vertex AI accepts at most 64"):
         made(63)
 
 
 def test_a_name_that_is_too_long_is_refused(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     spec = compiled("tests/pipelines/echo.py")
 
     assert (
-        job_body(request_of(spec, name="ü" * 128), environment_of(), "abc123")["displayName"]
+        job_body(request_of(spec, name="ü" * 128), vertex_settings(), "abc123")["displayName"]
         == "ü" * 128
     )
-    with pytest.raises(Unsupported, match="129 characters; Vertex AI takes 128"):
-        job_body(request_of(spec, name="x" * 129), environment_of(), "abc123")
+    with pytest.raises(Unsupported, match=r"129 characters\. Vertex AI accepts at most 128"):
+        job_body(request_of(spec, name="x" * 129), vertex_settings(), "abc123")
 
 
 # -- names
@@ -456,7 +461,7 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
 
     assert not list(notes(request_of(spec)))
     (note,) = notes(request_of(cluster))
-    assert note.startswith("Vertex AI takes no Kubernetes settings; left out: ")
+    assert note.startswith("Vertex AI does not have Kubernetes settings. These are left out: ")
     assert "say" in note
     (local,) = notes(request_of(spec, max_parallel=2, executor="docker", strict_env=True))
-    assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")
+    assert local.startswith("--max-parallel, --executor, --strict-env are for runs on this machine")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.vertex.read_run import Where, run_of
+from kfgcp.backends.vertex.read_run import Where, run_from_job
 
 DATA = "gs://acme/data"
 IN_THE_LOOP = "for-loop-1[0]/condition-2"
@@ -37,13 +37,13 @@ def inputs(compiled: Any, detail: Any) -> Any:
             detail(4, "condition-2", 3, state="NOT_TRIGGERED") | changes,
             detail(5, "condition-3", state="NOT_TRIGGERED"),
         ]
-        job = {
+        job: Any = {
             "name": "projects/1/locations/europe-west4/pipelineJobs/unmet-1",
             "state": "PIPELINE_STATE_SUCCEEDED",
             "pipelineSpec": compiled("tests/pipelines/unmet.py").pipeline_spec,
             "jobDetail": {"taskDetails": details},
         }
-        run, _ = run_of(job, Where("acme", "europe-west4", "dev"))
+        run, _ = run_from_job(job, Where("acme", "europe-west4", "dev"))
         return {task.path: task.inputs for task in run.tasks}
 
     return told

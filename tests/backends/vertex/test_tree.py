@@ -169,7 +169,7 @@ def test_tasks_may_be_shown_by_their_display_names(edited: Any, detail: Any) -> 
 
 
 def test_without_parents_every_task_is_still_there(shapes: Any, graph: Any) -> None:
-    details = [
+    details: Any = [
         {key: value for key, value in each.items() if key != "parentTaskId"}
         for each in shapes(None)
     ]
@@ -240,7 +240,7 @@ def test_any_field_may_be_missing(shapes: Any, graph: Any) -> None:
     for name, tree in itertools.product(
         ("taskId", "taskName", "state", "startTime", "endTime"), (graph, None)
     ):
-        less = [{key: value for key, value in each.items() if key != name} for each in details]
+        less: Any = [{key: value for key, value in each.items() if key != name} for each in details]
         before = json.dumps(less)
         assert all(each.path for each in place_tasks(less, tree)), name
         assert json.dumps(less) == before
@@ -253,7 +253,7 @@ def test_any_field_may_be_missing(shapes: Any, graph: Any) -> None:
     [("a]", "a-"), ("loop[2]/a]", "loop-2--a-"), ("[", "-"), ("", "task-7"), (None, "task-7")],
 )
 def test_names_that_kfp_does_not_give_are_no_places_in_paths(name: str | None, path: str) -> None:
-    details = [{"taskId": 7, "taskName": name}, {"taskId": 8, "taskName": "other"}]
+    details: Any = [{"taskId": 7, "taskName": name}, {"taskId": 8, "taskName": "other"}]
 
     assert [placed.path for placed in place_tasks(details, None)] == sorted([path, "other"])
 
@@ -276,7 +276,7 @@ def test_a_name_of_many_digits_is_an_iteration_too() -> None:
             "deploymentSpec": {},
         }
     )
-    details = [
+    details: Any = [
         {"taskId": 1, "taskName": "loop"},
         {"taskId": 2, "taskName": "other"},
         {"taskId": 3, "parentTaskId": 1, "taskName": "9" * 5000},
@@ -289,7 +289,7 @@ def test_a_name_of_many_digits_is_an_iteration_too() -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_a_task_with_the_id_of_its_parent_stands_in_it_once(order: tuple[int, ...]) -> None:
-    tasks = [
+    tasks: Any = [
         {"taskId": 1, "taskName": "outer"},
         {"taskId": 1, "parentTaskId": 1, "taskName": "inner"},
         {"taskId": 2, "parentTaskId": 1, "taskName": "other"},
@@ -302,7 +302,7 @@ def test_a_task_with_the_id_of_its_parent_stands_in_it_once(order: tuple[int, ..
 
 
 def test_tasks_that_stand_in_each_other_end() -> None:
-    details = [
+    details: Any = [
         {"taskId": 1, "taskName": "a"},
         {"taskId": 2, "parentTaskId": 1, "taskName": "b"},
         {"taskId": 1, "parentTaskId": 2, "taskName": "c"},

@@ -85,7 +85,9 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
         """
     )
 
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    done = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "kfgcp.testing"
+    )
 
     done.assert_outcomes(passed=2, errors=1)
     done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])

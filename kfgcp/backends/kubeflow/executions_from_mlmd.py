@@ -1,0 +1,273 @@
+"""The executions of a run that ML Metadata keeps, on servers before 3.0.
+
+There are four calls of gRPC-Web at the host of the pipelines API; `mlmd` has the protocol. The keys
+of the executions are those that KFP's driver and launcher write
+(backend/src/v2/metadata/client.go).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow.addresses import Addresses
+from kfgcp.backends.kubeflow.execution import (
+    EXECUTOR_LOGS,
+    Execution,
+    StoredArtifact,
+    without_launcher_metadata,
+)
+from kfgcp.errors import AuthError, BackendError, Refused, Unreachable
+from kfgcp.services.client import ServiceClient
+from kfgcp.services.paging import PageLimit
+from kfgcp.spec.json_values import normalize_numbers
+
+PAGE: Final = 100
+
+# Seconds for one call. A run is shown without its values when ML Metadata hangs.
+SECONDS: Final = 10.0
+
+# Seconds for all calls for one run: there is one for each hundred executions or artifacts.
+ALL_SECONDS: Final = 60.0
+
+# Seconds until ML Metadata is asked again after it could not be reached. A list of runs would
+# otherwise wait for each of its runs.
+LATER: Final = 30.0
+
+# Protobuf times are int64, but Python's last year is 9999.
+_YEAR_10000: Final = 253_402_300_800_000
+
+# Messages of `mlmd`. Their classes are made at run time, so type checkers do not know them.
+Message: TypeAlias = Any
+
+ArtifactsByName: TypeAlias = Mapping[str, Sequence[StoredArtifact]]
+
+
+class Metadata:
+    """The ML Metadata service of a host. Threads may share it."""
+
+    def __init__(self, http: ServiceClient | Addresses) -> None:
+        self._http = http
+        # Until when ML Metadata is not asked again, in monotonic seconds, and why.
+        self._outage: tuple[float, BackendError] | None = None
+
+    def read_executions(self, run_id: str, *, with_artifacts: bool = True) -> list[Execution]:
+        """Return the executions of a run in the order they were created.
+
+        There are none when ML Metadata does not know the run.
+
+        Args:
+            run_id: of the run.
+            with_artifacts: read their artifacts too, with two more calls.
+
+        Raises:
+            BackendError: the service does not answer, or not with gRPC-Web. It is not asked again
+                for `LATER` seconds then.
+        """
+        if self._outage is not None:
+            until, error = self._outage
+            if time.monotonic() < until:
+                raise BackendError(error.message, hint=error.hint)
+        try:
+            return self._read(run_id, with_artifacts, time.monotonic() + ALL_SECONDS)
+        except (Unreachable, AuthError, Refused) as error:
+            self._outage = (time.monotonic() + LATER, error)
+            raise
+
+    def _read(self, run_id: str, with_artifacts: bool, until: float) -> list[Execution]:
+        request = mlmd.message("GetContextByTypeAndNameRequest")(
+            type_name=mlmd.PIPELINE_RUN, context_name=run_id
+        )
+        context = self._call("GetContextByTypeAndName", request, until).context
+        if not context.id:
+            return []
+        executions = self._read_all("GetExecutionsByContext", "executions", context.id, until)
+        inputs: dict[int, ArtifactsByName] = {}
+        outputs: dict[int, ArtifactsByName] = {}
+        if with_artifacts:
+            stored = self._read_all("GetArtifactsByContext", "artifacts", context.id, until)
+            events = self._read_events(executions, until)
+            artifacts = self._make_artifacts(stored, until)
+            inputs = _artifacts_by_execution(events, mlmd.INPUT, artifacts)
+            outputs = _artifacts_by_execution(events, mlmd.OUTPUT, artifacts)
+        return [
+            _make_execution(execution, inputs.get(execution.id, {}), outputs.get(execution.id, {}))
+            for execution in sorted(executions, key=_creation)
+        ]
+
+    def _make_artifacts(self, stored: Sequence[Message], until: float) -> dict[int, StoredArtifact]:
+        """Return the artifacts of a run by their ids."""
+        # Older services leave the names of types out of the artifacts.
+        unnamed = {artifact.type_id for artifact in stored if not artifact.type}
+        name_by_type = self._read_type_names(unnamed, until)
+        artifacts: dict[int, StoredArtifact] = {}
+        for artifact in stored:
+            title = artifact.type or name_by_type.get(artifact.type_id, "")
+            artifacts[artifact.id] = _make_artifact(artifact, title)
+        return artifacts
+
+    def _read_type_names(self, type_ids: Collection[int], until: float) -> dict[int, str]:
+        if not type_ids:
+            return {}
+        request = mlmd.message("GetArtifactTypesByIDRequest")(type_ids=sorted(type_ids))
+        response = self._call("GetArtifactTypesByID", request, until)
+        return {artifact_type.id: artifact_type.name for artifact_type in response.artifact_types}
+
+    def _read_events(self, executions: Sequence[Message], until: float) -> list[Message]:
+        """Return which artifacts the executions read and wrote, in the order of the artifacts."""
+        ids = [execution.id for execution in executions]
+        request = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
+        response = self._call("GetEventsByExecutionIDs", request, until)
+        return sorted(response.events, key=_position)
+
+    def _read_all(self, method: str, field: str, context_id: int, until: float) -> list[Message]:
+        """Return the items of all pages of a list."""
+        items: list[Message] = []
+        limit = PageLimit("ML Metadata", method)
+        options: dict[str, object] = {"max_result_size": PAGE}
+        while True:
+            request = mlmd.message(f"{method}Request")(context_id=context_id, options=options)
+            response = self._call(method, request, until)
+            page = list(getattr(response, field))
+            items += page
+            token = response.next_page_token
+            if not token:
+                return items
+            limit.check(tuple(item.id for item in page), token)
+            options["next_page_token"] = token
+
+    def _call(self, method: str, request: Message, until: float) -> Message:
+        seconds = round(min(until - time.monotonic(), SECONDS), 1)
+        if seconds <= 0:
+            raise Unreachable(f"ML Metadata did not list the whole run within {ALL_SECONDS:g} s.")
+        response = self._http.exchange(
+            "POST",
+            mlmd.path(method).lstrip("/"),
+            data=mlmd.encode(request),
+            content_type=mlmd.CONTENT_TYPE,
+            repeatable=True,
+            read_timeout=seconds,
+            budget=seconds,
+            seconds=seconds,
+        )
+        try:
+            return mlmd.decode(f"{method}Response", response.body, response.headers)
+        except mlmd.MlmdError as error:
+            if error.code == mlmd.NOT_FOUND:
+                return mlmd.message(f"{method}Response")()
+            if error.code is None:
+                raise Unreachable(
+                    f"ML Metadata did not answer {method}: {error}.",
+                    hint="Is it served at the address of the pipelines? kfgcp doctor",
+                ) from None
+            raise BackendError(f"ML Metadata refused {method}: {error}.") from None
+
+
+def _artifacts_by_execution(
+    events: Iterable[Message], event_type: int, artifacts: Mapping[int, StoredArtifact]
+) -> dict[int, ArtifactsByName]:
+    """Return the inputs or the outputs of executions, by the ids of the executions.
+
+    Args:
+        events: in the order of the artifacts.
+        event_type: `mlmd.INPUT` or `mlmd.OUTPUT`.
+        artifacts: by their ids.
+    """
+    by_execution: dict[int, dict[str, list[StoredArtifact]]] = defaultdict(dict)
+    for event in events:
+        if event.type == event_type and event.artifact_id in artifacts:
+            by_name = by_execution[event.execution_id]
+            by_name.setdefault(_artifact_name(event), []).append(artifacts[event.artifact_id])
+    return dict(by_execution)
+
+
+def _artifact_name(event: Message) -> str:
+    """Return the name of the input or output that an event is about."""
+    for step in event.path.steps:
+        if step.WhichOneof("value") == "key":
+            return str(step.key)
+    return ""
+
+
+def _position(event: Message) -> tuple[int, int]:
+    """Return the sort key of an event.
+
+    The artifacts of a list have an index. The logs of attempts have none, so their times order
+    them.
+    """
+    index = 0
+    for step in event.path.steps:
+        if step.WhichOneof("value") == "index":
+            index = step.index
+            break
+    return index, event.milliseconds_since_epoch
+
+
+def _creation(execution: Message) -> tuple[int, int]:
+    return execution.create_time_since_epoch, execution.id
+
+
+def _make_execution(
+    stored: Message, inputs: ArtifactsByName, outputs: ArtifactsByName
+) -> Execution:
+    properties = mlmd.values(stored.custom_properties)
+    state = "UNKNOWN"
+    if 0 <= stored.last_known_state < len(mlmd.STATES):
+        state = mlmd.STATES[stored.last_known_state]
+    logs = outputs.get(EXECUTOR_LOGS, ())
+    return Execution(
+        id=stored.id,
+        type=stored.type,
+        task=str(properties.get("task_name") or ""),
+        parent=_read_number(properties.get("parent_dag_id")) or 0,
+        iteration=_read_number(properties.get("iteration_index")),
+        state=state,
+        params=_read_struct(properties.get("inputs")),
+        output_params=_read_struct(properties.get("outputs")),
+        started_at=_read_seconds(stored.create_time_since_epoch),
+        ended_at=_read_seconds(stored.last_update_time_since_epoch),
+        inputs=dict(inputs),
+        outputs={name: items for name, items in outputs.items() if name != EXECUTOR_LOGS},
+        logs=tuple(artifact.uri for artifact in logs),
+        pod=str(properties.get("pod_name") or ""),
+        iterations=_read_number(properties.get("iteration_count")),
+        cached=state == "CACHED" or bool(properties.get("cached_execution_id")),
+    )
+
+
+def _read_struct(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _read_number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _read_seconds(milliseconds: int) -> float:
+    """Return a time in seconds since 1970, 0 for a number that is not a time."""
+    return milliseconds / 1000 if 0 <= milliseconds < _YEAR_10000 else 0.0
+
+
+def _make_artifact(stored: Message, title: str) -> StoredArtifact:
+    metadata = without_launcher_metadata(mlmd.values(stored.custom_properties))
+    as_written = {name: _unwrap(value) for name, value in metadata.items()}
+    return StoredArtifact(title or "system.Artifact", stored.uri, as_written)
+
+
+def _unwrap(value: object) -> object:
+    """Return a value of metadata as the task wrote it.
+
+    The launcher keeps numbers as doubles, booleans as the integers 0 and 1, and lists and objects
+    in an object of their own (StructValueToMLMDValue in client.go).
+    """
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, Mapping) and len(value) == 1:
+        for wrapper in ("list", "struct"):
+            if wrapper in value:
+                inner: object = value[wrapper]
+                return inner
+    return normalize_numbers(value)

@@ -1,0 +1,438 @@
+"""The executions of a run that the API server keeps, on servers of 3.0.
+
+3.0 has no ML Metadata: `GET runs/ID?view=FULL` answers with `tasks[]` (tests/recorded/
+api-3.0-branch). This module makes of them what `executions_from_mlmd` returns for older servers.
+Where the two differ, by the recordings and by the source of the branch (PipelineTask in
+backend/api/v2beta1/run.proto, backend/src/v2/driver, launcher_v2.go):
+
+- An iteration is not a task. The tasks of all iterations are children of the loop, with an
+  `iteration_index`.
+- A metric is an artifact of the type `Metric` with a name and a `number_value`. All metrics of an
+  output have its key.
+- Types have no prefix `system.`. A title that is not one of KFP's is in the metadata.
+- A DAG whose tasks were all skipped is SKIPPED, one whose tasks were all cached is CACHED. A loop
+  without items is SKIPPED.
+- The pods of all attempts are there. The pod of the program is added when the program has ended.
+- The order of tasks is undefined, and times are whole seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from kfgcp.backends.kubeflow import mlmd
+from kfgcp.backends.kubeflow.execution import (
+    EXECUTOR_LOGS,
+    NOT_TRIGGERED,
+    Execution,
+    StoredArtifact,
+    without_launcher_metadata,
+)
+from kfgcp.backends.kubeflow.messages import (
+    ArtifactAnswer,
+    ParameterAnswer,
+    ProducerAnswer,
+    StatusAnswer,
+    TaskAnswer,
+    TypeAttributes,
+    ValuesAnswer,
+    check_task,
+)
+from kfgcp.backends.kubeflow.times import read_seconds
+from kfgcp.backends.run_values import METRICS
+from kfgcp.errors import BadAnswer
+from kfgcp.services.redact import redacted_line
+from kfgcp.spec.graph import Dag, Graph, TaskDef
+from kfgcp.spec.json_values import normalize_numbers
+
+# The states of tasks, and the states of ML Metadata for them.
+STATES: Final = {
+    "RUNTIME_STATE_UNSPECIFIED": "UNKNOWN",
+    "RUNNING": "RUNNING",
+    "SUCCEEDED": "COMPLETE",
+    "SKIPPED": NOT_TRIGGERED,
+    "FAILED": "FAILED",
+    "CACHED": "CACHED",
+}
+# The types of tasks, and the types of ML Metadata for them.
+TYPES: Final = {
+    "ROOT": mlmd.DAG,
+    "RUNTIME": mlmd.CONTAINER,
+    "CONDITION_BRANCH": mlmd.DAG,
+    "CONDITION": mlmd.DAG,
+    "LOOP": mlmd.DAG,
+    "EXIT_HANDLER": mlmd.DAG,
+    "IMPORTER": mlmd.IMPORTER,
+    "DAG": mlmd.DAG,
+}
+_METRIC: Final = "Metric"
+_SCHEMA_TITLES: Final = {
+    "TYPE_UNSPECIFIED": "system.Artifact",
+    _METRIC: METRICS,
+    "ClassificationMetric": "system.ClassificationMetrics",
+    "SlicedClassificationMetric": "system.SlicedClassificationMetrics",
+}
+_TITLE_IN_METADATA: Final = "_kfp_schema_title"
+_ITEM_TYPES: Final = ("ITERATOR_INPUT", "ITERATOR_INPUT_RAW")
+# What the launcher says when the program failed. The log of the program says more.
+_EXIT_STATUS: Final = re.compile(r"exit status \d+$")
+
+
+def check_tasks(answers: Sequence[object]) -> tuple[list[TaskAnswer], str]:
+    """Return the tasks that can be read, and a sentence about the first one that cannot.
+
+    The sentence is empty when all can be read.
+
+    Args:
+        answers: `tasks[]` of a run.
+    """
+    tasks: list[TaskAnswer] = []
+    problem = ""
+    for answer in answers:
+        try:
+            tasks.append(check_task(answer))
+        except BadAnswer as error:
+            problem = problem or error.message
+    return tasks, problem
+
+
+def make_executions(tasks: Sequence[TaskAnswer], graph: Graph) -> list[Execution]:
+    """Return the executions of a run, in the order they started, iterations at the end.
+
+    Args:
+        tasks: as `check_tasks` returns them.
+        graph: the pipeline. It decides the order of tasks that started in the same second.
+    """
+    ordered = sorted(tasks, key=lambda task: (_started_at(task), _rank(task, graph)))
+    number_by_id = {task["task_id"]: number for number, task in enumerate(ordered, 1)}
+    children: dict[str, list[TaskAnswer]] = defaultdict(list)
+    for task in ordered:
+        children[task.get("parent_task_id") or ""].append(task)
+    iterations, parent_by_id = _make_iterations(ordered, children, number_by_id, graph)
+    executions: list[Execution] = []
+    for task in ordered:
+        task_id = task["task_id"]
+        execution = _make_execution(task, graph, has_children=bool(children[task_id]))
+        number = number_by_id[task_id]
+        executions.append(replace(execution, id=number, parent=parent_by_id.get(task_id, 0)))
+    return executions + iterations
+
+
+def _make_iterations(
+    ordered: Sequence[TaskAnswer],
+    children: Mapping[str, list[TaskAnswer]],
+    number_by_id: Mapping[str, int],
+    graph: Graph,
+) -> tuple[list[Execution], dict[str, int]]:
+    """Return executions for the iterations of all loops, which the server does not have.
+
+    Also return the number of the execution that each task is in, by the id of the task: for a task
+    of a loop this is its iteration.
+    """
+    iterations: list[Execution] = []
+    parent_by_id: dict[str, int] = {}
+    for task in ordered:
+        number = number_by_id[task["task_id"]]
+        inner = children[task["task_id"]]
+        if task.get("type") != "LOOP":
+            parent_by_id |= {child["task_id"]: number for child in inner}
+            continue
+        # The items are read once for all iterations: a loop may have thousands.
+        shared_params = _shared_params(task, graph)
+        items = _read_items(task)
+        for index, tasks in _by_iteration(inner).items():
+            params = shared_params | items.get(index, {})
+            iteration = _make_iteration(task, index, tasks, graph, params)
+            # The numbers of iterations follow those of the tasks.
+            iteration = replace(iteration, id=len(ordered) + len(iterations) + 1, parent=number)
+            parent_by_id |= {child["task_id"]: iteration.id for child in tasks}
+            iterations.append(iteration)
+    return iterations, parent_by_id
+
+
+# -- tasks
+
+
+def _make_execution(task: TaskAnswer, graph: Graph, *, has_children: bool) -> Execution:
+    """Return the execution of a task, without its number and that of its parent."""
+    task_type = TYPES.get(task.get("type") or "", mlmd.CONTAINER)
+    is_group = task_type == mlmd.DAG
+    state = _group_state(task, has_children=has_children) if is_group else _state(task)
+    error = _read_error(task)
+    pods = _pods_of_type(task, "EXECUTOR")
+    # When the driver failed, nothing else ran. Its pod has the log. A group that failed because of
+    # a task inside it gives no reason.
+    if not pods and state == "FAILED" and (error or not is_group):
+        pods = _pods_of_type(task, "DRIVER")[-1:]
+    inputs = task.get("inputs") or ValuesAnswer()
+    outputs = task.get("outputs") or ValuesAnswer()
+    params = _loop_params(task, graph) if task.get("type") == "LOOP" else _read_params(inputs)
+    output_artifacts = _read_artifacts(outputs)
+    logs = output_artifacts.pop(EXECUTOR_LOGS, [])
+    return Execution(
+        id=0,
+        type=task_type,
+        # A task of the pipeline may be called ROOT, too. Only the run itself has the type.
+        task="" if task.get("type") == "ROOT" else task["name"],
+        parent=0,
+        iteration=None,
+        state=state,
+        params=params,
+        # The outputs of groups follow from their tasks, as those of ML Metadata do.
+        output_params={} if is_group else _read_params(outputs),
+        started_at=_started_at(task),
+        ended_at=_ended_at(task),
+        inputs=_read_artifacts(inputs),
+        outputs={} if is_group else output_artifacts,
+        pod=pods[-1] if pods else "",
+        pods=tuple(pods),
+        cached=state == "CACHED",
+        iterations=_attributes(task).get("iteration_count"),
+        logs=tuple(log.uri for log in logs),
+        error=error,
+        # A retry of the run sets the start of what it runs again (ResetTasksForRetry in
+        # storage/task_store.go).
+        is_reused=False,
+    )
+
+
+def _pods_of_type(task: TaskAnswer, pod_type: str) -> list[str]:
+    names = [pod.get("name") or "" for pod in task.get("pods") or () if pod.get("type") == pod_type]
+    return [name for name in names if name]
+
+
+def _state(task: TaskAnswer) -> str:
+    return STATES.get(task.get("state") or "", "UNKNOWN")
+
+
+def _group_state(task: TaskAnswer, *, has_children: bool) -> str:
+    """Return the state of a DAG or a loop.
+
+    The driver skips a group whose condition is false, and a loop without items (terminalDAGState in
+    dag.go). Later the launcher calls a group SKIPPED or CACHED when all its tasks are
+    (updateStatuses in kfpapi/api.go). For us a group that ran succeeded, also when its tasks
+    were skipped.
+    """
+    state = _state(task)
+    is_empty_loop = _attributes(task).get("iteration_count") == 0
+    if state == "CACHED" or (state == NOT_TRIGGERED and (has_children or is_empty_loop)):
+        return "COMPLETE"
+    return state
+
+
+def _read_error(task: TaskAnswer) -> str:
+    """Return why a task failed, on one line, empty when the log of its program says more."""
+    status = task.get("status_metadata") or StatusAnswer()
+    message = redacted_line(status.get("message") or "")
+    return "" if _EXIT_STATUS.search(message) else message
+
+
+def _started_at(task: TaskAnswer) -> float:
+    return read_seconds(task.get("create_time"))
+
+
+def _ended_at(task: TaskAnswer) -> float:
+    return read_seconds(task.get("end_time"))
+
+
+def _attributes(task: TaskAnswer) -> TypeAttributes:
+    return task.get("type_attributes") or TypeAttributes()
+
+
+# -- loops
+
+
+def _by_iteration(tasks: Sequence[TaskAnswer]) -> dict[int, list[TaskAnswer]]:
+    """Return the tasks of a loop by the number of their iteration, in the order of the numbers."""
+    by_iteration: dict[int, list[TaskAnswer]] = defaultdict(list)
+    for task in tasks:
+        # Protocol Buffers leave a 0 out.
+        by_iteration[_attributes(task).get("iteration_index") or 0].append(task)
+    return dict(sorted(by_iteration.items()))
+
+
+def _make_iteration(
+    loop: TaskAnswer,
+    iteration: int,
+    tasks: Sequence[TaskAnswer],
+    graph: Graph,
+    params: Mapping[str, Any],
+) -> Execution:
+    """Return the execution of an iteration, made of its tasks and its inputs."""
+    state = _iteration_state(loop, tasks, graph)
+    return Execution(
+        id=0,
+        type=mlmd.DAG,
+        task=loop["name"],
+        parent=0,
+        iteration=iteration,
+        state=state,
+        params=params,
+        output_params={},
+        started_at=min(_started_at(task) for task in tasks),
+        ended_at=0.0 if state == "RUNNING" else max(_ended_at(task) for task in tasks),
+    )
+
+
+def _iteration_state(loop: TaskAnswer, tasks: Sequence[TaskAnswer], graph: Graph) -> str:
+    states = [_state(task) for task in tasks]
+    if "RUNNING" in states:
+        return "RUNNING"
+    if "FAILED" in states:
+        return "FAILED"
+    # Tasks that have not started are not in the answer.
+    dag = _dag_at(loop.get("scope_path") or "", graph)
+    expected_count = len(dag.tasks) if dag is not None else 0
+    is_complete = len(tasks) >= expected_count or _state(loop) != "RUNNING"
+    return "COMPLETE" if is_complete else "RUNNING"
+
+
+def _loop_params(loop: TaskAnswer, graph: Graph) -> dict[str, Any]:
+    """Return the inputs of a loop as ML Metadata has them.
+
+    The list of the items is an input of the loop, or else it is under the name of the item
+    (tests/recorded/cluster-2.17.0/loop-nested).
+    """
+    params = _params_without_items(loop)
+    definition = _definition_at(loop.get("scope_path") or "", graph)
+    iterator = definition.iterator if definition is not None else None
+    if iterator is not None and iterator.input is None:
+        items: list[Any] = []
+        for _, values in sorted(_read_items(loop).items()):
+            if iterator.item in values:
+                items.append(values[iterator.item])
+        params[iterator.item] = items
+    return params
+
+
+def _shared_params(loop: TaskAnswer, graph: Graph) -> dict[str, Any]:
+    """Return the inputs that all iterations have: those of the loop without the list of items."""
+    params = _params_without_items(loop)
+    definition = _definition_at(loop.get("scope_path") or "", graph)
+    if definition is not None and definition.iterator is not None:
+        params.pop(definition.iterator.input or "", None)
+    return params
+
+
+def _params_without_items(loop: TaskAnswer) -> dict[str, Any]:
+    inputs = loop.get("inputs") or ValuesAnswer()
+    parameters = inputs.get("parameters") or ()
+    return _values_by_name([entry for entry in parameters if not _is_item(entry, loop)])
+
+
+def _read_items(loop: TaskAnswer) -> dict[int, dict[str, Any]]:
+    """Return the item of each iteration, by the name of the input."""
+    items: dict[int, dict[str, Any]] = defaultdict(dict)
+    inputs = loop.get("inputs") or ValuesAnswer()
+    for parameter in inputs.get("parameters") or ():
+        if _is_item(parameter, loop):
+            items[parameter["producer"]["iteration"]] |= _values_by_name([parameter])
+    return items
+
+
+def _is_item(parameter: ParameterAnswer, loop: TaskAnswer) -> bool:
+    """Return whether an input of a loop is the item of one iteration.
+
+    The driver adds an input for each item, all with the same key. Their producer is the loop
+    itself, with the number of the iteration (resolveParameterIterator in
+    driver/resolver/parameters.go).
+    """
+    if parameter.get("type") not in _ITEM_TYPES:
+        return False
+    producer = parameter.get("producer") or ProducerAnswer()
+    return producer.get("task_name") == loop["name"] and producer.get("iteration") is not None
+
+
+# -- values
+
+
+def _read_params(values: ValuesAnswer) -> dict[str, Any]:
+    """Return inputs or outputs that are parameters."""
+    return _values_by_name(values.get("parameters") or ())
+
+
+def _values_by_name(parameters: Sequence[ParameterAnswer]) -> dict[str, Any]:
+    by_name: dict[str, Any] = {}
+    for parameter in parameters:
+        name = parameter.get("parameter_key")
+        value = parameter.get("value")
+        if name and value is not None:
+            by_name[name] = normalize_numbers(value)
+    return by_name
+
+
+def _read_artifacts(values: ValuesAnswer) -> dict[str, list[StoredArtifact]]:
+    """Return inputs or outputs that are artifacts. The metrics of one output are one artifact."""
+    by_name: dict[str, list[StoredArtifact]] = defaultdict(list)
+    for entry in values.get("artifacts") or ():
+        name = entry.get("artifact_key")
+        if not name:
+            continue
+        metrics: dict[str, Any] = {}
+        for artifact in entry.get("artifacts") or ():
+            if artifact.get("type") == _METRIC:
+                metrics |= _read_metric(artifact)
+            else:
+                by_name[name].append(_make_artifact(artifact))
+        if metrics:
+            by_name[name].append(StoredArtifact(METRICS, "", metrics))
+    return dict(by_name)
+
+
+def _read_metric(artifact: ArtifactAnswer) -> dict[str, Any]:
+    """Return a metric by its name, nothing for one without a name or a value."""
+    name = artifact.get("name") or ""
+    metadata = artifact.get("metadata") or {}
+    value = artifact.get("number_value", metadata.get(name))
+    return {name: normalize_numbers(value)} if name and value is not None else {}
+
+
+def _make_artifact(artifact: ArtifactAnswer) -> StoredArtifact:
+    metadata = without_launcher_metadata(artifact.get("metadata") or {})
+    artifact_type = artifact.get("type") or "TYPE_UNSPECIFIED"
+    title = metadata.pop(_TITLE_IN_METADATA, None)
+    if not title:
+        title = _SCHEMA_TITLES.get(artifact_type, f"system.{artifact_type}")
+    return StoredArtifact(str(title), artifact.get("uri") or "", normalize_numbers(metadata))
+
+
+# -- places in the pipeline
+
+
+def _rank(task: TaskAnswer, graph: Graph) -> tuple[int, int, int]:
+    """Return the sort key of tasks that started in the same second.
+
+    Outer ones come first, then the order is that of the pipeline.
+    """
+    names = (task.get("scope_path") or "").split(".")
+    dag = _dag_at(".".join(names[:-1]), graph)
+    keys = list(dag.tasks) if dag is not None else []
+    place = keys.index(task["name"]) if task["name"] in keys else len(keys)
+    return len(names), _attributes(task).get("iteration_index") or 0, place
+
+
+def _dag_at(scope_path: str, graph: Graph) -> Dag | None:
+    """Return the DAG at a scope path such as `root.for-loop-4`, None when there is none."""
+    if "." not in scope_path:
+        return graph.root.dag
+    definition = _definition_at(scope_path, graph)
+    return graph.component(definition).dag if definition is not None else None
+
+
+def _definition_at(scope_path: str, graph: Graph) -> TaskDef | None:
+    """Return the task at a scope path.
+
+    None for the path of the pipeline itself, and for a path that the pipeline does not have.
+    """
+    dag = graph.root.dag
+    definition = None
+    for name in scope_path.split(".")[1:]:
+        definition = dag.tasks.get(name) if dag is not None else None
+        if definition is None:
+            return None
+        dag = graph.component(definition).dag
+    return definition

@@ -1,0 +1,276 @@
+"""How the tasks of a run of Kubeflow Pipelines become `Task`s of ours.
+
+`tree` has put each task at its path, with an execution, a node, or a failed driver. Here each one
+gets its state, its times and its values. After the end of a run, `group_states` corrects the DAGs
+and loops, which the server often leaves RUNNING.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from kfgcp.backends.kubeflow.execution import ENDED_STATES, Execution, StoredArtifact
+from kfgcp.backends.kubeflow.group_states import with_group_states
+from kfgcp.backends.kubeflow.messages import NodeAnswer, StatusAnswer
+from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
+from kfgcp.backends.kubeflow.pod_names import FailedDriver
+from kfgcp.backends.kubeflow.progress import Progress
+from kfgcp.backends.kubeflow.states import execution_state, node_state
+from kfgcp.backends.kubeflow.times import format_seconds, read_event_time, read_time
+from kfgcp.backends.kubeflow.tree import PlacedTask
+from kfgcp.backends.run_values import (
+    LEAVES,
+    add_group_errors,
+    add_group_outputs,
+    error_info,
+    order_values,
+    uris_as_values,
+)
+from kfgcp.model import (
+    Artifact,
+    Cache,
+    ErrorInfo,
+    ErrorKind,
+    RunState,
+    Task,
+    TaskKind,
+    TaskState,
+)
+
+NO_REASON: Final = "the task failed; its log says why"
+# The driver reads the inputs of a task, decides whether the task runs, and makes its pod.
+NOT_STARTED: Final = "the task could not be started; the log of its driver says why"
+_CACHE_HIT: Final = Cache(
+    True, "Kubeflow Pipelines took the outputs of an earlier run with the same code and inputs"
+)
+_CACHE_MISS: Final = Cache(False, "Kubeflow Pipelines does not say why")
+_GROUPS: Final = (TaskKind.DAG, TaskKind.LOOP)
+
+
+def read_tasks(
+    placed: Sequence[PlacedTask], progress: Progress, attempts: AttemptPods
+) -> list[Task]:
+    """Return the tasks of a run, in the order of `placed`.
+
+    Args:
+        placed: the tasks at their paths.
+        progress: how far the run is.
+        attempts: finds the pods of attempts.
+    """
+    tasks = [_read_task(task, progress, attempts) for task in placed]
+    if progress.has_ended:
+        execution_by_path = {task.path: task.execution for task in placed}
+        tasks = with_group_states(tasks, execution_by_path, progress)
+    components = {task.path: task.component for task in placed if task.kind not in LEAVES}
+    # Groups get the outputs and the errors of the tasks inside them, so they come last.
+    return add_group_errors(add_group_outputs(tasks, components))
+
+
+def read_artifacts(placed: Sequence[PlacedTask]) -> Iterator[Artifact]:
+    """Yield the output artifacts of the tasks that succeeded.
+
+    Those of a group are listed by the task inside it that made them.
+    """
+    for task in placed:
+        execution = task.execution
+        if execution is None or task.kind in _GROUPS:
+            continue
+        state = execution_state(execution.state)
+        if state not in (TaskState.SUCCEEDED, TaskState.CACHED):
+            continue
+        for name, artifacts in execution.outputs.items():
+            for artifact in artifacts:
+                metadata = dict(artifact.metadata)
+                yield Artifact(task.path, name, artifact.type, artifact.uri, metadata)
+
+
+def _read_task(task: PlacedTask, progress: Progress, attempts: AttemptPods) -> Task:
+    if task.failed_driver is not None:
+        return _from_failed_driver(task, task.failed_driver)
+    if task.node is not None:
+        return _from_node(task, task.node, progress)
+    if task.execution is not None:
+        return _from_execution(task, task.execution, progress, attempts)
+    state = TaskState.SKIPPED if progress.has_ended else TaskState.PENDING
+    return Task(task.path, task.kind, state)
+
+
+def _from_failed_driver(task: PlacedTask, driver: FailedDriver) -> Task:
+    node = driver.node
+    return Task(
+        path=task.path,
+        kind=task.kind,
+        state=TaskState.FAILED,
+        started_at=_node_start(node),
+        ended_at=read_event_time(node.get("end_time")),
+        error=ErrorInfo(NOT_STARTED, task.path, kind=ErrorKind.LOG_UNREAD),
+    )
+
+
+# -- tasks of which only the node of the workflow is known
+
+
+def _from_node(task: PlacedTask, node: NodeAnswer, progress: Progress) -> Task:
+    state = _state_of_node(node, progress)
+    ended_at = read_event_time(node.get("end_time"))
+    if state is TaskState.FAILED and _was_killed(ended_at, progress):
+        state = TaskState.CANCELLED
+        ended_at = progress.ended_at
+    did_run = state not in (TaskState.PENDING, TaskState.SKIPPED)
+    if did_run and ended_at is None:
+        ended_at = progress.ended_at
+    error = None
+    if state is TaskState.FAILED:
+        error = _read_error(node.get("error"), task.path)
+    return Task(
+        path=task.path,
+        kind=task.kind,
+        state=state,
+        attempts=int(did_run and task.kind in LEAVES),
+        started_at=_node_start(node) if did_run else None,
+        ended_at=ended_at if state.final else None,
+        error=error,
+    )
+
+
+def _state_of_node(node: NodeAnswer, progress: Progress) -> TaskState:
+    if not progress.has_ended:
+        return node_state(node)
+    # The API has no word for Argo's state Omitted, and leaves the field out.
+    if not node.get("state"):
+        return TaskState.SKIPPED
+    return progress.task_state(node_state(node))
+
+
+def _was_killed(ended_at: str | None, progress: Progress) -> bool:
+    """Return whether a node that failed was ended with its run. Argo says Failed for both.
+
+    ML Metadata leaves such a task RUNNING (recorded: sleepy-cancelled).
+    """
+    if progress.state is not RunState.CANCELLED or progress.cancelled_at is None:
+        return False
+    return ended_at is None or ended_at >= progress.cancelled_at
+
+
+def _node_start(node: NodeAnswer) -> str | None:
+    return read_event_time(node.get("start_time")) or read_time(node.get("create_time"))
+
+
+def _read_error(error: StatusAnswer | None, path: str) -> ErrorInfo:
+    return error_info(error, NO_REASON, path, kind=ErrorKind.LOG_UNREAD)
+
+
+# -- tasks that have an execution
+
+
+def _from_execution(
+    task: PlacedTask, execution: Execution, progress: Progress, attempts: AttemptPods
+) -> Task:
+    is_leaf = task.kind in LEAVES
+    pods = attempts.of_execution(execution)
+    state = _state_of_execution(task, execution, progress, len(pods))
+    did_run = state not in (TaskState.SKIPPED, TaskState.PENDING)
+    was_cut_off = is_leaf and progress.has_ended and execution.state not in ENDED_STATES
+    ended_at = progress.ended_at if was_cut_off else format_seconds(execution.ended_at)
+    attempt_count = 0
+    if did_run and is_leaf and state is not TaskState.CACHED:
+        # The nodes of pods that ran before a retry of the run are gone, but their logs were kept.
+        attempt_count = max(len(pods), len(execution.logs))
+    inputs = {**execution.params, **_read_uris(execution.inputs)}
+    outputs = {**execution.output_params, **_read_uris(execution.outputs)}
+    error = None
+    if state is TaskState.FAILED:
+        error = _read_error(StatusAnswer(message=execution.error), task.path)
+    return Task(
+        path=task.path,
+        kind=task.kind,
+        state=state,
+        attempts=attempt_count,
+        cache=_read_cache(task.kind, state),
+        started_at=_start_of_execution(execution, progress, ended_at) if did_run else None,
+        ended_at=ended_at if state.final else None,
+        inputs=order_values(inputs, task.component, inside=True),
+        outputs=order_values(outputs, task.component, inside=False),
+        error=error,
+    )
+
+
+def _read_cache(kind: TaskKind, state: TaskState) -> Cache | None:
+    if kind is not TaskKind.CONTAINER:
+        return None
+    if state is TaskState.CACHED:
+        return _CACHE_HIT
+    if state in (TaskState.SUCCEEDED, TaskState.FAILED):
+        return _CACHE_MISS
+    return None
+
+
+def _state_of_execution(
+    task: PlacedTask, execution: Execution, progress: Progress, attempts: int
+) -> TaskState:
+    """Return the state of a task. `group_states` may correct that of a group after the run."""
+    is_leaf = task.kind in LEAVES
+    state = execution_state(execution.state)
+    if execution.cached and state is TaskState.SUCCEEDED:
+        state = TaskState.CACHED
+    # The server leaves a loop without items RUNNING (recorded: loop-empty).
+    if task.kind is TaskKind.LOOP and execution.iterations == 0 and not state.final:
+        return TaskState.SUCCEEDED
+    if progress.has_ended:
+        return progress.task_state(state) if is_leaf else state
+    if state is not TaskState.FAILED:
+        return state
+    # Until the next attempt starts, the execution is as the last one left it.
+    if is_leaf and attempts <= task.retries:
+        return TaskState.RUNNING
+    if _is_before_retry(execution, progress):
+        return TaskState.PENDING if is_leaf else TaskState.RUNNING
+    return state
+
+
+def _is_before_retry(execution: Execution, progress: Progress) -> bool:
+    """Return whether an execution has not changed since a retry of the run, which uses it again."""
+    ended_at = format_seconds(execution.ended_at)
+    retried_at = progress.retried_at
+    if not execution.is_reused or retried_at is None or ended_at is None:
+        return False
+    return not _is_in_later_second(ended_at, retried_at)
+
+
+def _start_of_execution(
+    execution: Execution, progress: Progress, ended_at: str | None
+) -> str | None:
+    """Return when a task started.
+
+    A retry of the run uses the execution of a task again with the start that it had. When the task
+    ran again, it started with the retry.
+    """
+    started_at = format_seconds(execution.started_at)
+    retried_at = progress.retried_at
+    if not execution.is_reused or not started_at or not retried_at or started_at >= retried_at:
+        return started_at
+    ran_again = ended_at is None or _is_in_later_second(ended_at, retried_at)
+    return retried_at if ran_again else started_at
+
+
+def _is_in_later_second(time: str, retried_at: str) -> bool:
+    """Return whether a time is after the second in which a run was retried.
+
+    The server gives whole seconds for the retry, so a time in the same second can be before or
+    after it. A pod takes longer than a second to start and end, so what ended in that second ended
+    before the retry.
+    """
+    seconds = len("2026-01-02T03:04:05")
+    return time[:seconds] > retried_at[:seconds]
+
+
+def _read_uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:
+    """Return the addresses of artifacts by the names of the inputs or outputs."""
+    uris_by_name: dict[str, list[str]] = {}
+    for name, stored in artifacts.items():
+        # Metrics of 3.0 have no file: their values are in the metadata.
+        uris = [artifact.uri for artifact in stored if artifact.uri]
+        if uris:
+            uris_by_name[name] = uris
+    return uris_as_values(uris_by_name)

@@ -1,0 +1,50 @@
+"""Times of Kubeflow Pipelines as ours: RFC 3339 text in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from kfgcp.backends.kubeflow.messages import SERVICE
+from kfgcp.backends.run_values import parse_time
+from kfgcp.model import timestamp
+
+# Times of events that have not happened: the zero time of Go in nodes (recorded: `end_time`), and
+# that of Unix in runs (recorded: `finished_at` in api-2.14.3/run-create-of-pipeline.json).
+_ZERO_TIMES: Final = ("0001-", "1970-01-01")
+
+
+def read_time(text: str | None) -> str | None:
+    """Return a time of the service as ours, None when there is none.
+
+    Raises:
+        BackendError: the text is not a time.
+    """
+    return parse_time(text, SERVICE)
+
+
+def read_event_time(text: str | None) -> str | None:
+    """Return when something happened, None when it has not happened.
+
+    Raises:
+        BackendError: the text is not a time.
+    """
+    if text is not None and text.startswith(_ZERO_TIMES):
+        return None
+    return read_time(text)
+
+
+def read_seconds(text: str | None) -> float:
+    """Return a time of the service in seconds since 1970, 0 for an event that has not happened."""
+    if not text:
+        return 0.0
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    # The year 1 is a negative number.
+    return max(moment.timestamp(), 0.0)
+
+
+def format_seconds(seconds: float) -> str | None:
+    """Return seconds since 1970 as RFC 3339 text, None for 0."""
+    return timestamp(seconds) if seconds else None

@@ -1,0 +1,32 @@
+"""Follow a run until it ends."""
+
+from __future__ import annotations
+
+import click
+
+from kfgcp.cli import options, output
+from kfgcp.cli.live import Viewer
+from kfgcp.model import RunState
+from kfgcp.workspace import Workspace
+
+FAILED = 6
+
+
+@click.command(epilog="Example: kfgcp watch a1b2")
+@options.run_argument
+@options.as_json
+@options.workspace
+def command(workspace: Workspace, run: str, as_json: bool) -> int:
+    """Follow a run until it ends; Ctrl-C stops watching, and the run continues.
+
+    Exits with 6 when the run failed or was cancelled.
+    """
+    handle = workspace.show(run)
+    with Viewer(handle.snapshot) as viewer:
+        for update in handle.updates(notice=output.note, on_pause=viewer.flush):
+            viewer.show(update)
+    if handle.state is not RunState.SUCCEEDED:
+        output.print_failure(handle.snapshot, tail=not viewer.has_shown_log_end(handle.snapshot))
+    if as_json:
+        output.print_json(handle.to_dict())
+    return 0 if handle.state is RunState.SUCCEEDED else FAILED

@@ -1,0 +1,90 @@
+"""The copies of artifacts in buckets that the tasks of a run read and write.
+
+A task finds `gs://bucket/key` at `/gcs/bucket/key`, and likewise for s3 and minio (semantics.md,
+Artifacts). On a machine without such a mount, the engine copies the artifact to the same place
+below a folder of the run before a task reads it. What a task writes there is copied to the bucket
+afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
+from kfgcp.semantics.placeholders import MOUNTS
+from kfgcp.semantics.values import ArtifactValue
+from kfgcp.services.storage import objects
+from kfgcp.services.storage.uris import is_bucket_uri, split_uri
+
+
+def uris_to_download(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
+    """Return the URIs that must be copied to `folder` before a task can read its artifacts.
+
+    Artifacts whose bucket is mounted, or that were copied before, are not among them.
+    """
+    return [uri for uri in _bucket_uris(artifacts) if not _is_on_this_machine(uri, folder)]
+
+
+def uris_to_upload(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
+    """Return the URIs of the artifacts that a task wrote below `folder`."""
+    return [uri for uri in _bucket_uris(artifacts) if os.path.exists(copy_path(uri, folder))]
+
+
+def make_output_folders(executor_input: Mapping[str, Any], folder: Path) -> None:
+    """Make the folders below `folder` for the output artifacts that go to a bucket.
+
+    Args:
+        executor_input: the ExecutorInput of the task, in its JSON form.
+        folder: the folder of the run with its copies.
+    """
+    for output in executor_input["outputs"]["artifacts"].values():
+        for artifact in output["artifacts"]:
+            uri = artifact["uri"]
+            if is_bucket_uri(uri):
+                copy_path(uri, folder).parent.mkdir(parents=True, exist_ok=True)
+
+
+def copy_path(uri: str, folder: Path) -> Path:
+    """Return where the copy of a URI is below `folder`.
+
+    Example:
+        >>> str(copy_path("gs://bucket/key", Path("/copies")))
+        '/copies/gcs/bucket/key'
+    """
+    scheme, _, path = uri.partition("://")
+    # With ".." a URI could lead out of the folder.
+    safe_parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    return Path(folder, MOUNTS[scheme], *safe_parts)
+
+
+def download(uri: str, folder: Path, settings: BucketSettings = DEFAULTS) -> None:
+    """Copy an object, or everything below a prefix, to its place below `folder`.
+
+    Raises:
+        StorageProblem: the library is missing, or the store refused or does not answer.
+    """
+    objects.download(uri, copy_path(uri, folder), settings)
+
+
+def upload(uri: str, folder: Path, settings: BucketSettings = DEFAULTS) -> None:
+    """Copy the file or folder at its place below `folder` to the bucket.
+
+    Raises:
+        StorageProblem: the library is missing, or the store refused or does not answer.
+    """
+    objects.upload(uri, copy_path(uri, folder), settings)
+
+
+def _bucket_uris(artifacts: Iterable[ArtifactValue]) -> list[str]:
+    """Return the sorted URIs of the artifacts in buckets, each once."""
+    return sorted({artifact.uri for artifact in artifacts if is_bucket_uri(artifact.uri)})
+
+
+def _is_on_this_machine(uri: str, folder: Path) -> bool:
+    """Return whether the bucket of a URI is mounted, or its copy exists."""
+    scheme, bucket, _ = split_uri(uri)
+    mount_point = Path("/", MOUNTS[scheme], bucket)
+    return os.path.exists(mount_point) or os.path.exists(copy_path(uri, folder))

@@ -1,0 +1,78 @@
+"""Opens the bucket of a URI with the client library of its store."""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib import import_module
+from typing import Final
+
+from kfgcp.bucket_settings import BucketSettings
+from kfgcp.services.storage.client_errors import has_response
+from kfgcp.services.storage.gcs import GcsBucket, storage_client
+from kfgcp.services.storage.reachability import ReachabilityChecks
+from kfgcp.services.storage.s3 import S3Bucket, s3_client
+from kfgcp.services.storage.uris import split_uri
+
+_REACHABILITY: Final = ReachabilityChecks()
+
+_IMPORT_LOCK: Final = threading.Lock()
+
+
+class NoAddressError(Exception):
+    """The address of a store is not known."""
+
+
+def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucket, str]:
+    """Return the bucket of a URI, and the key in it. It sends no request to the bucket.
+
+    Raises:
+        NoAddressError: it is a `minio://` URI, and no setting has the address of the server.
+        ImportError: the library is missing.
+    """
+    scheme, name, key = split_uri(uri)
+    if scheme == "gs":
+        return GcsBucket(storage_client(), name), key
+    endpoint = settings.endpoint
+    if scheme == "minio" and not endpoint:
+        raise NoAddressError(
+            "the address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL"
+            " is set"
+        )
+    return S3Bucket(s3_client(endpoint, settings.s3_region, settings.s3_addressing), name), key
+
+
+def connect_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucket, str]:
+    """Return the bucket of a URI and the key in it, after the store has answered a request.
+
+    Raises:
+        NoAnswerError: the store did not answer in time.
+        NoAddressError: as `open_bucket`.
+        ImportError: the library is missing.
+        Exception: an error of the client library: there is no connection, or the sign-in failed.
+    """
+    scheme, name, _ = split_uri(uri)
+    library = "boto3"
+    address = settings.endpoint
+    if scheme == "gs":
+        library = "google.cloud.storage"
+        address = os.environ.get("STORAGE_EMULATOR_HOST")
+    # The imports are slow, so they come before the time limit of the first request begins. They
+    # need a lock: several threads copy at the same time, and with circular imports a second thread
+    # could see a module that is not complete.
+    with _IMPORT_LOCK:
+        import_module(library)
+    store = f"{scheme}://{name} at {address}"
+    _REACHABILITY.ensure(store, lambda: _send_first_request(uri, settings))
+    return open_bucket(uri, settings)
+
+
+def _send_first_request(uri: str, settings: BucketSettings) -> None:
+    """Send one request to the store of a URI, and raise an error when there is no answer."""
+    bucket, _ = open_bucket(uri, settings)
+    try:
+        bucket.send_first_request()
+    except Exception as error:
+        # Any answer proves that the store can be reached, also "not allowed".
+        if not has_response(error):
+            raise

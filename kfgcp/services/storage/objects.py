@@ -1,0 +1,98 @@
+"""Downloads and uploads by URI, and checks whether something is there.
+
+The URIs are `gs://`, `s3://` and `minio://`. All errors are a `StorageProblem`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
+from kfgcp.services.storage import downloads, listing, uploads
+from kfgcp.services.storage.connect import connect_bucket
+from kfgcp.services.storage.problems import storage_problem
+from kfgcp.services.storage.retry import call_with_retries
+
+
+def download(uri: str, target: Path, settings: BucketSettings = DEFAULTS) -> None:
+    """Copy an object to a file, or everything below a prefix to a folder.
+
+    The file or folder appears when it is complete.
+
+    Args:
+        uri: of the object or the prefix.
+        target: the file or the folder.
+        settings: of the environment.
+
+    Raises:
+        StorageProblem: the library is missing, or the store refused or does not answer.
+    """
+    partial = target.with_name(f".{uuid.uuid4().hex}")
+    try:
+        bucket, key = connect_bucket(uri, settings)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        downloads.download(bucket, key, partial, settings.request_seconds)
+        os.rename(partial, target)
+    except Exception as error:
+        _remove(partial)
+        # Another task may have copied the same object in the meantime. Then its copy is used.
+        if not os.path.exists(target):
+            raise storage_problem(uri, "read", error) from None
+
+
+def upload(uri: str, source: Path, settings: BucketSettings = DEFAULTS) -> None:
+    """Copy a file or a folder to a bucket.
+
+    Args:
+        uri: of the object, or the prefix for the files of a folder.
+        source: the file or the folder.
+        settings: of the environment.
+
+    Raises:
+        StorageProblem: the library is missing, or the store refused or does not answer.
+    """
+    try:
+        bucket, key = connect_bucket(uri, settings)
+        uploads.upload(bucket, key, source, settings.request_seconds)
+    except Exception as error:
+        raise storage_problem(uri, "written", error) from None
+
+
+def exists(uri: str, settings: BucketSettings = DEFAULTS) -> bool:
+    """Return whether there is an object at a URI, or one below it.
+
+    Raises:
+        StorageProblem: the library is missing, or the store refused or does not answer.
+    """
+    try:
+        bucket, key = connect_bucket(uri, settings)
+        return call_with_retries(settings.request_seconds, lambda: listing.exists(bucket, key))
+    except Exception as error:
+        raise storage_problem(uri, "looked at", error) from None
+
+
+def check_root(root: str, settings: BucketSettings = DEFAULTS) -> None:
+    """Check that this machine can list the bucket of a pipeline root.
+
+    Raises:
+        StorageProblem: the library is missing, there is no such bucket, or it may not be read.
+    """
+    try:
+        bucket, key = connect_bucket(root, settings)
+        prefix = listing.folder_prefix(key)
+        call_with_retries(
+            settings.request_seconds, lambda: listing.list_objects(bucket, prefix, limit=1)
+        )
+    except Exception as error:
+        raise storage_problem(root, "listed", error) from None
+
+
+def _remove(path: Path) -> None:
+    """Remove what a failed download left."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,147 @@
+"""Reads the beginning of an object and the names in a folder, without a download.
+
+The URIs are `gs://`, `s3://` and `minio://`. All errors are errors of `kfgcp.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Final
+
+from kfgcp.bucket_settings import DEFAULTS, BucketSettings
+from kfgcp.errors import (
+    AuthError,
+    ConfigError,
+    KfgcpError,
+    MissingExtra,
+    NotFound,
+    Refused,
+    Unreachable,
+)
+from kfgcp.services.storage.bucket import StoredObject
+from kfgcp.services.storage.client_errors import describe_error, http_status
+from kfgcp.services.storage.connect import NoAddressError, open_bucket
+from kfgcp.services.storage.listing import folder_prefix, list_objects
+from kfgcp.services.storage.retry import call_with_retries
+from kfgcp.services.storage.uris import EXTRAS, sign_in_hint, split_uri
+
+MISSING_HINT: Final = "It may have been deleted, or never written."
+
+_ADDRESS_HINT: Final = (
+    "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+)
+
+
+def read_beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes | None:
+    """Return at most the first `size` bytes of an object, None when there is no such object.
+
+    No other bytes are requested.
+
+    Args:
+        uri: of the object.
+        size: more than 0.
+        settings: of the environment.
+
+    Raises:
+        NotFound: there is no such bucket.
+        MissingExtra: the library for the store is not installed.
+        ConfigError: the address of the store is not known.
+        BackendError: the store refused, or it cannot be reached.
+    """
+    key = _key_in_bucket(uri)
+    if not key or key.endswith("/"):
+        return None
+
+    def read() -> bytes:
+        # Opening the bucket signs in, which also takes time. So it is inside the time limit.
+        bucket, _ = open_bucket(uri, settings)
+        return bucket.read_beginning(key, size)
+
+    try:
+        with _kfgcp_errors(uri):
+            return call_with_retries(settings.request_seconds, read)
+    except NotFound:
+        return None
+    except Refused as error:
+        # An empty object has no first byte, so the store cannot satisfy the range.
+        if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return b""
+        raise
+
+
+def list_names(uri: str, limit: int, settings: BucketSettings = DEFAULTS) -> list[str]:
+    """Return the names of at most `limit` objects below a prefix, sorted and without the prefix.
+
+    Raises:
+        KfgcpError: the same errors as `read_beginning`.
+    """
+    prefix = folder_prefix(_key_in_bucket(uri))
+
+    def read() -> list[StoredObject]:
+        bucket, _ = open_bucket(uri, settings)
+        # One more than the limit, because the prefix itself may be an object.
+        return list_objects(bucket, prefix, limit + 1)
+
+    with _kfgcp_errors(uri):
+        objects = call_with_retries(settings.request_seconds, read)
+    names = sorted(stored.key.removeprefix(prefix) for stored in objects if stored.key != prefix)
+    return names[:limit]
+
+
+def _key_in_bucket(uri: str) -> str:
+    """Return the key of a URI, and raise NotFound when the URI names no bucket."""
+    scheme, bucket, key = split_uri(uri)
+    if not bucket:
+        raise NotFound(f"{uri} names no bucket.", hint=f"Its form is {scheme}://BUCKET/KEY.")
+    return key
+
+
+@contextmanager
+def _kfgcp_errors(uri: str) -> Iterator[None]:
+    """Turn the errors of a client library in this block into errors of kfgcp."""
+    try:
+        yield
+    except KfgcpError:
+        raise
+    except Exception as error:
+        raise _to_kfgcp_error(uri, error) from None
+
+
+def _to_kfgcp_error(uri: str, error: Exception) -> KfgcpError:
+    """Return the error of kfgcp that corresponds to an error of a client library."""
+    if isinstance(error, ImportError):
+        scheme, _, _ = split_uri(uri)
+        return MissingExtra(f"Reading {uri}", EXTRAS[scheme])
+    if isinstance(error, NoAddressError):
+        return ConfigError(f"{uri} cannot be read: {error}.", hint=_ADDRESS_HINT)
+    description = describe_error(error)
+    status = http_status(error)
+    if status == HTTPStatus.UNAUTHORIZED or _is_sign_in_error(error):
+        return AuthError(
+            f"{uri} cannot be read without signing in: {description}", hint=sign_in_hint(uri)
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound(
+            f"{uri} does not exist.", hint=MISSING_HINT, status=status, reason="NOT_FOUND"
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return Refused(
+            f"{uri} may not be read: {description}",
+            hint="The account needs a role that may read the bucket.",
+            status=status,
+            reason="PERMISSION_DENIED",
+        )
+    if 400 <= status < 500:
+        return Refused(f"{uri} cannot be read: {description}", status=status)
+    return Unreachable(f"{uri} cannot be read: {description}")
+
+
+def _is_sign_in_error(error: Exception) -> bool:
+    """Return whether an error is about credentials. Such an error has no status."""
+    kind = type(error)
+    if kind.__module__.startswith("google.auth"):
+        return kind.__name__ != "TransportError"
+    # botocore: NoCredentialsError, CredentialRetrievalError and others
+    return "Credential" in kind.__name__

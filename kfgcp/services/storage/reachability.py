@@ -1,0 +1,96 @@
+"""Checks within seconds that an object store can be reached, before a task uses it.
+
+The client libraries of Google and Amazon repeat a failed request for one to two minutes. That is
+right in the middle of a long transfer. At the start it only delays the message that the network is
+down. So one small request is sent first, and it is not repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from kfgcp.deadlines import DeadlineError, call_within
+
+# How long the sign-in and the first request may take together. The limit also holds when a name
+# server, a proxy or the sign-in hangs. CONNECT_SECONDS and READ_SECONDS must fit into it.
+LIMIT_SECONDS: Final = 8.0
+CONNECT_SECONDS: Final = 3.0
+READ_SECONDS: Final = 4.0
+
+# How long a store that answered is not checked again.
+GOOD_FOR_SECONDS: Final = 60.0
+
+# How long a store that did not answer is not checked again. The next task then fails at once.
+BAD_FOR_SECONDS: Final = 5.0
+
+
+class NoAnswerError(Exception):
+    """A store did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckResult:
+    """The result of a check.
+
+    Attributes:
+        checked_at: the time of the clock, in seconds.
+        error: None when the store answered.
+    """
+
+    checked_at: float
+    error: Exception | None
+
+
+class ReachabilityChecks:
+    """Checks that stores answer. Each result is valid for a while.
+
+    Args:
+        clock: monotonic, in seconds.
+        limit: how long one check may take, in seconds.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, limit: float = LIMIT_SECONDS
+    ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._results: dict[str, _CheckResult] = {}
+
+    def ensure(self, store: str, send_request: Callable[[], None]) -> None:
+        """Return when a store answers.
+
+        Args:
+            store: the name of the store.
+            send_request: signs in and sends one request to the store. It raises an error when there
+                is no answer.
+
+        Raises:
+            NoAnswerError: there was no answer within the limit.
+            Exception: the error of `send_request`, from this check or from one a moment ago.
+        """
+        result = self._results.get(store)
+        if result is None or self._is_outdated(result):
+            error = self._check(send_request)
+            result = _CheckResult(self._clock(), error)
+            self._results[store] = result
+        if result.error is not None:
+            raise result.error
+
+    def _is_outdated(self, result: _CheckResult) -> bool:
+        valid_for = GOOD_FOR_SECONDS if result.error is None else BAD_FOR_SECONDS
+        return self._clock() - result.checked_at > valid_for
+
+    def _check(self, send_request: Callable[[], None]) -> Exception | None:
+        """Return the error of the request, None when it was answered."""
+        try:
+            call_within(self._limit, send_request)
+        except DeadlineError:
+            return NoAnswerError(
+                f"no answer within {self._limit:g} s; check the network and the proxy"
+            )
+        except Exception as error:
+            return error
+        return None

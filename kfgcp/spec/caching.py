@@ -1,0 +1,86 @@
+"""Copies of a spec with other caching: for a whole run, or for a task and all that depends on it.
+
+Vertex AI and Kubeflow take caching from the spec, so a run with other caching needs another spec.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.spec.wire import (
+    component_name,
+    read_components,
+    read_root,
+    read_task,
+    read_tasks,
+    set_task_caching,
+)
+
+
+def set_caching(spec: JsonObject, *, enabled: bool) -> dict[str, Any]:
+    """Return a copy of the spec with caching on or off for every task, nested ones too.
+
+    A custom cacheKey stays.
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(spec))
+    for component in (read_root(changed), *read_components(changed).values()):
+        for task in read_tasks(component).values():
+            set_task_caching(task, enabled)
+    return changed
+
+
+def disable_caching_from(spec: JsonObject, path: str) -> dict[str, Any]:
+    """Return a copy of the spec with caching off for a task and for all that depends on it.
+
+    What depends on it may be in the same DAG, or beside one of the DAGs around it.
+
+    Args:
+        spec: the PipelineSpec.
+        path: the path of the task, `prepare/clean` for example.
+
+    Raises:
+        ValueError: there is no such task, or the path names a single iteration of a loop, which a
+            spec does not have. The message is one line.
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(spec))
+    components = read_components(changed)
+    tasks = read_tasks(read_root(changed))
+    steps = path.split("/")
+    for depth, step in enumerate(steps, 1):
+        if re.fullmatch(r".*\[\d+\]", step):
+            raise ValueError("a spec has its loop once, not each iteration")
+        if step not in tasks:
+            raise ValueError(f"the pipeline has no task {step} there")
+        for key in _downstream(tasks, step):
+            _disable_caching(tasks[key], components)
+        if depth == len(steps):
+            _disable_caching(tasks[step], components)
+        tasks = read_tasks(components[component_name(tasks[step])])
+    return changed
+
+
+def _downstream(tasks: JsonObject, start: str) -> list[str]:
+    """Return the keys of the tasks of a DAG that depend on one of them, directly or not."""
+    downstream: list[str] = []
+    to_visit = [start]
+    while to_visit:
+        upstream = to_visit.pop()
+        for key, task in tasks.items():
+            is_new = key != start and key not in downstream
+            if is_new and upstream in read_task(key, task).upstream:
+                downstream.append(key)
+                to_visit.append(key)
+    return downstream
+
+
+def _disable_caching(task: dict[str, Any], components: JsonObject) -> None:
+    """Switch caching off for a task and, when it is a DAG, for all tasks inside.
+
+    Other tasks may run the same component. Caching is then off for the tasks inside of these too.
+    """
+    set_task_caching(task, False)
+    for inner in read_tasks(components[component_name(task)]).values():
+        _disable_caching(inner, components)

@@ -1,0 +1,152 @@
+"""A workspace: one project with its store and its backends. Every verb of kfgcp is a method of it.
+
+The methods are in base classes of `Workspace`, by their subject: `StartMethods`, `RunMethods`,
+`ListMethods` and `ProjectMethods`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+from kfgcp.errors import KfgcpError, UsageError
+from kfgcp.tracking.open_project import OpenProject
+from kfgcp.workspace.list_methods import ListMethods
+from kfgcp.workspace.project_methods import ProjectMethods
+from kfgcp.workspace.start_methods import StartMethods
+
+_guard: Final = threading.Lock()
+
+# Public methods that have no function in `kfgcp`: other parts of kfgcp use them, or they return a
+# workspace. Each other public method is also a function.
+_METHODS_ONLY: Final = frozenset(
+    {
+        "default",
+        "deleted_artifacts",
+        "load_pipeline",
+        "plan",
+        "renewed",
+        "spec_of",
+        "unread",
+    }
+)
+
+
+class Workspace(StartMethods, ListMethods, ProjectMethods):
+    """One project: the configuration in its kfgcp.toml, the store of its runs, and its backends.
+
+    Runs that a workspace returns belong to it, also after the current folder changes. Two
+    workspaces in one program do not affect each other. Several threads can use the same workspace.
+
+    Attributes:
+        project: the configuration.
+        store: the index of the runs of all environments.
+
+    Example:
+        >>> with kfgcp.Workspace.open("../other") as other:
+        ...     other.run("pipelines/churn.py", params={"lr": 0.1}).metrics
+    """
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> Self:
+        """Open the project of a folder.
+
+        Args:
+            path: the folder, or a kfgcp.toml. The project is that of the nearest kfgcp.toml, from
+                the folder upwards; without one, it has the single environment `local`. None is the
+                current folder.
+
+        Raises:
+            UsageError: there is no such folder.
+            ConfigError: kfgcp.toml cannot be read or is not valid.
+            StateError: the state folder cannot be used, or was written by a newer kfgcp.
+
+        Example:
+            >>> workspace = kfgcp.Workspace.open("../other")
+            >>> workspace.list(limit=10)
+        """
+        workspace = cls(None if path is None else _folder_of(Path(path)))
+        _ = workspace.project
+        _ = workspace.recorded_store
+        return workspace
+
+    @staticmethod
+    def default() -> Workspace:
+        """Return the workspace of the current folder, which the functions of `kfgcp` use.
+
+        Calls return the same workspace until something changes, see `renewed`.
+        """
+        global _default
+        with _guard:
+            _default = (_default or Workspace()).renewed()
+            with suppress(KfgcpError):  # raised again by the verb that needs the configuration
+                _ = _default.project
+            return _default
+
+    def renewed(self) -> Workspace:
+        """Return this workspace, or a new one when something has changed.
+
+        Something has changed when kfgcp.toml or a variable has another value, the state folder was
+        replaced, or the workspace was closed. A workspace that was opened without a folder follows
+        the current folder. A kfgcp.toml that is not valid is an error when it is needed, not here.
+        """
+        latest = Workspace(self._folder)
+        if self._is_closed:
+            return latest
+        if self._project is None:
+            return self
+        try:
+            is_same = latest.project == self._project
+        except KfgcpError:
+            return latest
+        return self if is_same and self.is_current else latest
+
+
+_default: Workspace | None = None
+"""The workspace that `Workspace.default` returned last."""
+
+
+def function_names() -> list[str]:
+    """Return the names of the methods that are also functions of `kfgcp`, sorted.
+
+    After a change, `make reference` writes them into `kfgcp/__init__.py`.
+    """
+    own_names = set(dir(Workspace)) - set(dir(OpenProject)) - _METHODS_ONLY
+    return sorted(name for name in own_names if not name.startswith("_"))
+
+
+def function(name: str) -> Callable[..., object]:
+    """Return a method of `Workspace` as a function over `Workspace.default()`.
+
+    A method that needs no workspace is returned as it is.
+    """
+    method = inspect.getattr_static(Workspace, name)
+    if isinstance(method, (staticmethod, classmethod)):
+        bound: Callable[..., object] = getattr(Workspace, name)
+        return bound
+
+    def call(*arguments: object, **options: object) -> object:
+        return method(Workspace.default(), *arguments, **options)
+
+    functools.update_wrapper(call, method)
+    signature = inspect.signature(method)
+    _, *parameters = signature.parameters.values()
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__module__, call.__qualname__ = "kfgcp", name  # where pickle finds it
+    return call
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder that a path of a project means."""
+    folder = path.parent if path.is_file() else path
+    if not folder.is_dir():
+        raise UsageError(
+            f"There is no folder {path}.",
+            hint="Give the folder of a project, or create a project: kfgcp init FOLDER",
+        )
+    return folder.absolute()

@@ -1,0 +1,184 @@
+"""The methods of `Workspace` for pipelines and for the project itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfgcp.config import FILE_NAME
+from kfgcp.spec.load import Spec, load
+from kfgcp.tracking import pipelines
+from kfgcp.tracking.open_project import OpenProject
+from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
+
+if TYPE_CHECKING:
+    from kfgcp.diagnosis.checks import Finding
+    from kfgcp.environments import Imported
+    from kfgcp.scaffold import Scaffold
+
+
+class ProjectMethods(OpenProject):
+    """The part of `Workspace` that compiles pipelines, checks the project and writes its files."""
+
+    @staticmethod
+    def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
+        """Compile and check a pipeline, and write it to a file when `output` is given.
+
+        Args:
+            pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or
+                component of KFP (a function with its decorator).
+            output: a `.yaml` or `.json` file to write.
+
+        Returns:
+            The compiled pipeline, which `submit` takes too.
+
+        Raises:
+            SpecError: it does not compile or is not a valid spec.
+
+        Example:
+            >>> kfgcp.compile("pipelines/churn.py", "churn.yaml").version
+        """
+        spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
+        if output is not None:
+            from kfgcp.spec.write import write
+
+            write(spec, Path(output))
+        return spec
+
+    def load_pipeline(self, pipeline: str | Path, env: str | None = None) -> Spec:
+        """Load and check a pipeline without starting it.
+
+        Args:
+            pipeline: a file, as in `compile`, or the address of a version in Artifact Registry.
+            env: the environment whose sign-in is used for Artifact Registry; the default one when
+                None.
+
+        Raises:
+            SpecError: it does not compile or is not a valid spec.
+            BackendError: Artifact Registry refused it or cannot be reached.
+        """
+        return pipelines.load_pipeline(self, pipeline, env)
+
+    def diff(self, before: Pipeline, after: Pipeline) -> Diff:
+        """Return what differs between two pipelines: files, runs, or versions (`sha256:` and 8
+        digits or more).
+
+        Raises:
+            UsageError: one of them is not a file, run or version, or could be as_list.
+            SpecError: one of them does not compile or is not a valid spec.
+
+        Example:
+            >>> kfgcp.diff("a1b2", "pipelines/churn.py").changes
+        """
+        return pipelines.diff(self, before, after)
+
+    def doctor(
+        self,
+        env: str | None = None,
+        pipeline: str | Path | Spec | None = None,
+        *,
+        notice: Callable[[Finding], None] = lambda finding: None,
+    ) -> list[Finding]:
+        """Check everything that a submission needs, in order. Stop at the first problem.
+
+        Args:
+            env: the environment; the default one when None.
+            pipeline: a pipeline to submit. Its images are checked, too.
+            notice: called with each finding as soon as it is known.
+
+        Returns:
+            The findings. When there is a problem, the last one says what to do.
+
+        Raises:
+            SpecError: the pipeline does not compile or is not a valid spec.
+
+        Example:
+            >>> kfgcp.doctor("dev")[-1].ok
+            True
+        """
+        from kfgcp.backends.diagnose import diagnose
+        from kfgcp.spec.graph import build
+
+        images = None
+        if pipeline is not None:
+            spec = (
+                pipeline if isinstance(pipeline, Spec) else self.load_pipeline(str(pipeline), env)
+            )
+            images = build(spec.pipeline_spec).images
+        findings = []
+        for finding in diagnose(lambda: self.project, env, images):
+            notice(finding)
+            findings.append(finding)
+        return findings
+
+    def dashboard(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8501,
+        read_only: bool = False,
+        browser: bool = True,
+    ) -> None:
+        """Serve the dashboard of the project until it is interrupted.
+
+        Args:
+            host: the address to listen on. An address other than loopback needs a way to identify
+                users.
+            port: the port to listen on, 0 for a free one.
+            read_only: nobody may launch, cancel, rerun or annotate.
+            browser: open the dashboard in a browser, if there is one.
+
+        Raises:
+            UsageError: the port is in use, or everybody could see the dashboard.
+            MissingExtra: Streamlit is not installed.
+
+        Example:
+            >>> kfgcp.dashboard(port=8600, read_only=True)
+        """
+        # The dashboard is a program that uses `Workspace`, and imports it. An import statement here
+        # would make a circle, so the server is found by its name.
+        server = import_module("kfgcp_dashboard.server")
+        server.serve(self, host=host, port=port, read_only=read_only, browser=browser)
+
+    @staticmethod
+    def init(folder: str | Path = ".") -> Scaffold:
+        """Make a new project in a folder, with a pipeline that runs at once. Existing files stay as
+        they are.
+
+        Raises:
+            UsageError: a file that it would write exists already.
+
+        Example:
+            >>> kfgcp.init("churn").files
+        """
+        from kfgcp.scaffold import scaffold
+
+        return scaffold(Path(folder))
+
+    def import_env(
+        self, name: str, outputs: str, *, key: str | None = None, replace: bool = False
+    ) -> Imported:
+        """Write an environment into kfgcp.toml, as the outputs of Terraform have it.
+
+        The workspace keeps the configuration that it has read. Open it again to use the
+        environment.
+
+        Args:
+            name: the name of the environment.
+            outputs: what `terraform output -json` printed in a folder of terraform/envs.
+            key: which environment of as_list in the outputs; `name` when None.
+            replace: replace an environment of that name. Its comments stay.
+
+        Raises:
+            UsageError: these are not such outputs, or the name is taken.
+            ConfigError: kfgcp.toml is not valid, before or afterwards. Nothing was written.
+
+        Example:
+            >>> kfgcp.import_env("dev", Path("outputs.json").read_text()).file
+        """
+        from kfgcp.environments import import_environment
+
+        file = self.project.file or self.project.root / FILE_NAME
+        return import_environment(file, name, outputs, key=key, replace=replace)

@@ -1,0 +1,195 @@
+"""The methods of `Workspace` that read, follow or change one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfgcp.backends.base import Deleted, LogFilter, LogLine
+from kfgcp.event import Event
+from kfgcp.model import Run
+from kfgcp.spec.load import Spec
+from kfgcp.tracking import lookup, pipelines
+from kfgcp.tracking.choose import as_list
+from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.lookup import RunLike
+from kfgcp.tracking.open_project import OpenProject
+
+if TYPE_CHECKING:
+    from kfgcp.tracking.update_batches import Update
+
+
+class RunMethods(OpenProject):
+    """The part of `Workspace` that reads, follows and changes one run."""
+
+    def show(self, run: RunLike = "latest") -> RunHandle:
+        """Look a run up, and read it as it is now.
+
+        Args:
+            run: its id, the beginning of one, its name, or `latest`.
+
+        Returns:
+            The run. The warning `NotWhole` says when a part of the run cannot be read now.
+
+        Raises:
+            UsageError: there is no such run, or more than one.
+
+        Example:
+            >>> kfgcp.show("a1b2").metrics
+        """
+        return lookup.show(self, run)
+
+    def events(self, run: RunLike = "latest") -> list[Event]:
+        """Read a run, and return what happened to it.
+
+        Args:
+            run: the run.
+
+        Returns:
+            The events in the order of the facts: within a task, and between a task and those that
+                depend
+            on it. Tasks that ran at the same time may be in any order. A run that an earlier
+            version of kfgcp recorded has no events of that time.
+
+        Raises:
+            UsageError: there is no such run, or more than one.
+
+        Example:
+            >>> [event.kind.value for event in kfgcp.events("a1b2")]
+            ['run.created', 'run.started', 'task.started', 'task.succeeded', 'run.succeeded']
+        """
+        return self.show(run).events()
+
+    def logs(
+        self,
+        run: RunLike = "latest",
+        task: str | None = None,
+        attempt: int | None = None,
+        *,
+        since: str | None = None,
+        severity: str | None = None,
+        all_lines: bool = False,
+    ) -> Iterator[LogLine]:
+        """Return the lines that a run's tasks wrote so far. Arguments as in `RunHandle.logs`.
+
+        Example:
+            >>> for line in kfgcp.logs("a1b2", "train", since="10m"):
+            ...     print(line.text)
+        """
+        handle = lookup.look(self, run)
+        return handle.logs(task, attempt, since=since, severity=severity, all_lines=all_lines)
+
+    def watch(
+        self,
+        run: RunLike = "latest",
+        *,
+        logs: bool | LogFilter = True,
+        notice: Callable[[str], None] = lambda text: None,
+    ) -> Iterator[Update]:
+        """Return what happens in a run until it has ended, as_list updates at a time.
+
+        `RunHandle.updates` gives each update alone, in the order in which things happened.
+
+        Args:
+            run: the run to follow.
+            logs: which lines; False for none.
+            notice: called with a line of text when the backend cannot be reached, and when it can
+                again.
+
+        Example:
+            >>> for update in kfgcp.watch("a1b2"):
+            ...     print(update.run.state, [task.path for task in update.tasks])
+        """
+        from kfgcp.tracking.update_batches import in_batches
+
+        handle = run if isinstance(run, RunHandle) else self.show(run)
+        return in_batches(handle.updates(logs=logs, notice=notice))
+
+    def cancel(self, run: RunLike = "latest") -> RunHandle:
+        """Ask a run to end. A run that has ended stays as it is.
+
+        Example:
+            >>> kfgcp.cancel("a1b2").wait(check=False)
+        """
+        return self.show(run).cancel()
+
+    def delete(self, run: RunLike) -> Deleted:
+        """Delete a run that has ended, on its backend and here, with its logs and artifacts in the
+        state folder.
+
+        Files that another run uses are kept until the last such run is deleted: a task that was
+        CACHED has the files and the log of the task that ran.
+
+        Returns:
+            What was kept, and for which runs.
+
+        Raises:
+            UsageError: the run has not ended.
+
+        Example:
+            >>> kfgcp.delete("a1b2").kept_files
+        """
+        return lookup.look(self, run).delete()
+
+    def tag(
+        self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """Add tags to a run, remove others, and return all its tags, sorted.
+
+        Args:
+            run: the run.
+            tags: words to add: at most 64 characters each, without blanks and commas.
+            remove: words to remove. A word that the run does not have is not an error.
+
+        Raises:
+            UsageError: a tag is not such a word, or there is no such run.
+
+        Example:
+            >>> kfgcp.tag("a1b2", "good", remove="candidate")
+            ('good',)
+        """
+        store = lookup.workspace_of(self, run).store
+        return store.tag(lookup.id_of(self, run), tags, remove=as_list(remove))
+
+    def note(self, run: RunLike = "latest", text: str | None = None) -> str:
+        """Write the note of a run, and return it.
+
+        Args:
+            run: the run.
+            text: the new note, which may have as_list lines. "" removes the note. None does not
+                change it.
+
+        Raises:
+            UsageError: there is no such run.
+
+        Example:
+            >>> kfgcp.note("a1b2", "The learning rate was too high.")
+            'The learning rate was too high.'
+        """
+        store = lookup.workspace_of(self, run).store
+        run_id = lookup.id_of(self, run)
+        if text is not None:
+            store.note(run_id, text.strip())
+        return store.get(run_id, whole=False).note
+
+    def spec_of(self, run: RunLike = "latest") -> Spec:
+        """Return the pipeline of a run, as it was recorded.
+
+        Raises:
+            UsageError: there is no such run, or its backend did not give its pipeline.
+        """
+        if isinstance(run, Run):
+            return pipelines.spec_of(self, run)
+        handle = self.show(run)
+        return pipelines.spec_of(handle.workspace, handle.snapshot)
+
+    def deleted_artifacts(self, run: RunHandle) -> set[str]:
+        """Return the URIs of a run's artifacts that were files on this machine and have been
+        deleted."""
+        from kfgcp.engine.cache import deleted_files
+
+        outcomes = run.workspace.store.outcomes(run.run_id).values()
+        return {
+            Path(path).as_uri() for outcome in outcomes for path in deleted_files(outcome.outputs)
+        }

@@ -1,0 +1,231 @@
+"""The methods of `Workspace` that start runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Unpack
+
+from kfgcp.tracking import lookup
+from kfgcp.tracking.choose import check_timeout
+from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.lookup import RunLike
+from kfgcp.tracking.pipelines import PipelineLike
+from kfgcp.workspace.run_methods import RunMethods
+
+if TYPE_CHECKING:
+    from kfgcp.option_keywords import OptionKeywords
+    from kfgcp.options import RunOptions
+    from kfgcp.tracking.submit import Plan
+
+
+class StartMethods(RunMethods):
+    """The part of `Workspace` that starts, repeats and continues runs."""
+
+    def submit(
+        self,
+        pipeline: PipelineLike,
+        options: RunOptions | None = None,
+        *,
+        params: Mapping[str, object] | None = None,
+        in_process: bool = False,
+        **changes: Unpack[OptionKeywords],
+    ) -> RunHandle:
+        """Start a run, and return without waiting for its end.
+
+        Args:
+            pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, the address of a
+                version in Artifact Registry, a pipeline or component of KFP (a function with its
+                decorator), or what `compile` returned.
+            options: how to run it.
+            params: values of the pipeline's parameters; the others have their defaults.
+            in_process: execute a run of this machine in a thread of this process, which then waits
+                for the end of the run before it ends. Otherwise the run has a process of its own
+                and continues when this process ends. Runs elsewhere always continue.
+            changes: options as keywords, see `RunOptions`. They win over `options`.
+
+        Returns:
+            The run that was started. The warning `NotHeeded` names what the backend leaves out.
+
+        Raises:
+            UsageError: an option does not exist or has a wrong value.
+            SpecError: the pipeline does not compile or is not a valid spec.
+            ParamError: a parameter is unknown, missing or of the wrong type.
+            BackendError: the backend refused it or cannot be reached.
+
+        Example:
+            >>> run = kfgcp.submit("pipelines/churn.py", env="dev", params={"learning_rate": 0.1})
+        """
+        from kfgcp.tracking import submit
+
+        chosen = submit.combine(options, changes)
+        return submit.start(
+            self, *submit.prepare(self, pipeline, params, chosen), in_process=in_process
+        )
+
+    def run(
+        self,
+        pipeline: PipelineLike,
+        options: RunOptions | None = None,
+        *,
+        params: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+        **changes: Unpack[OptionKeywords],
+    ) -> RunHandle:
+        """Submit a pipeline and wait until its run has ended: `submit(...).wait(timeout,
+        check=check)`.
+
+        Args:
+            pipeline: as in `submit`.
+            options: how to run it.
+            params: values of the pipeline's parameters; the others have their defaults.
+            timeout: seconds to wait; None waits for ever.
+            check: raise an error unless the run succeeded.
+            changes: options as keywords, see `RunOptions`. They win over `options`.
+
+        Returns:
+            The run, which has ended.
+
+        Raises:
+            RunFailed: the run ended FAILED or CANCELLED, and `check` is True.
+            RunTimeout: the run has not ended after `timeout` seconds. It continues.
+            KfgcpError: the errors of `submit`.
+
+        Example:
+            >>> kfgcp.run("pipelines/churn.py", params={"learning_rate": 0.1}, timeout=3600).metrics
+        """
+        check_timeout(timeout)
+        return self.submit(pipeline, options, params=params, **changes).wait(timeout, check=check)
+
+    def plan(
+        self,
+        pipeline: PipelineLike,
+        options: RunOptions | None = None,
+        *,
+        params: Mapping[str, object] | None = None,
+        **changes: Unpack[OptionKeywords],
+    ) -> Plan:
+        """Return what `submit` would send with the same arguments. Nothing is started; the errors
+        are the same.
+
+        Example:
+            >>> kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
+        """
+        from kfgcp.tracking import submit
+
+        chosen = submit.combine(options, changes)
+        backend, request = submit.prepare(self, pipeline, params, chosen)
+        return submit.Plan(request, backend.notes(request))
+
+    def rerun(
+        self,
+        run: RunLike = "latest",
+        *,
+        from_task: str | None = None,
+        params: Mapping[str, object] | None = None,
+        wait: bool = True,
+        timeout: float | None = None,
+        check: bool = True,
+        in_process: bool = False,
+        **changes: Unpack[OptionKeywords],
+    ) -> RunHandle:
+        """Repeat a run as a new run, and wait for its end.
+
+        Tasks whose code and inputs are the same take their outputs from the first run. The new run
+        repeats the code that was recorded with the first run. The warning `RecordedCode` says so
+        when the pipeline's files were edited since.
+
+        Args:
+            run: the run to repeat.
+            from_task: the path of a task. This task and all tasks that depend on it run again.
+            params: parameters to change; the others have the values of the run.
+            wait: wait for the end of the new run; otherwise return when it has started.
+            timeout: seconds to wait, see `RunHandle.wait`.
+            check: raise an error unless the new run succeeds.
+            in_process: as in `submit`.
+            changes: options to change, see `RunOptions`; the others are those of the run, except
+                `name`.
+
+        Returns:
+            The new run.
+
+        Raises:
+            UsageError: the run has no such task, or an option does not exist or has a wrong value.
+            RunFailed: the new run ended FAILED or CANCELLED, and `check` is True.
+
+        Example:
+            >>> kfgcp.rerun("a1b2", from_task="train", params={"learning_rate": 0.01})
+        """
+        from kfgcp.tracking import submit
+
+        check_timeout(timeout)
+        workspace = lookup.workspace_of(self, run)
+        prepared = submit.prepare_repetition(workspace, run, from_task, params, changes)
+        handle = submit.start(workspace, *prepared, in_process=in_process)
+        return handle.wait(timeout, check=check) if wait else handle
+
+    def resume(
+        self,
+        run: RunLike = "latest",
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+        check: bool = True,
+        in_process: bool = False,
+    ) -> RunHandle:
+        """Continue an interrupted run of this machine, and wait for its end. Finished tasks do not
+        run again.
+
+        Args:
+            run: the run to continue.
+            wait: wait for its end; otherwise return at once.
+            timeout: seconds to wait, see `RunHandle.wait`.
+            check: raise an error unless the run succeeds.
+            in_process: as in `submit`.
+
+        Raises:
+            UsageError: it has ended, or is still running elsewhere.
+            Unsupported: it is a run of another backend, which does not stop with a process of this
+                machine.
+            RunFailed: it ended FAILED or CANCELLED, and `check` is True.
+
+        Example:
+            >>> kfgcp.resume("a1b2").state
+        """
+        from kfgcp.tracking import submit
+
+        check_timeout(timeout)
+        interrupted = self.show(run)
+        handle = submit.resume(interrupted.workspace, interrupted, in_process=in_process)
+        return handle.wait(timeout, check=check) if wait else handle
+
+    def retry(
+        self,
+        run: RunLike = "latest",
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> RunHandle:
+        """Continue a failed or cancelled run, and wait for its end. Tasks that succeeded do not run
+        again.
+
+        It stays the same run; `rerun` starts a new one.
+
+        Args:
+            run: the run to continue.
+            wait: wait for its end; otherwise return at once.
+            timeout: seconds to wait, see `RunHandle.wait`.
+            check: raise an error unless the run succeeds this time.
+
+        Raises:
+            UsageError: the run has not ended, or it succeeded.
+            Unsupported: the backend cannot continue runs.
+            RunFailed: it ended FAILED or CANCELLED again, and `check` is True.
+
+        Example:
+            >>> kfgcp.retry("a1b2", timeout=3600).state
+        """
+        check_timeout(timeout)
+        handle = self.show(run).retry()
+        return handle.wait(timeout, check=check) if wait else handle
