@@ -1,9 +1,9 @@
-"""Who looks, and what they may do.
+"""Identify visitors, and decide what they may do.
 
-Identity comes from Google's Identity-Aware Proxy, by the assertion that it signs, or from
-Streamlit's own login with OpenID Connect. Other headers say who somebody claims to be, and are not
-looked at. Without either the dashboard is for whoever sits at this machine, and answers on loopback
-only.
+The identity comes from the assertion that Google's Identity-Aware Proxy (IAP) signs, or from
+Streamlit's login with OpenID Connect. Other headers with the name of a user are ignored, because
+any client can send them. With neither of the two, the dashboard answers on loopback only, and its
+visitor is the person at this machine.
 """
 
 from __future__ import annotations
@@ -14,31 +14,43 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from kfgcp.config import Project
+from kfgcp import Project
 from kfgcp.hosts import LOOPBACK
 
+# All facts about IAP are from https://cloud.google.com/iap/docs/signed-headers-howto
 IAP_HEADER: Final = "x-goog-iap-jwt-assertion"
 IAP_ISSUER: Final = "https://cloud.google.com/iap"
+IAP_ALGORITHM: Final = "ES256"
+
+# The public keys as PEM, by their ids.
 IAP_KEYS: Final = "https://www.gstatic.com/iap/verify/public_key"
-"""Public keys by their id, as PEM: https://cloud.google.com/iap/docs/signed-headers-howto."""
-SKEW: Final = 30
-"""Seconds that the clocks of Google and of this machine may be apart: the same page."""
-KEYS_KEPT: Final = 3600.0
-KEYS_PAUSE: Final = 10.0
-"""Seconds between two fetches for ids that are not known: nobody can make us ask for keys all the
-time."""
+
+# Google asks verifiers to allow 30 seconds between the clocks of Google and of this machine.
+CLOCK_SKEW: Final = 30
+
+# Google replaces the keys from time to time. A key that Google has withdrawn works here for at
+# most this many seconds.
+KEYS_MAX_AGE: Final = 3600.0
+
+# Seconds between two downloads of the keys. Without it, anybody could make us send requests to
+# Google all the time, with assertions that name unknown keys.
+KEYS_FETCH_PAUSE: Final = 10.0
+
+KEYS_TIMEOUT: Final = 10
 
 
 class DeniedError(Exception):
-    """Nobody may look: the message says why, in words for the person."""
+    """The refusal of a visitor. Its message is for that person and says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who may look. email: None for whoever sits at this machine. may_act: launch, cancel,
-    rerun, annotate.
+    """A person who may see the runs.
 
-    reason: why not, when they may not.
+    Attributes:
+        email: None for the person at this machine.
+        may_act: whether they may launch, cancel, rerun and annotate.
+        reason: why they may not; empty when they may.
     """
 
     email: str | None
@@ -46,65 +58,69 @@ class Visitor:
     reason: str = ""
 
 
-def visitor(project: Project, identity: str | None, *, read_only: bool) -> Visitor:
-    """What somebody may do.
+def authorize(project: Project, identity: str | None, *, read_only: bool) -> Visitor:
+    """Return the visitor with what they may do.
 
     Args:
-        project: its `allow` is a list of patterns of e-mail addresses, `*@acme.example` for
-            example.
-        identity: their proven address, None when the dashboard has no way to prove one.
-        read_only: nobody may do anything but look.
+        project: its setting `allow` is a list of patterns of e-mail addresses, for example
+            `*@acme.example`.
+        identity: the verified e-mail address, None when the dashboard cannot verify addresses.
+        read_only: nobody may change anything.
     """
     if read_only:
         return Visitor(identity, False, "This dashboard is read-only.")
-    allowed = _setting(project, "allow")
     if identity is None:
         return Visitor(None, True)
-    if any(fnmatchcase(identity.lower(), pattern.lower()) for pattern in allowed or ()):
-        return Visitor(identity, True)
-    return Visitor(
-        identity, False, f"{identity} is not in the list `allow` of [dashboard] in kfgcp.toml."
-    )
+    for pattern in read_setting(project, "allow") or ():
+        if fnmatchcase(identity.lower(), pattern.lower()):
+            return Visitor(identity, True)
+    reason = f"{identity} is not in the list `allow` of [dashboard] in kfgcp.toml."
+    return Visitor(identity, False, reason)
 
 
-def proves_identity(project: Project, secrets: Mapping[str, Any]) -> bool:
-    """Whether the dashboard can tell who looks: by IAP, or by a login of Streamlit's that is
-    configured."""
-    return bool(_setting(project, "iap_audience")) or "auth" in secrets
+def can_identify_visitors(project: Project, secrets: Mapping[str, object]) -> bool:
+    """Return whether IAP is configured, or a login of Streamlit.
+
+    Args:
+        project: has the setting `iap_audience`.
+        secrets: Streamlit's secrets; their table `auth` configures a login.
+    """
+    return bool(read_setting(project, "iap_audience")) or "auth" in secrets
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether only this machine can reach an address; none means all of them."""
+    """Return whether only this machine can reach an address. None means all addresses."""
     return host in LOOPBACK
 
 
-class Assertions:
-    """Verifies the assertions of Identity-Aware Proxy; threads may share one.
+class AssertionVerifier:
+    """Verifies the assertions of Identity-Aware Proxy. Threads may share one.
 
     Args:
-        audience: `/projects/NUMBER/global/backendServices/ID`, for example.
-        fetch: the public keys by their id, from Google.
-        clock: seconds that only grow.
+        audience: for example `/projects/NUMBER/global/backendServices/ID`.
+        fetch_keys: returns the public keys as PEM, by their ids.
+        clock: returns seconds that never go back.
     """
 
     def __init__(
         self,
         audience: str,
-        fetch: Callable[[], Mapping[str, str]],
+        fetch_keys: Callable[[], Mapping[str, str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._audience = audience
-        self._fetch = fetch
+        self._fetch_keys = fetch_keys
         self._clock = clock
         self._keys: Mapping[str, str] = {}
-        self._asked_at = self._fetched_at = float("-inf")
+        self._last_attempt = float("-inf")
+        self._fetched_at = float("-inf")
 
-    def email(self, assertion: str | None) -> str:
-        """The address that an assertion proves.
+    def verify(self, assertion: str | None) -> str:
+        """Return the e-mail address that an assertion proves.
 
         Raises:
-            DeniedError: there is none, or it is not valid: signature, algorithm, issuer, audience,
-                times.
+            DeniedError: there is no assertion, or its signature, algorithm, issuer, audience or
+                times are not valid.
         """
         if not assertion:
             raise DeniedError("The request did not come through Identity-Aware Proxy.")
@@ -112,57 +128,72 @@ class Assertions:
 
         try:
             header = jwt.decode_header(assertion)
-            if header.get("alg") != "ES256":
+            # The sender writes this field, and google-auth chooses the check by it. IAP uses one
+            # algorithm only, so any other value is an attack.
+            if header.get("alg") != IAP_ALGORITHM:
                 raise DeniedError("The assertion of Identity-Aware Proxy is not signed with ES256.")
-            key = self._key(header.get("kid"))
+            key_id = header.get("kid")
             claims = jwt.decode(
-                assertion, {header["kid"]: key}, audience=self._audience, clock_skew_in_seconds=SKEW
+                assertion,
+                {key_id: self._get_key(key_id)},
+                audience=self._audience,
+                clock_skew_in_seconds=CLOCK_SKEW,
             )
         except (exceptions.GoogleAuthError, ValueError, TypeError, KeyError) as error:
             raise DeniedError("The assertion of Identity-Aware Proxy is not valid.") from error
+        # google-auth checks the signature, the audience and the times, but not the issuer.
         if claims.get("iss") != IAP_ISSUER:
             raise DeniedError("The assertion was not issued by Identity-Aware Proxy.")
         email = claims.get("email")
         if not isinstance(email, str) or not email:
-            raise DeniedError("The assertion of Identity-Aware Proxy names nobody.")
+            raise DeniedError("The assertion of Identity-Aware Proxy has no e-mail address.")
         return email
 
-    def _key(self, kid: Any) -> str:
-        """The public key of an id; the keys are fetched again when they are old, or when it is not
-        among them."""
+    def _get_key(self, key_id: object) -> str:
+        """Return the public key of an id. Fetch the keys when they are old or lack this id."""
         now = self._clock()
-        wanted = kid not in self._keys or now - self._fetched_at > KEYS_KEPT
-        if wanted and now - self._asked_at > KEYS_PAUSE:
-            self._asked_at = now
+        must_fetch = key_id not in self._keys or now - self._fetched_at > KEYS_MAX_AGE
+        if must_fetch and now - self._last_attempt > KEYS_FETCH_PAUSE:
+            self._last_attempt = now
             try:
-                self._keys = dict(self._fetch())
+                self._keys = dict(self._fetch_keys())
                 self._fetched_at = now
-            except Exception as error:  # whatever the network says
-                if kid not in self._keys:
+            except Exception as error:
+                # An outage of the key server must not lock out people whose key is here already.
+                if key_id not in self._keys:
                     raise DeniedError(
                         "The public keys of Identity-Aware Proxy cannot be fetched."
                     ) from error
-        if not isinstance(kid, str) or kid not in self._keys:
+        if not isinstance(key_id, str) or key_id not in self._keys:
             raise DeniedError(
                 "The assertion is signed with a key that Identity-Aware Proxy does not have."
             )
-        return self._keys[kid]
+        return self._keys[key_id]
 
 
-def iap_assertions(project: Project) -> Assertions | None:
-    """What verifies the assertions of the configured audience, None when none is configured."""
-    audience = _setting(project, "iap_audience")
+def iap_verifier(project: Project) -> AssertionVerifier | None:
+    """Return a verifier for the configured audience, None when none is configured."""
+    audience = read_setting(project, "iap_audience")
     if not audience:
         return None
-    url = _setting(project, "iap_keys_url") or IAP_KEYS
-    return Assertions(audience, lambda: _fetch_keys(url))
+    url = read_setting(project, "iap_keys_url") or IAP_KEYS
+    return AssertionVerifier(audience, lambda: _fetch_keys(url))
 
 
-def oidc_email(claims: Mapping[str, Any]) -> str:
-    """The address that Streamlit's login proved.
+def read_setting(project: Project, key: str) -> Any:
+    """Return a setting of [dashboard] in kfgcp.toml, None when it is not set."""
+    setting = project.dashboard.get(key)
+    if setting is None:
+        return None
+    return setting.value
+
+
+def read_oidc_email(claims: Mapping[str, object]) -> str:
+    """Return the e-mail address of a login with OpenID Connect.
 
     Raises:
-        DeniedError: the provider does not vouch for it.
+        DeniedError: the provider did not verify the address. Some providers let people type any
+            address, so `email` alone proves nothing.
     """
     email = claims.get("email")
     if not isinstance(email, str) or claims.get("email_verified") is not True:
@@ -172,15 +203,10 @@ def oidc_email(claims: Mapping[str, Any]) -> str:
     return email
 
 
-def _setting(project: Project, key: str) -> Any:
-    setting = project.dashboard.get(key)
-    return None if setting is None else setting.value
-
-
 def _fetch_keys(url: str) -> dict[str, str]:
     import requests
 
-    answer = requests.get(url, timeout=10)
-    answer.raise_for_status()
-    keys: dict[str, str] = answer.json()
+    response = requests.get(url, timeout=KEYS_TIMEOUT)
+    response.raise_for_status()
+    keys: dict[str, str] = response.json()
     return keys

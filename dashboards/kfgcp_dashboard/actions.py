@@ -1,5 +1,4 @@
-"""What may be done with a run: compare it, repeat it, cancel it; each but the first asks once
-more."""
+"""The actions on a run: compare, rerun, cancel. Rerun and cancel ask for a confirmation first."""
 
 from __future__ import annotations
 
@@ -7,105 +6,114 @@ from typing import Final
 
 import streamlit as st
 
-from kfgcp.errors import KfgcpError
-from kfgcp.model import Run
-from kfgcp_dashboard import access, data, elements, text
+from kfgcp import KfgcpError, Run
+from kfgcp_dashboard import data, elements, text
+from kfgcp_dashboard.access import Visitor
 from kfgcp_dashboard.links import PAGES
 
-_ASKED: Final = "asked"
+# The places in the session for the visitor and for the dialog that is open.
+VISITOR_KEY: Final = "visitor"
+_DIALOG_KEY: Final = "dialog"
 
 
-def who() -> access.Visitor:
-    """Who looks at this page."""
-    visitor: access.Visitor = st.session_state["visitor"]
+def current_visitor() -> Visitor:
+    """Return the visitor of this page."""
+    visitor: Visitor = st.session_state[VISITOR_KEY]
     return visitor
 
 
-def buttons(run: Run) -> None:
-    """The buttons at the top of a run."""
+def show_buttons(run: Run) -> None:
+    """Show the buttons at the top of a run."""
     if st.button("Compare", icon=":material/compare_arrows:"):
         st.switch_page(PAGES["compare"], query_params={"run": [run.run_id]})
-    visitor = who()
-    if st.button(
-        "Rerun", icon=":material/replay:", disabled=not visitor.may_act, help=_why_not(visitor)
-    ):
-        ask("rerun", run.run_id)
+    visitor = current_visitor()
+    why_disabled = text.escape_markdown(visitor.reason) or None
+    disabled = not visitor.may_act
+    if st.button("Rerun", icon=":material/replay:", disabled=disabled, help=why_disabled):
+        open_dialog("rerun", run.run_id)
     if not run.state.final and st.button(
-        "Cancel", icon=":material/cancel:", disabled=not visitor.may_act, help=_why_not(visitor)
+        "Cancel", icon=":material/cancel:", disabled=disabled, help=why_disabled
     ):
-        ask("cancel", run.run_id)
-    if asked("rerun", run.run_id):
-        _rerun(run)
-    elif asked("cancel", run.run_id):
-        _cancel(run)
+        open_dialog("cancel", run.run_id)
+    if is_dialog_open("rerun", run.run_id):
+        _show_rerun_dialog(run)
+    elif is_dialog_open("cancel", run.run_id):
+        _show_cancel_dialog(run)
 
 
-def ask(what: str, of: str) -> None:
-    """Opens a question; it stays open when the page is drawn anew, as happens while something
-    runs."""
-    st.session_state[_ASKED] = (what, of)
+def open_dialog(action: str, subject: str) -> None:
+    """Open a dialog, which stays open until `close_dialog`.
 
+    Streamlit closes a dialog when the whole page runs again (streamlit pull request 17039 describes
+    it), and a page with an unfinished run does so by itself. So the session remembers the dialog,
+    and each run of the page opens it again.
 
-def asked(what: str, of: str) -> bool:
-    """Whether that question is open."""
-    return bool(st.session_state.get(_ASKED) == (what, of))
-
-
-def answered() -> None:
-    """Closes the question."""
-    st.session_state.pop(_ASKED, None)
-
-
-@st.dialog("Repeat this run", on_dismiss=answered)
-@elements.guarded
-def _rerun(run: Run) -> None:
-    st.text("Tasks whose code and inputs are the same are not run again.")
-    paths = [task.path for task in run.tasks]
-    start = st.selectbox(
-        "Run again from", ["", *paths], format_func=lambda path: path or "only what changed"
-    )
-    if confirmed("Repeat it", "Keep it as it is"):
-        must_be_allowed()
-        with st.spinner("Submitting"):
-            again = data.workspace().rerun(run, from_task=start or None, wait=False)
-        answered()
-        st.switch_page(PAGES["run"], query_params={"run": again.run_id})
-
-
-@st.dialog("Cancel this run", on_dismiss=answered)
-@elements.guarded
-def _cancel(run: Run) -> None:
-    st.text(
-        f"{text.visible(run.name or run.run_id)} is {run.state.value.lower()}. What it has finished"
-        " stays."
-    )
-    if confirmed("Cancel the run", "Let it run"):
-        must_be_allowed()
-        with st.spinner("Asking it to end"):
-            data.workspace().cancel(run)
-        answered()
-        st.rerun()
-
-
-def confirmed(yes: str, no: str) -> bool:
-    """Whether it was said yes to; a no closes the question."""
-    with st.container(horizontal=True):
-        agreed = st.button(yes, type="primary")
-        if st.button(no):
-            answered()
-            st.rerun()
-    return agreed
-
-
-def must_be_allowed() -> None:
-    """Raises when who looks may only look.
-
-    A button that is shown disabled can be pressed all the same by a browser of one's own.
+    Args:
+        action: what the dialog asks about.
+        subject: the id of a run, or a version. A dialog does not move to another run.
     """
-    visitor = who()
+    st.session_state[_DIALOG_KEY] = (action, subject)
+
+
+def is_dialog_open(action: str, subject: str) -> bool:
+    """Return whether this dialog is open."""
+    return bool(st.session_state.get(_DIALOG_KEY) == (action, subject))
+
+
+def close_dialog() -> None:
+    """Close the dialog that is open."""
+    st.session_state.pop(_DIALOG_KEY, None)
+
+
+def confirm(yes: str, no: str) -> bool:
+    """Show two buttons, and return whether the first one was pressed. The second one closes the
+    dialog."""
+    with st.container(horizontal=True):
+        confirmed = st.button(yes, type="primary")
+        if st.button(no):
+            close_dialog()
+            st.rerun()
+    return confirmed
+
+
+def require_permission() -> None:
+    """Raise an error when the visitor may not change anything.
+
+    A disabled button is only a hint: a modified browser can press it all the same.
+
+    Raises:
+        KfgcpError: with the reason.
+    """
+    visitor = current_visitor()
     if not visitor.may_act:
         raise KfgcpError(visitor.reason)
 
 
-def _why_not(visitor: access.Visitor) -> str | None:
-    return None if visitor.may_act else text.markdown(visitor.reason)
+# `on_dismiss` is called when somebody closes the dialog with the cross or with Escape.
+@st.dialog("Rerun this run?", on_dismiss=close_dialog)
+@elements.catch_errors
+def _show_rerun_dialog(run: Run) -> None:
+    st.text("Tasks with the same code and inputs are not run again.")
+    paths = [task.path for task in run.tasks]
+    first_task = st.selectbox(
+        "Run again from", ["", *paths], format_func=lambda path: path or "only changed tasks"
+    )
+    if confirm("Rerun now", "Close"):
+        require_permission()
+        with st.spinner("Submitting"):
+            new_run = data.workspace().rerun(run, from_task=first_task or None, wait=False)
+        close_dialog()
+        st.switch_page(PAGES["run"], query_params={"run": new_run.run_id})
+
+
+@st.dialog("Cancel this run?", on_dismiss=close_dialog)
+@elements.catch_errors
+def _show_cancel_dialog(run: Run) -> None:
+    name = text.visible(run.name or run.run_id)
+    st.text(f"{name} is {run.state.value.lower()}. The results of its finished tasks are kept.")
+    if confirm("Cancel the run", "Keep it running"):
+        require_permission()
+        with st.spinner("Cancelling"):
+            data.workspace().cancel(run)
+        close_dialog()
+        st.rerun()

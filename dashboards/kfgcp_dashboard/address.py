@@ -1,79 +1,108 @@
-"""Widgets whose values live in the address, so that every view has a link: `?state=FAILED&page=2`.
+"""Widgets whose values are in the address, so that each view has a link: `?state=FAILED&page=2`.
 
-Streamlit's own binding writes the labels of options; here the values themselves are written.
+Streamlit can bind widgets to the address by itself (`bind="query-params"`), but it does not fit
+here. It writes the labels of `format_func`, which change with the data, and not the values
+(streamlit pull request 13922). And a bound parameter cannot be set by the script, which sorting by
+a click and "Show all" need (streamlit issue 14670).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import streamlit as st
 
-_SEEN: Final = "address"
+T = TypeVar("T")
+
+# The place in the session for the parameters of the last run of the script, by their keys.
+_LAST_PARAMETERS: Final = "address"
+
+# A number with more digits is not a page.
+_MAX_DIGITS: Final = 9
 
 
 def widget(
-    make: Callable[..., Any],
+    make: Callable[..., object],
     label: str,
-    *options: Sequence[Any],
+    *options: Sequence[str],
     key: str,
-    default: Any,
-    **named: Any,
-) -> Any:
-    """The value of a widget, read from the address when that says something new, and written to it.
+    default: T,
+    **arguments: Any,
+) -> T:
+    """Show a widget and return its value, which is also in the address.
+
+    The value is read from the address when the address has changed since the last run of the
+    script: somebody opened a link or went back. Otherwise the widget is right, and the address
+    follows it.
 
     Args:
-        make: of Streamlit or of a container: `st.selectbox`.
+        make: a function of Streamlit or of a container, for example `st.selectbox`.
         label: of the widget.
-        options: what there is to choose from, when it is a widget with options; what an address
-            names beside them is left out.
-        key: of the widget and of the value in the address.
-        default: its value when the address has none; never written. Its type says how the address
-            is read: a list, a text, a whole number or a truth value.
-        named: further arguments of the widget.
+        options: one sequence, when the user chooses from options. Other values in the address are
+            ignored.
+        key: of the widget and of the parameter in the address.
+        default: the value without a parameter. It is never written. Its type decides how the
+            parameter is read: a list, a text, an integer or a truth value.
+        arguments: more arguments of the widget.
     """
-    peek(key, default, options[0] if options else None)
-    value = make(label, *options, key=key, **named)
-    st.session_state[_SEEN][key] = put(key, value, default)
+    read(key, default, options[0] if options else None)
+    value = cast(T, make(label, *options, key=key, **arguments))
+    st.session_state[_LAST_PARAMETERS][key] = write(key, value, default)
     return value
 
 
-def peek(key: str, default: Any, options: Sequence[Any] | None = None) -> Any:
-    """The value that a widget of that key is going to have; arguments as of `widget`."""
-    raw = st.query_params.get_all(key)
-    seen: dict[str, list[str]] = st.session_state.setdefault(_SEEN, {})
-    if key not in st.session_state or seen.get(key) != raw:
-        st.session_state[key] = _read(raw, default, options)
-        seen[key] = raw
-    return st.session_state[key]
+def read(key: str, default: T, options: Sequence[str] | None = None) -> T:
+    """Return the value that the widget of a key is going to have. The arguments are as in
+    `widget`."""
+    parameters = st.query_params.get_all(key)
+    last_parameters: dict[str, list[str]] = st.session_state.setdefault(_LAST_PARAMETERS, {})
+    if key not in st.session_state or last_parameters.get(key) != parameters:
+        # Streamlit takes the value of a widget from here, and ignores its `index` or `value`.
+        st.session_state[key] = _parse(parameters, default, options)
+        last_parameters[key] = parameters
+    return cast(T, st.session_state[key])
 
 
-def put(key: str, value: Any, default: Any = None) -> list[str]:
-    """Writes a value to the address, or removes it when it is the default; what stands there
-    then."""
-    if value == default or value is None or value == []:
-        now = []
-    elif isinstance(value, (list, tuple)):
-        now = [str(each) for each in value]
-    else:
-        now = ["1" if value is True else "0" if value is False else str(value)]
-    if now != st.query_params.get_all(key):
-        if now:
-            st.query_params[key] = now
+def write(key: str, value: object, default: object = None) -> list[str]:
+    """Write a value to the address, or remove it when it is the default.
+
+    Returns:
+        The parameters of this key after that.
+    """
+    parameters = _format(value)
+    if value == default:
+        parameters = []
+    # Each assignment sends a message to the browser, even when nothing changes.
+    if parameters != st.query_params.get_all(key):
+        if parameters:
+            st.query_params[key] = parameters
         else:
             st.query_params.pop(key, None)
-    return now
+    return parameters
 
 
-def _read(raw: Sequence[str], default: Any, options: Sequence[Any] | None) -> Any:
-    if not raw:
+def _format(value: object) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [str(item) for item in value]
+    if isinstance(value, bool):
+        return ["1" if value else "0"]
+    return [str(value)]
+
+
+def _parse(parameters: Sequence[str], default: object, options: Sequence[str] | None) -> object:
+    if not parameters:
         return default
     if isinstance(default, list):
-        return [each for each in raw if options is None or each in options]
-    text = raw[-1]
+        return [item for item in parameters if options is None or item in options]
+    text = parameters[-1]
     if isinstance(default, bool):
         return text == "1"
     if isinstance(default, int):
-        return int(text) if text.isdecimal() and len(text) < 10 else default
-    return text if options is None or text in options else default
+        is_number = text.isdecimal() and len(text) <= _MAX_DIGITS
+        return int(text) if is_number else default
+    if options is not None and text not in options:
+        return default
+    return text

@@ -1,113 +1,101 @@
-"""The artifacts of a run, with the beginning of what they hold."""
+"""Show the artifacts of a run, with the beginning of their contents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Final
 
 import streamlit as st
 
-from kfgcp.backends.base import SupportsArtifacts, capability
+from kfgcp import Artifact, ConfigError, Environment, KfgcpError, Run, SupportsArtifacts
+from kfgcp.backends.base import capability
 from kfgcp.backends.registry import is_in_service_store
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
-from kfgcp.config import Environment
-from kfgcp.errors import ConfigError, KfgcpError
-from kfgcp.model import Artifact, Run
 from kfgcp.tracking import artifact_contents
-from kfgcp_dashboard import data, elements, links, text
-from kfgcp_dashboard.charts.curves import confusion, roc
-from kfgcp_dashboard.elements import Column
-from kfgcp_dashboard.previews import (
-    BYTES,
-    Preview,
-    boxed,
-    env_of_root,
-    folders_of,
-    local_path,
-    of_text,
-    preview,
-)
+from kfgcp_dashboard import data, elements, links, previews, text
+from kfgcp_dashboard.charts.curves import confusion_chart, roc_chart
+from kfgcp_dashboard.elements import Column, Selection
+from kfgcp_dashboard.previews import Preview
 
-COLUMNS = {
+COLUMNS: Final = {
     "name": Column("Artifact"),
     "task": Column("Task"),
     "type": Column("Type"),
-    "uri": Column("Where", width="large"),
+    "uri": Column("URI", width="large"),
 }
+FILE_COLUMNS: Final = {
+    "name": Column("File", width="large"),
+    "bytes": Column("Bytes", "number"),
+}
+IFRAME_HEIGHT: Final = 520
+TABLE_HEIGHT: Final = 300
 
 
 def show(run: Run) -> None:
-    """All artifacts of a run as a table, and the one that is picked below it."""
+    """Show all artifacts of a run as a table, and the selected one below it."""
     if not run.artifacts:
-        st.caption(
-            "It has put out no artifacts."
-            if run.state.final
-            else "It has put out no artifacts yet."
-        )
+        st.caption("The run has no artifacts." if run.state.final else "No artifacts yet.")
         return
-    rows = [{"name": a.name, "task": a.task, "type": a.type, "uri": a.uri} for a in run.artifacts]
-    keys = [f"{a.task}/{a.name}" for a in run.artifacts]
-    wanted = st.query_params.get("artifact")
-    event = elements.table(
+    rows = []
+    keys = []
+    for artifact in run.artifacts:
+        keys.append(f"{artifact.task}/{artifact.name}")
+        rows.append(
+            {
+                "name": artifact.name,
+                "task": artifact.task,
+                "type": artifact.type,
+                "uri": artifact.uri,
+            }
+        )
+    key_in_address = st.query_params.get("artifact", "")
+    preselected = [keys.index(key_in_address)] if key_in_address in keys else []
+    selected = elements.show_table(
         "artifacts",
         COLUMNS,
         rows,
         export=f"artifacts-{run.run_id}",
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": [keys.index(wanted)]}} if wanted in keys else None,
+        selection=Selection(preselected),
     )
-    picked = list(event["selection"]["rows"])
-    if not picked:
+    if not selected:
         st.query_params.pop("artifact", None)
-        st.caption("Pick one to see what it holds.")
+        st.caption("Select an artifact to see its contents.")
         return
-    st.query_params["artifact"] = keys[picked[0]]
-    _one(run, run.artifacts[picked[0]])
+    st.query_params["artifact"] = keys[selected[0]]
+    _show_artifact(run, run.artifacts[selected[0]])
 
 
-def of_task(run: Run, path: str) -> None:
-    """The artifacts that a task put out."""
-    found = [artifact for artifact in run.artifacts if artifact.task == path]
-    if found:
+def show_of_task(run: Run, path: str) -> None:
+    """Show the artifacts of a task."""
+    artifacts = [artifact for artifact in run.artifacts if artifact.task == path]
+    if artifacts:
         st.subheader("Artifacts", anchor=False)
-    for artifact in found:
-        with st.expander(text.markdown(artifact.name), expanded=len(found) == 1):
-            _one(run, artifact)
+    for artifact in artifacts:
+        title = text.escape_markdown(artifact.name)
+        with st.expander(title, expanded=len(artifacts) == 1):
+            _show_artifact(run, artifact)
 
 
-def _one(run: Run, artifact: Artifact) -> None:
+def _show_artifact(run: Run, artifact: Artifact) -> None:
     st.code(text.visible(artifact.uri), language=None, wrap_lines=True)
     invalid = _invalid_environment(run, artifact)
-    is_s3 = artifact.uri.startswith("s3://")
-    place = None
-    # The settings of the environment say whether s3:// is Amazon's or a server of one's own.
-    if invalid is None or not is_s3:
-        place = links.outside(artifact.uri, _buckets(run, artifact).endpoint)
-    if place is not None:
-        st.link_button("Open", place, icon=":material/open_in_new:")
-    curve, matrix = data.roc_of(artifact), data.confusion_of(artifact)
-    if curve:
-        st.vega_lite_chart(
-            roc({artifact.name: curve}), width="stretch", key=f"roc-{artifact.task}-{artifact.name}"
-        )
-    if matrix:
-        st.vega_lite_chart(
-            confusion(matrix.labels, matrix.rows),
-            width="content",
-            key=f"confusion-{artifact.task}-{artifact.name}",
-        )
-    plain = {name: value for name, value in artifact.metadata.items() if name not in data.CURVES}
-    if plain:
-        rows = [{"name": name, "value": value} for name, value in plain.items()]
-        columns = {"name": Column("Name"), "value": Column("Value", width="large")}
-        elements.table(f"metadata-{artifact.task}-{artifact.name}", columns, rows)
-    if curve or matrix:
+    link = None
+    # The settings of the environment say whether s3:// is Amazon's or another server.
+    if invalid is None or not artifact.uri.startswith("s3://"):
+        link = links.external_link(artifact.uri, _bucket_settings(run, artifact).endpoint)
+    if link is not None:
+        st.link_button("Open", link, icon=":material/open_in_new:")
+    has_chart = _show_charts(artifact)
+    metadata = {name: value for name, value in artifact.metadata.items() if name not in data.CURVES}
+    if metadata:
+        elements.show_values(f"metadata-{_key(artifact)}", metadata)
+    # Metrics that are drawn have no file of their own.
+    if has_chart:
         return
     if invalid is not None:
-        elements.failure(invalid)
+        elements.show_error(invalid)
     else:
-        _contents(run, artifact)
+        _show_contents(run, artifact)
 
 
 def _invalid_environment(run: Run, artifact: Artifact) -> ConfigError | None:
@@ -116,83 +104,123 @@ def _invalid_environment(run: Run, artifact: Artifact) -> ConfigError | None:
     None when the environment is valid, or was removed from kfgcp.toml, or the artifact is a file of
     this machine.
     """
-    if local_path(artifact.uri) is not None:
+    if previews.local_path(artifact.uri) is not None:
         return None
     return data.workspace().project.invalid_environments.get(run.env)
 
 
-def _buckets(run: Run, artifact: Artifact) -> BucketSettings:
-    """Return where the bucket of an artifact is: by the environment whose root it is below, else by
-    that of the run."""
-    project = data.workspace().project
-    env = env_of_root(artifact.uri, project, run.env) or project.environments.get(run.env)
-    return DEFAULTS if env is None else BucketSettings.of_environment(env)
+def _show_charts(artifact: Artifact) -> bool:
+    """Show the curves of an artifact, and return whether it has any."""
+    curve = data.read_roc(artifact)
+    matrix = data.read_confusion(artifact)
+    if curve:
+        chart = roc_chart({artifact.name: curve})
+        st.vega_lite_chart(chart, width="stretch", key=f"roc-{_key(artifact)}")
+    if matrix:
+        chart = confusion_chart(matrix.labels, matrix.rows)
+        st.vega_lite_chart(chart, width="content", key=f"confusion-{_key(artifact)}")
+    return bool(curve or matrix)
 
 
-def _contents(run: Run, artifact: Artifact) -> None:
+def _key(artifact: Artifact) -> str:
+    """Return a text for the keys of elements, which must be different on a page."""
+    return f"{artifact.task}-{artifact.name}"
+
+
+def _bucket_settings(run: Run, artifact: Artifact) -> BucketSettings:
+    """Return where the bucket of an artifact is.
+
+    The environment with its address below the pipeline root says it, else that of the run.
+    """
     project = data.workspace().project
-    env = env_of_root(artifact.uri, project, run.env)
+    env = previews.find_bucket_environment(artifact.uri, project, run.env)
+    if env is None:
+        env = project.environments.get(run.env)
+    if env is None:
+        return DEFAULTS
+    return BucketSettings.of_environment(env)
+
+
+def _show_contents(run: Run, artifact: Artifact) -> None:
+    env = _find_environment(run, artifact)
+    if env is None:
+        folders = previews.artifact_folders(data.workspace().project)
+        preview: Preview | None = previews.read_preview(artifact, folders)
+    else:
+        preview = _read_from_bucket(artifact, env)
+    if preview is not None:
+        _show_preview(artifact, preview)
+
+
+def _find_environment(run: Run, artifact: Artifact) -> Environment | None:
+    """Return the environment that can read an artifact, None when it is on this machine."""
+    project = data.workspace().project
+    env = previews.find_bucket_environment(artifact.uri, project, run.env)
     run_env = project.environments.get(run.env)
     if env is None and run_env is not None and is_in_service_store(run_env, run, artifact.uri):
-        env = run_env
-    if env is not None:
-        found = _from_bucket(artifact, env)
-        if found is None:
-            return
-    else:
-        found = preview(artifact, folders_of(project))
-    if found.cut:
-        st.caption("Only its beginning is shown.")
-    if found.kind == "none":
-        st.caption(text.markdown(found.body))
-    elif found.kind in (
-        "text",
-        "json",
-        "markdown",
-    ):  # Markdown too is shown as it was written: it could pose as ours
-        with st.container(height="content"):
-            st.code(found.body, language="json" if found.kind == "json" else None, wrap_lines=True)
-    elif found.kind == "image":
-        st.image(found.body[1])
-    elif found.kind == "html":
-        st.caption("Shown without its scripts, and cut off from the network.")
-        st.iframe(boxed(found.body), height=520)
-    elif found.kind == "files":
-        elements.table(
-            "files",
-            {"name": Column("File", width="large"), "bytes": Column("Bytes", "number")},
-            found.body,
-        )
-    else:
-        _frame(artifact, found.body)
+        return run_env
+    return env
 
 
-def _from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
-    """What a file in a bucket begins with, once somebody has asked: it may take a while."""
+def _read_from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
+    """Return the beginning of a file in a bucket, or None before somebody asks for it.
+
+    Reading can take a while, and a bucket can charge for it, so a page does not read by itself.
+    """
     if not st.button(
-        "Read its beginning",
-        key=f"read-{artifact.task}-{artifact.name}",
-        icon=":material/cloud_download:",
+        "Show the beginning", key=f"read-{_key(artifact)}", icon=":material/cloud_download:"
     ):
         return None
     try:
         with st.spinner("Reading"):
             store = capability(data.workspace().backend(env.name), SupportsArtifacts)
-            buckets = BucketSettings.of_environment(env)
-            read = artifact_contents.text(artifact, BYTES, buckets=buckets, store=store)
+            content = artifact_contents.text(
+                artifact,
+                previews.MAX_TEXT_BYTES,
+                buckets=BucketSettings.of_environment(env),
+                store=store,
+            )
     except KfgcpError as error:
-        elements.failure(error)
+        elements.show_error(error)
         return None
-    if read.binary:
+    if content.binary:
         return Preview("none", "It is binary.")
-    return of_text(read.content, "" if read.folder else artifact.type, read.truncated)
+    artifact_type = "" if content.folder else artifact.type
+    return previews.preview_text(content.content, artifact_type, content.truncated)
 
 
-def _frame(artifact: Artifact, rows: Sequence[dict[str, Any]]) -> None:
+def _show_preview(artifact: Artifact, preview: Preview) -> None:
+    if preview.is_cut:
+        st.caption("Only the beginning is shown.")
+    body = preview.body
+    if isinstance(body, tuple):
+        _, image = body
+        st.image(image)
+    elif isinstance(body, list):
+        if preview.kind == "files":
+            elements.show_table("files", FILE_COLUMNS, body)
+        else:
+            _show_data(artifact, body)
+    elif preview.kind == "none":
+        st.caption(text.escape_markdown(body))
+    elif preview.kind == "html":
+        st.caption("Shown without scripts and without access to the network.")
+        st.iframe(previews.sandbox_html(body), height=IFRAME_HEIGHT)
+    else:
+        # Markdown is shown as its source. Rendered, it could look like a part of the dashboard.
+        language = "json" if preview.kind == "json" else None
+        with st.container(height="content"):
+            st.code(body, language=language, wrap_lines=True)
+
+
+def _show_data(artifact: Artifact, rows: Sequence[previews.Row]) -> None:
     names = list(rows[0]) if rows else []
-    columns = {name: Column(name, "number" if _numeric(rows, name) else "text") for name in names}
-    elements.table(f"frame-{artifact.task}-{artifact.name}", columns, rows, height=300)
+    columns = {name: _data_column(name, rows) for name in names}
+    elements.show_table(f"frame-{_key(artifact)}", columns, rows, height=TABLE_HEIGHT)
 
 
-def _numeric(rows: Sequence[dict[str, Any]], name: str) -> bool:
-    return all(isinstance(row.get(name), (int, float)) or row.get(name) is None for row in rows)
+def _data_column(name: str, rows: Sequence[previews.Row]) -> Column:
+    values = [row.get(name) for row in rows]
+    if all(value is None or isinstance(value, (int, float)) for value in values):
+        return Column(name, "number")
+    return Column(name)

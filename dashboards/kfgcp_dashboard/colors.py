@@ -1,9 +1,13 @@
-"""The colours of states; all others are the theme's, theme/theme.toml."""
+"""The colours and signs of states. All other colours are in theme/theme.toml.
+
+The colours are readable on light and on dark backgrounds.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+# The state of a run or a task -> its colour.
 STATES: Final = {
     "PENDING": "#9a9db0",
     "RUNNING": "#2b8fe0",
@@ -15,8 +19,8 @@ STATES: Final = {
     "CANCELLED": "#b98a3e",
     "PAUSED": "#a77bd1",
 }
-"""State of a run or task -> its colour, readable on light and dark."""
 
+# The state -> a sign, for people who cannot distinguish the colours.
 SIGNS: Final = {
     "PENDING": "○",
     "RUNNING": "◐",
@@ -28,8 +32,8 @@ SIGNS: Final = {
     "CANCELLED": "⊘",
     "PAUSED": "∥",
 }
-"""The same for those who do not see colours."""
 
+# Graphviz does not know the theme of the page, so these have a value for each theme.
 LINES: Final = {"light": "#8b8ea3", "dark": "#7d8096"}
 TEXT: Final = {"light": "#1c1d29", "dark": "#e8e9f0"}
 FILL: Final = {"light": "#ffffff", "dark": "#20222d"}

@@ -1,4 +1,7 @@
-"""What pages read, all from the store: one module between them and it."""
+"""Read what pages show from the store. This is the only module between the pages and the store.
+
+Nothing here asks a service: `sync.py` reads the services in the background. So no page waits.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,39 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from kfgcp import (
+    Artifact,
+    Comparison,
+    Direction,
+    Run,
+    RunFilter,
+    RunState,
+    Store,
+    UsageError,
+    Workspace,
+)
 from kfgcp.backends.registry import rounding_backends
-from kfgcp.errors import UsageError
-from kfgcp.model import Artifact, Direction, Run, RunState
-from kfgcp.query import RunFilter
 from kfgcp.spec import graph as graphs
 from kfgcp.spec.validate import is_valid
 from kfgcp.store.search_expressions import quote_name
-from kfgcp.store.store import Store
 from kfgcp.tracking import artifact_contents, table
-from kfgcp.tracking.compare import Comparison, compare
-from kfgcp.workspace import Workspace
+from kfgcp.tracking.compare import compare
 
-PAGE: Final = 50
-"""Runs on a page."""
+Row = dict[str, object]
+
+PAGE_SIZE: Final = 50
 NEWEST: Final = "created_at"
-PIPELINES: Final = 50
-"""Pipelines whose newest version can be launched again."""
+
+# Pipelines whose newest version can be launched again.
+MAX_PIPELINES: Final = 50
+
+# The fields of an artifact's metadata that hold curves and matrices. They are drawn, not listed.
 CURVES: Final = ("confidenceMetrics", "confusionMatrix", "evaluationSlices")
-"""Where classification metrics keep their curves and matrices in the metadata."""
+
+# The columns of runs that can be sorted, besides parameters and metrics.
 SORTABLE: Final = (
     "created_at",
     "name",
@@ -39,37 +53,49 @@ SORTABLE: Final = (
     "started_at",
     "ended_at",
 )
-_EVER: Final = "0000"
-"""Before all times: a filter that lets all through, whose columns are those of the newest runs."""
+
+# A filter makes the store read the columns of the newest runs only, and those of 100,000 runs
+# would take too long. This time is before all runs, so the filter accepts all of them.
+_BEFORE_ALL_TIMES: Final = "0000"
+
+# A text with one of these is an expression: `params.lr < 0.1`, `'baseline' in tags`.
 _OPERATOR: Final = re.compile(r"[<>=~]|\b(?:in|and|or|not)\b\s*[(\w]", re.IGNORECASE)
 
+_SHORT_VERSION: Final = 12
 
-_guard: Final = threading.Lock()
+_workspace_lock: Final = threading.Lock()
 _workspace = Workspace()
 
 
-def show_project_of(workspace: Workspace) -> None:
-    """Show the project of this workspace. Otherwise the pages show that of the current folder."""
+def set_workspace(workspace: Workspace) -> None:
+    """Show the project of a workspace. Without this call, it is the project of the current
+    folder."""
     global _workspace
-    with _guard:
+    with _workspace_lock:
         _workspace = workspace
 
 
 def workspace() -> Workspace:
-    """Return the workspace of this process: another one when kfgcp.toml or the state folder has
-    changed."""
+    """Return the workspace of this process.
+
+    It is another one when kfgcp.toml or the state folder has changed.
+    """
     global _workspace
-    with _guard:
+    with _workspace_lock:
         _workspace = _workspace.renewed()
         return _workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which runs a page shows: what its address says.
+    """The runs that a page shows, as its address says.
 
-    find: a text that stands in the name, the id, the note or a tag; or an expression, when it has
-    an operator. sort: a column. page: from 1.
+    Attributes:
+        find: a text in the name, the id, the note or a tag; with an operator it is an expression.
+        pipeline: only its runs; all when empty, as for `experiment` and `env`.
+        states: all when empty.
+        sort: a column.
+        page: from 1.
     """
 
     find: str = ""
@@ -82,179 +108,216 @@ class Query:
     page: int = 1
 
     @property
-    def wanted(self) -> RunFilter:
-        find = self.find.strip() or None
-        expression = find is not None and _OPERATOR.search(find) is not None
-        return RunFilter(
+    def run_filter(self) -> RunFilter:
+        run_filter = RunFilter(
             pipeline=self.pipeline or None,
             experiment=self.experiment or None,
             env=self.env or None,
             states=[RunState(state) for state in self.states],
-            where=find if expression else None,
-            text=None if expression else find,
         )
+        find = self.find.strip()
+        if not find:
+            return run_filter
+        if _OPERATOR.search(find):
+            return replace(run_filter, where=find)
+        return replace(run_filter, text=find)
 
     @property
     def order(self) -> str:
-        return f"{in_expression(self.sort)} {'desc' if self.descending else 'asc'}"
+        direction = "desc" if self.descending else "asc"
+        return f"{quote_column(self.sort)} {direction}"
 
 
-def in_expression(column: str) -> str:
-    """The name of a column as it stands in expressions: `params."learning rate"`."""
+def quote_column(column: str) -> str:
+    """Return the name of a column as expressions have it: `params."learning rate"`."""
     group, dot, name = column.partition(".")
     if not dot:
         return column
-    parts = [name] if group != "metrics" else name.split(".", 2)
+    # A metric has up to three parts: task, artifact and name. The name of a parameter can have
+    # dots itself.
+    parts = name.split(".", 2) if group == "metrics" else [name]
     return ".".join([group, *map(quote_name, parts)])
 
 
-def is_empty(opened: Store) -> bool:
-    return not opened.page(limit=1)
+def is_empty(store: Store) -> bool:
+    """Return whether there are no runs."""
+    return not store.page(limit=1)
 
 
-def found(opened: Store, query: Query) -> tuple[list[Run], int]:
-    """The runs of a page, without tasks and artifacts, and how many there are on all pages.
+def find_runs(store: Store, query: Query) -> tuple[list[Run], int]:
+    """Return the runs of a page, without tasks and artifacts, and the number on all pages.
 
     Raises:
         UsageError: the expression or the order cannot be read.
     """
-    return opened.page_and_count(
-        query.wanted, query.order, limit=PAGE, offset=(query.page - 1) * PAGE
-    )
+    offset = (query.page - 1) * PAGE_SIZE
+    return store.page_and_count(query.run_filter, query.order, limit=PAGE_SIZE, offset=offset)
 
 
-def values(opened: Store, column: str) -> list[str]:
-    """What a column holds, to choose from."""
-    return opened.values(column)
+def column_values(store: Store, column: str) -> list[str]:
+    """Return the different values of a column, to choose from."""
+    return store.values(column)
 
 
-def stamp(opened: Store) -> Any:
-    """Something else whenever a run was added, or one that has not ended has changed."""
-    unfinished_ids = [run_id for ids in opened.unfinished_by_backend().values() for run_id in ids]
-    return opened.count(), [(run_id, opened.rev(run_id)) for run_id in unfinished_ids]
+def change_stamp(store: Store) -> object:
+    """Return a value that differs after a run was added, or an unfinished run has changed."""
+    revisions = []
+    for run_ids in store.unfinished_by_backend().values():
+        revisions += [(run_id, store.rev(run_id)) for run_id in run_ids]
+    return store.count(), revisions
 
 
-def unfinished(opened: Store) -> bool:
-    """Whether anything runs."""
-    return bool(opened.unfinished_by_backend())
+def has_unfinished(store: Store) -> bool:
+    """Return whether a run has not ended."""
+    return bool(store.unfinished_by_backend())
 
 
-def value_columns(opened: Store, pipeline: str = "") -> list[str]:
-    """The columns of parameters and metrics of the newest runs: `params.lr`,
-    `metrics.evaluate.accuracy`."""
-    found = opened.columns(RunFilter(pipeline=pipeline or None, since=_EVER))
-    return [f"{group}.{name}" for group in ("metrics", "params") for name in found[group]]
+def value_columns(store: Store, pipeline: str = "") -> list[str]:
+    """Return the columns of the parameters and metrics of the newest runs.
+
+    They are, for example, `params.lr` and `metrics.evaluate.accuracy`; metrics come first.
+    """
+    names = store.columns(RunFilter(pipeline=pipeline or None, since=_BEFORE_ALL_TIMES))
+    metrics = [f"metrics.{name}" for name in names["metrics"]]
+    return metrics + [f"params.{name}" for name in names["params"]]
 
 
 def metric_columns(runs: Sequence[Run]) -> list[str]:
-    """Those of the metrics of some runs, in their order."""
-    return list(dict.fromkeys(f"metrics.{m.task}.{m.name}" for run in runs for m in run.metrics))
+    """Return the columns of the metrics of some runs, in the order in which they appear."""
+    columns: dict[str, None] = {}
+    for run in runs:
+        for metric in run.metrics:
+            columns[f"metrics.{metric.task}.{metric.name}"] = None
+    return list(columns)
 
 
-def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Runs as rows of a table, by the names of their columns."""
-    return [_row(run) for run in runs]
+def table_rows(runs: Sequence[Run]) -> list[Row]:
+    """Return runs as rows of a table, by the names of their columns."""
+    return [_table_row(run) for run in runs]
 
 
-def _row(run: Run) -> dict[str, Any]:
-    metrics = {f"metrics.{m.task}.{m.artifact}.{m.name}": m.value for m in run.metrics}
-    metrics |= {f"metrics.{m.task}.{m.name}": m.value for m in run.metrics}
-    facts = {
-        name: getattr(run, name)
-        for name in table.FACTS
-        if name not in ("state", "error", "version")
-    }
-    return {
-        **facts,
-        **metrics,
-        **{f"params.{name}": value for name, value in run.params.items()},
-        "state": run.state.value,
-        "version": short(run.version),
-        "error": None if run.error is None else run.error.message,
-    }
+def _table_row(run: Run) -> Row:
+    row: Row = {name: getattr(run, name) for name in table.FACTS}
+    for metric in run.metrics:
+        # Both names are columns: the longer one where a task has the metric in two artifacts.
+        row[f"metrics.{metric.task}.{metric.artifact}.{metric.name}"] = metric.value
+        row[f"metrics.{metric.task}.{metric.name}"] = metric.value
+    for name, value in run.params.items():
+        row[f"params.{name}"] = value
+    row["state"] = run.state.value
+    row["version"] = short_version(run.version)
+    row["error"] = None if run.error is None else run.error.message
+    return row
 
 
-def all_rows(opened: Store, query: Query, most: int) -> list[dict[str, Any]]:
-    """The runs of all pages as rows, up to so many."""
-    columns = table.columns(opened.flat(query.wanted, order=query.order, limit=most))
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+def all_rows(store: Store, query: Query, max_runs: int) -> list[Row]:
+    """Return the runs of all pages as rows, at most `max_runs`."""
+    flat_runs = store.flat(query.run_filter, order=query.order, limit=max_runs)
+    columns = table.columns(flat_runs)
+    names = list(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def run_of(opened: Store, text: str) -> Run:
-    """The run with its tasks that an id, a beginning of one, or a name means.
+def get_run(store: Store, text: str) -> Run:
+    """Return a run with its tasks.
+
+    Args:
+        store: has the run.
+        text: its id, the beginning of its id, its name, or `latest`.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: there is no such run, or more than one.
     """
-    return opened.get(opened.find(text))
+    return store.get(store.find(text))
 
 
-def runs_of(opened: Store, ids: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """Runs with their tasks, in the order of their ids, and what says which were not there."""
-    found: dict[str, Run] = {}
-    missing = []
-    for run_id in dict.fromkeys(ids):
+def get_run_and_revision(store: Store, text: str) -> tuple[Run, int]:
+    """Return a run and its revision. The arguments and errors are as in `get_run`."""
+    run_id = store.find(text)
+    # The revision comes first. If the run changes in between, the revision is too old, and the
+    # page runs again. A revision that is too new would hide the change.
+    revision = store.rev(run_id)
+    return store.get(run_id), revision
+
+
+def get_runs(store: Store, texts: Sequence[str]) -> tuple[list[Run], list[str]]:
+    """Return runs with their tasks, in the order of the texts, and messages about missing runs."""
+    runs: dict[str, Run] = {}
+    problems = []
+    for text in dict.fromkeys(texts):
         try:
-            run = run_of(opened, run_id)
-            found.setdefault(run.run_id, run)
+            run = get_run(store, text)
         except UsageError as error:
-            missing.append(error.message)
-    return list(found.values()), missing
+            problems.append(error.message)
+        else:
+            runs.setdefault(run.run_id, run)
+    return list(runs.values()), problems
 
 
-def graph_of(opened: Store, run: Run) -> graphs.Graph | None:
-    """The graph of a run's pipeline, None when its backend did not tell."""
-    spec = opened.spec(run.version)
+def build_graph(store: Store, run: Run) -> graphs.Graph | None:
+    """Return the graph of a run's pipeline, None when its backend did not give the pipeline."""
+    spec = store.spec(run.version)
     if spec is None:
         return None
-    request = opened.request(run.run_id)
-    return graphs.build(spec, request.platform_spec if request is not None else None)
+    request = store.request(run.run_id)
+    return graphs.build(spec, None if request is None else request.platform_spec)
 
 
-def specs_of(opened: Store, versions: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Version -> its PipelineSpec, of those that are known and valid."""
-    found = {version: opened.spec(version) for version in dict.fromkeys(versions)}
-    return {version: spec for version, spec in found.items() if spec is not None and is_valid(spec)}
+def read_specs(store: Store, versions: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the PipelineSpecs of versions, without those that are missing or not valid."""
+    specs = {}
+    for version in dict.fromkeys(versions):
+        spec = store.spec(version)
+        if spec is not None and is_valid(spec):
+            specs[version] = spec
+    return specs
 
 
-def compared(opened: Store, runs: Sequence[Run], goals: Mapping[str, Direction]) -> Comparison:
-    """What differs between runs and their pipelines; the first is the baseline."""
-    specs = specs_of(opened, [run.version for run in runs])
+def compare_runs(
+    store: Store, runs: Sequence[Run], directions: Mapping[str, Direction]
+) -> Comparison:
+    """Return the differences of runs and of their pipelines. The first run is the baseline.
+
+    Args:
+        store: has the pipelines.
+        runs: with their tasks.
+        directions: names of metrics -> which values are better.
+    """
+    versions = [run.version for run in runs]
+    backends = [run.backend for run in runs]
     return compare(
         runs,
-        specs=specs,
-        goals=goals,
-        rounding_backends=rounding_backends(run.backend for run in runs),
+        specs=read_specs(store, versions),
+        goals=directions,
+        rounding_backends=rounding_backends(backends),
     )
 
 
-def newest_pipeline(opened: Store) -> str:
-    """The pipeline of the newest run."""
-    return next((run.pipeline for run in opened.page(limit=1)), "")
+def newest_pipeline(store: Store) -> str:
+    """Return the pipeline of the newest run, "" when there are no runs."""
+    for run in store.page(limit=1):
+        return run.pipeline
+    return ""
 
 
-def latest_of_each(opened: Store) -> list[Run]:
-    """The newest run of each pipeline whose spec is known."""
-    runs = [
-        run
-        for pipeline in opened.values("pipeline")[:PIPELINES]
-        for run in opened.page(RunFilter(pipeline=pipeline), limit=1)
-    ]
-    return [run for run in runs if run.version and opened.spec(run.version) is not None]
+def latest_runs(store: Store) -> list[Run]:
+    """Return the newest run of each pipeline that can be launched again."""
+    runs: list[Run] = []
+    for pipeline in store.values("pipeline")[:MAX_PIPELINES]:
+        runs += recent_runs(store, pipeline, 1)
+    return [run for run in runs if run.version and store.spec(run.version) is not None]
 
 
-def history(opened: Store, pipeline: str, most: int) -> list[Run]:
-    """The newest runs of a pipeline, without tasks and artifacts."""
-    return opened.page(RunFilter(pipeline=pipeline), limit=most)
+def recent_runs(store: Store, pipeline: str, max_runs: int) -> list[Run]:
+    """Return the newest runs of a pipeline, without tasks and artifacts."""
+    return store.page(RunFilter(pipeline=pipeline), limit=max_runs)
 
 
-def versions_of(opened: Store, pipeline: str) -> list[dict[str, Any]]:
-    """The versions of a pipeline, the one that ran last first: how often, how it ended, when,
-    where."""
-    return [
-        {
+def list_versions(store: Store, pipeline: str) -> list[Row]:
+    """Return the versions of a pipeline as rows of a table, the most recently used first."""
+    rows: list[Row] = []
+    for version in store.version_runs(pipeline):
+        row: Row = {
             "version": version.version,
             "runs": version.runs,
             "succeeded": f"{version.succeeded:,} of {version.runs:,}",
@@ -262,45 +325,57 @@ def versions_of(opened: Store, pipeline: str) -> list[dict[str, Any]]:
             "last": version.last,
             "envs": ", ".join(version.envs),
         }
-        for version in opened.version_runs(pipeline)
-    ]
+        rows.append(row)
+    return rows
 
 
-def short(version: str) -> str:
-    """A version as it is shown."""
-    return version.removeprefix("sha256:")[:12]
+def short_version(version: str) -> str:
+    """Return the beginning of a version, which is enough to recognize it."""
+    return version.removeprefix("sha256:")[:_SHORT_VERSION]
 
 
-def names(runs: Sequence[Run]) -> dict[str, str]:
-    """A run's id -> what charts and tables call it: its name, with the id where two have the
-    same."""
-    taken = Counter(run.name for run in runs)
-    return {
-        run.run_id: run.name
-        if run.name and taken[run.name] == 1
-        else f"{run.name} {run.run_id[-6:]}".strip()
-        for run in runs
-    }
+def display_names(runs: Sequence[Run]) -> dict[str, str]:
+    """Return the names of runs in charts and tables, by their ids.
+
+    Runs with the same name, or without one, have the end of their id too.
+    """
+    counts = Counter(run.name for run in runs)
+    names = {}
+    for run in runs:
+        if run.name and counts[run.name] == 1:
+            names[run.run_id] = run.name
+        else:
+            names[run.run_id] = f"{run.name} {run.run_id[-6:]}".strip()
+    return names
 
 
-def metrics_of(run: Run) -> Mapping[str, Any]:
+def metrics_by_key(run: Run) -> dict[str, float | int]:
+    """Return the values of a run's metrics by their keys, `task/artifact/name`."""
     return {metric.key: metric.value for metric in run.metrics}
 
 
 def metric_titles(runs: Sequence[Run]) -> dict[str, str]:
-    """The key of each metric -> its name, with the task and the artifact where others have the
-    same."""
-    keys = {metric.key: metric for run in runs for metric in run.metrics}
-    plain = Counter(metric.name for metric in keys.values())
-    return {key: metric.name if plain[metric.name] == 1 else key for key, metric in keys.items()}
+    """Return the names of metrics by their keys. A name that is not unique is the whole key."""
+    names: dict[str, str] = {}
+    for run in runs:
+        for metric in run.metrics:
+            names[metric.key] = metric.name
+    counts = Counter(names.values())
+    titles = {}
+    for key, name in names.items():
+        is_unique = counts[name] == 1
+        titles[key] = name if is_unique else key
+    return titles
 
 
-def roc_of(artifact: Artifact) -> list[tuple[float, float]]:
-    """The ROC curve of an artifact as (false positive rate, true positive rate) pairs; none when it
-    has none."""
+def read_roc(artifact: Artifact) -> list[tuple[float, float]]:
+    """Return the ROC curve of an artifact; empty when it has none.
+
+    Its points are pairs (false positive rate, true positive rate).
+    """
     return [(fpr, tpr) for fpr, tpr, _ in artifact_contents.roc(artifact)]
 
 
-def confusion_of(artifact: Artifact) -> artifact_contents.ConfusionMatrix | None:
-    """The confusion matrix of an artifact, None when it has none."""
+def read_confusion(artifact: Artifact) -> artifact_contents.ConfusionMatrix | None:
+    """Return the confusion matrix of an artifact, None when it has none."""
     return artifact_contents.confusion_matrix(artifact)

@@ -1,5 +1,7 @@
-"""What pages are made of. Texts of runs go into tables, code, plain text or escaped HTML, and are
-never markup."""
+"""The parts that pages consist of: tables, headings, messages.
+
+Texts of runs go into tables, code, plain text or escaped HTML. They are never markup.
+"""
 
 from __future__ import annotations
 
@@ -9,255 +11,365 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 import streamlit as st
 
-from kfgcp.errors import KfgcpError
+from kfgcp import KfgcpError
 from kfgcp.tracking.csv_text import csv_text
 from kfgcp_dashboard import text
 from kfgcp_dashboard.colors import SIGNS, STATES
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+Row = Mapping[str, object]
+ColumnKind = Literal[
+    "text", "right", "number", "state", "time", "exact", "duration", "tags", "button"
+]
+
 LOG: Final = logging.getLogger("kfgcp.dashboard")
-BUTTON: Final = "pressed"
-MOST_ROWS: Final = 16
-HEIGHT: Final = 600
-"""Pixels of a table with more rows."""
-PULSE: Final = 2.0
-"""Seconds between two looks for changes while something runs."""
+
+# The place in the session where Streamlit writes which button of a table was pressed.
+BUTTON_KEY: Final = "pressed"
+
+# A table with more rows scrolls, and has this height in pixels.
+MAX_ROWS_WITHOUT_SCROLLING: Final = 16
+SCROLLING_HEIGHT: Final = 600
+
+# Seconds between two checks for changes while something runs.
+CHECK_SECONDS: Final = 2.0
+
+# Browsers have only floats. Larger integers would lose digits (ECMAScript, MAX_SAFE_INTEGER).
+_MAX_SAFE_INTEGER: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. kind: text, right (text to the right), number, state, time (relative),
-    exact (a time), duration (seconds), tags, or button, which says under `BUTTON` in the state of
-    the session where it was pressed. of: the value of the row that it shows, that of its own name
-    when empty."""
+    """A column of a table.
+
+    Attributes:
+        title: the head.
+        kind: how values are shown. `right` is a text on the right, `time` is relative, `exact` is
+            a time to the second, `duration` is seconds. A press on a `button` is in the session
+            under `BUTTON_KEY`.
+        width: pixels, or a name of Streamlit.
+        pinned: whether it stays in view while the table scrolls.
+        source: the key of the values in the rows; empty for the key of the column.
+    """
 
     title: str
-    kind: str = "text"
-    width: Any = None
+    kind: ColumnKind = "text"
+    width: Literal["small", "medium", "large"] | int | None = None
     pinned: bool = False
-    of: str = ""
+    source: str = ""
 
 
-def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors in words: ours with their hint, others with a line that says where to look. No
-    tracebacks on pages."""
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How rows of a table are selected.
+
+    Attributes:
+        rows: the indexes of the rows that are selected at first.
+        modes: as in `st.dataframe`.
+        on_select: called before the page runs again; `rerun` only runs it.
+    """
+
+    rows: Sequence[int] = ()
+    modes: Sequence[Literal["multi-row", "single-row", "single-column"]] = ("single-row",)
+    on_select: Callable[[], None] | Literal["rerun"] = "rerun"
+
+
+def catch_errors(function: Callable[P, T]) -> Callable[P, T | None]:
+    """Return the function with its errors as messages on the page, without tracebacks.
+
+    Streamlit shows a traceback, or nothing at all with `client.showErrorDetails = "none"`. It
+    stops and restarts scripts by exceptions too, but those are not subclasses of `Exception`
+    (`streamlit.runtime.scriptrunner_utils.exceptions`).
+    """
 
     @functools.wraps(function)
-    def run(*arguments: Any, **named: Any) -> Any:
+    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            return function(*arguments, **named)
+            return function(*args, **kwargs)
         except KfgcpError as error:
-            failure(error)
+            show_error(error)
         except Exception as error:
             LOG.exception("a page failed")
+            name = text.escape_markdown(type(error).__name__)
             st.error(
-                f"This page failed inside: {text.markdown(type(error).__name__)}. The dashboard's"
-                " own log says more.",
+                f"This page failed inside: {name}. The log of the dashboard has the details.",
                 icon=":material/bug_report:",
             )
         return None
 
-    return run
+    return call
 
 
-def failure(error: KfgcpError) -> None:
-    """An error of ours: what happened, and what to do next."""
-    st.error(text.markdown(error.message), icon=":material/error:")
-    if error.hint:
-        st.code(text.visible_lines(error.hint), language=None, wrap_lines=True)
+def show_error(error: KfgcpError) -> None:
+    """Show an error of ours: what happened, and what to do next."""
+    st.error(text.escape_markdown(error.message), icon=":material/error:")
+    show_hint(error.hint)
 
 
-def empty(title: str, *commands: str) -> None:
-    """A place where nothing is yet, and what to type."""
+def show_hint(hint: str) -> None:
+    """Show a hint as code, because it often is a command. An empty one is not shown."""
+    if hint:
+        st.code(text.visible_lines(hint), language=None, wrap_lines=True)
+
+
+def show_empty(title: str, *commands: str) -> None:
+    """Show that there is nothing yet, and the commands that change this."""
     with st.container(border=True, horizontal_alignment="center", gap="small"):
-        st.html(text.tag("div", title, style="text-align:center;opacity:.75;padding-top:1rem"))
+        style = "text-align:center;opacity:.75;padding-top:1rem"
+        st.html(text.html_element("div", title, style=style))
         for command in commands:
             st.code(command, language="shell", width="content")
 
 
-def heading(title: str, *facts: str) -> None:
-    """The top of a page: a title and pieces of HTML below it that are escaped already."""
+def show_heading(title: str, *facts: str) -> None:
+    """Show the title of a page with a line of facts below.
+
+    Args:
+        title: a plain text.
+        facts: HTML that is escaped already. Empty ones are left out.
+    """
+    title_style = "font-size:1.6rem;font-weight:650;padding:0;margin:0;overflow-wrap:anywhere"
+    heading = text.html_element("h1", title, style=title_style)
     line = ' <span style="opacity:.4">·</span> '.join(fact for fact in facts if fact)
-    below = (
-        f'<div style="opacity:.82;font-size:.93rem;margin-top:.15rem;line-height:1.7">{line}</div>'
-        if line
-        else ""
-    )
-    top = text.tag(
-        "h1",
-        title,
-        style="font-size:1.6rem;font-weight:650;padding:0;margin:0;overflow-wrap:anywhere",
-    )
-    st.html(top + below)
+    if line:
+        line_style = "opacity:.82;font-size:.93rem;margin-top:.15rem;line-height:1.7"
+        heading += f'<div style="{line_style}">{line}</div>'
+    st.html(heading)
 
 
-def chip(state: str) -> str:
-    """A state as HTML: its sign, its word, its colour."""
-    colour = STATES.get(state, STATES["PENDING"])
+def show_values(key: str, values: Mapping[str, object], *, export: str = "") -> None:
+    """Show names and values as a table of two columns."""
+    columns = {"name": Column("Name"), "value": Column("Value", width="large")}
+    rows = [{"name": name, "value": value} for name, value in values.items()]
+    show_table(key, columns, rows, export=export)
+
+
+def state_chip(state: str) -> str:
+    """Return a state as HTML: its sign and its name in its colour."""
+    color = STATES.get(state, STATES["PENDING"])
     style = (
-        f"color:{colour};border:1px solid"
-        f" {colour};background:{colour}1f;border-radius:1rem;padding:.05rem"
-        " .6rem;font-size:.82rem;font-weight:600;white-space:nowrap"
+        f"color:{color};border:1px solid {color};background:{color}1f;border-radius:1rem;"
+        "padding:.05rem .6rem;font-size:.82rem;font-weight:600;white-space:nowrap"
     )
-    return text.tag("span", f"{SIGNS.get(state, '')} {state.lower()}", style=style)
+    return text.html_element("span", f"{SIGNS.get(state, '')} {state.lower()}", style=style)
 
 
-def moment(at: str | None, now: datetime | None = None) -> str:
-    """A timestamp as HTML: relative, and exact when the pointer is on it."""
-    return (
-        ""
-        if at is None
-        else text.tag("span", text.ago(at, now or datetime.now(UTC)), title=text.exact(at))
-    )
+def age_html(timestamp: str | None, now: datetime | None = None) -> str:
+    """Return how long ago a timestamp is as HTML, with the exact time as a tooltip."""
+    if timestamp is None:
+        return ""
+    age = text.format_age(timestamp, now or datetime.now(UTC))
+    return text.html_element("span", age, title=text.format_time(timestamp))
 
 
-def strong(value: str) -> str:
-    return text.tag("span", value, style="font-weight:600")
+def bold_html(value: str) -> str:
+    """Return a text as bold HTML."""
+    return text.html_element("span", value, style="font-weight:600")
 
 
-def table(
+def show_table(
     key: str,
     columns: Mapping[str, Column],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     *,
     export: str = "",
-    export_rows: Callable[[], Sequence[Mapping[str, Any]]] | None = None,
-    **options: Any,
-) -> Any:
-    """A table with numbers to the right and chips for states; what `st.dataframe` returns.
+    height: int | Literal["content"] | None = None,
+    selection: Selection | None = None,
+) -> list[int]:
+    """Show a table.
 
     Args:
         key: of the element.
-        columns: by the name of their values in the rows, in their order.
-        rows: what is shown.
-        export: the name of the file, without its ending; no button when empty.
-        export_rows: gives what is exported, when that is more than what is shown.
-        options: of `st.dataframe`.
+        columns: by the keys of their values in the rows, in their order.
+        rows: the values.
+        export: the name of a CSV file, without its ending; no button when empty.
+        height: pixels; None for the height of the rows, up to a limit.
+        selection: None when rows cannot be selected.
+
+    Returns:
+        The indexes of the selected rows.
     """
     from pandas import DataFrame
 
-    data = {
-        name: _values(column, [row.get(column.of or name) for row in rows])
-        for name, column in columns.items()
-    }
-    config = {name: _config(column, data[name]) for name, column in columns.items()}
-    options.setdefault("height", "content" if len(rows) <= MOST_ROWS else HEIGHT)
-    result = st.dataframe(
-        DataFrame(data),
+    if height is None:
+        height = "content" if len(rows) <= MAX_ROWS_WITHOUT_SCROLLING else SCROLLING_HEIGHT
+    values: dict[str, list[object]] = {}
+    config: dict[str, Any] = {}
+    for name, column in columns.items():
+        values[name] = _convert(column, [row.get(column.source or name) for row in rows])
+        config[name] = _column_config(column, values[name])
+    options: dict[str, Any] = {}
+    if selection is not None:
+        options["on_select"] = selection.on_select
+        options["selection_mode"] = list(selection.modes)
+        options["selection_default"] = {"selection": {"rows": list(selection.rows)}}
+    state: Any = st.dataframe(
+        DataFrame(values),
         key=key,
-        column_config={**config, **options.pop("column_config", {})},
+        height=height,
+        column_config=config,
         hide_index=True,
         placeholder="",
         **options,
     )
     if export:
-        download(f"{key}-export", export, columns, export_rows or (lambda: rows))
-    return result
+        show_csv_button(f"{key}-export", export, columns, lambda: rows)
+    if selection is None:
+        return []
+    # Streamlit keeps the selection of a key when the table has other rows than before.
+    return [index for index in state["selection"]["rows"] if index < len(rows)]
 
 
-def download(
-    key: str,
-    name: str,
-    columns: Mapping[str, Column],
-    rows: Callable[[], Sequence[Mapping[str, Any]]],
+def show_csv_button(
+    key: str, name: str, columns: Mapping[str, Column], get_rows: Callable[[], Sequence[Row]]
 ) -> None:
-    """A button that gives a table as CSV, made when it is pressed."""
+    """Show a button that saves a table as CSV.
+
+    Args:
+        key: of the button.
+        name: of the file, without its ending.
+        columns: of the table.
+        get_rows: returns the rows. It is called only when somebody presses the button.
+    """
     st.download_button(
         "CSV",
-        data=lambda: csv(columns, rows()),
+        data=lambda: to_csv(columns, get_rows()),
         file_name=f"{name}.csv",
         mime="text/csv",
         key=key,
         icon=":material/download:",
         type="tertiary",
+        # Without it, a download would run the whole page again.
         on_click="ignore",
     )
 
 
-def csv(columns: Mapping[str, Column], rows: Sequence[Mapping[str, Any]]) -> bytes:
+def to_csv(columns: Mapping[str, Column], rows: Sequence[Row]) -> bytes:
     """Return rows as CSV with the titles of the columns.
 
     Values are written as in `kfgcp export`, not as the table shows them.
     """
     titles = [column.title for column in columns.values()]
-    names = [column.of or name for name, column in columns.items()]
-    values = ([row.get(name) for name in names] for row in rows)
-    return csv_text(titles, values).encode("utf-8", "backslashreplace")
+    sources = [column.source or name for name, column in columns.items()]
+    lines = (_cells(row, sources) for row in rows)
+    # A text can hold half of a surrogate pair, which UTF-8 cannot encode.
+    return csv_text(titles, lines).encode("utf-8", "backslashreplace")
 
 
-def pulse(stamp: Any, look: Callable[[], Any], *, active: bool) -> None:
-    """Runs the page again when `look` finds something else than `stamp`; looks only while
-    `active`."""
+def _cells(row: Row, sources: Sequence[str]) -> list[object]:
+    return [row.get(source) for source in sources]
+
+
+def rerun_on_change(stamp: object, read_stamp: Callable[[], object], *, active: bool) -> None:
+    """Run the page again after a change.
+
+    Args:
+        stamp: that of the data which the page shows.
+        read_stamp: returns the current one. It is called every two seconds, so it must be fast.
+        active: whether something can change by itself.
+    """
     if not active:
         return
 
-    @st.fragment(run_every=PULSE)
-    def watch() -> None:
-        if look() != stamp:
+    # A fragment runs without the rest of the page, so a check without a change costs little.
+    @st.fragment(run_every=CHECK_SECONDS)
+    def check() -> None:
+        if read_stamp() != stamp:
             st.rerun()
 
-    watch()
+    check()
 
 
-def _values(column: Column, values: list[Any]) -> list[Any]:
-    if column.kind == "state":
-        return [[] if value is None else [value] for value in values]
+def _convert(column: Column, values: list[Any]) -> list[object]:
+    """Return values in the types that the column of Streamlit needs."""
     if column.kind == "button":
         return values
+    if column.kind == "state":
+        # A multiselect column shows each of its values as a coloured chip.
+        return [_to_list(value) for value in values]
     if column.kind == "tags":
         return [list(value or ()) for value in values]
-    if column.kind in ("time", "exact"):
-        return [None if value is None else datetime.fromisoformat(value) for value in values]
     if column.kind == "duration":
-        return [text.duration(value) for value in values]
-    if column.kind == "number" and all(_plain_number(value) for value in values):
-        return [None if value is None else float(value) for value in values]
-    return [None if value is None else text.shown(value) for value in values]
+        return [text.format_duration(value) for value in values]
+    if column.kind in ("time", "exact"):
+        return _convert_present(values, datetime.fromisoformat)
+    if column.kind == "number" and all(_is_exact_in_browser(value) for value in values):
+        return _convert_present(values, float)
+    return _convert_present(values, text.format_value)
 
 
-def _plain_number(value: Any) -> bool:
-    """Whether a browser's numbers hold it as it is."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value is None
-    return math.isfinite(value) if isinstance(value, float) else abs(value) <= 2**53
+def _to_list(value: object) -> list[object]:
+    if value is None:
+        return []
+    return [value]
 
 
-def _config(column: Column, values: list[Any]) -> Any:
-    common: dict[str, Any] = {"width": column.width, "pinned": column.pinned or None}
+def _convert_present(values: list[Any], convert: Callable[[Any], object]) -> list[object]:
+    """Return the converted values. None stays None."""
+    converted: list[object] = [None] * len(values)
+    for index, value in enumerate(values):
+        if value is not None:
+            converted[index] = convert(value)
+    return converted
+
+
+def _is_exact_in_browser(value: object) -> bool:
+    """Return whether a browser shows a number without losing digits. None is shown as a blank."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= _MAX_SAFE_INTEGER
+    return False
+
+
+def _column_config(column: Column, values: list[object]) -> Any:
+    """Return the configuration of Streamlit for a column and its converted values."""
     title = column.title
+    common: dict[str, Any] = {"width": column.width, "pinned": column.pinned or None}
+    kinds = st.column_config
     if column.kind == "state":
-        return st.column_config.MultiselectColumn(
+        return kinds.MultiselectColumn(
             title,
             options=list(STATES),
             color=list(STATES.values()),
-            format_func=lambda state: _label(state),
+            format_func=_state_label,
             **common,
         )
     if column.kind == "button":
-        return st.column_config.ButtonColumn(
-            title, type="tertiary", key=BUTTON, on_click=lambda: None, **common
-        )
+        return kinds.ButtonColumn(title, type="tertiary", key=BUTTON_KEY, **common)
     if column.kind == "tags":
-        options = sorted({tag for value in values for tag in value})
-        return st.column_config.MultiselectColumn(title, options=options, color="primary", **common)
-    if column.kind == "time":
-        return st.column_config.DatetimeColumn(title, format="distance", **common)
-    if column.kind == "exact":
-        return st.column_config.DatetimeColumn(
-            title, format="YYYY-MM-DD HH:mm:ss", timezone="UTC", **common
+        return kinds.MultiselectColumn(
+            title, options=_distinct_tags(values), color="primary", **common
         )
-    if column.kind in ("duration", "right"):
-        return st.column_config.TextColumn(title, alignment="right", **common)
-    if column.kind == "number":
-        if all(value is None or isinstance(value, float) for value in values):
-            return st.column_config.NumberColumn(title, format="%.6g", **common)
-        return st.column_config.TextColumn(title, alignment="right", **common)
-    return st.column_config.TextColumn(title, **common)
+    if column.kind == "time":
+        return kinds.DatetimeColumn(title, format="distance", **common)
+    if column.kind == "exact":
+        return kinds.DatetimeColumn(title, format="YYYY-MM-DD HH:mm:ss", timezone="UTC", **common)
+    if column.kind == "number" and all(_is_float_or_none(value) for value in values):
+        return kinds.NumberColumn(title, format="%.6g", **common)
+    if column.kind in ("number", "duration", "right"):
+        return kinds.TextColumn(title, alignment="right", **common)
+    return kinds.TextColumn(title, **common)
 
 
-def _label(state: str) -> str:
+def _is_float_or_none(value: object) -> bool:
+    return value is None or isinstance(value, float)
+
+
+def _distinct_tags(values: list[Any]) -> list[str]:
+    tags = set[str]()
+    for value in values:
+        tags.update(value)
+    return sorted(tags)
+
+
+def _state_label(state: str) -> str:
     return f"{SIGNS[state]} {state.lower()}"

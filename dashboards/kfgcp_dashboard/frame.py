@@ -1,20 +1,22 @@
-"""What is around every page: the sign-in, the navigation, and how up to date each environment
-is."""
+"""Show what is around each page: the sign-in, the navigation, and the age of the data."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import streamlit as st
 
-from kfgcp.config import Project
-from kfgcp_dashboard import access, data, elements, server, sync, text
+from kfgcp import Project
+from kfgcp_dashboard import access, actions, data, elements, server, sync, text
 from kfgcp_dashboard.links import PAGES
 
-AGE: Final = 15.0
-"""Seconds between two looks at how old things are, where there are remote environments."""
+# Seconds between two updates of the ages in the sidebar.
+AGE_SECONDS: Final = 15.0
+
+# Page -> its title and its icon.
 TITLES: Final = {
     "runs": ("Runs", ":material/table_rows:"),
     "compare": ("Compare", ":material/compare_arrows:"),
@@ -25,144 +27,169 @@ TITLES: Final = {
     "health": ("Health", ":material/monitor_heart:"),
 }
 
+_RED: Final = "#d64545"
+_GREEN: Final = "#2f9e62"
+_ORANGE: Final = "#d99a2b"
+
+# The place in the session for the last assertion of IAP, and the address that it proves.
+_VERIFIED_KEY: Final = "verified"
+
 
 def show() -> None:
-    """The frame, and the page that the address names."""
+    """Show the frame and the page that the address names."""
     workspace = data.workspace()
     project = workspace.project
     try:
-        visitor = _visitor(project)
+        visitor = _identify(project)
     except access.DeniedError as denied:
         st.title("No access")
         st.text(str(denied))
         return
     if visitor is None:
-        _login()
+        _show_login()
         return
-    st.session_state["visitor"] = visitor
-    threads = sync.of(workspace)
+    st.session_state[actions.VISITOR_KEY] = visitor
+    threads = sync.start_for(workspace)
     threads.touch()
-    page = st.navigation(
-        [
-            st.Page(
-                file,
-                title=TITLES[name][0],
-                icon=TITLES[name][1],
-                url_path=name,
-                default=name == "runs",
-            )
-            for name, file in PAGES.items()
-        ]
-    )
+    pages = []
+    for name, file in PAGES.items():
+        title, icon = TITLES[name]
+        # The name is also in the addresses that people share, so it must not follow the title.
+        pages.append(st.Page(file, title=title, icon=icon, url_path=name, default=name == "runs"))
+    page = st.navigation(pages)
     with st.sidebar:
-        _sidebar(project, visitor, threads)
-    _banners(threads)
-    elements.guarded(page.run)()
+        _show_sidebar(project, visitor, threads)
+    _show_banners(threads)
+    elements.catch_errors(page.run)()
 
 
-def _visitor(project: Project) -> access.Visitor | None:
-    """Who looks; None when they have to sign in first."""
+def _identify(project: Project) -> access.Visitor | None:
+    """Return the visitor, None when they have to sign in first.
+
+    Raises:
+        access.DeniedError: the visitor may not see anything.
+    """
     read_only = server.options.read_only
-    assertions = _assertions(project)
-    if assertions is not None:
-        return access.visitor(project, _iap_email(assertions), read_only=read_only)
-    if "auth" in _secrets():
+    verifier = _iap_verifier(project)
+    if verifier is not None:
+        return access.authorize(project, _verify_assertion(verifier), read_only=read_only)
+    if "auth" in _read_secrets():
+        # `st.user` has this attribute only when a login is configured and Authlib is installed.
         if not getattr(st.user, "is_logged_in", False):
             return None
-        return access.visitor(project, access.oidc_email(st.user.to_dict()), read_only=read_only)
-    if not access.is_loopback(st.get_option("server.address")) and not server.options.embedded:
+        email = access.read_oidc_email(st.user.to_dict())
+        return access.authorize(project, email, read_only=read_only)
+    # `server.serve` checks this too. Here it protects when somebody starts Streamlit with app.py
+    # directly, or removes the sign-in while the dashboard runs.
+    is_local = access.is_loopback(st.get_option("server.address"))
+    if not is_local and not server.options.embedded:
         raise access.DeniedError(
-            "This dashboard cannot tell who looks, so it answers on this machine only. Start it"
-            " with: kfgcp dashboard"
+            "This dashboard cannot identify its visitors, so it answers on this machine only."
+            " Start it with: kfgcp dashboard"
         )
-    return access.visitor(project, None, read_only=read_only)
+    return access.authorize(project, None, read_only=read_only)
 
 
-def _iap_email(assertions: access.Assertions) -> str:
-    """The address that came with this connection. An assertion is valid for minutes and a
-    connection for hours, so each is verified once, when it is new."""
+def _verify_assertion(verifier: access.AssertionVerifier) -> str:
+    """Return the address that the assertion of this connection proves.
+
+    The headers are those of the start of the websocket. An assertion is valid for minutes, but a
+    connection lasts for hours. So each assertion is verified once, when it is new.
+    """
     assertion = st.context.headers.get(access.IAP_HEADER)
-    known: tuple[str, str] | None = st.session_state.get("verified")
-    if known is None or known[0] != assertion:
-        known = (assertion or "", assertions.email(assertion))
-        st.session_state["verified"] = known
-    return known[1]
+    verified: tuple[str, str] | None = st.session_state.get(_VERIFIED_KEY)
+    if verified is not None and verified[0] == assertion:
+        return verified[1]
+    email = verifier.verify(assertion)
+    st.session_state[_VERIFIED_KEY] = (assertion, email)
+    return email
 
 
-@st.cache_resource
-def _assertions_of(audience: str, _project: Project) -> access.Assertions | None:
-    return access.iap_assertions(_project)
-
-
-def _assertions(project: Project) -> access.Assertions | None:
+def _iap_verifier(project: Project) -> access.AssertionVerifier | None:
     setting = project.dashboard.get("iap_audience")
-    return None if setting is None else _assertions_of(setting.value, project)
+    if setting is None:
+        return None
+    return _cached_verifier(setting.value, project)
 
 
-def _secrets() -> Any:
+# One object for all visitors, because it keeps the public keys. Streamlit ignores parameters that
+# begin with an underscore when it looks for a cached value.
+@st.cache_resource
+def _cached_verifier(audience: str, _project: Project) -> access.AssertionVerifier | None:
+    return access.iap_verifier(_project)
+
+
+def _read_secrets() -> Mapping[str, object]:
+    # Without a file, each access to `st.secrets` raises an error.
     try:
         return dict(st.secrets)
     except FileNotFoundError:
         return {}
 
 
-def _login() -> None:
+def _show_login() -> None:
     st.title("kfgcp")
     st.text("Sign in to see the runs.")
     if st.button("Sign in", type="primary", icon=":material/login:"):
         st.login()
 
 
-def _sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> None:
-    st.html(
-        text.tag("div", project.name, style="font-weight:650;font-size:1.02rem;margin-top:.4rem")
-    )
-    remote = any(not status.runs_here for status in threads.statuses)
+def _show_sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync) -> None:
+    name_style = "font-weight:650;font-size:1.02rem;margin-top:.4rem"
+    st.html(text.html_element("div", project.name, style=name_style))
+    has_services = any(not status.runs_here for status in threads.statuses)
 
-    @st.fragment(run_every=AGE if remote else None)
-    def ages() -> None:
-        st.html("".join(_age(status) for status in threads.statuses))
+    # The data of this machine is always new, so its age does not change.
+    @st.fragment(run_every=AGE_SECONDS if has_services else None)
+    def show_ages() -> None:
+        st.html("".join(_age_line(status) for status in threads.statuses))
 
-    # Nothing is read when `sync` is empty, or names only environments that are not valid.
+    # There is no status when `sync` is empty, or names only environments that are not valid.
+    # `st.html` refuses an empty text.
     if threads.statuses:
-        ages()
-    if remote and st.button("Read now", icon=":material/sync:", type="tertiary"):
-        threads.now()
+        show_ages()
+    if has_services and st.button("Read now", icon=":material/sync:", type="tertiary"):
+        threads.read_now()
         st.rerun()
     if visitor.email:
-        st.html(
-            text.tag(
-                "div", visitor.email, style="font-size:.82rem;opacity:.7;overflow-wrap:anywhere"
-            )
-        )
+        email_style = "font-size:.82rem;opacity:.7;overflow-wrap:anywhere"
+        st.html(text.html_element("div", visitor.email, style=email_style))
     if not visitor.may_act:
-        st.caption("Only looking", help=text.markdown(visitor.reason))
+        st.caption("Read-only", help=text.escape_markdown(visitor.reason))
 
 
-def _age(status: sync.Status) -> str:
-    """A line of HTML: an environment and how old what is shown of it is."""
+def _age_line(status: sync.EnvironmentStatus) -> str:
+    """Return a line of HTML with an environment and the age of its data."""
+    color, age = _describe_age(status)
+    dot = f'<span style="color:{color}">●</span> '
+    name = text.html_element("span", status.env, style="font-weight:550")
+    tooltip = status.error or status.backend
+    age_element = text.html_element("span", f" {age}", style="opacity:.65", title=tooltip)
+    return f'<div style="font-size:.86rem;line-height:1.7">{dot}{name}{age_element}</div>'
+
+
+def _describe_age(status: sync.EnvironmentStatus) -> tuple[str, str]:
     if status.error:
-        colour, what = "#d64545", "not reached"
-    elif status.runs_here:
-        colour, what = "#2f9e62", "live"
-    elif status.read_at is None:
-        colour, what = "#d99a2b", "being read"
-    else:
-        at = datetime.fromtimestamp(status.read_at, UTC).isoformat()
-        colour, what = "#2f9e62", text.ago(at, datetime.fromtimestamp(time.time(), UTC))
-    dot = f'<span style="color:{colour}">●</span> '
-    name = text.tag("span", status.env, style="font-weight:550")
-    title = text.tag("span", f" {what}", style="opacity:.65", title=status.error or status.backend)
-    return f'<div style="font-size:.86rem;line-height:1.7">{dot}{name}{title}</div>'
+        return _RED, "not reached"
+    if status.runs_here:
+        return _GREEN, "live"
+    if status.read_at is None:
+        return _ORANGE, "being read"
+    read_at = datetime.fromtimestamp(status.read_at, UTC).isoformat()
+    now = datetime.fromtimestamp(time.time(), UTC)
+    return _GREEN, text.format_age(read_at, now)
 
 
-def _banners(threads: sync.Sync) -> None:
-    """A line for each environment that cannot be reached; everything else works."""
+def _show_banners(threads: sync.Sync) -> None:
+    """Show a message for each environment that cannot be read. Everything else works."""
     for status in threads.statuses:
-        if status.error:
-            seen = "" if status.read_at is None else " Its runs are shown as last seen."
-            st.warning(
-                f"{text.markdown(status.env)} cannot be read: {text.markdown(status.error)}{seen}"
-                + (f"  \n{text.markdown(status.hint)}" if status.hint else ""),
-                icon=":material/cloud_off:",
-            )
+        if not status.error:
+            continue
+        env = text.escape_markdown(status.env)
+        message = f"{env} cannot be read: {text.escape_markdown(status.error)}"
+        if status.read_at is not None:
+            message += " Its runs are shown as last seen."
+        if status.hint:
+            # Two blanks before a line break are a line break in Markdown.
+            message += f"  \n{text.escape_markdown(status.hint)}"
+        st.warning(message, icon=":material/cloud_off:")

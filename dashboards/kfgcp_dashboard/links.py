@@ -1,18 +1,20 @@
-"""Addresses: of the dashboard's own views, and those of runs that may be followed."""
+"""The pages of the dashboard, and the addresses in runs that may become links."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Final
+from urllib.parse import quote, urlsplit
 
-SCHEMES: Final = ("http", "https", "gs", "s3")
-"""Of addresses in runs that become links; all others stay text: `javascript:` runs code, `file:`
-opens this machine."""
+# Other schemes stay text. `javascript:` runs code, and `file:` opens files of the visitor.
+ALLOWED_SCHEMES: Final = ("http", "https", "gs", "s3")
 
-_AMAZON: Final = ".amazonaws.com"
-"""How the names of Amazon's servers end, other than those in China, which have another console."""
+# The end of the names of Amazon's servers. Those in China end with .amazonaws.com.cn, and their
+# buckets are in another console.
+_AMAZON_DOMAIN: Final = ".amazonaws.com"
 
+# The path of each page in addresses, and its file. The folder must not have the name `pages`.
+# Streamlit starts each script in a folder `pages` beside app.py by itself, without app.py, and
+# app.py is where people sign in (streamlit/runtime/pages_manager.py, `uses_pages_directory`).
 PAGES: Final = {
     "runs": "views/runs.py",
     "compare": "views/compare.py",
@@ -22,49 +24,54 @@ PAGES: Final = {
     "versions": "views/versions.py",
     "health": "views/health.py",
 }
-"""The path of each page in addresses, and its file. A folder `pages` beside app.py would be served
-by Streamlit without app.py, which is where people sign in."""
-
-Query = Mapping[str, str | Sequence[str]]
 
 
-def view(page: str, query: Query) -> str:
-    """The address of a view below the dashboard's own, `/run?run=ab12`; what is empty is left
-    out."""
-    pairs = urlencode({key: value for key, value in query.items() if value}, doseq=True)
-    path = "" if page == "runs" else page
-    return f"/{path}{'?' if pairs else ''}{pairs}"
+def external_link(address: object, s3_endpoint: str | None = None) -> str | None:
+    """Return an address from a run in a form that a browser may follow, None when it may not.
 
-
-def outside(address: Any, s3_endpoint: str | None = None) -> str | None:
-    """Return an address from a run as one that a browser may follow, None when there is none.
-
-    `gs://` and `s3://` become the pages of their consoles.
+    Addresses of `gs://` and `s3://` become the pages of their consoles.
 
     Args:
-        address: may be anything.
-        s3_endpoint: the server of `s3://`, None for Amazon's. The pages of other servers are not
-            known.
+        address: any value.
+        s3_endpoint: the server of `s3://`, None for Amazon's. There is no page for buckets of other
+            servers.
+
+    Example:
+        >>> external_link("gs://bucket/model")
+        'https://console.cloud.google.com/storage/browser/bucket/model'
+        >>> external_link("javascript:alert(1)") is None
+        True
     """
-    if not isinstance(address, str) or any(
-        character.isspace() or ord(character) < 32 for character in address
-    ):
+    if not isinstance(address, str) or _has_blanks(address):
         return None
     try:
         parts = urlsplit(address)
     except ValueError:
         return None
-    if parts.scheme not in SCHEMES or not parts.netloc:
+    if parts.scheme not in ALLOWED_SCHEMES or not parts.netloc:
         return None
+    bucket = quote(parts.netloc)
     if parts.scheme == "gs":
-        return f"https://console.cloud.google.com/storage/browser/{quote(parts.netloc)}{quote(parts.path)}"
-    if parts.scheme == "s3" and not _is_of_amazon(s3_endpoint):
-        return None
+        return f"https://console.cloud.google.com/storage/browser/{bucket}{quote(parts.path)}"
     if parts.scheme == "s3":
+        if not _is_amazon(s3_endpoint):
+            return None
         prefix = quote(parts.path.lstrip("/"))
-        return f"https://s3.console.aws.amazon.com/s3/buckets/{quote(parts.netloc)}?prefix={prefix}"
+        return f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={prefix}"
     return address
 
 
-def _is_of_amazon(s3_endpoint: str | None) -> bool:
-    return s3_endpoint is None or (urlsplit(s3_endpoint).hostname or "").endswith(_AMAZON)
+def _has_blanks(address: str) -> bool:
+    """Return whether an address has blanks or control characters.
+
+    Browsers remove some of them: `java\\nscript:` is `javascript:` to a browser, but not to
+    `urlsplit`.
+    """
+    return any(character.isspace() or ord(character) < 32 for character in address)
+
+
+def _is_amazon(s3_endpoint: str | None) -> bool:
+    if s3_endpoint is None:
+        return True
+    host = urlsplit(s3_endpoint).hostname or ""
+    return host.endswith(_AMAZON_DOMAIN)

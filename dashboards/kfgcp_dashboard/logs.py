@@ -1,5 +1,8 @@
-"""Shows the logs of a run while it runs. A thread reads them, so that no page waits for a slow
-service."""
+"""Show the logs of a run while it runs.
+
+A thread reads the log, because a page must not wait for a slow service. Pages show what the thread
+has read.
+"""
 
 from __future__ import annotations
 
@@ -11,162 +14,185 @@ from typing import Final
 
 import streamlit as st
 
-from kfgcp.backends.base import LogFilter, LogLine, RunRef
-from kfgcp.errors import KfgcpError
-from kfgcp.model import Run
-from kfgcp.tracking.handle import RunHandle
-from kfgcp.tracking.updates import LogWritten
-from kfgcp.workspace import Workspace
+from kfgcp import KfgcpError, LogFilter, LogLine, LogWritten, Run, RunHandle, RunRef, Workspace
 from kfgcp_dashboard import address, data, elements, text
 
-LINES: Final = 2000
-"""The largest number of lines that are kept and shown. The command `kfgcp logs` shows all."""
-WIDEST: Final = 2000
-"""The largest number of characters of a line that are shown."""
-FIRST: Final = 0.4
-"""Seconds that a page waits for the first lines. Logs on this machine are read by then."""
-LOOK: Final = 1.0
-"""Seconds between two looks at the run."""
-FORGET: Final = 20.0
-"""Seconds after which a log that no page shows is not followed any longer."""
+# The largest number of lines that are kept and shown. The command `kfgcp logs` prints all.
+MAX_LINES: Final = 2000
+
+# The largest number of characters of a line that are shown.
+MAX_LINE_WIDTH: Final = 2000
+
+# Seconds that a page waits for the first lines. Logs on this machine are read by then, so the
+# page does not flicker.
+FIRST_WAIT: Final = 0.4
+
+# Seconds between two readings, and between two updates of the page.
+READ_SECONDS: Final = 1.0
+
+# Seconds after which the thread of a log ends that no page shows any more.
+FORGET_SECONDS: Final = 20.0
+
+HEIGHT: Final = 520
 
 
 @dataclass
-class Following:
+class FollowedLog:
     """The end of a log that a thread reads.
 
     Attributes:
         lines: the last lines.
         count: how many lines were read.
         ended: whether no more lines will come.
-        first: set when the lines of the first look are there.
+        first_read: set after the first reading.
         error: why reading failed; empty when it did not.
         hint: what to do about the error.
-        wanted_at: when a page last showed the log, by the monotonic clock.
+        last_shown: when a page last showed the log, by the monotonic clock.
     """
 
-    lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LINES))
+    lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
     count: int = 0
     ended: bool = False
-    first: threading.Event = field(default_factory=threading.Event)
+    first_read: threading.Event = field(default_factory=threading.Event)
     error: str = ""
     hint: str = ""
-    wanted_at: float = 0.0
+    last_shown: float = 0.0
 
 
-_guard: Final = threading.Lock()
-_followed: Final[dict[tuple[str, str, LogFilter], Following]] = {}
+# The logs of all visitors: the state folder, the id of the run and the filter -> the log.
+_followed: Final[dict[tuple[str, str, LogFilter], FollowedLog]] = {}
+_lock: Final = threading.Lock()
 
 
-def follow(workspace: Workspace, run: Run, log_filter: LogFilter) -> Following:
-    """Return the log of a run, as far as it was read. A thread continues to read it."""
+def follow(workspace: Workspace, run: Run, log_filter: LogFilter) -> FollowedLog:
+    """Return the log of a run, as far as it was read. A thread continues to read it.
+
+    Args:
+        workspace: the project.
+        run: a run of the project.
+        log_filter: which lines.
+    """
     key = (str(workspace.project.home), run.run_id, log_filter)
-    with _guard:
-        now = time.monotonic()
-        unused_keys = [
-            key for key, following in _followed.items() if now - following.wanted_at > FORGET
-        ]
-        for unused_key in unused_keys:
-            del _followed[unused_key]
-        following = _followed.get(key)
-        if following is None:
-            following = _followed[key] = Following(wanted_at=now)
-            arguments = (workspace, run, log_filter, following)
+    now = time.monotonic()
+    with _lock:
+        _remove_unused(now)
+        log = _followed.get(key)
+        if log is None:
+            log = FollowedLog(last_shown=now)
+            _followed[key] = log
+            arguments = (workspace, run, log_filter, log)
             threading.Thread(target=_read, args=arguments, daemon=True, name="logs").start()
-        following.wanted_at = now
-    return following
-
-
-def _read(workspace: Workspace, run: Run, log_filter: LogFilter, into: Following) -> None:
-    ref = RunRef(run.env, run.run_id)
-    try:
-        # The page asks the backend for the run.
-        updates = RunHandle(workspace, ref, run).updates(logs=log_filter, refresh=False)
-        while not into.ended and time.monotonic() - into.wanted_at <= FORGET:
-            for update in updates.available():
-                if isinstance(update, LogWritten):
-                    into.lines.append(update.line)
-                    into.count += 1
-            into.first.set()
-            into.ended = updates.have_ended
-            if not into.ended:
-                time.sleep(LOOK)
-    except KfgcpError as error:
-        into.error, into.hint = error.message, error.hint
-    except Exception as error:
-        # Shown on the page: nobody sees what a thread raises.
-        elements.LOG.exception("reading a log failed")
-        into.error = f"Reading the log failed inside: {type(error).__name__}."
-    finally:
-        into.ended = True
-        into.first.set()
+        log.last_shown = now
+    return log
 
 
 def show(run: Run) -> None:
-    """The log of all tasks or of the one that is picked, its newest lines last."""
-    tasks = {task.path: task for task in run.tasks if task.attempts}
+    """Show the log of all tasks or of one task, with the newest lines last."""
+    attempts_by_task = {task.path: task.attempts for task in run.tasks if task.attempts}
     left, middle, right = st.columns([4, 1, 2], vertical_alignment="bottom")
-    path = address.widget(
+    task = address.widget(
         left.selectbox,
         "Task",
-        ["", *tasks],
+        ["", *attempts_by_task],
         key="task",
         default="",
         format_func=lambda path: path or "all tasks",
     )
-    attempts = tasks[path].attempts if path else 0
+    attempts = attempts_by_task.get(task, 0)
     attempt = address.widget(
         middle.selectbox,
         "Attempt",
-        ["", *(str(number) for number in range(1, attempts + 1))],
+        ["", *map(str, range(1, attempts + 1))],
         key="attempt",
         default="",
         format_func=lambda number: number or "all",
         disabled=attempts < 2,
     )
-    needle = address.widget(
-        right.text_input, "Lines with", key="lines", default="", placeholder="any text"
+    search_text = address.widget(
+        right.text_input, "Filter lines", key="lines", default="", placeholder="any text"
     )
-    wanted = LogFilter(task=path or None, attempt=int(attempt) if attempt else None)
+    log_filter = LogFilter(task=task or None, attempt=int(attempt) if attempt else None)
     workspace = data.workspace()
-    found = follow(workspace, run, wanted)
-    found.first.wait(FIRST)
-    every = None if run.state.final and found.ended else LOOK
+    log = follow(workspace, run, log_filter)
+    log.first_read.wait(FIRST_WAIT)
+    is_complete = run.state.final and log.ended
 
-    @st.fragment(run_every=every)
-    @elements.guarded
-    def lines() -> None:
-        _lines(follow(workspace, run, wanted), needle, all_tasks=not path)
+    # Only this part of the page runs again each second. Errors need their own handler, because a
+    # fragment runs later than the function that contains it.
+    @st.fragment(run_every=None if is_complete else READ_SECONDS)
+    @elements.catch_errors
+    def show_followed() -> None:
+        current_log = follow(workspace, run, log_filter)
+        _show_log(current_log, search_text, with_task=not task)
 
-    lines()
+    show_followed()
 
 
-def _lines(found: Following, needle: str, *, all_tasks: bool) -> None:
-    if found.error:
-        st.warning(text.markdown(found.error), icon=":material/cloud_off:")
-        if found.hint:
-            st.code(text.visible_lines(found.hint), language=None)
-    lines = list(found.lines)
-    shown = [line for line in lines if needle.lower() in line.text.lower()] if needle else lines
-    if found.count > len(lines):
-        st.caption(f"The last {len(lines):,} of {found.count:,} lines; all of them: `kfgcp logs`.")
-    if not shown:
-        st.caption(
-            "No lines with that text."
-            if needle and lines
-            else "Nothing was written."
-            if found.ended
-            else "Waiting for lines."
-        )
+def _remove_unused(now: float) -> None:
+    unused_keys = [key for key, log in _followed.items() if now - log.last_shown > FORGET_SECONDS]
+    for key in unused_keys:
+        del _followed[key]
+
+
+def _read(workspace: Workspace, run: Run, log_filter: LogFilter, log: FollowedLog) -> None:
+    """Read a log into `log` until it ends or no page shows it. Runs in a thread."""
+    ref = RunRef(run.env, run.run_id)
+    try:
+        # `sync.py` asks the backend for the run, so this thread only asks for the log.
+        updates = RunHandle(workspace, ref, run).updates(logs=log_filter, refresh=False)
+        while not log.ended and time.monotonic() - log.last_shown <= FORGET_SECONDS:
+            for update in updates.available():
+                if isinstance(update, LogWritten):
+                    log.lines.append(update.line)
+                    log.count += 1
+            log.first_read.set()
+            log.ended = updates.have_ended
+            if not log.ended:
+                time.sleep(READ_SECONDS)
+    except KfgcpError as error:
+        log.error = error.message
+        log.hint = error.hint
+    except Exception as error:
+        # The page shows it, because nobody sees the errors of a thread.
+        elements.LOG.exception("reading a log failed")
+        log.error = f"Reading the log failed inside: {type(error).__name__}."
+    finally:
+        log.ended = True
+        log.first_read.set()
+
+
+def _show_log(log: FollowedLog, search_text: str, *, with_task: bool) -> None:
+    if log.error:
+        st.warning(text.escape_markdown(log.error), icon=":material/cloud_off:")
+        elements.show_hint(log.hint)
+    # The thread appends to the deque while this page reads it, so this takes a copy.
+    lines = list(log.lines)
+    matching_lines = [line for line in lines if search_text.lower() in line.text.lower()]
+    if log.count > len(lines):
+        st.caption(f"The last {len(lines):,} of {log.count:,} lines. `kfgcp logs` prints all.")
+    if not matching_lines:
+        st.caption(_explain_empty(log, has_lines=bool(lines)))
         return
-    with st.container(height=520, autoscroll=True):
-        st.code("\n".join(_line(line, all_tasks) for line in shown), language=None, wrap_lines=True)
-    if not found.ended:
+    body = "\n".join(_format_line(line, with_task) for line in matching_lines)
+    with st.container(height=HEIGHT, autoscroll=True):
+        st.code(body, language=None, wrap_lines=True)
+    if not log.ended:
         st.caption(":shimmer[following]")
 
 
-def _line(line: LogLine, with_task: bool) -> str:
-    at = f"{line.at[11:19]} " if line.at else ""
-    where = f"{text.visible(line.task)} │ " if with_task else ""
-    body = text.visible(text.without_colours(line.text))[:WIDEST]
-    return f"{at}{where}{body}"
+def _explain_empty(log: FollowedLog, *, has_lines: bool) -> str:
+    if has_lines:
+        return "No lines with this text."
+    if log.ended:
+        return "The log is empty."
+    return "Waiting for lines."
+
+
+def _format_line(line: LogLine, with_task: bool) -> str:
+    formatted = text.visible(text.strip_colors(line.text))[:MAX_LINE_WIDTH]
+    if with_task:
+        formatted = f"{text.visible(line.task)} │ {formatted}"
+    if line.at:
+        # The time of day in UTC.
+        formatted = f"{line.at[11:19]} {formatted}"
+    return formatted

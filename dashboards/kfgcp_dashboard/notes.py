@@ -1,4 +1,4 @@
-"""Notes and tags of a run, kept in the store."""
+"""Show and edit the note and the tags of a run, which are kept in the store."""
 
 from __future__ import annotations
 
@@ -7,54 +7,58 @@ from typing import Final
 
 import streamlit as st
 
-from kfgcp.model import Run
+from kfgcp import Run
 from kfgcp_dashboard import actions, data, elements, text
 
-LONGEST: Final = 10_000
-"""Characters of a note."""
-TAG: Final = 60
-MOST: Final = 20
+MAX_NOTE_LENGTH: Final = 10_000
+MAX_TAG_LENGTH: Final = 60
+MAX_TAGS: Final = 20
+
+# A tag has no blanks and commas, so a text with them becomes several tags.
+_TAG_SEPARATORS: Final = re.compile(r"[\s,]+")
 
 
 def show(run: Run) -> None:
-    """The note and the tags of a run, to read and to edit."""
-    may_act = actions.who().may_act
+    """Show the note and the tags of a run, to read and to edit."""
+    may_act = actions.current_visitor().may_act
     st.subheader("Notes and tags", anchor=False)
     left, right = st.columns([3, 2])
-    with left:
-        note = st.text_area(
-            "Note",
-            run.note,
-            key=f"note-{run.run_id}-{hash(run.note)}",
-            max_chars=LONGEST,
-            height=90,
-            placeholder="What was it about?",
-            disabled=not may_act,
-        )
-    with right:
-        known = sorted({*data.values(data.workspace().store, "tags"), *run.tags})
-        tags = st.multiselect(
-            "Tags",
-            known,
-            list(run.tags),
-            key=f"tags-{run.run_id}-{hash(run.tags)}",
-            accept_new_options=True,
-            max_selections=MOST,
-            placeholder="Pick or type",
-            disabled=not may_act,
-        )
-    if (note or "") != run.note or sorted(tags) != sorted(run.tags):
-        _keep(run, note or "", tags)
+    # The keys change with the stored values. Streamlit ignores a new value for a key that it
+    # knows (streamlit issue 12880), so a note that somebody else wrote would not appear, and the
+    # old one would be written over it.
+    note = left.text_area(
+        "Note",
+        run.note,
+        key=f"note-{run.run_id}-{hash(run.note)}",
+        max_chars=MAX_NOTE_LENGTH,
+        height=90,
+        placeholder="What is this run about?",
+        disabled=not may_act,
+    )
+    known_tags = {*data.column_values(data.workspace().store, "tags"), *run.tags}
+    tags = right.multiselect(
+        "Tags",
+        sorted(known_tags),
+        list(run.tags),
+        key=f"tags-{run.run_id}-{hash(run.tags)}",
+        accept_new_options=True,
+        max_selections=MAX_TAGS,
+        placeholder="Select or type",
+        disabled=not may_act,
+    )
+    new_note = note or ""
+    if new_note != run.note or sorted(tags) != sorted(run.tags):
+        _save(run, new_note, tags)
 
 
-@elements.guarded
-def _keep(run: Run, note: str, tags: list[str]) -> None:
-    actions.must_be_allowed()
+@elements.catch_errors
+def _save(run: Run, note: str, texts: list[str]) -> None:
+    actions.require_permission()
+    new_tags = set[str]()
+    for tag in texts:
+        words = _TAG_SEPARATORS.split(text.visible(tag))
+        new_tags.update(word[:MAX_TAG_LENGTH] for word in words if word)
     store = data.workspace().store
-    words = (
-        word for tag in tags for word in re.split(r"[\s,]+", text.visible(tag))
-    )  # tags hold no blanks and commas
-    wanted = {word[:TAG] for word in words} - {""}
-    store.note(run.run_id, note[:LONGEST])
-    store.tag(run.run_id, wanted, remove=set(run.tags) - wanted)
+    store.note(run.run_id, note[:MAX_NOTE_LENGTH])
+    store.tag(run.run_id, new_tags, remove=set(run.tags) - new_tags)
     st.rerun()

@@ -1,5 +1,7 @@
-"""Which pipelines can be launched: those in files of the project, and versions that have run
-before."""
+"""Find the pipelines that can be launched, and compile one of them.
+
+A pipeline is in a file of the project, or it is a version that has run before.
+"""
 
 from __future__ import annotations
 
@@ -9,54 +11,77 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from kfgcp.config import Project
-from kfgcp.errors import UsageError
-from kfgcp.model import Run
+from kfgcp import Project, Run, Spec, UsageError, Workspace
 from kfgcp.spec.compile_process import compile_elsewhere
-from kfgcp.spec.load import Spec, load
-from kfgcp.workspace import Workspace
+from kfgcp.spec.load import load
 
-PATTERNS: Final = ("*.py", "*.yaml", "pipelines/**/*.py", "pipelines/**/*.yaml", "examples/**/*.py")
-"""Where files of pipelines are, below the folder of kfgcp.toml; `pipelines` in [dashboard]."""
-MOST: Final = 200
-LARGEST: Final = 2_000_000
+# Where pipelines are, below the folder of kfgcp.toml. The setting `pipelines` in [dashboard]
+# replaces these patterns.
+DEFAULT_PATTERNS: Final = (
+    "*.py",
+    "*.yaml",
+    "pipelines/**/*.py",
+    "pipelines/**/*.yaml",
+    "examples/**/*.py",
+)
+
+# The files are read each time that somebody opens the page, so a large folder must not slow it.
+MAX_FILES: Final = 200
+MAX_FILE_BYTES: Final = 2_000_000
+
+_VERSION_PREFIX: Final = "version:"
+_DIGEST_PREFIX: Final = "sha256:"
+_SHORT_DIGEST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """A pipeline to launch. key: as `kfgcp run` takes it, or `version:` and the id of a run of that
-    version."""
+class PipelineSource:
+    """A pipeline that can be launched.
+
+    Attributes:
+        key: a file as `kfgcp run` takes it, or `version:` and the id of a run of that version. It
+            is part of addresses.
+        title: for people.
+    """
 
     key: str
     title: str
 
 
-def offers(project: Project, latest: Sequence[Run]) -> list[Offer]:
-    """What can be launched.
+def find_sources(project: Project, latest_runs: Sequence[Run]) -> list[PipelineSource]:
+    """Return the pipelines that can be launched.
 
     Args:
-        project: whose files.
-        latest: the newest run of each pipeline.
+        project: has the files.
+        latest_runs: the newest run of each pipeline.
     """
-    found = [Offer(key, key) for key in _in_files(project)]
-    return found + [
-        Offer(f"version:{run.run_id}", f"{run.pipeline} {run.version[7:15]} (has run)")
-        for run in latest
-    ]
+    sources = [PipelineSource(key, key) for key in _find_in_files(project)]
+    for run in latest_runs:
+        digest = run.version.removeprefix(_DIGEST_PREFIX)[:_SHORT_DIGEST]
+        key = f"{_VERSION_PREFIX}{run.run_id}"
+        sources.append(PipelineSource(key, f"{run.pipeline} {digest} (has run)"))
+    return sources
 
 
-def compiled(workspace: Workspace, key: str, known: Sequence[Offer]) -> Spec:
-    """The pipeline of an offer. A Python file is compiled in a process of its own: what it imports,
-    and whatever it does, stays out of the dashboard.
+def compile_source(workspace: Workspace, key: str, sources: Sequence[PipelineSource]) -> Spec:
+    """Return the compiled pipeline of a source.
+
+    A Python file is compiled in a process of its own. So its imports and side effects stay out of
+    the dashboard.
+
+    Args:
+        workspace: the project.
+        key: of one of the sources. It comes from the address, so it can be any text.
+        sources: those that `find_sources` returned.
 
     Raises:
-        UsageError: it is not among the known ones.
-        SpecError: it does not compile.
+        UsageError: no source has this key.
+        SpecError: the pipeline does not compile.
     """
-    if key not in {offer.key for offer in known}:
+    if not any(source.key == key for source in sources):
         raise UsageError(f"'{key}' is not one of the pipelines of this project.")
-    if key.startswith("version:"):
-        return workspace.spec_of(key.removeprefix("version:"))
+    if key.startswith(_VERSION_PREFIX):
+        return workspace.spec_of(key.removeprefix(_VERSION_PREFIX))
     project = workspace.project
     file = project.root / key.partition(".py:")[0]
     if file.suffix == ".yaml":
@@ -64,23 +89,28 @@ def compiled(workspace: Workspace, key: str, known: Sequence[Offer]) -> Spec:
     return compile_elsewhere(str(project.root / key), project.root)
 
 
-def _in_files(project: Project) -> Iterator[str]:
+def _find_in_files(project: Project) -> Iterator[str]:
     setting = project.dashboard.get("pipelines")
-    patterns = PATTERNS if setting is None else setting.value
+    patterns = DEFAULT_PATTERNS if setting is None else setting.value
+    # A dict keeps the order of the patterns, and has a file once that two patterns match.
     files: dict[Path, None] = {}
     for pattern in patterns:
         for file in sorted(project.root.glob(pattern)):
-            if file.is_file() and not any(
-                part.startswith(".") for part in file.relative_to(project.root).parts
-            ):
+            if file.is_file() and not _is_hidden(file.relative_to(project.root)):
                 files[file] = None
-    for file in list(files)[:MOST]:
-        yield from _of_file(file, str(file.relative_to(project.root)))
+    for file in list(files)[:MAX_FILES]:
+        yield from _find_in_file(file, str(file.relative_to(project.root)))
 
 
-def _of_file(file: Path, name: str) -> Iterator[str]:
+def _is_hidden(path: Path) -> bool:
+    """Return whether a file is in a folder such as .venv, or is hidden itself."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _find_in_file(file: Path, name: str) -> Iterator[str]:
+    """Yield the keys of the pipelines in a file. The file is read, but not run."""
     try:
-        if file.stat().st_size > LARGEST:
+        if file.stat().st_size > MAX_FILE_BYTES:
             return
         source = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -89,6 +119,7 @@ def _of_file(file: Path, name: str) -> Iterator[str]:
         if "pipelineInfo:" in source:
             yield name
         return
+    # Parsing is slow, and most files have no pipeline.
     if "pipeline" not in source:
         return
     try:
@@ -98,14 +129,19 @@ def _of_file(file: Path, name: str) -> Iterator[str]:
     functions = [
         node.name for node in tree.body if isinstance(node, ast.FunctionDef) and _is_pipeline(node)
     ]
+    if len(functions) == 1:
+        yield name
+        return
     for function in functions:
-        yield name if len(functions) == 1 else f"{name}:{function}"
+        yield f"{name}:{function}"
 
 
-def _is_pipeline(node: ast.FunctionDef) -> bool:
-    for decorator in node.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-        if name == "pipeline":
+def _is_pipeline(function: ast.FunctionDef) -> bool:
+    """Return whether a function has the decorator `@dsl.pipeline` or `@pipeline`."""
+    for decorator in function.decorator_list:
+        target = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if isinstance(target, ast.Attribute) and target.attr == "pipeline":
+            return True
+        if isinstance(target, ast.Name) and target.id == "pipeline":
             return True
     return False

@@ -1,56 +1,71 @@
-"""The beginning of what an artifact holds, read safely: a run may name any file, and only its own
-are opened here.
+"""Read the beginning of an artifact safely.
 
-Pure of Streamlit. A preview says what it is; `artifacts.py` shows it.
+A run can name any file of this machine as its artifact, and the dashboard can read more than its
+visitors may. So only files below the folders that runs write to are opened.
+
+This module does not use Streamlit. `artifacts.py` shows the previews.
 """
 
 from __future__ import annotations
 
+import csv
 import html
 import json
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from kfgcp import file_uris
+from kfgcp import Artifact, Environment, Project, file_uris
 from kfgcp.backends.registry import runs_here
-from kfgcp.config import Environment, Project
-from kfgcp.model import Artifact
 
-BYTES: Final = 256 * 1024
-"""Of a text, and of an HTML document."""
-IMAGE_BYTES: Final = 700 * 1024
-ROWS: Final = 100
-COLUMNS: Final = 40
-FILES: Final = 200
-POLICY: Final = (
+# The limits keep a page small: everything goes to the browser over one websocket.
+MAX_TEXT_BYTES: Final = 256 * 1024
+MAX_IMAGE_BYTES: Final = 700 * 1024
+MAX_ROWS: Final = 100
+MAX_COLUMNS: Final = 40
+MAX_FILES: Final = 200
+
+# An HTML artifact may show only what is inside the document. It may not send requests, so it
+# cannot tell anybody what it shows.
+CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline';"
     " form-action 'none'"
 )
-"""What a document of a run may load: what it brings along."""
-_IMAGES: Final = {
+
+# The first bytes of a file -> its media type. SVG is missing on purpose: it can hold scripts.
+_IMAGE_TYPES: Final = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
     b"GIF8": "image/gif",
 }
+_PARQUET_MAGIC: Final = b"PAR1"
+
+Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """kind: text, json, table, image, html, markdown, files or none. body: accordingly; for none,
-    why."""
+    """The beginning of an artifact.
+
+    Attributes:
+        kind: text, json, table, image, html, markdown, files or none.
+        body: a text; for table and files the rows; for image its media type and bytes; for none
+            the reason.
+        is_cut: whether the artifact is longer.
+    """
 
     kind: str
-    body: Any
-    cut: bool = False
+    body: str | list[Row] | tuple[str, bytes]
+    is_cut: bool = False
 
 
-def preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
-    """What an artifact begins with.
+def read_preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
+    """Return the beginning of an artifact on this machine.
 
     Args:
-        artifact: of a run; where it says it is may be anything.
+        artifact: of a run. Its address can be any text.
         folders: only files below these are opened.
     """
     if not artifact.uri:
@@ -61,41 +76,47 @@ def preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
             "none", "It is not below the pipeline_root of an environment, so it is not read here."
         )
     try:
-        real = path.resolve(strict=True)
+        # Links are resolved before the check, or a link in an allowed folder could lead anywhere.
+        real_path = path.resolve(strict=True)
     except (OSError, ValueError):
-        return Preview("none", "It is not there any more, or was never written.")
-    if not any(real.is_relative_to(folder.resolve()) for folder in folders):
+        return Preview("none", "The file does not exist: it was removed, or was never written.")
+    if not any(real_path.is_relative_to(folder.resolve()) for folder in folders):
         return Preview(
-            "none", "It lies outside of the folders that runs write to, so it is not opened here."
+            "none", "It is outside the folders that runs write to, so it is not opened here."
         )
     try:
-        return _of_folder(real) if real.is_dir() else _of_file(real, artifact.type)
+        if real_path.is_dir():
+            return _list_folder(real_path)
+        return _read_file(real_path, artifact.type)
     except OSError as error:
         return Preview("none", f"It cannot be read: {error.strerror or error}.")
 
 
-def folders_of(project: Project) -> tuple[Path, ...]:
-    """The folders that runs on this machine write their artifacts to."""
-    found = [project.home / "artifacts"]
+def artifact_folders(project: Project) -> tuple[Path, ...]:
+    """Return the folders of this machine that runs write their artifacts to."""
+    folders = [project.home / "artifacts"]
     for env in project.environments.values():
-        root = env.get("pipeline_root") if runs_here(env.backend) else None
-        if root and ("://" not in root or file_uris.is_file_uri(root)):
-            found.append(project.root / file_uris.to_path(root))
-    return tuple(found)
+        root = env.get("pipeline_root")
+        if not root or not runs_here(env.backend):
+            continue
+        if "://" not in root or file_uris.is_file_uri(root):
+            folders.append(project.root / file_uris.to_path(root))
+    return tuple(folders)
 
 
-def env_of_root(uri: str, project: Project, run_env: str) -> Environment | None:
-    """Return the environment whose pipeline root an address in a bucket lies below, None when there
-    is none.
+def find_bucket_environment(uri: str, project: Project, run_env: str) -> Environment | None:
+    """Return the environment that has an address in a bucket below its pipeline root.
 
-    The dashboard may read more than those who look, so what runs name elsewhere is not read for
-    them.
+    Artifacts elsewhere are not read, because the dashboard can read more than its visitors may.
 
     Args:
         uri: of an artifact.
         project: has the environments.
-        run_env: the environment of the artifact's run. It comes first, because two environments may
-            have the same root at different servers, such as `minio://mlpipeline`.
+        run_env: the environment of the artifact's run. It comes first, because two environments can
+            have the same root on different servers, such as `minio://mlpipeline`.
+
+    Returns:
+        None when no environment has this address.
     """
     environments = sorted(project.environments.values(), key=lambda env: env.name != run_env)
     for env in environments:
@@ -105,112 +126,133 @@ def env_of_root(uri: str, project: Project, run_env: str) -> Environment | None:
     return None
 
 
-def of_text(text: str, kind: str, cut: bool) -> Preview:
-    """What a text is, by the type of its artifact and by how it begins."""
-    if kind == "system.HTML" or text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
-        return Preview("html", text, cut)
-    if kind == "system.Markdown":
-        return Preview("markdown", text, cut)
-    if text.lstrip().startswith(("{", "[")) and not cut:
+def preview_text(text: str, artifact_type: str, is_cut: bool) -> Preview:
+    """Return a text as the kind that it is by the type of its artifact and by its beginning.
+
+    Args:
+        text: the beginning of the artifact.
+        artifact_type: schema title, for example `system.HTML`.
+        is_cut: whether the artifact is longer.
+    """
+    beginning = text.lstrip()[:15].lower()
+    if artifact_type == "system.HTML" or beginning.startswith(("<!doctype html", "<html")):
+        return Preview("html", text, is_cut)
+    if artifact_type == "system.Markdown":
+        return Preview("markdown", text, is_cut)
+    if beginning.startswith(("{", "[")) and not is_cut:
         with suppress(ValueError):
             return Preview("json", json.dumps(json.loads(text), indent=2, ensure_ascii=False))
-    return _lines(text, cut)
+    return _read_lines(text, is_cut)
 
 
 def local_path(uri: str) -> Path | None:
-    """The file that an address names on this machine, None when it is elsewhere."""
+    """Return the path on this machine of an address, None when the address is elsewhere."""
     path = file_uris.to_path(uri)
-    return Path(path) if path.startswith("/") else None
+    if not path.startswith("/"):
+        return None
+    return Path(path)
 
 
-def boxed(document: str) -> str:
-    """An HTML document of a run inside of one of ours: in a frame without any rights. No scripts,
-    no forms, no origin, no way out, and by its policy no request to anywhere.
+def sandbox_html(document: str) -> str:
+    """Return an HTML artifact inside a document of ours, in a frame without any rights.
 
-    The policy is also that of the outer document, from which the inner one has it before it is
-    read.
+    The frame has no scripts, forms, origin or navigation (`sandbox=""`), and its policy forbids
+    all requests.
     """
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    inner = html.escape(policy + document, quote=True)
-    return (
-        "<!doctype html><meta"
-        f' charset="utf-8">{policy}<style>html,body{{margin:0;height:100%;background:#fff}}iframe{{border:0;width:100%;height:100%;display:block}}</style><iframe'
-        f' sandbox="" referrerpolicy="no-referrer" title="artifact" srcdoc="{inner}"></iframe>'
+    # The policy is in both documents. A frame with `srcdoc` inherits the policy of the outer
+    # document (Content Security Policy Level 3, "CSP Inheriting to avoid bypasses"), so it
+    # applies before the browser reads the first byte of the artifact.
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
+    style = (
+        "<style>html,body{margin:0;height:100%;background:#fff}"
+        "iframe{border:0;width:100%;height:100%;display:block}</style>"
     )
+    inner_document = html.escape(policy + document, quote=True)
+    frame = (
+        '<iframe sandbox="" referrerpolicy="no-referrer" title="artifact"'
+        f' srcdoc="{inner_document}"></iframe>'
+    )
+    return f'<!doctype html><meta charset="utf-8">{policy}{style}{frame}'
 
 
-def _of_folder(folder: Path) -> Preview:
-    names: list[dict[str, Any]] = []
-    for number, each in enumerate(sorted(folder.rglob("*"))):
-        if number == FILES:
-            return Preview("files", names, cut=True)
-        names.append(
-            {
-                "name": str(each.relative_to(folder)),
-                "bytes": each.stat().st_size if each.is_file() else None,
-            }
-        )
-    return Preview("files", names)
+def _list_folder(folder: Path) -> Preview:
+    rows: list[Row] = []
+    for path in sorted(folder.rglob("*")):
+        if len(rows) == MAX_FILES:
+            return Preview("files", rows, is_cut=True)
+        size = path.stat().st_size if path.is_file() else None
+        rows.append({"name": str(path.relative_to(folder)), "bytes": size})
+    return Preview("files", rows)
 
 
-def _of_file(file: Path, kind: str) -> Preview:
-    with file.open("rb") as opened:
-        head = opened.read(IMAGE_BYTES + 1)
+def _read_file(file: Path, artifact_type: str) -> Preview:
+    with file.open("rb") as stream:
+        head = stream.read(MAX_IMAGE_BYTES + 1)
     if not head:
         return Preview("none", "It is empty.")
-    for magic, mime in _IMAGES.items():
+    for magic, media_type in _IMAGE_TYPES.items():
         if head.startswith(magic):
-            whole = len(head) <= IMAGE_BYTES
-            return (
-                Preview("image", (mime, head))
-                if whole
-                else Preview("none", "The picture is too large to show here.")
-            )
-    if head.startswith(b"PAR1"):
-        return _parquet(file)
-    cut = len(head) > BYTES
+            if len(head) > MAX_IMAGE_BYTES:
+                return Preview("none", "The picture is too large to show here.")
+            return Preview("image", (media_type, head))
+    if head.startswith(_PARQUET_MAGIC):
+        return _read_parquet(file)
+    is_cut = len(head) > MAX_TEXT_BYTES
+    # The cut can be inside a character.
+    errors = "ignore" if is_cut else "strict"
+    binary = Preview("none", f"It is binary: {file.stat().st_size:,} bytes.")
     try:
-        text = head[:BYTES].decode("utf-8", errors="ignore" if cut else "strict")
+        text = head[:MAX_TEXT_BYTES].decode("utf-8", errors=errors)
     except UnicodeDecodeError:
-        return Preview("none", f"It is binary: {file.stat().st_size:,} bytes.")
+        return binary
+    # NUL is valid UTF-8, but no text has it.
     if "\0" in text:
-        return Preview("none", f"It is binary: {file.stat().st_size:,} bytes.")
-    return of_text(text, kind, cut)
+        return binary
+    return preview_text(text, artifact_type, is_cut)
 
 
-def _lines(text: str, cut: bool) -> Preview:
-    """A text, or the table that it is when its lines have the same number of commas or tabs."""
-    import csv
-
+def _read_lines(text: str, is_cut: bool) -> Preview:
+    """Return a table when all lines have the same number of commas or tabs, else the text."""
     lines = text.splitlines()
     for delimiter in (",", "\t"):
-        sample = list(csv.reader(lines[: ROWS + 1], delimiter=delimiter))
-        widths = {len(row) for row in sample[:-1] or sample}
-        if len(widths) == 1 and widths != {1} and len(sample) > 1:
-            header = [name or f"column {number}" for number, name in enumerate(sample[0][:COLUMNS])]
-            rows = [dict(zip(_unique(header), row, strict=False)) for row in sample[1:]]
-            return Preview("table", rows, cut or len(lines) > ROWS + 1)
-    return Preview("text", text, cut)
+        sample = list(csv.reader(lines[: MAX_ROWS + 1], delimiter=delimiter))
+        if _is_table(sample):
+            columns = _column_names(sample[0][:MAX_COLUMNS])
+            rows: list[Row] = [dict(zip(columns, cells, strict=False)) for cells in sample[1:]]
+            return Preview("table", rows, is_cut or len(lines) > MAX_ROWS + 1)
+    return Preview("text", text, is_cut)
 
 
-def _parquet(file: Path) -> Preview:
+def _is_table(sample: list[list[str]]) -> bool:
+    if len(sample) < 2:
+        return False
+    # The last line of the sample can be cut.
+    widths = {len(cells) for cells in sample[:-1]}
+    return len(widths) == 1 and widths != {1}
+
+
+def _read_parquet(file: Path) -> Preview:
     from pyarrow import ArrowException, parquet
 
     try:
-        with parquet.ParquetFile(file) as opened:
-            names = opened.schema_arrow.names[:COLUMNS]
-            batch = next(opened.iter_batches(batch_size=ROWS, columns=names), None)
-            total = opened.metadata.num_rows
+        with parquet.ParquetFile(file) as table:
+            columns = table.schema_arrow.names[:MAX_COLUMNS]
+            batch = next(table.iter_batches(batch_size=MAX_ROWS, columns=columns), None)
+            total = table.metadata.num_rows
     except ArrowException as error:
         return Preview("none", f"It cannot be read as Parquet: {type(error).__name__}.")
     rows = [] if batch is None else batch.to_pylist()
     return Preview("table", rows, total > len(rows))
 
 
-def _unique(names: list[str]) -> list[str]:
-    taken: dict[str, int] = {}
-    found = []
-    for name in names:
-        taken[name] = taken.get(name, 0) + 1
-        found.append(name if taken[name] == 1 else f"{name} ({taken[name]})")
-    return found
+def _column_names(header: list[str]) -> list[str]:
+    """Return a name for each column. Columns without a name or with an equal name get a number."""
+    counts = Counter[str]()
+    names = []
+    for index, title in enumerate(header):
+        name = title or f"column {index}"
+        counts[name] += 1
+        if counts[name] > 1:
+            name = f"{name} ({counts[name]})"
+        names.append(name)
+    return names

@@ -1,5 +1,4 @@
-"""Runs before Streamlit: refuses requests of foreign web pages, and adds protective headers to
-every answer.
+"""Run before Streamlit: refuse requests of foreign web pages, and add protective headers.
 
 Only the guard decides which names and origins belong to the dashboard. Streamlit has its own check,
 which does not know `host_names`. It stays on, because without it Streamlit allows every origin with
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from kfgcp.cross_site import CrossSiteGuard
 
+# The types of ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/main.html
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -22,13 +22,17 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADERS: Final = {
     "Content-Security-Policy": "frame-ancestors 'none'",
-    "X-Frame-Options": "DENY",  # the same for browsers that do not know frame-ancestors
+    # The same for browsers that do not know frame-ancestors.
+    "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
 }
 HINT: Final = (
     "If this name leads to the dashboard, add it to host_names in [dashboard] of kfgcp.toml; "
     "with its port, unless that is 80 or 443."
 )
+
+# "Policy violation", RFC 6455, section 7.4.1.
+_POLICY_VIOLATION: Final = 1008
 
 
 class Protection:
@@ -44,21 +48,23 @@ class Protection:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The third type is "lifespan", the start and the end of the server.
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         method = scope.get("method", "GET")
         target = scope.get("raw_path") or scope["path"].encode()
         reason = self._guard.refusal(method, _text_headers(scope), target.decode("latin-1"))
-        if reason is None and scope["type"] == "http":
-            await self._app(scope, receive, _with_headers(send))
+        if scope["type"] == "http":
+            send_with_headers = _add_headers(send)
+            if reason is None:
+                await self._app(scope, receive, send_with_headers)
+            else:
+                await _refuse(reason, send_with_headers)
         elif reason is None:
             await self._app(_with_host_of_origin(scope), receive, send)
-        elif scope["type"] == "http":
-            await _refuse(reason, _with_headers(send))
         else:
-            await send(
-                {"type": "websocket.close", "code": 1008}
-            )  # before it is accepted: the server answers 403
+            # The websocket is not accepted yet, so the server answers 403.
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
 
 def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
@@ -71,7 +77,8 @@ def _with_host_of_origin(scope: Scope) -> Scope:
     sent it.
 
     A proxy may have put another name into `Host`. Then Streamlit would ask a server on the internet
-    for the address of this machine, and refuse the websocket.
+    for the address of this machine, and refuse the websocket
+    (streamlit/web/server/server_util.py, `net_util.get_external_ip`).
     """
     origins = [value for name, value in scope["headers"] if name == b"origin"]
     if not origins:
@@ -82,9 +89,9 @@ def _with_host_of_origin(scope: Scope) -> Scope:
     return {**scope, "headers": headers}
 
 
-def _with_headers(send: Send) -> Send:
-    """Return a `send` that adds `HEADERS` to each answer and removes headers that let other origins
-    read it."""
+def _add_headers(send: Send) -> Send:
+    """Return a `send` that adds `HEADERS` to each response, and removes headers that let other
+    origins read it."""
     protective = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
 
     async def send_with_headers(message: Message) -> None:

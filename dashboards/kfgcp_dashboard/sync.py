@@ -1,41 +1,50 @@
-"""Reads what has changed on the backends, in the background: pages read the store, and wait for
-nobody.
+"""Read changes of the backends into the store, in the background.
 
-One thread an environment, for the whole process. It works while somebody looks, and rests when
-nobody has for a while.
+Pages read the store, so they wait for no service. There is one thread for each environment in the
+whole process. It works while somebody uses the dashboard, and rests when nobody has for a while.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
-from kfgcp.backends.base import RunRef, SupportsRefresh, capability
+from kfgcp import Environment, KfgcpError, Project, RunRef, Workspace
+from kfgcp.backends.base import SupportsRefresh, capability
 from kfgcp.backends.local.service import LocalBackend
 from kfgcp.backends.registry import runs_here
-from kfgcp.config import Environment, Project
-from kfgcp.errors import KfgcpError
-from kfgcp.workspace import Workspace
 
-SECONDS: Final = 30
-"""Between two readings of a list; `sync_seconds` in [dashboard]."""
+# Seconds between two readings of a service's list; `sync_seconds` in [dashboard] replaces it.
+SERVICE_SECONDS: Final = 30
+
+# Seconds between two readings of a run that a page shows, and of the runs on this machine.
 RUN_SECONDS: Final = 3.0
-"""Between two looks at a run that somebody has open."""
 LOCAL_SECONDS: Final = 2.0
-REST: Final = 300.0
-"""Seconds without anybody looking after which the threads rest."""
-OPEN: Final = 15.0
-"""Seconds that a run counts as open after it was shown."""
+
+# Seconds after the last visit until the threads rest. Services limit the number of requests.
+REST_SECONDS: Final = 300.0
+
+# Seconds that a run counts as open after a page has shown it. Pages with unfinished runs show
+# them again every two seconds.
+OPEN_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """How up to date an environment is. read_at: Unix time, None before the first reading. error:
-    of the last one."""
+class EnvironmentStatus:
+    """How up to date the runs of an environment are.
+
+    Attributes:
+        env: its name.
+        backend: the name of its backend.
+        read_at: Unix time of the last successful reading, None before the first one.
+        reading: whether it is being read now.
+        error: of the last reading; empty when it succeeded.
+        hint: what to do about the error.
+    """
 
     env: str
     backend: str
@@ -46,7 +55,7 @@ class Status:
 
     @property
     def runs_here(self) -> bool:
-        """Whether its runs are executed on this machine, so that nothing is read from a service."""
+        """Return whether its runs are on this machine, so that no service is read."""
         return runs_here(self.backend)
 
 
@@ -54,8 +63,8 @@ class Sync:
     """The threads of a project.
 
     Args:
-        workspace: whose environments.
-        clock: Unix time.
+        workspace: the project.
+        clock: returns the Unix time.
     """
 
     def __init__(self, workspace: Workspace, clock: Callable[[], float] = time.time) -> None:
@@ -63,129 +72,153 @@ class Sync:
         self.project = workspace.project
         self._clock = clock
         self._lock = threading.Lock()
-        self._touched = clock()
-        self._open: dict[tuple[str, str], float] = {}
+        self._last_visit = clock()
+        self._stopped = threading.Event()
+        # (environment, id of a run) -> when a page last showed the run.
+        self._open_runs: dict[tuple[str, str], float] = {}
+        # An environment is read at once when its event is set.
         self._wake: dict[str, threading.Event] = {}
-        self._statuses: dict[str, Status] = {}
-        self._ended = threading.Event()
-        for env in chosen(self.project):
-            self._statuses[env.name] = Status(env.name, env.backend)
+        self._statuses: dict[str, EnvironmentStatus] = {}
+        for env in synced_environments(self.project):
+            self._statuses[env.name] = EnvironmentStatus(env.name, env.backend)
             self._wake[env.name] = threading.Event()
 
     def start(self) -> Sync:
+        """Start the threads, and return this object."""
         for name in self._statuses:
-            threading.Thread(
-                target=self._work, args=(name,), name=f"sync {name}", daemon=True
-            ).start()
+            thread = threading.Thread(
+                target=self._run, args=(name,), name=f"sync {name}", daemon=True
+            )
+            thread.start()
         return self
 
     def stop(self) -> None:
-        self._ended.set()
+        """Tell the threads to end after their current reading, without waiting for them."""
+        self._stopped.set()
         for event in self._wake.values():
             event.set()
 
     def touch(self) -> None:
-        """Somebody looks: called by every page."""
-        rested = self._clock() - self._touched > REST
-        self._touched = self._clock()
-        if rested:
-            self.now()
+        """Record a visit. Each page calls this. After a rest, everything is read at once."""
+        was_resting = self._is_resting()
+        self._last_visit = self._clock()
+        if was_resting:
+            self.read_now()
 
-    def now(self) -> None:
-        """Reads all lists again at once."""
+    def read_now(self) -> None:
+        """Read all environments at once."""
         for name, event in self._wake.items():
-            self._set(name, reading=True)
+            self._update(name, reading=True)
             event.set()
 
     def watch(self, env: str, run_id: str) -> None:
-        """A run that has not ended is shown: its tasks are read, too."""
+        """Read the tasks of an unfinished run for a while, because a page shows it."""
         with self._lock:
-            self._open[env, run_id] = self._clock()
+            self._open_runs[env, run_id] = self._clock()
 
     @property
-    def statuses(self) -> list[Status]:
+    def statuses(self) -> list[EnvironmentStatus]:
+        """The status of each environment that is read."""
         with self._lock:
             return list(self._statuses.values())
 
-    def status(self, env: str) -> Status | None:
+    def status(self, env: str) -> EnvironmentStatus | None:
+        """Return the status of an environment, None when it is not read."""
         return self._statuses.get(env)
 
-    def _set(self, name: str, **changes: object) -> None:
+    def _is_resting(self) -> bool:
+        return self._clock() - self._last_visit > REST_SECONDS
+
+    def _update(self, name: str, **changes: Any) -> None:
         with self._lock:
-            self._statuses[name] = replace(self._statuses[name], **changes)  # type: ignore[arg-type]
+            self._statuses[name] = replace(self._statuses[name], **changes)
 
-    def _work(self, name: str) -> None:
+    def _run(self, name: str) -> None:
+        """Read an environment again and again. Runs in a thread."""
         env = self.project.env(name)
-        every = LOCAL_SECONDS if runs_here(env.backend) else _every(self.project)
+        interval = LOCAL_SECONDS if runs_here(env.backend) else _service_seconds(self.project)
+        wake = self._wake[name]
         due = 0.0
-        while not self._ended.is_set():
-            awake = self._wake[name]
-            if self._clock() - self._touched <= REST:
-                if awake.is_set() or self._clock() >= due:
-                    awake.clear()
-                    self._read(env)
-                    due = self._clock() + every
-                self._look_at_open(env)
-            awake.wait(min(RUN_SECONDS, every))
+        while not self._stopped.is_set():
+            if not self._is_resting():
+                if wake.is_set() or self._clock() >= due:
+                    # Cleared before the reading: a request during the reading must not be lost.
+                    wake.clear()
+                    self._read_list(env)
+                    due = self._clock() + interval
+                self._read_open_runs(env)
+            wake.wait(min(RUN_SECONDS, interval))
 
-    def _read(self, env: Environment) -> None:
-        self._set(env.name, reading=True)
+    def _read_list(self, env: Environment) -> None:
+        self._update(env.name, reading=True)
         try:
+            # Each thread needs a backend of its own. The workspace gives it one.
             backend = self.workspace.backend(env.name)
             refreshable = capability(backend, SupportsRefresh)
             if refreshable is not None:
                 refreshable.refresh()
             elif isinstance(backend, LocalBackend):
+                # Notices the runs whose engine was killed.
                 backend.refresh()
-            self._set(env.name, reading=False, read_at=self._clock(), error="", hint="")
+            self._update(env.name, reading=False, read_at=self._clock(), error="", hint="")
         except KfgcpError as error:
-            self._set(env.name, reading=False, error=error.message, hint=error.hint)
-        except Exception as error:  # a thread that dies would say nothing
-            self._set(
-                env.name,
-                reading=False,
-                error=f"reading failed inside: {type(error).__name__}: {error}",
-                hint="",
-            )
+            self._update(env.name, reading=False, error=error.message, hint=error.hint)
+        except Exception as error:
+            # The page shows it. A thread that dies would leave no trace.
+            message = f"reading failed inside: {type(error).__name__}: {error}"
+            self._update(env.name, reading=False, error=message, hint="")
 
-    def _look_at_open(self, env: Environment) -> None:
-        with self._lock:
-            for key in [key for key, at in self._open.items() if self._clock() - at > OPEN]:
-                del self._open[key]
-            runs = [run_id for name, run_id in self._open if name == env.name]
-        for run_id in runs:
-            with suppress(KfgcpError):  # reading the list says what is wrong
+    def _read_open_runs(self, env: Environment) -> None:
+        for run_id in self._list_open_runs(env):
+            # The reading of the list reports what is wrong with the environment.
+            with suppress(KfgcpError):
                 self.workspace.backend(env.name).get(RunRef(env.name, run_id))
 
+    def _list_open_runs(self, env: Environment) -> list[str]:
+        """Return the ids of the runs that pages show, and forget those that no page shows."""
+        now = self._clock()
+        with self._lock:
+            for key, shown_at in list(self._open_runs.items()):
+                if now - shown_at > OPEN_SECONDS:
+                    del self._open_runs[key]
+            return [run_id for name, run_id in self._open_runs if name == env.name]
 
+
+# The threads of this process: one object, or none. Streamlit runs the script of each visitor in
+# the same process, so all visitors share it.
 _running: list[Sync] = []
-_guard: Final = threading.Lock()
+_lock: Final = threading.Lock()
 
 
-def of(workspace: Workspace) -> Sync:
-    """Return the threads of this process: others when kfgcp.toml or the state folder has
-    changed."""
-    with _guard:
+def start_for(workspace: Workspace) -> Sync:
+    """Return the threads of this process, and start them at the first call.
+
+    `data.workspace` returns another workspace when kfgcp.toml or the state folder has changed.
+    Then new threads replace the old ones.
+    """
+    with _lock:
         if not _running or _running[0].workspace is not workspace:
-            end()
+            stop_all()
             _running.append(Sync(workspace).start())
         return _running[0]
 
 
-def end() -> None:
-    """Ends the threads, each after what it is at."""
+def stop_all() -> None:
+    """Tell the threads of this process to end."""
     while _running:
         _running.pop().stop()
 
 
-def chosen(project: Project) -> Iterable[Environment]:
-    """The environments that are read: those of `sync` in [dashboard], all without it."""
+def synced_environments(project: Project) -> Sequence[Environment]:
+    """Return the environments that are read: those of `sync` in [dashboard], or all."""
     setting = project.dashboard.get("sync")
     names = list(project.environments) if setting is None else setting.value
-    # Why the others cannot be used is on the page Health.
+    # An environment that is not valid has no backend. The page Health shows the reason.
     return [project.environments[name] for name in names if name in project.environments]
 
 
-def _every(project: Project) -> float:
+def _service_seconds(project: Project) -> float:
     setting = project.dashboard.get("sync_seconds")
-    return SECONDS if setting is None else float(setting.value)
+    if setting is None:
+        return SERVICE_SECONDS
+    return float(setting.value)

@@ -87,7 +87,7 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         return page.run()
 
     yield open_
-    sync.end()
+    sync.stop_all()
 
 
 @pytest.fixture(scope="session")

@@ -89,12 +89,12 @@ def keys() -> _Keys:
 
 
 @pytest.fixture
-def assertions(keys: _Keys) -> access.Assertions:
-    return access.Assertions(AUDIENCE, keys, keys.clock)
+def assertions(keys: _Keys) -> access.AssertionVerifier:
+    return access.AssertionVerifier(AUDIENCE, keys, keys.clock)
 
 
-def test_a_valid_assertion_proves_an_address(assertions: access.Assertions) -> None:
-    assert assertions.email(_assertion()) == "ann@acme.example"
+def test_a_valid_assertion_proves_an_address(assertions: access.AssertionVerifier) -> None:
+    assert assertions.verify(_assertion()) == "ann@acme.example"
 
 
 HEAD, BODY, SIGNATURE = _assertion().split(".")
@@ -108,9 +108,9 @@ FORGED = {
     "for nobody": _assertion(aud=None),
     "by another issuer": _assertion(iss="https://accounts.google.com"),
     "by no issuer": _assertion(iss=None),
-    "expired": _assertion(exp=NOW - access.SKEW - 1, iat=NOW - 600),
+    "expired": _assertion(exp=NOW - access.CLOCK_SKEW - 1, iat=NOW - 600),
     "for ever": _assertion(exp=None),
-    "of the future": _assertion(iat=NOW + access.SKEW + 1, exp=NOW + 1200),
+    "of the future": _assertion(iat=NOW + access.CLOCK_SKEW + 1, exp=NOW + 1200),
     "without a time": _assertion(iat=None),
     "without an address": _assertion(email=None),
     "with an empty address": _assertion(email=""),
@@ -124,58 +124,58 @@ FORGED = {
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_any_other_proves_nothing(assertions: access.Assertions, forged: str) -> None:
+def test_any_other_proves_nothing(assertions: access.AssertionVerifier, forged: str) -> None:
     with pytest.raises(access.DeniedError):
-        assertions.email(FORGED[forged])
+        assertions.verify(FORGED[forged])
 
 
-def test_clocks_may_be_a_little_apart(assertions: access.Assertions) -> None:
-    assert assertions.email(_assertion(iat=NOW + access.SKEW - 1, exp=NOW + 600))
-    assert assertions.email(_assertion(iat=NOW - 600, exp=NOW - access.SKEW + 1))
+def test_clocks_may_be_a_little_apart(assertions: access.AssertionVerifier) -> None:
+    assert assertions.verify(_assertion(iat=NOW + access.CLOCK_SKEW - 1, exp=NOW + 600))
+    assert assertions.verify(_assertion(iat=NOW - 600, exp=NOW - access.CLOCK_SKEW + 1))
 
 
 def test_a_key_that_is_new_is_fetched_but_not_all_the_time(
-    assertions: access.Assertions, keys: _Keys
+    assertions: access.AssertionVerifier, keys: _Keys
 ) -> None:
-    assertions.email(_assertion())
-    assertions.email(_assertion())
+    assertions.verify(_assertion())
+    assertions.verify(_assertion())
     assert keys.asked == 1
 
     for _ in range(5):
         with pytest.raises(access.DeniedError):
-            assertions.email(_assertion(kid="made-up"))
+            assertions.verify(_assertion(kid="made-up"))
     assert keys.asked == 1
 
     keys.keys["two"] = OTHER_PUBLIC
-    keys.now += access.KEYS_PAUSE + 1
-    assert assertions.email(_assertion(OTHER_PRIVATE, "two")) == "ann@acme.example"
+    keys.now += access.KEYS_FETCH_PAUSE + 1
+    assert assertions.verify(_assertion(OTHER_PRIVATE, "two")) == "ann@acme.example"
     assert keys.asked == 2
 
 
 def test_keys_that_were_taken_back_are_not_believed_for_ever(
-    assertions: access.Assertions, keys: _Keys
+    assertions: access.AssertionVerifier, keys: _Keys
 ) -> None:
-    assertions.email(_assertion())
+    assertions.verify(_assertion())
     keys.keys = {"two": OTHER_PUBLIC}
-    keys.now += access.KEYS_KEPT + 1
+    keys.now += access.KEYS_MAX_AGE + 1
 
     with pytest.raises(access.DeniedError):
-        assertions.email(_assertion())
+        assertions.verify(_assertion())
 
 
 def test_without_keys_nobody_gets_in_and_with_old_ones_those_who_could_before(
-    assertions: access.Assertions, keys: _Keys
+    assertions: access.AssertionVerifier, keys: _Keys
 ) -> None:
     known, keys.keys = keys.keys, {}
     with pytest.raises(access.DeniedError, match="cannot be fetched"):
-        assertions.email(_assertion())
+        assertions.verify(_assertion())
 
     keys.keys = known
-    keys.now += access.KEYS_PAUSE + 1
-    assertions.email(_assertion())
+    keys.now += access.KEYS_FETCH_PAUSE + 1
+    assertions.verify(_assertion())
     keys.keys = {}
-    keys.now += access.KEYS_KEPT + 1
-    assert assertions.email(_assertion()) == "ann@acme.example"
+    keys.now += access.KEYS_MAX_AGE + 1
+    assert assertions.verify(_assertion()) == "ann@acme.example"
 
 
 def _project(folder: Path, text: str) -> config.Project:
@@ -200,7 +200,7 @@ def test_who_may_act_is_a_list_of_patterns(
 ) -> None:
     project = _project(tmp_path, "[dashboard]\n" + (f"allow = {allow}\n" if allow else ""))
 
-    found = access.visitor(project, email, read_only=False)
+    found = access.authorize(project, email, read_only=False)
 
     assert (found.email, found.may_act) == (email, may)
     assert bool(found.reason) is not may
@@ -209,9 +209,9 @@ def test_who_may_act_is_a_list_of_patterns(
 def test_at_this_machine_everything_is_allowed_but_when_read_only(tmp_path: Path) -> None:
     project = _project(tmp_path, '[dashboard]\nallow = ["*@acme.example"]\n')
 
-    assert access.visitor(project, None, read_only=False).may_act
-    assert not access.visitor(project, None, read_only=True).may_act
-    assert not access.visitor(project, "ann@acme.example", read_only=True).may_act
+    assert access.authorize(project, None, read_only=False).may_act
+    assert not access.authorize(project, None, read_only=True).may_act
+    assert not access.authorize(project, "ann@acme.example", read_only=True).may_act
 
 
 @pytest.mark.parametrize(
@@ -225,17 +225,19 @@ def test_at_this_machine_everything_is_allowed_but_when_read_only(tmp_path: Path
 )
 def test_a_login_has_to_vouch_for_the_address(claims: dict[str, Any]) -> None:
     with pytest.raises(access.DeniedError):
-        access.oidc_email(claims)
-    assert access.oidc_email({"email": "a@b.c", "email_verified": True}) == "a@b.c"
+        access.read_oidc_email(claims)
+    assert access.read_oidc_email({"email": "a@b.c", "email_verified": True}) == "a@b.c"
 
 
 def test_what_proves_identity(tmp_path: Path) -> None:
-    assert not access.proves_identity(_project(tmp_path, ""), {})
-    assert not access.proves_identity(_project(tmp_path, "[dashboard]\niap_audience = ''\n"), {})
-    assert access.proves_identity(
+    assert not access.can_identify_visitors(_project(tmp_path, ""), {})
+    assert not access.can_identify_visitors(
+        _project(tmp_path, "[dashboard]\niap_audience = ''\n"), {}
+    )
+    assert access.can_identify_visitors(
         _project(tmp_path, f"[dashboard]\niap_audience = '{AUDIENCE}'\n"), {}
     )
-    assert access.proves_identity(_project(tmp_path, ""), {"auth": {"client_id": "x"}})
+    assert access.can_identify_visitors(_project(tmp_path, ""), {"auth": {"client_id": "x"}})
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_keys_come_from_the_configured_address(
         tmp_path, f"[dashboard]\niap_audience = '{AUDIENCE}'\niap_keys_url = '{url}'\n"
     )
 
-    assertions = access.iap_assertions(project)
+    assertions = access.iap_verifier(project)
 
     assert assertions is not None
-    assert assertions.email(_assertion()) == "ann@acme.example"
+    assert assertions.verify(_assertion()) == "ann@acme.example"

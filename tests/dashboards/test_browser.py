@@ -196,12 +196,12 @@ def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually
     tab.go(f"/?where={'state = SUCCEEDED'}")
     tab.see("1 to 2 of 2")
 
-    tab.click_cell(0, 16, lambda: tab.shows("1 picked"))
-    tab.click_cell(1, 16, lambda: tab.shows("2 picked"))
+    tab.click_cell(0, 16, lambda: tab.shows("1 selected"))
+    tab.click_cell(1, 16, lambda: tab.shows("2 selected"))
     tab.wait_for_query(pick=[two_runs[1].run_id, two_runs[0].run_id])
     tab.press("Compare 2")
     tab.page.wait_for_url("**/compare?**")
-    tab.see("What differs")
+    tab.see("Differences")
     assert urlsplit(tab.page.url).path == "/compare"
     assert tab.query["run"] == [two_runs[1].run_id, two_runs[0].run_id]
 
@@ -216,7 +216,7 @@ def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually
     tab.go("/launch?pipeline=echo.yaml&p.text=third&name=launched")
     tab.press("Launch")
     tab.see("Launch this run?")
-    tab.press("Launch it")
+    tab.press("Launch now")
     tab.see("launched")
     tab.see("✓ succeeded")
     launched = store.page()[0]
@@ -242,11 +242,11 @@ def test_a_run_is_cancelled_and_repeated(
     tab.see("running")
 
     tab.press("Cancel")
-    tab.see("What it has finished stays.")
+    tab.see("The results of its finished tasks are kept.")
     tab.press("Cancel the run")
     tab.see("cancelled")  # without anybody pressing anything
     tab.press("Rerun")
-    tab.press("Repeat it")
+    tab.press("Rerun now")
 
     eventually(lambda: store.count() == 2)
     again = next(found for found in store.page() if found.run_id != run.run_id)

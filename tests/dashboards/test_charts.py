@@ -56,7 +56,7 @@ def test_states_have_a_colour_and_a_sign_each() -> None:
 
 
 def test_bars_begin_and_end_as_their_tasks_did_and_what_goes_on_ends_now() -> None:
-    spec = gantt.gantt(
+    spec = gantt.run_timeline(
         [
             _task("a", start=1, end=4),
             _task("b", "RUNNING", start=4, end=None),
@@ -66,7 +66,7 @@ def test_bars_begin_and_end_as_their_tasks_did_and_what_goes_on_ends_now() -> No
     )
 
     bars = [
-        (row["path"], row["start"][17:19], row["end"][14:19], row["took"])
+        (row["path"], row["start"][17:19], row["end"][14:19], row["duration"])
         for row in spec["data"]["values"]
     ]
     assert bars == [("a", "01", "00:04", "3 s"), ("b", "04", "01:00", "56 s")]
@@ -77,16 +77,16 @@ def test_several_runs_share_an_axis_that_begins_with_each_of_them() -> None:
     first = _run(_task("a", start=10, end=20), _task("b", start=20, end=25))
     second = _run(_task("a", start=40, end=42))
 
-    spec = gantt.gantts([("one", first), ("two", second)], NOW)
+    spec = gantt.compare_timelines([("one", first), ("two", second)], NOW)
 
     found = [(row["run"], row["path"], row["start"], row["end"]) for row in spec["data"]["values"]]
     assert found == [("one", "a", 0.0, 10.0), ("one", "b", 10.0, 15.0), ("two", "a", 0.0, 2.0)]
 
 
 def test_a_run_with_thousands_of_tasks_has_as_many_bars_as_can_be_read() -> None:
-    spec = gantt.gantt([_task(f"loop[{number}]") for number in range(3000)], NOW)
+    spec = gantt.run_timeline([_task(f"loop[{number}]") for number in range(3000)], NOW)
 
-    assert len(spec["data"]["values"]) == gantt.MOST
+    assert len(spec["data"]["values"]) == gantt.MAX_BARS
 
 
 # -- graph
@@ -139,7 +139,7 @@ def _nodes(dot: str) -> dict[str, str]:
 
 
 def test_tasks_are_coloured_by_state_and_a_loop_is_one_box_with_its_iterations_counted() -> None:
-    dot = graph.dot(graphs.build(SPEC), LOOP)
+    dot = graph.draw_graph(graphs.build(SPEC), LOOP)
 
     assert _nodes(dot) == {
         "✓ first\\n10 s": STATES["SUCCEEDED"],
@@ -152,31 +152,31 @@ def test_tasks_are_coloured_by_state_and_a_loop_is_one_box_with_its_iterations_c
 
 
 def test_iterations_are_a_table_in_the_order_of_their_numbers() -> None:
-    assert [task.path for task in graph.iterations("loop", LOOP)] == [
+    assert [task.path for task in graph.list_iterations("loop", LOOP)] == [
         "loop[0]",
         "loop[1]",
         "loop[2]",
         "loop[10]",
     ]
-    assert graph.iterations("first", LOOP) == []
+    assert graph.list_iterations("first", LOOP) == []
 
 
 def test_a_run_whose_pipeline_is_not_known_is_drawn_without_lines() -> None:
-    dot = graph.dot(None, LOOP)
+    dot = graph.draw_graph(None, LOOP)
 
     assert "->" not in dot
     assert set(_nodes(dot)) == {"✓ first\\n10 s", "✗ loop\\n4 iterations   1 ✗  3 ✓", "– nested"}  # noqa: RUF001
 
 
 def test_a_pipeline_that_has_not_begun_is_drawn_pending() -> None:
-    assert set(_nodes(graph.dot(graphs.build(SPEC), [])).values()) == {STATES["PENDING"]}
+    assert set(_nodes(graph.draw_graph(graphs.build(SPEC), [])).values()) == {STATES["PENDING"]}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_stays_inside_of_its_quotes(name: str) -> None:
     """DOT ends a quoted string at the first quote without a backslash, and reads HTML entities in
     it."""
-    dot = graph.dot(None, [_task(name)])
+    dot = graph.draw_graph(None, [_task(name)])
     line = next(line for line in dot.splitlines() if line.startswith("n0 "))
 
     strings = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
@@ -190,27 +190,29 @@ def test_a_name_stays_inside_of_its_quotes(name: str) -> None:
 
 
 def test_a_point_a_run_and_none_for_a_run_without_a_value() -> None:
-    spec = runs.scatter(
+    spec = runs.scatter_chart(
         [("a", 1, 0.5), ("b", None, 0.6), ("c", 3, math.nan), ("d", 4, 0.7)], "lr", "accuracy"
     )
 
     assert [row["run"] for row in spec["data"]["values"]] == ["a", "d"]
     assert spec["encoding"]["x"]["type"] == spec["encoding"]["y"]["type"] == "quantitative"
     assert (
-        runs.scatter([("a", "x", 1), ("b", "y", 2)], "model", "m")["encoding"]["x"]["type"]
+        runs.scatter_chart([("a", "x", 1), ("b", "y", 2)], "model", "m")["encoding"]["x"]["type"]
         == "nominal"
     )
 
 
 def test_bars_leave_out_what_is_not_finite() -> None:
-    spec = runs.bars({"acc": [("a", 0.5), ("b", math.inf)], "loss": [("a", None), ("b", 2.0)]})
+    spec = runs.metric_bars(
+        {"acc": [("a", 0.5), ("b", math.inf)], "loss": [("a", None), ("b", 2.0)]}
+    )
 
     found = [(row["metric"], row["run"], row["value"]) for row in spec["data"]["values"]]
     assert found == [("acc", "a", 0.5), ("loss", "b", 2.0)]
 
 
 def test_an_axis_a_column_and_a_line_a_run() -> None:
-    spec = runs.parallel(
+    spec = runs.parallel_chart(
         ["a", "b"], {"lr": [0.1, None], "model": ["x", "y"], "deep": [[1, 2], None]}
     )
 
@@ -229,7 +231,7 @@ def test_an_axis_a_column_and_a_line_a_run() -> None:
 
 
 def test_a_roc_curve_a_run_over_the_line_of_chance() -> None:
-    spec = curves.roc({"a": [(0, 0), (0.1, 0.9), (1, 1)], "b": [(0, 0), (1, 1)]})
+    spec = curves.roc_chart({"a": [(0, 0), (0.1, 0.9), (1, 1)], "b": [(0, 0), (1, 1)]})
 
     chance, lines = spec["layer"]
     assert chance["data"]["values"] == [{"fpr": 0, "tpr": 0}, {"fpr": 1, "tpr": 1}]
@@ -240,7 +242,7 @@ def test_a_roc_curve_a_run_over_the_line_of_chance() -> None:
 
 
 def test_a_confusion_matrix_has_a_row_a_true_class_and_shares_of_that_row() -> None:
-    spec = curves.confusion(["no", "yes"], [[3, 1], [0, 0]])
+    spec = curves.confusion_chart(["no", "yes"], [[3, 1], [0, 0]])
 
     found = [
         (row["actual"], row["predicted"], row["count"], row["share"])
@@ -258,7 +260,7 @@ def test_a_confusion_matrix_has_a_row_a_true_class_and_shares_of_that_row() -> N
 
 
 def test_importance_is_pearson_for_numbers_and_eta_for_texts() -> None:
-    found = trends.importances(
+    found = trends.rank_parameters(
         {
             "up": [1, 2, 3, 4],
             "down": [4, 3, 2, 1],
@@ -283,19 +285,19 @@ def test_importance_is_pearson_for_numbers_and_eta_for_texts() -> None:
 def test_runs_without_a_finite_metric_do_not_count() -> None:
     metric = [1.0, math.nan, 2.0, None, 3.0, math.inf]
 
-    (found,) = trends.importances({"x": [1, 99, 2, -5, 3, 0]}, metric)
+    (found,) = trends.rank_parameters({"x": [1, 99, 2, -5, 3, 0]}, metric)
 
     assert (found.runs, round(found.strength, 9), found.sign) == (3, 1.0, 1)
 
 
 def test_numbers_as_large_as_floats_go_break_nothing() -> None:
-    (found,) = trends.importances({"x": [1e308, -1e308, 5e307]}, [1e308, -1e308, 3.0])
+    (found,) = trends.rank_parameters({"x": [1e308, -1e308, 5e307]}, [1e308, -1e308, 3.0])
 
     assert 0 <= found.strength <= 1
 
 
 def test_a_metric_over_time_leaves_out_what_is_not_finite() -> None:
-    spec = trends.over_time([("a", NOW, 0.5, "local"), ("b", NOW, math.nan, "dev")], "acc")
+    spec = trends.metric_over_time([("a", NOW, 0.5, "local"), ("b", NOW, math.nan, "dev")], "acc")
 
     assert [row["run"] for row in spec["data"]["values"]] == ["a"]
 
@@ -304,15 +306,15 @@ def test_a_metric_over_time_leaves_out_what_is_not_finite() -> None:
 def test_names_are_values_in_every_chart(name: str) -> None:
     """Never names of fields, expressions or links, and every chart is JSON."""
     charts = [
-        gantt.gantt([_task(name)], NOW),
-        gantt.gantts([(name, _run(_task(name)))], NOW),
-        runs.scatter([(name, name, 1)], name, name),
-        runs.bars({name: [(name, 1.0)]}),
-        runs.parallel([name], {name: [name]}),
-        curves.roc({name: [(0, 0)]}),
-        curves.confusion([name], [[1]]),
-        trends.over_time([(name, NOW, 1.0, name)], name),
-        trends.importance_bars([trends.Importance(name, 0.5, 1, 3)]),
+        gantt.run_timeline([_task(name)], NOW),
+        gantt.compare_timelines([(name, _run(_task(name)))], NOW),
+        runs.scatter_chart([(name, name, 1)], name, name),
+        runs.metric_bars({name: [(name, 1.0)]}),
+        runs.parallel_chart([name], {name: [name]}),
+        curves.roc_chart({name: [(0, 0)]}),
+        curves.confusion_chart([name], [[1]]),
+        trends.metric_over_time([(name, NOW, 1.0, name)], name),
+        trends.importance_chart([trends.Importance(name, 0.5, 1, 3)]),
     ]
 
     for chart in charts:

@@ -15,7 +15,7 @@ def test_a_saved_table_has_no_formulas() -> None:
         {"name": ["-"], "value": None},
     ]
 
-    saved = elements.csv(columns, rows).decode()
+    saved = elements.to_csv(columns, rows).decode()
 
     assert list(csv.reader(io.StringIO(saved))) == [
         ["'=title", "Value"],

@@ -257,6 +257,16 @@ def test_another_filter_begins_at_the_first_page(open_page: Page, several: list[
     assert len(_shown(page)) == 40
 
 
+def test_the_selection_can_be_cleared(open_page: Page, several: list[str]) -> None:
+    page = open_page("runs", pick=[several[0], several[2]])
+    assert "2 selected" in [caption.value for caption in page.caption]
+
+    next(button for button in page.button if button.label == "Clear selection").click().run()
+
+    assert "pick" not in page.query_params
+    assert "2 selected" not in [caption.value for caption in page.caption]
+
+
 def test_columns_are_picked(open_page: Page, several: list[str]) -> None:
     page = open_page("runs", columns=["name", "params.model", "metrics.evaluate.accuracy"])
 

@@ -9,7 +9,7 @@ from kfgcp import config
 from kfgcp.backends.registry import load_project
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.workspace import Workspace
-from kfgcp_dashboard.pipelines import Offer, compiled, offers
+from kfgcp_dashboard.pipelines import PipelineSource, compile_source, find_sources
 
 ONE = """
 from kfp import dsl
@@ -46,7 +46,7 @@ def test_pipelines_are_found_in_files_without_importing_them(project: config.Pro
     (root / ".hidden").mkdir()
     (root / ".hidden" / "x.py").write_text(ONE.format("x"))
 
-    assert [offer.key for offer in offers(project, [])] == [
+    assert [source.key for source in find_sources(project, [])] == [
         *("compiled.yaml", "pipelines/one.py", "pipelines/two.py:a", "pipelines/two.py:b"),
     ]
 
@@ -57,16 +57,16 @@ def test_the_configuration_says_where_they_are(home: Path) -> None:
     (home / "y.py").write_text(ONE.format("y"))
     (home / "kfgcp.toml").write_text('[dashboard]\npipelines = ["flows/*.py"]\n')
 
-    assert [offer.key for offer in offers(load_project(), [])] == ["flows/x.py"]
+    assert [source.key for source in find_sources(load_project(), [])] == ["flows/x.py"]
 
 
 def test_a_file_is_compiled_elsewhere(workspace: Workspace, project: config.Project) -> None:
     (project.root / "p.py").write_text(
         "import sys\nsys.modules['left_behind'] = sys\n" + ONE.format("p")
     )
-    known = offers(project, [])
+    known = find_sources(project, [])
 
-    spec = compiled(workspace, "p.py", known)
+    spec = compile_source(workspace, "p.py", known)
 
     assert spec.name == "p"
     assert spec.params["text"].default == "hi"
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_a_file_is_said(workspace: Workspace, project: config
     (project.root / "p.py").write_text(ONE.format("p") + "\nraise ValueError('no luck')")
 
     with pytest.raises(SpecError, match="no luck"):
-        compiled(workspace, "p.py", offers(project, []))
+        compile_source(workspace, "p.py", find_sources(project, []))
 
 
 def test_what_a_pipeline_prints_cannot_be_taken_for_the_error(
@@ -94,7 +94,7 @@ def test_what_a_pipeline_prints_cannot_be_taken_for_the_error(
     )
 
     with pytest.raises(SpecError, match="no luck") as caught:
-        compiled(workspace, "p.py", offers(project, []))
+        compile_source(workspace, "p.py", find_sources(project, []))
 
     lines = caught.value.hint.splitlines()
     assert lines[:2] == ["on the way", "error: the printed one"]
@@ -109,7 +109,7 @@ def test_a_file_that_ends_the_process_does_not_compile(
     (project.root / "p.py").write_text(ONE.format("p") + "\nimport os\nos._exit(0)\n")
 
     with pytest.raises(SpecError, match=r"p\.py does not compile"):
-        compiled(workspace, "p.py", offers(project, []))
+        compile_source(workspace, "p.py", find_sources(project, []))
 
 
 def test_nothing_else_is_run(workspace: Workspace, project: config.Project, tmp_path: Path) -> None:
@@ -117,4 +117,4 @@ def test_nothing_else_is_run(workspace: Workspace, project: config.Project, tmp_
 
     for key in ("../evil.py", str(tmp_path / "evil.py"), "version:ab12", "-h"):
         with pytest.raises(UsageError):
-            compiled(workspace, key, [Offer("p.py", "p.py")])
+            compile_source(workspace, key, [PipelineSource("p.py", "p.py")])

@@ -9,13 +9,13 @@ import pytest
 from kfgcp.backends.registry import is_in_service_store, load_project
 from kfgcp.model import Artifact, Run
 from kfgcp_dashboard.previews import (
-    BYTES,
-    ROWS,
-    boxed,
-    env_of_root,
-    folders_of,
+    MAX_ROWS,
+    MAX_TEXT_BYTES,
+    artifact_folders,
+    find_bucket_environment,
     local_path,
-    preview,
+    read_preview,
+    sandbox_html,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -29,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _look(file: Path, folder: Path, kind: str = "system.Artifact") -> tuple[str, object, bool]:
-    found = preview(Artifact("t", "a", kind, f"file://{file}"), (folder,))
-    return found.kind, found.body, found.cut
+    found = read_preview(Artifact("t", "a", kind, f"file://{file}"), (folder,))
+    return found.kind, found.body, found.is_cut
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,20 @@ def test_what_a_file_holds(
     ],
 )
 def test_an_artifact_that_is_not_read_says_why(folder: Path, uri: str, reason: str) -> None:
-    found = preview(Artifact("t", "a", "system.Metrics", uri), (folder,))
+    found = read_preview(Artifact("t", "a", "system.Metrics", uri), (folder,))
 
     assert (found.kind, found.body) == ("none", reason)
 
 
 def test_only_the_beginning_is_read(folder: Path) -> None:
-    (folder / "long").write_text("ü" * BYTES)
+    (folder / "long").write_text("ü" * MAX_TEXT_BYTES)
     (folder / "rows").write_text("a,b\n" + "1,2\n" * 5000)
 
     kind, body, cut = _look(folder / "long", folder)
-    assert (kind, len(str(body).encode()), cut) == ("text", BYTES, True)
+    assert (kind, len(str(body).encode()), cut) == ("text", MAX_TEXT_BYTES, True)
     kind, rows, cut = _look(folder / "rows", folder)
     assert isinstance(rows, list)
-    assert (kind, len(rows), cut) == ("table", ROWS, True)
+    assert (kind, len(rows), cut) == ("table", MAX_ROWS, True)
 
 
 def test_parquet_is_a_table(folder: Path) -> None:
@@ -102,7 +102,7 @@ def test_parquet_is_a_table(folder: Path) -> None:
 
     kind, rows, cut = _look(folder / "t", folder)
     assert isinstance(rows, list)
-    assert (kind, len(rows), rows[7], cut) == ("table", ROWS, {"x": 7, "y": "a"}, True)
+    assert (kind, len(rows), rows[7], cut) == ("table", MAX_ROWS, {"x": 7, "y": "a"}, True)
     assert _look(folder / "broken", folder)[0] == "none"
 
 
@@ -134,7 +134,7 @@ def test_files_that_runs_did_not_write_are_not_opened(folder: Path, tmp_path: Pa
     assert _look(Path("/etc/passwd"), folder)[0] == "none"
     assert _look(folder / "gone", folder) == (
         "none",
-        "It is not there any more, or was never written.",
+        "The file does not exist: it was removed, or was never written.",
         False,
     )
 
@@ -162,7 +162,7 @@ def test_the_folders_that_runs_write_to(tmp_path: Path) -> None:
         ' "local"\npipeline_root = "gs://b/x"\n'
     )
 
-    assert folders_of(load_project(tmp_path, {})) == (
+    assert artifact_folders(load_project(tmp_path, {})) == (
         tmp_path / ".kfgcp" / "artifacts",
         tmp_path / "out",
     )
@@ -171,7 +171,7 @@ def test_the_folders_that_runs_write_to(tmp_path: Path) -> None:
 def test_html_cannot_leave_its_attribute() -> None:
     document = '"></iframe><script>alert(1)</script>&quot;><img src=x onerror=alert(2)>'
 
-    made = boxed(document)
+    made = sandbox_html(document)
 
     assert "<script" not in made
     assert made.count("<iframe") == 1
@@ -196,11 +196,11 @@ s3_endpoint = "https://minio.{name}.acme.example"
     uri = "minio://mlpipeline/v2/run/report"
 
     for name in ("dev", "prod"):
-        env = env_of_root(uri, project, name)
+        env = find_bucket_environment(uri, project, name)
         assert env is not None
         assert env.get("s3_endpoint") == f"https://minio.{name}.acme.example"
-    assert env_of_root("minio://mlpipeline/v20/report", project, "dev") is None
-    assert env_of_root("minio://other/v2/report", project, "dev") is None
+    assert find_bucket_environment("minio://mlpipeline/v20/report", project, "dev") is None
+    assert find_bucket_environment("minio://other/v2/report", project, "dev") is None
 
 
 RUN_ID = "12afc907-ed40-4e6a-bb53-23b559cebd64"

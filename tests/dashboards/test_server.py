@@ -58,10 +58,10 @@ def test_it_answers_on_this_machine_and_ends_with_the_signal(
 
     assert ended.code == 0
     assert ended.out.splitlines()[0] == f"http://127.0.0.1:{port}"
-    assert (
-        ended.err
-        == "note: nobody signs in, so it answers on this machine only\nnext: Ctrl-C ends it\n"
-    )
+    assert ended.err.splitlines() == [
+        "note: there is no sign-in, so it answers on this machine only",
+        "next: press Ctrl-C to stop it",
+    ]
     if listening:
         assert re.search(rf"0100007F:{port:04X} 00000000:0000 0A", listening)
         assert not re.search(rf"00000000:{port:04X} 00000000:0000 0A", listening)
@@ -72,7 +72,8 @@ def test_another_address_needs_a_way_to_tell_who_looks(kfgcp: Any, port: int) ->
 
     assert refused.code == 2
     assert (
-        "cannot tell who looks, so it answers on this machine only, not on 0.0.0.0" in refused.err
+        "cannot identify its visitors, so it answers on this machine only, not on 0.0.0.0"
+        in refused.err
     )
     assert "iap_audience" in refused.err
     assert not _healthy(port)
@@ -294,7 +295,7 @@ def test_streamlit_knows_every_setting() -> None:
         re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_")
         for name in _config_options_template
     }
-    flags = server._flags("127.0.0.1", 1)
+    flags = server._streamlit_options("127.0.0.1", 1)
 
     assert set(flags) <= known
     assert flags["browser_gatherUsageStats"] is False

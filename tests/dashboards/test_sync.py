@@ -31,7 +31,7 @@ def started() -> Iterator[Callable[..., sync.Sync]]:
         each.stop()
 
 
-def _status(threads: sync.Sync, env: str) -> sync.Status:
+def _status(threads: sync.Sync, env: str) -> sync.EnvironmentStatus:
     found = threads.status(env)
     assert found is not None
     return found
@@ -82,7 +82,7 @@ def test_threads_rest_when_nobody_looks(
     threads = started(clock=clock)
     eventually(lambda: _status(threads, "local").read_at == clock.now)
 
-    clock.now += sync.REST + 1
+    clock.now += sync.REST_SECONDS + 1
     threads._wake["local"].set()
     before = _status(threads, "local").read_at
     threads.touch()
@@ -92,11 +92,11 @@ def test_threads_rest_when_nobody_looks(
 
 
 def test_other_settings_begin_anew(home: Path) -> None:
-    first = sync.of(data.workspace())
-    assert sync.of(data.workspace()) is first
+    first = sync.start_for(data.workspace())
+    assert sync.start_for(data.workspace()) is first
 
     (home / "kfgcp.toml").write_text("[dashboard]\nsync_seconds = 5\n")
-    second = sync.of(data.workspace())
-    sync.end()
+    second = sync.start_for(data.workspace())
+    sync.stop_all()
 
     assert second is not first

@@ -26,11 +26,11 @@ NOW = datetime(2026, 1, 10, tzinfo=UTC)
     ],
 )
 def test_times_are_relative(at: str | None, said: str) -> None:
-    assert text.ago(at, NOW) == said
+    assert text.format_age(at, NOW) == said
 
 
 def test_the_exact_time_is_to_the_second_in_utc() -> None:
-    assert text.exact("2026-01-02T03:04:05.678Z") == "2026-01-02 03:04:05 UTC"
+    assert text.format_time("2026-01-02T03:04:05.678Z") == "2026-01-02 03:04:05 UTC"
 
 
 @pytest.mark.parametrize(
@@ -49,29 +49,29 @@ def test_the_exact_time_is_to_the_second_in_utc() -> None:
     ],
 )
 def test_values_are_short_and_do_nothing(value: object, shown: str) -> None:
-    assert text.shown(value) == shown
+    assert text.format_value(value) == shown
 
 
 def test_markdown_escapes_every_mark_of_ascii() -> None:
     marks = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
-    escaped = text.markdown(marks).replace("\u2060", "")
+    escaped = text.escape_markdown(marks).replace("\u2060", "")
 
     assert escaped == "".join(f"\\{mark}" for mark in marks)
-    assert text.markdown("a:smile:b") == "a\\:\u2060smile\\:\u2060b"
-    assert text.markdown("see www.evil.example") == "see www\u2060\\.evil\\.example"
+    assert text.escape_markdown("a:smile:b") == "a\\:\u2060smile\\:\u2060b"
+    assert text.escape_markdown("see www.evil.example") == "see www\u2060\\.evil\\.example"
 
 
 def test_html_is_escaped_in_texts_and_attributes() -> None:
     assert (
-        text.tag("span", "<b>&", title='"><script>')
+        text.html_element("span", "<b>&", title='"><script>')
         == '<span title="&quot;&gt;&lt;script&gt;">&lt;b&gt;&amp;</span>'
     )
 
 
 def test_a_log_line_is_as_a_terminal_would_leave_it() -> None:
-    assert text.without_colours("\x1b[1;31mred\x1b[0m plain") == "red plain"
-    assert text.without_colours("10%\r50%\r100%\r") == "100%"
+    assert text.strip_colors("\x1b[1;31mred\x1b[0m plain") == "red plain"
+    assert text.strip_colors("10%\r50%\r100%\r") == "100%"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_log_line_is_as_a_terminal_would_leave_it() -> None:
     ],
 )
 def test_only_addresses_of_four_kinds_become_links(address: object, link: str | None) -> None:
-    assert links.outside(address) == link
+    assert links.external_link(address) == link
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,10 @@ def test_only_addresses_of_four_kinds_become_links(address: object, link: str | 
 def test_an_object_on_a_server_of_ones_own_has_no_page_at_amazon(
     endpoint: str | None, has_page: bool
 ) -> None:
-    link = links.outside("s3://bucket/runs/x", endpoint)
+    link = links.external_link("s3://bucket/runs/x", endpoint)
 
     assert (link is not None) is has_page
     assert (
-        links.outside("gs://bucket/x", endpoint)
+        links.external_link("gs://bucket/x", endpoint)
         == "https://console.cloud.google.com/storage/browser/bucket/x"
     )
-
-
-def test_a_view_has_an_address() -> None:
-    assert links.view("runs", {}) == "/"
-    assert links.view("runs", {"state": ["FAILED", "RUNNING"], "where": "a > 1", "env": ""}) == (
-        "/?state=FAILED&state=RUNNING&where=a+%3E+1"
-    )
-    assert links.view("run", {"run": "ab/ü"}) == "/run?run=ab%2F%C3%BC"

@@ -95,7 +95,7 @@ def test_what_is_no_longer_allowed_is_refused(
     _press(page, "Rerun")
     monkeypatch.setattr(server.options, "read_only", True)
     page.text_area[0].set_value("too late").run()
-    _press(page, "Repeat it")
+    _press(page, "Rerun now")
 
     assert (store.count(), store.get(failed.run_id).note) == (1, "")
     assert [said for said in page.error if "read" in said.value]
@@ -105,10 +105,10 @@ def test_a_question_stays_open_while_the_page_is_drawn_anew(open_page: Page, fai
     page = open_page("run", run=failed.run_id)
     _press(page, "Rerun")
     page.run()
-    assert "Repeat it" in [button.label for button in page.button]
-    _press(page, "Keep it as it is")
+    assert "Rerun now" in [button.label for button in page.button]
+    _press(page, "Close")
 
-    assert "Repeat it" not in [button.label for button in page.button]
+    assert "Rerun now" not in [button.label for button in page.button]
 
 
 def test_it_is_repeated_after_a_confirmation(
@@ -117,7 +117,7 @@ def test_it_is_repeated_after_a_confirmation(
     page = open_page("run", run=failed.run_id)
     _press(page, "Rerun")
     assert store.count() == 1
-    _press(page, "Repeat it")
+    _press(page, "Rerun now")
 
     assert store.count() == 2
     eventually(lambda: store.page()[0].state.final)
@@ -162,11 +162,11 @@ def test_an_artifact_in_a_bucket_is_read_when_somebody_asks(
         ]
         store.add_run(make_run(artifacts=tuple(kinds)))
         page = open_page("run", tab="Artifacts", artifact="t/in")
-        _press(page, "Read its beginning")
+        _press(page, "Show the beginning")
         other = open_page("run", tab="Artifacts", artifact="t/out")
 
     assert page.code[-1].value == "# all is well"
-    assert "Read its beginning" not in [button.label for button in other.button]
+    assert "Show the beginning" not in [button.label for button in other.button]
 
 
 def test_an_artifact_in_the_store_of_a_server_is_read_through_its_ui_server(
@@ -187,7 +187,7 @@ def test_an_artifact_in_the_store_of_a_server_is_read_through_its_ui_server(
         )
 
         page = open_page("run", run=run_id, tab="Artifacts", artifact="train/note")
-        _press(page, "Read its beginning")
+        _press(page, "Show the beginning")
 
     assert page.code[-1].value == "# all is well"
 
@@ -280,7 +280,7 @@ def test_a_run_is_launched_after_a_confirmation(
     assert len(page.success) == 1
     _press(page, "Launch")
     assert store.count() == 0
-    _press(page, "Launch it")
+    _press(page, "Launch now")
 
     (run,) = store.page()
     assert (run.name, run.params) == ("launched", {"text": "from the form"})

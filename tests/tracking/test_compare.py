@@ -313,7 +313,7 @@ def test_users_see_no_difference_that_is_only_rounding(
 
     for comparison in (
         public.compare([local.run_id, remote.run_id]),
-        data.compared(store, [local, remote], {}),
+        data.compare_runs(store, [local, remote], {}),
     ):
         assert [found.group for found in comparison.differences] == ["run"], "the environment"
 

@@ -1,6 +1,12 @@
-"""Charts as plain values: Vega-Lite and ECharts specifications, and DOT. Pure: no Streamlit, clock,
-disk or network.
+"""Build charts as plain values: specifications of Vega-Lite and ECharts, and DOT of Graphviz.
 
-Names of runs, tasks and parameters are data: they stand in values and titles, never in names of
-fields or expressions.
+The modules are pure: no Streamlit, clock, disk or network. So tests compare values.
+
+Names of runs, tasks and parameters are data. They stand in values and titles, and never in the
+names of fields or in expressions, because Vega-Lite evaluates those.
 """
+
+from __future__ import annotations
+
+# A JSON object that Vega-Lite or ECharts reads.
+ChartSpec = dict[str, object]

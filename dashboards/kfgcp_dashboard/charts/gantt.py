@@ -1,115 +1,114 @@
-"""When tasks ran."""
+"""Draw when tasks ran, as bars over time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from kfgcp.model import Run, Task
+from kfgcp import Run, Task
+from kfgcp_dashboard.charts import ChartSpec
 from kfgcp_dashboard.colors import STATES
-from kfgcp_dashboard.text import duration
+from kfgcp_dashboard.text import format_duration
 
-ROW: Final = 22
-"""Pixels of a bar and the space around it."""
-MOST: Final = 200
-"""Bars of a run at most: a loop may have thousands of tasks, and nobody reads so many."""
+# Pixels of a bar with the space around it.
+ROW_HEIGHT: Final = 22
+
+# A loop can have thousands of tasks, and nobody reads that many bars.
+MAX_BARS: Final = 200
 
 
-def gantt(tasks: Sequence[Task], now: str) -> dict[str, Any]:
-    """The tasks of a run as bars over time in UTC, in the order they started; what goes on ends at
-    `now`."""
-    started = [task for task in tasks if task.started_at is not None][:MOST]
-    rows = [
-        {
-            **_bar(task, now),
-            "start": task.started_at,
-            "end": task.ended_at or now,
-            "path": task.path,
-        }
-        for task in started
-    ]
+def run_timeline(tasks: Sequence[Task], now: str) -> ChartSpec:
+    """Return the tasks of a run as bars over the time in UTC.
+
+    Args:
+        tasks: in the order in which they started. Tasks that did not start are left out.
+        now: timestamp, where the bars of unfinished tasks end.
+    """
+    rows: list[ChartSpec] = []
+    paths: list[str] = []
+    for task in _started_tasks(tasks):
+        end = task.ended_at or now
+        rows.append({**_bar_facts(task, now), "start": task.started_at, "end": end})
+        paths.append(task.path)
     return {
         "data": {"values": rows},
-        "height": {"step": ROW},
+        "height": {"step": ROW_HEIGHT},
         "mark": {"type": "bar", "cornerRadius": 3, "height": {"band": 0.62}, "minBandSize": 4},
         "encoding": {
-            "y": _paths([task.path for task in started]),
+            "y": _path_axis(paths),
             "x": {"field": "start", "type": "temporal", "scale": {"type": "utc"}, "title": None},
             "x2": {"field": "end"},
-            "color": _states(),
+            "color": _state_color(),
             "tooltip": _tooltip(),
         },
     }
 
 
-def gantts(runs: Sequence[tuple[str, Run]], now: str) -> dict[str, Any]:
-    """The tasks of several runs below each other, on one axis: seconds since each run started.
+def compare_timelines(runs: Sequence[tuple[str, Run]], now: str) -> ChartSpec:
+    """Return the tasks of several runs below each other, by the seconds since each run started.
 
     Args:
-        runs: each with the name to show.
-        now: where what goes on ends.
+        runs: pairs of the name to show and the run.
+        now: timestamp, where the bars of unfinished tasks end.
     """
-    rows = []
+    rows: list[ChartSpec] = []
     for name, run in runs:
-        started = [task for task in run.tasks if task.started_at is not None][:MOST]
-        begin = min((_seconds(task.started_at) for task in started), default=0.0)
-        for task in started:
-            start, end = _seconds(task.started_at) - begin, _seconds(task.ended_at or now) - begin
-            rows.append(
-                {
-                    **_bar(task, now),
-                    "run": name,
-                    "path": task.path,
-                    "start": round(start, 3),
-                    "end": round(end, 3),
-                }
-            )
-    paths = dict.fromkeys(row["path"] for row in rows)
+        rows += _relative_rows(name, run, now)
+    names = [name for name, _ in runs]
+    # Tasks keep the order in which they first appear, so equal tasks have equal places.
+    paths = list(dict.fromkeys(str(row["path"]) for row in rows))
+    header = {
+        "title": None,
+        "labelAngle": 0,
+        "labelAlign": "left",
+        "labelAnchor": "start",
+        "labelOrient": "top",
+        "labelFontWeight": 600,
+    }
+    x_axis = {"field": "start", "type": "quantitative", "title": "seconds since the run started"}
     return {
         "data": {"values": rows},
-        "facet": {
-            "row": {
-                "field": "run",
-                "type": "nominal",
-                "sort": [name for name, _ in runs],
-                "header": {
-                    "title": None,
-                    "labelAngle": 0,
-                    "labelAlign": "left",
-                    "labelAnchor": "start",
-                    "labelOrient": "top",
-                    "labelFontWeight": 600,
-                },
-            }
-        },
+        "facet": {"row": {"field": "run", "type": "nominal", "sort": names, "header": header}},
         "spec": {
             "width": 900,
-            "height": {"step": ROW},
+            "height": {"step": ROW_HEIGHT},
             "mark": {"type": "bar", "cornerRadius": 3, "height": {"band": 0.62}},
             "encoding": {
-                "y": _paths(list(paths)),
-                "x": {
-                    "field": "start",
-                    "type": "quantitative",
-                    "title": "seconds since the run started",
-                },
+                "y": _path_axis(paths),
+                "x": x_axis,
                 "x2": {"field": "end"},
-                "color": _states(),
+                "color": _state_color(),
                 "tooltip": _tooltip(),
             },
         },
+        # Each run has only the rows of its own tasks.
         "resolve": {"scale": {"y": "independent"}},
     }
 
 
-def _bar(task: Task, now: str) -> dict[str, Any]:
-    end = task.ended_at or now
-    took = _seconds(end) - _seconds(task.started_at)
-    return {"state": task.state.value, "took": duration(took)}
+def _relative_rows(name: str, run: Run, now: str) -> list[ChartSpec]:
+    tasks = _started_tasks(run.tasks)
+    run_start = min((_unix_time(task.started_at) for task in tasks), default=0.0)
+    rows: list[ChartSpec] = []
+    for task in tasks:
+        start = _unix_time(task.started_at) - run_start
+        end = _unix_time(task.ended_at or now) - run_start
+        times = {"start": round(start, 3), "end": round(end, 3)}
+        rows.append({**_bar_facts(task, now), **times, "run": name})
+    return rows
 
 
-def _paths(paths: list[str]) -> dict[str, Any]:
+def _started_tasks(tasks: Sequence[Task]) -> list[Task]:
+    return [task for task in tasks if task.started_at is not None][:MAX_BARS]
+
+
+def _bar_facts(task: Task, now: str) -> ChartSpec:
+    seconds = _unix_time(task.ended_at or now) - _unix_time(task.started_at)
+    return {"path": task.path, "state": task.state.value, "duration": format_duration(seconds)}
+
+
+def _path_axis(paths: list[str]) -> ChartSpec:
     return {
         "field": "path",
         "type": "nominal",
@@ -119,17 +118,20 @@ def _paths(paths: list[str]) -> dict[str, Any]:
     }
 
 
-def _states() -> dict[str, Any]:
+def _state_color() -> ChartSpec:
     scale = {"domain": list(STATES), "range": list(STATES.values())}
     return {"field": "state", "type": "nominal", "scale": scale, "legend": None}
 
 
-def _tooltip() -> list[dict[str, Any]]:
+def _tooltip() -> list[ChartSpec]:
     return [
-        {"field": name, "type": "nominal", "title": title}
-        for name, title in (("path", "task"), ("state", "state"), ("took", "took"))
+        {"field": "path", "type": "nominal", "title": "task"},
+        {"field": "state", "type": "nominal", "title": "state"},
+        {"field": "duration", "type": "nominal", "title": "duration"},
     ]
 
 
-def _seconds(at: str | None) -> float:
-    return 0.0 if at is None else datetime.fromisoformat(at).timestamp()
+def _unix_time(timestamp: str | None) -> float:
+    if timestamp is None:
+        return 0.0
+    return datetime.fromisoformat(timestamp).timestamp()

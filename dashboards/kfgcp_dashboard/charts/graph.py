@@ -1,200 +1,265 @@
-"""A run's graph as DOT: tasks coloured by their state, loops folded into one box, nested pipelines
-as frames."""
+"""Draw the graph of a run as DOT of Graphviz.
+
+Tasks are coloured by their state. A loop is one box with the number of its iterations. A nested
+pipeline is a frame around its tasks.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kfgcp.model import Task, TaskKind, TaskState
+from kfgcp import Task, TaskKind, TaskState
 from kfgcp.spec.graph import Component, Graph, TaskDef, kind_of
 from kfgcp_dashboard.colors import FILL, LINES, SIGNS, STATES, TEXT
-from kfgcp_dashboard.text import duration, visible
+from kfgcp_dashboard.text import format_duration, shorten, visible
 
-MOST: Final = 120
-"""Boxes that are drawn; a pipeline with more is drawn with its nested pipelines folded."""
-LONGEST: Final = 40
-_INSIDE: Final = re.compile(r"\[\d+\](?:/|$)")
+# With more boxes than this, nested pipelines are drawn as one box each. Graphviz runs in the
+# browser and needs seconds for large graphs.
+MAX_BOXES: Final = 120
+MAX_LABEL_WIDTH: Final = 40
+
+# The path of an iteration ends with its number: `loop[3]`. Tasks inside have it in the middle.
 _ITERATION: Final = re.compile(r"\[\d+\]$")
+_INSIDE_LOOP: Final = re.compile(r"\[\d+\](?:/|$)")
+
+# In a quoted string of DOT, a backslash begins an escape and `&` an entity of HTML.
+_DOT_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "&": "&amp;"})
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
-    """A loop's iterations together. counts: how many are in each state."""
+class FoldedLoop:
+    """The iterations of a loop together.
+
+    Attributes:
+        path: of the loop.
+        counts: how many iterations are in each state.
+    """
 
     path: str
     counts: Mapping[TaskState, int]
 
     @property
-    def text(self) -> str:
-        states = "  ".join(
-            f"{count} {SIGNS[state.value]}" for state, count in sorted(self.counts.items())
-        )
+    def label(self) -> str:
         total = sum(self.counts.values())
-        return f"{total} iterations   {states}" if total else "no iterations yet"
+        if not total:
+            return "no iterations yet"
+        states = [f"{count} {SIGNS[state.value]}" for state, count in sorted(self.counts.items())]
+        return f"{total} iterations   {'  '.join(states)}"
 
 
-def fold(tasks: Sequence[Task]) -> dict[str, Fold]:
-    """The loops of a run by their path; a loop inside of a loop counts with the iteration it stands
-    in."""
-    counts: dict[str, Counter[TaskState]] = {
-        task.path: Counter() for task in tasks if task.kind is TaskKind.LOOP
-    }
+def fold_loops(tasks: Sequence[Task]) -> dict[str, FoldedLoop]:
+    """Return the loops of a run by their paths.
+
+    A loop in another loop has a path in each iteration, so it is counted for each iteration.
+    """
+    counts: dict[str, Counter[TaskState]] = {}
     for task in tasks:
-        parent = _ITERATION.sub("", task.path)
-        if parent != task.path and parent in counts:
-            counts[parent][task.state] += 1
-    return {path: Fold(path, dict(counted)) for path, counted in counts.items()}
+        if task.kind is TaskKind.LOOP:
+            counts[task.path] = Counter()
+    for task in tasks:
+        loop = _ITERATION.sub("", task.path)
+        if loop != task.path and loop in counts:
+            counts[loop][task.state] += 1
+    return {path: FoldedLoop(path, dict(states)) for path, states in counts.items()}
 
 
-def iterations(loop: str, tasks: Sequence[Task]) -> list[Task]:
-    """The iterations of a loop, by their number."""
-    found = [task for task in tasks if _ITERATION.sub("", task.path) == loop and task.path != loop]
-    return sorted(found, key=lambda task: int(task.path.rpartition("[")[2].rstrip("]")))
-
-
-def dot(graph: Graph | None, tasks: Sequence[Task], theme: str = "light") -> str:
-    """The graph of a run as DOT.
+def list_iterations(loop: str, tasks: Sequence[Task]) -> list[Task]:
+    """Return the iterations of a loop, by their numbers.
 
     Args:
-        graph: of its pipeline; None when that cannot be read, which leaves the tasks without the
-            lines between them.
-        tasks: of the run, as far as it is.
-        theme: `light` or `dark`: Graphviz knows nothing of the page's.
+        loop: its path.
+        tasks: all tasks of the run.
     """
-    drawing = _Drawing({task.path: task for task in tasks}, fold(tasks), theme)
+    iterations = [
+        task for task in tasks if task.path != loop and _ITERATION.sub("", task.path) == loop
+    ]
+    iterations.sort(key=_iteration_number)
+    return iterations
+
+
+def draw_graph(graph: Graph | None, tasks: Sequence[Task], theme: str = "light") -> str:
+    """Return the graph of a run as DOT.
+
+    Args:
+        graph: of the pipeline, None when it is not available. The tasks have no lines between them
+            then.
+        tasks: of the run, up to now.
+        theme: `light` or `dark`.
+    """
+    drawing = _Drawing({task.path: task for task in tasks}, fold_loops(tasks), theme)
     if graph is None:
         for task in tasks:
-            if not _INSIDE.search(task.path):
-                drawing.box(task.path, task.path, task.kind)
+            if not _INSIDE_LOOP.search(task.path):
+                drawing.add_box(task.path, task.path, task.kind)
     else:
-        deep = sum(1 for _ in _walk(graph, graph.root, "")) <= MOST
-        drawing.dag(graph, graph.root, "", deep)
-    return drawing.text()
+        draws_nested = _count_boxes(graph, graph.root) <= MAX_BOXES
+        drawing.add_dag(graph, graph.root, "", draws_nested)
+    return drawing.to_dot()
 
 
-def _walk(graph: Graph, component: Component, prefix: str) -> Iterator[str]:
-    for key, task in component.dag.tasks.items() if component.dag else ():
-        yield f"{prefix}{key}"
+def _iteration_number(task: Task) -> int:
+    return int(task.path.rpartition("[")[2].rstrip("]"))
+
+
+def _count_boxes(graph: Graph, component: Component) -> int:
+    """Return how many tasks a pipeline has, with those of nested pipelines."""
+    if not component.dag:
+        return 0
+    count = 0
+    for task in component.dag.tasks.values():
+        count += 1
         inner = graph.component(task)
         if kind_of(task, inner) is TaskKind.DAG:
-            yield from _walk(graph, inner, f"{prefix}{key}/")
+            count += _count_boxes(graph, inner)
+    return count
 
 
 class _Drawing:
-    """Lines of DOT, and which box or frame stands for which task."""
+    """The lines of a DOT file, while they are written.
 
-    def __init__(self, tasks: Mapping[str, Task], folds: Mapping[str, Fold], theme: str) -> None:
+    Attributes of the object, all by the path of the task:
+        _tasks: the tasks that exist in the run.
+        _loops: the loops with their iterations.
+        _ids: the name of the box or frame in DOT.
+        _ends: the boxes where lines to and from the task end. A frame cannot have lines in DOT, so
+            they go to its first box and come from its last box.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], loops: Mapping[str, FoldedLoop], theme: str
+    ) -> None:
         self._tasks = tasks
-        self._folds = folds
+        self._loops = loops
         self._theme = theme
-        self._lines: list[str] = []
+        self._nodes: list[str] = []
         self._edges: list[str] = []
         self._ids: dict[str, str] = {}
         self._ends: dict[str, tuple[str, str]] = {}
 
-    def text(self) -> str:
-        line, ink = LINES[self._theme], TEXT[self._theme]
-        head = [
-            "digraph {",
-            (
-                "graph [bgcolor=transparent rankdir=LR compound=true nodesep=0.28 ranksep=0.5"
-                f' fontname="sans-serif" fontsize=11 fontcolor="{line}" color="{line}"'
-                ' style="rounded,dashed" pad=0.1];'
-            ),
-            (
-                'node [shape=box style="rounded,filled" fontname="sans-serif" fontsize=12'
-                f' penwidth=1.6 margin="0.16,0.09" fillcolor="{FILL[self._theme]}"'
-                f' fontcolor="{ink}" color="{line}"];'
-            ),
-            f'edge [color="{line}" arrowsize=0.6 penwidth=1.1];',
-        ]
-        return "\n".join([*head, *self._lines, *self._edges, "}"])
+    def to_dot(self) -> str:
+        line_color = LINES[self._theme]
+        # `compound` lets lines end at frames (`lhead`, `ltail`).
+        graph_style = (
+            "graph [bgcolor=transparent rankdir=LR compound=true nodesep=0.28 ranksep=0.5"
+            f' fontname="sans-serif" fontsize=11 fontcolor="{line_color}" color="{line_color}"'
+            ' style="rounded,dashed" pad=0.1];'
+        )
+        node_style = (
+            'node [shape=box style="rounded,filled" fontname="sans-serif" fontsize=12'
+            f' penwidth=1.6 margin="0.16,0.09" fillcolor="{FILL[self._theme]}"'
+            f' fontcolor="{TEXT[self._theme]}" color="{line_color}"];'
+        )
+        edge_style = f'edge [color="{line_color}" arrowsize=0.6 penwidth=1.1];'
+        lines = ["digraph {", graph_style, node_style, edge_style]
+        lines += self._nodes
+        lines += self._edges
+        lines.append("}")
+        return "\n".join(lines)
 
-    def dag(self, graph: Graph, component: Component, prefix: str, deep: bool) -> None:
-        tasks = component.dag.tasks if component.dag else {}
+    def add_dag(self, graph: Graph, component: Component, prefix: str, draws_nested: bool) -> None:
+        """Add the tasks of a pipeline and the lines between them.
+
+        Args:
+            graph: of the whole run.
+            component: the pipeline.
+            prefix: of the paths of its tasks: "" or `outer/`.
+            draws_nested: whether nested pipelines are frames. Otherwise they are boxes.
+        """
+        if not component.dag:
+            return
+        tasks = component.dag.tasks
         for key, task in tasks.items():
-            path, inner = f"{prefix}{key}", graph.component(task)
+            path = f"{prefix}{key}"
+            inner = graph.component(task)
             kind = kind_of(task, inner)
-            if kind is TaskKind.DAG and deep and inner.dag and inner.dag.tasks:
-                self._frame(graph, inner, path, task)
+            if kind is TaskKind.DAG and draws_nested and inner.dag and inner.dag.tasks:
+                self._add_frame(graph, inner, path, task)
             else:
-                self.box(path, task.label, kind)
+                self.add_box(path, task.label, kind)
+        # The lines come last, because they need the boxes at both of their ends.
         for key, task in tasks.items():
             for upstream in task.upstream:
                 if upstream in tasks:
-                    self._edge(f"{prefix}{upstream}", f"{prefix}{key}")
+                    self._add_edge(f"{prefix}{upstream}", f"{prefix}{key}")
 
-    def box(self, path: str, label: str, kind: TaskKind) -> None:
-        task, state = self._tasks.get(path), self._state(path)
-        lines = [f"{SIGNS[state]} {_cut(label)}"]
+    def add_box(self, path: str, label: str, kind: TaskKind) -> None:
+        """Add a task or a loop as a box."""
+        task = self._tasks.get(path)
+        state = self._find_state(path)
+        label_lines = [f"{SIGNS[state]} {shorten(label, MAX_LABEL_WIDTH)}"]
+        attributes = [f'color="{STATES[state]}"']
         if kind is TaskKind.LOOP:
-            lines.append(self._folds[path].text if path in self._folds else "loop")
+            loop = self._loops.get(path)
+            label_lines.append("loop" if loop is None else loop.label)
+            # A double border.
+            attributes.append("peripheries=2")
         elif task is not None and task.seconds is not None and task.state is not TaskState.SKIPPED:
-            lines.append(duration(task.seconds))
-        more = " peripheries=2" if kind is TaskKind.LOOP else ""
-        faint = (
-            f' fontcolor="{LINES[self._theme]}" style="rounded,filled,dashed"'
-            if state in ("SKIPPED", "PENDING")
-            else ""
-        )
-        name = self._id(path)
-        tip = _quoted(f"{path}: {state}")
-        label_text = _quoted("\n".join(lines))
-        self._lines.append(
-            f'{name} [label={label_text} tooltip={tip} color="{STATES[state]}"{more}{faint}];'
+            label_lines.append(format_duration(task.seconds))
+        if state in ("SKIPPED", "PENDING"):
+            attributes.append(f'fontcolor="{LINES[self._theme]}" style="rounded,filled,dashed"')
+        name = self._get_id(path)
+        quoted_label = _quote("\n".join(label_lines))
+        quoted_tooltip = _quote(f"{path}: {state}")
+        self._nodes.append(
+            f"{name} [label={quoted_label} tooltip={quoted_tooltip} {' '.join(attributes)}];"
         )
         self._ends[path] = (name, name)
 
-    def _frame(self, graph: Graph, component: Component, path: str, task: TaskDef) -> None:
-        state = self._state(path)
-        name = f"cluster_{self._id(path)}"
-        self._lines.append(f"subgraph {name} {{")
-        title = _quoted(f"{SIGNS[state]} {_cut(task.label)}")
-        self._lines.append(f'label={title}; labeljust=l; margin=12; color="{STATES[state]}";')
-        self.dag(graph, component, f"{path}/", True)
-        self._lines.append("}")
+    def _add_frame(self, graph: Graph, component: Component, path: str, task: TaskDef) -> None:
+        """Add a nested pipeline, which has at least one task, as a frame."""
+        state = self._find_state(path)
+        # Graphviz draws a frame around a subgraph only when its name begins with "cluster".
+        name = f"cluster_{self._get_id(path)}"
+        title = _quote(f"{SIGNS[state]} {shorten(task.label, MAX_LABEL_WIDTH)}")
+        self._nodes.append(f"subgraph {name} {{")
+        self._nodes.append(f'label={title}; labeljust=l; margin=12; color="{STATES[state]}";')
+        self.add_dag(graph, component, f"{path}/", True)
+        self._nodes.append("}")
         assert component.dag is not None
         keys = list(component.dag.tasks)
-        first, last = self._ends[f"{path}/{keys[0]}"], self._ends[f"{path}/{keys[-1]}"]
+        first_box, _ = self._ends[f"{path}/{keys[0]}"]
+        _, last_box = self._ends[f"{path}/{keys[-1]}"]
         self._ids[path] = name
-        self._ends[path] = (first[0], last[1])
+        self._ends[path] = (first_box, last_box)
 
-    def _state(self, path: str) -> str:
-        """Of a task; what never came into being is as the pipeline around it, where that was
-        skipped."""
+    def _find_state(self, path: str) -> str:
+        """Return the state of a task. A task that does not exist yet is pending.
+
+        A skipped pipeline has no tasks in the run, so its tasks are skipped as well.
+        """
         while path not in self._tasks:
-            above = path.rpartition("/")[0]
-            if not above:
+            parent = path.rpartition("/")[0]
+            if not parent:
                 return TaskState.PENDING.value
-            if above in self._tasks and self._tasks[above].state is not TaskState.SKIPPED:
+            if parent in self._tasks and self._tasks[parent].state is not TaskState.SKIPPED:
                 return TaskState.PENDING.value
-            path = above
+            path = parent
         return self._tasks[path].state.value
 
-    def _edge(self, above: str, below: str) -> None:
-        tail, head = self._ends[above][1], self._ends[below][0]
-        sides = [
-            f"{end}={self._ids[path]}"
-            for end, path in (("ltail", above), ("lhead", below))
-            if self._ids[path].startswith("cluster_")
-        ]
-        attributes = f" [{' '.join(sides)}]" if sides else ""
-        self._edges.append(f"{tail} -> {head}{attributes};")
+    def _add_edge(self, upstream: str, downstream: str) -> None:
+        _, tail = self._ends[upstream]
+        head, _ = self._ends[downstream]
+        # The line is cut where it meets the frame.
+        attributes = []
+        if self._is_frame(upstream):
+            attributes.append(f"ltail={self._ids[upstream]}")
+        if self._is_frame(downstream):
+            attributes.append(f"lhead={self._ids[downstream]}")
+        suffix = f" [{' '.join(attributes)}]" if attributes else ""
+        self._edges.append(f"{tail} -> {head}{suffix};")
 
-    def _id(self, path: str) -> str:
+    def _is_frame(self, path: str) -> bool:
+        return self._ids[path].startswith("cluster_")
+
+    def _get_id(self, path: str) -> str:
         return self._ids.setdefault(path, f"n{len(self._ids)}")
 
 
-def _cut(label: str) -> str:
-    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
-
-
-def _quoted(text: str) -> str:
-    """A string of DOT, where a backslash begins an escape and `&` an entity of HTML."""
-    marks = str.maketrans({"\\": "\\\\", '"': '\\"', "&": "&amp;"})
-    lines = [visible(line).translate(marks) for line in text.split("\n")]
+def _quote(text: str) -> str:
+    """Return a text as a quoted string of DOT."""
+    lines = [visible(line).translate(_DOT_ESCAPES) for line in text.split("\n")]
     return '"' + "\\n".join(lines) + '"'

@@ -1,75 +1,73 @@
-"""Several runs in one picture: any two columns, all columns at once, and metrics as bars."""
+"""Draw several runs in one chart: two columns, all columns, or metrics as bars."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final, TypeGuard
 
-from kfgcp_dashboard.text import finite
+from kfgcp_dashboard.charts import ChartSpec
+from kfgcp_dashboard.text import is_finite, shorten
 
-MOST_METRICS: Final = 12
-MOST_AXES: Final = 12
-MOST_CATEGORIES: Final = 40
-_MISSING: Final = "—"
+# More than these do not fit into a page.
+MAX_METRICS: Final = 12
+MAX_AXES: Final = 12
+MAX_CATEGORIES: Final = 40
+MAX_LABEL_WIDTH: Final = 24
+
+_MISSING_LABEL: Final = "—"
+
+# ECharts leaves a gap in a line for this value.
+_GAP: Final = "-"
 
 
-def scatter(points: Sequence[tuple[str, Any, Any]], x: str, y: str) -> dict[str, Any]:
-    """A point a run.
+def scatter_chart(points: Sequence[tuple[str, object, object]], x: str, y: str) -> ChartSpec:
+    """Return a chart with a point for each run.
 
     Args:
-        points: name of the run and its two values; numbers or texts. A run without one of them is
+        points: name of the run and its two values, numbers or texts. Runs without one of them are
             left out.
         x: title of the first value.
-        y: title of the second.
+        y: title of the second value.
     """
-    known = [(name, one, two) for name, one, two in points if _drawable(one) and _drawable(two)]
-    rows = [{"run": name, "x": one, "y": two} for name, one, two in known]
+    rows: list[ChartSpec] = []
+    for name, x_value, y_value in points:
+        if _is_drawable(x_value) and _is_drawable(y_value):
+            rows.append({"run": name, "x": x_value, "y": y_value})
+    # All names belong to the scale, so that a run has the same colour in all charts of a page.
+    names = [name for name, _, _ in points]
+    tooltip = [
+        {"field": "run", "type": "nominal"},
+        {"field": "x", "title": x},
+        {"field": "y", "title": y},
+    ]
     return {
         "data": {"values": rows},
         "height": 360,
         "mark": {"type": "point", "filled": True, "size": 110, "opacity": 0.9},
         "encoding": {
-            "x": _axis("x", x, [one for _, one, _ in known]),
-            "y": _axis("y", y, [two for _, _, two in known]),
-            "color": {
-                "field": "run",
-                "type": "nominal",
-                "scale": {"domain": [name for name, _, _ in points]},
-                "legend": _legend(),
-            },
-            "tooltip": [
-                {"field": "run", "type": "nominal"},
-                {"field": "x", "title": x},
-                {"field": "y", "title": y},
-            ],
+            "x": _axis("x", x, rows),
+            "y": _axis("y", y, rows),
+            "color": _run_color(names),
+            "tooltip": tooltip,
         },
     }
 
 
-def bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> dict[str, Any]:
-    """A small chart a metric with a bar a run, each on a scale of its own.
+def metric_bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> ChartSpec:
+    """Return a small chart for each metric, with a bar for each run and a scale of its own.
 
     Args:
-        metrics: name -> the runs' names and values, in the same order. Only the first
-            `MOST_METRICS` are drawn; values that are missing or not finite are left out.
+        metrics: name of the metric -> the names of the runs and their values, always in the same
+            order. Only the first `MAX_METRICS` are drawn. Values that are missing or not finite
+            are left out.
     """
-    chosen = list(metrics.items())[:MOST_METRICS]
+    titles = list(metrics)[:MAX_METRICS]
+    rows: list[ChartSpec] = []
+    for title in titles:
+        for name, value in metrics[title]:
+            if value is not None and is_finite(value):
+                rows.append({"metric": title, "run": name, "value": value})
     names = [name for name, _ in next(iter(metrics.values()), ())]
-    rows = [
-        {"metric": title, "run": name, "value": value}
-        for title, values in chosen
-        for name, value in values
-        if value is not None and finite(value)
-    ]
-    run = {"field": "run", "type": "nominal", "sort": names, "title": None, "axis": None}
-    value = {
-        "field": "value",
-        "type": "quantitative",
-        "title": None,
-        "axis": None,
-        "scale": {"padding": 40},
-    }
-    colour = {"field": "run", "type": "nominal", "scale": {"domain": names}, "legend": _legend()}
     header = {
         "title": None,
         "labelAnchor": "start",
@@ -79,79 +77,35 @@ def bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> dict[str,
     }
     return {
         "data": {"values": rows},
-        "facet": {
-            "field": "metric",
-            "type": "nominal",
-            "sort": [title for title, _ in chosen],
-            "header": header,
-        },
+        "facet": {"field": "metric", "type": "nominal", "sort": titles, "header": header},
         "columns": 3,
         "spacing": 22,
-        "spec": {
-            "width": 255,
-            "height": {"step": 22},
-            "layer": [
-                {"mark": {"type": "bar", "cornerRadiusEnd": 3}},
-                {
-                    "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11},
-                    "encoding": {
-                        "text": {"field": "value", "type": "quantitative", "format": ".4~g"}
-                    },
-                },
-            ],
-            "encoding": {
-                "y": run,
-                "x": value,
-                "color": colour,
-                "tooltip": [
-                    {"field": "run", "type": "nominal"},
-                    {"field": "value", "type": "quantitative"},
-                ],
-            },
-        },
+        "spec": _bar_spec(names),
         "resolve": {"scale": {"x": "independent"}},
         "config": {"view": {"stroke": None}},
     }
 
 
-def parallel(names: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Parallel coordinates as an ECharts option: an axis a column, a line a run.
+def parallel_chart(names: Sequence[str], columns: Mapping[str, Sequence[object]]) -> ChartSpec:
+    """Return parallel coordinates as an option of ECharts: an axis for each column, a line for
+    each run.
 
     Args:
         names: of the runs.
-        columns: title -> a value a run, None where there is none. Numbers get a scale, other values
-            places on an axis; only the first `MOST_AXES` are drawn.
+        columns: title -> a value for each run, None where a run has none. Numbers have a scale,
+            other values have places on the axis. Only the first `MAX_AXES` are drawn.
     """
-    chosen = list(columns.items())[:MOST_AXES]
-    axes, table = [], []
-    for place, (title, values) in enumerate(chosen):
-        base = {
-            "dim": place,
-            "name": title,
-            "nameTextStyle": {"width": 110, "overflow": "truncate", "fontSize": 11},
-        }
-        if all(value is None or _number(value) for value in values) and any(
-            _finite(value) for value in values
-        ):
-            axes.append({**base, "type": "value", "scale": True})
-            table.append([value if _finite(value) else "-" for value in values])
-        else:
-            texts = [_MISSING if value is None else _short(value) for value in values]
-            axes.append(
-                {**base, "type": "category", "data": list(dict.fromkeys(texts))[:MOST_CATEGORIES]}
-            )
-            table.append(texts)
-    series = [
-        {
-            "name": name,
-            "type": "parallel",
-            "smooth": 0.15,
-            "lineStyle": {"width": 2, "opacity": 0.8},
-            "emphasis": {"lineStyle": {"width": 4}},
-            "data": [[column[number] for column in table]],
-        }
-        for number, name in enumerate(names)
-    ]
+    axes: list[ChartSpec] = []
+    axis_values: list[list[object]] = []
+    for title in list(columns)[:MAX_AXES]:
+        axis, values = _parallel_axis(columns[title])
+        name_style = {"width": 110, "overflow": "truncate", "fontSize": 11}
+        axes.append({"dim": len(axes), "name": title, "nameTextStyle": name_style, **axis})
+        axis_values.append(values)
+    series: list[ChartSpec] = []
+    for index, name in enumerate(names):
+        line = [values[index] for values in axis_values]
+        series.append(_parallel_line(name, line))
     return {
         "parallelAxis": axes,
         "parallel": {"left": 60, "right": 90, "top": 50, "bottom": 60},
@@ -161,38 +115,88 @@ def parallel(names: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> dict
     }
 
 
-def _legend() -> dict[str, Any]:
-    return {"title": None, "orient": "top", "labelLimit": 300, "columns": 4}
-
-
-def _axis(field: str, title: str, values: Sequence[Any]) -> dict[str, Any]:
-    if values and all(_number(value) for value in values):
-        return {
-            "field": field,
-            "type": "quantitative",
-            "title": title,
-            "scale": {"zero": False, "nice": True},
-        }
+def _bar_spec(names: Sequence[str]) -> ChartSpec:
+    bar_layer = {"mark": {"type": "bar", "cornerRadiusEnd": 3}}
+    number_layer = {
+        "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11},
+        "encoding": {"text": {"field": "value", "type": "quantitative", "format": ".4~g"}},
+    }
+    x_axis = {
+        "field": "value",
+        "type": "quantitative",
+        "title": None,
+        "axis": None,
+        # Room for the number at the end of the longest bar.
+        "scale": {"padding": 40},
+    }
+    y_axis = {"field": "run", "type": "nominal", "sort": names, "title": None, "axis": None}
+    tooltip = [{"field": "run", "type": "nominal"}, {"field": "value", "type": "quantitative"}]
+    encoding = {"y": y_axis, "x": x_axis, "color": _run_color(names), "tooltip": tooltip}
     return {
-        "field": field,
-        "type": "nominal",
-        "title": title,
-        "axis": {"labelAngle": 0, "labelLimit": 160},
+        "width": 255,
+        "height": {"step": 22},
+        "layer": [bar_layer, number_layer],
+        "encoding": encoding,
     }
 
 
-def _drawable(value: Any) -> bool:
-    return value is not None and (not _number(value) or finite(value))
+def _parallel_line(name: str, values: Sequence[object]) -> ChartSpec:
+    return {
+        "name": name,
+        "type": "parallel",
+        "smooth": 0.15,
+        "lineStyle": {"width": 2, "opacity": 0.8},
+        "emphasis": {"lineStyle": {"width": 4}},
+        "data": [list(values)],
+    }
 
 
-def _number(value: Any) -> bool:
+def _parallel_axis(values: Sequence[object]) -> tuple[ChartSpec, list[object]]:
+    """Return an axis for the values, and the values as the axis shows them."""
+    present_values = [value for value in values if value is not None]
+    only_numbers = all(map(_is_number, present_values))
+    if only_numbers and any(map(_is_finite_number, present_values)):
+        return {"type": "value", "scale": True}, list(map(_number_or_gap, values))
+    labels = list(map(_category_label, values))
+    categories = list(dict.fromkeys(labels))[:MAX_CATEGORIES]
+    return {"type": "category", "data": categories}, list(labels)
+
+
+def _number_or_gap(value: object) -> object:
+    if _is_finite_number(value):
+        return value
+    return _GAP
+
+
+def _category_label(value: object) -> str:
+    if value is None:
+        return _MISSING_LABEL
+    return shorten(str(value), MAX_LABEL_WIDTH)
+
+
+def _run_color(names: Sequence[str]) -> ChartSpec:
+    legend = {"title": None, "orient": "top", "labelLimit": 300, "columns": 4}
+    return {"field": "run", "type": "nominal", "scale": {"domain": names}, "legend": legend}
+
+
+def _axis(field: str, title: str, rows: Sequence[ChartSpec]) -> ChartSpec:
+    """Return an axis for a field: a scale when all its values are numbers, else places."""
+    if rows and all(_is_number(row[field]) for row in rows):
+        scale = {"zero": False, "nice": True}
+        return {"field": field, "type": "quantitative", "title": title, "scale": scale}
+    axis = {"labelAngle": 0, "labelLimit": 160}
+    return {"field": field, "type": "nominal", "title": title, "axis": axis}
+
+
+def _is_drawable(value: object) -> bool:
+    if _is_number(value):
+        return is_finite(value)
+    return value is not None
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _finite(value: Any) -> bool:
-    return _number(value) and finite(value)
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= 24 else f"{text[:23]}…"
+def _is_finite_number(value: object) -> bool:
+    return _is_number(value) and is_finite(value)

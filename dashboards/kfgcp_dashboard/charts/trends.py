@@ -1,23 +1,38 @@
-"""How a metric went over time, and what it goes along with."""
+"""Draw a metric over time, and how strongly each parameter is correlated with it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeGuard
 
-from kfgcp_dashboard.text import finite
+from kfgcp_dashboard.charts import ChartSpec
+from kfgcp_dashboard.text import is_finite
 
-MOST: Final = 15
-FEWEST: Final = 3
-"""Runs that a correlation needs at least."""
+MAX_PARAMETERS: Final = 15
+
+# With two runs, every correlation is 1.
+MIN_RUNS: Final = 3
+
+_LINE_COLOR: Final = "#9a9db0"
+_SIGN_LABELS: Final = {
+    1: "metric rises with the parameter",
+    -1: "metric falls with the parameter",
+    0: "metric depends on the value",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """How strongly a parameter and a metric go together. strength: 0 to 1. sign: of the slope, 0
-    for texts."""
+    """The correlation of a parameter with a metric.
+
+    Attributes:
+        name: of the parameter.
+        strength: 0 to 1.
+        sign: 1 when the metric rises with the parameter, -1 when it falls, 0 for texts.
+        runs: how many runs have both values.
+    """
 
     name: str
     strength: float
@@ -25,160 +40,176 @@ class Importance:
     runs: int
 
 
-def over_time(points: Sequence[tuple[str, str, float, str]], title: str) -> dict[str, Any]:
-    """A metric by the time its run was made: name, timestamp, value, environment."""
-    rows = [
-        {"run": name, "at": at, "value": value, "env": env}
-        for name, at, value, env in points
-        if finite(value)
+def metric_over_time(points: Sequence[tuple[str, str, float, str]], title: str) -> ChartSpec:
+    """Return a chart of a metric by the creation time of the runs.
+
+    Args:
+        points: name, timestamp, value and environment of each run.
+        title: of the metric.
+    """
+    rows: list[ChartSpec] = []
+    for name, created_at, value, env in points:
+        if is_finite(value):
+            rows.append({"run": name, "at": created_at, "value": value, "env": env})
+    x_axis = {"field": "at", "type": "temporal", "title": None, "scale": {"type": "utc"}}
+    y_axis = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}}
+    line = {"type": "line", "strokeWidth": 1, "opacity": 0.35, "color": _LINE_COLOR}
+    time_format = "%Y-%m-%d %H:%M:%S"
+    tooltip = [
+        {"field": "run", "type": "nominal"},
+        {"field": "at", "type": "temporal", "format": time_format, "title": "created"},
+        {"field": "value", "type": "quantitative", "title": title},
+        {"field": "env", "type": "nominal", "title": "environment"},
     ]
-    at = {"field": "at", "type": "temporal", "title": None, "scale": {"type": "utc"}}
-    value = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}}
+    color = {"field": "env", "type": "nominal", "legend": {"title": None, "orient": "top"}}
+    point_layer = {
+        "mark": {"type": "point", "filled": True, "size": 60},
+        "encoding": {"color": color, "tooltip": tooltip},
+    }
     return {
         "data": {"values": rows},
         "height": 320,
-        "encoding": {"x": at, "y": value},
-        "layer": [
-            {"mark": {"type": "line", "strokeWidth": 1, "opacity": 0.35, "color": "#9a9db0"}},
-            {
-                "mark": {"type": "point", "filled": True, "size": 60},
-                "encoding": {
-                    "color": {
-                        "field": "env",
-                        "type": "nominal",
-                        "legend": {"title": None, "orient": "top"},
-                    },
-                    "tooltip": [
-                        {"field": "run", "type": "nominal"},
-                        {
-                            "field": "at",
-                            "type": "temporal",
-                            "format": "%Y-%m-%d %H:%M:%S",
-                            "title": "made",
-                        },
-                        {"field": "value", "type": "quantitative", "title": title},
-                        {"field": "env", "type": "nominal", "title": "environment"},
-                    ],
-                },
-            },
-        ],
+        "encoding": {"x": x_axis, "y": y_axis},
+        "layer": [{"mark": line}, point_layer],
     }
 
 
-def importances(
-    params: Mapping[str, Sequence[Any]], metric: Sequence[float | None]
+def rank_parameters(
+    params: Mapping[str, Sequence[object]], metric: Sequence[float | None]
 ) -> list[Importance]:
-    """How much of a metric each parameter goes along with, strongest first; those that never differ
-    are left out.
+    """Return the correlation of each parameter with a metric, strongest first.
 
-    A number is measured by Pearson's correlation, its size. Anything else by the correlation ratio
-    eta: the root of the share of the metric's variance that lies between the groups of equal
-    values.
+    Numbers are measured by the absolute value of Pearson's correlation. Other values are measured
+    by the correlation ratio eta: the root of the share of the metric's variance that lies between
+    the groups of equal values. Parameters with one value only are left out.
 
     Args:
-        params: name -> a value a run, None where there is none.
-        metric: a value a run; runs without a finite one do not count.
+        params: name -> a value for each run, None where a run has none.
+        metric: a value for each run. Runs without a finite value do not count.
+
+    Example:
+        >>> (importance,) = rank_parameters({"lr": [1, 2, 3]}, [0.9, 0.6, 0.3])
+        >>> importance.sign
+        -1
     """
-    found = []
+    ranking = []
     for name, values in params.items():
-        pairs = [
-            (value, float(score))
-            for value, score in zip(values, metric, strict=True)
-            if value is not None and score is not None and finite(score)
-        ]
-        if len(pairs) < FEWEST or len({str(value) for value, _ in pairs}) < 2:
-            continue
-        if all(_number(value) for value, _ in pairs):
-            measured = _pearson([float(value) for value, _ in pairs], [score for _, score in pairs])
-            found.append(
-                Importance(name, abs(measured), (measured > 0) - (measured < 0), len(pairs))
-            )
-        else:
-            found.append(
-                Importance(
-                    name, _eta([(str(value), score) for value, score in pairs]), 0, len(pairs)
-                )
-            )
-    return sorted(found, key=lambda each: (-each.strength, each.name))
+        pairs: list[tuple[object, float]] = []
+        for value, score in zip(values, metric, strict=True):
+            if value is not None and score is not None and is_finite(score):
+                pairs.append((value, float(score)))
+        is_varied = len({str(value) for value, _ in pairs}) > 1
+        if len(pairs) >= MIN_RUNS and is_varied:
+            ranking.append(_measure_importance(name, pairs))
+    ranking.sort(key=lambda importance: (-importance.strength, importance.name))
+    return ranking
 
 
-def importance_bars(found: Sequence[Importance]) -> dict[str, Any]:
-    """The strongest as bars from 0 to 1; the colour says which way."""
-    signs = {1: "higher with it", -1: "lower with it", 0: "differs by value"}
-    rows = [
-        {
-            "name": each.name,
-            "strength": round(each.strength, 4),
-            "sign": signs[each.sign],
-            "runs": each.runs,
+def importance_chart(ranking: Sequence[Importance]) -> ChartSpec:
+    """Return the strongest parameters as bars from 0 to 1. The colour shows the direction."""
+    rows: list[ChartSpec] = []
+    for importance in ranking[:MAX_PARAMETERS]:
+        row: ChartSpec = {
+            "name": importance.name,
+            "strength": round(importance.strength, 4),
+            "sign": _SIGN_LABELS[importance.sign],
+            "runs": importance.runs,
         }
-        for each in found[:MOST]
+        rows.append(row)
+    y_axis = {
+        "field": "name",
+        "type": "nominal",
+        "sort": [row["name"] for row in rows],
+        "title": None,
+        "axis": {"labelLimit": 220},
+    }
+    x_axis = {
+        "field": "strength",
+        "type": "quantitative",
+        "title": "correlation",
+        "scale": {"domain": [0, 1], "nice": False},
+    }
+    color = {
+        "field": "sign",
+        "type": "nominal",
+        "sort": list(_SIGN_LABELS.values()),
+        "legend": {"title": None, "orient": "bottom", "columns": 1, "labelLimit": 300},
+    }
+    tooltip = [
+        {"field": "name", "type": "nominal", "title": "parameter"},
+        {"field": "strength", "type": "quantitative", "title": "correlation"},
+        {"field": "runs", "type": "quantitative"},
     ]
     return {
         "data": {"values": rows},
         "height": {"step": 24},
         "mark": {"type": "bar", "cornerRadiusEnd": 3},
-        "encoding": {
-            "y": {
-                "field": "name",
-                "type": "nominal",
-                "sort": [row["name"] for row in rows],
-                "title": None,
-                "axis": {"labelLimit": 220},
-            },
-            "x": {
-                "field": "strength",
-                "type": "quantitative",
-                "title": "correlation",
-                "scale": {"domain": [0, 1], "nice": False},
-            },
-            "color": {
-                "field": "sign",
-                "type": "nominal",
-                "sort": list(signs.values()),
-                "legend": {"title": None, "orient": "bottom", "columns": 2},
-            },
-            "tooltip": [
-                {"field": "name", "type": "nominal", "title": "parameter"},
-                {"field": "strength", "type": "quantitative", "title": "correlation"},
-                {"field": "runs", "type": "quantitative"},
-            ],
-        },
+        "encoding": {"y": y_axis, "x": x_axis, "color": color, "tooltip": tooltip},
     }
 
 
+def _measure_importance(name: str, pairs: Sequence[tuple[object, float]]) -> Importance:
+    scores = [score for _, score in pairs]
+    numbers = [float(value) for value, _ in pairs if _is_finite_number(value)]
+    if len(numbers) == len(pairs):
+        correlation = _pearson(numbers, scores)
+        sign = 0
+        if correlation:
+            sign = 1 if correlation > 0 else -1
+        return Importance(name, abs(correlation), sign, len(pairs))
+    labels = [str(value) for value, _ in pairs]
+    return Importance(name, _correlation_ratio(labels, scores), 0, len(pairs))
+
+
 def _pearson(xs: Sequence[float], ys: Sequence[float]) -> float:
-    xs, ys = _scaled(xs), _scaled(ys)
-    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    over = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    spread = math.sqrt(sum((x - mean_x) ** 2 for x in xs)) * math.sqrt(
-        sum((y - mean_y) ** 2 for y in ys)
-    )
-    return max(-1.0, min(1.0, over / spread)) if spread else 0.0
+    """Return Pearson's correlation, 0 when one of the two does not vary."""
+    x_deviations = _deviations(_normalize(xs))
+    y_deviations = _deviations(_normalize(ys))
+    covariance = _dot_product(x_deviations, y_deviations)
+    x_spread = math.sqrt(_dot_product(x_deviations, x_deviations))
+    y_spread = math.sqrt(_dot_product(y_deviations, y_deviations))
+    spread = x_spread * y_spread
+    if not spread:
+        return 0.0
+    # Rounding can lead a little beyond the limits.
+    return max(-1.0, min(1.0, covariance / spread))
 
 
-def _eta(pairs: Sequence[tuple[str, float]]) -> float:
-    pairs = list(
-        zip((value for value, _ in pairs), _scaled([score for _, score in pairs]), strict=True)
-    )
-    mean = sum(score for _, score in pairs) / len(pairs)
-    total = sum((score - mean) ** 2 for _, score in pairs)
+def _correlation_ratio(labels: Sequence[str], scores: Sequence[float]) -> float:
+    """Return the correlation ratio eta, 0 when the scores do not vary."""
+    deviations = _deviations(_normalize(scores))
+    total = _dot_product(deviations, deviations)
+    if not total:
+        return 0.0
     groups: dict[str, list[float]] = {}
-    for value, score in pairs:
-        groups.setdefault(value, []).append(score)
-    between = sum(
-        len(scores) * (sum(scores) / len(scores) - mean) ** 2 for scores in groups.values()
-    )
-    return math.sqrt(min(1.0, between / total)) if total else 0.0
+    for label, deviation in zip(labels, deviations, strict=True):
+        groups.setdefault(label, []).append(deviation)
+    between_groups = 0.0
+    for group in groups.values():
+        group_mean = sum(group) / len(group)
+        between_groups += len(group) * group_mean**2
+    # Rounding can lead a little beyond 1.
+    return math.sqrt(min(1.0, between_groups / total))
 
 
-def _scaled(values: Sequence[float]) -> list[float]:
-    """Values between -1 and 1, whose squares are no infinities."""
+def _deviations(values: Sequence[float]) -> list[float]:
+    mean = sum(values) / len(values)
+    return [value - mean for value in values]
+
+
+def _dot_product(xs: Sequence[float], ys: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(xs, ys, strict=True))
+
+
+def _normalize(values: Sequence[float]) -> list[float]:
+    """Return the values between -1 and 1. The squares of large floats would be infinite."""
     largest = max(map(abs, values))
-    return [value / largest for value in values] if largest else list(values)
+    if not largest:
+        return list(values)
+    return [value / largest for value in values]
 
 
-def _number(value: Any) -> bool:
+def _is_finite_number(value: object) -> TypeGuard[int | float]:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    return finite(value)
+    return is_finite(value)

@@ -1,26 +1,36 @@
-"""Runs side by side: what differs, in numbers and in pictures. The first is what the others are
-measured against."""
+"""The page with runs side by side: their differences as a table and as charts.
+
+The first run is the baseline of the comparison.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import streamlit as st
 
-from kfgcp.model import Run, timestamp
-from kfgcp.tracking.compare import Comparison
-from kfgcp.tracking.difference import MISSING, Difference
+from kfgcp import Comparison, Difference, Run
+from kfgcp.model import timestamp
+from kfgcp.tracking.artifact_contents import ConfusionMatrix
+from kfgcp.tracking.difference import MISSING
 from kfgcp_dashboard import address, data, elements, text, versions
-from kfgcp_dashboard.charts.curves import confusion, roc
-from kfgcp_dashboard.charts.gantt import gantts
-from kfgcp_dashboard.charts.runs import bars, parallel, scatter
+from kfgcp_dashboard.charts.curves import confusion_chart, roc_chart
+from kfgcp_dashboard.charts.gantt import compare_timelines
+from kfgcp_dashboard.charts.runs import metric_bars, parallel_chart, scatter_chart
 from kfgcp_dashboard.elements import Column
 
-MOST: Final = 20
-RECENT: Final = 200
-"""Runs that the picker offers beside those that are picked."""
+# More columns do not fit into a page.
+MAX_RUNS: Final = 20
+
+# The newest runs, which can be chosen besides those of the address.
+RECENT_RUNS: Final = 200
+
+# Metrics that are drawn when nobody has chosen metrics.
+DEFAULT_METRICS: Final = 6
+
+# The groups of a comparison -> their titles.
 GROUPS: Final = {
     "run": "Run",
     "params": "Parameters",
@@ -30,102 +40,126 @@ GROUPS: Final = {
     "images": "Images",
     "durations": "Durations",
 }
-BETTER: Final = {True: " ▲", False: " ▽", None: ""}
+BETTER_SIGNS: Final = {True: " ▲", False: " ▽", None: ""}
 
 
 def show() -> None:
     workspace = data.workspace()
-    project, store = workspace.project, workspace.store
-    ids = st.query_params.get_all("run")
+    store = workspace.store
     st.title("Compare", anchor=False)
-    runs, missing = data.runs_of(store, ids[:MOST])
-    for message in missing:
-        st.warning(text.markdown(message), icon=":material/search_off:")
-    runs = _picker(runs)
+    ids = st.query_params.get_all("run")[:MAX_RUNS]
+    runs, problems = data.get_runs(store, ids)
+    for problem in problems:
+        st.warning(text.escape_markdown(problem), icon=":material/search_off:")
+    _show_run_choice(runs)
     if len(runs) < 2:
-        elements.empty("Pick two runs or more, here or on the page Runs.", "kfgcp compare RUN RUN")
+        elements.show_empty(
+            "Select two or more runs, here or on the page Runs.", "kfgcp compare RUN RUN"
+        )
         return
-    names = data.names(runs)
-    compared = data.compared(store, runs, project.metrics)
-    _differences(compared, names, data.metric_titles(runs))
-    _metrics(runs, names)
-    _quality(runs, names)
-    _pictures(runs, names)
-    _versions(compared, names)
+    names = data.display_names(runs)
+    comparison = data.compare_runs(store, runs, workspace.project.metrics)
+    _show_differences(comparison, names, data.metric_titles(runs))
+    _show_metrics(runs, names)
+    _show_quality(runs, names)
+    _show_correlations(runs, names)
+    _show_pipelines(comparison, names)
     st.subheader("Timelines", anchor=False)
     now = timestamp(datetime.now(UTC).timestamp())
-    st.vega_lite_chart(
-        gantts([(names[run.run_id], run) for run in runs], now), width="content", key="gantts"
-    )
+    named_runs = [(names[run.run_id], run) for run in runs]
+    st.vega_lite_chart(compare_timelines(named_runs, now), width="content", key="gantts")
 
 
-def _picker(runs: list[Run]) -> list[Run]:
-    """The runs to compare, in the order they were picked; the address follows."""
-    store = data.workspace().store
-    known = {run.run_id: run for run in (*runs, *store.select(limit=RECENT))}
-    names = data.names(list(known.values()))
-    picked = st.multiselect(
+def _show_run_choice(runs: Sequence[Run]) -> None:
+    """Show the choice of runs. Another choice goes into the address and runs the page again."""
+    available = {run.run_id: run for run in runs}
+    for run in data.workspace().store.select(limit=RECENT_RUNS):
+        available.setdefault(run.run_id, run)
+    names = data.display_names(list(available.values()))
+    ids = [run.run_id for run in runs]
+    chosen = st.multiselect(
         "Runs",
-        list(known),
-        [run.run_id for run in runs],
+        list(available),
+        ids,
         format_func=lambda run_id: f"{names[run_id]}  {text.short_id(run_id)}",
-        max_selections=MOST,
-        placeholder="Pick runs; the first is the baseline",
+        max_selections=MAX_RUNS,
+        placeholder="Select runs. The first is the baseline",
         help="The first is the baseline.",
-        key="compare-" + ",".join(run.run_id for run in runs),
+        # The address can change without this widget, and Streamlit ignores a new default of a
+        # key that it knows (streamlit issue 12880).
+        key="compare-" + ",".join(ids),
     )
-    if picked != [run.run_id for run in runs]:
-        st.query_params.from_dict({**st.query_params.to_dict(), "run": picked})
+    if chosen != ids:
+        st.query_params.from_dict({**st.query_params.to_dict(), "run": chosen})
         st.rerun()
-    return runs
 
 
-def _differences(compared: Comparison, names: Mapping[str, str], titles: Mapping[str, str]) -> None:
-    st.subheader("What differs", anchor=False)
-    if not compared.differences:
-        st.caption("Nothing: facts, parameters, metrics, states and durations are the same.")
+def _show_differences(
+    comparison: Comparison, names: Mapping[str, str], titles: Mapping[str, str]
+) -> None:
+    st.subheader("Differences", anchor=False)
+    if not comparison.differences:
+        st.caption("None: facts, parameters, metrics, states and durations are the same.")
         return
-    ids = [run.run_id for run in compared.runs]
+    ids = [run.run_id for run in comparison.runs]
     columns = {"group": Column(" ", pinned=True), "name": Column("Name", pinned=True)}
-    for number, run_id in enumerate(ids):
-        columns[run_id] = Column(names[run_id] + (" (baseline)" if number == 0 else ""), "right")
-    rows = [_row(difference, ids, titles) for difference in compared.differences]
-    elements.table("differences", columns, rows, export="differences")
-    if any(
-        better is not None for difference in compared.differences for better in difference.better
-    ):
+    for run_id in ids:
+        columns[run_id] = Column(names[run_id], "right")
+    columns[ids[0]] = Column(f"{names[ids[0]]} (baseline)", "right")
+    rows = [_difference_row(difference, ids, titles) for difference in comparison.differences]
+    elements.show_table("differences", columns, rows, export="differences")
+    if any(_has_better_run(difference) for difference in comparison.differences):
         st.caption("▲ better and ▽ worse than the baseline")
 
 
-def _row(difference: Difference, ids: Sequence[str], titles: Mapping[str, str]) -> dict[str, Any]:
-    name = (
-        titles.get(difference.name, difference.name)
-        if difference.group == "metrics"
-        else difference.name
-    )
-    row: dict[str, Any] = {"group": GROUPS.get(difference.group, difference.group), "name": name}
+def _has_better_run(difference: Difference) -> bool:
+    return any(is_better is not None for is_better in difference.better)
+
+
+def _difference_row(
+    difference: Difference, ids: Sequence[str], titles: Mapping[str, str]
+) -> data.Row:
+    name = difference.name
+    if difference.group == "metrics":
+        name = titles.get(name, name)
+    row: data.Row = {"group": GROUPS.get(difference.group, difference.group), "name": name}
     cells = zip(ids, difference.values, difference.deltas, difference.better, strict=True)
-    for run_id, value, delta, better in cells:
-        row[run_id] = _cell(value, delta, better, seconds=difference.group == "durations")
+    for run_id, value, delta, is_better in cells:
+        if difference.group == "durations":
+            row[run_id] = _format_duration_cell(value, delta)
+        else:
+            row[run_id] = _format_cell(value, delta, is_better)
     return row
 
 
-def _cell(value: Any, delta: float | None, better: bool | None, *, seconds: bool) -> str:
+def _format_cell(value: object, delta: float | None, is_better: bool | None) -> str:
+    """Return a value with its distance from the baseline: `0.91   +0.02 ▲`."""
     if value is MISSING:
         return str(MISSING)
-    shown = text.duration(value) if seconds else text.shown(value)
+    cell = text.format_value(value)
     if not delta:
-        return shown
-    size = text.duration(abs(delta)) if seconds else _size(abs(delta))
-    return f"{shown}   {'+' if delta > 0 else '−'}{size}{BETTER[better]}"  # noqa: RUF001
+        return cell
+    if isinstance(delta, int):
+        distance = text.format_number(abs(delta))
+    else:
+        distance = f"{abs(delta):.3g}"
+    return f"{cell}   {_sign(delta)}{distance}{BETTER_SIGNS[is_better]}"
 
 
-def _size(delta: float) -> str:
-    """Three digits of a difference; whole numbers as they are."""
-    return text.number(delta) if isinstance(delta, int) else f"{delta:.3g}"
+def _format_duration_cell(value: object, delta: float | None) -> str:
+    if not isinstance(value, (int, float)):
+        return str(MISSING)
+    cell = text.format_duration(value)
+    if not delta:
+        return cell
+    return f"{cell}   {_sign(delta)}{text.format_duration(abs(delta))}"
 
 
-def _metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
+def _sign(delta: float) -> str:
+    return "+" if delta > 0 else "−"  # noqa: RUF001
+
+
+def _show_metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
     titles = data.metric_titles(runs)
     if not titles:
         return
@@ -135,105 +169,123 @@ def _metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
         "Metrics",
         list(titles),
         key="metric",
-        default=list(titles)[:6],
+        default=list(titles)[:DEFAULT_METRICS],
         selection_mode="multi",
         label_visibility="collapsed",
-        format_func=lambda key: text.markdown(titles[key]),
+        format_func=lambda key: text.escape_markdown(titles[key]),
     )
-    tables = {run.run_id: data.metrics_of(run) for run in runs}
-    values = {
-        titles[key]: [(names[run.run_id], tables[run.run_id].get(key)) for run in runs]
-        for key in chosen
-    }
-    if values:
-        st.vega_lite_chart(bars(values), width="content", key="bars")
+    metrics: dict[str, list[tuple[str, float | None]]] = {titles[key]: [] for key in chosen}
+    for run in runs:
+        values = data.metrics_by_key(run)
+        for key in chosen:
+            metrics[titles[key]].append((names[run.run_id], values.get(key)))
+    if metrics:
+        st.vega_lite_chart(metric_bars(metrics), width="content", key="bars")
 
 
-def _quality(runs: Sequence[Run], names: Mapping[str, str]) -> None:
-    """ROC curves over each other, confusion matrices side by side."""
-    curves, matrices = {}, []
+def _show_quality(runs: Sequence[Run], names: Mapping[str, str]) -> None:
+    """Show ROC curves over each other, and confusion matrices side by side."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    matrices: list[tuple[str, ConfusionMatrix]] = []
     for run in runs:
         for artifact in run.artifacts:
-            several = sum(1 for each in run.artifacts if each.type == artifact.type) > 1
-            name = f"{names[run.run_id]} {artifact.task}" if several else names[run.run_id]
-            if curve := data.roc_of(artifact):
+            name = names[run.run_id]
+            same_type = [other for other in run.artifacts if other.type == artifact.type]
+            if len(same_type) > 1:
+                name = f"{name} {artifact.task}"
+            curve = data.read_roc(artifact)
+            if curve:
                 curves[name] = curve
-            if (matrix := data.confusion_of(artifact)) is not None:
+            matrix = data.read_confusion(artifact)
+            if matrix is not None:
                 matrices.append((name, matrix))
-    if not (curves or matrices):
+    if not curves and not matrices:
         return
     left, right = st.columns([2, 3], gap="large")
     if curves:
         with left:
-            st.subheader("ROC", anchor=False)
-            st.vega_lite_chart(roc(curves), width="stretch", key="roc")
+            st.subheader("ROC curves", anchor=False)
+            st.vega_lite_chart(roc_chart(curves), width="stretch", key="roc")
     if matrices:
         with right:
-            st.subheader("Confusion", anchor=False)
-            for start in range(0, len(matrices), 2):
-                for cell, (name, matrix) in zip(
-                    st.columns(2), matrices[start : start + 2], strict=False
-                ):
-                    with cell:
-                        st.text(text.visible(name))
-                        key = f"confusion-{start}-{name}"
-                        st.vega_lite_chart(
-                            confusion(matrix.labels, matrix.rows), width="stretch", key=key
-                        )
+            st.subheader("Confusion matrices", anchor=False)
+            _show_matrices(matrices)
 
 
-def _pictures(runs: Sequence[Run], names: Mapping[str, str]) -> None:
-    columns = _columns(runs)
-    if not columns:
-        return
-    varied = {
-        title: values
-        for title, values in columns.items()
-        if len({str(value) for value in values}) > 1
-    }
-    st.subheader("Parameters and metrics together", anchor=False)
-    st.echarts_chart(
-        parallel([names[run.run_id] for run in runs], varied or columns), height=340, key="parallel"
-    )
-    st.subheader("Any two", anchor=False)
+def _show_matrices(matrices: Sequence[tuple[str, ConfusionMatrix]]) -> None:
+    for start in range(0, len(matrices), 2):
+        pair = matrices[start : start + 2]
+        for cell, (name, matrix) in zip(st.columns(2), pair, strict=False):
+            cell.text(text.visible(name))
+            cell.vega_lite_chart(
+                confusion_chart(matrix.labels, matrix.rows),
+                width="stretch",
+                key=f"confusion-{start}-{name}",
+            )
+
+
+def _show_correlations(runs: Sequence[Run], names: Mapping[str, str]) -> None:
+    """Show all parameters and metrics in one chart, and two of them in another."""
+    columns = _value_columns(runs)
+    # Columns with one value say nothing, unless there are no others.
+    varied = {title: values for title, values in columns.items() if _is_varied(values)}
+    if varied:
+        columns = varied
+    st.subheader("All parameters and metrics", anchor=False)
+    chart = parallel_chart([names[run.run_id] for run in runs], columns)
+    st.echarts_chart(chart, height=340, key="parallel")
+    st.subheader("Two values", anchor=False)
     left, right = st.columns(2)
-    titles = list(varied or columns)
-    x = address.widget(left.selectbox, "Across", titles, key="x", default=titles[0])
-    y = address.widget(right.selectbox, "Up", titles, key="y", default=titles[-1])
-    points = [(names[run.run_id], columns[x][at], columns[y][at]) for at, run in enumerate(runs)]
-    st.vega_lite_chart(scatter(points, x, y), width="stretch", key="scatter")
+    titles = list(columns)
+    x = address.widget(left.selectbox, "Horizontal axis", titles, key="x", default=titles[0])
+    y = address.widget(right.selectbox, "Vertical axis", titles, key="y", default=titles[-1])
+    points = []
+    for run, x_value, y_value in zip(runs, columns[x], columns[y], strict=True):
+        points.append((names[run.run_id], x_value, y_value))
+    st.vega_lite_chart(scatter_chart(points, x, y), width="stretch", key="scatter")
 
 
-def _columns(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Every parameter and metric with a value a run, None where it has none; and how long it
-    took."""
-    params = dict.fromkeys(name for run in runs for name in run.params)
-    titles = data.metric_titles(runs)
-    tables = [data.metrics_of(run) for run in runs]
-    found: dict[str, list[Any]] = {name: [run.params.get(name) for run in runs] for name in params}
-    found |= {title: [table.get(key) for table in tables] for key, title in titles.items()}
-    return found | {"seconds": [run.seconds for run in runs]}
+def _is_varied(values: Sequence[object]) -> bool:
+    return len({str(value) for value in values}) > 1
 
 
-def _versions(compared: Comparison, names: Mapping[str, str]) -> None:
-    """What is different in the pipelines themselves, against that of the baseline."""
-    if not compared.versions:
+def _value_columns(runs: Sequence[Run]) -> dict[str, list[object]]:
+    """Return parameters, metrics and the duration, with a value for each run.
+
+    The value is None where a run has none.
+    """
+    columns: dict[str, list[object]] = {}
+    for run in runs:
+        for name in run.params:
+            columns[name] = [other.params.get(name) for other in runs]
+    metrics = [data.metrics_by_key(run) for run in runs]
+    for key, title in data.metric_titles(runs).items():
+        columns[title] = [values.get(key) for values in metrics]
+    columns["seconds"] = [run.seconds for run in runs]
+    return columns
+
+
+def _show_pipelines(comparison: Comparison, names: Mapping[str, str]) -> None:
+    """Show the differences of the pipelines from that of the baseline."""
+    if not comparison.versions:
         return
     st.subheader("Pipelines", anchor=False)
-    changes = {change.version: change for change in compared.versions}
+    changes = {change.version: change for change in comparison.versions}
+    labels = {}
+    for version, change in changes.items():
+        labels[version] = f"{names[change.runs[0]]} ({data.short_version(version)})"
     chosen = next(iter(changes))
     if len(changes) > 1:
         chosen = address.widget(
             st.selectbox,
-            "Against the baseline",
+            "Compared with the baseline",
             list(changes),
             key="version",
             default=chosen,
-            format_func=lambda version: (
-                f"{names[changes[version].runs[0]]} ({data.short(version)})"
-            ),
+            format_func=lambda version: labels[version],
         )
-    versions.differences(changes[chosen].changes, key="compare")
+    versions.show_changes(changes[chosen].changes, key="compare")
 
 
+# Streamlit runs this file as a script, each time that the page is shown.
 show()

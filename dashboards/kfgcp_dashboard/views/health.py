@@ -1,45 +1,55 @@
-"""The environments: what they are, how old what is shown of them is, and what keeps runs from
-starting there."""
+"""The page of the environments: their settings, the age of their data, and the checks of doctor."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import streamlit as st
 
-from kfgcp.config import Environment
-from kfgcp.diagnosis.checks import Finding
-from kfgcp.workspace import Workspace
+from kfgcp import Environment, Finding, Workspace
 from kfgcp_dashboard import data, elements, sync, text
 from kfgcp_dashboard.elements import Column
 
-SHOWN: Final = ("project", "location", "host", "namespace", "pipeline_root", "auth")
+SHOWN_SETTINGS: Final = ("project", "location", "host", "namespace", "pipeline_root", "auth")
 COLUMNS: Final = {
     "env": Column("Environment"),
     "backend": Column("Backend"),
-    "where": Column("Where", width="large"),
-    "read": Column("Read", "time"),
+    "settings": Column("Settings", width="large"),
+    "read": Column("Last read", "time"),
     "problem": Column("Problem", width="large"),
 }
+
+# The result of a check -> an icon and its colour. None: not needed, or not checked.
 SIGNS: Final = {
     True: (":material/check_circle:", "green"),
     False: (":material/error:", "red"),
     None: ("–", "gray"),  # noqa: RUF001
 }
 
+# Seconds between two updates while the checks run.
+UPDATE_SECONDS: Final = 0.5
+
 
 @dataclass
 class Diagnosis:
-    """Findings as they come in from a thread."""
+    """The results of the checks of an environment, while a thread runs them.
+
+    Attributes:
+        findings: of the checks that have ended.
+        done: whether no more will come.
+        problem: why the checks failed themselves; empty when they did not.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     done: bool = False
     problem: str = ""
 
 
+# All visitors see the same diagnoses. Streamlit runs this file again for each page, and a
+# variable of the module would be empty again.
 @st.cache_resource
 def _diagnoses() -> dict[str, Diagnosis]:
     return {}
@@ -49,86 +59,94 @@ def show() -> None:
     st.title("Health", anchor=False)
     workspace = data.workspace()
     project = workspace.project
-    threads = sync.of(workspace)
-    rows = [_row(env, threads) for env in project.environments.values()]
-    elements.table("environments", COLUMNS, rows, export="environments")
-    for invalid in project.invalid_environments.values():
-        elements.failure(invalid)
-    st.subheader("Doctor", anchor=False)
+    threads = sync.start_for(workspace)
+    rows = [_environment_row(env, threads) for env in project.environments.values()]
+    elements.show_table("environments", COLUMNS, rows, export="environments")
+    for error in project.invalid_environments.values():
+        elements.show_error(error)
+    st.subheader("Checks", anchor=False)
     st.caption(
-        "Looks at all that a run needs, in order, up to the first thing that is broken. Nothing is"
-        " written."
+        "A check looks at everything that a run needs, in order, and stops at the first problem."
+        " It changes nothing."
     )
     for env in project.environments.values():
         with st.container(border=True):
-            _doctor(workspace, env)
+            _show_checks(workspace, env)
 
 
-def _row(env: Environment, threads: sync.Sync) -> dict[str, Any]:
+def _environment_row(env: Environment, threads: sync.Sync) -> data.Row:
     status = threads.status(env.name)
-    read_at = (
-        None
-        if status is None or status.read_at is None
-        else datetime.fromtimestamp(status.read_at, UTC)
-    )
+    read_at = None
+    problem = "not read, because `sync` does not name it"
+    if status is not None:
+        problem = status.error
+        if status.read_at is not None:
+            read_at = datetime.fromtimestamp(status.read_at, UTC).isoformat()
+    settings = [f"{key} {env.get(key)}" for key in SHOWN_SETTINGS if env.get(key)]
     return {
         "env": env.name,
         "backend": env.backend,
-        "where": ", ".join(f"{key} {env.get(key)}" for key in SHOWN if env.get(key))
-        or "this machine",
-        "read": None if read_at is None else read_at.isoformat(),
-        "problem": "not read: not in `sync`" if status is None else status.error,
+        "settings": ", ".join(settings) or "this machine",
+        "read": read_at,
+        "problem": problem,
     }
 
 
-def _doctor(workspace: Workspace, env: Environment) -> None:
+def _show_checks(workspace: Workspace, env: Environment) -> None:
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.html(
-        text.tag("span", env.name, style="font-weight:600")
-        + text.tag("span", f"  {env.backend}", style="opacity:.65")
-    )
+    name = text.html_element("span", env.name, style="font-weight:600")
+    backend = text.html_element("span", f"  {env.backend}", style="opacity:.65")
+    left.html(name + backend)
     key = f"{workspace.project.root}/{env.name}"
-    if right.button("Look", key=f"doctor-{env.name}", icon=":material/stethoscope:"):
-        _diagnoses()[key] = Diagnosis()
-        threading.Thread(
-            target=_diagnose, args=(workspace, env.name, _diagnoses()[key]), daemon=True
-        ).start()
-    found = _diagnoses().get(key)
-    if found is None:
+    if right.button("Check", key=f"doctor-{env.name}", icon=":material/stethoscope:"):
+        _diagnoses()[key] = _start_checks(workspace, env.name)
+    diagnosis = _diagnoses().get(key)
+    if diagnosis is None:
         return
 
-    @st.fragment(run_every=None if found.done else 0.5)
-    @elements.guarded
-    def findings() -> None:
-        for finding in list(found.findings):
-            _finding(finding)
-        if found.problem:
-            st.error(text.markdown(found.problem))
-        if found.done:
-            return
-        st.caption(":shimmer[looking]")
+    @st.fragment(run_every=None if diagnosis.done else UPDATE_SECONDS)
+    @elements.catch_errors
+    def show_diagnosis() -> None:
+        _show_diagnosis(diagnosis)
 
-    findings()
+    show_diagnosis()
 
 
-def _diagnose(workspace: Workspace, env: str, into: Diagnosis) -> None:
+def _start_checks(workspace: Workspace, env: str) -> Diagnosis:
+    diagnosis = Diagnosis()
+    threading.Thread(target=_run_checks, args=(workspace, env, diagnosis), daemon=True).start()
+    return diagnosis
+
+
+def _run_checks(workspace: Workspace, env: str, diagnosis: Diagnosis) -> None:
+    """Run the checks of an environment. Runs in a thread."""
     try:
-        workspace.doctor(env, notice=into.findings.append)
-    except Exception as error:  # said on the page: nobody sees what a thread raises
+        workspace.doctor(env, notice=diagnosis.findings.append)
+    except Exception as error:
+        # The page shows it, because nobody sees the errors of a thread.
         elements.LOG.exception("doctor failed")
-        into.problem = f"It failed inside: {type(error).__name__}: {error}"
+        diagnosis.problem = f"It failed inside: {type(error).__name__}: {error}"
     finally:
-        into.done = True
+        diagnosis.done = True
 
 
-def _finding(finding: Finding) -> None:
-    icon, colour = SIGNS[finding.ok]
-    st.markdown(
-        f":{colour}[{icon}] **{text.markdown(finding.check)}** &nbsp;"
-        f" {text.markdown(finding.detail)}"
-    )
-    if finding.hint:
-        st.code(text.visible_lines(finding.hint), language=None, wrap_lines=True)
+def _show_diagnosis(diagnosis: Diagnosis) -> None:
+    # The thread appends to the list while this page reads it, so this takes a copy.
+    for finding in list(diagnosis.findings):
+        _show_finding(finding)
+    if diagnosis.problem:
+        st.error(text.escape_markdown(diagnosis.problem))
+    if not diagnosis.done:
+        st.caption(":shimmer[checking]")
 
 
+def _show_finding(finding: Finding) -> None:
+    icon, color = SIGNS[finding.ok]
+    check = text.escape_markdown(finding.check)
+    detail = text.escape_markdown(finding.detail)
+    st.markdown(f":{color}[{icon}] **{check}** &nbsp; {detail}")
+    elements.show_hint(finding.hint)
+
+
+# Streamlit runs this file as a script, each time that the page is shown.
 show()

@@ -1,26 +1,28 @@
-"""Starts a run: a form from the parameters that a pipeline declares, a look at what would happen, a
-confirmation."""
+"""The page that starts a run: a form with the parameters of a pipeline, a check, a confirmation."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import streamlit as st
 
-from kfgcp.config import Project
-from kfgcp.errors import KfgcpError
-from kfgcp.options import RunOptions
-from kfgcp.spec.load import Spec
+from kfgcp import KfgcpError, Project, RunOptions, Spec, Workspace
 from kfgcp.spec.params import TYPES, parse_assignments, resolve
 from kfgcp.spec.records import ParamSpec
-from kfgcp.workspace import Workspace
 from kfgcp_dashboard import actions, address, data, elements, text
 from kfgcp_dashboard.links import PAGES
-from kfgcp_dashboard.pipelines import Offer, compiled, offers
+from kfgcp_dashboard.pipelines import PipelineSource, compile_source, find_sources
 
-CACHING: Final = {"": "as the pipeline says", "on": "on", "off": "off"}
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
+# The value in the address -> what people read, and the option of the run.
+CACHING_TITLES: Final = {"": "as in the pipeline", "on": "on", "off": "off"}
+CACHING_OPTIONS: Final = {"": None, "on": True, "off": False}
+
+# parameterType of KFP -> an example, as the placeholder of an empty field.
 EXAMPLES: Final = {
     "LIST": "[1, 2]",
     "STRUCT": '{"name": "value"}',
@@ -30,153 +32,186 @@ EXAMPLES: Final = {
     "ARTIFACT_LIST": '["gs://bucket/name"]',
 }
 
+# The form has a field for each of these. Other types are set by the backend.
+FORM_TYPES: Final = frozenset({*EXAMPLES, "STRING", "BOOLEAN"})
+JSON_TYPES: Final = ("LIST", "STRUCT")
+JSON_FIELD_HEIGHT: Final = 68
+
+# Parameters of the pipeline in the address and in the session: `p.learning_rate`.
+PARAM_PREFIX: Final = "p."
+
+# Seconds that a compiled pipeline is used again. A change of its file shows after that time, or
+# when somebody presses "Reload".
+SPEC_SECONDS: Final = 60
+MAX_SPECS: Final = 20
+
 
 def show() -> None:
     st.title("Launch", anchor=False)
     workspace = data.workspace()
-    project = workspace.project
-    visitor = actions.who()
+    visitor = actions.current_visitor()
     if not visitor.may_act:
-        st.info(text.markdown(visitor.reason), icon=":material/lock:")
-    known = offers(project, data.latest_of_each(workspace.store))
-    if not known:
-        elements.empty("No pipeline was found in this project.", "kfgcp init .")
+        st.info(text.escape_markdown(visitor.reason), icon=":material/lock:")
+    sources = find_sources(workspace.project, data.latest_runs(workspace.store))
+    if not sources:
+        elements.show_empty("No pipeline was found in this project.", "kfgcp init .")
         return
-    titles = {offer.key: offer.title for offer in known}
+    titles = {source.key: source.title for source in sources}
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     key = address.widget(
         left.selectbox,
         "Pipeline",
         list(titles),
         key="pipeline",
-        default=known[0].key,
-        format_func=lambda each: titles[each],
-        on_change=_other_pipeline,
+        default=sources[0].key,
+        format_func=lambda key: titles[key],
+        on_change=_forget_parameters,
     )
-    if right.button("Read it again", icon=":material/sync:", type="tertiary"):
-        _spec.clear()
+    if right.button("Reload", icon=":material/sync:", type="tertiary"):
+        _compile.clear()
     try:
-        spec = _spec(workspace, key, known)
+        spec = _compile(workspace, key, sources)
     except KfgcpError as error:
-        elements.failure(error)
+        elements.show_error(error)
         return
-    _form(project, spec)
+    _show_form(workspace.project, spec)
 
 
-@st.cache_resource(ttl=60, max_entries=20, show_spinner="Compiling")
-def _spec(_workspace: Workspace, key: str, _known: Sequence[Offer]) -> Spec:
-    return compiled(_workspace, key, _known)
+# Streamlit runs the page at each click, and compiling takes seconds. It ignores parameters that
+# begin with an underscore when it looks for a cached value.
+@st.cache_resource(ttl=SPEC_SECONDS, max_entries=MAX_SPECS, show_spinner="Compiling")
+def _compile(_workspace: Workspace, key: str, _sources: Sequence[PipelineSource]) -> Spec:
+    return compile_source(_workspace, key, _sources)
 
 
-def _other_pipeline() -> None:
-    """Values of one pipeline are not those of another."""
-    for key in [key for key in st.session_state if str(key).startswith("p.")]:
-        del st.session_state[key]
-    for key in [key for key in st.query_params if key.startswith("p.")]:
-        del st.query_params[key]
+def _forget_parameters() -> None:
+    """Remove the values of the pipeline before. Another pipeline can have a parameter with the
+    same name."""
+    for key in list(st.session_state):
+        if str(key).startswith(PARAM_PREFIX):
+            del st.session_state[key]
+    for parameter in list(st.query_params):
+        if parameter.startswith(PARAM_PREFIX):
+            del st.query_params[parameter]
 
 
-def _form(project: Project, spec: Spec) -> None:
-    about = spec.pipeline_spec["pipelineInfo"].get("description", "")
-    if about:
-        st.text(text.visible_lines(about))
+def _show_form(project: Project, spec: Spec) -> None:
+    description = spec.pipeline_spec["pipelineInfo"].get("description", "")
+    if description:
+        st.text(text.visible_lines(description))
     with st.container(border=True):
-        assignments = _parameters(spec)
-    options = _options(project)
-    values, problem = _values(spec, assignments)
+        assignments = _show_parameters(spec)
+    options = _show_options(project)
+    values, problem = _read_values(spec, assignments)
     if problem is not None:
-        elements.failure(problem)
-    ready = problem is None
+        elements.show_error(problem)
+    is_ready = problem is None
+    may_launch = is_ready and actions.current_visitor().may_act
     with st.container(horizontal=True):
-        check = st.button("Check", icon=":material/fact_check:", disabled=not ready)
-        launch = st.button(
-            "Launch",
-            type="primary",
-            icon=":material/rocket_launch:",
-            disabled=not (ready and actions.who().may_act),
+        checks = st.button("Check", icon=":material/fact_check:", disabled=not is_ready)
+        launches = st.button(
+            "Launch", type="primary", icon=":material/rocket_launch:", disabled=not may_launch
         )
-    if check:
-        _check(spec, options, values)
-    if launch:
-        actions.ask("launch", spec.version)
-    if ready and actions.asked("launch", spec.version):
-        _confirm(spec, options, values)
+    if checks:
+        _show_check(spec, options, values)
+    if launches:
+        actions.open_dialog("launch", spec.version)
+    if is_ready and actions.is_dialog_open("launch", spec.version):
+        _show_launch_dialog(spec, options, values)
 
 
-def _parameters(spec: Spec) -> list[str]:
-    """What was typed, as `NAME=VALUE` texts; what is as the default says is left out."""
-    params = [
-        param
-        for param in spec.params.values()
-        if param.type in EXAMPLES or param.type in ("STRING", "BOOLEAN")
-    ]
+def _show_parameters(spec: Spec) -> list[str]:
+    """Show a field for each parameter, and return the texts as `NAME=VALUE`.
+
+    Fields with their default are left out.
+    """
+    params = [param for param in spec.params.values() if param.type in FORM_TYPES]
     if not params:
-        st.caption("It has no parameters.")
+        st.caption("The pipeline has no parameters.")
     assignments = []
     for start in range(0, len(params), 2):
-        for place, param in zip(st.columns(2), params[start : start + 2], strict=False):
-            with place:
-                typed = _widget(param)
-            if typed is not None:
-                assignments.append(f"{param.name}={typed}")
+        pair = params[start : start + 2]
+        for column, param in zip(st.columns(2), pair, strict=False):
+            with column:
+                value = _show_field(param)
+            if value is not None:
+                assignments.append(f"{param.name}={value}")
     return assignments
 
 
-def _widget(param: ParamSpec) -> str | None:
-    default = _as_text(param)
-    kind = TYPES.get(param.type, param.type)
-    note = "required" if param.required else "" if param.has_default else "optional"
-    label = f"{text.markdown(param.name)} :gray[:small[{kind}{' · ' if note else ''}{note}]]"
-    about = text.markdown(param.description) or None
-    key = f"p.{param.name}"
+def _show_field(param: ParamSpec) -> str | None:
+    """Show the field of a parameter, and return its text.
+
+    Returns:
+        None when the run should start without a value, or with the default.
+    """
+    default = _to_text(param.default) if param.has_default else ""
+    key = f"{PARAM_PREFIX}{param.name}"
+    label = _field_label(param)
+    description = text.escape_markdown(param.description) or None
     if param.literals or param.type == "BOOLEAN":
-        options = [_json(each) for each in param.literals] or ["true", "false"]
-        options = options if param.has_default or param.required else ["", *options]
+        options = _field_options(param)
         first = default if default in options else options[0]
-        typed = address.widget(st.selectbox, label, options, key=key, default=first, help=about)
-    else:
-        make = st.text_area if param.type in ("LIST", "STRUCT") else st.text_input
-        height = {"height": 68} if param.type in ("LIST", "STRUCT") else {}
-        typed = address.widget(
-            make,
+        value = address.widget(
+            st.selectbox, label, options, key=key, default=first, help=description
+        )
+    elif param.type in JSON_TYPES:
+        value = address.widget(
+            st.text_area,
             label,
             key=key,
             default=default,
-            help=about,
-            placeholder=EXAMPLES.get(param.type),
-            **height,
+            help=description,
+            placeholder=EXAMPLES[param.type],
+            height=JSON_FIELD_HEIGHT,
         )
-    if typed == default and param.has_default:
+    else:
+        value = address.widget(
+            st.text_input,
+            label,
+            key=key,
+            default=default,
+            help=description,
+            placeholder=EXAMPLES.get(param.type),
+        )
+    if param.has_default and value == default:
         return None
-    return None if typed == "" and (param.type != "STRING" or not param.has_default) else typed
+    # An empty field means no value. Only a text with a default can be made empty.
+    if value == "" and not (param.type == "STRING" and param.has_default):
+        return None
+    return value
 
 
-def _as_text(param: ParamSpec) -> str:
-    return _json(param.default) if param.has_default else ""
+def _field_label(param: ParamSpec) -> str:
+    """Return the name of a parameter and its type as Markdown, the type small and grey."""
+    facts = TYPES.get(param.type, param.type)
+    if param.required:
+        facts += " · required"
+    elif not param.has_default:
+        facts += " · optional"
+    return f"{text.escape_markdown(param.name)} :gray[:small[{facts}]]"
 
 
-def _json(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _field_options(param: ParamSpec) -> list[str]:
+    options = [_to_text(literal) for literal in param.literals] or ["true", "false"]
+    if param.has_default or param.required:
+        return options
+    # The empty option means no value.
+    return ["", *options]
 
 
-def _options(project: Project) -> RunOptions:
-    """Return the options that were chosen; fields that are empty leave the choice to the
+def _to_text(value: object) -> str:
+    """Return a value as `kfgcp run -p NAME=VALUE` reads it."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _show_options(project: Project) -> RunOptions:
+    """Show the fields of the options, and return the options. Empty fields leave the choice to the
     project."""
     first, second, third, fourth = st.columns(4)
-    envs = list(project.environments)
-    if not envs:
-        # None of the environments is valid. This raises the error of the default one.
-        project.env()
-    backends = {name: env.backend for name, env in project.environments.items()}
-    default = project.default_env if project.default_env in envs else envs[0]
-    env = address.widget(
-        first.selectbox,
-        "Environment",
-        envs,
-        key="env",
-        default=default,
-        format_func=lambda name: name if name == backends[name] else f"{name} ({backends[name]})",
-    )
+    env = _choose_environment(first, project)
     experiment = address.widget(
         second.text_input,
         "Experiment",
@@ -185,64 +220,89 @@ def _options(project: Project) -> RunOptions:
         placeholder=project.experiment,
     )
     name = address.widget(
-        third.text_input, "Name", key="name", default="", placeholder="made from the time"
+        third.text_input, "Name", key="name", default="", placeholder="from the time"
     )
     caching = address.widget(
         fourth.selectbox,
         "Caching",
-        list(CACHING),
+        list(CACHING_TITLES),
         key="cache",
         default="",
-        format_func=lambda each: CACHING[each],
+        format_func=lambda value: CACHING_TITLES[value],
     )
-    cache = {"on": True, "off": False}.get(caching)
-    return RunOptions(env=env, experiment=experiment, name=name, cache=cache)
+    return RunOptions(env=env, experiment=experiment, name=name, cache=CACHING_OPTIONS[caching])
 
 
-def _values(spec: Spec, assignments: Sequence[str]) -> tuple[dict[str, Any], KfgcpError | None]:
-    """What was typed, read as the command line reads it, and what is wrong with it."""
+def _choose_environment(place: DeltaGenerator, project: Project) -> str:
+    """Return the chosen environment.
+
+    Raises:
+        ConfigError: none of the environments is valid.
+    """
+    labels = {}
+    for name, env in project.environments.items():
+        labels[name] = name if name == env.backend else f"{name} ({env.backend})"
+    if not labels:
+        # This raises the error of the default environment.
+        project.env()
+    default = project.default_env if project.default_env in labels else next(iter(labels))
+    return address.widget(
+        place.selectbox,
+        "Environment",
+        list(labels),
+        key="env",
+        default=default,
+        format_func=lambda name: labels[name],
+    )
+
+
+def _read_values(
+    spec: Spec, assignments: Sequence[str]
+) -> tuple[dict[str, Any], KfgcpError | None]:
+    """Return the values of the parameters as the command line reads them, and what is wrong with
+    them."""
     try:
         values = parse_assignments(spec.params, assignments)
         resolve(spec.params, values)
     except KfgcpError as error:
-        return {}, KfgcpError(
-            error.message
-        )  # its hint is the table of parameters, which is the form
+        # Its hint is a table of the parameters. Here the form shows them.
+        return {}, KfgcpError(error.message)
     return values, None
 
 
-def _check(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
-    """What a submission would meet; nothing is started."""
+def _show_check(spec: Spec, options: RunOptions, values: Mapping[str, object]) -> None:
+    """Show what a launch would do. Nothing is started."""
     try:
-        with st.spinner("Looking"):
+        with st.spinner("Checking"):
             plan = data.workspace().plan(spec, options, params=values)
     except KfgcpError as error:
-        elements.failure(error)
+        elements.show_error(error)
         return
+    version = text.escape_markdown(data.short_version(plan.request.spec.version))
     st.success(
-        f"It compiles (version {text.markdown(plan.request.spec.version[7:19])}), and its"
-        " parameters are complete.",
+        f"It compiles (version {version}), and its parameters are complete.",
         icon=":material/check_circle:",
     )
     for note in plan.notes:
-        st.warning(text.markdown(note), icon=":material/info:")
+        st.warning(text.escape_markdown(note), icon=":material/info:")
 
 
-@st.dialog("Launch this run?", on_dismiss=actions.answered)
-@elements.guarded
-def _confirm(spec: Spec, options: RunOptions, values: Mapping[str, Any]) -> None:
+# `on_dismiss` is called when somebody closes the dialog with the cross or with Escape.
+@st.dialog("Launch this run?", on_dismiss=actions.close_dialog)
+@elements.catch_errors
+def _show_launch_dialog(spec: Spec, options: RunOptions, values: Mapping[str, object]) -> None:
     st.text(f"{text.visible(spec.name)} on {options.env}")
-    lines = [f"{name} = {text.value_text(value)}" for name, value in values.items()]
-    st.code(
-        "\n".join(map(text.visible, lines)) or "all parameters as they are by default",
-        language=None,
-    )
-    if actions.confirmed("Launch it", "Not yet"):
-        actions.must_be_allowed()
+    lines = []
+    for name, value in values.items():
+        lines.append(text.visible(f"{name} = {text.value_text(value)}"))
+    st.code("\n".join(lines) or "all parameters have their defaults", language=None)
+    if actions.confirm("Launch now", "Close"):
+        actions.require_permission()
         with st.spinner("Submitting"):
-            started = data.workspace().submit(spec, options, params=values)
-        actions.answered()
-        st.switch_page(PAGES["run"], query_params={"run": started.run_id})
+            run = data.workspace().submit(spec, options, params=values)
+        actions.close_dialog()
+        st.switch_page(PAGES["run"], query_params={"run": run.run_id})
 
 
+# Streamlit runs this file as a script, each time that the page is shown.
 show()

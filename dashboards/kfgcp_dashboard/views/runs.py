@@ -1,4 +1,7 @@
-"""All runs, newest first: filters, sorting and the page are in the address; SQL does the work."""
+"""The page of all runs, newest first. Filters, order and page are in the address.
+
+The store does the work in SQL, because a project can have 100,000 runs.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,32 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import streamlit as st
 
-from kfgcp.errors import UsageError
-from kfgcp.model import Run, RunState
+from kfgcp import Run, RunState, Store, UsageError
 from kfgcp_dashboard import address, data, elements, text
 from kfgcp_dashboard.colors import SIGNS
-from kfgcp_dashboard.elements import Column
+from kfgcp_dashboard.elements import Column, Selection
 from kfgcp_dashboard.links import PAGES
 
-FACTS: Final = {
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
+# The columns that are shown when nobody has chosen columns.
+DEFAULT_COLUMNS: Final = {
     "state": Column("State", "state"),
     "name": Column("Name", width=230),
     "pipeline": Column("Pipeline"),
     "env": Column("Environment"),
-    "created_at": Column("Made", "time"),
-    "seconds": Column("Took", "duration"),
+    "created_at": Column("Created", "time"),
+    "seconds": Column("Duration", "duration"),
     "tags": Column("Tags", "tags"),
 }
-MORE: Final = {
-    "made_at": Column("Made at (UTC)", "exact", of="created_at"),
+OTHER_COLUMNS: Final = {
+    # The key is in the links of people, so it stays.
+    "made_at": Column("Created at (UTC)", "exact", source="created_at"),
     "experiment": Column("Experiment"),
     "run_id": Column("Id"),
     "version": Column("Version"),
@@ -38,185 +45,198 @@ MORE: Final = {
     "note": Column("Note"),
     "error": Column("Error", width="large"),
 }
-AUTOMATIC: Final = 4
-"""Metrics that are shown when nobody has picked columns."""
-UNSORTED: Final = ("open", "tags", "note", "error", "made_at")
-EXPORTED: Final = 100_000
+FACT_COLUMNS: Final = {**DEFAULT_COLUMNS, **OTHER_COLUMNS}
+
+# Metrics that are shown when nobody has chosen columns.
+DEFAULT_METRICS: Final = 4
+
+# A click on the title of these columns does not sort: `data.SORTABLE` does not have them.
+NOT_SORTABLE: Final = ("open", "tags", "note", "error", "made_at")
+
+MAX_EXPORTED_RUNS: Final = 100_000
+
+# The button at the beginning of each row.
+_OPEN_COLUMN: Final = Column(" ", "button", width=44)
+_OPEN_ICON: Final = ":material/open_in_full:"
 
 
 def show() -> None:
     store = data.workspace().store
-    head, export = st.columns([6, 1], vertical_alignment="bottom")
+    head, export_place = st.columns([6, 1], vertical_alignment="bottom")
     head.title("Runs", anchor=False)
     if data.is_empty(store):
-        elements.empty(
-            "No runs yet. Each run of this project will be a row here, whatever it runs on.",
+        elements.show_empty(
+            "No runs yet. Each run of this project will be a row here, on whatever backend it is.",
             "kfgcp init my-project && cd my-project",
             "kfgcp run pipelines/long_words.py",
         )
-        elements.pulse(True, lambda: data.is_empty(store), active=True)
+        elements.rerun_on_change(True, lambda: data.is_empty(store), active=True)
         return
     names = data.value_columns(store, st.query_params.get("pipeline", ""))
-    query, picker = _filters(store, names)
+    query, columns_place = _show_filters(store, names)
+    # Before the runs are read: a change in between must run the page again.
+    stamp = data.change_stamp(store)
     try:
-        runs, total = data.found(store, query)
-        if not runs and total:  # a page that was there before
-            query = replace(query, page=-(-total // data.PAGE))
-            runs, total = data.found(store, query)
-    except UsageError as error:  # an expression that cannot be read
-        elements.failure(error)
+        runs, total = data.find_runs(store, query)
+        if not runs and total:
+            # The page does not exist any more, so this is the last one.
+            query = replace(query, page=_count_pages(total))
+            runs, total = data.find_runs(store, query)
+    except UsageError as error:
+        # The expression cannot be read.
+        elements.show_error(error)
         return
-    stamp = data.stamp(store)
-    place = st.container()
-    _page(query.page, total)
-    with place:
+    # The table can run the page again (`st.rerun`), which skips everything after it. So the choice
+    # of the page, which is shown below the table, comes first.
+    table_place = st.container()
+    _show_page_choice(query.page, total)
+    with table_place:
         if runs:
-            _table(store, query, runs, names, export, picker)
+            with columns_place:
+                columns = _choose_columns(names, runs)
+            _show_table(query, runs, columns)
+            with export_place, st.container(horizontal_alignment="right"):
+                elements.show_csv_button(
+                    "runs-export",
+                    "runs",
+                    columns,
+                    lambda: data.all_rows(store, query, MAX_EXPORTED_RUNS),
+                )
         else:
-            elements.empty("No run matches these filters.")
-            if st.button("Show all", icon=":material/filter_alt_off:"):
-                st.query_params.clear()
-                st.rerun()
-    elements.pulse(stamp, lambda: data.stamp(store), active=data.unfinished(store))
+            _show_no_match()
+    elements.rerun_on_change(
+        stamp, lambda: data.change_stamp(store), active=data.has_unfinished(store)
+    )
 
 
-def _filters(store: Any, names: Sequence[str]) -> tuple[data.Query, Any]:
-    """What the address asks for, and the place of the column picker."""
+def _show_filters(store: Store, names: Sequence[str]) -> tuple[data.Query, DeltaGenerator]:
+    """Return the query of the filters, and the place for the choice of columns."""
     first, second, third, fourth = st.columns([4, 2, 2, 2], vertical_alignment="bottom")
-    where = address.widget(
+    find = address.widget(
         first.text_input,
         "Find",
         key="where",
         default="",
-        on_change=_first_page,
+        on_change=_go_to_first_page,
         icon=":material/search:",
         placeholder="a name, a tag, or: metrics.accuracy > 0.9 and params.lr < 0.1",
     )
-    pipeline = _choice(second, store, "Pipeline", "pipeline")
-    experiment = _choice(third, store, "Experiment", "experiment")
-    env = _choice(fourth, store, "Environment", "env")
+    pipeline = _choose_value(second, store, "Pipeline", "pipeline")
+    experiment = _choose_value(third, store, "Experiment", "experiment")
+    env = _choose_value(fourth, store, "Environment", "env")
     left, middle, right = st.columns([7.2, 2.9, 1.3], vertical_alignment="center")
     states = address.widget(
         left.pills,
         "State",
         [state.value for state in RunState],
         key="state",
-        default=[],
+        default=list[str](),
         selection_mode="multi",
-        on_change=_first_page,
+        on_change=_go_to_first_page,
         format_func=lambda state: f"{SIGNS[state]} {state.lower()}",
         label_visibility="collapsed",
     )
-    with (
-        middle,
-        st.container(
-            horizontal=True, horizontal_alignment="right", vertical_alignment="center", wrap=False
-        ),
-    ):
-        sort, up = _sort(names)
-    with right:
-        place = st.container(horizontal_alignment="right")
-    page = max(1, address.peek("page", 1))
-    return data.Query(where, pipeline, experiment, env, tuple(states), sort, not up, page), place
+    sort_place = middle.container(
+        horizontal=True, horizontal_alignment="right", vertical_alignment="center", wrap=False
+    )
+    with sort_place:
+        sort, ascending = _choose_order(names)
+    query = data.Query(
+        find=find,
+        pipeline=pipeline,
+        experiment=experiment,
+        env=env,
+        states=tuple(states),
+        sort=sort,
+        descending=not ascending,
+        page=max(1, address.read("page", 1)),
+    )
+    return query, right.container(horizontal_alignment="right")
 
 
-def _sort(names: Sequence[str]) -> tuple[str, bool]:
-    """The column to sort by, and whether the smallest comes first."""
-    titles = {**FACTS, **MORE}
+def _choose_value(place: DeltaGenerator, store: Store, title: str, column: str) -> str:
+    return address.widget(
+        place.selectbox,
+        title,
+        ["", *data.column_values(store, column)],
+        key=column,
+        default="",
+        on_change=_go_to_first_page,
+        format_func=lambda value: value or "all",
+    )
+
+
+def _choose_order(names: Sequence[str]) -> tuple[str, bool]:
+    """Return the column to sort by, and whether the smallest value comes first."""
     sort = address.widget(
         st.selectbox,
         "Sort by",
         [*data.SORTABLE, *names],
         key="sort",
         default=data.NEWEST,
-        on_change=_first_page,
-        format_func=lambda name: titles[name].title if name in titles else name,
+        on_change=_go_to_first_page,
+        format_func=_column_title,
         label_visibility="collapsed",
         width=130,
     )
-    up = address.widget(
+    ascending = address.widget(
         st.toggle,
-        "up",
+        "asc",
         key="up",
         default=False,
-        on_change=_first_page,
-        help="The smallest, or the oldest, first.",
+        on_change=_go_to_first_page,
+        help="Ascending: the smallest or the oldest comes first.",
     )
-    return sort, up
+    return sort, ascending
 
 
-def _choice(place: Any, store: Any, title: str, column: str) -> str:
-    chosen: str = address.widget(
-        place.selectbox,
-        title,
-        ["", *data.values(store, column)],
-        key=column,
-        default="",
-        on_change=_first_page,
-        format_func=lambda value: value or "all",
-    )
-    return chosen
+def _column_title(name: str) -> str:
+    if name in FACT_COLUMNS:
+        return FACT_COLUMNS[name].title
+    return name
 
 
-def _first_page() -> None:
+def _go_to_first_page() -> None:
+    # A callback runs before the script, so the page is right when the script reads it.
     st.session_state["page"] = 1
 
 
-def _page(page: int, total: int) -> None:
-    """The choice of the page, and which runs are on it."""
-    pages = max(1, -(-total // data.PAGE))
-    st.session_state["page"] = min(page, pages)
+def _count_pages(total: int) -> int:
+    """Return the number of pages, at least 1."""
+    full_pages, rest = divmod(total, data.PAGE_SIZE)
+    if rest:
+        return full_pages + 1
+    return max(1, full_pages)
+
+
+def _show_page_choice(page: int, total: int) -> None:
+    """Show the choice of the page, and the numbers of its runs."""
+    pages = _count_pages(total)
     left, right = st.columns([3, 2], vertical_alignment="center")
+    # The address can name a page that does not exist.
+    st.session_state["page"] = min(page, pages)
     address.widget(lambda label, *, key: left.pagination(pages, key=key), "", key="page", default=1)
-    first = (page - 1) * data.PAGE + 1
-    shown = f"{first:,} to {min(first + data.PAGE - 1, total):,} of {total:,}" if total else "none"
-    right.html(text.tag("div", shown, style="text-align:right;opacity:.7;font-size:.9rem"))
+    numbers = "none"
+    if total:
+        first = (page - 1) * data.PAGE_SIZE + 1
+        last = min(page * data.PAGE_SIZE, total)
+        numbers = f"{first:,} to {last:,} of {total:,}"
+    style = "text-align:right;opacity:.7;font-size:.9rem"
+    right.html(text.html_element("div", numbers, style=style))
 
 
-def _table(
-    store: Any,
-    query: data.Query,
-    runs: Sequence[Run],
-    names: Sequence[str],
-    export: Any,
-    picker: Any,
-) -> None:
-    with picker:
-        columns = _columns(names, runs)
-    rows = data.rows(runs)
-    picked = [run for run in st.query_params.get_all("pick") if run]
-    ids = [run.run_id for run in runs]
-    _bar(picked)
-    arrow = "↓" if query.descending else "↑"
-    titled = {
-        name: replace(column, title=f"{column.title} {arrow}") if name == query.sort else column
-        for name, column in columns.items()
-    }
-    key = f"runs-{zlib.crc32(repr((ids, query.sort, query.descending, list(columns))).encode())}"
-    event = elements.table(
-        key,
-        {"open": Column(" ", "button", width=44), **titled},
-        [{**row, "open": ":material/open_in_full:"} for row in rows],
-        on_select=partial(_sorted, key, query),
-        selection_mode=["multi-row", "single-column"],
-        selection_default={
-            "selection": {"rows": [at for at, run_id in enumerate(ids) if run_id in picked]}
-        },
-        height="content",
-    )
-    _opened(ids)
-    _picked(event, ids, picked)
-    with export, st.container(horizontal_alignment="right"):
-        elements.download(
-            "runs-export", "runs", columns, lambda: data.all_rows(store, query, EXPORTED)
-        )
+def _show_no_match() -> None:
+    elements.show_empty("No run matches these filters.")
+    if st.button("Show all", icon=":material/filter_alt_off:"):
+        st.query_params.clear()
+        st.rerun()
 
 
-def _columns(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Column]:
-    """Those that were picked, else the facts and the first metrics of the runs on this page."""
-    available = {**FACTS, **MORE, **_of_values(names)}
-    on_page = data.metric_columns(runs)
-    default = [*FACTS, *[name for name in on_page if name in available][:AUTOMATIC]]
+def _choose_columns(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Column]:
+    """Return the chosen columns, or the default ones with the first metrics of this page."""
+    available = {**FACT_COLUMNS, **_value_columns(names)}
+    page_metrics = [name for name in data.metric_columns(runs) if name in available]
+    default = [*DEFAULT_COLUMNS, *page_metrics[:DEFAULT_METRICS]]
     with st.popover("Columns", icon=":material/view_column:", type="tertiary"):
         chosen = address.widget(
             st.multiselect,
@@ -224,27 +244,68 @@ def _columns(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Column]:
             list(available),
             key="columns",
             default=default,
-            format_func=lambda name: available[name].title if name in (*FACTS, *MORE) else name,
+            format_func=_column_title,
         )
     return {name: available[name] for name in chosen or default}
 
 
-def _of_values(names: Sequence[str]) -> dict[str, Column]:
-    """Columns of parameters and metrics, called by their last part where that is unique."""
-    last = Counter(name.rpartition(".")[2] for name in names)
-    return {
-        name: Column(
-            title if last[title := name.rpartition(".")[2]] == 1 else name.partition(".")[2],
-            "number",
-        )
-        for name in names
-    }
+def _value_columns(names: Sequence[str]) -> dict[str, Column]:
+    """Return columns of parameters and metrics. Their title is the last part of the name when
+    that is unique."""
+    last_parts = {name: name.rpartition(".")[2] for name in names}
+    counts = Counter(last_parts.values())
+    columns = {}
+    for name, title in last_parts.items():
+        if counts[title] > 1:
+            title = name.partition(".")[2]
+        columns[name] = Column(title, "number")
+    return columns
 
 
-def _bar(picked: Sequence[str]) -> None:
+def _show_table(query: data.Query, runs: Sequence[Run], columns: dict[str, Column]) -> None:
+    ids = [run.run_id for run in runs]
+    picked = [run_id for run_id in st.query_params.get_all("pick") if run_id]
+    key = _table_key(query, ids, columns)
+    _show_selection_bar(key, picked)
+    rows = data.table_rows(runs)
+    for row in rows:
+        row["open"] = _OPEN_ICON
+    selection = Selection(
+        rows=sorted(ids.index(run_id) for run_id in picked if run_id in ids),
+        modes=("multi-row", "single-column"),
+        on_select=partial(_sort_by_selected_column, key, query),
+    )
+    all_columns = {"open": _OPEN_COLUMN, **_mark_sorted(columns, query)}
+    selected = elements.show_table(key, all_columns, rows, height="content", selection=selection)
+    _open_pressed_run(ids)
+    _store_picked([ids[index] for index in selected], ids, picked)
+
+
+def _table_key(query: data.Query, ids: Sequence[str], columns: dict[str, Column]) -> str:
+    """Return a key that changes with the rows and columns of the table.
+
+    Streamlit keeps the selection of a key by the position of rows, even when they are other runs
+    now (streamlit issue 17026). And a column that was clicked would stay selected, so the next
+    click would only deselect it.
+    """
+    contents = repr((ids, query.sort, query.descending, list(columns)))
+    return f"runs-{zlib.crc32(contents.encode())}"
+
+
+def _mark_sorted(columns: dict[str, Column], query: data.Query) -> dict[str, Column]:
+    """Return the columns with an arrow in the title of the sorted one."""
+    if query.sort not in columns:
+        return columns
+    arrow = "↓" if query.descending else "↑"
+    column = columns[query.sort]
+    return {**columns, query.sort: replace(column, title=f"{column.title} {arrow}")}
+
+
+def _show_selection_bar(table_key: str, picked: Sequence[str]) -> None:
+    """Show the buttons for the selected runs, above the table."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if not picked:
-            st.caption("Pick rows to compare runs. A click on a title sorts by it.")
+            st.caption("Select rows to compare runs. Click a column title to sort by it.")
             return
         if st.button(
             f"Compare {len(picked)}",
@@ -253,40 +314,54 @@ def _bar(picked: Sequence[str]) -> None:
             disabled=len(picked) < 2,
         ):
             st.switch_page(PAGES["compare"], query_params={"run": list(picked)})
-        if st.button("Pick none", type="tertiary"):
+        if st.button("Clear selection", type="tertiary"):
             del st.query_params["pick"]
+            # Without it, the table would keep its selected rows, and write them back.
+            st.session_state[table_key] = {"selection": {"rows": [], "columns": []}}
             st.rerun()
-        st.caption(f"{len(picked)} picked")
+        st.caption(f"{len(picked)} selected")
 
 
-def _opened(ids: Sequence[str]) -> None:
-    click = st.session_state.get(elements.BUTTON)
-    if click is not None and click["row"] < len(ids):
-        st.switch_page(PAGES["run"], query_params={"run": ids[click["row"]]})
+def _open_pressed_run(ids: Sequence[str]) -> None:
+    """Open the run whose button was pressed. Streamlit shows the press to one run of the script."""
+    press = st.session_state.get(elements.BUTTON_KEY)
+    if press is not None and press["row"] < len(ids):
+        st.switch_page(PAGES["run"], query_params={"run": ids[press["row"]]})
 
 
-def _picked(event: Any, ids: Sequence[str], before: Sequence[str]) -> None:
-    """Keeps the runs that are picked in the address, those of other pages too, in the order they
-    were picked."""
-    here = [ids[row] for row in event["selection"]["rows"] if row < len(ids)]
-    now = [run for run in before if run not in ids or run in here] + [
-        run for run in here if run not in before
-    ]
-    if now != list(before):
-        if now:
-            st.query_params["pick"] = now
-        else:
-            st.query_params.pop("pick", None)
-        st.rerun()
+def _store_picked(selected: Sequence[str], ids: Sequence[str], picked: Sequence[str]) -> None:
+    """Write the selected runs into the address, in the order in which they were selected.
+
+    Args:
+        selected: the selected runs of this page.
+        ids: all runs of this page.
+        picked: the runs in the address, which can be on other pages too.
+    """
+    kept = [run_id for run_id in picked if run_id not in ids or run_id in selected]
+    new = [run_id for run_id in selected if run_id not in picked]
+    if kept + new == list(picked):
+        return
+    if kept or new:
+        st.query_params["pick"] = kept + new
+    else:
+        st.query_params.pop("pick", None)
+    # The bar above the table shows the number of the selected runs.
+    st.rerun()
 
 
-def _sorted(key: str, query: data.Query) -> None:
-    """A title that was clicked sorts by its column, at the second click the other way round."""
-    for name in st.session_state[key]["selection"]["columns"]:
-        if name not in UNSORTED:
-            st.session_state["up"] = query.descending if name == query.sort else False
+def _sort_by_selected_column(table_key: str, query: data.Query) -> None:
+    """Sort by the column whose title was clicked; the second click reverses the order.
+
+    Streamlit sorts only the rows that it has, which are one page. So the click selects a column,
+    and this callback changes the order of the query.
+    """
+    for name in st.session_state[table_key]["selection"]["columns"]:
+        if name not in NOT_SORTABLE:
+            is_second_click = name == query.sort
+            st.session_state["up"] = query.descending if is_second_click else False
             st.session_state["sort"] = name
-            _first_page()
+            _go_to_first_page()
 
 
+# Streamlit runs this file as a script, each time that the page is shown.
 show()

@@ -1,49 +1,64 @@
-"""How a metric went over time, the best run of each experiment, and which parameters it goes along
-with."""
+"""The page of one pipeline over time.
+
+It shows a metric over time, the best run of each experiment, and the importance of the parameters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import streamlit as st
 
-from kfgcp.model import Direction, Run
+from kfgcp import Direction, Run
 from kfgcp.tracking.metric_direction import guess_direction
 from kfgcp_dashboard import address, data, elements, text
-from kfgcp_dashboard.charts.trends import FEWEST, importance_bars, importances, over_time
-from kfgcp_dashboard.elements import Column
+from kfgcp_dashboard.charts.trends import (
+    MIN_RUNS,
+    importance_chart,
+    metric_over_time,
+    rank_parameters,
+)
+from kfgcp_dashboard.elements import Column, Selection
 from kfgcp_dashboard.links import PAGES
 
-MOST: Final = 1000
-"""Runs that are looked at, the newest."""
-BEST: Final = {
+# The newest runs of a pipeline. More points cannot be told apart in a chart.
+MAX_RUNS: Final = 1000
+
+BEST_COLUMNS: Final = {
     "experiment": Column("Experiment"),
     "name": Column("Best run", width=230),
     "value": Column("Value", "number"),
     "runs": Column("Runs", "number"),
-    "created_at": Column("Made", "time"),
+    "created_at": Column("Created", "time"),
     "params": Column("Parameters", width="large"),
 }
+
+# The values in the address -> what people read.
+BEST_VALUES: Final = {"greatest": "highest", "least": "lowest"}
+MAX_PARAMETER_WIDTH: Final = 30
 
 
 def show() -> None:
     st.title("Sweeps and trends", anchor=False)
     workspace = data.workspace()
-    project, store = workspace.project, workspace.store
-    pipelines = data.values(store, "pipeline")
+    store = workspace.store
+    pipelines = data.column_values(store, "pipeline")
     if not pipelines:
-        elements.empty("Metrics of runs are shown here over time.", "kfgcp run PIPELINE")
+        elements.show_empty("Metrics of runs are shown here over time.", "kfgcp run PIPELINE")
         return
     first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
-    newest = data.newest_pipeline(store)
     pipeline = address.widget(
-        first.selectbox, "Pipeline", pipelines, key="pipeline", default=newest
+        first.selectbox,
+        "Pipeline",
+        pipelines,
+        key="pipeline",
+        default=data.newest_pipeline(store),
     )
-    runs = data.history(store, pipeline, MOST)
+    runs = data.recent_runs(store, pipeline, MAX_RUNS)
     titles = data.metric_titles(runs)
     if not titles:
-        elements.empty(f"No run of {text.visible(pipeline)} has reported a metric.")
+        elements.show_empty(f"No run of {text.visible(pipeline)} has reported a metric.")
         return
     metric = address.widget(
         second.selectbox,
@@ -53,92 +68,114 @@ def show() -> None:
         default=next(iter(titles)),
         format_func=lambda key: titles[key],
     )
-    direction = project.metrics.get(titles[metric]) or guess_direction(titles[metric])
+    title = titles[metric]
+    direction = workspace.project.metrics.get(title) or guess_direction(title)
     best = address.widget(
         third.segmented_control,
-        "Best is",
-        ["greatest", "least"],
+        "Best value",
+        list(BEST_VALUES),
         key="best",
         default="least" if direction is Direction.MINIMIZE else "greatest",
+        format_func=lambda value: BEST_VALUES[value],
         required=True,
     )
-    _over_time(runs, metric, titles[metric])
+    _show_over_time(runs, metric, title)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        _best(runs, metric, greatest=best == "greatest")
+        _show_best_runs(runs, metric, highest=best == "greatest")
     with right:
-        _importance(runs, metric, titles[metric])
+        _show_importance(runs, metric, title)
 
 
-def _over_time(runs: Sequence[Run], metric: str, title: str) -> None:
-    points = [
-        (run.name or run.run_id, run.created_at, value, run.env)
-        for run in reversed(runs)
-        if run.created_at is not None and (value := _value(run, metric)) is not None
-    ]
-    st.vega_lite_chart(over_time(points, title), width="stretch", key="over-time")
-    left_out = sum(1 for run in runs if _value(run, metric) is None)
-    said = [f"{len(points):,} runs"]
-    if left_out:
-        said.append(f"{left_out:,} without a finite value")
-    if len(runs) == MOST:
-        said.append(f"the newest {MOST:,} only")
-    st.caption(", ".join(said))
+def _show_over_time(runs: Sequence[Run], metric: str, title: str) -> None:
+    points = []
+    without_value = 0
+    # The runs are newest first, and the line goes from the oldest to the newest.
+    for run in reversed(runs):
+        value = _finite_value(run, metric)
+        if value is None:
+            without_value += 1
+        elif run.created_at is not None:
+            points.append((run.name or run.run_id, run.created_at, value, run.env))
+    st.vega_lite_chart(metric_over_time(points, title), width="stretch", key="over-time")
+    notes = [f"{len(points):,} runs"]
+    if without_value:
+        notes.append(f"{without_value:,} without a finite value")
+    if len(runs) == MAX_RUNS:
+        notes.append(f"only the newest {MAX_RUNS:,}")
+    st.caption(", ".join(notes))
 
 
-def _best(runs: Sequence[Run], metric: str, *, greatest: bool) -> None:
+def _show_best_runs(runs: Sequence[Run], metric: str, *, highest: bool) -> None:
     st.subheader("Best run of each experiment", anchor=False)
+    best_runs = []
+    rows = []
+    for experiment, candidates in _group_by_experiment(runs, metric).items():
+        # The sort is stable, so the newest of equal runs is the best one.
+        candidates.sort(key=lambda candidate: candidate[0], reverse=highest)
+        value, run = candidates[0]
+        best_runs.append(run)
+        rows.append(_best_row(experiment, len(candidates), value, run))
+    selected = elements.show_table(
+        f"best-{metric}-{highest}", BEST_COLUMNS, rows, export="best", selection=Selection()
+    )
+    for index in selected:
+        st.switch_page(PAGES["run"], query_params={"run": best_runs[index].run_id})
+
+
+def _group_by_experiment(runs: Sequence[Run], metric: str) -> dict[str, list[tuple[float, Run]]]:
+    """Return the runs that have the metric with its value, by their experiments."""
     groups: dict[str, list[tuple[float, Run]]] = {}
     for run in runs:
-        value = _value(run, metric)
+        value = _finite_value(run, metric)
         if value is not None:
             groups.setdefault(run.experiment, []).append((value, run))
-    chosen = [
-        (experiment, len(found), *(max if greatest else min)(found, key=lambda pair: pair[0]))
-        for experiment, found in sorted(groups.items())
-    ]
-    rows = [_row(experiment, count, value, run) for experiment, count, value, run in chosen]
-    event = elements.table(
-        f"best-{metric}-{greatest}",
-        BEST,
-        rows,
-        export="best",
-        on_select="rerun",
-        selection_mode="single-row",
-    )
-    for row in event["selection"]["rows"]:
-        st.switch_page(PAGES["run"], query_params={"run": chosen[row][3].run_id})
+    return dict(sorted(groups.items()))
 
 
-def _row(experiment: str, count: int, value: float, run: Run) -> dict[str, Any]:
-    params = ", ".join(f"{name}={text.shown(each, 30)}" for name, each in run.params.items())
+def _best_row(experiment: str, count: int, value: float, run: Run) -> data.Row:
+    params = []
+    for name, param in run.params.items():
+        params.append(f"{name}={text.format_value(param, MAX_PARAMETER_WIDTH)}")
     return {
         "experiment": experiment,
         "name": run.name or run.run_id,
         "value": value,
         "runs": count,
         "created_at": run.created_at,
-        "params": params,
+        "params": ", ".join(params),
     }
 
 
-def _importance(runs: Sequence[Run], metric: str, title: str) -> None:
-    st.subheader("What it goes along with", anchor=False)
-    names = dict.fromkeys(name for run in runs for name in run.params)
-    params = {name: [run.params.get(name) for run in runs] for name in names}
-    found = importances(params, [_value(run, metric) for run in runs])
-    if not found:
+def _show_importance(runs: Sequence[Run], metric: str, title: str) -> None:
+    st.subheader("Importance of the parameters", anchor=False)
+    names: dict[str, None] = {}
+    for run in runs:
+        names.update(dict.fromkeys(run.params))
+    params = {name: _param_values(runs, name) for name in names}
+    ranking = rank_parameters(params, [_finite_value(run, metric) for run in runs])
+    if not ranking:
         st.caption(
-            f"No parameter differs in {FEWEST} runs or more that have {text.markdown(title)}."
+            f"No parameter differs in {MIN_RUNS} or more runs with {text.escape_markdown(title)}."
         )
         return
-    st.vega_lite_chart(importance_bars(found), width="stretch", key="importance")
-    st.caption("A correlation, each parameter by itself: it is no proof that one makes the other.")
+    st.vega_lite_chart(importance_chart(ranking), width="stretch", key="importance")
+    st.caption(
+        "The correlation of each parameter alone with the metric. It does not prove that the"
+        " parameter causes the difference."
+    )
 
 
-def _value(run: Run, metric: str) -> float | None:
-    value = data.metrics_of(run).get(metric)
-    return value if value is not None and text.finite(value) else None
+def _param_values(runs: Sequence[Run], name: str) -> list[object]:
+    return [run.params.get(name) for run in runs]
 
 
+def _finite_value(run: Run, metric: str) -> float | None:
+    value = data.metrics_by_key(run).get(metric)
+    if value is None or not text.is_finite(value):
+        return None
+    return value
+
+
+# Streamlit runs this file as a script, each time that the page is shown.
 show()

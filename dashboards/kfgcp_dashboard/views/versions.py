@@ -1,5 +1,4 @@
-"""Which versions of a pipeline have run, how they did, and what is different between two of
-them."""
+"""The page of the versions of a pipeline: how they did, and the difference between two of them."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ from typing import Final
 
 import streamlit as st
 
+from kfgcp import Store
 from kfgcp_dashboard import address, data, elements, versions
 from kfgcp_dashboard.elements import Column
 from kfgcp_dashboard.links import PAGES
@@ -24,37 +24,46 @@ COLUMNS: Final = {
 def show() -> None:
     st.title("Versions", anchor=False)
     store = data.workspace().store
-    pipelines = data.values(store, "pipeline")
+    pipelines = data.column_values(store, "pipeline")
     if not pipelines:
-        elements.empty(
-            "Each version of a pipeline that has run is shown here.", "kfgcp run PIPELINE"
-        )
+        elements.show_empty("The versions of the pipelines are shown here.", "kfgcp run PIPELINE")
         return
     pipeline = address.widget(
         st.selectbox, "Pipeline", pipelines, key="pipeline", default=data.newest_pipeline(store)
     )
-    found = data.versions_of(store, pipeline)
-    rows = [{**row, "version": row["version"].removeprefix("sha256:")[:12]} for row in found]
-    elements.table("versions", COLUMNS, rows, export="versions")
+    rows = []
+    labels = {}
+    for row in data.list_versions(store, pipeline):
+        version = str(row["version"])
+        short_version = data.short_version(version)
+        rows.append({**row, "version": short_version})
+        labels[version] = f"{short_version}, {row['runs']} runs"
+    elements.show_table("versions", COLUMNS, rows, export="versions")
     if st.button("Runs of this pipeline", icon=":material/table_rows:", type="tertiary"):
         st.switch_page(PAGES["runs"], query_params={"pipeline": pipeline})
-    if len(found) < 2:
-        st.caption("There is one version, so there is nothing to compare.")
-        return
-    st.subheader("What is different", anchor=False)
-    names = [row["version"] for row in found]
+    if len(labels) < 2:
+        st.caption("There is only one version, so there is nothing to compare.")
+    else:
+        _show_differences(store, labels)
+
+
+def _show_differences(store: Store, labels: dict[str, str]) -> None:
+    """Show the difference between two versions.
+
+    Args:
+        store: has the versions.
+        labels: the versions, the most recently used first -> what people read.
+    """
+    st.subheader("Differences", anchor=False)
+    names = list(labels)
     left, right = st.columns(2)
-    label = {
-        row["version"]: f"{row['version'].removeprefix('sha256:')[:12]}, {row['runs']} runs"
-        for row in found
-    }
     before = address.widget(
         left.selectbox,
         "Before",
         names,
         key="before",
         default=names[1],
-        format_func=lambda each: label[each],
+        format_func=lambda version: labels[version],
     )
     after = address.widget(
         right.selectbox,
@@ -62,12 +71,13 @@ def show() -> None:
         names,
         key="after",
         default=names[0],
-        format_func=lambda each: label[each],
+        format_func=lambda version: labels[version],
     )
     if before == after:
-        st.caption("Pick two versions.")
+        st.caption("Select two versions.")
     else:
-        versions.of_two(store, before, after, key="versions")
+        versions.show_diff(store, before, after, key="versions")
 
 
+# Streamlit runs this file as a script, each time that the page is shown.
 show()
