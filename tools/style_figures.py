@@ -302,9 +302,9 @@ def main(arguments: list[str] | None = None) -> int:
         rows = [HEAD]
         for path in options.paths or [ROOT / name for name in CHECKED]:
             by_folder = measure_all([path])
-            rows.append([str(path), *total(by_folder.values()).row()])
+            rows.append([str(path)] + total(by_folder.values()).row())
             if options.folders:
-                rows += [[f"  {folder}", *part.row()] for folder, part in by_folder.items()]
+                rows += [[f"  {folder}"] + part.row() for folder, part in by_folder.items()]
         _print_table(rows)
         return 0
     measured = measure_all(ROOT / name for name in CHECKED)

@@ -196,7 +196,7 @@ def try_extra(wheel: Path, extra: str) -> None:
 def main(arguments: list[str]) -> int:
     """Try a wheel; return the exit status."""
     wheel = Path(arguments[0])
-    extras = arguments[1:] or ["", *extras_of(wheel)]
+    extras = arguments[1:] or [""] + extras_of(wheel)
     status = 0
     for extra in extras:
         started = time.monotonic()
