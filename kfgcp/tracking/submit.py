@@ -88,7 +88,11 @@ def prepare(
             "A run cannot be named 'latest': that word means the newest run.",
             hint="Choose another name.",
         )
-    spec = pipelines.load_pipeline(workspace, pipeline, environment.name)
+    # The command line has loaded the pipeline already, because it reads its parameters first.
+    if isinstance(pipeline, Spec):
+        spec = pipeline
+    else:
+        spec = pipelines.load_pipeline(workspace, pipeline, environment.name)
     refuse_whole_artifacts(build(spec.pipeline_spec))
     request = SubmitRequest(
         spec=spec,
