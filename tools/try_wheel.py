@@ -36,6 +36,19 @@ WITH_DASHBOARD: Final = ("dashboard", "all")
 # No step takes a minute on an idle machine. The limit only ends one that hangs.
 LIMIT: Final = 900
 MISSING_EXTRA: Final = 8
+# What an installer needs to reach the package index of this machine, and two of the system.
+PASSED_ON: Final = (
+    "HTTPS_PROXY",
+    "LANG",
+    "NO_PROXY",
+    "PIP_CERT",
+    "PIP_INDEX_URL",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_SYSTEM_CERTS",
+)
 
 
 class Failed(Exception):
@@ -52,7 +65,7 @@ class Place:
     @property
     def variables(self) -> Mapping[str, str]:
         """Return the variables of a shell of that user; nothing of this checkout is in them."""
-        kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         path = f"{self.environment / 'bin'}:{UV.parent}:/usr/bin:/bin"
         return {**kept, "PATH": path, "HOME": str(self.folder)}
 
