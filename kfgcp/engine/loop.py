@@ -117,7 +117,7 @@ class Engine:
         self._file_use = FileUse(layout.home)
         self._attempts = Attempts(layout, options, settings, self._clock.now())
         self._earlier = EarlierResults(
-            store, layout.run_id, settings.repeats, settings.from_task, settings.buckets
+            store, layout.run_id, settings.repeated_run_id, settings.from_task, settings.buckets
         )
         self._file_states = FileStates(settings.submit_dir, layout.output_folders)
         self._cache = TaskCache(

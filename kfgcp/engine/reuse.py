@@ -43,7 +43,7 @@ class EarlierResults:
     Args:
         store: where they are.
         run_id: this run; the tasks that it finished before an interruption stay as they are.
-        repeats: a run to take unchanged tasks from.
+        repeated_run_id: a run to take unchanged tasks from.
         from_task: a path of that run: a task, DAG, loop or iteration. All tasks in it and all that
             depend on it run again, whatever outputs they have.
         buckets: where buckets are.
@@ -53,7 +53,7 @@ class EarlierResults:
         self,
         store: Store,
         run_id: str,
-        repeats: str | None,
+        repeated_run_id: str | None,
         from_task: str | None,
         buckets: BucketSettings = DEFAULTS,
     ) -> None:
@@ -63,9 +63,12 @@ class EarlierResults:
         # A new run has no tasks, and then nothing else to read.
         self._outcomes = store.outcomes(run_id) if self._tasks else {}
         self._interruptions = store.interruptions(run_id) if self._tasks else {}
-        self._repeats = repeats
-        self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
-        self._origins: Mapping[str, Origin] = store.origins(repeats) if repeats else {}
+        self._repeated_run_id = repeated_run_id
+        self._repeated: Mapping[str, Outcome] = {}
+        self._origins: Mapping[str, Origin] = {}
+        if repeated_run_id:
+            self._repeated = store.outcomes(repeated_run_id)
+            self._origins = store.origins(repeated_run_id)
         self._from_task = from_task
         self._lost: dict[str, str] = {}
 
@@ -113,21 +116,21 @@ class EarlierResults:
 
     def _take_unchanged(self, node: TaskRun) -> EarlierResult | None:
         """Return the result of the same task in the run that this one repeats."""
-        if self._repeats is None or not self._repeated or node.must_run:
+        if self._repeated_run_id is None or not self._repeated or node.must_run:
             return None
         outcome = self._repeated.get(node.path)
         if outcome is None or outcome.key != task_key(node):
             return None
-        if not self._store.is_recorded(self._repeats):
+        if not self._store.is_recorded(self._repeated_run_id):
             # A run that was deleted since this one started keeps no files any more.
-            deleted = DeletedSuccess(self._repeats, has_files(outcome.outputs))
+            deleted = DeletedSuccess(self._repeated_run_id, has_files(outcome.outputs))
             self._lost[node.path] = explain_deleted(deleted)
             return None
-        unusable = why_unusable(outcome.outputs, self._repeats, self._buckets)
+        unusable = why_unusable(outcome.outputs, self._repeated_run_id, self._buckets)
         if unusable is not None:
             self._lost[node.path] = unusable.reason
             return None
-        cached = Cache(True, f"taken from run {self._repeats}: {SAME}")
+        cached = Cache(True, f"taken from run {self._repeated_run_id}: {SAME}")
         return EarlierResult(parse_outputs(outcome.outputs), cached, self._origins.get(node.path))
 
 

@@ -17,8 +17,8 @@ class EngineSettings:
     Attributes:
         grace: seconds between asking a task to end and killing it.
         submit_dir: the folder that relative paths start from.
-        repeats: a run to take unchanged tasks from, except `from_task` and all tasks that depend on
-            it.
+        repeated_run_id: a run to take unchanged tasks from, except `from_task` and all tasks that
+            depend on it.
         from_task: a task of that run.
         container_credentials: whether containers get the Google credentials of this machine.
         buckets: where buckets are, and how long an answer may take.
@@ -26,7 +26,7 @@ class EngineSettings:
 
     grace: float = GRACE_SECONDS
     submit_dir: str = ""
-    repeats: str | None = None
+    repeated_run_id: str | None = None
     from_task: str | None = None
     container_credentials: bool = False
     buckets: BucketSettings = DEFAULTS

@@ -20,7 +20,7 @@ class StoredRequest:
         options: all options, also the environment, experiment and labels of the run.
         submit_dir: the folder that relative paths start from. It is empty for remote runs that an
             earlier version recorded.
-        repeats: the run whose unchanged tasks do not run again.
+        repeated_run_id: the run whose unchanged tasks do not run again.
         from_task: the task of that run that runs again, with all tasks that depend on it.
         source: where the pipeline comes from, None when that is not known.
         platform_spec: the second document of the pipeline, for Kubernetes.
@@ -32,7 +32,7 @@ class StoredRequest:
 
     options: RunOptions = field(default_factory=RunOptions)
     submit_dir: str = ""
-    repeats: str | None = None
+    repeated_run_id: str | None = None
     from_task: str | None = None
     source: Source | None = None
     platform_spec: Mapping[str, Any] | None = None
@@ -46,7 +46,7 @@ class StoredRequest:
         return {
             "options": self.options.to_dict(),
             "submit_dir": self.submit_dir,
-            "repeats": self.repeats,
+            "repeats": self.repeated_run_id,
             "from_task": self.from_task,
             "source": self.source.to_dict() if self.source else None,
             "platform_spec": self.platform_spec,
@@ -72,7 +72,7 @@ class StoredRequest:
         return cls(
             options=options,
             submit_dir=stored.get("submit_dir", ""),
-            repeats=stored.get("repeats"),
+            repeated_run_id=stored.get("repeats"),
             from_task=stored.get("from_task"),
             source=Source.from_dict(source) if source else None,
             platform_spec=stored.get("platform_spec"),

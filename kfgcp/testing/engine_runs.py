@@ -89,7 +89,7 @@ class Engines:
             params=submission.params,
             options=RunOptions(env=_ENV, experiment="default", name=job, fail_fast=fail_fast),
             submit_dir=str(Path.cwd()),
-            repeats=repeats.run_id if isinstance(repeats, _EngineRun) else None,
+            repeated_run_id=repeats.run_id if isinstance(repeats, _EngineRun) else None,
         )
         backend = workspace.backend()
         assert isinstance(backend, SupportsForeground)

@@ -148,7 +148,7 @@ def text(
     """
     uri = artifact.uri
     # One byte more than the limit tells whether there is more.
-    if store is not None and store.keeps(uri):
+    if store is not None and store.can_read_artifact(uri):
         return _decode(store.beginning(uri, limit + 1), limit)
     if is_bucket_uri(uri):
         content = preview.read_beginning(uri, limit + 1, buckets)

@@ -184,7 +184,7 @@ def prepare_repetition(
     request = replace(
         request,
         submit_dir=stored.submit_dir or request.submit_dir,
-        repeats=before.run_id,
+        repeated_run_id=before.run_id,
         from_task=from_task,
         source=stored.source,
     )

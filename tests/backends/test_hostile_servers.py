@@ -354,7 +354,7 @@ def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, plac
         answer(b"", f"{status} Moved", Location=place.format(port=other.port), Set_Cookie="a=b")
     )
 
-    assert "tokens are not sent on to another address" in refused(first.url)
+    assert "kfgcp does not send tokens to another address" in refused(first.url)
     assert SECRET.encode() in first.requests[0]
     assert other.connections == 0
 
@@ -369,7 +369,7 @@ def test_no_token_follows_a_redirect_from_https_to_http(
         tls=_context(certificates.leaf, certificates),
     )
 
-    assert "tokens are not sent on to another address" in refused(first.url)
+    assert "kfgcp does not send tokens to another address" in refused(first.url)
     assert other.connections == 0
 
 

@@ -52,7 +52,7 @@ def test_a_request_comes_back(store: Store, make_run: MakeRun) -> None:
     request = StoredRequest(
         options=RunOptions(env="dev", labels={"team": "growth"}, cache=False, executor="docker"),
         submit_dir="/home/ann",
-        repeats="bbbb",
+        repeated_run_id="bbbb",
         from_task="train",
         source=Source("p.py", "/home/ann", {"/home/ann/p.py": "0" * 64}),
         platform_spec={"platforms": {}},
@@ -103,7 +103,7 @@ def test_a_run_that_was_not_submitted_from_here_has_none(store: Store, make_run:
             RERUN,
             StoredRequest(
                 submit_dir="/home/ann/churn",
-                repeats="e39b497c96e7",
+                repeated_run_id="e39b497c96e7",
                 from_task="double",
                 buckets={
                     "s3_endpoint": "",

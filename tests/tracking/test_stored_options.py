@@ -63,4 +63,4 @@ def test_a_run_of_an_earlier_version_is_resumed_and_repeated(
         fail_fast=True,
         executor="process",
     )
-    assert (request.repeats, request.submit_dir) == (interrupted.run_id, str(home))
+    assert (request.repeated_run_id, request.submit_dir) == (interrupted.run_id, str(home))

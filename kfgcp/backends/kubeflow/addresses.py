@@ -126,7 +126,7 @@ def _is_elsewhere(error: BackendError) -> bool:
 
     False when it answers that it does not have what was asked for.
     """
-    if error.is_of_gateway:
+    if error.answered_by_gateway:
         return True
     if isinstance(error, NotFound) and is_without_pod(error.message):
         return False

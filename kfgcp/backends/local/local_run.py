@@ -47,7 +47,7 @@ class LocalRun:
         layout = Layout(home, run.pipeline, run_id, request.pipeline_root)
         settings = EngineSettings(
             submit_dir=request.submit_dir,
-            repeats=request.repeats,
+            repeated_run_id=request.repeated_run_id,
             from_task=request.from_task,
             container_credentials=request.container_credentials,
             buckets=BucketSettings.from_dict(request.buckets),

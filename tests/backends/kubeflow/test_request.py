@@ -274,7 +274,7 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
 
-    sent = made(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())[
+    sent = made(request_of(spec, from_task="inner/add", repeated_run_id="r-1"), environment_of())[
         "pipeline_spec"
     ]
 
@@ -422,7 +422,8 @@ def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: An
     """Whoever adds a field to a request, or an option that is not for local runs only, must look at
     this backend."""
     sent = {"spec", "params", "from_task"}
-    ours = {"submit_dir", "source", "repeats"}  # what is repeated comes from the service's cache
+    # What is repeated comes from the service's cache.
+    ours = {"submit_dir", "source", "repeated_run_id"}
     sent_options = {"experiment", "name", "labels", "cache"}
     named_options = {"fail_fast"}
     our_options = {"env"}

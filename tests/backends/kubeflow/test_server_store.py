@@ -122,7 +122,7 @@ def test_other_stores_are_read_from_here(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert not artifact_store(backend(**settings)).keeps(uri)
+    assert not artifact_store(backend(**settings)).can_read_artifact(uri)
 
 
 def test_only_kubeflow_has_such_a_store(backend: Any, home: Path) -> None:

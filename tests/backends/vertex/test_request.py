@@ -273,7 +273,7 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     assert uncached(spec.pipeline_spec) <= {("root", "inner")}, "DAGs may say nothing"
 
     sent = job_body(
-        request_of(spec, from_task=start, repeats="chain-1"), vertex_settings(), "abc123"
+        request_of(spec, from_task=start, repeated_run_id="chain-1"), vertex_settings(), "abc123"
     )["pipelineSpec"]
 
     assert uncached(sent) - {("root", "inner")} == again - {("root", "inner")}
