@@ -96,8 +96,8 @@ class BackendError(KfgcpError):
     Attributes:
         unknown: the service may have done what was requested: the request was sent, and there is no
             answer.
-        is_of_gateway: something in front of the service answered, with a page or a redirect, for
-            example to a sign-in.
+        is_of_gateway: something in front of the service answered, with a page or a redirect,
+            for example to a sign-in.
     """
 
     exit_code = 5
@@ -171,18 +171,18 @@ class Unreachable(BackendError):
 
     Attributes:
         status: the status of HTTP, 500 to 599; 0 when there was no answer.
-        told: the service itself answered, with an error in its own format.
+        answered_by_service: the service itself answered, with an error in its own format.
         too_large: the answer was longer than kfgcp reads.
     """
 
     too_large = False
 
     def __init__(
-        self, message: str, *, hint: str = "", status: int = 0, told: bool = False
+        self, message: str, *, hint: str = "", status: int = 0, answered_by_service: bool = False
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.told = told
+        self.answered_by_service = answered_by_service
 
     @property
     def passing(self) -> bool:

@@ -22,8 +22,8 @@ IAP_HEADER: Final = "x-goog-iap-jwt-assertion"
 IAP_ISSUER: Final = "https://cloud.google.com/iap"
 IAP_ALGORITHM: Final = "ES256"
 
-# The public keys as PEM, by their ids.
-IAP_KEYS: Final = "https://www.gstatic.com/iap/verify/public_key"
+# The address of the public keys: a JSON object with the keys as PEM, by their ids.
+IAP_KEYS_URL: Final = "https://www.gstatic.com/iap/verify/public_key"
 
 # Google asks verifiers to allow 30 seconds between the clocks of Google and of this machine.
 CLOCK_SKEW: Final = 30
@@ -112,7 +112,7 @@ class AssertionVerifier:
         self._fetch_keys = fetch_keys
         self._clock = clock
         self._keys: Mapping[str, str] = {}
-        self._last_attempt = float("-inf")
+        self._last_fetch_attempt = float("-inf")
         self._fetched_at = float("-inf")
 
     def verify(self, assertion: str | None) -> str:
@@ -153,8 +153,8 @@ class AssertionVerifier:
         """Return the public key of an id. Fetch the keys when they are old or lack this id."""
         now = self._clock()
         must_fetch = key_id not in self._keys or now - self._fetched_at > KEYS_MAX_AGE
-        if must_fetch and now - self._last_attempt > KEYS_FETCH_PAUSE:
-            self._last_attempt = now
+        if must_fetch and now - self._last_fetch_attempt > KEYS_FETCH_PAUSE:
+            self._last_fetch_attempt = now
             try:
                 self._keys = dict(self._fetch_keys())
                 self._fetched_at = now
@@ -176,7 +176,7 @@ def iap_verifier(project: Project) -> AssertionVerifier | None:
     audience = read_setting(project, "iap_audience")
     if not audience:
         return None
-    url = read_setting(project, "iap_keys_url") or IAP_KEYS
+    url = read_setting(project, "iap_keys_url") or IAP_KEYS_URL
     return AssertionVerifier(audience, lambda: _fetch_keys(url))
 
 
@@ -198,7 +198,7 @@ def read_oidc_email(claims: Mapping[str, object]) -> str:
     email = claims.get("email")
     if not isinstance(email, str) or claims.get("email_verified") is not True:
         raise DeniedError(
-            "The login proves no e-mail address: the provider has to say email_verified."
+            "The login does not prove an e-mail address: the provider must set email_verified."
         )
     return email
 

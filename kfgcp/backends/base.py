@@ -36,10 +36,12 @@ class SubmitRequest:
     Attributes:
         spec: the pipeline.
         params: the values of all its parameters, from `kfgcp.spec.params.resolve`.
-        options: how to run it. The environment, the experiment and the labels are those of the run.
+        options: how to run it. Its environment, experiment and labels are final: the defaults of
+            the project and the pipeline are filled in.
         submit_dir: the folder that relative paths start from.
-        repeats: the id of a run of this backend whose unchanged tasks are not run again.
-        from_task: a task of that run. This task and all tasks that depend on it run again.
+        repeats: the id of an earlier run on this backend. Tasks that have not changed since
+            that run do not run again. None runs all tasks.
+        from_task: a task of the earlier run. This task and all tasks that depend on it run again.
         source: where the pipeline comes from, None when that is not known.
     """
 
@@ -70,7 +72,7 @@ class Page(Generic[T]):
 
     Attributes:
         items: the items of the page.
-        next: asks for the next page. None when this is the last one.
+        next: the token of the next page. None when this is the last page.
     """
 
     items: Sequence[T]
@@ -98,12 +100,12 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The files of a deleted run that were kept, because other runs use them.
+    """The result of deleting a run. Files that other runs use were kept.
 
     Attributes:
-        kept_files: the number of files of artifacts.
-        kept_logs: the number of logs of attempts.
-        used_by: the names or ids of the runs that use them.
+        kept_files: how many files of artifacts were kept.
+        kept_logs: how many logs of attempts were kept.
+        used_by: the names or ids of the runs that use the kept files and logs.
     """
 
     kept_files: int = 0
@@ -156,30 +158,30 @@ class Pace:
     shortest: float
     longest: float
 
-    def pause(self, age: float) -> float:
+    def pause(self, unchanged_seconds: float) -> float:
         """Return the seconds until the next reading of a run.
 
-        It is a tenth of the time for which the run has not changed. So a short task is seen soon,
-        and a long one costs few requests.
+        The pause is a tenth of the time since the last change of the run. So a short task is seen
+        soon, and a long one costs few requests.
 
         Args:
-            age: seconds since the run has changed.
+            unchanged_seconds: seconds since the last change of the run.
 
         Example:
-            >>> Pace(shortest=1.0, longest=30.0).pause(age=100.0)
+            >>> Pace(shortest=1.0, longest=30.0).pause(unchanged_seconds=100.0)
             10.0
         """
-        return min(max(age / 10, self.shortest), self.longest)
+        return min(max(unchanged_seconds / 10, self.shortest), self.longest)
 
 
 class LogTail(Protocol):
     """The logs of a run that has not ended.
 
     Attributes:
-        late: seconds after the end of the run in which its last lines may come.
+        late_seconds: how long lines may still come after the run has ended, in seconds.
     """
 
-    late: float
+    late_seconds: float
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
         """Yield the lines since the last call. Read them to the end before the next call.
@@ -208,7 +210,7 @@ class Backend(Protocol):
         """How often a run that has not ended is read."""
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
-        """Return what the backend leaves out of a request or does in another way, a line each.
+        """Return one line for each part of a request that the backend ignores or does differently.
 
         The caller shows the lines before it submits the request.
         """
@@ -257,15 +259,18 @@ class SupportsLogs(Protocol):
         """
 
     def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
-        """Return what reads the lines of a run that has not ended, from the first line on."""
+        """Return a reader of the lines of a run that has not ended.
+
+        The reader starts at the first line.
+        """
 
 
 @runtime_checkable
-class SupportsLook(Protocol):
-    """Reads logs to explain why a run failed, and can leave that out."""
+class SupportsGetWithoutLogs(Protocol):
+    """Can return a run without reading logs. `get` reads logs to explain why a run failed."""
 
-    def look(self, ref: RunRef) -> Run:
-        """Return a run as `get` does, but without reading logs to explain a failure."""
+    def get_without_logs(self, ref: RunRef) -> Run:
+        """Return a run as `get` does, but do not read logs to explain a failure."""
 
 
 @runtime_checkable
@@ -273,7 +278,7 @@ class SupportsArtifacts(Protocol):
     """Reads artifacts in a store that perhaps only the backend can reach."""
 
     def keeps(self, uri: str) -> bool:
-        """Return whether the backend reads artifacts at a URI."""
+        """Return whether the backend can read the artifact at a URI."""
 
     def beginning(self, uri: str, size: int) -> bytes:
         """Return at most the first `size` bytes of an object.
@@ -292,8 +297,8 @@ class SupportsRefresh(Protocol):
     def place(self) -> str:
         """Where its runs are. Environments that share their runs have the same place."""
 
-    def recent(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
-        """Read the newest runs that match into the store.
+    def refresh_newest(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
+        """Read the newest runs that match into the store, if the service can search for them.
 
         Args:
             run_filter: which runs.
@@ -301,8 +306,8 @@ class SupportsRefresh(Protocol):
             with_tasks: as in `refresh`.
 
         Returns:
-            Whether the service can choose these runs. If not, nothing was read; call `refresh`
-            instead.
+            False when the service cannot search for these runs. Then nothing was read: call
+            `refresh` instead.
         """
 
     def refresh(self, since: str | None = None, *, with_tasks: bool = True) -> None:
@@ -310,8 +315,8 @@ class SupportsRefresh(Protocol):
 
         Args:
             since: all runs created at this time or later are read too, RFC 3339 text.
-            with_tasks: read the tasks and metrics of runs that have ended. False may leave out what
-                costs a request for each run.
+            with_tasks: also read the tasks and metrics of runs that have ended. With False, a
+                backend may leave them out when they cost a request for each run.
         """
 
 
@@ -364,7 +369,7 @@ class SupportsNative(Protocol):
 
 @runtime_checkable
 class SupportsForeground(Protocol):
-    """Has runs that a process of this machine executes: the calling process, or another one."""
+    """Executes runs on this machine, in the calling process or in another process."""
 
     def open(self, request: SubmitRequest) -> ForegroundRun:
         """Record a new run, which the caller must execute."""
@@ -391,17 +396,17 @@ class SupportsForeground(Protocol):
 
 @runtime_checkable
 class HasParts(Protocol):
-    """Has capabilities that depend on its parts, and not on its class."""
+    """A backend whose capabilities are implemented by other objects, its parts."""
 
     def capability(self, protocol: type[CapabilityT]) -> CapabilityT | None:
         """Return the part that implements a Protocol, None when there is no such part."""
 
 
 def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | None:
-    """Return the part of a backend that implements a Protocol, None when there is no such part.
+    """Return the backend, or the part of it, that implements a Protocol; None when neither does.
 
     Args:
-        backend: a backend.
+        backend: a backend. When it has parts (`HasParts`), only these count.
         protocol: one of the Protocols of this module whose names begin with `Supports`.
 
     Example:

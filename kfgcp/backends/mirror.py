@@ -120,8 +120,8 @@ class Mirror:
         """Return a run as it is now. A run that has ended comes from the store."""
         return self._read(ref, with_reasons=True)
 
-    def look(self, ref: RunRef) -> Run:
-        """Return a run as `get` does, but without reading logs to explain a failure."""
+    def get_without_logs(self, ref: RunRef) -> Run:
+        """Return a run as `get` does, but do not read logs to explain a failure."""
         return self._read(ref, with_reasons=False)
 
     def list(self, run_filter: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
@@ -137,7 +137,7 @@ class Mirror:
 
     def cancel(self, ref: RunRef) -> RunState:
         """Ask a run to end, and return its state afterwards."""
-        run = self.look(ref)
+        run = self.get_without_logs(ref)
         if not run.state.final:
             is_accepted = self._service.cancel(run.backend_ref or self.backend_ref(ref))
             if is_accepted and self._store.writable:
@@ -154,7 +154,7 @@ class Mirror:
 
     def delete(self, ref: RunRef) -> Deleted:
         """Delete a run from the service and from the store."""
-        run = self.look(ref)
+        run = self.get_without_logs(ref)
         if not self.is_deletable(run):
             raise UsageError(
                 f"Run {ref.run_id} is {run.state}.",
@@ -195,7 +195,7 @@ class Mirror:
         if with_tasks:
             self._read_incomplete_runs()
 
-    def recent(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
+    def refresh_newest(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
         """Read the newest runs that match into the store.
 
         This costs a request for each page of them. Further requests read the runs that matched when
@@ -208,8 +208,8 @@ class Mirror:
                 requests for each run.
 
         Returns:
-            Whether the service can choose these runs. If not, nothing was read; call `refresh`
-            instead.
+            False when the service cannot search for these runs. Then nothing was read: call
+            `refresh` instead.
         """
         newest = self._service.newest(run_filter, limit)
         if newest is None:

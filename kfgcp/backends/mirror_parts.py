@@ -64,7 +64,7 @@ class MirrorLogs:
         return self._service.logs(self._mirror.backend_ref(ref), log_filter)
 
     def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
-        """Return what reads the lines of a run that has not ended."""
+        """Return a reader of the lines of a run that has not ended."""
         return self._service.tail(self._mirror.backend_ref(ref), log_filter)
 
 

@@ -186,7 +186,7 @@ class HasLogs(Protocol):
         """Return the lines that there are now."""
 
     def tail(self, backend_ref: str, log_filter: LogFilter) -> LogTail:
-        """Return what reads the lines of a run that has not ended."""
+        """Return a reader of the lines of a run that has not ended."""
 
 
 @runtime_checkable

@@ -64,8 +64,11 @@ class EarlierResults:
         self._outcomes = store.outcomes(run_id) if self._tasks else {}
         self._interruptions = store.interruptions(run_id) if self._tasks else {}
         self._repeats = repeats
-        self._repeated: Mapping[str, Outcome] = store.outcomes(repeats) if repeats else {}
-        self._origins: Mapping[str, Origin] = store.origins(repeats) if repeats else {}
+        self._repeated: Mapping[str, Outcome] = {}
+        self._origins: Mapping[str, Origin] = {}
+        if repeats:
+            self._repeated = store.outcomes(repeats)
+            self._origins = store.origins(repeats)
         self._from_task = from_task
         self._lost: dict[str, str] = {}
 

@@ -17,8 +17,8 @@ class EngineSettings:
     Attributes:
         grace: seconds between asking a task to end and killing it.
         submit_dir: the folder that relative paths start from.
-        repeats: a run to take unchanged tasks from, except `from_task` and all tasks that depend on
-            it.
+        repeats: a run to take unchanged tasks from, except `from_task` and all tasks that
+            depend on it.
         from_task: a task of that run.
         container_credentials: whether containers get the Google credentials of this machine.
         buckets: where buckets are, and how long an answer may take.

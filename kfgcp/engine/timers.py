@@ -1,4 +1,4 @@
-"""Keep the times at which the engine does the next thing with an attempt.
+"""Keep the times of the next steps to end attempts, and of the next attempts of tasks.
 
 All times are seconds of `time.monotonic`.
 """
@@ -56,28 +56,29 @@ class Retries:
     """The tasks that wait for their next attempt."""
 
     def __init__(self) -> None:
-        # The number makes equal times comparable, because nodes are not.
+        # The heap compares the number when times are equal, because it cannot compare tasks.
         self._heap: list[tuple[float, int, TaskRun]] = []
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, time: float, node: TaskRun) -> None:
-        """Add a task."""
-        heapq.heappush(self._heap, (time, next(self._numbers), node))
+    def add(self, time: float, task: TaskRun) -> None:
+        """Add a task with the time of its next attempt."""
+        heapq.heappush(self._heap, (time, next(self._numbers), task))
 
     def next_time(self) -> float:
         """Return the time of the next attempt, infinity when no task waits."""
         return self._heap[0][0] if self._heap else math.inf
 
     def pop_due(self, now: float) -> list[TaskRun]:
-        """Remove and return the tasks whose next attempt is due, the oldest first.
+        """Remove and return the tasks whose next attempt is due, the earliest first.
 
         Args:
             now: the time; infinity returns all tasks that wait.
         """
-        nodes: list[TaskRun] = []
+        tasks: list[TaskRun] = []
         while self._heap and self._heap[0][0] <= now:
-            nodes.append(heapq.heappop(self._heap)[2])
-        return nodes
+            _, _, task = heapq.heappop(self._heap)
+            tasks.append(task)
+        return tasks

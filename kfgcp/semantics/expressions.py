@@ -1,7 +1,7 @@
-"""CEL expressions: conditions of tasks and selectors of inputs, by Google's own implementation.
+"""Evaluates CEL expressions, with Google's library: conditions of tasks and selectors of inputs.
 
-Evaluating an expression ends in a value or in a `ValueProblem`, whatever the expression holds: the
-library bounds size and depth.
+An expression may contain anything. Its evaluation always ends, with a value or a `ValueProblem`,
+because the library limits the size and the depth of expressions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 from kfgcp.semantics.values import ValueProblem, Values, format_json, format_value
 from kfgcp.spec.json_values import normalize_numbers
 
-# pipeline_spec.proto, parameter_expression_selector: the value of an input is a variable that is
-# named after its type. A text is in `string_value`.
+# A selector reads the value of an input from the variable for its type (pipeline_spec.proto,
+# parameter_expression_selector). `string_value` is a text, or the JSON text of any other value.
 _TYPED_VARIABLES: Final[dict[str, type]] = {
     "int_value": int,
     "double_value": float,
@@ -62,6 +62,8 @@ def evaluate_condition(expression: str, inputs: Values) -> bool:
 
 def apply_selector(expression: str, value: Any) -> Any:
     """Return the result of a parameterExpressionSelector for a value.
+
+    Integral floats in the result become integers, and the keys of structs are sorted.
 
     Args:
         expression: a CEL expression, `parseJson(string_value)["k"]` for example.

@@ -22,7 +22,7 @@ from kfgcp.services.error_rules import ErrorRules
 from kfgcp.services.fields import HINT
 from kfgcp.services.google_errors import GoogleErrors
 from kfgcp.services.paging import GOOGLE, PageKeys, PageLimit, PageSize
-from kfgcp.services.responses import RequestInfo, error_for, is_final, parse
+from kfgcp.services.responses import RequestInfo, error_for, is_permanent_failure, parse
 from kfgcp.services.retry import Clock, Retries
 from kfgcp.services.transport import QueryParams, Response, Transport, TransportError
 
@@ -379,15 +379,15 @@ class ServiceClient:
                 continue
             if 200 <= response.status < 300:
                 return ServiceResponse(response, request)
-            final = is_final(response, request)
-            unknown = unknown or (response.status >= 500 and not final)
+            is_permanent = is_permanent_failure(response, request)
+            unknown = unknown or (response.status >= 500 and not is_permanent)
             # A token may have been revoked. Another one is tried once, without a wait.
             if response.status == 401 and token is not None and refused_token is None:
                 refused_token, refusal = token, response
                 continue
             can_retry = (
                 response.status in RETRIED_STATUSES
-                and not final
+                and not is_permanent
                 and (repeatable or response.status == 429)
             )
             if not can_retry or not tries.wait(response):

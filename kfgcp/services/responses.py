@@ -2,7 +2,7 @@
 
 Errors are JSON in one of two forms: `{"error": {"code", "message", "status", "details"}}` from
 Google's APIs, and `{"error", "code", "message", "details"}` from grpc-gateway, as in Kubeflow
-Pipelines. A proxy or a sign-in in between answers with a page or with text.
+Pipelines. A proxy or a sign-in page in front of the service answers with HTML or with plain text.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ _WEB_PAGE: Final = re.compile(
 )
 
 
-# Half of a surrogate pair, which is not a character.
-_HALF: Final = re.compile("[\ud800-\udfff]")
-# The same in the bytes of JSON. It also finds the halves of complete pairs, which are valid.
-_MAYBE_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+# A surrogate without its partner, which is not a character. Python joins complete pairs.
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# Surrogates in the bytes of JSON. This also finds complete pairs, which are valid.
+_SURROGATE_BYTES: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
-# A longer integer is not a double. Tables and comparisons of runs need doubles.
+# An integer with more digits may not fit into a double. Tables and comparisons of runs use doubles.
 _MAX_DIGITS: Final = sys.float_info.max_10_exp
 
 # How many bytes of a page are searched for a title or a sign-in.
 _SEARCHED_BYTES: Final = 20_000
 
 _ADDRESS_HINT: Final = (
-    "Let the environment name the final address, as host or api_endpoint, and check the proxy."
+    "Set host or api_endpoint of the environment to the final address, and check the proxy."
 )
 
 
@@ -95,9 +95,9 @@ class RequestInfo:
 
     Attributes:
         service: the name of the service.
-        method: of HTTP.
-        path: below the address of the service.
-        host: of the service.
+        method: the HTTP method.
+        path: the path below the address of the service.
+        host: the host of the service.
         secrets: tokens that must not be shown.
         sign_in_hint: how to sign in again.
         retried: whether it was sent more than once.
@@ -123,7 +123,7 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
     Args:
         response: with status 2xx.
         request: for messages.
-        may_be_empty: whether an answer without a body is allowed. It is an empty object.
+        may_be_empty: whether an answer without a body is allowed. It counts as an empty object.
 
     Raises:
         AuthError: the answer is a web page. Most often it is a sign-in with status 200.
@@ -144,11 +144,11 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
             value = parse_json(response.body)
-        except NotJsonError as unfit:
-            place = redacted_line(format_place(unfit.place), limit=200) or "it"
+        except NotJsonError as error:
+            place = redacted_line(format_place(error.place), limit=200) or "it"
             raise BadAnswer(
                 f"The answer of {request.service} to {request} cannot be used: {place}"
-                f" {unfit.problem}.",
+                f" {error.problem}.",
                 hint=HINT,
             ) from None
         except ValueError:
@@ -169,7 +169,7 @@ def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError
     message = f"{request.service} answered {request} with a web page, not with JSON"
     page_title = title(response, *request.secrets)
     if wants_sign_in(response):
-        message = f"{message}, as a sign-in does"
+        message = f"{message}. It looks like a sign-in page"
         hint = f"{request.sign_in_hint} Check the address ({request.host}) and the proxy, too."
     else:
         hint = (
@@ -184,15 +184,15 @@ def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError
 def parse_json(body: bytes) -> Any:
     """Return the value of a JSON text.
 
-    Half of a surrogate pair becomes U+FFFD, as in the JSON of Go.
+    A surrogate without its partner becomes U+FFFD, as in the JSON of Go.
 
     Raises:
         ValueError: the text is not JSON, or an object has a key twice.
-        UnfitError: the text has NaN, or a number that is too large for a double, or it nests too
+        NotJsonError: the text has NaN, or a number that is too large for a double, or it nests too
             deep.
     """
-    # The parser only notes a number that does not fit. `check_plain` finds its place, but reads the
-    # whole value again, so it is called only when there is such a number.
+    # The parser sees that a number is too large, but not where it is. `check_json` finds the place.
+    # It reads the whole value again, so it is called only when there is such a number.
     too_large = False
 
     def real(digits: str) -> float:
@@ -216,8 +216,8 @@ def parse_json(body: bytes) -> Any:
         )
     except RecursionError:
         raise NotJsonError((), f"nests deeper than {MAX_DEPTH} levels") from None
-    if _MAYBE_HALF.search(body):
-        value = _without_halves(value)
+    if _SURROGATE_BYTES.search(body):
+        value = _without_lone_surrogates(value)
     if too_large or nests_too_deep(value):
         check_json(value, max_digits=_MAX_DIGITS)
     return value
@@ -232,14 +232,17 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _without_halves(value: Any) -> Any:
-    """Return a JSON value with U+FFFD in place of halves of surrogate pairs."""
+def _without_lone_surrogates(value: Any) -> Any:
+    """Return a JSON value with U+FFFD in place of surrogates without a partner."""
     if isinstance(value, str):
-        return _HALF.sub("\ufffd", value)
+        return _LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_without_halves(item) for item in value]
+        return [_without_lone_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_HALF.sub("\ufffd", key): _without_halves(item) for key, item in value.items()}
+        clean: dict[str, Any] = {}
+        for key, item in value.items():
+            clean[_LONE_SURROGATE.sub("\ufffd", key)] = _without_lone_surrogates(item)
+        return clean
     return value
 
 
@@ -270,12 +273,12 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
             f"{request.service} did not accept the sign-in: {text} ({status_and_code}).",
             hint=request.sign_in_hint,
         )
-    if status >= 500 and status != 501 and not is_final(response, request):
+    if status >= 500 and status != 501 and not is_permanent_failure(response, request):
         return Unreachable(
             f"{request.service} failed to answer {request}: {text} ({status_and_code}).",
             hint=f"Try again later; {request.service} may have an outage.",
             status=status,
-            told=bool(error.code),
+            answered_by_service=bool(error.code),
         )
     advice = request.errors.advice(status, error, text, path=request.path, host=request.host)
     error_type = NotFound if status == 404 else Refused
@@ -299,7 +302,7 @@ def _gateway_error(response: Response, request: RequestInfo) -> BackendError | N
     status = response.status
     if 300 <= status < 400:
         return _redirect(response, request)
-    # 407 and 511 are of proxies. The service itself does not send pages.
+    # Only proxies send 407 and 511. The service itself does not send pages.
     if status in (407, 511) or (status in (401, 403) and is_page(response)):
         return _page_error(response, request)
     return None
@@ -311,13 +314,13 @@ def _message(error: ErrorBody, status: int, request: RequestInfo) -> str:
     if status >= 500:
         message = request.errors.cause(request.path, message)
     # Without the violations, the message may be only "Request contains an invalid argument."
-    new = [violation for violation in error.violations if violation not in message]
-    if not new:
+    unmentioned = [violation for violation in error.violations if violation not in message]
+    if not unmentioned:
         return message
-    return f"{message.rstrip('.')}: {'; '.join(new)}"
+    return f"{message.rstrip('.')}: {'; '.join(unmentioned)}"
 
 
-def is_final(response: Response, request: RequestInfo) -> bool:
+def is_permanent_failure(response: Response, request: RequestInfo) -> bool:
     """Return whether another try would fail too, although the status is 500."""
     # Kubeflow Pipelines also refuses bad requests with status 500.
     if response.status != 500:
@@ -371,8 +374,10 @@ def read_error(body: bytes | str) -> ErrorBody:
     if not isinstance(data, dict):
         return ErrorBody()
     error = data.get("error")
-    status: Mapping[str, Any] = error if isinstance(error, dict) else data
-    details = _details(status)
+    # The fields of a google.rpc.Status: Google's APIs have them inside `error`, grpc-gateway beside
+    # it. `error` is then a text, which counts when there is no message.
+    rpc_status: Mapping[str, Any] = error if isinstance(error, dict) else data
+    details = _details(rpc_status)
     violations: list[str] = []
     fields: list[str] = []
     for detail in details:
@@ -383,8 +388,8 @@ def read_error(body: bytes | str) -> ErrorBody:
                 fields.append(field_name)
     reason, metadata = _error_info(details)
     return ErrorBody(
-        _first_text(status.get("message"), status.get("error_description"), error),
-        _code_name(status),
+        _first_text(rpc_status.get("message"), rpc_status.get("error_description"), error),
+        _code_name(rpc_status),
         reason,
         metadata,
         tuple(violations),
@@ -400,21 +405,21 @@ def _first_text(*values: object) -> str:
     return ""
 
 
-def _code_name(status: Mapping[str, Any]) -> str:
+def _code_name(rpc_status: Mapping[str, Any]) -> str:
     """Return the name of the google.rpc.Code of an error, "" when the error has none."""
-    name, number = status.get("status"), status.get("code")
+    name, number = rpc_status.get("status"), rpc_status.get("code")
     if isinstance(name, str) and re.fullmatch(r"[A-Z_]{2,40}", name):
         return name
-    # grpc-gateway sends the number of the code. Google's APIs have the HTTP status there, which is
-    # larger than every number.
+    # grpc-gateway sends the number of the code. Google's APIs send the HTTP status in the same
+    # field. It is larger than the number of any code.
     if isinstance(number, int) and 0 < number < len(CODES):
         return CODES[number]
     return ""
 
 
-def _details(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _details(rpc_status: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the messages in the details of an error."""
-    details = status.get("details")
+    details = rpc_status.get("details")
     if not isinstance(details, list):
         return []
     return [detail for detail in details if isinstance(detail, dict)]
@@ -447,7 +452,10 @@ def _violations(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _redirect(response: Response, request: RequestInfo) -> BackendError:
-    """Return the error for a redirect. kfgcp does not follow it, because it has a token."""
+    """Return the error for a redirect.
+
+    kfgcp does not follow redirects, because it would send the token to another address.
+    """
     location = response.headers.get("location", "")
     try:
         url = urlsplit(location)
@@ -464,8 +472,8 @@ def _redirect(response: Response, request: RequestInfo) -> BackendError:
             hint=request.sign_in_hint,
         )
     return Unreachable(
-        f"{request.service}: {request.host} redirects {request} to {host} ({response.status}); "
-        "tokens are not sent on to another address.",
+        f"{request.service}: {request.host} redirects {request} to {host} ({response.status});"
+        " kfgcp does not send tokens to another address.",
         hint=_ADDRESS_HINT,
     )
 

@@ -31,8 +31,8 @@ from kfgcp.spec.json_values import (
 from kfgcp.spec.records import ParamSpec
 from kfgcp.spec.wire import read_root_params
 
-# KFP's parameterType, and the annotation that the author of the pipeline wrote.
-TYPES: Final = {
+# The annotation that the author of a pipeline wrote, by KFP's parameterType.
+ANNOTATION_BY_TYPE: Final = {
     "STRING": "str",
     "NUMBER_INTEGER": "int",
     "NUMBER_DOUBLE": "float",
@@ -253,7 +253,7 @@ def _format_table(params: Mapping[str, ParamSpec]) -> str:
     for param in params.values():
         description_lines = param.description.strip().splitlines()
         description = description_lines[0] if description_lines else ""
-        type_name = TYPES.get(param.type, param.type)
+        type_name = ANNOTATION_BY_TYPE.get(param.type, param.type)
         rows.append((param.name, type_name, _describe_default(param), description))
     name_width = max(len(row[0]) for row in rows)
     type_width = max(len(row[1]) for row in rows)
@@ -371,7 +371,7 @@ def _check_value(param: ParamSpec, value: Any) -> JsonValue:
     if value is None:
         if param.optional and not param.has_default:
             return None
-        raise _WrongValueError(f"must be {TYPES[param.type]}, not null")
+        raise _WrongValueError(f"must be {ANNOTATION_BY_TYPE[param.type]}, not null")
     if param.is_artifact:
         return _check_uris(param, value)
     plain = _to_json(value)
@@ -384,7 +384,9 @@ def _check_value(param: ParamSpec, value: Any) -> JsonValue:
         plain = plain if isinstance(plain, str) else canonical_json(plain)
     elif not _has_type(plain, param.type):
         text = _shorten(_format_value(plain))
-        raise _WrongValueError(f"must be {TYPES[param.type]}, not {_value_type(plain)} {text}")
+        raise _WrongValueError(
+            f"must be {ANNOTATION_BY_TYPE[param.type]}, not {_value_type(plain)} {text}"
+        )
     _check_literals(param, plain)
     return plain
 

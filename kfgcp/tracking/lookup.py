@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from kfgcp.backends.base import Backend, RunRef, SupportsLook, SupportsRefresh, capability
+from kfgcp.backends.base import Backend, RunRef, SupportsGetWithoutLogs, SupportsRefresh, capability
 from kfgcp.backends.registry import DEFAULT, runs_here
 from kfgcp.config import DEFAULT_ENV, Environment
 from kfgcp.errors import (
@@ -254,8 +254,8 @@ def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
 
 def _look(backend: Backend, ref: RunRef) -> Run:
     """Return a run as it is now, without asking for logs where the backend can leave them out."""
-    without_logs = capability(backend, SupportsLook)
-    return backend.get(ref) if without_logs is None else without_logs.look(ref)
+    without_logs = capability(backend, SupportsGetWithoutLogs)
+    return backend.get(ref) if without_logs is None else without_logs.get_without_logs(ref)
 
 
 def _recorded(workspace: OpenProject, run_text: str) -> Run:
@@ -274,8 +274,8 @@ def _read(
 ) -> None:
     is_done = False
     if limit is not None and not run_filter.needs_store:
-        # It returns False when the service cannot choose these runs itself.
-        is_done = backend.recent(run_filter, limit, with_tasks=with_tasks)
+        # It returns False when the service cannot search for these runs.
+        is_done = backend.refresh_newest(run_filter, limit, with_tasks=with_tasks)
     if not is_done:
         backend.refresh(run_filter.since, with_tasks=with_tasks)
 

@@ -472,7 +472,7 @@ class _Lines:
         """How often to read the logs after the end of the run: its last lines can be late."""
         if self._tail is None:
             return 0
-        return math.ceil(self._tail.late / LATE_INTERVAL)
+        return math.ceil(self._tail.late_seconds / LATE_INTERVAL)
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
         """Yield the new lines.

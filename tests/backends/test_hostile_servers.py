@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hostile_http import Connection, HostileServer, hostile_server
-from kfgcp.backends.kubeflow import service as kubeflow_service
+from kfgcp.backends.kubeflow import clients as kubeflow_clients
 from kfgcp.backends.vertex import service as vertex_service
 from kfgcp.services.client import ServiceClient
 
@@ -225,7 +225,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", LARGEST)
-    for module in (vertex_service, kubeflow_service):
+    for module in (vertex_service, kubeflow_clients):
         monkeypatch.setattr(module, "ServiceClient", partial(ServiceClient, retries=0))
     return str(request.param)
 
@@ -354,7 +354,7 @@ def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, plac
         answer(b"", f"{status} Moved", Location=place.format(port=other.port), Set_Cookie="a=b")
     )
 
-    assert "tokens are not sent on to another address" in refused(first.url)
+    assert "kfgcp does not send tokens to another address" in refused(first.url)
     assert SECRET.encode() in first.requests[0]
     assert other.connections == 0
 
@@ -369,7 +369,7 @@ def test_no_token_follows_a_redirect_from_https_to_http(
         tls=_context(certificates.leaf, certificates),
     )
 
-    assert "tokens are not sent on to another address" in refused(first.url)
+    assert "kfgcp does not send tokens to another address" in refused(first.url)
     assert other.connections == 0
 
 

@@ -13,8 +13,8 @@ from kfgcp.backends.base import (
     SubmitRequest,
     SupportsArtifacts,
     SupportsDelete,
+    SupportsGetWithoutLogs,
     SupportsLogs,
-    SupportsLook,
     SupportsNative,
     SupportsRefresh,
     SupportsRetry,
@@ -111,7 +111,7 @@ def one(make_run: Callable[..., Run]) -> Callable[..., Run]:
 def test_it_has_the_capabilities_that_need_nothing_of_the_service(store: Store) -> None:
     mirror = Mirror(SmallService({}), store, "cloud")
 
-    for protocol in (SupportsLook, SupportsRefresh, SupportsDelete):
+    for protocol in (SupportsGetWithoutLogs, SupportsRefresh, SupportsDelete):
         assert capability(mirror, protocol) is mirror
     for protocol in (SupportsLogs, SupportsRetry, SupportsNative, SupportsArtifacts):
         assert capability(mirror, protocol) is None
@@ -181,7 +181,7 @@ def test_a_run_that_the_service_does_not_list_is_fetched(
     service.runs[f"{PLACE}one"] = one()
     service.calls.clear()
 
-    assert mirror.recent(RunFilter(), 10)
+    assert mirror.refresh_newest(RunFilter(), 10)
 
     assert service.calls == ["newest", f"fetch {PLACE}one"]
     assert store.get("one").state is RunState.SUCCEEDED
@@ -191,7 +191,7 @@ def test_a_failure_is_explained_until_there_is_a_log(store: Store, one: Callable
     service = SmallService({f"{PLACE}one": one(RunState.FAILED, error=FAILURE)})
     mirror = Mirror(service, store, "cloud")
 
-    assert mirror.look(REF).error == FAILURE
+    assert mirror.get_without_logs(REF).error == FAILURE
     mirror.get(REF)
     service.log_tail = ("the last line",)
     explained = mirror.get(REF)

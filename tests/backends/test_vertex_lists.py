@@ -188,7 +188,7 @@ def test_the_service_chooses_the_newest_runs_in_one_request(
     backend = capability(open_backend(project, project.env("dev")), SupportsRefresh)
     assert backend is not None
 
-    assert backend.recent(wanted, 1)
+    assert backend.refresh_newest(wanted, 1)
 
     [call] = responses.calls
     assert parse_qs(urlsplit(call.request.url or "").query).get("filter") == (
@@ -210,4 +210,4 @@ def test_what_it_cannot_choose_is_not_asked_for(project: config.Project, wanted:
     backend = capability(open_backend(project, project.env("dev")), SupportsRefresh)
     assert backend is not None
 
-    assert not backend.recent(wanted, 20)
+    assert not backend.refresh_newest(wanted, 20)

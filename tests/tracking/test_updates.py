@@ -297,7 +297,7 @@ class Failing:
 
     def __init__(self, *looks: Exception | str, late: float = 0.0) -> None:
         self.looks = list(looks)
-        self.late = late
+        self.late_seconds = late
         self.tasks: list[list[str]] = []
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import streamlit as st
 
 from kfgcp import KfgcpError, Project, RunOptions, Spec, Workspace
-from kfgcp.spec.params import TYPES, parse_assignments, resolve
+from kfgcp.spec.params import ANNOTATION_BY_TYPE, parse_assignments, resolve
 from kfgcp.spec.records import ParamSpec
 from kfgcp_dashboard import actions, address, data, elements, text
 from kfgcp_dashboard.links import PAGES
@@ -184,7 +184,7 @@ def _show_field(param: ParamSpec) -> str | None:
 
 def _field_label(param: ParamSpec) -> str:
     """Return the name of a parameter and its type as Markdown, the type small and grey."""
-    facts = TYPES.get(param.type, param.type)
+    facts = ANNOTATION_BY_TYPE.get(param.type, param.type)
     if param.required:
         facts += " · required"
     elif not param.has_default:

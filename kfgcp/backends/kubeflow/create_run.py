@@ -85,7 +85,11 @@ def _send(http: ServiceClient, path: str, body: Mapping[str, Any]) -> RunAnswer:
 
 
 def _has_stopped(error: BackendError) -> bool:
-    return isinstance(error, Unreachable) and error.told and error.status in _HAS_STOPPED
+    return (
+        isinstance(error, Unreachable)
+        and error.answered_by_service
+        and error.status in _HAS_STOPPED
+    )
 
 
 def _look_for(

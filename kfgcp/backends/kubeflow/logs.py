@@ -270,7 +270,7 @@ class RunTail:
     """
 
     # The logs of pods are complete when the run ends.
-    late = 0.0
+    late_seconds = 0.0
 
     def __init__(self, read_logs: Callable[[], RunLogs], log_filter: LogFilter) -> None:
         self._read_logs = read_logs

@@ -431,7 +431,7 @@ class KubeflowService:
         return self._logs(backend_ref).read(log_filter)
 
     def tail(self, backend_ref: str, log_filter: LogFilter) -> RunTail:
-        """Return what reads the lines of a run that has not ended."""
+        """Return a reader of the lines of a run that has not ended."""
         return RunTail(lambda: self._logs(backend_ref, live=True), log_filter)
 
     def keeps(self, uri: str) -> bool:

@@ -1,9 +1,11 @@
-"""Where the tasks of a run stand in its pipeline: each task at its path.
+"""Places the tasks of a run at their paths in its pipeline.
 
-ML Metadata and servers of 3.0 say it: an execution names the execution that it is in, and an
-iteration has its number. Tasks of the pipeline that have no execution did not run, or not yet.
-Without executions there are only the nodes of the workflow, which also has drivers and wrappers.
-Their names are not names of the pipeline's tasks, so they are left out.
+Executions come from ML Metadata, or from a server of version 3.0. Each execution names its parent
+execution. The execution of an iteration has the number of the iteration. A task of the pipeline
+that has no execution did not run, or has not run yet.
+
+Without executions, only the nodes of the workflow can be read. Nodes of drivers and wrappers are
+left out, because no task of the pipeline has their name.
 """
 
 from __future__ import annotations
@@ -34,14 +36,14 @@ _EMPTY_DAG: Final = Dag({}, {}, {})
 
 @dataclass(frozen=True, slots=True)
 class PlacedTask:
-    """A task at its path, with what the server has of it: an execution, a node, or neither.
+    """A task at its path, with its execution or its node in the workflow, if it has one.
 
     Attributes:
         path: such as `for-loop-4[0]/double`.
-        kind: of the task. An iteration is a DAG.
+        kind: the kind of the task. An iteration is a DAG.
         component: what the task runs.
-        execution: None when there is none, or when no executions could be read.
-        node: its node in the workflow, when no executions could be read.
+        execution: its execution. None when it has none, or when no executions could be read.
+        node: its node in the workflow. None when executions could be read.
         retries: how often it runs again when it fails.
         failed_driver: its driver when that failed, so that the task did not start.
     """
@@ -63,11 +65,12 @@ class PlacedTask:
 def place_tasks(run: RunAnswer, executions: Sequence[Execution] = ()) -> Sequence[PlacedTask]:
     """Return the tasks of a run at their paths, in the order they started.
 
-    None when the pipeline cannot be read.
+    The result is empty when the pipeline cannot be read.
 
     Args:
         run: the answer of the server, with its spec.
-        executions: of the run. Without them, the nodes of the workflow tell which tasks ran.
+        executions: the executions of the run. Without them, the nodes of the workflow tell which
+            tasks ran.
     """
     _, graph = read_pipeline(run)
     if graph is None:
@@ -127,32 +130,33 @@ def _place_dag(
     """Yield the tasks of a DAG and everything inside them.
 
     Args:
-        executions: of the tasks of the DAG.
-        prefix: what the paths of its tasks begin with.
+        executions: the executions of the DAG's own tasks.
+        prefix: the text before the key of a task in its path.
         component: the DAG.
         graph: the pipeline.
         children: executions by the id of their parent.
     """
     dag = component.dag or _EMPTY_DAG
-    execution_by_key = _assign(executions, dag)
+    execution_by_key = _find_executions(executions, dag)
     for key, execution in execution_by_key.items():
         definition = dag.tasks[key]
-        inner = graph.component(definition)
-        kind = kind_of(definition, inner)
+        task_component = graph.component(definition)
+        kind = kind_of(definition, task_component)
         retries = definition.retry.count if definition.retry is not None else 0
         path = f"{prefix}{key}"
-        yield PlacedTask(path, kind, inner, execution, retries=retries)
+        yield PlacedTask(path, kind, task_component, execution, retries=retries)
         if execution.state == NOT_TRIGGERED:
             continue
-        below = children.get(execution.id, [])
+        child_executions = children.get(execution.id, [])
         if kind is TaskKind.LOOP:
-            yield from _place_iterations(below, path, inner, graph, children)
+            yield from _place_iterations(child_executions, path, task_component, graph, children)
         elif kind is TaskKind.DAG:
-            yield from _place_dag(below, f"{path}/", inner, graph, children)
+            yield from _place_dag(child_executions, f"{path}/", task_component, graph, children)
     for key, definition in dag.tasks.items():
         if key not in execution_by_key:
-            inner = graph.component(definition)
-            yield PlacedTask(f"{prefix}{key}", kind_of(definition, inner), inner)
+            task_component = graph.component(definition)
+            kind = kind_of(definition, task_component)
+            yield PlacedTask(f"{prefix}{key}", kind, task_component)
 
 
 def _place_iterations(
@@ -162,28 +166,41 @@ def _place_iterations(
     graph: Graph,
     children: Mapping[int, list[Execution]],
 ) -> Iterator[PlacedTask]:
+    """Yield the iterations of a loop and everything inside them.
+
+    A retry of the run creates another execution of the same iteration. The last execution counts.
+
+    Args:
+        executions: the executions of the iterations.
+        path: the path of the loop.
+        component: the DAG that each iteration runs.
+        graph: the pipeline.
+        children: executions by the id of their parent.
+    """
     ordered = sorted(executions, key=lambda execution: (execution.iteration or 0, execution.id))
     execution_by_number: dict[int, Execution] = {}
     for position, execution in enumerate(ordered):
+        # Without a number, the order of the executions is the order of the iterations.
         number = position if execution.iteration is None else execution.iteration
         execution_by_number[number] = execution
     for number, execution in execution_by_number.items():
-        item = f"{path}[{number}]"
-        yield PlacedTask(item, TaskKind.DAG, component, execution)
-        below = children.get(execution.id, [])
-        yield from _place_dag(below, f"{item}/", component, graph, children)
+        iteration_path = f"{path}[{number}]"
+        yield PlacedTask(iteration_path, TaskKind.DAG, component, execution)
+        child_executions = children.get(execution.id, [])
+        yield from _place_dag(child_executions, f"{iteration_path}/", component, graph, children)
 
 
-def _assign(executions: Sequence[Execution], dag: Dag) -> dict[str, Execution]:
-    """Return the execution of each task that has one.
+def _find_executions(executions: Sequence[Execution], dag: Dag) -> dict[str, Execution]:
+    """Return the execution of each task that has one, by the key of the task.
 
-    A retry of the run creates other executions for the same task, so the last one counts.
+    A retry of the run creates another execution of the same task. The last execution counts.
     """
     execution_by_key: dict[str, Execution] = {}
     for execution in executions:
         keys = _task_keys(dag, execution.task)
         if not keys:
             continue
+        # Tasks that share a name get the executions in turn. Further ones count for the last task.
         free_keys = [key for key in keys if key not in execution_by_key]
         key = free_keys[0] if free_keys else keys[-1]
         execution_by_key[key] = execution
@@ -206,12 +223,12 @@ def _task_keys(dag: Dag, name: str) -> list[str]:
 def place_nodes(nodes: Sequence[NodeAnswer], graph: Graph) -> list[PlacedTask]:
     """Return the tasks of a run by the nodes of its workflow, in the order they started.
 
-    A node has a name and does not say what it is in. So only tasks whose name the pipeline has
-    once, outside of loops, are returned.
+    A node has a name, but does not say in which DAG or loop it is. So only tasks outside of loops
+    are returned, and only when no other task of the pipeline has the same name.
     """
     task_by_name = _unique_tasks(graph)
     placed: dict[str, PlacedTask] = {}
-    # The launcher of a task that may be reused adds a row of its own, without a name.
+    # When the result of a task may be reused, its launcher adds another node, without a name.
     task_nodes = [node for node in nodes if node.get("display_name") in task_by_name]
     for node in sorted(task_nodes, key=_node_start):
         path, definition = task_by_name[node["display_name"]]
@@ -228,14 +245,16 @@ def _unique_tasks(graph: Graph) -> dict[str, tuple[str, TaskDef]]:
     A node may have the key or the label of its task as its name.
     """
     tasks_by_name: dict[str, list[tuple[str, TaskDef]]] = defaultdict(list)
+    names_in_loops: set[str] = set()
     for path, definition, is_in_loop in _walk(graph.root, "", graph, is_in_loop=False):
         for name in {definition.key, definition.label}:
-            # A task in a loop only makes its name ambiguous.
-            tasks_by_name[name].append(("" if is_in_loop else path, definition))
+            if is_in_loop:
+                names_in_loops.add(name)
+            else:
+                tasks_by_name[name].append((path, definition))
     unique: dict[str, tuple[str, TaskDef]] = {}
     for name, tasks in tasks_by_name.items():
-        path, _ = tasks[0]
-        if len(tasks) == 1 and path:
+        if len(tasks) == 1 and name not in names_in_loops:
             unique[name] = tasks[0]
     return unique
 
@@ -309,6 +328,7 @@ def _driver_name(task: PlacedTask) -> str:
 
 
 def _with_failed_driver(task: PlacedTask, pods: WorkflowPods) -> PlacedTask:
+    # An execution that has ended says by itself how the task ended.
     if task.execution is not None and task.execution.state in ENDED_STATES:
         return task
     driver = pods.failed_driver_node(task.path)

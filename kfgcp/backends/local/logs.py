@@ -22,7 +22,7 @@ class FileTail:
     Lines of tasks that have ended come first, in the order in which the tasks ended.
     """
 
-    late = 0.0
+    late_seconds = 0.0
 
     def __init__(self, home: Path, run_id: str, log_filter: LogFilter) -> None:
         self._home = home

@@ -139,7 +139,7 @@ class LocalBackend:
                         yield LogLine(task.path, attempt, line)
 
     def tail(self, ref: RunRef, log_filter: LogFilter) -> FileTail:
-        """Return what reads the lines of a run that has not ended."""
+        """Return a reader of the lines of a run that has not ended."""
         return FileTail(self._home, ref.run_id, log_filter)
 
     def is_deletable(self, run: Run) -> bool:

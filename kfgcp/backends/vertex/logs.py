@@ -28,7 +28,7 @@ Attempt = tuple[str, int]
 
 
 class JobLogs:
-    """The logs of a job as it was read."""
+    """The logs of the attempts that a job had when it was read."""
 
     def __init__(self, logging: CloudLogging, job: PipelineJob) -> None:
         self._logging = logging
@@ -40,8 +40,9 @@ class JobLogs:
         for custom_job, (task, attempt) in self.attempts.items():
             if not _matches(log_filter, task, attempt):
                 continue
-            conditions = [*clauses(log_filter, self._since), _jobs_clause([custom_job])]
-            for entry in self._logging.entries(conditions):
+            clauses = _common_clauses(log_filter, self._since)
+            clauses.append(_clause_for_jobs([custom_job]))
+            for entry in self._logging.entries(clauses):
                 yield _line(entry, task, attempt)
 
     def last(self, task: str, lines: int) -> list[str]:
@@ -54,9 +55,10 @@ class JobLogs:
         custom_jobs = [job for job, (path, _) in self.attempts.items() if path == task]
         if not custom_jobs:
             return []
-        conditions = [*clauses(LogFilter(), self._since), _jobs_clause(custom_jobs[-1:])]
+        clauses = _common_clauses(LogFilter(), self._since)
+        clauses.append(_clause_for_jobs(custom_jobs[-1:]))
         newest = []
-        for entry in self._logging.entries(conditions, newest_first=True, size=lines):
+        for entry in self._logging.entries(clauses, newest_first=True, size=lines):
             newest.append(entry.text)
             if len(newest) == lines:
                 break
@@ -71,7 +73,7 @@ class JobTail:
         read_job: returns the job as it is now. It is called when tasks have changed, because these
             may have new attempts.
         log_filter: which lines.
-        late: seconds after the end of the run in which its last lines may come.
+        late_seconds: how long lines may still come after the run has ended, in seconds.
     """
 
     def __init__(
@@ -80,9 +82,9 @@ class JobTail:
         read_job: Callable[[], PipelineJob],
         log_filter: LogFilter,
         *,
-        late: float = 0.0,
+        late_seconds: float = 0.0,
     ) -> None:
-        self.late = late
+        self.late_seconds = late_seconds
         self._logging = logging
         self._read_job = read_job
         self._log_filter = log_filter
@@ -103,15 +105,20 @@ class JobTail:
             self._add_attempts(job)
             if self._tail is None:
                 since = read_time(job.get("createTime")) or ""
-                self._tail = Tail(self._logging, clauses(self._log_filter, since))
+                self._tail = Tail(self._logging, _common_clauses(self._log_filter, since))
         new_jobs: list[str] = []
-        known_jobs: list[str] = []
+        earlier_jobs: list[str] = []
         for custom_job in self._attempts:
-            if now - self._ended_at.get(custom_job, now) <= LINGER_SECONDS:
-                is_known = custom_job in self._jobs_read
-                (known_jobs if is_known else new_jobs).append(custom_job)
+            ended_at = self._ended_at.get(custom_job)
+            if ended_at is not None and now - ended_at > LINGER_SECONDS:
+                continue
+            if custom_job in self._jobs_read:
+                earlier_jobs.append(custom_job)
+            else:
+                new_jobs.append(custom_job)
         self._jobs_read.update(new_jobs)
-        for entry in self._tail.read(_job_clauses(known_jobs), _job_clauses(new_jobs)):
+        earlier_clauses = _clauses_for_batches(earlier_jobs)
+        for entry in self._tail.read(earlier_clauses, _clauses_for_batches(new_jobs)):
             attempt = self._attempts.get(entry.resource.get("job_id", ""))
             if attempt is not None:
                 yield _line(entry, *attempt)
@@ -128,32 +135,32 @@ class JobTail:
                     self._ended_at.setdefault(custom_job, time.monotonic())
 
 
-def clauses(log_filter: LogFilter, since: str) -> list[str]:
-    """Return the clauses of a filter of Cloud Logging that hold for all lines of a job.
+def _common_clauses(log_filter: LogFilter, since: str) -> list[str]:
+    """Return the clauses of a Cloud Logging filter that are the same for all attempts of a job.
 
     Args:
         log_filter: which lines.
         since: the start of the job. Without it, the service searches all its history.
     """
-    conditions = ['resource.type="ml_job"']
+    clauses = ['resource.type="ml_job"']
     if log_filter.since or since:
-        conditions.append(f"timestamp>={quoted(max(log_filter.since or '', since))}")
+        clauses.append(f"timestamp>={quoted(max(log_filter.since or '', since))}")
     if log_filter.severity:
-        conditions.append(f"severity>={log_filter.severity}")
-    return conditions
+        clauses.append(f"severity>={log_filter.severity}")
+    return clauses
 
 
 def _matches(log_filter: LogFilter, task: str, attempt: int) -> bool:
     return log_filter.task in (None, task) and log_filter.attempt in (None, attempt)
 
 
-def _job_clauses(custom_jobs: Sequence[str]) -> list[str]:
-    """Return clauses that select the entries of custom jobs, one for each request."""
+def _clauses_for_batches(custom_jobs: Sequence[str]) -> list[str]:
+    """Return a clause for each batch of custom jobs. One request reads the entries of a batch."""
     starts = range(0, len(custom_jobs), JOBS_PER_FILTER)
-    return [_jobs_clause(custom_jobs[start : start + JOBS_PER_FILTER]) for start in starts]
+    return [_clause_for_jobs(custom_jobs[start : start + JOBS_PER_FILTER]) for start in starts]
 
 
-def _jobs_clause(custom_jobs: Sequence[str]) -> str:
+def _clause_for_jobs(custom_jobs: Sequence[str]) -> str:
     if len(custom_jobs) == 1:
         return f"resource.labels.job_id={quoted(custom_jobs[0])}"
     return f"resource.labels.job_id=({' OR '.join(map(quoted, custom_jobs))})"

@@ -328,7 +328,7 @@ class VertexService:
         return self._logs(self._job(backend_ref)).read(log_filter)
 
     def tail(self, backend_ref: str, log_filter: LogFilter) -> JobTail:
-        """Return what reads the lines of a run that has not ended."""
+        """Return a reader of the lines of a run that has not ended."""
 
         def latest_job() -> PipelineJob:
             # A caller that follows a run fetches it just before it reads the lines.
@@ -338,8 +338,8 @@ class VertexService:
 
         # A stand-in has every line at once. A private address of Cloud Logging has them as late as
         # the public one.
-        late = 0.0 if is_loopback(self._settings.logging_endpoint) else LATE_SECONDS
-        return JobTail(self._logging, latest_job, log_filter, late=late)
+        late_seconds = 0.0 if is_loopback(self._settings.logging_endpoint) else LATE_SECONDS
+        return JobTail(self._logging, latest_job, log_filter, late_seconds=late_seconds)
 
     # The client is an optional dependency, so its types cannot be named here.
     def native(self, backend_ref: str) -> Any:

@@ -10,7 +10,7 @@ import click
 from kfgcp.cli import options, output
 from kfgcp.model import JsonValue
 from kfgcp.spec.load import Spec
-from kfgcp.spec.params import TYPES
+from kfgcp.spec.params import ANNOTATION_BY_TYPE
 from kfgcp.workspace import Workspace
 
 
@@ -19,33 +19,33 @@ from kfgcp.workspace import Workspace
 @click.option(
     "-o",
     "--output",
-    "file",
+    "output_file",
     type=click.Path(path_type=Path),
     help="Write the compiled pipeline to this .yaml or .json file.",
 )
 @options.as_json
-def command(pipeline: str, file: Path | None, as_json: bool) -> None:
+def command(pipeline: str, output_file: Path | None, as_json: bool) -> None:
     """Compile and validate a pipeline.
 
     PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints its name, version
     and parameters.
     """
-    spec = Workspace.compile(pipeline, file)
+    spec = Workspace.compile(pipeline, output_file)
     if as_json:
-        output.print_json(_to_json(spec, file))
+        output.print_json(_to_json(spec, output_file))
         return
     click.echo(f"{output.plain(spec.name)}  {spec.version}")
     if spec.params:
         _print_params(spec)
-    if file:
-        click.echo(f"written to {file}", err=True)
+    if output_file:
+        click.echo(f"written to {output_file}", err=True)
         return
     quoted = shlex.quote(pipeline)
     target = shlex.quote(Path(pipeline.partition(":")[0]).stem)
     output.hint(f"kfgcp run {quoted}   kfgcp compile {quoted} -o {target}.yaml")
 
 
-def _to_json(spec: Spec, file: Path | None) -> JsonValue:
+def _to_json(spec: Spec, output_file: Path | None) -> JsonValue:
     params: list[JsonValue] = []
     for param in spec.params.values():
         default = param.default if param.has_default else None
@@ -61,7 +61,7 @@ def _to_json(spec: Spec, file: Path | None) -> JsonValue:
     return {
         "pipeline": spec.name,
         "version": spec.version,
-        "output": str(file) if file else None,
+        "output": str(output_file) if output_file else None,
         "params": params,
     }
 
@@ -75,5 +75,6 @@ def _print_params(spec: Spec) -> None:
             default = "(none)"
         else:
             default = "(required)"
-        rows.append((param.name, TYPES.get(param.type, param.type), default, param.description))
+        annotation = ANNOTATION_BY_TYPE.get(param.type, param.type)
+        rows.append((param.name, annotation, default, param.description))
     output.print_table(output.table(("PARAMETER", "TYPE", "DEFAULT", "DESCRIPTION"), rows))

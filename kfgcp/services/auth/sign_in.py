@@ -15,8 +15,8 @@ from kfgcp.services.auth.tokens import Anonymous, TokenFile, TokenSource
 # The settings that are addresses of services.
 _ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
 
-# With these values, requests to services of Google carry the login of Google. The last two are ways
-# to sign in to a cluster.
+# With these values of `auth`, requests to Google's services use the Google login. "in-cluster" and
+# "port-forward" say how kfgcp signs in to a cluster, which is decided elsewhere.
 _WITH_GOOGLE_LOGIN: Final = ("google", "in-cluster", "port-forward")
 
 
@@ -60,10 +60,12 @@ def ca_file(env: Environment) -> str | None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:
-        # The ssl module raises both kinds: a missing file is an OSError.
-        problem = f"cannot be read: {getattr(error, 'strerror', error)}"
+        # A missing file and a file without certificates are both an OSError. A path with a NUL
+        # character is a ValueError, which has no `strerror`.
         if os.path.isfile(path):
             problem = "contains no certificates"
+        else:
+            problem = f"cannot be read: {getattr(error, 'strerror', error)}"
         raise ConfigError(
             f"Environment '{env.name}' has ca_file = \"{setting}\", which {problem}.",
             hint=(
@@ -83,9 +85,9 @@ def required(env: Environment, key: str) -> str:
     value = env.get(key)
     if not value:
         auth = env.get("auth")
-        mode = f', which auth = "{auth}" needs' if auth else ""
+        reason = f', which auth = "{auth}" needs' if auth else ""
         raise ConfigError(
-            f"Environment '{env.name}' has no {key}{mode}.",
+            f"Environment '{env.name}' has no {key}{reason}.",
             hint=f"Set {key} in [env.{env.name}] of kfgcp.toml.",
         )
     return str(value)

@@ -177,7 +177,7 @@ def test_a_token_that_has_expired(
 
     assert any(
         said in error
-        for said in ("did not accept the sign-in", "wants a sign-in", "as a sign-in does")
+        for said in ("did not accept the sign-in", "wants a sign-in", "looks like a sign-in page")
     )
     assert "Write a new token to" in hint
     assert TOKEN not in error + hint

@@ -422,7 +422,8 @@ def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: An
     """Whoever adds a field to a request, or an option that is not for local runs only, must look at
     this backend."""
     sent = {"spec", "params", "from_task"}
-    ours = {"submit_dir", "source", "repeats"}  # what is repeated comes from the service's cache
+    # What is repeated comes from the service's cache.
+    ours = {"submit_dir", "source", "repeats"}
     sent_options = {"experiment", "name", "labels", "cache"}
     named_options = {"fail_fast"}
     our_options = {"env"}

@@ -138,4 +138,4 @@ def test_last_lines_are_waited_for_unless_a_stand_in_has_them(
 
     logs = capability(backend, SupportsLogs)
     assert logs is not None
-    assert logs.tail(RunRef("dev", "a-job"), LogFilter()).late == late
+    assert logs.tail(RunRef("dev", "a-job"), LogFilter()).late_seconds == late
