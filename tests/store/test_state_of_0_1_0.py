@@ -59,8 +59,8 @@ def test_its_runs_are_compared(kfgcp: Any) -> None:
     }
     assert differences["longer_than"] == [4, 2]
     # Three words have more than 4 letters, all have more than 2.
-    assert differences["share_of_long_words"] == [pytest.approx(3 / 9), 1]
-    assert "mean_length" not in differences
+    assert differences["measure/metrics/share_of_long_words"] == [pytest.approx(3 / 9), 1]
+    assert "measure/metrics/mean_length" not in differences
 
 
 @pytest.mark.usefixtures("project")
