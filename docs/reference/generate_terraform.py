@@ -23,7 +23,7 @@ from terraform_offline.hcl import Block, blocks, of_kind  # noqa: E402
 MODULES = ROOT / "terraform" / "modules"
 LIVE = "## What only a live project can show"
 BEYOND = {
-    "environment": "what it puts out is imported into kfgcp.toml",
+    "environment": "its outputs are imported into kfgcp.toml",
     "gke-kubeflow": (
         "the overlay is rendered over upstream's names, the scripts run against a stand-in of"
         " gcloud"
