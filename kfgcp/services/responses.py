@@ -275,7 +275,7 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
             f"{request.service} failed to answer {request}: {text} ({status_and_code}).",
             hint=f"Try again later; {request.service} may have an outage.",
             status=status,
-            told=bool(error.code),
+            from_service=bool(error.code),
         )
     advice = request.errors.advice(status, error, text, path=request.path, host=request.host)
     error_type = NotFound if status == 404 else Refused

@@ -19,7 +19,7 @@ from kfgcp.backends.kubeflow.features import (
     parse_version,
     possible_lacks,
 )
-from kfgcp.backends.kubeflow.sites import Version
+from kfgcp.backends.kubeflow.task_contexts import Version
 from kfgcp.errors import (
     AuthError,
     BackendError,
@@ -104,7 +104,7 @@ class Server:
 
     def notes(self, spec: Spec) -> Iterator[str]:
         """Yield what the server does in another way than the pipeline says, a line each."""
-        lacks = [lack for lack in possible_lacks(spec) if not lack.feature.for_check]
+        lacks = [lack for lack in possible_lacks(spec) if not lack.feature.hidden_before_runs]
         version = self._version_for(lacks)
         for lack in lacks:
             if lack.is_true_of(version) and not lack.is_refused:
