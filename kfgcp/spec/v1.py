@@ -98,12 +98,12 @@ class Use:
     Attributes:
         line: the line in the file, from 1.
         name: the name as the file has it.
-        today: what to write in KFP 2.
+        replacement: what to write in KFP 2.
     """
 
     line: int
     name: str
-    today: str
+    replacement: str
 
 
 def find(source: str, error: BaseException, line: int | None) -> Use | None:
@@ -179,10 +179,10 @@ def _look_up(target: str, line: int, name: str) -> list[Use]:
     """
     # kfp.v2.dsl of KFP 1.8 had the names of kfp.dsl.
     without_v2 = target.replace("kfp.v2.", "kfp.", 1)
-    for key, today in NAMES.items():
+    for key, replacement in NAMES.items():
         is_below = key.endswith(".") and f"{target}.".startswith(key)
         if without_v2 == key or is_below:
-            return [Use(line, name, today)]
+            return [Use(line, name, replacement)]
     return []
 
 
