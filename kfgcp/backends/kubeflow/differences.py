@@ -282,7 +282,9 @@ DIFFERENCES: Final = (
     Feature(
         "has a number of retries (set_retry)",
         _has_retries,
-        note="the workflow defaults of 2.17.0 retry only lost pods, not programs that fail",
+        note=(
+            "by default, 2.17.0 retries a task when its pod is lost, but not when its program fails"
+        ),
         first_affected=(2, 17),
         differs=True,
         recorded="retry-good-with-default-configmap",
@@ -295,9 +297,9 @@ DIFFERENCES: Final = (
         recorded="caching",
     ),
     Feature(
-        "has variables and is cached",
+        "has environment variables and is cached",
         _is_cached_with_variables,
-        note="when only variables changed, it takes its old outputs from the cache",
+        note="when only variables changed, it gets its old outputs from the cache",
         differs=True,
         hidden_before_runs=True,
     ),

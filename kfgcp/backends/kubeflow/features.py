@@ -312,14 +312,12 @@ FEATURES: Final = (
         "all of them start at once",
     ),
     Feature("has a cache key", _has_cache_key, (2, 4), "the key is ignored"),
-    Feature(
-        "runs at the exit of others", _is_exit_task, (2, 4), "it may be left out after a failure"
-    ),
+    Feature("runs at the exit of others", _is_exit_task, (2, 4), "it may not run after a failure"),
     Feature(
         "asks for the name or id of its run or task",
         _reads_own_name,
         (2, 5),
-        "it may be given the placeholder itself",
+        "it may get the text of the placeholder instead of the value",
     ),
     Feature(
         "is tried again after a failure", _is_retried_task, (2, 5), "it may be tried once only"
@@ -334,9 +332,14 @@ FEATURES: Final = (
         "is a nested pipeline with a parameter left out",
         _leaves_parameter_out,
         (2, 14),
-        "a task that takes it fails",
+        "a task that uses the parameter fails",
     ),
-    Feature("has an empty folder of its own", _has_empty_folder, (2, 3), "the folder is not there"),
+    Feature(
+        "mounts an empty folder (kubernetes.empty_dir_mount)",
+        _has_empty_folder,
+        (2, 3),
+        "the folder does not exist",
+    ),
     Feature("is an importer in a loop", _is_importer_in_loop, (2, 17), "it fails on older servers"),
     Feature(
         "is a loop inside an exit handler",
@@ -345,13 +348,13 @@ FEATURES: Final = (
         "it fails on older servers",
     ),
     Feature(
-        "has a value of the run in a variable",
+        "has a value of the run in an environment variable",
         _has_run_value_in_variable,
         None,
-        "the variable holds the placeholder itself",
+        "the variable has the text of the placeholder instead of the value",
     ),
     Feature(
-        "is of google-cloud-pipeline-components",
+        "is from google-cloud-pipeline-components",
         _is_google_component,
         None,
         "it calls Vertex AI, and needs the permissions and outputs of a run there",

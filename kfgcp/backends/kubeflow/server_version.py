@@ -114,8 +114,8 @@ class Server:
             newest = max(versioned, key=lambda lack: lack.feature.since or ())
             yield (
                 "the server does not tell its version, so kfgcp assumes the newest one:"
-                f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs"
-                f" {format_version(newest.feature.since or ())}"
+                f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs version"
+                f" {format_version(newest.feature.since or ())} or newer"
             )
 
     def explain(self, refused: Refused) -> Refused:
@@ -161,11 +161,11 @@ def too_old(health: Mapping[str, Any]) -> Unsupported:
         health: the answer of its healthz.
     """
     version = _version_in(health)
-    name = "a Kubeflow Pipelines"
+    name = "Kubeflow Pipelines"
     if version is not None:
         name = f"Kubeflow Pipelines {format_version(version)}"
     return Unsupported(
-        f"The server is {name} with the API v1beta1 only; kfgcp needs 2.0 or newer.",
+        f"The server is {name}, which has only the API v1beta1; kfgcp needs 2.0 or newer.",
         hint="Upgrade the server: https://www.kubeflow.org/docs/components/pipelines/operator-guides/installation/",
     )
 
