@@ -85,7 +85,7 @@ _MAX_DIGITS: Final = sys.float_info.max_10_exp
 _SEARCHED_BYTES: Final = 20_000
 
 _ADDRESS_HINT: Final = (
-    "Let the environment name the final address, as host or api_endpoint, and check the proxy."
+    "Set host or api_endpoint of the environment to the final address, and check the proxy."
 )
 
 
@@ -169,7 +169,7 @@ def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError
     message = f"{request.service} answered {request} with a web page, not with JSON"
     page_title = title(response, *request.secrets)
     if wants_sign_in(response):
-        message = f"{message}, as a sign-in does"
+        message = f"{message}; it looks like a sign-in page"
         hint = f"{request.sign_in_hint} Check the address ({request.host}) and the proxy, too."
     else:
         hint = (
