@@ -125,7 +125,7 @@ class CrossSiteGuard:
             values.setdefault(name.lower(), []).append(value.strip())
         hosts = values.get("host", [])
         if len(hosts) != 1:
-            return "A request needs one header Host."
+            return "A request needs exactly one Host header."
         host = parse_authority(hosts[0])
         if host is None or not self._is_ours(host):
             return f"The host {hosts[0]!r} is not a name of this server."

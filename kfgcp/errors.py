@@ -171,18 +171,18 @@ class Unreachable(BackendError):
 
     Attributes:
         status: the status of HTTP, 500 to 599; 0 when there was no answer.
-        answered_by_service: the service itself answered, with an error in its own format.
+        from_service: the service itself answered, with an error in its own format.
         too_large: the answer was longer than kfgcp reads.
     """
 
     too_large = False
 
     def __init__(
-        self, message: str, *, hint: str = "", status: int = 0, answered_by_service: bool = False
+        self, message: str, *, hint: str = "", status: int = 0, from_service: bool = False
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.answered_by_service = answered_by_service
+        self.from_service = from_service
 
     @property
     def passing(self) -> bool:

@@ -135,8 +135,8 @@ def install_hint(extra: str) -> str:
 def _explain_two_copies(installation: Installation) -> str:
     return (
         f"kfgcp is imported from {PACKAGE}, but kfgcp {installation.version} is installed in"
-        f" {installation.location}. Start it in another folder, or remove the first from"
-        " PYTHONPATH."
+        f" {installation.location}. Start kfgcp in another folder, or remove"
+        f" {PACKAGE.parent} from PYTHONPATH."
     )
 
 

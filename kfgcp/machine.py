@@ -119,5 +119,5 @@ def _failed_library(error: ImportError) -> MachineError | None:
         return None
     return MachineError(
         f"A library cannot be loaded: {error}.",
-        hint="Check that memory is left. If so, install the library again.",
+        hint="Check that there is free memory. If so, install the library again.",
     )

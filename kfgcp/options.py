@@ -76,7 +76,7 @@ class RunOptions:
         str,
         Option(
             "The environment to run in.",
-            "The environment to run in; without it, that of the run.",
+            "The environment to run in; the default is that of RUN.",
             metavar="NAME",
             expected="the name of an environment",
         ),
@@ -84,8 +84,8 @@ class RunOptions:
     experiment: Annotated[
         str,
         Option(
-            "The group of runs it belongs to.",
-            "The group of runs it belongs to; without it, that of the run.",
+            "The experiment of the run: a name for a group of runs.",
+            "The experiment of the new run; the default is that of RUN.",
             metavar="NAME",
         ),
     ] = ""
@@ -94,7 +94,7 @@ class RunOptions:
         Mapping[str, str],
         Option(
             "A label to find the run by.",
-            "A label beside those of the run.",
+            "A label, in addition to those of RUN.",
             flag="--label",
             metavar="K=V",
         ),
@@ -102,20 +102,20 @@ class RunOptions:
     cache: Annotated[
         bool | None,
         Option(
-            "Caching for every task; without it, as the pipeline says.",
-            "Caching for every task; without it, as for the run.",
+            "Turn caching on or off for all tasks; the pipeline decides by default.",
+            "Turn caching on or off for all tasks; the default is that of RUN.",
         ),
     ] = None
     max_parallel: Annotated[
         int | None,
-        Option("Tasks at the same time.", metavar="N", minimum=1, local_only=True),
+        Option("Run at most N tasks at the same time.", metavar="N", minimum=1, local_only=True),
     ] = None
     fail_fast: Annotated[bool, Option("Start nothing new after the first failure.")] = False
     executor: Annotated[
         Literal["auto", "process", "docker"],
         Option(
-            "What runs tasks: Python functions in processes and other commands in Docker, or all in"
-            " one.",
+            "Run all tasks in processes or all in Docker; auto uses Docker only for tasks that are"
+            " not Python functions.",
             local_only=True,
         ),
     ] = "auto"

@@ -36,7 +36,7 @@ def _limited(connected: socket.socket) -> Iterator[None]:
         return
     left = deadline.left
     if left <= 0:
-        raise DeadlineError(f"not over within {deadline.seconds:g} s")
+        raise DeadlineError(f"did not end within {deadline.seconds:g} s")
     timeout = connected.gettimeout()
     connected.settimeout(left if timeout is None else min(timeout, left))
     try:

@@ -198,7 +198,7 @@ def read_oidc_email(claims: Mapping[str, object]) -> str:
     email = claims.get("email")
     if not isinstance(email, str) or claims.get("email_verified") is not True:
         raise DeniedError(
-            "The login does not prove an e-mail address: the provider must set email_verified."
+            "The login has no verified e-mail address: its claim email_verified must be true."
         )
     return email
 

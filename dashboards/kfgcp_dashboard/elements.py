@@ -98,7 +98,7 @@ def catch_errors(function: Callable[P, T]) -> Callable[P, T | None]:
             LOG.exception("a page failed")
             name = text.escape_markdown(type(error).__name__)
             st.error(
-                f"This page failed inside: {name}. The log of the dashboard has the details.",
+                f"This page has an internal error: {name}. See the log of the dashboard.",
                 icon=":material/bug_report:",
             )
         return None

@@ -155,7 +155,7 @@ def _read(workspace: Workspace, run: Run, log_filter: LogFilter, log: FollowedLo
     except Exception as error:
         # The page shows it, because nobody sees the errors of a thread.
         elements.LOG.exception("reading a log failed")
-        log.error = f"Reading the log failed inside: {type(error).__name__}."
+        log.error = f"An internal error while reading the log: {type(error).__name__}."
     finally:
         log.ended = True
         log.first_read.set()

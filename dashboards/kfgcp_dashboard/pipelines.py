@@ -59,7 +59,7 @@ def find_sources(project: Project, latest_runs: Sequence[Run]) -> list[PipelineS
     for run in latest_runs:
         digest = run.version.removeprefix(_DIGEST_PREFIX)[:_SHORT_DIGEST]
         key = f"{_VERSION_PREFIX}{run.run_id}"
-        sources.append(PipelineSource(key, f"{run.pipeline} {digest} (has run)"))
+        sources.append(PipelineSource(key, f"{run.pipeline} {digest} (recorded)"))
     return sources
 
 

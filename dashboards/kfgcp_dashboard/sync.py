@@ -165,7 +165,7 @@ class Sync:
             self._update(env.name, reading=False, error=error.message, hint=error.hint)
         except Exception as error:
             # The page shows it. A thread that dies would leave no trace.
-            message = f"reading failed inside: {type(error).__name__}: {error}"
+            message = f"an internal error while reading: {type(error).__name__}: {error}"
             self._update(env.name, reading=False, error=message, hint="")
 
     def _read_open_runs(self, env: Environment) -> None:

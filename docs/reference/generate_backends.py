@@ -171,7 +171,9 @@ def differences() -> str:
     rows = []
     for feature in (METRICS, *DIFFERENCES):
         owner = "the pipeline" if feature is METRICS else "a task"
-        versions = f"since {format_version(feature.begins)}" if feature.begins else "all"
+        versions = (
+            f"since {format_version(feature.first_affected)}" if feature.first_affected else "all"
+        )
         recording = (
             f"[{feature.recorded}]({RECORDINGS}/{feature.recorded})" if feature.recorded else ""
         )

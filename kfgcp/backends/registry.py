@@ -328,7 +328,7 @@ def _check_keys(settings: type[BackendSettings], problem: str) -> None:
     for key in types:
         if key in reserved:
             raise ConfigError(
-                f"{problem}: it declares the key {key}, which has another meaning in every"
+                f"{problem}: it declares the key {key}, which kfgcp already uses in every"
                 " environment.",
                 hint=_HINT,
             )

@@ -87,7 +87,7 @@ def parse_time(text: object, service: str) -> str | None:
     except (ValueError, OverflowError):
         raise BackendError(
             f"{service} answered with a time that cannot be read: {text[:100]}.",
-            hint="Does a proxy change answers? If not, update kfgcp.",
+            hint="Check whether a proxy changes answers. If none does, update kfgcp.",
         ) from None
 
 

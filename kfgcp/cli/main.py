@@ -158,7 +158,7 @@ def _report_unexpected(error: Exception) -> int:
     problem = machine_error(error)
     if problem is None:
         problem = KfgcpError(
-            f"kfgcp failed inside: {type(error).__name__}: {error}",
+            f"kfgcp has an internal error: {type(error).__name__}: {error}",
             hint="This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
         )
     _print_error(problem)

@@ -90,7 +90,7 @@ _FILTERS = (
     click.option(
         "--version",
         metavar="DIGEST",
-        help="Only runs of this version, or of one that begins like this.",
+        help="Only runs of this version of a pipeline; the beginning of it is enough.",
     ),
     click.option("--experiment", metavar="NAME", help="Only runs of this experiment."),
     click.option("--env", metavar="NAME", help="Only runs of this environment."),
@@ -112,5 +112,7 @@ _FILTERS = (
         metavar="AGE",
         help="Only runs younger than 30m, 12h, 7d, 2w, or since a time.",
     ),
-    click.option("--until", metavar="AGE", help="Only runs older than that, or before a time."),
+    click.option(
+        "--until", metavar="AGE", help="Only runs older than 30m, 12h, 7d, 2w, or before a time."
+    ),
 )

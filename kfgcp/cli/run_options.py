@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 params_file = click.option(
-    "--params-file", type=click.Path(path_type=Path), help="YAML or JSON with values; -p wins."
+    "--params-file",
+    type=click.Path(path_type=Path),
+    help="YAML or JSON with parameters; -p replaces them.",
 )
 
 

@@ -134,7 +134,7 @@ class Cloud:
         """
         account = self._env.get("service_account")
         if not account:
-            return Aside("not checked: service_account is not set, and runs have a default one")
+            return Aside("not checked: service_account is not set, so runs use a default one")
         name = gs_bucket(root)
         access_tuple = {
             "principal": account,

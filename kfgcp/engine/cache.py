@@ -113,7 +113,7 @@ class TaskCache:
             scope = "for this task" if self._override is None else "for this run"
             return f"caching is off {scope}"
         if node.must_run:
-            return "it, or a task it depends on, was asked to run again"
+            return "a new run of it, or of a task that it depends on, was requested"
         return node.unseen if has_unseen_inputs(node) else None
 
     def _find_usable(self, key: str) -> tuple[CacheEntry | None, str | None]:
@@ -149,7 +149,7 @@ class TaskCache:
             if node.task and node.task.cache_key:
                 task = f"a task with the {_likeness(node)}"
             return (
-                f"only {task} of this run succeeded before, and tasks of one run do not share"
+                f"the only earlier success is {task} of this run, and tasks of one run do not share"
                 " outputs"
             )
         if lost:

@@ -122,8 +122,8 @@ def _variable_notes(name: str, config: ClusterConfig) -> Iterator[str]:
         missing = [text for text in variable.names if text not in os.environ]
         if missing and not variable.optional:
             yield (
-                f"{name} will fail if it starts: {', '.join(missing)} of the {variable.source} is"
-                " not set here"
+                f"{name} will fail if it starts, because these variables of the {variable.source}"
+                f" are not set on this machine: {', '.join(missing)}"
             )
         elif present:
             yield (
@@ -137,9 +137,12 @@ def _mount_notes(name: str, config: ClusterConfig, in_container: bool) -> Iterat
         if in_container and mount.scratch:
             continue
         if os.path.exists(mount.path):
-            yield f"{name} takes {mount.path} of this machine for the {mount.source}"
+            yield f"{name} uses {mount.path} of this machine instead of the {mount.source}"
         elif not mount.optional:
-            yield f"{name} will fail if it starts: {mount.path} ({mount.source}) is not here"
+            yield (
+                f"{name} will fail if it starts: {mount.path} ({mount.source}) does not exist on"
+                " this machine"
+            )
 
 
 def _short_name(component: Component) -> str:

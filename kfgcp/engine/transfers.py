@@ -20,11 +20,11 @@ from kfgcp.services.storage.problems import StorageProblem
 
 @dataclass(frozen=True, slots=True)
 class InputsCopied:
-    """The event that the inputs of an attempt are on this machine.
+    """The event at the end of copying the inputs of an attempt to this machine.
 
     Attributes:
         attempt: the attempt.
-        problem: the reason when they could not be copied.
+        problem: why the copy failed, None when it succeeded.
     """
 
     attempt: Attempt
@@ -33,12 +33,12 @@ class InputsCopied:
 
 @dataclass(frozen=True, slots=True)
 class OutputsCopied:
-    """The event that the outputs of an attempt are in their buckets.
+    """The event at the end of copying the outputs of an attempt to their buckets.
 
     Attributes:
         attempt_id: the attempt.
-        outputs: its outputs, with what is stored now.
-        problem: the reason when they could not be copied.
+        outputs: its outputs. After a success, the copied artifacts are marked as stored.
+        problem: why the copy failed, None when it succeeded.
     """
 
     attempt_id: int
@@ -50,7 +50,8 @@ class Transfers:
     """Copies between buckets and a folder of the run.
 
     Args:
-        emit: takes the end of each transfer, from another thread.
+        emit: takes the event at the end of each transfer. It is called in the thread of the
+            transfer.
         folder: where the copies are, see `kfgcp.engine.bucket_copies`.
         settings: where buckets are.
     """
@@ -68,7 +69,7 @@ class Transfers:
         self._under_way: set[int] = set()
 
     def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
-        """Copy inputs of an attempt to this machine. The end is emitted."""
+        """Start to copy inputs of an attempt to this machine. `InputsCopied` follows."""
         self._start(
             attempt.id,
             lambda: self._fetch(attempt, uris),
@@ -76,7 +77,7 @@ class Transfers:
         )
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
-        """Copy outputs of an attempt to their buckets. The end is emitted."""
+        """Start to copy outputs of an attempt to their buckets. `OutputsCopied` follows."""
         self._start(
             attempt_id,
             lambda: self._store(attempt_id, outputs, uris),
@@ -84,10 +85,10 @@ class Transfers:
         )
 
     def abandon(self, attempt_id: int) -> bool:
-        """Stop waiting for the transfer of an attempt. Its end is not emitted any more.
+        """Stop waiting for the transfer of an attempt. No event follows.
 
         Returns:
-            Whether there was a transfer whose end was not emitted yet.
+            Whether a transfer of the attempt was still running.
         """
         with self._lock:
             is_under_way = attempt_id in self._under_way
@@ -98,7 +99,7 @@ class Transfers:
         self,
         attempt_id: int,
         transfer: Callable[[], InputsCopied | OutputsCopied],
-        describe_failure: Callable[[str], InputsCopied | OutputsCopied],
+        make_failure_event: Callable[[str], InputsCopied | OutputsCopied],
     ) -> None:
         def run() -> None:
             event = transfer()
@@ -113,7 +114,7 @@ class Transfers:
             start_thread(run, "kfgcp-transfer")
         except OSError as error:
             self._under_way.remove(attempt_id)
-            self._emit(describe_failure(f"cannot be copied: {error.strerror}"))
+            self._emit(make_failure_event(f"cannot be copied: {error.strerror}"))
 
     def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> InputsCopied:
         try:
@@ -129,7 +130,7 @@ class Transfers:
                 bucket_copies.upload(uri, self._folder, self._settings)
         except StorageProblem as problem:
             return OutputsCopied(attempt_id, outputs, str(problem))
-        # Only now: an artifact that is marked as stored can be used by later runs.
+        # Later runs can use an artifact that is marked as stored, so mark it after the upload.
         artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
         for name, items in outputs.artifacts.items():
             artifacts[name] = tuple(

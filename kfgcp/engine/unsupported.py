@@ -63,7 +63,7 @@ def _refuse_volumes(containers: Sequence[tuple[str, Container]]) -> None:
     names = [name for name, container in containers if container.image in _VOLUME_IMAGES]
     if names:
         raise Unsupported(
-            f"The local engine has no cluster to make or delete the volume of {', '.join(names)}.",
+            f"The local engine cannot create or delete the volume of {', '.join(names)}.",
             hint=(
                 "dsl.WORKSPACE_PATH_PLACEHOLDER names a folder that all tasks of a run share, here"
                 " and on Kubeflow."

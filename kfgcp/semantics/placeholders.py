@@ -254,7 +254,8 @@ def _argument_value(
     whole_artifact = WHOLE_ARTIFACT.fullmatch(placeholder[0])
     if whole_artifact is not None:
         raise ValueProblem(
-            f"the command takes the whole artifact '{whole_artifact[3]}', which is not defined"
+            f"the command takes the whole artifact '{whole_artifact[3]}', and KFP does not define"
+            " the text of it"
         )
     artifact = _ARTIFACT.match(expression)
     if artifact is not None:

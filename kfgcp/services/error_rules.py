@@ -1,4 +1,4 @@
-"""The rules for the errors of a service: each service has its own words for a refusal."""
+"""The rules that explain the errors of a service: each service describes a refusal differently."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Advice:
 
     Attributes:
         text: one line; empty when there is no advice.
-        remedy: what the text asks for, when kfgcp can add more, such as a command.
+        remedy: the change that the text asks for. Callers use it to add a command to the hint. None
+            when there is nothing to add.
     """
 
     text: str
@@ -59,9 +60,9 @@ class ErrorRules(Protocol):
         """Return what the user can do about a refusal.
 
         Args:
-            status: of HTTP.
-            error: of the response.
+            status: the HTTP status of the response.
+            error: the error in the body of the response.
             text: the message of the error with its violations.
-            path: of the request, below the address of the service.
-            host: of the service.
+            path: the path of the request, below the address of the service.
+            host: the host of the service.
         """

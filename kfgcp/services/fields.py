@@ -29,8 +29,8 @@ Kind = Callable[[Any, Place], Any]
 """A check of a value at a place: it returns the value, or raises `Mismatch`."""
 
 HINT: Final = (
-    "Does a proxy change answers, and is the address of the environment right? If not, update"
-    " kfgcp."
+    "Check the address of the environment, and whether a proxy changes answers. If both are right,"
+    " update kfgcp."
 )
 # The longest text of an int64 has 19 digits.
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")

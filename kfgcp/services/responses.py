@@ -169,7 +169,7 @@ def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError
     message = f"{request.service} answered {request} with a web page, not with JSON"
     page_title = title(response, *request.secrets)
     if wants_sign_in(response):
-        message = f"{message}. It looks like a sign-in page"
+        message = f"{message}; it looks like a sign-in page"
         hint = f"{request.sign_in_hint} Check the address ({request.host}) and the proxy, too."
     else:
         hint = (
@@ -278,7 +278,7 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
             f"{request.service} failed to answer {request}: {text} ({status_and_code}).",
             hint=f"Try again later; {request.service} may have an outage.",
             status=status,
-            answered_by_service=bool(error.code),
+            from_service=bool(error.code),
         )
     advice = request.errors.advice(status, error, text, path=request.path, host=request.host)
     error_type = NotFound if status == 404 else Refused

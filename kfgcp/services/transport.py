@@ -337,7 +337,9 @@ def explain(
             unknown_name=True,
         )
     if isinstance(error, requests.ConnectTimeout):
-        return TransportError(f"did not take the connection within {timeout[0]:g} s", hint=_NETWORK)
+        return TransportError(
+            f"did not accept the connection within {timeout[0]:g} s", hint=_NETWORK
+        )
     if "ConnectionRefusedError" in kinds:
         return TransportError(
             "refuses the connection", hint="Check the address, and that the server is running."
@@ -367,7 +369,7 @@ def explain(
     if isinstance(error, OSError) and "CA certificate" in str(error):
         return TransportError(
             "cannot be checked: the file with certificates is not there",
-            hint="Let ca_file or REQUESTS_CA_BUNDLE name a file that exists.",
+            hint="Set ca_file or REQUESTS_CA_BUNDLE to a file that exists.",
             final=True,
             tls=True,
         )
@@ -435,14 +437,14 @@ def _tls(causes: list[BaseException]) -> TransportError:
             return TransportError(
                 f"has a certificate that is not trusted: {reason}",
                 hint=(
-                    "For a company's own certificates let ca_file of the environment (backend"
-                    " kubeflow), or REQUESTS_CA_BUNDLE, name the file with them."
+                    "If your company has its own certificates, set ca_file of the environment"
+                    " (backend kubeflow) or REQUESTS_CA_BUNDLE to the file with them."
                 ),
                 final=True,
                 tls=True,
             )
     return TransportError(
         "could not agree on TLS",
-        hint="Check that the address is one of https, and the proxy.",
+        hint="Check the proxy, and that the server uses https at this address.",
         tls=True,
     )

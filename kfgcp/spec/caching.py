@@ -51,7 +51,7 @@ def disable_caching_from(spec: JsonObject, path: str) -> dict[str, Any]:
     steps = path.split("/")
     for depth, step in enumerate(steps, 1):
         if re.fullmatch(r".*\[\d+\]", step):
-            raise ValueError("a spec has its loop once, not each iteration")
+            raise ValueError("a spec has only the loop, not its iterations")
         if step not in tasks:
             raise ValueError(f"the pipeline has no task {step} there")
         for key in _downstream(tasks, step):

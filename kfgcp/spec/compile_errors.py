@@ -31,14 +31,15 @@ def explain_error(error: BaseException, path: Path) -> SpecError:
         path: the pipeline file, as the user named it.
     """
     frames = user_frames(error, path)
-    use = _find_kfp_1(error, frames)
+    old_use = _find_use_of_kfp_1(error, frames)
     user_traceback = _format_traceback(error, frames)
     where = _find_place(error, frames, path)
-    if use is not None:
-        where = f"{where.rpartition(':')[0]}:{use.line}"
+    if old_use is not None:
+        # The line with the old name, which may be above the line that raised the error.
+        where = f"{where.rpartition(':')[0]}:{old_use.line}"
         return SpecError(
-            f"{where}: {use.name} is from KFP 1; KFP 2 does not have it.",
-            hint=f"In KFP 2: {use.today}.",
+            f"{where}: {old_use.name} is from KFP 1; KFP 2 does not have it.",
+            hint=f"In KFP 2: {old_use.replacement}.",
             user_traceback=user_traceback,
         )
     problem = describe_error(error)
@@ -74,7 +75,7 @@ def _find_place(error: BaseException, frames: Sequence[traceback.FrameSummary], 
 
 
 def _display_file(file: str, path: Path) -> str:
-    """Return a file of the user in the way the user named the pipeline's file."""
+    """Return the path of a user's file for a message: relative when `path` is relative."""
     folder = Path(path).absolute().parent
     try:
         return str(path.parent / Path(file).relative_to(folder))
@@ -82,7 +83,9 @@ def _display_file(file: str, path: Path) -> str:
         return file if path.is_absolute() else str(display_path(Path(file)))
 
 
-def _find_kfp_1(error: BaseException, frames: Sequence[traceback.FrameSummary]) -> v1.Use | None:
+def _find_use_of_kfp_1(
+    error: BaseException, frames: Sequence[traceback.FrameSummary]
+) -> v1.Use | None:
     """Return the use of KFP 1 that an error comes from, None for another cause."""
     if not frames:
         return None
@@ -95,7 +98,9 @@ def _find_kfp_1(error: BaseException, frames: Sequence[traceback.FrameSummary]) 
 
 def _import_hint(error: ImportError, path: Path) -> str:
     if "relative import" in str(error):
-        return "The file's folder is on sys.path: import its neighbours without the leading dot."
+        return (
+            "Import other files of its folder without the leading dot: the folder is on sys.path."
+        )
     module = _missing_module(error)
     if not module:
         return ""
@@ -142,10 +147,10 @@ def _local_hint(module: str, local: LocalModule) -> str:
         )
     if module == top:
         return f"{place} has that name, but cannot be imported."
-    installed = _preferred_file(top, local.place)
-    if installed is not None:
+    package_file = _preferred_file(top, local.place)
+    if package_file is not None:
         return (
-            f"{top} was imported from {installed}, not from {place}.\n"
+            f"{top} was imported from {package_file}, not from {place}.\n"
             f"Add an empty file {place / '__init__.py'}, so that Python uses the folder."
         )
     submodule = module.partition(".")[2]
@@ -155,7 +160,8 @@ def _local_hint(module: str, local: LocalModule) -> str:
 def _preferred_file(name: str, place: Path) -> str | None:
     """Return the file of the installed package that Python imported instead of a user's folder.
 
-    Python prefers any package to a folder without `__init__.py`, wherever that is on sys.path.
+    Python prefers any package to a folder without `__init__.py`, even when the folder comes first
+    on sys.path.
 
     Args:
         name: the name of the package.

@@ -30,8 +30,8 @@ class PipelineDocuments:
 def unwrap(documents: Sequence[Any]) -> PipelineDocuments:
     """Return the PipelineSpec and the platform spec in the documents of a file.
 
-    These files have one: compiled pipelines, PipelineJobs of Vertex AI (their runtimeConfig is not
-    used), and PipelineVersion manifests of Kubeflow.
+    Three kinds of files have a PipelineSpec: compiled pipelines, PipelineJobs of Vertex AI (their
+    runtimeConfig is not used), and PipelineVersion manifests of Kubeflow.
 
     Raises:
         InvalidError: there is no PipelineSpec. The hint says what to do with this kind of file.
@@ -51,8 +51,8 @@ def unwrap(documents: Sequence[Any]) -> PipelineDocuments:
     if len(documents) > 2:
         raise InvalidError(
             (),
-            f"has {len(documents)} YAML documents; a pipeline has one, and a second for its"
-            " platforms",
+            f"has {len(documents)} YAML documents; a pipeline has at most two: the PipelineSpec and"
+            " the platform spec",
         )
     if "platforms" in first and "root" not in first:
         hint = "The PipelineSpec comes first, `platforms` second."
@@ -69,7 +69,7 @@ def _read_manifest(documents: Sequence[Any]) -> PipelineDocuments:
     for index, document in enumerate(documents):
         spec = document.get("spec") if isinstance(document, dict) else None
         if isinstance(spec, dict) and "pipelineSpec" in spec:
-            # Lines of a later document cannot be told, so its place is left out.
+            # Errors can name lines of the first document only, so a later one has no place.
             place: Place = ("spec", "pipelineSpec") if index == 0 else ()
             return PipelineDocuments(spec["pipelineSpec"], spec.get("platformSpec"), place)
     hint = "Only a PipelineVersion manifest holds a pipeline."
@@ -80,10 +80,12 @@ def _refuse_other_formats(document: JsonObject) -> None:
     version = document.get("apiVersion")
     kind = document.get("kind")
     if str(version).startswith("argoproj.io/") or kind in ("Workflow", "WorkflowTemplate"):
-        problem = f"this is an Argo {kind or 'Workflow'}, as KFP 1 compiled pipelines"
+        problem = (
+            f"this is an Argo {kind or 'Workflow'}, which KFP 1 compiled, not a KFP 2 pipeline"
+        )
         raise InvalidError((), problem, _COMPILE_AGAIN)
     if str(version).startswith("tekton.dev/"):
-        problem = f"this is a Tekton {kind}, as kfp-tekton compiled pipelines"
+        problem = f"this is a Tekton {kind}, which kfp-tekton compiled, not a KFP 2 pipeline"
         raise InvalidError((), problem, _COMPILE_AGAIN)
     if isinstance(document.get("implementation"), dict) and "root" not in document:
         hint = (

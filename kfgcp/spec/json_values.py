@@ -101,7 +101,7 @@ def check_json(
             raise NotJsonError(_unlink(place), f"is of type {type_name}, which JSON cannot carry")
         # An alias can contain aliases. Then a short YAML text stands for billions of values.
         if budget < 0:
-            raise NotJsonError((), "has aliases that multiply into too much")
+            raise NotJsonError((), "has YAML aliases that stand for too many values")
 
 
 def normalize_numbers(value: Any) -> Any:

@@ -32,9 +32,9 @@ class Lightweight:
     Attributes:
         function: its name.
         source: the Python source that defines it.
-        requirements: pip requirements in order, each once. kfp's own pin is among them, and
-            `-e PATH` is one too.
-        index_options: options of pip with their values, `--index-url URL` for example.
+        requirements: the pip requirements in their order, without repetitions. They contain the
+            requirement of kfp itself. An editable one has the form `-e PATH`.
+        index_options: options of pip with their values, such as `--index-url URL`.
     """
 
     function: str

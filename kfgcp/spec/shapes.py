@@ -141,7 +141,7 @@ def _task_key(key: str, place: Place) -> None:
     """
     problem = ""
     if key in ("", ".", ".."):
-        problem = "cannot be a folder"
+        problem = "cannot be the name of a folder"
     elif "/" in key:
         problem = "has a '/', which separates a task from the pipeline around it"
     elif re.search(r"\[[0-9]+\]", key):

@@ -26,7 +26,7 @@ NAMES: Final = {
     "kfp.dsl.Sidecar": _CONTAINER,
     "kfp.dsl.UserContainer": _CONTAINER,
     "kfp.dsl.ResourceOp": (
-        "apply the manifest from inside a component, or use kfp.kubernetes where it can"
+        "apply the manifest from inside a component, or use a function of kfp.kubernetes for it"
     ),
     "kfp.dsl.VolumeOp": (
         "use kubernetes.CreatePVC and kubernetes.mount_pvc (package kfp-kubernetes)"
@@ -60,7 +60,9 @@ NAMES: Final = {
     "kfp.components.OutputTextFile": "use dsl.Output[dsl.Artifact] and open its path",
     "kfp.components.ComponentStore": "use kfp.components.load_component_from_url",
     "kfp.components.func_to_component_file": f"{_COMPONENT}, and compile it",
-    "kfp.gcp.": "give the rights to the run's service account, and set resources on the task",
+    "kfp.gcp.": (
+        "give the permissions to the service account of the run, and set resources on the task"
+    ),
     "kfp.aws.": _KUBERNETES,
     "kfp.azure.": _KUBERNETES,
     "kfp.onprem.": _KUBERNETES,
@@ -72,12 +74,12 @@ NAMES: Final = {
 METHODS: Final = {
     "add_affinity": _KUBERNETES,
     "add_env_variable": "use task.set_env_variable(name, value)",
-    "add_init_container": "do the work in a task of its own before",
+    "add_init_container": "do the work in a separate task that runs before",
     "add_node_selector": "use kubernetes.add_node_selector (package kfp-kubernetes)",
     "add_pod_annotation": "use kubernetes.add_pod_annotation (package kfp-kubernetes)",
     "add_pod_label": "use kubernetes.add_pod_label (package kfp-kubernetes)",
     "add_pvolumes": "use kubernetes.mount_pvc (package kfp-kubernetes)",
-    "add_sidecar": "do the work in the component, or in a task of its own",
+    "add_sidecar": "do the work in the component, or in a separate task",
     "add_toleration": "use kubernetes.add_toleration (package kfp-kubernetes)",
     "add_volume": "use kubernetes.mount_pvc (package kfp-kubernetes)",
     "add_volume_mount": "use kubernetes.mount_pvc (package kfp-kubernetes)",
@@ -98,12 +100,12 @@ class Use:
     Attributes:
         line: the line in the file, from 1.
         name: the name as the file has it.
-        today: what to write in KFP 2.
+        replacement: what to write in KFP 2.
     """
 
     line: int
     name: str
-    today: str
+    replacement: str
 
 
 def find(source: str, error: BaseException, line: int | None) -> Use | None:
@@ -179,10 +181,10 @@ def _look_up(target: str, line: int, name: str) -> list[Use]:
     """
     # kfp.v2.dsl of KFP 1.8 had the names of kfp.dsl.
     without_v2 = target.replace("kfp.v2.", "kfp.", 1)
-    for key, today in NAMES.items():
+    for key, replacement in NAMES.items():
         is_below = key.endswith(".") and f"{target}.".startswith(key)
         if without_v2 == key or is_below:
-            return [Use(line, name, today)]
+            return [Use(line, name, replacement)]
     return []
 
 

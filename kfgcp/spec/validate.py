@@ -94,7 +94,7 @@ def _check_dag(component: JsonObject, place: Place, components: JsonObject) -> N
         task_place = (*place, "dag", "tasks", key)
         for index, other in enumerate(task.get("dependentTasks", ())):
             other_place = (*task_place, "dependentTasks", index)
-            _check_name(other, tasks, other_place, "the tasks beside it")
+            _check_name(other, tasks, other_place, "the tasks of the same dag")
         producers = _check_inputs(task, task_place, component, components)
         upstream[key] = {*task.get("dependentTasks", ()), *producers}
     _check_cycle(upstream, (*place, "dag", "tasks"), "the tasks wait for each other")
@@ -132,7 +132,7 @@ def _check_inputs(
                 field_place = (*input_place, field)
                 producer = source[field]["producerTask"]
                 producer_place = (*field_place, "producerTask")
-                _check_name(producer, tasks, producer_place, "the tasks beside it")
+                _check_name(producer, tasks, producer_place, "the tasks of the same dag")
                 producers.add(producer)
                 if field != "taskFinalStatus":
                     _check_output(tasks[producer], source[field], kind, field_place, components)

@@ -27,8 +27,8 @@ def refuse_whole_artifacts(graph: Graph) -> None:
     for component, artifact in _whole_artifacts(graph):
         task_name = component.removeprefix("comp-")
         raise Unsupported(
-            f"{task_name} passes the whole artifact '{artifact}' to its command, which is not"
-            " defined: backends pass different texts, or none.",
+            f"{task_name} passes the whole artifact '{artifact}' to its command. KFP does not"
+            " define the text of it: backends pass different texts, or none.",
             hint=(
                 f"Pass {artifact}.uri or {artifact}.path of one artifact. A list can be read in a"
                 f" Python component: {artifact}: Input[list[Dataset]]."

@@ -18,15 +18,18 @@ class StoredRequest:
 
     Attributes:
         options: all options, also the environment, experiment and labels of the run.
-        submit_dir: the folder that relative paths start from. It is empty for remote runs that an
-            earlier version recorded.
-        repeats: the run whose unchanged tasks do not run again.
-        from_task: the task of that run that runs again, with all tasks that depend on it.
+        submit_dir: the folder that relative paths start from. Empty when an earlier version of
+            kfgcp recorded a remote run.
+        repeats: the id of an earlier run. Unchanged tasks take their outputs from it. None when the
+            run is not a rerun.
+        from_task: the task of a rerun that runs again although it is unchanged, with all tasks that
+            depend on it.
         source: where the pipeline comes from, None when that is not known.
         platform_spec: the second document of the pipeline, for Kubernetes.
         uses_docker: whether a local run starts containers.
-        container_credentials: whether these get the Google credentials of this machine.
-        pipeline_root: where a local run writes its outputs. It is empty for the state folder.
+        container_credentials: whether the containers of a local run get the Google credentials of
+            this machine.
+        pipeline_root: where a local run writes its outputs. Empty when that is the state folder.
         buckets: where the buckets of a local run are, in the form of `BucketSettings.to_dict`.
     """
 
@@ -86,8 +89,9 @@ class StoredRequest:
 def _read_options_without_version(stored: Mapping[str, Any]) -> RunOptions:
     """Return the options of a request that was stored before options had a version.
 
-    They were beside the other fields, and `cache` had the name `caching`. Remote runs had only
-    `caching` and `fail_fast`. The environment, experiment, name and labels were only in the run.
+    Such a request has the options as fields of its own, and `cache` has the name `caching`. A
+    remote run has only `caching` and `fail_fast`. The request does not have the environment,
+    experiment, name and labels: they are in the record of the run.
     """
     return RunOptions(
         cache=stored.get("caching"),

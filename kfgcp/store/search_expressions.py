@@ -184,7 +184,7 @@ def parse_order(text: str) -> tuple[Column, bool]:
         parser.take()
     if parser.peek().kind != "end":
         parser.fail(
-            "there is something after the order",
+            "nothing may follow the order",
             parser.peek().at,
             "Write NAME, NAME asc or NAME desc.",
         )
@@ -307,7 +307,7 @@ class _Parser:
         value = self._parse_value(column)
         is_nan = isinstance(value, float) and math.isnan(value)
         if is_nan and sign not in _EQUALITY:
-            self.fail(f"nothing is {sign} nan", at, "Write = nan or != nan.")
+            self.fail(f"{sign} cannot be used with nan", at, "Write = nan or != nan.")
         if (value is None or isinstance(value, bool)) and sign not in _EQUALITY:
             self.fail(f"{sign} needs a number or a text", at, "Write = or !=.")
         if sign in _CONTAINING and not isinstance(value, str):

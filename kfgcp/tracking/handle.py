@@ -254,7 +254,7 @@ class RunHandle:
         if backend is None:
             raise self._lacks(
                 "cannot continue a run that has ended",
-                f"Run the tasks again that did not succeed: kfgcp rerun {self.run_id}",
+                f"Run it again without the tasks that succeeded: kfgcp rerun {self.run_id}",
             )
         backend.retry(self._ref)
         return self.refresh()

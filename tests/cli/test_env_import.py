@@ -187,7 +187,7 @@ def test_which_of_several_is_said_by_name(
     assert tomllib.loads((home / "kfgcp.toml").read_text())["env"]["dev"]["project"] == project
 
 
-NO_OUTPUT = "There is no output kfgcp_environments with environments, only: "
+NO_OUTPUT = "The outputs have no kfgcp_environments with environments. They have: "
 
 
 @pytest.mark.parametrize(

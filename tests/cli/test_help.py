@@ -133,7 +133,7 @@ def test_a_bug_is_one_line_and_exit_code_1(
         main(["list"])
     assert stopped.value.code == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: kfgcp failed inside: ZeroDivisionError: oh",
+        "error: kfgcp has an internal error: ZeroDivisionError: oh",
         "hint: This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
     ]
 

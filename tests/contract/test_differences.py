@@ -29,7 +29,7 @@ def _lacks(place: Any, reasons: dict[str, str], attempt: Any) -> None:
 def test_a_rerun_from_an_iteration(place: Any) -> None:
     first = place.run("shapes", {"uri": place.data})
     path = "for-loop-4[1]/double"
-    once = "a spec has its loop once"
+    once = "a spec has only the loop"
     _lacks(
         place, {"vertex": once, "kubeflow": once}, lambda: kfgcp.rerun(first.run_id, from_task=path)
     )

@@ -250,7 +250,7 @@ def _(stage: Stage) -> str:
     return stage.with_token(server.api_endpoint)
 
 
-@situation("… has no apis/v2beta1/healthz: not Kubeflow Pipelines.")
+@situation("… is not Kubeflow Pipelines: it has no apis/v2beta1/healthz.")
 def _(stage: Stage) -> str:
     server = stage.server
     server.says(HEALTH, {"message": "Not Found"}, 404)
@@ -258,7 +258,7 @@ def _(stage: Stage) -> str:
 
 
 @situation(
-    "The server is Kubeflow Pipelines … with the API v1beta1 only; kfgcp needs 2.0 or newer."
+    "The server is Kubeflow Pipelines …, which has only the API v1beta1; kfgcp needs 2.0 or newer."
 )
 def _(stage: Stage) -> str:
     server = stage.server

@@ -234,7 +234,7 @@ def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken
 @pytest.mark.parametrize(
     ("status", "body", "headers", "detail"),
     [
-        (404, None, {}, "has no apis/v2beta1/healthz: not Kubeflow Pipelines."),
+        (404, None, {}, "is not Kubeflow Pipelines: it has no apis/v2beta1/healthz."),
         (
             200,
             b"<html><title>Grafana</title></html>",
@@ -245,7 +245,7 @@ def test_a_token_that_is_missing(settings: dict[str, str], diagnose: Any, broken
             200,
             {"status": "ok"},
             {},
-            "is not Kubeflow Pipelines: its apis/v2beta1/healthz has other fields.",
+            "is not Kubeflow Pipelines: its apis/v2beta1/healthz has unexpected fields.",
         ),
     ],
 )
@@ -279,7 +279,7 @@ def test_a_server_that_is_too_old(
 
     assert finding.check == "server"
     assert finding.detail.startswith(
-        "The server is Kubeflow Pipelines 1.8.5 with the API v1beta1 only; kfgcp needs 2.0"
+        "The server is Kubeflow Pipelines 1.8.5, which has only the API v1beta1; kfgcp needs 2.0"
     )
     assert finding.hint.startswith("Upgrade the server: https://")
 
@@ -340,7 +340,7 @@ def _jwt(**claims: str) -> str:
 @pytest.mark.parametrize(
     ("token", "whose", "subject"),
     [
-        (TOKEN, "signed in; the token does not say as whom", "--user=YOUR_ACCOUNT"),
+        (TOKEN, "signed in; the token does not name the account", "--user=YOUR_ACCOUNT"),
         (
             _jwt(email="ada@acme.example", sub="1"),
             "signed in as ada@acme.example",
@@ -424,7 +424,7 @@ def test_a_token_for_another_client_of_the_proxy(
 
     assert finding.check == "iap"
     assert (
-        "it belongs to the client right.apps.googleusercontent.com, and iap_client_id is wrong."
+        "the proxy uses the client right.apps.googleusercontent.com, but iap_client_id is wrong."
         in finding.detail
     )
     assert (
@@ -574,7 +574,7 @@ def test_inside_of_a_cluster(
     assert ui["metadata"].ok
     assert api["metadata"].ok is None
     assert api["metadata"].hint.startswith(
-        "The service ml-pipeline has only the API; ml-pipeline-ui also has metadata"
+        "Use the service ml-pipeline-ui instead of ml-pipeline: it also has metadata"
     )
 
 

@@ -173,7 +173,7 @@ def test_a_token_that_is_not_accepted(
     found = diagnose(**settings)
 
     finding = broken(found)
-    assert found["credentials"].detail == "signed in; the token does not say as whom"
+    assert found["credentials"].detail == "signed in; the token does not name the account"
     assert finding.check == "api"
     assert finding.detail.startswith("Vertex AI did not accept the sign-in: ")
     assert finding.hint == f"Write a new token to {settings['token_file']}."
@@ -242,7 +242,7 @@ def test_a_location_without_pipelines(settings: dict[str, str], diagnose: Any, b
     assert found["api"].ok
     assert broken(found).check == "region"
     assert broken(found).hint.startswith("Is 'europe-west9' a location of Vertex AI")
-    assert diagnose(**settings)["region"].detail == "europe-west4 has pipelines"
+    assert diagnose(**settings)["region"].detail == "europe-west4 offers Vertex AI Pipelines"
 
 
 def test_a_bad_request_that_is_not_about_the_location(

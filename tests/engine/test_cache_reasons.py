@@ -151,8 +151,8 @@ def test_equal_tasks_of_one_run_are_not_said_to_have_changed(again, execute):
 
     assert (
         reason(run, "add-2")
-        == "only an identical task of this run succeeded before, and tasks of one run do not share"
-        " outputs"
+        == "the only earlier success is an identical task of this run, and tasks of one run do not"
+        " share outputs"
     )
 
 

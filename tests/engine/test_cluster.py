@@ -234,8 +234,8 @@ def test_what_will_fail_is_named_before_the_run(
     with pytest.warns(
         api.NotHeeded,
         match=(
-            "variables will fail if it starts: DB_PASSWORD, DB_USER of the secret 'db' is not set"
-            " here"
+            "variables will fail if it starts, because these variables of the secret 'db' are not"
+            " set on this machine: DB_PASSWORD, DB_USER"
         ),
     ):
         handle = api.submit(with_task(lambda: variables(names=[]), secret))
@@ -262,7 +262,7 @@ def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(ho
         kubernetes.mount_pvc(task, made.outputs["name"], "/data")
 
     with pytest.raises(
-        Unsupported, match=r"no cluster to make or delete the volume of comp-createpvc\."
+        Unsupported, match=r"cannot create or delete the volume of comp-createpvc\."
     ):
         api.submit(spec_of(pipeline), in_process=True)
 

@@ -130,7 +130,7 @@ def _never_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(defaults, "sleep", lambda seconds: None)
     patch.setattr("kfgcp.backends.mirror.Mirror.pace", Pace(0.001, 0.01))
     patch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.001)
-    patch.setattr(creating, "LOOKS", (0.0, 0.001))
+    patch.setattr(creating, "LOOKUP_PAUSES", (0.0, 0.001))
     patch.setattr(creating, "PAUSE", 0.001)
     patch.setattr(retry, "FIRST_PAUSE", 0.0)
     patch.setattr(metadata, "LATER", 0.0)

@@ -550,7 +550,7 @@ def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
     error = _error(_source())
 
     assert isinstance(error, AuthError)
-    assert error.message == "This machine at Google has no service account."
+    assert error.message == "This machine in Google Cloud has no service account."
 
 
 def test_a_metadata_server_that_fails(

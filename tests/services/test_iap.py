@@ -394,7 +394,7 @@ def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
 
     metadata.always(answer)
 
-    assert _error(_source()).message == "This machine at Google has no service account."
+    assert _error(_source()).message == "This machine in Google Cloud has no service account."
 
 
 # -- acting as a service account
@@ -478,5 +478,5 @@ def test_a_federated_login_has_to_act_as_somebody(sign_in: Any) -> None:
 
     error = _error(_source())
 
-    assert error.message == "A federated login gives no id tokens for IAP by itself."
+    assert error.message == "A federated login cannot get id tokens for IAP by itself."
     assert error.hint.startswith("Set impersonate_service_account")

@@ -411,7 +411,7 @@ def test_a_sign_in_page_with_status_200(
     assert isinstance(error, AuthError)
     assert (
         error.message
-        == "Vertex AI answered GET x with a web page, not with JSON. It looks like a sign-in page:"
+        == "Vertex AI answered GET x with a web page, not with JSON; it looks like a sign-in page:"
         " 'Sign in - Google Accounts'."
     )
     assert error.hint == "Sign in again. Check the address (127.0.0.1) and the proxy, too."

@@ -475,8 +475,8 @@ def test_kubectl_makes_the_address(tmp_path: Path) -> None:
     )
     assert (
         message
-        == 'kfgcp.toml [env.gke]: auth = "port-forward" makes its own address, so there must be no'
-        " host."
+        == 'kfgcp.toml [env.gke]: host must not be set, because auth = "port-forward" sets the'
+        " address."
     )
     assert hint == "Remove host, or forward the port yourself and set auth to anonymous."
 

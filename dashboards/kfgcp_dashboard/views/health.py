@@ -125,7 +125,7 @@ def _run_checks(workspace: Workspace, env: str, diagnosis: Diagnosis) -> None:
     except Exception as error:
         # The page shows it, because nobody sees the errors of a thread.
         elements.LOG.exception("doctor failed")
-        diagnosis.problem = f"It failed inside: {type(error).__name__}: {error}"
+        diagnosis.problem = f"An internal error: {type(error).__name__}: {error}"
     finally:
         diagnosis.done = True
 

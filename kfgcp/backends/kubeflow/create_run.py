@@ -1,10 +1,10 @@
-"""Create a run exactly once, on a service that runs two equal requests twice.
+"""Create a run exactly once, on a service that creates a second run when a request is repeated.
 
-When an answer is lost, the run is looked for by the id of its submission. Its request may still be
-on its way then, or the server may still work on it: the server creates the workflow first, and the
-run that can be found after it (CreateRun in its resource_manager.go). So the run is looked for
-several times before the request is sent again. It is looked for once more after a second request:
-when both requests created a run, the older one stays.
+When an answer is lost, kfgcp looks for the run by the id of its submission. At that time the
+request may still be on its way, or the server may still work on it. The server first creates the
+workflow, and then the run that kfgcp can find (CreateRun in its resource_manager.go). So kfgcp
+looks several times before it sends the request again. After a second request it looks once more.
+When both requests created a run, the older one stays.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.errors import BackendError, BadAnswer, Unreachable
 from kfgcp.services.client import ServiceClient
 
-# How often a request is sent at most.
+# A request is sent at most this many times.
 TRIES: Final = 4
 
-# Seconds before each look for a run whose answer was lost.
-LOOKS: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
+# After a lost answer: the seconds to wait before each lookup of the run.
+LOOKUP_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
 
-# After an error by which the server says that it stopped, nothing can come later.
-_ONE_LOOK: Final = (0.0,)
+# After an error in which the server says that it stopped, no run can appear later.
+_ONE_LOOKUP: Final = (0.0,)
 
-# Seconds before a request is sent again after it surely created no run; twice as long each time.
+# Seconds to wait before the second request, when the first one certainly created no run. The pause
+# doubles with each request.
 PAUSE: Final = 0.5
 
 # With these statuses the service itself says that it has stopped working on the request.
@@ -45,13 +46,13 @@ def create(
 
     Args:
         http: the service.
-        path: of the list of runs.
-        body: of the request.
-        find: returns the runs of this submission that are there, the oldest first.
+        path: the path of the list of runs.
+        body: the body of the request.
+        find: returns the runs of this submission that exist, the oldest first.
 
     Raises:
-        BackendError: the run was not created. Or it may have been created; then the error is
-            `unknown` and says so.
+        BackendError: the run was not created, or it is not known whether it was created. In the
+            second case the attribute `unknown` is True.
     """
     may_exist = False
     for number in range(TRIES):
@@ -62,7 +63,7 @@ def create(
                 raise _final_error(error, body, may_exist=may_exist) from None
             has_stopped = _has_stopped(error)
             may_exist = may_exist or not has_stopped
-            pauses = _ONE_LOOK if has_stopped else LOOKS
+            pauses = _ONE_LOOKUP if has_stopped else LOOKUP_PAUSES
             runs = _look_for(find, pauses, error, body)
             if runs:
                 return runs[0] if number == 0 else _keep_oldest(http, path, runs[0], find)
@@ -85,26 +86,22 @@ def _send(http: ServiceClient, path: str, body: Mapping[str, Any]) -> RunAnswer:
 
 
 def _has_stopped(error: BackendError) -> bool:
-    return (
-        isinstance(error, Unreachable)
-        and error.answered_by_service
-        and error.status in _HAS_STOPPED
-    )
+    return isinstance(error, Unreachable) and error.from_service and error.status in _HAS_STOPPED
 
 
 def _look_for(
     find: Callable[[], Sequence[RunAnswer]],
     pauses: Sequence[float],
-    lost: BackendError,
+    request_error: BackendError,
     body: Mapping[str, Any],
 ) -> Sequence[RunAnswer]:
     """Return the runs of a submission whose answer was lost, none when no run was created.
 
     Args:
-        find: returns the runs that are there.
-        pauses: seconds before each look.
-        lost: the error of the request.
-        body: of the request.
+        find: returns the runs of the submission that exist.
+        pauses: the seconds to wait before each lookup.
+        request_error: the error of the request whose answer was lost.
+        body: the body of the request.
     """
     try:
         for pause in pauses:
@@ -113,7 +110,7 @@ def _look_for(
             if runs:
                 return runs
     except BackendError as error:
-        raise _final_error(lost, body, may_exist=True) from error
+        raise _final_error(request_error, body, may_exist=True) from error
     return ()
 
 
@@ -136,7 +133,7 @@ def _keep_oldest(
 
 
 def _final_error(error: BackendError, body: Mapping[str, Any], *, may_exist: bool) -> BackendError:
-    """Return the error, with the information whether the run may be there."""
+    """Return the error that ends `create`. When the run may exist, the message says so."""
     if not may_exist:
         return error.amended(unknown=False)
     return error.amended(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kfgcp.backends.kubeflow.sites import Feature, Site
+from kfgcp.backends.kubeflow.task_contexts import Feature, TaskContext
 from kfgcp.spec.graph import (
     Component,
     Constant,
@@ -44,20 +44,20 @@ def has_metrics(graph: Graph) -> bool:
 # -- dsl.Collected
 
 
-def _collected_outputs(site: Site) -> Iterator[tuple[TaskDef, str]]:
+def _collected_outputs(context: TaskContext) -> Iterator[tuple[TaskDef, str]]:
     """Yield the loops that a task collects from, and which of their outputs."""
-    bindings = list(site.task.params.values()) + list(site.task.artifacts.values())
+    bindings = list(context.task.params.values()) + list(context.task.artifacts.values())
     for binding in bindings:
         if isinstance(binding.source, FromTask):
-            source = site.tasks[binding.source.task]
+            source = context.tasks[binding.source.task]
             if source.iterator is not None:
                 yield source, binding.source.output
 
 
-def _collected_producers(site: Site) -> Iterator[tuple[TaskDef, bool]]:
+def _collected_producers(context: TaskContext) -> Iterator[tuple[TaskDef, bool]]:
     """Yield the tasks inside loops whose outputs a task collects, see `_producers`."""
-    for loop, output in _collected_outputs(site):
-        yield from _producers(site.graph, site.graph.component(loop), output)
+    for loop, output in _collected_outputs(context):
+        yield from _producers(context.graph, context.graph.component(loop), output)
 
 
 def _producers(graph: Graph, component: Component, output: str) -> Iterator[tuple[TaskDef, bool]]:
@@ -75,19 +75,19 @@ def _producers(graph: Graph, component: Component, output: str) -> Iterator[tupl
         yield from _producers(graph, graph.component(task), source.output)
 
 
-def _collects_from_nested_loops(site: Site) -> bool:
-    return any(task.iterator is not None for task, _ in _collected_producers(site))
+def _collects_from_nested_loops(context: TaskContext) -> bool:
+    return any(task.iterator is not None for task, _ in _collected_producers(context))
 
 
-def _collects_from_conditions(site: Site) -> bool:
-    for task, is_one_of_several in _collected_producers(site):
+def _collects_from_conditions(context: TaskContext) -> bool:
+    for task, is_one_of_several in _collected_producers(context):
         if task.condition and not is_one_of_several:
             return True
     return False
 
 
-def _collects_from_unknown_items(site: Site) -> bool:
-    return any(_may_be_empty(loop) for loop, _ in _collected_outputs(site))
+def _collects_from_unknown_items(context: TaskContext) -> bool:
+    return any(_may_be_empty(loop) for loop, _ in _collected_outputs(context))
 
 
 def _may_be_empty(loop: TaskDef) -> bool:
@@ -107,36 +107,36 @@ def _may_be_empty(loop: TaskDef) -> bool:
 # -- values
 
 
-def _puts_values_into_a_list(site: Site) -> bool:
+def _puts_values_into_a_list(context: TaskContext) -> bool:
     """Return whether a list or dict of the pipeline contains a value that may break its JSON."""
-    for binding in site.task.params.values():
+    for binding in context.task.params.values():
         if not isinstance(binding.source, Constant):
             continue
         constant = binding.source.value
         if not isinstance(constant, (list, Mapping)):
             continue
         names = _PLACEHOLDER.findall(str(constant))
-        if any(_may_break_json(site, name) for name in names):
+        if any(_may_break_json(context, name) for name in names):
             return True
     return False
 
 
-def _may_break_json(site: Site, name: str) -> bool:
+def _may_break_json(context: TaskContext, name: str) -> bool:
     """Return whether the value of an input may contain quotes or brackets as text."""
-    binding = site.task.params.get(name)
+    binding = context.task.params.get(name)
     if binding is None or not isinstance(binding.source, FromTask):
         return True
-    producer = site.graph.component(site.tasks[binding.source.task])
+    producer = context.graph.component(context.tasks[binding.source.task])
     output = producer.output_params.get(binding.source.output)
     return output is None or output.type not in _PLAIN_TYPES
 
 
-def _reads_final_status(site: Site) -> bool:
-    return any(isinstance(binding.source, FinalStatus) for binding in site.task.params.values())
+def _reads_final_status(context: TaskContext) -> bool:
+    return any(isinstance(binding.source, FinalStatus) for binding in context.task.params.values())
 
 
-def _concatenates(site: Site) -> bool:
-    container = site.container
+def _concatenates(context: TaskContext) -> bool:
+    container = context.container
     if container is None:
         return False
     arguments = [*container.command, *container.args]
@@ -146,45 +146,45 @@ def _concatenates(site: Site) -> bool:
 # -- failures and retries
 
 
-def _ignores_failures(site: Site) -> bool:
+def _ignores_failures(context: TaskContext) -> bool:
     """Return whether a task runs after failures and is not an exit task."""
-    if not site.task.runs_always:
+    if not context.task.runs_always:
         return False
-    upstream = site.task.upstream
+    upstream = context.task.upstream
     is_exit_task = bool(upstream) and all(name.startswith(_EXIT_HANDLER) for name in upstream)
     return not is_exit_task
 
 
-def _has_retries(site: Site) -> bool:
-    return site.task.retry is not None
+def _has_retries(context: TaskContext) -> bool:
+    return context.task.retry is not None
 
 
 # -- the cache
 
 
-def _equals_another(site: Site) -> bool:
+def _equals_another(context: TaskContext) -> bool:
     """Return whether another task of the group does the same with the same inputs.
 
     Of several equal tasks, only the first one by name is not reported.
     """
-    if not _is_cached(site):
+    if not _is_cached(context):
         return False
-    for key, task in site.tasks.items():
-        if key < site.task.key and _does_the_same(site, task):
+    for key, task in context.tasks.items():
+        if key < context.task.key and _does_the_same(context, task):
             return True
     return False
 
 
-def _does_the_same(site: Site, other: TaskDef) -> bool:
+def _does_the_same(context: TaskContext, other: TaskDef) -> bool:
     if not other.cache:
         return False
-    mine, theirs = site.component, site.graph.component(other)
+    mine, theirs = context.component, context.graph.component(other)
     has_same_code = (
         mine.executor == theirs.executor
         and mine.output_params == theirs.output_params
         and mine.output_artifacts == theirs.output_artifacts
     )
-    task = site.task
+    task = context.task
     has_same_inputs = (
         task.params == other.params
         and task.artifacts == other.artifacts
@@ -193,21 +193,21 @@ def _does_the_same(site: Site, other: TaskDef) -> bool:
     return has_same_code and has_same_inputs
 
 
-def _is_cached(site: Site) -> bool:
-    return site.container is not None and site.task.cache
+def _is_cached(context: TaskContext) -> bool:
+    return context.container is not None and context.task.cache
 
 
-def _is_cached_with_variables(site: Site) -> bool:
-    return _is_cached(site) and site.container is not None and bool(site.container.env)
+def _is_cached_with_variables(context: TaskContext) -> bool:
+    return _is_cached(context) and context.container is not None and bool(context.container.env)
 
 
 # -- accelerators
 
 
-def _has_vertex_accelerator(site: Site) -> bool:
+def _has_vertex_accelerator(context: TaskContext) -> bool:
     accelerator = None
-    if site.container is not None:
-        accelerator = site.container.resources.get("accelerator")
+    if context.container is not None:
+        accelerator = context.container.resources.get("accelerator")
     if not isinstance(accelerator, Mapping):
         return False
     name = str(accelerator.get("resourceType") or accelerator.get("type") or "")
@@ -218,11 +218,11 @@ def _has_vertex_accelerator(site: Site) -> bool:
 # Of the pipeline as a whole.
 METRICS: Final = Feature(
     "has metrics",
-    lambda site: False,
+    lambda context: False,
     note="metrics keep only six decimals before 3.0: values below 1e-6 become 0",
     differs=True,
     recorded="digits",
-    for_check=True,
+    hidden_before_runs=True,
 )
 
 # What is looked for in every task.
@@ -282,8 +282,10 @@ DIFFERENCES: Final = (
     Feature(
         "has a number of retries (set_retry)",
         _has_retries,
-        note="the workflow defaults of 2.17.0 retry only lost pods, not programs that fail",
-        begins=(2, 17),
+        note=(
+            "by default, 2.17.0 retries a task when its pod is lost, but not when its program fails"
+        ),
+        first_affected=(2, 17),
         differs=True,
         recorded="retry-good-with-default-configmap",
     ),
@@ -295,11 +297,11 @@ DIFFERENCES: Final = (
         recorded="caching",
     ),
     Feature(
-        "has variables and is cached",
+        "has environment variables and is cached",
         _is_cached_with_variables,
-        note="when only variables changed, it takes its old outputs from the cache",
+        note="when only variables changed, it gets its old outputs from the cache",
         differs=True,
-        for_check=True,
+        hidden_before_runs=True,
     ),
     Feature(
         "has an accelerator with a name of Vertex AI",

@@ -185,13 +185,13 @@ class Cluster:
         if not isinstance(answer, IapRefused):
             if self._iap_client():
                 return "the token is accepted"
-            return Aside("no answer comes from an Identity-Aware Proxy")
+            return Aside("not checked: no Identity-Aware Proxy answered")
         configured_client = self._settings.iap_client_id
         client = self._iap_client()
         if client and client != configured_client:
             raise answer.amended(
                 message=(
-                    f"{answer.message.rstrip('.')}: it belongs to the client {client}, and"
+                    f"{answer.message.rstrip('.')}: the proxy uses the client {client}, but"
                     f" iap_client_id is {configured_client}."
                 ),
                 hint=f'Set iap_client_id = "{client}" in [env.{self._env.name}] of kfgcp.toml.',
@@ -246,7 +246,8 @@ class Cluster:
         is_known = any(key in _HEALTH_KEYS or key.startswith(_UI_PREFIX) for key in health)
         if health and not is_known:
             raise BackendError(
-                f"{self._door.host} is not {SERVICE}: its {HEALTH} has other fields.", hint=hint
+                f"{self._door.host} is not {SERVICE}: its {HEALTH} has unexpected fields.",
+                hint=hint,
             )
         if _is_multi_user(health):
             return f"{SERVICE} for several users"
@@ -256,7 +257,9 @@ class Cluster:
         try:
             return too_old(self._http.get(OLD_HEALTH))
         except BackendError:
-            return BackendError(f"{self._door.host} has no {HEALTH}: not {SERVICE}.", hint=hint)
+            return BackendError(
+                f"{self._door.host} is not {SERVICE}: it has no {HEALTH}.", hint=hint
+            )
 
     def version(self) -> str | Aside:
         """Return the tag of the server."""
@@ -390,18 +393,20 @@ class Cluster:
             return self._without_metrics(error.message)
         except mlmd.MlmdError as error:
             if error.code != mlmd.NOT_FOUND:
-                return self._without_metrics(f"{self._door.host} answers for ML Metadata: {error}.")
+                return self._without_metrics(
+                    f"ML Metadata at {self._door.host} has an unexpected answer: {error}."
+                )
         return f"ML Metadata answers: it keeps tasks and metrics ({SERVICE} 2.x)"
 
     def _without_metrics(self, reason: str) -> Aside:
         hint = (
-            "Does it run, and is its route open? kubectl get deploy metadata-grpc-deployment"
-            " metadata-envoy-deployment -n kubeflow"
+            "Check that ML Metadata runs and can be reached: kubectl get deploy"
+            " metadata-grpc-deployment metadata-envoy-deployment -n kubeflow"
         )
         if self._door.name.partition(".")[0] == _API_SERVICE:
             hint = (
-                "The service ml-pipeline has only the API; ml-pipeline-ui also has metadata and the"
-                " logs of pods."
+                "Use the service ml-pipeline-ui instead of ml-pipeline: it also has metadata and the logs of"
+                " pods."
             )
         return Aside(f"Runs are shown without metrics. {reason}", hint)
 

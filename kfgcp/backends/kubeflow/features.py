@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS, has_metrics
-from kfgcp.backends.kubeflow.sites import Feature, Site, Version, walk_sites
+from kfgcp.backends.kubeflow.task_contexts import Feature, TaskContext, Version, walk_tasks
 from kfgcp.spec import platform
 from kfgcp.spec.graph import (
     Binding,
@@ -83,16 +83,16 @@ class Lack:
 
     @property
     def depends_on_version(self) -> bool:
-        return self.feature.since is not None or self.feature.begins is not None
+        return self.feature.since is not None or self.feature.first_affected is not None
 
     def is_true_of(self, version: Version | None) -> bool:
         """Return whether a server of a version lacks the feature. None is the newest version."""
-        since, begins = self.feature.since, self.feature.begins
+        since, first_affected = self.feature.since, self.feature.first_affected
         if version is None:
             return since is None
         if since is not None and version >= since:
             return False
-        return begins is None or version >= begins
+        return first_affected is None or version >= first_affected
 
     def __str__(self) -> str:
         feature = self.feature
@@ -126,10 +126,10 @@ def possible_lacks(spec: Spec) -> Iterator[Lack]:
     if has_metrics(graph):
         yield Lack("", METRICS)
     features = FEATURES + DIFFERENCES
-    for site in walk_sites(graph):
+    for context in walk_tasks(graph):
         for feature in features:
-            if feature.applies(site):
-                yield Lack(site.path, feature)
+            if feature.applies(context):
+                yield Lack(context.path, feature)
 
 
 def parse_version(tag: object) -> Version | None:
@@ -160,129 +160,129 @@ def format_version(version: Version) -> str:
 # -- what a task may have
 
 
-def _bindings(site: Site) -> Iterator[Binding]:
-    yield from site.task.params.values()
-    yield from site.task.artifacts.values()
+def _bindings(context: TaskContext) -> Iterator[Binding]:
+    yield from context.task.params.values()
+    yield from context.task.artifacts.values()
 
 
-def _has_executor(kind: str) -> Callable[[Site], bool]:
+def _has_executor(kind: str) -> Callable[[TaskContext], bool]:
     """Return a rule for executors that only Vertex AI has."""
 
-    def applies(site: Site) -> bool:
-        executor = site.component.executor
+    def applies(context: TaskContext) -> bool:
+        executor = context.component.executor
         return isinstance(executor, OtherExecutor) and executor.kind == kind
 
     return applies
 
 
-def _loops_over_artifacts(site: Site) -> bool:
-    return site.task.iterator is not None and site.task.iterator.artifacts
+def _loops_over_artifacts(context: TaskContext) -> bool:
+    return context.task.iterator is not None and context.task.iterator.artifacts
 
 
-def _is_conditional_importer(site: Site) -> bool:
-    return isinstance(site.component.executor, Importer) and bool(site.task.condition)
+def _is_conditional_importer(context: TaskContext) -> bool:
+    return isinstance(context.component.executor, Importer) and bool(context.task.condition)
 
 
-def _takes_loop_output(site: Site) -> bool:
-    return any(source.iterator is not None for source in _source_tasks(site))
+def _takes_loop_output(context: TaskContext) -> bool:
+    return any(source.iterator is not None for source in _source_tasks(context))
 
 
-def _takes_group_output(site: Site) -> bool:
+def _takes_group_output(context: TaskContext) -> bool:
     """Return whether an input is the output of a DAG that is not a loop."""
-    for source in _source_tasks(site):
-        is_group = site.graph.component(source).dag is not None
+    for source in _source_tasks(context):
+        is_group = context.graph.component(source).dag is not None
         if is_group and source.iterator is None:
             return True
     return False
 
 
-def _source_tasks(site: Site) -> Iterator[TaskDef]:
-    for binding in _bindings(site):
+def _source_tasks(context: TaskContext) -> Iterator[TaskDef]:
+    for binding in _bindings(context):
         if isinstance(binding.source, FromTask):
-            yield site.tasks[binding.source.task]
+            yield context.tasks[binding.source.task]
 
 
-def _takes_final_status(site: Site) -> bool:
-    return any(isinstance(binding.source, FinalStatus) for binding in _bindings(site))
+def _takes_final_status(context: TaskContext) -> bool:
+    return any(isinstance(binding.source, FinalStatus) for binding in _bindings(context))
 
 
-def _has_image_parameter(site: Site) -> bool:
-    return site.container is not None and _has_placeholder(site.container.image)
+def _has_image_parameter(context: TaskContext) -> bool:
+    return context.container is not None and _has_placeholder(context.container.image)
 
 
-def _has_resource_parameter(site: Site) -> bool:
-    return site.container is not None and _has_placeholder(site.container.resources)
+def _has_resource_parameter(context: TaskContext) -> bool:
+    return context.container is not None and _has_placeholder(context.container.resources)
 
 
-def _limits_iterations(site: Site) -> bool:
-    return site.task.iterator is not None and site.task.iterator.limit > 0
+def _limits_iterations(context: TaskContext) -> bool:
+    return context.task.iterator is not None and context.task.iterator.limit > 0
 
 
-def _has_cache_key(site: Site) -> bool:
-    return bool(site.task.cache_key)
+def _has_cache_key(context: TaskContext) -> bool:
+    return bool(context.task.cache_key)
 
 
-def _is_exit_task(site: Site) -> bool:
-    return site.task.runs_always
+def _is_exit_task(context: TaskContext) -> bool:
+    return context.task.runs_always
 
 
-def _reads_own_name(site: Site) -> bool:
-    container = site.container
+def _reads_own_name(context: TaskContext) -> bool:
+    container = context.container
     if container is None:
         return False
     arguments = [*container.command, *container.args]
     return any(_RUN_PLACEHOLDER.search(argument) for argument in arguments)
 
 
-def _is_retried_task(site: Site) -> bool:
-    return site.task.retry is not None and site.component.dag is None
+def _is_retried_task(context: TaskContext) -> bool:
+    return context.task.retry is not None and context.component.dag is None
 
 
-def _is_retried_pipeline(site: Site) -> bool:
-    return site.task.retry is not None and site.component.dag is not None
+def _is_retried_pipeline(context: TaskContext) -> bool:
+    return context.task.retry is not None and context.component.dag is not None
 
 
-def _leaves_parameter_out(site: Site) -> bool:
+def _leaves_parameter_out(context: TaskContext) -> bool:
     """Return whether a nested pipeline has a parameter without a default and a value."""
-    if site.component.dag is None:
+    if context.component.dag is None:
         return False
-    for name, param in site.component.params.items():
-        if param.optional and not param.has_default and name not in site.task.params:
+    for name, param in context.component.params.items():
+        if param.optional and not param.has_default and name not in context.task.params:
             return True
     return False
 
 
-def _has_empty_folder(site: Site) -> bool:
-    return site.container is not None and any(
-        mount.scratch for mount in site.container.cluster.mounts
+def _has_empty_folder(context: TaskContext) -> bool:
+    return context.container is not None and any(
+        mount.scratch for mount in context.container.cluster.mounts
     )
 
 
-def _is_importer_in_loop(site: Site) -> bool:
-    if not isinstance(site.component.executor, Importer):
+def _is_importer_in_loop(context: TaskContext) -> bool:
+    if not isinstance(context.component.executor, Importer):
         return False
-    return any(group.iterator is not None for group in site.groups)
+    return any(group.iterator is not None for group in context.groups)
 
 
-def _is_loop_in_exit_handler(site: Site) -> bool:
-    return site.is_guarded and site.task.iterator is not None
+def _is_loop_in_exit_handler(context: TaskContext) -> bool:
+    return context.in_exit_handler and context.task.iterator is not None
 
 
-def _has_run_value_in_variable(site: Site) -> bool:
-    if site.container is None:
+def _has_run_value_in_variable(context: TaskContext) -> bool:
+    if context.container is None:
         return False
-    return any(_has_placeholder(value) for value in site.container.env.values())
+    return any(_has_placeholder(value) for value in context.container.env.values())
 
 
-def _is_google_component(site: Site) -> bool:
-    return site.container is not None and _GOOGLE_COMPONENTS in site.container.image
+def _is_google_component(context: TaskContext) -> bool:
+    return context.container is not None and _GOOGLE_COMPONENTS in context.container.image
 
 
 def _has_placeholder(values: object) -> bool:
     return "{{$" in str(values)
 
 
-WORKSPACE_FEATURE: Final = Feature("has a workspace", lambda site: False, WORKSPACE)
+WORKSPACE_FEATURE: Final = Feature("has a workspace", lambda context: False, WORKSPACE)
 # What is looked for in every task, refused features first.
 FEATURES: Final = (
     Feature("is a custom job, which only Vertex AI runs", _has_executor("customJob")),
@@ -312,14 +312,12 @@ FEATURES: Final = (
         "all of them start at once",
     ),
     Feature("has a cache key", _has_cache_key, (2, 4), "the key is ignored"),
-    Feature(
-        "runs at the exit of others", _is_exit_task, (2, 4), "it may be left out after a failure"
-    ),
+    Feature("runs at the exit of others", _is_exit_task, (2, 4), "it may not run after a failure"),
     Feature(
         "asks for the name or id of its run or task",
         _reads_own_name,
         (2, 5),
-        "it may be given the placeholder itself",
+        "it may get the text of the placeholder instead of the value",
     ),
     Feature(
         "is tried again after a failure", _is_retried_task, (2, 5), "it may be tried once only"
@@ -334,9 +332,14 @@ FEATURES: Final = (
         "is a nested pipeline with a parameter left out",
         _leaves_parameter_out,
         (2, 14),
-        "a task that takes it fails",
+        "a task that uses the parameter fails",
     ),
-    Feature("has an empty folder of its own", _has_empty_folder, (2, 3), "the folder is not there"),
+    Feature(
+        "mounts an empty folder (kubernetes.empty_dir_mount)",
+        _has_empty_folder,
+        (2, 3),
+        "the folder does not exist",
+    ),
     Feature("is an importer in a loop", _is_importer_in_loop, (2, 17), "it fails on older servers"),
     Feature(
         "is a loop inside an exit handler",
@@ -345,13 +348,13 @@ FEATURES: Final = (
         "it fails on older servers",
     ),
     Feature(
-        "has a value of the run in a variable",
+        "has a value of the run in an environment variable",
         _has_run_value_in_variable,
         None,
-        "the variable holds the placeholder itself",
+        "the variable has the text of the placeholder instead of the value",
     ),
     Feature(
-        "is of google-cloud-pipeline-components",
+        "is from google-cloud-pipeline-components",
         _is_google_component,
         None,
         "it calls Vertex AI, and needs the permissions and outputs of a run there",

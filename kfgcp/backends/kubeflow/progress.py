@@ -16,7 +16,8 @@ from kfgcp.backends.kubeflow.states import RUN_STATES, run_state
 from kfgcp.backends.kubeflow.times import read_event_time
 from kfgcp.model import RunState, TaskState
 
-_UNFINISHED_TASKS: Final = {
+# The state of a run that has ended -> the state of its unfinished tasks.
+_STATES_OF_UNFINISHED_TASKS: Final = {
     RunState.SUCCEEDED: TaskState.SUCCEEDED,
     RunState.FAILED: TaskState.FAILED,
     RunState.CANCELLED: TaskState.CANCELLED,
@@ -28,10 +29,10 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        state: a run that was terminated is CANCELLED.
+        state: the state of the run; CANCELLED when it was terminated.
         ended_at: when it ended, as RFC 3339 text; None when it has not ended, or when the service
             does not say it.
-        retried_at: when it last continued after an end; None when it never did, or when the service
+        retried_at: when it was last retried; None when it was never retried, or when the service
             does not say it.
         cancelled_at: when it was terminated; None when it was not, or when the service does not say
             it.
@@ -54,7 +55,7 @@ class Progress:
         """
         if state.final:
             return state
-        return _UNFINISHED_TASKS.get(self.state, state)
+        return _STATES_OF_UNFINISHED_TASKS.get(self.state, state)
 
 
 def read_progress(run: RunAnswer, *, cancelled: bool = False) -> Progress:
@@ -62,8 +63,8 @@ def read_progress(run: RunAnswer, *, cancelled: bool = False) -> Progress:
 
     Args:
         run: the answer of the server.
-        cancelled: whether kfgcp recorded that it cancelled the run. Servers that lost the history
-            do not say it.
+        cancelled: whether kfgcp recorded that it cancelled the run. A server may have lost the
+            history of a run, and then its answer does not show that the run was cancelled.
     """
     state = run_state(run)
     history, retried_at = _history_after_retry(run.get("state_history") or ())
@@ -80,7 +81,7 @@ def read_progress(run: RunAnswer, *, cancelled: bool = False) -> Progress:
 
 
 def _history_after_retry(history: Sequence[StateAnswer]) -> tuple[list[StateAnswer], str | None]:
-    """Return the history since a run last continued after an end, and when it continued."""
+    """Return the history since the last retry of a run, and the time of that retry."""
     latest: list[StateAnswer] = []
     retried_at = None
     has_ended = False

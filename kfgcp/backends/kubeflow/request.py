@@ -205,8 +205,8 @@ def _repeated_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:
         raise Unsupported(
             f"Kubeflow cannot repeat a run from {task}: {error}.",
             hint=(
-                "Name a task outside of loops, or repeat it without --from: what succeeded comes"
-                " from the cache."
+                "Name a task outside of loops, or repeat the run without --from: the results of"
+                " tasks that succeeded come from the cache."
             ),
         ) from None
 

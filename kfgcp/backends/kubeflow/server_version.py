@@ -19,7 +19,7 @@ from kfgcp.backends.kubeflow.features import (
     parse_version,
     possible_lacks,
 )
-from kfgcp.backends.kubeflow.sites import Version
+from kfgcp.backends.kubeflow.task_contexts import Version
 from kfgcp.errors import (
     AuthError,
     BackendError,
@@ -104,7 +104,7 @@ class Server:
 
     def notes(self, spec: Spec) -> Iterator[str]:
         """Yield what the server does in another way than the pipeline says, a line each."""
-        lacks = [lack for lack in possible_lacks(spec) if not lack.feature.for_check]
+        lacks = [lack for lack in possible_lacks(spec) if not lack.feature.hidden_before_runs]
         version = self._version_for(lacks)
         for lack in lacks:
             if lack.is_true_of(version) and not lack.is_refused:
@@ -114,8 +114,8 @@ class Server:
             newest = max(versioned, key=lambda lack: lack.feature.since or ())
             yield (
                 "the server does not tell its version, so kfgcp assumes the newest one:"
-                f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs"
-                f" {format_version(newest.feature.since or ())}"
+                f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs version"
+                f" {format_version(newest.feature.since or ())} or newer"
             )
 
     def explain(self, refused: Refused) -> Refused:
@@ -161,11 +161,11 @@ def too_old(health: Mapping[str, Any]) -> Unsupported:
         health: the answer of its healthz.
     """
     version = _version_in(health)
-    name = "a Kubeflow Pipelines"
+    name = "Kubeflow Pipelines"
     if version is not None:
         name = f"Kubeflow Pipelines {format_version(version)}"
     return Unsupported(
-        f"The server is {name} with the API v1beta1 only; kfgcp needs 2.0 or newer.",
+        f"The server is {name}, which has only the API v1beta1; kfgcp needs 2.0 or newer.",
         hint="Upgrade the server: https://www.kubeflow.org/docs/components/pipelines/operator-guides/installation/",
     )
 

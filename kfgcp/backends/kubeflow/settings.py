@@ -69,7 +69,7 @@ class KubeflowSettings(RemoteSettings):
         super().validate(where)
         if self.auth == "port-forward" and self.host is not None:
             raise ConfigError(
-                f'{where}: auth = "port-forward" makes its own address, so there must be no host.',
+                f'{where}: host must not be set, because auth = "port-forward" sets the address.',
                 hint="Remove host, or forward the port yourself and set auth to anonymous.",
             )
 

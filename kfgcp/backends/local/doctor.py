@@ -82,7 +82,7 @@ def store(home: Path) -> str:
     if not file.exists():
         if not os.access(folder, os.W_OK | os.X_OK):
             raise database.read_only(home)
-        return f"{file} will be made"
+        return f"{file} will be created"
     database.examine(file)
     if not database.writable(file):
         raise database.read_only(home)

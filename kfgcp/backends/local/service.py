@@ -311,7 +311,7 @@ class LocalBackend:
             if run.state.final and not is_interrupted:
                 raise UsageError(
                     f"Run {ref.run_id} was not interrupted: it ended {run.state}.",
-                    hint=f"Repeat it without what succeeded: kfgcp rerun {ref.run_id}",
+                    hint=f"Run it again without the tasks that succeeded: kfgcp rerun {ref.run_id}",
                 )
             self._clean_up(ref.run_id)
             self._store.reopen(ref.run_id)

@@ -107,7 +107,7 @@ class Place:
         error = self._error_of_list()
         if error is not None:
             raise error.amended(hint=self._location_hint())
-        return f"{self.settings.location} has pipelines"
+        return f"{self.settings.location} offers Vertex AI Pipelines"
 
     def bucket(self) -> str | Aside:
         """Check that the bucket of the pipeline root exists."""

@@ -143,8 +143,8 @@ class VertexService:
             if not error.unknown:
                 raise
             raise error.amended(
-                message=f"{error.message} Whether the run {job_id} was made is not known.",
-                hint=f"See whether it is there before you start it again: kfgcp show {job_id}",
+                message=f"{error.message} It is not known whether the run {job_id} was created.",
+                hint=f"Before you start it again, look for it: kfgcp show {job_id}",
             ) from error
         # The answer may leave out parts of the spec, so the run has the spec that was sent.
         job["pipelineSpec"] = job_body["pipelineSpec"]
@@ -355,7 +355,7 @@ class VertexService:
 def _check_id(job: PipelineJob, job_id: str) -> None:
     if not job["name"].endswith(f"/{job_id}"):
         error = BadAnswer(
-            "Vertex AI answered with another run than the one that it was asked to create."
+            "Vertex AI answered with a different run, not with the one in the request."
         )
         raise error.amended(unknown=True)
 

@@ -26,8 +26,9 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
 
     Deletes the record of each run, and what the state folder or the backend keeps for it.
 
-    Files and logs that other runs use are kept until the last of these runs is deleted: a cached
-    task uses those of the task that ran. Artifacts in a bucket stay.
+    Another run may use files and logs of a deleted run, when its tasks came from the cache. These
+    files and logs are kept until the last run that uses them is deleted. Artifacts in a bucket
+    stay.
     """
     handles = _find_runs(workspace, runs)
     for handle in handles:

@@ -30,7 +30,7 @@ def command() -> None:
     "--from",
     "key",
     metavar="KEY",
-    help="The key in kfgcp_environments, when it has several environments.",
+    help="The key of the environment in the output kfgcp_environments, when there are several.",
 )
 @click.option("--replace", is_flag=True, help="Replace an environment with this name.")
 @options.workspace

@@ -26,8 +26,8 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
 
     The events are in the order in which they happened. Tasks that ran at the same time may be in
     any order. An event says that a run or a task started, ended or was retried, or that a metric
-    was recorded. Its time is the one in the record of the run. It is empty when nobody knows it,
-    as for a task that was skipped.
+    was recorded. The time of an event comes from the record of the run. It is empty when the record
+    has no time, as for a task that was skipped.
 
     Each event has a key, which --json shows. The same event always has the same key.
     """

@@ -24,7 +24,7 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="The format; without it, from the ending of the file, or csv.",
+    help="The format. The default is the ending of the file, or csv.",
 )
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
 @click.option(
@@ -37,7 +37,7 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
 @click.option(
     "--raw",
     is_flag=True,
-    help="In CSV, do not put ' before texts that a spreadsheet takes for formulas.",
+    help="In CSV, do not put ' before texts that a spreadsheet reads as formulas.",
 )
 @options.filters
 @options.workspace

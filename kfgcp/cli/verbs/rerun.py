@@ -1,4 +1,4 @@
-"""Run a run's pipeline again, without what did not change."""
+"""Run the pipeline of a run again, without tasks that did not change."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command(
     as_json: bool,
     changes: OptionKeywords,
 ) -> int:
-    """Run a run's pipeline again, without what did not change.
+    """Run the pipeline of a run again, without tasks that did not change.
 
     Tasks that succeeded take their outputs from RUN when their code and inputs are the same. Failed
     tasks run again. On a remote backend, its cache does that.

@@ -25,7 +25,7 @@ _LATENCY = click.option(
     default=0.0,
     type=click.FloatRange(min=0),
     metavar="S",
-    help="Seconds that each request waits.",
+    help="Answer each request after this many seconds.",
 )
 _INSTANT = click.option(
     "--instant", is_flag=True, help="Invent the results of runs instead of running them."

@@ -29,7 +29,7 @@ AGAIN: Final = f"Sign in again: {LOG_IN}"
 UNIVERSE: Final = "googleapis.com"
 # The path of the universe domain at the metadata server, as google.auth reads it.
 _UNIVERSE_PATH: Final = "universe/universe-domain"
-PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: something in between answers."
+PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: a proxy may answer instead of Google."
 
 
 def google_tokens(
@@ -296,12 +296,12 @@ def _connection_problem(error: BaseException) -> BackendError:
     if "metadata" in text:
         if "404" in text:
             return AuthError(
-                "This machine at Google has no service account.",
+                "This machine in Google Cloud has no service account.",
                 hint="Attach one to it, or sign in.",
             )
         return Unreachable(
             "The metadata server of this machine, which gives its tokens, does not answer.",
-            hint=f"Try again. Not on a machine at Google? {LOG_IN}",
+            hint=f"Try again. If this machine is not in Google Cloud: {LOG_IN}",
         )
     failure = error.__cause__
     if not isinstance(failure, TransportError):
@@ -315,11 +315,13 @@ def no_credentials(problem: str) -> AuthError:
         return AuthError(
             "You are not signed in to Google: there are no Application Default Credentials on this"
             " machine.",
-            hint=f"{LOG_IN} (or let GOOGLE_APPLICATION_CREDENTIALS name a key file)",
+            hint=f"{LOG_IN} (or set GOOGLE_APPLICATION_CREDENTIALS to a key file)",
         )
     return AuthError(
         f"The Google credentials cannot be used: {problem.rstrip('.')}.",
-        hint=f"Correct the file in GOOGLE_APPLICATION_CREDENTIALS, or unset it and: {LOG_IN}",
+        hint=(
+            f"Correct the file in GOOGLE_APPLICATION_CREDENTIALS, or unset it and sign in: {LOG_IN}"
+        ),
     )
 
 

@@ -124,7 +124,7 @@ class _IdTokens:
             return self._fetch_for_person(login)
         if str(kind).startswith("external_account"):
             raise AuthError(
-                "A federated login gives no id tokens for IAP by itself.",
+                "A federated login cannot get id tokens for IAP by itself.",
                 hint="Set impersonate_service_account to a service account that it may act as.",
             )
         return self._fetch_for_service_account()

@@ -41,17 +41,17 @@ _LOST: Final = ("lost connection to pod", "error occurred forwarding")
 # rights.
 _HINTS: Final = {
     r"context .* does not exist|context was not found": (
-        "Let kube_context be one of these: kubectl config get-contexts"
+        "Set kube_context to one of these: kubectl config get-contexts"
     ),
     r"error loading config file|invalid configuration": (
-        "Correct that file, or let KUBECONFIG name another one."
+        "Correct that file, or set KUBECONFIG to another one."
     ),
     r"localhost:8080": (
         "kubectl has no cluster: gcloud container clusters get-credentials CLUSTER --location"
         " LOCATION, or set kube_context. See them: kubectl config get-contexts"
     ),
     r"(?i)services? .* not found|namespaces? .* not found": (
-        "Let kube_namespace and kube_service name it: kubectl get services --all-namespaces"
+        "Set kube_namespace and kube_service to one of: kubectl get services --all-namespaces"
     ),
     r"is forbidden": (
         "Ask for the verb create on pods/portforward, and get on services and pods, in the"

@@ -513,7 +513,7 @@ def test_a_server_that_lists_garbage(
     done = kfgcp("list", "--env", "cloud", "--metrics", env=setting("host", server.url))
 
     assert "Traceback" not in done.err
-    assert "failed inside" not in done.err
+    assert "internal error" not in done.err
     assert done.code in (0, 5), done.err
     if done.code == 5:
         assert "Kubeflow Pipelines" in done.err

@@ -255,7 +255,7 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
         (
             spec_of(container={"args": ["{{$.pipeline_job_name}}"]}),
             "work",
-            "the placeholder itself",
+            "it may get the text of the placeholder",
             (2, 5),
         ),
         (
@@ -294,7 +294,7 @@ def test_what_no_server_runs_is_refused_whatever_its_version(spec: Spec, words: 
                 }
             ),
             "work",
-            "the folder is not there",
+            "the folder does not exist",
             (2, 3),
         ),
         (
@@ -351,7 +351,7 @@ def test_what_an_older_server_leaves_out_is_a_note(
         (
             spec_of(container={"env": [{"name": "X", "value": "{{$.inputs.parameters['x']}}"}]}),
             "work",
-            "in a variable",
+            "in an environment variable",
         ),
         (
             spec_of(
@@ -588,7 +588,9 @@ def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is
 def test_what_is_doubtful_is_said_before_the_run(older: KubeflowStandIn, home: Path) -> None:
     spec = spec_of(container={"env": [{"name": "X", "value": "{{$.inputs.parameters['x']}}"}]})
 
-    with pytest.warns(api.NotHeeded, match="task work has a value of the run in a variable"):
+    with pytest.warns(
+        api.NotHeeded, match="task work has a value of the run in an environment variable"
+    ):
         handle = api.submit(spec, env="gke")
 
     assert any("task work has a value" in note for note in handle.notes)
@@ -610,7 +612,7 @@ def test_a_server_that_does_not_tell_its_version_is_taken_for_a_new_one_and_that
     older.tells_version = False
 
     with pytest.warns(
-        api.NotHeeded, match=r"does not tell its version.*work is tried again.*needs 2\.5"
+        api.NotHeeded, match=r"does not tell its version.*work is tried again.*needs version 2\.5"
     ):
         api.submit(spec_of(task={"retryPolicy": {"maxRetryCount": 2}}), env="gke")
 
@@ -630,7 +632,7 @@ def test_a_server_before_2_0_is_named_as_too_old(home: Path, pipeline: Any) -> N
         in_project(home, server)
         for name in ("echo", "guarded"):
             with pytest.raises(
-                Unsupported, match=r"Kubeflow Pipelines 1\.8\.5 with the API v1beta1 only"
+                Unsupported, match=r"Kubeflow Pipelines 1\.8\.5, which has only the API v1beta1"
             ) as caught:
                 api.submit(str(pipeline(name)), env="gke")
             assert "Upgrade" in caught.value.hint

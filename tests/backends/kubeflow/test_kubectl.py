@@ -37,7 +37,7 @@ def gke(home: Path, kubectl: Any) -> Any:
                 'error: error loading config file "/home/me/.kube/config": yaml: line 3: mapping'
                 " values are not allowed"
             ),
-            "let KUBECONFIG name another one",
+            "set KUBECONFIG to another one",
         ),
         ("error: invalid configuration: no configuration has been provided", "KUBECONFIG"),
         ('Error from server (NotFound): services "ml-pipeline-ui" not found', "kube_service"),

@@ -39,7 +39,7 @@ TOO_LONG = 61
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks for a lost run at once and once more, where nothing is carried out late."""
-    monkeypatch.setattr(creating, "LOOKS", (0.0, 0.01))
+    monkeypatch.setattr(creating, "LOOKUP_PAUSES", (0.0, 0.01))
     monkeypatch.setattr(creating, "PAUSE", 0.01)
 
 
@@ -196,7 +196,7 @@ def test_of_two_that_were_made_after_all_the_older_one_stays(
 ) -> None:
     """The first request takes longer than there is patience, and is carried out while the second
     one waits."""
-    monkeypatch.setattr(creating, "LOOKS", (0.0,))
+    monkeypatch.setattr(creating, "LOOKUP_PAUSES", (0.0,))
     public.submit(spec, env="cloud").delete()  # the experiment is there
     mark = len(cluster.requests)
     threads: list[int] = []

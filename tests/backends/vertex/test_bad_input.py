@@ -188,7 +188,7 @@ def test_nobody_at_the_address(
                 b' "2026-01-02T03:04:05Z"}'
             ),
             "application/json",
-            "answered with another run than the one that it was asked to create",
+            "answered with a different run, not with the one in the request",
         ),
         (b"ok", "text/plain", "text/plain, not JSON"),
     ],
@@ -222,7 +222,7 @@ def test_a_run_that_may_have_been_made_is_named(
     error, hint = fails(5, "run", pipeline("echo"))
 
     (made,) = cloud.jobs()
-    assert f"Whether the run {made} was made is not known." in error
+    assert f"It is not known whether the run {made} was created." in error
     assert hint.endswith(f"kfgcp show {made}")
     assert kfgcp("show", made, "--json").json["run_id"] == made
 

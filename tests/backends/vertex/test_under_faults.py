@@ -95,7 +95,7 @@ def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
 
 
 def _named(error: BackendError) -> str:
-    match = re.search(r"Whether the run (\S+) was made is not known\.", error.message)
+    match = re.search(r"It is not known whether the run (\S+) was created\.", error.message)
     assert match, error.message
     assert error.hint.endswith(f"kfgcp show {match[1]}")
     return match[1]

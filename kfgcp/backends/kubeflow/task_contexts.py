@@ -1,0 +1,102 @@
+"""The tasks of a pipeline with their surroundings, and the features that rules look for in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kfgcp.spec.graph import Component, Container, Graph, TaskDef
+
+# A version of Kubeflow Pipelines: (2, 14, 3).
+Version: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """A task and its surroundings in the pipeline.
+
+    Attributes:
+        path: the path of the task in the spec, such as `for-loop-1/train`.
+        task: the definition of the task.
+        component: the component that the task runs.
+        groups: the nested pipelines, branches and loops that contain the task, the outermost first.
+        tasks: all tasks of the same DAG, by key.
+        in_exit_handler: whether the task is inside an exit handler.
+        graph: the whole pipeline.
+    """
+
+    path: str
+    task: TaskDef
+    component: Component
+    groups: tuple[TaskDef, ...]
+    tasks: Mapping[str, TaskDef]
+    in_exit_handler: bool
+    graph: Graph
+
+    @property
+    def container(self) -> Container | None:
+        """The container that the task runs, None when it runs something else."""
+        executor = self.component.executor
+        return executor if isinstance(executor, Container) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature of a pipeline that some servers do not have, or treat in another way.
+
+    Attributes:
+        text: what follows `task X` in a message, such as "has a cache key".
+        applies: returns whether a task has the feature.
+        since: the first version that supports the feature, None when no version does.
+        note: what happens on a server that does not support the feature. Empty when kfgcp refuses
+            the pipeline.
+        first_affected: the first version that the note is true of, None when there is no such
+            limit.
+        differs: the server supports the feature in another way, which the note describes.
+        recorded: the run in tests/recorded/cluster-2.17.0 that shows the difference.
+        hidden_before_runs: the note is not shown before a run, because it is too common and too
+            harmless.
+    """
+
+    text: str
+    applies: Callable[[TaskContext], bool]
+    since: Version | None = None
+    note: str = ""
+    first_affected: Version | None = None
+    differs: bool = False
+    recorded: str = ""
+    hidden_before_runs: bool = False
+
+
+def walk_tasks(graph: Graph) -> Iterator[TaskContext]:
+    """Yield every task of a pipeline, also those of nested pipelines, branches and loops."""
+    yield from _walk(graph, graph.root, "", (), in_exit_handler=False)
+
+
+def _walk(
+    graph: Graph,
+    parent: Component,
+    prefix: str,
+    groups: tuple[TaskDef, ...],
+    *,
+    in_exit_handler: bool,
+) -> Iterator[TaskContext]:
+    if parent.dag is None:
+        return
+    tasks = parent.dag.tasks
+    # kfp compiles an exit handler to a group, and to an exit task that always runs after the group.
+    exit_handlers: set[str] = set()
+    for task in tasks.values():
+        if task.runs_always:
+            exit_handlers.update(task.upstream)
+    for key, task in tasks.items():
+        component = graph.component(task)
+        yield TaskContext(f"{prefix}{key}", task, component, groups, tasks, in_exit_handler, graph)
+        yield from _walk(
+            graph,
+            component,
+            f"{prefix}{key}/",
+            (*groups, task),
+            in_exit_handler=in_exit_handler or key in exit_handlers,
+        )
