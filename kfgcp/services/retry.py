@@ -62,7 +62,7 @@ class Retries:
 
         Args:
             response: of the failed try, None when there was none. It may have a Retry-After header.
-            most: a lower limit of tries after this kind of failure; None is the limit of the call.
+            most: the most tries after this kind of failure. None is the limit of the call.
         """
         self._retry_after = None
         if response is not None:
