@@ -11,7 +11,7 @@ import yaml
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, TaskState
-from kfgcp.testing.kubeflow_server.nodes import _STATES as NODE_STATES
+from kfgcp.testing.kubeflow_server.nodes import NODE_STATES
 from kfgcp.testing.kubeflow_server.records import STATES
 
 
