@@ -14,6 +14,7 @@ from typing import Any, Final
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.model import Run, Task, TaskKind, TaskState
 from kfgcp.spec.graph import Component, Container, TaskDef
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import paths
 from kfgcp.testing.google import micros
 from kfgcp.testing.kubeflow_server.nodes import is_driver_failure, is_reached
@@ -64,8 +65,8 @@ class TaskExecution:
     run: Run
     started: int
     ended: int
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Any] | None
+    inputs: JsonObject
+    outputs: JsonObject | None
     input_artifacts: ArtifactUris = ()
     output_artifacts: ArtifactUris = ()
     iteration: int | None = None
@@ -132,7 +133,7 @@ class TaskExecution:
             return "RUNNING"
         return _EXECUTION_STATES.get(self.task.state, "RUNNING")
 
-    def artifact(self, name: str, uri: str) -> tuple[str, Mapping[str, Any]]:
+    def artifact(self, name: str, uri: str) -> tuple[str, JsonObject]:
         """Return the type and the metadata of an output artifact."""
         for artifact in self.run.artifacts:
             if artifact.uri == uri:
@@ -254,15 +255,15 @@ class _ExecutionReader:
         return self._pods.get((task.path, task.attempts), "")
 
 
-def _drop_keys(values: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_keys(values: JsonObject, keys: JsonObject) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in keys}
 
 
-def _drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_none(values: JsonObject) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _list_artifacts(values: Mapping[str, Any], names: Mapping[str, object]) -> ArtifactUris:
+def _list_artifacts(values: JsonObject, names: Mapping[str, object]) -> ArtifactUris:
     """Return the artifacts among the inputs or outputs of a task. A list has several."""
     artifacts: list[tuple[str, str]] = []
     for name, value in values.items():
@@ -273,7 +274,7 @@ def _list_artifacts(values: Mapping[str, Any], names: Mapping[str, object]) -> A
     return tuple(artifacts)
 
 
-def _fingerprint(definition: TaskDef, component: Component, inputs: Mapping[str, Any]) -> str:
+def _fingerprint(definition: TaskDef, component: Component, inputs: JsonObject) -> str:
     """Return the key of a task in the cache, empty for a task that is not cached.
 
     Not confirmed: from what the server makes it.

@@ -10,10 +10,11 @@ archived experiments (run-create-in-archived-experiment.json).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.kubeflow_server import lists
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.creation import Creation
@@ -76,7 +77,7 @@ class Experiment:
         """Whether the experiment is archived, in the server's words."""
         return "ARCHIVED" if self.archived else "AVAILABLE"
 
-    def to_json(self) -> Mapping[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the experiment as JSON."""
         return drop_empty(
             {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.google import micros, snake_case
 from kfgcp.testing.kubeflow_server.errors import KfpError, invalid_input
 
@@ -90,7 +91,7 @@ def parse_predicates(text: str) -> list[dict[str, Any]]:
     return parsed
 
 
-def get_operation(predicate: Mapping[str, Any]) -> str:
+def get_operation(predicate: JsonObject) -> str:
     """Return the name of a predicate's operation."""
     operation = predicate.get("operation", "OPERATION_UNSPECIFIED")
     return str(_OPERATIONS_BY_NUMBER.get(operation, operation))
@@ -101,7 +102,7 @@ def _cannot_parse(text: str, problem: str) -> KfpError:
     return invalid_input(f'failed to parse valid filter from "{text}": {problem}')
 
 
-def _build_matcher(predicate: Mapping[str, Any], fields: Fields, text: str) -> Matcher:
+def _build_matcher(predicate: JsonObject, fields: Fields, text: str) -> Matcher:
     """Return a function that tells whether an item matches a predicate.
 
     Args:

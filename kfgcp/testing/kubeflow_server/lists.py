@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.kubeflow_server.errors import INVALID, GatewayError, KfpError, invalid_input
 from kfgcp.testing.kubeflow_server.filters import (
     Fields,
@@ -123,9 +124,7 @@ def list_page(
     return [item for _, item in ranked[start:end]], len(ranked), next_token
 
 
-def format_page(
-    name: str, items: Sequence[Mapping[str, Any]], total: int, token: str
-) -> dict[str, Any]:
+def format_page(name: str, items: Sequence[JsonObject], total: int, token: str) -> dict[str, Any]:
     """Return the body of the answer to a list.
 
     Args:
@@ -183,7 +182,7 @@ def _check_repeated(order: str, filter_text: str, token: _PageToken, listable: L
 
 
 def _group_values(
-    predicates: Sequence[Mapping[str, Any]], fields: Fields
+    predicates: Sequence[JsonObject], fields: Fields
 ) -> dict[tuple[str, int], list[Any]]:
     """Return the values of predicates by operation and column.
 

@@ -8,10 +8,11 @@ answers. Newer servers may send them, and clients should not depend on the diffe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.google import snake_case
 from kfgcp.testing.kubeflow_server.errors import INVALID, GatewayError
 from kfgcp.testing.server import Request
@@ -51,7 +52,7 @@ def read_body(
 
 
 def read_fields(
-    data: Mapping[str, Any], field_names: Sequence[str], *, lenient: bool = False
+    data: JsonObject, field_names: Sequence[str], *, lenient: bool = False
 ) -> dict[str, Any]:
     """Return a message inside a body, with names in snake_case and without null fields.
 
@@ -75,7 +76,7 @@ def read_fields(
     return fields
 
 
-def read_text(body: Mapping[str, Any], name: str) -> str:
+def read_text(body: JsonObject, name: str) -> str:
     """Return a text field, empty when it is missing.
 
     Raises:
@@ -105,7 +106,7 @@ def cut_fraction(time: str) -> str:
     return time[:19] + "Z"
 
 
-def drop_empty(data: Mapping[str, Any]) -> dict[str, Any]:
+def drop_empty(data: JsonObject) -> dict[str, Any]:
     """Return an object without the fields that are null or empty."""
     return {key: value for key, value in data.items() if value not in (None, {}, [], "")}
 

@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.creation import Creation
@@ -48,7 +48,7 @@ class Pipeline:
     created: int
     tags: Tags
 
-    def to_json(self, *, with_name: bool) -> Mapping[str, Any]:
+    def to_json(self, *, with_name: bool) -> JsonObject:
         """Return the pipeline as JSON."""
         return drop_empty(
             {
@@ -88,7 +88,7 @@ class Version:
         """The value of `pipeline_version_reference` in a run of this version."""
         return {"pipeline_id": self.pipeline_id, "pipeline_version_id": self.id}
 
-    def to_json(self, *, with_name: bool) -> Mapping[str, Any]:
+    def to_json(self, *, with_name: bool) -> JsonObject:
         """Return the version as JSON."""
         return drop_empty(
             {
@@ -154,7 +154,7 @@ class PipelineStore:
             raise not_found("PipelineVersion", version_id, *contexts)
         return version
 
-    def find_namespace(self, reference: Mapping[str, Any]) -> str | None:
+    def find_namespace(self, reference: JsonObject) -> str | None:
         """Return the namespace of the pipeline that a reference names, None without a pipeline."""
         version = self._versions_by_id.get(reference.get("pipeline_version_id") or "")
         pipeline_id = reference.get("pipeline_id") or ""
@@ -163,7 +163,7 @@ class PipelineStore:
         pipeline = self._pipelines_by_id.get(pipeline_id)
         return pipeline.namespace if pipeline else None
 
-    def find_referenced_version(self, reference: Mapping[str, Any]) -> Version:
+    def find_referenced_version(self, reference: JsonObject) -> Version:
         """Return the version that a `pipeline_version_reference` names.
 
         A reference without a version means the newest version of the pipeline.

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.testing.kubeflow_server import lists
 from kfgcp.testing.kubeflow_server.access import Access
@@ -302,7 +303,7 @@ class Pipelines(PipelineStore):
 
     # -- helpers
 
-    def _to_json(self, item: Pipeline | Version) -> Mapping[str, Any]:
+    def _to_json(self, item: Pipeline | Version) -> JsonObject:
         return item.to_json(with_name=self._server_version.is_modern)
 
     def _is_too_long(self, name: str, limit: int) -> bool:

@@ -29,6 +29,7 @@ from typing import Any, Final
 from kfgcp.model import Run, RunState, Task
 from kfgcp.spec import graph
 from kfgcp.spec.graph import Graph
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import micros
@@ -105,8 +106,8 @@ class RunRecord:
     experiment_id: str
     namespace: str
     service_account: str
-    source: Mapping[str, Any]
-    runtime_config: Mapping[str, Any]
+    source: JsonObject
+    runtime_config: JsonObject
     submission: Submission
     created: int
     workflow: str

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kfgcp.errors import UsageError
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.cron import Cron
 from kfgcp.testing.google import micros
 from kfgcp.testing.kubeflow_server import lists
@@ -97,8 +97,8 @@ class RecurringRun:
     """
 
     id: str
-    body: Mapping[str, Any]
-    source: Mapping[str, Any]
+    body: JsonObject
+    source: JsonObject
     experiment_id: str
     namespace: str
     enabled: bool
@@ -112,7 +112,7 @@ class RecurringRun:
         """How many of its runs may run at the same time."""
         return int(self.body["max_concurrency"])
 
-    def to_json(self) -> Mapping[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the recurring run as JSON."""
         body = self.body
         fields = drop_empty(
@@ -282,7 +282,7 @@ class RecurringRuns:
                 f" max_concurrency is {limit}."
             )
 
-    def _check_body(self, body: Mapping[str, Any]) -> None:
+    def _check_body(self, body: JsonObject) -> None:
         """Refuse what cannot become a row of the table (api_converter.go: toModelJob)."""
         try:
             self._check_fields(body)
@@ -290,7 +290,7 @@ class RecurringRuns:
             context = "Failed to create a recurring run due to conversion error"
             raise error.within(context) from None
 
-    def _check_fields(self, body: Mapping[str, Any]) -> None:
+    def _check_fields(self, body: JsonObject) -> None:
         if not read_text(body, "display_name"):
             context = "Failed to convert a API recurring run to its internal representation"
             raise internal_error(invalid_input("Recurring run's name cannot be empty"), context)
@@ -308,7 +308,7 @@ class RecurringRuns:
                 f" {MAX_CONCURRENCY}. Received {concurrency}"
             )
 
-    def _build(self, body: Mapping[str, Any]) -> RecurringRun:
+    def _build(self, body: JsonObject) -> RecurringRun:
         namespace = self._access.normalize_namespace(read_text(body, "namespace"))
         experiment = self._requests.read_experiment(
             body, namespace, "jobs", "Failed to create a recurring run"
@@ -371,7 +371,7 @@ class RecurringRuns:
         return Response()
 
 
-def _check_trigger(trigger: Mapping[str, Any], *, lenient: bool) -> None:
+def _check_trigger(trigger: JsonObject, *, lenient: bool) -> None:
     """Refuse a trigger with a wrong schedule."""
     schedules = read_fields(trigger, ("cron_schedule", "periodic_schedule"), lenient=lenient)
     if not schedules:

@@ -87,7 +87,7 @@ class UnexpectedError(KfpError):
 
 def build_submission(
     spec: Spec,
-    parameters: Mapping[str, Any],
+    parameters: JsonObject,
     version: ServerVersion,
     generating: str = GENERATE_ERROR,
 ) -> Submission:
@@ -139,7 +139,7 @@ def _drop_retry_policies(component: JsonObject) -> dict[str, Any]:
 
 def _check_parameters(
     definitions: Mapping[str, ParamSpec],
-    parameters: Mapping[str, Any],
+    parameters: JsonObject,
     contexts: tuple[str, str],
 ) -> None:
     """Refuse missing parameters, wrong types and unknown parameters, in this order."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import random
 import string
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.testing.kubeflow_server import rules
 from kfgcp.testing.kubeflow_server.access import Access
@@ -79,7 +79,7 @@ class RunRequests:
 
     def read_pipeline(
         self,
-        body: Mapping[str, Any],
+        body: JsonObject,
         context: str = "Failed to create a run due to error fetching manifest",
         generating: str = rules.GENERATE_ERROR,
     ) -> RequestedPipeline:
@@ -103,7 +103,7 @@ class RunRequests:
         return RequestedPipeline(spec, reference, submission)
 
     def read_experiment(
-        self, body: Mapping[str, Any], namespace: str, resource: str, context: str
+        self, body: JsonObject, namespace: str, resource: str, context: str
     ) -> Experiment:
         """Return the experiment of a new run or recurring run, by default that of the namespace.
 
@@ -146,9 +146,7 @@ class RunRequests:
         fetching = f"Failed to fetch namespace from experiment {experiment_id}"
         return self._experiments.get_any(experiment_id, *contexts, fetching)
 
-    def _find_pipeline(
-        self, body: Mapping[str, Any], context: str
-    ) -> tuple[Spec, dict[str, str] | None]:
+    def _find_pipeline(self, body: JsonObject, context: str) -> tuple[Spec, dict[str, str] | None]:
         """Return the pipeline, and the ids of its version when it has been uploaded."""
         sources = [name for name in PIPELINE_SOURCES if body.get(name)]
         if len(sources) > 1:
@@ -173,7 +171,7 @@ class RunRequests:
                 raise
             raise internal_error(error, context) from None
 
-    def _find_version(self, reference: Mapping[str, Any]) -> tuple[Spec, dict[str, str]]:
+    def _find_version(self, reference: JsonObject) -> tuple[Spec, dict[str, str]]:
         reference = read_fields(
             reference,
             ("pipeline_id", "pipeline_version_id"),
@@ -186,7 +184,7 @@ class RunRequests:
         return version.spec, version.reference
 
 
-def check_workflow_size(spec: Spec, parameters: Mapping[str, Any], max_bytes: int) -> None:
+def check_workflow_size(spec: Spec, parameters: JsonObject, max_bytes: int) -> None:
     """Refuse a run whose Workflow is too large for etcd (run-create-too-big.json)."""
     size = 0
     for part in (spec.pipeline_spec, parameters):
@@ -199,7 +197,7 @@ def check_workflow_size(spec: Spec, parameters: Mapping[str, Any], max_bytes: in
 
 
 def check_columns(
-    name: str, description: str, parameters: Mapping[str, Any], version: ServerVersion
+    name: str, description: str, parameters: JsonObject, version: ServerVersion
 ) -> None:
     """Refuse values that MySQL cannot store in its strict mode, which is the default mode."""
     column = _find_too_long_column(name, description, parameters, version)
@@ -210,7 +208,7 @@ def check_columns(
 
 
 def _find_too_long_column(
-    name: str, description: str, parameters: Mapping[str, Any], version: ServerVersion
+    name: str, description: str, parameters: JsonObject, version: ServerVersion
 ) -> str | None:
     if len(name) > MAX_TEXT:
         return "DisplayName"

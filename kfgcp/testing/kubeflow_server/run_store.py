@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.errors import UsageError
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.creation import Creation
@@ -84,8 +84,8 @@ class RunStore:
         created: int,
         name: str,
         experiment: Experiment,
-        source: Mapping[str, Any],
-        runtime_config: Mapping[str, Any],
+        source: JsonObject,
+        runtime_config: JsonObject,
         root: str,
         description: str = "",
         service_account: str = "",

@@ -11,10 +11,11 @@ a recording are those of run_server.go, resource_manager.go and api_converter.go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from kfgcp.errors import KfgcpError
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.kubeflow_server import lists, rules
 from kfgcp.testing.kubeflow_server.access import Access
@@ -284,7 +285,7 @@ class Runs(RunStore):
 
     def submit(
         self,
-        body: Mapping[str, Any],
+        body: JsonObject,
         *,
         name: str = "",
         recurring_run_id: str = "",

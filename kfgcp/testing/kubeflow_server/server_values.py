@@ -11,6 +11,7 @@ from uuid import NAMESPACE_OID, uuid5
 from kfgcp.backends.kubeflow.execution import EXECUTOR_LOGS
 from kfgcp.model import TaskKind
 from kfgcp.spec.graph import Constant, Dag, FinalStatus, FromInput, FromTask, Iterator, TaskDef
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import paths
 from kfgcp.testing.kubeflow_server.executions import ArtifactUris, TaskExecution
 from kfgcp.testing.kubeflow_server.messages import drop_empty, format_time
@@ -67,7 +68,7 @@ class TaskValues:
         self._record = record
         self._executions = executions
         self._log_uri = log_uri
-        self._types_by_uri: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._types_by_uri: dict[str, tuple[str, JsonObject]] = {}
         for artifact in record.run().artifacts:
             self._types_by_uri[artifact.uri] = (artifact.type, artifact.metadata)
         # An artifact is one row, with the name and the time of the task that created it. This is
@@ -272,7 +273,7 @@ def _format_output(
 
 
 def _format_artifact(
-    name: str, uri: str, title: str, metadata: Mapping[str, Any], created: int
+    name: str, uri: str, title: str, metadata: JsonObject, created: int
 ) -> dict[str, Any]:
     artifact_type = _ARTIFACT_TYPES.get(title, "Artifact")
     all_metadata = dict(metadata)
@@ -291,7 +292,7 @@ def _format_artifact(
     )
 
 
-def _format_metrics(uri: str, metadata: Mapping[str, Any], created: int) -> list[dict[str, Any]]:
+def _format_metrics(uri: str, metadata: JsonObject, created: int) -> list[dict[str, Any]]:
     """Return the artifacts for a system.Metrics: the server has one for each number."""
     metrics = []
     for name, value in metadata.items():
