@@ -92,7 +92,7 @@ class Access:
         user = self._read_user(*contexts)
         if namespace in self._allowed_namespaces(user):
             return
-        # The text of Go's %+v for a ResourceAttributes.
+        # The text that Kubernetes's Go code makes of a ResourceAttributes.
         attributes = (
             f"Namespace:{namespace},Verb:{verb},Group:pipelines.kubeflow.org,Version:v1beta1,"
             f"Resource:{resource},Subresource:,Name:{name},FieldSelector:nil,LabelSelector:nil,"

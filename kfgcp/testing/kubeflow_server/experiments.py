@@ -128,6 +128,7 @@ class Experiments:
     # -- methods of the API
 
     def create(self, request: Request) -> Response:
+        """Create an experiment."""
         lenient = not self._creation.version.is_modern
         body = read_body(request, _BODY_FIELDS, lenient=lenient)
         name = read_text(body, "display_name")
@@ -146,10 +147,12 @@ class Experiments:
             return Response(body=experiment.to_json())
 
     def get(self, request: Request, experiment: str) -> Response:
+        """Return an experiment."""
         record = self._get_allowed(experiment, "get", "Failed to fetch experiment")
         return Response(body=record.to_json())
 
     def list_all(self, request: Request) -> Response:
+        """Return a page of the experiments in a namespace."""
         query = read_query(request)
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
         self._access.check(
@@ -168,18 +171,21 @@ class Experiments:
         return Response(body=lists.format_page("experiments", items, total, token))
 
     def delete(self, request: Request, experiment: str) -> Response:
+        """Delete an experiment."""
         self._get_allowed(experiment, "delete", "Failed to delete experiment")
         with self._lock:
             self._experiments_by_id.pop(experiment, None)
         return Response()
 
     def archive(self, request: Request, experiment: str) -> Response:
+        """Archive an experiment and its runs, and disable its recurring runs."""
         record = self._get_allowed(experiment, "archive", "Failed to archive experiment")
         record.archived = True
         self._on_archive(experiment)
         return Response()
 
     def unarchive(self, request: Request, experiment: str) -> Response:
+        """Restore an archived experiment, but not its runs."""
         record = self._get_allowed(experiment, "unarchive", "Failed to unarchive experiment")
         record.archived = False
         return Response()

@@ -46,7 +46,7 @@ T = TypeVar("T")
 # have this many executions.
 MAX_EXECUTIONS: Final = 100_000
 
-# Limits of ListOperationOptions in metadata_store.proto.
+# The default and the upper bound of ListOperationOptions.max_result_size in metadata_store.proto.
 _DEFAULT_PAGE: Final = 20
 _MAX_PAGE: Final = 100
 

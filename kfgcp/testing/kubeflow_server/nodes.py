@@ -1,4 +1,4 @@
-"""A node of an Argo workflow: its names, its state, and whether a task has nodes at all.
+"""A node of an Argo workflow: its names, its state, and which tasks were reached.
 
 `workflows` builds the nodes of a run.
 """

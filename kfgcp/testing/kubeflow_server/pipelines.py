@@ -127,6 +127,7 @@ class Pipelines(PipelineStore):
     # -- uploads
 
     def upload(self, request: Request) -> Response:
+        """Create a pipeline with its first version from a file."""
         query = read_query(request)
         server_version = self._server_version
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
@@ -159,6 +160,7 @@ class Pipelines(PipelineStore):
         return Response(body=self._to_json(pipeline))
 
     def upload_version(self, request: Request) -> Response:
+        """Add a version from a file to a pipeline."""
         query = read_query(request)
         server_version = self._server_version
         summary = "Failed to create a pipeline version"
@@ -184,6 +186,7 @@ class Pipelines(PipelineStore):
         return Response(body=self._to_json(version))
 
     def create_from_address(self, request: Request, pipeline: str = "") -> Response:
+        """Refuse to create a pipeline or a version from an address."""
         raise KfpError(
             UNIMPLEMENTED,
             "The stand-in downloads nothing: upload the file, do not name a package_url",
@@ -192,6 +195,7 @@ class Pipelines(PipelineStore):
     # -- pipelines
 
     def create(self, request: Request) -> Response:
+        """Create a pipeline without a version."""
         body = read_body(request, _CREATE_FIELDS, lenient=not self._server_version.is_modern)
         name = read_text(body, "name") or read_text(body, "display_name")
         display_name = read_text(body, "display_name") or name
@@ -221,10 +225,12 @@ class Pipelines(PipelineStore):
         return Response(body=self._to_json(pipeline))
 
     def get(self, request: Request, pipeline: str) -> Response:
+        """Return a pipeline."""
         context = f"Failed to get a pipeline {pipeline}. {_STACK}"
         return Response(body=self._to_json(self.get_allowed(pipeline, "get", context)))
 
     def get_by_name(self, request: Request, name: str) -> Response:
+        """Return the pipeline with a name."""
         query = read_query(request)
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
         context = f"Failed to get a pipeline with name {name} and namespace {namespace}. {_STACK}."
@@ -235,6 +241,7 @@ class Pipelines(PipelineStore):
         raise not_found("Pipeline", name, context)
 
     def list_all(self, request: Request) -> Response:
+        """Return a page of the pipelines in a namespace."""
         query = read_query(request)
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
         context = f"Failed to list pipelines in namespace {namespace}. {_STACK}"
@@ -245,12 +252,14 @@ class Pipelines(PipelineStore):
         return Response(body=lists.format_page("pipelines", items, total, token))
 
     def update(self, request: Request, pipeline: str) -> Response:
+        """Change the shown name and the tags of a pipeline."""
         context = f"Failed to update pipeline {pipeline}"
         self._check_can_update()
         record = self.get_allowed(pipeline, "update", f"{context} due to authorization error")
         return self._update(request, record, f"{context}. {_STACK}")
 
     def delete(self, request: Request, pipeline: str) -> Response:
+        """Delete a pipeline."""
         context = f"Failed to delete pipeline {pipeline}. {_STACK}"
         missing = f"Failed to delete pipeline with id {pipeline} as it was not found"
         self.get_allowed(pipeline, "delete", context, missing)
@@ -261,6 +270,7 @@ class Pipelines(PipelineStore):
     # -- versions
 
     def list_versions(self, request: Request, pipeline: str) -> Response:
+        """Return a page of the versions of a pipeline."""
         context = f"Failed to list pipeline versions for pipeline {pipeline}"
         fetching = (
             "Failed to list pipeline versions due to error fetching the namespace for pipeline"
@@ -277,6 +287,7 @@ class Pipelines(PipelineStore):
         return Response(body=lists.format_page("pipeline_versions", items, total, token))
 
     def get_version(self, request: Request, pipeline: str, version: str) -> Response:
+        """Return a version."""
         contexts = (
             f"Failed to get a pipeline version {version}",
             f"Failed to get a pipeline version with id {version}",
@@ -285,6 +296,7 @@ class Pipelines(PipelineStore):
         return Response(body=self._to_json(self.get_version_record(version, *contexts)))
 
     def update_version(self, request: Request, pipeline: str, version: str) -> Response:
+        """Change the shown name and the tags of a version."""
         context = f"Failed to update pipeline version {version}"
         self._check_can_update()
         self.get_allowed(pipeline, "update", f"{context} due to authorization error")
@@ -292,6 +304,7 @@ class Pipelines(PipelineStore):
         return self._update(request, record, f"{context}. {_STACK}")
 
     def delete_version(self, request: Request, pipeline: str, version: str) -> Response:
+        """Delete a version."""
         context = (
             f"Failed to delete a pipeline version id {version} under pipeline id {pipeline}."
             f" {_STACK}"

@@ -174,6 +174,7 @@ class RecurringRuns:
     # -- methods of the API
 
     def create(self, request: Request) -> Response:
+        """Create a recurring run."""
         body = read_body(request, _BODY_FIELDS, lenient=not self._creation.version.is_modern)
         self._check_body(body)
         try:
@@ -185,10 +186,12 @@ class RecurringRuns:
         return Response(body=recurring_run.to_json())
 
     def get(self, request: Request, recurring_run: str) -> Response:
+        """Return a recurring run."""
         record = self._get_allowed(recurring_run, "get", "Failed to fetch a recurring run")
         return Response(body=record.to_json())
 
     def list_all(self, request: Request) -> Response:
+        """Return a page of the recurring runs in a namespace or an experiment."""
         query = read_query(request)
         context = "Failed to list jobs"
         with self._lock:
@@ -219,6 +222,7 @@ class RecurringRuns:
         return Response(body=lists.format_page("recurringRuns", items, total, token))
 
     def delete(self, request: Request, recurring_run: str) -> Response:
+        """Delete a recurring run."""
         missing = f"Failed to delete recurring run {recurring_run}. Check if exists"
         self._get_allowed(recurring_run, "delete", "Failed to delete a recurring run", missing)
         with self._lock:
@@ -226,9 +230,11 @@ class RecurringRuns:
         return Response()
 
     def enable(self, request: Request, recurring_run: str) -> Response:
+        """Enable a recurring run."""
         return self._set_enabled(recurring_run, True)
 
     def disable(self, request: Request, recurring_run: str) -> Response:
+        """Disable a recurring run."""
         return self._set_enabled(recurring_run, False)
 
     # -- for the stand-in

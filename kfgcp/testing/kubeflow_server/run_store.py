@@ -62,9 +62,7 @@ class RunStore:
     @reporting.setter
     def reporting(self, reporting: str) -> None:
         if reporting not in REPORTING:
-            raise UsageError(
-                f"There is no reporting '{reporting}'.", hint=f"It is {', '.join(REPORTING)}."
-            )
+            raise UsageError(f'reporting must be "all", "states" or "nothing", not "{reporting}".')
         self._reporting = reporting
 
     @property

@@ -47,7 +47,7 @@ from kfgcp.testing.kubeflow_server.tasks_api import Tasks, limit_page_size, want
 from kfgcp.testing.rules import Submission
 from kfgcp.testing.server import Request, Response, Route
 
-# Our own limit, far above what etcd takes.
+# A limit of the stand-in: the server itself accepts any size (apiserver/main.go).
 MAX_REQUEST_BYTES: Final = 32 * 2**20
 # The default limit of etcd, 1.5 MB.
 MAX_WORKFLOW_BYTES: Final = 1_572_864
@@ -145,6 +145,7 @@ class Runs(RunStore):
     # -- methods of the API
 
     def create(self, request: Request) -> Response:
+        """Create and start a run."""
         body = read_body(request, _BODY_FIELDS, lenient=not self._version.is_modern)
         query = read_query(request)
         if "experiment_id" in query:
@@ -161,6 +162,7 @@ class Runs(RunStore):
             raise error.within("Failed to create a new run") from None
 
     def get(self, request: Request, run: str) -> Response:
+        """Return a run."""
         context = "Failed to get a run"
         with_tasks = self._wants_tasks(request)
         missing = (context, f"Failed to fetch run {run}")
@@ -168,6 +170,7 @@ class Runs(RunStore):
         return Response(body=self._to_json(record, with_tasks=with_tasks))
 
     def list_all(self, request: Request) -> Response:
+        """Return a page of the runs in a namespace or an experiment."""
         query = read_query(request)
         context = "Failed to list runs"
         with_tasks = self._wants_tasks(request)
@@ -198,6 +201,7 @@ class Runs(RunStore):
         return Response(body=lists.format_page("runs", items, total, token))
 
     def delete(self, request: Request, run: str) -> Response:
+        """Cancel and delete a run."""
         context = "Failed to delete a run"
         missing = (
             context,
@@ -211,6 +215,7 @@ class Runs(RunStore):
         return Response()
 
     def archive(self, request: Request, run: str) -> Response:
+        """Archive a run."""
         context = "Failed to archive a run"
         missing = (
             context,
@@ -221,6 +226,7 @@ class Runs(RunStore):
         return Response()
 
     def unarchive(self, request: Request, run: str) -> Response:
+        """Restore an archived run."""
         context = "Failed to unarchive a run"
         missing = (
             context,
@@ -242,6 +248,7 @@ class Runs(RunStore):
         return Response()
 
     def terminate(self, request: Request, run: str) -> Response:
+        """Terminate a run."""
         context = "Failed to terminate a run"
         missing = (
             context,
@@ -259,6 +266,7 @@ class Runs(RunStore):
         return Response()
 
     def retry(self, request: Request, run: str) -> Response:
+        """Continue a failed run."""
         context = "Failed to retry a run"
         missing = (
             context,

@@ -211,7 +211,7 @@ def _task_type(execution: TaskExecution, definition: TaskDef | None) -> str:
         return "RUNTIME"
     if definition.condition:
         return "CONDITION_BRANCH"
-    # The group around the branches of a condition. The driver knows it only by its name.
+    # Only the key of the task tells a condition from a nested pipeline.
     key = execution.key
     if key.startswith("condition") and not key.startswith("condition-branch"):
         return "CONDITION"

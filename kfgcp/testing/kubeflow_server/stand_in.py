@@ -243,9 +243,7 @@ class KubeflowStandIn(RunningStandIn):
     @sign_in.setter
     def sign_in(self, sign_in: str) -> None:
         if sign_in not in _SIGN_IN:
-            raise UsageError(
-                f"There is no sign_in '{sign_in}'.", hint="It is 401, redirect or page."
-            )
+            raise UsageError(f'sign_in must be "401", "redirect" or "page", not "{sign_in}".')
         self._sign_in = sign_in
 
     # -- the service

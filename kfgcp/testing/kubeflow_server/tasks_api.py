@@ -132,6 +132,7 @@ class Tasks:
     # -- methods of the API
 
     def list_tasks(self, request: Request, run: str) -> Response:
+        """Return a page of the tasks of a run."""
         query = read_query(request)
         tasks = self._tasks_of(self._get_allowed(run, "Failed to list tasks"))
         parent_id = query.get("parent_id", "")
@@ -144,6 +145,7 @@ class Tasks:
         return _page("tasks", ordered, query)
 
     def get_task(self, request: Request, run: str, task: str) -> Response:
+        """Return a task of a run."""
         context = "Failed to get task"
         record = self._get_allowed(run, context)
         for run_task in self._tasks_of(record):
@@ -152,6 +154,7 @@ class Tasks:
         raise not_found("task", task, context, f"Failed to fetch task {task}")
 
     def list_artifacts(self, request: Request) -> Response:
+        """Return a page of the artifacts in a namespace."""
         query = read_query(request)
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
         self._access.check(namespace, "list", "artifacts", "Failed to list artifacts")
@@ -167,6 +170,7 @@ class Tasks:
         return _page("artifacts", ordered, query)
 
     def get_artifact(self, request: Request, artifact: str) -> Response:
+        """Return an artifact."""
         context = "Failed to get artifact"
         for record in self._list_runs():
             for item in self._task_artifacts(record):
@@ -176,6 +180,7 @@ class Tasks:
         raise not_found("artifact", artifact, context)
 
     def list_artifact_tasks(self, request: Request) -> Response:
+        """Return a page of the links between artifacts and tasks."""
         query = read_query(request)
         context = "Failed to list artifact tasks"
         filters = {name: query[name].split(",") for name in _ID_FILTERS if query.get(name)}

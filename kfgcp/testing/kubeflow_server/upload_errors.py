@@ -14,7 +14,7 @@ from kfgcp.testing.kubeflow_server.errors import INVALID, KfpError
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.server import Response
 
-# The first lines of a recorded trace. Real traces are longer.
+# The form of a Go trace. Real traces have more lines and other line numbers.
 _TRACE: Final = (
     "\ngithub.com/kubeflow/pipelines/backend/src/apiserver/server.(*PipelineUploadServer)"
     ".uploadPipeline\n\t/go/src/github.com/kubeflow/pipelines/backend/src/apiserver/server/"
