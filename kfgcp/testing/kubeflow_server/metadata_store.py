@@ -314,7 +314,7 @@ class MetadataStore:
         uri = self._log_uri(record, execution.path)
         if not uri:
             return execution.output_artifacts
-        return (*execution.output_artifacts, (EXECUTOR_LOGS, uri))
+        return execution.output_artifacts + ((EXECUTOR_LOGS, uri),)
 
     def _format_artifact(self, execution: TaskExecution, name: str, uri: str) -> mlmd.Message:
         type_name, metadata = execution.artifact(name, uri)

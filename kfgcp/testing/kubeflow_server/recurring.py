@@ -53,7 +53,7 @@ MAX_CONCURRENCY: Final = 10
 _MODES: Final = ("MODE_UNSPECIFIED", "ENABLE", "DISABLE")
 
 # The fields of the message RecurringRun that a request may have.
-_BODY_FIELDS: Final = (
+_BODY_FIELDS: Final[tuple[str, ...]] = (
     "recurring_run_id",
     "display_name",
     "description",
@@ -69,8 +69,7 @@ _BODY_FIELDS: Final = (
     "namespace",
     "experiment_id",
     "plugins_input",
-    *PIPELINE_SOURCES,
-)
+) + PIPELINE_SOURCES
 _FIELDS: Final[Fields] = {
     **dict.fromkeys(("id", "recurring_run_id"), lambda recurring: recurring.id),
     **dict.fromkeys(("name", "display_name"), lambda recurring: recurring.body["display_name"]),
@@ -115,6 +114,8 @@ class RecurringRun:
     def to_json(self) -> JsonObject:
         """Return the recurring run as JSON."""
         body = self.body
+        mode = "ENABLE" if self.enabled else "DISABLE"
+        status = "ENABLED" if self.enabled else "DISABLED"
         fields = drop_empty(
             {
                 "recurring_run_id": self.id,
@@ -125,8 +126,8 @@ class RecurringRun:
                 "no_catchup": body.get("no_catchup"),
                 **self.source,
                 "max_concurrency": str(self.max_concurrency),
-                "mode": "ENABLE" if self.enabled else "DISABLE",
-                "status": "ENABLED" if self.enabled else "DISABLED",
+                "mode": mode,
+                "status": status,
                 "created_at": format_time(self.created),
                 "updated_at": format_time(self.updated),
                 "namespace": self.namespace or _SERVER_NAMESPACE,

@@ -53,7 +53,7 @@ MAX_REQUEST_BYTES: Final = 32 * 2**20
 MAX_WORKFLOW_BYTES: Final = 1_572_864
 
 # The fields of the message Run that a request may have.
-_BODY_FIELDS: Final = (
+_BODY_FIELDS: Final[tuple[str, ...]] = (
     "display_name",
     "description",
     "experiment_id",
@@ -67,8 +67,7 @@ _BODY_FIELDS: Final = (
     "recurring_run_id",
     "state",
     "plugins_input",
-    *PIPELINE_SOURCES,
-)
+) + PIPELINE_SOURCES
 _TERMINABLE_STATES: Final = ("PENDING", "RUNNING", "PAUSED")
 _UNAUTHORIZED: Final = "Failed to authorize the request"
 

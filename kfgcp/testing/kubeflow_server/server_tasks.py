@@ -125,6 +125,8 @@ class _TaskFormatter:
         if state not in (_RUNNING, _SKIPPED):
             ended = format_time((execution.ended or execution.started) // 1000)
         name = _GROUP_NAMES.get(task_type, execution.label)
+        fingerprint = execution.fingerprint if state != "CACHED" else ""
+        parent_id = self._task_id(place.parent_path) if execution.path else ""
         task = drop_empty(
             {
                 "name": execution.key or "ROOT",
@@ -132,7 +134,7 @@ class _TaskFormatter:
                 "task_id": self._task_id(execution.path),
                 "run_id": self._record.id,
                 "pods": self._format_pods(execution, task_type),
-                "cache_fingerprint": execution.fingerprint if state != "CACHED" else "",
+                "cache_fingerprint": fingerprint,
                 "create_time": created,
                 "end_time": ended,
                 "state": state,
@@ -140,7 +142,7 @@ class _TaskFormatter:
                 "state_history": _format_history(state, created, ended),
                 "type": task_type,
                 "type_attributes": _format_attributes(execution, task_type, place),
-                "parent_task_id": self._task_id(place.parent_path) if execution.path else "",
+                "parent_task_id": parent_id,
                 "child_tasks": self._format_children(execution),
                 "scope_path": place.scope,
             }

@@ -19,7 +19,7 @@ from kfgcp.testing.kubeflow_server.records import RunRecord
 
 # The types of tasks that are not groups.
 LEAF_TYPES: Final = ("RUNTIME", "IMPORTER")
-_TYPES_WITH_OUTPUTS: Final = (*LEAF_TYPES, "DAG")
+_TYPES_WITH_OUTPUTS: Final = ("RUNTIME", "IMPORTER", "DAG")
 
 _METRICS: Final = "system.Metrics"
 # Title of an artifact type -> its type on the server. Another title is in the metadata.

@@ -101,12 +101,13 @@ def _format_extra_fields(
 ) -> dict[str, str]:
     """Return the fields that the API has and the server leaves empty."""
     parent_name = node.name.rpartition(".")[0]
+    parent_id = _task_id(record, parent_name) if parent_name else ""
     execution_id = None
     if node.main or node.attempt:
         execution_id = execution_ids.get(node.path)
     return {
         "pod_name": pod_name(record.workflow, node),
-        "parent_task_id": _task_id(record, parent_name) if parent_name else "",
+        "parent_task_id": parent_id,
         "execution_id": str(execution_id) if execution_id else "",
     }
 
