@@ -1,12 +1,13 @@
-"""Who may do what: namespaces in multi-user mode, none in single-user mode.
+"""Who may do what: namespaces in multi-user mode, no checks in single-user mode.
 
-In single-user mode a namespace in a request is not looked at. In multi-user mode runs and
-experiments need one, and a namespace that the caller may not use is refused with PERMISSION_DENIED,
-whether or not it exists; pipelines without a namespace are shared. Every good token is the same
-user, until `users` says who may use what: then the header `kubeflow-userid` names the user, as the
-proxy in front of a real server sets it. The texts are those of mu-no-user.json,
-mu-no-namespace.json, mu-not-allowed.json and mu-run-get-not-allowed.json. There is no path `/auth`
-(mu-auth.json).
+In single-user mode the server ignores the namespace of a request. In multi-user mode runs and
+experiments need a namespace. The server answers PERMISSION_DENIED for a namespace that the caller
+may not use, whether or not it exists. Pipelines without a namespace are shared.
+
+Every good token belongs to the same user until a test sets `users`. Then the header
+`kubeflow-userid` names the user, as the proxy in front of a real server sets it. The texts are
+those of mu-no-user.json, mu-no-namespace.json, mu-not-allowed.json and mu-run-get-not-allowed.json.
+There is no path `/auth` (mu-auth.json).
 """
 
 from __future__ import annotations
@@ -15,14 +16,26 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Final
 
-from kfgcp.testing.kubeflow_server.errors import DENIED, UNAUTHENTICATED, KfpError, invalid
+from kfgcp.testing.kubeflow_server.errors import (
+    PERMISSION_DENIED,
+    UNAUTHENTICATED,
+    KfpError,
+    invalid_input,
+)
 from kfgcp.testing.server import Request
 
 USER: Final = "user@example.com"
 USER_HEADER: Final = "kubeflow-userid"
+
+# Each request has a thread of its own, so the variable holds the caller of one request.
 _CALLER: ContextVar[str | None] = ContextVar("caller", default=None)
-_NAMES: Final = {"runs": "A run", "experiments": "An experiment", "jobs": "a recurring run"}
-"""What errors call a resource (run_server.go, experiment_server.go, job_server.go)."""
+
+# How errors name a resource (run_server.go, experiment_server.go, job_server.go).
+_RESOURCE_NAMES: Final = {
+    "runs": "A run",
+    "experiments": "An experiment",
+    "jobs": "a recurring run",
+}
 
 
 class Access:
@@ -30,7 +43,7 @@ class Access:
 
     Attributes:
         multi_user: whether the server knows users.
-        namespaces: those that the caller may use, whoever it is.
+        namespaces: the namespaces that every caller may use while `users` is None.
         users: user -> namespaces; None while every caller is the same user.
     """
 
@@ -39,12 +52,12 @@ class Access:
         self.namespaces = list(namespaces) if multi_user else []
         self.users: Mapping[str, Iterable[str]] | None = None
 
-    def enter(self, request: Request) -> None:
+    def remember_caller(self, request: Request) -> None:
         """Remember who sent the request that this thread answers."""
         _CALLER.set(request.headers.get(USER_HEADER))
 
-    def place(self, namespace: str) -> str:
-        """Return the namespace as this server takes it."""
+    def normalize_namespace(self, namespace: str) -> str:
+        """Return the namespace that this server uses, empty in single-user mode."""
         return namespace if self.multi_user else ""
 
     def check(
@@ -52,41 +65,54 @@ class Access:
         namespace: str,
         verb: str,
         resource: str,
-        *around: str,
+        *contexts: str,
         shared: bool = False,
         name: str = "",
     ) -> None:
-        """Refuse what is not the caller's.
+        """Refuse an object that the caller may not use.
 
         Args:
-            namespace: where it is.
-            verb: `list`.
-            resource: `runs`.
-            around: what is being done.
-            shared: whether it may be in no namespace.
-            name: of the single thing that is asked for.
+            namespace: the namespace of the object.
+            verb: the verb of the permission, such as `list`.
+            resource: the type of the object, such as `runs`.
+            contexts: what the server was doing, the outermost step first.
+            shared: whether an object without a namespace belongs to everybody.
+            name: the name of the object, empty for a list.
 
         Raises:
-            KfpError: INVALID, UNAUTHENTICATED or DENIED.
+            KfpError: INVALID, UNAUTHENTICATED or PERMISSION_DENIED.
         """
         if not self.multi_user or (shared and not namespace):
             return
         if not namespace:
-            thing = _NAMES.get(resource, resource)
-            raise invalid(f"{thing} cannot have an empty namespace in multi-user mode", *around)
-        user = self._user(*around)
-        if namespace not in (self.namespaces if self.users is None else self.users.get(user, ())):
-            attributes = (
-                f"Namespace:{namespace},Verb:{verb},Group:pipelines.kubeflow.org,Version:v1beta1,Resource:{resource},"
-                f"Subresource:,Name:{name},FieldSelector:nil,LabelSelector:nil,"
+            resource_name = _RESOURCE_NAMES.get(resource, resource)
+            raise invalid_input(
+                f"{resource_name} cannot have an empty namespace in multi-user mode", *contexts
             )
-            text = (
-                f"User '{user}' is not authorized with reason:  (request:"
-                f" &ResourceAttributes{{{attributes}}})"
-            )
-            raise KfpError(DENIED, text, *around, "PermissionDenied", cause="Unauthorized access")
+        user = self._read_user(*contexts)
+        if namespace in self._allowed_namespaces(user):
+            return
+        # The text that Kubernetes's Go code makes of a ResourceAttributes.
+        attributes = (
+            f"Namespace:{namespace},Verb:{verb},Group:pipelines.kubeflow.org,Version:v1beta1,"
+            f"Resource:{resource},Subresource:,Name:{name},FieldSelector:nil,LabelSelector:nil,"
+        )
+        raise KfpError(
+            PERMISSION_DENIED,
+            f"User '{user}' is not authorized with reason:  (request:"
+            f" &ResourceAttributes{{{attributes}}})",
+            *contexts,
+            "PermissionDenied",
+            cause="Unauthorized access",
+        )
 
-    def _user(self, *around: str) -> str:
+    def _allowed_namespaces(self, user: str) -> Iterable[str]:
+        if self.users is None:
+            return self.namespaces
+        return self.users.get(user, ())
+
+    def _read_user(self, *contexts: str) -> str:
+        """Return the caller of the current request."""
         if self.users is None:
             return USER
         user = _CALLER.get()
@@ -95,7 +121,7 @@ class Access:
             raise KfpError(
                 UNAUTHENTICATED,
                 "Failed to check authorization. User identity is empty in the request header",
-                *around,
+                *contexts,
                 "Unauthenticated",
                 cause=f"Unauthenticated: {problem}: {problem}",
             )

@@ -1,4 +1,4 @@
-"""What new runs, experiments, pipelines and versions get: ids and times. A test may choose both."""
+"""The ids and the times of new runs, experiments, pipelines and versions. A test may set both."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Creation:
     """Gives ids and times.
 
     Attributes:
-        version: of the server.
-        make_id: gives the id of whatever is made next, a UUID.
-        clock: Unix time in seconds; it decides about `created_at` and `updated_at`, not about how
-            long runs take.
+        version: the version of the server.
+        make_id: gives the UUID of the next new object.
+        clock: Unix time in seconds. It gives `created_at` and `updated_at`. How long runs take
+            does not depend on it.
     """
 
     def __init__(self, version: ServerVersion) -> None:
@@ -25,6 +25,7 @@ class Creation:
         self.clock: Callable[[], float] = time.time
 
     def new_id(self) -> str:
+        """Return the id of a new object."""
         return self.make_id()
 
     def now(self) -> int:

@@ -1,13 +1,11 @@
-"""How the server refuses: a gRPC status in JSON, and the text of the cause behind those of the
-callers around it.
+"""How the server refuses a request: a gRPC status in JSON.
 
-- `message` has the whole chain, `details[0].message` only the text that the server means for users:
-  of every 500 that is "Internal Server Error" (backend/src/common/util/error.go; recorded in
-  run-create-unknown-field.json).
-- What the HTTP gateway refuses before the server sees it has no `details`
+- `message` is a chain: what the server was doing, the error, and its cause. `details[0].message`
+  has only the text for users. For each 500 this text is "Internal Server Error"
+  (backend/src/common/util/error.go; recorded in run-create-unknown-field.json).
+- Errors of the HTTP gateway, which checks a request before the server does, have no `details`
   (run-create-not-json.json, path-unknown.json).
-- Up to 2.13 the body also has `error`, the same text as `message` (recorded from 2.5.0).
-- Which statuses become which HTTP codes is grpc-gateway's table.
+- Up to 2.13 the body also has `error`, with the same text as `message` (recorded from 2.5.0).
 """
 
 from __future__ import annotations
@@ -16,82 +14,100 @@ from typing import Any, Final
 
 from kfgcp.testing.server import Response
 
+# The codes of gRPC (google/rpc/code.proto).
 UNKNOWN: Final = 2
 INVALID: Final = 3
+DEADLINE_EXCEEDED: Final = 4
 NOT_FOUND: Final = 5
 ALREADY_EXISTS: Final = 6
-DENIED: Final = 7
-PRECONDITION: Final = 9
+PERMISSION_DENIED: Final = 7
+RESOURCE_EXHAUSTED: Final = 8
+FAILED_PRECONDITION: Final = 9
 ABORTED: Final = 10
 UNIMPLEMENTED: Final = 12
 INTERNAL: Final = 13
+UNAVAILABLE: Final = 14
 UNAUTHENTICATED: Final = 16
 
-_HTTP: Final = {
+# The table of grpc-gateway: the HTTP status for each code of gRPC.
+_HTTP_STATUSES: Final = {
     INVALID: 400,
-    4: 504,
+    DEADLINE_EXCEEDED: 504,
     NOT_FOUND: 404,
     ALREADY_EXISTS: 409,
-    DENIED: 403,
-    8: 429,
-    PRECONDITION: 400,
+    PERMISSION_DENIED: 403,
+    RESOURCE_EXHAUSTED: 429,
+    FAILED_PRECONDITION: 400,
     ABORTED: 409,
     UNIMPLEMENTED: 501,
     INTERNAL: 500,
-    14: 503,
+    UNAVAILABLE: 503,
     UNAUTHENTICATED: 401,
 }
 _INTERNAL_TEXT: Final = "Internal Server Error"
 
 
 class KfpError(Exception):
-    """An error that is answered.
+    """An error that the server answers.
 
     Attributes:
-        code: of gRPC.
-        message: what the server means for users.
-        around: what was being done, the outermost first.
-        cause: what follows `message` in the whole text, empty for nothing.
-        detail: (code, message) of `details[0]` where it is not that of `code` and `message`.
+        code: the code of gRPC.
+        message: the text for users.
+        contexts: what the server was doing, the outermost step first.
+        cause: the text after `message` in the chain, empty for none.
+        detail: the code and the message of `details[0]`, by default `code` and `message`.
     """
 
     def __init__(
         self,
         code: int,
         message: str,
-        *around: str,
+        *contexts: str,
         cause: str = "",
         detail: tuple[int, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.around = around
+        self.contexts = contexts
         self.cause = cause
         self.detail = detail or (code, message)
 
-    def within(self, *around: str) -> KfpError:
-        """Return the same error, while something else was being done."""
+    def within(self, *contexts: str) -> KfpError:
+        """Return a copy of the error with more contexts around its own."""
         return type(self)(
-            self.code, self.message, *around, *self.around, cause=self.cause, detail=self.detail
+            self.code,
+            self.message,
+            *contexts,
+            *self.contexts,
+            cause=self.cause,
+            detail=self.detail,
         )
 
     @property
-    def text(self) -> str:
-        """The whole text."""
-        parts = [*self.around, self.message]
+    def chain(self) -> str:
+        """The whole text: the contexts, the message and the cause."""
+        parts = [*self.contexts, self.message]
         if self.cause:
             parts.append(self.cause)
         return ": ".join(parts)
 
     @property
     def status(self) -> int:
-        return _HTTP.get(self.code, 500)
+        """The HTTP status."""
+        return _HTTP_STATUSES.get(self.code, 500)
 
     def response(self, *, with_error: bool) -> Response:
-        """Return the answer. with_error: as servers before 2.14 do."""
-        body: dict[str, Any] = {"error": self.text} if with_error else {}
-        body |= {"code": self.code, "message": self.text}
+        """Return the response.
+
+        Args:
+            with_error: whether the body has the field `error`, as before 2.14.
+        """
+        body: dict[str, Any] = {}
+        if with_error:
+            body["error"] = self.chain
+        body["code"] = self.code
+        body["message"] = self.chain
         return Response(self.status, body | self._details())
 
     def _details(self) -> dict[str, Any]:
@@ -105,43 +121,58 @@ class KfpError(Exception):
 
 
 class GatewayError(KfpError):
-    """An error of the HTTP gateway in front of the server: it has no `details`."""
+    """An error of the HTTP gateway in front of the server, which has no `details`."""
 
-    def within(self, *around: str) -> KfpError:
-        """Return the error as it is: the gateway refuses before the server does anything."""
+    def within(self, *contexts: str) -> KfpError:
+        """Return the error unchanged: the gateway refuses a request before the server reads it."""
         return self
 
     def _details(self) -> dict[str, Any]:
         return {}
 
 
-def of_status(status: int, text: str) -> KfpError:
-    """Return the error that is answered with an HTTP status."""
-    default = INTERNAL if status >= 500 else INVALID
-    code = next((code for code, http in _HTTP.items() if http == status), default)
-    return KfpError(code, text)
+def error_for_status(status: int, message: str) -> KfpError:
+    """Return an error that the server answers with this HTTP status."""
+    for code, http_status in _HTTP_STATUSES.items():
+        if http_status == status:
+            return KfpError(code, message)
+    return KfpError(INTERNAL if status >= 500 else INVALID, message)
 
 
-def invalid(message: str, *around: str) -> KfpError:
-    return KfpError(INVALID, message, *around, "Invalid input error")
+# The texts before the messages below are those of backend/src/common/util/error.go.
 
 
-def not_found(kind: str, name: str, *around: str) -> KfpError:
-    """Return the error that something is not there. kind: `Run`, as the server calls it."""
-    return KfpError(NOT_FOUND, f"{kind} {name} not found", *around, "ResourceNotFoundError")
+def invalid_input(message: str, *contexts: str) -> KfpError:
+    """Return the error for a value that the server does not accept: 400."""
+    return KfpError(INVALID, message, *contexts, "Invalid input error")
 
 
-def exists(message: str, *around: str) -> KfpError:
-    return KfpError(ALREADY_EXISTS, message, *around, "Already exist error")
+def not_found(kind: str, name: str, *contexts: str) -> KfpError:
+    """Return the error for an object that does not exist: 404.
+
+    Args:
+        kind: the server's word for the type of the object, such as `Run`.
+        name: the name or the id of the object.
+        contexts: what the server was doing, the outermost step first.
+    """
+    return KfpError(NOT_FOUND, f"{kind} {name} not found", *contexts, "ResourceNotFoundError")
+
+
+def already_exists(message: str, *contexts: str) -> KfpError:
+    """Return the error for a name that another object has: 409."""
+    return KfpError(ALREADY_EXISTS, message, *contexts, "Already exist error")
 
 
 def bad_request(message: str, cause: str) -> KfpError:
-    """Return the error of a request that does not fit the state of a run: 409."""
+    """Return the error for a request that does not fit the state of a run: 409."""
     return KfpError(ABORTED, message, "BadRequestError", cause=cause)
 
 
-def internal(error: KfpError | str, *around: str) -> KfpError:
-    """Return what a caller makes of an error that it does not expect: 500, whatever it was."""
-    text = error if isinstance(error, str) else error.text
+def internal_error(problem: KfpError | str, *contexts: str) -> KfpError:
+    """Return the error that wraps an error which the server's code does not expect: 500.
+
+    The status is 500 for any wrapped error, and the text for users does not name the problem.
+    """
+    message = problem if isinstance(problem, str) else problem.chain
     detail = (INTERNAL, _INTERNAL_TEXT)
-    return KfpError(INTERNAL, text, "InternalServerError", *around, detail=detail)
+    return KfpError(INTERNAL, message, "InternalServerError", *contexts, detail=detail)

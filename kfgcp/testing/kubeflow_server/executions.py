@@ -1,5 +1,7 @@
-"""What a run has done, task by task, as ML Metadata keeps it: see `metadata_store` for what is
-confirmed."""
+"""The executions of a run's tasks, as ML Metadata keeps them.
+
+`metadata_store` lists what is confirmed.
+"""
 
 from __future__ import annotations
 
@@ -12,224 +14,279 @@ from typing import Any, Final
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.model import Run, Task, TaskKind, TaskState
 from kfgcp.spec.graph import Component, Container, TaskDef
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import paths
 from kfgcp.testing.google import micros
-from kfgcp.testing.kubeflow_server import nodes
-from kfgcp.testing.kubeflow_server.records import Record
+from kfgcp.testing.kubeflow_server.nodes import is_driver_failure, is_reached
+from kfgcp.testing.kubeflow_server.records import RunRecord
+from kfgcp.testing.kubeflow_server.workflows import list_pods
 
-_KINDS: Final = {TaskKind.CONTAINER: mlmd.CONTAINER, TaskKind.IMPORTER: mlmd.IMPORTER}
-_STATES: Final = {
+# Every other kind of task is a DAG.
+_EXECUTION_TYPES: Final = {TaskKind.CONTAINER: mlmd.CONTAINER, TaskKind.IMPORTER: mlmd.IMPORTER}
+
+# Not confirmed: the execution of a container that was killed stays RUNNING.
+_EXECUTION_STATES: Final = {
     TaskState.SUCCEEDED: "COMPLETE",
     TaskState.CACHED: "CACHED",
     TaskState.SKIPPED: "CANCELED",
     TaskState.FAILED: "FAILED",
 }
 
+ArtifactUris = tuple[tuple[str, str], ...]
+"""Artifacts of a task as pairs (name of the input or output, URI)."""
+
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """A task whose driver has run; the root DAG has an empty path.
+class TaskExecution:
+    """The execution of a task whose driver has run, or of the root DAG.
 
-    key, label: in its DAG, and what is shown. kind: the type of the execution. started, ended:
-    milliseconds since 1970, ended is 0 while it goes on. task: None for the root. iteration: its
-    number, of an iteration; iterations: how many, of a loop. total: how many tasks a DAG has. pod:
-    of its last attempt, empty before the first.
+    Attributes:
+        path: the path of the task, empty for the root DAG.
+        key: the key of the task in its DAG.
+        label: the name that the server shows.
+        execution_type: the type of the execution in ML Metadata.
+        task: the task, None for the root DAG.
+        started: milliseconds since 1970.
+        ended: milliseconds since 1970, 0 while it has not ended.
+        inputs: the parameters.
+        outputs: the parameters of a container that has succeeded, else None.
+        iteration: the number of an iteration, from 0, else None.
+        iteration_count: how many iterations a loop has, None for another task.
+        pod: the pod of the last attempt, empty before the first one.
+        fingerprint: the key in the cache, empty for a task that is not cached.
     """
 
     path: str
     key: str
     label: str
-    kind: str
+    execution_type: str
     task: Task | None
     component: Component
     run: Run
     started: int
     ended: int
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Any] | None
-    input_artifacts: tuple[tuple[str, str], ...] = ()
-    output_artifacts: tuple[tuple[str, str], ...] = ()
+    inputs: JsonObject
+    outputs: JsonObject | None
+    input_artifacts: ArtifactUris = ()
+    output_artifacts: ArtifactUris = ()
     iteration: int | None = None
-    iterations: int | None = None
+    iteration_count: int | None = None
     pod: str = ""
     fingerprint: str = ""
 
     @property
-    def parent(self) -> str:
+    def parent_path(self) -> str:
+        """The path of the DAG that contains the task."""
         return paths.parent(self.path)
 
     @property
-    def cached(self) -> bool:
+    def is_cached(self) -> bool:
+        """Whether the task has the results of an earlier execution."""
         return self.task is not None and self.task.state is TaskState.CACHED
 
     @property
-    def succeeded(self) -> bool:
+    def has_succeeded(self) -> bool:
+        """Whether the task itself has run and succeeded."""
         return self.task is not None and self.task.state is TaskState.SUCCEEDED
 
     @property
-    def total(self) -> int:
+    def task_count(self) -> int:
+        """How many tasks a DAG has."""
         return len(self.component.dag.tasks) if self.component.dag is not None else 0
 
     @property
     def image(self) -> str:
-        return (
-            self.component.executor.image if isinstance(self.component.executor, Container) else ""
-        )
+        """The image of a container, else empty."""
+        executor = self.component.executor
+        return executor.image if isinstance(executor, Container) else ""
 
     @property
     def producers(self) -> dict[str, str]:
-        """Which tasks of a DAG have its output parameters, as JSON."""
+        """Output parameter of a DAG -> the tasks that produce it, as JSON."""
         if self.component.dag is None:
             return {}
-        found = {}
-        for name, producers in self.component.dag.param_outputs.items():
+        producers = {}
+        for name, outputs in self.component.dag.param_outputs.items():
             selectors = [
-                {"producerSubtask": each.task, "outputParameterKey": each.output}
-                for each in producers
+                {"producerSubtask": output.task, "outputParameterKey": output.output}
+                for output in outputs
             ]
-            one = {"valueFromParameter": selectors[0]} if len(selectors) == 1 else None
-            found[name] = json.dumps(one or {"valueFromOneof": {"parameterSelectors": selectors}})
-        return found
+            # Several producers are the branches of a condition.
+            if len(selectors) == 1:
+                source: dict[str, Any] = {"valueFromParameter": selectors[0]}
+            else:
+                source = {"valueFromOneof": {"parameterSelectors": selectors}}
+            producers[name] = json.dumps(source)
+        return producers
 
     def state(self, modern: bool) -> str:
-        """`last_known_state`. modern: DAGs other than the root end."""
-        if self.task is None or (
-            self.kind == mlmd.DAG and not modern and self.task.state is not TaskState.SKIPPED
-        ):
-            return "RUNNING"
-        return _STATES.get(self.task.state, "RUNNING")
+        """Return the `last_known_state`.
 
-    def artifact(self, name: str, uri: str) -> tuple[str, Mapping[str, Any]]:
-        """The type and the metadata of an output artifact."""
-        for found in self.run.artifacts:
-            if found.uri == uri:
-                return found.type, found.metadata
+        Args:
+            modern: whether the server is 2.14 or newer. Older servers do not end DAGs.
+        """
+        # The root DAG stays RUNNING in every version.
+        if self.task is None:
+            return "RUNNING"
+        is_dag = self.execution_type == mlmd.DAG
+        if is_dag and not modern and self.task.state is not TaskState.SKIPPED:
+            return "RUNNING"
+        return _EXECUTION_STATES.get(self.task.state, "RUNNING")
+
+    def artifact(self, name: str, uri: str) -> tuple[str, JsonObject]:
+        """Return the type and the metadata of an output artifact."""
+        for artifact in self.run.artifacts:
+            if artifact.uri == uri:
+                return artifact.type, artifact.metadata
         definition = self.component.output_artifacts.get(name)
         return (definition.type if definition else "system.Artifact"), {}
 
 
-def units(record: Record, *, with_failed_drivers: bool = False) -> list[Unit]:
-    """Return what has been reached, the root first, then in the order of the run; kept once the run
-    has ended.
+def task_executions(record: RunRecord, *, with_failed_drivers: bool = False) -> list[TaskExecution]:
+    """Return the executions of a run: the root DAG first, then the tasks in the order of the run.
 
     Args:
         record: the run.
-        with_failed_drivers: also the tasks whose driver failed, of which ML Metadata knows nothing.
+        with_failed_drivers: whether to add tasks whose driver failed. ML Metadata has no executions
+            of them.
     """
-    key = f"units {with_failed_drivers}"
-    kept: list[Unit] | None = record.kept.get(key)
-    if kept is not None:
-        return kept
+    cache_key = f"executions {with_failed_drivers}"
+    cached: list[TaskExecution] | None = record.cache.get(cache_key)
+    if cached is not None:
+        return cached
     run = record.run()
     if run.started_at is None:
         return []
-    pods = {(node.path, node.attempt): name for name, node in nodes.pods(record)}
-    tasks = {task.path: task for task in run.tasks}
-    counts: dict[str, int] = {}
-    for path in tasks:
-        if found := paths.iteration(path):
-            counts[found[0]] = counts.get(found[0], 0) + 1
-    inputs = {name: value for name, value in run.params.items() if value is not None}
-    made = [_root(record, run, inputs)]
+    reader = _ExecutionReader(record, run)
+    executions = [reader.root()]
     for task in run.tasks:
-        definition, component = paths.find(record.graph, task.path)
-        is_known = with_failed_drivers or not nodes.is_driver_failure(task)
-        if is_known and _is_reached(record, task, definition, tasks):
-            made.append(_unit(task, definition, component, run, counts, pods))
-    for unit in made:
-        record.execution_number(unit.path)
+        is_failed_driver = is_driver_failure(task)
+        if (with_failed_drivers or not is_failed_driver) and reader.is_reached(task):
+            executions.append(reader.read(task))
+    # The numbers become ids of ML Metadata. They follow this order, and never change.
+    for execution in executions:
+        record.execution_number(execution.path)
     if run.state.final:
-        record.kept[key] = made
-    return made
+        record.cache[cache_key] = executions
+    return executions
 
 
-def _root(record: Record, run: Run, inputs: Mapping[str, Any]) -> Unit:
-    return Unit(
-        path="",
-        key="",
-        label="",
-        kind=mlmd.DAG,
-        task=None,
-        component=record.graph.root,
-        run=run,
-        started=_millis(run.started_at),
-        ended=_millis(run.ended_at),
-        inputs=inputs,
-        outputs=None,
-    )
+class _ExecutionReader:
+    """Makes executions of the tasks of a run."""
+
+    def __init__(self, record: RunRecord, run: Run) -> None:
+        self._graph = record.graph
+        self._run = run
+        self._tasks_by_path = {task.path: task for task in run.tasks}
+        self._pods = {(node.path, node.attempt): name for name, node in list_pods(record)}
+        self._iteration_counts: dict[str, int] = {}
+        for path in self._tasks_by_path:
+            iteration = paths.iteration(path)
+            if iteration is not None:
+                loop_path = iteration[0]
+                count = self._iteration_counts.get(loop_path, 0)
+                self._iteration_counts[loop_path] = count + 1
+
+    def root(self) -> TaskExecution:
+        """Return the execution of the root DAG."""
+        return TaskExecution(
+            path="",
+            key="",
+            label="",
+            execution_type=mlmd.DAG,
+            task=None,
+            component=self._graph.root,
+            run=self._run,
+            started=_millis(self._run.started_at),
+            ended=_millis(self._run.ended_at),
+            inputs=_drop_none(self._run.params),
+            outputs=None,
+        )
+
+    def is_reached(self, task: Task) -> bool:
+        """Return whether the driver of a task has run."""
+        # A run has an iteration only after the driver of the iteration has run.
+        if paths.iteration(task.path):
+            return True
+        definition, _ = paths.find(self._graph, task.path)
+        return is_reached(task, definition, paths.parent(task.path), self._tasks_by_path)
+
+    def read(self, task: Task) -> TaskExecution:
+        """Return the execution of a task."""
+        definition, component = paths.find(self._graph, task.path)
+        execution_type = _EXECUTION_TYPES.get(task.kind, mlmd.DAG)
+        inputs = _drop_keys(task.inputs, component.artifacts)
+        outputs = None
+        if execution_type == mlmd.CONTAINER and task.state.ok:
+            outputs = _drop_keys(task.outputs, component.output_artifacts)
+        # In ML Metadata only containers and importers have output artifacts.
+        output_artifacts: ArtifactUris = ()
+        if execution_type != mlmd.DAG:
+            output_artifacts = _list_artifacts(task.outputs, component.output_artifacts)
+        iteration = paths.iteration(task.path)
+        return TaskExecution(
+            path=task.path,
+            key=definition.key,
+            label=definition.label,
+            execution_type=execution_type,
+            task=task,
+            component=component,
+            run=self._run,
+            started=_millis(task.started_at or task.ended_at or self._run.started_at),
+            ended=_millis(task.ended_at),
+            inputs=_drop_none(inputs),
+            outputs=outputs,
+            input_artifacts=_list_artifacts(task.inputs, component.artifacts),
+            output_artifacts=output_artifacts,
+            iteration=iteration[1] if iteration else None,
+            iteration_count=self._count_iterations(task),
+            pod=self._find_pod(task, component),
+            fingerprint=_fingerprint(definition, component, inputs),
+        )
+
+    def _count_iterations(self, task: Task) -> int | None:
+        if task.kind is not TaskKind.LOOP or task.state is TaskState.SKIPPED:
+            return None
+        return self._iteration_counts.get(task.path, 0)
+
+    def _find_pod(self, task: Task, component: Component) -> str:
+        if not isinstance(component.executor, Container) or not task.attempts:
+            return ""
+        return self._pods.get((task.path, task.attempts), "")
 
 
-def _is_reached(record: Record, task: Task, definition: TaskDef, tasks: Mapping[str, Task]) -> bool:
-    if paths.iteration(task.path):
-        return True
-    around = paths.parent(task.path)
-    dag = (paths.find(record.graph, around)[1] if around else record.graph.root).dag
-    assert dag is not None
-    return nodes.is_reached(task, definition, dag, around, tasks)
+def _drop_keys(values: JsonObject, keys: JsonObject) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in keys}
 
 
-def _unit(
-    task: Task,
-    definition: TaskDef,
-    component: Component,
-    run: Run,
-    counts: Mapping[str, int],
-    pods: Mapping[tuple[str, int], str],
-) -> Unit:
-    given = {name: value for name, value in task.inputs.items() if name not in component.artifacts}
-    made = {
-        name: value
-        for name, value in task.outputs.items()
-        if name not in component.output_artifacts
-    }
-    kind = _KINDS.get(task.kind, mlmd.DAG)
-    iteration = paths.iteration(task.path)
-    executor = isinstance(component.executor, Container)
-    is_loop = task.kind is TaskKind.LOOP
-    return Unit(
-        path=task.path,
-        key=definition.key,
-        label=definition.label,
-        kind=kind,
-        task=task,
-        component=component,
-        run=run,
-        started=_millis(task.started_at or task.ended_at or run.started_at),
-        ended=_millis(task.ended_at),
-        inputs={name: value for name, value in given.items() if value is not None},
-        outputs=made if kind == mlmd.CONTAINER and task.state.ok else None,
-        input_artifacts=_artifacts(task.inputs, component.artifacts),
-        output_artifacts=_artifacts(task.outputs, component.output_artifacts)
-        if kind != mlmd.DAG
-        else (),
-        iteration=iteration[1] if iteration else None,
-        iterations=counts.get(task.path, 0)
-        if is_loop and task.state is not TaskState.SKIPPED
-        else None,
-        pod=pods.get((task.path, task.attempts), "") if executor and task.attempts else "",
-        fingerprint=_fingerprint(definition, component, given)
-        if definition.cache and executor
-        else "",
-    )
+def _drop_none(values: JsonObject) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _artifacts(values: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (name, uri)
-        for name, value in values.items()
-        if name in names
-        for uri in (value if isinstance(value, list) else [value])
-        if uri
-    )
+def _list_artifacts(values: JsonObject, names: Mapping[str, object]) -> ArtifactUris:
+    """Return the artifacts among the inputs or outputs of a task. A list has several."""
+    artifacts: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if name not in names:
+            continue
+        uris = value if isinstance(value, list) else [value]
+        artifacts += [(name, uri) for uri in uris if uri]
+    return tuple(artifacts)
 
 
-def _fingerprint(definition: TaskDef, component: Component, inputs: Mapping[str, Any]) -> str:
+def _fingerprint(definition: TaskDef, component: Component, inputs: JsonObject) -> str:
+    """Return the key of a task in the cache, empty for a task that is not cached.
+
+    Not confirmed: from what the server makes it.
+    """
+    if not definition.cache or not isinstance(component.executor, Container):
+        return ""
     if definition.cache_key:
         return definition.cache_key
-    assert isinstance(component.executor, Container)
-    parts = [component.executor.image, component.executor.command, component.executor.args, inputs]
+    executor = component.executor
+    parts = [executor.image, executor.command, executor.args, inputs]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _millis(text: str | None) -> int:
-    return micros(text) // 1000
+def _millis(time: str | None) -> int:
+    return micros(time) // 1000

@@ -1,52 +1,68 @@
-"""Experiments: `/apis/v2beta1/experiments`. `Default` is there from the start, in each namespace.
+"""Experiments: `/apis/v2beta1/experiments`. Each namespace has `Default` from the start.
 
-The texts are those of experiment-create-taken.json, experiment-create-long-name.json and
-experiment-get-unknown.json, the others those of experiment_server.go, api_converter.go and
-resource_manager.go. Names are compared without regard to case, as MySQL does. `last_run_created_at`
-is 1970 before the first run (experiments-list.json). Archived experiments take runs
-(run-create-in-archived-experiment.json).
+The texts of errors are those of experiment-create-taken.json, experiment-create-long-name.json and
+experiment-get-unknown.json. Texts without a recording are those of experiment_server.go,
+api_converter.go and resource_manager.go. Names are compared without regard to case, as MySQL does.
+`last_run_created_at` is 1970 before the first run (experiments-list.json). Runs can be created in
+archived experiments (run-create-in-archived-experiment.json).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.kubeflow_server import lists
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.creation import Creation
-from kfgcp.testing.kubeflow_server.errors import KfpError, exists, internal, invalid, not_found
+from kfgcp.testing.kubeflow_server.errors import (
+    KfpError,
+    already_exists,
+    internal_error,
+    invalid_input,
+    not_found,
+)
+from kfgcp.testing.kubeflow_server.filters import Fields
 from kfgcp.testing.kubeflow_server.messages import (
-    UNFINISHED,
-    body_of,
-    query_of,
-    stamp,
-    text_of,
-    without_empty,
+    UNIX_EPOCH,
+    drop_empty,
+    format_time,
+    read_body,
+    read_query,
+    read_text,
 )
 from kfgcp.testing.server import Request, Response, Route
 
 DEFAULT: Final = "Default"
 _DEFAULT_TEXT: Final = "All runs created without specifying an experiment will be grouped here."
-_FIELDS: Final[lists.Fields] = {
-    **dict.fromkeys(("id", "experiment_id"), lambda item: item.id),
-    **dict.fromkeys(("name", "display_name"), lambda item: item.name),
-    "created_at": lambda item: item.created,
-    "description": lambda item: item.description,
-    "namespace": lambda item: item.namespace,
-    "storage_state": lambda item: item.storage_state,
-    "last_run_created_at": lambda item: item.last_run,
-}
-_LISTABLE: Final = lists.Listable("Experiment", _FIELDS, lambda item: item.id)
+# The limit of names since 2.15, in bytes (apiserver/validation/length.go).
 MAX_NAME: Final = 128
-"""Bytes of a name, since 2.15."""
+
+_BODY_FIELDS: Final = ("display_name", "description", "namespace", "experiment_id", "created_at")
+_FIELDS: Final[Fields] = {
+    **dict.fromkeys(("id", "experiment_id"), lambda experiment: experiment.id),
+    **dict.fromkeys(("name", "display_name"), lambda experiment: experiment.name),
+    "created_at": lambda experiment: experiment.created,
+    "description": lambda experiment: experiment.description,
+    "namespace": lambda experiment: experiment.namespace,
+    "storage_state": lambda experiment: experiment.storage_state,
+    "last_run_created_at": lambda experiment: experiment.last_run,
+}
+_LISTABLE: Final = lists.Listable("Experiment", _FIELDS, lambda experiment: experiment.id)
+_UNAUTHORIZED: Final = ("Failed to authorize the request", "Failed to authorize with API")
 
 
 @dataclass(eq=False, slots=True)
 class Experiment:
-    """created, last_run: Unix times in seconds; 0 without a run."""
+    """An experiment.
+
+    Attributes:
+        created: Unix time in seconds.
+        last_run: creation of its newest run, Unix time in seconds; 0 without a run.
+    """
 
     id: str
     name: str
@@ -58,18 +74,20 @@ class Experiment:
 
     @property
     def storage_state(self) -> str:
+        """Whether the experiment is archived, in the server's words."""
         return "ARCHIVED" if self.archived else "AVAILABLE"
 
-    def view(self) -> Mapping[str, Any]:
-        return without_empty(
+    def to_json(self) -> JsonObject:
+        """Return the experiment as JSON."""
+        return drop_empty(
             {
                 "experiment_id": self.id,
                 "display_name": self.name,
                 "description": self.description,
-                "created_at": stamp(self.created),
+                "created_at": format_time(self.created),
                 "namespace": self.namespace,
                 "storage_state": self.storage_state,
-                "last_run_created_at": stamp(self.last_run) if self.last_run else UNFINISHED,
+                "last_run_created_at": format_time(self.last_run) if self.last_run else UNIX_EPOCH,
             }
         )
 
@@ -79,65 +97,64 @@ class Experiments:
 
     Args:
         access: who may do what.
-        archived: called with the id of one that is archived, together with its runs.
+        on_archive: called with the id of an experiment that is archived.
         creation: gives ids and times, and the version of the server.
     """
 
-    def __init__(self, access: Access, archived: Callable[[str], None], creation: Creation) -> None:
+    def __init__(
+        self, access: Access, on_archive: Callable[[str], None], creation: Creation
+    ) -> None:
         self._access = access
-        self._archived = archived
+        self._on_archive = on_archive
         self._creation = creation
-        self._experiments: dict[str, Experiment] = {}
+        self._experiments_by_id: dict[str, Experiment] = {}
         self._lock = threading.RLock()
         for namespace in access.namespaces or [""]:
             self.default(namespace)
 
     def routes(self, base: str) -> list[Route]:
-        many, one = base + "/experiments", base + "/experiments/{experiment}"
+        """Return the routes of the API below a path."""
+        experiments = f"{base}/experiments"
+        experiment = experiments + "/{experiment}"
         return [
-            Route("POST", many, self.create),
-            Route("GET", many, self.list_all),
-            Route("GET", one, self.get),
-            Route("DELETE", one, self.delete),
-            Route("POST", one + ":archive", self.archive),
-            Route("POST", one + ":unarchive", self.unarchive),
+            Route("POST", experiments, self.create),
+            Route("GET", experiments, self.list_all),
+            Route("GET", experiment, self.get),
+            Route("DELETE", experiment, self.delete),
+            Route("POST", experiment + ":archive", self.archive),
+            Route("POST", experiment + ":unarchive", self.unarchive),
         ]
 
+    # -- methods of the API
+
     def create(self, request: Request) -> Response:
-        body = body_of(
-            request,
-            ("display_name", "description", "namespace", "experiment_id", "created_at"),
-            lenient=not self._creation.version.is_modern,
-        )
-        name, namespace = (
-            text_of(body, "display_name"),
-            self._access.place(text_of(body, "namespace")),
-        )
+        """Create an experiment."""
+        lenient = not self._creation.version.is_modern
+        body = read_body(request, _BODY_FIELDS, lenient=lenient)
+        name = read_text(body, "display_name")
+        namespace = self._access.normalize_namespace(read_text(body, "namespace"))
         self._check_name(name)
-        around = "Failed to create a experiment"
-        self._access.check(
-            namespace,
-            "create",
-            "experiments",
-            around,
-            "Failed to authorize the request",
-            "Failed to authorize with API",
-        )
+        context = "Failed to create a experiment"
+        self._access.check(namespace, "create", "experiments", context, *_UNAUTHORIZED)
         with self._lock:
-            if self.named(name, namespace):
+            if self.find_by_name(name, namespace):
                 text = (
                     f"Failed to create a new experiment. The name {name} already exists. Please"
                     " specify a new name"
                 )
-                raise exists(text, around)
-            return Response(body=self._add(name, namespace, text_of(body, "description")).view())
+                raise already_exists(text, context)
+            experiment = self._add(name, namespace, read_text(body, "description"))
+            return Response(body=experiment.to_json())
 
     def get(self, request: Request, experiment: str) -> Response:
-        return Response(body=self.allowed(experiment, "get", "Failed to fetch experiment").view())
+        """Return an experiment."""
+        record = self._get_allowed(experiment, "get", "Failed to fetch experiment")
+        return Response(body=record.to_json())
 
     def list_all(self, request: Request) -> Response:
-        query = query_of(request)
-        namespace = self._access.place(query.get("namespace", ""))
+        """Return a page of the experiments in a namespace."""
+        query = read_query(request)
+        namespace = self._access.normalize_namespace(query.get("namespace", ""))
         self._access.check(
             namespace,
             "list",
@@ -145,97 +162,97 @@ class Experiments:
             "List experiments failed",
             "Failed to authorize with API",
         )
-        items = [item for item in self.all() if item.namespace == namespace]
+        experiments = [item for item in self.all() if item.namespace == namespace]
         try:
-            page, total, token = lists.listed(items, query, _LISTABLE)
+            page, total, token = lists.list_page(experiments, query, _LISTABLE)
         except KfpError as error:
             raise error.within("Failed to create list options") from None
-        return Response(
-            body=lists.answer("experiments", [item.view() for item in page], total, token)
-        )
+        items = [experiment.to_json() for experiment in page]
+        return Response(body=lists.format_page("experiments", items, total, token))
 
     def delete(self, request: Request, experiment: str) -> Response:
-        self.allowed(experiment, "delete", "Failed to delete experiment")
+        """Delete an experiment."""
+        self._get_allowed(experiment, "delete", "Failed to delete experiment")
         with self._lock:
-            self._experiments.pop(experiment, None)
+            self._experiments_by_id.pop(experiment, None)
         return Response()
 
     def archive(self, request: Request, experiment: str) -> Response:
-        self.allowed(experiment, "archive", "Failed to archive experiment").archived = True
-        self._archived(experiment)
+        """Archive an experiment and its runs, and disable its recurring runs."""
+        record = self._get_allowed(experiment, "archive", "Failed to archive experiment")
+        record.archived = True
+        self._on_archive(experiment)
         return Response()
 
     def unarchive(self, request: Request, experiment: str) -> Response:
-        self.allowed(experiment, "unarchive", "Failed to unarchive experiment").archived = False
+        """Restore an archived experiment, but not its runs."""
+        record = self._get_allowed(experiment, "unarchive", "Failed to unarchive experiment")
+        record.archived = False
         return Response()
 
-    # -- for the other parts
+    # -- for the other parts of the server
 
     def all(self) -> list[Experiment]:
+        """Return the experiments, the oldest first."""
         with self._lock:
-            return list(self._experiments.values())
+            return list(self._experiments_by_id.values())
 
-    def named(self, name: str, namespace: str) -> Experiment | None:
-        for item in self.all():
-            if item.namespace == namespace and item.name.lower() == name.lower():
-                return item
+    def find_by_name(self, name: str, namespace: str) -> Experiment | None:
+        """Return the experiment with a name, None if there is none."""
+        for experiment in self.all():
+            if experiment.namespace == namespace and experiment.name.lower() == name.lower():
+                return experiment
         return None
 
     def default(self, namespace: str) -> Experiment:
-        """The experiment of runs that name none."""
+        """Return the experiment of runs that name none. Create it if it does not exist."""
+        return self.get_or_create(DEFAULT, namespace, _DEFAULT_TEXT)
+
+    def get_or_create(self, name: str, namespace: str, description: str = "") -> Experiment:
+        """Return the experiment with a name. Create it if it does not exist."""
         with self._lock:
-            return self.named(DEFAULT, namespace) or self._add(DEFAULT, namespace, _DEFAULT_TEXT)
+            experiment = self.find_by_name(name, namespace)
+            return experiment or self._add(name, namespace, description)
 
-    def of(self, name: str, namespace: str) -> Experiment:
-        """The experiment of that name, which is made when there is none."""
-        with self._lock:
-            return self.named(name, namespace) or self._add(name, namespace, "")
-
-    def allowed(self, experiment: str, verb: str, *around: str) -> Experiment:
-        """Return the experiment, when it is there and the caller may do that.
-
-        Raises:
-            KfpError: NOT_FOUND or DENIED.
-        """
-        known = self.existing(experiment, *around)
-        self._access.check(
-            known.namespace,
-            verb,
-            "experiments",
-            *around,
-            "Failed to authorize the request",
-            "Failed to authorize with API",
-        )
-        return known
-
-    def existing(self, experiment: str, *around: str) -> Experiment:
-        """Return the experiment, whoever asks.
+    def get_any(self, experiment_id: str, *contexts: str) -> Experiment:
+        """Return an experiment, whether the caller may use it or not.
 
         Raises:
             KfpError: NOT_FOUND.
         """
-        known = self._experiments.get(experiment)
-        if known is None:
-            raise not_found("Experiment", experiment, *around)
-        return known
+        experiment = self._experiments_by_id.get(experiment_id)
+        if experiment is None:
+            raise not_found("Experiment", experiment_id, *contexts)
+        return experiment
 
     # -- helpers
 
+    def _get_allowed(self, experiment_id: str, verb: str, context: str) -> Experiment:
+        """Return an experiment if it exists and the caller may use it.
+
+        Raises:
+            KfpError: NOT_FOUND or PERMISSION_DENIED.
+        """
+        experiment = self.get_any(experiment_id, context)
+        self._access.check(experiment.namespace, verb, "experiments", context, *_UNAUTHORIZED)
+        return experiment
+
     def _check_name(self, name: str) -> None:
-        """Refuse a name that is empty or too long: 500 (api_converter.go)."""
-        around = "Failed to convert API experiment to model experiment"
-        problem = None
+        """Refuse a name that is empty or too long, with 500 (api_converter.go)."""
         if not name:
-            problem = invalid("Experiment must have a non-empty name")
+            problem = invalid_input("Experiment must have a non-empty name")
         elif self._creation.version.limits_names and len(name.encode()) > MAX_NAME:
-            problem = invalid(f"Experiment.Name length cannot exceed {MAX_NAME}")
-        if problem is not None:
-            outer = "[ExperimentServer]: Failed to create a experiment due to conversion error"
-            raise internal(problem, around).within(outer)
+            problem = invalid_input(f"Experiment.Name length cannot exceed {MAX_NAME}")
+        else:
+            return
+        error = internal_error(problem, "Failed to convert API experiment to model experiment")
+        raise error.within(
+            "[ExperimentServer]: Failed to create a experiment due to conversion error"
+        )
 
     def _add(self, name: str, namespace: str, description: str) -> Experiment:
         experiment = Experiment(
             self._creation.new_id(), name, namespace, description, self._creation.now()
         )
-        self._experiments[experiment.id] = experiment
+        self._experiments_by_id[experiment.id] = experiment
         return experiment

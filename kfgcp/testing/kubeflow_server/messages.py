@@ -1,100 +1,117 @@
-"""Bodies and queries: names in snake_case, as proto JSON also takes them in camelCase; times in
-whole seconds.
+"""Reading of requests, and the form of times in answers.
 
-Empty fields are left out of answers. Newer servers may send them; a client should not tell the two
-apart.
+Names of fields and of query parameters are accepted in snake_case and in camelCase, as proto JSON
+does. Answers have names in snake_case and times in whole seconds. Empty fields are left out of
+answers. Newer servers may send them, and clients should not depend on the difference.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.google import snake_case
 from kfgcp.testing.kubeflow_server.errors import INVALID, GatewayError
 from kfgcp.testing.server import Request
 
-UNFINISHED: Final = "1970-01-01T00:00:00Z"
-"""`finished_at` of a run that has not ended, `last_run_created_at` of an experiment without
-runs."""
-NEVER: Final = "0001-01-01T00:00:00Z"
-"""`end_time` of a node that has not ended."""
+# The server's tables hold 0 for "no time yet": `finished_at` of a run that has not ended, and
+# `last_run_created_at` of an experiment without runs.
+UNIX_EPOCH: Final = "1970-01-01T00:00:00Z"
+# The zero time of Go: `end_time` of a node that has not ended.
+ZERO_TIME: Final = "0001-01-01T00:00:00Z"
+
+# How many characters of a wrong value an error shows.
+_MAX_SHOWN: Final = 60
 
 
-def body_of(request: Request, fields: Sequence[str], *, lenient: bool = False) -> dict[str, Any]:
-    """Return the JSON object of a request with these fields; null ones are left out.
+def read_body(
+    request: Request, field_names: Sequence[str], *, lenient: bool = False
+) -> dict[str, Any]:
+    """Return the JSON object of a request, with names in snake_case and without null fields.
 
     Args:
-        request: whose body it is.
-        fields: those that the message has.
-        lenient: whether other fields are left out instead of refused, as before 2.14.
+        request: the request.
+        field_names: the fields of the message.
+        lenient: whether other fields are left out, as before 2.14, and not refused.
 
     Raises:
         GatewayError: INVALID (run-create-not-json.json).
     """
     try:
         body = json.loads(request.body or b"{}")
-        json.dumps(body, ensure_ascii=False).encode()  # proto JSON has no halves of surrogate pairs
+        # Python reads one half of a surrogate pair, which proto JSON refuses. It fails here.
+        json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise GatewayError(INVALID, _syntax_error(request.body)) from None
+        raise GatewayError(INVALID, _describe_syntax_error(request.body)) from None
     if not isinstance(body, dict):
         raise GatewayError(INVALID, "proto: syntax error (line 1:1): unexpected token")
-    return only(body, fields, lenient=lenient)
+    return read_fields(body, field_names, lenient=lenient)
 
 
-def only(
-    data: Mapping[str, Any], fields: Sequence[str], *, lenient: bool = False
+def read_fields(
+    data: JsonObject, field_names: Sequence[str], *, lenient: bool = False
 ) -> dict[str, Any]:
-    """Return the mapping with names in snake_case; arguments as of `body_of`.
+    """Return a message inside a body, with names in snake_case and without null fields.
+
+    Args:
+        data: the JSON object.
+        field_names: the fields of the message.
+        lenient: whether other fields are left out, as before 2.14, and not refused.
 
     Raises:
         GatewayError: INVALID, there are other fields (run-create-unknown-body-field.json).
     """
-    read = {snake_case(name): value for name, value in data.items() if value is not None}
-    if not lenient:
-        for name in read:
-            if name not in fields:
-                raise GatewayError(INVALID, f'proto: (line 1:25): unknown field "{name}"')
-    return {name: value for name, value in read.items() if name in fields}
+    fields: dict[str, Any] = {}
+    for original_name, value in data.items():
+        name = snake_case(original_name)
+        if value is None:
+            continue
+        if name in field_names:
+            fields[name] = value
+        elif not lenient:
+            raise GatewayError(INVALID, f'proto: (line 1:25): unknown field "{name}"')
+    return fields
 
 
-def text_of(body: Mapping[str, Any], name: str) -> str:
-    """Return a field of text, empty without one.
+def read_text(body: JsonObject, name: str) -> str:
+    """Return a text field, empty when it is missing.
 
     Raises:
-        GatewayError: INVALID, it is something else.
+        GatewayError: INVALID, the value is not text.
     """
     value = body.get(name, "")
     if not isinstance(value, str):
-        shown = json.dumps(value)[:60]
+        shown = json.dumps(value)[:_MAX_SHOWN]
         raise GatewayError(
             INVALID, f"proto: (line 1:25): invalid value for string field {name}: {shown}"
         )
     return value
 
 
-def query_of(request: Request) -> dict[str, str]:
-    """Return the query by names in snake_case; unknown ones are not refused."""
+def read_query(request: Request) -> dict[str, str]:
+    """Return the query with names in snake_case. Unknown parameters are not refused."""
     return {snake_case(name): value for name, value in request.query.items()}
 
 
-def stamp(seconds: float) -> str:
-    """Return a time in RFC 3339, without a fraction."""
+def format_time(seconds: float) -> str:
+    """Return a Unix time in RFC 3339, without a fraction."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def whole_second(text: str) -> str:
-    """Return an RFC 3339 time in UTC without its fraction."""
-    return text[:19] + "Z"
+def cut_fraction(time: str) -> str:
+    """Return an RFC 3339 time in UTC without its fraction of a second."""
+    return time[:19] + "Z"
 
 
-def without_empty(data: Mapping[str, Any]) -> dict[str, Any]:
+def drop_empty(data: JsonObject) -> dict[str, Any]:
+    """Return an object without the fields that are null or empty."""
     return {key: value for key, value in data.items() if value not in (None, {}, [], "")}
 
 
-def _syntax_error(body: bytes) -> str:
+def _describe_syntax_error(body: bytes) -> str:
     """Return the message of Go's JSON decoder, which reads a body before proto JSON does."""
     text = body.decode(errors="replace").lstrip()
     if text.startswith("{") and text[1:].lstrip():

@@ -1,21 +1,25 @@
-"""ML Metadata beside the API: the calls of `ml_metadata.MetadataStoreService` that tell what a run
-has done.
+"""ML Metadata beside the API: the calls of `ml_metadata.MetadataStoreService` that read runs.
 
 Confirmed by the public source of the server (v2/metadata/client.go and converter.go, v2/driver):
-the contexts system.Pipeline and system.PipelineRun, named by the pipeline and the run's id; one
-execution for each driver that has run, with the custom properties task_name, display_name, inputs,
-outputs, parent_dag_id, iteration_index, iteration_count, total_dag_tasks, pod_name, image,
-cached_execution_id and others; `parameter_producer_task` instead of outputs for DAGs; the root DAG
-is called `run/ID` and stays RUNNING; CANCELED is a condition that was false; artifacts are named by
-the path of their events, metadata are custom properties (bool as int, list and dict in a struct
-under `list` and `struct`). An iteration has the name of its loop. What is not reached has no
-execution, and nothing says why a task failed.
+
+- The contexts are system.Pipeline, with the name of the pipeline, and system.PipelineRun, with the
+  id of the run.
+- There is one execution for each driver that has run. Its custom properties are task_name,
+  display_name, inputs, outputs, parent_dag_id, iteration_index, iteration_count, total_dag_tasks,
+  pod_name, image, cached_execution_id and others. DAGs have `parameter_producer_task` instead of
+  outputs.
+- The root DAG has the name `run/ID` and stays RUNNING. CANCELED means that a condition was false.
+  An iteration has the name of its loop. A task that is not reached has no execution, and nothing
+  says why a task failed.
+- The name of an artifact is in the path of its events. Its metadata are custom properties: a bool
+  is an int, lists and dicts are in a struct with the key `list` or `struct`.
 
 Since 2.14 task_name is the key of the task and display_name its label, and DAGs other than the root
-end COMPLETE or FAILED; before, task_name is the label, and DAGs stay RUNNING. Which version changed
-that is not confirmed, neither are: that containers which were killed stay RUNNING, that `type` is
-filled beside type_id (`names_types` leaves it out), and what cache_fingerprint is made of.
-`options` without max_result_size means 20 items, as the proto says.
+end COMPLETE or FAILED. Before, task_name is the label, and DAGs stay RUNNING. Not confirmed: which
+version changed this, that containers which were killed stay RUNNING, that `type` is filled beside
+type_id (without it: `names_types`), and from what cache_fingerprint is made.
+
+`options` without max_result_size mean 20 items, as the proto says.
 """
 
 from __future__ import annotations
@@ -24,35 +28,49 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.execution import EXECUTOR_LOGS
-from kfgcp.testing.kubeflow_server.executions import Unit, units
-from kfgcp.testing.kubeflow_server.records import Record
+from kfgcp.testing.kubeflow_server.executions import (
+    ArtifactUris,
+    TaskExecution,
+    task_executions,
+)
+from kfgcp.testing.kubeflow_server.records import RunRecord
 from kfgcp.testing.server import Request, Response
 
 T = TypeVar("T")
 
+# The id of an execution is the number of the run times this, plus a number in the run. So a run may
+# have this many executions.
 MAX_EXECUTIONS: Final = 100_000
-"""Of a run; what their ids leave room for."""
-_PAGE: Final = 20
+
+# The default and the upper bound of ListOperationOptions.max_result_size in metadata_store.proto.
+_DEFAULT_PAGE: Final = 20
 _MAX_PAGE: Final = 100
+
+# Codes of gRPC.
 _INVALID: Final = 3
 _UNIMPLEMENTED: Final = 12
-_PARENT: Final = re.compile(r"\s*custom_properties\.parent_dag_id\.int_value\s*=\s*(\d+)\s*")
+
+_PARENT_FILTER: Final = re.compile(r"\s*custom_properties\.parent_dag_id\.int_value\s*=\s*(\d+)\s*")
+# Ids of types. A client must not depend on them: a real server numbers the types as they come.
 _EXECUTION_TYPES: Final = {mlmd.DAG: 11, mlmd.CONTAINER: 12, mlmd.IMPORTER: 13}
 _CONTEXT_TYPES: Final = {mlmd.PIPELINE: 9, mlmd.PIPELINE_RUN: 10}
 _FIRST_ARTIFACT_TYPE: Final = 20
 
+# The namespace of runs in single-user mode.
+_NAMESPACE: Final = "kubeflow"
+
 
 class MetadataStore:
-    """The metadata of runs, made when it is asked for.
+    """The metadata of runs, made from the runs at each call.
 
     Args:
-        find: gives the run of an id, None when there is none.
-        by_number: gives the run of a number.
-        runs: gives all of them, oldest first.
+        find_run: gives the run with an id, None when there is none.
+        run_by_number: gives the run with a number, None when there is none.
+        list_runs: gives all runs, the oldest first.
         modern: whether the server is 2.14 or newer.
         log_uri: gives the artifact with the log of a container's last attempt, empty when there is
             none.
@@ -64,273 +82,341 @@ class MetadataStore:
 
     def __init__(
         self,
-        find: Callable[[str], Record | None],
-        by_number: Callable[[int], Record | None],
-        runs: Callable[[], Sequence[Record]],
+        find_run: Callable[[str], RunRecord | None],
+        run_by_number: Callable[[int], RunRecord | None],
+        list_runs: Callable[[], Sequence[RunRecord]],
         modern: bool,
-        log_uri: Callable[[Record, str], str] = lambda record, path: "",
+        log_uri: Callable[[RunRecord, str], str] = lambda record, path: "",
     ) -> None:
         self.names_types = True
         self._log_uri = log_uri
-        self._find, self._by_number, self._runs = find, by_number, runs
+        self._find_run = find_run
+        self._run_by_number = run_by_number
+        self._list_runs = list_runs
         self._modern = modern
-        self._artifacts: dict[str, int] = {}
+        self._artifact_ids: dict[str, int] = {}
         self._artifact_types: dict[str, int] = {}
-        self._pipelines: dict[str, int] = {}
+        self._pipeline_numbers: dict[str, int] = {}
         self._lock = threading.RLock()
-        self._methods: Mapping[str, Callable[[Any, Any], None]] = {
-            "GetContextByTypeAndName": self._context,
-            "GetExecutionsByContext": self._executions_by_context,
-            "GetArtifactsByContext": self._artifacts_by_context,
-            "GetEventsByExecutionIDs": self._events,
-            "GetArtifactTypes": self._all_artifact_types,
-            "GetArtifactTypesByID": self._some_artifact_types,
-            "GetExecutionTypes": self._all_execution_types,
-            "GetExecutionTypesByID": self._some_execution_types,
+        self._methods: Mapping[str, Callable[[mlmd.Message, mlmd.Message], None]] = {
+            "GetContextByTypeAndName": self._get_context,
+            "GetExecutionsByContext": self._get_executions,
+            "GetArtifactsByContext": self._get_artifacts,
+            "GetEventsByExecutionIDs": self._get_events,
+            "GetArtifactTypes": self._get_artifact_types,
+            "GetArtifactTypesByID": self._get_artifact_types_by_id,
+            "GetExecutionTypes": self._get_execution_types,
+            "GetExecutionTypesByID": self._get_execution_types_by_id,
         }
 
     def call(self, request: Request) -> Response:
-        """The answer to a call: always 200, a failure is in its trailers."""
+        """Return the answer to a call. Its status is always 200, and a failure is in trailers."""
         method = request.path.rpartition("/")[2]
         headers = {"Content-Type": mlmd.CONTENT_TYPE}
         try:
             if method not in self._methods:
                 raise mlmd.MlmdError(f"the stand-in has no {method}", _UNIMPLEMENTED)
-            answer = mlmd.message(f"{method}Response")()
-            self._methods[method](mlmd.received(f"{method}Request", request.body), answer)
+            response = mlmd.message(f"{method}Response")()
+            self._methods[method](mlmd.received(f"{method}Request", request.body), response)
         except mlmd.MlmdError as error:
             return Response(body=mlmd.failure(error.code or _INVALID, str(error)), headers=headers)
-        return Response(body=mlmd.answer(answer), headers=headers)
+        return Response(body=mlmd.answer(response), headers=headers)
 
-    def execution_id(self, record: Record, path: str) -> int:
-        """The id of the execution of a task; the root's path is empty."""
+    def execution_id(self, record: RunRecord, path: str) -> int:
+        """Return the id of the execution of a task. The path of the root DAG is empty."""
         return record.number * MAX_EXECUTIONS + record.execution_number(path)
 
-    def execution_ids(self, record: Record) -> dict[str, int]:
-        """path -> id, of what was reached."""
-        return {unit.path: self.execution_id(record, unit.path) for unit in units(record)}
-
-    # -- calls
-
-    def _context(self, request: Any, answer: Any) -> None:
-        name, kind = request.context_name, request.type_name
-        if (
-            kind == mlmd.PIPELINE_RUN
-            and (record := self._find(name)) is not None
-            and record.run().started_at
-        ):
-            answer.context.id = record.number * 2
-            self._typed(answer.context, kind, _CONTEXT_TYPES)
-            answer.context.name = name
-            for key, item in {
-                "namespace": record.namespace or "kubeflow",
-                "resource_name": "run-resource",
-                "pipeline_root": f"{record.root.rstrip('/')}/{record.graph.name}/{record.id}",
-                "store_session_info": "{}",
-            }.items():
-                mlmd.store(answer.context.custom_properties, key, item)
-        elif kind == mlmd.PIPELINE and any(record.graph.name == name for record in self._runs()):
-            with self._lock:
-                answer.context.id = self._pipelines.setdefault(name, len(self._pipelines)) * 2 + 1
-            self._typed(answer.context, kind, _CONTEXT_TYPES)
-            answer.context.name = name
-
-    def _executions_by_context(self, request: Any, answer: Any) -> None:
-        found = [
-            self._execution(record, unit)
-            for record in self._records(request.context_id)
-            for unit in units(record)
-        ]
-        if request.options.filter_query:
-            match = _PARENT.fullmatch(request.options.filter_query)
-            if match is None:
-                raise mlmd.MlmdError(
-                    "the stand-in filters by custom_properties.parent_dag_id only", _UNIMPLEMENTED
-                )
-            wanted = int(match[1])
-            found = [
-                item
-                for item in found
-                if item.custom_properties["parent_dag_id"].int_value == wanted
-            ]
-        found.sort(key=lambda item: item.id)
-        items, answer.next_page_token = _page(request, found)
-        answer.executions.extend(items)
-
-    def _artifacts_by_context(self, request: Any, answer: Any) -> None:
-        made: dict[int, Any] = {}
-        for record in self._records(request.context_id):
-            for unit in units(record):
-                for name, uri in self._outputs(record, unit):
-                    number = self._artifact_id(uri)
-                    made.setdefault(number, self._artifact(record, unit, name, uri, number))
-        items, answer.next_page_token = _page(request, list(made.values()))
-        answer.artifacts.extend(items)
-
-    def _events(self, request: Any, answer: Any) -> None:
-        numbers = {number // MAX_EXECUTIONS for number in request.execution_ids}
-        records = [record for number in numbers if (record := self._by_number(number)) is not None]
-        known = {
-            self.execution_id(each, unit.path): (each, unit)
-            for each in records
-            for unit in units(each)
+    def execution_ids(self, record: RunRecord) -> dict[str, int]:
+        """Return path -> id for the executions of a run."""
+        return {
+            execution.path: self.execution_id(record, execution.path)
+            for execution in task_executions(record)
         }
-        for number in request.execution_ids:
-            if number not in known:
+
+    # -- methods of the service: each fills the fields of its response
+
+    def _get_context(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        name = request.context_name
+        if request.type_name == mlmd.PIPELINE_RUN:
+            record = self._find_run(name)
+            # The root driver creates the context.
+            if record is not None and record.run().started_at:
+                self._fill_run_context(response.context, record)
+        elif request.type_name == mlmd.PIPELINE and self._has_pipeline(name):
+            self._fill_pipeline_context(response.context, name)
+
+    def _get_executions(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        executions = []
+        for record in self._runs_of_context(request.context_id):
+            executions += [
+                self._format_execution(record, execution) for execution in task_executions(record)
+            ]
+        if request.options.filter_query:
+            parent_id = _read_parent_filter(request.options.filter_query)
+            executions = [item for item in executions if _parent_id(item) == parent_id]
+        executions.sort(key=lambda item: item.id)
+        page, response.next_page_token = _page(request, executions)
+        response.executions.extend(page)
+
+    def _get_artifacts(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        artifacts_by_id: dict[int, mlmd.Message] = {}
+        for record in self._runs_of_context(request.context_id):
+            for execution in task_executions(record):
+                for name, uri in self._output_artifacts(record, execution):
+                    artifact = self._format_artifact(execution, name, uri)
+                    # Tasks and nested pipelines can share an artifact. The first one names it.
+                    artifacts_by_id.setdefault(artifact.id, artifact)
+        page, response.next_page_token = _page(request, list(artifacts_by_id.values()))
+        response.artifacts.extend(page)
+
+    def _get_events(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        executions_by_id: dict[int, tuple[RunRecord, TaskExecution]] = {}
+        for run_number in {number // MAX_EXECUTIONS for number in request.execution_ids}:
+            record = self._run_by_number(run_number)
+            if record is None:
                 continue
-            record, unit = known[number]
-            for kind, pairs in (
-                (mlmd.INPUT, unit.input_artifacts),
-                (mlmd.OUTPUT, self._outputs(record, unit)),
-            ):
-                for name, uri in pairs:
-                    event = answer.events.add(
-                        artifact_id=self._artifact_id(uri),
-                        execution_id=number,
-                        type=kind,
-                        milliseconds_since_epoch=unit.ended
-                        if kind == mlmd.OUTPUT
-                        else unit.started,
-                    )
-                    event.path.steps.add(key=name)
+            for execution in task_executions(record):
+                execution_id = self.execution_id(record, execution.path)
+                executions_by_id[execution_id] = (record, execution)
+        for execution_id in request.execution_ids:
+            if execution_id not in executions_by_id:
+                continue
+            record, execution = executions_by_id[execution_id]
+            inputs = execution.input_artifacts
+            outputs = self._output_artifacts(record, execution)
+            self._add_events(response, execution_id, mlmd.INPUT, inputs, execution.started)
+            self._add_events(response, execution_id, mlmd.OUTPUT, outputs, execution.ended)
 
-    def _outputs(self, record: Record, unit: Unit) -> tuple[tuple[str, str], ...]:
-        """The artifacts that a task put out, with that of its log."""
-        uri = self._log_uri(record, unit.path) if unit.pod and unit.ended else ""
-        return (*unit.output_artifacts, *([(EXECUTOR_LOGS, uri)] if uri else []))
+    def _get_artifact_types(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        for name, type_id in sorted(self._artifact_types.items()):
+            response.artifact_types.add(id=type_id, name=name)
 
-    def _all_artifact_types(self, request: Any, answer: Any) -> None:
-        for name, number in sorted(self._artifact_types.items()):
-            answer.artifact_types.add(id=number, name=name)
+    def _get_artifact_types_by_id(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        for name, type_id in self._artifact_types.items():
+            if type_id in request.type_ids:
+                response.artifact_types.add(id=type_id, name=name)
 
-    def _some_artifact_types(self, request: Any, answer: Any) -> None:
-        for name, number in self._artifact_types.items():
-            if number in request.type_ids:
-                answer.artifact_types.add(id=number, name=name)
+    def _get_execution_types(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        for name, type_id in _EXECUTION_TYPES.items():
+            response.execution_types.add(id=type_id, name=name)
 
-    def _all_execution_types(self, request: Any, answer: Any) -> None:
-        for name, number in _EXECUTION_TYPES.items():
-            answer.execution_types.add(id=number, name=name)
+    def _get_execution_types_by_id(self, request: mlmd.Message, response: mlmd.Message) -> None:
+        for name, type_id in _EXECUTION_TYPES.items():
+            if type_id in request.type_ids:
+                response.execution_types.add(id=type_id, name=name)
 
-    def _some_execution_types(self, request: Any, answer: Any) -> None:
-        for name, number in _EXECUTION_TYPES.items():
-            if number in request.type_ids:
-                answer.execution_types.add(id=number, name=name)
+    # -- contexts: ids of runs are even, those of pipelines are odd
 
-    # -- messages
+    def _fill_run_context(self, context: mlmd.Message, record: RunRecord) -> None:
+        context.id = record.number * 2
+        self._set_type(context, mlmd.PIPELINE_RUN, _CONTEXT_TYPES)
+        context.name = record.id
+        properties = {
+            "namespace": record.namespace or _NAMESPACE,
+            "resource_name": "run-resource",
+            "pipeline_root": f"{record.root.rstrip('/')}/{record.graph.name}/{record.id}",
+            "store_session_info": "{}",
+        }
+        for key, value in properties.items():
+            mlmd.store(context.custom_properties, key, value)
 
-    def _execution(self, record: Record, unit: Unit) -> Any:
-        number = self.execution_id(record, unit.path)
-        made = mlmd.message("Execution")(
-            id=number,
-            last_known_state=mlmd.STATES.index(unit.state(self._modern)),
-            create_time_since_epoch=unit.started,
-            last_update_time_since_epoch=unit.ended or unit.started,
+    def _fill_pipeline_context(self, context: mlmd.Message, name: str) -> None:
+        with self._lock:
+            number = self._pipeline_numbers.setdefault(name, len(self._pipeline_numbers))
+        context.id = number * 2 + 1
+        self._set_type(context, mlmd.PIPELINE, _CONTEXT_TYPES)
+        context.name = name
+
+    def _has_pipeline(self, name: str) -> bool:
+        """Return whether the pipeline of a run has this name."""
+        return any(record.graph.name == name for record in self._list_runs())
+
+    def _runs_of_context(self, context_id: int) -> list[RunRecord]:
+        if context_id % 2 == 0:
+            record = self._run_by_number(context_id // 2)
+            return [record] if record is not None else []
+        for name, number in self._pipeline_numbers.items():
+            if number == context_id // 2:
+                return [record for record in self._list_runs() if record.graph.name == name]
+        return []
+
+    # -- executions
+
+    def _format_execution(self, record: RunRecord, execution: TaskExecution) -> mlmd.Message:
+        message = mlmd.message("Execution")(
+            id=self.execution_id(record, execution.path),
+            last_known_state=mlmd.STATES.index(execution.state(self._modern)),
+            create_time_since_epoch=execution.started,
+            last_update_time_since_epoch=execution.ended or execution.started,
         )
-        self._typed(made, unit.kind, _EXECUTION_TYPES)
-        if not unit.path:
-            made.name = f"run/{record.id}"
-        for key, item in self._properties(record, unit):
-            mlmd.store(made.custom_properties, key, item)
-        return made
+        self._set_type(message, execution.execution_type, _EXECUTION_TYPES)
+        if not execution.path:
+            message.name = f"run/{record.id}"
+        for key, value in self._execution_properties(record, execution):
+            mlmd.store(message.custom_properties, key, value)
+        return message
 
-    def _properties(self, record: Record, unit: Unit) -> Iterator[tuple[str, Any]]:
-        yield "task_name", unit.key if self._modern else unit.label
-        yield "display_name", unit.label if self._modern else ""
-        if unit.kind != mlmd.IMPORTER:
-            yield "inputs", unit.inputs
-        if unit.path:
-            yield "parent_dag_id", self.execution_id(record, unit.parent)
-        if unit.iteration is not None:
-            yield "iteration_index", unit.iteration
-        if unit.iterations is not None:
-            yield "iteration_count", unit.iterations
-        if unit.kind == mlmd.DAG and unit.path:
-            yield "total_dag_tasks", unit.total
-            yield "parameter_producer_task", unit.producers
-        if unit.kind == mlmd.CONTAINER:
-            yield "pod_name", unit.pod
-            yield "pod_uid", unit.pod and str(hashlib.sha256(unit.pod.encode()).hexdigest()[:32])
-            yield "namespace", record.namespace or "kubeflow"
-            yield "image", unit.image
-            if unit.fingerprint:
-                yield "cache_fingerprint", unit.fingerprint
-            if unit.cached and (first := self._first(record, unit)):
-                yield "cached_execution_id", str(first)
-        if unit.outputs is not None:
-            yield "outputs", unit.outputs
+    def _execution_properties(
+        self, record: RunRecord, execution: TaskExecution
+    ) -> Iterator[tuple[str, object]]:
+        yield "task_name", execution.key if self._modern else execution.label
+        yield "display_name", execution.label if self._modern else ""
+        if execution.execution_type != mlmd.IMPORTER:
+            yield "inputs", execution.inputs
+        if execution.path:
+            yield "parent_dag_id", self.execution_id(record, execution.parent_path)
+        if execution.iteration is not None:
+            yield "iteration_index", execution.iteration
+        if execution.iteration_count is not None:
+            yield "iteration_count", execution.iteration_count
+        if execution.execution_type == mlmd.DAG and execution.path:
+            yield "total_dag_tasks", execution.task_count
+            yield "parameter_producer_task", execution.producers
+        if execution.execution_type == mlmd.CONTAINER:
+            yield from self._container_properties(record, execution)
+        if execution.outputs is not None:
+            yield "outputs", execution.outputs
 
-    def _first(self, record: Record, unit: Unit) -> int | None:
-        """The execution that a cached one takes its outputs from: the newest earlier success of the
-        same task."""
-        for other in reversed(self._runs()):
+    def _container_properties(
+        self, record: RunRecord, execution: TaskExecution
+    ) -> Iterator[tuple[str, object]]:
+        yield "pod_name", execution.pod
+        yield "pod_uid", _make_uid(execution.pod) if execution.pod else ""
+        yield "namespace", record.namespace or _NAMESPACE
+        yield "image", execution.image
+        if execution.fingerprint:
+            yield "cache_fingerprint", execution.fingerprint
+        if execution.is_cached:
+            cached_id = self._find_cached_execution(record, execution)
+            if cached_id is not None:
+                yield "cached_execution_id", str(cached_id)
+
+    def _find_cached_execution(self, record: RunRecord, execution: TaskExecution) -> int | None:
+        """Return the id of the execution whose outputs a cached one has.
+
+        It is the newest earlier success of the same task.
+        """
+        for other in reversed(self._list_runs()):
             if other.number >= record.number or other.graph.name != record.graph.name:
                 continue
-            for earlier in units(other):
-                if (
-                    earlier.path == unit.path
-                    and earlier.succeeded
-                    and earlier.inputs == unit.inputs
-                ):
+            for earlier in task_executions(other):
+                is_same_task = earlier.path == execution.path and earlier.inputs == execution.inputs
+                if is_same_task and earlier.has_succeeded:
                     return self.execution_id(other, earlier.path)
         return None
 
-    def _artifact(self, record: Record, unit: Unit, name: str, uri: str, number: int) -> Any:
-        kind, metadata = unit.artifact(name, uri)
-        made = mlmd.message("Artifact")(
-            id=number,
+    # -- artifacts
+
+    def _output_artifacts(self, record: RunRecord, execution: TaskExecution) -> ArtifactUris:
+        """Return the output artifacts of a task, and the artifact with its log."""
+        if not execution.pod or not execution.ended:
+            return execution.output_artifacts
+        uri = self._log_uri(record, execution.path)
+        if not uri:
+            return execution.output_artifacts
+        return execution.output_artifacts + ((EXECUTOR_LOGS, uri),)
+
+    def _format_artifact(self, execution: TaskExecution, name: str, uri: str) -> mlmd.Message:
+        type_name, metadata = execution.artifact(name, uri)
+        message = mlmd.message("Artifact")(
+            id=self._artifact_id(uri),
             uri=uri,
             state=mlmd.LIVE,
-            create_time_since_epoch=unit.ended,
-            last_update_time_since_epoch=unit.ended,
+            create_time_since_epoch=execution.ended,
+            last_update_time_since_epoch=execution.ended,
         )
         with self._lock:
-            self._artifact_types.setdefault(kind, _FIRST_ARTIFACT_TYPE + len(self._artifact_types))
-        self._typed(made, kind, self._artifact_types)
-        for key, item in metadata.items():
-            if item is not None:
-                mlmd.store(made.custom_properties, key, _stored(item))
-        for key, item in (("display_name", name), ("store_session_info", "{}")):
-            if key not in metadata:
-                mlmd.store(made.custom_properties, key, item)
-        return made
-
-    def _typed(self, made: Any, kind: str, types: Mapping[str, int]) -> None:
-        made.type_id = types[kind]
-        if self.names_types:
-            made.type = kind
+            next_type_id = _FIRST_ARTIFACT_TYPE + len(self._artifact_types)
+            self._artifact_types.setdefault(type_name, next_type_id)
+        self._set_type(message, type_name, self._artifact_types)
+        properties = {
+            key: _convert_metadata(value) for key, value in metadata.items() if value is not None
+        }
+        if "display_name" not in metadata:
+            properties["display_name"] = name
+        if "store_session_info" not in metadata:
+            properties["store_session_info"] = "{}"
+        for key, value in properties.items():
+            mlmd.store(message.custom_properties, key, value)
+        return message
 
     def _artifact_id(self, uri: str) -> int:
         with self._lock:
-            return self._artifacts.setdefault(uri, len(self._artifacts) + 1)
+            return self._artifact_ids.setdefault(uri, len(self._artifact_ids) + 1)
 
-    def _records(self, context: int) -> list[Record]:
-        """The runs of a context."""
-        if context % 2 == 0:
-            record = self._by_number(context // 2)
-            return [record] if record is not None else []
-        names = {number: name for name, number in self._pipelines.items()}
-        return [record for record in self._runs() if record.graph.name == names.get(context // 2)]
+    def _add_events(
+        self,
+        response: mlmd.Message,
+        execution_id: int,
+        event_type: int,
+        artifacts: ArtifactUris,
+        time: int,
+    ) -> None:
+        """Add the events of the inputs or the outputs of an execution.
+
+        Args:
+            response: the response of GetEventsByExecutionIDs.
+            execution_id: the id of the execution.
+            event_type: `mlmd.INPUT` or `mlmd.OUTPUT`.
+            artifacts: the inputs or the outputs.
+            time: milliseconds since 1970.
+        """
+        for name, uri in artifacts:
+            event = response.events.add(
+                artifact_id=self._artifact_id(uri),
+                execution_id=execution_id,
+                type=event_type,
+                milliseconds_since_epoch=time,
+            )
+            event.path.steps.add(key=name)
+
+    def _set_type(self, message: mlmd.Message, type_name: str, type_ids: Mapping[str, int]) -> None:
+        message.type_id = type_ids[type_name]
+        if self.names_types:
+            message.type = type_name
 
 
-def _stored(item: Any) -> Any:
-    """A metadata value as the server stores it: numbers are double, a bool is int."""
-    if isinstance(item, bool):
-        return int(item)
-    if isinstance(item, int):
-        return float(item)
-    if isinstance(item, Mapping):
-        return {"struct": item}
-    return {"list": item} if isinstance(item, (list, tuple)) else item
+def _make_uid(pod: str) -> str:
+    return hashlib.sha256(pod.encode()).hexdigest()[:32]
 
 
-def _page(request: Any, items: list[T]) -> tuple[list[T], str]:
+def _read_parent_filter(query: str) -> int:
+    """Return the id of the DAG whose executions a filter wants."""
+    match = _PARENT_FILTER.fullmatch(query)
+    if match is None:
+        raise mlmd.MlmdError(
+            "the stand-in filters by custom_properties.parent_dag_id only", _UNIMPLEMENTED
+        )
+    return int(match[1])
+
+
+def _parent_id(execution: mlmd.Message) -> int:
+    return int(execution.custom_properties["parent_dag_id"].int_value)
+
+
+def _convert_metadata(value: object) -> object:
+    """Return a metadata value as the server stores it: numbers are double, a bool is an int."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {"struct": value}
+    if isinstance(value, (list, tuple)):
+        return {"list": value}
+    return value
+
+
+def _page(request: mlmd.Message, items: list[T]) -> tuple[list[T], str]:
+    """Return a page and the token of the next one, which is the number of items before it."""
     if not request.HasField("options"):
         return items, ""
     options = request.options
-    size = options.max_result_size if options.HasField("max_result_size") else _PAGE
-    if size < 1 or (options.next_page_token and not options.next_page_token.isdigit()):
+    size = options.max_result_size if options.HasField("max_result_size") else _DEFAULT_PAGE
+    token = options.next_page_token
+    if size < 1 or (token and not token.isdigit()):
         raise mlmd.MlmdError("max_result_size or next_page_token is invalid", _INVALID)
-    start = int(options.next_page_token or 0)
+    start = int(token or 0)
     end = start + min(size, _MAX_PAGE)
-    return items[start:end], str(end) if end < len(items) else ""
+    next_token = str(end) if end < len(items) else ""
+    return items[start:end], next_token

@@ -1,18 +1,21 @@
-"""A run of the server: what was asked for, what carries it out, and how it looks as JSON.
+"""A run of the server: its request, its execution, and its form as JSON.
 
 - A run is PENDING and has no `run_details` until the persistence agent reports it (run-create.json,
-  run-get-fresh.json). The agent writes state and tasks one after the other: see `Runs.reporting`.
-- `created_at`, `scheduled_at` and `finished_at` have whole seconds; `finished_at` of a run that
-  goes on is 1970: the converter of the server writes the 0 of its table (run-get-running.json).
+  run-get-fresh.json). The agent writes the state first and the tasks after it: see
+  `RunStore.reporting`.
+- `created_at`, `scheduled_at` and `finished_at` have whole seconds. `finished_at` of a run that has
+  not ended is 1970, because the server's converter writes the 0 of its table
+  (run-get-running.json).
 - A run has either `pipeline_spec` or `pipeline_version_reference`, never both.
-- Lists and single runs are the same: the server reads the tasks with both.
-- A terminated run ends FAILED, without an `error`. `state_history` has CANCELING when the agent has
-  reported in between (cluster-2.17.0/sleepy-cancelled), else not (run-get-canceled.json); terminate
-  itself does not write it (run_store.go).
-- When the Workflow is gone nothing is reported any more: a terminated run stays CANCELING
+- A run in a list is the same as a single run: the server reads the tasks for both.
+- A terminated run ends FAILED, without an `error`. `state_history` has CANCELING only when the
+  agent reports the run before it ends (cluster-2.17.0/sleepy-cancelled; without it:
+  run-get-canceled.json). The method terminate does not write it (run_store.go).
+- After the Workflow is deleted, the agent reports nothing. A terminated run then stays CANCELING
   (run-get-canceling-forever.json).
-- A run whose pipeline cannot be read has only its ids and `error` (run-get-not-converted.json).
-- Not confirmed: that the names of workflows end in five letters or digits for every version.
+- A run whose pipeline the server cannot read has only its ids and `error`
+  (run-get-not-converted.json).
+- Not confirmed: that names of workflows end in five letters or digits in every version.
 """
 
 from __future__ import annotations
@@ -26,13 +29,19 @@ from typing import Any, Final
 from kfgcp.model import Run, RunState, Task
 from kfgcp.spec import graph
 from kfgcp.spec.graph import Graph
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import micros
-from kfgcp.testing.kubeflow_server import lists
-from kfgcp.testing.kubeflow_server.errors import invalid
-from kfgcp.testing.kubeflow_server.messages import UNFINISHED, stamp, whole_second, without_empty
-from kfgcp.testing.kubeflow_server.uploads import document_of
+from kfgcp.testing.kubeflow_server.errors import invalid_input
+from kfgcp.testing.kubeflow_server.filters import Fields
+from kfgcp.testing.kubeflow_server.messages import (
+    UNIX_EPOCH,
+    cut_fraction,
+    drop_empty,
+    format_time,
+)
+from kfgcp.testing.kubeflow_server.uploads import format_spec
 from kfgcp.testing.rules import Submission
 
 STATES: Final[Mapping[RunState, str]] = {
@@ -44,18 +53,21 @@ STATES: Final[Mapping[RunState, str]] = {
     RunState.CANCELLED: "CANCELED",
     RunState.PAUSED: "PAUSED",
 }
+# Requests run in threads: two of them must not number the tasks of a run differently, and two
+# reports must not mix their states.
 _NUMBERING: Final = threading.Lock()
 _REPORTING: Final = threading.Lock()
-_UNREADABLE: Final = "Failed to parse the pipeline source"
 
 
 @dataclass(slots=True)
-class Reported:
-    """What the persistence agent has written of a run.
+class Report:
+    """What the persistence agent has written about a run.
 
-    state: of the run, as the server calls it. finished: RFC 3339, None while it goes on. run: whose
-    tasks are in `run_details`, None before the first report. history: (time, state), the oldest
-    first.
+    Attributes:
+        state: the state of the run, in the server's words.
+        history: the states with their times, the oldest first: (time, state).
+        finished: RFC 3339, None while the run has not ended.
+        run: the run whose tasks are in `run_details`, None before the first report.
     """
 
     state: str
@@ -65,23 +77,25 @@ class Reported:
 
 
 @dataclass(eq=False, slots=True)
-class Record:
-    """A run.
+class RunRecord:
+    """A run of the server.
 
     Attributes:
         id: a UUID.
-        number: its place in the order of creation, from 1.
-        experiment: the id of its own.
-        source: the field that names its pipeline.
+        number: the place of the run in the order of creation, from 1.
+        experiment_id: the id of its experiment.
+        source: the field of its JSON that names its pipeline.
         created: Unix time in seconds.
         workflow: the name of its Argo workflow.
-        recurring: the id of the recurring run that started it.
-        earlier: the tasks of the attempt before a retry.
-        terminated: the state after a termination.
+        terminated_state: the final state after a termination.
+        recurring_run_id: the id of the recurring run that started it, empty for none.
         workflow_defaults: whether every node of its Workflow has a retry strategy.
         workflow_gone: whether its Workflow was deleted from the cluster.
         unreadable: whether the server cannot read its pipeline.
-        executions: paths of tasks -> a number that stays the same.
+        earlier_tasks: the tasks of the attempt before a retry.
+        final_run: the run after its end, None before.
+        execution_numbers: path of a task -> its number, which does not change.
+        cache: answers that do not change after the end of the run.
         reported: what the persistence agent has written.
     """
 
@@ -89,210 +103,235 @@ class Record:
     number: int
     name: str
     description: str
-    experiment: str
+    experiment_id: str
     namespace: str
     service_account: str
-    source: Mapping[str, Any]
-    runtime_config: Mapping[str, Any]
+    source: JsonObject
+    runtime_config: JsonObject
     submission: Submission
     created: int
     workflow: str
     root: str
     execution: Execution
-    terminated: str
-    recurring: str = ""
+    terminated_state: str
+    recurring_run_id: str = ""
     archived: bool = False
     terminating: bool = False
     workflow_defaults: bool = False
     workflow_gone: bool = False
     unreadable: bool = False
-    earlier: tuple[Task, ...] = ()
-    ended: Run | None = None
-    executions: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict)
-    reported: Reported = field(init=False)
+    earlier_tasks: tuple[Task, ...] = ()
+    final_run: Run | None = None
+    execution_numbers: dict[str, int] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
+    reported: Report = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reported = Report("PENDING", [(format_time(self.created), "PENDING")])
 
     @property
     def graph(self) -> Graph:
-        return _graph(_Kept(self.submission.spec))
-
-    def __post_init__(self) -> None:
-        self.reported = Reported("PENDING", [(stamp(self.created), "PENDING")])
+        """The graph of the pipeline."""
+        return _build_graph(_SpecByIdentity(self.submission.spec))
 
     @property
     def state(self) -> str:
-        """The state as it was last reported or set, as the server calls it."""
+        """The state as it was last reported or set, in the server's words."""
         return self.reported.state
 
     @property
     def storage_state(self) -> str:
+        """Whether the run is archived, in the server's words."""
         return "ARCHIVED" if self.archived else "AVAILABLE"
 
     @property
     def finished(self) -> int:
-        """Unix time in seconds as it was last reported, 0 while the run goes on."""
+        """The reported end, Unix time in seconds; 0 while the run has not ended."""
         finished = self.reported.finished
         return micros(finished) // 1_000_000 if finished else 0
 
     def run(self) -> Run:
-        """Return the run as it is now, whatever was reported; kept once it has ended."""
-        if self.ended is not None:
-            return self.ended
+        """Return the run as it is now, whatever was reported."""
+        if self.final_run is not None:
+            return self.final_run
         run = self.execution.run()
-        if self.earlier:
-            run = replace(run, tasks=_merged(run.tasks, self.earlier))
+        if self.earlier_tasks:
+            run = replace(run, tasks=_merge_tasks(run.tasks, self.earlier_tasks))
         if run.state.final:
-            self.ended = run
+            self.final_run = run
         return run
 
     # -- the persistence agent
 
     def report(self, *, with_tasks: bool = True, watched: bool = False) -> None:
-        """Write what the run has become, as the persistence agent does.
+        """Write the current state of the run, as the persistence agent does.
 
         Args:
-            with_tasks: whether the tasks are written too: the agent writes the state first.
-            watched: whether the agent has reported all the time, so that the history has every
-                state.
+            with_tasks: whether the agent also writes the tasks. It writes the state first.
+            watched: whether the agent has watched the run all the time, so that the history has
+                every state.
         """
         reported = self.reported
-        if self.workflow_gone or (reported.run is not None and reported.run is self.ended):
+        is_complete = reported.run is not None and reported.run is self.final_run
+        if self.workflow_gone or is_complete:
             return
         with _REPORTING:
             run = self.run()
-            state = self._state_of(run.state)
+            state = self._server_state(run.state)
             if watched:
                 self._fill_history(run, state)
-            self._enter(whole_second(run.ended_at or run.started_at or stamp(self.created)), state)
+            changed_at = run.ended_at or run.started_at or format_time(self.created)
+            self._set_state(cut_fraction(changed_at), state)
             reported.finished = run.ended_at
             if with_tasks:
                 reported.run = run
 
     def terminate(self) -> None:
-        """Write that the run is to end, and end what carries it out."""
+        """Mark the run as terminating, and cancel its execution."""
         self.terminating = True
         self.reported.state = "CANCELING"
         self.execution.cancel()
 
-    def retry(self, execution: Execution, at: str, *, keeps_history: bool) -> None:
-        """Go on with another execution; what succeeded before stays as it was.
+    def retry(self, execution: Execution, now: str, *, keeps_history: bool) -> None:
+        """Continue the run with a new execution. Tasks that succeeded before keep their results.
 
         Args:
-            execution: the new one.
-            at: the time now, in RFC 3339.
-            keeps_history: whether the states before are kept.
+            execution: the new execution.
+            now: the time, in RFC 3339.
+            keeps_history: whether the earlier states stay in the history.
         """
-        self.earlier = self.run().tasks
-        self.ended, self.terminating, self.execution = None, False, execution
-        self.workflow_gone = (
-            False  # the server makes the Workflow again when it is gone (resource_manager.go)
-        )
-        self.kept.clear()
+        self.earlier_tasks = self.run().tasks
+        self.final_run = None
+        self.terminating = False
+        self.execution = execution
+        # The server creates the Workflow again when it is gone (resource_manager.go).
+        self.workflow_gone = False
+        self.cache.clear()
         if not keeps_history:
             self.reported.history.clear()
-        self._enter(at, "RUNNING")
+        self._set_state(now, "RUNNING")
         self.reported.finished = None
 
-    def _state_of(self, state: RunState) -> str:
+    def _server_state(self, state: RunState) -> str:
         if self.terminating and not state.final:
             return "CANCELING"
-        return self.terminated if state is RunState.CANCELLED else STATES[state]
+        if state is RunState.CANCELLED:
+            return self.terminated_state
+        return STATES[state]
 
     def _fill_history(self, run: Run, state: str) -> None:
-        """Add the states that the run had since the last report."""
-        if run.started_at and state != "PENDING":
-            if self.reported.history[-1][1] == "PENDING":
-                self._enter(whole_second(run.started_at), "RUNNING")
-            if run.state is RunState.CANCELLED:
-                self._enter(whole_second(run.ended_at or run.started_at), "CANCELING")
+        """Add the states that the run had after the last report."""
+        if not run.started_at or state == "PENDING":
+            return
+        if self.reported.history[-1][1] == "PENDING":
+            self._set_state(cut_fraction(run.started_at), "RUNNING")
+        if run.state is RunState.CANCELLED:
+            self._set_state(cut_fraction(run.ended_at or run.started_at), "CANCELING")
 
-    def _enter(self, at: str, state: str) -> None:
-        """Set the state, which is added to the history when it is another one."""
+    def _set_state(self, time: str, state: str) -> None:
+        """Set the state, and add it to the history if it differs from the last one."""
         self.reported.state = state
-        if not self.reported.history or self.reported.history[-1][1] != state:
-            self.reported.history.append((at, state))
+        history = self.reported.history
+        if not history or history[-1][1] != state:
+            history.append((time, state))
 
-    # -- for the answers
+    # -- answers
 
     def execution_number(self, path: str) -> int:
-        """Return a number for the task at a path, from 1, the same at every look."""
+        """Return the number of the task at a path, from 1. It does not change."""
         with _NUMBERING:
-            return self.executions.setdefault(path, len(self.executions) + 1)
+            return self.execution_numbers.setdefault(path, len(self.execution_numbers) + 1)
 
-    def view(self, details: Callable[[Record], list[dict[str, Any]]]) -> dict[str, Any]:
-        """Return the run as JSON. details: gives its task details."""
+    def to_json(
+        self, get_task_details: Callable[[RunRecord], list[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """Return the run as JSON.
+
+        Args:
+            get_task_details: gives the task details of the run.
+        """
         if self.unreadable:
-            return self._unreadable_view()
+            return self._unreadable_json()
         reported = self.reported
-        task_details = details(self) if reported.run is not None else []
-        history = [{"update_time": at, "state": state} for at, state in reported.history]
-        return without_empty(
+        task_details: list[dict[str, Any]] = []
+        if reported.run is not None:
+            task_details = get_task_details(self)
+        history = [{"update_time": time, "state": state} for time, state in reported.history]
+        created_at = format_time(self.created)
+        return drop_empty(
             {
-                "experiment_id": self.experiment,
+                "experiment_id": self.experiment_id,
                 "run_id": self.id,
                 "display_name": self.name,
                 "storage_state": self.storage_state,
                 "description": self.description,
                 **self.source,
-                "runtime_config": without_empty(self.runtime_config),
+                "runtime_config": drop_empty(self.runtime_config),
                 "service_account": self.service_account,
-                "created_at": stamp(self.created),
-                "scheduled_at": stamp(self.created),
-                "finished_at": whole_second(reported.finished) if reported.finished else UNFINISHED,
+                "created_at": created_at,
+                "scheduled_at": created_at,
+                "finished_at": cut_fraction(reported.finished) if reported.finished else UNIX_EPOCH,
                 "state": reported.state,
-                "run_details": without_empty({"task_details": task_details}),
-                "recurring_run_id": self.recurring,
+                "run_details": drop_empty({"task_details": task_details}),
+                "recurring_run_id": self.recurring_run_id,
                 "state_history": history,
             }
         )
 
-    def _unreadable_view(self) -> dict[str, Any]:
-        around = (
+    def _unreadable_json(self) -> dict[str, Any]:
+        context = (
             "Failed to convert internal run representation to its API counterpart due to missing"
             " pipeline source"
         )
-        error = invalid(_UNREADABLE, around).response(with_error=False).body
-        return {"experiment_id": self.experiment, "run_id": self.id, "error": error}
+        error = invalid_input("Failed to parse the pipeline source", context)
+        body = error.response(with_error=False).body
+        return {"experiment_id": self.experiment_id, "run_id": self.id, "error": body}
 
 
-def source_of(spec: Spec, reference: Mapping[str, str] | None) -> dict[str, Any]:
-    """The field of a run that names its pipeline."""
-    return (
-        {"pipeline_version_reference": dict(reference)}
-        if reference
-        else {"pipeline_spec": document_of(spec)}
-    )
+def format_source(spec: Spec, reference: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the field of a run that names its pipeline.
+
+    Args:
+        spec: the pipeline.
+        reference: the ids of an uploaded pipeline and its version, None for a pipeline that the
+            request of the run contains.
+    """
+    if reference:
+        return {"pipeline_version_reference": dict(reference)}
+    return {"pipeline_spec": format_spec(spec)}
 
 
-FIELDS: Final[lists.Fields] = {
-    **dict.fromkeys(("id", "run_id"), lambda item: item.id),
-    **dict.fromkeys(("name", "display_name"), lambda item: item.name),
-    **dict.fromkeys(("created_at", "scheduled_at"), lambda item: item.created),
-    "finished_at": lambda item: item.finished,
-    "description": lambda item: item.description,
-    "storage_state": lambda item: item.storage_state,
-    "namespace": lambda item: item.namespace,
-    "experiment_id": lambda item: item.experiment,
-    "state": lambda item: item.state,
-    "recurring_run_id": lambda item: item.recurring,
+# The fields of filters and orders (model/run.go).
+RUN_FIELDS: Final[Fields] = {
+    **dict.fromkeys(("id", "run_id"), lambda record: record.id),
+    **dict.fromkeys(("name", "display_name"), lambda record: record.name),
+    **dict.fromkeys(("created_at", "scheduled_at"), lambda record: record.created),
+    "finished_at": lambda record: record.finished,
+    "description": lambda record: record.description,
+    "storage_state": lambda record: record.storage_state,
+    "namespace": lambda record: record.namespace,
+    "experiment_id": lambda record: record.experiment_id,
+    "state": lambda record: record.state,
+    "recurring_run_id": lambda record: record.recurring_run_id,
 }
-"""What runs are filtered and sorted by (model/run.go)."""
 
 
-def _merged(tasks: tuple[Task, ...], earlier: tuple[Task, ...]) -> tuple[Task, ...]:
-    """Return the tasks of a retried run: those that succeeded before, and did not run again, are as
-    they were."""
-    before = {task.path: task for task in earlier if task.state.ok}
-    now = {task.path: task for task in tasks}
-    kept = [
-        before[path] if path in before and task.cache is not None and task.cache.hit else task
-        for path, task in now.items()
-    ]
-    return (*(task for path, task in before.items() if path not in now), *kept)
+def _merge_tasks(tasks: tuple[Task, ...], earlier_tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """Return the tasks of a retried run.
+
+    A task that succeeded before and did not run again is the task of the earlier attempt.
+    """
+    succeeded = {task.path: task for task in earlier_tasks if task.state.ok}
+    paths = {task.path for task in tasks}
+    merged = [task for path, task in succeeded.items() if path not in paths]
+    for task in tasks:
+        was_reused = task.cache is not None and task.cache.hit
+        merged.append(succeeded.get(task.path, task) if was_reused else task)
+    return tuple(merged)
 
 
-class _Kept:
-    """A spec as an argument that is not hashed by its content."""
+class _SpecByIdentity:
+    """A spec as a key of the cache below. Hashing its content would be slow."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -301,9 +340,9 @@ class _Kept:
         return id(self.spec)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kept) and other.spec is self.spec
+        return isinstance(other, _SpecByIdentity) and other.spec is self.spec
 
 
 @lru_cache(maxsize=64)
-def _graph(kept: _Kept) -> Graph:
-    return graph.build(kept.spec.pipeline_spec, kept.spec.platform_spec)
+def _build_graph(key: _SpecByIdentity) -> Graph:
+    return graph.build(key.spec.pipeline_spec, key.spec.platform_spec)

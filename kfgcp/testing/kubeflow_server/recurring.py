@@ -1,24 +1,25 @@
-"""Recurring runs: `/apis/v2beta1/recurringruns`. They start runs when a test says so: `fire`.
+"""Recurring runs: `/apis/v2beta1/recurringruns`. They start runs when a test calls `fire`.
 
-- A cron expression has six fields, the first are seconds; one of five has no weekday, not no
-  seconds: that is how the server's library reads it.
-- Without `mode` a recurring run is made and disabled (recurring-run-create-no-mode.json), without a
-  trigger it is made and never fires (recurring-run-create-no-trigger.json). max_concurrency has no
-  default (recurring-run-create-no-concurrency.json).
+- A cron expression has six fields, the first are seconds. With five fields the weekday is missing,
+  not the seconds: the server's library reads them so.
+- Without `mode` the server creates a recurring run that is disabled
+  (recurring-run-create-no-mode.json). Without a trigger it creates one that never fires
+  (recurring-run-create-no-trigger.json). max_concurrency has no default
+  (recurring-run-create-no-concurrency.json).
 - namespace and service_account are always in the answer (recurring-run-get.json).
-- The texts are those of recurring-run-*.json, job_server.go and api_converter.go. Not confirmed:
-  what the runs are called.
+- The texts of errors are those of recurring-run-*.json, job_server.go and api_converter.go. Not
+  confirmed: the names of the runs that start.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kfgcp.errors import UsageError
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.cron import Cron
 from kfgcp.testing.google import micros
 from kfgcp.testing.kubeflow_server import lists
@@ -28,81 +29,94 @@ from kfgcp.testing.kubeflow_server.errors import (
     INVALID,
     GatewayError,
     KfpError,
-    internal,
-    invalid,
+    internal_error,
+    invalid_input,
     not_found,
 )
+from kfgcp.testing.kubeflow_server.filters import Fields
 from kfgcp.testing.kubeflow_server.messages import (
-    body_of,
-    only,
-    query_of,
-    stamp,
-    text_of,
-    without_empty,
+    drop_empty,
+    format_time,
+    read_body,
+    read_fields,
+    read_query,
+    read_text,
 )
-from kfgcp.testing.kubeflow_server.records import Record, source_of
+from kfgcp.testing.kubeflow_server.records import RunRecord, format_source
 from kfgcp.testing.kubeflow_server.rules import UnexpectedError
-from kfgcp.testing.kubeflow_server.runs import SOURCES, Runs
+from kfgcp.testing.kubeflow_server.run_requests import PIPELINE_SOURCES, RunRequests
+from kfgcp.testing.kubeflow_server.runs import Runs
 from kfgcp.testing.server import Request, Response, Route
 
+# The limit of api_converter.go (toModelJob).
 MAX_CONCURRENCY: Final = 10
 _MODES: Final = ("MODE_UNSPECIFIED", "ENABLE", "DISABLE")
-_BODY: Final = (
-    *(
-        "recurring_run_id",
-        "display_name",
-        "description",
-        "runtime_config",
-        "service_account",
-        "max_concurrency",
-    ),
-    *(
-        "trigger",
-        "mode",
-        "created_at",
-        "updated_at",
-        "status",
-        "no_catchup",
-        "namespace",
-        "experiment_id",
-    ),
-    *("plugins_input", *SOURCES),
-)
-_FIELDS: Final[lists.Fields] = {
-    **dict.fromkeys(("id", "recurring_run_id"), lambda item: item.id),
-    **dict.fromkeys(("name", "display_name"), lambda item: item.body["display_name"]),
-    "created_at": lambda item: item.created,
-    "updated_at": lambda item: item.updated,
-    "description": lambda item: item.body.get("description", ""),
+
+# The fields of the message RecurringRun that a request may have.
+_BODY_FIELDS: Final[tuple[str, ...]] = (
+    "recurring_run_id",
+    "display_name",
+    "description",
+    "runtime_config",
+    "service_account",
+    "max_concurrency",
+    "trigger",
+    "mode",
+    "created_at",
+    "updated_at",
+    "status",
+    "no_catchup",
+    "namespace",
+    "experiment_id",
+    "plugins_input",
+) + PIPELINE_SOURCES
+_FIELDS: Final[Fields] = {
+    **dict.fromkeys(("id", "recurring_run_id"), lambda recurring: recurring.id),
+    **dict.fromkeys(("name", "display_name"), lambda recurring: recurring.body["display_name"]),
+    "created_at": lambda recurring: recurring.created,
+    "updated_at": lambda recurring: recurring.updated,
+    "description": lambda recurring: recurring.body.get("description", ""),
 }
-_LISTABLE: Final = lists.Listable("Job", _FIELDS, lambda item: item.id)
-_NAMESPACE: Final = "kubeflow"
-"""Where the server itself runs: that of recurring runs in single-user mode."""
+_LISTABLE: Final = lists.Listable("Job", _FIELDS, lambda recurring: recurring.id)
+
+# The namespace of the server itself. Recurring runs of single-user mode are there.
+_SERVER_NAMESPACE: Final = "kubeflow"
 
 
 @dataclass(eq=False, slots=True)
-class Recurring:
-    """A recurring run. body: what the client sent. created, updated: Unix times in seconds. fired:
-    how often."""
+class RecurringRun:
+    """A recurring run.
+
+    Attributes:
+        body: the fields that the client sent.
+        source: the field of its JSON that names its pipeline.
+        created: Unix time in seconds.
+        updated: Unix time in seconds.
+        fire_count: how many runs it has started.
+    """
 
     id: str
-    body: Mapping[str, Any]
-    source: Mapping[str, Any]
-    experiment: str
+    body: JsonObject
+    source: JsonObject
+    experiment_id: str
     namespace: str
     enabled: bool
     created: int
     updated: int
     service_account: str
-    fired: int = 0
+    fire_count: int = 0
 
     @property
     def max_concurrency(self) -> int:
+        """How many of its runs may run at the same time."""
         return int(self.body["max_concurrency"])
 
-    def view(self) -> Mapping[str, Any]:
+    def to_json(self) -> JsonObject:
+        """Return the recurring run as JSON."""
         body = self.body
-        data = without_empty(
+        mode = "ENABLE" if self.enabled else "DISABLE"
+        status = "ENABLED" if self.enabled else "DISABLED"
+        fields = drop_empty(
             {
                 "recurring_run_id": self.id,
                 "display_name": body.get("display_name"),
@@ -112,178 +126,213 @@ class Recurring:
                 "no_catchup": body.get("no_catchup"),
                 **self.source,
                 "max_concurrency": str(self.max_concurrency),
-                "mode": "ENABLE" if self.enabled else "DISABLE",
-                "status": "ENABLED" if self.enabled else "DISABLED",
-                "created_at": stamp(self.created),
-                "updated_at": stamp(self.updated),
-                "namespace": self.namespace or _NAMESPACE,
-                "experiment_id": self.experiment,
+                "mode": mode,
+                "status": status,
+                "created_at": format_time(self.created),
+                "updated_at": format_time(self.updated),
+                "namespace": self.namespace or _SERVER_NAMESPACE,
+                "experiment_id": self.experiment_id,
             }
         )
-        return data | {"trigger": body.get("trigger") or {}}
+        # Unlike other fields, an empty trigger is in the answer.
+        fields["trigger"] = body.get("trigger") or {}
+        return fields
 
 
 class RecurringRuns:
-    """The recurring runs of a server, which start runs in `runs`. creation: gives ids, times and
-    the version."""
+    """The recurring runs of a server.
 
-    def __init__(self, access: Access, runs: Runs, creation: Creation) -> None:
-        self._access, self._runs, self._creation = access, runs, creation
-        self._recurring: dict[str, Recurring] = {}
+    Args:
+        access: who may do what.
+        runs: the runs of the server, to which recurring runs add theirs.
+        requests: reads what the request for a recurring run names.
+        creation: gives ids and times, and the version of the server.
+    """
+
+    def __init__(
+        self, access: Access, runs: Runs, requests: RunRequests, creation: Creation
+    ) -> None:
+        self._access = access
+        self._runs = runs
+        self._requests = requests
+        self._creation = creation
+        self._recurring_runs_by_id: dict[str, RecurringRun] = {}
         self._lock = threading.RLock()
 
     def routes(self, base: str) -> list[Route]:
-        many, one = base + "/recurringruns", base + "/recurringruns/{recurring}"
+        """Return the routes of the API below a path."""
+        recurring_runs = f"{base}/recurringruns"
+        recurring_run = recurring_runs + "/{recurring_run}"
         return [
-            Route("POST", many, self.create),
-            Route("GET", many, self.list_all),
-            Route("GET", one, self.get),
-            Route("DELETE", one, self.delete),
-            Route("POST", one + ":enable", self.enable),
-            Route("POST", one + ":disable", self.disable),
+            Route("POST", recurring_runs, self.create),
+            Route("GET", recurring_runs, self.list_all),
+            Route("GET", recurring_run, self.get),
+            Route("DELETE", recurring_run, self.delete),
+            Route("POST", recurring_run + ":enable", self.enable),
+            Route("POST", recurring_run + ":disable", self.disable),
         ]
 
-    # -- methods of the service
+    # -- methods of the API
 
     def create(self, request: Request) -> Response:
-        body = body_of(request, _BODY, lenient=not self._creation.version.is_modern)
-        self._check_conversion(body)
+        """Create a recurring run."""
+        body = read_body(request, _BODY_FIELDS, lenient=not self._creation.version.is_modern)
+        self._check_body(body)
         try:
-            recurring = self._made(body)
+            recurring_run = self._build(body)
         except KfpError as error:
             raise error.within("Failed to create a recurring run") from None
         with self._lock:
-            self._recurring[recurring.id] = recurring
-        return Response(body=recurring.view())
+            self._recurring_runs_by_id[recurring_run.id] = recurring_run
+        return Response(body=recurring_run.to_json())
 
-    def get(self, request: Request, recurring: str) -> Response:
-        return Response(
-            body=self._allowed(recurring, "get", "Failed to fetch a recurring run").view()
-        )
+    def get(self, request: Request, recurring_run: str) -> Response:
+        """Return a recurring run."""
+        record = self._get_allowed(recurring_run, "get", "Failed to fetch a recurring run")
+        return Response(body=record.to_json())
 
     def list_all(self, request: Request) -> Response:
-        query, around = query_of(request), "Failed to list jobs"
+        """Return a page of the recurring runs in a namespace or an experiment."""
+        query = read_query(request)
+        context = "Failed to list jobs"
         with self._lock:
-            items = list(self._recurring.values())
-        namespace = self._access.place(query.get("namespace", ""))
-        if experiment := query.get("experiment_id"):
+            records = list(self._recurring_runs_by_id.values())
+        namespace = self._access.normalize_namespace(query.get("namespace", ""))
+        experiment_id = query.get("experiment_id")
+        if experiment_id:
             problem = (
                 "Failed to list recurring runs due to error fetching namespace for experiment"
-                f" {experiment}"
+                f" {experiment_id}"
             )
-            known = self._runs.existing_experiment(experiment, around, problem)
-            namespace = known.namespace
-            items = [item for item in items if item.experiment == experiment]
+            experiment = self._requests.find_listed_experiment(experiment_id, context, problem)
+            namespace = experiment.namespace
+            records = [record for record in records if record.experiment_id == experiment_id]
         denied = (
             "Failed to list recurring runs due to authorization error. Check if you have permission"
-            " to access namespace"
+            f" to access namespace {namespace}"
         )
-        self._access.check(namespace, "list", "jobs", around, f"{denied} {namespace}")
-        items = [item for item in items if item.namespace == namespace]
+        self._access.check(namespace, "list", "jobs", context, denied)
+        records = [record for record in records if record.namespace == namespace]
         try:
-            page, total, token = lists.listed(items, query, _LISTABLE)
+            page, total, token = lists.list_page(records, query, _LISTABLE)
         except KfpError as error:
             raise error.within(
                 "Failed to list recurring runs due to error parsing the listing options"
             ) from None
-        return Response(
-            body=lists.answer("recurringRuns", [item.view() for item in page], total, token)
-        )
+        items = [record.to_json() for record in page]
+        return Response(body=lists.format_page("recurringRuns", items, total, token))
 
-    def delete(self, request: Request, recurring: str) -> Response:
-        inner = f"Failed to delete recurring run {recurring}. Check if exists"
-        self._allowed(recurring, "delete", "Failed to delete a recurring run", inner)
+    def delete(self, request: Request, recurring_run: str) -> Response:
+        """Delete a recurring run."""
+        missing = f"Failed to delete recurring run {recurring_run}. Check if exists"
+        self._get_allowed(recurring_run, "delete", "Failed to delete a recurring run", missing)
         with self._lock:
-            self._recurring.pop(recurring, None)
+            self._recurring_runs_by_id.pop(recurring_run, None)
         return Response()
 
-    def enable(self, request: Request, recurring: str) -> Response:
-        return self._switch(recurring, True)
+    def enable(self, request: Request, recurring_run: str) -> Response:
+        """Enable a recurring run."""
+        return self._set_enabled(recurring_run, True)
 
-    def disable(self, request: Request, recurring: str) -> Response:
-        return self._switch(recurring, False)
+    def disable(self, request: Request, recurring_run: str) -> Response:
+        """Disable a recurring run."""
+        return self._set_enabled(recurring_run, False)
 
-    # -- for the other parts
+    # -- for the stand-in
 
-    def fire(self, recurring: str) -> Record:
-        """Starts a run of it now.
+    def fire(self, recurring_run_id: str) -> RunRecord:
+        """Start a run of a recurring run now.
 
         Raises:
-            UsageError: it is disabled or not there, as many runs as may be are under way, or its
-                run is refused.
+            UsageError: the recurring run does not exist or is disabled, too many of its runs are
+                running, or the server refuses its run.
         """
-        known = self._recurring.get(recurring)
-        if known is None or not known.enabled:
-            raise UsageError(
-                f"The recurring run {recurring} is {'disabled' if known else 'not there'}."
-            )
-        active = [
-            run
-            for run in self._runs.all()
-            if run.recurring == recurring and not run.run().state.final
-        ]
-        if len(active) >= known.max_concurrency:
-            raise UsageError(
-                f"{len(active)} runs of it are under way, at most {known.max_concurrency} may be."
-            )
-        known.fired += 1
-        suffix = int(hashlib.sha256(f"{known.id}/{known.fired}".encode()).hexdigest()[:8], 16)
-        name = f"{known.body['display_name']}-{known.fired}-{suffix}"
+        recurring_run = self._recurring_runs_by_id.get(recurring_run_id)
+        if recurring_run is None:
+            raise UsageError(f"There is no recurring run {recurring_run_id}.")
+        if not recurring_run.enabled:
+            raise UsageError(f"The recurring run {recurring_run_id} is disabled.")
+        self._check_concurrency(recurring_run)
+        recurring_run.fire_count += 1
+        count = recurring_run.fire_count
+        digest = hashlib.sha256(f"{recurring_run.id}/{count}".encode()).hexdigest()
+        suffix = int(digest[:8], 16)
         try:
             return self._runs.submit(
-                known.body, name=name, recurring=known.id, namespace=known.namespace
+                recurring_run.body,
+                name=f"{recurring_run.body['display_name']}-{count}-{suffix}",
+                recurring_run_id=recurring_run.id,
+                namespace=recurring_run.namespace,
             )
         except KfpError as error:
-            raise UsageError(f"The recurring run's run is refused: {error.text}") from None
+            raise UsageError(
+                f"The server refuses the run of the recurring run: {error.chain}"
+            ) from None
 
-    def disable_all(self, experiment: str) -> None:
-        """Disables those of an experiment that is archived."""
-        for known in list(self._recurring.values()):
-            known.enabled = known.enabled and known.experiment != experiment
+    def disable_all(self, experiment_id: str) -> None:
+        """Disable the recurring runs of an experiment that is archived."""
+        for recurring_run in list(self._recurring_runs_by_id.values()):
+            if recurring_run.experiment_id == experiment_id:
+                recurring_run.enabled = False
 
     # -- helpers
 
-    def _check_conversion(self, body: Mapping[str, Any]) -> None:
-        """Refuse what cannot become a row of the table (api_converter.go: toModelJob)."""
-        outer = "Failed to create a recurring run due to conversion error"
-        try:
-            if not text_of(body, "display_name"):
-                inner = "Failed to convert a API recurring run to its internal representation"
-                raise internal(invalid("Recurring run's name cannot be empty"), inner)
-            _check_trigger(body.get("trigger") or {}, lenient=not self._creation.version.is_modern)
-            mode = body.get("mode", "MODE_UNSPECIFIED")
-            if mode not in _MODES:
-                raise GatewayError(
-                    INVALID, f'proto: (line 1:25): invalid value for enum field mode: "{mode}"'
-                )
-            concurrency = _whole_number(body.get("max_concurrency") or 0, "max_concurrency")
-            if not 1 <= concurrency <= MAX_CONCURRENCY:
-                limits = f"at least 1 and at most {MAX_CONCURRENCY}"
-                raise invalid(
-                    f"Max concurrency of a recurring run must be {limits}. Received {concurrency}"
-                )
-        except KfpError as error:
-            raise error.within(outer) from None
+    def _check_concurrency(self, recurring_run: RecurringRun) -> None:
+        active_count = 0
+        for run in self._runs.all():
+            if run.recurring_run_id == recurring_run.id and not run.run().state.final:
+                active_count += 1
+        limit = recurring_run.max_concurrency
+        if active_count >= limit:
+            raise UsageError(
+                f"{active_count} runs of the recurring run {recurring_run.id} are running, and its"
+                f" max_concurrency is {limit}."
+            )
 
-    def _made(self, body: Mapping[str, Any]) -> Recurring:
-        namespace = self._access.place(text_of(body, "namespace"))
-        experiment = self._runs.experiment(
-            body, namespace, "create", "jobs", "Failed to create a recurring run"
+    def _check_body(self, body: JsonObject) -> None:
+        """Refuse what cannot become a row of the table (api_converter.go: toModelJob)."""
+        try:
+            self._check_fields(body)
+        except KfpError as error:
+            context = "Failed to create a recurring run due to conversion error"
+            raise error.within(context) from None
+
+    def _check_fields(self, body: JsonObject) -> None:
+        if not read_text(body, "display_name"):
+            context = "Failed to convert a API recurring run to its internal representation"
+            raise internal_error(invalid_input("Recurring run's name cannot be empty"), context)
+        lenient = not self._creation.version.is_modern
+        _check_trigger(body.get("trigger") or {}, lenient=lenient)
+        mode = body.get("mode", "MODE_UNSPECIFIED")
+        if mode not in _MODES:
+            raise GatewayError(
+                INVALID, f'proto: (line 1:25): invalid value for enum field mode: "{mode}"'
+            )
+        concurrency = _read_int64(body.get("max_concurrency") or 0, "max_concurrency")
+        if not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise invalid_input(
+                "Max concurrency of a recurring run must be at least 1 and at most"
+                f" {MAX_CONCURRENCY}. Received {concurrency}"
+            )
+
+    def _build(self, body: JsonObject) -> RecurringRun:
+        namespace = self._access.normalize_namespace(read_text(body, "namespace"))
+        experiment = self._requests.read_experiment(
+            body, namespace, "jobs", "Failed to create a recurring run"
         )
-        if not any(body.get(name) for name in SOURCES):
+        if not any(body.get(name) for name in PIPELINE_SOURCES):
             raise UnexpectedError("Cannot create a job with an empty pipeline ID")
-        spec, reference, _ = self._runs.checked(
+        pipeline = self._requests.read_pipeline(
             body,
-            experiment.namespace,
             "Failed to create a recurring run with an invalid pipeline spec manifest",
             "Failed to create a recurring run during scheduled workflow creation",
         )
         now = self._creation.now()
-        return Recurring(
+        return RecurringRun(
             id=self._creation.new_id(),
             body=body,
-            source=source_of(spec, reference),
-            experiment=experiment.id,
+            source=format_source(pipeline.spec, pipeline.reference),
+            experiment_id=experiment.id,
             namespace=experiment.namespace,
             enabled=body.get("mode") == "ENABLE",
             created=now,
@@ -291,35 +340,54 @@ class RecurringRuns:
             service_account=self._runs.service_account,
         )
 
-    def _allowed(self, recurring: str, verb: str, *around: str) -> Recurring:
-        known = self._recurring.get(recurring)
-        if known is None:
-            raise not_found("Job", recurring, *around)
-        denied = ("Failed to authorize the request", "failed to authorize with API")
-        self._access.check(known.namespace, verb, "jobs", around[0], *denied)
-        return known
+    def _get_allowed(
+        self, recurring_run_id: str, verb: str, context: str, *missing: str
+    ) -> RecurringRun:
+        """Return a recurring run if it exists and the caller may use it.
 
-    def _switch(self, recurring: str, enabled: bool) -> Response:
-        verb = "enable" if enabled else "disable"
-        inner = (
-            f"Failed to change recurring run's mode to enable:{str(enabled).lower()}. Check if"
-            " recurring run"
+        Args:
+            recurring_run_id: the id of the recurring run.
+            verb: the verb of the permission.
+            context: the method that fails.
+            missing: the steps that fail when the recurring run does not exist.
+        """
+        recurring_run = self._recurring_runs_by_id.get(recurring_run_id)
+        if recurring_run is None:
+            raise not_found("Job", recurring_run_id, context, *missing)
+        self._access.check(
+            recurring_run.namespace,
+            verb,
+            "jobs",
+            context,
+            "Failed to authorize the request",
+            "failed to authorize with API",
         )
-        around = f"Failed to {verb} a recurring run"
-        known = self._allowed(recurring, verb, around, f"{inner} {recurring} exists")
-        known.enabled, known.updated = enabled, self._creation.now()
+        return recurring_run
+
+    def _set_enabled(self, recurring_run_id: str, enabled: bool) -> Response:
+        verb = "enable" if enabled else "disable"
+        missing = (
+            f"Failed to change recurring run's mode to enable:{str(enabled).lower()}. Check if"
+            f" recurring run {recurring_run_id} exists"
+        )
+        recurring_run = self._get_allowed(
+            recurring_run_id, verb, f"Failed to {verb} a recurring run", missing
+        )
+        recurring_run.enabled = enabled
+        recurring_run.updated = self._creation.now()
         return Response()
 
 
-def _check_trigger(trigger: Mapping[str, Any], *, lenient: bool) -> None:
-    trigger = only(trigger, ("cron_schedule", "periodic_schedule"), lenient=lenient)
-    if not trigger:
+def _check_trigger(trigger: JsonObject, *, lenient: bool) -> None:
+    """Refuse a trigger with a wrong schedule."""
+    schedules = read_fields(trigger, ("cron_schedule", "periodic_schedule"), lenient=lenient)
+    if not schedules:
         return
-    if len(trigger) != 1:
+    if len(schedules) != 1:
         raise GatewayError(INVALID, "proto: (line 1:25): oneof trigger is already set")
-    kind, given = next(iter(trigger.items()))
-    own = "cron" if kind == "cron_schedule" else "interval_second"
-    schedule = only(given, ("start_time", "end_time", own), lenient=lenient)
+    kind = next(iter(schedules))
+    own_field = "cron" if kind == "cron_schedule" else "interval_second"
+    schedule = read_fields(schedules[kind], ("start_time", "end_time", own_field), lenient=lenient)
     try:
         micros(schedule.get("start_time"))
         micros(schedule.get("end_time"))
@@ -328,38 +396,49 @@ def _check_trigger(trigger: Mapping[str, Any], *, lenient: bool) -> None:
             INVALID, "proto: (line 1:25): invalid google.protobuf.Timestamp value"
         ) from None
     if kind == "cron_schedule":
-        try:
-            _check_cron(str(schedule.get("cron", "")))
-        except ValueError as error:
-            place = (
-                "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)"
-            )
-            raise invalid(f"{place}. Error: {error}") from None
+        _check_cron(str(schedule.get("cron", "")))
+    else:
+        _check_interval(schedule.get("interval_second") or 0)
+
+
+def _check_cron(text: str) -> None:
+    try:
+        _parse_cron(text)
+    except ValueError as error:
+        problem = (
+            "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)"
+        )
+        raise invalid_input(f"{problem}. Error: {error}") from None
+
+
+def _parse_cron(text: str) -> None:
+    """Raise ValueError unless a text has six valid fields, or five without the weekday."""
+    # Names such as @daily.
+    if text.startswith("@"):
         return
-    interval = _whole_number(schedule.get("interval_second") or 0, "interval_second")
+    # `?` means any value, as `*` does.
+    fields = [field.replace("?", "*") for field in text.split()]
+    if len(fields) not in (5, 6):
+        raise ValueError(f"Expected 5 to 6 fields, found {len(fields)}: {text}")
+    # `Cron` has no seconds. They have the range of minutes, so they are checked as minutes.
+    Cron.parse(f"{fields[0]} * * * *")
+    weekday = fields[5] if len(fields) == 6 else "*"
+    Cron.parse(" ".join([*fields[1:5], weekday]))
+
+
+def _check_interval(value: object) -> None:
+    interval = _read_int64(value, "interval_second")
     if interval < 1:
-        raise invalid(
+        raise invalid_input(
             f"Found invalid period schedule interval {interval}. Set at interval to least 1 second"
         )
 
 
-def _whole_number(value: Any, field: str) -> int:
-    """Return an int64, which proto JSON takes as a number and as text."""
+def _read_int64(value: Any, field: str) -> int:
+    """Return an int64, which is a number or text in proto JSON."""
     try:
-        number = int(value)
+        return int(value)
     except (ValueError, TypeError):
         raise GatewayError(
             INVALID, f"proto: (line 1:25): invalid value for int64 field {field}: {value}"
         ) from None
-    return number
-
-
-def _check_cron(text: str) -> None:
-    """Six fields, or five without the weekday; `?` is any."""
-    if text.startswith("@"):
-        return
-    fields = [field.replace("?", "*") for field in text.split()]
-    if len(fields) not in (5, 6):
-        raise ValueError(f"Expected 5 to 6 fields, found {len(fields)}: {text}")
-    Cron.parse(" ".join([fields[0], *["*"] * 4]))  # seconds have the range of minutes
-    Cron.parse(" ".join([*fields[1:], "*"][:5]))

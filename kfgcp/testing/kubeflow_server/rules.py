@@ -1,16 +1,15 @@
-"""What the server refuses in a run, as v2_template.go, dag.go and visitor.go of the compiler have
-it.
+"""What the server refuses in a run, as in v2_template.go, dag.go and visitor.go of its compiler.
 
-- A pipeline that cannot be read, and a version that is not there, are 500 with code 13: the server
-  wraps whatever goes wrong while it fetches the manifest (run-create-unknown-field.json,
+- The error is 500 with code 13 for a pipeline that cannot be read and for a version that does not
+  exist: the server wraps all errors while it fetches the manifest (run-create-unknown-field.json,
   run-create-unknown-version.json).
-- What its compiler does not know is an error that nobody expected: 500 with a Go trace of several
-  KB (run-create-does-not-compile.json).
-- Wrong parameters are 400 (run-create-extra-parameter.json, run-create-wrong-parameter.json,
-  run-create-missing-parameter.json).
+- For a pipeline that its compiler does not know, the server has no error of its own: 500 with a Go
+  trace of several KB (run-create-does-not-compile.json).
+- The error for wrong parameters is 400 (run-create-extra-parameter.json,
+  run-create-wrong-parameter.json, run-create-missing-parameter.json).
 - Servers before 2.14 refuse final states of tasks (run-create-exit-handler.json of 2.5.0). They
-  accept collected outputs of loops (run-get-shapes.json of 2.5.0), whose tasks their driver cannot
-  start; here they run.
+  accept collected outputs of loops (run-get-shapes.json of 2.5.0), but their driver cannot start
+  the tasks that read them. The stand-in runs these tasks.
 """
 
 from __future__ import annotations
@@ -22,29 +21,35 @@ from typing import Any, Final
 from kfgcp.errors import ParamError
 from kfgcp.spec import graph
 from kfgcp.spec.graph import Dag, FinalStatus, OtherExecutor
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.spec.params import declared_params, resolve
 from kfgcp.spec.records import ParamSpec
-from kfgcp.testing.kubeflow_server.errors import INTERNAL, UNKNOWN, KfpError, invalid
+from kfgcp.testing.kubeflow_server.errors import INTERNAL, UNKNOWN, KfpError, invalid_input
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.rules import Submission
 
-GENERATE: Final = "Failed to generate the ExecutionSpec"
-_INPUTS: Final = "invalid pipeline job inputs"
-_TRACE: Final = "".join(
-    f"\ngithub.com/kubeflow/pipelines/backend/src/{function}\n\t/go/src/github.com/kubeflow/pipelines/backend/{place}"
-    for function, place in (
-        ("common/util.Wrap", "src/common/util/error.go:1"),
-        ("apiserver/template.(*V2Spec).RunWorkflow", "src/apiserver/template/v2_template.go:1"),
-        (
-            "apiserver/resource.(*ResourceManager).CreateRun",
-            "src/apiserver/resource/resource_manager.go:1",
-        ),
-        ("apiserver/server.(*RunServer).CreateRun", "src/apiserver/server/run_server.go:1"),
-    )
+GENERATE_ERROR: Final = "Failed to generate the ExecutionSpec"
+_INPUTS_ERROR: Final = "invalid pipeline job inputs"
+
+# Function and file of each frame in a trace. Real traces have more frames.
+_TRACE_FRAMES: Final = (
+    ("common/util.Wrap", "src/common/util/error.go:1"),
+    ("apiserver/template.(*V2Spec).RunWorkflow", "src/apiserver/template/v2_template.go:1"),
+    (
+        "apiserver/resource.(*ResourceManager).CreateRun",
+        "src/apiserver/resource/resource_manager.go:1",
+    ),
+    ("apiserver/server.(*RunServer).CreateRun", "src/apiserver/server/run_server.go:1"),
 )
-"""What follows the cause when a Go program shows an error with its stack. Real ones are longer."""
-_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+# What a Go program prints after an error with its stack.
+_TRACE: Final = "".join(
+    f"\ngithub.com/kubeflow/pipelines/backend/src/{function}"
+    f"\n\t/go/src/github.com/kubeflow/pipelines/backend/{file}"
+    for function, file in _TRACE_FRAMES
+)
+
+_PYTHON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "NUMBER_INTEGER": (int, float),
     "NUMBER_DOUBLE": (int, float),
     "STRING": (str,),
@@ -52,7 +57,8 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "LIST": (list,),
     "STRUCT": (dict,),
 }
-_WORDS: Final = {
+# The middle of the text for a value of a wrong type (visitor.go).
+_TYPE_ERRORS: Final = {
     "NUMBER_INTEGER": "double or integer, but the parameter value is not of number",
     "NUMBER_DOUBLE": "double or integer, but the parameter value is not of number",
     "STRING": "string, but the input parameter is not of string",
@@ -63,61 +69,65 @@ _WORDS: Final = {
 
 
 class UnexpectedError(KfpError):
-    """An error that is none of the server's own: the answer begins with the cause and has a trace.
+    """An error that is not one of the server's own. The answer has the cause first, then a trace.
 
     Args:
         problem: the cause.
-        around: what was being done, where that is said.
+        contexts: what the server was doing, where the answer says it.
     """
 
-    def __init__(self, problem: str, *around: str) -> None:
-        text = "\n".join([f"Internal error: {problem}", *around]) + _TRACE
+    def __init__(self, problem: str, *contexts: str) -> None:
+        text = "\n".join([f"Internal error: {problem}", *contexts]) + _TRACE
         super().__init__(INTERNAL, text, detail=(UNKNOWN, text))
 
-    def within(self, *around: str) -> KfpError:
-        """Return the error as it is: what was being done stands in the trace."""
+    def within(self, *contexts: str) -> KfpError:
+        """Return the error unchanged: the trace has what the server was doing."""
         return self
 
 
-def submission(
-    spec: Spec, parameters: Mapping[str, Any], version: ServerVersion, generating: str = GENERATE
+def build_submission(
+    spec: Spec,
+    parameters: JsonObject,
+    version: ServerVersion,
+    generating: str = GENERATE_ERROR,
 ) -> Submission:
-    """Return the run that is asked for.
+    """Return a pipeline with all its parameters, for the engine.
 
     Args:
         spec: the pipeline.
-        parameters: as the client gave them.
-        version: of the server.
-        generating: what cannot be done with wrong parameters.
+        parameters: the parameters of the request.
+        version: the version of the server.
+        generating: the step that fails with wrong parameters, for errors.
 
     Raises:
-        KfpError: the server would refuse it.
+        KfpError: the server refuses the parameters or the pipeline.
     """
-    # RuntimeConfig cannot hold artifacts. Not confirmed: what the server says of a pipeline that
-    # needs one.
+    # RuntimeConfig cannot hold artifacts. Not confirmed: what the server answers for a pipeline
+    # that needs one.
     declared = declared_params(spec.pipeline_spec).items()
     definitions = {name: param for name, param in declared if not param.is_artifact}
-    _check_parameters(definitions, parameters, (generating, _INPUTS))
-    for problem in _problems(spec, version):
+    contexts = (generating, _INPUTS_ERROR)
+    _check_parameters(definitions, parameters, contexts)
+    for problem in _find_problems(spec, version):
         raise UnexpectedError(problem, "Failed to compile job")
     try:
         return Submission(spec, resolve(definitions, parameters))
     except ParamError as error:
-        raise invalid(error.message, generating, _INPUTS) from None
+        raise invalid_input(error.message, *contexts) from None
 
 
-def without_retries(submission: Submission) -> Submission:
-    """Return a run whose tasks are tried once only."""
+def drop_retries(submission: Submission) -> Submission:
+    """Return a copy of a submission without the retries of its tasks."""
     pipeline_spec = dict(submission.spec.pipeline_spec)
-    pipeline_spec["root"] = _tried_once(pipeline_spec["root"])
+    pipeline_spec["root"] = _drop_retry_policies(pipeline_spec["root"])
     components = pipeline_spec.get("components") or {}
     pipeline_spec["components"] = {
-        name: _tried_once(component) for name, component in components.items()
+        name: _drop_retry_policies(component) for name, component in components.items()
     }
     return replace(submission, spec=replace(submission.spec, pipeline_spec=pipeline_spec))
 
 
-def _tried_once(component: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_retry_policies(component: JsonObject) -> dict[str, Any]:
     dag = component.get("dag")
     if not dag:
         return dict(component)
@@ -128,34 +138,45 @@ def _tried_once(component: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_parameters(
-    definitions: Mapping[str, ParamSpec], given: Mapping[str, Any], around: tuple[str, str]
+    definitions: Mapping[str, ParamSpec],
+    parameters: JsonObject,
+    contexts: tuple[str, str],
 ) -> None:
+    """Refuse missing parameters, wrong types and unknown parameters, in this order."""
     for name, param in definitions.items():
-        if name not in given:
-            if not param.optional and not param.has_default:
-                raise invalid(
-                    f"parameter {name} is not optional, yet has neither default value nor user"
-                    " provided value",
-                    *around,
-                )
-            continue
-        value, kinds = given[name], _KINDS.get(param.type)
-        if kinds is None:
-            raise invalid(
-                f"input parameter {name} requires type {param.type}, which is invalid for root",
-                *around,
+        if name in parameters:
+            _check_type(name, param, parameters[name], contexts)
+        elif not param.optional and not param.has_default:
+            raise invalid_input(
+                f"parameter {name} is not optional, yet has neither default value nor user"
+                " provided value",
+                *contexts,
             )
-        if not isinstance(value, kinds) or (isinstance(value, bool) and param.type != "BOOLEAN"):
-            raise invalid(
-                f"input parameter {name} requires type {_WORDS[param.type]} value type", *around
-            )
-    if extra := [name for name in given if name not in definitions]:
-        raise invalid(
-            f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", *around
+    extra = [name for name in parameters if name not in definitions]
+    if extra:
+        raise invalid_input(
+            f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", *contexts
         )
 
 
-def _problems(spec: Spec, version: ServerVersion) -> Iterator[str]:
+def _check_type(name: str, param: ParamSpec, value: object, contexts: tuple[str, str]) -> None:
+    python_types = _PYTHON_TYPES.get(param.type)
+    if python_types is None:
+        raise invalid_input(
+            f"input parameter {name} requires type {param.type}, which is invalid for root",
+            *contexts,
+        )
+    # In Python a bool is also an int.
+    is_wrong_bool = isinstance(value, bool) and param.type != "BOOLEAN"
+    if is_wrong_bool or not isinstance(value, python_types):
+        raise invalid_input(
+            f"input parameter {name} requires type {_TYPE_ERRORS[param.type]} value type",
+            *contexts,
+        )
+
+
+def _find_problems(spec: Spec, version: ServerVersion) -> Iterator[str]:
+    """Return what the server's compiler does not know in a pipeline."""
     pipeline = graph.build(spec.pipeline_spec)
     for component in (pipeline.root, *pipeline.components.values()):
         if isinstance(component.executor, OtherExecutor):
@@ -166,11 +187,11 @@ def _problems(spec: Spec, version: ServerVersion) -> Iterator[str]:
             )
             yield f'error processing component name="{component.name}": {problem}'
         if component.dag is not None:
-            for problem in _problems_of(component.dag, version):
+            for problem in _find_dag_problems(component.dag, version):
                 yield f'compiling DAG "{component.name}": {problem}'
 
 
-def _problems_of(dag: Dag, version: ServerVersion) -> Iterator[str]:
+def _find_dag_problems(dag: Dag, version: ServerVersion) -> Iterator[str]:
     for task in dag.tasks.values():
         if task.iterator is not None and task.iterator.artifacts:
             yield "artifact iterator not implemented yet"

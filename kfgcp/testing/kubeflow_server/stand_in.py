@@ -12,13 +12,20 @@ from kfgcp.testing.cloud_logging import CloudLogging
 from kfgcp.testing.google import GoogleError
 from kfgcp.testing.kubeflow_server.access import Access
 from kfgcp.testing.kubeflow_server.creation import Creation
-from kfgcp.testing.kubeflow_server.errors import NOT_FOUND, GatewayError, KfpError, of_status
+from kfgcp.testing.kubeflow_server.errors import (
+    INVALID,
+    NOT_FOUND,
+    GatewayError,
+    KfpError,
+    error_for_status,
+)
 from kfgcp.testing.kubeflow_server.experiments import DEFAULT, Experiments
 from kfgcp.testing.kubeflow_server.logs import Logs
 from kfgcp.testing.kubeflow_server.metadata_store import MetadataStore
 from kfgcp.testing.kubeflow_server.pipelines import Pipelines
-from kfgcp.testing.kubeflow_server.records import Record, source_of
+from kfgcp.testing.kubeflow_server.records import RunRecord, format_source
 from kfgcp.testing.kubeflow_server.recurring import RecurringRuns
+from kfgcp.testing.kubeflow_server.run_requests import RunRequests
 from kfgcp.testing.kubeflow_server.runs import MAX_REQUEST_BYTES, Runs
 from kfgcp.testing.kubeflow_server.task_details import task_details
 from kfgcp.testing.kubeflow_server.tasks_api import Tasks
@@ -33,38 +40,39 @@ OLD_BASE: Final = "/apis/v1beta1"
 LOGIN: Final = "/dex/auth"
 _UPLOADS: Final = ("/pipelines/upload", "/pipelines/upload_version")
 _SIGN_IN: Final = ("401", "redirect", "page")
-_PAGE: Final = (
+_PLAIN_TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
+_LOGIN_PAGE: Final = (
     b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Log in to your"
     b" account</body></html>"
 )
 
 
 class KubeflowStandIn(RunningStandIn):
-    """Kubeflow Pipelines with ML Metadata, logs of pods and Cloud Logging (at `host`), and Cloud
-    Storage.
+    """Kubeflow Pipelines with ML Metadata, logs of pods, Cloud Logging and Cloud Storage.
+
+    All but Cloud Storage are at `host`.
 
     Attributes:
-        mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see
-            `instant`.
-        instant: how made-up runs turn out.
-        version: of the server, as it was started; before 2.0 it has nothing but its health at the
-            API v1beta1.
-        tells_version: whether its health names the version, and not `unknown`, as when whoever
-            built it did not say.
-        access: its `namespaces` are those that the caller may use, in multi-user mode; `users`
-            tells users apart.
-        sign_in: what a request without a good token gets: `401`, `redirect` to a login page, or the
-            `page` with 200.
-        creation: gives ids and times to what is made; a test may choose them.
-        runs: its `reporting` and `report`, for what the persistence agent writes when;
-            `max_workflow_bytes`.
-        pipelines: its `max_spec_bytes`.
-        metadata: ML Metadata; `names_types`.
+        mode: `engine` runs pipelines on the embedded engine; `instant` invents the results of
+            runs, see `instant`.
+        instant: the results of invented runs.
+        version: the version of the server. Before 2.0 it has only its health at the API v1beta1.
+        tells_version: whether its health names the version. It is `unknown` otherwise, as in
+            servers that were built without a version.
+        access: `namespaces` are those that the caller may use in multi-user mode; `users` tells
+            users apart.
+        sign_in: the answer to a request without a good token: `401`, `redirect` to a login page,
+            or the login `page` with 200.
+        creation: gives ids and times to new objects; a test may set both.
+        runs: `reporting` and `report` are for what the persistence agent writes and when;
+            `max_workflow_bytes` is a limit.
+        pipelines: `max_spec_bytes` is a limit.
+        metadata: ML Metadata; see its `names_types`.
         keeps_tasks: whether the API server keeps the tasks of runs itself, without ML Metadata, as
-            from 3.0 on. A test that sets it upgrades the server: it has no tasks of the runs that
-            are there.
+            since 3.0. A test that sets it upgrades the server, which then has no tasks of the runs
+            that exist.
         tasks: the tasks of a server that keeps them.
-        logs: its `kept` is `pods`, `archive` or `gone`; `falls_back`, `published`.
+        logs: `kept` is `pods`, `archive` or `gone`; see also `falls_back` and `published`.
         logging: Cloud Logging; its `payload` is `json` or `text`.
         full_details: whether task details have pod_name, execution_id and parent_task_id, which
             servers leave empty.
@@ -85,7 +93,7 @@ class KubeflowStandIn(RunningStandIn):
         try:
             server_version = ServerVersion.parse(version)
         except ValueError:
-            raise UsageError(f"'{version}' is no version.", hint="For example 2.14.3.") from None
+            raise UsageError(f"'{version}' is not a version.", hint="For example 2.14.3.") from None
         self.version = version
         self.full_details = False
         self._sign_in = "401"
@@ -94,18 +102,19 @@ class KubeflowStandIn(RunningStandIn):
         self._modern = server_version.is_modern
         self.creation = Creation(server_version)
         self.access = Access(multi_user, namespaces)
-        self.experiments = Experiments(self.access, self._archived, self.creation)
+        self.experiments = Experiments(self.access, self._on_archive, self.creation)
         self.pipelines = Pipelines(self.access, self.creation)
+        requests = RunRequests(self.access, self.experiments, self.pipelines, server_version)
         self.runs = Runs(
             self.access,
             self.experiments,
-            self.pipelines,
+            requests,
             self.execute,
             lambda: self.pipeline_root,
-            self._details,
+            self._task_details,
             self.creation,
         )
-        self.recurring = RecurringRuns(self.access, self.runs, self.creation)
+        self.recurring = RecurringRuns(self.access, self.runs, requests, self.creation)
         self.logs = Logs(self.access, project, self.runs.all, self._modern)
         self.metadata = MetadataStore(
             self.runs.find, self.runs.by_number, self.runs.all, self._modern, log_uri=self.logs.uri
@@ -113,12 +122,14 @@ class KubeflowStandIn(RunningStandIn):
         self.tasks = Tasks(self.access, self.runs.find, self.runs.all, self.logs.uri)
         self.keeps_tasks = server_version.keeps_tasks
         self.logging = CloudLogging(project, PROJECT_NUMBER, self.logs.entries)
-        self._router, self._tasks_router = Router(self._routes()), Router(self.tasks.routes(BASE))
+        self._router = Router(self._routes())
+        self._tasks_router = Router(self.tasks.routes(BASE))
+        # The last step: from here on the server answers requests.
         super().__init__(
             mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
         )
 
-    # -- where
+    # -- addresses
 
     @property
     def host(self) -> str:
@@ -127,27 +138,34 @@ class KubeflowStandIn(RunningStandIn):
 
     @property
     def namespace(self) -> str:
-        """The first namespace of the caller's, empty in single-user mode."""
+        """The first namespace of the caller, empty in single-user mode."""
         return self.access.namespaces[0] if self.access.namespaces else ""
 
     def settings(self) -> dict[str, str]:
-        """The settings of an environment of kfgcp.toml that leads here."""
-        found = {
+        """Return the settings of an environment of kfgcp.toml that uses this server."""
+        settings = {
             "backend": "kubeflow",
             "host": self.host,
             "pipeline_root": self.pipeline_root,
             "auth": "anonymous",
         }
-        return found | ({"namespace": self.namespace} if self.namespace else {})
+        if self.namespace:
+            settings["namespace"] = self.namespace
+        return settings
 
-    # -- what is there
+    # -- contents
 
     def fire(self, recurring_run: str) -> str:
-        """Starts a run of a recurring run now, as its trigger would; the run's id. recurring_run:
-        its id.
+        """Start a run of a recurring run now, as its trigger does.
+
+        Args:
+            recurring_run: the id of the recurring run.
+
+        Returns:
+            The id of the run.
 
         Raises:
-            UsageError: it starts none.
+            UsageError: the recurring run cannot start a run.
         """
         return self.recurring.fire(recurring_run).id
 
@@ -161,21 +179,26 @@ class KubeflowStandIn(RunningStandIn):
         description: Each = None,
         **how: Unpack[SeedOptions],
     ) -> list[str]:
-        """Adds runs that have ended, made up and in memory, the oldest first; their ids.
+        """Add invented runs that have ended. They are only in memory.
 
-        What may be a function is called with the number of the run, from 0.
+        Display names and descriptions may be functions of the number of the run, from 0.
 
         Args:
-            count: how many.
-            experiment: the name of theirs, which is made when there is none.
-            namespace: where, the first of the caller's by default.
-            display_name: the pipeline's name and the number by default.
+            count: how many runs to add.
+            experiment: the name of their experiment, which is created if it does not exist.
+            namespace: their namespace, by default the first one of the caller.
+            display_name: by default the pipeline's name and the number.
             description: empty by default.
             how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age,
                 step.
+
+        Returns:
+            The ids of the runs, the oldest first.
         """
-        found = self.experiments.of(experiment, self.namespace if namespace is None else namespace)
-        made: list[str] = []
+        if namespace is None:
+            namespace = self.namespace
+        seed_experiment = self.experiments.get_or_create(experiment, namespace)
+        run_ids: list[str] = []
         for seed in seeds(
             count, id_of=lambda name, number: self.creation.new_id(), root=self.pipeline_root, **how
         ):
@@ -185,8 +208,8 @@ class KubeflowStandIn(RunningStandIn):
                 seed.execution,
                 created=int(seed.created),
                 name=each(display_name, seed.number) or f"{pipeline.name} {seed.number}",
-                experiment=found,
-                source=source_of(pipeline, None),
+                experiment=seed_experiment,
+                source=format_source(pipeline, None),
                 runtime_config={
                     "parameters": dict(seed.given),
                     "pipeline_root": self.pipeline_root,
@@ -195,104 +218,117 @@ class KubeflowStandIn(RunningStandIn):
                 description=each(description, seed.number) or "",
                 run_id=seed.id,
             )
-            made.append(record.id)
-        return made
+            run_ids.append(record.id)
+        return run_ids
 
-    # -- what goes wrong
+    # -- behaviour
 
     @property
     def keeps_tasks(self) -> bool:
         return self.runs.tasks is not None
 
     @keeps_tasks.setter
-    def keeps_tasks(self, keeps: bool) -> None:
-        self.tasks.lost = {record.id for record in self.runs.all()} if keeps else set()
-        self.runs.tasks = self.tasks if keeps else None
+    def keeps_tasks(self, keeps_tasks: bool) -> None:
+        if keeps_tasks:
+            self.tasks.lost = {record.id for record in self.runs.all()}
+            self.runs.tasks = self.tasks
+        else:
+            self.tasks.lost = set()
+            self.runs.tasks = None
 
     @property
     def sign_in(self) -> str:
         return self._sign_in
 
     @sign_in.setter
-    def sign_in(self, kind: str) -> None:
-        if kind not in _SIGN_IN:
-            raise UsageError(f"There is no sign_in '{kind}'.", hint="It is 401, redirect or page.")
-        self._sign_in = kind
+    def sign_in(self, sign_in: str) -> None:
+        if sign_in not in _SIGN_IN:
+            raise UsageError(f'sign_in must be "401", "redirect" or "page", not "{sign_in}".')
+        self._sign_in = sign_in
 
     # -- the service
 
     def handle(self, request: Request) -> Response:
+        """Return the answer to a request that is signed in."""
+        # The UI server in front of the API also serves it below /pipeline.
         path = request.path.removeprefix("/pipeline")
-        if (
-            path.startswith(f"/{mlmd.SERVICE}/")
-            and request.method == "POST"
-            and not self.keeps_tasks
-        ):
+        if self._is_metadata_call(request.method, path):
             return self.metadata.call(request)
         if path == LOGIN:
-            return _page()
+            return _login_page()
         if path == f"{OLD_BASE}/healthz":
-            return self._healthz()
+            return self._health()
         if self._version.is_before_2_0 and path.startswith(BASE):
             return KfpError(NOT_FOUND, "Not Found").response(with_error=True)
         if path == f"{BASE}/healthz":
-            return self._healthz()
-        self.access.enter(request)
+            return self._health()
+        self.access.remember_caller(request)
         try:
-            if len(request.body) > MAX_REQUEST_BYTES:
-                raise GatewayError(3, f"the body is longer than {MAX_REQUEST_BYTES} bytes")
-            below = Request(request.method, path, request.query, request.headers, request.body)
-            found = self._router.find(below)
-            if found is None and self.keeps_tasks:
-                found = self._tasks_router.find(below)
-            if found is None:
-                return self._no_such_path(path)
-            route, segments = found
-            return route.handler(below, **segments)
+            return self._route(
+                Request(request.method, path, request.query, request.headers, request.body)
+            )
         except KfpError as error:
             return error.response(with_error=not self._modern)
         except GoogleError as error:
             return error.response
 
-    def _no_such_path(self, path: str) -> Response:
-        """Return the answer to a path that is none: plain text of older servers
-        (path-unknown.json)."""
-        if self._modern or not path.startswith(BASE):
-            return GatewayError(NOT_FOUND, "Not Found").response(with_error=not self._modern)
-        return Response(404, b"Not Found\n", {"Content-Type": "text/plain; charset=utf-8"})
-
     def refusal(self, status: int, text: str) -> Response:
-        return of_status(status, text).response(with_error=not self._modern)
+        """Return the service's error for a status and a text."""
+        return error_for_status(status, text).response(with_error=not self._modern)
 
     def unauthenticated(self) -> Response:
+        """Return the answer to a request without a good token."""
         if self._sign_in == "401":
             text = "Unauthenticated: Request header error: there is no user identity header."
             return self.refusal(401, f"{text}: Failed to authorize the request")
         if self._sign_in == "page":
-            return _page()
+            return _login_page()
         return Response(
             302, b"", {"Location": f"{self.host}{LOGIN}?state=1", "Content-Type": "text/html"}
         )
 
     def is_open(self, request: Request) -> bool:
+        """Return whether a request needs no token."""
         return request.path == LOGIN
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Return whether the request is an upload of a pipeline, or a binary message of ML
-        Metadata."""
+        """Return whether a request that is not JSON has the content type of its path.
+
+        These requests are uploads of pipelines, and binary messages to ML Metadata.
+        """
         if request.path.endswith(_UPLOADS):
             return content_type == "multipart/form-data"
         return f"/{mlmd.SERVICE}/" in request.path and content_type.startswith("application/grpc")
 
-    def _routes(self) -> list[Route]:
-        parts = (self.experiments, self.pipelines, self.runs, self.recurring)
-        return [
-            *(route for part in parts for route in part.routes(BASE)),
-            *self.logs.routes(),
-            *self.logging.routes(),
-        ]
+    def _is_metadata_call(self, method: str, path: str) -> bool:
+        is_call = method == "POST" and path.startswith(f"/{mlmd.SERVICE}/")
+        return is_call and not self.keeps_tasks
 
-    def _healthz(self) -> Response:
+    def _route(self, request: Request) -> Response:
+        """Return the answer of the handler for a request."""
+        if len(request.body) > MAX_REQUEST_BYTES:
+            raise GatewayError(INVALID, f"the body is longer than {MAX_REQUEST_BYTES} bytes")
+        match = self._router.find(request)
+        if match is None and self.keeps_tasks:
+            match = self._tasks_router.find(request)
+        if match is None:
+            return self._unknown_path(request.path)
+        route, segments = match
+        return route.handler(request, **segments)
+
+    def _unknown_path(self, path: str) -> Response:
+        """Return the answer to an unknown path, plain text before 2.14 (path-unknown.json)."""
+        if self._modern or not path.startswith(BASE):
+            return GatewayError(NOT_FOUND, "Not Found").response(with_error=not self._modern)
+        return Response(404, b"Not Found\n", _PLAIN_TEXT)
+
+    def _routes(self) -> list[Route]:
+        routes: list[Route] = []
+        for part in (self.experiments, self.pipelines, self.runs, self.recurring):
+            routes += part.routes(BASE)
+        return routes + self.logs.routes() + self.logging.routes()
+
+    def _health(self) -> Response:
         tag = self.version if self.tells_version else "unknown"
         body = {"commit_sha": "0" * 40, "tag_name": tag, "multi_user": self.access.multi_user}
         if self._modern:
@@ -301,24 +337,25 @@ class KubeflowStandIn(RunningStandIn):
             body=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
         )
 
-    def _details(self, record: Record) -> list[dict[str, Any]]:
-        """Return the task details of a run that was reported; kept once it has ended."""
+    def _task_details(self, record: RunRecord) -> list[dict[str, Any]]:
+        """Return the task details of a run as it was last reported."""
         run = record.reported.run
         if run is None or self.keeps_tasks:
             return []
-        key = f"details {self.full_details}"
-        if key in record.kept and run.state.final:
-            kept: list[dict[str, Any]] = record.kept[key]
-            return kept
-        executions = self.metadata.execution_ids(record)
-        details = task_details(record, run, full=self.full_details, executions=executions)
-        if run.state.final and run is record.ended:
-            record.kept[key] = details
+        cache_key = f"details {self.full_details}"
+        if cache_key in record.cache and run.state.final:
+            cached: list[dict[str, Any]] = record.cache[cache_key]
+            return cached
+        execution_ids = self.metadata.execution_ids(record)
+        details = task_details(record, run, full=self.full_details, execution_ids=execution_ids)
+        # A retry replaces the final run, so only details of the current one may be cached.
+        if run.state.final and run is record.final_run:
+            record.cache[cache_key] = details
         return details
 
-    def _archived(self, experiment: str) -> None:
-        self.runs.archive_all(experiment)
-        self.recurring.disable_all(experiment)
+    def _on_archive(self, experiment_id: str) -> None:
+        self.runs.archive_all(experiment_id)
+        self.recurring.disable_all(experiment_id)
 
 
 def kubeflow(
@@ -332,23 +369,25 @@ def kubeflow(
     storage_port: int = 0,
     host_names: Sequence[str] = (),
 ) -> KubeflowStandIn:
-    """Starts a stand-in of a Kubeflow Pipelines API server; use it with `with`.
+    """Start a stand-in of a Kubeflow Pipelines API server.
+
+    Use it with `with`, which stops it at the end.
 
     Args:
-        multi_user: whether it knows users and namespaces.
-        namespaces: those that the caller may use, when it does.
-        version: of the server, 2.0 to 2.17 or 3.0; it refuses what is newer, as far as that is
-            known.
-        mode: `engine` runs what is submitted on the embedded engine, `instant` makes runs up.
+        multi_user: whether the server knows users and namespaces.
+        namespaces: in multi-user mode, the namespaces that the caller may use.
+        version: the version of the server, 2.0 to 2.17 or 3.0. It refuses what only newer versions
+            accept, as far as the differences are known.
+        mode: `engine` runs pipelines on the embedded engine, `instant` invents their results.
         project: the id of the Google Cloud project whose Cloud Logging has the logs.
-        port: of the server and Cloud Logging, 0 for a free one.
-        storage_port: of Cloud Storage, 0 for a free one.
-        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or
+        port: the port of the server and of Cloud Logging, 0 for a free one.
+        storage_port: the port of Cloud Storage, 0 for a free one.
+        host_names: names of this machine besides `localhost` and loopback addresses, as `NAME` or
             `NAME:PORT`.
 
     Raises:
         MissingExtra: the extra `testing` is not installed.
-        UsageError: a port is taken, or the version is none.
+        UsageError: a port is not free, or the version is not a version.
     """
     return KubeflowStandIn(
         multi_user=multi_user,
@@ -362,5 +401,5 @@ def kubeflow(
     )
 
 
-def _page() -> Response:
-    return Response(200, _PAGE, {"Content-Type": "text/html; charset=utf-8"})
+def _login_page() -> Response:
+    return Response(200, _LOGIN_PAGE, {"Content-Type": "text/html; charset=utf-8"})

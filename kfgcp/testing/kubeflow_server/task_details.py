@@ -1,22 +1,22 @@
-"""`run_details.task_details`: what the API tells of the nodes of a run's workflow.
+"""`run_details.task_details`: what the API answers about the nodes of a run's workflow.
 
 Confirmed by the public source of the server:
-- There is one for every node, sorted by the nodes' ids: drivers and nodes around others too, see
-  `nodes`.
+- There is one for every node, in the order of the nodes' ids, also for drivers and for the nodes
+  around other nodes, see `nodes`.
 - The converter fills run_id, task_id, display_name, the times in whole seconds, state,
-  state_history and child_tasks, which names the nodes that come next by their ids. `pod_name`,
-  `execution_id`, `parent_task_id`, `error`, `inputs` and `outputs` are in the API, but nothing
-  fills them for nodes; users of the server report the same of pod_name and error. `full_details` of
-  the stand-in fills the first three.
-- The launcher records an execution that may be reused with a task of its own (CreateTaskV1), which
-  has an execution_id and no name; all tasks of a run are listed.
-- `end_time` of a node that goes on is 0001: Argo's zero time.
+  state_history and child_tasks, which has the ids of the next nodes. The API also has `pod_name`,
+  `execution_id`, `parent_task_id`, `error`, `inputs` and `outputs`, but the server does not fill
+  them for nodes. Users of the server report the same for pod_name and error. `full_details` of the
+  stand-in fills the first three.
+- For an execution that can be reused, the launcher records a task of its own (CreateTaskV1), which
+  has an execution_id and no name. All tasks of a run are listed.
+- `end_time` of a node that has not ended is 0001, the zero time of Argo.
 
-What is not reached has no state (run-get-failed.json): OMITTED is none of the API's. Rows of
-launchers have only an execution_id (cluster-2.17.0/hello). A state_history has the states that the
-persistence agent has seen, so that its steps differ from run to run. A client should show no node
-but those that stand for a task, `X`, and should be able to do without this list altogether: what
-tasks are there, and how they ended, is in ML Metadata.
+A node that is not reached has no state, because the API has no state OMITTED (run-get-failed.json).
+Tasks of launchers have only an execution_id (cluster-2.17.0/hello). A state_history has the states
+that the persistence agent has seen, so its steps differ from run to run. A client should show only
+the nodes that stand for a task, `X`, and should not need this list: ML Metadata has all tasks and
+their results.
 """
 
 from __future__ import annotations
@@ -27,81 +27,112 @@ from uuid import NAMESPACE_OID, uuid5
 
 from kfgcp.model import Run, Task, TaskKind, TaskState
 from kfgcp.testing import paths
-from kfgcp.testing.kubeflow_server.messages import NEVER, stamp, whole_second, without_empty
-from kfgcp.testing.kubeflow_server.nodes import OMITTED, Node, node_id, nodes, pod_name
-from kfgcp.testing.kubeflow_server.records import Record
+from kfgcp.testing.kubeflow_server.messages import (
+    ZERO_TIME,
+    cut_fraction,
+    drop_empty,
+    format_time,
+)
+from kfgcp.testing.kubeflow_server.nodes import OMITTED, Node, node_id, pod_name
+from kfgcp.testing.kubeflow_server.records import RunRecord
+from kfgcp.testing.kubeflow_server.workflows import build_nodes
 
 
 def task_details(
-    record: Record, run: Run, *, full: bool, executions: Mapping[str, int]
+    record: RunRecord, run: Run, *, full: bool, execution_ids: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """Return the task details of a run.
 
     Args:
         record: the run.
-        run: as it was last reported.
-        full: whether to fill what the API has but the server leaves empty.
-        executions: path -> id.
+        run: the run as it was last reported.
+        full: whether to fill the fields that the API has and the server leaves empty.
+        execution_ids: path of a task -> id of its execution.
     """
-    ordered = sorted(nodes(record, run), key=lambda node: node_id(record.workflow, node))
-    details = [_detail(record, node, full, executions) for node in ordered]
-    return details + [
-        _cache_row(record, task, executions) for task in run.tasks if _is_kept(record, task)
+    ordered_nodes = sorted(
+        build_nodes(record, run), key=lambda node: node_id(record.workflow, node)
+    )
+    details = [_format_node(record, node, full, execution_ids) for node in ordered_nodes]
+    details += [
+        _format_cached_task(record, task, execution_ids)
+        for task in run.tasks
+        if _is_reusable(record, task)
     ]
+    return details
 
 
-def _detail(
-    record: Record, node: Node, full: bool, executions: Mapping[str, int]
+def _format_node(
+    record: RunRecord, node: Node, full: bool, execution_ids: Mapping[str, int]
 ) -> dict[str, Any]:
-    start = whole_second(node.start) if node.start else stamp(record.created)
-    end = whole_second(node.end) if node.end else NEVER
-    states = [(start, "PENDING"), (start, "RUNNING"), (end if node.end else start, node.state)]
-    if node.state in ("SKIPPED", "PENDING", OMITTED):
-        states = states[2:]
-    elif node.state == "RUNNING":
-        states = states[:2]
+    created = format_time(record.created)
+    start = cut_fraction(node.start) if node.start else created
+    end = cut_fraction(node.end) if node.end else ZERO_TIME
+    history = []
+    for time, state in _list_states(node, start, end):
+        history.append(drop_empty({"update_time": time, "state": state}))
     detail = {
         "run_id": record.id,
         "task_id": _task_id(record, node.name),
-        "display_name": node.display,
-        "create_time": stamp(record.created),
+        "display_name": node.display_name,
+        "create_time": created,
         "start_time": start,
         "end_time": end,
         "state": node.state,
-        "state_history": [
-            without_empty({"update_time": at, "state": state}) for at, state in states
-        ],
+        "state_history": history,
         "child_tasks": [{"pod_name": node_id(record.workflow, child)} for child in node.children],
     }
     if full:
-        parent = node.name.rpartition(".")[0]
-        execution = executions.get(node.path) if node.main or node.attempt else None
-        detail |= {
-            "pod_name": pod_name(record.workflow, node),
-            "parent_task_id": _task_id(record, parent) if parent else "",
-            "execution_id": str(execution) if execution else "",
-        }
-    return without_empty(detail)
+        detail |= _format_extra_fields(record, node, execution_ids)
+    return drop_empty(detail)
 
 
-def _is_kept(record: Record, task: Task) -> bool:
-    """Whether a later run may reuse the task."""
+def _list_states(node: Node, start: str, end: str) -> list[tuple[str, str]]:
+    """Return the states that the persistence agent has seen, with their times."""
+    if node.state == "RUNNING":
+        return [(start, "PENDING"), (start, "RUNNING")]
+    last_state = (end if node.end else start, node.state)
+    if node.state in ("SKIPPED", "PENDING", OMITTED):
+        return [last_state]
+    return [(start, "PENDING"), (start, "RUNNING"), last_state]
+
+
+def _format_extra_fields(
+    record: RunRecord, node: Node, execution_ids: Mapping[str, int]
+) -> dict[str, str]:
+    """Return the fields that the API has and the server leaves empty."""
+    parent_name = node.name.rpartition(".")[0]
+    parent_id = _task_id(record, parent_name) if parent_name else ""
+    execution_id = None
+    if node.main or node.attempt:
+        execution_id = execution_ids.get(node.path)
+    return {
+        "pod_name": pod_name(record.workflow, node),
+        "parent_task_id": parent_id,
+        "execution_id": str(execution_id) if execution_id else "",
+    }
+
+
+def _is_reusable(record: RunRecord, task: Task) -> bool:
+    """Return whether a later run may reuse the execution of a task."""
     if task.kind is not TaskKind.CONTAINER or task.state is not TaskState.SUCCEEDED:
         return False
     return paths.find(record.graph, task.path)[0].cache
 
 
-def _cache_row(record: Record, task: Task, executions: Mapping[str, int]) -> dict[str, Any]:
-    start, end = whole_second(task.started_at or ""), whole_second(task.ended_at or "")
+def _format_cached_task(
+    record: RunRecord, task: Task, execution_ids: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the task that a launcher records for an execution that can be reused."""
+    start = cut_fraction(task.started_at or "")
     return {
         "run_id": record.id,
         "task_id": _task_id(record, f"cache:{task.path}"),
         "create_time": start,
         "start_time": start,
-        "end_time": end,
-        "execution_id": str(executions.get(task.path, 0)),
+        "end_time": cut_fraction(task.ended_at or ""),
+        "execution_id": str(execution_ids.get(task.path, 0)),
     }
 
 
-def _task_id(record: Record, name: str) -> str:
+def _task_id(record: RunRecord, name: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"{record.id}/{name}"))

@@ -1,41 +1,85 @@
-"""What can be read of tasks and artifacts in the API server of Kubeflow Pipelines 3.0.
+"""The methods of the API server of Kubeflow Pipelines 3.0 that read tasks and artifacts.
 
 The paths are `runs/ID/tasks`, `runs/ID/tasks/ID`, `artifacts`, `artifacts/ID` and `artifact_tasks`,
-as recorded in tests/recorded/api-3.0-branch: tasks-list*.json, task-get*.json,
-artifacts-list*.json, artifact-get.json, artifact-tasks-list.json. What drivers and launchers send,
-POST and PATCH, is not there: the engine of the stand-in carries runs out.
+as in the recordings tests/recorded/api-3.0-branch: tasks-list*.json, task-get*.json,
+artifacts-list*.json, artifact-get.json, artifact-tasks-list.json. The methods that drivers and
+launchers use, POST and PATCH, do not exist here, because the engine of the stand-in executes runs.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import NAMESPACE_OID, uuid5
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.kubeflow_server.access import Access
-from kfgcp.testing.kubeflow_server.errors import INVALID, NOT_FOUND, GatewayError, KfpError
-from kfgcp.testing.kubeflow_server.lists import DEFAULT_PAGE, MAX_PAGE, answer
-from kfgcp.testing.kubeflow_server.messages import query_of
-from kfgcp.testing.kubeflow_server.records import Record
-from kfgcp.testing.kubeflow_server.server_tasks import LogUri, artifacts_of, tasks_of
+from kfgcp.testing.kubeflow_server.errors import (
+    INVALID,
+    GatewayError,
+    KfpError,
+    invalid_input,
+    not_found,
+)
+from kfgcp.testing.kubeflow_server.lists import DEFAULT_PAGE, MAX_PAGE, format_page
+from kfgcp.testing.kubeflow_server.messages import read_query
+from kfgcp.testing.kubeflow_server.records import RunRecord
+from kfgcp.testing.kubeflow_server.server_tasks import list_artifacts, list_tasks
+from kfgcp.testing.kubeflow_server.server_values import LogUri
 from kfgcp.testing.server import Request, Response, Route
 
 FULL: Final = "FULL"
+# GetRunRequest.ViewMode in run.proto of the branch.
 VIEWS: Final = ("DEFAULT", FULL)
-"""GetRunRequest.ViewMode in run.proto of the branch."""
+# The limit of a page of runs with their tasks (defaultListRunsFullViewMaxPageSize in
+# run_server.go).
 MAX_FULL_PAGE: Final = 100
-"""Runs of a list with their tasks (defaultListRunsFullViewMaxPageSize in run_server.go)."""
-_IDS: Final = ("run_ids", "task_ids", "artifact_ids")
+_ID_FILTERS: Final = ("run_ids", "task_ids", "artifact_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskArtifact:
+    """An artifact of a task.
+
+    Attributes:
+        task: the task.
+        side: `inputs` or `outputs`.
+        group: the input or the output that has the artifact.
+        artifact: the artifact.
+    """
+
+    task: JsonObject
+    side: str
+    group: JsonObject
+    artifact: JsonObject
+
+    def format_link(self) -> dict[str, Any]:
+        """Return the `artifact_task`, which connects the artifact and the task."""
+        task_id = self.task["task_id"]
+        artifact_id = self.artifact["artifact_id"]
+        key = self.group["artifact_key"]
+        link = {
+            "id": str(uuid5(NAMESPACE_OID, f"{task_id}/{self.side}/{key}/{artifact_id}")),
+            "artifact_id": artifact_id,
+            "run_id": self.task["run_id"],
+            "task_id": task_id,
+            "type": self.group["type"],
+            "key": key,
+        }
+        if "producer" in self.group:
+            link["producer"] = self.group["producer"]
+        return link
 
 
 class Tasks:
     """The tasks of a server's runs.
 
     Args:
-        access: who may read them.
-        find: gives the run of an id, None when there is none.
-        runs: gives all runs, oldest first.
+        access: who may do what.
+        find_run: gives the run with an id, None when there is none.
+        list_runs: gives all runs, the oldest first.
         log_uri: gives the artifact with the log of a task, empty when there is none.
 
     Attributes:
@@ -45,159 +89,180 @@ class Tasks:
     def __init__(
         self,
         access: Access,
-        find: Callable[[str], Record | None],
-        runs: Callable[[], Sequence[Record]],
+        find_run: Callable[[str], RunRecord | None],
+        list_runs: Callable[[], Sequence[RunRecord]],
         log_uri: LogUri,
     ) -> None:
-        self._access, self._find, self._runs, self._log_uri = access, find, runs, log_uri
+        self._access = access
+        self._find_run = find_run
+        self._list_runs = list_runs
+        self._log_uri = log_uri
         self.lost: set[str] = set()
 
     def routes(self, base: str) -> list[Route]:
-        tasks, artifacts = base + "/runs/{run}/tasks", base + "/artifacts"
+        """Return the routes of the API below a path."""
+        tasks = base + "/runs/{run}/tasks"
+        artifacts = f"{base}/artifacts"
         return [
             Route("GET", tasks, self.list_tasks),
             Route("GET", tasks + "/{task}", self.get_task),
             Route("GET", artifacts, self.list_artifacts),
             Route("GET", artifacts + "/{artifact}", self.get_artifact),
-            Route("GET", base + "/artifact_tasks", self.list_artifact_tasks),
+            Route("GET", f"{base}/artifact_tasks", self.list_artifact_tasks),
         ]
 
-    def fields(self, record: Record, *, full: bool) -> dict[str, Any]:
-        """Return the fields of a run about its tasks. full: with the tasks themselves."""
-        # The drivers make tasks once the Workflow runs (run-create.json, run-get-fresh-full.json).
-        tasks = self._of(record) if record.state != "PENDING" else []
+    def fields(self, record: RunRecord, *, full: bool) -> dict[str, Any]:
+        """Return the fields of a run about its tasks.
+
+        Args:
+            record: the run.
+            full: whether to include the tasks, and not only their number.
+        """
+        # The drivers create tasks after the Workflow has started (run-create.json,
+        # run-get-fresh-full.json).
+        if record.state == "PENDING":
+            return {}
+        tasks = self._tasks_of(record)
         if not tasks:
             return {}
-        return {"task_count": len(tasks), "tasks": tasks} if full else {"task_count": len(tasks)}
+        if full:
+            return {"task_count": len(tasks), "tasks": tasks}
+        return {"task_count": len(tasks)}
 
-    # -- methods of the service
+    # -- methods of the API
 
     def list_tasks(self, request: Request, run: str) -> Response:
-        query = query_of(request)
-        tasks = self._of(self._allowed(run, "Failed to list tasks"))
-        parent = query.get("parent_id", "")
-        if parent:
-            if parent not in [task["task_id"] for task in tasks]:
-                raise _missing("task", parent, "Failed to get parent task for authorization")
-            tasks = [task for task in tasks if task.get("parent_task_id") == parent]
+        """Return a page of the tasks of a run."""
+        query = read_query(request)
+        tasks = self._tasks_of(self._get_allowed(run, "Failed to list tasks"))
+        parent_id = query.get("parent_id", "")
+        if parent_id:
+            if parent_id not in [task["task_id"] for task in tasks]:
+                context = "Failed to get parent task for authorization"
+                raise not_found("task", parent_id, context)
+            tasks = [task for task in tasks if task.get("parent_task_id") == parent_id]
         ordered = sorted(tasks, key=lambda task: (str(task["create_time"]), str(task["task_id"])))
         return _page("tasks", ordered, query)
 
     def get_task(self, request: Request, run: str, task: str) -> Response:
-        around = "Failed to get task"
-        record = self._allowed(run, around)
-        for found in self._of(record):
-            if found["task_id"] == task:
-                return Response(body=found)
-        raise _missing("task", task, around, f"Failed to fetch task {task}")
+        """Return a task of a run."""
+        context = "Failed to get task"
+        record = self._get_allowed(run, context)
+        for run_task in self._tasks_of(record):
+            if run_task["task_id"] == task:
+                return Response(body=run_task)
+        raise not_found("task", task, context, f"Failed to fetch task {task}")
 
     def list_artifacts(self, request: Request) -> Response:
-        query = query_of(request)
-        namespace = self._access.place(query.get("namespace", ""))
+        """Return a page of the artifacts in a namespace."""
+        query = read_query(request)
+        namespace = self._access.normalize_namespace(query.get("namespace", ""))
         self._access.check(namespace, "list", "artifacts", "Failed to list artifacts")
-        found: dict[str, dict[str, Any]] = {}
-        for record in self._runs():
-            if record.namespace == namespace:
-                for _, _, _, artifact in self._artifacts(record):
-                    # Runs can share an artifact. It is as the first of them has it, also when it is
-                    # asked for alone.
-                    found.setdefault(artifact["artifact_id"], artifact)
-        return _page("artifacts", [found[key] for key in sorted(found)], query)
+        artifacts_by_id: dict[str, JsonObject] = {}
+        for record in self._list_runs():
+            if record.namespace != namespace:
+                continue
+            for item in self._task_artifacts(record):
+                # Runs can share an artifact. The first run decides how it looks, here and in
+                # `get_artifact`.
+                artifacts_by_id.setdefault(item.artifact["artifact_id"], item.artifact)
+        ordered = [artifacts_by_id[artifact_id] for artifact_id in sorted(artifacts_by_id)]
+        return _page("artifacts", ordered, query)
 
     def get_artifact(self, request: Request, artifact: str) -> Response:
-        around = "Failed to get artifact"
-        for record in self._runs():
-            for _, _, _, found in self._artifacts(record):
-                if found["artifact_id"] == artifact:
-                    self._access.check(record.namespace, "get", "artifacts", around)
-                    return Response(body=found)
-        raise _missing("artifact", artifact, around)
+        """Return an artifact."""
+        context = "Failed to get artifact"
+        for record in self._list_runs():
+            for item in self._task_artifacts(record):
+                if item.artifact["artifact_id"] == artifact:
+                    self._access.check(record.namespace, "get", "artifacts", context)
+                    return Response(body=item.artifact)
+        raise not_found("artifact", artifact, context)
 
     def list_artifact_tasks(self, request: Request) -> Response:
-        query = query_of(request)
-        around = "Failed to list artifact tasks"
-        chosen = {name: query[name].split(",") for name in _IDS if query.get(name)}
-        if not chosen:
+        """Return a page of the links between artifacts and tasks."""
+        query = read_query(request)
+        context = "Failed to list artifact tasks"
+        filters = {name: query[name].split(",") for name in _ID_FILTERS if query.get(name)}
+        if not filters:
             problem = "at least one of task_ids, run_ids, or artifact_ids is required"
-            raise KfpError(INVALID, problem, around, "Invalid input error")
+            raise invalid_input(problem, context)
         links = []
-        for record in self._runs():
-            for side, task, group, artifact in self._artifacts(record):
-                ids = {
-                    "run_ids": record.id,
-                    "task_ids": task["task_id"],
-                    "artifact_ids": artifact["artifact_id"],
-                }
-                if all(ids[name] in values for name, values in chosen.items()):
-                    self._access.check(record.namespace, "list", "artifacts", around)
-                    links.append(_link(side, task, group, artifact))
+        for record in self._list_runs():
+            for item in self._task_artifacts(record):
+                if _matches(record, item, filters):
+                    self._access.check(record.namespace, "list", "artifacts", context)
+                    links.append(item.format_link())
         return _page("artifact_tasks", sorted(links, key=lambda link: str(link["id"])), query)
 
     # -- helpers
 
-    def _of(self, record: Record) -> list[dict[str, Any]]:
-        return [] if record.id in self.lost else tasks_of(record, self._log_uri)
+    def _tasks_of(self, record: RunRecord) -> list[dict[str, Any]]:
+        if record.id in self.lost:
+            return []
+        return list_tasks(record, self._log_uri)
 
-    def _artifacts(
-        self, record: Record
-    ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
-        for task in self._of(record):
-            for side, group, artifact in artifacts_of(task):
-                yield side, task, group, artifact
+    def _task_artifacts(self, record: RunRecord) -> Iterator[_TaskArtifact]:
+        for task in self._tasks_of(record):
+            for side, group, artifact in list_artifacts(task):
+                yield _TaskArtifact(task, side, group, artifact)
 
-    def _allowed(self, run: str, around: str) -> Record:
-        record = self._find(run)
+    def _get_allowed(self, run_id: str, context: str) -> RunRecord:
+        """Return a run if it exists and the caller may use it.
+
+        Raises:
+            KfpError: NOT_FOUND or PERMISSION_DENIED.
+        """
+        record = self._find_run(run_id)
         if record is None:
-            raise _missing("Run", run, around, f"Failed to fetch run {run}")
-        self._access.check(record.namespace, "get", "runs", around)
+            raise not_found("Run", run_id, context, f"Failed to fetch run {run_id}")
+        self._access.check(record.namespace, "get", "runs", context)
         return record
 
 
-def view_of(request: Request) -> bool:
-    """Return whether a request wants the tasks of runs too.
+def wants_tasks(request: Request) -> bool:
+    """Return whether a request for runs wants their tasks too.
 
     Raises:
-        KfpError: the view is not one (run-get-view-unknown.json). The gateway refuses it, so there
-            are no details.
+        GatewayError: INVALID, the view is unknown (run-get-view-unknown.json).
     """
-    view = query_of(request).get("view", "")
+    view = read_query(request).get("view", "")
     if view and view not in VIEWS:
         raise GatewayError(INVALID, f'parsing field "view": "{view}" is not a valid value')
     return view == FULL
 
 
-def limited_page(size: str) -> str:
-    """Return the size of a page of runs with their tasks, as a query has it."""
-    return str(min(int(size), MAX_FULL_PAGE)) if size.isdecimal() else size
+def limit_page_size(size: str) -> str:
+    """Return the size for a page of runs with their tasks.
+
+    Args:
+        size: the size in the query. A value that is not a number is returned unchanged.
+    """
+    if not size.isdecimal():
+        return size
+    return str(min(int(size), MAX_FULL_PAGE))
 
 
-def _missing(kind: str, name: str, *around: str) -> KfpError:
-    return KfpError(NOT_FOUND, f"{kind} {name} not found", *around, "ResourceNotFoundError")
-
-
-def _link(
-    side: str, task: Mapping[str, Any], group: Mapping[str, Any], artifact: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what ties an artifact to a task."""
-    identity = f"{task['task_id']}/{side}/{group['artifact_key']}/{artifact['artifact_id']}"
-    link = {
-        "id": str(uuid5(NAMESPACE_OID, identity)),
-        "artifact_id": artifact["artifact_id"],
-        "run_id": task["run_id"],
-        "task_id": task["task_id"],
-        "type": group["type"],
-        "key": group["artifact_key"],
+def _matches(record: RunRecord, item: _TaskArtifact, filters: Mapping[str, Sequence[str]]) -> bool:
+    ids = {
+        "run_ids": record.id,
+        "task_ids": item.task["task_id"],
+        "artifact_ids": item.artifact["artifact_id"],
     }
-    return {**link, "producer": group["producer"]} if "producer" in group else link
+    return all(ids[name] in values for name, values in filters.items())
 
 
-def _page(name: str, items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> Response:
-    """Return a page of a list. A token is the number of items before the page."""
+def _page(name: str, items: Sequence[JsonObject], query: Mapping[str, str]) -> Response:
+    """Return a page of a list. The page token is the number of items before the page."""
     try:
         start = int(base64.b64decode(query.get("page_token", ""), validate=True) or 0)
         size = int(query.get("page_size", "") or 0)
     except ValueError:
         raise KfpError(INVALID, "Invalid page token or page size", "InvalidInputError") from None
-    end = start + min(size if size > 0 else DEFAULT_PAGE, MAX_PAGE)
-    token = base64.b64encode(str(end).encode()).decode() if end < len(items) else ""
-    return Response(body=answer(name, items[start:end], len(items), token))
+    if size <= 0:
+        size = DEFAULT_PAGE
+    end = start + min(size, MAX_PAGE)
+    token = ""
+    if end < len(items):
+        token = base64.b64encode(str(end).encode()).decode()
+    return Response(body=format_page(name, items[start:end], len(items), token))

@@ -1,9 +1,9 @@
-"""How uploads are refused, which is not how the API refuses: `error_message` and `error_details`.
+"""Errors of uploads. They have `error_message` and `error_details`, unlike other errors of the API.
 
-Since 2.15 the message tells only what failed, and the details have a Go trace; before, both tell
-the whole cause (pipeline-upload-taken.json of both versions). A bad spec is 400 from 2.17 on, where
-the message is what the server means for users, and 500 before (pipeline-upload-bad.json). The
-status of a name that is taken is 409.
+Since 2.15 the message names only the step that failed, and the details have a Go trace. Before,
+both have the whole cause (pipeline-upload-taken.json of both versions). The status for a bad spec
+is 400 since 2.17, with the text for users as the message, and 500 before
+(pipeline-upload-bad.json). The status for a name that exists is 409.
 """
 
 from __future__ import annotations
@@ -14,35 +14,43 @@ from kfgcp.testing.kubeflow_server.errors import INVALID, KfpError
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.server import Response
 
+# The form of a Go trace. Real traces have more lines and other line numbers.
 _TRACE: Final = (
-    "\ngithub.com/kubeflow/pipelines/backend/src/apiserver/server.(*PipelineUploadServer).uploadPipeline"
-    "\n\t/go/src/github.com/kubeflow/pipelines/backend/src/apiserver/server/pipeline_upload_server.go:1"
+    "\ngithub.com/kubeflow/pipelines/backend/src/apiserver/server.(*PipelineUploadServer)"
+    ".uploadPipeline\n\t/go/src/github.com/kubeflow/pipelines/backend/src/apiserver/server/"
+    "pipeline_upload_server.go:1"
 )
 
 
-def refused_upload(version: ServerVersion, status: int, error: KfpError, brief: str) -> Response:
-    """Return the answer to an upload that is refused.
+def refuse_upload(version: ServerVersion, status: int, error: KfpError, summary: str) -> Response:
+    """Return the answer to an upload that the server refuses.
 
     Args:
-        version: of the server.
-        status: of HTTP.
-        error: why, with what was being done around it.
-        brief: what failed, in the words of servers that do not tell why.
+        version: the version of the server.
+        status: the HTTP status.
+        error: the reason.
+        summary: the step that failed, the whole message of servers that hide the reason.
     """
     if version.tells_why_uploads_fail:
-        text = error.text
+        message = error.chain
         if status == 409:
-            text = f"{brief}. The pipeline already exists.: {text}"
+            message = f"{summary}. The pipeline already exists.: {message}"
         elif status == 500:
-            text = f"{brief}: {text}"
-        return Response(status, {"error_message": text, "error_details": text})
-    message = brief
+            message = f"{summary}: {message}"
+        return Response(status, {"error_message": message, "error_details": message})
+    message = summary
     if status == 500 and error.code == INVALID and version.refuses_bad_uploads_with_400:
-        status, message = 400, error.message
+        status = 400
+        message = error.message
     return Response(status, {"error_message": message, "error_details": message + _TRACE})
 
 
-def too_long(kind: str, limit: int) -> Response:
-    """Return the answer to a name that is too long: plain text. kind: `Pipeline`."""
+def name_too_long(kind: str, limit: int) -> Response:
+    """Return the answer to a name that is too long, which is plain text.
+
+    Args:
+        kind: the server's word for the type of the object, such as `Pipeline`.
+        limit: the limit in bytes.
+    """
     text = f"Invalid input error: {kind}.Name length cannot exceed {limit}\n"
     return Response(400, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})

@@ -1,9 +1,8 @@
-"""Files of pipelines: the multipart body of an upload, and what is in it: YAML, or one in a zip or
-tar.gz archive.
+"""Files of pipelines: the multipart body of an upload, and the YAML in it or in its archive.
 
-A spec with a field that the server does not know is refused without the name of the field
-(run-create-unknown-field.json). Here only fields of the PipelineSpec itself are looked at, not
-those of the messages in it.
+A spec with an unknown field is refused with an error that does not name the field
+(run-create-unknown-field.json). Only fields of the PipelineSpec itself are checked here, not those
+of the messages in it.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from email import message_from_bytes, policy
 from typing import Any, Final
 
@@ -22,9 +22,11 @@ from kfgcp.testing.kubeflow_server.errors import INVALID, KfpError
 from kfgcp.testing.protos import whole_numbers
 from kfgcp.testing.server import Request
 
+# MaxFileLength in apiserver/common/const.go.
 MAX_SPEC_BYTES: Final = 32 * 2**20
-_SCHEMA: Final = "2.1.0"
+_SCHEMA_VERSION: Final = "2.1.0"
 _UNKNOWN_FORMAT: Final = "unknown template format"
+# The fields of the message PipelineSpec (api/v2alpha1/pipeline_spec.proto).
 _SPEC_FIELDS: Final = frozenset(
     (
         "pipeline_info",
@@ -36,119 +38,135 @@ _SPEC_FIELDS: Final = frozenset(
         "components",
     )
 )
-"""Of the message PipelineSpec (api/v2alpha1/pipeline_spec.proto)."""
+_TEXT_ENDINGS: Final = (".yaml", ".yml", ".json")
+# The first bytes of files in these formats.
+_ZIP_MAGIC: Final = b"PK"
+_GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
-def uploaded(request: Request, limit: int) -> tuple[str, str]:
+def read_upload(request: Request, max_bytes: int) -> tuple[str, str]:
     """Return the name and the text of the file `uploadfile`.
 
+    Args:
+        request: the multipart request.
+        max_bytes: the limit for the text.
+
     Raises:
-        KfpError: INVALID, there is none, it is too long, or its name has no known ending
+        KfpError: INVALID, there is no file, it is too long, or its name has an unknown ending
             (pipeline-upload-no-file.json, pipeline-upload-no-ending.json).
     """
-    head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
-    for part in message_from_bytes(head + request.body, policy=policy.HTTP).walk():
+    header = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
+    message = message_from_bytes(header + request.body, policy=policy.HTTP)
+    for part in message.walk():
         if part.get_param("name", header="content-disposition") == "uploadfile":
-            data = part.get_payload(decode=True)
-            name = part.get_filename() or ""
-            return name, _text(name, data if isinstance(data, bytes) else b"", limit)
+            content = part.get_payload(decode=True)
+            if not isinstance(content, bytes):
+                content = b""
+            file_name = part.get_filename() or ""
+            return file_name, _read_text(file_name, content, max_bytes)
     raise KfpError(INVALID, "http: no such file", "Failed to read pipeline from file")
 
 
-def document_of(spec: Spec) -> dict[str, Any]:
-    """Return the `pipeline_spec` of an answer: with a platform spec both are one level deeper.
+def format_spec(spec: Spec) -> dict[str, Any]:
+    """Return the `pipeline_spec` of an answer.
 
-    Numbers in a Struct are doubles, and whole ones are written without a fraction
-    (run-create-exit-handler.json).
+    With a platform spec, both specs are one level deeper. Numbers in a Struct are doubles, and
+    integral ones are written without a fraction (run-create-exit-handler.json).
     """
+    pipeline_spec: dict[str, Any] = whole_numbers(spec.pipeline_spec)
     if spec.platform_spec is None:
-        document: dict[str, Any] = whole_numbers(spec.pipeline_spec)
-        return document
-    return {
-        "pipeline_spec": whole_numbers(spec.pipeline_spec),
-        "platform_spec": whole_numbers(spec.platform_spec),
-    }
+        return pipeline_spec
+    return {"pipeline_spec": pipeline_spec, "platform_spec": whole_numbers(spec.platform_spec)}
 
 
-def spec_of_text(text: str) -> Spec:
+def parse_spec_file(text: str) -> Spec:
     """Return the pipeline of a file, which may have two documents.
 
     Raises:
         KfpError: INVALID.
     """
     try:
-        return _checked([*parse_documents(text, "pipeline", as_json=False)])
+        documents = list(parse_documents(text, "pipeline", as_json=False))
     except SpecError:
-        raise _refused(_UNKNOWN_FORMAT) from None
+        raise _refuse_spec(_UNKNOWN_FORMAT) from None
+    return _build_spec(documents)
 
 
-def spec_of_document(document: Any) -> Spec:
-    """Return the pipeline of the `pipeline_spec` of a body.
+def parse_spec_document(document: object) -> Spec:
+    """Return the pipeline of the `pipeline_spec` in a body.
 
     Raises:
         KfpError: INVALID.
     """
+    documents = [document]
     if isinstance(document, dict) and "pipeline_spec" in document:
         documents = [document["pipeline_spec"], document.get("platform_spec")]
-    else:
-        documents = [document]
     try:
-        return _checked(documents)
+        return _build_spec(documents)
     except KfpError as error:
         raise error.within(
             "Failed to fetch a template with an invalid pipeline spec manifest"
         ) from None
 
 
-def _checked(documents: list[Any]) -> Spec:
+def _build_spec(documents: Sequence[Any]) -> Spec:
     documents = [document for document in documents if document]
     if not documents:
-        raise _refused(_UNKNOWN_FORMAT)
+        raise _refuse_spec(_UNKNOWN_FORMAT)
     try:
         spec = from_documents(documents, "pipeline_spec")
     except SpecError:
-        raise _refused(_UNKNOWN_FORMAT) from None
-    if {snake_case(name) for name in spec.pipeline_spec} - _SPEC_FIELDS:
-        raise _refused(_UNKNOWN_FORMAT)
+        raise _refuse_spec(_UNKNOWN_FORMAT) from None
+    field_names = {snake_case(name) for name in spec.pipeline_spec}
+    if not field_names <= _SPEC_FIELDS:
+        raise _refuse_spec(_UNKNOWN_FORMAT)
     version = spec.pipeline_spec.get("schemaVersion")
-    if version != _SCHEMA:
-        raise _refused(
-            f"KFP only supports schema version {_SCHEMA}, but the pipeline spec has version"
+    if version != _SCHEMA_VERSION:
+        raise _refuse_spec(
+            f"KFP only supports schema version {_SCHEMA_VERSION}, but the pipeline spec has version"
             f" {version}"
         )
     return spec
 
 
-def _refused(text: str) -> KfpError:
+def _refuse_spec(text: str) -> KfpError:
     return KfpError(INVALID, text, "InvalidInputError", cause="pipeline spec is invalid")
 
 
-def _text(name: str, data: bytes, limit: int) -> str:
-    around = ("Failed to read a pipeline spec file", "Invalid input error")
+def _read_text(file_name: str, content: bytes, max_bytes: int) -> str:
+    contexts = ("Failed to read a pipeline spec file", "Invalid input error")
     try:
-        if name.endswith((".yaml", ".yml", ".json")):
-            pass
-        elif data.startswith(b"PK"):
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                data = archive.read(_chosen(archive.namelist()))
-        elif data.startswith(b"\x1f\x8b"):
-            with tarfile.open(fileobj=io.BytesIO(data)) as archived:
-                file = archived.extractfile(_chosen(archived.getnames()))
-                data = file.read() if file else b""
-        else:
-            text = "Unexpected pipeline file format. Support .zip, .tar.gz, .json or YAML"
-            raise KfpError(INVALID, text, *around)
-        text = data.decode()
+        text_bytes = _extract(file_name, content)
+        if text_bytes is None:
+            problem = "Unexpected pipeline file format. Support .zip, .tar.gz, .json or YAML"
+            raise KfpError(INVALID, problem, *contexts)
+        text = text_bytes.decode()
     except (OSError, ValueError, zipfile.BadZipFile, tarfile.TarError):
-        raise KfpError(INVALID, f"Error extracting pipeline from {name}", *around) from None
-    if len(data) > limit:
-        raise KfpError(INVALID, f"File size too large. Maximum supported size: {limit}", *around)
+        problem = f"Error extracting pipeline from {file_name}"
+        raise KfpError(INVALID, problem, *contexts) from None
+    if len(text_bytes) > max_bytes:
+        problem = f"File size too large. Maximum supported size: {max_bytes}"
+        raise KfpError(INVALID, problem, *contexts)
     return text
 
 
-def _chosen(names: list[str]) -> str:
-    """The YAML file of an archive."""
-    found = [name for name in names if name.endswith((".yaml", ".yml", ".json"))]
-    if not found:
+def _extract(file_name: str, content: bytes) -> bytes | None:
+    """Return the YAML or JSON of an uploaded file, None for an unknown format."""
+    if file_name.endswith(_TEXT_ENDINGS):
+        return content
+    if content.startswith(_ZIP_MAGIC):
+        with zipfile.ZipFile(io.BytesIO(content)) as zip_archive:
+            return zip_archive.read(_choose_file(zip_archive.namelist()))
+    if content.startswith(_GZIP_MAGIC):
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar_archive:
+            file = tar_archive.extractfile(_choose_file(tar_archive.getnames()))
+            return file.read() if file else b""
+    return None
+
+
+def _choose_file(names: Sequence[str]) -> str:
+    """Return the YAML or JSON file of an archive. `pipeline.yaml` comes first."""
+    text_files = [name for name in names if name.endswith(_TEXT_ENDINGS)]
+    if not text_files:
         raise ValueError("no YAML")
-    return "pipeline.yaml" if "pipeline.yaml" in found else found[0]
+    return "pipeline.yaml" if "pipeline.yaml" in text_files else text_files[0]

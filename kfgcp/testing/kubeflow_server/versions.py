@@ -1,7 +1,6 @@
-"""What differs between versions of the server. Each rule names the recording or the source that it
-is from.
+"""Differences between versions of the server. Each rule names its recording or its source.
 
-The folders are those of tests/recorded; the files of Kubeflow are those of its tags 2.5.0 to
+The folders are those of tests/recorded. The files of Kubeflow are those of its tags 2.5.0 to
 2.17.0.
 """
 
@@ -18,7 +17,7 @@ class ServerVersion(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ServerVersion:
-        """Return the version of a text: `2.14.3` is (2, 14).
+        """Return the version that a text names: `2.14.3` is (2, 14).
 
         Raises:
             ValueError: the text is not a version.
@@ -28,59 +27,56 @@ class ServerVersion(NamedTuple):
 
     @property
     def is_before_2_0(self) -> bool:
-        """Whether there is only the API v1beta1."""
+        """Whether the server has only the API v1beta1."""
         return self < (2, 0)
 
     @property
     def is_modern(self) -> bool:
-        """Whether it is 2.14 or newer.
+        """Whether the server is 2.14 or newer.
 
-        Older servers have `error` in errors, no `pipeline_store` in their health and no `name` in
-        pipelines, answer unknown paths as plain text, accept unknown fields of a body, and know
-        neither final states of tasks nor collected outputs (api-2.5.0; where between 2.5 and 2.14
-        that changed is not confirmed).
+        Older servers have `error` in errors, no `pipeline_store` in their health, and no `name` in
+        pipelines. They answer unknown paths as plain text and accept unknown fields of a body. They
+        do not support final states of tasks and collected outputs (api-2.5.0). Not confirmed: which
+        version between 2.5 and 2.14 changed this.
         """
         return self >= (2, 14)
 
     @property
     def limits_names(self) -> bool:
-        """Whether names are at most 128 bytes long (apiserver/validation/length.go, since 2.15)."""
+        """Whether names have at most 128 bytes (apiserver/validation/length.go, since 2.15)."""
         return self >= (2, 15)
 
     @property
     def tells_why_uploads_fail(self) -> bool:
-        """Whether a refused upload tells the cause (pipeline_upload_server.go, until 2.14)."""
+        """Whether a refused upload has the cause (pipeline_upload_server.go, until 2.14)."""
         return self < (2, 15)
 
     @property
     def refuses_bad_uploads_with_400(self) -> bool:
-        """Whether the upload of a bad spec is 400 and not 500 (pipeline-upload-bad.json)."""
+        """Whether the status for a bad spec is 400, not 500 (pipeline-upload-bad.json)."""
         return self >= (2, 17)
 
     @property
     def keeps_history_at_retry(self) -> bool:
-        """Whether `state_history` goes on when a run is retried (run-get-retried.json)."""
+        """Whether a retry keeps the earlier `state_history` (run-get-retried.json)."""
         return self >= (2, 17)
 
     @property
     def has_tags(self) -> bool:
-        """Whether pipelines and their versions have tags and can be changed (pipeline.proto, since
-        2.17)."""
+        """Whether pipelines and versions have tags and PATCH (pipeline.proto, since 2.17)."""
         return self >= (2, 17)
 
     @property
     def has_workflow_defaults(self) -> bool:
-        """Whether the server as shipped gives every workflow a retry strategy
-        (cluster-2.17.0/hello)."""
+        """Whether the release gives every workflow a retry strategy (cluster-2.17.0/hello)."""
         return self >= (2, 17)
 
     @property
     def name_of_page_tokens(self) -> str:
-        """What errors call page tokens (list.go; runs-list-bad-token.json)."""
+        """The words for page tokens in errors (list.go; runs-list-bad-token.json)."""
         return "page token" if self >= (2, 17) else "package token"
 
     @property
     def keeps_tasks(self) -> bool:
-        """Whether the API server keeps tasks and artifacts itself, instead of ML Metadata
-        (api-3.0-branch)."""
+        """Whether the API server keeps tasks, instead of ML Metadata (api-3.0-branch)."""
         return self >= (3, 0)

@@ -11,7 +11,7 @@ import yaml
 
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, TaskState
-from kfgcp.testing.kubeflow_server.nodes import _STATES as NODE_STATES
+from kfgcp.testing.kubeflow_server.nodes import NODE_STATES
 from kfgcp.testing.kubeflow_server.records import STATES
 
 
@@ -89,7 +89,7 @@ def test_the_state_may_be_written_before_the_tasks(quick: Any, spec_of: Any) -> 
 
     assert (early["state"], named(early)["say"][0]["state"]) == ("SUCCEEDED", "RUNNING")
     assert (late["state"], named(late)["say"][0]["state"]) == ("SUCCEEDED", "SUCCEEDED")
-    with pytest.raises(UsageError, match="There is no reporting 'some'"):
+    with pytest.raises(UsageError, match=r'reporting must be .*, not "some"'):
         quick.env.runs.reporting = "some"
 
 

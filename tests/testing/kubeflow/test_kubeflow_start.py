@@ -128,4 +128,4 @@ def test_a_version_that_is_none_is_an_error_of_one_line(kfgcp: Any) -> None:
     done = kfgcp("testing", "kubeflow", "--server-version", "newest")
 
     assert done.code == 2
-    assert done.err.startswith("error: 'newest' is no version.")
+    assert done.err.startswith("error: 'newest' is not a version.")

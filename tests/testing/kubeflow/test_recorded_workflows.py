@@ -16,7 +16,8 @@ import requests
 import yaml
 
 from kfgcp.testing import kubeflow
-from kfgcp.testing.kubeflow_server.nodes import nodes, pod_name
+from kfgcp.testing.kubeflow_server.nodes import pod_name
+from kfgcp.testing.kubeflow_server.workflows import build_nodes
 from patience import REQUEST
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
@@ -72,7 +73,7 @@ def test_nodes_are_those_that_argo_made(name: str) -> None:
         record = env.runs.find(submit(env, name))
         assert record is not None
         record.workflow = workflow["name"]
-        made = nodes(record)
+        made = build_nodes(record)
 
     assert {node.name: described(node) for node in made} == {
         node["name"]: (
@@ -102,7 +103,7 @@ def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
         record = env.runs.find(submit(env, name))
         assert record is not None
         record.workflow = workflow["name"]
-        found = {node.name: pod_name(record.workflow, node) for node in nodes(record)}
+        found = {node.name: pod_name(record.workflow, node) for node in build_nodes(record)}
 
     assert {pod["node"]: pod["pod"] for pod in index} == {
         pod["node"]: found[pod["node"]] for pod in index
@@ -125,7 +126,7 @@ def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
         record = env.runs.find(submit(env, "retry-good"))
         assert record is not None
         run = eventually(lambda: (found := record.run()).state.final and found)
-        display_names = [node.name.rpartition(".")[2] for node in nodes(record)]
+        display_names = [node.name.rpartition(".")[2] for node in build_nodes(record)]
 
     assert run.state.value == "FAILED"
     assert len([name for name in display_names if name.startswith("executor(")]) == attempts
