@@ -66,7 +66,7 @@ class JobLogs:
         number = custom_job(attempt)
         labels = {"project_id": self._project, "job_id": number, "task_name": "workerpool0-0"}
         for index, entry in enumerate(
-            log_entries.of_attempt(job.execution, task, attempt.number, form)
+            log_entries.read_attempt(job.execution, task, attempt.number, form)
         ):
             yield {
                 "insertId": f"{number}-{index}",

@@ -33,7 +33,7 @@ _LEVELS: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 _TRACEBACK: Final = "Traceback (most recent call last):"
 
 
-def of_attempt(execution: Execution, task: Task, attempt: int, form: str) -> Iterator[Entry]:
+def read_attempt(execution: Execution, task: Task, attempt: int, form: str) -> Iterator[Entry]:
     """An entry for each line of an attempt, from 1, so far: its time, its severity and its payload.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Recorded:
+class RecordedRequest:
     """A request.
 
     number: from 0. at: Unix time in seconds. headers: without `authorization`. body: JSON as a
@@ -41,22 +41,22 @@ class RequestLog:
     """The requests so far; it can be iterated and indexed. watcher: called with each one that was
     handled."""
 
-    watcher: Callable[[Recorded], None] | None = None
-    _entries: list[Recorded] = field(default_factory=list)
+    watcher: Callable[[RecordedRequest], None] | None = None
+    _entries: list[RecordedRequest] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Recorded]:
+    def __iter__(self) -> Iterator[RecordedRequest]:
         return iter(list(self._entries))
 
-    def __getitem__(self, index: int) -> Recorded:
+    def __getitem__(self, index: int) -> RecordedRequest:
         return self._entries[index]
 
     def select(
         self, method: str | None = None, path: str = "*", *, since: int = 0
-    ) -> list[Recorded]:
+    ) -> list[RecordedRequest]:
         """Requests of a method whose path is like a glob, from number `since` on, in order."""
         return [entry for entry in self if entry.number >= since and entry.matches(method, path)]
 
@@ -72,17 +72,17 @@ class RequestLog:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         body: bytes,
-    ) -> Recorded:
+    ) -> RecordedRequest:
         """Records a request."""
         kept = {name: value for name, value in headers.items() if name != "authorization"}
         with self._lock:
-            entry = Recorded(
+            entry = RecordedRequest(
                 len(self._entries), time.time(), method, path, dict(query), kept, _value(body)
             )
             self._entries.append(entry)
         return entry
 
-    def done(self, entry: Recorded) -> None:
+    def done(self, entry: RecordedRequest) -> None:
         """The request was handled, whether or not its answer is sent."""
         entry.seconds = time.time() - entry.at
         if self.watcher is not None:

@@ -14,7 +14,7 @@ from kfgcp.spec.params import declared_params, resolve
 from kfgcp.testing.instant import Instant, InstantRun
 from kfgcp.testing.rules import Submission
 
-Each = Any | Callable[[int], Any]
+PerRun = Any | Callable[[int], Any]
 """A value, or a function from the number of a run to the value."""
 
 _KINDS = (
@@ -29,12 +29,12 @@ _KINDS = (
 @dataclass(frozen=True, slots=True)
 class Seed:
     """A run to add. number: from 0, the oldest. id: as asked for. created: Unix time in seconds.
-    given: the parameters that were set."""
+    params: those that were set."""
 
     number: int
     id: str
     created: float
-    given: Mapping[str, Any]
+    params: Mapping[str, Any]
     submission: Submission
     execution: InstantRun
 
@@ -50,8 +50,8 @@ class SeedOptions(TypedDict, total=False):
     """
 
     spec: Mapping[str, Any] | None
-    params: Mapping[str, Each] | None
-    metrics: Mapping[str, Each] | None
+    params: Mapping[str, PerRun] | None
+    metrics: Mapping[str, PerRun] | None
     failing: Mapping[str, str] | None
     age: float
     step: float
@@ -73,7 +73,7 @@ def seeds(
     """
     spec, params, metrics = how.get("spec"), how.get("params"), how.get("metrics")
     age, step = how.get("age", 0.0), how.get("step", 60.0)
-    given = {name: each(value, 0) for name, value in (params or {}).items()}
+    given = {name: value_for_run(value, 0) for name, value in (params or {}).items()}
     try:
         found = from_documents([dict(spec) if spec is not None else seed_spec(given)], "spec")
     except SpecError as error:
@@ -81,9 +81,9 @@ def seeds(
     definitions, now = declared_params(found.pipeline_spec), time.time()
     for number in range(count):
         created = now - age - (count - 1 - number) * step
-        values = {name: each(value, number) for name, value in (params or {}).items()}
+        values = {name: value_for_run(value, number) for name, value in (params or {}).items()}
         turns_out = Instant(
-            metrics={name: each(value, number) for name, value in (metrics or {}).items()},
+            metrics={name: value_for_run(value, number) for name, value in (metrics or {}).items()},
             failing=dict(how.get("failing") or {}),
         )
         run_id = id_of(found.name, number)
@@ -98,7 +98,7 @@ def seeds(
         )
 
 
-def each(value: Each, number: int) -> Any:
+def value_for_run(value: PerRun, number: int) -> Any:
     """The value for the run of that number."""
     return value(number) if callable(value) else value
 

@@ -22,7 +22,7 @@ from kfgcp.testing.permissions import TOKEN_INFO, Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
 from kfgcp.testing.schedules import Schedules
-from kfgcp.testing.seeds import Each, SeedOptions, each, seeds
+from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run
 from kfgcp.testing.server import Request, Response, Route, Router
 
 LOCATION: Final = "europe-west4"
@@ -133,9 +133,9 @@ class VertexStandIn(RunningStandIn):
         self,
         count: int,
         *,
-        labels: Mapping[str, Each] | None = None,
+        labels: Mapping[str, PerRun] | None = None,
         experiment: str | None = None,
-        display_name: Each = None,
+        display_name: PerRun = None,
         **how: Unpack[SeedOptions],
     ) -> list[str]:
         """Adds jobs that have ended, made up and in memory, the oldest first; their ids.
@@ -159,14 +159,15 @@ class VertexStandIn(RunningStandIn):
         ):
             pipeline = seed.submission.spec
             body = {
-                "displayName": each(display_name, seed.number) or pipeline.name,
+                "displayName": value_for_run(display_name, seed.number) or pipeline.name,
                 "pipelineSpec": pipeline.pipeline_spec,
                 "labels": {
-                    key: str(each(value, seed.number)) for key, value in (labels or {}).items()
+                    key: str(value_for_run(value, seed.number))
+                    for key, value in (labels or {}).items()
                 },
                 "runtimeConfig": {
                     "gcsOutputDirectory": self.pipeline_root,
-                    "parameterValues": dict(seed.given),
+                    "parameterValues": dict(seed.params),
                 },
             }
             made.append(

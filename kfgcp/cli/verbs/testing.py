@@ -17,7 +17,7 @@ import click
 from kfgcp.cli import output
 
 if TYPE_CHECKING:
-    from kfgcp.testing.requests import Recorded
+    from kfgcp.testing.requests import RecordedRequest
     from kfgcp.testing.running import RunningStandIn
 
 
@@ -144,7 +144,7 @@ def _introduce(env: RunningStandIn) -> None:
     output.hint("kfgcp run PIPELINE --env stand-in   (Ctrl-C ends the stand-in)")
 
 
-def _show(entry: Recorded) -> None:
+def _show(entry: RecordedRequest) -> None:
     at = time.strftime("%H:%M:%S", time.localtime(entry.at))
     ended = entry.fault if entry.status is None else entry.status
     click.echo(

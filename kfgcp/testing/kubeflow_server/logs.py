@@ -142,7 +142,7 @@ class Logs:
                     "container_name": "main",
                 }
                 for index, entry in enumerate(
-                    log_entries.of_attempt(record.execution, task, attempt, form)
+                    log_entries.read_attempt(record.execution, task, attempt, form)
                 ):
                     yield {
                         "insertId": f"{pod}-{index}",
