@@ -19,19 +19,19 @@ from kfgcp.testing.filters import (
     FilterError,
     Leaf,
     Predicate,
+    build_time_predicate,
+    comparison,
     compile_filter,
-    ordered,
-    time_predicate,
 )
 from kfgcp.testing.google import (
     denied,
+    format_time,
     invalid,
     json_body,
+    list_page,
     micros,
-    number_of,
     only_fields,
-    page,
-    time_text,
+    stable_number,
 )
 from kfgcp.testing.log_entries import SEVERITIES, Entry
 from kfgcp.testing.server import Request, Response, Route
@@ -95,14 +95,14 @@ class CloudLogging:
             raise invalid(f"Unparsable filter: {error}.", "filter") from None
         sign = -1 if order.endswith("desc") else 1
         keyed = ((_key(entry, sign), entry) for entry in self._entries(text) if wanted(entry))
-        found, token = page(
+        found, token = list_page(
             sorted(keyed, key=lambda pair: pair[0]),
             lambda pair: pair[0],
             size=body.get("pageSize"),
             token=body.get("pageToken"),
             scope=f"{text}\n{order}",
             default=DEFAULT_PAGE,
-            most=MAX_PAGE,
+            maximum=MAX_PAGE,
         )
         return Response(
             body={"entries": [entry for _, entry in found]}
@@ -136,12 +136,12 @@ class CloudLogging:
             number = len(self._written)
         now = time.time()
         defaults = {
-            "timestamp": time_text(now),
+            "timestamp": format_time(now),
             "severity": "DEFAULT",
-            "receiveTimestamp": time_text(now),
+            "receiveTimestamp": format_time(now),
         }
         return {
-            "insertId": str(number_of("entry", number, now)),
+            "insertId": str(stable_number("entry", number, now)),
             "resource": {"type": "global", "labels": self._labels()},
             **defaults,
             **entry,
@@ -168,11 +168,11 @@ def _leaf(node: Leaf) -> Predicate[Entry]:
         raise FilterError("functions and lists of values are not supported by the stand-in")
     if node.field == ("timestamp",) or node.field == ("receiveTimestamp",):
         name = node.field[0]
-        return time_predicate(lambda entry: entry.get(name), node)
+        return build_time_predicate(lambda entry: entry.get(name), node)
     if node.field == ("severity",):
         if node.value.upper() not in SEVERITIES:
             raise FilterError(f"there is no severity {node.value}")
-        compare, level = ordered(node.op), SEVERITIES[node.value.upper()]
+        compare, level = comparison(node.op), SEVERITIES[node.value.upper()]
         return lambda entry: compare(SEVERITIES.get(entry["severity"], 0), level)
     if node.field[0] not in _TEXT or (
         len(node.field) == 1 and node.field[0] in ("resource", "labels", "jsonPayload")

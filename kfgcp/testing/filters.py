@@ -219,7 +219,7 @@ class Field(Generic[T]):
     choices: tuple[str, ...] = ()
 
 
-def leaf_of(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
+def build_leaf(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
     """The predicates of comparisons with these fields; names may be written in camelCase too."""
 
     def leaf(node: Leaf) -> Predicate[T]:
@@ -238,7 +238,7 @@ def leaf_of(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
         if field.choices and node.value not in field.choices:
             raise FilterError(f"{name} is never {node.value}")
         return (
-            time_predicate(field.get, node)
+            build_time_predicate(field.get, node)
             if field.kind == "time"
             else _text_predicate(field.get, node)
         )
@@ -277,7 +277,7 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def ordered(op: str) -> Callable[[Any, Any], bool]:
+def comparison(op: str) -> Callable[[Any, Any], bool]:
     """The comparison of an operator.
 
     Raises:
@@ -288,11 +288,11 @@ def ordered(op: str) -> Callable[[Any, Any], bool]:
     return _COMPARISONS[op]
 
 
-def time_predicate(get: Callable[[T], Any], node: Compare) -> Predicate[T]:
+def build_time_predicate(get: Callable[[T], Any], node: Compare) -> Predicate[T]:
     """Compares times; an item without one never fits."""
     try:
         value = micros(node.value)
     except ValueError:
         raise FilterError(f"{node.value} is no time in RFC 3339") from None
-    compare = ordered(node.op)
+    compare = comparison(node.op)
     return lambda item: bool(found := get(item)) and compare(micros(found), value)

@@ -15,10 +15,10 @@ from kfgcp.testing.filters import (
     WILDCARD,
     Field,
     FilterError,
+    build_leaf,
     compile_filter,
-    leaf_of,
 )
-from kfgcp.testing.google import camel_case, invalid, micros, page, snake_case
+from kfgcp.testing.google import camel_case, invalid, list_page, micros, snake_case
 from kfgcp.testing.jobs_from_runs import JOB_STATES
 
 DEFAULT_PAGE: Final = 50
@@ -37,7 +37,7 @@ def listed(jobs: Sequence[tuple[View, int]], query: Mapping[str, str]) -> tuple[
         GoogleError: 400, filter, order, size or token are not understood.
     """
     try:
-        wanted = compile_filter(query.get("filter", ""), leaf_of(_FIELDS))
+        wanted = compile_filter(query.get("filter", ""), build_leaf(_FIELDS))
     except FilterError as error:
         raise invalid(f"Invalid filter: {error}.", "filter") from None
     key = _order(query.get("orderBy", ""))
@@ -45,14 +45,14 @@ def listed(jobs: Sequence[tuple[View, int]], query: Mapping[str, str]) -> tuple[
         ((key(view, number), view) for view, number in jobs if wanted(view)),
         key=lambda entry: entry[0],
     )
-    items, token = page(
+    items, token = list_page(
         found,
         lambda entry: entry[0],
         size=query.get("pageSize"),
         token=query.get("pageToken"),
         scope=f"{query.get('filter', '')}\n{query.get('orderBy', '')}",
         default=DEFAULT_PAGE,
-        most=MAX_PAGE,
+        maximum=MAX_PAGE,
     )
     return [view for _, view in items], token
 

@@ -17,16 +17,16 @@ from typing import Any, Final
 
 from kfgcp.model import RunState, Task, TaskState
 from kfgcp.testing import log_entries
-from kfgcp.testing.google import micros, time_text
+from kfgcp.testing.google import format_time, micros
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import (
     JOB_STATES,
     TASK_STATES,
     Attempt,
     Place,
-    attempts_of,
-    custom_job,
-    error_of,
+    custom_job_id,
+    job_error,
+    list_attempts,
 )
 from kfgcp.testing.log_entries import Entry
 
@@ -55,15 +55,15 @@ class JobLogs:
         for job in self._jobs.all():
             yield from self._events(job)
             if not numbers or "NOT" in others or "OR" in others or "!=" in others:
-                for attempt in attempts_of(job.id, job.run()):
-                    if custom_job(attempt) not in numbers:
+                for attempt in list_attempts(job.id, job.run()):
+                    if custom_job_id(attempt) not in numbers:
                         yield from self._of_attempt(job, attempt, form)
 
     def _of_attempt(self, job: Job, attempt: Attempt, form: str) -> Iterator[Entry]:
         task = next((task for task in job.run().tasks if task.path == attempt.path), None)
         if task is None:
             return
-        number = custom_job(attempt)
+        number = custom_job_id(attempt)
         labels = {"project_id": self._project, "job_id": number, "task_name": "workerpool0-0"}
         for index, entry in enumerate(
             log_entries.read_attempt(job.execution, task, attempt.number, form)
@@ -87,10 +87,10 @@ class JobLogs:
             (task.ended_at, TASK_STATES[task.state], task.path, _reason(task)) for task in ended
         ]
         if run.state.final:
-            changes.append((run.ended_at, JOB_STATES[run.state], "", error_of(run) or {}))
+            changes.append((run.ended_at, JOB_STATES[run.state], "", job_error(run) or {}))
         for index, (at, state, path, error) in enumerate(changes):
             if at is not None:
-                time = time_text((micros(at) + index) / 1_000_000)
+                time = format_time((micros(at) + index) / 1_000_000)
                 yield self._event(job, f"{job.id}-{index}", time, state, path, error)
 
     def _event(

@@ -16,12 +16,12 @@ from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import (
     GoogleError,
     check_query,
+    format_time,
     invalid,
     json_body,
     not_found,
-    number_of,
     only_fields,
-    time_text,
+    stable_number,
     wrong_state,
 )
 from kfgcp.testing.job_lists import listed
@@ -29,9 +29,9 @@ from kfgcp.testing.jobs_from_runs import (
     JOB_STATES,
     Attempt,
     Place,
-    attempts_of,
-    custom_job,
-    error_of,
+    custom_job_id,
+    job_error,
+    list_attempts,
     task_details,
 )
 from kfgcp.testing.operations import Operations
@@ -184,7 +184,7 @@ class Jobs:
             self._count += 1
             labels = {
                 **(body.get("labels") or {}),
-                BILLING_LABEL: str(number_of("billing", job_id)),
+                BILLING_LABEL: str(stable_number("billing", job_id)),
             }
             job = Job(
                 job_id, self._count, body, submission, created, execution, schedule, labels=labels
@@ -278,8 +278,8 @@ class Jobs:
             job.execution.cancel()
 
     def _note_attempts(self, job: Job, run: Run) -> None:
-        for attempt in attempts_of(job.id, run):
-            self._attempts[custom_job(attempt)] = attempt
+        for attempt in list_attempts(job.id, run):
+            self._attempts[custom_job_id(attempt)] = attempt
 
     def _name(self, job_id: str) -> str:
         return f"{self._place.parent}/pipelineJobs/{job_id}"
@@ -288,8 +288,8 @@ class Jobs:
         return {
             "name": f"{self._place.metadata_store}/contexts/{name}",
             "displayName": name,
-            "createTime": time_text(created),
-            "updateTime": time_text(created),
+            "createTime": format_time(created),
+            "updateTime": format_time(created),
             "schemaTitle": schema,
             "schemaVersion": "0.0.1",
             "metadata": {},
@@ -301,7 +301,7 @@ class Jobs:
         """The job without its details; kept for a run that has ended."""
         if job.view is not None and job.view[0] is run:
             return job.view[1]
-        created = time_text(job.created)
+        created = format_time(job.created)
         view: dict[str, Any] = {
             "name": self._name(job.id),
             **job.body,
@@ -310,7 +310,7 @@ class Jobs:
             "state": JOB_STATES[run.state],
             "labels": dict(job.labels or {}),
         }
-        times = {"startTime": run.started_at, "endTime": run.ended_at, "error": error_of(run)}
+        times = {"startTime": run.started_at, "endTime": run.ended_at, "error": job_error(run)}
         view |= {name: value for name, value in times.items() if value}
         if job.schedule:
             view["scheduleName"] = job.schedule

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kfgcp.model import Task, TaskState
 from kfgcp.testing.engine_runs import Execution
-from kfgcp.testing.google import micros, time_text
+from kfgcp.testing.google import format_time, micros
 
 Entry = dict[str, Any]
 
@@ -50,7 +50,7 @@ def read_attempt(execution: Execution, task: Task, attempt: int, form: str) -> I
         failing = failing or (failed and line.startswith(_TRACEBACK))
         severity = "ERROR" if failing else _severity(line)
         yield {
-            "timestamp": time_text((start + index) / 1_000_000),
+            "timestamp": format_time((start + index) / 1_000_000),
             "severity": severity,
             **_payload(line, severity, form),
         }

@@ -18,14 +18,14 @@ from kfgcp.testing.filters import FilterError, compile_filter
 from kfgcp.testing.google import (
     GoogleError,
     check_query,
+    format_time,
     invalid,
     json_body,
+    list_page,
     micros,
     not_found,
     only_fields,
-    page,
     snake_case,
-    time_text,
 )
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import Place
@@ -182,7 +182,7 @@ class Metadata(Nodes):
             read = protos.read("Event", event, "events")
             artifact = self._canonical(read.get("artifact", ""))
             self._find(known, "artifacts", artifact)
-            at = {"eventTime": time_text(time.time())}
+            at = {"eventTime": format_time(time.time())}
             known.events.append(read | at | {"artifact": artifact, "execution": name})
         return Response()
 
@@ -236,14 +236,14 @@ class Metadata(Nodes):
         except FilterError as error:
             raise invalid(f"Invalid filter: {error}.", "filter") from None
         found = sorted((item for item in self._all(store, kind) if wanted(item)), key=_newest)
-        items, token = page(
+        items, token = list_page(
             found,
             _newest,
             size=query.get("pageSize"),
             token=query.get("pageToken"),
             scope=query.get("filter", ""),
             default=100,
-            most=1000,
+            maximum=1000,
         )
         shown = [self._shown(store, item) for item in items]
         return Response(body={kind: shown} | ({"nextPageToken": token} if token else {}))
@@ -265,7 +265,7 @@ class Metadata(Nodes):
             known.update(
                 (protos.masked(body, mask) if mask else body)
                 | fixed
-                | {"updateTime": time_text(time.time())}
+                | {"updateTime": format_time(time.time())}
             )
             return Response(body=self._shown(store, known))
 

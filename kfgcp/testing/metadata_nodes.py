@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kfgcp.testing.filters import ORDER, WILDCARD, Call, Compare, Field, Leaf, Predicate, leaf_of
-from kfgcp.testing.google import not_found, number_of, time_text
+from kfgcp.testing.filters import ORDER, WILDCARD, Call, Compare, Field, Leaf, Predicate, build_leaf
+from kfgcp.testing.google import format_time, not_found, stable_number
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import Place
 
@@ -53,7 +53,7 @@ class Nodes:
         self._add_store("default", {})
 
     def _add_store(self, name: str, body: Mapping[str, Any]) -> Store:
-        now = time_text(time.time())
+        now = format_time(time.time())
         store = Store(
             {**body, "name": self._store_name(name), "createTime": now, "updateTime": now}
         )
@@ -61,13 +61,13 @@ class Nodes:
         return store
 
     def _add(self, store: Store, kind: str, full: str, body: Mapping[str, Any]) -> Node:
-        now = time_text(time.time())
+        now = format_time(time.time())
         node = {
             **body,
             "name": full,
             "createTime": now,
             "updateTime": now,
-            "etag": str(number_of(full, now)),
+            "etag": str(stable_number(full, now)),
         }
         store.nodes[kind][full] = node
         return node
@@ -75,7 +75,7 @@ class Nodes:
     def _new_id(self) -> str:
         with self._lock:
             self._count += 1
-            return str(number_of("node", self._count))
+            return str(stable_number("node", self._count))
 
     def _store_name(self, name: str) -> str:
         return f"{self._place.parent}/metadataStores/{name}"
@@ -120,7 +120,7 @@ class Nodes:
     def _made_of(self, job: Job, kind: str) -> list[Node]:
         if kind == "contexts":
             return list(self._jobs.contexts(job).values())
-        created = {"createTime": time_text(job.created), "updateTime": time_text(job.created)}
+        created = {"createTime": format_time(job.created), "updateTime": format_time(job.created)}
         details = self._jobs.details(job)
         if kind == "executions":
             found = [detail["execution"] for detail in details if "execution" in detail]
@@ -152,7 +152,7 @@ class Nodes:
         ]
 
     def _leaf(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
-        plain = leaf_of(_FIELDS)
+        plain = build_leaf(_FIELDS)
 
         def leaf(node: Leaf) -> Predicate[Node]:
             if isinstance(node, Call) and node.name == "in_context" and len(node.arguments) == 1:

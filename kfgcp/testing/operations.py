@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from kfgcp.testing.google import GoogleError, not_found, number_of, time_text
+from kfgcp.testing.google import GoogleError, format_time, not_found, stable_number
 from kfgcp.testing.server import Request, Response, Route
 
 _TYPES = "type.googleapis.com/google.cloud.aiplatform.v1."
@@ -39,7 +39,7 @@ class Operations:
     def start(self, kind: str, response: Mapping[str, Any] = EMPTY, message: str = "") -> Response:
         """The answer of a method whose work was done. kind: its metadata type. message: the
         response's type."""
-        name = f"{self._parent}/operations/{number_of(self._parent, next(self._numbers))}"
+        name = f"{self._parent}/operations/{stable_number(self._parent, next(self._numbers))}"
         typed = {"@type": _TYPES + message, **response} if message else response
         with self._lock:
             self._started[name] = (time.time(), kind, typed)
@@ -77,7 +77,7 @@ class Operations:
         at, kind, response = self._started[name]
         done = time.time() >= at + self.seconds
         ended = at + self.seconds if done else at
-        times = {"createTime": time_text(at), "updateTime": time_text(ended)}
+        times = {"createTime": format_time(at), "updateTime": format_time(ended)}
         found: dict[str, Any] = {
             "name": name,
             "metadata": {"@type": _TYPES + kind, "genericMetadata": times},

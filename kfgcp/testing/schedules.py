@@ -18,21 +18,21 @@ from kfgcp.testing.filters import (
     WILDCARD,
     Field,
     FilterError,
+    build_leaf,
     compile_filter,
-    leaf_of,
 )
 from kfgcp.testing.google import (
     GoogleError,
     camel_case,
     check_query,
+    format_time,
     invalid,
     json_body,
+    list_page,
     micros,
     not_found,
-    number_of,
     only_fields,
-    page,
-    time_text,
+    stable_number,
     wrong_state,
 )
 from kfgcp.testing.jobs import Job, Jobs
@@ -80,8 +80,8 @@ class Schedules:
         schedule = self._checked(protos.read("Schedule", json_body(request), "schedule"))
         with self._lock:
             self._count += 1
-            number = str(number_of("schedule", self._place.parent, self._count))
-            now = time_text(time.time())
+            number = str(stable_number("schedule", self._place.parent, self._count))
+            now = format_time(time.time())
             made: Schedule = {
                 "name": self._name(number),
                 "startTime": now,
@@ -101,20 +101,20 @@ class Schedules:
     def list_all(self, request: Request, **_: str) -> Response:
         query = check_query(request, ("filter", "orderBy", "pageSize", "pageToken"))
         try:
-            wanted = compile_filter(query.get("filter", ""), leaf_of(_FIELDS))
+            wanted = compile_filter(query.get("filter", ""), build_leaf(_FIELDS))
         except FilterError as error:
             raise invalid(f"Invalid filter: {error}.", "filter") from None
         key = _order(query.get("orderBy", ""))
         with self._lock:
             found = sorted((item for item in self._schedules.values() if wanted(item)), key=key)
-        items, token = page(
+        items, token = list_page(
             found,
             key,
             size=query.get("pageSize"),
             token=query.get("pageToken"),
             scope=f"{query.get('filter', '')}\n{query.get('orderBy', '')}",
             default=100,
-            most=100,
+            maximum=100,
         )
         return Response(body={"schedules": items} | ({"nextPageToken": token} if token else {}))
 
@@ -131,7 +131,7 @@ class Schedules:
                 raise invalid(f"{path[0]} cannot be changed.", "update_mask")
         changed = {name: value for name, value in known.items() if (name,) not in mask}
         changed |= protos.masked(body, mask)
-        changed = self._checked(changed) | {"updateTime": time_text(time.time())}
+        changed = self._checked(changed) | {"updateTime": format_time(time.time())}
         _plan(changed)
         with self._lock:
             known.clear()
@@ -147,7 +147,7 @@ class Schedules:
     def pause(self, request: Request, schedule: str, **_: str) -> Response:
         known = self._unfinished(schedule)
         with self._lock:
-            known |= {"state": "PAUSED", "lastPauseTime": time_text(time.time())}
+            known |= {"state": "PAUSED", "lastPauseTime": format_time(time.time())}
             known.pop("nextRunTime", None)
         return Response()
 
@@ -156,7 +156,7 @@ class Schedules:
         only_fields(body, ("catchUp", "name"))
         known = self._unfinished(schedule)
         with self._lock:
-            known |= {"state": "ACTIVE", "lastResumeTime": time_text(time.time())}
+            known |= {"state": "ACTIVE", "lastResumeTime": format_time(time.time())}
             known["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
             _plan(known)
         return Response()
@@ -176,13 +176,13 @@ class Schedules:
         self._check_active(known)
         with self._lock:
             count = int(known["startedRunCount"]) + 1
-            at = known.get("nextRunTime") or time_text(time.time())
+            at = known.get("nextRunTime") or format_time(time.time())
             job_id = f"schedule-{known['name'].rpartition('/')[2]}-{count}"
             try:
                 job = self._jobs.submit(known[_REQUEST]["pipelineJob"], job_id, known["name"])
             except GoogleError as error:
                 raise UsageError(f"The schedule's job is refused: {error.message}") from None
-            known |= {"startedRunCount": str(count), "updateTime": time_text(time.time())}
+            known |= {"startedRunCount": str(count), "updateTime": format_time(time.time())}
             response = {
                 "scheduledRunTime": at,
                 "runResponse": f"{self._place.parent}/pipelineJobs/{job.id}",
@@ -262,7 +262,7 @@ def _plan(schedule: Schedule) -> None:
     earliest = max(datetime.now(UTC), datetime.fromisoformat(schedule["startTime"]))
     due = Cron.parse(schedule["cron"]).after(earliest)
     if due is not None:
-        schedule["nextRunTime"] = time_text(due.timestamp())
+        schedule["nextRunTime"] = format_time(due.timestamp())
 
 
 def _plain(name: str) -> Callable[[Mapping[str, Any]], Any]:
