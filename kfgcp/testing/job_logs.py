@@ -49,7 +49,7 @@ class JobLogs:
         numbers = re.findall(r"\d+", " ".join(_JOB_IDS.findall(text)))
         others = _JOB_IDS.sub("", text)
         if numbers:
-            found = [self._jobs.attempt(number) for number in dict.fromkeys(numbers)]
+            found = [self._jobs.find_attempt(number) for number in dict.fromkeys(numbers)]
             for job, attempt in filter(None, found):
                 yield from self._of_attempt(job, attempt, form)
         for job in self._jobs.all():

@@ -174,7 +174,7 @@ class VertexStandIn(RunningStandIn):
                 self._jobs.add(seed.id, body, seed.submission, seed.created, seed.execution)
             )
         if experiment is not None:
-            self._metadata.experiment(experiment, made)
+            self._metadata.add_to_experiment(experiment, made)
         return [job.id for job in made]
 
     # -- the service
