@@ -1,4 +1,4 @@
-"""What clients asked of a stand-in, in order, for tests that say «exactly one create»."""
+"""Record the requests to a stand-in, so that a test can expect exactly one create."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from typing import Any
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """A request.
+    """A request to a stand-in.
 
-    number: from 0. at: Unix time in seconds. headers: without `authorization`. body: JSON as a
-    value, other bytes as they are, None without one. status: of the answer, None while there is
-    none and when none was sent. fault: the kind of fault that befell it, None without one. seconds:
-    until it was handled.
+    Attributes:
+        number: from 0, in the order of arrival.
+        at: Unix time in seconds.
+        method: the HTTP method.
+        path: without the query, and decoded.
+        query: the last value of each name.
+        headers: with names in lower case, and without `authorization`.
+        body: the value of a JSON body, other bytes unchanged, None without a body.
+        status: the status of the answer. None before the answer, and when a fault kept it back.
+        fault: the kind of the fault of this request, None without one.
+        seconds: how long the stand-in worked on it, None before the end.
     """
 
     number: int
@@ -33,13 +40,17 @@ class RecordedRequest:
     seconds: float | None = None
 
     def matches(self, method: str | None, path: str) -> bool:
+        """Return whether the method is the same (None for any), and the path fits a glob."""
         return method in (None, self.method) and fnmatchcase(self.path, path)
 
 
 @dataclass(slots=True)
 class RequestLog:
-    """The requests so far; it can be iterated and indexed. watcher: called with each one that was
-    handled."""
+    """The requests so far. It can be iterated and indexed like a list.
+
+    Attributes:
+        watcher: called with each request after its answer is ready.
+    """
 
     watcher: Callable[[RecordedRequest], None] | None = None
     _entries: list[RecordedRequest] = field(default_factory=list)
@@ -57,12 +68,21 @@ class RequestLog:
     def select(
         self, method: str | None = None, path: str = "*", *, since: int = 0
     ) -> list[RecordedRequest]:
-        """Requests of a method whose path is like a glob, from number `since` on, in order."""
+        """Return requests in order.
+
+        Args:
+            method: only requests with this method, None for any.
+            path: only requests whose path fits this glob.
+            since: only requests with this number or a higher one.
+        """
         return [entry for entry in self if entry.number >= since and entry.matches(method, path)]
 
     def count(self, method: str | None = None, path: str = "*", *, since: int = 0) -> int:
-        """How many requests `select` gives; `since=len(log)` before an action counts those that it
-        causes."""
+        """Return how many requests `select` returns.
+
+        With the length of the log before an action as `since`, it counts the requests of the
+        action.
+        """
         return len(self.select(method, path, since=since))
 
     def add(
@@ -73,23 +93,25 @@ class RequestLog:
         headers: Mapping[str, str],
         body: bytes,
     ) -> RecordedRequest:
-        """Records a request."""
-        kept = {name: value for name, value in headers.items() if name != "authorization"}
+        """Record a request, and return its entry."""
+        # A token must not get into the output of a test.
+        safe_headers = {name: value for name, value in headers.items() if name != "authorization"}
+        value = _read_body(body)
         with self._lock:
             entry = RecordedRequest(
-                len(self._entries), time.time(), method, path, dict(query), kept, _value(body)
+                len(self._entries), time.time(), method, path, dict(query), safe_headers, value
             )
             self._entries.append(entry)
         return entry
 
     def done(self, entry: RecordedRequest) -> None:
-        """The request was handled, whether or not its answer is sent."""
+        """Record that the work of a request is done, even if no answer is sent."""
         entry.seconds = time.time() - entry.at
         if self.watcher is not None:
             self.watcher(entry)
 
 
-def _value(body: bytes) -> Any:
+def _read_body(body: bytes) -> Any:
     if not body:
         return None
     try:
