@@ -1,18 +1,19 @@
-"""Stand-ins of the services that pipelines run on: small servers on this machine, for tests and for
-trying things.
+"""Stand-ins of the services that run pipelines: small servers on this machine for tests and trials.
 
     import kfgcp.testing
 
     with kfgcp.testing.vertex() as env:
-        print(env.toml())              # an environment of kfgcp.toml that leads there
+        print(env.toml())              # an environment of kfgcp.toml that leads to the stand-in
         env.fail_next("503")           # the next request fails
         print(env.requests.count("POST", "*/pipelineJobs"))
 
-`kubeflow()` is a self-hosted Kubeflow Pipelines API server in the same way. They need the extra
-`testing`; without it, starting one raises MissingExtra. The guide is docs/guides/testing.md.
+`kubeflow()` starts a self-hosted Kubeflow Pipelines API server in the same way. Both need the extra
+`testing`, and raise MissingExtra without it. The guide is docs/guides/testing.md.
 
 With `pytest_plugins = ["kfgcp.testing"]` in a conftest.py, or with `pytest -p kfgcp.testing`, tests
 have the fixtures `vertex_stand_in` and `kubeflow_stand_in`. Other test suites do not load them.
+
+The stand-ins are imported on first use, because their modules need packages of the extra.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KubeflowStandIn", "VertexStandIn", "kubeflow", "vertex"]
 
-# What pytest loads when this package is named as a plug-in.
+# The modules that pytest loads when this package is a plug-in.
 pytest_plugins = ["kfgcp.testing.pytest_plugin"]
 
 _MODULES = {
@@ -41,7 +42,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'kfgcp.testing' has no attribute {name!r}")
     from importlib import import_module
 
-    globals()[name] = value = getattr(import_module(f"kfgcp.testing.{_MODULES[name]}"), name)
+    value = getattr(import_module(f"kfgcp.testing.{_MODULES[name]}"), name)
+    # Kept, so that Python finds the name itself the next time.
+    globals()[name] = value
     return value
 
 

@@ -1,61 +1,88 @@
-"""Compiled pipelines in Artifact Registry: a repository of format KFP, which can be read.
+"""Artifact Registry of a stand-in: repositories of the format KFP, with compiled pipelines.
 
-Paths are those that `kfp.registry.RegistryClient` asks for. A version is named by the SHA-256 of
-its content; that the service does the same is not confirmed.
+Clients can only read them. Tests add versions with `publish`. The paths are those that
+`kfp.registry.RegistryClient` requests. The name of a version is the SHA-256 of its content. Nothing
+confirms that the service uses the same digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from kfgcp.testing.google import not_found
 from kfgcp.testing.server import Request, Response, Route
 
+T = TypeVar("T")
+
+_PACKAGE_PATH: Final = (
+    "/v1/projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
+)
+_DOWNLOAD_PATH: Final = "/{project}/{repository}/{package}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version or a tag of a package. label: the digest or the tag."""
+
+    project: str
+    repository: str
+    package: str
+    label: str
+
 
 class ArtifactRegistry:
-    """The packages of a location. Threads may share it."""
+    """The packages of a location. Several threads may use it."""
 
     def __init__(self, location: str) -> None:
         self._location = location
-        self._contents: dict[tuple[str, ...], bytes] = {}
-        self._tags: dict[tuple[str, ...], str] = {}
+        self._contents: dict[_Version, bytes] = {}
+        self._digests_by_tag: dict[_Version, str] = {}
 
     def publish(
         self, project: str, repository: str, package: str, content: str, tags: Sequence[str]
     ) -> str:
-        """Adds a version; its address with the digest."""
+        """Add a version, and return its address, which has the digest.
+
+        Args:
+            project: the id of the project.
+            repository: the name of the repository.
+            package: the name of the package.
+            content: the text of the compiled pipeline.
+            tags: the tags that name this version from now on.
+        """
         data = content.encode()
         digest = hashlib.sha256(data).hexdigest()
-        where = (project, repository, package)
-        self._contents[*where, digest] = data
+        self._contents[_Version(project, repository, package, digest)] = data
         for tag in tags:
-            self._tags[*where, tag] = digest
-        return (
-            f"https://{self._location}-kfp.pkg.dev/{project}/{repository}/{package}/sha256:{digest}"
-        )
+            self._digests_by_tag[_Version(project, repository, package, tag)] = digest
+        host = f"https://{self._location}-kfp.pkg.dev"
+        return f"{host}/{project}/{repository}/{package}/sha256:{digest}"
 
     def routes(self) -> list[Route]:
-        """Those of the repository come last: their paths are like many others."""
-        packages = "/v1/projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
+        """Return the routes of the service.
+
+        They must come after all other routes: the paths of downloads are so general that many
+        others fit them.
+        """
         return [
-            Route("GET", packages + "/tags/{tag}", self._get_tag),
-            Route("GET", packages + "/versions/sha256:{digest}", self._get_version),
-            Route("GET", "/{project}/{repository}/{package}/sha256:{digest}", self._download),
-            Route("GET", "/{project}/{repository}/{package}/{tag}", self._download_tag),
+            Route("GET", _PACKAGE_PATH + "/tags/{tag}", self._get_tag),
+            Route("GET", _PACKAGE_PATH + "/versions/sha256:{digest}", self._get_version),
+            # A segment of a path has no colon, so the path of a digest does not fit a tag.
+            Route("GET", _DOWNLOAD_PATH + "/sha256:{digest}", self._download_version),
+            Route("GET", _DOWNLOAD_PATH + "/{tag}", self._download_tag),
         ]
 
     def _get_tag(
         self, request: Request, project: str, location: str, repository: str, package: str, tag: str
     ) -> Response:
-        name = (
-            f"projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
-        )
-        digest = _known(self._tags, (project, repository, package, tag), f"{name}/tags/{tag}")
-        return Response(
-            body={"name": f"{name}/tags/{tag}", "version": f"{name}/versions/sha256:{digest}"}
-        )
+        package_name = _package_name(project, location, repository, package)
+        name = f"{package_name}/tags/{tag}"
+        key = _Version(project, repository, package, tag)
+        digest = _look_up(self._digests_by_tag, key, name)
+        return Response(body={"name": name, "version": f"{package_name}/versions/sha256:{digest}"})
 
     def _get_version(
         self,
@@ -66,29 +93,34 @@ class ArtifactRegistry:
         package: str,
         digest: str,
     ) -> Response:
-        parent = (
-            f"projects/{project}/locations/{location}/repositories/{repository}/packages/{package}"
-        )
-        name = f"{parent}/versions/sha256:{digest}"
-        _known(self._contents, (project, repository, package, digest), name)
+        package_name = _package_name(project, location, repository, package)
+        name = f"{package_name}/versions/sha256:{digest}"
+        _look_up(self._contents, _Version(project, repository, package, digest), name)
         return Response(body={"name": name})
 
-    def _download(
+    def _download_version(
         self, request: Request, project: str, repository: str, package: str, digest: str
     ) -> Response:
-        data = _known(
-            self._contents, (project, repository, package, digest), f"{package} sha256:{digest}"
-        )
+        key = _Version(project, repository, package, digest)
+        data = _look_up(self._contents, key, f"{package} sha256:{digest}")
         return Response(body=data, headers={"Content-Type": "application/octet-stream"})
 
     def _download_tag(
         self, request: Request, project: str, repository: str, package: str, tag: str
     ) -> Response:
-        digest = _known(self._tags, (project, repository, package, tag), f"{package} {tag}")
-        return self._download(request, project, repository, package, digest)
+        key = _Version(project, repository, package, tag)
+        digest = _look_up(self._digests_by_tag, key, f"{package} {tag}")
+        return self._download_version(request, project, repository, package, digest)
 
 
-def _known(things: Mapping[tuple[str, ...], Any], key: tuple[str, ...], what: str) -> Any:
-    if key not in things:
-        raise not_found(what)
-    return things[key]
+def _package_name(project: str, location: str, repository: str, package: str) -> str:
+    """Return the resource name of a package."""
+    parent = f"projects/{project}/locations/{location}"
+    return f"{parent}/repositories/{repository}/packages/{package}"
+
+
+def _look_up(entries: Mapping[_Version, T], key: _Version, name: str) -> T:
+    """Return an entry, or raise 404. name: for the message."""
+    if key not in entries:
+        raise not_found(name)
+    return entries[key]

@@ -1,8 +1,8 @@
-"""Cloud Logging of a stand-in: what its runs leave there, and what clients write themselves.
+"""Cloud Logging of a stand-in: the entries of its runs, and the entries that clients write.
 
-`POST /v2/entries:list` and `POST /v2/entries:write`. Of the filter language: comparisons joined by
-AND, OR and NOT, on the fields of an entry; text without a field, functions and the rest are
-refused, so that no filter is half obeyed.
+It answers `POST /v2/entries:list` and `POST /v2/entries:write`. Filters can have comparisons of the
+fields of an entry, joined by AND, OR and NOT. Text without a field, functions and other parts of
+the language get an error, so that a filter never has half its effect.
 """
 
 from __future__ import annotations
@@ -13,31 +13,54 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.filters import (
     Call,
     Compare,
     FilterError,
     Leaf,
     Predicate,
+    build_time_predicate,
+    comparison,
     compile_filter,
-    ordered,
-    time_predicate,
+    read_key,
 )
 from kfgcp.testing.google import (
     denied,
+    format_time,
     invalid,
     json_body,
+    list_page,
     micros,
-    number_of,
     only_fields,
-    page,
-    time_text,
+    page_body,
+    stable_number,
 )
 from kfgcp.testing.log_entries import SEVERITIES, Entry
 from kfgcp.testing.server import Request, Response, Route
 
+# The reference of entries.list: 50 entries by default, 1,000 at most.
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 1000
+_LIST_FIELDS: Final = (
+    "resourceNames",
+    "filter",
+    "orderBy",
+    "pageSize",
+    "pageToken",
+    "projectIds",
+)
+_WRITE_FIELDS: Final = (
+    "logName",
+    "resource",
+    "labels",
+    "entries",
+    "partialSuccess",
+    "dryRun",
+)
+_TIMES: Final = (("timestamp",), ("receiveTimestamp",))
+# The fields of an entry that are compared as text, and those of them that are objects: a filter
+# compares a field inside these.
 _TEXT: Final = (
     "logName",
     "insertId",
@@ -48,18 +71,20 @@ _TEXT: Final = (
     "labels",
     "jsonPayload",
 )
+_OBJECTS: Final = ("resource", "labels", "jsonPayload")
 
 
 class CloudLogging:
     """The log entries of a project.
 
     Args:
-        project: its id.
-        number: its number.
-        source: gives the entries of runs, all that a filter could want, from the filter and
-            `payload`.
+        project: the id of the project.
+        number: the number of the project.
+        source: yields the entries of runs, from a filter and `payload`. It may leave out entries
+            that do not fit the filter.
 
-    `payload` is `json` for jsonPayload.message or `text` for textPayload, of plain lines of tasks.
+    Attributes:
+        payload: `json` for jsonPayload.message or `text` for textPayload, for plain lines of tasks.
     """
 
     def __init__(
@@ -73,126 +98,135 @@ class CloudLogging:
         self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
+        """Return the routes of the service."""
         return [
             Route("POST", "/v2/entries:list", self.list_all),
             Route("POST", "/v2/entries:write", self.write),
         ]
 
     def list_all(self, request: Request, **_: str) -> Response:
+        """Answer entries.list."""
         body = json_body(request)
-        only_fields(
-            body, ("resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds")
-        )
+        only_fields(body, _LIST_FIELDS)
         self._check_resources(body.get("resourceNames") or [])
-        text, order = body.get("filter") or "", (body.get("orderBy") or "timestamp asc").strip()
+        filter_text = body.get("filter") or ""
+        order = (body.get("orderBy") or "timestamp asc").strip()
         if order not in ("timestamp", "timestamp asc", "timestamp desc"):
             raise invalid(
                 f'Invalid order_by: "{order}" is not timestamp asc or timestamp desc.', "order_by"
             )
         try:
-            wanted = compile_filter(text, _leaf, alternatives=True)
+            fits = compile_filter(filter_text, _compile_leaf, alternatives=True)
         except FilterError as error:
             raise invalid(f"Unparsable filter: {error}.", "filter") from None
         sign = -1 if order.endswith("desc") else 1
-        keyed = ((_key(entry, sign), entry) for entry in self._entries(text) if wanted(entry))
-        found, token = page(
-            sorted(keyed, key=lambda pair: pair[0]),
-            lambda pair: pair[0],
+
+        def sort_key(entry: Entry) -> tuple[int, str]:
+            # The reference of entries.list: entries of one time are in the order of insertId.
+            return sign * micros(entry["timestamp"]), entry["insertId"]
+
+        entries = [entry for entry in self._list_entries(filter_text) if fits(entry)]
+        page, token = list_page(
+            sorted(entries, key=sort_key),
+            sort_key,
             size=body.get("pageSize"),
             token=body.get("pageToken"),
-            scope=f"{text}\n{order}",
+            scope=f"{filter_text}\n{order}",
             default=DEFAULT_PAGE,
-            most=MAX_PAGE,
+            maximum=MAX_PAGE,
         )
-        return Response(
-            body={"entries": [entry for _, entry in found]}
-            | ({"nextPageToken": token} if token else {})
-        )
+        return Response(body=page_body("entries", page, token))
 
     def write(self, request: Request, **_: str) -> Response:
+        """Answer entries.write."""
         body = json_body(request)
-        only_fields(body, ("logName", "resource", "labels", "entries", "partialSuccess", "dryRun"))
-        shared = {name: body[name] for name in ("logName", "resource") if name in body}
-        made = [
-            self._completed(shared | entry, body.get("labels") or {})
-            for entry in body.get("entries") or ()
-        ]
+        only_fields(body, _WRITE_FIELDS)
+        # The fields of the request are for entries that do not have them.
+        defaults = {name: body[name] for name in ("logName", "resource") if name in body}
+        labels = body.get("labels") or {}
+        sent = body.get("entries") or ()
+        entries = [self._complete_entry(defaults | entry, labels) for entry in sent]
         if not body.get("dryRun"):
             with self._lock:
-                self._written += made
+                self._written += entries
         return Response()
 
     # -- entries
 
-    def _entries(self, text: str) -> Iterator[Entry]:
+    def _list_entries(self, filter_text: str) -> Iterator[Entry]:
         yield from list(self._written)
-        yield from self._source(text, self.payload)
+        yield from self._source(filter_text, self.payload)
 
-    def _labels(self, **more: str) -> dict[str, str]:
-        return {"project_id": self._project, **more}
-
-    def _completed(self, entry: Mapping[str, Any], labels: Mapping[str, str]) -> Entry:
+    def _complete_entry(self, entry: JsonObject, labels: JsonObject) -> Entry:
+        """Return an entry with the fields that the service sets when a client leaves them out."""
         with self._lock:
             number = len(self._written)
         now = time.time()
-        defaults = {
-            "timestamp": time_text(now),
-            "severity": "DEFAULT",
-            "receiveTimestamp": time_text(now),
-        }
         return {
-            "insertId": str(number_of("entry", number, now)),
-            "resource": {"type": "global", "labels": self._labels()},
-            **defaults,
+            "insertId": str(stable_number("entry", number, now)),
+            "resource": {"type": "global", "labels": {"project_id": self._project}},
+            "timestamp": format_time(now),
+            "severity": "DEFAULT",
+            "receiveTimestamp": format_time(now),
             **entry,
             "labels": {**labels, **(entry.get("labels") or {})},
         }
 
     def _check_resources(self, names: list[str]) -> None:
+        """Raise 403 for resources of other projects."""
         if not names:
             raise invalid("resource_names is required.", "resource_names")
+        projects = (self._project, str(self._number))
         for name in names:
-            if name.split("/")[:2] not in (
-                ["projects", self._project],
-                ["projects", str(self._number)],
-            ):
+            collection, _, rest = name.partition("/")
+            if collection != "projects" or rest.partition("/")[0] not in projects:
                 raise denied(f"Permission denied for {name} (or it may not exist).")
 
 
-def _key(entry: Entry, sign: int) -> tuple[Any, ...]:
-    return sign * micros(entry["timestamp"]), entry["insertId"]
-
-
-def _leaf(node: Leaf) -> Predicate[Entry]:
+def _compile_leaf(node: Leaf) -> Predicate[Entry]:
+    """Return the function for a comparison, see `compile_filter`."""
     if isinstance(node, Call) or len(node.values) > 1:
         raise FilterError("functions and lists of values are not supported by the stand-in")
-    if node.field == ("timestamp",) or node.field == ("receiveTimestamp",):
-        name = node.field[0]
-        return time_predicate(lambda entry: entry.get(name), node)
+    first_name = node.field[0]
+    if node.field in _TIMES:
+        return build_time_predicate(read_key(first_name), node)
     if node.field == ("severity",):
-        if node.value.upper() not in SEVERITIES:
-            raise FilterError(f"there is no severity {node.value}")
-        compare, level = ordered(node.op), SEVERITIES[node.value.upper()]
-        return lambda entry: compare(SEVERITIES.get(entry["severity"], 0), level)
-    if node.field[0] not in _TEXT or (
-        len(node.field) == 1 and node.field[0] in ("resource", "labels", "jsonPayload")
-    ):
-        raise FilterError(f"the field {'.'.join(node.field)} is not supported by the stand-in")
-    return _text(_getter(node.field), node)
+        return _build_severity_predicate(node)
+    is_whole_object = len(node.field) == 1 and first_name in _OBJECTS
+    if first_name not in _TEXT or is_whole_object:
+        raise FilterError(f"the field {node.dotted_field} is not supported by the stand-in")
+    return _build_text_predicate(_build_getter(node.field), node)
 
 
-def _getter(path: tuple[str, ...]) -> Callable[[Entry], Any]:
-    def get(entry: Entry) -> Any:
-        found: Any = entry
+def _build_severity_predicate(node: Compare) -> Predicate[Entry]:
+    severity = node.value.upper()
+    if severity not in SEVERITIES:
+        raise FilterError(f"there is no severity {node.value}")
+    compare = comparison(node.op)
+    level = SEVERITIES[severity]
+    return lambda entry: compare(SEVERITIES.get(entry["severity"], 0), level)
+
+
+def _build_getter(path: tuple[str, ...]) -> Callable[[Entry], object]:
+    """Return the function that reads a field of an entry, None without the field."""
+
+    def get(entry: Entry) -> object:
+        value: Any = entry
         for name in path:
-            found = found.get(name) if isinstance(found, Mapping) else None
-        return found
+            if not isinstance(value, Mapping):
+                return None
+            value = value.get(name)
+        return value
 
     return get
 
 
-def _text(get: Callable[[Entry], Any], node: Compare) -> Predicate[Entry]:
-    """Text is compared without regard to case, `:` looks for a part, `:*` for any value."""
+def _build_text_predicate(get: Callable[[Entry], object], node: Compare) -> Predicate[Entry]:
+    """Return the function that compares text.
+
+    Upper and lower case are the same, `:` searches a part, and `:*` tests that there is a value:
+    the Logging query language. Only regular expressions tell upper from lower case.
+    """
     value = node.value.lower()
     if node.op == ":" and value == "*":
         return lambda entry: get(entry) is not None
@@ -202,10 +236,12 @@ def _text(get: Callable[[Entry], Any], node: Compare) -> Predicate[Entry]:
         return lambda entry: get(entry) is not None and str(get(entry)).lower() == value
     if node.op == "!=":
         return lambda entry: str(get(entry)).lower() != value
-    if node.op in ("=~", "!~"):
-        try:
-            pattern, wanted = re.compile(node.value), node.op == "=~"
-        except re.error:
-            raise FilterError(f"{node.value} is no regular expression") from None
-        return lambda entry: bool(pattern.search(str(get(entry) or ""))) is wanted
-    raise FilterError(f"{'.'.join(node.field)} does not support {node.op}")
+    if node.op not in ("=~", "!~"):
+        raise FilterError(f"{node.dotted_field} does not support {node.op}")
+    try:
+        pattern = re.compile(node.value)
+    except re.error:
+        raise FilterError(f"{node.value} is not a regular expression") from None
+    if node.op == "=~":
+        return lambda entry: bool(pattern.search(str(get(entry) or "")))
+    return lambda entry: not pattern.search(str(get(entry) or ""))

@@ -1,5 +1,8 @@
-"""When a cron expression is due next: five fields, optionally after `TZ=Area/City ` or
-`CRON_TZ=Area/City `."""
+"""Tell when a cron expression is due next.
+
+An expression has five fields: minute, hour, day of the month, month, day of the week. A time zone
+may come before them, as `TZ=Area/City` or `CRON_TZ=Area/City`: Schedule.cron of aiplatform_v1.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,46 @@ from typing import Final
 _MONTH_NAMES: Final = (
     "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
 )
+_DAY_NAMES: Final = "sun mon tue wed thu fri sat".split()  # noqa: SIM905
 _MONTHS: Final = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
-_DAYS: Final = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}  # noqa: SIM905
-_RANGES: Final[tuple[tuple[int, int, Mapping[str, int]], ...]] = (
-    (0, 59, {}),
-    (0, 23, {}),
-    (1, 31, {}),
-    (1, 12, _MONTHS),
-    (0, 7, _DAYS),
+_DAYS: Final = {name: number for number, name in enumerate(_DAY_NAMES)}
+
+
+@dataclass(frozen=True, slots=True)
+class _FieldRange:
+    """The numbers and names that a field may have."""
+
+    low: int
+    high: int
+    names: Mapping[str, int]
+
+
+_RANGES: Final = (
+    _FieldRange(0, 59, {}),
+    _FieldRange(0, 23, {}),
+    _FieldRange(1, 31, {}),
+    _FieldRange(1, 12, _MONTHS),
+    # Sunday is 0 and 7.
+    _FieldRange(0, 7, _DAYS),
 )
+
+# 29 February comes back after 8 years at the latest: 2100 is not a leap year.
 _DAYS_AHEAD: Final = 8 * 366
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """minutes, hours, days, months, weekdays (Sunday is 0); either_day: a day fits by its date or
-    its weekday."""
+    """A cron expression.
+
+    Attributes:
+        minutes: from 0 to 59.
+        hours: from 0 to 23.
+        days: of the month, from 1 to 31.
+        months: from 1 to 12.
+        weekdays: from 0, which is Sunday, to 6.
+        either_day: a day fits by its date or by its weekday; otherwise it needs both.
+        zone: the time zone of the expression.
+    """
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -38,76 +65,112 @@ class Cron:
 
     @classmethod
     def parse(cls, text: str) -> Cron:
-        """The expression.
+        """Parse an expression.
 
         Raises:
-            ValueError: it is none; one line.
+            ValueError: the text is not a cron expression. The message has one line.
         """
-        zone, fields = _zone(text)
-        if len(fields) != 5:
-            raise ValueError(f'"{text}" has {len(fields)} fields, not 5')
-        sets = [_numbers(field, *limits) for field, limits in zip(fields, _RANGES, strict=True)]
-        weekdays = frozenset(day % 7 for day in sets[4])
-        either = not fields[2].startswith("*") and not fields[4].startswith("*")
-        return cls(sets[0], sets[1], sets[2], sets[3], weekdays, either, zone)
+        zone, fields = _split_zone(text)
+        if len(fields) != len(_RANGES):
+            raise ValueError(f'"{text}" has {len(fields)} fields, not {len(_RANGES)}')
+        minutes, hours, days, months, weekdays = map(_parse_field, fields, _RANGES)
+        # As in the cron of Unix: when both day fields are restricted, one of them is enough.
+        either_day = not fields[2].startswith("*") and not fields[4].startswith("*")
+        weekdays = frozenset(day % 7 for day in weekdays)
+        return cls(minutes, hours, days, months, weekdays, either_day, zone)
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first time later than `moment`, in UTC; None when there is none for years."""
+        """Return the first due time after a moment, in UTC.
+
+        None means that no time of the next eight years is due.
+
+        Example:
+            >>> Cron.parse("30 6 * * mon").after(datetime(2026, 1, 1, tzinfo=UTC)).isoformat()
+            '2026-01-05T06:30:00+00:00'
+        """
         day = moment.astimezone(self.zone).replace(hour=0, minute=0, second=0, microsecond=0)
         for _ in range(_DAYS_AHEAD):
-            if self._fits(day):
-                for hour in sorted(self.hours):
-                    for minute in sorted(self.minutes):
-                        found = day.replace(hour=hour, minute=minute).astimezone(UTC)
-                        if found > moment:
-                            return found
+            if self._is_due_on(day):
+                due = self._first_time_on(day, moment)
+                if due is not None:
+                    return due
             day += timedelta(days=1)
         return None
 
-    def _fits(self, day: datetime) -> bool:
+    def _is_due_on(self, day: datetime) -> bool:
         if day.month not in self.months:
             return False
-        date, weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
-        return date or weekday if self.either_day else date and weekday
+        date_fits = day.day in self.days
+        weekday_fits = day.isoweekday() % 7 in self.weekdays
+        if self.either_day:
+            return date_fits or weekday_fits
+        return date_fits and weekday_fits
+
+    def _first_time_on(self, day: datetime, moment: datetime) -> datetime | None:
+        """Return the first due time on a day that is after a moment, in UTC."""
+        for hour in sorted(self.hours):
+            for minute in sorted(self.minutes):
+                due = day.replace(hour=hour, minute=minute).astimezone(UTC)
+                if due > moment:
+                    return due
+        return None
 
 
-def _zone(text: str) -> tuple[tzinfo, list[str]]:
+def _split_zone(text: str) -> tuple[tzinfo, list[str]]:
+    """Return the time zone of an expression, UTC without one, and its fields."""
     fields = text.split()
-    name, equals, area = (fields[0] if fields else "").partition("=")
-    if not equals:
+    if not fields or "=" not in fields[0]:
         return UTC, fields
+    name, _, area = fields[0].partition("=")
+    # Imported here, because few expressions have a time zone.
     from zoneinfo import ZoneInfo
 
     try:
         if name in ("TZ", "CRON_TZ"):
             return ZoneInfo(area), fields[1:]
     except (OSError, ValueError, KeyError):
+        # The error below is for every kind of wrong zone.
         pass
-    raise ValueError(f'"{fields[0]}" is no time zone')
+    raise ValueError(f'"{fields[0]}" is not a time zone')
 
 
-def _numbers(field: str, low: int, high: int, names: Mapping[str, int]) -> frozenset[int]:
-    found: set[int] = set()
+def _parse_field(field: str, limits: _FieldRange) -> frozenset[int]:
+    """Return the numbers of a field, such as `1-5,10/2`."""
+    numbers: set[int] = set()
     for part in field.split(","):
-        span, slash, step = part.partition("/")
-        first, dash, last = span.partition("-")
         try:
-            start = low if span == "*" else _number(first, names)
-            end = (
-                high
-                if span == "*" or (slash and not dash)
-                else _number(last, names)
-                if dash
-                else start
-            )
-            by = int(step) if slash else 1
+            selected = _parse_part(part, limits)
         except ValueError:
-            raise ValueError(f'"{field}" is no field of a cron expression') from None
-        if not low <= start <= end <= high or by < 1:
-            raise ValueError(f'"{field}" is outside {low} to {high}')
-        found.update(range(start, end + 1, by))
-    return frozenset(found)
+            raise ValueError(f'"{field}" is not a field of a cron expression') from None
+        if selected is None:
+            raise ValueError(f'"{field}" is outside {limits.low} to {limits.high}')
+        numbers.update(selected)
+    return frozenset(numbers)
 
 
-def _number(text: str, names: Mapping[str, int]) -> int:
-    return names[text.lower()] if text.lower() in names else int(text)
+def _parse_part(part: str, limits: _FieldRange) -> range | None:
+    """Return the numbers of `*`, `5`, `5-9`, each with an optional `/STEP`, or of `5/STEP`.
+
+    None means that they are outside the limits.
+    """
+    span, slash, step_text = part.partition("/")
+    first, dash, last = span.partition("-")
+    if span == "*":
+        start, end = limits.low, limits.high
+    elif dash:
+        start, end = _parse_number(first, limits.names), _parse_number(last, limits.names)
+    else:
+        start = _parse_number(first, limits.names)
+        # `5/10` is from 5 to the highest number.
+        end = limits.high if slash else start
+    step = int(step_text) if slash else 1
+    if not limits.low <= start <= end <= limits.high or step < 1:
+        return None
+    return range(start, end + 1, step)
+
+
+def _parse_number(text: str, names: Mapping[str, int]) -> int:
+    name = text.lower()
+    if name in names:
+        return names[name]
+    return int(text)

@@ -1,8 +1,9 @@
-"""Jobs that the embedded engine runs, each in a thread of this process, with one state folder for
-all of them.
+"""Run jobs on the embedded engine, each in a thread of this process.
 
-Their artifacts are in the bucket of the job, which the engine finds by STORAGE_EMULATOR_HOST: while
-jobs run, the last stand-in that was opened has to be theirs."""
+All jobs have one state folder. Their artifacts are in the bucket of the job. The engine finds it
+with STORAGE_EMULATOR_HOST, which leads to the newest stand-in. So only the newest stand-in can run
+jobs.
+"""
 
 from __future__ import annotations
 
@@ -32,28 +33,35 @@ from kfgcp.testing.rules import Submission
 from kfgcp.workspace import Workspace
 
 _ENV: Final = "stand-in"
+# How long `close` waits for the thread of a run that was killed.
 _CLOSE_SECONDS: Final = 60.0
 
 
 class Execution(Protocol):
-    """What carries a job out."""
+    """The execution of a job: by the engine, or made up."""
 
     @property
     def state(self) -> RunState:
-        """As it is now."""
+        """Return the state as it is now."""
 
     def run(self) -> Run:
-        """As it is now."""
+        """Return the run with its tasks as it is now."""
 
     def cancel(self) -> None:
-        """Asks it to end."""
+        """Ask the run to end."""
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
-        """The lines of an attempt so far."""
+        """Yield the lines that an attempt has written so far.
+
+        Args:
+            path: the path of the task.
+            attempt: the number of the attempt, from 1.
+            ended: whether the attempt has ended.
+        """
 
 
 class Engines:
-    """Runs jobs; `close` ends those that still run and removes all files of them."""
+    """The jobs of a stand-in. `close` ends those that still run, and removes all their files."""
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="kfgcp-stand-in-"))
@@ -77,8 +85,7 @@ class Engines:
             job: its name.
             root: where its artifacts go.
             fail_fast: no task starts after the first failure.
-            repeats: an earlier one, from `start`, whose tasks are not done again where they
-                succeeded.
+            repeats: an earlier execution from `start`. Its tasks that succeeded do not run again.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
@@ -93,14 +100,18 @@ class Engines:
         )
         backend = workspace.backend()
         assert isinstance(backend, SupportsForeground)
-        started = _EngineRun(workspace, backend.open(request))
+        engine_run = _EngineRun(workspace, backend.open(request))
         with self._lock:
-            self._running = [run for run in self._running if run.alive] + [started]
-        return started
+            self._running = [run for run in self._running if run.alive]
+            self._running.append(engine_run)
+        return engine_run
 
     def close(self) -> None:
+        """Kill the runs, and remove the state folder."""
         with self._lock:
-            running, self._running = self._running, []
+            running = self._running
+            self._running = []
+        # All runs are killed before the first one is waited for.
         for run in running:
             run.end()
         for run in running:
@@ -110,13 +121,14 @@ class Engines:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _workspace(self, root: str) -> Workspace:
-        """Return the workspace of the jobs whose artifacts go to `root`. All workspaces have one
-        state folder."""
+        """Return the workspace of the jobs whose artifacts go to `root`.
+
+        All workspaces have one state folder.
+        """
         with self._lock:
             if root not in self._workspaces:
-                environment = Environment(
-                    _ENV, "local", {"pipeline_root": Setting(root, "the job")}
-                )
+                settings = {"pipeline_root": Setting(root, "the job")}
+                environment = Environment(_ENV, "local", settings)
                 project = Project(
                     "stand-in", "default", self._home, self._home, None, _ENV, {_ENV: environment}
                 )
@@ -125,18 +137,19 @@ class Engines:
 
 
 class _EngineRun:
-    def __init__(self, workspace: Workspace, opened: ForegroundRun) -> None:
+    """An execution by the engine, in a thread of its own."""
+
+    def __init__(self, workspace: Workspace, foreground_run: ForegroundRun) -> None:
         self._workspace = workspace
-        self._opened = opened
-        self._ref = RunRef(_ENV, opened.run_id)
-        self._thread = threading.Thread(
-            target=self._execute, name=f"job-{opened.run_id}", daemon=True
-        )
+        self._foreground_run = foreground_run
+        run_id = foreground_run.run_id
+        self._ref = RunRef(_ENV, run_id)
+        self._thread = threading.Thread(target=self._execute, name=f"job-{run_id}", daemon=True)
         self._thread.start()
 
     @property
     def run_id(self) -> str:
-        """The id that the engine gave it."""
+        """Return the id that the engine has given the run."""
         return self._ref.run_id
 
     @property
@@ -163,8 +176,8 @@ class _EngineRun:
             yield line.text
 
     def end(self) -> None:
-        """Kill what runs."""
-        self._opened.cancel(force=True)
+        """Kill the tasks of the run."""
+        self._foreground_run.cancel(force=True)
 
     def join(self, seconds: float) -> None:
         self._thread.join(seconds)
@@ -177,4 +190,4 @@ class _EngineRun:
     def _execute(self) -> None:
         # A run whose engine ended early is FAILED when it is read.
         with suppress(KfgcpError):
-            self._opened.execute()
+            self._foreground_run.execute()

@@ -1,36 +1,43 @@
-"""The filter language of Google's list methods (AIP-160), enough of it; what is not understood is
-an error.
+"""Compile the filters of Google's list methods (AIP-160) into functions.
 
-`NOT` and `-` bind tightest, then `OR`, then `AND`; words side by side are joined by AND. A
-comparison is FIELD OP VALUE, where a field is names joined by dots, each of which may be quoted.
-What a field is, the caller says. Cloud Logging takes FIELD OP (VALUE OR VALUE) too.
+Only a part of the language is there. An error refuses the rest, so that a filter never has half its
+effect.
+
+`NOT` and `-` bind tightest, then `OR`, then `AND`. Words side by side are joined by AND. A
+comparison is FIELD OP VALUE. A field is names joined by dots, and a name after the first may be
+quoted. The caller says which fields there are. Cloud Logging also has FIELD OP (VALUE OR VALUE).
 """
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Generic, TypeVar
 
-from kfgcp.testing.google import micros, snake_case
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.testing.google import invalid, micros, snake_case
 
 T = TypeVar("T")
 Predicate = Callable[[T], bool]
 
+# The operators of a field that is only equal to a value or not.
 EQUALITY: Final = ("=", "!=")
+# The operators of a text: `:` compares it with a pattern.
 WILDCARD: Final = ("=", "!=", ":")
+# The operators of a time.
 ORDER: Final = ("=", "!=", "<", ">", "<=", ">=")
 
 
 class FilterError(Exception):
-    """The filter is not understood; one line."""
+    """The error for a filter that cannot be used. Its text is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """`field OP value`. values: more than one only in `field:"a","b"`."""
+    """The comparison `field OP value`. values: more than one only in `field:"a","b"`."""
 
     field: tuple[str, ...]
     op: str
@@ -38,12 +45,18 @@ class Compare:
 
     @property
     def value(self) -> str:
+        """Return the first value."""
         return self.values[0]
+
+    @property
+    def dotted_field(self) -> str:
+        """Return the field as the filter writes it."""
+        return ".".join(self.field)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`name("argument", ...)`."""
+    """The call `name("argument", ...)`."""
 
     name: str
     arguments: tuple[str, ...]
@@ -55,162 +68,212 @@ Leaf = Compare | Call
 def compile_filter(
     text: str, leaf: Callable[[Leaf], Predicate[T]], *, alternatives: bool = False
 ) -> Predicate[T]:
-    """What decides whether an item fits the filter; an empty one fits all.
+    """Return the function that tells whether an item fits a filter.
 
     Args:
-        text: the filter.
-        leaf: gives the predicate of a comparison or call, or raises FilterError.
+        text: the filter. An empty one fits every item.
+        leaf: returns the function for a comparison or a call, or raises FilterError.
         alternatives: whether a field may be compared with several values, joined by OR in
             parentheses.
 
     Raises:
-        FilterError: the text is no filter, or `leaf` does not know a part of it.
+        FilterError: the text is not a filter, or `leaf` refuses a part of it.
     """
     if not text.strip():
         return lambda item: True
     parser = _Parser(text, leaf, alternatives)
-    found = parser.expression()
-    parser.end()
-    return found
+    predicate = parser.parse_expression()
+    parser.check_end()
+    return predicate
 
 
-_SPACE = re.compile(r"\s*")
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'', re.DOTALL)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
-_OPERATOR = re.compile(r"<=|>=|!=|=~|!~|=|<|>|:")
-_VALUE = re.compile(r"[^\s()\"',]+")
-_WORD = re.compile(r"(AND|OR|NOT)\b")
+def compile_list_filter(text: str, leaf: Callable[[Leaf], Predicate[T]]) -> Predicate[T]:
+    """Return what `compile_filter` returns, for the field `filter` of a list request.
+
+    Raises:
+        GoogleError: 400, the filter cannot be used.
+    """
+    try:
+        return compile_filter(text, leaf)
+    except FilterError as error:
+        raise invalid(f"Invalid filter: {error}.", "filter") from None
+
+
+_SPACE: Final = re.compile(r"\s*")
+_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'', re.DOTALL)
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
+# The longer operators come first: the first alternative that fits is taken.
+_OPERATOR: Final = re.compile(r"<=|>=|!=|=~|!~|=|<|>|:")
+_VALUE: Final = re.compile(r"[^\s()\"',]+")
+_WORD: Final = re.compile(r"(AND|OR|NOT)\b")
 
 
 class _Parser(Generic[T]):
+    """A parser by recursive descent: a method for each level of precedence."""
+
     def __init__(self, text: str, leaf: Callable[[Leaf], Predicate[T]], alternatives: bool) -> None:
         self._text = text
-        self._at = 0
+        self._position = 0
         self._leaf = leaf
         self._alternatives = alternatives
 
-    def expression(self) -> Predicate[T]:
-        parts = [self._either()]
-        while self._more():
-            self._word("AND")
-            parts.append(self._either())
-        return parts[0] if len(parts) == 1 else lambda item: all(part(item) for part in parts)
+    def parse_expression(self) -> Predicate[T]:
+        """Parse parts that are joined by AND, or stand side by side."""
+        parts = [self._parse_alternatives()]
+        while self._has_more():
+            self._take_word("AND")
+            parts.append(self._parse_alternatives())
+        if len(parts) == 1:
+            return parts[0]
+        return lambda item: all(part(item) for part in parts)
 
-    def end(self) -> None:
-        if self._skip() < len(self._text):
-            raise self._error("there is something behind it")
+    def check_end(self) -> None:
+        """Raise an error unless the whole text is parsed."""
+        self._skip_space()
+        if self._position < len(self._text):
+            raise self._error("there is more text after the filter")
 
-    def _either(self) -> Predicate[T]:
-        parts = [self._factor()]
-        while self._word("OR"):
-            parts.append(self._factor())
-        return _any(parts)
+    def _parse_alternatives(self) -> Predicate[T]:
+        parts = [self._parse_factor()]
+        while self._take_word("OR"):
+            parts.append(self._parse_factor())
+        return _any_of(parts)
 
-    def _factor(self) -> Predicate[T]:
-        if self._word("NOT") or self._take("-"):
-            negated = self._factor()
+    def _parse_factor(self) -> Predicate[T]:
+        if self._take_word("NOT") or self._take("-"):
+            negated = self._parse_factor()
             return lambda item: not negated(item)
         if self._take("("):
-            inner = self.expression()
-            if not self._take(")"):
-                raise self._error("a parenthesis is not closed")
+            inner = self.parse_expression()
+            self._close_parenthesis()
             return inner
-        return _any([self._leaf(each) for each in self._terms()])
+        return _any_of([self._leaf(leaf) for leaf in self._parse_leaves()])
 
-    def _terms(self) -> list[Leaf]:
-        """A call or a comparison; one for each value where there are several."""
-        field = self._field()
+    def _parse_leaves(self) -> list[Leaf]:
+        """Return a call or a comparison, or one comparison for each alternative value."""
+        field = self._parse_field()
         if len(field) == 1 and self._take("("):
-            arguments = self._values()
-            if not self._take(")"):
-                raise self._error("a parenthesis is not closed")
+            arguments = self._parse_values()
+            self._close_parenthesis()
             return [Call(field[0], arguments)]
-        operator = _OPERATOR.match(self._text, self._skip())
-        if not operator:
-            raise self._error(f"{'.'.join(field)} is compared with nothing")
-        self._at = operator.end()
+        op = self._parse_operator(field)
         if self._alternatives and self._take("("):
-            found = [self._one_value()]
-            while self._word("OR"):
-                found.append(self._one_value())
-            if not self._take(")"):
-                raise self._error("a parenthesis is not closed")
-            return [Compare(field, operator[0], (value,)) for value in found]
-        values = self._values()
-        if len(values) > 1 and operator[0] != ":":
-            raise self._error("a comparison has one value")
-        return [Compare(field, operator[0], values)]
+            alternatives = [self._parse_value()]
+            while self._take_word("OR"):
+                alternatives.append(self._parse_value())
+            self._close_parenthesis()
+            return [Compare(field, op, (value,)) for value in alternatives]
+        values = self._parse_values()
+        if len(values) > 1 and op != ":":
+            raise self._error("a comparison needs exactly one value")
+        return [Compare(field, op, values)]
 
-    def _field(self) -> tuple[str, ...]:
+    def _parse_field(self) -> tuple[str, ...]:
         names: list[str] = []
+        self._skip_space()
         while True:
-            self._skip()
-            match = _NAME.match(self._text, self._at) or (
-                names and _STRING.match(self._text, self._at)
-            )
-            if not match:
-                raise self._error("the name of a field is expected")
-            self._at = match.end()
-            names.append(match[0] if match.re is _NAME else _unquoted(match))
-            if self._text[self._at : self._at + 1] != ".":
+            names.append(self._parse_name(may_be_quoted=bool(names)))
+            # Without a space before it: `a .b` is not one field.
+            if not self._text.startswith(".", self._position):
                 return tuple(names)
-            self._at += 1
+            self._position += 1
+            self._skip_space()
 
-    def _values(self) -> tuple[str, ...]:
-        values = [self._one_value()]
+    def _parse_name(self, *, may_be_quoted: bool) -> str:
+        match = _NAME.match(self._text, self._position)
+        if match:
+            self._position = match.end()
+            return match[0]
+        if may_be_quoted:
+            match = _STRING.match(self._text, self._position)
+        if not match:
+            raise self._error("the name of a field is expected")
+        self._position = match.end()
+        return _unquote(match)
+
+    def _parse_operator(self, field: tuple[str, ...]) -> str:
+        self._skip_space()
+        match = _OPERATOR.match(self._text, self._position)
+        if not match:
+            raise self._error(f"{'.'.join(field)} needs an operator and a value")
+        self._position = match.end()
+        return match[0]
+
+    def _parse_values(self) -> tuple[str, ...]:
+        values = [self._parse_value()]
         while self._take(","):
-            values.append(self._one_value())
+            values.append(self._parse_value())
         return tuple(values)
 
-    def _one_value(self) -> str:
-        self._skip()
-        if match := _STRING.match(self._text, self._at):
-            self._at = match.end()
-            return _unquoted(match)
-        if match := _VALUE.match(self._text, self._at):
-            self._at = match.end()
-            return match[0]
+    def _parse_value(self) -> str:
+        self._skip_space()
+        quoted = _STRING.match(self._text, self._position)
+        if quoted:
+            self._position = quoted.end()
+            return _unquote(quoted)
+        plain = _VALUE.match(self._text, self._position)
+        if plain:
+            self._position = plain.end()
+            return plain[0]
         raise self._error("a value is expected")
 
-    def _more(self) -> bool:
-        return self._skip() < len(self._text) and self._text[self._at] != ")"
+    def _close_parenthesis(self) -> None:
+        if not self._take(")"):
+            raise self._error("a parenthesis is not closed")
 
-    def _word(self, word: str) -> bool:
-        match = _WORD.match(self._text, self._skip())
-        if match and match[0] == word:
-            self._at = match.end()
-            return True
-        return False
+    def _has_more(self) -> bool:
+        self._skip_space()
+        return self._position < len(self._text) and self._text[self._position] != ")"
+
+    def _take_word(self, word: str) -> bool:
+        """Move behind AND, OR or NOT, if it is next."""
+        self._skip_space()
+        match = _WORD.match(self._text, self._position)
+        if not match or match[0] != word:
+            return False
+        self._position = match.end()
+        return True
 
     def _take(self, character: str) -> bool:
-        if self._text[self._skip() : self._at + 1] == character:
-            self._at += 1
-            return True
-        return False
+        """Move behind a character, if it is next."""
+        self._skip_space()
+        if not self._text.startswith(character, self._position):
+            return False
+        self._position += 1
+        return True
 
-    def _skip(self) -> int:
-        match = _SPACE.match(self._text, self._at)
-        self._at = match.end() if match else self._at
-        return self._at
+    def _skip_space(self) -> None:
+        match = _SPACE.match(self._text, self._position)
+        if match:
+            self._position = match.end()
 
     def _error(self, problem: str) -> FilterError:
-        return FilterError(f"at character {self._at + 1} {problem}")
+        return FilterError(f"at character {self._position + 1} {problem}")
 
 
-def _any(parts: list[Predicate[T]]) -> Predicate[T]:
-    return parts[0] if len(parts) == 1 else lambda item: any(part(item) for part in parts)
+def _any_of(parts: list[Predicate[T]]) -> Predicate[T]:
+    if len(parts) == 1:
+        return parts[0]
+    return lambda item: any(part(item) for part in parts)
 
 
-def _unquoted(match: re.Match[str]) -> str:
-    return re.sub(r"\\(.)", r"\1", match[1] if match[1] is not None else match[2])
+def _unquote(match: re.Match[str]) -> str:
+    """Return the text of a match of `_STRING`."""
+    double_quoted, single_quoted = match.groups()
+    text = single_quoted if double_quoted is None else double_quoted
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T]):
-    """A field that items can be filtered by. ops: those that it supports. get: its value in an
-    item, None without one.
+    """A field that items can be filtered by.
 
-    kind: `text`, `time` (RFC 3339), or `map` (text by text; the key follows the name after a dot).
+    Attributes:
+        get: reads the value of an item, None without one.
+        ops: the operators that the field supports.
+        kind: `text`, `time` (RFC 3339), or `map` (text by text; the key follows the name and a
+            dot).
+        choices: the values that the field can have; empty for any text.
     """
 
     get: Callable[[T], Any]
@@ -219,80 +282,104 @@ class Field(Generic[T]):
     choices: tuple[str, ...] = ()
 
 
-def leaf_of(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
-    """The predicates of comparisons with these fields; names may be written in camelCase too."""
+def read_key(name: str) -> Callable[[JsonObject], Any]:
+    """Return the function that reads a key of a JSON object, None without the key."""
+    return lambda item: item.get(name)
+
+
+def build_leaf(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
+    """Return the function that compiles comparisons with these fields.
+
+    Args:
+        fields: by their snake_case names. A filter may write the names in camelCase too.
+    """
 
     def leaf(node: Leaf) -> Predicate[T]:
         if isinstance(node, Call):
             raise FilterError(f"there is no function {node.name}")
-        name, key = snake_case(".".join(node.field)), ""
+        # A name may have dots itself, such as template_metadata.version.
+        name = snake_case(node.dotted_field)
+        key = ""
         if name not in fields:
-            name, key = snake_case(node.field[0]), ".".join(node.field[1:])
+            name = snake_case(node.field[0])
+            key = ".".join(node.field[1:])
         field = fields.get(name)
         if field is None or (key and field.kind != "map"):
-            raise FilterError(f"{'.'.join(node.field)} is not supported")
+            raise FilterError(f"{node.dotted_field} is not supported")
         if field.kind == "map":
-            return _map_predicate(field, key, node)
+            return _build_map_predicate(field, key, node)
         if node.op not in field.ops or len(node.values) > 1:
             raise FilterError(f"{name} does not support {node.op}")
         if field.choices and node.value not in field.choices:
             raise FilterError(f"{name} is never {node.value}")
-        return (
-            time_predicate(field.get, node)
-            if field.kind == "time"
-            else _text_predicate(field.get, node)
-        )
+        if field.kind == "time":
+            return build_time_predicate(field.get, node)
+        return _build_text_predicate(field.get, node)
 
     return leaf
 
 
-def _map_predicate(field: Field[T], key: str, node: Compare) -> Predicate[T]:
-    get, value = field.get, node.value
+def _build_map_predicate(field: Field[T], key: str, node: Compare) -> Predicate[T]:
+    """Return the function for `labels:key`, `labels.key:*`, `labels.key=value` or `!=`."""
+    get = field.get
+    value = node.value
     if node.op == ":" and not key:
         return lambda item: value in (get(item) or {})
     if node.op == ":" and value == "*":
         return lambda item: key in (get(item) or {})
-    if node.op in EQUALITY and key:
-        wanted = node.op == "="
-        return lambda item: ((get(item) or {}).get(key) == value) is wanted
-    raise FilterError(f"{'.'.join(node.field)} does not support {node.op}")
+    if node.op == "=" and key:
+        return lambda item: (get(item) or {}).get(key) == value
+    if node.op == "!=" and key:
+        return lambda item: (get(item) or {}).get(key) != value
+    raise FilterError(f"{node.dotted_field} does not support {node.op}")
 
 
-def _text_predicate(get: Callable[[T], Any], node: Compare) -> Predicate[T]:
+def _build_text_predicate(get: Callable[[T], Any], node: Compare) -> Predicate[T]:
     value = node.value
     if node.op == ":":
         return lambda item: fnmatchcase(get(item) or "", value)
-    return (
-        (lambda item: get(item) == value) if node.op == "=" else (lambda item: get(item) != value)
-    )
+    if node.op == "=":
+        return lambda item: bool(get(item) == value)
+    return lambda item: bool(get(item) != value)
 
 
-_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "=": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
+_COMPARISONS: Final[Mapping[str, Callable[[int, int], bool]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
 }
 
 
-def ordered(op: str) -> Callable[[Any, Any], bool]:
-    """The comparison of an operator.
+def comparison(op: str) -> Callable[[int, int], bool]:
+    """Return the function that compares two numbers with an operator.
 
     Raises:
-        FilterError: it does not order.
+        FilterError: the operator does not compare.
     """
     if op not in _COMPARISONS:
-        raise FilterError(f"{op} does not order")
+        raise FilterError(f"{op} cannot compare numbers or times")
     return _COMPARISONS[op]
 
 
-def time_predicate(get: Callable[[T], Any], node: Compare) -> Predicate[T]:
-    """Compares times; an item without one never fits."""
+def build_time_predicate(get: Callable[[T], str | None], node: Compare) -> Predicate[T]:
+    """Return the function that compares a time of items with the value of a comparison.
+
+    An item without a time never fits.
+
+    Raises:
+        FilterError: the value is not a time, or the operator does not compare.
+    """
     try:
         value = micros(node.value)
     except ValueError:
-        raise FilterError(f"{node.value} is no time in RFC 3339") from None
-    compare = ordered(node.op)
-    return lambda item: bool(found := get(item)) and compare(micros(found), value)
+        raise FilterError(f"{node.value} is not a time of RFC 3339") from None
+    compare = comparison(node.op)
+
+    def predicate(item: T) -> bool:
+        time = get(item)
+        return bool(time) and compare(micros(time), value)
+
+    return predicate

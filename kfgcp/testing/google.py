@@ -1,4 +1,8 @@
-"""How Google's REST services speak: their errors as JSON, their list pages, their JSON bodies."""
+"""Read requests and write answers as Google's REST services do.
+
+Errors have the JSON form of google.rpc.Status. Lists have pages as in AIP-158. Names of fields are
+camelCase, and requests may use snake_case too (the JSON mapping of Protocol Buffers).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,20 @@ import bisect
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.server import Request, Response
 
 T = TypeVar("T")
 
+JsonBody = dict[str, Any]
+"""A JSON object that is read from a request or written to an answer, and that may be changed."""
+
+# HTTP status -> the name of its usual code in google.rpc.Code.
 _STATUSES: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -29,8 +38,9 @@ _STATUSES: Final = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+# Query parameters that every Google API takes, whatever the method is.
 _SYSTEM_PARAMETERS: Final = frozenset(
-    (
+    {
         "$alt",
         "alt",
         "$prettyPrint",
@@ -41,15 +51,22 @@ _SYSTEM_PARAMETERS: Final = frozenset(
         "quotaUser",
         "$.xgafv",
         "access_token",
-    )
+    }
 )
 
 
 class GoogleError(Exception):
-    """An error that is answered. code: of HTTP. status: name of the canonical code."""
+    """An error that the stand-in answers.
+
+    Args:
+        code: the HTTP status.
+        message: the text for the client.
+        status: the name of the code in google.rpc.Code; by default the usual one of `code`.
+        details: messages such as google.rpc.BadRequest, as JSON with `@type`.
+    """
 
     def __init__(
-        self, code: int, message: str, status: str = "", details: Sequence[Mapping[str, Any]] = ()
+        self, code: int, message: str, status: str = "", details: Sequence[JsonObject] = ()
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -59,58 +76,74 @@ class GoogleError(Exception):
 
     @property
     def response(self) -> Response:
-        error: dict[str, Any] = {"code": self.code, "message": self.message, "status": self.status}
+        """Return the error as an answer."""
+        error: JsonBody = {"code": self.code, "message": self.message, "status": self.status}
         if self.details:
             error["details"] = self.details
         return Response(self.code, {"error": error})
 
 
 def invalid(message: str, field: str = "") -> GoogleError:
-    """400 INVALID_ARGUMENT; `field` names what is wrong: `pipeline_job.labels`."""
-    violation = {"description": message, **({"field": field} if field else {})}
-    kind = "type.googleapis.com/google.rpc.BadRequest"
-    return GoogleError(400, message, details=[{"@type": kind, "fieldViolations": [violation]}])
+    """Return the error 400 INVALID_ARGUMENT.
+
+    Args:
+        message: the text for the client.
+        field: the path of the wrong field, such as `pipeline_job.labels`; empty without one.
+    """
+    violation = {"description": message}
+    if field:
+        violation["field"] = field
+    bad_request = {
+        "@type": "type.googleapis.com/google.rpc.BadRequest",
+        "fieldViolations": [violation],
+    }
+    return GoogleError(400, message, details=[bad_request])
 
 
 def wrong_state(message: str) -> GoogleError:
-    """400 FAILED_PRECONDITION."""
+    """Return the error 400 FAILED_PRECONDITION."""
     return GoogleError(400, message, "FAILED_PRECONDITION")
 
 
 def not_found(name: str) -> GoogleError:
+    """Return the error 404 NOT_FOUND for a resource name."""
     return GoogleError(404, f"The resource {name} was not found.")
 
 
 def denied(message: str) -> GoogleError:
+    """Return the error 403 PERMISSION_DENIED."""
     return GoogleError(403, message)
 
 
-def check_query(request: Request, known: Sequence[str]) -> dict[str, str]:
-    """The query's parameters by the names in `known`, which are camelCase; snake_case is understood
-    too.
+def check_query(request: Request, allowed: Sequence[str]) -> dict[str, str]:
+    """Return the query parameters by their camelCase names.
+
+    Args:
+        request: its query may use snake_case too.
+        allowed: the names that the method has, in camelCase.
 
     Raises:
-        GoogleError: 400, there is another one.
+        GoogleError: 400, the query has another parameter.
     """
     values = {}
     for name, value in request.query.items():
         if name in _SYSTEM_PARAMETERS:
             continue
-        camel = camel_case(name)
-        if camel not in known:
+        camel_name = camel_case(name)
+        if camel_name not in allowed:
             raise invalid(
                 f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query'
                 " parameter."
             )
-        values[camel] = value
+        values[camel_name] = value
     return values
 
 
-def json_body(request: Request) -> dict[str, Any]:
-    """The body as a JSON object, {} when it is empty.
+def json_body(request: Request) -> JsonBody:
+    """Return the body as a JSON object, {} when it is empty.
 
     Raises:
-        GoogleError: 400.
+        GoogleError: 400, the body is not a JSON object.
     """
     if not request.body:
         return {}
@@ -123,16 +156,20 @@ def json_body(request: Request) -> dict[str, Any]:
     return value
 
 
-def only_fields(body: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuses a body with other fields than these."""
+def only_fields(body: JsonObject, allowed: Sequence[str]) -> None:
+    """Raise an error if a body has a field that is not allowed.
+
+    Raises:
+        GoogleError: 400.
+    """
     for name in body:
-        if camel_case(name) not in known:
+        if camel_case(name) not in allowed:
             raise invalid(
                 f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.', name
             )
 
 
-def page(
+def list_page(
     items: Sequence[T],
     key: Callable[[T], tuple[Any, ...]],
     *,
@@ -140,85 +177,136 @@ def page(
     token: str | None,
     scope: str,
     default: int,
-    most: int,
+    maximum: int,
 ) -> tuple[list[T], str]:
-    """A page of sorted items and the token of the next one, empty when there is none.
+    """Return a page of sorted items, and the token of the next page.
 
-    A token stands for a place in the order, so that what is added or deleted meanwhile shifts
-    nothing.
+    A token stands for a place in the order. So an item that is added or deleted between two
+    requests does not shift the next page.
 
     Args:
-        items: sorted by `key`, whose values are all different and JSON.
-        key: the sort key.
-        size: what the client asked for; 0 and None mean `default`, more than `most` means `most`.
-        token: the client's page token, empty for the first page.
-        scope: what the token belongs to: the filter, the order.
-        default: see size.
-        most: see size.
+        items: sorted by `key`. The keys of two items differ, and JSON can carry them.
+        key: the sort key of an item.
+        size: the number of items that the client asks for. 0 and None mean `default`. A number
+            above `maximum` means `maximum`.
+        token: the token that the client sends, empty for the first page.
+        scope: what a token is valid for: the filter and the order.
+        default: the number of items of a page without a size.
+        maximum: the largest number of items of a page.
+
+    Returns:
+        The items, and a token that is empty on the last page.
 
     Raises:
-        GoogleError: 400, the size is none or the token is not one of this list.
+        GoogleError: 400, the size is not a number, or the token belongs to another list.
     """
+    # AIP-158: a client must not use a token with another filter or order.
+    scope_digest = hashlib.sha256(scope.encode()).hexdigest()[:12]
     start = 0
-    mark = hashlib.sha256(scope.encode()).hexdigest()[:12]
     if token:
-        try:
-            seen, after = json.loads(base64.urlsafe_b64decode(token))
-        except ValueError:
-            seen, after = "", []
-        if seen != mark:
-            raise invalid("The page token is invalid.", "page_token")
-        start = bisect.bisect_right(items, tuple(after), key=key)
-    end = start + _size(size, default, most)
-    found = list(items[start:end])
-    more = len(items) > end
-    text = json.dumps([mark, key(found[-1])]) if more else ""
-    return found, base64.urlsafe_b64encode(text.encode()).decode()
+        last_key = _last_key(token, scope_digest)
+        start = bisect.bisect_right(items, last_key, key=key)
+    end = start + _page_size(size, default, maximum)
+    page = list(items[start:end])
+    if len(items) <= end:
+        return page, ""
+    text = json.dumps([scope_digest, key(page[-1])])
+    return page, base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _size(size: str | int | None, default: int, most: int) -> int:
+def page_body(field: str, items: Sequence[object], token: str) -> JsonBody:
+    """Return the answer of a list method.
+
+    Args:
+        field: the name of the list in the answer.
+        items: the page.
+        token: the token of the next page; the last page has no such field.
+    """
+    body: JsonBody = {field: items}
+    if token:
+        body["nextPageToken"] = token
+    return body
+
+
+def _last_key(token: str, scope_digest: str) -> tuple[Any, ...]:
+    """Return the sort key of the last item before the page that a token stands for."""
+    try:
+        token_scope, last_key = json.loads(base64.urlsafe_b64decode(token))
+    except ValueError:
+        token_scope, last_key = "", []
+    if token_scope != scope_digest:
+        raise invalid("The page token is invalid.", "page_token")
+    return tuple(last_key)
+
+
+def _page_size(size: str | int | None, default: int, maximum: int) -> int:
     try:
         number = int(size or 0)
     except ValueError:
         number = -1
     if number < 0:
-        raise invalid("The page size is not a whole number from 0 on.", "page_size")
-    return min(number or default, most)
+        raise invalid("The page size must be a whole number of 0 or more.", "page_size")
+    return min(number or default, maximum)
 
 
 def camel_case(name: str) -> str:
-    """`page_size` as `pageSize`."""
+    """Return a name in camelCase.
+
+    Example:
+        >>> camel_case("page_size")
+        'pageSize'
+    """
     return re.sub(r"_([a-z0-9])", lambda match: match.group(1).upper(), name)
 
 
 def snake_case(name: str) -> str:
-    """`pageSize` as `page_size`."""
+    """Return a name in snake_case.
+
+    Example:
+        >>> snake_case("pageSize")
+        'page_size'
+    """
     return re.sub(r"([A-Z])", lambda match: "_" + match.group(1).lower(), name)
 
 
-@lru_cache(maxsize=1 << 16)  # lists compare the same times again and again
+# The results are kept, because lists compare the same times again and again.
+@lru_cache(maxsize=1 << 16)
 def micros(text: str | None) -> int:
-    """Microseconds since 1970 of an RFC 3339 time, 0 without one.
+    """Return the microseconds since 1970 of an RFC 3339 time, 0 without a time.
 
     Raises:
-        ValueError: it is not such a time.
+        ValueError: the text is not an RFC 3339 time.
+
+    Example:
+        >>> micros("1970-01-01T00:00:02.5Z")
+        2500000
     """
     if not text:
         return 0
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
-    gone = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (gone.days * 86400 + gone.seconds) * 1_000_000 + gone.microseconds
+    # Integers, because a float of seconds would lose microseconds.
+    elapsed = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (elapsed.days * 86400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
 
 
-def time_text(seconds: float) -> str:
-    """RFC 3339 with microseconds, as Google writes most times."""
+def format_time(seconds: float) -> str:
+    """Return a Unix time as RFC 3339 with microseconds, as Google writes most times.
+
+    Example:
+        >>> format_time(2.5)
+        '1970-01-01T00:00:02.500000Z'
+    """
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def number_of(*parts: object) -> int:
-    """A positive 63-bit number that is always the same for the same parts: the form of Google's
-    ids."""
+def stable_number(*parts: object) -> int:
+    """Return a positive 63-bit number, the form of Google's ids.
+
+    The same parts always give the same number.
+    """
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    # The shift makes the highest bit 0, so the number fits an int64. Bit 59 is always set, so the
+    # number has 18 or 19 digits.
     return int.from_bytes(digest[:8], "big") >> 1 | 1 << 59

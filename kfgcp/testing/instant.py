@@ -1,10 +1,9 @@
-"""Runs that nothing carries out: they end when their time is over, with the tasks that the pipeline
-has.
+"""Runs that are made up: nothing executes them, and they end when their time is over.
 
-Every condition is true and no task is cached, unless `Instant` names it. A loop goes over the items
-that are known from the spec and the parameters (one if they are not). What comes after a task that
-failed or was skipped is not reached, and the groups around a failure fail. Metrics are those that
-were asked for, other outputs are plain values of their type.
+They have the tasks of the pipeline. Every condition is true and no task is cached, unless `Instant`
+names it. A loop has the items that the spec and the parameters give, or one item if they give none.
+Tasks after a failed or skipped task are skipped, and the groups around a failed task fail. Metrics
+are those of `Instant`, other outputs are plain values of their type.
 """
 
 from __future__ import annotations
@@ -29,31 +28,38 @@ from kfgcp.model import (
 )
 from kfgcp.spec import graph
 from kfgcp.spec.graph import Component, Constant, Dag, FromInput, FromTask, Graph, Importer, TaskDef
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.rules import Submission
 
-_VALUES: Final = {
+METRICS: Final = "system.Metrics"
+# The value of an output parameter by its type. A text is the name of the output.
+_OUTPUT_VALUES: Final = {
     "NUMBER_INTEGER": 1,
     "NUMBER_DOUBLE": 0.5,
     "BOOLEAN": True,
     "LIST": [],
     "STRUCT": {},
 }
-METRICS: Final = "system.Metrics"
-_STATES: Final = {RunState.RUNNING: TaskState.RUNNING, RunState.CANCELLED: TaskState.CANCELLED}
+# The state of the tasks of a run. In all other runs, tasks have succeeded.
+_TASK_STATES: Final = {RunState.RUNNING: TaskState.RUNNING, RunState.CANCELLED: TaskState.CANCELLED}
+# No task starts after a task in one of these states.
 _BLOCKING: Final = (TaskState.FAILED, TaskState.SKIPPED)
-"""States of tasks after which nothing follows."""
 
 
 @dataclass(slots=True)
 class Instant:
-    """How made-up jobs turn out; read when a job is created.
+    """How made-up runs turn out. It is read when a run is created.
 
-    seconds: from its creation to its end. metrics: name -> value, on every artifact of
-    system.Metrics. failing: task name -> message of the task that fails, which the job then does
-    too, after all attempts that the task has. failing_drivers: task name -> message of the task
-    whose driver fails, so that nothing of it is started. skipped: names of tasks whose condition is
-    false. cached: names of tasks that are taken from the cache. log: what each task writes, a line
-    each; a line of its own when empty.
+    Attributes:
+        seconds: from the creation of a run to its end.
+        metrics: name -> value, on every artifact of system.Metrics.
+        failing: task name -> message. The task fails after all attempts that it has, and then the
+            run fails.
+        failing_drivers: task name -> message. The driver of the task fails, so that no container of
+            the task starts.
+        skipped: the names of tasks whose condition is false.
+        cached: the names of tasks whose outputs come from the cache.
+        log: the lines that each task writes. Without any, a task writes one line of its own.
     """
 
     seconds: float = 0.0
@@ -66,102 +72,132 @@ class Instant:
 
 
 class InstantRun:
-    """An execution. root: gs:// folder that artifacts pretend to be in. created: Unix time in
-    seconds."""
+    """A made-up execution of a job.
+
+    Args:
+        submission: the pipeline and its parameters.
+        run_id: the id of the run.
+        root: the gs:// folder that artifacts seem to be in. No object is written.
+        created: Unix time in seconds.
+        outcome: how the run turns out.
+    """
 
     def __init__(
-        self, submission: Submission, job: str, root: str, created: float, how: Instant
+        self, submission: Submission, run_id: str, root: str, created: float, outcome: Instant
     ) -> None:
         self._submission = submission
-        self._job = job
-        self._root = f"{root.rstrip('/')}/{job}"
+        self._run_id = run_id
+        self._root = f"{root.rstrip('/')}/{run_id}"
         self._created = created
-        self._ends = created + how.seconds
-        self._how = how
+        self._end = created + outcome.seconds
+        self._outcome = outcome
         self._cancelled_at: float | None = None
 
     def cancel(self) -> None:
-        if self._cancelled_at is None and time.time() < self._ends:
+        """End the run as cancelled, unless it has ended."""
+        if self._cancelled_at is None and time.time() < self._end:
             self._cancelled_at = time.time()
 
     def finish(self) -> None:
         """End the run now, as if its time was over. A run that has ended stays as it is."""
-        self._ends = min(self._ends, time.time())
+        self._end = min(self._end, time.time())
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
-        return iter((self._how.log or [f"{path} is made up"]) if ended else [])
+        """Yield the lines of an attempt. It writes them when it ends."""
+        if not ended:
+            return iter(())
+        return iter(self._outcome.log or [f"{path} is made up"])
 
     @property
     def state(self) -> RunState:
+        """Return the state as it is now."""
         if self._cancelled_at is not None:
             return RunState.CANCELLED
-        if time.time() < self._ends:
+        if time.time() < self._end:
             return RunState.RUNNING
-        fails = self._how.failing or self._how.failing_drivers
-        return RunState.FAILED if fails else RunState.SUCCEEDED
+        if self._outcome.failing or self._outcome.failing_drivers:
+            return RunState.FAILED
+        return RunState.SUCCEEDED
 
     def summary(self) -> Run:
-        """The run without its tasks."""
-        state, spec = self.state, self._submission.spec
-        end = self._cancelled_at or self._ends
+        """Return the run without its tasks."""
+        state = self.state
+        ended_at = None
+        if state.final:
+            ended_at = timestamp(self._cancelled_at or self._end)
         return Run(
-            run_id=self._job,
+            run_id=self._run_id,
             env="",
             backend="",
-            pipeline=spec.name,
+            pipeline=self._submission.spec.name,
             version="",
             state=state,
-            name=self._job,
+            name=self._run_id,
             created_at=timestamp(self._created),
             started_at=timestamp(self._created),
-            ended_at=timestamp(end) if state.final else None,
+            ended_at=ended_at,
             params=self._submission.params,
         )
 
     def run(self) -> Run:
+        """Return the run with its tasks, artifacts and metrics, as it is now."""
         run = self.summary()
         pipeline = graph.build(self._submission.spec.pipeline_spec)
-        maker = _Maker(pipeline, run, self._root, self._how)
-        outputs = maker.dag("", pipeline.root, dict(run.params))
-        error = next((task.error for task in maker.tasks if task.error), None)
+        builder = _TaskBuilder(pipeline, run, self._root, self._outcome)
+        outputs = builder.build_dag("", pipeline.root, dict(run.params))
+        error = None
+        if run.state is RunState.FAILED:
+            errors = [task.error for task in builder.tasks if task.error]
+            error = errors[0] if errors else None
         return replace(
             run,
-            tasks=tuple(maker.tasks),
-            artifacts=tuple(maker.artifacts),
-            metrics=tuple(maker.metrics),
+            tasks=tuple(builder.tasks),
+            artifacts=tuple(builder.artifacts),
+            metrics=tuple(builder.metrics),
             outputs=outputs,
-            error=error if run.state is RunState.FAILED else None,
+            error=error,
         )
 
 
-class _Maker:
-    """Makes up the tasks of a run, those around others first."""
+class _TaskBuilder:
+    """Makes up the tasks of a run. A group comes before the tasks in it."""
 
-    def __init__(self, pipeline: Graph, run: Run, root: str, how: Instant) -> None:
-        self._graph, self._run, self._root, self._how = pipeline, run, root, how
+    def __init__(self, pipeline: Graph, run: Run, root: str, outcome: Instant) -> None:
+        self._graph = pipeline
+        self._run = run
+        self._root = root
+        self._outcome = outcome
         self.tasks: list[Task] = []
         self.artifacts: list[Artifact] = []
         self.metrics: list[Metric] = []
 
-    def dag(self, path: str, component: Component, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Make up the tasks of a DAG; its outputs."""
+    def build_dag(self, path: str, component: Component, inputs: JsonObject) -> dict[str, Any]:
+        """Add the tasks of a DAG, and return its outputs.
+
+        Args:
+            path: the path of the DAG, empty for the pipeline.
+            component: the component of the DAG.
+            inputs: the values of its inputs.
+        """
         assert component.dag is not None
-        made: dict[str, dict[str, Any]] = {}
+        outputs_by_task: dict[str, dict[str, Any]] = {}
         states: dict[str, TaskState] = {}
         for key, task in component.dag.tasks.items():
-            given = {
-                name: _value(binding.source, inputs, made)
-                for name, binding in {**task.params, **task.artifacts}.items()
-            }
-            below = len(self.tasks)
-            inner = f"{path}/{key}".strip("/")
-            if key in self._how.skipped or not _is_reached(task, states):
-                made[key] = {}
-                self._add(inner, self._kind(task), {}, TaskState.SKIPPED)
+            task_path = f"{path}/{key}".strip("/")
+            index = len(self.tasks)
+            if key in self._outcome.skipped or not _is_reached(task, states):
+                self._add(task_path, self._kind(task), {}, TaskState.SKIPPED)
+                outputs_by_task[key] = {}
             else:
-                made[key] = self._task(inner, task, given)
-            states[key] = self.tasks[below].state
-        return _outputs(component.dag, made)
+                bindings = {**task.params, **task.artifacts}
+                task_inputs = {
+                    name: _read_source(binding.source, inputs, outputs_by_task)
+                    for name, binding in bindings.items()
+                }
+                outputs_by_task[key] = self._build_task(task_path, task, task_inputs)
+            # The task itself is the first that was added. Its state is only now final.
+            states[key] = self.tasks[index].state
+        return _dag_outputs(component.dag, outputs_by_task)
 
     def _kind(self, task: TaskDef) -> TaskKind:
         component = self._graph.component(task)
@@ -169,129 +205,153 @@ class _Maker:
             return TaskKind.LOOP
         if isinstance(component.executor, Importer):
             return TaskKind.IMPORTER
-        return TaskKind.DAG if component.dag is not None else TaskKind.CONTAINER
+        return _component_kind(component)
 
-    def _task(self, path: str, task: TaskDef, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _build_task(self, path: str, task: TaskDef, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Add a task and the tasks in it, and return its outputs."""
         component = self._graph.component(task)
         if task.iterator is None:
-            return self._unit(path, self._kind(task), task, component, inputs)
-        at = self._add(path, TaskKind.LOOP, inputs)
-        kind = TaskKind.DAG if component.dag is not None else TaskKind.CONTAINER
-        rounds = []
-        for number, item in enumerate(_items(task, inputs)):
-            round_inputs = inputs | {task.iterator.item: item}
-            rounds.append(self._unit(f"{path}[{number}]", kind, task, component, round_inputs))
-        outputs = {
-            name: [made.get(name) for made in rounds] for name in (rounds[0] if rounds else ())
-        }
-        self._end_group(at, outputs)
+            return self._build_unit(path, self._kind(task), task, component, inputs)
+        index = self._add(path, TaskKind.LOOP, inputs)
+        kind = _component_kind(component)
+        iterations: list[dict[str, Any]] = []
+        for number, item in enumerate(_loop_items(task, inputs)):
+            iteration_path = f"{path}[{number}]"
+            iteration_inputs = inputs | {task.iterator.item: item}
+            iterations.append(
+                self._build_unit(iteration_path, kind, task, component, iteration_inputs)
+            )
+        # An output of a loop is the list of the outputs of its iterations. There is always one.
+        outputs: dict[str, Any] = {}
+        for name in iterations[0]:
+            outputs[name] = [iteration.get(name) for iteration in iterations]
+        self._end_group(index, outputs)
         return outputs
 
-    def _unit(
+    def _build_unit(
         self, path: str, kind: TaskKind, task: TaskDef, component: Component, inputs: dict[str, Any]
     ) -> dict[str, Any]:
+        """Add a task that is not a loop, or one iteration of a loop, and return its outputs."""
         for name, param in component.params.items():
             if inputs.get(name) is None and param.has_default:
                 inputs[name] = param.default
-        at = self._add(path, kind, inputs)
+        index = self._add(path, kind, inputs)
         if component.dag is not None:
-            outputs = self.dag(path, component, inputs)
-            self._end_group(at, outputs)
+            outputs = self.build_dag(path, component, inputs)
+            self._end_group(index, outputs)
             return outputs
-        if (
-            self.tasks[at].state is TaskState.FAILED
-            and self.tasks[at].attempts
-            and task.retry is not None
-        ):
-            self.tasks[at] = replace(self.tasks[at], attempts=1 + task.retry.count)
-        outputs = self._made(path, component)
-        if self.tasks[at].state.ok:
-            self.tasks[at] = replace(self.tasks[at], outputs=outputs)
+        unit = self.tasks[index]
+        if unit.state is TaskState.FAILED and unit.attempts and task.retry is not None:
+            self.tasks[index] = replace(unit, attempts=1 + task.retry.count)
+        if not unit.state.ok:
+            return {}
+        outputs = self._build_outputs(path, component)
+        self.tasks[index] = replace(unit, outputs=outputs)
         return outputs
 
-    def _end_group(self, at: int, outputs: dict[str, Any]) -> None:
+    def _end_group(self, index: int, outputs: JsonObject) -> None:
         """Give a loop or a nested pipeline its outputs, or its failure when a task in it failed."""
-        group = self.tasks[at]
-        states = {task.state for task in self.tasks[at + 1 :]}
+        group = self.tasks[index]
+        states = {task.state for task in self.tasks[index + 1 :]}
         if group.state.ok and TaskState.FAILED in states:
-            self.tasks[at] = replace(group, state=TaskState.FAILED)
+            self.tasks[index] = replace(group, state=TaskState.FAILED)
         elif group.state.ok:
-            self.tasks[at] = replace(group, outputs=outputs)
+            self.tasks[index] = replace(group, outputs=outputs)
 
     def _add(
-        self, path: str, kind: TaskKind, inputs: Mapping[str, Any], state: TaskState | None = None
+        self, path: str, kind: TaskKind, inputs: JsonObject, state: TaskState | None = None
     ) -> int:
+        """Add a task and return its index. state: None for what the run and `Instant` say."""
         name = path.rpartition("/")[2]
-        message = driver_message = None
         if state is None:
-            state = _STATES.get(self._run.state, TaskState.SUCCEEDED)
+            state = _TASK_STATES.get(self._run.state, TaskState.SUCCEEDED)
+        message = None
+        has_started = state is not TaskState.SKIPPED
         if state is TaskState.SUCCEEDED:
-            driver_message = self._how.failing_drivers.get(name)
-            message = driver_message or self._how.failing.get(name)
+            driver_message = self._outcome.failing_drivers.get(name)
+            message = driver_message or self._outcome.failing.get(name)
+            has_started = driver_message is None
+        cache = None
         if message is not None:
             state = TaskState.FAILED
-        hit = state is TaskState.SUCCEEDED and name in self._how.cached
-        started = driver_message is None and state is not TaskState.SKIPPED
-        ran = kind is TaskKind.CONTAINER and not hit and started
+        elif state is TaskState.SUCCEEDED and name in self._outcome.cached:
+            state = TaskState.CACHED
+            cache = Cache(True, "it is made up")
+        # Only containers that run have attempts. A cache hit and a failed driver start none.
+        has_attempt = kind is TaskKind.CONTAINER and cache is None and has_started
         self.tasks.append(
             Task(
                 path=path,
                 kind=kind,
-                state=TaskState.CACHED if hit else state,
-                attempts=1 if ran else 0,
+                state=state,
+                attempts=int(has_attempt),
                 started_at=self._run.started_at,
                 ended_at=self._run.ended_at,
                 inputs={name: value for name, value in inputs.items() if value is not None},
-                error=ErrorInfo(message, path) if message is not None else None,
-                cache=Cache(True, "it is made up") if hit else None,
+                error=None if message is None else ErrorInfo(message, path),
+                cache=cache,
             )
         )
         return len(self.tasks) - 1
 
-    def _made(self, path: str, component: Component) -> dict[str, Any]:
-        """What a container puts out."""
-        if not self.tasks[-1].state.ok:
-            return {}
+    def _build_outputs(self, path: str, component: Component) -> dict[str, Any]:
+        """Return the outputs of a container, and add its artifacts and metrics."""
         outputs: dict[str, Any] = {
-            name: _VALUES.get(param.type, name) for name, param in component.output_params.items()
+            name: _OUTPUT_VALUES.get(param.type, name)
+            for name, param in component.output_params.items()
         }
         for name, definition in component.output_artifacts.items():
             uri = f"{self._root}/{path}/{name}"
-            metadata = dict(self._how.metrics) if definition.type == METRICS else {}
-            self.artifacts.append(Artifact(path, name, definition.type, uri, metadata))
-            self.metrics += [Metric(path, name, key, value) for key, value in metadata.items()]
+            metrics = self._outcome.metrics if definition.type == METRICS else {}
+            self.artifacts.append(Artifact(path, name, definition.type, uri, dict(metrics)))
+            self.metrics += [Metric(path, name, key, value) for key, value in metrics.items()]
             outputs[name] = uri
         return outputs
 
 
-def _value(source: Any, inputs: Mapping[str, Any], made: Mapping[str, Mapping[str, Any]]) -> Any:
+def _component_kind(component: Component) -> TaskKind:
+    return TaskKind.CONTAINER if component.dag is None else TaskKind.DAG
+
+
+def _read_source(
+    source: object, inputs: JsonObject, outputs_by_task: Mapping[str, JsonObject]
+) -> Any:
+    """Return the value that an input of a task is bound to, None when nothing says it."""
     if isinstance(source, Constant):
         return source.value
     if isinstance(source, FromInput):
         return inputs.get(source.name)
-    return made[source.task].get(source.output) if isinstance(source, FromTask) else None
+    if isinstance(source, FromTask):
+        return outputs_by_task[source.task].get(source.output)
+    return None
 
 
 def _is_reached(task: TaskDef, states: Mapping[str, TaskState]) -> bool:
     """Return whether a task starts: semantics.md, control flow."""
-    return task.runs_always or not any(states[key] in _BLOCKING for key in task.upstream)
+    if task.runs_always:
+        return True
+    return not any(states[key] in _BLOCKING for key in task.upstream)
 
 
-def _outputs(dag: Dag, made: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _dag_outputs(dag: Dag, outputs_by_task: Mapping[str, JsonObject]) -> dict[str, Any]:
+    """Return the outputs of a DAG. The first producer with a value gives an output."""
     outputs: dict[str, Any] = {}
     for name, producers in {**dag.param_outputs, **dag.artifact_outputs}.items():
-        values = [made[producer.task].get(producer.output) for producer in producers]
-        value = next((value for value in values if value is not None), None)
-        if value is not None:
-            outputs[name] = value
+        for producer in producers:
+            value = outputs_by_task[producer.task].get(producer.output)
+            if value is not None:
+                outputs[name] = value
+                break
     return outputs
 
 
-def _items(task: TaskDef, inputs: Mapping[str, Any]) -> list[Any]:
+def _loop_items(task: TaskDef, inputs: JsonObject) -> list[Any]:
+    """Return the items of a loop, one None when the spec and the parameters give none."""
     assert task.iterator is not None
-    items = (
-        json.loads(task.iterator.raw)
-        if task.iterator.raw is not None
-        else inputs.get(task.iterator.input or "")
-    )
-    return items if isinstance(items, list) and items else [None]
+    if task.iterator.raw is not None:
+        items = json.loads(task.iterator.raw)
+    else:
+        items = inputs.get(task.iterator.input or "")
+    if not isinstance(items, list) or not items:
+        return [None]
+    return items

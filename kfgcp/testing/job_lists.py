@@ -1,7 +1,8 @@
-"""Which pipeline jobs a list has, in which order: the comments of ListPipelineJobsRequest say what
-is supported.
+"""Filter and order the pipeline jobs of a list.
 
-`schedule_name` is not among them, but `PipelineJobSchedule.list_jobs` filters by it.
+The comments of ListPipelineJobsRequest in aiplatform_v1 say which fields and operators there are.
+They do not have `schedule_name`, but `PipelineJobSchedule.list_jobs` of google-cloud-aiplatform
+filters by it.
 """
 
 from __future__ import annotations
@@ -9,95 +10,111 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.filters import (
     EQUALITY,
     ORDER,
     WILDCARD,
     Field,
-    FilterError,
-    compile_filter,
-    leaf_of,
+    build_leaf,
+    compile_list_filter,
+    read_key,
 )
-from kfgcp.testing.google import camel_case, invalid, micros, page, snake_case
+from kfgcp.testing.google import camel_case, invalid, list_page, micros, snake_case
 from kfgcp.testing.jobs_from_runs import JOB_STATES
 
 DEFAULT_PAGE: Final = 50
+# Nothing confirms this limit. Clients ask for 100.
 MAX_PAGE: Final = 100
-"""Not confirmed; 100 is what clients use."""
 _ORDERS: Final = ("create_time", "update_time", "end_time", "start_time")
 
-View = Mapping[str, Any]
 
+def select_jobs(
+    jobs: Sequence[tuple[JsonObject, int]], query: Mapping[str, str]
+) -> tuple[list[JsonObject], str]:
+    """Return a page of jobs, and the token of the next page.
 
-def listed(jobs: Sequence[tuple[View, int]], query: Mapping[str, str]) -> tuple[list[View], str]:
-    """A page of jobs and the token of the next one. jobs: each with its number in the order of
-    creation.
+    Args:
+        jobs: the JSON of each job, and its number in the order of creation.
+        query: `filter`, `orderBy`, `pageSize` and `pageToken` of the request.
 
     Raises:
-        GoogleError: 400, filter, order, size or token are not understood.
+        GoogleError: 400, the filter, the order, the size or the token is wrong.
     """
-    try:
-        wanted = compile_filter(query.get("filter", ""), leaf_of(_FIELDS))
-    except FilterError as error:
-        raise invalid(f"Invalid filter: {error}.", "filter") from None
-    key = _order(query.get("orderBy", ""))
-    found = sorted(
-        ((key(view, number), view) for view, number in jobs if wanted(view)),
-        key=lambda entry: entry[0],
-    )
-    items, token = page(
-        found,
-        lambda entry: entry[0],
+    filter_text = query.get("filter", "")
+    order_text = query.get("orderBy", "")
+    fits = compile_list_filter(filter_text, build_leaf(_FIELDS))
+    sort_key = _build_sort_key(order_text)
+    keyed_jobs = [(sort_key(job, number), job) for job, number in jobs if fits(job)]
+    page, token = list_page(
+        sorted(keyed_jobs, key=_first),
+        _first,
         size=query.get("pageSize"),
         token=query.get("pageToken"),
-        scope=f"{query.get('filter', '')}\n{query.get('orderBy', '')}",
+        scope=f"{filter_text}\n{order_text}",
         default=DEFAULT_PAGE,
-        most=MAX_PAGE,
+        maximum=MAX_PAGE,
     )
-    return [view for _, view in items], token
+    return [job for _, job in page], token
 
 
-def _order(text: str) -> Callable[[View, int], tuple[int, ...]]:
-    """The sort key that an `orderBy` asks for; newest first without one."""
-    fields: list[tuple[str, int]] = []
-    for part in filter(None, (part.strip() for part in (text or "create_time desc").split(","))):
-        name, _, direction = part.partition(" ")
-        if snake_case(name) not in _ORDERS or direction.strip().lower() not in ("", "asc", "desc"):
-            raise invalid(
-                f'Invalid order_by: "{part}" is not one of {", ".join(_ORDERS)} [desc].', "order_by"
-            )
-        fields.append((camel_case(name), -1 if direction.strip().lower() == "desc" else 1))
-    last = fields[-1][1]
-    if len(fields) == 1:
-        only = fields[0][0]
-        return lambda view, number: (last * micros(view.get(only)), last * number)
-    return lambda view, number: (
-        *(sign * micros(view.get(name)) for name, sign in fields),
-        last * number,
-    )
+def _first(keyed_job: tuple[tuple[int, ...], JsonObject]) -> tuple[int, ...]:
+    return keyed_job[0]
 
 
+def _build_sort_key(order: str) -> Callable[[JsonObject, int], tuple[int, ...]]:
+    """Return the sort key for an `orderBy`, newest first without one."""
+    parts = (order or "create_time desc").split(",")
+    fields = [_parse_order(part.strip()) for part in parts if part.strip()]
+    # The last key makes all keys different: jobs of the same time are in the order of creation.
+    last_sign = fields[-1][1]
+
+    def sort_key(job: JsonObject, number: int) -> tuple[int, ...]:
+        times = [sign * micros(job.get(name)) for name, sign in fields]
+        return (*times, last_sign * number)
+
+    return sort_key
+
+
+def _parse_order(part: str) -> tuple[str, int]:
+    """Return the camelCase name of a field, and -1 for a descending order."""
+    name, _, direction = part.partition(" ")
+    direction = direction.strip().lower()
+    if snake_case(name) not in _ORDERS or direction not in ("", "asc", "desc"):
+        raise invalid(
+            f'Invalid order_by: "{part}" is not one of {", ".join(_ORDERS)} [desc].', "order_by"
+        )
+    sign = -1 if direction == "desc" else 1
+    return camel_case(name), sign
+
+
+# A filter may have any state of the enum PipelineState, although no job of the stand-in waits in a
+# queue.
 _STATES: Final = (*JOB_STATES.values(), "PIPELINE_STATE_QUEUED", "PIPELINE_STATE_UNSPECIFIED")
-"""All of the enum PipelineState: what may be asked for, though no job of the stand-in waits in a
-queue."""
 
 
-def _plain(name: str) -> Callable[[View], Any]:
-    return lambda view: view.get(name)
+def _pipeline_name(job: JsonObject) -> Any:
+    return job["pipelineSpec"]["pipelineInfo"]["name"]
 
 
-_FIELDS: Final[Mapping[str, Field[View]]] = {
-    "pipeline_name": Field(lambda view: view["pipelineSpec"]["pipelineInfo"]["name"], EQUALITY),
-    "display_name": Field(_plain("displayName"), WILDCARD),
-    "pipeline_job_user_id": Field(lambda view: view["name"].rpartition("/")[2], WILDCARD),
-    "state": Field(_plain("state"), EQUALITY, choices=_STATES),
-    "create_time": Field(_plain("createTime"), ORDER, "time"),
-    "update_time": Field(_plain("updateTime"), ORDER, "time"),
-    "end_time": Field(_plain("endTime"), ORDER, "time"),
-    "labels": Field(_plain("labels"), kind="map"),
-    "template_uri": Field(_plain("templateUri"), WILDCARD),
-    "template_metadata.version": Field(
-        lambda view: (view.get("templateMetadata") or {}).get("version"), WILDCARD
-    ),
-    "schedule_name": Field(_plain("scheduleName"), EQUALITY),
+def _job_id(job: JsonObject) -> str:
+    return str(job["name"]).rpartition("/")[2]
+
+
+def _template_version(job: JsonObject) -> Any:
+    return (job.get("templateMetadata") or {}).get("version")
+
+
+_FIELDS: Final[Mapping[str, Field[JsonObject]]] = {
+    "pipeline_name": Field(_pipeline_name, EQUALITY),
+    "display_name": Field(read_key("displayName"), WILDCARD),
+    "pipeline_job_user_id": Field(_job_id, WILDCARD),
+    "state": Field(read_key("state"), EQUALITY, choices=_STATES),
+    "create_time": Field(read_key("createTime"), ORDER, "time"),
+    "update_time": Field(read_key("updateTime"), ORDER, "time"),
+    "end_time": Field(read_key("endTime"), ORDER, "time"),
+    "labels": Field(read_key("labels"), kind="map"),
+    "template_uri": Field(read_key("templateUri"), WILDCARD),
+    "template_metadata.version": Field(_template_version, WILDCARD),
+    "schedule_name": Field(read_key("scheduleName"), EQUALITY),
 }

@@ -1,133 +1,174 @@
-"""What Cloud Logging has of Vertex pipeline jobs: what tasks wrote, and what happened to jobs.
+"""The entries of pipeline jobs in Cloud Logging: the lines of tasks, and the events of jobs.
 
-Each line of an attempt's log is an entry of `resource.type="ml_job"`, whose
-`resource.labels.job_id` is the id of the attempt's custom job.
+Each line of an attempt is an entry of `resource.type="ml_job"`. Its `resource.labels.job_id` is the
+id of the custom job of the attempt.
 
-What happened to a job is in the log `pipeline_job_events`, with its state in `jsonPayload.state`.
-What happened to its tasks is in `pipeline_job_task_events`, with the fields below
-`jsonPayload.payload`. Names of logs, types of payloads and the label are those of Google's index of
-platform logs. Not confirmed: what `pipelineName` holds, and further fields.
+The events of a job are in the log `pipeline_job_events`, with its state in `jsonPayload.state`. The
+events of its tasks are in `pipeline_job_task_events`, with the fields below `jsonPayload.payload`.
+The names of logs, the types of payloads and the label come from Google's index of platform logs.
+Nothing confirms the value of `pipelineName`, and which other fields there are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
 
-from kfgcp.model import RunState, Task, TaskState
+from kfgcp.model import Run, RunState, Task, TaskState
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import log_entries
-from kfgcp.testing.google import micros, time_text
+from kfgcp.testing.google import JsonBody, format_time, micros
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import (
     JOB_STATES,
     TASK_STATES,
     Attempt,
     Place,
-    attempts_of,
-    custom_job,
-    error_of,
+    custom_job_id,
+    job_error,
+    list_attempts,
 )
 from kfgcp.testing.log_entries import Entry
 
+# The last parts of log names. Logs escape the slash of their names.
 JOB_EVENTS: Final = "aiplatform.googleapis.com%2Fpipeline_job_events"
 TASK_EVENTS: Final = "aiplatform.googleapis.com%2Fpipeline_job_task_events"
+# A condition that names custom jobs: `resource.labels.job_id="1"` or `=("1" OR "2")`.
 _JOB_IDS: Final = re.compile(r'resource\.labels\.job_id\s*=\s*("?\d+"?|\([^()]*\))')
+# Words that can let entries of other custom jobs fit a filter.
+_WIDENING: Final = ("NOT", "OR", "!=")
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """A change of state. task_path: empty for the job. error: empty without one."""
+
+    time: str | None
+    state: str
+    task_path: str
+    error: JsonObject
 
 
 class JobLogs:
-    """The entries of a location. project: its id."""
+    """The log entries of the jobs of a location.
+
+    Args:
+        project: the id of the project.
+        place: the location, with the number of the project.
+        jobs: the jobs.
+    """
 
     def __init__(self, project: str, place: Place, jobs: Jobs) -> None:
         self._project = project
         self._place = place
         self._jobs = jobs
 
-    def entries(self, text: str, form: str) -> Iterator[Entry]:
-        """All that the filter could want; when it names custom jobs, and only by =, of task logs
-        only theirs."""
-        numbers = re.findall(r"\d+", " ".join(_JOB_IDS.findall(text)))
-        others = _JOB_IDS.sub("", text)
-        if numbers:
-            found = [self._jobs.attempt(number) for number in dict.fromkeys(numbers)]
-            for job, attempt in filter(None, found):
-                yield from self._of_attempt(job, attempt, form)
-        for job in self._jobs.all():
-            yield from self._events(job)
-            if not numbers or "NOT" in others or "OR" in others or "!=" in others:
-                for attempt in attempts_of(job.id, job.run()):
-                    if custom_job(attempt) not in numbers:
-                        yield from self._of_attempt(job, attempt, form)
+    def entries(self, filter_text: str, payload: str) -> Iterator[Entry]:
+        """Yield all entries that may fit a filter.
 
-    def _of_attempt(self, job: Job, attempt: Attempt, form: str) -> Iterator[Entry]:
-        task = next((task for task in job.run().tasks if task.path == attempt.path), None)
+        A client reads the lines of a few custom jobs again and again. So when a filter names custom
+        jobs, the lines of others are only read if it has an operator that can let them fit.
+
+        Args:
+            filter_text: the filter of the client.
+            payload: see `CloudLogging.payload`.
+        """
+        numbers = re.findall(r"\d+", " ".join(_JOB_IDS.findall(filter_text)))
+        other_conditions = _JOB_IDS.sub("", filter_text)
+        reads_all = not numbers or any(word in other_conditions for word in _WIDENING)
+        # A filter may name a custom job twice.
+        for number in dict.fromkeys(numbers):
+            job_and_attempt = self._jobs.find_attempt(number)
+            if job_and_attempt is not None:
+                yield from self._attempt_entries(*job_and_attempt, payload)
+        for job in self._jobs.all():
+            yield from self._event_entries(job)
+            if not reads_all:
+                continue
+            for attempt in list_attempts(job.id, job.run()):
+                if custom_job_id(attempt) not in numbers:
+                    yield from self._attempt_entries(job, attempt, payload)
+
+    def _attempt_entries(self, job: Job, attempt: Attempt, payload: str) -> Iterator[Entry]:
+        """Yield an entry for each line of an attempt."""
+        task = _find_task(job.run(), attempt.path)
         if task is None:
             return
-        number = custom_job(attempt)
+        number = custom_job_id(attempt)
         labels = {"project_id": self._project, "job_id": number, "task_name": "workerpool0-0"}
-        for index, entry in enumerate(
-            log_entries.of_attempt(job.execution, task, attempt.number, form)
-        ):
+        lines = log_entries.read_attempt(job.execution, task, attempt.number, payload)
+        for index, line in enumerate(lines):
             yield {
                 "insertId": f"{number}-{index}",
                 "logName": f"projects/{self._project}/logs/workerpool0-0",
                 "resource": {"type": "ml_job", "labels": labels},
                 "labels": {"ml.googleapis.com/job_id/log_area": "root"},
-                **entry,
+                **line,
             }
 
-    def _events(self, job: Job) -> Iterator[Entry]:
-        """Yield what happened to a job and its tasks."""
-        run = job.run()
-        changes: list[tuple[str | None, str, str, Mapping[str, Any]]] = [
-            (run.started_at, JOB_STATES[RunState.RUNNING], "", {})
-        ]
-        ended = [task for task in run.tasks if task.state.final]
-        changes += [
-            (task.ended_at, TASK_STATES[task.state], task.path, _reason(task)) for task in ended
-        ]
-        if run.state.final:
-            changes.append((run.ended_at, JOB_STATES[run.state], "", error_of(run) or {}))
-        for index, (at, state, path, error) in enumerate(changes):
-            if at is not None:
-                time = time_text((micros(at) + index) / 1_000_000)
-                yield self._event(job, f"{job.id}-{index}", time, state, path, error)
+    def _event_entries(self, job: Job) -> Iterator[Entry]:
+        """Yield the events of a job and its tasks."""
+        for index, event in enumerate(_list_events(job.run())):
+            if event.time is not None:
+                # A microsecond for each event keeps their order: many have the same time.
+                time = format_time((micros(event.time) + index) / 1_000_000)
+                yield self._event_entry(job, f"{job.id}-{index}", time, event)
 
-    def _event(
-        self, job: Job, insert_id: str, time: str, state: str, task: str, error: Mapping[str, Any]
-    ) -> Entry:
-        """Return the entry of one change of state; task: its path, empty for the job."""
-        fields: dict[str, Any] = {"pipelineName": job.id, "state": state}
-        if task:
-            fields["taskName"] = task.rpartition("/")[2]
-        if error:
-            fields["error"] = dict(error)
-        log, kind, payload = JOB_EVENTS, "PipelineJobLogEntry", fields
-        if task:
-            log, kind, payload = TASK_EVENTS, "PipelineJobTaskLogEntry", {"payload": fields}
-        container = f"projects/{self._place.project}"
-        resource = {
-            "resource_container": container,
+    def _event_entry(self, job: Job, insert_id: str, time: str, event: _Event) -> Entry:
+        fields: JsonBody = {"pipelineName": job.id, "state": event.state}
+        if event.task_path:
+            fields["taskName"] = event.task_path.rpartition("/")[2]
+        if event.error:
+            fields["error"] = dict(event.error)
+        if event.task_path:
+            log, message, payload = TASK_EVENTS, "PipelineJobTaskLogEntry", {"payload": fields}
+        else:
+            log, message, payload = JOB_EVENTS, "PipelineJobLogEntry", fields
+        resource_labels = {
+            "resource_container": f"projects/{self._place.project}",
             "location": self._place.location,
             "pipeline_job_id": job.id,
         }
         return {
             "insertId": insert_id,
             "logName": f"projects/{self._project}/logs/{log}",
-            "resource": {"type": "aiplatform.googleapis.com/PipelineJob", "labels": resource},
+            "resource": {
+                "type": "aiplatform.googleapis.com/PipelineJob",
+                "labels": resource_labels,
+            },
             "timestamp": time,
-            "severity": "ERROR" if error else "INFO",
+            "severity": "ERROR" if event.error else "INFO",
             "labels": {"pipeline_name": job.submission.spec.name},
             "jsonPayload": {
-                "@type": f"type.googleapis.com/google.cloud.aiplatform.logging.{kind}",
+                "@type": f"type.googleapis.com/google.cloud.aiplatform.logging.{message}",
                 **payload,
             },
         }
 
 
-def _reason(task: Task) -> Mapping[str, Any]:
-    return (
-        {"message": task.error.message}
-        if task.error is not None and task.state is TaskState.FAILED
-        else {}
-    )
+def _find_task(run: Run, path: str) -> Task | None:
+    for task in run.tasks:
+        if task.path == path:
+            return task
+    return None
+
+
+def _list_events(run: Run) -> list[_Event]:
+    """Return the start of a run, the ends of its tasks, and its own end."""
+    events = [_Event(run.started_at, JOB_STATES[RunState.RUNNING], "", {})]
+    for task in run.tasks:
+        if task.state.final:
+            state = TASK_STATES[task.state]
+            events.append(_Event(task.ended_at, state, task.path, _task_error(task)))
+    if run.state.final:
+        error = job_error(run) or {}
+        events.append(_Event(run.ended_at, JOB_STATES[run.state], "", error))
+    return events
+
+
+def _task_error(task: Task) -> JsonObject:
+    if task.error is None or task.state is not TaskState.FAILED:
+        return {}
+    return {"message": task.error.message}

@@ -1,264 +1,322 @@
-"""Pipeline jobs of a stand-in: `/v1/projects/P/locations/L/pipelineJobs`."""
+"""Pipeline jobs of a stand-in: `/v1/projects/P/locations/L/pipelineJobs`.
+
+The methods are those of PipelineService in aiplatform_v1.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run
 from kfgcp.spec import graph
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import protos
 from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import (
     GoogleError,
+    JsonBody,
     check_query,
+    format_time,
     invalid,
     json_body,
     not_found,
-    number_of,
     only_fields,
-    time_text,
+    page_body,
+    stable_number,
     wrong_state,
 )
-from kfgcp.testing.job_lists import listed
+from kfgcp.testing.job_lists import select_jobs
 from kfgcp.testing.jobs_from_runs import (
     JOB_STATES,
     Attempt,
     Place,
-    attempts_of,
-    custom_job,
-    error_of,
+    custom_job_id,
+    job_error,
+    list_attempts,
     task_details,
 )
 from kfgcp.testing.operations import Operations
 from kfgcp.testing.rules import Submission, Surroundings, check_job, check_job_id
 from kfgcp.testing.server import Request, Response, Route
 
+# BatchDeletePipelineJobsRequest and BatchCancelPipelineJobsRequest of aiplatform_v1: at most 32.
 MAX_BATCH: Final = 32
+# PipelineJob.labels of aiplatform_v1: the service sets this label on each job. It overrides a value
+# of the client.
 BILLING_LABEL: Final = "vertex-ai-pipelines-run-billing-id"
+# PipelineJob.job_detail of aiplatform_v1 is "not available in the list view". Nothing confirms that
+# a list without a mask has no spec either.
 _NOT_IN_LISTS: Final = ("pipelineSpec", "jobDetail")
+_LIST_QUERY: Final = ("filter", "orderBy", "pageSize", "pageToken", "readMask")
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A pipeline job. body: what the client sent, read. number: its place in the order of
-    creation."""
+    """A pipeline job.
+
+    Attributes:
+        id: the last part of the resource name.
+        number: its place in the order of creation, from 1.
+        body: the checked JSON that the client sent.
+        submission: the pipeline and its parameters.
+        created: Unix time in seconds.
+        execution: carries the job out.
+        schedule: the resource name of the schedule that started it; empty without one.
+        labels: those of the client and those of the service.
+        final_run: the run, once its state is final.
+        final_view: the JSON without tasks, once the state is final.
+    """
 
     id: str
     number: int
-    body: Mapping[str, Any]
+    body: JsonObject
     submission: Submission
     created: float
     execution: Execution
-    schedule: str = ""
-    ended: Run | None = None  # once the state is final
-    labels: Mapping[str, str] | None = None
-    view: tuple[Run, dict[str, Any]] | None = None  # of the final run, without tasks
+    schedule: str
+    labels: JsonObject
+    final_run: Run | None = None
+    final_view: JsonBody | None = None
 
     def run(self) -> Run:
-        """As it is now; kept once it has ended."""
-        if self.ended is not None:
-            return self.ended
+        """Return the run of the job as it is now."""
+        # A run that has ended stays the same. Lists of many jobs read it again and again.
+        if self.final_run is not None:
+            return self.final_run
         run = self.execution.run()
         if run.state.final:
-            self.ended = run
+            self.final_run = run
         return run
 
 
 class Jobs:
-    """The jobs of a location.
+    """The pipeline jobs of a location.
 
     Args:
-        place: where they are.
-        operations: where deletes go.
-        around: what a job may use.
-        start: gives the execution of a job, from the submission, its id and its body.
+        place: the location.
+        operations: gets the operations of deletes and batches.
+        surroundings: the buckets, accounts and artifacts that a job may use.
+        start: starts a job from its submission, id and body, and returns its execution.
     """
 
     def __init__(
         self,
         place: Place,
         operations: Operations,
-        around: Surroundings,
-        start: Callable[[Submission, str, Mapping[str, Any]], Execution],
+        surroundings: Surroundings,
+        start: Callable[[Submission, str, JsonObject], Execution],
     ) -> None:
         self._place = place
         self._operations = operations
-        self._around = around
+        self._surroundings = surroundings
         self._start = start
         self._jobs: dict[str, Job] = {}
+        # The ids of jobs that are being started, so that no second job gets the same id.
         self._reserved: set[str] = set()
         self._count = 0
-        self._attempts: dict[str, Attempt] = {}
+        self._attempts_by_custom_job: dict[str, Attempt] = {}
         self._lock = threading.RLock()
 
     def routes(self, base: str) -> list[Route]:
-        many, one = base + "/pipelineJobs", base + "/pipelineJobs/{job}"
-        listing = ("filter", "orderBy", "pageSize", "pageToken", "readMask")
+        """Return the routes of the service. base: the path of a location."""
+        collection = base + "/pipelineJobs"
+        job = base + "/pipelineJobs/{job}"
         return [
-            Route("POST", many, self.create, ("pipelineJobId",)),
-            Route("GET", many, self.list_all, listing),
-            Route("GET", one, self.get),
-            Route("DELETE", one, self.delete),
-            Route("POST", one + ":cancel", self.cancel),
-            Route("POST", many + ":batchDelete", self.batch_delete),
-            Route("POST", many + ":batchCancel", self.batch_cancel),
+            Route("POST", collection, self.create, ("pipelineJobId",)),
+            Route("GET", collection, self.list_all, _LIST_QUERY),
+            Route("GET", job, self.get),
+            Route("DELETE", job, self.delete),
+            Route("POST", job + ":cancel", self.cancel),
+            Route("POST", collection + ":batchDelete", self.batch_delete),
+            Route("POST", collection + ":batchCancel", self.batch_cancel),
         ]
 
     # -- methods of the service
 
     def create(self, request: Request, **_: str) -> Response:
-        job_id = check_query(request, ("pipelineJobId",)).get("pipelineJobId", "")
-        job = self.submit(json_body(request), job_id)
-        return Response(body=self._whole(job))
+        """Answer CreatePipelineJob."""
+        query = check_query(request, ("pipelineJobId",))
+        job = self.submit(json_body(request), query.get("pipelineJobId", ""))
+        return Response(body=self._full_view(job))
 
     def get(self, request: Request, job: str, **_: str) -> Response:
-        return Response(body=self._whole(self._known(job)))
+        """Answer GetPipelineJob."""
+        return Response(body=self._full_view(self._look_up(job)))
 
     def list_all(self, request: Request, **_: str) -> Response:
-        query = check_query(request, ("filter", "orderBy", "pageSize", "pageToken", "readMask"))
+        """Answer ListPipelineJobs."""
+        query = check_query(request, _LIST_QUERY)
         mask = protos.mask_paths("PipelineJob", query.get("readMask", ""), "read_mask")
-        items, token = listed(
-            [(self._view(job, job.run()), job.number) for job in self.all()], query
-        )
-        jobs = [self._in_list(view, mask) for view in items]
-        return Response(body={"pipelineJobs": jobs} | ({"nextPageToken": token} if token else {}))
+        numbered_views = [(self._view(job), job.number) for job in self.all()]
+        page, token = select_jobs(numbered_views, query)
+        views = [self._list_view(view, mask) for view in page]
+        return Response(body=page_body("pipelineJobs", views, token))
 
     def delete(self, request: Request, job: str, **_: str) -> Response:
-        self._delete([self._known(job)])
+        """Answer DeletePipelineJob."""
+        self._delete([self._look_up(job)])
         return self._operations.start("DeleteOperationMetadata")
 
     def cancel(self, request: Request, job: str, **_: str) -> Response:
-        self._cancel([self._known(job)])
+        """Answer CancelPipelineJob."""
+        self._cancel([self._look_up(job)])
         return Response()
 
     def batch_delete(self, request: Request, **_: str) -> Response:
-        jobs = self._batch(request)
-        views = [self._whole(job) for job in jobs]
+        """Answer BatchDeletePipelineJobs."""
+        jobs = self._read_batch(request)
+        views = [self._full_view(job) for job in jobs]
         self._delete(jobs)
-        kind = "BatchDeletePipelineJobsResponse"
-        return self._operations.start("DeleteOperationMetadata", {"pipelineJobs": views}, kind)
+        return self._operations.start(
+            "DeleteOperationMetadata", {"pipelineJobs": views}, "BatchDeletePipelineJobsResponse"
+        )
 
     def batch_cancel(self, request: Request, **_: str) -> Response:
-        jobs = self._batch(request)
+        """Answer BatchCancelPipelineJobs."""
+        jobs = self._read_batch(request)
         self._cancel(jobs)
-        views = [self._whole(job) for job in jobs]
-        kind = "BatchCancelPipelineJobsResponse"
+        views = [self._full_view(job) for job in jobs]
         return self._operations.start(
-            "BatchCancelPipelineJobsOperationMetadata", {"pipelineJobs": views}, kind
+            "BatchCancelPipelineJobsOperationMetadata",
+            {"pipelineJobs": views},
+            "BatchCancelPipelineJobsResponse",
         )
 
     # -- for the other parts of the stand-in
 
-    def submit(self, body: Mapping[str, Any], job_id: str = "", schedule: str = "") -> Job:
-        """Starts a job, which is refused or made whole."""
+    def submit(self, body: JsonObject, job_id: str = "", schedule: str = "") -> Job:
+        """Check and start a job.
+
+        Args:
+            body: the JSON of the job as the client sent it.
+            job_id: the id that the client asks for; empty for a new one.
+            schedule: the resource name of the schedule that starts the job; empty without one.
+
+        Raises:
+            GoogleError: the service would refuse the job, or the stand-in cannot run it.
+        """
         if job_id:
             check_job_id(job_id)
-        read = protos.read("PipelineJob", body, "pipeline_job")
-        submission = check_job(read, self._around)
+        checked_body = protos.read("PipelineJob", body, "pipeline_job")
+        submission = check_job(checked_body, self._surroundings)
         job_id = self._reserve(job_id, submission.spec.name)
-        created = int(time.time() * 1000) / 1000  # the engine's times have no more digits
+        # The times of the engine have milliseconds. With more digits here, a job could be created
+        # after its run has started.
+        created = int(time.time() * 1000) / 1000
         try:
-            execution = self._start(submission, job_id, read)
+            execution = self._start(submission, job_id, checked_body)
         except KfgcpError as error:
             raise invalid(f"The stand-in cannot run this pipeline: {error.message}") from None
         finally:
             self._reserved.discard(job_id)
-        return self.add(job_id, read, submission, created, execution, schedule)
+        return self.add(job_id, checked_body, submission, created, execution, schedule)
 
     def add(
         self,
         job_id: str,
-        body: Mapping[str, Any],
+        body: JsonObject,
         submission: Submission,
         created: float,
         execution: Execution,
         schedule: str = "",
     ) -> Job:
-        """Adds a job that is carried out already."""
+        """Add a job whose execution has started already."""
+        labels = {
+            **(body.get("labels") or {}),
+            BILLING_LABEL: str(stable_number("billing", job_id)),
+        }
         with self._lock:
             self._count += 1
-            labels = {
-                **(body.get("labels") or {}),
-                BILLING_LABEL: str(number_of("billing", job_id)),
-            }
-            job = Job(
-                job_id, self._count, body, submission, created, execution, schedule, labels=labels
-            )
+            job = Job(job_id, self._count, body, submission, created, execution, schedule, labels)
             self._jobs[job_id] = job
             return job
 
-    def check(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of a job that a schedule is to start, read and checked."""
-        read = protos.read("PipelineJob", body, "schedule.create_pipeline_job_request.pipeline_job")
-        check_job(read, self._around)
-        return read
+    def check(self, body: JsonObject) -> JsonBody:
+        """Return the checked body of a job that a schedule will start.
+
+        Raises:
+            GoogleError: the service would refuse the job.
+        """
+        field = "schedule.create_pipeline_job_request.pipeline_job"
+        checked_body = protos.read("PipelineJob", body, field)
+        check_job(checked_body, self._surroundings)
+        return checked_body
 
     def all(self) -> list[Job]:
-        """Oldest first."""
+        """Return all jobs, the oldest first."""
         with self._lock:
             return list(self._jobs.values())
 
     def find(self, job_id: str) -> Job | None:
+        """Return a job, None when there is none with this id."""
         return self._jobs.get(job_id)
 
-    def attempt(self, number: str) -> tuple[Job, Attempt] | None:
-        """The attempt that a custom job's id stands for."""
-        if number not in self._attempts:
+    def find_attempt(self, custom_job: str) -> tuple[Job, Attempt] | None:
+        """Return the attempt that the id of a custom job stands for, and its job."""
+        if custom_job not in self._attempts_by_custom_job:
             for job in self.all():
-                self._note_attempts(job, job.run())
-        attempt = self._attempts.get(number)
-        found = self._jobs.get(attempt.job) if attempt else None
-        return (found, attempt) if found and attempt else None
+                self._record_attempts(job, job.run())
+        attempt = self._attempts_by_custom_job.get(custom_job)
+        if attempt is None:
+            return None
+        # The job may be deleted by now.
+        job_of_attempt = self._jobs.get(attempt.job)
+        if job_of_attempt is None:
+            return None
+        return job_of_attempt, attempt
 
-    def details(self, job: Job) -> list[dict[str, Any]]:
-        """The job's taskDetails as they are now."""
+    def details(self, job: Job) -> list[JsonBody]:
+        """Return the taskDetails of a job as they are now."""
         run = job.run()
-        self._note_attempts(job, run)
-        return task_details(
-            job.id, run, graph.build(job.submission.spec.pipeline_spec), self._place
-        )
+        self._record_attempts(job, run)
+        pipeline = graph.build(job.submission.spec.pipeline_spec)
+        return task_details(job.id, run, pipeline, self._place)
 
-    def contexts(self, job: Job) -> dict[str, dict[str, Any]]:
-        """The pipelineContext and the pipelineRunContext of a job."""
-        pipeline = job.submission.spec.name
-        whole = self._context(pipeline, "system.Pipeline", job.created)
-        one = self._context(job.id, "system.PipelineRun", job.created)
-        return {
-            "pipelineContext": whole,
-            "pipelineRunContext": one | {"parentContexts": [whole["name"]]},
-        }
+    def contexts(self, job: Job) -> dict[str, JsonBody]:
+        """Return the pipelineContext and the pipelineRunContext of a job."""
+        pipeline_name = job.submission.spec.name
+        pipeline_context = self._context(pipeline_name, "system.Pipeline", job.created)
+        run_context = self._context(job.id, "system.PipelineRun", job.created)
+        run_context["parentContexts"] = [pipeline_context["name"]]
+        return {"pipelineContext": pipeline_context, "pipelineRunContext": run_context}
 
     # -- helpers
 
     def _reserve(self, job_id: str, pipeline: str) -> str:
+        """Reserve an id, or a new one of the form PIPELINE-TIME-NUMBER, and return it."""
         with self._lock:
             if not job_id:
-                job_id = f"{pipeline[:100]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{self._count + 1}"
+                # Our number makes two jobs of the same second different. An id has at most 128
+                # characters, so a long name of a pipeline is cut.
+                created = time.strftime("%Y%m%d%H%M%S", time.gmtime())
+                job_id = f"{pipeline[:100]}-{created}-{self._count + 1}"
             if job_id in self._jobs or job_id in self._reserved:
                 raise GoogleError(409, f"The PipelineJob {self._name(job_id)} already exists.")
             self._reserved.add(job_id)
             return job_id
 
-    def _known(self, job_id: str) -> Job:
+    def _look_up(self, job_id: str) -> Job:
         job = self._jobs.get(job_id)
         if job is None:
             raise not_found(self._name(job_id))
         return job
 
-    def _batch(self, request: Request) -> list[Job]:
+    def _read_batch(self, request: Request) -> list[Job]:
+        """Return the jobs that a batch request names."""
         body = json_body(request)
         only_fields(body, ("names", "parent"))
         names = body.get("names") or []
         if not names or len(names) > MAX_BATCH:
             raise invalid(f"There are {len(names)} names, 1 to {MAX_BATCH} are allowed.", "names")
-        return [self._known(name.rpartition("/")[2]) for name in names]
+        return [self._look_up(name.rpartition("/")[2]) for name in names]
 
-    def _delete(self, jobs: list[Job]) -> None:
+    def _delete(self, jobs: Sequence[Job]) -> None:
+        # All jobs are checked first: a batch deletes all of them or none.
         for job in jobs:
             if not job.run().state.final:
                 raise wrong_state(
@@ -268,7 +326,8 @@ class Jobs:
             for job in jobs:
                 self._jobs.pop(job.id, None)
 
-    def _cancel(self, jobs: list[Job]) -> None:
+    def _cancel(self, jobs: Sequence[Job]) -> None:
+        # All jobs are checked first: a batch cancels all of them or none.
         for job in jobs:
             if job.run().state.final:
                 raise wrong_state(
@@ -277,56 +336,65 @@ class Jobs:
         for job in jobs:
             job.execution.cancel()
 
-    def _note_attempts(self, job: Job, run: Run) -> None:
-        for attempt in attempts_of(job.id, run):
-            self._attempts[custom_job(attempt)] = attempt
+    def _record_attempts(self, job: Job, run: Run) -> None:
+        for attempt in list_attempts(job.id, run):
+            self._attempts_by_custom_job[custom_job_id(attempt)] = attempt
 
     def _name(self, job_id: str) -> str:
         return f"{self._place.parent}/pipelineJobs/{job_id}"
 
-    def _context(self, name: str, schema: str, created: float) -> dict[str, Any]:
+    def _context(self, name: str, schema: str, created: float) -> JsonBody:
         return {
             "name": f"{self._place.metadata_store}/contexts/{name}",
             "displayName": name,
-            "createTime": time_text(created),
-            "updateTime": time_text(created),
+            "createTime": format_time(created),
+            "updateTime": format_time(created),
             "schemaTitle": schema,
             "schemaVersion": "0.0.1",
             "metadata": {},
         }
 
-    # -- views
+    # -- JSON of jobs
 
-    def _view(self, job: Job, run: Run) -> dict[str, Any]:
-        """The job without its details; kept for a run that has ended."""
-        if job.view is not None and job.view[0] is run:
-            return job.view[1]
-        created = time_text(job.created)
-        view: dict[str, Any] = {
+    def _view(self, job: Job) -> JsonBody:
+        """Return the JSON of a job without its details."""
+        # Like the run itself, the JSON of a run that has ended stays the same.
+        if job.final_view is not None:
+            return job.final_view
+        run = job.run()
+        created = format_time(job.created)
+        view: JsonBody = {
             "name": self._name(job.id),
             **job.body,
             "createTime": created,
             "updateTime": run.ended_at or run.started_at or created,
             "state": JOB_STATES[run.state],
-            "labels": dict(job.labels or {}),
+            "labels": dict(job.labels),
         }
-        times = {"startTime": run.started_at, "endTime": run.ended_at, "error": error_of(run)}
-        view |= {name: value for name, value in times.items() if value}
-        if job.schedule:
-            view["scheduleName"] = job.schedule
+        optional_fields = {
+            "startTime": run.started_at,
+            "endTime": run.ended_at,
+            "error": job_error(run),
+            "scheduleName": job.schedule,
+        }
+        view |= {name: value for name, value in optional_fields.items() if value}
         if run.state.final:
-            job.view = run, view
+            job.final_view = view
         return view
 
-    def _whole(self, job: Job) -> dict[str, Any]:
-        view = dict(self._view(job, job.run()))
+    def _full_view(self, job: Job) -> JsonBody:
+        """Return the JSON of a job with its details."""
+        view = dict(self._view(job))
         view["jobDetail"] = {**self.contexts(job), "taskDetails": self.details(job)}
         return view
 
-    def _in_list(self, view: Mapping[str, Any], mask: list[tuple[str, ...]]) -> dict[str, Any]:
-        """As lists have it: without spec and details, unless a mask asks for them; of details only
-        the contexts."""
+    def _list_view(self, view: JsonObject, mask: list[tuple[str, ...]]) -> JsonBody:
+        """Return the JSON of a job as lists have it.
+
+        Without a mask, the spec and the details are missing. With a mask, the details only have the
+        contexts. Nothing confirms that a mask brings no taskDetails.
+        """
         if not mask:
             return {name: value for name, value in view.items() if name not in _NOT_IN_LISTS}
-        job = self._known(view["name"].rpartition("/")[2])
+        job = self._look_up(view["name"].rpartition("/")[2])
         return protos.masked({**view, "jobDetail": self.contexts(job)}, mask)

@@ -1,20 +1,23 @@
-"""A run of ours as the jobDetail of a Vertex pipeline job.
+"""Write a run of kfgcp as the jobDetail of a Vertex pipeline job.
 
-What it is based on:
-- Field names and types, the task states (SKIPPED for a cache hit, NOT_TRIGGERED for a false
-  condition), what taskUniqueName is made of, and the order of failedMainJobs: the comments in
-  aiplatform_v1.types.pipeline_job.
-- The pipeline itself and conditions are tasks too, without a custom job; mainJob is
-  `projects/NUMBER/locations/LOCATION/customJobs/NUMBER`, whose last part is `job_id` of the log
-  entries: public scripts that read real jobs.
-- The execution of the pipeline is of schema system.Run and has its parameters as `input:NAME`;
-  metrics are the metadata of artifacts of schema system.Metrics and its relatives: what
-  `PipelineJob._query_experiment_row` reads.
+The sources of its rules:
 
-Not confirmed: that top-level tasks have the pipeline's task as their parent, that the pipeline's
-own name is no part of taskUniqueName, that a loop's iterations are tasks `LOOP-0`, `LOOP-1`, ...
-between the loop and what it repeats, and the codes and texts of errors. A client should rely on
-none of these.
+- The comments in aiplatform_v1.types.pipeline_job: the names and types of fields, the states of
+  tasks (SKIPPED for a cache hit, NOT_TRIGGERED for a false condition), the parts of taskUniqueName,
+  and the order of failedMainJobs.
+- Public scripts that read real jobs: the pipeline itself and conditions are tasks too, without a
+  custom job. mainJob is `projects/NUMBER/locations/LOCATION/customJobs/NUMBER`. Its last part is
+  `job_id` of the log entries.
+- `PipelineJob._query_experiment_row` of google-cloud-aiplatform: the execution of the pipeline has
+  the schema system.Run, and its parameters are `input:NAME`. Metrics are the metadata of artifacts
+  of the schema system.Metrics and its relatives.
+
+Nothing confirms the following, so a client should not rely on it:
+
+- The task of the pipeline is the parent of top-level tasks.
+- The name of the pipeline is not a part of taskUniqueName.
+- The iterations of a loop are tasks `LOOP-0`, `LOOP-1`, ... between the loop and its tasks.
+- The codes and texts of errors.
 """
 
 from __future__ import annotations
@@ -25,13 +28,17 @@ from typing import Any, Final
 
 from kfgcp.model import Artifact, Run, RunState, Task, TaskKind, TaskState, json_number
 from kfgcp.spec.graph import Graph
+from kfgcp.spec.json_values import EXACT_DOUBLES, JsonObject
 from kfgcp.testing import paths
-from kfgcp.testing.google import number_of
+from kfgcp.testing.google import JsonBody, stable_number
 
+# Numbers of google.rpc.Code, which the `error` of a job and of a task holds.
 FAILED_PRECONDITION: Final = 9
 CANCELLED: Final = 1
 
+# PipelineState of aiplatform_v1 has the same words as our states, after a prefix.
 JOB_STATES: Final[Mapping[RunState, str]] = {state: f"PIPELINE_STATE_{state}" for state in RunState}
+# PipelineTaskDetail.State of aiplatform_v1. SKIPPED there is a cache hit, not a false condition.
 TASK_STATES: Final[Mapping[TaskState, str]] = {
     TaskState.PENDING: "PENDING",
     TaskState.RUNNING: "RUNNING",
@@ -41,168 +48,203 @@ TASK_STATES: Final[Mapping[TaskState, str]] = {
     TaskState.FAILED: "FAILED",
     TaskState.CANCELLED: "CANCELLED",
 }
+# The state of a task -> Execution.State of aiplatform_v1.
 _EXECUTION_STATES: Final = {
     "RUNNING": "RUNNING",
     "SUCCEEDED": "COMPLETE",
     "SKIPPED": "CACHED",
     "FAILED": "FAILED",
 }
+# The schema of a task's execution. All other kinds have the schema of a DAG.
 _SCHEMAS: Final = {
     TaskKind.CONTAINER: "system.ContainerExecution",
     TaskKind.IMPORTER: "system.ImporterExecution",
 }
+_GROUPS: Final = (TaskKind.DAG, TaskKind.LOOP)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where resources are. project: its number."""
+    """The project and the location of resources. project: the project's number."""
 
     project: int
     location: str
 
     @property
     def parent(self) -> str:
+        """Return the resource name of the location."""
         return f"projects/{self.project}/locations/{self.location}"
 
     @property
     def metadata_store(self) -> str:
+        """Return the resource name of the metadata store that jobs write to."""
         return f"{self.parent}/metadataStores/default"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a custom job stands for: an attempt, from 1, of the task at `path` of a job."""
+    """The attempt that a custom job stands for.
+
+    job: the id of the pipeline job. path: of the task. number: from 1.
+    """
 
     job: str
     path: str
     number: int
 
 
-def custom_job(attempt: Attempt) -> str:
-    """The id of the custom job of an attempt."""
-    return str(number_of("customJob", attempt.job, attempt.path, attempt.number))
+def custom_job_id(attempt: Attempt) -> str:
+    """Return the id of the custom job of an attempt."""
+    return str(stable_number("customJob", attempt.job, attempt.path, attempt.number))
 
 
-def attempts_of(job: str, run: Run) -> list[Attempt]:
-    """Every attempt that a run has made of its containers."""
-    return [
-        Attempt(job, task.path, number)
-        for task in run.tasks
-        if task.kind is TaskKind.CONTAINER
-        for number in range(1, task.attempts + 1)
-    ]
+def list_attempts(job_id: str, run: Run) -> list[Attempt]:
+    """Return every attempt that a run has made of its containers."""
+    attempts = []
+    for task in run.tasks:
+        # Only containers run as custom jobs.
+        if task.kind is TaskKind.CONTAINER:
+            numbers = range(1, task.attempts + 1)
+            attempts += [Attempt(job_id, task.path, number) for number in numbers]
+    return attempts
 
 
-def error_of(run: Run) -> dict[str, Any] | None:
-    """The error of the job, None while there is none."""
+def job_error(run: Run) -> JsonBody | None:
+    """Return the error of a job, None while it has none."""
     if run.state is RunState.CANCELLED:
         return {"code": CANCELLED, "message": "The PipelineJob was cancelled."}
     if run.state is not RunState.FAILED:
         return None
-    failed = [
-        _last(task.path)
-        for task in run.tasks
-        if task.state is TaskState.FAILED and task.kind not in _GROUPS
-    ]
-    message = (
-        f"The DAG failed because some tasks failed. The failed tasks are: [{', '.join(failed)}]."
-    )
-    if not failed and run.error is not None:
+    failed_paths = [task.path for task in run.tasks if _has_failed_itself(task)]
+    names = ", ".join(map(_last_name, failed_paths))
+    message = f"The DAG failed because some tasks failed. The failed tasks are: [{names}]."
+    if not failed_paths and run.error is not None:
         message = run.error.message
     return {"code": FAILED_PRECONDITION, "message": message}
 
 
-_GROUPS: Final = (TaskKind.DAG, TaskKind.LOOP)
+def _has_failed_itself(task: Task) -> bool:
+    # A group only fails because of a task inside it.
+    return task.state is TaskState.FAILED and task.kind not in _GROUPS
 
 
-def task_details(job: str, run: Run, graph: Graph, place: Place) -> list[dict[str, Any]]:
-    """The tasks of a job, the pipeline itself first, then in the order they started."""
-    details = _Details(job, run, graph, place)
-    return [details.root(), *(details.task(task) for task in run.tasks)]
+def task_details(job_id: str, run: Run, graph: Graph, place: Place) -> list[JsonBody]:
+    """Return the tasks of a job: the pipeline itself first, then the others in order of start."""
+    writer = _DetailWriter(job_id, run, graph, place)
+    details = [writer.write_pipeline()]
+    details += [writer.write_task(task) for task in run.tasks]
+    return details
 
 
-class _Details:
-    def __init__(self, job: str, run: Run, graph: Graph, place: Place) -> None:
-        self._job, self._run, self._graph, self._place = job, run, graph, place
-        self._by_uri = {artifact.uri: artifact for artifact in run.artifacts}
+def struct_value(value: Any) -> Any:
+    """Return a value as a protobuf Struct holds it.
 
-    def root(self) -> dict[str, Any]:
+    NaN and infinities become text, and large integers get the value of their double.
+    """
+    if isinstance(value, Mapping):
+        return {key: struct_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [struct_value(item) for item in value]
+    # True is an integer in Python, so the type is compared.
+    if type(value) is int and abs(value) > EXACT_DOUBLES:
+        return int(float(value))
+    return json_number(value)
+
+
+class _DetailWriter:
+    """Writes PipelineTaskDetail messages of one job."""
+
+    def __init__(self, job_id: str, run: Run, graph: Graph, place: Place) -> None:
+        self._job_id = job_id
+        self._run = run
+        self._graph = graph
+        self._place = place
+        self._artifacts_by_uri = {artifact.uri: artifact for artifact in run.artifacts}
+
+    def write_pipeline(self) -> JsonBody:
+        """Return the detail of the pipeline itself, whose path is empty."""
         run = self._run
-        state = (
-            run.state.replace("CANCELLING", "CANCEL_PENDING")
-            if run.state is not RunState.PAUSED
-            else "PENDING"
+        state = str(run.state)
+        # PipelineTaskDetail.State has no PAUSED, and another word for CANCELLING.
+        if run.state is RunState.PAUSED:
+            state = "PENDING"
+        elif run.state is RunState.CANCELLING:
+            state = "CANCEL_PENDING"
+        detail = self._start_detail(
+            "", self._job_id, self._job_id, state, run.started_at, run.ended_at
         )
-        found = self._detail("", self._job, self._job, str(state), run.started_at, run.ended_at)
-        found["execution"] = self._execution(
-            "", "system.Run", found["state"], run.params, run.outputs, self._job
+        detail["execution"] = self._execution(
+            "", "system.Run", state, run.params, run.outputs, self._job_id
         )
-        if (error := error_of(run)) is not None:
-            found["error"] = error
-        return _without_empty(found)
+        detail["error"] = job_error(run)
+        return _without_empty(detail)
 
-    def task(self, task: Task) -> dict[str, Any]:
+    def write_task(self, task: Task) -> JsonBody:
+        """Return the detail of a task."""
         state = TASK_STATES[task.state]
-        found = self._detail(
-            task.path, _last(task.path), _unique(task.path), state, task.started_at, task.ended_at
+        name = _last_name(task.path)
+        unique_name = ".".join(paths.names(task.path))
+        detail = self._start_detail(
+            task.path, name, unique_name, state, task.started_at, task.ended_at
         )
-        found["parentTaskId"] = self._id(paths.parent(task.path))
+        detail["parentTaskId"] = self._task_id(paths.parent(task.path))
         _, component = paths.find(self._graph, task.path)
-        inputs = self._artifacts(task, task.inputs, set(component.artifacts))
-        outputs = self._artifacts(task, task.outputs, set(component.output_artifacts))
-        found |= {"inputs": inputs, "outputs": outputs}
+        detail["inputs"] = self._artifact_lists(task, task.inputs, set(component.artifacts))
+        output_names = set(component.output_artifacts)
+        detail["outputs"] = self._artifact_lists(task, task.outputs, output_names)
+        # A task that never started has no execution.
         if task.state is not TaskState.SKIPPED:
-            given = {
-                name: value
-                for name, value in task.inputs.items()
-                if name not in component.artifacts
-            }
-            made = {
-                name: value
-                for name, value in task.outputs.items()
-                if name not in component.output_artifacts
-            }
+            params = _without_keys(task.inputs, set(component.artifacts))
+            output_params = _without_keys(task.outputs, output_names)
             schema = _SCHEMAS.get(task.kind, "system.DagExecution")
-            found["execution"] = self._execution(
-                task.path, schema, state, given, made, _last(task.path)
+            detail["execution"] = self._execution(
+                task.path, schema, state, params, output_params, name
             )
         if task.kind is TaskKind.CONTAINER and task.attempts:
-            found["executorDetail"] = {"containerDetail": self._jobs(task)}
-        if task.error is not None and task.state is TaskState.FAILED:
-            found["error"] = {"code": FAILED_PRECONDITION, "message": task.error.message}
-        elif task.error is not None:
+            detail["executorDetail"] = {"containerDetail": self._container_detail(task)}
+        if task.error is not None:
             error = {"code": FAILED_PRECONDITION, "message": task.error.message}
-            found["pipelineTaskStatus"][-1]["error"] = error
-        return _without_empty(found)
+            if task.state is TaskState.FAILED:
+                detail["error"] = error
+            else:
+                # PipelineTaskStatus.error of aiplatform_v1: in another state than FAILED, it is an
+                # error that is retried.
+                detail["pipelineTaskStatus"][-1]["error"] = error
+        return _without_empty(detail)
 
-    def _detail(
-        self, path: str, name: str, unique: str, state: str, start: str | None, end: str | None
-    ) -> dict[str, Any]:
-        created = start or self._run.started_at or self._run.created_at
-        steps = [(created, "PENDING"), (start, "RUNNING"), (end or start or created, state)]
-        history: list[dict[str, Any]] = []
-        for at, step in steps:
-            if at is not None and step not in [entry["state"] for entry in history]:
-                history.append({"updateTime": at, "state": step})
+    def _start_detail(
+        self,
+        path: str,
+        name: str,
+        unique_name: str,
+        state: str,
+        started_at: str | None,
+        ended_at: str | None,
+    ) -> JsonBody:
+        """Return the fields that every detail has."""
+        created_at = started_at or self._run.started_at or self._run.created_at
+        if state == "NOT_TRIGGERED" and not ended_at:
+            ended_at = created_at
         return {
-            "taskId": self._id(path),
+            "taskId": self._task_id(path),
             "taskName": name,
-            "taskUniqueName": unique,
+            "taskUniqueName": unique_name,
             "state": state,
-            "createTime": created,
-            "startTime": start,
-            "endTime": end or (created if state == "NOT_TRIGGERED" else None),
-            "pipelineTaskStatus": history,
+            "createTime": created_at,
+            "startTime": started_at,
+            "endTime": ended_at,
+            "pipelineTaskStatus": _state_history(created_at, started_at, ended_at, state),
         }
 
-    def _id(self, path: str) -> str:
-        return str(number_of("task", self._job, path))
+    def _task_id(self, path: str) -> str:
+        return str(stable_number("task", self._job_id, path))
 
-    def _jobs(self, task: Task) -> dict[str, Any]:
-        names = [
-            f"{self._place.parent}/customJobs/{custom_job(Attempt(self._job, task.path, number))}"
-            for number in range(1, task.attempts + 1)
-        ]
+    def _container_detail(self, task: Task) -> JsonBody:
+        """Return the custom jobs of a task: the last attempt is the main job."""
+        names = []
+        for number in range(1, task.attempts + 1):
+            job_id = custom_job_id(Attempt(self._job_id, task.path, number))
+            names.append(f"{self._place.parent}/customJobs/{job_id}")
         return _without_empty({"mainJob": names[-1], "failedMainJobs": names[:-1]})
 
     def _execution(
@@ -210,66 +252,78 @@ class _Details:
         path: str,
         schema: str,
         state: str,
-        inputs: Mapping[str, Any],
-        outputs: Mapping[str, Any],
+        inputs: JsonObject,
+        outputs: JsonObject,
         name: str,
-    ) -> dict[str, Any]:
-        values = [("input", key, value) for key, value in inputs.items()]
-        values += [("output", key, value) for key, value in outputs.items()]
+    ) -> JsonBody:
+        """Return the node of ML Metadata for a task."""
+        number = stable_number("execution", self._job_id, path)
+        metadata = {}
+        for prefix, values in (("input", inputs), ("output", outputs)):
+            for key, value in values.items():
+                if value is not None:
+                    metadata[f"{prefix}:{key}"] = struct_value(value)
+        other_state = "CANCELLED" if state.startswith("CANCEL") else "NEW"
         return {
-            "name": (
-                f"{self._place.metadata_store}/executions/{number_of('execution', self._job, path)}"
-            ),
+            "name": f"{self._place.metadata_store}/executions/{number}",
             "displayName": name,
-            "state": _EXECUTION_STATES.get(
-                state, "CANCELLED" if state.startswith("CANCEL") else "NEW"
-            ),
+            "state": _EXECUTION_STATES.get(state, other_state),
             "schemaTitle": schema,
             "schemaVersion": "0.0.1",
-            "metadata": {
-                f"{side}:{key}": finite(value) for side, key, value in values if value is not None
-            },
+            "metadata": metadata,
         }
 
-    def _artifacts(self, task: Task, values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-        return {
-            name: {"artifacts": [self._artifact(task, name, uri) for uri in uris]}
-            for name, value in values.items()
-            if name in names and (uris := value if isinstance(value, list) else [value])
-        }
+    def _artifact_lists(self, task: Task, values: JsonObject, names: set[str]) -> JsonBody:
+        """Return the values that are artifacts, by name. A value is a URI or a list of URIs."""
+        lists = {}
+        for name, value in values.items():
+            uris = value if isinstance(value, list) else [value]
+            if name in names and uris:
+                lists[name] = {"artifacts": [self._artifact(task, name, uri) for uri in uris]}
+        return lists
 
-    def _artifact(self, task: Task, name: str, uri: str) -> dict[str, Any]:
-        known = self._by_uri.get(uri) or Artifact(task.path, name, "system.Artifact", uri)
+    def _artifact(self, task: Task, name: str, uri: str) -> JsonBody:
+        """Return the node of ML Metadata for an artifact."""
+        number = stable_number("artifact", self._job_id, uri)
+        unknown = Artifact(task.path, name, "system.Artifact", uri)
+        artifact = self._artifacts_by_uri.get(uri, unknown)
         return {
-            "name": (
-                f"{self._place.metadata_store}/artifacts/{number_of('artifact', self._job, uri)}"
-            ),
-            "displayName": known.name,
+            "name": f"{self._place.metadata_store}/artifacts/{number}",
+            "displayName": artifact.name,
             "uri": uri,
             "state": "LIVE",
-            "schemaTitle": known.type,
+            "schemaTitle": artifact.type,
             "schemaVersion": "0.0.1",
-            "metadata": finite(dict(known.metadata)),
+            "metadata": struct_value(dict(artifact.metadata)),
         }
 
 
-def finite(value: Any) -> Any:
-    """The value as a Struct can hold it: NaN and infinities as text, whole numbers as doubles have
-    them."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return int(float(value)) if type(value) is int and abs(value) > 2**53 else json_number(value)
+def _state_history(
+    created_at: str | None, started_at: str | None, ended_at: str | None, state: str
+) -> list[JsonBody]:
+    """Return the states of a task in order, each once."""
+    steps = [
+        (created_at, "PENDING"),
+        (started_at, "RUNNING"),
+        (ended_at or started_at or created_at, state),
+    ]
+    history: list[JsonBody] = []
+    seen = set()
+    for time, step in steps:
+        if time is not None and step not in seen:
+            seen.add(step)
+            history.append({"updateTime": time, "state": step})
+    return history
 
 
-def _last(path: str) -> str:
+def _last_name(path: str) -> str:
     return list(paths.names(path))[-1]
 
 
-def _unique(path: str) -> str:
-    return ".".join(paths.names(path))
+def _without_keys(values: JsonObject, names: set[str]) -> JsonBody:
+    return {name: value for name, value in values.items() if name not in names}
 
 
-def _without_empty(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if value not in (None, {}, [], "")}
+def _without_empty(values: JsonObject) -> JsonBody:
+    """Leave out empty values, as the JSON mapping of Protocol Buffers does."""
+    return {key: value for key, value in values.items() if value not in (None, {}, [], "")}

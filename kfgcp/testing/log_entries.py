@@ -1,7 +1,8 @@
-"""Lines that tasks wrote, as entries of Cloud Logging have them.
+"""The lines of tasks as entries of Cloud Logging.
 
-The engine keeps no time for a line: the first has the time the task started, each further one a
-microsecond more. Not confirmed: which payload and severity the service gives to which line.
+The engine keeps no time for a line. So the first line has the time when the attempt starts, and
+each further line is a microsecond later. Nothing confirms which payload and which severity the
+service gives a line.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.model import Task, TaskState
 from kfgcp.testing.engine_runs import Execution
-from kfgcp.testing.google import micros, time_text
+from kfgcp.testing.google import JsonBody, format_time, micros
 
-Entry = dict[str, Any]
+Entry = JsonBody
+"""A LogEntry of Cloud Logging as JSON."""
 
+# LogSeverity of Cloud Logging. Filters compare the numbers.
 SEVERITIES: Final = {
     "DEFAULT": 0,
     "DEBUG": 100,
@@ -28,48 +31,70 @@ SEVERITIES: Final = {
     "ALERT": 700,
     "EMERGENCY": 800,
 }
+# A level at the start of a line, such as `ERROR:root:` or `[WARN]`.
 _LEVEL: Final = re.compile(r"\W{0,2}(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
-_LEVELS: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
+# Levels of Python's logging that have another name in LogSeverity.
+_LEVEL_ALIASES: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 _TRACEBACK: Final = "Traceback (most recent call last):"
 
 
-def of_attempt(execution: Execution, task: Task, attempt: int, form: str) -> Iterator[Entry]:
-    """An entry for each line of an attempt, from 1, so far: its time, its severity and its payload.
+def read_attempt(execution: Execution, task: Task, attempt: int, payload: str) -> Iterator[Entry]:
+    """Yield the time, the severity and the payload of each line that an attempt has written so far.
 
     Args:
         execution: what writes the log.
-        task: as it is now.
-        attempt: which one.
-        form: `json` for jsonPayload.message or `text` for textPayload, of plain lines.
+        task: the task as it is now.
+        attempt: the number of the attempt, from 1.
+        payload: `json` for jsonPayload.message or `text` for textPayload, for plain lines.
     """
-    failing = False
-    ended = task.state.final or attempt < task.attempts
-    failed = attempt < task.attempts or task.state is TaskState.FAILED
+    # An attempt that is not the last one has ended, and it has failed.
+    is_earlier = attempt < task.attempts
+    has_ended = is_earlier or task.state.final
+    has_failed = is_earlier or task.state is TaskState.FAILED
+    # The attempts of a task have one start. A second for each keeps them in order.
     start = micros(task.started_at) + (attempt - 1) * 1_000_000
-    for index, line in enumerate(execution.log(task.path, attempt, ended=ended)):
-        failing = failing or (failed and line.startswith(_TRACEBACK))
-        severity = "ERROR" if failing else _severity(line)
+    in_traceback = False
+    for index, line in enumerate(execution.log(task.path, attempt, ended=has_ended)):
+        if has_failed and line.startswith(_TRACEBACK):
+            in_traceback = True
+        severity = "ERROR" if in_traceback else _read_severity(line)
         yield {
-            "timestamp": time_text((start + index) / 1_000_000),
+            "timestamp": format_time((start + index) / 1_000_000),
             "severity": severity,
-            **_payload(line, severity, form),
+            **_build_payload(line, severity, payload),
         }
 
 
-def _payload(line: str, severity: str, form: str) -> Entry:
-    if line.startswith("{"):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict) and isinstance(value.get("message"), str):
-            level = value.get("severity", severity)
-            return {"jsonPayload": value, "severity": level if level in SEVERITIES else severity}
-    if form == "text":
+def _build_payload(line: str, severity: str, payload: str) -> Entry:
+    """Return the payload of a line, with a severity if the line has its own."""
+    structured = _parse_structured(line)
+    if structured is not None:
+        level = structured.get("severity", severity)
+        return {
+            "jsonPayload": structured,
+            "severity": level if level in SEVERITIES else severity,
+        }
+    if payload == "text":
         return {"textPayload": line}
     return {"jsonPayload": {"message": line, "levelname": severity}}
 
 
-def _severity(line: str) -> str:
+def _parse_structured(line: str) -> JsonBody | None:
+    """Return the JSON object of a line with structured logging, None for a plain line."""
+    if not line.startswith("{"):
+        return None
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, dict) and isinstance(value.get("message"), str):
+        return value
+    return None
+
+
+def _read_severity(line: str) -> str:
     match = _LEVEL.match(line)
-    return _LEVELS.get(match[1], match[1]) if match else "INFO"
+    if not match:
+        return "INFO"
+    level = match[1]
+    return _LEVEL_ALIASES.get(level, level)

@@ -1,49 +1,80 @@
-"""Vertex ML Metadata of a stand-in: what experiments are made of, and the nodes that jobs bring
-with them.
+"""Vertex ML Metadata of a stand-in: the nodes that experiments consist of.
 
 It has the calls of `aiplatform.init(experiment=...)`, `PipelineJob.submit(experiment=...)`,
-`get_experiment_df`, `ExperimentRun` and the classes Artifact, Execution and Context. The nodes of
-jobs are read from the jobs when they are asked for. Filters: schema_title, display_name, uri,
-state, in_context(...), parent_contexts, create_time.
+`get_experiment_df`, `ExperimentRun` and the classes Artifact, Execution and Context. Filters can
+have schema_title, display_name, uri, state, in_context(...), parent_contexts and create_time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import protos
-from kfgcp.testing.filters import FilterError, compile_filter
+from kfgcp.testing.filters import compile_list_filter
 from kfgcp.testing.google import (
     GoogleError,
+    JsonBody,
     check_query,
-    invalid,
+    format_time,
     json_body,
+    list_page,
     micros,
     not_found,
     only_fields,
-    page,
+    page_body,
     snake_case,
-    time_text,
 )
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import Place
 from kfgcp.testing.metadata_nodes import KINDS, Node, Nodes, Store
 from kfgcp.testing.operations import Operations
-from kfgcp.testing.server import Request, Response, Route
+from kfgcp.testing.server import Handler, Request, Response, Route
 
-_ALLOW: Final = ("allowMissing", "updateMask", "etag")
+# The requests of MetadataService in aiplatform_v1: at most 1,000 nodes, by default 100.
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+_LIST_QUERY: Final = ("filter", "pageSize", "pageToken", "orderBy")
+_UPDATE_QUERY: Final = ("allowMissing", "updateMask", "etag")
+# An update keeps these fields.
+_FIXED_FIELDS: Final = ("name", "createTime", "schemaTitle")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The collection or the node that a request is for.
+
+    kind: a key of `KINDS`. store_id: the last part of the store's name. node_id: empty for a
+    collection.
+    """
+
+    store: Store
+    store_id: str
+    kind: str
+    node_id: str
+
+    @property
+    def message(self) -> str:
+        """Return the message type of the nodes."""
+        return KINDS[self.kind]
+
+
+class _NodeMethod(Protocol):
+    def __call__(self, request: Request, target: _Target) -> Response:
+        """Answer a request for nodes of one kind."""
 
 
 class Metadata(Nodes):
-    """The metadata stores of a location; `default` is there from the start.
+    """The metadata stores of a location. The store `default` always exists.
 
     Args:
-        place: where they are.
-        operations: where creations of stores and deletions go.
-        jobs: whose nodes are in the store `default`.
-        canonical: a resource name as this service writes it, with the project's number.
+        place: the location.
+        operations: gets the operations that create stores and delete nodes.
+        jobs: the jobs whose nodes are in the store `default`.
+        canonical: returns a resource name with the number of the project instead of its id.
     """
 
     def __init__(
@@ -53,253 +84,264 @@ class Metadata(Nodes):
         self._operations = operations
 
     def routes(self, base: str) -> list[Route]:
+        """Return the routes of the service. base: the path of a location."""
         stores = base + "/metadataStores"
         store = stores + "/{store}"
-        listing = ("filter", "pageSize", "pageToken", "orderBy")
-        found = [
+        context = store + "/contexts/{context}"
+        execution = store + "/executions/{execution}"
+        routes = [
             Route("POST", stores, self.create_store, ("metadataStoreId",)),
             Route("GET", stores, self.list_stores, ("pageSize", "pageToken")),
             Route("GET", store, self.get_store),
-            Route("POST", store + "/contexts/{context}:addContextChildren", self.add_children),
+            Route("POST", context + ":addContextChildren", self.add_children),
+            Route("POST", context + ":removeContextChildren", self.remove_children),
+            Route("POST", context + ":addContextArtifactsAndExecutions", self.add_members),
+            Route("GET", context + ":queryContextLineageSubgraph", self.query_context_lineage),
+            Route("POST", execution + ":addExecutionEvents", self.add_events),
             Route(
-                "POST", store + "/contexts/{context}:removeContextChildren", self.remove_children
-            ),
-            Route(
-                "POST",
-                store + "/contexts/{context}:addContextArtifactsAndExecutions",
-                self.add_members,
-            ),
-            Route(
-                "GET",
-                store + "/contexts/{context}:queryContextLineageSubgraph",
-                self.lineage_of_context,
-            ),
-            Route("POST", store + "/executions/{execution}:addExecutionEvents", self.add_events),
-            Route(
-                "GET",
-                store + "/executions/{execution}:queryExecutionInputsAndOutputs",
-                self.lineage_of_execution,
+                "GET", execution + ":queryExecutionInputsAndOutputs", self.query_execution_lineage
             ),
         ]
-        for kind, message in KINDS.items():
-            new = f"{message[0].lower()}{message[1:]}Id"
-            found += [
-                Route("POST", f"{store}/{kind}", self._of(kind, self._create), (new,)),
-                Route("GET", f"{store}/{kind}", self._of(kind, self._list), listing),
-                Route("GET", f"{store}/{kind}/{{node}}", self._of(kind, self._get)),
-                Route("PATCH", f"{store}/{kind}/{{node}}", self._of(kind, self._patch), _ALLOW),
-                Route(
-                    "DELETE",
-                    f"{store}/{kind}/{{node}}",
-                    self._of(kind, self._delete),
-                    ("force", "etag"),
-                ),
-            ]
-        return found
+        for kind in KINDS:
+            routes += self._routes_of_kind(kind, f"{store}/{kind}")
+        return routes
 
-    # -- for seeding
+    def _routes_of_kind(self, kind: str, collection: str) -> list[Route]:
+        node = collection + "/{node}"
+        id_parameter = _id_parameter(KINDS[kind])
+        return [
+            Route("POST", collection, self._handler(kind, self._create), (id_parameter,)),
+            Route("GET", collection, self._handler(kind, self._list), _LIST_QUERY),
+            Route("GET", node, self._handler(kind, self._get)),
+            Route("PATCH", node, self._handler(kind, self._patch), _UPDATE_QUERY),
+            Route("DELETE", node, self._handler(kind, self._delete), ("force", "etag")),
+        ]
 
-    def experiment(self, name: str, jobs: list[Job]) -> None:
-        """Makes an experiment of that name, unless there is one, and puts jobs into it."""
+    def _handler(self, kind: str, method: _NodeMethod) -> Handler:
+        """Return the handler that calls a method with the target of its request."""
+
+        def handler(request: Request, store: str, node: str = "", **_: str) -> Response:
+            target = _Target(self._look_up_store(store), store, kind, node)
+            return method(request, target)
+
+        return handler
+
+    # -- for the other parts of the stand-in
+
+    def add_to_experiment(self, name: str, jobs: list[Job]) -> None:
+        """Put jobs into an experiment, and create it if it does not exist."""
         store = self._stores["default"]
         with self._lock:
-            full = f"{self._place.metadata_store}/contexts/{name}"
-            if full not in store.nodes["contexts"]:
+            context = f"{self._place.metadata_store}/contexts/{name}"
+            if context not in store.nodes["contexts"]:
+                # The fields that `aiplatform.init(experiment=...)` gives an experiment.
                 body = {
                     "schemaTitle": "system.Experiment",
                     "schemaVersion": "0.0.1",
                     "displayName": name,
+                    "metadata": {"experiment_deleted": False},
                 }
-                self._add(
-                    store, "contexts", full, body | {"metadata": {"experiment_deleted": False}}
-                )
-            children = {self._jobs.contexts(job)["pipelineRunContext"]["name"] for job in jobs}
-            store.children.setdefault(full, set()).update(children)
+                self._add(store, "contexts", context, body)
+            run_contexts = {self._jobs.contexts(job)["pipelineRunContext"]["name"] for job in jobs}
+            store.children.setdefault(context, set()).update(run_contexts)
 
     def artifact_uri(self, artifact_id: str) -> str | None:
-        """Return the URI of an artifact of the store `default`, None when there is no such
-        artifact."""
+        """Return the URI of an artifact of the store `default`, None without such an artifact."""
         name = f"{self._place.metadata_store}/artifacts/{artifact_id}"
-        artifact = self._look_up(self._stores["default"], "artifacts", name)
-        return None if artifact is None else str(artifact.get("uri") or "")
+        artifact = self._find(self._stores["default"], "artifacts", name)
+        if artifact is None:
+            return None
+        return str(artifact.get("uri") or "")
 
     # -- stores
 
     def create_store(self, request: Request, **_: str) -> Response:
-        name = check_query(request, ("metadataStoreId",)).get("metadataStoreId") or self._new_id()
-        if name in self._stores:
-            raise GoogleError(409, f"The MetadataStore {self._store_name(name)} already exists.")
+        """Answer CreateMetadataStore."""
+        query = check_query(request, ("metadataStoreId",))
+        store_id = query.get("metadataStoreId") or self._new_id()
+        if store_id in self._stores:
+            raise GoogleError(
+                409, f"The MetadataStore {self._store_name(store_id)} already exists."
+            )
         body = protos.read("MetadataStore", json_body(request), "metadata_store")
-        store = self._add_store(name, body)
+        store = self._add_store(store_id, body)
         return self._operations.start(
             "CreateMetadataStoreOperationMetadata", store.body, "MetadataStore"
         )
 
     def list_stores(self, request: Request, **_: str) -> Response:
+        """Answer ListMetadataStores."""
         return Response(body={"metadataStores": [store.body for store in self._stores.values()]})
 
     def get_store(self, request: Request, store: str, **_: str) -> Response:
-        return Response(body=self._store(store).body)
+        """Answer GetMetadataStore."""
+        return Response(body=self._look_up_store(store).body)
 
-    # -- what belongs to what
+    # -- relations between nodes
 
     def add_children(self, request: Request, store: str, context: str, **_: str) -> Response:
-        known, name, body = self._relation(request, store, context, ("childContexts", "context"))
+        """Answer AddContextChildren."""
+        metadata_store, name = self._look_up_context(store, context)
+        body = _read_body(request, ("childContexts", "context"))
         children = [self._canonical(child) for child in body.get("childContexts") or ()]
         for child in children:
-            self._find(known, "contexts", child)
+            self._look_up(metadata_store, "contexts", child)
         with self._lock:
-            known.children.setdefault(name, set()).update(children)
+            metadata_store.children.setdefault(name, set()).update(children)
         return Response()
 
     def remove_children(self, request: Request, store: str, context: str, **_: str) -> Response:
-        known, name, body = self._relation(request, store, context, ("childContexts", "context"))
+        """Answer RemoveContextChildren."""
+        metadata_store, name = self._look_up_context(store, context)
+        body = _read_body(request, ("childContexts", "context"))
+        removed = {self._canonical(child) for child in body.get("childContexts") or ()}
         with self._lock:
-            known.children.get(name, set()).difference_update(
-                map(self._canonical, body.get("childContexts") or ())
-            )
+            metadata_store.children.get(name, set()).difference_update(removed)
         return Response()
 
     def add_members(self, request: Request, store: str, context: str, **_: str) -> Response:
-        known, name, body = self._relation(
-            request, store, context, ("artifacts", "executions", "context")
-        )
+        """Answer AddContextArtifactsAndExecutions."""
+        metadata_store, name = self._look_up_context(store, context)
+        body = _read_body(request, ("artifacts", "executions", "context"))
         for kind in ("artifacts", "executions"):
-            names = [self._canonical(member) for member in body.get(kind) or ()]
-            for member in names:
-                self._find(known, kind, member)
+            members = [self._canonical(member) for member in body.get(kind) or ()]
+            for member in members:
+                self._look_up(metadata_store, kind, member)
             with self._lock:
-                known.members.setdefault(name, set()).update(names)
+                metadata_store.members.setdefault(name, set()).update(members)
         return Response()
 
     def add_events(self, request: Request, store: str, execution: str, **_: str) -> Response:
-        known = self._store(store)
+        """Answer AddExecutionEvents."""
+        metadata_store = self._look_up_store(store)
         name = f"{self._store_name(store)}/executions/{execution}"
-        self._find(known, "executions", name)
-        body = json_body(request)
-        only_fields(body, ("events", "execution"))
+        self._look_up(metadata_store, "executions", name)
+        body = _read_body(request, ("events", "execution"))
         for event in body.get("events") or ():
-            read = protos.read("Event", event, "events")
-            artifact = self._canonical(read.get("artifact", ""))
-            self._find(known, "artifacts", artifact)
-            at = {"eventTime": time_text(time.time())}
-            known.events.append(read | at | {"artifact": artifact, "execution": name})
+            checked_event = protos.read("Event", event, "events")
+            artifact = self._canonical(checked_event.get("artifact", ""))
+            self._look_up(metadata_store, "artifacts", artifact)
+            # Event of aiplatform_v1: the time is set by the service only.
+            checked_event["eventTime"] = format_time(time.time())
+            checked_event["artifact"] = artifact
+            checked_event["execution"] = name
+            metadata_store.events.append(checked_event)
         return Response()
 
-    def lineage_of_execution(
+    def query_execution_lineage(
         self, request: Request, store: str, execution: str, **_: str
     ) -> Response:
-        known = self._store(store)
+        """Answer QueryExecutionInputsAndOutputs."""
+        metadata_store = self._look_up_store(store)
         name = f"{self._store_name(store)}/executions/{execution}"
-        return Response(body=self._subgraph(known, {name: self._find(known, "executions", name)}))
+        node = self._look_up(metadata_store, "executions", name)
+        return Response(body=self._subgraph(metadata_store, [node]))
 
-    def lineage_of_context(self, request: Request, store: str, context: str, **_: str) -> Response:
-        known = self._store(store)
-        name = f"{self._store_name(store)}/contexts/{context}"
-        self._find(known, "contexts", name)
-        executions = {
-            node["name"]: node
-            for node in self._all(known, "executions")
-            if self._is_in(known, node, name)
-        }
-        return Response(body=self._subgraph(known, executions))
+    def query_context_lineage(
+        self, request: Request, store: str, context: str, **_: str
+    ) -> Response:
+        """Answer QueryContextLineageSubgraph."""
+        metadata_store, name = self._look_up_context(store, context)
+        executions = self._list_nodes(metadata_store, "executions")
+        members = [node for node in executions if self._is_in_context(metadata_store, node, name)]
+        return Response(body=self._subgraph(metadata_store, members))
 
     # -- nodes of one kind
 
-    def _of(self, kind: str, method: Callable[..., Response]) -> Callable[..., Response]:
-        return lambda request, store, node="", **_: method(
-            request, self._store(store), store, kind, node
-        )
-
-    def _create(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
-        message = KINDS[kind]
-        wanted = f"{message[0].lower()}{message[1:]}Id"
-        node = check_query(request, (wanted,)).get(wanted) or self._new_id()
-        full = f"{self._store_name(name)}/{kind}/{node}"
+    def _create(self, request: Request, target: _Target) -> Response:
+        message = target.message
+        id_parameter = _id_parameter(message)
+        query = check_query(request, (id_parameter,))
+        node_id = query.get(id_parameter) or self._new_id()
+        name = f"{self._store_name(target.store_id)}/{target.kind}/{node_id}"
         body = protos.read(message, json_body(request), snake_case(message).lstrip("_"))
         with self._lock:
-            if self._look_up(store, kind, full) is not None:
-                raise GoogleError(409, f"The {message} {full} already exists.")
-            return Response(body=self._add(store, kind, full, body))
+            if self._find(target.store, target.kind, name) is not None:
+                raise GoogleError(409, f"The {message} {name} already exists.")
+            return Response(body=self._add(target.store, target.kind, name, body))
 
-    def _get(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
-        return Response(
-            body=self._shown(
-                store, self._find(store, kind, f"{self._store_name(name)}/{kind}/{node}")
-            )
-        )
+    def _get(self, request: Request, target: _Target) -> Response:
+        node = self._look_up(target.store, target.kind, self._node_name(target))
+        return Response(body=self._view(target.store, node))
 
-    def _list(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
-        query = check_query(request, ("filter", "pageSize", "pageToken", "orderBy"))
-        try:
-            wanted = compile_filter(query.get("filter", ""), self._leaf(store))
-        except FilterError as error:
-            raise invalid(f"Invalid filter: {error}.", "filter") from None
-        found = sorted((item for item in self._all(store, kind) if wanted(item)), key=_newest)
-        items, token = page(
-            found,
-            _newest,
+    def _list(self, request: Request, target: _Target) -> Response:
+        query = check_query(request, _LIST_QUERY)
+        filter_text = query.get("filter", "")
+        fits = compile_list_filter(filter_text, self._build_leaf(target.store))
+        nodes = [node for node in self._list_nodes(target.store, target.kind) if fits(node)]
+        page, token = list_page(
+            sorted(nodes, key=_newest_first),
+            _newest_first,
             size=query.get("pageSize"),
             token=query.get("pageToken"),
-            scope=query.get("filter", ""),
-            default=100,
-            most=1000,
+            scope=filter_text,
+            default=DEFAULT_PAGE,
+            maximum=MAX_PAGE,
         )
-        shown = [self._shown(store, item) for item in items]
-        return Response(body={kind: shown} | ({"nextPageToken": token} if token else {}))
+        views = [self._view(target.store, node) for node in page]
+        return Response(body=page_body(target.kind, views, token))
 
-    def _patch(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
-        query = check_query(request, _ALLOW)
-        full = f"{self._store_name(name)}/{kind}/{node}"
-        body = protos.read(KINDS[kind], json_body(request), kind[:-1])
-        mask = protos.mask_paths(KINDS[kind], query.get("updateMask", ""), "update_mask")
+    def _patch(self, request: Request, target: _Target) -> Response:
+        query = check_query(request, _UPDATE_QUERY)
+        name = self._node_name(target)
+        body = protos.read(target.message, json_body(request), target.kind[:-1])
+        mask = protos.mask_paths(target.message, query.get("updateMask", ""), "update_mask")
         with self._lock:
-            known = store.nodes[kind].get(full)
-            if known is None and query.get("allowMissing") != "true":
-                raise not_found(full)
-            if known is None:
-                return Response(body=self._add(store, kind, full, body))
-            fixed = {
-                key: known[key] for key in ("name", "createTime", "schemaTitle") if key in known
-            }
-            known.update(
-                (protos.masked(body, mask) if mask else body)
-                | fixed
-                | {"updateTime": time_text(time.time())}
-            )
-            return Response(body=self._shown(store, known))
+            node = target.store.nodes[target.kind].get(name)
+            if node is None:
+                if query.get("allowMissing") != "true":
+                    raise not_found(name)
+                return Response(body=self._add(target.store, target.kind, name, body))
+            changes = protos.masked(body, mask) if mask else body
+            fixed: JsonBody = {key: node[key] for key in _FIXED_FIELDS if key in node}
+            node.update(changes)
+            node.update(fixed, updateTime=format_time(time.time()))
+            return Response(body=self._view(target.store, node))
 
-    def _delete(self, request: Request, store: Store, name: str, kind: str, node: str) -> Response:
-        full = f"{self._store_name(name)}/{kind}/{node}"
+    def _delete(self, request: Request, target: _Target) -> Response:
+        name = self._node_name(target)
         with self._lock:
-            if store.nodes[kind].pop(full, None) is None:
-                raise not_found(full)
-            store.children.pop(full, None)
-            store.members.pop(full, None)
+            if target.store.nodes[target.kind].pop(name, None) is None:
+                raise not_found(name)
+            target.store.children.pop(name, None)
+            target.store.members.pop(name, None)
         return self._operations.start("DeleteOperationMetadata")
 
     # -- helpers
 
-    def _relation(
-        self, request: Request, store: str, context: str, fields: tuple[str, ...]
-    ) -> tuple[Store, str, dict[str, Any]]:
-        known, name = self._store(store), f"{self._store_name(store)}/contexts/{context}"
-        self._find(known, "contexts", name)
-        body = json_body(request)
-        only_fields(body, fields)
-        return known, name, body
+    def _node_name(self, target: _Target) -> str:
+        return f"{self._store_name(target.store_id)}/{target.kind}/{target.node_id}"
 
-    def _subgraph(self, store: Store, executions: Mapping[str, Node]) -> dict[str, Any]:
-        events = [event for event in store.events if event["execution"] in executions]
-        artifacts = [
-            self._find(store, "artifacts", name) for name in {event["artifact"] for event in events}
-        ]
-        nodes = {"artifacts": artifacts, "executions": list(executions.values())}
-        shown = {
-            kind: [self._shown(store, node) for node in found] for kind, found in nodes.items()
+    def _look_up_context(self, store_id: str, context_id: str) -> tuple[Store, str]:
+        """Return the store and the resource name of a context."""
+        store = self._look_up_store(store_id)
+        name = f"{self._store_name(store_id)}/contexts/{context_id}"
+        self._look_up(store, "contexts", name)
+        return store, name
+
+    def _subgraph(self, store: Store, executions: list[Node]) -> JsonBody:
+        """Return a LineageSubgraph: executions, their events, and the artifacts of these."""
+        execution_names = {node["name"] for node in executions}
+        events = [event for event in store.events if event["execution"] in execution_names]
+        artifact_names = {event["artifact"] for event in events}
+        artifacts = [self._look_up(store, "artifacts", name) for name in artifact_names]
+        return {
+            "artifacts": [self._view(store, node) for node in artifacts],
+            "executions": [self._view(store, node) for node in executions],
+            "events": events,
         }
-        return {**shown, "events": events}
 
 
-def _newest(node: Node) -> tuple[int, str]:
+def _id_parameter(message: str) -> str:
+    """Return the query parameter for the id of a new node, such as `contextId`."""
+    return f"{message[0].lower()}{message[1:]}Id"
+
+
+def _read_body(request: Request, fields: tuple[str, ...]) -> JsonObject:
+    body = json_body(request)
+    only_fields(body, fields)
+    return body
+
+
+def _newest_first(node: Node) -> tuple[int, str]:
     return -micros(node.get("createTime")), node["name"]

@@ -1,4 +1,7 @@
-"""The nodes of metadata stores: those that clients made, and those that jobs bring with them."""
+"""The nodes of metadata stores: those that clients create, and those that belong to jobs.
+
+The nodes of jobs are not stored. They are read from the jobs for each request.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,64 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from kfgcp.testing.filters import ORDER, WILDCARD, Call, Compare, Field, Leaf, Predicate, leaf_of
-from kfgcp.testing.google import not_found, number_of, time_text
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.testing.filters import (
+    ORDER,
+    WILDCARD,
+    Call,
+    Compare,
+    Field,
+    Leaf,
+    Predicate,
+    build_leaf,
+    read_key,
+)
+from kfgcp.testing.google import JsonBody, format_time, not_found, stable_number
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import Place
 
-Node = dict[str, Any]
+Node = JsonBody
+"""A Context, an Execution, an Artifact or an Event as JSON."""
 
+# The name of a collection in paths -> the message type of aiplatform_v1.
 KINDS: Final = {"contexts": "Context", "executions": "Execution", "artifacts": "Artifact"}
+
+# The key of a node that holds the id of its job. No field of a message has such a name, and answers
+# leave it out.
+_JOB_ID: Final = "\0job"
 
 
 @dataclass(slots=True)
 class Store:
-    """The nodes of a metadata store that clients made, by resource name, and what belongs to
-    what."""
+    """A metadata store with the nodes that clients created.
+
+    Attributes:
+        body: the MetadataStore as JSON.
+        nodes: kind -> resource name -> node.
+        children: the resource name of a context -> those of its child contexts.
+        members: the resource name of a context -> those of its artifacts and executions.
+        events: which execution reads or writes which artifact.
+    """
 
     body: Node
     nodes: dict[str, dict[str, Node]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
-    children: dict[str, set[str]] = field(default_factory=dict)  # context -> contexts
-    members: dict[str, set[str]] = field(default_factory=dict)  # context -> artifacts, executions
+    children: dict[str, set[str]] = field(default_factory=dict)
+    members: dict[str, set[str]] = field(default_factory=dict)
     events: list[Node] = field(default_factory=list)
 
 
 class Nodes:
-    """The metadata stores of a location; `default` is there from the start, and has the nodes of
-    the jobs.
+    """The metadata stores of a location.
+
+    The store `default` always exists, as in a project that uses Vertex AI. It has the nodes of the
+    jobs.
 
     Args:
-        place: where they are.
-        jobs: whose nodes they are.
-        canonical: a resource name as this service writes it, with the project's number.
+        place: the location.
+        jobs: the jobs whose nodes are in the store `default`.
+        canonical: returns a resource name with the number of the project instead of its id.
     """
 
     def __init__(self, place: Place, jobs: Jobs, canonical: Callable[[str], str]) -> None:
@@ -45,142 +74,155 @@ class Nodes:
         self._jobs = jobs
         self._canonical = canonical
         self._stores: dict[str, Store] = {}
-        self._kept: dict[
-            tuple[Job, str], list[Node]
-        ] = {}  # nodes of jobs that have ended, by job and kind
+        # The nodes of jobs that have ended do not change any more.
+        self._nodes_of_ended_jobs: dict[tuple[Job, str], list[Node]] = {}
         self._count = 0
         self._lock = threading.RLock()
         self._add_store("default", {})
 
-    def _add_store(self, name: str, body: Mapping[str, Any]) -> Store:
-        now = time_text(time.time())
-        store = Store(
-            {**body, "name": self._store_name(name), "createTime": now, "updateTime": now}
-        )
-        self._stores[name] = store
+    def _add_store(self, store_id: str, body: JsonObject) -> Store:
+        now = format_time(time.time())
+        name = self._store_name(store_id)
+        store = Store({**body, "name": name, "createTime": now, "updateTime": now})
+        self._stores[store_id] = store
         return store
 
-    def _add(self, store: Store, kind: str, full: str, body: Mapping[str, Any]) -> Node:
-        now = time_text(time.time())
+    def _add(self, store: Store, kind: str, name: str, body: JsonObject) -> Node:
+        """Add a node. name: its resource name."""
+        now = format_time(time.time())
         node = {
             **body,
-            "name": full,
+            "name": name,
             "createTime": now,
             "updateTime": now,
-            "etag": str(number_of(full, now)),
+            "etag": str(stable_number(name, now)),
         }
-        store.nodes[kind][full] = node
+        store.nodes[kind][name] = node
         return node
 
     def _new_id(self) -> str:
         with self._lock:
             self._count += 1
-            return str(number_of("node", self._count))
+            return str(stable_number("node", self._count))
 
-    def _store_name(self, name: str) -> str:
-        return f"{self._place.parent}/metadataStores/{name}"
+    def _store_name(self, store_id: str) -> str:
+        return f"{self._place.parent}/metadataStores/{store_id}"
 
-    def _store(self, name: str) -> Store:
-        if name not in self._stores:
-            raise not_found(self._store_name(name))
-        return self._stores[name]
+    def _look_up_store(self, store_id: str) -> Store:
+        if store_id not in self._stores:
+            raise not_found(self._store_name(store_id))
+        return self._stores[store_id]
 
-    def _find(self, store: Store, kind: str, name: str) -> Node:
-        node = self._look_up(store, kind, name)
+    def _look_up(self, store: Store, kind: str, name: str) -> Node:
+        """Return a node, or raise 404. name: its resource name."""
+        node = self._find(store, kind, name)
         if node is None:
             raise not_found(name)
         return node
 
-    def _look_up(self, store: Store, kind: str, name: str) -> Node | None:
+    def _find(self, store: Store, kind: str, name: str) -> Node | None:
+        """Return a node, None when there is none. name: its resource name."""
         if name in store.nodes[kind]:
             return store.nodes[kind][name]
-        if kind == "contexts":
+        if kind == "contexts" and store is self._stores["default"]:
+            # The context of a run has the id of its job. This saves reading all jobs.
             job = self._jobs.find(name.rpartition("/")[2])
-            if job is not None and store is self._stores["default"]:
+            if job is not None:
                 return self._jobs.contexts(job)["pipelineRunContext"]
-        return next((node for node in self._of_jobs(store, kind) if node["name"] == name), None)
+        for node in self._nodes_of_jobs(store, kind):
+            if node["name"] == name:
+                return node
+        return None
 
-    def _all(self, store: Store, kind: str) -> list[Node]:
-        return [*store.nodes[kind].values(), *self._of_jobs(store, kind)]
+    def _list_nodes(self, store: Store, kind: str) -> list[Node]:
+        """Return the nodes that clients created, then those of jobs."""
+        return [*store.nodes[kind].values(), *self._nodes_of_jobs(store, kind)]
 
-    def _of_jobs(self, store: Store, kind: str) -> list[Node]:
+    def _nodes_of_jobs(self, store: Store, kind: str) -> list[Node]:
         if store is not self._stores["default"]:
             return []
-        found = {node["name"]: node for job in self._jobs.all() for node in self._of_job(job, kind)}
-        return list(found.values())
+        # Jobs of one pipeline share its context. A nested pipeline shares outputs with its tasks.
+        nodes_by_name: dict[str, Node] = {}
+        for job in self._jobs.all():
+            for node in self._nodes_of_job(job, kind):
+                nodes_by_name[node["name"]] = node
+        return list(nodes_by_name.values())
 
-    def _of_job(self, job: Job, kind: str) -> list[Node]:
-        if (job, kind) in self._kept:
-            return self._kept[job, kind]
-        found = self._made_of(job, kind)
-        if job.ended is not None:
-            self._kept[job, kind] = found
-        return found
+    def _nodes_of_job(self, job: Job, kind: str) -> list[Node]:
+        if (job, kind) in self._nodes_of_ended_jobs:
+            return self._nodes_of_ended_jobs[job, kind]
+        nodes = self._read_job(job, kind)
+        if job.final_run is not None:
+            self._nodes_of_ended_jobs[job, kind] = nodes
+        return nodes
 
-    def _made_of(self, job: Job, kind: str) -> list[Node]:
+    def _read_job(self, job: Job, kind: str) -> list[Node]:
+        """Return the nodes of one kind that are in the JSON of a job."""
         if kind == "contexts":
             return list(self._jobs.contexts(job).values())
-        created = {"createTime": time_text(job.created), "updateTime": time_text(job.created)}
-        details = self._jobs.details(job)
-        if kind == "executions":
-            found = [detail["execution"] for detail in details if "execution" in detail]
-        else:
-            lists = [
-                output for detail in details for output in (detail.get("outputs") or {}).values()
-            ]
-            found = [artifact for output in lists for artifact in output["artifacts"]]
-        return [{**node, **created, "\0job": job.id} for node in found]
+        nodes: list[Node] = []
+        for detail in self._jobs.details(job):
+            if kind == "artifacts":
+                for output in (detail.get("outputs") or {}).values():
+                    nodes += output["artifacts"]
+            elif "execution" in detail:
+                nodes.append(detail["execution"])
+        created = format_time(job.created)
+        more_fields = {"createTime": created, "updateTime": created, _JOB_ID: job.id}
+        return [node | more_fields for node in nodes]
 
-    def _shown(self, store: Store, node: Node) -> Node:
-        shown = {key: value for key, value in node.items() if key[0] != "\0"}
+    def _view(self, store: Store, node: Node) -> Node:
+        """Return a node as an answer has it."""
+        view = {key: value for key, value in node.items() if key != _JOB_ID}
         if "/contexts/" in node["name"]:
-            parents = [*(node.get("parentContexts") or ()), *self._parents(store, node["name"])]
-            shown |= {"parentContexts": parents} if parents else {}
-        return shown
+            parents = self._list_parents(store, node)
+            if parents:
+                view["parentContexts"] = parents
+        return view
 
-    def _parents(self, store: Store, name: str) -> list[str]:
-        return [parent for parent, children in store.children.items() if name in children]
+    def _list_parents(self, store: Store, node: Node) -> list[str]:
+        """Return the parents that a context has itself, then those that it was added to."""
+        parents = list(node.get("parentContexts") or ())
+        for parent, children in store.children.items():
+            if node["name"] in children:
+                parents.append(parent)
+        return parents
 
-    def _is_in(self, store: Store, node: Node, context: str) -> bool:
-        """Whether an artifact or execution belongs to a context: directly, or by the job that it is
-        of."""
+    def _is_in_context(self, store: Store, node: Node, context: str) -> bool:
+        """Return whether an artifact or an execution belongs to a context.
+
+        It belongs to a context that it was added to, and to the contexts of its job.
+        """
         if node["name"] in store.members.get(context, ()):
             return True
-        job = self._jobs.find(node.get("\0job", ""))
-        return job is not None and context in [
-            found["name"] for found in self._jobs.contexts(job).values()
-        ]
+        job = self._jobs.find(node.get(_JOB_ID, ""))
+        if job is None:
+            return False
+        return any(context == own["name"] for own in self._jobs.contexts(job).values())
 
-    def _leaf(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
-        plain = leaf_of(_FIELDS)
+    def _build_leaf(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
+        """Return the function that compiles parts of filters, see `compile_filter`."""
+        compile_field = build_leaf(_FIELDS)
 
         def leaf(node: Leaf) -> Predicate[Node]:
             if isinstance(node, Call) and node.name == "in_context" and len(node.arguments) == 1:
                 context = self._canonical(node.arguments[0])
-                return lambda item: self._is_in(store, item, context)
-            if isinstance(node, Compare) and node.field in (
-                ("parent_contexts",),
-                ("parentContexts",),
-            ):
-                wanted = {self._canonical(value) for value in node.values}
-                return lambda item: bool(
-                    wanted
-                    & {*(item.get("parentContexts") or ()), *self._parents(store, item["name"])}
-                )
-            return plain(node)
+                return lambda item: self._is_in_context(store, item, context)
+            if isinstance(node, Compare) and node.field in _PARENT_CONTEXTS:
+                contexts = {self._canonical(value) for value in node.values}
+                return lambda item: not contexts.isdisjoint(self._list_parents(store, item))
+            return compile_field(node)
 
         return leaf
 
 
-def _plain(name: str) -> Callable[[Node], Any]:
-    return lambda node: node.get(name)
-
+_PARENT_CONTEXTS: Final = (("parent_contexts",), ("parentContexts",))
 
 _FIELDS: Final[Mapping[str, Field[Node]]] = {
-    "name": Field(_plain("name")),
-    "schema_title": Field(_plain("schemaTitle")),
-    "display_name": Field(_plain("displayName"), WILDCARD),
-    "uri": Field(_plain("uri")),
-    "state": Field(_plain("state")),
-    "create_time": Field(_plain("createTime"), ORDER, "time"),
+    "name": Field(read_key("name")),
+    "schema_title": Field(read_key("schemaTitle")),
+    "display_name": Field(read_key("displayName"), WILDCARD),
+    "uri": Field(read_key("uri")),
+    "state": Field(read_key("state")),
+    "create_time": Field(read_key("createTime"), ORDER, "time"),
 }

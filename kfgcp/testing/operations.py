@@ -1,85 +1,124 @@
-"""Long-running operations: what a delete or a batch gives, done at once or after a moment."""
+"""Long-running operations of a stand-in: the answers of deletes and batches.
+
+The work is done when the operation starts. Only its answer says later that it is done. The methods
+are those of google.longrunning.Operations.
+"""
 
 from __future__ import annotations
 
 import itertools
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Final, NamedTuple
 
-from kfgcp.testing.google import GoogleError, not_found, number_of, time_text
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.testing.google import JsonBody, format_time, not_found, stable_number, wrong_state
 from kfgcp.testing.server import Request, Response, Route
 
-_TYPES = "type.googleapis.com/google.cloud.aiplatform.v1."
-EMPTY: Mapping[str, Any] = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+_TYPES: Final = "type.googleapis.com/google.cloud.aiplatform.v1."
+EMPTY: Final[JsonObject] = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+
+
+class _Operation(NamedTuple):
+    """An operation. started: Unix time in seconds. metadata_type: without its package."""
+
+    started: float
+    metadata_type: str
+    response: JsonObject
 
 
 class Operations:
-    """The operations of a location. seconds: how long each one takes; its work is done at once all
-    the same."""
+    """The operations of a location.
+
+    Attributes:
+        seconds: after this time an operation is done, for the client.
+    """
 
     def __init__(self, parent: str) -> None:
         self.seconds = 0.0
         self._parent = parent
         self._numbers = itertools.count(1)
-        self._started: dict[str, tuple[float, str, Mapping[str, Any]]] = {}
+        self._operations: dict[str, _Operation] = {}
         self._lock = threading.Lock()
 
     def routes(self, base: str) -> list[Route]:
-        one = base + "/operations/{operation}"
+        """Return the routes of the service. base: the path of a location."""
+        collection = base + "/operations"
+        operation = collection + "/{operation}"
         return [
-            Route("GET", one, self.get),
-            Route("GET", base + "/operations", self.list_all, ("filter", "pageSize", "pageToken")),
-            Route("POST", one + ":cancel", self.cancel),
-            Route("POST", one + ":wait", self.wait, ("timeout",)),
-            Route("DELETE", one, self.delete),
+            Route("GET", operation, self.get),
+            Route("GET", collection, self.list_all, ("filter", "pageSize", "pageToken")),
+            Route("POST", operation + ":cancel", self.cancel),
+            Route("POST", operation + ":wait", self.wait, ("timeout",)),
+            Route("DELETE", operation, self.delete),
         ]
 
-    def start(self, kind: str, response: Mapping[str, Any] = EMPTY, message: str = "") -> Response:
-        """The answer of a method whose work was done. kind: its metadata type. message: the
-        response's type."""
-        name = f"{self._parent}/operations/{number_of(self._parent, next(self._numbers))}"
-        typed = {"@type": _TYPES + message, **response} if message else response
+    def start(
+        self, metadata_type: str, response: JsonObject = EMPTY, response_type: str = ""
+    ) -> Response:
+        """Return the answer of a method whose work is done.
+
+        Args:
+            metadata_type: the type of aiplatform_v1 for the metadata of the operation.
+            response: the JSON of the response.
+            response_type: its type of aiplatform_v1; empty if the response has its type itself.
+        """
+        number = stable_number(self._parent, next(self._numbers))
+        name = f"{self._parent}/operations/{number}"
+        if response_type:
+            response = {"@type": _TYPES + response_type, **response}
         with self._lock:
-            self._started[name] = (time.time(), kind, typed)
+            self._operations[name] = _Operation(time.time(), metadata_type, response)
         return Response(body=self._view(name))
 
     def get(self, request: Request, operation: str, **_: str) -> Response:
-        return Response(body=self._view(self._known(operation)))
+        """Answer GetOperation."""
+        return Response(body=self._view(self._look_up(operation)))
 
     def list_all(self, request: Request, **_: str) -> Response:
-        return Response(body={"operations": [self._view(name) for name in list(self._started)]})
+        """Answer ListOperations."""
+        return Response(body={"operations": [self._view(name) for name in list(self._operations)]})
 
     def wait(self, request: Request, operation: str, **_: str) -> Response:
+        """Answer WaitOperation."""
         time.sleep(self.seconds)
-        return Response(body=self._view(self._known(operation)))
+        return Response(body=self._view(self._look_up(operation)))
 
     def cancel(self, request: Request, operation: str, **_: str) -> Response:
-        self._known(operation)
+        """Answer CancelOperation. It has no effect, because the work is done already."""
+        self._look_up(operation)
         return Response()
 
     def delete(self, request: Request, operation: str, **_: str) -> Response:
-        name = self._known(operation)
+        """Answer DeleteOperation."""
+        name = self._look_up(operation)
         if not self._view(name).get("done"):
-            raise GoogleError(400, f"The operation {name} is not done.", "FAILED_PRECONDITION")
+            raise wrong_state(f"The operation {name} is not done.")
         with self._lock:
-            self._started.pop(name, None)
+            self._operations.pop(name, None)
         return Response()
 
-    def _known(self, operation: str) -> str:
+    def _look_up(self, operation: str) -> str:
+        """Return the resource name of an operation, or raise 404."""
         name = f"{self._parent}/operations/{operation}"
-        if name not in self._started:
+        if name not in self._operations:
             raise not_found(name)
         return name
 
-    def _view(self, name: str) -> dict[str, Any]:
-        at, kind, response = self._started[name]
-        done = time.time() >= at + self.seconds
-        ended = at + self.seconds if done else at
-        times = {"createTime": time_text(at), "updateTime": time_text(ended)}
-        found: dict[str, Any] = {
-            "name": name,
-            "metadata": {"@type": _TYPES + kind, "genericMetadata": times},
+    def _view(self, name: str) -> JsonBody:
+        """Return an operation as JSON."""
+        operation = self._operations[name]
+        end = operation.started + self.seconds
+        is_done = time.time() >= end
+        times = {
+            "createTime": format_time(operation.started),
+            "updateTime": format_time(end if is_done else operation.started),
         }
-        return found | ({"done": True, "response": dict(response)} if done else {})
+        view: JsonBody = {
+            "name": name,
+            "metadata": {"@type": _TYPES + operation.metadata_type, "genericMetadata": times},
+        }
+        if is_done:
+            view["done"] = True
+            view["response"] = dict(operation.response)
+        return view

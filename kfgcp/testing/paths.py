@@ -1,4 +1,4 @@
-"""Task paths of a run of ours, `for-loop-1[2]/train`, and what of the pipeline they stand for."""
+"""Read the paths of tasks, such as `for-loop-1[2]/train`, and find the tasks in the pipeline."""
 
 from __future__ import annotations
 
@@ -12,38 +12,67 @@ _ITERATION: Final = re.compile(r"(.*)\[(\d+)\]")
 
 
 def iteration(path: str) -> tuple[str, int] | None:
-    """The path of the loop and the number of the iteration, from 0; None when the path is no
-    iteration."""
+    """Return the path of the loop and the number of the iteration, from 0.
+
+    None means that the path does not end with an iteration.
+
+    Example:
+        >>> iteration("for-loop-1[2]")
+        ('for-loop-1', 2)
+    """
     match = _ITERATION.fullmatch(path)
-    return (match[1], int(match[2])) if match else None
+    if not match:
+        return None
+    return match[1], int(match[2])
 
 
 def parent(path: str) -> str:
-    """The path of the task around: of an iteration its loop, of a top-level task the pipeline,
-    which is empty."""
-    found = iteration(path)
-    return found[0] if found else path.rpartition("/")[0]
+    """Return the path of the task around a task, empty for the pipeline.
+
+    An iteration is inside its loop.
+
+    Example:
+        >>> parent("for-loop-1[2]/train")
+        'for-loop-1[2]'
+        >>> parent("for-loop-1[2]")
+        'for-loop-1'
+    """
+    loop = iteration(path)
+    if loop is not None:
+        return loop[0]
+    return path.rpartition("/")[0]
 
 
 def names(path: str) -> Iterator[str]:
-    """The task names along a path: `for-loop-1[2]/train` is for-loop-1, for-loop-1-2, train."""
+    """Yield the names of the tasks along a path.
+
+    Example:
+        >>> list(names("for-loop-1[2]/train"))
+        ['for-loop-1', 'for-loop-1-2', 'train']
+    """
     for segment in path.split("/"):
-        if found := iteration(segment):
-            yield from (found[0], f"{found[0]}-{found[1]}")
-        else:
+        loop = iteration(segment)
+        if loop is None:
             yield segment
+        else:
+            name, number = loop
+            yield name
+            yield f"{name}-{number}"
 
 
 def key(path: str) -> str:
-    """The task's key in its DAG; an iteration has that of its loop."""
+    """Return the key of a task in its DAG. An iteration has the key of its loop."""
     segment = path.rpartition("/")[2]
-    found = iteration(segment)
-    return found[0] if found else segment
+    loop = iteration(segment)
+    if loop is None:
+        return segment
+    return loop[0]
 
 
 def find(graph: Graph, path: str) -> tuple[TaskDef, Component]:
-    """The task at a path, which is not empty, and its component."""
-    component, task = graph.root, None
+    """Return the task at a path and its component. path: not empty."""
+    component = graph.root
+    task = None
     for segment in path.split("/"):
         assert component.dag is not None
         task = component.dag.tasks[key(segment)]

@@ -1,31 +1,39 @@
-"""What one may do, as Google's services tell: whose token it is, as which service accounts runs may
-be started, what others may do (Policy Troubleshooter, v1), and how many CPUs there are for tasks
-(Service Usage, v1beta1).
+"""The permissions and quotas of a stand-in.
 
-Cloud Storage answers the same question about its buckets by itself: everything is allowed. Fields
-are those of the documentation (AccessTuple, ConsumerQuotaMetric).
+It answers who a token belongs to, which service accounts runs may use, what other accounts may do
+(Policy Troubleshooter, v1), and how many CPUs tasks may use (Service Usage, v1beta1). The fields
+come from the documentation of AccessTuple and of ConsumerQuotaMetric.
+
+Questions about buckets go to the stand-in of Cloud Storage, which allows everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from kfgcp.testing.google import invalid, json_body
 from kfgcp.testing.server import Request, Response, Route
 
-ACT_AS = "iam.serviceAccounts.actAs"
-TOKEN_INFO = "/tokeninfo"  # noqa: S105 - a path
-_SERVICES = "/v1beta1/projects/{project}/services"
-_CPUS = "aiplatform.googleapis.com/custom_model_training_cpus"
+ACT_AS: Final = "iam.serviceAccounts.actAs"
+TOKEN_INFO: Final = "/tokeninfo"  # noqa: S105 - a path
+_SERVICE_ACCOUNT: Final = "/v1/projects/-/serviceAccounts/{account}"
+_QUOTAS: Final = (
+    "/v1beta1/projects/{project}/services/aiplatform.googleapis.com/consumerQuotaMetrics"
+)
+_CPUS: Final = "aiplatform.googleapis.com/custom_model_training_cpus"
 
 
 class Permissions:
-    """The caller's rights.
+    """The permissions and quotas that the stand-in tells.
+
+    Args:
+        may_act_as: returns whether jobs may run as a service account.
 
     Attributes:
-        account: who every token belongs to.
-        denied: (account, permission) that others do not have.
-        training_cpus: CPUs for tasks in a region, -1 for any number; there are 7 in asia-east1.
+        account: the account that every token belongs to.
+        denied: pairs of an account and a permission that it does not have.
+        training_cpus: the CPUs for tasks in a region, -1 for any number. asia-east1 always has 7.
     """
 
     def __init__(self, may_act_as: Callable[[str], bool]) -> None:
@@ -35,19 +43,12 @@ class Permissions:
         self._may_act_as = may_act_as
 
     def routes(self) -> list[Route]:
+        """Return the routes of the services."""
         return [
             Route("POST", TOKEN_INFO, self._token_info),
-            Route(
-                "POST",
-                "/v1/projects/-/serviceAccounts/{account}:testIamPermissions",
-                self._of_account,
-            ),
+            Route("POST", _SERVICE_ACCOUNT + ":testIamPermissions", self._test_permissions),
             Route("POST", "/v1/iam:troubleshoot", self._troubleshoot),
-            Route(
-                "GET",
-                f"{_SERVICES}/aiplatform.googleapis.com/consumerQuotaMetrics/{_CPUS}",
-                self._quota,
-            ),
+            Route("GET", f"{_QUOTAS}/{_CPUS}", self._quota),
         ]
 
     def _token_info(self, request: Request) -> Response:
@@ -55,25 +56,25 @@ class Permissions:
             body={"email": self.account, "email_verified": "true", "expires_in": "3599"}
         )
 
-    def _of_account(self, request: Request, account: str) -> Response:
-        asked = json_body(request).get("permissions")
-        if not isinstance(asked, list):
-            raise invalid("permissions is not a list.", "permissions")
-        allowed = [each for each in asked if each != ACT_AS or self._may_act_as(account)]
+    def _test_permissions(self, request: Request, account: str) -> Response:
+        """Answer which permissions the caller has on a service account."""
+        requested = json_body(request).get("permissions")
+        if not isinstance(requested, list):
+            raise invalid("permissions must be a list.", "permissions")
+        allowed = [name for name in requested if name != ACT_AS or self._may_act_as(account)]
+        # The JSON mapping of Protocol Buffers leaves out an empty list.
         return Response(body={"permissions": allowed} if allowed else {})
 
     def _troubleshoot(self, request: Request) -> Response:
-        asked = json_body(request).get("accessTuple")
-        if not isinstance(asked, dict) or set(asked) != {
-            "principal",
-            "fullResourceName",
-            "permission",
-        }:
-            raise invalid("accessTuple is not whole.", "access_tuple")
-        denied = (asked["principal"], asked["permission"]) in self.denied
-        return Response(body={"access": "NOT_GRANTED" if denied else "GRANTED"})
+        access = json_body(request).get("accessTuple")
+        fields = {"principal", "fullResourceName", "permission"}
+        if not isinstance(access, dict) or set(access) != fields:
+            raise invalid(f"accessTuple must have {', '.join(sorted(fields))}.", "access_tuple")
+        is_denied = (access["principal"], access["permission"]) in self.denied
+        return Response(body={"access": "NOT_GRANTED" if is_denied else "GRANTED"})
 
     def _quota(self, request: Request, project: str) -> Response:
+        # The limit of all regions, then that of one region.
         buckets = [
             {"effectiveLimit": str(self.training_cpus), "defaultLimit": "42"},
             {"effectiveLimit": "7", "dimensions": {"region": "asia-east1"}},

@@ -1,6 +1,6 @@
 """The fixtures of the pytest plug-in `kfgcp.testing`.
 
-The stand-ins are imported when a test uses one.
+A stand-in is imported when a test uses it, so that the plug-in does not slow other tests down.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def vertex_stand_in() -> Iterator[VertexStandIn]:
-    """A stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage for one test.
+    """Yield a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage for one test.
 
-    A fault that was scripted with `fail_next` and that no request has met fails the test.
+    The test fails if a fault of `fail_next` has not happened.
     """
     from kfgcp.testing import vertex
 
     with vertex() as env:
         yield env
         unused = env.unused_faults
-    _check(unused)
+    _check_unused(unused)
 
 
 @pytest.fixture
 def kubeflow_stand_in() -> Iterator[KubeflowStandIn]:
-    """A stand-in of a Kubeflow Pipelines API server, Cloud Logging and Cloud Storage for one test.
+    """Yield a stand-in of a Kubeflow Pipelines API server and of Cloud Storage for one test.
 
-    A fault that was scripted with `fail_next` and that no request has met fails the test.
+    It has Cloud Logging too. The test fails if a fault of `fail_next` has not happened.
     """
     from kfgcp.testing import kubeflow
 
     with kubeflow() as env:
         yield env
         unused = env.unused_faults
-    _check(unused)
+    _check_unused(unused)
 
 
-def _check(unused: list[str]) -> None:
+def _check_unused(unused: list[str]) -> None:
     if unused:
         pytest.fail(f"no request has met these faults: {', '.join(unused)}")

@@ -1,4 +1,4 @@
-"""What clients asked of a stand-in, in order, for tests that say «exactly one create»."""
+"""Record the requests to a stand-in, so that a test can expect exactly one create."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Recorded:
-    """A request.
+class RecordedRequest:
+    """A request to a stand-in.
 
-    number: from 0. at: Unix time in seconds. headers: without `authorization`. body: JSON as a
-    value, other bytes as they are, None without one. status: of the answer, None while there is
-    none and when none was sent. fault: the kind of fault that befell it, None without one. seconds:
-    until it was handled.
+    Attributes:
+        number: from 0, in the order of arrival.
+        at: Unix time in seconds.
+        method: the HTTP method.
+        path: without the query, and decoded.
+        query: the last value of each name.
+        headers: with names in lower case, and without `authorization`.
+        body: the value of a JSON body, other bytes unchanged, None without a body.
+        status: the status of the answer. None before the answer, and when a fault kept it back.
+        fault: the kind of the fault of this request, None without one.
+        seconds: how long the stand-in worked on it, None before the end.
     """
 
     number: int
@@ -33,36 +40,49 @@ class Recorded:
     seconds: float | None = None
 
     def matches(self, method: str | None, path: str) -> bool:
+        """Return whether the method is the same (None for any), and the path fits a glob."""
         return method in (None, self.method) and fnmatchcase(self.path, path)
 
 
 @dataclass(slots=True)
 class RequestLog:
-    """The requests so far; it can be iterated and indexed. watcher: called with each one that was
-    handled."""
+    """The requests so far. It can be iterated and indexed like a list.
 
-    watcher: Callable[[Recorded], None] | None = None
-    _entries: list[Recorded] = field(default_factory=list)
+    Attributes:
+        watcher: called with each request after its answer is ready.
+    """
+
+    watcher: Callable[[RecordedRequest], None] | None = None
+    _entries: list[RecordedRequest] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Recorded]:
+    def __iter__(self) -> Iterator[RecordedRequest]:
         return iter(list(self._entries))
 
-    def __getitem__(self, index: int) -> Recorded:
+    def __getitem__(self, index: int) -> RecordedRequest:
         return self._entries[index]
 
     def select(
         self, method: str | None = None, path: str = "*", *, since: int = 0
-    ) -> list[Recorded]:
-        """Requests of a method whose path is like a glob, from number `since` on, in order."""
+    ) -> list[RecordedRequest]:
+        """Return requests in order.
+
+        Args:
+            method: only requests with this method, None for any.
+            path: only requests whose path fits this glob.
+            since: only requests with this number or a higher one.
+        """
         return [entry for entry in self if entry.number >= since and entry.matches(method, path)]
 
     def count(self, method: str | None = None, path: str = "*", *, since: int = 0) -> int:
-        """How many requests `select` gives; `since=len(log)` before an action counts those that it
-        causes."""
+        """Return how many requests `select` returns.
+
+        With the length of the log before an action as `since`, it counts the requests of the
+        action.
+        """
         return len(self.select(method, path, since=since))
 
     def add(
@@ -72,24 +92,26 @@ class RequestLog:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         body: bytes,
-    ) -> Recorded:
-        """Records a request."""
-        kept = {name: value for name, value in headers.items() if name != "authorization"}
+    ) -> RecordedRequest:
+        """Record a request, and return its entry."""
+        # A token must not get into the output of a test.
+        safe_headers = {name: value for name, value in headers.items() if name != "authorization"}
+        value = _read_body(body)
         with self._lock:
-            entry = Recorded(
-                len(self._entries), time.time(), method, path, dict(query), kept, _value(body)
+            entry = RecordedRequest(
+                len(self._entries), time.time(), method, path, dict(query), safe_headers, value
             )
             self._entries.append(entry)
         return entry
 
-    def done(self, entry: Recorded) -> None:
-        """The request was handled, whether or not its answer is sent."""
+    def done(self, entry: RecordedRequest) -> None:
+        """Record that the work of a request is done, even if no answer is sent."""
         entry.seconds = time.time() - entry.at
         if self.watcher is not None:
             self.watcher(entry)
 
 
-def _value(body: bytes) -> Any:
+def _read_body(body: bytes) -> Any:
     if not body:
         return None
     try:

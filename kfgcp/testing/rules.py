@@ -1,9 +1,9 @@
-"""What Vertex AI refuses in a pipeline job, as far as its documentation and clients say.
+"""Check a pipeline job as Vertex AI does when it creates one.
 
-Job ids, labels and display names: the reference of `projects.locations.pipelineJobs`. Parameters: a
-value for each that is required, none that is unknown, each of its declared type, as the service
-checks them at creation. Not confirmed: the limit of a request's size, the order of the checks, and
-the texts.
+The rules of job ids, labels and display names come from the reference of
+`projects.locations.pipelineJobs`. The service also checks parameters at creation: each required
+parameter has a value, none is unknown, and each value has the declared type. Nothing confirms the
+limit of the size of a request, the order of the checks, and the texts.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kfgcp.errors import ParamError, SpecError
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.spec.params import declared_params, resolve
 from kfgcp.testing.google import denied, invalid
 
+# The pattern that PipelineJob of google-cloud-aiplatform checks.
 JOB_ID: Final = re.compile(r"[a-z][-a-z0-9]{0,127}")
+# Google's rules for labels, which the comment of PipelineJob.labels in aiplatform_v1 refers to.
 MAX_LABELS: Final = 64
+# PipelineJob.display_name of aiplatform_v1.
 MAX_DISPLAY_NAME: Final = 128
+# Nothing confirms this limit.
 MAX_REQUEST_BYTES: Final = 4 * 2**20
+# Those rules say 63 characters. The comment of PipelineJob.labels says 64.
 _LABEL_KEY: Final = re.compile(r"[a-z][-_a-z0-9]{0,62}")
 _LABEL_VALUE: Final = re.compile(r"[-_a-z0-9]{0,63}")
 _NETWORK: Final = re.compile(r"projects/[^/]+/global/networks/[^/]+")
@@ -32,21 +38,21 @@ _KMS_KEY: Final = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cry
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job that was accepted. params: complete and typed."""
+    """A job that the service accepts. params: all parameters, with defaults and checked types."""
 
     spec: Spec
-    params: Mapping[str, Any]
+    params: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a job may use.
+    """The resources that a job may use.
 
     Attributes:
-        has_bucket: whether there is a bucket of that name.
-        may_act_as: whether jobs may run as an account.
-        artifact_uri: the URI of an artifact in the metadata store `default` by its id, None when
-            there is none.
+        has_bucket: returns whether there is a bucket with a name.
+        may_act_as: returns whether jobs may run as a service account.
+        artifact_uri: returns the URI of an artifact in the metadata store `default` by its id, None
+            without such an artifact.
     """
 
     has_bucket: Callable[[str], bool]
@@ -54,22 +60,34 @@ class Surroundings:
     artifact_uri: Callable[[str], str | None] = lambda artifact_id: None
 
 
-def check_job(job: Mapping[str, Any], around: Surroundings) -> Submission:
-    """The pipeline of a job's body, which was read by `protos.read`.
+def check_job(job: JsonObject, surroundings: Surroundings) -> Submission:
+    """Return the pipeline and the parameters of a job.
+
+    Args:
+        job: the body of the job, from `protos.read`.
+        surroundings: the resources that the job may use.
 
     Raises:
-        GoogleError: 400 or 403, the service would refuse it.
+        GoogleError: 400 or 403, the service would refuse the job.
     """
     check_display_name(job.get("displayName", ""), "pipeline_job.display_name")
     _check_labels(job.get("labels") or {})
-    _check_resources(job, around)
-    spec = _spec(job.get("pipelineSpec"))
     runtime = job.get("runtimeConfig") or {}
-    return Submission(spec, _params(spec, runtime, _input_artifacts(spec, runtime, around)))
+    _check_output_directory(runtime.get("gcsOutputDirectory") or "", surroundings)
+    _check_resource_names(job)
+    account = job.get("serviceAccount", "")
+    if account and not surroundings.may_act_as(account):
+        raise denied(
+            f"You do not have permission to act as service_account: {account}. (or it may not"
+            " exist)."
+        )
+    spec = _load_spec(job.get("pipelineSpec"))
+    artifact_uris = _read_input_artifacts(spec, runtime, surroundings)
+    return Submission(spec, _read_params(spec, runtime, artifact_uris))
 
 
 def check_job_id(job_id: str) -> None:
-    """Refuses an id that is not of the documented form."""
+    """Raise 400 for an id that does not have the documented form."""
     if not JOB_ID.fullmatch(job_id):
         raise invalid(
             f'Invalid pipeline_job_id "{job_id}": it must match {JOB_ID.pattern}.',
@@ -78,6 +96,7 @@ def check_job_id(job_id: str) -> None:
 
 
 def check_display_name(name: str, field: str) -> None:
+    """Raise 400 for a display name that is too long. field: its path, for the error."""
     if len(name) > MAX_DISPLAY_NAME:
         raise invalid(
             f"The display name has {len(name)} characters, at most {MAX_DISPLAY_NAME} are allowed.",
@@ -104,34 +123,33 @@ def _check_labels(labels: Mapping[str, str]) -> None:
             )
 
 
-def _check_resources(job: Mapping[str, Any], around: Surroundings) -> None:
-    root = (job.get("runtimeConfig") or {}).get("gcsOutputDirectory") or ""
+def _check_output_directory(directory: str, surroundings: Surroundings) -> None:
     field = "pipeline_job.runtime_config.gcs_output_directory"
-    scheme, _, rest = root.partition("://")
-    bucket = rest.partition("/")[0]
+    scheme, _, path = directory.partition("://")
+    bucket = path.partition("/")[0]
     if scheme != "gs" or not bucket:
         raise invalid(
-            f'Invalid gcs_output_directory "{root}": it must be gs://BUCKET or a folder below one.',
+            f'Invalid gcs_output_directory "{directory}": it must be gs://BUCKET or a folder below'
+            " one.",
             field,
         )
-    if not around.has_bucket(bucket):
+    if not surroundings.has_bucket(bucket):
         raise invalid(
             f"The bucket gs://{bucket} of the gcs_output_directory does not exist.", field
         )
-    network, key = job.get("network", ""), (job.get("encryptionSpec") or {}).get("kmsKeyName", "")
+
+
+def _check_resource_names(job: JsonObject) -> None:
+    """Check the form of the names of the network and of the key. The resources may not exist."""
+    network = job.get("network", "")
     if network and not _NETWORK.fullmatch(network):
         raise invalid(f'Invalid network "{network}".', "pipeline_job.network")
+    key = (job.get("encryptionSpec") or {}).get("kmsKeyName", "")
     if key and not _KMS_KEY.fullmatch(key):
         raise invalid(f'Invalid kms_key_name "{key}".', "pipeline_job.encryption_spec.kms_key_name")
-    account = job.get("serviceAccount", "")
-    if account and not around.may_act_as(account):
-        raise denied(
-            f"You do not have permission to act as service_account: {account}. (or it may not"
-            " exist)."
-        )
 
 
-def _spec(document: Any) -> Spec:
+def _load_spec(document: object) -> Spec:
     if not document:
         raise invalid("pipeline_spec is required.", "pipeline_job.pipeline_spec")
     try:
@@ -142,50 +160,60 @@ def _spec(document: Any) -> Spec:
         ) from None
 
 
-def _input_artifacts(
-    spec: Spec, runtime: Mapping[str, Any], around: Surroundings
+def _read_input_artifacts(
+    spec: Spec, runtime: JsonObject, surroundings: Surroundings
 ) -> dict[str, str]:
-    """Return the URIs of `runtimeConfig.inputArtifacts`, which names artifacts by their ids
-    (pipeline_job.proto)."""
+    """Return the URIs of `runtimeConfig.inputArtifacts` by input.
+
+    The field names artifacts by their ids: RuntimeConfig.InputArtifact of aiplatform_v1.
+    """
     field = "pipeline_job.runtime_config.input_artifacts"
+    definitions = declared_params(spec.pipeline_spec)
     uris = {}
-    for name, entry in (runtime.get("inputArtifacts") or {}).items():
-        param = declared_params(spec.pipeline_spec).get(name)
-        if param is None or not param.is_artifact:
+    for name, artifact in (runtime.get("inputArtifacts") or {}).items():
+        if name not in definitions or not definitions[name].is_artifact:
             raise invalid(f"The pipeline has no input artifact {name}.", field)
-        artifact_id = str(entry.get("artifactId") or "")
-        uri = around.artifact_uri(artifact_id)
+        artifact_id = str(artifact.get("artifactId") or "")
+        uri = surroundings.artifact_uri(artifact_id)
         if uri is None:
             raise invalid(f"There is no artifact {artifact_id} for the input {name}.", field)
         uris[name] = uri
     return uris
 
 
-def _params(
-    spec: Spec, runtime: Mapping[str, Any], artifacts: Mapping[str, str]
-) -> Mapping[str, Any]:
-    old = spec.pipeline_spec.get("schemaVersion") == "2.0.0"
-    name, other = ("parameters", "parameterValues") if old else ("parameterValues", "parameters")
-    field = f"pipeline_job.runtime_config.{'parameters' if old else 'parameter_values'}"
-    if runtime.get(other):
+def _read_params(spec: Spec, runtime: JsonObject, artifact_uris: Mapping[str, str]) -> JsonObject:
+    """Return all inputs of the pipeline, with defaults."""
+    schema_version = spec.pipeline_spec.get("schemaVersion")
+    # RuntimeConfig of aiplatform_v1: `parameters` is for schema version 2.0.0 and earlier,
+    # `parameterValues` for later ones.
+    if schema_version == "2.0.0":
+        name, unused_name = "parameters", "parameterValues"
+        field = "pipeline_job.runtime_config.parameters"
+    else:
+        name, unused_name = "parameterValues", "parameters"
+        field = "pipeline_job.runtime_config.parameter_values"
+    if runtime.get(unused_name):
         raise invalid(
-            f"runtime_config.{other} is not used by schema version"
-            f" {spec.pipeline_spec.get('schemaVersion')}.",
-            field,
+            f"runtime_config.{unused_name} is not used by schema version {schema_version}.", field
         )
-    values = dict(runtime.get(name) or {})
     definitions = declared_params(spec.pipeline_spec)
-    if old:
-        kinds = {key: definition.type for key, definition in definitions.items()}
-        values = {key: _old_value(value, kinds.get(key, "")) for key, value in values.items()}
-    if given := [key for key in values if key in definitions and definitions[key].is_artifact]:
-        raise invalid(f"{given[0]} is an artifact, not a parameter.", field)
-    values |= artifacts
+    values: dict[str, Any] = {}
+    for key, value in (runtime.get(name) or {}).items():
+        definition = definitions.get(key)
+        parameter_type = "" if definition is None else definition.type
+        if schema_version == "2.0.0":
+            value = _read_old_value(value, parameter_type)
+        if definition is not None and definition.is_artifact:
+            raise invalid(f"{key} is an artifact, not a parameter.", field)
+        values[key] = value
+    values |= artifact_uris
     for key, value in values.items():
-        kind = definitions[key].type if key in definitions else ""
-        if kind == "STRING" and not isinstance(value, str | None):
+        parameter_type = definitions[key].type if key in definitions else ""
+        if parameter_type == "STRING" and not isinstance(value, str | None):
             raise invalid(f"Invalid value of the parameter {key}: it is declared as STRING.", field)
-        if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
+        # The values are in a Struct, which holds each number as a double.
+        is_whole = isinstance(value, float) and value.is_integer()
+        if parameter_type == "NUMBER_INTEGER" and is_whole:
             values[key] = int(value)
     try:
         return resolve(definitions, values)
@@ -193,13 +221,16 @@ def _params(
         raise invalid(f"Invalid parameters: {error.message}", field) from None
 
 
-def _old_value(value: Mapping[str, Any], kind: str) -> Any:
-    """A Value of schema 2.0.0: {intValue: "3"}; what is neither number nor text is JSON in a
-    stringValue."""
+def _read_old_value(value: JsonObject, parameter_type: str) -> Any:
+    """Return the value of a Value of schema 2.0.0, such as {"intValue": "3"}.
+
+    A value that is neither a number nor text is JSON in a stringValue.
+    """
     if "intValue" in value:
         return int(value["intValue"])
-    found = next(iter(value.values()), None)
-    if kind in ("BOOLEAN", "LIST", "STRUCT") and isinstance(found, str):
+    content = next(iter(value.values()), None)
+    if parameter_type in ("BOOLEAN", "LIST", "STRUCT") and isinstance(content, str):
+        # Text that is not JSON stays. The check of the type refuses it.
         with suppress(ValueError):
-            return json.loads(found)
-    return found
+            return json.loads(content)
+    return content

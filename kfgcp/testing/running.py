@@ -1,5 +1,7 @@
-"""What stand-ins that run pipelines share: modes, a bucket, an environment of kfgcp.toml that leads
-there."""
+"""The base class of stand-ins that run pipelines.
+
+It has two modes of execution, a bucket, and an environment of kfgcp.toml that leads to it.
+"""
 
 from __future__ import annotations
 
@@ -27,30 +29,32 @@ _EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 
 
 class _StorageVariable:
-    """STORAGE_EMULATOR_HOST of this process, while stand-ins are open.
+    """The environment variable STORAGE_EMULATOR_HOST of this process, while stand-ins are open.
 
-    It names the storage that was opened last among those that are still open, in whatever order
-    they are closed. When none is open it has the value that it had before the first.
+    Stand-ins may close in any order. The variable always has the address of the newest storage that
+    is open. When none is open, it has the value that it had before the first one.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: list[str] = []
-        self._before: str | None = None
+        self._open_addresses: list[str] = []
+        self._original: str | None = None
 
-    def opened(self, address: str) -> None:
+    def add(self, address: str) -> None:
+        """Set the variable to the address of a storage that opens."""
         with self._lock:
-            if not self._open:
-                self._before = os.environ.get(_EMULATOR)
-            self._open.append(address)
+            if not self._open_addresses:
+                self._original = os.environ.get(_EMULATOR)
+            self._open_addresses.append(address)
             os.environ[_EMULATOR] = address
 
-    def closed(self, address: str) -> None:
+    def remove(self, address: str) -> None:
+        """Set the variable back when a storage closes."""
         with self._lock:
-            if address not in self._open:
+            if address not in self._open_addresses:
                 return
-            self._open.remove(address)
-            value = self._open[-1] if self._open else self._before
+            self._open_addresses.remove(address)
+            value = self._open_addresses[-1] if self._open_addresses else self._original
             if value is None:
                 os.environ.pop(_EMULATOR, None)
             else:
@@ -61,11 +65,10 @@ _storage_variable: Final = _StorageVariable()
 
 
 class RunningStandIn(StandIn):
-    """A service that runs pipelines, and Cloud Storage (at `storage_endpoint`), until it is closed.
+    """A service that runs pipelines, with Cloud Storage at `storage_endpoint`, until it is closed.
 
     Attributes:
-        mode: `engine` runs what is submitted on the embedded engine; `instant` makes runs up, see
-            `instant`.
+        mode: `engine` runs pipelines on the embedded engine, `instant` makes runs up.
         instant: how made-up runs turn out.
     """
 
@@ -79,78 +82,89 @@ class RunningStandIn(StandIn):
         host_names: Sequence[str] = (),
     ) -> None:
         if mode not in (ENGINE, INSTANT):
-            raise UsageError(f"There is no mode '{mode}'.", hint="mode is engine or instant.")
+            raise UsageError(f"There is no mode '{mode}'.", hint="Use engine or instant.")
         self.mode = mode
         self.instant = Instant()
         self.project = project
         self.project_number = PROJECT_NUMBER
         self._engines: Engines | None = None
+        # Weak: a run that nobody holds any more has been deleted.
         self._instant_runs: WeakSet[InstantRun] = WeakSet()
         self._lock = threading.Lock()
         self._storage = Storage(self.project_number, storage_port, host_names)
         try:
             super().__init__(port, host_names)
         except UsageError:
+            # The port is taken. The thread of the storage must not stay.
             self._storage.close()
             raise
         self._storage.make_bucket(self.bucket)
-        _storage_variable.opened(self.storage_endpoint)
+        _storage_variable.add(self.storage_endpoint)
 
     def close(self) -> None:
-        """Ends the runs that go on, stops serving, and puts STORAGE_EMULATOR_HOST back."""
+        """End all runs, stop serving, and set STORAGE_EMULATOR_HOST back."""
+        # Runs write to the storage, so they end first.
         if self._engines is not None:
             self._engines.close()
         super().close()
         self._storage.close()
-        _storage_variable.closed(self.storage_endpoint)
+        _storage_variable.remove(self.storage_endpoint)
 
     # -- where
 
     @property
     def storage_endpoint(self) -> str:
-        """`http://127.0.0.1:PORT` of Cloud Storage."""
+        """Return the address of Cloud Storage, `http://127.0.0.1:PORT`."""
         return self._storage.endpoint
 
     @property
     def bucket(self) -> str:
+        """Return the name of a bucket that exists."""
         return f"{self.project}-pipelines"
 
     @property
     def pipeline_root(self) -> str:
-        """A gs:// folder in a bucket that is there."""
+        """Return a gs:// folder in a bucket that exists."""
         return f"gs://{self.bucket}/runs"
 
     def make_bucket(self, name: str) -> None:
-        """Makes a bucket unless there is one of that name."""
+        """Create a bucket, unless one with this name exists."""
         self._storage.make_bucket(name)
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
-        """The settings of an environment of kfgcp.toml that leads here."""
+        """Return the settings of an environment of kfgcp.toml that leads here."""
 
     def toml(self, name: str = "stand-in") -> str:
-        """The table of kfgcp.toml for an environment of that name."""
-        lines = (f'{key} = "{value}"' for key, value in self.settings().items())
-        return "\n".join([f"[env.{name}]", *lines]) + "\n"
+        """Return the table of kfgcp.toml for an environment. name: of the environment."""
+        text = f"[env.{name}]\n"
+        for key, value in self.settings().items():
+            text += f'{key} = "{value}"\n'
+        return text
 
     @property
     def environ(self) -> dict[str, str]:
-        """Environment variables that lead here, those of the environment `stand-in`; see
-        `environ_of`."""
+        """Return what `environ_of` returns for the environment `stand-in`."""
         return self.environ_of("stand-in")
 
     def environ_of(self, name: str) -> dict[str, str]:
-        """Environment variables for processes: of Cloud Storage, and of an environment that
-        kfgcp.toml may name."""
+        """Return environment variables that lead a process here.
+
+        They are STORAGE_EMULATOR_HOST and those that override the settings of an environment.
+
+        Args:
+            name: the name of the environment.
+        """
         prefix = f"KFGCP_ENV_{name.upper().replace('-', '_')}_"
-        return {_EMULATOR: self.storage_endpoint} | {
-            prefix + key.upper(): value for key, value in self.settings().items()
-        }
+        variables = {_EMULATOR: self.storage_endpoint}
+        for key, value in self.settings().items():
+            variables[prefix + key.upper()] = value
+        return variables
 
     def finish_runs(self) -> None:
-        """End the made-up runs that are under way now.
+        """End the made-up runs that are running now.
 
-        A test gives them a long time with `instant.seconds`, and ends them when it has seen enough.
+        A test gives them a long time with `instant.seconds`, and ends them when it is ready.
         """
         with self._lock:
             runs = list(self._instant_runs)
@@ -168,31 +182,36 @@ class RunningStandIn(StandIn):
         fail_fast: bool = False,
         repeats: Execution | None = None,
     ) -> Execution:
-        """Starts a run; arguments as of `Engines.start`. A made-up run that repeats another
-        succeeds.
+        """Start a run. The arguments are those of `Engines.start`.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
         """
         if self.mode == INSTANT:
-            failing, failing_drivers = (
-                dict(self.instant.failing),
-                dict(self.instant.failing_drivers),
-            )
-            if repeats is not None:
-                failing, failing_drivers = {}, {}
-            how = replace(
-                self.instant,
-                metrics=dict(self.instant.metrics),
-                failing=failing,
-                failing_drivers=failing_drivers,
-                skipped=frozenset(self.instant.skipped),
-                cached=frozenset(self.instant.cached),
-            )
-            started = InstantRun(submission, run, root, time.time(), how)
-            with self._lock:
-                self._instant_runs.add(started)
-            return started
+            return self._make_up(submission, run, root, is_repeated=repeats is not None)
         with self._lock:
-            self._engines = self._engines or Engines()
-        return self._engines.start(submission, run, root, fail_fast=fail_fast, repeats=repeats)
+            if self._engines is None:
+                self._engines = Engines()
+            engines = self._engines
+        return engines.start(submission, run, root, fail_fast=fail_fast, repeats=repeats)
+
+    def _make_up(
+        self, submission: Submission, run: str, root: str, *, is_repeated: bool
+    ) -> InstantRun:
+        """Return a made-up run. A run that repeats another one succeeds."""
+        # Copies, because a test may change `instant` after it has submitted a run.
+        outcome = replace(
+            self.instant,
+            metrics=dict(self.instant.metrics),
+            failing={},
+            failing_drivers={},
+            skipped=frozenset(self.instant.skipped),
+            cached=frozenset(self.instant.cached),
+        )
+        if not is_repeated:
+            outcome.failing.update(self.instant.failing)
+            outcome.failing_drivers.update(self.instant.failing_drivers)
+        instant_run = InstantRun(submission, run, root, time.time(), outcome)
+        with self._lock:
+            self._instant_runs.add(instant_run)
+        return instant_run

@@ -1,5 +1,8 @@
-"""Schedules of a stand-in: `/v1/projects/P/locations/L/schedules`. They start jobs when a test says
-so: `fire`."""
+"""Schedules of a stand-in: `/v1/projects/P/locations/L/schedules`.
+
+The methods are those of ScheduleService in aiplatform_v1. A schedule starts a job when a test calls
+`fire`, never by itself.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from kfgcp.errors import UsageError
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import protos
 from kfgcp.testing.cron import Cron
 from kfgcp.testing.filters import (
@@ -17,22 +21,24 @@ from kfgcp.testing.filters import (
     ORDER,
     WILDCARD,
     Field,
-    FilterError,
-    compile_filter,
-    leaf_of,
+    build_leaf,
+    compile_list_filter,
+    read_key,
 )
 from kfgcp.testing.google import (
     GoogleError,
+    JsonBody,
     camel_case,
     check_query,
+    format_time,
     invalid,
     json_body,
+    list_page,
     micros,
     not_found,
-    number_of,
     only_fields,
-    page,
-    time_text,
+    page_body,
+    stable_number,
     wrong_state,
 )
 from kfgcp.testing.jobs import Job, Jobs
@@ -41,14 +47,26 @@ from kfgcp.testing.operations import Operations
 from kfgcp.testing.rules import check_display_name, check_job_id
 from kfgcp.testing.server import Request, Response, Route
 
+# ListSchedulesRequest of aiplatform_v1: 100 by default. Nothing confirms that more is not possible.
+MAX_PAGE: Final = 100
 _REQUEST: Final = "createPipelineJobRequest"
+# The fields of Schedule in aiplatform_v1 that are not output only.
 _CHANGEABLE: Final = (
-    *("displayName", "cron", "startTime", "endTime", "maxRunCount", "maxConcurrentRunCount"),
-    *("maxConcurrentActiveRunCount", "allowQueueing", _REQUEST),
+    "displayName",
+    "cron",
+    "startTime",
+    "endTime",
+    "maxRunCount",
+    "maxConcurrentRunCount",
+    "maxConcurrentActiveRunCount",
+    "allowQueueing",
+    _REQUEST,
 )
+_LIST_QUERY: Final = ("filter", "orderBy", "pageSize", "pageToken")
 _ORDERS: Final = ("createTime", "startTime", "endTime", "nextRunTime", "displayName", "updateTime")
 
-Schedule = dict[str, Any]
+Schedule = JsonBody
+"""A Schedule of aiplatform_v1 as JSON."""
 
 
 class Schedules:
@@ -63,232 +81,281 @@ class Schedules:
         self._lock = threading.RLock()
 
     def routes(self, base: str) -> list[Route]:
-        many, one = base + "/schedules", base + "/schedules/{schedule}"
+        """Return the routes of the service. base: the path of a location."""
+        collection = base + "/schedules"
+        schedule = base + "/schedules/{schedule}"
         return [
-            Route("POST", many, self.create),
-            Route("GET", many, self.list_all, ("filter", "orderBy", "pageSize", "pageToken")),
-            Route("GET", one, self.get),
-            Route("PATCH", one, self.patch, ("updateMask",)),
-            Route("DELETE", one, self.delete),
-            Route("POST", one + ":pause", self.pause),
-            Route("POST", one + ":resume", self.resume),
+            Route("POST", collection, self.create),
+            Route("GET", collection, self.list_all, _LIST_QUERY),
+            Route("GET", schedule, self.get),
+            Route("PATCH", schedule, self.patch, ("updateMask",)),
+            Route("DELETE", schedule, self.delete),
+            Route("POST", schedule + ":pause", self.pause),
+            Route("POST", schedule + ":resume", self.resume),
         ]
 
     # -- methods of the service
 
     def create(self, request: Request, **_: str) -> Response:
-        schedule = self._checked(protos.read("Schedule", json_body(request), "schedule"))
+        """Answer CreateSchedule."""
+        body = self._check(protos.read("Schedule", json_body(request), "schedule"))
         with self._lock:
             self._count += 1
-            number = str(number_of("schedule", self._place.parent, self._count))
-            now = time_text(time.time())
-            made: Schedule = {
-                "name": self._name(number),
+            schedule_id = str(stable_number("schedule", self._place.parent, self._count))
+            now = format_time(time.time())
+            schedule: Schedule = {
+                "name": self._name(schedule_id),
                 "startTime": now,
-                **schedule,
+                **body,
+                # An int64 is text in the JSON mapping of Protocol Buffers.
                 "startedRunCount": "0",
                 "state": "ACTIVE",
                 "createTime": now,
                 "updateTime": now,
             }
-            _plan(made)
-            self._schedules[number] = made
-            return Response(body=made)
+            _set_next_run(schedule)
+            self._schedules[schedule_id] = schedule
+            return Response(body=schedule)
 
     def get(self, request: Request, schedule: str, **_: str) -> Response:
-        return Response(body=self._known(schedule))
+        """Answer GetSchedule."""
+        return Response(body=self._look_up(schedule))
 
     def list_all(self, request: Request, **_: str) -> Response:
-        query = check_query(request, ("filter", "orderBy", "pageSize", "pageToken"))
-        try:
-            wanted = compile_filter(query.get("filter", ""), leaf_of(_FIELDS))
-        except FilterError as error:
-            raise invalid(f"Invalid filter: {error}.", "filter") from None
-        key = _order(query.get("orderBy", ""))
+        """Answer ListSchedules."""
+        query = check_query(request, _LIST_QUERY)
+        filter_text = query.get("filter", "")
+        order_text = query.get("orderBy", "")
+        fits = compile_list_filter(filter_text, build_leaf(_FIELDS))
+        sort_key = _build_sort_key(order_text)
         with self._lock:
-            found = sorted((item for item in self._schedules.values() if wanted(item)), key=key)
-        items, token = page(
-            found,
-            key,
+            schedules = [schedule for schedule in self._schedules.values() if fits(schedule)]
+            schedules.sort(key=sort_key)
+        page, token = list_page(
+            schedules,
+            sort_key,
             size=query.get("pageSize"),
             token=query.get("pageToken"),
-            scope=f"{query.get('filter', '')}\n{query.get('orderBy', '')}",
-            default=100,
-            most=100,
+            scope=f"{filter_text}\n{order_text}",
+            default=MAX_PAGE,
+            maximum=MAX_PAGE,
         )
-        return Response(body={"schedules": items} | ({"nextPageToken": token} if token else {}))
+        return Response(body=page_body("schedules", page, token))
 
     def patch(self, request: Request, schedule: str, **_: str) -> Response:
-        known = self._known(schedule)
-        mask = protos.mask_paths(
-            "Schedule", check_query(request, ("updateMask",)).get("updateMask", ""), "update_mask"
-        )
+        """Answer UpdateSchedule."""
+        stored = self._look_up(schedule)
+        query = check_query(request, ("updateMask",))
+        mask = protos.mask_paths("Schedule", query.get("updateMask", ""), "update_mask")
         body = protos.read("Schedule", json_body(request), "schedule")
         if not mask:
             raise invalid("update_mask is required.", "update_mask")
         for path in mask:
             if path[0] not in _CHANGEABLE:
                 raise invalid(f"{path[0]} cannot be changed.", "update_mask")
-        changed = {name: value for name, value in known.items() if (name,) not in mask}
-        changed |= protos.masked(body, mask)
-        changed = self._checked(changed) | {"updateTime": time_text(time.time())}
-        _plan(changed)
+        # A field of the mask that the body leaves out is removed.
+        updated = {name: value for name, value in stored.items() if (name,) not in mask}
+        updated |= protos.masked(body, mask)
+        updated = self._check(updated)
+        updated["updateTime"] = format_time(time.time())
+        _set_next_run(updated)
         with self._lock:
-            known.clear()
-            known.update(changed)
-            return Response(body=known)
+            stored.clear()
+            stored.update(updated)
+            return Response(body=stored)
 
     def delete(self, request: Request, schedule: str, **_: str) -> Response:
-        self._known(schedule)
+        """Answer DeleteSchedule."""
+        self._look_up(schedule)
         with self._lock:
             self._schedules.pop(schedule, None)
         return self._operations.start("DeleteOperationMetadata")
 
     def pause(self, request: Request, schedule: str, **_: str) -> Response:
-        known = self._unfinished(schedule)
+        """Answer PauseSchedule."""
+        stored = self._look_up_uncompleted(schedule)
         with self._lock:
-            known |= {"state": "PAUSED", "lastPauseTime": time_text(time.time())}
-            known.pop("nextRunTime", None)
+            stored["state"] = "PAUSED"
+            stored["lastPauseTime"] = format_time(time.time())
+            stored.pop("nextRunTime", None)
         return Response()
 
     def resume(self, request: Request, schedule: str, **_: str) -> Response:
+        """Answer ResumeSchedule."""
         body = json_body(request)
         only_fields(body, ("catchUp", "name"))
-        known = self._unfinished(schedule)
+        stored = self._look_up_uncompleted(schedule)
         with self._lock:
-            known |= {"state": "ACTIVE", "lastResumeTime": time_text(time.time())}
-            known["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
-            _plan(known)
+            stored["state"] = "ACTIVE"
+            stored["lastResumeTime"] = format_time(time.time())
+            stored["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
+            _set_next_run(stored)
         return Response()
 
     # -- for tests
 
     def fire(self, schedule: str) -> Job:
-        """Starts a job of the schedule now. schedule: its name or id.
+        """Start a job of a schedule now.
+
+        Args:
+            schedule: the resource name or the id.
 
         Raises:
-            UsageError: it is paused or done, there is none, or its job is refused.
+            UsageError: the schedule does not exist, is paused or completed, or has too many jobs
+                that run, or the service would refuse the job.
         """
-        known = self._schedules.get(schedule.rpartition("/")[2])
-        if known is None or known["state"] != "ACTIVE":
-            state = "not there" if known is None else known["state"]
-            raise UsageError(f"The schedule {schedule} is {state}, it starts nothing.")
-        self._check_active(known)
+        stored = self._schedules.get(schedule.rpartition("/")[2])
+        if stored is None or stored["state"] != "ACTIVE":
+            state = "not there" if stored is None else stored["state"]
+            raise UsageError(
+                f"The schedule {schedule} starts no job, because it is {state}.",
+                hint="Only a schedule whose state is ACTIVE starts jobs.",
+            )
+        self._check_active_jobs(stored)
         with self._lock:
-            count = int(known["startedRunCount"]) + 1
-            at = known.get("nextRunTime") or time_text(time.time())
-            job_id = f"schedule-{known['name'].rpartition('/')[2]}-{count}"
-            try:
-                job = self._jobs.submit(known[_REQUEST]["pipelineJob"], job_id, known["name"])
-            except GoogleError as error:
-                raise UsageError(f"The schedule's job is refused: {error.message}") from None
-            known |= {"startedRunCount": str(count), "updateTime": time_text(time.time())}
-            response = {
-                "scheduledRunTime": at,
-                "runResponse": f"{self._place.parent}/pipelineJobs/{job.id}",
-            }
-            known["lastScheduledRunResponse"] = response
-            if count >= int(known.get("maxRunCount") or count + 1):
-                known["state"] = "COMPLETED"
-                known.pop("nextRunTime", None)
+            count = int(stored["startedRunCount"]) + 1
+            job = self._start_job(stored, count)
+            stored["startedRunCount"] = str(count)
+            stored["updateTime"] = format_time(time.time())
+            max_count = int(stored.get("maxRunCount") or 0)
+            if max_count and count >= max_count:
+                stored["state"] = "COMPLETED"
+                stored.pop("nextRunTime", None)
         return job
 
     # -- helpers
 
-    def _check_active(self, known: Schedule) -> None:
-        most = int(known.get("maxConcurrentActiveRunCount") or 0)
-        active = [
-            job
-            for job in self._jobs.all()
-            if job.schedule == known["name"] and not job.run().state.final
-        ]
-        if most and len(active) >= most:
+    def _start_job(self, schedule: Schedule, count: int) -> Job:
+        """Start the job number `count` of a schedule, and record it in the schedule."""
+        scheduled_time = schedule.get("nextRunTime") or format_time(time.time())
+        schedule_id = schedule["name"].rpartition("/")[2]
+        job_body = schedule[_REQUEST]["pipelineJob"]
+        try:
+            job = self._jobs.submit(job_body, f"schedule-{schedule_id}-{count}", schedule["name"])
+        except GoogleError as error:
+            raise UsageError(f"The schedule's job is refused: {error.message}") from None
+        # Schedule.RunResponse of aiplatform_v1.
+        schedule["lastScheduledRunResponse"] = {
+            "scheduledRunTime": scheduled_time,
+            "runResponse": f"{self._place.parent}/pipelineJobs/{job.id}",
+        }
+        return job
+
+    def _check_active_jobs(self, schedule: Schedule) -> None:
+        """Raise an error if a schedule already has as many running jobs as it may have."""
+        max_active = int(schedule.get("maxConcurrentActiveRunCount") or 0)
+        active = 0
+        for job in self._jobs.all():
+            if job.schedule == schedule["name"] and not job.run().state.final:
+                active += 1
+        if max_active and active >= max_active:
             raise UsageError(
-                f"{len(active)} runs of the schedule are under way, at most {most} may be."
+                f"The schedule already has {active} active runs, and at most {max_active} are"
+                " allowed.",
+                hint="Wait until a run ends, or cancel it.",
             )
 
-    def _checked(self, schedule: Schedule) -> Schedule:
+    def _check(self, schedule: Schedule) -> Schedule:
+        """Return a schedule with its job checked, or raise 400."""
         check_display_name(schedule.get("displayName", ""), "schedule.display_name")
         if not schedule.get("displayName"):
             raise invalid("display_name is required.", "schedule.display_name")
-        try:
-            Cron.parse(schedule.get("cron", ""))
-        except ValueError as error:
-            raise invalid(f"Invalid cron: {error}.", "schedule.cron") from None
-        if int(schedule.get("maxConcurrentRunCount") or 0) < 1:
-            raise invalid(
-                "max_concurrent_run_count must be at least 1.", "schedule.max_concurrent_run_count"
-            )
-        if int(schedule.get("maxRunCount") or 1) < 1:
-            raise invalid("max_run_count must be at least 1.", "schedule.max_run_count")
-        start, end = schedule.get("startTime"), schedule.get("endTime")
-        if start and end and micros(end) <= micros(start):
-            raise invalid("end_time must be after start_time.", "schedule.end_time")
-        wanted = schedule.get(_REQUEST)
+        _check_cron(schedule)
+        _check_counts(schedule)
+        _check_end(schedule)
+        create_request = schedule.get(_REQUEST)
         field = "schedule.create_pipeline_job_request"
-        if not wanted:
+        if not create_request:
             raise invalid("create_pipeline_job_request is required.", field)
-        parent = wanted.get("parent", "").split("/")
+        parent = create_request.get("parent", "").split("/")
         if len(parent) != 4 or parent[3] != self._place.location:
             raise invalid(
                 "parent must be projects/PROJECT/locations/LOCATION of the schedule.",
                 f"{field}.parent",
             )
-        if wanted.get("pipelineJobId"):
-            check_job_id(wanted["pipelineJobId"])
-        job = self._jobs.check(wanted.get("pipelineJob") or {})
-        return schedule | {_REQUEST: {**wanted, "pipelineJob": job}}
+        if create_request.get("pipelineJobId"):
+            check_job_id(create_request["pipelineJobId"])
+        job = self._jobs.check(create_request.get("pipelineJob") or {})
+        return schedule | {_REQUEST: {**create_request, "pipelineJob": job}}
 
-    def _known(self, schedule: str) -> Schedule:
-        if schedule not in self._schedules:
-            raise not_found(self._name(schedule))
-        return self._schedules[schedule]
+    def _look_up(self, schedule_id: str) -> Schedule:
+        if schedule_id not in self._schedules:
+            raise not_found(self._name(schedule_id))
+        return self._schedules[schedule_id]
 
-    def _unfinished(self, schedule: str) -> Schedule:
-        known = self._known(schedule)
-        if known["state"] == "COMPLETED":
-            raise wrong_state(f"The schedule {self._name(schedule)} is completed.")
-        return known
+    def _look_up_uncompleted(self, schedule_id: str) -> Schedule:
+        schedule = self._look_up(schedule_id)
+        if schedule["state"] == "COMPLETED":
+            raise wrong_state(f"The schedule {self._name(schedule_id)} is completed.")
+        return schedule
 
-    def _name(self, number: str) -> str:
-        return f"{self._place.parent}/schedules/{number}"
+    def _name(self, schedule_id: str) -> str:
+        return f"{self._place.parent}/schedules/{schedule_id}"
 
 
-def _plan(schedule: Schedule) -> None:
-    """Sets when it is due next; a paused one is not."""
+def _check_cron(schedule: Schedule) -> None:
+    try:
+        Cron.parse(schedule.get("cron", ""))
+    except ValueError as error:
+        raise invalid(f"Invalid cron: {error}.", "schedule.cron") from None
+
+
+def _check_counts(schedule: Schedule) -> None:
+    # max_concurrent_run_count of aiplatform_v1 is required, max_run_count is optional.
+    if int(schedule.get("maxConcurrentRunCount") or 0) < 1:
+        raise invalid(
+            "max_concurrent_run_count must be at least 1.", "schedule.max_concurrent_run_count"
+        )
+    if int(schedule.get("maxRunCount") or 1) < 1:
+        raise invalid("max_run_count must be at least 1.", "schedule.max_run_count")
+
+
+def _check_end(schedule: Schedule) -> None:
+    start = schedule.get("startTime")
+    end = schedule.get("endTime")
+    if start and end and micros(end) <= micros(start):
+        raise invalid("end_time must be after start_time.", "schedule.end_time")
+
+
+def _set_next_run(schedule: Schedule) -> None:
+    """Set when a schedule is due next. Only an active schedule is due."""
     schedule.pop("nextRunTime", None)
     if schedule["state"] != "ACTIVE":
         return
     earliest = max(datetime.now(UTC), datetime.fromisoformat(schedule["startTime"]))
     due = Cron.parse(schedule["cron"]).after(earliest)
     if due is not None:
-        schedule["nextRunTime"] = time_text(due.timestamp())
+        schedule["nextRunTime"] = format_time(due.timestamp())
 
 
-def _plain(name: str) -> Callable[[Mapping[str, Any]], Any]:
-    return lambda schedule: schedule.get(name)
-
-
-_FIELDS: Final[Mapping[str, Field[Mapping[str, Any]]]] = {
-    "display_name": Field(_plain("displayName"), WILDCARD),
-    "state": Field(_plain("state"), EQUALITY, choices=("ACTIVE", "PAUSED", "COMPLETED")),
-    "create_pipeline_job_request": Field(lambda schedule: "*", (":",)),
-    **{
-        name: Field(_plain(camel_case(name)), ORDER, "time")
-        for name in ("create_time", "start_time", "end_time", "next_run_time")
-    },
-}
-
-
-def _order(text: str) -> Callable[[Schedule], tuple[Any, ...]]:
-    """The sort key of an `orderBy`, newest first without one."""
-    name, _, direction = (text or "create_time desc").strip().partition(" ")
+def _build_sort_key(order: str) -> Callable[[Schedule], tuple[Any, ...]]:
+    """Return the sort key for an `orderBy`, newest first without one."""
+    name, _, direction = (order or "create_time desc").strip().partition(" ")
     name = camel_case(name)
-    if name not in _ORDERS or direction.strip().lower() not in ("", "asc", "desc"):
+    direction = direction.strip().lower()
+    if name not in _ORDERS or direction not in ("", "asc", "desc"):
         raise invalid(
-            f'Invalid order_by: "{text}" is not one of {", ".join(_ORDERS)} [desc].', "order_by"
+            f'Invalid order_by: "{order}" is not one of {", ".join(_ORDERS)} [desc].', "order_by"
         )
-    sign = -1 if direction.strip().lower() == "desc" else 1
+    # The name of the resource makes the keys of two schedules different.
     if name == "displayName":
         return lambda schedule: (schedule["displayName"], schedule["name"])
+    sign = -1 if direction == "desc" else 1
     return lambda schedule: (sign * micros(schedule.get(name)), schedule["name"])
+
+
+def _any_request(schedule: JsonObject) -> str:
+    """Return the value that `create_pipeline_job_request:*` asks for: every schedule has one."""
+    return "*"
+
+
+# The fields that the comments of ListSchedulesRequest in aiplatform_v1 name.
+_FIELDS: Final[Mapping[str, Field[JsonObject]]] = {
+    "display_name": Field(read_key("displayName"), WILDCARD),
+    "state": Field(read_key("state"), EQUALITY, choices=("ACTIVE", "PAUSED", "COMPLETED")),
+    "create_pipeline_job_request": Field(_any_request, (":",)),
+    "create_time": Field(read_key("createTime"), ORDER, "time"),
+    "start_time": Field(read_key("startTime"), ORDER, "time"),
+    "end_time": Field(read_key("endTime"), ORDER, "time"),
+    "next_run_time": Field(read_key("nextRunTime"), ORDER, "time"),
+}

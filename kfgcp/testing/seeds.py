@@ -1,23 +1,28 @@
-"""Seeded runs: made up, in memory, and ended. Their pipeline, when they bring none, has one task,
-`train`, which puts out metrics."""
+"""Make up runs that have ended, for tests that need many runs quickly.
+
+They exist only in memory. Without a pipeline of their own they have one task, `train`, which
+outputs metrics.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack
 
 from kfgcp.errors import SpecError, UsageError
-from kfgcp.spec.load import from_documents
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.spec.load import Spec, from_documents
 from kfgcp.spec.params import declared_params, resolve
 from kfgcp.testing.instant import Instant, InstantRun
 from kfgcp.testing.rules import Submission
 
-Each = Any | Callable[[int], Any]
+PerRun = Any | Callable[[int], Any]
 """A value, or a function from the number of a run to the value."""
 
-_KINDS = (
+# In Python, True is an integer. So bool comes before int.
+_PARAMETER_TYPES: Final = (
     (bool, "BOOLEAN"),
     (int, "NUMBER_INTEGER"),
     (float, "NUMBER_DOUBLE"),
@@ -28,111 +33,136 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A run to add. number: from 0, the oldest. id: as asked for. created: Unix time in seconds.
-    given: the parameters that were set."""
+    """A run to add to a stand-in.
+
+    Attributes:
+        number: from 0, the oldest.
+        id: the id of the run.
+        created: Unix time in seconds.
+        params: the parameters that were set, without defaults.
+        submission: the pipeline and all its parameters.
+        execution: the made-up execution.
+    """
 
     number: int
     id: str
     created: float
-    given: Mapping[str, Any]
+    params: JsonObject
     submission: Submission
     execution: InstantRun
 
 
 class SeedOptions(TypedDict, total=False):
-    """What seeded runs are like. What may be a function is called with the number of the run, from
-    0.
+    """What seeded runs are like.
+
+    A value that may be a function is called with the number of the run, from 0.
 
     spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with
     metrics. params: parameter -> value, for each run. metrics: name -> number, in every artifact of
-    system.Metrics. failing: task -> message, for runs that FAILED. age: seconds since the newest
-    one was created, 0 by default. step: seconds between one and the next, 60 by default.
+    system.Metrics. failing: task -> message, for runs that fail. age: seconds since the creation of
+    the newest run, 0 by default. step: seconds between one run and the next, 60 by default.
     """
 
-    spec: Mapping[str, Any] | None
-    params: Mapping[str, Each] | None
-    metrics: Mapping[str, Each] | None
+    spec: JsonObject | None
+    params: Mapping[str, PerRun] | None
+    metrics: Mapping[str, PerRun] | None
     failing: Mapping[str, str] | None
     age: float
     step: float
 
 
 def seeds(
-    count: int, *, id_of: Callable[[str, int], str], root: str, **how: Unpack[SeedOptions]
+    count: int, *, id_of: Callable[[str, int], str], root: str, **options: Unpack[SeedOptions]
 ) -> Iterator[Seed]:
-    """Seeded runs, the oldest first.
+    """Return seeded runs, the oldest first.
 
     Args:
         count: how many.
-        id_of: gives the id of a run, from the name of its pipeline and its number.
-        root: gs:// folder that artifacts pretend to be in.
-        how: fields of `SeedOptions`.
+        id_of: returns the id of a run, from the name of its pipeline and its number.
+        root: the gs:// folder that artifacts seem to be in.
+        options: the fields of `SeedOptions`.
 
     Raises:
         UsageError: the spec is invalid.
     """
-    spec, params, metrics = how.get("spec"), how.get("params"), how.get("metrics")
-    age, step = how.get("age", 0.0), how.get("step", 60.0)
-    given = {name: each(value, 0) for name, value in (params or {}).items()}
+    params = options.get("params") or {}
+    document = options.get("spec")
+    if document is None:
+        document = seed_spec(values_for_run(params, 0))
     try:
-        found = from_documents([dict(spec) if spec is not None else seed_spec(given)], "spec")
+        spec = from_documents([dict(document)], "spec")
     except SpecError as error:
         raise UsageError(f"The spec of the seed is invalid: {error.message}") from None
-    definitions, now = declared_params(found.pipeline_spec), time.time()
+    return _yield_seeds(count, spec, id_of, root, options)
+
+
+def _yield_seeds(
+    count: int, spec: Spec, id_of: Callable[[str, int], str], root: str, options: SeedOptions
+) -> Iterator[Seed]:
+    definitions = declared_params(spec.pipeline_spec)
+    newest = time.time() - options.get("age", 0.0)
+    step = options.get("step", 60.0)
     for number in range(count):
-        created = now - age - (count - 1 - number) * step
-        values = {name: each(value, number) for name, value in (params or {}).items()}
-        turns_out = Instant(
-            metrics={name: each(value, number) for name, value in (metrics or {}).items()},
-            failing=dict(how.get("failing") or {}),
+        created = newest - (count - 1 - number) * step
+        params = values_for_run(options.get("params") or {}, number)
+        outcome = Instant(
+            metrics=values_for_run(options.get("metrics") or {}, number),
+            failing=dict(options.get("failing") or {}),
         )
-        run_id = id_of(found.name, number)
-        submission = Submission(found, resolve(definitions, values))
-        yield Seed(
-            number,
-            run_id,
-            created,
-            values,
-            submission,
-            InstantRun(submission, run_id, root, created, turns_out),
-        )
+        run_id = id_of(spec.name, number)
+        submission = Submission(spec, resolve(definitions, params))
+        execution = InstantRun(submission, run_id, root, created, outcome)
+        yield Seed(number, run_id, created, params, submission, execution)
 
 
-def each(value: Each, number: int) -> Any:
-    """The value for the run of that number."""
+def value_for_run(value: PerRun, number: int) -> Any:
+    """Return the value for the run of a number.
+
+    Example:
+        >>> value_for_run(0.5, 3)
+        0.5
+        >>> value_for_run(lambda number: number * 10, 3)
+        30
+    """
     return value(number) if callable(value) else value
 
 
-def seed_spec(params: Mapping[str, Any]) -> dict[str, Any]:
-    """A PipelineSpec with parameters of the types of these values, which all go to the task."""
-    inputs = {
-        "parameters": {name: {"parameterType": _kind(value)} for name, value in params.items()}
-    }
+def values_for_run(values: Mapping[str, PerRun], number: int) -> dict[str, Any]:
+    """Return the values for the run of a number, by name."""
+    return {name: value_for_run(value, number) for name, value in values.items()}
+
+
+def seed_spec(params: JsonObject) -> dict[str, Any]:
+    """Return a PipelineSpec with a parameter for each value. The task `train` gets them all."""
+    inputs = {name: {"parameterType": _parameter_type(value)} for name, value in params.items()}
+    task_inputs = {name: {"componentInputParameter": name} for name in params}
     metrics = {"artifactType": {"schemaTitle": "system.Metrics", "schemaVersion": "0.0.1"}}
     task = {
         "taskInfo": {"name": "train"},
         "componentRef": {"name": "comp-train"},
-        "inputs": {"parameters": {name: {"componentInputParameter": name} for name in params}},
+        "inputs": {"parameters": task_inputs},
     }
+    component = {
+        "executorLabel": "exec-train",
+        "inputDefinitions": {"parameters": inputs},
+        "outputDefinitions": {"artifacts": {"metrics": metrics}},
+    }
+    container = {"image": "python:3.11", "command": ["true"]}
     return {
         "schemaVersion": "2.1.0",
         "sdkVersion": "kfp-2.14.0",
         "pipelineInfo": {"name": "seeded"},
-        "root": {"inputDefinitions": inputs, "dag": {"tasks": {"train": task}}},
-        "components": {
-            "comp-train": {
-                "executorLabel": "exec-train",
-                "inputDefinitions": inputs,
-                "outputDefinitions": {"artifacts": {"metrics": metrics}},
-            }
+        "root": {
+            "inputDefinitions": {"parameters": inputs},
+            "dag": {"tasks": {"train": task}},
         },
-        "deploymentSpec": {
-            "executors": {
-                "exec-train": {"container": {"image": "python:3.11", "command": ["true"]}}
-            }
-        },
+        "components": {"comp-train": component},
+        "deploymentSpec": {"executors": {"exec-train": {"container": container}}},
     }
 
 
-def _kind(value: Any) -> str:
-    return next((kind for type_, kind in _KINDS if isinstance(value, type_)), "STRING")
+def _parameter_type(value: object) -> str:
+    for python_type, parameter_type in _PARAMETER_TYPES:
+        if isinstance(value, python_type):
+            return parameter_type
+    return "STRING"

@@ -1,9 +1,8 @@
-"""A small HTTP server for stand-ins: routes, requests that are recorded, faults on purpose. It
-knows no service.
+"""A small HTTP server for stand-ins, with recorded requests and faults. It knows no service.
 
-A stand-in gives it a function from `Request` to `Response`. The server reads the request, records
-it, asks `Faults` whether this one is to go wrong, and answers. Each connection has a thread;
-connections are kept alive. Before that it refuses what a foreign web page may have sent.
+A stand-in gives it a function from `Request` to `Response`. The server first refuses a request that
+a foreign web page may have sent. Then it reads the request, records it, asks `Faults` whether it
+fails, and answers. Each connection has a thread and stays open for further requests.
 """
 
 from __future__ import annotations
@@ -28,13 +27,17 @@ from kfgcp.testing.faults import GARBAGE, LATE, LATE_SECONDS, LOST, RESET, Fault
 from kfgcp.testing.requests import RequestLog
 
 LOG = logging.getLogger(__name__)
+# The page of a proxy that asks for a sign-in, cut off in the middle.
 _GARBAGE_BODY: Final = b"<html><head><title>Sign in</title></head><body>not what you asked for"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent. `query` has the last value of each name; names of `headers` are lower
-    case."""
+    """A request of a client.
+
+    path: decoded, without the query. query: the last value of each name. headers: with names in
+    lower case.
+    """
 
     method: str
     path: str
@@ -44,25 +47,28 @@ class Request:
 
     @property
     def token(self) -> str | None:
-        """The bearer token, None without one."""
+        """Return the bearer token, None without one."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        return token if scheme.lower() == "bearer" and token else None
+        if scheme.lower() != "bearer" or not token:
+            return None
+        return token
 
     @property
     def content_type(self) -> str:
-        """The type of the body in lower case and without parameters, empty without one."""
+        """Return the type of the body in lower case, without parameters; empty without a type."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered; `body` is sent as JSON unless it is bytes."""
+    """An answer. body: bytes, or a value that is sent as JSON."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def encoded(self) -> bytes:
+        """Return the bytes of the body."""
         if isinstance(self.body, bytes):
             return self.body
         return json.dumps(self.body, separators=(",", ":"), ensure_ascii=False).encode()
@@ -73,11 +79,13 @@ Handler = Callable[..., Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Requests of `method` to paths like `template`, whose `{name}` is one segment without colons,
-    go to `handler`.
+    """The handler of a method and of paths.
 
-    The handler is called with the request and the segments by name. query: the parameters that it
-    understands.
+    Attributes:
+        method: the HTTP method.
+        template: the path. `{name}` in it stands for one segment without a colon.
+        handler: called with the request, and with the segments by name.
+        query: the query parameters that the handler understands.
     """
 
     method: str
@@ -87,37 +95,48 @@ class Route:
 
 
 class Router:
-    """Finds the route of a request."""
+    """Finds the route of a request. The first route that fits wins."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = [(route, _pattern(route.template)) for route in routes]
+        self._routes = [(route, _compile_template(route.template)) for route in routes]
 
     def find(self, request: Request) -> tuple[Route, dict[str, str]] | None:
-        """The route and the segments by name, None when there is none."""
+        """Return the route and the segments by name, None without a route."""
         for route, pattern in self._routes:
-            if route.method == request.method and (match := pattern.fullmatch(request.path)):
+            if route.method != request.method:
+                continue
+            match = pattern.fullmatch(request.path)
+            if match:
                 return route, match.groupdict()
         return None
 
 
-def _pattern(template: str) -> re.Pattern[str]:
+def _compile_template(template: str) -> re.Pattern[str]:
+    """Return the pattern of the paths that a template stands for."""
+    # The text before, between and behind the names is at even places, the names are at odd ones.
     parts = re.split(r"\{(\w+)\}", template)
-    return re.compile(
-        "".join(
-            f"(?P<{part}>[^/:]+)" if index % 2 else re.escape(part)
-            for index, part in enumerate(parts)
-        )
-    )
+    pattern = ""
+    for index, part in enumerate(parts):
+        if index % 2:
+            pattern += f"(?P<{part}>[^/:]+)"
+        else:
+            pattern += re.escape(part)
+    return re.compile(pattern)
 
 
 class HttpServer:
-    """Serves on 127.0.0.1 until it is closed.
+    """An HTTP server on 127.0.0.1, until it is closed.
 
     Args:
-        handle: gives the answer; what it raises becomes a 500.
-        refuse: makes the service's error for a status and a text, for faults and crashes.
+        handle: returns the answer to a request. An exception becomes the status 500.
+        refuse: returns the error of the service for a status and a text.
         port: 0 for a free one.
-        host_names: further names that lead to it, see `kfgcp.cross_site`.
+        host_names: more names that lead to the server, see `kfgcp.cross_site`.
+
+    Attributes:
+        faults: the faults of requests.
+        requests: the requests so far.
+        dropped: how many connections and requests were dropped while the server was offline.
 
     Raises:
         UsageError: the port is taken.
@@ -134,11 +153,11 @@ class HttpServer:
         self.requests = RequestLog()
         self._handle = handle
         self._refuse = refuse
-        self._open: set[socket.socket] = set()
+        self._open_connections: set[socket.socket] = set()
         self._stopped = threading.Event()
         self.dropped = 0
-        # What a late request waits for between its connection's end and its work. Our own tests
-        # replace it by a condition, so that they do not depend on the time.
+        # Called between the end of the connection of a late request and its work. Our own tests
+        # replace it with a condition, so that they do not depend on the time.
         self.before_late_work: Callable[[], object] = lambda: self.wait(LATE_SECONDS)
         try:
             self._http = _Http(("127.0.0.1", port), self)
@@ -146,40 +165,49 @@ class HttpServer:
             raise unusable(port, error) from None
         self.guard = CrossSiteGuard(self._http.server_address[1], host_names)
         self._thread = threading.Thread(
-            target=self._http.serve_forever, args=(0.05,), name="stand-in", daemon=True
+            # `close` waits for the next poll: 0.05 seconds instead of 0.5 by default.
+            target=self._http.serve_forever,
+            args=(0.05,),
+            name="stand-in",
+            daemon=True,
         )
         self._thread.start()
 
     @property
     def url(self) -> str:
+        """Return the address, `http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def close(self) -> None:
-        """Stops serving and closes every connection."""
+        """Stop serving, and close every connection."""
         self._stopped.set()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
-        for connection in list(self._open):
+        # The threads of open connections wait for further requests. This ends them.
+        for connection in list(self._open_connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     # -- for the handler
 
-    def opened(self, connection: socket.socket) -> None:
-        self._open.add(connection)
+    def add_connection(self, connection: socket.socket) -> None:
+        """Record a connection that opens."""
+        self._open_connections.add(connection)
 
-    def closed(self, connection: socket.socket) -> None:
-        self._open.discard(connection)
+    def remove_connection(self, connection: socket.socket) -> None:
+        """Record that a connection closes."""
+        self._open_connections.discard(connection)
 
     def drops(self) -> bool:
         """Return whether a connection or request has to be dropped, and count it in `dropped`."""
-        offline = self.faults.is_offline
-        self.dropped += offline
-        return offline
+        if not self.faults.is_offline:
+            return False
+        self.dropped += 1
+        return True
 
     def answer(self, request: Request, fault: Fault | None) -> Response:
-        """The answer, or the error that a fault asks for."""
+        """Return the answer of the service, or the one of a fault."""
         if fault is not None and fault.status is not None:
             headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
             refused = self._refuse(fault.status, "The stand-in fails this request on purpose.")
@@ -194,35 +222,37 @@ class HttpServer:
         return response
 
     def wait(self, seconds: float) -> None:
-        """Waits, but not longer than the server lives."""
+        """Wait, at most until the server closes."""
         if seconds > 0:
             self._stopped.wait(seconds)
 
 
 def unusable(port: int, error: OSError) -> UsageError:
-    """The error that a port cannot be used."""
+    """Return the error for a port that cannot be used."""
     return UsageError(
         f"Port {port} of this machine cannot be used: {error.strerror}.",
-        hint="Choose another one, or 0.",
+        hint="Use another port, or 0 for a free one.",
     )
 
 
 class GuardedHandler(BaseHTTPRequestHandler):
-    """Answers 403 to requests that a foreign web page may have sent, before their methods are
-    called."""
+    """A handler that answers 403 to requests that a foreign web page may have sent."""
 
     @property
     @abstractmethod
     def guard(self) -> CrossSiteGuard:
-        """Tells which requests are refused."""
+        """Return the guard that knows which requests to refuse."""
 
     def parse_request(self) -> bool:
+        """Read the first line and the headers, and return whether to go on with the body."""
+        # Here, because the methods of a subclass may read the body first.
         if not super().parse_request():
             return False
         reason = self.guard.refusal(self.command, self.headers.items(), self.path)
         if reason is None:
             return True
-        self.close_connection = True  # the body was not read
+        # The body is not read. The next request would begin in it.
+        self.close_connection = True
         text = f"{reason}\n".encode()
         self.send_response(403)
         self.send_header("Content-Type", "text/plain; charset=UTF-8")
@@ -237,7 +267,8 @@ class GuardedHandler(BaseHTTPRequestHandler):
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 1024  # a client may open a connection for each of a thousand runs at once
+    # A client may open a connection for each of a thousand runs at once.
+    request_queue_size = 1024
 
     def __init__(self, address: tuple[str, int], owner: HttpServer) -> None:
         self.owner = owner
@@ -247,11 +278,13 @@ class _Http(ThreadingHTTPServer):
         return not self.owner.drops()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours."""
+        """Ignore that a client has closed its connection."""
 
 
 class _Handler(GuardedHandler):
+    # With 1.0, each request would need a new connection.
     protocol_version = "HTTP/1.1"
+    # Headers and body are two packets. The second one must not wait for an acknowledgement.
     disable_nagle_algorithm = True
     server: _Http
 
@@ -261,10 +294,10 @@ class _Handler(GuardedHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.server.owner.opened(self.connection)
+        self.server.owner.add_connection(self.connection)
 
     def finish(self) -> None:
-        self.server.owner.closed(self.connection)
+        self.server.owner.remove_connection(self.connection)
         with suppress(OSError):
             super().finish()
 
@@ -277,7 +310,8 @@ class _Handler(GuardedHandler):
         entry = owner.requests.add(
             request.method, request.path, request.query, request.headers, request.body
         )
-        entry.fault = fault.kind if fault else None
+        if fault is not None:
+            entry.fault = fault.kind
         owner.wait(owner.faults.latency)
         if fault is not None and fault.kind == RESET:
             return self._reset()
@@ -288,6 +322,7 @@ class _Handler(GuardedHandler):
         if fault is not None and fault.kind in (LOST, LATE):
             owner.requests.done(entry)
             return self._drop()
+        # Before the answer: a test may look at the requests as soon as it has the answer.
         entry.status = response.status
         owner.requests.done(entry)
         self._send(response)
@@ -307,25 +342,24 @@ class _Handler(GuardedHandler):
 
     def _send(self, response: Response) -> None:
         data = response.encoded()
+        headers = {"Content-Type": "application/json; charset=UTF-8", **response.headers}
         self.send_response(response.status)
-        for name, value in {
-            "Content-Type": "application/json; charset=UTF-8",
-            **response.headers,
-        }.items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
     def _drop(self) -> None:
-        """Closes the connection without an answer."""
+        """Close the connection without an answer."""
         self.close_connection = True
 
     def _reset(self) -> None:
-        """Closes it so that the client's system reports a reset."""
+        """Close the connection with a TCP reset."""
+        # With a linger time of 0 seconds, the system sends RST instead of FIN.
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are recorded instead."""
+        """Write no log: requests are recorded."""

@@ -1,4 +1,4 @@
-"""What every stand-in has: an address, the requests it got, knobs for what goes wrong, tokens."""
+"""The base class of stand-ins: an address, recorded requests, faults on purpose, and tokens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from kfgcp.testing.server import HttpServer, Request, Response
 
 
 class StandIn(ABC):
-    """A service on this machine, for tests and by hand; use it with `with`."""
+    """A service on this machine, for tests and to try things. Use it in a `with` block."""
 
     def __init__(self, port: int = 0, host_names: Sequence[str] = ()) -> None:
         self._tokens: frozenset[str] | None = None
-        self._good_until = float("inf")
-        self._seen: set[str | None] = set()
-        self._expired: frozenset[str | None] = frozenset()
+        self._valid_until = float("inf")
+        # None stands for requests without a token.
+        self._used_tokens: set[str | None] = set()
+        self._expired_tokens: frozenset[str | None] = frozenset()
         self._token_lock = threading.Lock()
         self._server = HttpServer(self._admit, self.refusal, port, host_names)
 
@@ -31,20 +32,21 @@ class StandIn(ABC):
         self.close()
 
     def close(self) -> None:
+        """Stop serving."""
         self._server.close()
 
     # -- for the service
 
     @abstractmethod
     def handle(self, request: Request) -> Response:
-        """The service's answer to a request whose token is good."""
+        """Return the answer of the service to a request whose token is valid."""
 
     @abstractmethod
     def refusal(self, status: int, text: str) -> Response:
-        """The service's error of that status."""
+        """Return the error of the service for a status and a text."""
 
     def is_open(self, request: Request) -> bool:
-        """Whether a request needs no token."""
+        """Return whether a request needs no token."""
         return False
 
     def takes_type(self, request: Request, content_type: str) -> bool:
@@ -52,26 +54,26 @@ class StandIn(ABC):
         return False
 
     def unauthenticated(self) -> Response:
-        """The answer to a request whose token is not good."""
+        """Return the answer to a request whose token is not valid."""
         return self.refusal(401, "The access token is expired or unknown.")
 
-    # -- where, and what was asked
+    # -- address and requests
 
     @property
     def api_endpoint(self) -> str:
-        """`http://127.0.0.1:PORT`, without a slash at its end."""
+        """Return the address `http://127.0.0.1:PORT`, without a slash at the end."""
         return self._server.url
 
     @property
     def requests(self) -> RequestLog:
-        """What clients asked so far."""
+        """Return the requests so far."""
         return self._server.requests
 
-    # -- what goes wrong
+    # -- faults
 
     @property
     def latency(self) -> float:
-        """Seconds that every request waits before anything is done."""
+        """Return the seconds that every request waits before any work is done."""
         return self._server.faults.latency
 
     @latency.setter
@@ -88,16 +90,19 @@ class StandIn(ABC):
         path: str = "*",
         retry_after: float | None = None,
     ) -> None:
-        """From now on a share of the requests fail, each with one of `kinds`; replaces what was set
-        before.
+        """Let a share of the requests fail from now on. This replaces the last call.
 
         Args:
             rate: from 0 (none) to 1 (all).
-            kinds: statuses as text, `reset`, `lost`, `late`, `garbage`; see `kfgcp.testing.faults`.
-            seed: the same one makes the same requests fail, when they come in the same order.
-            method: only requests of this method.
-            path: only requests whose path is like this glob.
-            retry_after: seconds for the header of that name in answers with a status.
+            kinds: statuses as text, `reset`, `lost`, `late` or `garbage`, see
+                `kfgcp.testing.faults`. Each request that fails gets one of them.
+            seed: with the same seed, the same requests fail if they come in the same order.
+            method: only requests with this method.
+            path: only requests whose path fits this glob.
+            retry_after: seconds for the header Retry-After of answers with a status.
+
+        Raises:
+            UsageError: a kind does not exist.
         """
         self._server.faults.at_rate(rate, kinds, seed, method, path, retry_after)
 
@@ -110,61 +115,81 @@ class StandIn(ABC):
         path: str = "*",
         retry_after: float | None = None,
     ) -> None:
-        """The next matching requests fail so; arguments as of `faults`. Before a rate is looked
-        at."""
+        """Let the next requests that fit fail. This comes before `faults`.
+
+        Args:
+            kind: see `faults`.
+            times: how many requests.
+            method: see `faults`.
+            path: see `faults`.
+            retry_after: see `faults`.
+
+        Raises:
+            UsageError: the kind does not exist.
+        """
         self._server.faults.next(kind, times, method, path, retry_after)
 
     @property
     def unused_faults(self) -> list[str]:
-        """Faults of `fail_next` that no request has met, in words."""
+        """Return a text for each fault of `fail_next` that has not happened."""
         return self._server.faults.unused
 
     def offline(self, seconds: float | None = None) -> AbstractContextManager[None]:
-        """Closes every connection from now on, for so many seconds, or until `online` or the end of
-        a `with` block."""
+        """Close every connection from now on, until `online` or the end of a `with` block.
+
+        Args:
+            seconds: for how long at most, None without a limit.
+        """
         self._server.faults.go_offline(seconds)
         return self._server.faults.until_left()
 
     def online(self) -> None:
-        """Serves again."""
+        """Answer again after `offline`."""
         self._server.faults.go_online()
 
     # -- tokens
 
     def accept_tokens(self, *tokens: str, seconds: float | None = None) -> None:
-        """Only these bearer tokens are good from now on; without any, every one is, and none too.
+        """Accept only these bearer tokens from now on.
 
         Args:
-            tokens: those that are good.
-            seconds: for so long, None for ever.
+            tokens: the valid tokens. Without any, every request is accepted, also without a token.
+            seconds: for how long they are valid, None for ever.
         """
         with self._token_lock:
             self._tokens = frozenset(tokens) or None
-            self._good_until = float("inf") if seconds is None else time.monotonic() + seconds
-            self._expired = frozenset()
+            self._valid_until = float("inf") if seconds is None else time.monotonic() + seconds
+            self._expired_tokens = frozenset()
 
     def expire_tokens(self) -> None:
-        """Tokens that were used so far are refused with 401 from now on, and requests without
-        one."""
+        """Refuse the tokens of all requests so far with 401, and requests without a token."""
         with self._token_lock:
-            self._expired = self._expired | frozenset(self._seen) | {None}
+            self._expired_tokens = self._expired_tokens | self._used_tokens | {None}
 
     def _admit(self, request: Request) -> Response:
-        content_type = request.content_type
-        if (
-            request.body
-            and content_type != "application/json"
-            and not self.takes_type(request, content_type)
-        ):
-            # A web page may send other types to any server without asking it first.
+        """Return the answer to a request, after a check of its content type and its token."""
+        # A web page may send other types to any server without asking it first.
+        if not self._is_type_allowed(request):
+            content_type = request.content_type or "none"
             return self.refusal(
-                403, f"The body needs the type application/json, not {content_type or 'none'}."
+                403, f"The body needs the type application/json, not {content_type}."
             )
-        token = request.token
         with self._token_lock:
-            self._seen.add(token)
-            known = self._tokens is None or (
-                token in self._tokens and time.monotonic() < self._good_until
-            )
-            good = (known and token not in self._expired) or self.is_open(request)
-        return self.handle(request) if good else self.unauthenticated()
+            self._used_tokens.add(request.token)
+            is_valid = self._is_token_valid(request.token)
+        if is_valid or self.is_open(request):
+            return self.handle(request)
+        return self.unauthenticated()
+
+    def _is_type_allowed(self, request: Request) -> bool:
+        content_type = request.content_type
+        if not request.body or content_type == "application/json":
+            return True
+        return self.takes_type(request, content_type)
+
+    def _is_token_valid(self, token: str | None) -> bool:
+        if token in self._expired_tokens:
+            return False
+        if self._tokens is None:
+            return True
+        return token in self._tokens and time.monotonic() < self._valid_until

@@ -1,5 +1,7 @@
-"""Cloud Storage for stand-ins: the package gcp-storage-emulator in this process, in memory, on a
-port of its own."""
+"""Cloud Storage for stand-ins: the package gcp-storage-emulator, in this process and in memory.
+
+It has a port of its own, because its paths could be confused with those of other services.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,14 @@ from kfgcp.testing.server import GuardedHandler, unusable
 
 
 class Storage:
-    """Buckets and objects until it is closed; `google.cloud.storage` finds it by
-    STORAGE_EMULATOR_HOST.
+    """Buckets and objects, until it is closed.
+
+    `google.cloud.storage` finds it with the environment variable STORAGE_EMULATOR_HOST.
 
     Args:
-        project_number: whose buckets they are.
+        project_number: the project of the buckets.
         port: 0 for a free one.
-        host_names: further names that lead to it, see `kfgcp.cross_site`.
+        host_names: more names that lead to the server, see `kfgcp.cross_site`.
 
     Raises:
         MissingExtra: gcp-storage-emulator is not installed.
@@ -36,12 +39,11 @@ class Storage:
         except ImportError:
             raise MissingExtra("The stand-in of Cloud Storage", "testing") from None
 
-        self._create = create_bucket
+        self._create_bucket = create_bucket
         self._storage = Emulated(use_memory_fs=True, project_number=str(project_number))
+        handler = partial(_guard_handler(RequestHandler, host_names), self._storage)
         try:
-            self._http = HTTPServer(
-                ("127.0.0.1", port), partial(_handler(RequestHandler, host_names), self._storage)
-            )
+            self._http = HTTPServer(("127.0.0.1", port), handler)
         except OSError as error:
             raise unusable(port, error) from None
         self._thread = threading.Thread(
@@ -51,28 +53,33 @@ class Storage:
 
     @property
     def endpoint(self) -> str:
-        """`http://127.0.0.1:PORT`."""
+        """Return the address, `http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def has_bucket(self, name: str) -> bool:
+        """Return whether a bucket exists."""
         return bool(self._storage.get_bucket(name))
 
     def make_bucket(self, name: str) -> None:
-        """Makes a bucket unless there is one of that name."""
+        """Create a bucket, unless it exists."""
         if not self.has_bucket(name):
-            self._create(name, self._storage)
+            self._create_bucket(name, self._storage)
 
     def close(self) -> None:
+        """Stop serving."""
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
 
 
-def _handler(handler: Any, host_names: Sequence[str]) -> Any:
-    """Return a guarded handler. Its requests need no lock, because the server handles one after
-    another."""
+def _guard_handler(handler: Any, host_names: Sequence[str]) -> Any:
+    """Return a handler that refuses requests of foreign web pages.
+
+    Its requests need no lock, because the server handles one after another.
+    """
 
     class Guarded(GuardedHandler, handler):  # type: ignore[misc]
+        # Seconds. Without a limit, a client that stays silent would stop all others.
         timeout = 30
         server: HTTPServer
 
@@ -81,6 +88,6 @@ def _handler(handler: Any, host_names: Sequence[str]) -> Any:
             return CrossSiteGuard(self.server.server_port, host_names)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Not logged."""
+            """Write no log."""
 
     return Guarded

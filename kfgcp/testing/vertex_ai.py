@@ -1,13 +1,17 @@
-"""Vertex AI Pipelines, Cloud Logging and Cloud Storage on this machine: `with
-kfgcp.testing.vertex() as env:`."""
+"""The stand-in of Vertex AI Pipelines: `with kfgcp.testing.vertex() as env:`.
+
+It puts the parts together: jobs, schedules, metadata, operations, log entries, permissions and
+Artifact Registry at one address, and Cloud Storage at another.
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Unpack
+from typing import Final, Unpack
 
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import protos
 from kfgcp.testing.artifact_registry import ArtifactRegistry
 from kfgcp.testing.cloud_logging import CloudLogging
@@ -22,7 +26,7 @@ from kfgcp.testing.permissions import TOKEN_INFO, Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
 from kfgcp.testing.schedules import Schedules
-from kfgcp.testing.seeds import Each, SeedOptions, each, seeds
+from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run, values_for_run
 from kfgcp.testing.server import Request, Response, Route, Router
 
 LOCATION: Final = "europe-west4"
@@ -31,18 +35,18 @@ _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
 
 
 class VertexStandIn(RunningStandIn):
-    """Vertex AI, Cloud Logging and Artifact Registry at `api_endpoint`, and Cloud Storage at
-    `storage_endpoint`.
+    """A stand-in of Vertex AI, Cloud Logging, Artifact Registry and Cloud Storage.
 
-    They answer until the stand-in is closed.
+    They answer until the stand-in is closed: Cloud Storage at `storage_endpoint`, the others at
+    `api_endpoint`.
 
     Attributes:
-        mode: `engine` runs what is submitted on the embedded engine; `instant` makes jobs up, see
-            `instant`.
+        mode: `engine` runs jobs on the embedded engine, `instant` makes jobs up.
         instant: how made-up jobs turn out.
-        operations: its `seconds` is how long a long-running operation takes, 0 at first.
+        operations: its `seconds` say how long a long-running operation takes, 0 at first.
         logging: its `payload` is `json` or `text`.
-        service_accounts: those that jobs may run as; None for any.
+        permissions: the answers to questions about tokens, permissions and quotas.
+        service_accounts: the accounts that jobs may run as, None for any.
         max_request_bytes: longer requests are refused.
     """
 
@@ -62,28 +66,29 @@ class VertexStandIn(RunningStandIn):
         self.location = location
         place = Place(PROJECT_NUMBER, location)
         self.operations = Operations(place.parent)
-        around = Surroundings(
+        # Functions, because the storage and the metadata are created later.
+        surroundings = Surroundings(
             lambda bucket: self._storage.has_bucket(bucket),
             self._may_act_as,
             lambda artifact_id: self._metadata.artifact_uri(artifact_id),
         )
-        self._jobs = Jobs(place, self.operations, around, self._start)
+        self._jobs = Jobs(place, self.operations, surroundings, self._start)
         self._schedules = Schedules(place, self.operations, self._jobs)
         self._metadata = Metadata(place, self.operations, self._jobs, self.canonical)
-        self.logging = CloudLogging(
-            project, PROJECT_NUMBER, JobLogs(project, place, self._jobs).entries
-        )
+        job_logs = JobLogs(project, place, self._jobs)
+        self.logging = CloudLogging(project, PROJECT_NUMBER, job_logs.entries)
         self._registry = ArtifactRegistry(location)
         self.permissions = Permissions(self._may_act_as)
+        # Last, because requests may come as soon as the server starts.
         self._router = Router(self._routes())
         super().__init__(
             mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
         )
 
-    # -- where
+    # -- address
 
     def settings(self) -> dict[str, str]:
-        """The settings of an environment of kfgcp.toml that leads here."""
+        """Return the settings of an environment of kfgcp.toml that leads here."""
         return {
             "backend": "vertex",
             "project": self.project,
@@ -96,36 +101,37 @@ class VertexStandIn(RunningStandIn):
         }
 
     def canonical(self, name: str) -> str:
-        """A resource name with the project's number instead of its id, as the service writes
-        names."""
+        """Return a resource name with the number of the project, as the service writes names."""
         return _PROJECT_NAME.sub(f"projects/{self.project_number}/", name)
 
-    # -- what is there
+    # -- jobs, pipelines and schedules
 
     def jobs(self) -> list[str]:
-        """The ids of all jobs, oldest first."""
+        """Return the ids of all jobs, the oldest first."""
         return [job.id for job in self._jobs.all()]
 
     def publish(self, package: str, content: str, *tags: str, repository: str = "pipelines") -> str:
-        """Adds a version of a compiled pipeline to Artifact Registry.
+        """Add a version of a compiled pipeline to Artifact Registry.
 
         Args:
-            package: its name there.
-            content: the compiled file's text.
-            tags: that lead to this version from now on.
-            repository: of format KFP, in the stand-in's project and location.
+            package: the name of the package.
+            content: the text of the compiled file.
+            tags: the tags that name this version from now on.
+            repository: a repository of the format KFP in the project and the location.
 
         Returns:
-            The version's address, with its digest.
+            The address of the version, with its digest.
         """
         return self._registry.publish(self.project, repository, package, content, tags)
 
     def fire(self, schedule: str) -> str:
-        """Starts a job of a schedule now, as its cron would; the job's id. schedule: its resource
-        name or id.
+        """Start a job of a schedule now, as its cron would, and return the id of the job.
+
+        Args:
+            schedule: the resource name or the id of the schedule.
 
         Raises:
-            UsageError: it starts none.
+            UsageError: the schedule starts no job now.
         """
         return self._schedules.fire(schedule).id
 
@@ -133,97 +139,102 @@ class VertexStandIn(RunningStandIn):
         self,
         count: int,
         *,
-        labels: Mapping[str, Each] | None = None,
+        labels: Mapping[str, PerRun] | None = None,
         experiment: str | None = None,
-        display_name: Each = None,
-        **how: Unpack[SeedOptions],
+        display_name: PerRun = None,
+        **options: Unpack[SeedOptions],
     ) -> list[str]:
-        """Adds jobs that have ended, made up and in memory, the oldest first; their ids.
+        """Add made-up jobs that have ended, and return their ids, the oldest first.
 
-        What may be a function is called with the number of the job, from 0.
+        They exist only in memory. A value that may be a function is called with the number of the
+        job, from 0.
 
         Args:
-            count: how many.
+            count: how many jobs.
             labels: key -> value.
-            experiment: a Vertex experiment that they belong to.
-            display_name: the pipeline's name by default.
-            how: fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics, failing, age,
-                step.
+            experiment: the Vertex experiment of the jobs, None without one.
+            display_name: by default the name of the pipeline.
+            options: the fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics,
+                failing, age, step.
+
+        Raises:
+            UsageError: the spec is invalid.
         """
-        mark, made = secrets.token_hex(3), []
-        for seed in seeds(
-            count,
-            id_of=lambda name, number: f"{name}-{mark}-{number}",
-            root=self.pipeline_root,
-            **how,
-        ):
-            pipeline = seed.submission.spec
+        # Two calls must not have the same ids.
+        call_id = secrets.token_hex(3)
+
+        def job_id(pipeline_name: str, number: int) -> str:
+            return f"{pipeline_name}-{call_id}-{number}"
+
+        jobs = []
+        for seed in seeds(count, id_of=job_id, root=self.pipeline_root, **options):
+            label_values = values_for_run(labels or {}, seed.number)
+            display_text = value_for_run(display_name, seed.number)
+            spec = seed.submission.spec
             body = {
-                "displayName": each(display_name, seed.number) or pipeline.name,
-                "pipelineSpec": pipeline.pipeline_spec,
-                "labels": {
-                    key: str(each(value, seed.number)) for key, value in (labels or {}).items()
-                },
+                "displayName": display_text or spec.name,
+                "pipelineSpec": spec.pipeline_spec,
+                "labels": {key: str(value) for key, value in label_values.items()},
                 "runtimeConfig": {
                     "gcsOutputDirectory": self.pipeline_root,
-                    "parameterValues": dict(seed.given),
+                    "parameterValues": dict(seed.params),
                 },
             }
-            made.append(
+            jobs.append(
                 self._jobs.add(seed.id, body, seed.submission, seed.created, seed.execution)
             )
         if experiment is not None:
-            self._metadata.experiment(experiment, made)
-        return [job.id for job in made]
+            self._metadata.add_to_experiment(experiment, jobs)
+        return [job.id for job in jobs]
 
     # -- the service
 
     def handle(self, request: Request) -> Response:
+        """Return the answer of the service, see `StandIn.handle`."""
         try:
             if len(request.body) > self.max_request_bytes:
                 raise invalid(
                     f"Request payload size exceeds the limit: {self.max_request_bytes} bytes."
                 )
-            found = self._router.find(request)
-            if found is None:
+            match = self._router.find(request)
+            if match is None:
                 raise not_found(f"{request.method} {request.path}")
-            route, segments = found
+            route, segments = match
             check_query(request, route.query)
-            self._check_place(segments)
+            self._check_location(segments)
             return route.handler(request, **segments)
         except GoogleError as error:
             return error.response
 
     def refusal(self, status: int, text: str) -> Response:
+        """Return the error of the service for a status and a text."""
         return GoogleError(status, text).response
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Return whether the request asks whose token it is, which Google's service takes as a
-        form.
+        """Return whether a request with a form asks who its token belongs to.
 
-        It changes nothing, so a web page may send it.
+        Google's service takes a form for this question. It changes nothing, so a foreign web page
+        may send it.
         """
         return request.path == TOKEN_INFO and content_type == "application/x-www-form-urlencoded"
 
     def _routes(self) -> list[Route]:
-        parts = (self._jobs, self._schedules, self._metadata, self.operations)
-        place = Route("GET", _BASE, self._get_place)
-        based = [route for part in parts for route in part.routes(_BASE)]
-        return [
-            *self.logging.routes(),
-            *self.permissions.routes(),
-            place,
-            *based,
-            *self._registry.routes(),
-        ]
+        routes = self.logging.routes() + self.permissions.routes()
+        routes.append(Route("GET", _BASE, self._get_location))
+        for part in (self._jobs, self._schedules, self._metadata, self.operations):
+            routes += part.routes(_BASE)
+        # Last, because the paths of downloads are so general that others fit them.
+        return routes + self._registry.routes()
 
-    def _get_place(self, request: Request, project: str, location: str) -> Response:
+    def _get_location(self, request: Request, project: str, location: str) -> Response:
         return Response(
             body={"name": f"projects/{project}/locations/{location}", "locationId": location}
         )
 
-    def _check_place(self, segments: Mapping[str, str]) -> None:
-        project, location = segments.get("project"), segments.get("location")
+    def _check_location(self, segments: Mapping[str, str]) -> None:
+        """Raise an error for a project or a location that the stand-in does not have."""
+        project = segments.get("project")
+        location = segments.get("location")
         if project not in (None, self.project, str(self.project_number)):
             raise denied(f"Permission denied on resource project {project} (or it may not exist).")
         if location not in (None, self.location):
@@ -232,7 +243,8 @@ class VertexStandIn(RunningStandIn):
     def _may_act_as(self, account: str) -> bool:
         return self.service_accounts is None or account in self.service_accounts
 
-    def _start(self, submission: Submission, job_id: str, body: Mapping[str, Any]) -> Execution:
+    def _start(self, submission: Submission, job_id: str, body: JsonObject) -> Execution:
+        """Start the execution of a job, see `Jobs`."""
         runtime = body.get("runtimeConfig") or {}
         root = runtime["gcsOutputDirectory"]
         fail_fast = runtime.get("failurePolicy") == "PIPELINE_FAILURE_POLICY_FAIL_FAST"
@@ -248,16 +260,17 @@ def vertex(
     storage_port: int = 0,
     host_names: Sequence[str] = (),
 ) -> VertexStandIn:
-    """Starts a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage; use it with
-    `with`.
+    """Start a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage.
+
+    Use it in a `with` block.
 
     Args:
-        mode: `engine` runs jobs on the embedded engine, `instant` makes them up.
+        mode: `engine` runs jobs on the embedded engine, `instant` makes jobs up.
         project: the id of the only project.
         location: the only location.
-        port: of Vertex AI and Cloud Logging, 0 for a free one.
-        storage_port: of Cloud Storage, 0 for a free one.
-        host_names: names that lead here besides `localhost` and loopback addresses, `NAME` or
+        port: the port of Vertex AI and Cloud Logging, 0 for a free one.
+        storage_port: the port of Cloud Storage, 0 for a free one.
+        host_names: names that lead here besides `localhost` and loopback addresses, as `NAME` or
             `NAME:PORT`.
 
     Raises:

@@ -17,7 +17,7 @@ import click
 from kfgcp.cli import output
 
 if TYPE_CHECKING:
-    from kfgcp.testing.requests import Recorded
+    from kfgcp.testing.requests import RecordedRequest
     from kfgcp.testing.running import RunningStandIn
 
 _LATENCY = click.option(
@@ -175,7 +175,7 @@ def _print_settings(env: RunningStandIn) -> None:
     output.hint("kfgcp run PIPELINE --env stand-in   (Ctrl-C ends the stand-in)")
 
 
-def _print_request(request: Recorded) -> None:
+def _print_request(request: RecordedRequest) -> None:
     clock_time = time.strftime("%H:%M:%S", time.localtime(request.at))
     result = request.fault if request.status is None else request.status
     milliseconds = (request.seconds or 0) * 1000

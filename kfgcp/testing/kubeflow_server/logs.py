@@ -235,7 +235,7 @@ class Logs:
             "pod_name": pod,
             "container_name": "main",
         }
-        entries = log_entries.of_attempt(record.execution, task, attempt, payload)
+        entries = log_entries.read_attempt(record.execution, task, attempt, payload)
         for index, entry in enumerate(entries):
             yield {
                 "insertId": f"{pod}-{index}",

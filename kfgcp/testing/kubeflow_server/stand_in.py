@@ -31,7 +31,7 @@ from kfgcp.testing.kubeflow_server.task_details import task_details
 from kfgcp.testing.kubeflow_server.tasks_api import Tasks
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
-from kfgcp.testing.seeds import Each, SeedOptions, each, seeds
+from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run
 from kfgcp.testing.server import Request, Response, Route, Router
 
 VERSION: Final = "2.17.0"
@@ -175,8 +175,8 @@ class KubeflowStandIn(RunningStandIn):
         *,
         experiment: str = DEFAULT,
         namespace: str | None = None,
-        display_name: Each = None,
-        description: Each = None,
+        display_name: PerRun = None,
+        description: PerRun = None,
         **how: Unpack[SeedOptions],
     ) -> list[str]:
         """Add invented runs that have ended. They are only in memory.
@@ -207,15 +207,15 @@ class KubeflowStandIn(RunningStandIn):
                 seed.submission,
                 seed.execution,
                 created=int(seed.created),
-                name=each(display_name, seed.number) or f"{pipeline.name} {seed.number}",
+                name=value_for_run(display_name, seed.number) or f"{pipeline.name} {seed.number}",
                 experiment=seed_experiment,
                 source=format_source(pipeline, None),
                 runtime_config={
-                    "parameters": dict(seed.given),
+                    "parameters": dict(seed.params),
                     "pipeline_root": self.pipeline_root,
                 },
                 root=self.pipeline_root,
-                description=each(description, seed.number) or "",
+                description=value_for_run(description, seed.number) or "",
                 run_id=seed.id,
             )
             run_ids.append(record.id)

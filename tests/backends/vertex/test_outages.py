@@ -15,7 +15,7 @@ from kfgcp.model import RunState
 from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.services.client import ServiceClient
 from kfgcp.testing import VertexStandIn
-from kfgcp.testing.requests import Recorded
+from kfgcp.testing.requests import RecordedRequest
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.poll import OUTAGE, Poller
 from patience import REQUEST, wait_for
@@ -239,6 +239,6 @@ def test_a_watching_process_asks_at_most_each_second_for_the_state_and_every_thi
     assert kfgcp.end(process).json["state"] == "SUCCEEDED"
 
 
-def _pauses(requests: list[Recorded]) -> list[float]:
+def _pauses(requests: list[RecordedRequest]) -> list[float]:
     """The seconds from the end of each request to the arrival of the next one."""
     return [later.at - earlier.at - (earlier.seconds or 0) for earlier, later in pairwise(requests)]
