@@ -52,8 +52,9 @@ class ListMethods(OpenProject):
             UsageError: the expression or the order cannot be read, or an option does not exist or
                 has a wrong value.
 
-        Example:
-            >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", since="7d", limit=10)
+        Example::
+
+            kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", since="7d", limit=10)
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.list_runs(
@@ -88,8 +89,9 @@ class ListMethods(OpenProject):
             MissingExtra: pandas is not installed.
             UsageError: the expression cannot be read.
 
-        Example:
-            >>> kfgcp.runs(experiment="churn", state="SUCCEEDED", since="7d")
+        Example::
+
+            kfgcp.runs(experiment="churn", state="SUCCEEDED", since="7d")
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "runs", run_filter, limit, refresh=refresh)
@@ -105,8 +107,9 @@ class ListMethods(OpenProject):
         """Return the metrics of runs as a frame: run_id, task, artifact, name, value. Arguments as
         in `runs`.
 
-        Example:
-            >>> kfgcp.metrics(experiment="churn").pivot(index="run_id", columns="name", values="value")
+        Example::
+
+            kfgcp.metrics(experiment="churn").pivot(index="run_id", columns="name", values="value")
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "metrics", run_filter, limit, refresh=refresh)
@@ -125,8 +128,9 @@ class ListMethods(OpenProject):
             A frame with run_id, path, kind, state, attempts, cached, cache_reason, started_at,
             ended_at, seconds, inputs and outputs as JSON text, error.
 
-        Example:
-            >>> kfgcp.tasks(pipeline="churn").groupby("path").seconds.mean()
+        Example::
+
+            kfgcp.tasks(pipeline="churn").groupby("path").seconds.mean()
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "tasks", run_filter, limit, refresh=refresh)
@@ -144,8 +148,9 @@ class ListMethods(OpenProject):
 
         Arguments as in `runs`.
 
-        Example:
-            >>> kfgcp.artifacts("tags == 'good'", pipeline="churn").uri
+        Example::
+
+            kfgcp.artifacts("tags == 'good'", pipeline="churn").uri
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "artifacts", run_filter, limit, refresh=refresh)
@@ -170,8 +175,9 @@ class ListMethods(OpenProject):
         Raises:
             UsageError: there are fewer than two runs, or `goals` names a metric that no run has.
 
-        Example:
-            >>> print(kfgcp.compare(["a1b2", "c3d4"], goals={"cost": "minimize"}).to_markdown())
+        Example::
+
+            print(kfgcp.compare(["a1b2", "c3d4"], goals={"cost": "minimize"}).to_markdown())
         """
         return collect.compare_runs(self, runs, baseline, goals or {})
 
@@ -200,8 +206,9 @@ class ListMethods(OpenProject):
         Returns:
             The text; empty when a file was written.
 
-        Example:
-            >>> kfgcp.export(form="parquet", file="runs.parquet")
+        Example::
+
+            kfgcp.export(form="parquet", file="runs.parquet")
         """
         path = None if file is None else Path(file)
         return collect.export_runs(self, runs, wanted, form=form, file=path, table=table, raw=raw)
