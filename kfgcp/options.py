@@ -70,8 +70,9 @@ class RunOptions:
         UsageError: an option has a wrong value. The message names the option.
 
     Example:
-        >>> nightly = kfgcp.RunOptions(env="dev", experiment="nightly", fail_fast=True)
-        >>> kfgcp.submit("pipelines/churn.py", nightly, params={"learning_rate": 0.1}, name="tuesday")
+        >>> nightly = RunOptions(env="dev", experiment="nightly", fail_fast=True)
+        >>> nightly.changed(name="tuesday").experiment
+        'nightly'
     """
 
     env: Annotated[
@@ -142,8 +143,9 @@ class RunOptions:
                 the option.
 
         Example:
-            >>> kfgcp.RunOptions(env="dev").changed(experimnt="churn")
+            >>> RunOptions(env="dev").changed(experimnt="churn")
             Traceback (most recent call last):
+              ...
             kfgcp.errors.UsageError: Unknown option 'experimnt'.
         """
         names = [field.name for field in option_fields()]
