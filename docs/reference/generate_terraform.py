@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from terraform_offline.hcl import Block, blocks, of_kind  # noqa: E402
+from terraform_offline.hcl import Block, read_blocks, select_kind  # noqa: E402
 
 MODULES = ROOT / "terraform" / "modules"
 LIVE = "## What only a live project can show"
@@ -63,13 +63,13 @@ def example(module: Path) -> str:
 
 def tables(module: Path) -> str:
     """Variables, outputs, and the types of what is made."""
-    found = blocks(module)
+    found = read_blocks(module)
     taken = [
         [f"`{each.name}`", _type(each), _default(each), each.body["description"]]
         for each in _named(found)
     ]
-    given = [[f"`{each.name}`", each.body["description"]] for each in of_kind(found, "output")]
-    makes = sorted({f"`{block.labels[0]}`" for block in of_kind(found, "resource")})
+    given = [[f"`{each.name}`", each.body["description"]] for each in select_kind(found, "output")]
+    makes = sorted({f"`{block.labels[0]}`" for block in select_kind(found, "resource")})
     parts = [
         _table(["variable", "type", "default", "what it is"], taken),
         _table(["output", "what it is"], given),
@@ -127,7 +127,7 @@ def proofs() -> str:
 
 def _named(found: list[Block]) -> list[Block]:
     """Variables, those first that must be given."""
-    return sorted(of_kind(found, "variable"), key=lambda block: "default" in block.body)
+    return sorted(select_kind(found, "variable"), key=lambda block: "default" in block.body)
 
 
 def _type(block: Block) -> str:
@@ -152,7 +152,7 @@ def _default(block: Block) -> str:
 def _roles() -> dict[str, Any]:
     (found,) = [
         block.body
-        for block in of_kind(blocks(MODULES / "identities"), "locals")
+        for block in select_kind(read_blocks(MODULES / "identities"), "locals")
         if "accounts" in block.body
     ]
     return dict(found)
