@@ -47,7 +47,7 @@ def test_generated_parts_are_up_to_date(generator: ModuleType) -> None:
 
     assert len(documents) == len(generator.modules()) + 2
     for file, text in documents.items():
-        assert file.read_text(encoding="utf-8") == text, f"{file}: write it anew: make docs"
+        assert file.read_text(encoding="utf-8") == text, f"{file}: write it again: make docs"
 
 
 def test_every_module_says_what_only_a_live_project_can_show(generator: ModuleType) -> None:
