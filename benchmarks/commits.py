@@ -1,10 +1,9 @@
-"""What a durable commit costs: milliseconds of a SQLite commit in WAL mode, with synchronous NORMAL
-and FULL.
+"""Measure a durable commit of SQLite in WAL mode, with synchronous NORMAL and FULL.
 
     .venv/bin/python benchmarks/commits.py [--folder DIR] [--commits N]
 
-The folder decides what is measured: a temporary folder may be in memory, the state folder of a
-project is on its disk.
+The folder decides what is measured. A temporary folder may be in memory. The state folder of a
+project is on the disk of the project.
 """
 
 from __future__ import annotations
@@ -26,28 +25,36 @@ def main() -> None:
         "--commits", type=int, default=2000, help="commits of each kind (default: 2000)"
     )
     arguments = parser.parse_args()
+    # Each is measured twice, so that a slow moment of the machine can be seen.
     for level in ("NORMAL", "FULL", "NORMAL", "FULL"):
         with tempfile.TemporaryDirectory(prefix="kfgcp-bench-", dir=arguments.folder) as folder:
-            seconds = commits(Path(folder, "test.db"), level, arguments.commits)
-        median, slowest = statistics.median(seconds) * 1000, max(seconds) * 1000
+            seconds = measure_commits(Path(folder, "test.db"), level, arguments.commits)
+        median = statistics.median(seconds) * 1000
+        slowest = max(seconds) * 1000
         print(f"synchronous = {level:6}  median {median:.3f} ms  slowest {slowest:.2f} ms")
 
 
-def commits(file: Path, level: str, count: int) -> list[float]:
-    """Seconds of each of `count` commits of one small row."""
+def measure_commits(file: Path, level: str, count: int) -> list[float]:
+    """Return the seconds of each commit. A commit writes one small row.
+
+    Args:
+        file: where to make the database.
+        level: the value of the pragma synchronous.
+        count: how many commits.
+    """
     database = sqlite3.connect(file, isolation_level=None)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute(f"PRAGMA synchronous = {level}")
     database.execute("CREATE TABLE tasks (path TEXT PRIMARY KEY, state TEXT)")
-    found = []
+    times = []
     for number in range(count):
         start = time.perf_counter()
         database.execute("BEGIN IMMEDIATE")
         database.execute("INSERT INTO tasks VALUES (?, 'SUCCEEDED')", (f"task-{number}",))
         database.execute("COMMIT")
-        found.append(time.perf_counter() - start)
+        times.append(time.perf_counter() - start)
     database.close()
-    return found
+    return times
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What the engine costs a task, side by side with other local runners on the same DAG, in one run.
+"""Measure what the engine costs a task, beside other local runners with the same pipeline.
 
     .venv/bin/python benchmarks/engine.py [--rounds N] [--peers] [--large]
 
-Prints the tables of docs/performance.md. Tasks do nothing, so the time is the runner's own;
-bytecode is cached. `--peers` adds runners of other projects, installed in environments of their own
-first. `--large` adds 10,000 tasks and a loop of 10,000 iterations, which take two minutes.
+It prints the tables of docs/performance.md. The tasks do nothing, so all time is the runner's.
+Bytecode is cached. `--peers` adds runners of other projects, which are first installed in their own
+environments. `--large` adds 10,000 tasks and a loop of 10,000 iterations, which take two minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ from peers import PEERS, CannotMeasure, Peer
 from pipelines import NOOP, compile_source, grid, save
 
 KFGCP = str(Path(sys.executable).with_name("kfgcp"))
-OURS, LIMIT = "kfgcp", "the limit: a fork, KFP's executor, its files, nothing else"
+OURS = "kfgcp"
+LIMIT = "the limit: a fork, KFP's executor, its files, nothing else"
 LOOP = """
 from typing import List
 from kfp import dsl
@@ -67,17 +70,53 @@ def pipeline():
         nap()
 """
 
+# Runs a command and prints the peak memory of its processes in MB. Linux has it in KB.
+MEMORY_METER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, file=sys.stderr)
+sys.exit(code)
+"""
 
-Chain = Callable[[], tuple[float, float]]
-"""Runs a chain; gives seconds of the whole process, and seconds a task from the first one to the
-last."""
+# Runs a chain. Returns the seconds of the whole process, and the seconds of one task between the
+# first task and the last.
+RunChain = Callable[[], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A runner in the table of chains.
+
+    Attributes:
+        name: its name in the table.
+        count: the tasks of its chain.
+        run: runs the chain.
+    """
+
+    name: str
+    count: int
+    run: RunChain
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What a run of the engine used.
+
+    Attributes:
+        process_seconds: of the whole process.
+        run_seconds: from the start of the run to its end.
+        peak_megabytes: the peak memory of the process.
+    """
+
+    process_seconds: float
+    run_seconds: float
+    peak_megabytes: float
 
 
 def main() -> None:
+    """Measure, and print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="rounds that are counted (default: 5)"
-    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: 5)")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--large", action="store_true")
     options = parser.parse_args()
@@ -90,80 +129,96 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
         os.chdir(folder)
         noop = compile_source(KFGCP, "noop", NOOP)
-        chain(noop, options.rounds, PEERS if options.peers else ())
-        growth(noop, options.large)
-        others(noop, options.rounds)
+        measure_chains(noop, options.rounds, PEERS if options.peers else ())
+        measure_growth(noop, options.large)
+        measure_others(noop, options.rounds)
 
 
-def chain(noop: dict[str, Any], rounds: int, peers: Sequence[Peer]) -> None:
-    """A chain of tasks, every runner once a round; ratios against kfgcp."""
+def measure_chains(noop: dict[str, Any], rounds: int, peers: Sequence[Peer]) -> None:
+    """Run a chain of tasks once a round with every runner, and print the table."""
     save("chain-50.json", grid(noop, 1, 50))
-    runners: dict[tuple[str, int], Chain] = {
-        (LIMIT, 50): lambda: limit(50),
-        (OURS, 50): lambda: engine("chain-50.json", 50),
-        ("kfp.local, SubprocessRunner, `use_venv=False`, nothing to install", 50): lambda: (
-            kfp_local(50, "False")
+    runners = [
+        Runner(LIMIT, 50, lambda: run_limit(50)),
+        Runner(OURS, 50, lambda: run_chain("chain-50.json", 50)),
+        Runner(
+            "kfp.local, SubprocessRunner, `use_venv=False`, nothing to install",
+            50,
+            lambda: run_kfp_local(50, use_venv=False),
         ),
-        ("kfp.local, SubprocessRunner, `use_venv=True`", 2): lambda: kfp_local(2, "True"),
-        **{
-            (peer.title, peer.count): lambda peer=peer: peer.measure(
-                Path(f"home-{peer.name}").resolve()
-            )
-            for peer in peers
-        },
-    }
-    found: dict[tuple[str, int], list[tuple[float, float]]] = {runner: [] for runner in runners}
-    failed: list[str] = []
-    for number in range(rounds + 1):
-        for runner, measure in list(runners.items()):
-            try:
-                times = measure()
-            except CannotMeasure as error:
-                failed.append(f"{runner[0]}: not measured, {error}")
-                del runners[runner], found[runner]
-                continue
-            if number:
-                found[runner].append(times)
-    rows = [
-        (
-            statistics.median(task for _, task in times),
-            statistics.median(whole for whole, _ in times),
-            *runner,
-        )
-        for runner, times in found.items()
+        Runner(
+            "kfp.local, SubprocessRunner, `use_venv=True`",
+            2,
+            lambda: run_kfp_local(2, use_venv=True),
+        ),
     ]
-    ours = next(task for task, _, name, _ in rows if name == OURS)
+    for peer in peers:
+        home = Path(f"home-{peer.name}").resolve()
+        runners.append(Runner(peer.title, peer.count, partial(peer.measure, home)))
+    process_times: dict[str, list[float]] = {runner.name: [] for runner in runners}
+    task_times: dict[str, list[float]] = {runner.name: [] for runner in runners}
+    failures: list[str] = []
+    for number in range(rounds + 1):
+        for runner in list(runners):
+            try:
+                process_seconds, task_seconds = runner.run()
+            except CannotMeasure as error:
+                failures.append(f"{runner.name}: not measured, {error}")
+                runners.remove(runner)
+                continue
+            # The first round fills caches.
+            if number:
+                process_times[runner.name].append(process_seconds)
+                task_times[runner.name].append(task_seconds)
+    print_chains(runners, process_times, task_times)
+    print(*failures, sep="\n")
+
+
+def print_chains(
+    runners: Sequence[Runner],
+    process_times: dict[str, list[float]],
+    task_times: dict[str, list[float]],
+) -> None:
+    """Print the table of chains, the fastest runner first. kfgcp is the base of the ratios."""
     print("\n| runner | tasks | ms a task | times the engine | before and after them, s |")
     print("| --- | --- | --- | --- | --- |")
-    for task, whole, name, count in sorted(rows):
+    engine_task = statistics.median(task_times[OURS])
+    for runner in sorted(runners, key=lambda runner: statistics.median(task_times[runner.name])):
+        task = statistics.median(task_times[runner.name])
+        process = statistics.median(process_times[runner.name])
         print(
-            f"| {name} | {count} | {task * 1000:,.1f} | {task / ours:,.1f} |"
-            f" {whole - task * count:.2f} |"
+            f"| {runner.name} | {runner.count} | {task * 1000:,.1f} | {task / engine_task:,.1f} |"
+            f" {process - task * runner.count:.2f} |"
         )
-    print(*failed, sep="\n")
 
 
-def growth(noop: dict[str, Any], large: bool) -> None:
-    """Time and memory from 10 tasks on; memory is the engine process's peak."""
+def measure_growth(noop: dict[str, Any], large: bool) -> None:
+    """Print time and peak memory of the engine for growing pipelines."""
     print("\n| tasks | ms a task | peak memory of the engine |\n| --- | --- | --- |")
-    for width, length in [(1, 10), (2, 50), (20, 50), *([(200, 50)] if large else [])]:
+    sizes = [(1, 10), (2, 50), (20, 50)]
+    iterations = [100]
+    if large:
+        sizes.append((200, 50))
+        iterations.append(10_000)
+    for width, length in sizes:
         save("grid.json", grid(noop, width, length))
         chains = f" ({width} chains of {length})" if width > 1 else ""
-        _grown(f"{width * length:,}{chains}", width * length, run("grid.json"))
+        count = width * length
+        print_growth(f"{count:,}{chains}", count, run("grid.json"))
     save("loop.json", compile_source(KFGCP, "loop", LOOP))
-    for count in [100, *([10_000] if large else [])]:
+    for count in iterations:
         Path("items.json").write_text(json.dumps({"items": list(range(count))}), encoding="utf-8")
-        _grown(
-            f"a ParallelFor of {count:,}", count, run("loop.json", "--params-file", "items.json")
-        )
+        used = run("loop.json", "--params-file", "items.json")
+        print_growth(f"a ParallelFor of {count:,}", count, used)
 
 
-def _grown(what: str, count: int, found: tuple[float, float, float]) -> None:
-    _, seconds, megabytes = found
-    print(f"| {what} | {seconds / count * 1000:.1f} | {megabytes:.0f} MB |")
+def print_growth(title: str, count: int, used: EngineRun) -> None:
+    """Print a row of the table of growing pipelines."""
+    milliseconds = used.run_seconds / count * 1000
+    print(f"| {title} | {milliseconds:.1f} | {used.peak_megabytes:.0f} MB |")
 
 
-def others(noop: dict[str, Any], rounds: int) -> None:
+def measure_others(noop: dict[str, Any], rounds: int) -> None:
+    """Print the table of single figures."""
     save("sleeps.json", compile_source(KFGCP, "sleeps", SLEEPS))
     save("packages.json", compile_source(KFGCP, "packages", PACKAGES))
     save("one.json", noop)
@@ -172,23 +227,24 @@ def others(noop: dict[str, Any], rounds: int) -> None:
         task["cachingOptions"] = {"enableCache": True}
     save("cached-100.json", cached)
     measures: dict[str, Callable[[], float]] = {
-        "sleeps": lambda: run("sleeps.json", "--max-parallel", "4")[0],
-        "cached": lambda: run("cached-100.json", "--cache")[0],
-        "one": lambda: run("one.json")[1],
-        "packages": lambda: run("packages.json")[1],
-        "whole": lambda: run("one.json")[0],
-        "kfp": lambda: timed([sys.executable, "-c", "import kfp"]),
-        "help": lambda: timed([KFGCP, "--help"]),
-        "import": lambda: timed([sys.executable, "-c", "import kfgcp"]),
-        "bare": lambda: timed([sys.executable, "-c", "pass"]),
+        "sleeps": lambda: run("sleeps.json", "--max-parallel", "4").process_seconds,
+        "cached": lambda: run("cached-100.json", "--cache").process_seconds,
+        "one": lambda: run("one.json").run_seconds,
+        "packages": lambda: run("packages.json").run_seconds,
+        "whole": lambda: run("one.json").process_seconds,
+        "kfp": lambda: time_command([sys.executable, "-c", "import kfp"]),
+        "help": lambda: time_command([KFGCP, "--help"]),
+        "import": lambda: time_command([sys.executable, "-c", "import kfgcp"]),
+        "bare": lambda: time_command([sys.executable, "-c", "pass"]),
     }
-    found: dict[str, list[float]] = {name: [] for name in measures}
+    times: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(rounds + 1):
         for name, measure in measures.items():
             seconds = measure()
+            # The first round fills caches, also that of the 100 tasks.
             if number:
-                found[name].append(seconds)
-    median = {name: statistics.median(times) for name, times in found.items()}
+                times[name].append(seconds)
+    median = {name: statistics.median(seconds) for name, seconds in times.items()}
     ratio = median["whole"] / median["kfp"]
     print("\n| what | figure |\n| --- | --- |")
     print(
@@ -206,51 +262,47 @@ def others(noop: dict[str, Any], rounds: int) -> None:
     print(f"| `import kfgcp`; bare Python | {median['import']:.3f} s; {median['bare']:.3f} s |")
 
 
-def engine(spec: str, count: int) -> tuple[float, float]:
-    whole, tasks, _ = run(spec)
-    return whole, tasks / count
+def run_chain(spec: str, count: int) -> tuple[float, float]:
+    """Run a chain with kfgcp, see RunChain."""
+    used = run(spec)
+    return used.process_seconds, used.run_seconds / count
 
 
-def run(spec: str, *arguments: str) -> tuple[float, float, float]:
-    """Seconds of the whole process, seconds from the first task to the last, peak memory of the
-    engine in MB."""
-    measured = [
-        sys.executable,
-        "-c",
-        (
-            "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:],"
-            " stderr=subprocess.DEVNULL);"
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, file=sys.stderr);"
-            " sys.exit(code)"
-        ),
-    ]
+def run(spec: str, *arguments: str) -> EngineRun:
+    """Run a compiled pipeline with `kfgcp run`.
+
+    Args:
+        spec: the file of the pipeline.
+        arguments: more arguments. Without `--cache` among them no result is used again.
+    """
     caching = [] if "--cache" in arguments else ["--no-cache"]
     start = time.perf_counter()
-    done = subprocess.run(
-        [*measured, KFGCP, "run", spec, "--json", *caching, *arguments],
+    process = subprocess.run(
+        [sys.executable, "-c", MEMORY_METER, KFGCP, "run", spec, "--json", *caching, *arguments],
         capture_output=True,
         text=True,
         check=True,
     )
-    seconds = time.perf_counter() - start
-    result = json.loads(done.stdout)
-    first, last = (datetime.fromisoformat(result[name]) for name in ("started_at", "ended_at"))
-    return seconds, (last - first).total_seconds(), float(done.stderr)
+    process_seconds = time.perf_counter() - start
+    result = json.loads(process.stdout)
+    started_at = datetime.fromisoformat(result["started_at"])
+    ended_at = datetime.fromisoformat(result["ended_at"])
+    return EngineRun(
+        process_seconds, (ended_at - started_at).total_seconds(), float(process.stderr)
+    )
 
 
-def limit(count: int) -> tuple[float, float]:
-    """Tasks one after the other, each a fork of a process that has KFP's executor, and its
-    files."""
-    return _whole_and_task(
+def run_limit(count: int) -> tuple[float, float]:
+    """Run the tasks of limit.py, see RunChain."""
+    return _time_program(
         [sys.executable, str(Path(__file__).with_name("limit.py")), str(count)], count
     )
 
 
-def kfp_local(count: int, use_venv: str) -> tuple[float, float]:
-    """The pipeline call of kfp.local, imports and compilation not counted.
+def run_kfp_local(count: int, *, use_venv: bool) -> tuple[float, float]:
+    """Run a chain with kfp.local, see RunChain. Imports and compilation do not count for a task.
 
-    Without a virtual environment its tasks need not install kfp, so they are spared the half second
-    of asking pip.
+    Without a virtual environment the tasks need not install kfp, which saves half a second of pip.
     """
     code = f"""
 import time
@@ -273,24 +325,27 @@ print()
 print(time.perf_counter() - start)
 """
     Path("kfp_chain.py").write_text(code, encoding="utf-8")
-    return _whole_and_task([sys.executable, "kfp_chain.py"], count)
+    return _time_program([sys.executable, "kfp_chain.py"], count)
 
 
-def _whole_and_task(command: list[str], count: int) -> tuple[float, float]:
-    """Of a command whose last line is the seconds of all its tasks.
+def _time_program(command: list[str], count: int) -> tuple[float, float]:
+    """Run a program whose last line is the seconds of all its tasks, see RunChain.
 
     Raises:
         CannotMeasure: it failed.
     """
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    whole = time.perf_counter() - start
-    if done.returncode:
-        raise CannotMeasure((done.stderr.strip().splitlines() or ["no reason given"])[-1])
-    return whole, float(done.stdout.strip().splitlines()[-1]) / count
+    process = subprocess.run(command, capture_output=True, text=True)
+    process_seconds = time.perf_counter() - start
+    if process.returncode:
+        lines = process.stderr.strip().splitlines()
+        raise CannotMeasure(lines[-1] if lines else "no reason given")
+    last_line = process.stdout.strip().splitlines()[-1]
+    return process_seconds, float(last_line) / count
 
 
-def timed(command: list[str]) -> float:
+def time_command(command: list[str]) -> float:
+    """Return the seconds of a whole process."""
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start

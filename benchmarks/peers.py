@@ -1,10 +1,9 @@
-"""Local runners of other projects: each runs a chain of tasks that do nothing, in an environment of
-its own.
+"""Run chains of tasks that do nothing with the local runners of other projects.
 
-uv builds the environments in a cache folder, never in this project's: these packages pin much. The
-first and the last task of a chain write down the time, so that what comes before and after is told
-apart as start-up. Telemetry is off, and each has a home folder of its own that is warm after the
-first round.
+uv makes an environment for each runner in a cache folder. None is installed in the environment of
+this project, because these packages require exact versions of many others. The first and the last
+task of a chain write the time to a file, so that the time before and after them can be subtracted.
+Telemetry is off. Each runner has its own home folder, which has its caches after the first round.
 """
 
 from __future__ import annotations
@@ -18,14 +17,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from startup import clean_environment
+
 QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "yes",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "ZENML_ANALYTICS_OPT_IN": "false",
 }
+# Seconds for one chain.
 TIMEOUT = 600
-"""Seconds for one chain."""
 MARK = """
 import os, time
 def mark():
@@ -40,10 +41,16 @@ class CannotMeasure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another runner.
+    """The runner of another project.
 
-    requirement: what is installed, with its version. how: what a task is in it. code: gives the
-    program of a chain. count: tasks of the chain, fewer where one takes long.
+    Attributes:
+        name: the name of the project.
+        requirement: what is installed, with its version.
+        how: how it runs tasks.
+        count: the tasks of the chain. There are fewer when one takes long.
+        code: returns the program of a chain with a number of tasks.
+        arguments: the arguments of the program.
+        variables: more variables of its environment.
     """
 
     name: str
@@ -56,17 +63,20 @@ class Peer:
 
     @property
     def title(self) -> str:
+        """The name, the version and the way it runs tasks."""
         return f"{self.name} {self.requirement.partition('==')[2]}, {self.how}"
 
     def python(self) -> Path:
-        """The interpreter that has it, after installing it once.
+        """Return the interpreter of its environment, which is made the first time.
 
         Raises:
-            CannotMeasure: uv said no.
+            CannotMeasure: it cannot be installed.
         """
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = cache / "kfgcp-benchmarks" / self.requirement
-        ready, python = folder / "ready", folder / "bin" / "python"
+        python = folder / "bin" / "python"
+        # This file is written last: without it an installation was interrupted.
+        ready = folder / "ready"
         if not ready.exists():
             _uv("venv", "--clear", "--python", sys.executable, str(folder))
             _uv("pip", "install", "--compile-bytecode", "--python", str(python), self.requirement)
@@ -74,7 +84,14 @@ class Peer:
         return python
 
     def measure(self, home: Path) -> tuple[float, float]:
-        """Seconds of the whole process, and seconds a task from the first one to the last.
+        """Run the chain once.
+
+        Args:
+            home: the home folder of the process.
+
+        Returns:
+            The seconds of the whole process, and the seconds of one task between the first task
+            and the last.
 
         Raises:
             CannotMeasure: the chain failed.
@@ -84,20 +101,11 @@ class Peer:
         with tempfile.TemporaryDirectory(prefix="kfgcp-peer-") as folder:
             marks = Path(folder, "marks")
             Path(folder, "chain.py").write_text(MARK + self.code(self.count), encoding="utf-8")
-            environment = {
-                **{
-                    name: value
-                    for name, value in os.environ.items()
-                    if not name.startswith("KFGCP_")
-                },
-                **QUIET,
-                **self.variables,
-                "HOME": str(home),
-                "CHAIN_MARKS": str(marks),
-            }
+            environment = clean_environment() | QUIET | self.variables
+            environment |= {"HOME": str(home), "CHAIN_MARKS": str(marks)}
             start = time.perf_counter()
             try:
-                done = subprocess.run(
+                process = subprocess.run(
                     [python, "chain.py", *self.arguments],
                     cwd=folder,
                     env=environment,
@@ -108,10 +116,12 @@ class Peer:
             except subprocess.TimeoutExpired:
                 raise CannotMeasure(f"{self.count} tasks took longer than {TIMEOUT} s") from None
             seconds = time.perf_counter() - start
-            times = [float(line) for line in marks.read_text().split()] if marks.exists() else []
-        if done.returncode or len(times) != 2:
+            times = []
+            if marks.exists():
+                times = [float(line) for line in marks.read_text().split()]
+        if process.returncode or len(times) != 2:
             raise CannotMeasure(
-                _last_line(done.stderr) or f"its chain ended with exit code {done.returncode}"
+                _last_line(process.stderr) or f"its chain ended with exit code {process.returncode}"
             )
         return seconds, (times[1] - times[0]) / (self.count - 1)
 
@@ -119,11 +129,11 @@ class Peer:
 def _uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
-    done = subprocess.run(
+    process = subprocess.run(
         [find_uv_bin(), "--no-progress", *arguments], capture_output=True, text=True
     )
-    if done.returncode:
-        raise CannotMeasure(f"cannot be installed: {_last_line(done.stderr)}")
+    if process.returncode:
+        raise CannotMeasure(f"cannot be installed: {_last_line(process.stderr)}")
 
 
 def _last_line(text: str) -> str:
@@ -195,18 +205,26 @@ if __name__ == "__main__":
 
 
 def _metaflow(count: int) -> str:
-    steps = ["start", *(f"step{number}" for number in range(count - 2)), "end"]
-    body = "".join(
-        f"    @step\n    def {name}(self):\n"
-        f"        {'mark()' if name in ('start', 'end') else 'pass'}\n"
-        f"        {f'self.next(self.{following})' if following else 'pass'}\n"
-        for name, following in zip(steps, [*steps[1:], ""], strict=True)
-    )
-    return (
-        "from metaflow import FlowSpec, step\n"
-        f"class Chain(FlowSpec):\n{body}\n"
-        "if __name__ == '__main__':\n    Chain()\n"
-    )
+    lines = ["from metaflow import FlowSpec, step", "class Chain(FlowSpec):"]
+    name = "start"
+    statement = "mark()"
+    for number in range(count - 2):
+        lines += _metaflow_step(name, statement, f"step{number}")
+        name = f"step{number}"
+        statement = "pass"
+    lines += _metaflow_step(name, statement, "end")
+    lines += ["    @step", "    def end(self):", "        mark()"]
+    lines += ["if __name__ == '__main__':", "    Chain()"]
+    return "\n".join(lines) + "\n"
+
+
+def _metaflow_step(name: str, statement: str, next_step: str) -> list[str]:
+    return [
+        "    @step",
+        f"    def {name}(self):",
+        f"        {statement}",
+        f"        self.next(self.{next_step})",
+    ]
 
 
 PEERS = (

@@ -1,12 +1,12 @@
-"""What reading runs of Vertex AI costs: `kfgcp.runs(env=...)` beside Google's `get_experiment_df`.
+"""Measure reading runs of Vertex AI: `kfgcp.runs(env=...)` beside Google's `get_experiment_df`.
 
     .venv/bin/python benchmarks/read_runs.py [--runs N] [--official N] [--rounds N] [--latency S]
 
-Runs that have ended, each with two parameters and two metrics, are in an experiment of a stand-in
-on this machine, which makes each request wait, over plain HTTP. What is measured is the call that
-gives the frame, with all that it needs imported before; Google's client leaves time series out, as
-its documentation advises for many runs. Each row of the table is a process of its own but for
-«again in the same process»; every round has a new state folder.
+The runs are in an experiment of a stand-in on this machine, over plain HTTP, which makes each
+request wait. All runs have ended, and each has two parameters and two metrics. Measured is the call
+that returns the frame, after all imports. Google's client leaves time series out, as its
+documentation recommends for many runs. Each row of the table is a process of its own, except "again
+in the same process". Every round has a new state folder.
 """
 
 from __future__ import annotations
@@ -59,6 +59,14 @@ timed(lambda: aiplatform.get_experiment_df("many", include_time_series=False))
 
 @dataclass
 class Row:
+    """A row of the table.
+
+    Attributes:
+        runs: how many runs a call returns.
+        seconds: of the call in each round.
+        requests: of the call in the last round.
+    """
+
     runs: int
     seconds: list[float] = field(default_factory=list)
     requests: int = 0
@@ -67,14 +75,12 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--runs", type=int, default=1000, help="runs that there are (default: 1000)"
+        "--runs", type=int, default=1000, help="runs in the experiment (default: 1000)"
     )
     parser.add_argument(
         "--official", type=int, default=None, help="runs for Google's client (default: as many)"
     )
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="rounds that are counted (default: 3)"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds that count (default: 3)")
     parser.add_argument(
         "--latency", type=float, default=0.05, help="seconds that a request waits (default: 0.05)"
     )
@@ -83,8 +89,8 @@ def main() -> None:
     cold, warm, later = Row(arguments.runs), Row(arguments.runs), Row(arguments.runs)
     official = Row(for_official)
     with (
-        seeded(arguments.runs, arguments.latency) as env,
-        seeded(for_official, arguments.latency) as theirs,
+        start_service(arguments.runs, arguments.latency) as env,
+        start_service(for_official, arguments.latency) as theirs,
     ):
         code = OFFICIAL.format(
             project=theirs.project, location=theirs.location, endpoint=theirs.api_endpoint
@@ -107,21 +113,27 @@ def main() -> None:
     )
     print("| call | runs | median | from | to | ms a run | requests | the official client takes |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    theirs_each = statistics.median(official.seconds) / official.runs
+    official_seconds_per_run = statistics.median(official.seconds) / official.runs
     for name, row in rows.items():
         median = statistics.median(row.seconds)
         numbers = " | ".join(
             f"{value:.2f} s" for value in (median, min(row.seconds), max(row.seconds))
         )
-        each = median / row.runs
+        seconds_per_run = median / row.runs
+        ratio = official_seconds_per_run / seconds_per_run
         print(
-            f"| {name} | {row.runs:,} | {numbers} | {each * 1000:.2f} | {row.requests:,} "
-            f"| {theirs_each / each:.1f} times as long a run |"
+            f"| {name} | {row.runs:,} | {numbers} | {seconds_per_run * 1000:.2f} |"
+            f" {row.requests:,} | {ratio:.1f} times as long a run |"
         )
 
 
-def seeded(count: int, latency: float) -> VertexStandIn:
-    """A stand-in with so many runs that have ended."""
+def start_service(count: int, latency: float) -> VertexStandIn:
+    """Return a stand-in with runs that have ended.
+
+    Args:
+        count: how many runs.
+        latency: seconds that a request waits.
+    """
     env = kfgcp.testing.vertex(mode="instant")
     env.seed(
         count,
@@ -137,8 +149,14 @@ def seeded(count: int, latency: float) -> VertexStandIn:
 
 
 def measure(code: str, folder: str, env: VertexStandIn, rows: list[Row]) -> None:
-    """Runs a process whose calls go into the rows, one after the other; each must give all runs
-    with all columns."""
+    """Run a process that makes a call for each row, and add the figures to the rows.
+
+    Args:
+        code: the program of the process. Each call prints a line of JSON.
+        folder: the working directory.
+        env: the stand-in that the process talks to.
+        rows: one for each call. A call must return all runs with all columns.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=folder,
@@ -152,23 +170,27 @@ def measure(code: str, folder: str, env: VertexStandIn, rows: list[Row]) -> None
         assert process.stdout is not None
         assert process.stderr is not None
         for row in rows:
-            mark = len(env.requests)
-            line = next(
-                (line for line in process.stdout if line.startswith("[")), ""
-            )  # others are logs of theirs
+            requests_before = len(env.requests)
+            line = process.stdout.readline()
+            # Other lines are logs of the official client.
+            while line and not line.startswith("["):
+                line = process.stdout.readline()
             if not line:
                 sys.exit(process.stderr.read())
-            check(*json.loads(line), row)
-            row.requests = len(env.requests) - mark
+            seconds, length, columns = json.loads(line)
+            check_frame(length, columns, row.runs)
+            row.seconds.append(seconds)
+            row.requests = len(env.requests) - requests_before
+            # The process waits for this line before its next call.
             process.stdin.write("\n")
             process.stdin.flush()
 
 
-def check(seconds: float, length: int, columns: list[str], row: Row) -> None:
-    assert length == row.runs, f"{length} runs"
-    for wanted in ("lr", "model", "accuracy", "loss"):
-        assert any(column.endswith(f".{wanted}") for column in columns), columns
-    row.seconds.append(seconds)
+def check_frame(length: int, columns: list[str], runs: int) -> None:
+    """Check that a frame has all runs with all columns."""
+    assert length == runs, f"{length} runs"
+    for name in ("lr", "model", "accuracy", "loss"):
+        assert any(column.endswith(f".{name}") for column in columns), columns
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What submitting costs: whole processes, `kfgcp run --detach` beside the official clients.
+"""Measure how long submitting takes: `kfgcp run --detach` beside the official clients.
 
     .venv/bin/python benchmarks/submit.py [--backend vertex|kubeflow] [--rounds N] [--latency S]
 
-Each backend has a stand-in on this machine that makes each request wait, over plain HTTP, and that
-kfgcp and the official client both talk to. Google's client is spared the question for the project's
-number, which it asks a service that there is no stand-in of. Every round runs each once; bytecode
-is cached, and the first round is not counted.
+Whole processes are measured. Each backend has a stand-in on this machine, over plain HTTP, which
+makes each request wait. kfgcp and the official client both talk to it. Google's client would ask
+another service, for which there is no stand-in, for the number of the project. It gets the number
+without a request. Every round runs each process once. Bytecode is cached, and the first round does
+not count.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines import ONE_TASK
-from startup import machine, measure, once
+from startup import machine, measure, run_command
 
 import kfgcp.testing
 
@@ -60,9 +61,7 @@ def main() -> None:
     parser.add_argument(
         "--backend", choices=("vertex", "kubeflow"), action="append", help="only this one"
     )
-    parser.add_argument(
-        "--rounds", type=int, default=9, help="rounds that are counted (default: 9)"
-    )
+    parser.add_argument("--rounds", type=int, default=9, help="rounds that count (default: 9)")
     parser.add_argument(
         "--latency", type=float, default=0.05, help="seconds that a request waits (default: 0.05)"
     )
@@ -72,10 +71,14 @@ def main() -> None:
         " rounds"
     )
     for backend in arguments.backend or ("vertex", "kubeflow"):
-        {"vertex": to_vertex, "kubeflow": to_kubeflow}[backend](arguments.rounds, arguments.latency)
+        if backend == "vertex":
+            submit_to_vertex(arguments.rounds, arguments.latency)
+        else:
+            submit_to_kubeflow(arguments.rounds, arguments.latency)
 
 
-def to_vertex(rounds: int, latency: float) -> None:
+def submit_to_vertex(rounds: int, latency: float) -> None:
+    """Measure kfgcp beside the client of Vertex AI."""
     with kfgcp.testing.vertex(mode="instant") as env:
         official = GOOGLE.format(
             number=env.project_number,
@@ -89,10 +92,11 @@ def to_vertex(rounds: int, latency: float) -> None:
             "`import google.cloud.aiplatform`": "import google.cloud.aiplatform",
         }
         compare("vertex", env, rows, rounds, latency)
-        check(len(env.jobs()), rounds)
+        check_count(len(env.jobs()), rounds)
 
 
-def to_kubeflow(rounds: int, latency: float) -> None:
+def submit_to_kubeflow(rounds: int, latency: float) -> None:
+    """Measure kfgcp beside the client of Kubeflow Pipelines."""
     with kfgcp.testing.kubeflow(mode="instant") as env:
         official = KFP.format(host=env.host, root=env.pipeline_root)
         rows = {
@@ -100,7 +104,7 @@ def to_kubeflow(rounds: int, latency: float) -> None:
             "`import kfp`": "import kfp",
         }
         compare("kubeflow", env, rows, rounds, latency)
-        check(len(env.runs.all()), rounds)
+        check_count(len(env.runs.all()), rounds)
 
 
 def compare(
@@ -110,13 +114,20 @@ def compare(
     rounds: int,
     latency: float,
 ) -> None:
-    """Prints a table of kfgcp, which comes second, and others: what they are called -> a Python
-    program."""
+    """Measure kfgcp beside other programs, and print a table.
+
+    Args:
+        backend: the name of the backend, and of the environment.
+        env: the stand-in of the service.
+        others: Python programs by name.
+        rounds: the rounds that count.
+        latency: seconds that a request waits.
+    """
     ours = str(Path(sys.executable).with_name("kfgcp"))
     with tempfile.TemporaryDirectory(prefix="kfgcp-bench-") as folder:
         Path(folder, "kfgcp.toml").write_text(env.toml(backend), encoding="utf-8")
         Path(folder, "one_task.py").write_text(ONE_TASK, encoding="utf-8")
-        once([ours, "compile", "one_task.py", "-o", "one-task.yaml"], folder)
+        run_command([ours, "compile", "one_task.py", "-o", "one-task.yaml"], folder)
         submit: list[str] = [
             ours,
             "run",
@@ -130,32 +141,35 @@ def compare(
         commands: dict[str, Sequence[str]] = {
             "bare Python": [sys.executable, "-c", "pass"],
             f"`kfgcp run one-task.yaml --env {backend} --detach`": submit,
-            **{name: [sys.executable, "-c", program] for name, program in others.items()},
         }
+        for name, program in others.items():
+            commands[name] = [sys.executable, "-c", program]
         env.latency = latency
-        asked: list[int] = []
         requests = dict.fromkeys(commands, 0)
+        requests_before = 0
 
-        def count(name: str) -> None:
-            requests[name] = len(env.requests) - sum(asked)
-            asked.append(requests[name])
+        def count_requests(name: str) -> None:
+            nonlocal requests_before
+            requests[name] = len(env.requests) - requests_before
+            requests_before = len(env.requests)
 
-        print_table(measure(commands, folder, rounds, count), requests)
+        print_table(measure(commands, folder, rounds, count_requests), requests)
 
 
 def print_table(seconds: Mapping[str, Sequence[float]], requests: Mapping[str, int]) -> None:
+    """Print a Markdown table. The second row is kfgcp, the base of the ratios."""
     print("\n| whole process | median | from | to | requests | times kfgcp |")
     print("| --- | --- | --- | --- | --- | --- |")
     ours = statistics.median(seconds[list(seconds)[1]])
-    for name, found in seconds.items():
-        median = statistics.median(found)
-        numbers = " | ".join(f"{value:.2f} s" for value in (median, min(found), max(found)))
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        numbers = " | ".join(f"{value:.2f} s" for value in (median, min(times), max(times)))
         print(f"| {name} | {numbers} | {requests[name]} | {median / ours:.1f} |")
 
 
-def check(made: int, rounds: int) -> None:
-    """Both have made a run in each round, and in the one that is not counted."""
-    assert made == 2 * (rounds + 1), f"{made} runs were made"
+def check_count(run_count: int, rounds: int) -> None:
+    """Check that both clients made a run in each round, and in the one that does not count."""
+    assert run_count == 2 * (rounds + 1), f"{run_count} runs were made"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Measures copies between this machine and a bucket, beside cloudpathlib.
+"""Measure copies between this machine and a bucket, beside cloudpathlib.
 
-For each server of tests/support/s3_servers.py: many small files, then one large file, each in a
-process of its own. The table has seconds and the most memory of the process.
+The server is one of tests/support/s3_servers.py. It gets many small files, then one large file.
+Each copy runs in a process of its own. The table has its seconds and its peak memory.
 
     make .venv-stores/stamp
     .venv/bin/python benchmarks/transfers.py --files 2000 --mib 500
@@ -58,6 +58,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
+    """Start the server, measure, and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -89,12 +90,13 @@ def measure_all(
         for verb in ("upload", "download"):
             cells = []
             for name, code in (("kfgcp", KFGCP), ("cloudpathlib", CLOUDPATHLIB)):
-                where = folder / name if verb == "upload" else folder / f"{name}-back"
-                cells.append(measure(server, verb, f"s3://{BUCKET}/{name}-{kind}", where, code))
+                place = folder / name if verb == "upload" else folder / f"{name}-back"
+                cells.append(measure(server, verb, f"s3://{BUCKET}/{name}-{kind}", place, code))
             yield f"{verb} {kind}", cells[0], cells[1]
 
 
 def make_files(folder: Path, name: str, files: int, mib: int) -> None:
+    """Write the files that will be copied, where the engine keeps the copies of a bucket."""
     from kfgcp.engine import bucket_copies
 
     many = bucket_copies.copy_path(f"s3://{BUCKET}/{name}-many", folder)
@@ -115,12 +117,13 @@ def measure(server: S3Server, verb: str, uri: str, folder: Path, code: str) -> s
         "AWS_DEFAULT_REGION": REGION,
     }
     command = [sys.executable, "-c", MEASURE, verb, uri, str(folder), server.url, REGION]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=variables, input=code, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        return done.stderr.strip().splitlines()[-1][:60]
-    seconds, mib = map(float, done.stdout.split())
+    if process.returncode:
+        # The table shows why there is no figure.
+        return process.stderr.strip().splitlines()[-1][:60]
+    seconds, mib = (float(figure) for figure in process.stdout.split())
     return f"{seconds:.1f} s, {mib:.0f} MiB"
 
 

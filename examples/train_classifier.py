@@ -1,4 +1,4 @@
-"""Trains and evaluates a classifier on a table: four ready-made components in a row.
+"""Train and evaluate a classifier on a table with four ready-made components.
 
 Run it from the top folder of the repository with `kfgcp run examples/train_classifier.py`.
 """
@@ -17,7 +17,7 @@ def train_classifier_pipeline(
     test_fraction: float = 0.25,
     seed: int = 7,
 ) -> None:
-    """Trains a classifier on one part of a table and measures it on the rest.
+    """Train a classifier on one part of a table and measure it on the rest.
 
     Args:
         data: Path, or file://, http(s)://, gs:// or s3:// URL, of a CSV or Parquet file.

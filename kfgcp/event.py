@@ -153,8 +153,19 @@ def events_of(
         with_end: return the end of the run, too.
 
     Example:
+        >>> run = Run(
+        ...     "a1b2",
+        ...     "dev",
+        ...     "vertex",
+        ...     "churn",
+        ...     "sha256:0",
+        ...     RunState.SUCCEEDED,
+        ...     created_at="2026-01-01T00:00:00.000Z",
+        ...     started_at="2026-01-01T00:00:01.000Z",
+        ...     ended_at="2026-01-01T00:01:00.000Z",
+        ... )
         >>> [event.kind.value for event in events_of(run)]
-        ['run.created', 'run.started', 'task.started', 'task.succeeded', 'run.succeeded']
+        ['run.created', 'run.started', 'run.succeeded']
     """
     known_tasks = known_tasks or {}
     new_tasks = [task for task in run.tasks if known_tasks.get(task.path) != task]

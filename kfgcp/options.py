@@ -140,8 +140,9 @@ class RunOptions:
                 the option.
 
         Example:
-            >>> kfgcp.RunOptions(env="dev").changed(experimnt="churn")
+            >>> RunOptions(env="dev").changed(experimnt="churn")
             Traceback (most recent call last):
+              ...
             kfgcp.errors.UsageError: Unknown option 'experimnt'.
         """
         names = [field.name for field in option_fields()]

@@ -54,8 +54,11 @@ def matches(run_filter: RunFilter, run: Run) -> bool:
     """Return whether a run matches a filter that does not need the store.
 
     Example:
+        >>> run = Run("a1b2", "dev", "vertex", "churn", "sha256:0", RunState.SUCCEEDED)
         >>> matches(RunFilter(pipeline="churn"), run)
         True
+        >>> matches(RunFilter(pipeline="churn", states=[RunState.FAILED]), run)
+        False
     """
     if run_filter.pipeline is not None and run.pipeline != run_filter.pipeline:
         return False

@@ -1,14 +1,14 @@
-"""Ready-made pipeline components; import them by name: `from kfgcp_components import ingest_table`.
+"""Ready-made pipeline components. Import them by name: `from kfgcp_components import ingest_table`.
 
-A component is in the folder of its group: `train_classifier` in `train/classifier/`. It is loaded,
-and kfp with it, when its name is first asked for. Inside a running task only the `logic` modules
-are imported, never the components themselves.
+A component is in the folder of its group: `train_classifier` is in `train/classifier/`. The
+component and kfp are imported when its name is first used. A running task imports only the
+`logic` modules, never the components themselves.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
@@ -26,10 +26,12 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    component = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = import_module(f"{__name__}.{_MODULES[name]}")
+    component: object = getattr(module, name)
+    # Python calls this function only for names that the module does not have.
     globals()[name] = component
     return component
 

@@ -1,28 +1,35 @@
-"""What of a table a classifier sees: usable columns, their preparation, and class labels."""
+"""Choose the columns of a table that a classifier learns from, and prepare them and its classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kfgcp_components.messages import listing, one_line
-from kfgcp_components.tables import column_kind
+from kfgcp_components.messages import format_names, one_line
+from kfgcp_components.tables import Column, column_kind
 
-IDENTIFIER_SHARE = (
-    0.9  # text columns with a larger share of distinct values are taken for identifiers
-)
-IDENTIFIER_MIN_ROWS = 20  # in shorter tables every text column is kept
+# A text column is taken for an identifier when more than this share of its values are distinct.
+IDENTIFIER_SHARE = 0.9
+# In shorter tables every text column is kept: a few distinct values say nothing there.
+IDENTIFIER_MIN_ROWS = 20
+
+Labels: TypeAlias = npt.NDArray[np.bool_ | np.integer[Any] | np.object_]
 
 
 @dataclass(frozen=True)
 class Features:
-    """Column names by how they are prepared; `dropped` maps a column to the reason it is not
-    used."""
+    """The names of columns by the way they are prepared.
+
+    Attributes:
+        numeric: columns of numbers and booleans.
+        text: all other columns that are used.
+        dropped: the reason for each column that is not used, by its name.
+    """
 
     numeric: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
@@ -30,8 +37,14 @@ class Features:
 
 
 def choose_features(table: pd.DataFrame) -> Features:
-    """The columns worth learning from; empty columns and text that looks like an identifier are
-    dropped."""
+    """Return the columns that a model can learn from.
+
+    Empty columns and text that looks like an identifier are dropped.
+
+    Example:
+        >>> choose_features(pd.DataFrame({"age": [3, 4], "color": ["red", "blue"]}))
+        Features(numeric=['age'], text=['color'], dropped={})
+    """
     features = Features()
     for name in table.columns:
         kind = column_kind(table[name])
@@ -47,23 +60,35 @@ def choose_features(table: pd.DataFrame) -> Features:
 
 
 def prepare(table: pd.DataFrame, numeric: Sequence[str], text: Sequence[str]) -> pd.DataFrame:
-    """The named columns as a model takes them: numbers and booleans as floats, others as str,
-    missing as NaN.
+    """Return the named columns in the form that a model takes.
 
-    Values that are not numbers, and infinite ones, count as missing in numeric columns.
+    Args:
+        table: rows of any kind.
+        numeric: the columns that become floats. A value that is not a finite number is missing.
+        text: the columns that become str.
+
+    Returns:
+        A table with the same index, in which missing values are NaN.
     """
-    columns = {name: _as_floats(table[name]) for name in numeric}
-    columns |= {name: _as_text(table[name]) for name in text}
+    columns = {}
+    for name in numeric:
+        columns[name] = _as_floats(table[name])
+    for name in text:
+        columns[name] = _as_text(table[name])
     return pd.DataFrame(columns, index=table.index)
 
 
-def class_labels(column: pd.Series[Any]) -> npt.NDArray[Any]:
-    """The labels of a target column without missing values, as bool, int or str.
+def class_labels(column: Column) -> Labels:
+    """Return the labels of a target column without missing values, as bool, int or str.
 
-    Whole floats become ints, because a column of integers with gaps is read as floats.
+    Whole floats become ints, because pandas reads a column of integers with gaps as floats.
 
     Raises:
-        ValueError: If the column holds fractions.
+        ValueError: the column contains fractions.
+
+    Example:
+        >>> class_labels(pd.Series([1.0, 0.0])).tolist()
+        [1, 0]
     """
     kind = column_kind(column)
     if kind == "boolean":
@@ -71,29 +96,29 @@ def class_labels(column: pd.Series[Any]) -> npt.NDArray[Any]:
     if kind != "numeric":
         return column.astype(object).map(str).to_numpy(dtype=object)
     numbers = column.astype("float64")
-    if not np.isfinite(numbers).all() or (numbers % 1 != 0).any():
-        examples = listing(str(value) for value in numbers[numbers % 1 != 0].unique()[:3])
+    is_fraction = numbers % 1 != 0
+    if not np.isfinite(numbers).all() or is_fraction.any():
+        examples = format_names(str(value) for value in numbers[is_fraction].unique()[:3])
         raise ValueError(
-            f"target column {one_line(column.name, 60)!r} holds fractions ({examples}); a"
+            f"target column {one_line(column.name, 60)!r} contains fractions ({examples}); a"
             " classifier needs classes, so choose another target or turn the numbers into classes"
             " first"
         )
     return column.astype("int64").to_numpy()
 
 
-def _looks_like_identifier(column: pd.Series[Any]) -> bool:
+def _looks_like_identifier(column: Column) -> bool:
     values = column.dropna().astype(str)
     return len(values) >= IDENTIFIER_MIN_ROWS and values.nunique() > IDENTIFIER_SHARE * len(values)
 
 
-def _as_floats(column: pd.Series[Any]) -> pd.Series[Any]:
+def _as_floats(column: Column) -> Column:
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
     return numbers.replace([np.inf, -np.inf], np.nan)
 
 
-def _as_text(column: pd.Series[Any]) -> pd.Series[Any]:
-    values = [
-        np.nan if missing else str(value)
-        for value, missing in zip(column, column.isna(), strict=True)
-    ]
+def _as_text(column: Column) -> Column:
+    values: list[str | float] = []
+    for value, is_missing in zip(column, column.isna(), strict=True):
+        values.append(np.nan if is_missing else str(value))
     return pd.Series(values, index=column.index, dtype=object)

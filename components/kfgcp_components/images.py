@@ -1,4 +1,4 @@
-"""Names of the container images that carry this package, one image per family of components."""
+"""Name the container images that carry this package. Each family of components has one image."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ DEFAULT_REGISTRY = "kfgcp"
 
 
 def image(family: str) -> str:
-    """The image name of a family, such as `kfgcp/components-tabular:0.1.0`.
+    """Return the image name of a family, such as `kfgcp/components-tabular:0.1.0`.
 
-    The registry comes from the environment variable KFGCP_IMAGE_REGISTRY, read when a component is
-    imported, which is when a pipeline is compiled. The tag is the installed version of kfgcp.
+    The registry comes from the environment variable KFGCP_IMAGE_REGISTRY. It is read when a
+    component is imported, which happens when a pipeline is compiled. The tag is the installed
+    version of kfgcp.
 
     Args:
-        family: One of FAMILIES.
+        family: one of FAMILIES.
 
     Raises:
-        ValueError: If there is no such family.
+        ValueError: there is no such family.
     """
     if family not in FAMILIES:
         raise ValueError(f"there is no image family {family!r}; there are: {', '.join(FAMILIES)}")

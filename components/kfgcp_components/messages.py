@@ -1,4 +1,7 @@
-"""Pieces of error messages; each is one line, because users see the last line of a failed task."""
+"""Build the parts of error messages.
+
+Each part is one line, because users see only the last line of a failed task.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,47 @@ from difflib import get_close_matches
 
 
 def one_line(error: object, limit: int = 300) -> str:
-    """The text of an error with line breaks folded into spaces, at most `limit` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """Return the text of an error with line breaks folded into spaces.
+
+    Args:
+        error: the error, or a name.
+        limit: the most characters to return. A longer text ends with an ellipsis.
+
+    Example:
+        >>> one_line("a first line\\n  and a second one")
+        'a first line and a second one'
+    """
+    text = " ".join(str(error).split())
+    if not text:
+        return type(error).__name__
+    if len(text) <= limit:
+        return text
+    return text[: limit - 1] + "…"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question such as ` Did you mean 'target'?`, or nothing when no known name is close."""
-    by_folded = {candidate.strip().casefold(): candidate for candidate in known}
-    close = get_close_matches(name.strip().casefold(), by_folded, n=1, cutoff=0.7)
-    return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return a question with the most similar candidate, or an empty text when none is similar.
+
+    Example:
+        >>> did_you_mean("Targte", ["target", "age"])
+        " Did you mean 'target'?"
+    """
+    by_folded_name = {candidate.strip().casefold(): candidate for candidate in candidates}
+    matches = get_close_matches(name.strip().casefold(), by_folded_name, n=1, cutoff=0.7)
+    if not matches:
+        return ""
+    return f" Did you mean {by_folded_name[matches[0]]!r}?"
 
 
-def listing(names: Iterable[str], limit: int = 20) -> str:
-    """The first names, separated by commas, and how many more there are."""
-    names = [one_line(name, 60) for name in names]
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+def format_names(names: Iterable[str], limit: int = 20) -> str:
+    """Return the first names, separated by commas, and how many more there are.
+
+    Example:
+        >>> format_names(["a", "b", "c"], limit=2)
+        'a, b and 1 more'
+    """
+    lines = [one_line(name, 60) for name in names]
+    text = ", ".join(lines[:limit])
+    if len(lines) <= limit:
+        return text
+    return f"{text} and {len(lines) - limit} more"

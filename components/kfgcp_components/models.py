@@ -1,4 +1,4 @@
-"""Fitted models as they travel between tasks: files written by joblib."""
+"""Read and write fitted models, which travel between tasks as files of joblib."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ import joblib  # type: ignore[import-untyped]
 from kfgcp_components.messages import one_line
 
 
-def write_model(model: Any, path: str | Path) -> None:
-    """Returns when the model is in the file."""
+def write_model(model: object, path: str | Path) -> None:
+    """Write a model to a file."""
     joblib.dump(model, path)
 
 
+# Anything can be in such a file. The caller checks what it needs.
 def read_model(path: str | Path) -> Any:
-    """The model in a file; reading it runs code from the file, so it has to be trusted.
+    """Read a model from a file. This runs code from the file, so the file must be trusted.
 
     Raises:
-        ValueError: If the file does not hold a model, or one that this Python cannot load.
+        ValueError: the file is not a model, or this Python cannot load it.
     """
     try:
         return joblib.load(path)
     except OSError:
         raise
-    except Exception as error:  # a pickle may fail with any error
+    # A pickle can fail with any error, because it runs the code of any class.
+    except Exception as error:
         raise ValueError(
             f"{path} is not a model that joblib can load here: {one_line(error)}"
         ) from error

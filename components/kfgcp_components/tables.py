@@ -1,41 +1,49 @@
-"""Tables as they travel between tasks: Parquet files, and what is recorded about them."""
+"""Read and write tables, which travel between tasks as Parquet files, and describe them."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfgcp_components.messages import did_you_mean, listing, one_line
+from kfgcp_components.messages import did_you_mean, format_names, one_line
+
+# A text, because pd.Series has no parameter at run time in every supported pandas.
+Column: TypeAlias = "pd.Series[Any]"
 
 
 def read_parquet(path: str | Path, name: str | None = None) -> pd.DataFrame:
-    """The table in a Parquet file; a stored index comes back as an ordinary column.
+    """Read a table from a Parquet file. A stored index becomes an ordinary column.
 
     Args:
-        path: The file.
-        name: What to call the file in an error; its path when None.
+        path: the file.
+        name: what to call the file in an error; its path when None.
 
     Raises:
-        ValueError: If the file is not readable Parquet, or two of its columns have the same name.
+        ValueError: the file is not readable as Parquet, or two columns have the same name.
     """
-    shown = name or str(path)
+    display_name = name or str(path)
     try:
         with pq.ParquetFile(path) as file:
-            reject_duplicates(file.schema_arrow.names, shown)
+            reject_duplicates(file.schema_arrow.names, display_name)
+            # The metadata of pandas would make an index of columns that are data here.
             table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
             return table
     except pa.ArrowException as error:
-        raise ValueError(f"{shown} is not readable as Parquet: {one_line(error)}") from error
+        raise ValueError(f"{display_name} is not readable as Parquet: {one_line(error)}") from error
 
 
-def write_parquet(table: pd.DataFrame, path: str | Path) -> dict[str, Any]:
-    """Writes the table and returns the metadata of its artifact: format, rows, columns, count per
-    kind."""
+def write_parquet(table: pd.DataFrame, path: str | Path) -> dict[str, object]:
+    """Write a table to a Parquet file and return the metadata of its artifact.
+
+    Returns:
+        format, rows, columns, and kinds: the number of columns of each kind.
+    """
     table.to_parquet(path, index=False)
     kinds = Counter(column_kind(table[name]) for name in table.columns)
     return {
@@ -46,8 +54,13 @@ def write_parquet(table: pd.DataFrame, path: str | Path) -> dict[str, Any]:
     }
 
 
-def column_kind(column: pd.Series[Any]) -> str:
-    """One of numeric, boolean, datetime, text, or empty when every value is missing."""
+def column_kind(column: Column) -> str:
+    """Return numeric, boolean, datetime, text, or empty when every value is missing.
+
+    Example:
+        >>> column_kind(pd.Series([1.5, None]))
+        'numeric'
+    """
     if column.isna().all():
         return "empty"
     inferred = pd.api.types.infer_dtype(column, skipna=True)
@@ -55,31 +68,38 @@ def column_kind(column: pd.Series[Any]) -> str:
         return "boolean"
     if inferred in ("integer", "floating", "decimal", "mixed-integer-float"):
         return "numeric"
-    return "datetime" if inferred in ("datetime64", "datetime", "date") else "text"
+    if inferred in ("datetime64", "datetime", "date"):
+        return "datetime"
+    return "text"
 
 
 def require_column(table: pd.DataFrame, name: str) -> None:
-    """Returns when the table has the target column.
+    """Check that a table has the target column.
 
     Raises:
-        ValueError: If it has not; the message suggests the closest name and lists columns.
+        ValueError: it does not have it. The message suggests the closest name and lists columns.
     """
     if name not in table.columns:
         hint = did_you_mean(name, table.columns)
         raise ValueError(
-            f"no target column {name!r} in the table.{hint} Columns: {listing(table.columns)}"
+            f"no target column {name!r} in the table.{hint} Columns: {format_names(table.columns)}"
         )
 
 
-def reject_duplicates(names: list[str], shown: str) -> None:
-    """Returns when no two columns share a name; columns without a name do not count.
+def reject_duplicates(names: Sequence[str], display_name: str) -> None:
+    """Check that no two columns have the same name. Columns without a name do not count.
+
+    Args:
+        names: the names of the columns.
+        display_name: what to call the table in an error.
 
     Raises:
-        ValueError: Naming the first columns that do.
+        ValueError: some have. The message lists the first ones.
     """
-    repeated = [name for name, count in Counter(names).items() if count > 1 and name]
+    counts = Counter(names)
+    repeated = [name for name, count in counts.items() if count > 1 and name]
     if repeated:
         raise ValueError(
-            f"{shown} has duplicated column names: {listing(repeated)}; give each column its own"
-            " name"
+            f"{display_name} has duplicated column names: {format_names(repeated)}; give each"
+            " column its own name"
         )

@@ -1,12 +1,13 @@
-"""Writes kfgcp/option_keywords.py from the fields of RunOptions. Run by `make reference`; a test
-compares."""
+"""Write kfgcp/option_keywords.py from the fields of RunOptions.
+
+`make reference` runs it, and a test compares the result with the file.
+"""
 
 from __future__ import annotations
 
 import json
 import typing
 from pathlib import Path
-from typing import Any
 
 from kfgcp.options import option_fields
 
@@ -30,29 +31,32 @@ class OptionKeywords(TypedDict, total=False):
 
 def render() -> str:
     """Return the text of the module."""
-    types = {field.name: _optional(field.annotation) for field in option_fields()}
-    lines = [f"    {name}: {text}\n" for name, text in types.items()]
-    return HEAD + _imports("".join(types.values())) + CLASS + "".join(lines)
+    lines = [
+        f"    {field.name}: {_format_optional(field.annotation)}\n" for field in option_fields()
+    ]
+    fields = "".join(lines)
+    return HEAD + _format_imports(fields) + CLASS + fields
 
 
-def _imports(used: str) -> str:
-    mapping = "from collections.abc import Mapping\n" if "Mapping[" in used else ""
-    literal = "Literal, " if "Literal[" in used else ""
+def _format_imports(fields: str) -> str:
+    """Return the imports of the types that the fields use."""
+    mapping = "from collections.abc import Mapping\n" if "Mapping[" in fields else ""
+    literal = "Literal, " if "Literal[" in fields else ""
     return f"{mapping}from typing import {literal}TypedDict\n"
 
 
-def _optional(annotation: Any) -> str:
-    text = _text(annotation)
+def _format_optional(annotation: object) -> str:
+    text = _format_type(annotation)
     return text if text.endswith("None") else f"{text} | None"
 
 
-def _text(annotation: Any) -> str:
+def _format_type(annotation: object) -> str:
     """Return a type as it is written in a program."""
     if typing.get_origin(annotation) is typing.Literal:
         choices = ", ".join(json.dumps(choice) for choice in typing.get_args(annotation))
         return f"Literal[{choices}]"
-    if typing.get_origin(annotation) is None:
-        return str(annotation.__name__)
+    if isinstance(annotation, type):
+        return annotation.__name__
     return str(annotation).replace("collections.abc.", "")
 
 

@@ -1,7 +1,7 @@
-"""Writes what follows from the verbs: names in kfgcp/__init__.py, and the table in the README.
+"""Write what follows from the verbs: names in kfgcp/__init__.py, and the table in the README.
 
-Run by `make reference`; a test compares. Each part lies between `generated: NAME` and `end`; the
-rest of the files is written by hand.
+`make reference` runs it, and a test compares the result with the files. Each part is between
+`generated: NAME` and `end`. The rest of the files is written by hand.
 """
 
 from __future__ import annotations

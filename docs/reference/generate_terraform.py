@@ -1,29 +1,30 @@
-"""Writes the generated parts of terraform's documents: tables and examples of modules, who may do
-what, what is proven.
+"""Write the generated parts of the documents about terraform/.
 
     python docs/reference/generate_terraform.py
 
-Each part lies between `<!-- generated: NAME -->` and `<!-- end -->`; the rest is written by hand.
+These are the tables and examples of the modules, who may do what, and what is proven. Each part is
+between `<!-- generated: NAME -->` and `<!-- end -->`. The rest is written by hand.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from terraform_offline.hcl import Block, blocks, of_kind  # noqa: E402
+from terraform_offline.hcl import Block, read_blocks, select_kind  # noqa: E402
 
 MODULES = ROOT / "terraform" / "modules"
-LIVE = "## What only a live project can show"
-BEYOND = {
-    "environment": "its outputs are imported into kfgcp.toml",
+LIVE_HEADING = "## What only a live project can show"
+
+# How a module is proven in addition to the runs of `terraform test`, which all modules have.
+OTHER_PROOFS = {
+    "environment": "what it puts out is imported into kfgcp.toml",
     "gke-kubeflow": (
         "the overlay is rendered over upstream's names, the scripts run against a stand-in of"
         " gcloud"
@@ -31,59 +32,96 @@ BEYOND = {
     "identities": "the tables of who may do what are generated from it",
     "scheduler": "its request is run by the stand-in of Vertex AI",
 }
-"""What is proven of a module beyond the checks that all have."""
+
+
+def main() -> None:
+    """Write all documents."""
+    for file, text in documents().items():
+        file.write_text(text, encoding="utf-8")
 
 
 def documents() -> dict[Path, str]:
-    """File -> what it would be if it were generated now."""
-    made: dict[Path, dict[str, Callable[[], str]]] = {
-        module / "README.md": {
-            "example": partial(example, module),
-            "tables": partial(tables, module),
-        }
-        for module in modules()
-    }
-    made[ROOT / "docs" / "guides" / "security.md"] = {
-        "accounts": accounts,
-        "people": people,
-        "roles": custom_roles,
-    }
-    made[ROOT / "terraform" / "README.md"] = {"proofs": proofs}
-    return {file: _filled(file, parts) for file, parts in made.items()}
+    """Return the text that each file would have if it were generated now."""
+    texts = {}
+    for module in modules():
+        file = module / "README.md"
+        texts[file] = _replace_parts(file, {"example": example(module), "tables": tables(module)})
+    security = ROOT / "docs" / "guides" / "security.md"
+    texts[security] = _replace_parts(
+        security, {"accounts": accounts(), "people": people(), "roles": custom_roles()}
+    )
+    readme = ROOT / "terraform" / "README.md"
+    texts[readme] = _replace_parts(readme, {"proofs": proofs()})
+    return texts
 
 
 def modules() -> list[Path]:
+    """Return the folders of the modules."""
     return sorted(file.parent for file in MODULES.glob("*/main.tf"))
 
 
 def example(module: Path) -> str:
+    """Return the example of a module."""
     text = (module / "examples" / "basic" / "main.tf").read_text(encoding="utf-8").strip()
     return f"A test runs it (`examples/basic`).\n\n```hcl\n{text}\n```"
 
 
 def tables(module: Path) -> str:
-    """Variables, outputs, and the types of what is made."""
-    found = blocks(module)
-    taken = [
-        [f"`{each.name}`", _type(each), _default(each), each.body["description"]]
-        for each in _named(found)
-    ]
-    given = [[f"`{each.name}`", each.body["description"]] for each in of_kind(found, "output")]
-    makes = sorted({f"`{block.labels[0]}`" for block in of_kind(found, "resource")})
+    """Return the variables and the outputs of a module, and the types of its resources."""
+    blocks = read_blocks(module)
+    variables = []
+    for block in _required_first(select_kind(blocks, "variable")):
+        description = block.body["description"]
+        variables.append(
+            [f"`{block.name}`", _short_type(block), _format_default(block), description]
+        )
+    output_blocks = select_kind(blocks, "output")
+    outputs = [[f"`{block.name}`", block.body["description"]] for block in output_blocks]
+    types = {f"`{block.labels[0]}`" for block in select_kind(blocks, "resource")}
+    resources = "Makes nothing by itself."
+    if types:
+        resources = f"Makes: {', '.join(sorted(types))}."
     parts = [
-        _table(["variable", "type", "default", "what it is"], taken),
-        _table(["output", "what it is"], given),
-        f"Makes: {', '.join(makes)}." if makes else "Makes nothing by itself.",
+        _format_table(["variable", "type", "default", "what it is"], variables),
+        _format_table(["output", "what it is"], outputs),
+        resources,
     ]
     return "\n\n".join(parts)
 
 
+def _required_first(variables: Iterable[Block]) -> list[Block]:
+    return sorted(variables, key=lambda block: "default" in block.body)
+
+
+def _short_type(block: Block) -> str:
+    """Return the type of a variable. The description says what is in an object."""
+    text = str(block.body["type"]).removeprefix("${").removesuffix("}")
+    for begin in ("map(map(object", "map(object", "object"):
+        if text.startswith(f"{begin}("):
+            return f"`{begin}{')' * begin.count('(')}`"
+    return f"`{text}`"
+
+
+def _format_default(block: Block) -> str:
+    if "default" not in block.body:
+        return "required"
+    value = block.body["default"]
+    if value in ([], {}):
+        return "empty"
+    if value is None:
+        return "`null`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
 def accounts() -> str:
-    """Service account -> what it is for, and all that it may do."""
+    """Return the table of the service accounts: what each is for, and what it may do."""
     rows = []
-    for name, account in _roles()["accounts"].items():
-        shown = "`runner-TEAM`" if name == "runner" else f"`{name}`"
-        rows.append([shown, account["purpose"], *_rights(account), _list(account["pods"])])
+    for name, account in _read_roles()["accounts"].items():
+        shown_name = "`runner-TEAM`" if name == "runner" else f"`{name}`"
+        pods = _format_list(account["pods"])
+        rows.append([shown_name, account["purpose"], *_format_rights(account), pods])
     columns = [
         "service account",
         "for",
@@ -92,107 +130,88 @@ def accounts() -> str:
         "acts as",
         "pods",
     ]
-    return _table(columns, rows)
+    return _format_table(columns, rows)
 
 
 def people() -> str:
-    """Who of the people may do what."""
-    rows = [[name, found["purpose"], *_rights(found)] for name, found in _roles()["people"].items()]
-    return _table(["who", "for", "in the project", "on what other modules make", "acts as"], rows)
+    """Return the table of the groups of people: what each may do."""
+    rows = []
+    for name, group in _read_roles()["people"].items():
+        rows.append([name, group["purpose"], *_format_rights(group)])
+    columns = ["who", "for", "in the project", "on what other modules make", "acts as"]
+    return _format_table(columns, rows)
 
 
 def custom_roles() -> str:
-    found = _roles()["custom_roles"]
-    return _table(
-        ["role", "is for", "permissions"],
-        [[f"`{name}`", each["title"], _list(each["permissions"])] for name, each in found.items()],
-    )
+    """Return the table of the roles that the modules define."""
+    rows = []
+    for name, role in _read_roles()["custom_roles"].items():
+        rows.append([f"`{name}`", role["title"], _format_list(role["permissions"])])
+    return _format_table(["role", "is for", "permissions"], rows)
+
+
+def _read_roles() -> Mapping[str, Any]:
+    """Return the locals of the module identities that contain all roles."""
+    local_blocks = select_kind(read_blocks(MODULES / "identities"), "locals")
+    (body,) = [block.body for block in local_blocks if "accounts" in block.body]
+    return body
+
+
+def _format_rights(account: Mapping[str, Any]) -> list[str]:
+    """Return the cells: roles in the project, roles on other things, whom it acts as."""
+    targets = account["on"].items()
+    on_targets = "; ".join(f"{target}: {_format_list(roles)}" for target, roles in targets)
+    acts_as = ""
+    if account["acts_as"]:
+        is_of_team = "artifacts/TEAM" in account["on"] and account.get("part") is None
+        acts_as = "the runner of the team" if is_of_team else "every runner"
+    return [_format_list(account["project"]), on_targets, acts_as]
 
 
 def proofs() -> str:
-    """For each module how it was proven, and what only a live project can show."""
+    """Return the table of how each module is proven, and what only a live project can show."""
     rows = []
     for module in modules():
-        tests = "\n".join(
-            file.read_text(encoding="utf-8") for file in module.glob("tests/*.tftest.hcl")
-        )
-        runs = len(re.findall(r"^run ", tests, re.MULTILINE))
-        proven = f"{runs} runs of `terraform test`" + (
-            f"; {BEYOND[module.name]}" if module.name in BEYOND else ""
-        )
-        live = (module / "README.md").read_text(encoding="utf-8").partition(f"{LIVE}\n")[2]
+        run_count = 0
+        for file in module.glob("tests/*.tftest.hcl"):
+            run_count += len(re.findall(r"^run ", file.read_text(encoding="utf-8"), re.MULTILINE))
+        proven = f"{run_count} runs of `terraform test`"
+        if module.name in OTHER_PROOFS:
+            proven += f"; {OTHER_PROOFS[module.name]}"
+        readme = (module / "README.md").read_text(encoding="utf-8")
+        live = readme.partition(f"{LIVE_HEADING}\n")[2]
         rows.append([f"[{module.name}](modules/{module.name}/README.md)", proven, live])
-    return _table(["module", "proven", "only a live project can show"], rows)
+    return _format_table(["module", "proven", "only a live project can show"], rows)
 
 
-def _named(found: list[Block]) -> list[Block]:
-    """Variables, those first that must be given."""
-    return sorted(of_kind(found, "variable"), key=lambda block: "default" in block.body)
+def _format_list(roles: Iterable[str]) -> str:
+    return ", ".join(f"`{role.removeprefix('roles/')}`" for role in roles)
 
 
-def _type(block: Block) -> str:
-    """In short: what is in an object is said by the description."""
-    text = str(block.body["type"]).removeprefix("${").removesuffix("}")
-    for begin in ("map(map(object", "map(object", "object"):
-        if text.startswith(f"{begin}("):
-            return f"`{begin}{')' * begin.count('(')}`"
-    return f"`{text}`"
+def _format_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = []
+    for row in [columns, ["---"] * len(columns), *rows]:
+        text = " | ".join(_format_cell(cell) for cell in row)
+        lines.append(f"| {text} |")
+    return "\n".join(lines)
 
 
-def _default(block: Block) -> str:
-    if "default" not in block.body:
-        return "required"
-    value = block.body["default"]
-    if value in ([], {}):
-        return "empty"
-    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    return f"`{shown}`"
-
-
-def _roles() -> dict[str, Any]:
-    (found,) = [
-        block.body
-        for block in of_kind(blocks(MODULES / "identities"), "locals")
-        if "accounts" in block.body
-    ]
-    return dict(found)
-
-
-def _rights(account: dict[str, Any]) -> list[str]:
-    on = "; ".join(f"{target}: {_list(roles)}" for target, roles in account["on"].items())
-    own = "artifacts/TEAM" in account["on"] and account.get("part") is None
-    acting = ("the runner of the team" if own else "every runner") if account["acts_as"] else ""
-    return [_list(account["project"]), on, acting]
-
-
-def _list(texts: list[str]) -> str:
-    return ", ".join(f"`{text.removeprefix('roles/')}`" for text in texts)
-
-
-def _table(columns: list[str], rows: Iterable[list[str]]) -> str:
-    return "\n".join(
-        f"| {' | '.join(map(_cell, row))} |" for row in [columns, ["---"] * len(columns), *rows]
-    )
-
-
-def _cell(text: str) -> str:
+def _format_cell(text: str) -> str:
+    """Return a text in one line, which a cell of a Markdown table needs."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _filled(file: Path, parts: dict[str, Callable[[], str]]) -> str:
+def _replace_parts(file: Path, parts: Mapping[str, str]) -> str:
+    """Return the text of a file with new generated parts."""
     text = file.read_text(encoding="utf-8")
-    for name, make in parts.items():
+    for name, part in parts.items():
         begin = f"<!-- generated: {name} -->\n"
-        before, found, rest = text.partition(begin)
-        if not found:
+        before, marker, rest = text.partition(begin)
+        if not marker:
             raise SystemExit(f"{file} has no place for {name}")
-        text = f"{before}{begin}{make()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+        after = rest.partition("<!-- end -->")[2]
+        text = f"{before}{begin}{part}\n<!-- end -->{after}"
     return text
-
-
-def main() -> None:
-    for file, text in documents().items():
-        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

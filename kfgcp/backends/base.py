@@ -410,9 +410,8 @@ def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | No
         protocol: one of the Protocols of this module whose names begin with `Supports`.
 
     Example:
-        >>> retryable = capability(backend, SupportsRetry)
-        >>> if retryable is not None:
-        ...     retryable.retry(ref)
+        >>> capability(object(), SupportsRetry) is None
+        True
     """
     if isinstance(backend, HasParts):
         return backend.capability(protocol)

@@ -43,8 +43,9 @@ class BackendPlugin:
         runs_here: the backend executes its runs on this machine, so nothing is read from a service.
         rounds_metrics: the service may keep metrics with six decimals only, as ML Metadata does.
 
-    Example:
-        >>> BACKEND = BackendPlugin(settings=ToySettings, service=open_service)
+    Example::
+
+        BACKEND = BackendPlugin(settings=ToySettings, service=open_service)
     """
 
     settings: type[BackendSettings]

@@ -48,9 +48,10 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
         project: the configuration.
         store: the index of the runs of all environments.
 
-    Example:
-        >>> with kfgcp.Workspace.open("../other") as other:
-        ...     other.run("pipelines/churn.py", params={"lr": 0.1}).metrics
+    Example::
+
+        with kfgcp.Workspace.open("../other") as other:
+            other.run("pipelines/churn.py", params={"lr": 0.1}).metrics
     """
 
     @classmethod
@@ -67,9 +68,10 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
             ConfigError: kfgcp.toml cannot be read or is not valid.
             StateError: the state folder cannot be used, or was written by a newer kfgcp.
 
-        Example:
-            >>> workspace = kfgcp.Workspace.open("../other")
-            >>> workspace.list(limit=10)
+        Example::
+
+            workspace = kfgcp.Workspace.open("../other")
+            workspace.list(limit=10)
         """
         workspace = cls(None if path is None else _folder_of(Path(path)))
         # Reading both raises the errors now, and not at the first use.

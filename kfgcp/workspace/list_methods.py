@@ -87,8 +87,9 @@ class ListMethods(OpenProject):
             MissingExtra: pandas is not installed.
             UsageError: the expression cannot be read.
 
-        Example:
-            >>> kfgcp.runs(experiment="churn", state="SUCCEEDED", since="7d")
+        Example::
+
+            kfgcp.runs(experiment="churn", state="SUCCEEDED", since="7d")
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "runs", run_filter, limit, refresh=refresh)
@@ -131,8 +132,9 @@ class ListMethods(OpenProject):
             A frame with run_id, path, kind, state, attempts, cached, cache_reason, started_at,
             ended_at, seconds, inputs and outputs as JSON text, error.
 
-        Example:
-            >>> kfgcp.tasks(pipeline="churn").groupby("path").seconds.mean()
+        Example::
+
+            kfgcp.tasks(pipeline="churn").groupby("path").seconds.mean()
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "tasks", run_filter, limit, refresh=refresh)
@@ -152,8 +154,9 @@ class ListMethods(OpenProject):
         Returns:
             A frame with run_id, task, name, type, uri, metadata as JSON text.
 
-        Example:
-            >>> kfgcp.artifacts("tags == 'good'", pipeline="churn").uri
+        Example::
+
+            kfgcp.artifacts("tags == 'good'", pipeline="churn").uri
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "artifacts", run_filter, limit, refresh=refresh)
@@ -177,8 +180,9 @@ class ListMethods(OpenProject):
         Raises:
             UsageError: there are fewer than two runs, or `goals` names a metric that no run has.
 
-        Example:
-            >>> print(kfgcp.compare(["a1b2", "c3d4"], goals={"cost": "minimize"}).to_markdown())
+        Example::
+
+            print(kfgcp.compare(["a1b2", "c3d4"], goals={"cost": "minimize"}).to_markdown())
         """
         return collect.compare_runs(self, runs, baseline, goals or {})
 
@@ -207,8 +211,9 @@ class ListMethods(OpenProject):
         Returns:
             The text; empty when a file was written.
 
-        Example:
-            >>> kfgcp.export(form="parquet", file="runs.parquet")
+        Example::
+
+            kfgcp.export(form="parquet", file="runs.parquet")
         """
         path = None if file is None else Path(file)
         return collect.export_runs(self, runs, wanted, form=form, file=path, table=table, raw=raw)

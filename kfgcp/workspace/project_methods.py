@@ -37,8 +37,9 @@ class ProjectMethods(OpenProject):
         Raises:
             SpecError: it does not compile or is not a valid spec.
 
-        Example:
-            >>> kfgcp.compile("pipelines/churn.py", "churn.yaml").version
+        Example::
+
+            kfgcp.compile("pipelines/churn.py", "churn.yaml").version
         """
         spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
         if output is not None:
@@ -73,8 +74,9 @@ class ProjectMethods(OpenProject):
             UsageError: one of them is not a file, run or version, or could be several.
             SpecError: one of them does not compile, or is not a valid spec.
 
-        Example:
-            >>> kfgcp.diff("a1b2", "pipelines/churn.py").changes
+        Example::
+
+            kfgcp.diff("a1b2", "pipelines/churn.py").changes
         """
         return pipelines.diff(self, before, after)
 
@@ -98,9 +100,10 @@ class ProjectMethods(OpenProject):
         Raises:
             SpecError: the pipeline does not compile or is not a valid spec.
 
-        Example:
-            >>> kfgcp.doctor("dev")[-1].ok
-            True
+        Example::
+
+            kfgcp.doctor("dev")[-1].ok
+            # True
         """
         from kfgcp.backends.diagnose import diagnose
         from kfgcp.spec.graph import build
@@ -137,8 +140,9 @@ class ProjectMethods(OpenProject):
             UsageError: the port is in use, or users could open the dashboard without a sign-in.
             MissingExtra: Streamlit is not installed.
 
-        Example:
-            >>> kfgcp.dashboard(port=8600, read_only=True)
+        Example::
+
+            kfgcp.dashboard(port=8600, read_only=True)
         """
         # The dashboard is a program that uses `Workspace`, and imports it. An import statement here
         # would make a circle, so the server is found by its name.
@@ -152,8 +156,9 @@ class ProjectMethods(OpenProject):
         Raises:
             UsageError: a file of the new project already exists. Nothing was written.
 
-        Example:
-            >>> kfgcp.init("churn").files
+        Example::
+
+            kfgcp.init("churn").files
         """
         from kfgcp.scaffold import scaffold
 
@@ -177,8 +182,9 @@ class ProjectMethods(OpenProject):
             UsageError: the outputs are not those of Terraform, or the name is taken.
             ConfigError: kfgcp.toml is not valid, before or afterwards. Nothing was written.
 
-        Example:
-            >>> kfgcp.import_env("dev", Path("outputs.json").read_text()).file
+        Example::
+
+            kfgcp.import_env("dev", Path("outputs.json").read_text()).file
         """
         from kfgcp.environments import import_environment
 

@@ -35,8 +35,9 @@ class RunMethods(OpenProject):
         Raises:
             UsageError: there is no such run, or more than one.
 
-        Example:
-            >>> kfgcp.show("a1b2").metrics
+        Example::
+
+            kfgcp.show("a1b2").metrics
         """
         return lookup.show(self, run)
 
@@ -53,9 +54,10 @@ class RunMethods(OpenProject):
         Raises:
             UsageError: there is no such run, or more than one.
 
-        Example:
-            >>> [event.kind.value for event in kfgcp.events("a1b2")]
-            ['run.created', 'run.started', 'task.started', 'task.succeeded', 'run.succeeded']
+        Example::
+
+            [event.kind.value for event in kfgcp.events("a1b2")]
+            # ['run.created', 'run.started', 'task.started', 'task.succeeded', 'run.succeeded']
         """
         return self.show(run).events()
 
@@ -73,9 +75,10 @@ class RunMethods(OpenProject):
 
         The arguments are those of `RunHandle.logs`.
 
-        Example:
-            >>> for line in kfgcp.logs("a1b2", "train", since="10m"):
-            ...     print(line.text)
+        Example::
+
+            for line in kfgcp.logs("a1b2", "train", since="10m"):
+                print(line.text)
         """
         handle = lookup.look(self, run)
         return handle.logs(task, attempt, since=since, severity=severity, all_lines=all_lines)
@@ -97,9 +100,10 @@ class RunMethods(OpenProject):
             notice: called with a line of text when the backend cannot be reached, and when it can
                 be reached again.
 
-        Example:
-            >>> for update in kfgcp.watch("a1b2"):
-            ...     print(update.run.state, [task.path for task in update.tasks])
+        Example::
+
+            for update in kfgcp.watch("a1b2"):
+                print(update.run.state, [task.path for task in update.tasks])
         """
         from kfgcp.tracking.update_batches import in_batches
 
@@ -109,8 +113,9 @@ class RunMethods(OpenProject):
     def cancel(self, run: RunLike = "latest") -> RunHandle:
         """Ask a run to end, and return it. A run that has ended stays as it is.
 
-        Example:
-            >>> kfgcp.cancel("a1b2").wait(check=False)
+        Example::
+
+            kfgcp.cancel("a1b2").wait(check=False)
         """
         return self.show(run).cancel()
 
@@ -127,8 +132,9 @@ class RunMethods(OpenProject):
         Raises:
             UsageError: the run has not ended.
 
-        Example:
-            >>> kfgcp.delete("a1b2").kept_files
+        Example::
+
+            kfgcp.delete("a1b2").kept_files
         """
         return lookup.look(self, run).delete()
 
@@ -145,9 +151,10 @@ class RunMethods(OpenProject):
         Raises:
             UsageError: a tag is not such a word, or there is no such run.
 
-        Example:
-            >>> kfgcp.tag("a1b2", "good", remove="candidate")
-            ('good',)
+        Example::
+
+            kfgcp.tag("a1b2", "good", remove="candidate")
+            # ('good',)
         """
         store = lookup.workspace_of(self, run).store
         return store.tag(lookup.id_of(self, run), tags, remove=as_list(remove))
@@ -163,9 +170,10 @@ class RunMethods(OpenProject):
         Raises:
             UsageError: there is no such run.
 
-        Example:
-            >>> kfgcp.note("a1b2", "The learning rate was too high.")
-            'The learning rate was too high.'
+        Example::
+
+            kfgcp.note("a1b2", "The learning rate was too high.")
+            # 'The learning rate was too high.'
         """
         store = lookup.workspace_of(self, run).store
         run_id = lookup.id_of(self, run)

@@ -52,8 +52,9 @@ class StartMethods(RunMethods):
             ParamError: a parameter is unknown, missing or of the wrong type.
             BackendError: the backend refused it or cannot be reached.
 
-        Example:
-            >>> run = kfgcp.submit("pipelines/churn.py", env="dev", params={"learning_rate": 0.1})
+        Example::
+
+            run = kfgcp.submit("pipelines/churn.py", env="dev", params={"learning_rate": 0.1})
         """
         from kfgcp.tracking import submit
 
@@ -89,8 +90,9 @@ class StartMethods(RunMethods):
             RunTimeout: the run has not ended after `timeout` seconds. It continues.
             KfgcpError: the errors of `submit`.
 
-        Example:
-            >>> kfgcp.run("pipelines/churn.py", params={"learning_rate": 0.1}, timeout=3600).metrics
+        Example::
+
+            kfgcp.run("pipelines/churn.py", params={"learning_rate": 0.1}, timeout=3600).metrics
         """
         check_timeout(timeout)
         return self.submit(pipeline, options, params=params, **changes).wait(timeout, check=check)
@@ -107,8 +109,9 @@ class StartMethods(RunMethods):
 
         The errors are those of `submit`.
 
-        Example:
-            >>> kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
+        Example::
+
+            kfgcp.Workspace.default().plan("pipelines/churn.py", env="dev").notes
         """
         from kfgcp.tracking import submit
 
@@ -152,8 +155,9 @@ class StartMethods(RunMethods):
             UsageError: the run has no such task, or an option does not exist or has a wrong value.
             RunFailed: the new run ended FAILED or CANCELLED, and `check` is True.
 
-        Example:
-            >>> kfgcp.rerun("a1b2", from_task="train", params={"learning_rate": 0.01})
+        Example::
+
+            kfgcp.rerun("a1b2", from_task="train", params={"learning_rate": 0.01})
         """
         from kfgcp.tracking import submit
 
@@ -190,8 +194,9 @@ class StartMethods(RunMethods):
             Unsupported: the run is not on this machine, so no process of this machine stopped it.
             RunFailed: it ended FAILED or CANCELLED, and `check` is True.
 
-        Example:
-            >>> kfgcp.resume("a1b2").state
+        Example::
+
+            kfgcp.resume("a1b2").state
         """
         from kfgcp.tracking import submit
 
@@ -225,8 +230,9 @@ class StartMethods(RunMethods):
             Unsupported: the backend cannot continue runs.
             RunFailed: it ended FAILED or CANCELLED again, and `check` is True.
 
-        Example:
-            >>> kfgcp.retry("a1b2", timeout=3600).state
+        Example::
+
+            kfgcp.retry("a1b2", timeout=3600).state
         """
         check_timeout(timeout)
         handle = self.show(run).retry()

@@ -14,7 +14,7 @@ import pytest
 from kfp import dsl
 
 from kfgcp_components import ingest_table
-from kfgcp_components.ingest.table.fetch import displayed
+from kfgcp_components.ingest.table.fetch import hide_secrets
 from kfgcp_components.ingest.table.logic import ingest
 from kfgcp_components.tables import read_parquet, write_parquet
 from patience import PROCESS, REQUEST
@@ -91,7 +91,7 @@ def test_integers_beyond_64_bits_are_kept_as_text(tmp_path: Path) -> None:
         (b"a;b\n1;2\n", "separated by semicolons"),
         (b"a\tb\n1\t2\n", "separated by tabs"),
         (b"a,b\n\xff\xfe,2\n", "neither Parquet nor CSV text in UTF-8"),
-        ("a,b\n1,2\n".encode("utf-16"), "holds binary data"),
+        ("a,b\n1,2\n".encode("utf-16"), "contains binary data"),
         (np.random.default_rng(0).bytes(9000), "neither Parquet nor CSV"),
         (b"PAR1 and then nothing of use", "not readable as Parquet"),
     ],
@@ -158,7 +158,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_secrets_of_a_url_are_not_displayed() -> None:
-    shown = displayed("https://user:pass@host:8080/a/b.csv?X-Signature=abc#frag")
+    shown = hide_secrets("https://user:pass@host:8080/a/b.csv?X-Signature=abc#frag")
     assert shown == "https://host:8080/a/b.csv"
 
 

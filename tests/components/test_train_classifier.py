@@ -187,7 +187,7 @@ def test_whole_floats_become_integers_where_only_integers_make_sense() -> None:
         ({"target": "Label"}, "no target column 'Label' in the table. Did you mean 'label'?"),
         ({"target": "constant"}, "has only the class '1'"),
         ({"target": "nothing"}, "has no values"),
-        ({"target": "ratio"}, "holds fractions"),
+        ({"target": "ratio"}, "contains fractions"),
         ({"target": "user_id"}, "has 80 classes in 80 rows"),
     ],
 )

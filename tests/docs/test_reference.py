@@ -57,22 +57,22 @@ def test_the_table_of_backends_is_up_to_date(monkeypatch: pytest.MonkeyPatch) ->
     page = (REFERENCE / "backends.md").read_text(encoding="utf-8")
     servers = (
         generator.RECORDED
-        + generator.recordings()
+        + generator.recordings_table()
         + generator.BOTTOM
-        + generator.features()
+        + generator.features_table()
         + generator.DIFFERENT
-        + generator.differences()
+        + generator.differences_table()
     )
     assert page.endswith(servers), "write it again: make docs"
 
-    assert generator.capabilities() in page, "write it anew: make docs"
+    assert generator.capabilities_table() in page, "write it again: make docs"
     contract = page.partition(generator.RECORDED)[0]
     features = [
         line.removeprefix("| ").split(" | ") for line in contract.splitlines() if "::" in line
     ]
-    assert [(what, test.strip("`| ")) for what, *_, test in features] == generator.listed(), (
-        "write it anew: make docs"
-    )
+    assert [
+        (what, test.strip("`| ")) for what, *_, test in features
+    ] == generator.list_features(), "write it again: make docs"
     cells = [cell for _, *cells, _ in features for cell in cells]
     assert not {"no", "not run"} & set(cells)
     assert all(cell == "yes" or cell.startswith(("refused: ", "there is none")) for cell in cells)
@@ -83,15 +83,17 @@ def test_recordings_that_prove_something_are_there(monkeypatch: pytest.MonkeyPat
     generator = _generator("generate_backends")
     recorded = REFERENCE.parents[1] / "tests" / "recorded"
 
-    for feature, names, test in generator.recorded():
+    for feature, names, test in generator.list_recorded():
         assert names, test
         for name in names:
-            assert (recorded / generator.place(name)).exists(), f"{feature}: {name} ({test})"
+            assert (recorded / generator.recording_path(name)).exists(), (
+                f"{feature}: {name} ({test})"
+            )
 
 
 def test_every_backend_has_what_its_features_need(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(REFERENCE)
-    table = _generator("generate_backends").capabilities()
+    table = _generator("generate_backends").capabilities_table()
 
     rows = {
         row.split(" | ")[0]: [cell.strip() for cell in row.strip("|").split("|")[2:]]

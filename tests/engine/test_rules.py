@@ -21,5 +21,5 @@ def test_the_committed_table_lists_the_rules_that_are_tested():
 
     assert [
         (rule.replace("\\|", "|"), test.strip("`")) for rule, test, _ in rows
-    ] == module.listed()
+    ] == module.list_rules()
     assert {passes for _, _, passes in rows} == {"yes |"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from terraform_offline.hcl import blocks
+from terraform_offline.hcl import read_blocks
 
 ROOT = Path(__file__).parents[2]
 MAIN: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))
@@ -15,7 +15,7 @@ PULL_REQUEST: dict[str, Any] = yaml.safe_load(
     (ROOT / "cloudbuild" / "pr.yaml").read_text(encoding="utf-8")
 )
 TRIGGERS = [
-    each for each in blocks(ROOT / "terraform" / "modules" / "ci") if each.kind == "resource"
+    each for each in read_blocks(ROOT / "terraform" / "modules" / "ci") if each.kind == "resource"
 ]
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from terraform_offline.hcl import blocks, blocks_of_text
+from terraform_offline.hcl import parse_blocks, read_blocks
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
 SECURITY = (ROOT / "docs" / "guides" / "security.md").read_text(encoding="utf-8")
-DEV = blocks(ROOT / "terraform" / "envs" / "dev")
+DEV = read_blocks(ROOT / "terraform" / "envs" / "dev")
 
 
 def _blocks(text: str, language: str) -> list[str]:
@@ -47,7 +47,7 @@ def test_generated_parts_are_up_to_date(generator: ModuleType) -> None:
 
     assert len(documents) == len(generator.modules()) + 2
     for file, text in documents.items():
-        assert file.read_text(encoding="utf-8") == text, f"{file}: write it anew: make docs"
+        assert file.read_text(encoding="utf-8") == text, f"{file}: write it again: make docs"
 
 
 def test_every_module_says_what_only_a_live_project_can_show(generator: ModuleType) -> None:
@@ -63,7 +63,7 @@ def test_every_module_says_what_only_a_live_project_can_show(generator: ModuleTy
 def test_every_account_is_in_the_table_of_who_may_do_what() -> None:
     (roles,) = [
         block.body
-        for block in blocks(ROOT / "terraform" / "modules" / "identities")
+        for block in read_blocks(ROOT / "terraform" / "modules" / "identities")
         if "accounts" in block.body
     ]
 
@@ -146,7 +146,7 @@ def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(
 ) -> None:
     assert kfgcp("init", "words").code == 0
     (schedules,) = [block for block in _blocks(GUIDE, "hcl") if block.startswith("schedules")]
-    (local,) = blocks_of_text(f"locals {{\n{schedules}\n}}")
+    (local,) = parse_blocks(f"locals {{\n{schedules}\n}}")
     schedule = local.body["schedules"]["words-daily"]
     compiled = re.findall(r"^kfgcp compile (\S+) -o (\S+)$", GUIDE, re.MULTILINE)
 

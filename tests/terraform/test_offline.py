@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from terraform_offline.cache import Cache
-from terraform_offline.real import can_be_had
+from terraform_offline.real import registry_answers
 from terraform_offline.run import default_cache
 
 OFFLINE = Path(__file__).parents[2] / "tools" / "terraform_offline"
@@ -129,7 +129,7 @@ def test_whether_a_registry_answers_is_asked_once(
 ) -> None:
     program = str(fake(script))
 
-    assert [can_be_had(program, dict(os.environ), tmp_path / "cache") for _ in range(3)] == [
+    assert [registry_answers(program, dict(os.environ), tmp_path / "cache") for _ in range(3)] == [
         answer
     ] * 3
 
@@ -209,7 +209,7 @@ class Noted(cache.Cache):
         note(provider)
         self.schema_path(provider).write_text("{}")
 
-    def _install_stub_needs(self):
+    def _install_stub_requirements(self):
         note("needs")
         (self.venv / "complete").touch()
 
@@ -224,7 +224,7 @@ def make(command, hint):
     python.touch()
 
 folder = Path(sys.argv[1])
-cache._must = make
+cache._run_or_fail = make
 print("ready", flush=True)
 sys.stdin.readline()
 Noted(folder / "cache").fill({"google", "null"})

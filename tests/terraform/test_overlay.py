@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from terraform_offline.hcl import blocks
+from terraform_offline.hcl import read_blocks
 
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "gke-kubeflow"
 OVERLAY = MODULE / "overlay"
@@ -181,7 +181,9 @@ def test_service_accounts_of_pods_are_bound_on_both_sides(rendered: Objects) -> 
         if key in each["metadata"].get("annotations", {})
     }
     (roles,) = [
-        block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body
+        block.body
+        for block in read_blocks(MODULE.parent / "identities")
+        if "accounts" in block.body
     ]
     bound = {pod: name for name, account in roles["accounts"].items() for pod in account["pods"]}
 
@@ -195,7 +197,9 @@ def test_pods_write_to_folders_that_their_accounts_may_write_to(rendered: Object
     """Tasks get at artifacts and logs, and neither at the dumps of the database nor at the
     pipelines of others."""
     (roles,) = [
-        block.body for block in blocks(MODULE.parent / "identities") if "accounts" in block.body
+        block.body
+        for block in read_blocks(MODULE.parent / "identities")
+        if "accounts" in block.body
     ]
     writes = {
         pod: {

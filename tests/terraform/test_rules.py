@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from terraform_offline import rules
-from terraform_offline.hcl import blocks, blocks_of_text
+from terraform_offline.hcl import parse_blocks, read_blocks
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
 MODULES = sorted(file.parent for file in (TERRAFORM / "modules").glob("*/main.tf"))
@@ -21,8 +21,8 @@ EXAMPLES = [folder / "examples" / "basic" for folder in MODULES]
     "folder", FOLDERS + EXAMPLES, ids=lambda folder: str(folder.relative_to(TERRAFORM))
 )
 def test_nothing_is_found_in_it(folder: Path) -> None:
-    assert blocks(folder)
-    assert rules.findings(folder) == []
+    assert read_blocks(folder)
+    assert rules.check_folder(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_nothing_is_found_in_it(folder: Path) -> None:
 def test_a_rule_finds_what_it_is_for(rule: str, text: str) -> None:
     (function,) = [each for each in rules.RULES if each.__name__ == rule]
 
-    assert len(list(function(blocks_of_text(text)))) == 1
+    assert len(list(function(parse_blocks(text)))) == 1
 
 
 def test_every_rule_is_proven_to_find_something() -> None:
@@ -131,7 +131,7 @@ def test_what_a_validation_refuses_may_be_named() -> None:
         " }\n}"
     )
 
-    assert list(rules.nobody_is_everybody(blocks_of_text(text))) == []
+    assert list(rules.nobody_is_everybody(parse_blocks(text))) == []
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,15 @@ def test_what_a_validation_refuses_may_be_named() -> None:
 )
 def test_every_variable_is_validated(folder: Path) -> None:
     """The module environment hands its variables on to those that validate them."""
-    assert list(rules.unvalidated(blocks(folder))) == []
+    assert list(rules.find_unvalidated_variables(read_blocks(folder))) == []
 
 
 def test_a_variable_without_a_validation_is_found() -> None:
     text = 'variable "a" {\n  type = string\n}\nvariable "b" {\n  type = bool\n}'
 
-    assert list(rules.unvalidated(blocks_of_text(text))) == ["variable a is not validated"]
+    assert list(rules.find_unvalidated_variables(parse_blocks(text))) == [
+        "variable a is not validated"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +169,7 @@ def schemas() -> dict[str, Any]:
 
 @pytest.mark.parametrize("folder", MODULES, ids=lambda folder: folder.name)
 def test_what_can_carry_labels_does(folder: Path, schemas: dict[str, Any]) -> None:
-    assert list(rules.unlabelled(blocks(folder), schemas)) == []
+    assert list(rules.find_unlabelled_resources(read_blocks(folder), schemas)) == []
 
 
 @pytest.mark.parametrize(
@@ -187,14 +189,16 @@ def test_what_can_carry_labels_does(folder: Path, schemas: dict[str, Any]) -> No
     ],
 )
 def test_what_carries_none_is_found(text: str, schemas: dict[str, Any]) -> None:
-    assert len(list(rules.unlabelled(blocks_of_text(text), schemas))) == 1
+    assert len(list(rules.find_unlabelled_resources(parse_blocks(text), schemas))) == 1
 
 
 def test_what_holds_data_is_protected_in_prod() -> None:
-    (call,) = [block for block in blocks(TERRAFORM / "envs" / "prod") if block.kind == "module"]
+    (call,) = [
+        block for block in read_blocks(TERRAFORM / "envs" / "prod") if block.kind == "module"
+    ]
     handed_on = {
         block.name: block.body.get("deletion_protection")
-        for block in blocks(TERRAFORM / "modules" / "environment")
+        for block in read_blocks(TERRAFORM / "modules" / "environment")
         if block.kind == "module"
     }
 

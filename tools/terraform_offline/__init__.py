@@ -1,2 +1,4 @@
-"""Runs the real Terraform where no provider can be downloaded, with stand-ins that know the
-providers' schemas."""
+"""Run the real Terraform where no provider can be downloaded.
+
+Stand-ins that know the schemas of the providers take their place.
+"""

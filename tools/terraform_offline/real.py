@@ -1,5 +1,7 @@
-"""Whether the real providers can be had: asked of Terraform itself, once an hour, so that no test
-waits long."""
+"""Find out whether the real providers can be downloaded.
+
+Terraform itself is asked, and its answer is kept for an hour, so that tests do not wait long.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +12,50 @@ import time
 from pathlib import Path
 from typing import Final
 
-SECONDS: Final = 20
-"""For the question; a network that swallows packets must not hold the tests up."""
-REMEMBERED: Final = 3600
-QUESTION: Final = """\
+# Seconds for the question. A network that drops packets must not stop the tests.
+TIMEOUT: Final = 20
+
+# Seconds for which an answer is used again.
+MAX_AGE: Final = 3600
+
+# The smallest provider is enough to see whether a registry answers.
+CONFIGURATION: Final = """\
 terraform {
   required_providers {
     null = { source = "hashicorp/null" }
   }
 }
 """
-"""The smallest provider: what is asked is whether a registry answers."""
 
 
-def can_be_had(terraform: str, environment: dict[str, str], cache: Path) -> bool:
-    """Whether `terraform init` gets a provider from where it looks by itself; the answer is kept
-    for an hour."""
+def registry_answers(terraform: str, environment: dict[str, str], cache: Path) -> bool:
+    """Return whether `terraform init` can download a provider.
+
+    Args:
+        terraform: the path of the program.
+        environment: all variables of its process.
+        cache: the folder in which the answer is kept.
+    """
     cache.mkdir(parents=True, exist_ok=True)
-    answer = cache / "registry-answers"
+    answer_file = cache / "registry-answers"
     with (cache / "registry.lock").open("w") as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # of several processes one asks, the others wait for its answer
-        if answer.is_file() and time.time() - answer.stat().st_mtime < REMEMBERED:
-            return answer.read_text() == "yes"
-        found = _ask(terraform, environment)
-        answer.write_text("yes" if found else "no")
-        return found
+        # When several processes need the answer, one asks and the others wait for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if answer_file.is_file() and time.time() - answer_file.stat().st_mtime < MAX_AGE:
+            return answer_file.read_text() == "yes"
+        answers = _can_download(terraform, environment)
+        answer_file.write_text("yes" if answers else "no")
+        return answers
 
 
-def _ask(terraform: str, environment: dict[str, str]) -> bool:
+def _can_download(terraform: str, environment: dict[str, str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "main.tf").write_text(QUESTION)
+        (Path(folder) / "main.tf").write_text(CONFIGURATION)
         command = [terraform, "init", "-backend=false", "-input=false"]
         try:
-            done = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, timeout=SECONDS
+            process = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT
             )
         except subprocess.TimeoutExpired:
             return False
-        return done.returncode == 0
+        return process.returncode == 0

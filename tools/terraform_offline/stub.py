@@ -1,27 +1,27 @@
-"""Plays Terraform providers that know their schemas and have nothing behind them; a process of its
-own.
+"""Play Terraform providers that know their schemas and have no cloud behind them.
 
     stub.py SCHEMA.json SOCKET_DIR
 
-SCHEMA.json has the format of `terraform providers schema -json`. Each provider in it is served over
-plugin protocol 6 on a socket of its own. Once all listen, one line is printed: the value for
-TF_REATTACH_PROVIDERS, which makes Terraform talk to this process instead of starting a provider for
-every step. The process ends when its standard input closes.
+This is a process of its own. SCHEMA.json has the format of `terraform providers schema -json`. Each
+provider in it is served over plugin protocol 6 on its own socket. When all are ready, the process
+prints one line, the value for TF_REATTACH_PROVIDERS. With it Terraform talks to this process
+instead of starting a provider for every step. The process ends when its standard input is closed.
 
-That is enough for `terraform validate` and for tests that use `mock_provider`: Terraform itself
-checks names, types and nesting against the schema, and makes up what a mocked provider answers. The
-one check that Terraform leaves to the provider and the schema can answer is made here: nobody may
-assign what is read-only. Whatever needs a cloud is refused.
+That is enough for `terraform validate` and for tests with `mock_provider`. Terraform itself checks
+names, types and nesting against the schema, and makes the answers of a mocked provider. One check
+that the schema allows is left to the provider, so it is made here: nothing may be assigned to a
+read-only attribute. What needs a cloud is refused.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+# gRPC reads this variable when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
@@ -30,48 +30,52 @@ from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc as rpc
 
 PROTOCOL_VERSION = 6
+
+# Stands for a value that Terraform will know only later.
 UNKNOWN = object()
-"""Stands for a value that Terraform will know only later."""
+
+# Both google providers accept this in a `provider_meta` block. The format of the published schema
+# has no place for it.
 GOOGLE_META = {
     "attributes": {"module_name": {"type": "string", "optional": True}},
     "block_types": {},
 }
-"""What both google providers accept in a `provider_meta` block; the published schema format has no
-place for it."""
+
+AttributePath = tuple[str | int, ...]
 
 
 class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
-    """Knows its schema, accepts any configuration that fits it, and has no cloud behind it."""
+    """A provider that accepts any configuration that fits its schema.
 
-    def __init__(self, address: str, schema: dict[str, Any]) -> None:
+    The messages of the protocol are generated without types, so they are Any here.
+
+    Args:
+        address: the address of the provider, such as `registry.terraform.io/hashicorp/google`.
+        schema: its part of `terraform providers schema -json`.
+    """
+
+    def __init__(self, address: str, schema: Mapping[str, Any]) -> None:
         self.address = address
+        self.name = address.rpartition("/")[2]
         self.schema = pb.GetProviderSchema.Response(
-            provider=_schema(schema["provider"]["block"]),
-            resource_schemas={
-                name: _schema(found["block"]) for name, found in schema["resource_schemas"].items()
-            },
-            data_source_schemas={
-                name: _schema(found["block"])
-                for name, found in schema["data_source_schemas"].items()
-            },
+            provider=_build_schema(schema["provider"]["block"]),
+            resource_schemas=_build_schemas(schema["resource_schemas"]),
+            data_source_schemas=_build_schemas(schema["data_source_schemas"]),
             server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=True),
         )
-        if address.rpartition("/")[2] in ("google", "google-beta"):
-            self.schema.provider_meta.CopyFrom(_schema(GOOGLE_META))
+        if self.name in ("google", "google-beta"):
+            self.schema.provider_meta.CopyFrom(_build_schema(GOOGLE_META))
 
     def GetProviderSchema(self, request: Any, context: Any) -> Any:
         return self.schema
 
     def GetMetadata(self, request: Any, context: Any) -> Any:
-        metadata = pb.GetMetadata
-        return metadata.Response(
-            resources=[
-                metadata.ResourceMetadata(type_name=name) for name in self.schema.resource_schemas
-            ],
-            data_sources=[
-                metadata.DataSourceMetadata(type_name=name)
-                for name in self.schema.data_source_schemas
-            ],
+        message = pb.GetMetadata
+        resources = self.schema.resource_schemas
+        data_sources = self.schema.data_source_schemas
+        return message.Response(
+            resources=[message.ResourceMetadata(type_name=name) for name in resources],
+            data_sources=[message.DataSourceMetadata(type_name=name) for name in data_sources],
             server_capabilities=self.schema.server_capabilities,
         )
 
@@ -83,15 +87,13 @@ class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
 
     def ValidateResourceConfig(self, request: Any, context: Any) -> Any:
         schema = self.schema.resource_schemas[request.type_name]
-        return pb.ValidateResourceConfig.Response(
-            diagnostics=_assigned_read_only(schema.block, request.config)
-        )
+        diagnostics = _check_read_only(schema.block, request.config)
+        return pb.ValidateResourceConfig.Response(diagnostics=diagnostics)
 
     def ValidateDataResourceConfig(self, request: Any, context: Any) -> Any:
         schema = self.schema.data_source_schemas[request.type_name]
-        return pb.ValidateDataResourceConfig.Response(
-            diagnostics=_assigned_read_only(schema.block, request.config)
-        )
+        diagnostics = _check_read_only(schema.block, request.config)
+        return pb.ValidateDataResourceConfig.Response(diagnostics=diagnostics)
 
     def ConfigureProvider(self, request: Any, context: Any) -> Any:
         return pb.ConfigureProvider.Response()
@@ -115,99 +117,112 @@ class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
         return pb.ImportResourceState.Response(diagnostics=[self._no_cloud(request.type_name)])
 
     def _no_cloud(self, type_name: str) -> Any:
-        name = self.address.rpartition("/")[2]
         return pb.Diagnostic(
             severity=pb.Diagnostic.ERROR,
             summary=f"The stand-in for {self.address} has no cloud behind it",
             detail=(
-                f'{type_name} cannot be planned or read for real: add `mock_provider "{name}" {{}}`'
-                " to the test."
+                f'{type_name} cannot be planned or read for real: add `mock_provider "{self.name}"'
+                " {}` to the test."
             ),
         )
 
 
-def _schema(block: dict[str, Any]) -> Any:
-    return pb.Schema(version=0, block=_block(block))
+def _build_schemas(types: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: _build_schema(schema["block"]) for name, schema in types.items()}
 
 
-def _block(block: dict[str, Any]) -> Any:
-    return pb.Schema.Block(
-        attributes=[
-            pb.Schema.Attribute(
-                name=name,
-                type=json.dumps(attribute["type"]).encode(),
-                required=attribute.get("required", False),
-                optional=attribute.get("optional", False),
-                computed=attribute.get("computed", False),
-                sensitive=attribute.get("sensitive", False),
-            )
-            for name, attribute in block["attributes"].items()
-        ],
-        block_types=[
-            pb.Schema.NestedBlock(
-                type_name=name,
-                block=_block(nested["block"]),
-                nesting=pb.Schema.NestedBlock.NestingMode.Value(nested["nesting_mode"].upper()),
-                min_items=nested.get("min_items", 0),
-                max_items=nested.get("max_items", 0),
-            )
-            for name, nested in block["block_types"].items()
-        ],
-    )
+def _build_schema(block: Mapping[str, Any]) -> Any:
+    return pb.Schema(version=0, block=_build_block(block))
 
 
-def _assigned_read_only(block: Any, config: Any) -> list[Any]:
+def _build_block(block: Mapping[str, Any]) -> Any:
+    message = pb.Schema.Block()
+    for name, attribute in block["attributes"].items():
+        message.attributes.add(
+            name=name,
+            type=json.dumps(attribute["type"]).encode(),
+            required=attribute.get("required", False),
+            optional=attribute.get("optional", False),
+            computed=attribute.get("computed", False),
+            sensitive=attribute.get("sensitive", False),
+        )
+    for name, nested in block["block_types"].items():
+        message.block_types.add(
+            type_name=name,
+            block=_build_block(nested["block"]),
+            nesting=pb.Schema.NestedBlock.NestingMode.Value(nested["nesting_mode"].upper()),
+            min_items=nested.get("min_items", 0),
+            max_items=nested.get("max_items", 0),
+        )
+    return message
+
+
+def _check_read_only(block: Any, config: Any) -> list[Any]:
+    """Return a diagnostic for each read-only attribute with a value."""
+    # Terraform sends a value that it does not know yet as an extension type of MessagePack.
     values = msgpack.unpackb(
         config.msgpack, ext_hook=lambda code, data: UNKNOWN, strict_map_key=False
     )
-    return [
-        pb.Diagnostic(
+    diagnostics = []
+    for path in _find_read_only(block, values, ()):
+        diagnostic = pb.Diagnostic(
             severity=pb.Diagnostic.ERROR,
             summary="Value for unconfigurable attribute",
             detail=f'Nothing can be assigned to "{path[-1]}": the provider decides its value.',
-            attribute=pb.AttributePath(steps=[_step(part) for part in path]),
+            attribute=pb.AttributePath(steps=[_build_step(part) for part in path]),
         )
-        for path in _read_only_paths(block, values, ())
-    ]
+        diagnostics.append(diagnostic)
+    return diagnostics
 
 
-def _read_only_paths(
-    block: Any, values: dict[str, Any], at: tuple[str | int, ...]
-) -> Iterator[tuple[str | int, ...]]:
-    """Yields where a read-only attribute has a value."""
+def _find_read_only(
+    block: Any, values: Mapping[str, Any], parent: AttributePath
+) -> Iterator[AttributePath]:
+    """Yield the paths of read-only attributes that have a value, at any depth.
+
+    Args:
+        block: the schema of a block.
+        values: the configuration of the block.
+        parent: the path of the block.
+    """
     for attribute in block.attributes:
-        settable = attribute.required or attribute.optional
-        if not settable and values.get(attribute.name) is not None:
-            yield (*at, attribute.name)
+        can_be_set = attribute.required or attribute.optional
+        if not can_be_set and values.get(attribute.name) is not None:
+            yield (*parent, attribute.name)
     for nested in block.block_types:
-        found = values.get(nested.type_name)
-        if isinstance(found, dict):  # a single block, as timeouts
-            yield from _read_only_paths(nested.block, found, (*at, nested.type_name))
-        elif isinstance(found, list):
-            for number, element in enumerate(found):
-                if isinstance(element, dict):
-                    yield from _read_only_paths(
-                        nested.block, element, (*at, nested.type_name, number)
-                    )
+        path = (*parent, nested.type_name)
+        value = values.get(nested.type_name)
+        # A block that can appear only once, such as `timeouts`, is a dictionary.
+        if isinstance(value, dict):
+            yield from _find_read_only(nested.block, value, path)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, dict):
+                    yield from _find_read_only(nested.block, item, (*path, index))
 
 
-def _step(part: str | int) -> Any:
+def _build_step(part: str | int) -> Any:
     if isinstance(part, int):
         return pb.AttributePath.Step(element_key_int=part)
     return pb.AttributePath.Step(attribute_name=part)
 
 
-def serve(schemas: dict[str, dict[str, Any]], socket_dir: Path) -> tuple[list[Any], str]:
-    """Returns the running servers and the TF_REATTACH_PROVIDERS value that leads Terraform to
-    them."""
-    servers, reattach = [], {}
+def serve(schemas: Mapping[str, Mapping[str, Any]], socket_folder: Path) -> tuple[list[Any], str]:
+    """Serve all providers.
+
+    Returns:
+        The running servers, and the value of TF_REATTACH_PROVIDERS that leads Terraform to them.
+    """
+    servers = []
+    reattach = {}
     for number, (address, schema) in enumerate(schemas.items()):
-        socket = socket_dir / f"{number}.sock"
+        socket = socket_folder / f"{number}.sock"
         server = grpc.server(futures.ThreadPoolExecutor(max_workers=10))
         rpc.add_ProviderServicer_to_server(StubProvider(address, schema), server)
         server.add_insecure_port(f"unix://{socket}")
         server.start()
         servers.append(server)
+        # The format is that of github.com/hashicorp/terraform-plugin-go, tf6server.
         reattach[address] = {
             "Protocol": "grpc",
             "ProtocolVersion": PROTOCOL_VERSION,
@@ -219,6 +234,7 @@ def serve(schemas: dict[str, dict[str, Any]], socket_dir: Path) -> tuple[list[An
 
 
 def main(arguments: list[str]) -> int:
+    """Serve until standard input is closed, and return the exit code."""
     if len(arguments) != 2:
         print(__doc__, file=sys.stderr)
         return 2

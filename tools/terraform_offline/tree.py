@@ -1,5 +1,4 @@
-"""Which files a module is made of, the copy that Terraform works on, and which providers and types
-they name."""
+"""Find the files of a module, copy them for Terraform, and find the providers that they use."""
 
 from __future__ import annotations
 
@@ -8,13 +7,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from terraform_offline.cache import WHEELS
 
-ALWAYS: Final = ("google", "google-beta")
+# Nearly every module uses these two, and a provider that is not used does no harm.
+ALWAYS_SERVED: Final = ("google", "google-beta")
+
 NOT_COPIED: Final = (
     ".git",
     ".terraform",
@@ -31,23 +32,22 @@ DECLARED_TYPE: Final = re.compile(r'\b(?:resource|data)\s+"([a-z0-9]+_\w+)"')
 WORD: Final = re.compile(r"\b[a-z0-9]+(?:_[a-z0-9]+)+\b")
 
 
-def local_modules(module: Path) -> list[Path]:
-    """`module`, and every local module that it calls, directly or not, or runs in its tests."""
-    found: list[Path] = []
-    waiting = [module]
-    while waiting:
-        folder = waiting.pop()
-        if folder in found or not folder.is_dir():
+def find_local_modules(module: Path) -> list[Path]:
+    """Return a module and every local module that it uses, directly or not, also in its tests."""
+    modules: list[Path] = []
+    queue = [module]
+    while queue:
+        folder = queue.pop()
+        if folder in modules or not folder.is_dir():
             continue
-        found.append(folder)
-        for text in texts([folder]):
-            waiting += [(folder / source).resolve() for source in LOCAL_SOURCE.findall(text)]
-    return found
+        modules.append(folder)
+        for text in read_texts([folder]):
+            queue += [(folder / source).resolve() for source in LOCAL_SOURCE.findall(text)]
+    return modules
 
 
-def texts(modules: list[Path]) -> Iterator[str]:
-    """What is in the configuration of `modules`, and in the test and mock files at or below
-    them."""
+def read_texts(modules: Sequence[Path]) -> Iterator[str]:
+    """Yield the text of each file of some modules: configuration, tests and mocks."""
     for module in modules:
         files = {*module.glob("*.tf"), *module.glob("*.tf.json")}
         for pattern in TEST_FILES:
@@ -56,69 +56,106 @@ def texts(modules: list[Path]) -> Iterator[str]:
             yield file.read_text(encoding="utf-8", errors="replace")
 
 
-def providers_named(text: str) -> set[str]:
-    """The providers that we have a wheel for and `text` uses, by source or by the prefix of a
-    type."""
-    prefixes = {type_name.partition("_")[0] for type_name in DECLARED_TYPE.findall(text)}
-    return {*ALWAYS, *WHEELS.keys() & {*PROVIDER_SOURCE.findall(text), *prefixes}}
+def find_providers(text: str) -> set[str]:
+    """Return the providers with a wheel that a text uses, by a source or by the prefix of a type.
+
+    Example:
+        >>> sorted(find_providers('resource "random_id" "suffix" {}'))
+        ['google', 'google-beta', 'random']
+    """
+    names = set(PROVIDER_SOURCE.findall(text))
+    for type_name in DECLARED_TYPE.findall(text):
+        names.add(type_name.partition("_")[0])
+    return set(ALWAYS_SERVED) | (names & WHEELS.keys())
 
 
-def schema_of_used_types(schemas: Mapping[str, Path], text: str) -> dict[str, Any]:
-    """The schemas of the types that `text` names, and of those that a mistyped name may have
-    meant."""
+def select_schemas(files: Mapping[str, Path], text: str) -> dict[str, Any]:
+    """Return the schemas of the types that a text uses.
+
+    The most similar type of an unknown one is served too, because Terraform suggests it.
+
+    Args:
+        files: the file with the whole schema of each provider.
+        text: the files of all modules.
+
+    Returns:
+        The format of `terraform providers schema -json`, with `provider_versions`.
+    """
     words = set(WORD.findall(text))
     declared = set(DECLARED_TYPE.findall(text))
-    used: dict[str, Any] = {"provider_versions": {}, "provider_schemas": {}}
-    for provider in sorted(schemas):
-        whole = json.loads(schemas[provider].read_text(encoding="utf-8"))
-        used["provider_versions"] |= whole["provider_versions"]
-        for address, schema in whole["provider_schemas"].items():
-            known = schema["resource_schemas"].keys() | schema["data_source_schemas"].keys()
-            served = words & known
-            for unknown in declared - known:
+    selected: dict[str, Any] = {"provider_versions": {}, "provider_schemas": {}}
+    for provider in sorted(files):
+        document = json.loads(files[provider].read_text(encoding="utf-8"))
+        selected["provider_versions"] |= document["provider_versions"]
+        for address, schema in document["provider_schemas"].items():
+            existing = schema["resource_schemas"].keys() | schema["data_source_schemas"].keys()
+            served = words & existing
+            for unknown in declared - existing:
                 if unknown.startswith(provider.partition("-")[0]):
-                    served.update(difflib.get_close_matches(unknown, known, 1))
-            for kind in ("resource_schemas", "data_source_schemas"):
-                schema[kind] = {
-                    name: found for name, found in schema[kind].items() if name in served
-                }
-            used["provider_schemas"][address] = schema
-    return used
+                    served.update(difflib.get_close_matches(unknown, existing, 1))
+            for section in ("resource_schemas", "data_source_schemas"):
+                # The order of the file is kept, so that equal modules get equal schemas.
+                types = schema[section]
+                schema[section] = {name: types[name] for name in types if name in served}
+            selected["provider_schemas"][address] = schema
+    return selected
 
 
-def copy_tree(module: Path, modules: list[Path], destination: Path) -> Path:
-    """Copies what the module may read to `destination`; returns where the module lies there.
+def copy_tree(module: Path, modules: Sequence[Path], destination: Path) -> Path:
+    """Copy what a module may read, and return the path of the module in the copy.
 
-    That is the nearest folder above it named terraform, else the module and those it calls. What
-    lies beside it, up to the root of the repository, is linked, so that `file("../../x")` finds its
-    file; Terraform writes only in the copy.
+    Copied is the nearest folder above the module with the name terraform, else the module and
+    those that it uses. What is beside that, up to the root of the repository, is linked, so that
+    `file("../../x")` finds its file. Terraform writes only into the copy.
+
+    Args:
+        module: the folder of the module.
+        modules: the module and all that it uses.
+        destination: a folder that does not exist yet.
     """
-    above = [module, *module.parents]
-    repository = next((folder for folder in above if (folder / ".git").exists()), None)
-    inside = above[: above.index(repository) + 1] if repository else above
-    named = next((folder for folder in inside if folder.name == "terraform"), None)
-    copied = [named] if named else modules
+    repository = _find_parent(module, lambda folder: (folder / ".git").exists())
+    terraform = _find_parent(module, lambda folder: folder.name == "terraform")
+    if repository and terraform and not terraform.is_relative_to(repository):
+        terraform = None
+    copied = [terraform] if terraform else list(modules)
     top = Path(os.path.commonpath(copied))
     root = repository if repository and top.is_relative_to(repository) else top.parent
     for folder in copied:
-        if not any(folder.is_relative_to(other) for other in copied if other != folder):
-            ignore = shutil.ignore_patterns(*NOT_COPIED)
-            shutil.copytree(
-                folder, destination / folder.relative_to(root), symlinks=True, ignore=ignore
-            )
-    _link_what_lies_beside(copied, root, destination)
+        if _is_below_another(folder, copied):
+            continue
+        shutil.copytree(
+            folder,
+            destination / folder.relative_to(root),
+            symlinks=True,
+            ignore=shutil.ignore_patterns(*NOT_COPIED),
+        )
+    _link_siblings(copied, root, destination)
     copy = destination / module.relative_to(root)
+    # Terraform writes into the folder of the module, which may be read-only in a checkout.
     copy.chmod(copy.stat().st_mode | 0o700)
     return copy
 
 
-def _link_what_lies_beside(copied: list[Path], root: Path, destination: Path) -> None:
-    on_the_way = {
-        folder for path in copied for folder in path.parents if folder.is_relative_to(root)
-    }
-    for folder in on_the_way:
+def _find_parent(folder: Path, condition: Callable[[Path], bool]) -> Path | None:
+    """Return the nearest of a folder and those above it for which a condition is true."""
+    for candidate in (folder, *folder.parents):
+        if condition(candidate):
+            return candidate
+    return None
+
+
+def _is_below_another(folder: Path, folders: Sequence[Path]) -> bool:
+    return any(folder.is_relative_to(other) for other in folders if other != folder)
+
+
+def _link_siblings(copied: Sequence[Path], root: Path, destination: Path) -> None:
+    """Link what is beside the copied folders, and beside the folders above them up to the root."""
+    parents: set[Path] = set()
+    for path in copied:
+        parents.update(folder for folder in path.parents if folder.is_relative_to(root))
+    for folder in parents:
         if any(folder.is_relative_to(other) for other in copied):
             continue
         for entry in folder.iterdir():
-            if entry not in on_the_way and entry not in copied and entry.name not in NOT_COPIED:
+            if entry not in parents and entry not in copied and entry.name not in NOT_COPIED:
                 (destination / entry.relative_to(root)).symlink_to(entry)

@@ -41,9 +41,12 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
         The command, and the variables that the container needs for it.
 
     Example:
-        >>> hide_index_passwords(["sh", "-c", "python3 -m pip install --index-url https://u:pw@host/simple six"])
-        (['sh', '-c', 'PIP_INDEX_URL="$KFGCP_PIP_INDEX_URL_0" python3 -m pip install six'],
-         {'KFGCP_PIP_INDEX_URL_0': 'https://u:pw@host/simple'})
+        >>> script = "python3 -m pip install --index-url https://u:pw@host/simple six"
+        >>> command, variables = hide_index_passwords(["sh", "-c", script])
+        >>> command
+        ['sh', '-c', 'PIP_INDEX_URL="$KFGCP_PIP_INDEX_URL_0" python3 -m pip install six']
+        >>> variables
+        {'KFGCP_PIP_INDEX_URL_0': 'https://u:pw@host/simple'}
     """
     variables: dict[str, str] = {}
 

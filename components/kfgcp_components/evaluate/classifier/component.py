@@ -13,11 +13,11 @@ def evaluate_classifier(
     metrics: dsl.Output[dsl.Metrics],
     classification_metrics: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
-    """Measures how well a classifier predicts a test set.
+    """Measure how well a classifier predicts a test set.
 
     Args:
-        classifier: A fitted scikit-learn pipeline, dumped with joblib; loading it runs code, so
-            trust it.
+        classifier: A fitted scikit-learn pipeline, written by joblib. Reading it runs code from the
+            file, so it must come from a source that you trust.
         test: The test set, as Parquet.
         target: Name of the column that holds the true classes.
         metrics: accuracy, balanced_accuracy, precision, recall, f1, log_loss, roc_auc.
@@ -33,6 +33,9 @@ def evaluate_classifier(
         print(f"{name}: {value:.6g}")
     classification_metrics.log_confusion_matrix(result.categories, result.confusion)
     if result.roc:
-        classification_metrics.log_roc_curve(*map(list, zip(*result.roc, strict=True)))
+        false_positive_rates = [point[0] for point in result.roc]
+        true_positive_rates = [point[1] for point in result.roc]
+        thresholds = [point[2] for point in result.roc]
+        classification_metrics.log_roc_curve(false_positive_rates, true_positive_rates, thresholds)
     for note in result.notes:
         print(f"note: {note}")

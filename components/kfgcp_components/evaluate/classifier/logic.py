@@ -1,37 +1,45 @@
-"""Measuring a classifier on a test set; what cannot be computed is left out and named in a note."""
+"""Measure a classifier on a test set.
+
+A metric that cannot be computed is left out, and a note says so.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as score
+from sklearn.pipeline import Pipeline
 
 from kfgcp_components.features import class_labels, prepare
-from kfgcp_components.messages import listing
+from kfgcp_components.messages import format_names
 from kfgcp_components.tables import require_column
 
+# The curve is stored as JSON in the metadata of an artifact, so its size has to be bounded.
 MAX_ROC_POINTS = 200
 
-Array = npt.NDArray[Any]
+# The numbers of the classes of the rows, shape (rows,).
+ClassCodes: TypeAlias = npt.NDArray[np.int64]
+# The probability of each class for each row, shape (rows, classes).
+Probabilities: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """The result of a measurement.
 
     Attributes:
-        metrics: Finite numbers by name.
-        categories: The classes of the confusion matrix: the model's in their order, then those it
-            never saw.
-        confusion: Counts; a row per true class, a column per predicted class.
-        roc: Points (false positive rate, true positive rate, threshold), rates ascending; may be
-            empty.
-        notes: One line for each thing that is missing or out of the ordinary.
+        metrics: finite numbers by name.
+        categories: the classes of the confusion matrix: those of the model in its order, then
+            those that it never saw.
+        confusion: counts; a row for each true class, a column for each predicted class.
+        roc: points (false positive rate, true positive rate, threshold) with ascending rates. May
+            be empty.
+        notes: one line for each metric that is missing and each thing that is unusual.
     """
 
     metrics: dict[str, float]
@@ -41,19 +49,19 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def evaluate(model: Any, test: pd.DataFrame, target: str) -> Evaluation:
-    """The metrics of a fitted classifier on a test set.
+def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
+    """Measure a fitted classifier on a test set.
 
     A class that the model has never seen gets its own row in the confusion matrix. Its rows count
-    as mispredicted, and as negatives in ROC; log loss, which would be infinite, is left out.
+    as mispredicted, and as negatives in ROC. Log loss would be infinite, so it is left out.
 
     Args:
-        model: Fitted scikit-learn pipeline, as train_classifier makes it.
-        test: Rows to predict; those without a target are left out.
-        target: Column with the true classes.
+        model: a fitted scikit-learn pipeline, as train_classifier makes it.
+        test: the rows to predict. Rows without a target are left out.
+        target: the column with the true classes.
 
     Raises:
-        ValueError: If the target or a column the model needs is not there, or no row has a target.
+        ValueError: the target or a column that the model needs is missing, or no row has a target.
     """
     require_column(test, target)
     rows = test.dropna(subset=[target])
@@ -63,115 +71,147 @@ def evaluate(model: Any, test: pd.DataFrame, target: str) -> Evaluation:
             f" {target!r}"
         )
     classes = [str(label) for label in model.classes_]
-    actual = class_labels(rows[target]).astype(str)
-    unseen = sorted(set(actual) - set(classes))
+    actual_labels = class_labels(rows[target]).astype(str)
+    unseen = sorted(set(actual_labels) - set(classes))
     categories = classes + unseen
     codes = {category: code for code, category in enumerate(categories)}
-    inputs = _inputs(model, rows)
-    truth = np.array([codes[label] for label in actual])
+    inputs = _select_inputs(model, rows)
+    truth = np.array([codes[label] for label in actual_labels])
     predicted = np.array([codes[str(label)] for label in model.predict(inputs)])
-    measured = _from_predictions(truth, predicted, binary=len(classes) == 2)
-    notes = (
-        [f"the model never saw these classes of the test set: {listing(unseen)}"] if unseen else []
-    )
+    metrics = _metrics_of_predictions(truth, predicted, binary=len(classes) == 2)
+    notes = []
+    if unseen:
+        notes.append(f"the model never saw these classes of the test set: {format_names(unseen)}")
     roc = []
     if hasattr(model, "predict_proba"):
         probabilities = model.predict_proba(inputs)
-        absent = [name for code, name in enumerate(classes) if code not in truth]
+        absent = [name for name in classes if codes[name] not in truth]
         if absent:
-            notes.append(f"these classes have no rows in the test set: {listing(absent)}")
-        measured["log_loss"] = _log_loss(truth, probabilities)
-        measured["roc_auc"] = _roc_auc(truth, probabilities)
+            notes.append(f"these classes have no rows in the test set: {format_names(absent)}")
+        metrics["log_loss"] = _log_loss(truth, probabilities)
+        metrics["roc_auc"] = _roc_auc(truth, probabilities)
         roc = roc_points(truth, probabilities)
     else:
         notes.append("the model gives no probabilities: no log_loss, no roc_auc, no ROC curve")
-    finite = {name: float(value) for name, value in measured.items() if math.isfinite(value)}
-    notes += [
-        f"{name} is undefined on this test set and left out"
-        for name in measured
-        if name not in finite
-    ]
+    finite_metrics = {}
+    for name, value in metrics.items():
+        # A metric of an artifact is JSON, which has neither infinity nor NaN.
+        if math.isfinite(value):
+            finite_metrics[name] = float(value)
+        else:
+            notes.append(f"{name} is undefined on this test set and left out")
     confusion = score.confusion_matrix(truth, predicted, labels=range(len(categories))).tolist()
-    return Evaluation(finite, categories, confusion, roc, notes)
+    return Evaluation(finite_metrics, categories, confusion, roc, notes)
 
 
 def roc_points(
-    truth: Array, probabilities: Array, limit: int = MAX_ROC_POINTS
+    truth: ClassCodes, probabilities: Probabilities, limit: int = MAX_ROC_POINTS
 ) -> list[tuple[float, float, float]]:
-    """The ROC curve as at most `limit` points, from (0, 0) to (1, 1); empty if a side has no rows.
+    """Return points of the ROC curve, from (0, 0) to (1, 1).
 
     With two classes the curve is that of the second one. With more it is the micro-average: each
-    pair of a row and a class is one decision, true when the row is of the class. The first
-    threshold, where nothing is predicted positive, is written as 1.0; scikit-learn says infinity,
-    which JSON cannot hold.
+    pair of a row and a class is one decision, which is true when the row is of the class. The
+    first threshold, where no row is predicted positive, is 1.0. scikit-learn gives infinity for
+    it, which JSON does not have.
 
     Args:
-        truth: Class codes, shape (rows,).
-        probabilities: Shape (rows, classes).
-        limit: Most points to return; the kept ones are spread evenly along the length of the curve.
+        truth: the class codes, shape (rows,).
+        probabilities: shape (rows, classes).
+        limit: the most points to return. They are spread evenly along the length of the curve.
+
+    Returns:
+        Points (false positive rate, true positive rate, threshold). None when no decision, or
+        every decision, is true.
+
+    Example:
+        >>> roc_points(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+        [(0.0, 0.0, 1.0), (0.0, 1.0, 0.8), (1.0, 1.0, 0.1)]
     """
-    count = probabilities.shape[1]
-    one_vs_rest = truth[:, None] == np.arange(count)
-    chosen = slice(1, 2) if count == 2 else slice(None)
-    positive = one_vs_rest[:, chosen].ravel()
-    if positive.all() or not positive.any():
+    class_count = probabilities.shape[1]
+    is_of_class = truth[:, None] == np.arange(class_count)
+    columns = slice(1, 2) if class_count == 2 else slice(None)
+    is_positive = is_of_class[:, columns].ravel()
+    if is_positive.all() or not is_positive.any():
         return []
-    fpr, tpr, thresholds = score.roc_curve(positive, probabilities[:, chosen].ravel())
+    scores = probabilities[:, columns].ravel()
+    false_rates, true_rates, thresholds = score.roc_curve(is_positive, scores)
     thresholds[0] = 1.0
-    kept = np.arange(len(fpr))
-    if len(fpr) > limit:
-        kept = np.unique(
-            np.searchsorted(fpr + tpr, np.linspace(0, 2, limit)).clip(max=len(fpr) - 1)
-        )
-    return [(float(fpr[i]), float(tpr[i]), float(thresholds[i])) for i in kept]
+    last = len(false_rates) - 1
+    indexes = np.arange(len(false_rates))
+    if len(false_rates) > limit:
+        # Both rates go from 0 to 1, so their sum is the place on a curve of length 2.
+        places = np.searchsorted(false_rates + true_rates, np.linspace(0, 2, limit))
+        # The last sum can be less than 2 because of rounding.
+        indexes = np.unique(places.clip(max=last))
+    points = []
+    for index in indexes:
+        point = (float(false_rates[index]), float(true_rates[index]), float(thresholds[index]))
+        points.append(point)
+    return points
 
 
-def _inputs(model: Any, rows: pd.DataFrame) -> pd.DataFrame:
+def _select_inputs(model: Pipeline, rows: pd.DataFrame) -> pd.DataFrame:
     names = list(model.feature_names_in_)
     missing = [name for name in names if name not in rows.columns]
     if missing:
         raise ValueError(
-            f"the test set lacks columns that the model was trained with: {listing(missing)}"
+            f"the test set lacks columns that the model was trained with: {format_names(missing)}"
         )
-    prepared = {name: columns for name, _, columns in model.named_steps["columns"].transformers_}
-    return prepare(rows, prepared.get("numeric", []), prepared.get("text", []))[names]
+    steps = model.named_steps["columns"].transformers_
+    columns_by_step = {name: columns for name, _, columns in steps}
+    numeric = columns_by_step.get("numeric", [])
+    text = columns_by_step.get("text", [])
+    return prepare(rows, numeric, text)[names]
 
 
-def _from_predictions(truth: Array, predicted: Array, *, binary: bool) -> dict[str, float]:
-    if binary:  # of the positive class; undefined without a prediction, or a row, of it
-        sides = {
+def _metrics_of_predictions(
+    truth: ClassCodes, predicted: ClassCodes, *, binary: bool
+) -> dict[str, float]:
+    if binary:
+        # These are metrics of the positive class. Without a row, or a prediction, of that class
+        # they are undefined.
+        arguments = {
             "y_true": truth == 1,
             "y_pred": predicted == 1,
             "average": "binary",
             "zero_division": np.nan,
         }
     else:
-        sides = {"y_true": truth, "y_pred": predicted, "average": "macro", "zero_division": 0}
+        arguments = {"y_true": truth, "y_pred": predicted, "average": "macro", "zero_division": 0}
     return {
         "accuracy": score.accuracy_score(truth, predicted),
+        # Balanced accuracy is the mean recall of the classes that have rows.
         "balanced_accuracy": score.recall_score(
             truth, predicted, labels=np.unique(truth), average="macro"
         ),
-        "precision": score.precision_score(**sides),
-        "recall": score.recall_score(**sides),
-        "f1": score.f1_score(**sides),
+        "precision": score.precision_score(**arguments),
+        "recall": score.recall_score(**arguments),
+        "f1": score.f1_score(**arguments),
     }
 
 
-def _log_loss(truth: Array, probabilities: Array) -> float:
-    count = probabilities.shape[1]
-    if truth.max() >= count:
+def _log_loss(truth: ClassCodes, probabilities: Probabilities) -> float:
+    class_count = probabilities.shape[1]
+    # The codes of classes that the model never saw come after its own. It gives them probability 0.
+    if truth.max() >= class_count:
         return math.inf
-    return float(score.log_loss(truth, probabilities, labels=range(count)))
+    return float(score.log_loss(truth, probabilities, labels=range(class_count)))
 
 
-def _roc_auc(truth: Array, probabilities: Array) -> float:
-    """Of the second of two classes, or the mean of each class against the rest; NaN when there is
-    none."""
-    count = probabilities.shape[1]
-    areas = [
-        score.roc_auc_score(truth == code, probabilities[:, code])
-        for code in ([1] if count == 2 else range(count))
-        if 0 < (truth == code).sum() < len(truth)
-    ]
-    return float(np.mean(areas)) if areas else math.nan
+def _roc_auc(truth: ClassCodes, probabilities: Probabilities) -> float:
+    """Return the area for the second of two classes, or the mean area of each class against the
+    rest.
+
+    NaN when it is undefined for every class.
+    """
+    class_count = probabilities.shape[1]
+    codes = [1] if class_count == 2 else range(class_count)
+    areas = []
+    for code in codes:
+        is_of_class = truth == code
+        # The area is undefined when one of the two sides has no rows.
+        if 0 < is_of_class.sum() < len(truth):
+            areas.append(score.roc_auc_score(is_of_class, probabilities[:, code]))
+    if not areas:
+        return math.nan
+    return float(np.mean(areas))

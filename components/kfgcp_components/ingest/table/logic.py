@@ -1,101 +1,121 @@
-"""Reading a CSV or Parquet file into a table, with one clear error for all that can be wrong with
-it."""
+"""Read a CSV or Parquet file as a table, with one clear error for each thing that can be wrong."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from kfgcp_components.ingest.table.fetch import displayed, fetch
+from kfgcp_components.ingest.table.fetch import fetch, hide_secrets
 from kfgcp_components.messages import one_line
 from kfgcp_components.tables import read_parquet, reject_duplicates
 
-MISSING = ["", "#N/A", "N/A", "NA", "NaN", "nan", "NULL", "null"]  # CSV cells that mean "no value"
+# The cells of a CSV file that mean "no value". The defaults of pandas also contain "None" and
+# "n/a", which may be categories.
+MISSING = ["", "#N/A", "N/A", "NA", "NaN", "nan", "NULL", "null"]
+
+# Each Parquet file begins with these bytes (Apache Parquet, "File format").
+PARQUET_MAGIC = b"PAR1"
 
 
 def ingest(source: str, *, timeout: float = 60.0) -> tuple[pd.DataFrame, str]:
-    """The table at a path or URL, and the source as it may be shown (without secrets a URL may
-    carry).
+    """Read the table at a path or URL.
 
     Args:
-        source: Path, or file://, http(s)://, gs:// or s3:// URL.
-        timeout: Seconds that a download over http(s) may take.
+        source: a path, or a file://, http(s)://, gs:// or s3:// URL.
+        timeout: seconds that a download over http(s) may take.
+
+    Returns:
+        The table, and the source without the secrets that a URL may contain.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a table: empty, unreadable, with duplicated columns.
-        OSError: If the file cannot be reached; TimeoutError if that took too long.
-        ImportError: If the extra that reads such URLs is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a table: empty, unreadable, or with duplicated columns.
+        OSError: the file cannot be reached; TimeoutError when that took too long.
+        ImportError: the extra that reads such URLs is not installed.
     """
-    shown = displayed(source)
+    display_name = hide_secrets(source)
     with tempfile.TemporaryDirectory(prefix="kfgcp-ingest-") as folder:
-        return read_table(fetch(source, Path(folder), timeout=timeout), shown), shown
+        file = fetch(source, Path(folder), timeout=timeout)
+        return read_table(file, display_name), display_name
 
 
-def read_table(file: Path, shown: str) -> pd.DataFrame:
-    """The table in a file, whose content and not its name tells Parquet from CSV.
+def read_table(file: Path, display_name: str) -> pd.DataFrame:
+    """Read a table from a file. Its content decides between Parquet and CSV, not its name.
 
     Args:
-        file: The file.
-        shown: What to call it in an error.
+        file: the file.
+        display_name: what to call it in an error.
 
     Raises:
-        ValueError: If the file is empty or unreadable, or has no rows, no columns or duplicated
+        ValueError: the file is empty or unreadable, or has no rows, no columns or duplicated
             columns.
     """
     try:
         with file.open("rb") as stream:
             head = stream.read(4096)
     except OSError as error:
-        raise type(error)(f"cannot read {shown}: {error.strerror}") from error
+        raise type(error)(f"cannot read {display_name}: {error.strerror}") from error
     if not head.strip():
-        raise ValueError(f"{shown} is empty: it has no columns and no rows")
-    table = read_parquet(file, shown) if head.startswith(b"PAR1") else _read_csv(file, shown, head)
+        raise ValueError(f"{display_name} is empty: it has no columns and no rows")
+    if head.startswith(PARQUET_MAGIC):
+        table = read_parquet(file, display_name)
+    else:
+        table = _read_csv(file, display_name, head)
     if table.columns.empty:
-        raise ValueError(f"{shown} has no columns")
+        raise ValueError(f"{display_name} has no columns")
     if table.empty:
-        raise ValueError(f"{shown} has {len(table.columns)} columns but no rows")
+        raise ValueError(f"{display_name} has {len(table.columns)} columns but no rows")
     return table
 
 
-def _read_csv(file: Path, shown: str, head: bytes) -> pd.DataFrame:
+def _read_csv(file: Path, display_name: str, head: bytes) -> pd.DataFrame:
+    # pandas would read binary data as text up to the first zero byte.
     if b"\0" in head:
-        raise ValueError(f"{shown} is neither Parquet nor CSV text in UTF-8: it holds binary data")
-    options: dict[str, Any] = {"encoding": "utf-8-sig", "keep_default_na": False}
-    try:  # two rows, so that fields beyond the header are an error here and not an index below
-        header = pd.read_csv(file, header=None, nrows=2, dtype=str, **options)
+        raise ValueError(
+            f"{display_name} is neither Parquet nor CSV text in UTF-8: it contains binary data"
+        )
+    try:
+        # pandas renames duplicated columns, so the header is read as an ordinary row first. With
+        # two rows, a row that is longer than the header is an error. pandas would take its first
+        # fields for an index below.
+        header = pd.read_csv(
+            file, header=None, nrows=2, dtype=str, encoding="utf-8-sig", keep_default_na=False
+        )
         names = [str(name) for name in header.iloc[0]]
-        reject_duplicates(names, shown)
-        table = pd.read_csv(file, na_values=MISSING, low_memory=False, **options)
+        reject_duplicates(names, display_name)
+        table = pd.read_csv(
+            file, na_values=MISSING, low_memory=False, encoding="utf-8-sig", keep_default_na=False
+        )
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{shown} is neither Parquet nor CSV text in UTF-8: {one_line(error)}"
+            f"{display_name} is neither Parquet nor CSV text in UTF-8: {one_line(error)}"
         ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{shown} is not readable as CSV: {one_line(error)}") from error
-    _reject_other_separator(names, shown)
-    return _without_mixed_columns(table)
+        raise ValueError(f"{display_name} is not readable as CSV: {one_line(error)}") from error
+    _reject_other_separators(names, display_name)
+    return _mixed_columns_as_text(table)
 
 
-def _without_mixed_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with integers too large for 64 bits, and other mixtures Parquet cannot hold, as
-    text."""
+def _reject_other_separators(names: Sequence[str], display_name: str) -> None:
+    if len(names) != 1:
+        return
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in names[0]:
+            raise ValueError(
+                f"{display_name} seems to be separated by {word}; save it with commas, or as"
+                " Parquet"
+            )
+
+
+def _mixed_columns_as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn columns into text that Parquet cannot store, such as integers above 64 bits."""
     for name in table.columns:
         column = table[name]
-        if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in (
-            "string",
-            "boolean",
-        ):
+        if column.dtype != object:
+            continue
+        if pd.api.types.infer_dtype(column, skipna=True) not in ("string", "boolean"):
             table[name] = column.map(str, na_action="ignore")
     return table
-
-
-def _reject_other_separator(names: list[str], shown: str) -> None:
-    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if len(names) == 1 and separator in names[0]:
-            raise ValueError(
-                f"{shown} seems to be separated by {word}; save it with commas, or as Parquet"
-            )

@@ -15,17 +15,17 @@ def split_table(
     stratify: bool = True,
     seed: int = 0,
 ) -> None:
-    """Splits a table at random into a training set and a test set.
+    """Split a table at random into a training set and a test set.
 
     Args:
         table: The table, as Parquet.
-        target: Name of the column to predict; rows where it is missing are dropped.
+        target: Name of the column to predict. Rows without a value in it are dropped.
         test_fraction: Share of the rows that goes to the test set, between 0 and 1, both excluded.
         stratify: Whether both sets keep the shares of the target's classes, where the classes allow
             it.
-        seed: Seed of the random choice; the same seed and table give the same split.
-        train: The training set; metadata as of every table, and how it was split.
-        test: The test set; the same metadata.
+        seed: Seed of the random choice. The same seed and table give the same split.
+        train: The training set. Metadata: that of a table, and how it was split.
+        test: The test set, with the same metadata.
     """
     from kfgcp_components.split.table.logic import split
     from kfgcp_components.tables import read_parquet, write_parquet

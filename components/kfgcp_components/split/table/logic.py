@@ -1,4 +1,4 @@
-"""Splitting a table into a training set and a test set."""
+"""Split a table into a training set and a test set."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from kfgcp_components.tables import require_column
+from kfgcp_components.tables import Column, require_column
 
 
 @dataclass(frozen=True)
 class Split:
-    """The two sets, and the facts recorded with both: how they were made and what was left out."""
+    """The two sets, and the facts that are recorded with both.
+
+    Attributes:
+        train: the training set.
+        test: the test set.
+        facts: how the sets were made, and how many rows were left out.
+    """
 
     train: pd.DataFrame
     test: pd.DataFrame
-    facts: dict[str, Any]
+    facts: dict[str, object]
 
 
 def split(
@@ -29,22 +35,27 @@ def split(
     stratify: bool = True,
     seed: int = 0,
 ) -> Split:
-    """The table as two disjoint sets; the test set has `test_fraction` of the rows, rounded up.
+    """Split a table into two disjoint sets.
 
-    Rows without a target are dropped first. When stratifying, the only row of a class goes to the
-    training set. If the sets are too small to hold every other class, the split is plainly random,
-    and the fact `stratified` is False.
+    The test set has `test_fraction` of the rows, rounded up. Rows without a target are dropped
+    first. With `stratify`, the only row of a class goes to the training set. If the sets are too
+    small for every other class, the split is random, and the fact `stratified` is False.
 
     Args:
-        table: The table.
-        target: Column to stratify by.
-        test_fraction: Between 0 and 1, both excluded.
-        stratify: Whether to keep the shares of the classes.
-        seed: Seed of the random choice.
+        table: the table.
+        target: the column to stratify by.
+        test_fraction: between 0 and 1, both excluded.
+        stratify: keep the shares of the classes.
+        seed: the seed of the random choice.
 
     Raises:
-        ValueError: If the fraction is out of range, the column is unknown, or fewer than 2 rows
-            have it.
+        ValueError: the fraction is out of range, the column is unknown, or fewer than 2 rows have
+            a value in it.
+
+    Example:
+        >>> sets = split(pd.DataFrame({"label": ["a", "b", "a", "b"]}), "label", test_fraction=0.5)
+        >>> sorted(sets.train["label"]), sorted(sets.test["label"])
+        (['a', 'b'], ['a', 'b'])
     """
     if not 0 < test_fraction < 1:
         raise ValueError(
@@ -57,29 +68,38 @@ def split(
             f"cannot split: {len(rows)} of {len(table)} rows have a value in {target!r}, 2 are"
             " needed"
         )
+    # At least one row has to be left for the training set.
     test_rows = min(math.ceil(test_fraction * len(rows)), len(rows) - 1)
-    chosen = _stratified(rows[target], test_rows, seed) if stratify else None
-    stratified = chosen is not None
-    if chosen is None:
-        chosen = train_test_split(rows.index, test_size=test_rows, random_state=seed)[1]
-    facts = {
+    test_index = None
+    if stratify:
+        test_index = _choose_stratified(rows[target], test_rows, seed)
+    facts: dict[str, object] = {
         "target": target,
         "test_fraction": test_fraction,
         "seed": seed,
-        "stratified": stratified,
+        "stratified": test_index is not None,
         "rows_without_target": len(table) - len(rows),
     }
-    in_test = rows.index.isin(chosen)
-    return Split(rows[~in_test].reset_index(drop=True), rows[in_test].reset_index(drop=True), facts)
+    if test_index is None:
+        test_index = train_test_split(rows.index, test_size=test_rows, random_state=seed)[1]
+    is_test_row = rows.index.isin(test_index)
+    train = rows[~is_test_row].reset_index(drop=True)
+    test = rows[is_test_row].reset_index(drop=True)
+    return Split(train, test, facts)
 
 
-def _stratified(target: pd.Series[Any], test_rows: int, seed: int) -> pd.Index[Any] | None:
+def _choose_stratified(target: Column, test_rows: int, seed: int) -> pd.Index[Any] | None:
+    """Return the rows of the test set, or None when the sets are too small for every class."""
     labels = target.astype(str)
-    shared = labels[labels.map(labels.value_counts()) > 1]
-    classes = shared.nunique()
-    if not classes <= test_rows <= len(shared) - classes or not classes:
+    # scikit-learn refuses to stratify a class that has only one row.
+    repeated_labels = labels[labels.map(labels.value_counts()) > 1]
+    class_count = repeated_labels.nunique()
+    if class_count == 0:
         return None
-    chosen: pd.Index[Any] = train_test_split(
-        shared.index, test_size=test_rows, random_state=seed, stratify=shared
+    # Each of the two sets needs a row of every class.
+    if not class_count <= test_rows <= len(repeated_labels) - class_count:
+        return None
+    test_index: pd.Index[Any] = train_test_split(
+        repeated_labels.index, test_size=test_rows, random_state=seed, stratify=repeated_labels
     )[1]
-    return chosen
+    return test_index

@@ -11,12 +11,13 @@ def train_classifier(
     target: str,
     classifier: dsl.Output[dsl.Model],
     model: str = "logistic_regression",
-    # Plain dict: kfp before 2.15 takes dict[str, Any] for the name of an artifact type.
+    # A plain dict, because kfp before 2.15 takes dict[str, Any] for the name of an artifact type.
     hyperparameters: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP takes the default from here
     seed: int = 0,
 ) -> None:
-    """Trains a classifier on all usable columns of a table, with missing values and text taken care
-    of.
+    """Train a classifier on all usable columns of a table.
+
+    Missing values and text need no preparation.
 
     Args:
         train: The training set, as Parquet.
@@ -24,7 +25,7 @@ def train_classifier(
         model: One of logistic_regression, random_forest, gradient_boosting.
         hyperparameters: Parameters of the scikit-learn estimator by name, such as {"C": 0.1}.
         seed: Seed of everything random in the training.
-        classifier: The fitted scikit-learn pipeline, dumped with joblib; metadata: how it was
+        classifier: The fitted scikit-learn pipeline, written by joblib. Metadata: how it was
             trained.
     """
     from kfgcp_components.models import write_model
@@ -37,4 +38,7 @@ def train_classifier(
     write_model(trained.pipeline, classifier.path)
     classifier.metadata.update(trained.facts)
     for name, value in trained.facts.items():
-        print(f"{name}: {len(value) if name.endswith('_features') else value}")
+        # The names of hundreds of columns would hide the other lines.
+        if name.endswith("_features") and isinstance(value, list):
+            value = len(value)
+        print(f"{name}: {value}")

@@ -1,11 +1,10 @@
-"""Training a scikit-learn classifier on a table of any shape."""
+"""Train a scikit-learn classifier on a table with columns of any kind."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import sklearn
@@ -17,26 +16,35 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from kfgcp_components.features import Features, choose_features, class_labels, prepare
-from kfgcp_components.messages import did_you_mean, listing, one_line
+from kfgcp_components.features import Features, Labels, choose_features, class_labels, prepare
+from kfgcp_components.messages import did_you_mean, format_names, one_line
 from kfgcp_components.tables import require_column
 
-ESTIMATORS: dict[str, tuple[Callable[..., ClassifierMixin], dict[str, Any]]] = {
+# The class of each model, and the arguments in which we differ from scikit-learn's defaults.
+# Without them, early stopping depends on the number of rows, and LogisticRegression often ends
+# before it has converged.
+ESTIMATORS: dict[str, tuple[Callable[..., ClassifierMixin], dict[str, object]]] = {
     "gradient_boosting": (HistGradientBoostingClassifier, {"early_stopping": False}),
     "logistic_regression": (LogisticRegression, {"max_iter": 1000}),
     "random_forest": (RandomForestClassifier, {}),
 }
-FRACTION_OR_COUNT = {"max_features", "max_samples"}  # 1.0 means all of them, 1 means one
-RARE = 0.01  # categories in a smaller share of the rows are grouped as one
-MAX_CATEGORIES = 50  # per column, the group of rare ones included
+
+# scikit-learn takes 1.0 for all features or rows here, and 1 for one of them.
+FRACTION_OR_COUNT = frozenset({"max_features", "max_samples"})
+
+# Categories with a smaller share of the rows are grouped into one.
+RARE = 0.01
+
+# The most categories of one column, with the group of rare ones.
+MAX_CATEGORIES = 50
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted pipeline of scikit-learn's own steps, and the facts recorded with it."""
+    """A fitted pipeline of scikit-learn's own steps, and the facts that are recorded with it."""
 
     pipeline: Pipeline
-    facts: dict[str, Any]
+    facts: dict[str, object]
 
 
 def train(
@@ -44,21 +52,22 @@ def train(
     target: str,
     *,
     model: str = "logistic_regression",
-    hyperparameters: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Trained:
-    """A classifier fitted to all usable columns of the table; the same arguments give the same
-    classifier.
+    """Train a classifier on all usable columns of a table.
+
+    The same arguments give the same classifier.
 
     Args:
-        table: Rows to learn from; those without a target are left out.
-        target: Column with the classes.
-        model: Key of ESTIMATORS.
-        hyperparameters: Arguments of the estimator.
-        seed: Its `random_state`.
+        table: the rows to learn from. Rows without a target are left out.
+        target: the column with the classes.
+        model: a key of ESTIMATORS.
+        hyperparameters: arguments of the estimator.
+        seed: the `random_state` of the estimator.
 
     Raises:
-        ValueError: If the model, a hyperparameter or the target column is unknown, there are fewer
+        ValueError: the model, a hyperparameter or the target column is unknown, there are fewer
             than two classes, no column is usable, or the estimator refuses a value.
     """
     estimator = build_estimator(model, hyperparameters or {}, seed)
@@ -68,9 +77,9 @@ def train(
     _require_classes(labels, target)
     features = choose_features(rows.drop(columns=target))
     if not features.numeric and not features.text:
-        why = f"; dropped: {listing(features.dropped)}" if features.dropped else ""
-        raise ValueError(f"no column to learn from besides the target {target!r}{why}")
-    pipeline = Pipeline([("columns", _preparation(features)), ("classifier", estimator)])
+        reason = f"; dropped: {format_names(features.dropped)}" if features.dropped else ""
+        raise ValueError(f"no column to learn from besides the target {target!r}{reason}")
+    pipeline = Pipeline([("columns", _build_preparation(features)), ("classifier", estimator)])
     try:
         pipeline.fit(prepare(rows, features.numeric, features.text), labels)
     except (ValueError, TypeError) as error:
@@ -91,49 +100,62 @@ def train(
     return Trained(pipeline, facts)
 
 
-def build_estimator(model: str, hyperparameters: Mapping[str, Any], seed: int) -> ClassifierMixin:
-    """The unfitted estimator of a model, with our defaults, the seed and, above both, the
-    hyperparameters.
+def build_estimator(
+    model: str, hyperparameters: Mapping[str, object], seed: int
+) -> ClassifierMixin:
+    """Return the unfitted estimator of a model.
+
+    Hyperparameters come before the seed, and the seed comes before our defaults.
 
     Raises:
-        ValueError: If the model or a hyperparameter is unknown.
+        ValueError: the model or a hyperparameter is unknown.
+
+    Example:
+        >>> build_estimator("logistic_regression", {"C": 0.5}, seed=7)
+        LogisticRegression(C=0.5, max_iter=1000, random_state=7)
     """
     if model not in ESTIMATORS:
         hint = did_you_mean(model, ESTIMATORS)
         raise ValueError(f"no model {model!r}.{hint} There are: {', '.join(ESTIMATORS)}")
-    make, defaults = ESTIMATORS[model]
-    known = list(inspect.signature(make).parameters)
+    estimator_class, defaults = ESTIMATORS[model]
+    names = list(inspect.signature(estimator_class).parameters)
     for name in hyperparameters:
-        if name not in known:
-            hint = did_you_mean(name, known)
+        if name not in names:
+            hint = did_you_mean(name, names)
             raise ValueError(
-                f"{model} has no hyperparameter {name!r}.{hint} It has: {', '.join(known)}"
+                f"{model} has no hyperparameter {name!r}.{hint} It has: {', '.join(names)}"
             )
-    given = {name: _whole(name, value) for name, value in hyperparameters.items()}
-    return make(**{**defaults, "random_state": seed, **given})
+    arguments = {**defaults, "random_state": seed}
+    for name, value in hyperparameters.items():
+        arguments[name] = _whole_float_as_int(name, value)
+    return estimator_class(**arguments)
 
 
-def _whole(name: str, value: Any) -> Any:
-    """The value with a whole float as int: KFP carries every number inside a dictionary as a
-    double."""
-    if (
-        not isinstance(value, float)
-        or not value.is_integer()
-        or (name in FRACTION_OR_COUNT and value == 1)
-    ):
+def _whole_float_as_int(name: str, value: object) -> object:
+    """Return the value of a hyperparameter, with a whole float as an int.
+
+    KFP carries every number inside a dictionary as a double.
+    """
+    if not isinstance(value, float) or not value.is_integer():
+        return value
+    if name in FRACTION_OR_COUNT and value == 1:
         return value
     return int(value)
 
 
-def _require_classes(labels: Any, target: str) -> None:
+def _require_classes(labels: Labels, target: str) -> None:
     counts = pd.Series(labels).value_counts()
-    if len(counts) < 2:
-        found = (
-            f"only the class {listing(map(str, counts.index))!r}" if len(counts) else "no values"
-        )
+    if counts.empty:
         raise ValueError(
-            f"the target column {target!r} has {found}; a classifier needs at least two classes"
+            f"the target column {target!r} has no values; a classifier needs at least two classes"
         )
+    if len(counts) == 1:
+        name = format_names([str(counts.index[0])])
+        raise ValueError(
+            f"the target column {target!r} has only the class {name!r}; a classifier needs at"
+            " least two classes"
+        )
+    # A table of any length may have 20 classes. More are plausible only with two rows for each.
     if len(counts) > max(20, len(labels) // 2):
         raise ValueError(
             f"the target column {target!r} has {len(counts)} classes in {len(labels)} rows, like an"
@@ -141,16 +163,18 @@ def _require_classes(labels: Any, target: str) -> None:
         )
 
 
-def _preparation(features: Features) -> ColumnTransformer:
+def _build_preparation(features: Features) -> ColumnTransformer:
     numeric = Pipeline([("impute", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     one_hot = OneHotEncoder(
         handle_unknown="infrequent_if_exist", min_frequency=RARE, max_categories=MAX_CATEGORIES
     )
-    text = Pipeline(
-        [
-            ("impute", SimpleImputer(strategy="constant", fill_value="(missing)")),
-            ("encode", one_hot),
-        ]
-    )
-    steps = [("numeric", numeric, features.numeric), ("text", text, features.text)]
-    return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=0)
+    fill_missing = SimpleImputer(strategy="constant", fill_value="(missing)")
+    text = Pipeline([("impute", fill_missing), ("encode", one_hot)])
+    # A step without columns would fail. `evaluate` reads the names "numeric" and "text".
+    steps = []
+    if features.numeric:
+        steps.append(("numeric", numeric, features.numeric))
+    if features.text:
+        steps.append(("text", text, features.text))
+    # HistGradientBoostingClassifier does not take sparse input.
+    return ColumnTransformer(steps, sparse_threshold=0)
