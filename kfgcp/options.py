@@ -68,8 +68,9 @@ class RunOptions:
         UsageError: an option has a wrong value. The message names the option.
 
     Example:
-        >>> nightly = kfgcp.RunOptions(env="dev", experiment="nightly", fail_fast=True)
-        >>> kfgcp.submit("pipelines/churn.py", nightly, name="tuesday")
+        >>> nightly = RunOptions(env="dev", experiment="nightly", fail_fast=True)
+        >>> nightly.changed(name="tuesday").experiment
+        'nightly'
     """
 
     env: Annotated[

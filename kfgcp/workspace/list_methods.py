@@ -52,8 +52,9 @@ class ListMethods(OpenProject):
             UsageError: the expression or the order cannot be read, or an option does not exist or
                 has a wrong value.
 
-        Example:
-            >>> kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", limit=10)
+        Example::
+
+            kfgcp.list("metrics.evaluate.accuracy > 0.9", experiment="churn", limit=10)
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.list_runs(
@@ -109,9 +110,10 @@ class ListMethods(OpenProject):
         Returns:
             A frame with run_id, task, artifact, name, value.
 
-        Example:
-            >>> metrics = kfgcp.metrics(experiment="churn")
-            >>> metrics.pivot(index="run_id", columns="name", values="value")
+        Example::
+
+            metrics = kfgcp.metrics(experiment="churn")
+            metrics.pivot(index="run_id", columns="name", values="value")
         """
         run_filter = collect.build_filter(where, limit, choice)
         return collect.frame(self, "metrics", run_filter, limit, refresh=refresh)
