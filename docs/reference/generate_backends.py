@@ -210,7 +210,9 @@ def differences_table() -> str:
     rows = []
     for difference in (METRICS, *DIFFERENCES):
         owner = "the pipeline" if difference is METRICS else "a task"
-        versions = f"since {format_version(difference.begins)}" if difference.begins else "all"
+        versions = "all"
+        if difference.first_affected:
+            versions = f"since {format_version(difference.first_affected)}"
         link = ""
         if difference.recorded:
             link = f"[{difference.recorded}]({RECORDINGS}/{difference.recorded})"

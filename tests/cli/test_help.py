@@ -147,5 +147,5 @@ def test_the_real_command_prints_its_help_and_version(kfgcp: Any) -> None:
 
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith("Usage: kfgcp [OPTIONS] COMMAND")
-    assert (version.code, version.out.split()[0]) == (0, "kfgcp,")
+    assert (version.code, version.out.split()[0]) == (0, "kfgcp")
     assert kfgcp().code == 2
