@@ -105,7 +105,7 @@ def test_a_service_whose_json_means_something_else(
     error, hint = fails(5, "run", pipeline("echo"), env=setting("host", server.url))
 
     assert "Kubeflow Pipelines answered with an experiment without experiment_id" in error
-    assert "is the address of the environment right?" in hint
+    assert "Check the address of the environment" in hint
     nothing_was_started()
 
 
