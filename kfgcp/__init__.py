@@ -1,6 +1,6 @@
-"""Run Kubeflow pipelines on your laptop, Vertex AI or your own Kubeflow.
+"""Run Kubeflow pipelines unchanged on your machine, Vertex AI or your own Kubeflow.
 
-The pipelines run unchanged, and every run is in one table:
+All runs are in one table:
 
     import kfgcp
 

@@ -39,8 +39,8 @@ class Option:
     """What a field of `RunOptions` declares besides its name, type and default.
 
     Attributes:
-        help: one sentence for `kfgcp run --help`.
-        rerun_help: the sentence for `kfgcp rerun --help`; the same when empty.
+        help: the text for `kfgcp run --help`.
+        rerun_help: the text for `kfgcp rerun --help`; the same when empty.
         flag: the flag on the command line; made from the name when empty.
         metavar: what the help calls the value.
         minimum: the smallest number.
@@ -77,7 +77,7 @@ class RunOptions:
         str,
         Option(
             "The environment to run in.",
-            "The environment to run in; the default is that of RUN.",
+            "The environment to run in. Default: as in RUN.",
             metavar="NAME",
             expected="the name of an environment",
         ),
@@ -85,8 +85,8 @@ class RunOptions:
     experiment: Annotated[
         str,
         Option(
-            "The experiment of the run: a name for a group of runs.",
-            "The experiment of the new run; the default is that of RUN.",
+            "The experiment (group of runs) of the run.",
+            "The experiment of the new run. Default: as in RUN.",
             metavar="NAME",
         ),
     ] = ""
@@ -95,7 +95,7 @@ class RunOptions:
         Mapping[str, str],
         Option(
             "A label to find the run by.",
-            "A label, in addition to those of RUN.",
+            "An additional label for the new run.",
             flag="--label",
             metavar="K=V",
         ),
@@ -103,20 +103,21 @@ class RunOptions:
     cache: Annotated[
         bool | None,
         Option(
-            "Turn caching on or off for all tasks; the pipeline decides by default.",
-            "Turn caching on or off for all tasks; the default is that of RUN.",
+            "Turn caching on or off for all tasks. Default: the pipeline decides.",
+            "Turn caching on or off for all tasks. Default: as in RUN.",
         ),
     ] = None
     max_parallel: Annotated[
         int | None,
         Option("Run at most N tasks at the same time.", metavar="N", minimum=1, local_only=True),
     ] = None
-    fail_fast: Annotated[bool, Option("Start nothing new after the first failure.")] = False
+    fail_fast: Annotated[
+        bool, Option("Start no other task after the first failure, except exit tasks.")
+    ] = False
     executor: Annotated[
         Literal["auto", "process", "docker"],
         Option(
-            "Run all tasks in processes or all in Docker; auto uses Docker only for tasks that are"
-            " not Python functions.",
+            "Where tasks run; auto: Python functions in processes, other commands in Docker.",
             local_only=True,
         ),
     ] = "auto"

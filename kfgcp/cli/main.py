@@ -72,9 +72,9 @@ class LazyGroup(click.Group):
     help="Show the versions of kfgcp, Python and kfp.",
 )
 def cli() -> None:
-    """Run Kubeflow pipelines on your laptop, Vertex AI or your own Kubeflow.
+    """Run Kubeflow pipelines unchanged on your machine, Vertex AI or your own Kubeflow.
 
-    The pipelines run unchanged, and every run is in one table.
+    All runs are in one table, where you can compare them.
     """
 
 

@@ -84,13 +84,13 @@ _FILTERS = (
     click.option(
         "--where",
         metavar="EXPR",
-        help="Only runs for which this is true: 'params.lr < 0.1'.",
+        help="Only runs that match this expression: 'params.lr < 0.1'.",
     ),
     click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline."),
     click.option(
         "--version",
         metavar="DIGEST",
-        help="Only runs of this version of a pipeline; the beginning of it is enough.",
+        help="Only runs whose version begins with this.",
     ),
     click.option("--experiment", metavar="NAME", help="Only runs of this experiment."),
     click.option("--env", metavar="NAME", help="Only runs of this environment."),
@@ -105,7 +105,7 @@ _FILTERS = (
     click.option(
         "--text",
         metavar="TEXT",
-        help="Only runs with this in their id, name, note or a tag.",
+        help="Only runs with this in their id, name, pipeline, experiment, note or tags.",
     ),
     click.option(
         "--since",

@@ -25,7 +25,7 @@ R = TypeVar("R")
 params_file = click.option(
     "--params-file",
     type=click.Path(path_type=Path),
-    help="YAML or JSON with parameters; -p replaces them.",
+    help="YAML or JSON with parameters; -p overrides the file.",
 )
 
 

@@ -25,10 +25,10 @@ def command(
 ) -> None:
     """Cancel a run.
 
-    A run that has ended stays as it is. This is not an error.
+    A run that has ended does not change; this is not an error.
 
     On this machine, kfgcp asks the tasks to end, and exit tasks still run. A second cancel kills
-    what still runs.
+    everything that still runs.
     """
     handle = workspace.cancel(run)
     if wait or timeout is not None:

@@ -1,4 +1,4 @@
-"""Show what differs between runs."""
+"""Show only what differs between runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAME_PADDING: Final = 4
 @click.command(epilog="Example: kfgcp compare a1b2 c3d4 --format markdown")
 @click.argument("runs", nargs=-1, metavar="[RUN RUN...]")
 @click.option(
-    "--baseline", metavar="RUN", help="Measure the others against this run, not the first one."
+    "--baseline", metavar="RUN", help="Compare the others with this run, not the first one."
 )
 @click.option(
     "--maximize", multiple=True, metavar="METRIC", help="Higher values of this metric are better."
@@ -50,7 +50,7 @@ _NAME_PADDING: Final = 4
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="The format of the output; text without it.",
+    help="Output format. Default: text.",
 )
 @options.as_json
 @options.workspace
@@ -65,11 +65,10 @@ def command(
     form: str | None,
     as_json: bool,
 ) -> None:
-    """Show what differs between runs.
+    """Show only what differs between runs.
 
-    Without RUN, the two newest runs are compared. Values that are the same in all runs are left
-    out. The first run is the baseline: the others are measured against it. Use --format markdown
-    for pull requests.
+    Default: the two newest runs. The others are compared with the first run, the baseline. Use
+    --format markdown for pull requests.
     """
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} exclude each other. Use one of them.")

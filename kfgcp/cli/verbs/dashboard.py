@@ -28,7 +28,6 @@ def command(workspace: Workspace, port: int, host: str, read_only: bool, no_brow
     Prints the address of the dashboard, and serves it until Ctrl-C. The dashboard reads the runs of
     all backends into the store in the background, and its pages read the store.
 
-    On a HOST other than this machine, the dashboard must be able to identify its users, see
-    docs/guides/dashboard.md.
+    Any other HOST than this machine needs a sign-in, see docs/guides/dashboard.md.
     """
     workspace.dashboard(host=host, port=port, read_only=read_only, browser=not no_browser)

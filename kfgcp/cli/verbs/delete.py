@@ -24,11 +24,10 @@ MAX_NAMES: Final = 3
 def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
     """Delete runs that have ended.
 
-    Deletes the record of each run, and what the state folder or the backend keeps for it.
+    Deletes their records and their files on this machine, and the runs on a remote backend.
 
-    Another run may use files and logs of a deleted run, when its tasks came from the cache. These
-    files and logs are kept until the last run that uses them is deleted. Artifacts in a bucket
-    stay.
+    Files and logs that other runs use, because tasks of these runs came from the cache, stay until
+    you delete the last of these runs. Artifacts in a bucket stay.
     """
     handles = _find_runs(workspace, runs)
     for handle in handles:

@@ -1,4 +1,4 @@
-"""Find what keeps runs from starting."""
+"""Find what prevents a run from starting."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ _NAME_WIDTH: Final = 15
 
 @click.command(epilog="Example: kfgcp doctor pipeline.py --env dev")
 @click.argument("pipeline", required=False)
-@click.option("--env", metavar="NAME", help="The environment to check, if not the default one.")
+@click.option(
+    "--env", metavar="NAME", help="The environment to check. Default: the default environment."
+)
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json: bool) -> int:
-    """Find what keeps runs from starting.
+    """Find what prevents a run from starting.
 
-    Checks everything that a run needs, in order, and stops at the first problem. The line below a
-    problem says how to fix it. With a PIPELINE, its images are checked too.
+    Checks everything that a run needs, in order, and stops at the first problem. The next line
+    says how to fix it. With a PIPELINE, its images are checked too.
 
-    A line with a dash is something that is not needed or could not be checked. The checks write
-    nothing, neither on this machine nor in the cloud.
+    A line with a dash is something that is not needed or could not be checked. doctor writes
+    nothing.
 
-    Exits with 5 when there is a problem, with 2 when the problem is in the configuration.
+    Exits with 5 when there is a problem, with 2 when the configuration is wrong.
     """
     if as_json:
         findings = workspace.doctor(env, pipeline)

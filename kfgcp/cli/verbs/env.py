@@ -24,18 +24,18 @@ def command() -> None:
     "file",
     type=click.File(encoding="utf-8"),
     default="-",
-    help="Read the outputs from this file; - is stdin.",
+    help="Read this file; - is stdin.",
 )
 @click.option(
     "--from",
     "key",
     metavar="KEY",
-    help="The key of the environment in the output kfgcp_environments, when there are several.",
+    help="The key in kfgcp_environments, if there are several. Default: NAME.",
 )
 @click.option("--replace", is_flag=True, help="Replace an environment with this name.")
 @options.workspace
 def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, replace: bool) -> None:
-    """Write the outputs of Terraform as [env.NAME] into kfgcp.toml.
+    """Write Terraform's outputs as [env.NAME] into kfgcp.toml.
 
     Reads what `terraform output -json` prints in a folder of terraform/envs. The rest of kfgcp.toml
     stays as it is.

@@ -24,7 +24,7 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="The format. The default is the ending of the file, or csv.",
+    help="The format. Default: from the file name, or csv without a file.",
 )
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
 @click.option(
@@ -53,9 +53,9 @@ def command(
 ) -> None:
     """Write runs as CSV, JSON or Parquet.
 
-    Writes the given runs, or all runs that the options choose, the oldest first.
+    Writes the named runs, or all runs that match the options, oldest first.
 
-    CSV and Parquet have a row for each run, with columns params.* and metrics.<task>.<name>. JSON
+    CSV and Parquet have one row for each run, with columns params.* and metrics.<task>.<name>. JSON
     has whole runs. With --table, all three have a row for each metric, task or artifact of the
     runs.
     """

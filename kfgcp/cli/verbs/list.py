@@ -71,12 +71,14 @@ Columns = dict[str, list[str]]
     help="The largest number of runs.",
 )
 @click.option(
-    "--refresh/--no-refresh", default=True, help="Whether to ask remote backends what has changed."
+    "--refresh/--no-refresh",
+    default=True,
+    help="Ask remote backends for changes (the default), or not.",
 )
 @click.option(
     "--metrics",
     is_flag=True,
-    help="Read metrics that were not read yet: several requests for each run (kubeflow).",
+    help="Read missing metrics from the server: on Kubeflow, several requests for each run.",
 )
 @options.as_json
 @options.workspace
@@ -94,11 +96,11 @@ def command(
 
     --where takes comparisons of params.NAME, metrics.TASK.NAME, labels.NAME, state, created_at,
     duration, tags, note and other columns. Join them with and, or, not: 'params.lr < 0.1 and
-    metrics.evaluate.accuracy > 0.9'. Put a value of several words in quotes; ~ means "contains".
+    metrics.evaluate.accuracy > 0.9'. Put texts of several words in quotes. ~ means "contains".
 
-    A list of runs on Kubeflow takes one request, and a second one when a run has a new experiment.
-    Metrics that were not read yet are shown as `…`, in JSON as null. --metrics reads those of the
-    listed runs; show and compare read those of single runs.
+    Kubeflow needs one request for a list, and another one for a new experiment. Metrics that were
+    not read yet are shown as `…`, in JSON as null. --metrics reads those of the listed runs; show
+    and compare read those of single runs.
 
     The column NAME shows the names that were given to runs (`kfgcp run --name`). It is left out
     when no run has one.

@@ -1,4 +1,4 @@
-"""Print what a run's tasks wrote."""
+"""Print the logs of a run: of all tasks, or of TASK."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from kfgcp.workspace import Workspace
 @click.command(epilog="Example: kfgcp logs a1b2 train-classifier --follow")
 @options.run_argument
 @click.argument("task", required=False)
-@click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Only this attempt.")
+@click.option(
+    "--attempt", type=click.IntRange(min=1), metavar="N", help="Only the log of attempt N."
+)
 @click.option("--since", metavar="AGE", help="Only lines younger than 30m, 12h, or since a time.")
 @click.option(
     "--severity",
     type=click.Choice(SEVERITIES, case_sensitive=False),
     help="Only lines of this severity or a higher one.",
 )
-@click.option("--all-lines", is_flag=True, help="Also lines of Kubeflow's launcher and of Argo.")
+@click.option(
+    "--all-lines",
+    is_flag=True,
+    help="Also show the lines of Kubeflow's launcher, of kfp and of Argo.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Continue until the run has ended.")
 @options.as_json
 @options.workspace
@@ -41,13 +47,13 @@ def command(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Print what a run's tasks wrote.
+    """Print the logs of a run: of all tasks, or of TASK.
 
-    Prints the lines of all tasks, or of the TASK at a path such as 'for-loop-1[2]/train'. With
-    --json, each line is a JSON object.
+    TASK is the path of a task, such as 'for-loop-1[2]/train'. With --json, each line is a JSON
+    object.
 
     In the logs of runs on this machine, a line that is JSON with a key "severity" has that
-    severity. Every other line has DEFAULT, the lowest one. Times are recorded once a second, so
+    severity. Every other line has DEFAULT, the lowest one. Times are exact to one second, so
     --since may also show lines that are up to a second older.
 
     In the logs of runs on Kubeflow, lines of the launcher, of kfp and of Argo are left out, unless

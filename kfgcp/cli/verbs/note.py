@@ -1,4 +1,4 @@
-"""Write a note on a run."""
+"""Write or show the note of a run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kfgcp.workspace import Workspace
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, run: str, text: str | None, remove: bool, as_json: bool) -> None:
-    """Write a note on a run.
+    """Write or show the note of a run.
 
-    TEXT replaces the note that the run has. Without TEXT, the note is shown.
+    TEXT replaces the note. Without TEXT, the note is shown.
 
-    Notes stay on this machine. Use them to find runs: kfgcp list --where "note ~ 'too high'".
+    Notes stay on this machine. Find runs by them: kfgcp list --where "note ~ 'too high'".
     """
     if remove and text is not None:
         raise UsageError("TEXT and --remove exclude each other. Use one of them.")

@@ -1,4 +1,4 @@
-"""Run the pipeline of a run again, without tasks that did not change."""
+"""Repeat a run, and run only the tasks that changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--from",
     "from_task",
     metavar="TASK",
-    help="Run this task again, and all tasks that depend on it.",
+    help="Run this task again, and every task that depends on it.",
 )
 @click.option(
     "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a parameter."
@@ -45,12 +45,12 @@ def command(
     as_json: bool,
     changes: OptionKeywords,
 ) -> int:
-    """Run the pipeline of a run again, without tasks that did not change.
+    """Repeat a run, and run only the tasks that changed.
 
-    Tasks that succeeded take their outputs from RUN when their code and inputs are the same. Failed
-    tasks run again. On a remote backend, its cache does that.
+    Tasks that succeeded with the same code and inputs are taken from RUN. Failed tasks run again.
+    On a remote backend, its cache decides.
 
-    Options that are not given are those of RUN, except --name.
+    Options that you leave out keep the values of RUN, except --name.
     """
     before = workspace.show(run)
     declared_params = workspace.spec_of(before.snapshot).params

@@ -20,9 +20,8 @@ def command(
 ) -> int:
     """Continue a run that failed or was cancelled.
 
-    It stays the same run. Tasks that succeeded do not run again. Only runs on Kubeflow can be
-    continued. For other runs, use `kfgcp rerun`: it starts a new run without the tasks that
-    succeeded.
+    Kubeflow only. Keeps the tasks that succeeded, and runs the others again in the same run. On
+    other backends, use `kfgcp rerun`: it starts a new run.
     """
     return start(
         lambda: workspace.retry(run, wait=False), detach=detach, timeout=timeout, as_json=as_json

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Continue a run that was interrupted, instead of running PIPELINE.",
+    help="Continue the interrupted run RUN. Do not give PIPELINE.",
 )
 @click.option(
     "-p",
@@ -57,7 +57,7 @@ def command(
     Artifact Registry, https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG.
 
     States and logs go to stderr during the run, and the result goes to stdout. Ctrl-C cancels the
-    run. A second Ctrl-C kills a run on this machine, and leaves a remote run as it is.
+    run. A second Ctrl-C kills a local run. For a remote run, it only stops waiting.
     """
     if pipeline is not None and resume is not None:
         raise click.UsageError("Name either a PIPELINE, or a run with --resume, not both.")

@@ -1,4 +1,4 @@
-"""Add tags to a run, or remove them."""
+"""Add or remove tags of a run, and show its tags."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from kfgcp.workspace import Workspace
 def command(
     workspace: Workspace, run: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool
 ) -> None:
-    """Add tags to a run, or remove them.
+    """Add or remove tags of a run, and show its tags.
 
-    Shows the tags that the run has afterwards. Tags stay on this machine. Use them to find runs:
-    kfgcp list --tag good.
+    Tags stay on this machine. Find runs by them: kfgcp list --tag good.
     """
     tags_after = workspace.tag(run, *tags, remove=remove)
     if as_json:

@@ -28,11 +28,11 @@ _LATENCY = click.option(
     help="Answer each request after this many seconds.",
 )
 _INSTANT = click.option(
-    "--instant", is_flag=True, help="Invent the results of runs instead of running them."
+    "--instant", is_flag=True, help="Invent results instead of running pipelines."
 )
 _PORT: Final = click.IntRange(0, 65535)
 _STORAGE_PORT = click.option(
-    "--storage-port", default=0, type=_PORT, help="The port of Cloud Storage; 0 for a free one."
+    "--storage-port", default=0, type=_PORT, help="The port of Cloud Storage; 0: any free port."
 )
 _HOST_NAMES = click.option(
     "--host-name",
@@ -53,7 +53,7 @@ def command() -> None:
     "--port",
     default=0,
     type=_PORT,
-    help="The port of Vertex AI and Cloud Logging; 0 for a free one.",
+    help="The port of Vertex AI and Cloud Logging; 0: any free port.",
 )
 @_STORAGE_PORT
 @_HOST_NAMES
@@ -65,7 +65,7 @@ def vertex(
     """Run a stand-in of Vertex AI Pipelines, Cloud Logging and Cloud Storage until Ctrl-C.
 
     Prints an environment for kfgcp.toml and the variables to set. Requests are shown on stderr.
-    Submitted pipelines run on this machine. Nothing is kept after the end.
+    Submitted pipelines run on this machine. The stand-in forgets them when it ends.
     """
     import kfgcp.testing
 
@@ -83,7 +83,7 @@ def vertex(
     "--port",
     default=0,
     type=_PORT,
-    help="The port of the server and Cloud Logging; 0 for a free one.",
+    help="The port of the server and Cloud Logging; 0: any free port.",
 )
 @_STORAGE_PORT
 @click.option(
@@ -114,7 +114,7 @@ def kubeflow(
     """Run a stand-in of a Kubeflow Pipelines API server and Cloud Storage until Ctrl-C.
 
     Prints an environment for kfgcp.toml and the variables to set. Requests are shown on stderr.
-    Submitted pipelines run on this machine. Nothing is kept after the end.
+    Submitted pipelines run on this machine. The stand-in forgets them when it ends.
     """
     import kfgcp.testing
 
