@@ -88,3 +88,9 @@ def test_nothing_secret_and_nothing_from_elsewhere_goes_in() -> None:
             for source in rest.split()[:-1]:
                 assert (ROOT / source).exists(), source
                 assert f"!{source}" in ignored
+
+
+def test_the_terraform_module_sends_requests_where_it_listens() -> None:
+    module = (ROOT / "terraform" / "modules" / "dashboard" / "main.tf").read_text(encoding="utf-8")
+    ports = re.findall(r"\b(?:container_)?port\s*=\s*(\d+)", module)
+    assert ports == [_last("EXPOSE"), _last("EXPOSE")]

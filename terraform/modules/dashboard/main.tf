@@ -46,7 +46,7 @@ resource "google_cloud_run_v2_service" "this" {
     containers {
       image = var.image
       ports {
-        container_port = 8501
+        container_port = 8080 # where dashboards/Dockerfile listens
       }
       resources {
         limits            = { cpu = "1", memory = "1Gi" }
@@ -62,7 +62,7 @@ resource "google_cloud_run_v2_service" "this" {
       }
       startup_probe {
         tcp_socket { # a probe over HTTP has another host name
-          port = 8501
+          port = 8080
         }
         failure_threshold = 12
         period_seconds    = 5
