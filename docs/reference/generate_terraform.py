@@ -24,7 +24,7 @@ LIVE_HEADING = "## What only a live project can show"
 
 # How a module is proven in addition to the runs of `terraform test`, which all modules have.
 OTHER_PROOFS = {
-    "environment": "what it puts out is imported into kfgcp.toml",
+    "environment": "its outputs are imported into kfgcp.toml",
     "gke-kubeflow": (
         "the overlay is rendered over upstream's names, the scripts run against a stand-in of"
         " gcloud"
