@@ -225,7 +225,7 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
         ("name = 'open", 7, "a text has no end", "Close it with '"),
         ("params.n in 1", 12, "a list is expected", "in (1, 2, 3)"),
         ("params.n in (1", 14, "the list has no end", ")"),
-        ("params.lr < nan", 12, "nothing is < nan", "= nan"),
+        ("params.lr < nan", 12, "< cannot be used with nan", "= nan"),
         ("params.lr < true", 12, "< needs a number or a text", "= or !="),
         ("state = BROKEN", 8, "there is no state BROKEN", "SUCCEEDED"),
         ("state < FAILED", 8, "states have no order", "="),
