@@ -6,7 +6,7 @@ To add an option, add a field and use its value. Everything else follows from th
     flag        `kfgcp run --fail-fast`, the same for `rerun`, with its help (`cli/run_options.py`)
     JSON        what the store keeps of a run, `RunOptions.to_dict`
     engine      `options.fail_fast`, also in the executors
-    note        remote backends name the options that only local runs have, `local_flags`
+    note        a remote backend names the given options that only local runs have (`local_flags`)
 
 `make reference` writes the reference and `option_keywords.py`, which type checkers read.
 """
@@ -28,9 +28,9 @@ from kfgcp.model import JsonValue
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
-# The version of the JSON of `RunOptions`. It grows when a field gets another name or meaning, not for
-# a new field. The schema of the store grows at the same time, so that an earlier kfgcp refuses the
-# store instead of each run in it.
+# The version of the JSON of `RunOptions`. Increase it when a field gets another name or meaning, but
+# not for a new field. Then also increase the version of the store's schema: an earlier kfgcp shall
+# refuse the whole store with one error, and not fail at each run.
 VERSION: Final = 1
 
 
@@ -61,8 +61,8 @@ class Option:
 class RunOptions:
     """The options of a run.
 
-    An empty text, no labels and None leave the choice to the project or the pipeline. `kfgcp run
-    --help` describes each option.
+    The defaults "", {} and None mean that an option is not given. Then the project or the pipeline
+    decides. `kfgcp run --help` describes each option.
 
     Raises:
         UsageError: an option has a wrong value. The message names the option.
@@ -135,7 +135,7 @@ class RunOptions:
                 )
 
     def changed(self, **changes: Unpack[OptionKeywords]) -> Self:
-        """Return these options with changes. None always means that an option is not given.
+        """Return a copy of these options with other values. A change to None has no effect.
 
         Raises:
             UsageError: an option does not exist, or its value is of another type. The message names
@@ -165,8 +165,8 @@ class RunOptions:
     def from_dict(cls, stored: Mapping[str, JsonValue]) -> Self:
         """Return the options that `to_dict` wrote, also in an older version of kfgcp.
 
-        An option that this version does not know was added in a newer one. It is left out, with the
-        warning `OptionLeftOut`, because the other options mean what they meant.
+        An option that this version does not know comes from a newer version. It is left out, with
+        the warning `OptionLeftOut`. That is safe, because the other options keep their meaning.
 
         Raises:
             StateError: a newer version of kfgcp wrote them in another form, or they are damaged.
@@ -205,10 +205,14 @@ class OptionType(enum.Enum):
     """The types that an option can have."""
 
     TEXT = enum.auto()
+    # True or False.
     FLAG = enum.auto()
+    # True, False, or None when the option is not given.
     SWITCH = enum.auto()
     NUMBER = enum.auto()
+    # One of several texts.
     CHOICE = enum.auto()
+    # A dict of texts, such as labels.
     PAIRS = enum.auto()
 
 
@@ -259,7 +263,7 @@ class OptionField:
                 return "a dict of texts"
 
     def accepts(self, value: object) -> bool:
-        """Return whether the option can have a value."""
+        """Return whether a value is valid for the option."""
         if value is None:
             return self.default is None
         match self.type:
@@ -289,7 +293,7 @@ def option_fields() -> tuple[OptionField, ...]:
     """Return the options, in the order of the fields."""
     hints = typing.get_type_hints(RunOptions, include_extras=True)
     return tuple(
-        _option_field(declared, hints[declared.name]) for declared in dataclasses.fields(RunOptions)
+        _option_field(field, hints[field.name]) for field in dataclasses.fields(RunOptions)
     )
 
 
@@ -303,27 +307,27 @@ def local_flags(options: RunOptions) -> list[str]:
     return flags
 
 
-def _option_field(declared: dataclasses.Field[Any], hint: Any) -> OptionField:
+def _option_field(field: dataclasses.Field[Any], type_hint: Any) -> OptionField:
     """Return a field of `RunOptions` as an option.
 
     Raises:
         TypeError: the field has no `Option`, or a type that options cannot have.
     """
-    annotation, *extras = typing.get_args(hint)
+    annotation, *extras = typing.get_args(type_hint)
     option = extras[0] if extras else None
     is_choice = typing.get_origin(annotation) is Literal
     option_type = OptionType.CHOICE if is_choice else _TYPES.get(annotation)
     if option_type is None or not isinstance(option, Option):
         raise TypeError(
-            f"RunOptions.{declared.name} is not declared as Annotated[TYPE, Option(HELP)]."
+            f"RunOptions.{field.name} is not declared as Annotated[TYPE, Option(HELP)]."
         )
-    make_default = declared.default_factory
+    make_default = field.default_factory
     return OptionField(
-        name=declared.name,
+        name=field.name,
         annotation=annotation,
         type=option_type,
         choices=typing.get_args(annotation) if is_choice else (),
-        default=declared.default if make_default is dataclasses.MISSING else make_default(),
+        default=field.default if make_default is dataclasses.MISSING else make_default(),
         option=option,
     )
 
@@ -342,7 +346,7 @@ def _unknown_option(name: str, names: list[str]) -> UsageError:
     """Return the error for an option that does not exist."""
     import difflib
 
-    # To the caller of `submit`, the parameters of the pipeline are an option too.
+    # `submit` has the keyword `params` besides the options, so it is listed with them.
     names = ["params", *names]
     close = difflib.get_close_matches(name, names, n=1)
     suggestion = f"Did you mean {close[0]}? " if close else ""

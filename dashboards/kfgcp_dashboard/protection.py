@@ -1,8 +1,9 @@
 """Run before Streamlit: refuse requests of foreign web pages, and add protective headers.
 
-Only the guard decides which names and origins belong to the dashboard. Streamlit has its own check,
-which does not know `host_names`. It stays on, because without it Streamlit allows every origin with
-`Access-Control-Allow-Origin: *`.
+The guard decides which names and origins belong to the dashboard. Streamlit has its own check,
+which does not know `host_names`. We do not turn that check off: without it, Streamlit allows every
+origin with `Access-Control-Allow-Origin: *`. Instead, `_with_host_of_origin` makes accepted
+websockets pass it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Protection:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The third type is "lifespan", the start and the end of the server.
+        # The only other type is "lifespan". It announces the start and the end of the server.
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         method = scope.get("method", "GET")
@@ -73,11 +74,11 @@ def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _with_host_of_origin(scope: Scope) -> Scope:
-    """Return an accepted websocket with the host and port of `Origin` as its `Host`, as the browser
-    sent it.
+    """Return the scope of a websocket with the header `Host` that the browser sent.
 
-    A proxy may have put another name into `Host`. Then Streamlit would ask a server on the internet
-    for the address of this machine, and refuse the websocket
+    The host and the port come from `Origin`, because a proxy may have put another name into `Host`.
+    With that name, Streamlit would ask a server on the internet for the address of this machine,
+    and refuse the websocket
     (streamlit/web/server/server_util.py, `net_util.get_external_ip`).
     """
     origins = [value for name, value in scope["headers"] if name == b"origin"]
@@ -90,15 +91,17 @@ def _with_host_of_origin(scope: Scope) -> Scope:
 
 
 def _add_headers(send: Send) -> Send:
-    """Return a `send` that adds `HEADERS` to each response, and removes headers that let other
-    origins read it."""
-    protective = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
+    """Return a `send` that changes the headers of each response.
+
+    It adds `HEADERS`. It removes headers that allow pages of other origins to read the response.
+    """
+    protective_headers = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = list(protective.items())
+            headers = list(protective_headers.items())
             for name, value in message.get("headers", ()):
-                is_replaced = name.lower() in protective
+                is_replaced = name.lower() in protective_headers
                 if not is_replaced and not name.lower().startswith(b"access-control-"):
                     headers.append((name, value))
             message = {**message, "headers": headers}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # The most tasks in the table. A table that is higher than the terminal cannot be updated in place.
 _MAX_TASKS: Final = 20
 
-# The most lines of logs that a terminal shows between two flushes: the last ones. Nobody can read
+# At each flush, a terminal shows at most this number of log lines, the newest ones. Nobody can read
 # more, and a fast task would keep the terminal busy.
 _MAX_LINES: Final = 100
 
@@ -83,7 +83,7 @@ class Viewer:
         self._view.flush()
 
     def has_shown_log_end(self, run: Run) -> bool:
-        """Return whether the end of the log in the error of a run was shown already."""
+        """Return whether the log lines in the error of a run were shown already."""
         if run.error is None or run.error.task is None or not run.error.log_tail:
             return False
         last_line = self._last_line_of_task.get(run.error.task)
@@ -256,15 +256,15 @@ def _is_terminal() -> bool:
 
 
 def _choose_tasks(tasks: list[Task]) -> list[Task]:
-    """Return the tasks to show, by their start. Those that have not ended come before the others.
+    """Return at most `_MAX_TASKS` tasks, in the order of their start.
 
-    A task that has not started sorts last.
+    Tasks that have ended are left out first. A task that has not started comes last.
     """
     # "~" is greater than the digits of any time.
     by_start = sorted(tasks, key=lambda task: task.started_at or "~")
     unfinished_first = sorted(by_start, key=lambda task: task.state.final)
-    chosen = {task.path for task in unfinished_first[:_MAX_TASKS]}
-    return [task for task in by_start if task.path in chosen]
+    paths_to_show = {task.path for task in unfinished_first[:_MAX_TASKS]}
+    return [task for task in by_start if task.path in paths_to_show]
 
 
 def _format_duration(task: Task) -> str:

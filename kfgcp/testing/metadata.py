@@ -1,6 +1,6 @@
-"""Vertex ML Metadata of a stand-in: the nodes that experiments consist of.
+"""A stand-in of Vertex ML Metadata: the contexts, executions and artifacts of experiments.
 
-It has the calls of `aiplatform.init(experiment=...)`, `PipelineJob.submit(experiment=...)`,
+It answers the requests of `aiplatform.init(experiment=...)`, `PipelineJob.submit(experiment=...)`,
 `get_experiment_df`, `ExperimentRun` and the classes Artifact, Execution and Context. Filters can
 have schema_title, display_name, uri, state, in_context(...), parent_contexts and create_time.
 """
@@ -26,7 +26,6 @@ from kfgcp.testing.google import (
     not_found,
     only_fields,
     page_body,
-    snake_case,
 )
 from kfgcp.testing.jobs import Job, Jobs
 from kfgcp.testing.jobs_from_runs import Place
@@ -34,7 +33,7 @@ from kfgcp.testing.metadata_nodes import KINDS, Node, Nodes, Store
 from kfgcp.testing.operations import Operations
 from kfgcp.testing.server import Handler, Request, Response, Route
 
-# The requests of MetadataService in aiplatform_v1: at most 1,000 nodes, by default 100.
+# The number of nodes in an answer, see the list requests of MetadataService in aiplatform_v1.
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 _LIST_QUERY: Final = ("filter", "pageSize", "pageToken", "orderBy")
@@ -57,9 +56,14 @@ class _Target:
     node_id: str
 
     @property
-    def message(self) -> str:
-        """Return the message type of the nodes."""
+    def message_type(self) -> str:
+        """Return the type of the nodes in aiplatform_v1, such as `Context`."""
         return KINDS[self.kind]
+
+    @property
+    def body_field(self) -> str:
+        """Return the name of the body in errors, such as `context`."""
+        return self.kind.removesuffix("s")
 
 
 class _NodeMethod(Protocol):
@@ -249,15 +253,14 @@ class Metadata(Nodes):
     # -- nodes of one kind
 
     def _create(self, request: Request, target: _Target) -> Response:
-        message = target.message
-        id_parameter = _id_parameter(message)
+        id_parameter = _id_parameter(target.message_type)
         query = check_query(request, (id_parameter,))
         node_id = query.get(id_parameter) or self._new_id()
         name = f"{self._store_name(target.store_id)}/{target.kind}/{node_id}"
-        body = protos.read(message, json_body(request), snake_case(message).lstrip("_"))
+        body = protos.read(target.message_type, json_body(request), target.body_field)
         with self._lock:
             if self._find(target.store, target.kind, name) is not None:
-                raise GoogleError(409, f"The {message} {name} already exists.")
+                raise GoogleError(409, f"The {target.message_type} {name} already exists.")
             return Response(body=self._add(target.store, target.kind, name, body))
 
     def _get(self, request: Request, target: _Target) -> Response:
@@ -267,7 +270,7 @@ class Metadata(Nodes):
     def _list(self, request: Request, target: _Target) -> Response:
         query = check_query(request, _LIST_QUERY)
         filter_text = query.get("filter", "")
-        fits = compile_list_filter(filter_text, self._build_leaf(target.store))
+        fits = compile_list_filter(filter_text, self._leaf_compiler(target.store))
         nodes = [node for node in self._list_nodes(target.store, target.kind) if fits(node)]
         page, token = list_page(
             sorted(nodes, key=_newest_first),
@@ -284,8 +287,8 @@ class Metadata(Nodes):
     def _patch(self, request: Request, target: _Target) -> Response:
         query = check_query(request, _UPDATE_QUERY)
         name = self._node_name(target)
-        body = protos.read(target.message, json_body(request), target.kind[:-1])
-        mask = protos.mask_paths(target.message, query.get("updateMask", ""), "update_mask")
+        body = protos.read(target.message_type, json_body(request), target.body_field)
+        mask = protos.mask_paths(target.message_type, query.get("updateMask", ""), "update_mask")
         with self._lock:
             node = target.store.nodes[target.kind].get(name)
             if node is None:
@@ -293,9 +296,9 @@ class Metadata(Nodes):
                     raise not_found(name)
                 return Response(body=self._add(target.store, target.kind, name, body))
             changes = protos.masked(body, mask) if mask else body
-            fixed: JsonBody = {key: node[key] for key in _FIXED_FIELDS if key in node}
+            fixed_values: JsonBody = {key: node[key] for key in _FIXED_FIELDS if key in node}
             node.update(changes)
-            node.update(fixed, updateTime=format_time(time.time()))
+            node.update(fixed_values, updateTime=format_time(time.time()))
             return Response(body=self._view(target.store, node))
 
     def _delete(self, request: Request, target: _Target) -> Response:
@@ -320,7 +323,7 @@ class Metadata(Nodes):
         return store, name
 
     def _subgraph(self, store: Store, executions: list[Node]) -> JsonBody:
-        """Return a LineageSubgraph: executions, their events, and the artifacts of these."""
+        """Return a LineageSubgraph: executions, their events, and the artifacts of the events."""
         execution_names = {node["name"] for node in executions}
         events = [event for event in store.events if event["execution"] in execution_names]
         artifact_names = {event["artifact"] for event in events}
@@ -332,9 +335,9 @@ class Metadata(Nodes):
         }
 
 
-def _id_parameter(message: str) -> str:
+def _id_parameter(message_type: str) -> str:
     """Return the query parameter for the id of a new node, such as `contextId`."""
-    return f"{message[0].lower()}{message[1:]}Id"
+    return f"{message_type[0].lower()}{message_type[1:]}Id"
 
 
 def _read_body(request: Request, fields: tuple[str, ...]) -> JsonObject:

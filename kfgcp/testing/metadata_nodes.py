@@ -200,7 +200,7 @@ class Nodes:
             return False
         return any(context == own["name"] for own in self._jobs.contexts(job).values())
 
-    def _build_leaf(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
+    def _leaf_compiler(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
         """Return the function that compiles parts of filters, see `compile_filter`."""
         compile_field = build_leaf(_FIELDS)
 

@@ -1,6 +1,6 @@
-"""Describe the changes between two pipelines. Pure.
+"""Describe the changes between two pipelines as text.
 
-`kfgcp diff` shows them as a tree, and `kfgcp compare` in one line each.
+`kfgcp diff` shows them as a tree, and `kfgcp compare` with one line for each change.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ MAX_INLINE: Final = 100
 # Characters of a value that `format_line` shows, because its line is one of many in a table.
 _MAX_VALUE: Final = 80
 
-# Facts that are lists of names, see `kfgcp.spec.diff`. Their values are the names again.
+# The kinds of changes (`Change.what`) that add or remove one name in a list of names. `Change.name`
+# and the value are then the same name, see `kfgcp.spec.diff`.
 _NAME_LISTS: Final = ("dependency", "package")
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
 
 Lines = Iterator[tuple[str, str]]
-"""Pairs of the sign that colours a line, and the line."""
+"""Pairs of a sign and a line. The sign ("+", "-", "~", or "") decides the colour of the line."""
 
 
 def format_tree(changes: Sequence[Change]) -> Lines:
     """Yield the lines of a tree: tasks below their groups, changes below their tasks."""
     previous: list[str] = []
-    first_paths: dict[tuple[str, tuple[str, ...]], str] = {}
+    first_path_of_diff: dict[tuple[str, tuple[str, ...]], str] = {}
     for path, group in groupby(changes, key=lambda change: change.path):
         changes_of_task = list(group)
         parts = path.split("/")
-        start = _find_first_new(parts, previous)
+        start = _first_new_depth(parts, previous)
         for depth, part in enumerate(parts[start:-1], start):
             yield "", f"{'  ' * depth}  {part}"
         previous = parts
@@ -52,11 +53,11 @@ def format_tree(changes: Sequence[Change]) -> Lines:
             yield "", f"{indent}  {parts[-1] or '(pipeline)'}"
         for change in changes_of_task:
             if change.what != "task":
-                for sign, line in _format_change(change, first_paths):
+                for sign, line in _format_change(change, first_path_of_diff):
                     yield sign, f"{indent}    {line}"
 
 
-def _find_first_new(parts: Sequence[str], previous: Sequence[str]) -> int:
+def _first_new_depth(parts: Sequence[str], previous: Sequence[str]) -> int:
     """Return the depth of the first part of a path that is not part of the previous path."""
     for depth in range(len(parts)):
         if parts[: depth + 1] != previous[: depth + 1]:
@@ -88,12 +89,12 @@ def format_line(change: Change) -> str:
 
 
 def _format_old_path(change: Change) -> str:
-    """Return the end of the line of a task that has another path in the second pipeline."""
+    """Return the note with the old path of a task, or "" when its path is not changed."""
     return f" (was {change.before})" if change.kind == "changed" else ""
 
 
 def _is_name_only(change: Change) -> bool:
-    """Return whether the name of a change is all that it says: of a package for example."""
+    """Return whether a change has no value besides its name, such as a package."""
     return change.what in _NAME_LISTS and _select_value(change) == change.name
 
 
@@ -102,20 +103,22 @@ def _select_value(change: Change) -> JsonValue:
     return change.after if change.kind == "added" else change.before
 
 
-def _format_change(change: Change, first_paths: dict[tuple[str, tuple[str, ...]], str]) -> Lines:
+def _format_change(
+    change: Change, first_path_of_diff: dict[tuple[str, tuple[str, ...]], str]
+) -> Lines:
     """Yield a change as one line, or as a label with lines below it.
 
     Args:
         change: the change, not of a task as a whole.
-        first_paths: the task where each diff of several lines is shown first. Other tasks with the
-            same diff only refer to it. This function adds to it.
+        first_path_of_diff: the path of the first task with each diff of several lines. Other tasks
+            with the same diff refer to that task. This function adds to the dict.
     """
     sign = _SIGNS[change.kind]
     label = f"{sign} {change.what} {change.name}".rstrip()
     value = _select_value(change)
     before, after = _format_values(change)
     if change.lines:
-        first_path = first_paths.setdefault((change.what, change.lines), change.path)
+        first_path = first_path_of_diff.setdefault((change.what, change.lines), change.path)
         if first_path != change.path:
             yield sign, f"{label}: as in {first_path}"
             return
@@ -139,7 +142,10 @@ def _format_change(change: Change, first_paths: dict[tuple[str, tuple[str, ...]]
 
 
 def _format_values(change: Change) -> tuple[str, str]:
-    """Return both values as text. Of two definitions, only the fields that differ."""
+    """Return the value before and the value after as text.
+
+    For a definition of a parameter, artifact or output, the text has only the fields that differ.
+    """
     before, after = change.before, change.after
     is_definition = change.what in ("parameter", "artifact", "output")
     if is_definition and isinstance(before, dict) and isinstance(after, dict):

@@ -24,7 +24,7 @@ OUTAGE: Final = 3600.0
 
 
 class Poller:
-    """The requests for one run, each when it is time.
+    """Requests one run from its backend, with pauses between the requests.
 
     Args:
         backend: the backend of the run.
@@ -52,12 +52,13 @@ class Poller:
         self._run: Run | None = None
         self._changed_at = clock()
         self._next_at = self._changed_at
-        self._lost_at: float | None = None
+        self._unreachable_since: float | None = None
 
-    def look(self) -> Run | None:
-        """Return the run, or None at once.
+    def poll(self) -> Run | None:
+        """Request the run if the pause is over, and return it.
 
-        None means that it is too early for a request, or that the backend cannot be reached.
+        Return None when it is too early for a request, or when the backend cannot be reached. This
+        method never waits for the end of the pause.
 
         Raises:
             BackendError: the run does not exist any more, the sign-in is not valid any longer, or
@@ -69,14 +70,15 @@ class Poller:
         try:
             run = self._backend.get(self._ref)
         except BackendError as error:
+            # A passing error is one that may be over at the next request.
             if not error.passing:
                 raise
-            self._wait_for_end_of_outage(error)
+            self._handle_outage(error)
             return None
         now = self._clock()
-        if self._lost_at is not None:
+        if self._unreachable_since is not None:
             self._notice(f"{self._ref.env} answers again")
-            self._lost_at = None
+            self._unreachable_since = None
         if self._run is None or _without_results(run) != _without_results(self._run):
             self._run = run
             self._changed_at = now
@@ -85,24 +87,25 @@ class Poller:
         return run
 
     @property
-    def wait(self) -> float:
-        """Seconds until the next request."""
+    def seconds_to_next_request(self) -> float:
+        """The seconds until `poll` makes the next request."""
         return max(self._next_at - self._clock(), 0.0)
 
-    def _wait_for_end_of_outage(self, error: BackendError) -> None:
+    def _handle_outage(self, error: BackendError) -> None:
+        """Set the time of the next request, or raise the error when the outage is too long."""
         now = self._clock()
-        if self._lost_at is None:
-            self._lost_at = now
+        if self._unreachable_since is None:
+            self._unreachable_since = now
             notice = (
                 f"{self._ref.env} cannot be reached; the run continues, and kfgcp tries again:"
                 f" {error.message}"
             )
             self._notice(notice)
-        if now - self._lost_at > OUTAGE:
+        if now - self._unreachable_since > OUTAGE:
             raise error
-        self._next_at = now + self._pace.pause(now - self._lost_at)
+        self._next_at = now + self._pace.pause(now - self._unreachable_since)
 
 
 def _without_results(run: Run) -> Run:
-    """Return a run without the fields that do not tell whether it makes progress."""
+    """Return a run without its results and settings. They do not show whether it makes progress."""
     return replace(run, metrics=(), artifacts=(), labels={}, params={})

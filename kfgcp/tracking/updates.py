@@ -388,7 +388,7 @@ class RunUpdates:
             # Before the request, because a signal handler may set it again during the request.
             self._must_cancel = False
             self._must_cancel_again = not self._request_cancel()
-        latest = poller.look() if poller is not None else None
+        latest = poller.poll() if poller is not None else None
         if latest is not None:
             self._handle.remember(latest)
         return latest

@@ -54,22 +54,22 @@ def waits(poller: Poller, remote: Remote, count: int) -> list[float]:
     """The pauses before so many looks, each as soon as it is due."""
     found = []
     for _ in range(count):
-        found.append(round(poller.wait, 6))
-        remote.now += poller.wait
-        poller.look()
+        found.append(round(poller.seconds_to_next_request, 6))
+        remote.now += poller.seconds_to_next_request
+        poller.poll()
     return found
 
 
 def test_the_first_look_is_at_once_and_none_before_it_is_time(
     poller: Poller, remote: Remote
 ) -> None:
-    assert poller.wait == 0
-    assert poller.look() is remote.run
-    assert poller.look() is None
+    assert poller.seconds_to_next_request == 0
+    assert poller.poll() is remote.run
+    assert poller.poll() is None
     remote.now += 0.99
-    assert poller.look() is None
+    assert poller.poll() is None
     remote.now += 0.02
-    assert poller.look() is remote.run
+    assert poller.poll() is remote.run
     assert len(remote.looks) == 2
 
 
@@ -135,17 +135,17 @@ def test_another_pace(remote: Remote) -> None:
 def test_an_outage_is_said_once_and_so_is_its_end(
     poller: Poller, remote: Remote, notices: list[str]
 ) -> None:
-    poller.look()
+    poller.poll()
     remote.error = Unreachable("no route")
 
     found = waits(poller, remote, 30)
-    assert poller.look() is None
+    assert poller.poll() is None
     assert notices == ["dev cannot be reached; the run continues, and kfgcp tries again: no route"]
     assert found == sorted(found)
 
     remote.error = None
-    remote.now += poller.wait
-    assert poller.look() is remote.run
+    remote.now += poller.seconds_to_next_request
+    assert poller.poll() is remote.run
     assert notices[1:] == ["dev answers again"]
     remote.error = Unreachable("again")
     waits(poller, remote, 2)
@@ -153,7 +153,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(
 
 
 def test_an_outage_that_does_not_end_is_an_error(poller: Poller, remote: Remote) -> None:
-    poller.look()
+    poller.poll()
     remote.error = Unreachable("no route")
     began = remote.now
 
@@ -168,7 +168,7 @@ def test_an_outage_before_the_first_answer_is_one_too(
 ) -> None:
     remote.error = Unreachable("no route")
 
-    assert poller.look() is None
+    assert poller.poll() is None
     assert len(notices) == 1
 
 
@@ -177,4 +177,4 @@ def test_other_errors_end_the_looking(poller: Poller, remote: Remote, error: Any
     remote.error = error
 
     with pytest.raises(type(error)):
-        poller.look()
+        poller.poll()

@@ -1,8 +1,10 @@
-"""The logs of a run's tasks: of their pods, of the copies and the archive, and of Cloud Logging.
+"""Read the logs of a run's tasks.
 
-`pod_logs` reads the log of one pod, `log_attempts` knows which pods there are. GKE's entries in
-Cloud Logging carry the run's id as a label of the pod (`k8s-pod/pipeline/runid`). Only they have
-times and severities.
+The log of a pod can be in four places: the pod itself, the launcher's copy, Argo's archive, and
+Cloud Logging. `pod_logs` reads the first three, and `log_attempts` lists the pods of a run.
+
+On GKE, each entry in Cloud Logging has the id of the run as the label `k8s-pod/pipeline/runid`.
+Only the lines from Cloud Logging have times and severities.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from kfgcp.backends.kubeflow.log_noise import without_noise
 from kfgcp.backends.kubeflow.messages import RunAnswer
 from kfgcp.backends.kubeflow.pod_logs import (
     BUCKET,
-    Keeper,
+    LogSource,
     NotKept,
     Pod,
     PodLogs,
-    RunOfPods,
+    RunInfo,
     Streams,
 )
 from kfgcp.backends.kubeflow.pod_names import pods_of_run
@@ -41,13 +43,14 @@ from kfgcp.services.cloud_logging import CloudLogging, quoted
 # Seconds between two readings of a tail while no task changes.
 PAUSE: Final = 3.0
 
-# Characters of a line in the end of a log, as for runs on this machine.
+# Characters of a line in `LogEnd`. A longer line loses its beginning. The limit is the same as for
+# runs on this machine.
 MAX_LINE_LENGTH: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where logs are read.
+class LogServices:
+    """The services that have logs, and where the pods are.
 
     Attributes:
         ui: the UI server.
@@ -76,60 +79,66 @@ class LogEnd:
 
 
 class RunLogs:
-    """The logs of a run as it was read. Threads may share them.
+    """The logs of a run that ran, or runs, on Kubeflow Pipelines. Threads may share this object.
+
+    The attempts are those that were known when the run was read.
 
     Args:
-        place: where the logs are.
-        run: the answer of the server, with its spec.
-        executions: of its tasks.
+        services: the services that have the logs.
+        run: the run as the server returned it, with its pipeline spec.
+        executions: the executions of the tasks.
     """
 
-    def __init__(self, place: Place, run: RunAnswer, executions: Sequence[Execution]) -> None:
-        self._place = place
+    def __init__(
+        self, services: LogServices, run: RunAnswer, executions: Sequence[Execution]
+    ) -> None:
+        self._services = services
         self._run_id = run["run_id"]
         self._created_at = read_time(run.get("created_at")) or ""
         workflow_pods = pods_of_run(run)
         self.attempts = list(read_attempts(run, executions, workflow_pods))
         # Only servers of 3.0 answer with tasks.
-        self._without_pod = list(tasks_without_pod(run, executions)) if "tasks" in run else []
+        self._tasks_without_pod = list(tasks_without_pod(run, executions)) if "tasks" in run else []
         self._root_driver = workflow_pods.failed_driver("") if workflow_pods else ""
-        run_of_pods = RunOfPods(
+        run_info = RunInfo(
             self._run_id,
             self._created_at[: len("2026-01-02")],
             workflow_pods.workflow if workflow_pods else "",
-            place.namespace,
+            services.namespace,
             _archive_bucket(executions),
         )
-        self._pods = PodLogs(place.ui, run_of_pods, raises_outages=place.logging is None)
-        # Who had the last log that was read.
-        self._last_keeper: Keeper | None = None
+        self._pods = PodLogs(services.ui, run_info, raises_outages=services.logging is None)
+        # Where the last log was found; None for Cloud Logging, or before the first log.
+        self._last_source: LogSource | None = None
 
     def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Yield lines by task in the order they started, by attempt, as they were written.
+        """Yield the lines of all attempts that a filter names.
 
-        Earlier attempts whose logs are gone are left out unless one is asked for. The warning
-        `NotWhole` names a task whose pod is not known.
+        The tasks come in the order of their start, and the attempts of a task in the order of their
+        numbers. A missing log of an earlier attempt is an error only when the filter names the
+        attempt. The warning `NotWhole` names a task whose pod is not known.
 
         Raises:
-            NotFound: a log was not kept anywhere; the other logs came first.
+            NotFound: a log does not exist any more. The lines of the other logs are yielded first.
         """
         self._warn_of_tasks_without_pod(log_filter)
-        lost: list[NotFound] = []
-        for attempt in self.matching(log_filter):
+        errors: list[NotFound] = []
+        for attempt in self.matching_attempts(log_filter):
             try:
                 yield from self.lines(attempt, log_filter)
             except NotFound as error:
                 if attempt.is_last or log_filter.attempt is not None:
-                    lost.append(error)
-        if lost:
-            raise lost[0]
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     def end_of(self, task: str | None, line_count: int) -> LogEnd:
-        """Return the end of a task's log: of its last attempt.
+        """Return how the log of a task's last attempt ends.
 
         Args:
-            task: its path; None for the driver of the whole run, which has a log when it failed.
-            line_count: how many lines.
+            task: the path of the task. None for the driver of the whole run: its log is read only
+                when it failed.
+            line_count: the number of lines to return.
         """
         attempts = [attempt for attempt in self.attempts if attempt.task == task]
         if task is None and self._root_driver:
@@ -147,11 +156,11 @@ class RunLogs:
         Empty when its log does not say it, or when it has no log.
 
         Raises:
-            NotFound: the log is nowhere.
+            NotFound: no service has the log.
         """
         return self.end_of(task, 0).cause
 
-    def matching(self, log_filter: LogFilter) -> Iterator[Attempt]:
+    def matching_attempts(self, log_filter: LogFilter) -> Iterator[Attempt]:
         """Yield the attempts that a filter names."""
         for attempt in self.attempts:
             is_task = log_filter.task in (None, attempt.task)
@@ -163,7 +172,7 @@ class RunLogs:
         """Yield the lines of one attempt. While it is running, yield only complete lines.
 
         Raises:
-            NotFound: they are nowhere.
+            NotFound: no service has the log of the attempt.
         """
         if log_filter.since or log_filter.severity:
             # Only Cloud Logging has times and severities.
@@ -171,18 +180,18 @@ class RunLogs:
             yield from _filter_noise(entries, log_filter)
             return
         reasons: list[str] = []
-        for keeper in self._keepers(all_lines=log_filter.all_lines):
+        for source in self._sources_in_order(all_lines=log_filter.all_lines):
             try:
-                if keeper is None:
+                if source is None:
                     lines = _require_lines(self._read_cloud_logging(attempt, log_filter))
                 else:
-                    chunks = self._pods.read(keeper, attempt.pod)
+                    chunks = self._pods.read(source, attempt.pod)
                     lines = _split_lines(attempt, chunks)
             except NotKept as error:
                 reasons.append(str(error))
                 continue
             if attempt.pod.has_ended:
-                self._last_keeper = keeper
+                self._last_source = source
             yield from _filter_noise(lines, log_filter)
             return
         raise self._not_found(attempt, [reason for reason in reasons if reason])
@@ -190,7 +199,7 @@ class RunLogs:
     # -- helpers
 
     def _warn_of_tasks_without_pod(self, log_filter: LogFilter) -> None:
-        for task, has_ended in self._without_pod:
+        for task, has_ended in self._tasks_without_pod:
             if log_filter.task not in (None, task):
                 continue
             note = (
@@ -201,31 +210,32 @@ class RunLogs:
                 note = f"{task} has no log: Kubeflow Pipelines 3.0 did not name its pod"
             warnings.warn(note, NotWhole, stacklevel=2)
 
-    def _keepers(self, *, all_lines: bool) -> list[Keeper | None]:
-        """Return who is asked for a log, in this order; None is Cloud Logging.
+    def _sources_in_order(self, *, all_lines: bool) -> list[LogSource | None]:
+        """Return the sources to try for a log, the first one first. None stands for Cloud Logging.
 
-        The launcher's copy has only the lines of the program, so it comes last for all lines.
+        The launcher's copy has only the lines of the program. So it comes last when all lines are
+        wanted.
         """
-        keepers: list[Keeper | None] = [Keeper.POD, Keeper.COPY, Keeper.ARCHIVE]
-        if self._place.logging is not None:
-            keepers.insert(2, None)
+        sources: list[LogSource | None] = [LogSource.POD, LogSource.COPY, LogSource.ARCHIVE]
+        if self._services.logging is not None:
+            sources.insert(2, None)
         if all_lines:
-            keepers.remove(Keeper.COPY)
-            keepers.append(Keeper.COPY)
-        # Who had the last log most likely has the next one, too.
-        last_keeper = self._last_keeper
-        if last_keeper is not None and not (all_lines and last_keeper is Keeper.COPY):
-            keepers.remove(last_keeper)
-            keepers.insert(0, last_keeper)
-        return keepers
+            sources.remove(LogSource.COPY)
+            sources.append(LogSource.COPY)
+        # The source that had the last log most likely has the next one.
+        last_source = self._last_source
+        if last_source is not None and not (all_lines and last_source is LogSource.COPY):
+            sources.remove(last_source)
+            sources.insert(0, last_source)
+        return sources
 
     def _read_cloud_logging(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
-        if self._place.logging is None:
+        if self._services.logging is None:
             raise Unsupported(
                 "The pods of Kubeflow keep no times and severities.",
                 hint=(
-                    f"Set project in [env.{self._place.env}] to read Cloud Logging. Or leave out"
-                    " these options."
+                    f"Set project in [env.{self._services.env}] to read Cloud Logging. Or leave out"
+                    " since and severity."
                 ),
             )
         if not attempt.pod.name:
@@ -240,7 +250,7 @@ class RunLogs:
         ]
         if log_filter.severity:
             clauses.append(f"severity>={log_filter.severity}")
-        for entry in self._place.logging.entries(clauses):
+        for entry in self._services.logging.entries(clauses):
             written_at = read_time(entry.at) or ""
             yield LogLine(attempt.task, attempt.number, entry.text, written_at, entry.severity)
 
@@ -248,14 +258,17 @@ class RunLogs:
         name = attempt.task
         if not attempt.is_last:
             name = f"attempt {attempt.number} of {attempt.task}"
-        ways = [
-            "let Kubeflow archive logs: archiveLogs of Argo, ARGO_ARCHIVE_LOGS of ml-pipeline-ui"
+        remedies = [
+            "let Kubeflow archive logs: set archiveLogs in Argo and ARGO_ARCHIVE_LOGS in"
+            " ml-pipeline-ui"
         ]
-        if self._place.logging is None:
-            ways.insert(0, f"set project in [env.{self._place.env}] to read Cloud Logging on GKE")
+        if self._services.logging is None:
+            remedies.insert(
+                0, f"set project in [env.{self._services.env}] to read Cloud Logging on GKE"
+            )
         return NotFound(
             f"The log of {name} is not there any more: {'; '.join(reasons)}.",
-            hint=f"For later runs {', or '.join(ways)}.",
+            hint=f"For later runs {', or '.join(remedies)}.",
             status=404,
             reason="NOT_FOUND",
         )
@@ -269,7 +282,7 @@ class RunTail:
         log_filter: which lines.
     """
 
-    # The logs of pods are complete when the run ends.
+    # No lines come after the end of the run: the logs of its pods are complete then.
     late_seconds = 0.0
 
     def __init__(self, read_logs: Callable[[], RunLogs], log_filter: LogFilter) -> None:
@@ -277,7 +290,7 @@ class RunTail:
         self._log_filter = log_filter
         # The number of lines that were yielded, by task and attempt.
         self._line_counts: dict[tuple[str, int], int] = {}
-        self._completed: set[tuple[str, int]] = set()
+        self._completed_attempts: set[tuple[str, int]] = set()
         self._next_reading = 0.0
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
@@ -286,10 +299,10 @@ class RunTail:
             return
         self._next_reading = now + PAUSE
         logs = self._read_logs()
-        lost: BackendError | None = None
-        for attempt in logs.matching(self._log_filter):
+        last_error: BackendError | None = None
+        for attempt in logs.matching_attempts(self._log_filter):
             key = (attempt.task, attempt.number)
-            if key in self._completed:
+            if key in self._completed_attempts:
                 continue
             try:
                 yield from self._new_lines(logs, attempt)
@@ -297,11 +310,11 @@ class RunTail:
                 # The pod may still be starting.
                 if not attempt.pod.has_ended:
                     continue
-                lost = error
+                last_error = error
             if attempt.pod.has_ended:
-                self._completed.add(key)
-        if lost is not None and not self._line_counts:
-            raise lost
+                self._completed_attempts.add(key)
+        if last_error is not None and not self._line_counts:
+            raise last_error
 
     def _new_lines(self, logs: RunLogs, attempt: Attempt) -> Iterator[LogLine]:
         key = (attempt.task, attempt.number)

@@ -56,8 +56,8 @@ class Streams(Protocol):
         """Return the answer to a GET; see `kfgcp.services.client.ServiceClient.stream`."""
 
 
-class Keeper(Enum):
-    """Who may have the log of a pod."""
+class LogSource(Enum):
+    """A place that may have the log of a pod."""
 
     POD = auto()
     COPY = auto()
@@ -65,7 +65,7 @@ class Keeper(Enum):
 
 
 class NotKept(Exception):
-    """A keeper does not have the log. Its text is a part of a sentence, or empty."""
+    """A source does not have the log. Its text is a part of a sentence, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class RunOfPods:
+class RunInfo:
     """What the UI server needs to know about the run.
 
     Attributes:
@@ -109,26 +109,26 @@ class PodLogs:
         ui: the UI server.
         run: what it needs to know about the run.
         raises_outages: whether it is an error that the UI server cannot be reached. If not, it
-            counts as a keeper that has no log.
+            counts as a source that has no log.
     """
 
-    def __init__(self, ui: Streams, run: RunOfPods, *, raises_outages: bool) -> None:
+    def __init__(self, ui: Streams, run: RunInfo, *, raises_outages: bool) -> None:
         self._ui = ui
         self._run = run
         self._raises_outages = raises_outages
         self._archive_keys = list(_ARCHIVE_KEYS)
         self._misses = 0
 
-    def read(self, keeper: Keeper, pod: Pod) -> Iterator[bytes]:
+    def read(self, source: LogSource, pod: Pod) -> Iterator[bytes]:
         """Return the log of a pod as it comes.
 
         Raises:
-            NotKept: the keeper does not have it.
+            NotKept: the source does not have it.
             BackendError: the UI server does not answer, or does not accept the sign-in.
         """
-        if keeper is Keeper.POD:
+        if source is LogSource.POD:
             return self._read_pod(pod)
-        if keeper is Keeper.COPY:
+        if source is LogSource.COPY:
             return self._read_copy(pod)
         return self._read_archive(pod)
 

@@ -21,7 +21,7 @@ from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
 from kfgcp.backends.kubeflow.filters import Predicate
 from kfgcp.backends.kubeflow.late_tasks import has_late_tasks, read_with_late_tasks
 from kfgcp.backends.kubeflow.limits import check_experiment_name, check_parameters
-from kfgcp.backends.kubeflow.logs import Place, RunLogs, RunTail
+from kfgcp.backends.kubeflow.logs import LogServices, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.pod_names import pods_of_run
@@ -480,8 +480,10 @@ class KubeflowService:
                 executions = self._metadata.read_executions(run_id, with_artifacts=not live)
             except BackendError as error:
                 failure = error
-        place = Place(self._clients.ui, self._clients.logging, self._namespace, self._env.name)
-        logs = RunLogs(place, source.answer, executions)
+        services = LogServices(
+            self._clients.ui, self._clients.logging, self._namespace, self._env.name
+        )
+        logs = RunLogs(services, source.answer, executions)
         if failure is not None and not live and not logs.attempts:
             raise failure
         return logs

@@ -9,7 +9,7 @@ from typing import Final
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.config import Environment
 from kfgcp.services.auth.port_forward import PortForward, shared_port_forward
-from kfgcp.services.auth.sign_in import required, token_source
+from kfgcp.services.auth.sign_in import required_setting, token_source
 from kfgcp.services.auth.tokens import TokenFile, TokenSource
 
 # Where Kubeflow is in its cluster unless the settings say otherwise. This service also has logs and
@@ -48,7 +48,7 @@ def address_and_tokens(env: Environment) -> tuple[str, TokenSource]:
         path = Path(os.environ.get(_PATH_VARIABLE) or _PROJECTED_PATH)
         address = settings.api_endpoint or settings.host or _cluster_address(settings)
         return address, TokenFile(path, sign_in_hint=_TOKEN_HINT)
-    return settings.api_endpoint or required(env, "host"), token_source(env)
+    return settings.api_endpoint or required_setting(env, "host"), token_source(env)
 
 
 def is_in_cluster(env: Environment) -> bool:

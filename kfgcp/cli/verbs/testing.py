@@ -39,7 +39,7 @@ _HOST_NAMES = click.option(
     "host_names",
     multiple=True,
     metavar="NAME",
-    help="Another name of this machine, or NAME:PORT; may be given several times.",
+    help="Accept requests to this host name or NAME:PORT, too; may be given several times.",
 )
 
 
@@ -73,9 +73,9 @@ def vertex(
         _stop_on_signals() as stop,
         kfgcp.testing.vertex(
             mode=_mode(instant), port=port, storage_port=storage_port, host_names=host_names
-        ) as env,
+        ) as stand_in,
     ):
-        _serve(env, stop, latency)
+        _serve(stand_in, stop, latency)
 
 
 @command.command(epilog="Example: kfgcp testing kubeflow --port 8080 --namespace team-a")
@@ -128,9 +128,9 @@ def kubeflow(
             port=port,
             storage_port=storage_port,
             host_names=host_names,
-        ) as env,
+        ) as stand_in,
     ):
-        _serve(env, stop, latency)
+        _serve(stand_in, stop, latency)
 
 
 def _mode(instant: bool) -> str:
@@ -154,20 +154,19 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _serve(env: RunningStandIn, stop: threading.Event, latency: float) -> None:
+def _serve(stand_in: RunningStandIn, stop: threading.Event, latency: float) -> None:
     """Show requests until the event is set."""
-    env.latency = latency
-    env.requests.watcher = _print_request
-    _print_settings(env)
-    while not stop.wait(3600):
-        pass
+    stand_in.latency = latency
+    stand_in.requests.watcher = _print_request
+    _print_settings(stand_in)
+    stop.wait()
 
 
-def _print_settings(env: RunningStandIn) -> None:
+def _print_settings(stand_in: RunningStandIn) -> None:
     click.echo("# kfgcp.toml")
-    click.echo(env.toml())
+    click.echo(stand_in.toml())
     click.echo("# shell")
-    for name, value in env.environ.items():
+    for name, value in stand_in.environ.items():
         # The variables of kfgcp itself are in the table for kfgcp.toml.
         if not name.startswith("KFGCP_"):
             click.echo(f"export {name}={shlex.quote(value)}")

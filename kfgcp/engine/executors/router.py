@@ -14,17 +14,20 @@ from kfgcp.engine.uv_program import uv_program
 from kfgcp.options import RunOptions
 from kfgcp.spec.lightweight import Lightweight
 
-_CONTAINERS: Final = "containers"
-"""The key of the executor of all containers; the others have their requirements as keys."""
+_CONTAINERS_KEY: Final = "containers"
+"""The key of the container executor in `Router._executors`. The other keys are `Requirements` of a
+virtual environment, and None for this Python environment."""
 
 
 class Router:
-    """An executor made of the others, each started when the first task needs it.
+    """An executor that passes each attempt to another executor.
+
+    It creates the other executors when the first task needs them.
 
     Args:
-        emit: takes the end of each attempt.
+        emit: called with each event, such as the end of an attempt.
         environments: the folder of virtual environments.
-        libraries: modules that processes of this environment have imported when a task starts.
+        libraries: modules to import in advance, so that tasks start faster.
         containers: the settings of all containers.
         submit_dir: the folder that relative paths among requirements start from.
         run_id: marks the processes of the run, see `kfgcp.engine.orphans`.
@@ -52,20 +55,21 @@ class Router:
     def warm_up(self, functions: Iterable[Lightweight], options: RunOptions) -> None:
         """Start the processes that will run these functions, while the caller does other things.
 
-        A virtual environment is used only if it is built: a function that is never reached needs
-        none.
+        This method does not build virtual environments, because the run may never reach the
+        functions that need them. It uses those that are built already.
         """
         if options.executor == "docker":
             return
-        needed: dict[Requirements | None, None] = {}
+        # A dict instead of a set, because it keeps the order of the functions.
+        requirement_sets: dict[Requirements | None, None] = {}
         for function in functions:
-            needed[missing_requirements(function, strict=options.strict_env)] = None
-        if any(requirements is not None for requirements in needed):
+            requirement_sets[missing_requirements(function, strict=options.strict_env)] = None
+        if any(requirements is not None for requirements in requirement_sets):
             # The search for uv is not thread-safe (see `uv_program`), so it comes before there are
             # threads. When it fails, the task that needs uv reports the error.
             with suppress(OSError, ImportError):
                 uv_program()
-        for requirements in needed:
+        for requirements in requirement_sets:
             if requirements is None or is_built(requirements, self._environments):
                 # When a process cannot be started now, the task that needs it reports the error.
                 with suppress(OSError):
@@ -129,10 +133,10 @@ class Router:
         )
 
     def _container_executor(self) -> Executor:
-        executor = self._executors.get(_CONTAINERS)
+        executor = self._executors.get(_CONTAINERS_KEY)
         if executor is None:
             from kfgcp.engine.executors.docker import DockerExecutor
 
             executor = DockerExecutor(self._emit, self._containers)
-            self._executors[_CONTAINERS] = executor
+            self._executors[_CONTAINERS_KEY] = executor
         return executor

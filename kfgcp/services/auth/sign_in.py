@@ -16,7 +16,7 @@ from kfgcp.services.auth.tokens import Anonymous, TokenFile, TokenSource
 _ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
 
 # With these values of `auth`, requests to Google's services use the Google login. "in-cluster" and
-# "port-forward" say how kfgcp signs in to a cluster, which is decided elsewhere.
+# "port-forward" are ways to sign in to a cluster, see `kfgcp.backends.kubeflow.sign_in`.
 _WITH_GOOGLE_LOGIN: Final = ("google", "in-cluster", "port-forward")
 
 
@@ -30,12 +30,12 @@ def token_source(env: Environment) -> TokenSource:
     if mode == "anonymous":
         return _anonymous(env)
     if mode == "token-file":
-        return TokenFile(Path(required(env, "token_file")))
+        return TokenFile(Path(required_setting(env, "token_file")))
     account = env.get("impersonate_service_account")
     if mode == "iap":
         from kfgcp.services.auth.iap import iap_tokens
 
-        return iap_tokens(required(env, "iap_client_id"), account)
+        return iap_tokens(required_setting(env, "iap_client_id"), account)
     if mode not in _WITH_GOOGLE_LOGIN:
         raise ConfigError(
             f"Environment '{env.name}': auth is {mode!r}, which is not a way to sign in."
@@ -46,7 +46,7 @@ def token_source(env: Environment) -> TokenSource:
 
 
 def ca_file(env: Environment) -> str | None:
-    """Return the path of the certificates that an environment names, None when it names none.
+    """Return the path of the file with certificates, or None when `ca_file` is not set.
 
     Raises:
         ConfigError: the file is missing, or contains no certificates.
@@ -69,14 +69,14 @@ def ca_file(env: Environment) -> str | None:
         raise ConfigError(
             f"Environment '{env.name}' has ca_file = \"{setting}\", which {problem}.",
             hint=(
-                f"Set ca_file in [env.{env.name}] of kfgcp.toml to the certificate of the"
-                " authority, in PEM form."
+                f"Set ca_file in [env.{env.name}] of kfgcp.toml to a file with the"
+                " certificate of the certificate authority (CA), in PEM format."
             ),
         ) from None
     return path
 
 
-def required(env: Environment, key: str) -> str:
+def required_setting(env: Environment, key: str) -> str:
     """Return a setting that `auth` needs.
 
     Raises:

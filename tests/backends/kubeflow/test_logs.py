@@ -6,7 +6,7 @@ import pytest
 
 from kfgcp.backends.base import LogFilter
 from kfgcp.backends.kubeflow import logs
-from kfgcp.backends.kubeflow.logs import LogEnd, Place, RunLogs, RunTail
+from kfgcp.backends.kubeflow.logs import LogEnd, LogServices, RunLogs, RunTail
 from kfgcp.errors import AuthError, NotFound, Refused, Unsupported
 from kfgcp.model import Task, TaskKind, TaskState
 from kfgcp.services.cloud_logging import CloudLogging
@@ -38,7 +38,7 @@ def chain(compiled: Any, execution: Any) -> Any:
     def make(
         http: Any, logging: CloudLogging | None = None, namespace: str = "team-a", **more: Any
     ) -> RunLogs:
-        return RunLogs(Place(http, logging, namespace, "cloud"), {**body, **more}, pods)
+        return RunLogs(LogServices(http, logging, namespace, "cloud"), {**body, **more}, pods)
 
     return make
 

@@ -13,7 +13,7 @@ from answer_mutations import encode_json, mutate_json
 from kfgcp.backends.base import LogFilter
 from kfgcp.backends.kubeflow import executions_from_server as server_tasks
 from kfgcp.backends.kubeflow.executions_from_server import check_tasks, make_executions
-from kfgcp.backends.kubeflow.logs import Place, RunLogs
+from kfgcp.backends.kubeflow.logs import LogServices, RunLogs
 from kfgcp.backends.kubeflow.messages import check_run, read_pipeline
 from kfgcp.backends.kubeflow.pod_attempts import read_pods
 from kfgcp.backends.kubeflow.read_run import Where, read_run
@@ -719,7 +719,7 @@ def test_a_log_of_a_pod_that_is_not_named_is_said_to_be_missing(name: str, note:
     assert graph is not None
     executions = make_executions(check_tasks(body["tasks"])[0], graph)
     nowhere: Any = None
-    logs = RunLogs(Place(nowhere, None, "", "gke"), body, executions)
+    logs = RunLogs(LogServices(nowhere, None, "", "gke"), body, executions)
 
     with pytest.warns(NotWhole) as warned:
         assert list(logs.read(LogFilter())) == []

@@ -65,12 +65,12 @@ class Watch:
     def until(self, at: float = float("inf")) -> None:
         """Goes on until the run has ended, or until a time."""
         while self._clock.now < at:
-            run = self._poller.look()
+            run = self._poller.poll()
             if run is not None:
                 self.looks.append((self._clock.now, run.state))
                 if run.state.final:
                     return
-            self._clock.sleep(self._poller.wait)
+            self._clock.sleep(self._poller.seconds_to_next_request)
 
 
 @pytest.fixture
