@@ -10,15 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-# The part of the name of a file that its temporary file gets, in bytes. File systems usually allow
-# 255 bytes in a name.
+# The name of a temporary file contains at most this many bytes of the name of the file to write.
+# File systems usually allow 255 bytes in a name.
 _NAME_BYTES: Final = 200
 
-# The errors when a file may be written but not replaced: its folder belongs to another user, or the
-# file itself is mounted, as in containers.
+# These errors mean that the file cannot be replaced, but perhaps can be written: its folder belongs
+# to another user, or the file itself is mounted, as in containers.
 _CANNOT_REPLACE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
 
-# Linux follows as many links in a path (path_resolution(7)).
+# Linux follows at most this many links in a path (path_resolution(7)).
 _MAX_LINKS: Final = 40
 
 
@@ -27,7 +27,7 @@ def write_file(file: Path, data: bytes) -> None:
 
     The new content goes to a temporary file in the same folder, which then replaces the old file
     and keeps its permissions. A link is followed: the file that it leads to is replaced. Pipes,
-    devices and everything below /dev and /proc are written directly.
+    devices and everything below /dev and /proc, except /dev/shm, are written directly.
 
     Args:
         file: the file to write; its folder exists.
@@ -37,52 +37,52 @@ def write_file(file: Path, data: bytes) -> None:
         OSError: it cannot be written; the old file is unchanged, and no temporary file is left.
     """
     target = _follow_links(file)
-    before = _stat(target)
-    if _is_special(target) or (before is not None and not stat.S_ISREG(before.st_mode)):
+    old_stat = _stat(target)
+    if _is_special(target) or (old_stat is not None and not stat.S_ISREG(old_stat.st_mode)):
         _write_in_place(target, data)
         return
-    if before is not None and not os.access(target, os.W_OK):
+    if old_stat is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
     try:
-        _replace(target, data, before)
+        _replace(target, data, old_stat)
     except OSError as error:
-        if before is None or error.errno not in _CANNOT_REPLACE:
+        if old_stat is None or error.errno not in _CANNOT_REPLACE:
             raise
         _write_in_place(target, data)
 
 
-def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
+def _replace(target: Path, data: bytes, old_stat: os.stat_result | None) -> None:
     name = os.fsdecode(os.fsencode(target.name)[:_NAME_BYTES])
-    beside = target.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    temporary_file = target.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
+    fd = os.open(temporary_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(fd, "wb") as stream:
-            if before is not None:
-                _copy_owner(stream.fileno(), before)
+            if old_stat is not None:
+                _copy_owner(stream.fileno(), old_stat)
             stream.write(data)
             stream.flush()
             # Before the rename: after a crash, the new name must not lead to an empty file.
             os.fsync(stream.fileno())
-        os.replace(beside, target)
+        os.replace(temporary_file, target)
     except BaseException:
         with suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary_file)
         raise
     _sync_folder(target.parent)
 
 
-def _copy_owner(fd: int, before: os.stat_result) -> None:
+def _copy_owner(fd: int, old_stat: os.stat_result) -> None:
     """Give the new file the owner and the permissions of the old one, as far as this user may."""
-    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+    if (old_stat.st_uid, old_stat.st_gid) != (os.geteuid(), os.getegid()):
         with suppress(OSError):
-            os.fchown(fd, before.st_uid, before.st_gid)
+            os.fchown(fd, old_stat.st_uid, old_stat.st_gid)
     # After fchown, which removes the set-user-ID and set-group-ID bits.
-    os.fchmod(fd, stat.S_IMODE(before.st_mode))
+    os.fchmod(fd, stat.S_IMODE(old_stat.st_mode))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write the new name to the disk, too."""
-    # Some file systems cannot do that for a folder.
+    """Flush a folder to the disk, so that the rename in it survives a crash."""
+    # Some file systems cannot flush a folder.
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -109,7 +109,7 @@ def _follow_links(file: Path) -> Path:
 def _is_special(target: Path) -> bool:
     """Return whether a path is a device or an open file of a process, such as /dev/stdout.
 
-    /dev/shm contains usual files in memory.
+    /dev/shm contains ordinary files, which are in memory.
     """
     path = os.path.abspath(target)
     return path.startswith(("/dev/", "/proc/")) and not path.startswith("/dev/shm/")  # noqa: S108

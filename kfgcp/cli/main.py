@@ -20,7 +20,8 @@ from kfgcp.errors import KfgcpError, ParamError, SpecError
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 
-# The lines of a hint that an error can stand above and still be visible in a small terminal.
+# An error is printed above its hint when the hint has at most this many lines. With more lines, the
+# error would scroll out of a small terminal, so it is printed below.
 _MAX_HINT_LINES: Final = 10
 
 _show_warning_of_python: Final = warnings.showwarning
@@ -52,7 +53,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of verbs without importing them, which click would do."""
+        """Write the list of verbs. Unlike the method of click, do not import their modules."""
         rows = [(verb, read_summary(verb)) for verb in verb_names()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
@@ -81,7 +82,7 @@ def cli() -> None:
 def _print_version(context: click.Context, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    # Only here: reading metadata of distributions takes time.
+    # Imported only here: it reads the metadata of installed packages, which takes time.
     from kfgcp.installation import describe_versions
 
     click.echo(describe_versions())
@@ -92,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with its code.
 
     Args:
-        arguments: without the name of the program; those of the process when None.
+        arguments: the arguments after the name of the program. None takes those of the process.
     """
     streams.prepare()
     threading.excepthook = _show_failed_thread
@@ -102,6 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _exit_code(arguments: list[str] | None) -> int:
+    """Run a command with our display of warnings, and return the exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(arguments)
@@ -141,8 +143,8 @@ def _run(arguments: list[str] | None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):
-        # click calls sys.exit when nobody reads the pipe any longer. Python writes what is left in
-        # its buffer when it ends, so from here on stdout is /dev/null.
+        # click calls sys.exit when the program that reads our output has ended. At its end, Python
+        # writes the rest of its buffer to stdout, which would fail. So stdout becomes /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except Exception as error:
@@ -152,7 +154,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _report_unexpected(error: Exception) -> int:
-    """Print an error that is not ours, and return the exit code."""
+    """Print an error that is not a KfgcpError, and return the exit code."""
     from kfgcp.machine import machine_error
 
     problem = machine_error(error)
@@ -166,7 +168,7 @@ def _report_unexpected(error: Exception) -> int:
 
 
 def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
-    """Show in one line that a thread failed. The command continues and has its own result."""
+    """Show in one line that a thread failed. The command continues, with its usual exit code."""
     error = failure.exc_value
     if error is None or isinstance(error, (BrokenPipeError, SystemExit)):
         return

@@ -11,7 +11,12 @@ from typing import Final
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine.cache_key import digest, has_unseen_inputs, key_parts, source_parts
-from kfgcp.engine.cache_reasons import MAX_SUCCESSES, SAME, EarlierSuccesses, explain_deleted
+from kfgcp.engine.cache_reasons import (
+    MAX_SUCCESSES,
+    SAME_CODE_AND_INPUTS,
+    EarlierSuccesses,
+    explain_deleted,
+)
 from kfgcp.engine.stored_outputs import format_outputs, has_files, parse_outputs, why_unusable
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache
@@ -19,8 +24,9 @@ from kfgcp.semantics.values import Values
 from kfgcp.store.rows import CacheEntry, Origin
 from kfgcp.store.store import Store
 
-_MAX_TRIED: Final = 100
-"""How many successes with the same key are tried at most until one still has its files."""
+# Of the successes with one key, at most this many are checked. The first whose files still exist is
+# used.
+_MAX_CHECKED: Final = 100
 
 _ITERATION: Final = re.compile(r"\[\d+\]")
 
@@ -50,21 +56,21 @@ class TaskCache:
         self._override = override
         self._buckets = buckets
         self._successes_of: dict[str, EarlierSuccesses] = {}  # by task
-        # The keys of this run's successes. They may not be in the store yet, because a turn of the
-        # loop is recorded at its end.
+        # The keys of this run's successes. Some may not be in the store yet: the main loop of the
+        # engine records all results of a round together, at the end of the round.
         self._own_keys: set[str] = set()
 
-    def look_up(self, node: TaskRun, lost: str | None = None) -> Values | None:
+    def look_up(self, node: TaskRun, reuse_problem: str | None = None) -> Values | None:
         """Return the outputs of an earlier success, None when the task must run.
 
-        `node.cache` then says why.
+        In both cases, `node.cache` says why.
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
 
         Args:
             node: the task.
-            lost: why the outputs of a run that this one repeats cannot be used, None when they can
-                or the run repeats none.
+            reuse_problem: why the task cannot take its outputs from the run that this run repeats.
+                None when it can, or when this run does not repeat another run.
         """
         reason = self._why_not_cacheable(node)
         if reason is not None:
@@ -73,10 +79,10 @@ class TaskCache:
         key = digest(key_parts(node))
         entry, problem = self._find_usable(key)
         if entry is not None:
-            node.cache = Cache(True, f"{_likeness(node)} as in {_describe_run(entry)}")
+            node.cache = Cache(True, f"{_describe_match(node)} as in {_describe_run(entry)}")
             node.origin = entry.origin
             return parse_outputs(entry.outputs)
-        node.cache = Cache(False, problem or self._why_missed(node, key, lost))
+        node.cache = Cache(False, problem or self._why_missed(node, key, reuse_problem))
         return None
 
     def entry(self, node: TaskRun, stored_at: str) -> CacheEntry | None:
@@ -108,16 +114,20 @@ class TaskCache:
         return node.task.cache if self._override is None else self._override
 
     def _why_not_cacheable(self, node: TaskRun) -> str | None:
-        """Return why the cache is not looked at, None when it is."""
+        """Return why the task does not use the cache, None when it does."""
         if not self._is_enabled(node):
             scope = "for this task" if self._override is None else "for this run"
             return f"caching is off {scope}"
         if node.must_run:
-            return "a new run of it, or of a task that it depends on, was requested"
-        return node.unseen if has_unseen_inputs(node) else None
+            return "a new run of this task, or of a task that it depends on, was requested"
+        return node.unseen_reason if has_unseen_inputs(node) else None
 
     def _find_usable(self, key: str) -> tuple[CacheEntry | None, str | None]:
-        """Return the newest success with a key whose files are there, and the first problem."""
+        """Return the newest success with a key whose files still exist.
+
+        Also return why the newest success cannot be used. This is None when it can be used, or when
+        there is no success.
+        """
         problem: str | None = None
         for entry in self._successes(key):
             run_id = entry.known_run or entry.origin.run_id
@@ -126,14 +136,14 @@ class TaskCache:
                 return entry, problem
             problem = problem or unusable.reason
             if unusable.is_unreachable:
-                # Each further request could take as long.
+                # A request to an unreachable store is slow. The next one would be, too.
                 break
         return None, problem
 
     def _successes(self, key: str) -> Iterator[CacheEntry]:
         """Yield the successes of other runs with a key, the newest first."""
         entry: CacheEntry | None = None
-        for _ in range(_MAX_TRIED):
+        for _ in range(_MAX_CHECKED):
             entry = self._store.find_cached(
                 self._pipeline, key, other_than=self._run_id, older_than=entry
             )
@@ -141,22 +151,23 @@ class TaskCache:
                 return
             yield entry
 
-    def _why_missed(self, node: TaskRun, key: str, lost: str | None) -> str:
+    def _why_missed(self, node: TaskRun, key: str, reuse_problem: str | None) -> str:
         """Return why there is no success that the task can use."""
         if self._has_own_success(key):
-            # Equal tasks of one run all run, whichever comes first.
+            # Identical tasks of one run never use each other's outputs. So the result does not
+            # depend on which of them ends first.
             task = "an identical task"
             if node.task and node.task.cache_key:
-                task = f"a task with the {_likeness(node)}"
+                task = f"a task with the {_describe_match(node)}"
             return (
                 f"the only earlier success is {task} of this run, and tasks of one run do not share"
                 " outputs"
             )
-        if lost:
-            return lost
+        if reuse_problem:
+            return reuse_problem
         deleted = self._store.find_deleted(self._pipeline, key)
         if deleted is not None:
-            return explain_deleted(deleted, _likeness(node))
+            return explain_deleted(deleted, _describe_match(node))
         return self._earlier_successes(node).explain(key_parts(node), source_parts(node))
 
     def _has_own_success(self, key: str) -> bool:
@@ -179,13 +190,16 @@ class TaskCache:
         return successes
 
 
-def _likeness(node: TaskRun) -> str:
-    """Return what a task has in common with a success with the same key."""
+def _describe_match(node: TaskRun) -> str:
+    """Return, for messages, what is the same in a task and in a success that has its key."""
     assert node.task is not None
-    return "same cache key" if node.task.cache_key else SAME
+    return "same cache key" if node.task.cache_key else SAME_CODE_AND_INPUTS
 
 
 def _describe_run(entry: CacheEntry) -> str:
+    """Return the run of a success, for messages."""
+    # `known_run` is a run that still exists: the one that produced the outputs, or one that used
+    # them from the cache.
     if entry.known_run:
         return f"run {entry.known_run}"
     return f"run {entry.origin.run_id}, which was deleted"

@@ -93,7 +93,7 @@ def has_unseen_inputs(node: TaskRun) -> bool:
     A custom cache key does not depend on the inputs.
     """
     assert node.task is not None
-    return bool(node.unseen) and not node.task.cache_key
+    return bool(node.unseen_reason) and not node.task.cache_key
 
 
 def digest(value: object) -> str:
@@ -114,7 +114,7 @@ def _parameter_files(node: TaskRun, states: FileStates) -> dict[str, str]:
 def _input_artifacts(node: TaskRun, states: FileStates) -> dict[str, str]:
     """Return digests of the input artifacts and their files."""
     digests: dict[str, str] = {}
-    node.unseen = ""
+    node.unseen_reason = ""
     for name, items in node.inputs.artifacts.items():
         try:
             artifacts = [
@@ -122,7 +122,7 @@ def _input_artifacts(node: TaskRun, states: FileStates) -> dict[str, str]:
             ]
             digests[name] = digest(artifacts)
         except TooManyFilesError as problem:
-            node.unseen = str(problem)
+            node.unseen_reason = str(problem)
             # Not equal to any other, so the task is never taken for an earlier one.
             digests[name] = uuid.uuid4().hex
     return digests

@@ -15,7 +15,7 @@ MAX_SUCCESSES: Final = 1000
 _MAX_COMPARED: Final = 20
 """How many of them a task is compared with at most when none of them had the same inputs."""
 
-SAME: Final = "same code and inputs"
+SAME_CODE_AND_INPUTS: Final = "same code and inputs"
 
 Parts = Mapping[str, Any]
 """What a key is made of, see `kfgcp.engine.cache_key`."""
@@ -53,16 +53,16 @@ class EarlierSuccesses:
         return min(differences, key=_Differences.count).text()
 
 
-def explain_deleted(success: DeletedSuccess, likeness: str = SAME) -> str:
+def explain_deleted(success: DeletedSuccess, match: str = SAME_CODE_AND_INPUTS) -> str:
     """Return why a task runs again: a run was deleted.
 
     Args:
         success: a success of the deleted run.
-        likeness: what the task has in common with the success.
+        match: what the task has in common with the success.
     """
     if success.had_files:
         return f"the files of run {success.run_id} were deleted with it"
-    return f"run {success.run_id}, which had the {likeness}, was deleted"
+    return f"run {success.run_id}, which had the {match}, was deleted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ class Engine:
         if result is not None:
             self._use_earlier(node, result)
             return True
-        outputs = self._cache.look_up(node, self._earlier.lost(node))
+        outputs = self._cache.look_up(node, self._earlier.reuse_problem(node))
         if outputs is None:
             return False
         self._use_outputs(node, outputs, node.cache)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.engine.cache_key import task_key
-from kfgcp.engine.cache_reasons import SAME, explain_deleted
+from kfgcp.engine.cache_reasons import SAME_CODE_AND_INPUTS, explain_deleted
 from kfgcp.engine.stored_outputs import format_outputs, has_files, parse_outputs, why_unusable
 from kfgcp.engine.task_run import TaskRun
 from kfgcp.model import Cache, ErrorInfo, Task, TaskKind, TaskState
@@ -70,7 +70,7 @@ class EarlierResults:
             self._repeated = store.outcomes(repeats)
             self._origins = store.origins(repeats)
         self._from_task = from_task
-        self._lost: dict[str, str] = {}
+        self._reuse_problems: dict[str, str] = {}
 
     def mark(self, node: TaskRun) -> None:
         """Mark a task that was asked to run again, or that depends on one that was.
@@ -106,13 +106,13 @@ class EarlierResults:
         node.failures = before.attempts - self._interruptions.get(node.path, 0)
         return self._take_unchanged(node)
 
-    def lost(self, node: TaskRun) -> str | None:
+    def reuse_problem(self, node: TaskRun) -> str | None:
         """Return why an unchanged task cannot be taken from the run that this one repeats.
 
         Returns:
             None when it can be taken.
         """
-        return self._lost.get(node.path)
+        return self._reuse_problems.get(node.path)
 
     def _take_unchanged(self, node: TaskRun) -> EarlierResult | None:
         """Return the result of the same task in the run that this one repeats."""
@@ -124,13 +124,13 @@ class EarlierResults:
         if not self._store.is_recorded(self._repeats):
             # A run that was deleted since this one started keeps no files any more.
             deleted = DeletedSuccess(self._repeats, has_files(outcome.outputs))
-            self._lost[node.path] = explain_deleted(deleted)
+            self._reuse_problems[node.path] = explain_deleted(deleted)
             return None
         unusable = why_unusable(outcome.outputs, self._repeats, self._buckets)
         if unusable is not None:
-            self._lost[node.path] = unusable.reason
+            self._reuse_problems[node.path] = unusable.reason
             return None
-        cached = Cache(True, f"taken from run {self._repeats}: {SAME}")
+        cached = Cache(True, f"taken from run {self._repeats}: {SAME_CODE_AND_INPUTS}")
         return EarlierResult(parse_outputs(outcome.outputs), cached, self._origins.get(node.path))
 
 

@@ -16,7 +16,7 @@ class TaskRun(Node):
     Attributes:
         losses: how many attempts ended because the process that ran them ended.
         made_from: digests of its code and inputs, see `cache_key.note_inputs`.
-        unseen: why changes in its inputs cannot be seen, "" when they can.
+        unseen_reason: why changes in its inputs cannot be seen, "" when they can.
         recorded: whether its artifacts and metrics are in the store.
         origin: of a task that did not run, the attempt of another run that made its outputs.
         started_at: when it started, as a timestamp.
@@ -28,7 +28,7 @@ class TaskRun(Node):
 
     losses: int = 0
     made_from: dict[str, Any] = field(default_factory=dict)
-    unseen: str = ""
+    unseen_reason: str = ""
     recorded: bool = False
     origin: Origin | None = None
     started_at: str | None = None

@@ -1,4 +1,4 @@
-"""Keep the times of the next steps to end attempts, and of the next attempts of tasks.
+"""Keep two kinds of times: when to take the next step to end an attempt, and when to retry a task.
 
 All times are seconds of `time.monotonic`.
 """
@@ -24,7 +24,7 @@ class Step(IntEnum):
 
 
 class Alarm(NamedTuple):
-    """The next step to end an attempt. Alarms are sorted by their time."""
+    """The time of the next step to end an attempt. Alarms are sorted by `time`."""
 
     time: float
     attempt_id: int

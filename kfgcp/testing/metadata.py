@@ -78,13 +78,13 @@ class Metadata(Nodes):
         place: the location.
         operations: gets the operations that create stores and delete nodes.
         jobs: the jobs whose nodes are in the store `default`.
-        canonical: returns a resource name with the number of the project instead of its id.
+        canonical_name: returns a resource name with the number of the project instead of its id.
     """
 
     def __init__(
-        self, place: Place, operations: Operations, jobs: Jobs, canonical: Callable[[str], str]
+        self, place: Place, operations: Operations, jobs: Jobs, canonical_name: Callable[[str], str]
     ) -> None:
-        super().__init__(place, jobs, canonical)
+        super().__init__(place, jobs, canonical_name)
         self._operations = operations
 
     def routes(self, base: str) -> list[Route]:
@@ -187,7 +187,7 @@ class Metadata(Nodes):
         """Answer AddContextChildren."""
         metadata_store, name = self._look_up_context(store, context)
         body = _read_body(request, ("childContexts", "context"))
-        children = [self._canonical(child) for child in body.get("childContexts") or ()]
+        children = [self._canonical_name(child) for child in body.get("childContexts") or ()]
         for child in children:
             self._look_up(metadata_store, "contexts", child)
         with self._lock:
@@ -198,7 +198,7 @@ class Metadata(Nodes):
         """Answer RemoveContextChildren."""
         metadata_store, name = self._look_up_context(store, context)
         body = _read_body(request, ("childContexts", "context"))
-        removed = {self._canonical(child) for child in body.get("childContexts") or ()}
+        removed = {self._canonical_name(child) for child in body.get("childContexts") or ()}
         with self._lock:
             metadata_store.children.get(name, set()).difference_update(removed)
         return Response()
@@ -208,7 +208,7 @@ class Metadata(Nodes):
         metadata_store, name = self._look_up_context(store, context)
         body = _read_body(request, ("artifacts", "executions", "context"))
         for kind in ("artifacts", "executions"):
-            members = [self._canonical(member) for member in body.get(kind) or ()]
+            members = [self._canonical_name(member) for member in body.get(kind) or ()]
             for member in members:
                 self._look_up(metadata_store, kind, member)
             with self._lock:
@@ -223,7 +223,7 @@ class Metadata(Nodes):
         body = _read_body(request, ("events", "execution"))
         for event in body.get("events") or ():
             checked_event = protos.read("Event", event, "events")
-            artifact = self._canonical(checked_event.get("artifact", ""))
+            artifact = self._canonical_name(checked_event.get("artifact", ""))
             self._look_up(metadata_store, "artifacts", artifact)
             # Event of aiplatform_v1: the time is set by the service only.
             checked_event["eventTime"] = format_time(time.time())

@@ -33,8 +33,8 @@ Node = JsonBody
 # The name of a collection in paths -> the message type of aiplatform_v1.
 KINDS: Final = {"contexts": "Context", "executions": "Execution", "artifacts": "Artifact"}
 
-# The key of a node that holds the id of its job. No field of a message has such a name, and answers
-# leave it out.
+# The key of a node that holds the id of its job. It starts with a null character, so it cannot be
+# the name of a real field. `_view` removes it from answers.
 _JOB_ID: Final = "\0job"
 
 
@@ -45,8 +45,9 @@ class Store:
     Attributes:
         body: the MetadataStore as JSON.
         nodes: kind -> resource name -> node.
-        children: the resource name of a context -> those of its child contexts.
-        members: the resource name of a context -> those of its artifacts and executions.
+        children: the resource name of a context -> the resource names of its child contexts.
+        members: the resource name of a context -> the resource names of its artifacts and
+            executions.
         events: which execution reads or writes which artifact.
     """
 
@@ -66,13 +67,13 @@ class Nodes:
     Args:
         place: the location.
         jobs: the jobs whose nodes are in the store `default`.
-        canonical: returns a resource name with the number of the project instead of its id.
+        canonical_name: returns a resource name with the number of the project instead of its id.
     """
 
-    def __init__(self, place: Place, jobs: Jobs, canonical: Callable[[str], str]) -> None:
+    def __init__(self, place: Place, jobs: Jobs, canonical_name: Callable[[str], str]) -> None:
         self._place = place
         self._jobs = jobs
-        self._canonical = canonical
+        self._canonical_name = canonical_name
         self._stores: dict[str, Store] = {}
         # The nodes of jobs that have ended do not change any more.
         self._nodes_of_ended_jobs: dict[tuple[Job, str], list[Node]] = {}
@@ -88,7 +89,7 @@ class Nodes:
         return store
 
     def _add(self, store: Store, kind: str, name: str, body: JsonObject) -> Node:
-        """Add a node. name: its resource name."""
+        """Add a node with a resource name."""
         now = format_time(time.time())
         node = {
             **body,
@@ -114,14 +115,14 @@ class Nodes:
         return self._stores[store_id]
 
     def _look_up(self, store: Store, kind: str, name: str) -> Node:
-        """Return a node, or raise 404. name: its resource name."""
+        """Return the node with a resource name, or raise 404."""
         node = self._find(store, kind, name)
         if node is None:
             raise not_found(name)
         return node
 
     def _find(self, store: Store, kind: str, name: str) -> Node | None:
-        """Return a node, None when there is none. name: its resource name."""
+        """Return the node with a resource name, None when there is none."""
         if name in store.nodes[kind]:
             return store.nodes[kind][name]
         if kind == "contexts" and store is self._stores["default"]:
@@ -141,7 +142,8 @@ class Nodes:
     def _nodes_of_jobs(self, store: Store, kind: str) -> list[Node]:
         if store is not self._stores["default"]:
             return []
-        # Jobs of one pipeline share its context. A nested pipeline shares outputs with its tasks.
+        # The same node can be in several places: jobs of one pipeline have the same context, and a
+        # nested pipeline has the same outputs as its tasks. So keep one node for each name.
         nodes_by_name: dict[str, Node] = {}
         for job in self._jobs.all():
             for node in self._nodes_of_job(job, kind):
@@ -151,12 +153,12 @@ class Nodes:
     def _nodes_of_job(self, job: Job, kind: str) -> list[Node]:
         if (job, kind) in self._nodes_of_ended_jobs:
             return self._nodes_of_ended_jobs[job, kind]
-        nodes = self._read_job(job, kind)
+        nodes = self._read_nodes(job, kind)
         if job.final_run is not None:
             self._nodes_of_ended_jobs[job, kind] = nodes
         return nodes
 
-    def _read_job(self, job: Job, kind: str) -> list[Node]:
+    def _read_nodes(self, job: Job, kind: str) -> list[Node]:
         """Return the nodes of one kind that are in the JSON of a job."""
         if kind == "contexts":
             return list(self._jobs.contexts(job).values())
@@ -172,7 +174,7 @@ class Nodes:
         return [node | more_fields for node in nodes]
 
     def _view(self, store: Store, node: Node) -> Node:
-        """Return a node as an answer has it."""
+        """Return a node in the form of an answer: without our own key, with its parents."""
         view = {key: value for key, value in node.items() if key != _JOB_ID}
         if "/contexts/" in node["name"]:
             parents = self._list_parents(store, node)
@@ -181,7 +183,7 @@ class Nodes:
         return view
 
     def _list_parents(self, store: Store, node: Node) -> list[str]:
-        """Return the parents that a context has itself, then those that it was added to."""
+        """Return the parents in the JSON of a context, then those that clients added it to."""
         parents = list(node.get("parentContexts") or ())
         for parent, children in store.children.items():
             if node["name"] in children:
@@ -198,22 +200,23 @@ class Nodes:
         job = self._jobs.find(node.get(_JOB_ID, ""))
         if job is None:
             return False
-        return any(context == own["name"] for own in self._jobs.contexts(job).values())
+        job_contexts = self._jobs.contexts(job).values()
+        return any(job_context["name"] == context for job_context in job_contexts)
 
     def _leaf_compiler(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
         """Return the function that compiles parts of filters, see `compile_filter`."""
         compile_field = build_leaf(_FIELDS)
 
-        def leaf(node: Leaf) -> Predicate[Node]:
-            if isinstance(node, Call) and node.name == "in_context" and len(node.arguments) == 1:
-                context = self._canonical(node.arguments[0])
-                return lambda item: self._is_in_context(store, item, context)
-            if isinstance(node, Compare) and node.field in _PARENT_CONTEXTS:
-                contexts = {self._canonical(value) for value in node.values}
-                return lambda item: not contexts.isdisjoint(self._list_parents(store, item))
-            return compile_field(node)
+        def compile_leaf(leaf: Leaf) -> Predicate[Node]:
+            if isinstance(leaf, Call) and leaf.name == "in_context" and len(leaf.arguments) == 1:
+                context = self._canonical_name(leaf.arguments[0])
+                return lambda node: self._is_in_context(store, node, context)
+            if isinstance(leaf, Compare) and leaf.field in _PARENT_CONTEXTS:
+                contexts = {self._canonical_name(value) for value in leaf.values}
+                return lambda node: not contexts.isdisjoint(self._list_parents(store, node))
+            return compile_field(leaf)
 
-        return leaf
+        return compile_leaf
 
 
 _PARENT_CONTEXTS: Final = (("parent_contexts",), ("parentContexts",))

@@ -172,7 +172,7 @@ def test_what_hangs_is_left_alone_after_the_limit() -> None:
     with pytest.raises(
         NoAnswerError, match=r"^no answer within 0\.01 s; check the network and the proxy$"
     ):
-        checks.ensure("store", lambda: release.wait(REQUEST) and None)
+        checks.ensure_reachable("store", lambda: release.wait(REQUEST) and None)
     release.set()
 
 
@@ -187,16 +187,16 @@ def test_one_failure_answers_those_who_ask_right_after_it() -> None:
 
     for _ in range(3):
         with pytest.raises(ConnectionError, match="refused"):
-            checks.ensure("store", refuse)
+            checks.ensure_reachable("store", refuse)
     assert len(asked) == 1
 
-    now[0] += reachability.BAD_FOR_SECONDS + 1
-    checks.ensure("store", lambda: asked.append("again"))
-    checks.ensure("store", refuse)
+    now[0] += reachability.FAILURE_VALID_SECONDS + 1
+    checks.ensure_reachable("store", lambda: asked.append("again"))
+    checks.ensure_reachable("store", refuse)
     assert asked == ["store", "again"]
 
-    now[0] += reachability.GOOD_FOR_SECONDS + 1
+    now[0] += reachability.SUCCESS_VALID_SECONDS + 1
     with pytest.raises(ConnectionError):
-        checks.ensure("store", refuse)
+        checks.ensure_reachable("store", refuse)
     with pytest.raises(ConnectionError):
-        checks.ensure("another store", refuse)
+        checks.ensure_reachable("another store", refuse)

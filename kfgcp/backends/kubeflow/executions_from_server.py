@@ -1,18 +1,21 @@
 """The executions of a run that the API server keeps, on servers of 3.0.
 
 3.0 has no ML Metadata: `GET runs/ID?view=FULL` answers with `tasks[]` (tests/recorded/
-api-3.0-branch). This module makes of them what `executions_from_mlmd` returns for older servers.
-Where the two differ, by the recordings and by the source of the branch (PipelineTask in
-backend/api/v2beta1/run.proto, backend/src/v2/driver, launcher_v2.go):
+api-3.0-branch). This module turns these tasks into executions, as `executions_from_mlmd` does for
+older servers. Tasks differ from ML Metadata in the points below. The sources are the recordings and
+the code of the branch (PipelineTask in backend/api/v2beta1/run.proto, backend/src/v2/driver,
+launcher_v2.go):
 
 - An iteration is not a task. The tasks of all iterations are children of the loop, with an
   `iteration_index`.
 - A metric is an artifact of the type `Metric` with a name and a `number_value`. All metrics of an
   output have its key.
-- Types have no prefix `system.`. A title that is not one of KFP's is in the metadata.
+- The types of artifacts have no prefix `system.`. When KFP does not define the type, its schema
+  title is in the metadata of the artifact.
 - A DAG whose tasks were all skipped is SKIPPED, one whose tasks were all cached is CACHED. A loop
   without items is SKIPPED.
-- The pods of all attempts are there. The pod of the program is added when the program has ended.
+- A task has the pods of all its attempts. The pod of the program is added when the program has
+  ended.
 - The order of tasks is undefined, and times are whole seconds.
 """
 
@@ -78,7 +81,7 @@ _SCHEMA_TITLES: Final = {
 }
 _TITLE_IN_METADATA: Final = "_kfp_schema_title"
 _ITEM_TYPES: Final = ("ITERATOR_INPUT", "ITERATOR_INPUT_RAW")
-# What the launcher says when the program failed. The log of the program says more.
+# The message of the launcher for a program that failed ends like this.
 _EXIT_STATUS: Final = re.compile(r"exit status \d+$")
 
 
@@ -130,21 +133,21 @@ def _make_iterations(
 ) -> tuple[list[Execution], dict[str, int]]:
     """Return executions for the iterations of all loops, which the server does not have.
 
-    Also return the number of the execution that each task is in, by the id of the task: for a task
-    of a loop this is its iteration.
+    Also return the number of each task's parent execution, by the id of the task. The parent of a
+    task in a loop is its iteration.
     """
     iterations: list[Execution] = []
     parent_by_id: dict[str, int] = {}
     for task in ordered:
         number = number_by_id[task["task_id"]]
-        inner = children[task["task_id"]]
+        child_tasks = children[task["task_id"]]
         if task.get("type") != "LOOP":
-            parent_by_id |= {child["task_id"]: number for child in inner}
+            parent_by_id |= {child["task_id"]: number for child in child_tasks}
             continue
         # The items are read once for all iterations: a loop may have thousands.
         shared_params = _shared_params(task, graph)
         items = _read_items(task)
-        for index, tasks in _by_iteration(inner).items():
+        for index, tasks in _group_by_iteration(child_tasks).items():
             params = shared_params | items.get(index, {})
             iteration = _make_iteration(task, index, tasks, graph, params)
             # The numbers of iterations follow those of the tasks.
@@ -158,14 +161,14 @@ def _make_iterations(
 
 
 def _make_execution(task: TaskAnswer, graph: Graph, *, has_children: bool) -> Execution:
-    """Return the execution of a task, without its number and that of its parent."""
+    """Return the execution of a task. The caller sets `id` and `parent`, which are 0 here."""
     task_type = TYPES.get(task.get("type") or "", mlmd.CONTAINER)
     is_group = task_type == mlmd.DAG
     state = _group_state(task, has_children=has_children) if is_group else _state(task)
     error = _read_error(task)
     pods = _pods_of_type(task, "EXECUTOR")
-    # When the driver failed, nothing else ran. Its pod has the log. A group that failed because of
-    # a task inside it gives no reason.
+    # When the driver failed, no other pod ran, and the log is in the pod of the driver. A group
+    # without an error message failed because a task inside it failed, so its driver succeeded.
     if not pods and state == "FAILED" and (error or not is_group):
         pods = _pods_of_type(task, "DRIVER")[-1:]
     inputs = task.get("inputs") or ValuesAnswer()
@@ -176,13 +179,14 @@ def _make_execution(task: TaskAnswer, graph: Graph, *, has_children: bool) -> Ex
     return Execution(
         id=0,
         type=task_type,
-        # A task of the pipeline may be called ROOT, too. Only the run itself has the type.
+        # The task of the whole run has the type ROOT. Its name does not show that: other tasks may
+        # have the name ROOT, too.
         task="" if task.get("type") == "ROOT" else task["name"],
         parent=0,
         iteration=None,
         state=state,
         params=params,
-        # The outputs of groups follow from their tasks, as those of ML Metadata do.
+        # The outputs of a group are computed from those of its tasks, as for ML Metadata.
         output_params={} if is_group else _read_params(outputs),
         started_at=_started_at(task),
         ended_at=_ended_at(task),
@@ -194,8 +198,8 @@ def _make_execution(task: TaskAnswer, graph: Graph, *, has_children: bool) -> Ex
         iterations=_attributes(task).get("iteration_count"),
         logs=tuple(log.uri for log in logs),
         error=error,
-        # A retry of the run sets the start of what it runs again (ResetTasksForRetry in
-        # storage/task_store.go).
+        # A retry of the run sets a new start time for each task that runs again
+        # (ResetTasksForRetry in storage/task_store.go).
         is_reused=False,
     )
 
@@ -214,8 +218,8 @@ def _group_state(task: TaskAnswer, *, has_children: bool) -> str:
 
     The driver skips a group whose condition is false, and a loop without items (terminalDAGState in
     dag.go). Later the launcher calls a group SKIPPED or CACHED when all its tasks are
-    (updateStatuses in kfpapi/api.go). For us a group that ran succeeded, also when its tasks
-    were skipped.
+    (updateStatuses in kfpapi/api.go). kfgcp treats a group that ran as a success, even when
+    all its tasks were skipped.
     """
     state = _state(task)
     is_empty_loop = _attributes(task).get("iteration_count") == 0
@@ -225,7 +229,10 @@ def _group_state(task: TaskAnswer, *, has_children: bool) -> str:
 
 
 def _read_error(task: TaskAnswer) -> str:
-    """Return why a task failed, on one line, empty when the log of its program says more."""
+    """Return why a task failed, on one line.
+
+    Empty when the message ends with an exit status, because the log of the program says more.
+    """
     status = task.get("status_metadata") or StatusAnswer()
     message = redacted_line(status.get("message") or "")
     return "" if _EXIT_STATUS.search(message) else message
@@ -246,11 +253,11 @@ def _attributes(task: TaskAnswer) -> TypeAttributes:
 # -- loops
 
 
-def _by_iteration(tasks: Sequence[TaskAnswer]) -> dict[int, list[TaskAnswer]]:
+def _group_by_iteration(tasks: Sequence[TaskAnswer]) -> dict[int, list[TaskAnswer]]:
     """Return the tasks of a loop by the number of their iteration, in the order of the numbers."""
     by_iteration: dict[int, list[TaskAnswer]] = defaultdict(list)
     for task in tasks:
-        # Protocol Buffers leave a 0 out.
+        # The JSON of Protocol Buffers omits fields that are 0.
         by_iteration[_attributes(task).get("iteration_index") or 0].append(task)
     return dict(sorted(by_iteration.items()))
 
@@ -294,8 +301,8 @@ def _iteration_state(loop: TaskAnswer, tasks: Sequence[TaskAnswer], graph: Graph
 def _loop_params(loop: TaskAnswer, graph: Graph) -> dict[str, Any]:
     """Return the inputs of a loop as ML Metadata has them.
 
-    The list of the items is an input of the loop, or else it is under the name of the item
-    (tests/recorded/cluster-2.17.0/loop-nested).
+    When the list of items is not an input of the loop, ML Metadata has the list under the name of
+    the item (tests/recorded/cluster-2.17.0/loop-nested).
     """
     params = _params_without_items(loop)
     definition = _definition_at(loop.get("scope_path") or "", graph)
@@ -325,7 +332,7 @@ def _params_without_items(loop: TaskAnswer) -> dict[str, Any]:
 
 
 def _read_items(loop: TaskAnswer) -> dict[int, dict[str, Any]]:
-    """Return the item of each iteration, by the name of the input."""
+    """Return the number of each iteration -> the name of its input -> the item."""
     items: dict[int, dict[str, Any]] = defaultdict(dict)
     inputs = loop.get("inputs") or ValuesAnswer()
     for parameter in inputs.get("parameters") or ():
@@ -384,7 +391,7 @@ def _read_artifacts(values: ValuesAnswer) -> dict[str, list[StoredArtifact]]:
 
 
 def _read_metric(artifact: ArtifactAnswer) -> dict[str, Any]:
-    """Return a metric by its name, nothing for one without a name or a value."""
+    """Return `{name: value}` of a metric, empty when it has no name or no value."""
     name = artifact.get("name") or ""
     metadata = artifact.get("metadata") or {}
     value = artifact.get("number_value", metadata.get(name))
@@ -406,7 +413,8 @@ def _make_artifact(artifact: ArtifactAnswer) -> StoredArtifact:
 def _rank(task: TaskAnswer, graph: Graph) -> tuple[int, int, int]:
     """Return the sort key of tasks that started in the same second.
 
-    Outer ones come first, then the order is that of the pipeline.
+    Tasks of outer DAGs come first, then those of earlier iterations. The rest has the order of the
+    pipeline.
     """
     names = (task.get("scope_path") or "").split(".")
     dag = _dag_at(".".join(names[:-1]), graph)

@@ -1,8 +1,11 @@
-"""Vertex AI Experiments: the context of a run in ML Metadata becomes a child of its experiment's.
+"""Adds runs to Vertex AI Experiments.
+
+In ML Metadata, a run and an experiment each have a context. The context of the run becomes a child
+of the context of the experiment.
 
 `experiment_tracking = true` turns this on. The names of schemas and requests are those of the REST
 reference of `metadataStores.contexts`. The service creates the context of a run some time after the
-run. So the two are joined when the run is read, not when it is submitted.
+run. So kfgcp adds a run to its experiment when it reads the run, not when it submits the run.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ class Experiments:
 
     def __init__(self, http: ServiceClient, parent: str) -> None:
         self._http = http
-        self._contexts = f"{parent}/metadataStores/default/contexts"
-        self._joined: set[str] = set()
+        self._contexts_path = f"{parent}/metadataStores/default/contexts"
+        self._added_contexts: set[str] = set()
 
     def ensure(self, name: str) -> None:
         """Create the experiment unless it exists.
@@ -41,40 +44,46 @@ class Experiments:
                 hint=(f"Use at most 128 lowercase letters, digits and -. For example: {example}"),
             )
         try:
-            self._http.get(f"v1/{self._contexts}/{name}")
+            self._http.get(f"v1/{self._contexts_path}/{name}")
             return
         except NotFound:
             pass
         body = {"displayName": name, **_SCHEMA, "metadata": {"experiment_deleted": False}}
         try:
             self._http.post(
-                f"v1/{self._contexts}", params={"contextId": name}, body=body, repeatable=True
+                f"v1/{self._contexts_path}", params={"contextId": name}, body=body, repeatable=True
             )
         except Refused as refused:
-            # A conflict means that another run, or an earlier try, created it meanwhile.
+            # A conflict means that the experiment exists now: another run has created it, or an
+            # earlier try of this request.
             if refused.status != _CONFLICT:
                 raise
 
     def join(self, job: PipelineJob) -> None:
-        """Join a run of kfgcp to its experiment, when its context exists and is not joined yet."""
+        """Add a run to its experiment.
+
+        Do nothing when kfgcp did not submit the run, when the run has no context yet, or when the
+        run is already in the experiment.
+        """
         labels = job.get("labels") or {}
         context = (job.get("jobDetail") or {}).get("pipelineRunContext") or {}
         context_name = context.get("name", "")
         experiment = labels.get("experiment")
+        # Runs that kfgcp did not submit have no such label.
         if not experiment or SUBMISSION not in labels:
             return
-        if not context_name or context_name in self._joined:
+        if not context_name or context_name in self._added_contexts:
             return
         for parent in context.get("parentContexts") or []:
             if parent.endswith(f"/contexts/{experiment}"):
                 return
         try:
             self._http.post(
-                f"v1/{self._contexts}/{experiment}:addContextChildren",
+                f"v1/{self._contexts_path}/{experiment}:addContextChildren",
                 body={"childContexts": [context_name]},
                 repeatable=True,
             )
         except BackendError:
-            # The run can be shown without it. The next reading tries again.
+            # The run can be shown without its experiment. The next read of the run tries again.
             return
-        self._joined.add(context_name)
+        self._added_contexts.add(context_name)

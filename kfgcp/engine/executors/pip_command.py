@@ -17,8 +17,8 @@ _PIP_INSTALL: Final = re.compile(
     r"(\S+[ \t]+-m[ \t]+pip[ \t]+install\b)(.*?)(?=&&|\n|$)", re.DOTALL
 )
 _OPTION: Final = re.compile(
-    r"(?<!\S)(--index-url|-i|--extra-index-url|--trusted-host)(?:[ \t]+|=)('[^']*'|\"[^\"]*\"|\S+)["
-    r" \t]*"
+    r"(?<!\S)(--index-url|-i|--extra-index-url|--trusted-host)(?:[ \t]+|=)"
+    r"('[^']*'|\"[^\"]*\"|\S+)[ \t]*"
 )
 _VARIABLES: Final = {
     "--index-url": "PIP_INDEX_URL",
@@ -35,7 +35,8 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
     get them.
 
     Args:
-        command: the command of a container. KFP puts a shell script with the pip commands in it.
+        command: the command of a container. One of its arguments is the shell script in which KFP
+            calls pip.
 
     Returns:
         The command, and the variables that the container needs for it.
@@ -55,12 +56,12 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
         indexes = _read_indexes(arguments)
         if not _have_credentials(indexes):
             return pip_install[0]
+        # A component can call pip several times. This number is different for each call.
         number = len(variables)
         words: list[str] = []
         for pip_variable, values in indexes.items():
             # pip uses the last of several --index-url. For the other options it takes a list.
             value = values[-1] if pip_variable == "PIP_INDEX_URL" else " ".join(values)
-            # The number keeps several pip commands of one component apart.
             name = f"KFGCP_{pip_variable}_{number}"
             variables[name] = value
             words.append(f'{pip_variable}="${name}"')
@@ -71,7 +72,7 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
 
 
 def _read_indexes(arguments: str) -> dict[str, list[str]]:
-    """Return the values of the options that name indexes, by the variables of pip."""
+    """Return the name of a variable of pip -> the values of the options that it replaces."""
     indexes: dict[str, list[str]] = {}
     for option, value in _OPTION.findall(arguments):
         indexes.setdefault(_VARIABLES[option], []).extend(shlex.split(value))

@@ -63,7 +63,7 @@ def connect_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bu
     with _IMPORT_LOCK:
         import_module(library)
     store = f"{scheme}://{name} at {address}"
-    _REACHABILITY.ensure(store, lambda: _send_first_request(uri, settings))
+    _REACHABILITY.ensure_reachable(store, lambda: _send_first_request(uri, settings))
     return open_bucket(uri, settings)
 
 

@@ -1,7 +1,7 @@
 """Checks within seconds that an object store can be reached, before a task uses it.
 
-The client libraries of Google and Amazon repeat a failed request for one to two minutes. That is
-right in the middle of a long transfer. At the start it only delays the message that the network is
+The client libraries of Google and Amazon repeat a failed request for one to two minutes. That
+helps during a long transfer. Before the transfer it only delays the message that the network is
 down. So one small request is sent first, and it is not repeated.
 """
 
@@ -20,11 +20,11 @@ LIMIT_SECONDS: Final = 8.0
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 4.0
 
-# How long a store that answered is not checked again.
-GOOD_FOR_SECONDS: Final = 60.0
+# After an answer, the store is not checked again for this time.
+SUCCESS_VALID_SECONDS: Final = 60.0
 
-# How long a store that did not answer is not checked again. The next task then fails at once.
-BAD_FOR_SECONDS: Final = 5.0
+# After a failed check, the store is not checked again for this time. The next task fails at once.
+FAILURE_VALID_SECONDS: Final = 5.0
 
 
 class NoAnswerError(Exception):
@@ -59,8 +59,8 @@ class ReachabilityChecks:
         self._limit = limit
         self._results: dict[str, _CheckResult] = {}
 
-    def ensure(self, store: str, send_request: Callable[[], None]) -> None:
-        """Return when a store answers.
+    def ensure_reachable(self, store: str, send_request: Callable[[], None]) -> None:
+        """Check that a store answers, unless a recent result is still valid.
 
         Args:
             store: the name of the store.
@@ -69,7 +69,7 @@ class ReachabilityChecks:
 
         Raises:
             NoAnswerError: there was no answer within the limit.
-            Exception: the error of `send_request`, from this check or from one a moment ago.
+            Exception: the error of `send_request`, from this check or from the last one.
         """
         result = self._results.get(store)
         if result is None or self._is_outdated(result):
@@ -80,7 +80,7 @@ class ReachabilityChecks:
             raise result.error
 
     def _is_outdated(self, result: _CheckResult) -> bool:
-        valid_for = GOOD_FOR_SECONDS if result.error is None else BAD_FOR_SECONDS
+        valid_for = SUCCESS_VALID_SECONDS if result.error is None else FAILURE_VALID_SECONDS
         return self._clock() - result.checked_at > valid_for
 
     def _check(self, send_request: Callable[[], None]) -> Exception | None:

@@ -1,8 +1,9 @@
 """Experiments: `/apis/v2beta1/experiments`. Each namespace has `Default` from the start.
 
-The texts of errors are those of experiment-create-taken.json, experiment-create-long-name.json and
-experiment-get-unknown.json. Texts without a recording are those of experiment_server.go,
-api_converter.go and resource_manager.go. Names are compared without regard to case, as MySQL does.
+The texts of errors are those of the recordings experiment-create-taken.json,
+experiment-create-long-name.json and experiment-get-unknown.json (tests/recorded/api-*). Texts
+without a recording come from the code of KFP: experiment_server.go, api_converter.go and
+resource_manager.go. Names that differ only in upper and lower case are equal, as in MySQL.
 `last_run_created_at` is 1970 before the first run (experiments-list.json). Runs can be created in
 archived experiments (run-create-in-archived-experiment.json).
 """
@@ -52,7 +53,8 @@ _FIELDS: Final[Fields] = {
     "last_run_created_at": lambda experiment: experiment.last_run,
 }
 _LISTABLE: Final = lists.Listable("Experiment", _FIELDS, lambda experiment: experiment.id)
-_UNAUTHORIZED: Final = ("Failed to authorize the request", "Failed to authorize with API")
+# The contexts of the error when the caller may not use an experiment, the outermost first.
+_UNAUTHORIZED_CONTEXTS: Final = ("Failed to authorize the request", "Failed to authorize with API")
 
 
 @dataclass(eq=False, slots=True)
@@ -96,7 +98,7 @@ class Experiments:
     """The experiments of a server.
 
     Args:
-        access: who may do what.
+        access: checks what the caller may do.
         on_archive: called with the id of an experiment that is archived.
         creation: gives ids and times, and the version of the server.
     """
@@ -115,7 +117,7 @@ class Experiments:
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
         experiments = f"{base}/experiments"
-        experiment = experiments + "/{experiment}"
+        experiment = experiments + "/{experiment_id}"
         return [
             Route("POST", experiments, self.create),
             Route("GET", experiments, self.list_all),
@@ -135,7 +137,7 @@ class Experiments:
         namespace = self._access.normalize_namespace(read_text(body, "namespace"))
         self._check_name(name)
         context = "Failed to create a experiment"
-        self._access.check(namespace, "create", "experiments", context, *_UNAUTHORIZED)
+        self._access.check(namespace, "create", "experiments", context, *_UNAUTHORIZED_CONTEXTS)
         with self._lock:
             if self.find_by_name(name, namespace):
                 text = (
@@ -146,10 +148,10 @@ class Experiments:
             experiment = self._add(name, namespace, read_text(body, "description"))
             return Response(body=experiment.to_json())
 
-    def get(self, request: Request, experiment: str) -> Response:
+    def get(self, request: Request, experiment_id: str) -> Response:
         """Return an experiment."""
-        record = self._get_allowed(experiment, "get", "Failed to fetch experiment")
-        return Response(body=record.to_json())
+        experiment = self._get_allowed(experiment_id, "get", "Failed to fetch experiment")
+        return Response(body=experiment.to_json())
 
     def list_all(self, request: Request) -> Response:
         """Return a page of the experiments in a namespace."""
@@ -170,24 +172,24 @@ class Experiments:
         items = [experiment.to_json() for experiment in page]
         return Response(body=lists.format_page("experiments", items, total, token))
 
-    def delete(self, request: Request, experiment: str) -> Response:
+    def delete(self, request: Request, experiment_id: str) -> Response:
         """Delete an experiment."""
-        self._get_allowed(experiment, "delete", "Failed to delete experiment")
+        self._get_allowed(experiment_id, "delete", "Failed to delete experiment")
         with self._lock:
-            self._experiments_by_id.pop(experiment, None)
+            self._experiments_by_id.pop(experiment_id, None)
         return Response()
 
-    def archive(self, request: Request, experiment: str) -> Response:
+    def archive(self, request: Request, experiment_id: str) -> Response:
         """Archive an experiment and its runs, and disable its recurring runs."""
-        record = self._get_allowed(experiment, "archive", "Failed to archive experiment")
-        record.archived = True
-        self._on_archive(experiment)
+        experiment = self._get_allowed(experiment_id, "archive", "Failed to archive experiment")
+        experiment.archived = True
+        self._on_archive(experiment_id)
         return Response()
 
-    def unarchive(self, request: Request, experiment: str) -> Response:
+    def unarchive(self, request: Request, experiment_id: str) -> Response:
         """Restore an archived experiment, but not its runs."""
-        record = self._get_allowed(experiment, "unarchive", "Failed to unarchive experiment")
-        record.archived = False
+        experiment = self._get_allowed(experiment_id, "unarchive", "Failed to unarchive experiment")
+        experiment.archived = False
         return Response()
 
     # -- for the other parts of the server
@@ -205,7 +207,7 @@ class Experiments:
         return None
 
     def default(self, namespace: str) -> Experiment:
-        """Return the experiment of runs that name none. Create it if it does not exist."""
+        """Return the experiment for runs without one. Create it if it does not exist."""
         return self.get_or_create(DEFAULT, namespace, _DEFAULT_TEXT)
 
     def get_or_create(self, name: str, namespace: str, description: str = "") -> Experiment:
@@ -216,6 +218,10 @@ class Experiments:
 
     def get_any(self, experiment_id: str, *contexts: str) -> Experiment:
         """Return an experiment, whether the caller may use it or not.
+
+        Args:
+            experiment_id: the id of the experiment.
+            contexts: for the error, what the server was doing, the outermost step first.
 
         Raises:
             KfpError: NOT_FOUND.
@@ -234,11 +240,13 @@ class Experiments:
             KfpError: NOT_FOUND or PERMISSION_DENIED.
         """
         experiment = self.get_any(experiment_id, context)
-        self._access.check(experiment.namespace, verb, "experiments", context, *_UNAUTHORIZED)
+        self._access.check(
+            experiment.namespace, verb, "experiments", context, *_UNAUTHORIZED_CONTEXTS
+        )
         return experiment
 
     def _check_name(self, name: str) -> None:
-        """Refuse a name that is empty or too long, with 500 (api_converter.go)."""
+        """Raise an error with the status 500 for an empty or too long name (api_converter.go)."""
         if not name:
             problem = invalid_input("Experiment must have a non-empty name")
         elif self._creation.version.limits_names and len(name.encode()) > MAX_NAME:
