@@ -48,6 +48,7 @@ PASSED_ON: Final = (
     "UV_DEFAULT_INDEX",
     "UV_INDEX_URL",
     "UV_SYSTEM_CERTS",
+    "XDG_CONFIG_HOME",
 )
 
 
@@ -67,6 +68,8 @@ class Place:
         """Return the variables of a shell of that user; nothing of this checkout is in them."""
         kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         path = f"{self.environment / 'bin'}:{UV.parent}:/usr/bin:/bin"
+        # The home folder is empty, but not the configuration of the installer.
+        kept.setdefault("XDG_CONFIG_HOME", str(Path.home() / ".config"))
         return {**kept, "PATH": path, "HOME": str(self.folder)}
 
     def run(self, command: str, *, code: int = 0) -> subprocess.CompletedProcess[str]:
