@@ -3,6 +3,9 @@
 The engine of a run is in the calling process, or in a process of its own. That process continues
 when the calling process ends. Either way the engine holds the lock of its run. A run that has not
 ended and whose lock is free was interrupted.
+
+The store has the runs and reads them (`kfgcp/store/`), so this folder has no request.py,
+read_run.py and filters.py (decision 23).
 """
 
 from __future__ import annotations
