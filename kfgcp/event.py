@@ -10,12 +10,12 @@ and however often. A key has the form `RUN/KIND`, and more where a run has sever
 | kind | what follows | the fact |
 | --- | --- | --- |
 | `run.created`, `run.started` | | happens once, also in a run that was continued |
-| `run.succeeded`, `run.failed`, `run.cancelled` | the time | a run that is continued after its end ends again |
-| `task.started` | the path | the first attempt of the task started; or the first task of a DAG or loop |
+| `run.succeeded`, `run.failed`, `run.cancelled` | the time | a continued run ends again |
+| `task.started` | the path | the first attempt started, or the first task of a DAG or loop |
 | `task.retried` | the path, the number of the attempt | a further attempt started |
-| `task.failed` | the path, the time | fails again when its run is continued; a DAG or loop has no time there |
+| `task.failed` | the path, the time (not for a DAG or loop) | a continued run fails again |
 | `task.succeeded`, `task.cached`, `task.skipped` | the path | |
-| `metric.recorded` | the path, the artifact, the name | a later change of the value is not an event |
+| `metric.recorded` | path, artifact, name | a later change of the value is not an event |
 
 `at` is the time in the record of the run (`Task.ended_at` for example), never the time when
 somebody looked. It is None where the record has none: a skipped task never ran, and services do not

@@ -28,9 +28,9 @@ from kfgcp.model import JsonValue
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
-# The version of the JSON of `RunOptions`. Increase it when a field gets another name or meaning, but
-# not for a new field. Then also increase the version of the store's schema: an earlier kfgcp shall
-# refuse the whole store with one error, and not fail at each run.
+# The version of the JSON of `RunOptions`. Increase it when a field gets another name or meaning,
+# but not for a new field. Then also increase the version of the store's schema: an earlier kfgcp
+# shall refuse the whole store with one error, and not fail at each run.
 VERSION: Final = 1
 
 

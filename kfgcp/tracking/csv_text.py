@@ -19,15 +19,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-# Formulas begin with one of these. The last four are the full-width forms of = + - @, which Japanese
-# input methods produce.
+# Formulas begin with one of these. The last four are the full-width forms of = + - @, which
+# Japanese input methods produce.
 _SIGNS: Final = "[-=+@\uff1d\uff0b\uff0d\uff20]"
 
 # The places where a text needs an apostrophe.
 _FORMULA_START: Final = re.compile(
     rf"""
-    \A (?= {_SIGNS} | [\t\r] )       # the beginning of the text; spreadsheets drop a tab or carriage return there
-    | (?<= [;\t\r\n] ) (?= "* {_SIGNS} )  # the beginning of a cell for other separators, which may drop quotes
+    # The beginning of the text. Spreadsheets drop a tab or carriage return there.
+    \A (?= {_SIGNS} | [\t\r] )
+    # The beginning of a cell for other separators, which may drop quotes.
+    | (?<= [;\t\r\n] ) (?= "* {_SIGNS} )
     """,
     re.VERBOSE,
 )

@@ -30,7 +30,8 @@ _STYLE: Final = """
 body { margin: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
-th, td { padding: .25rem .75rem; text-align: left; vertical-align: top; white-space: pre-wrap; max-width: 28rem; }
+th, td { padding: .25rem .75rem; text-align: left; vertical-align: top; }
+th, td { white-space: pre-wrap; max-width: 28rem; }
 th:first-child, td:first-child { min-width: 14rem; }
 td { border-top: 1px solid #8884; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; }

@@ -1,7 +1,7 @@
 """The checks of `kfgcp doctor` for a Kubeflow Pipelines on a cluster of one's own.
 
-Everything is read; nothing is written. There is one exception: to check a bucket of S3, an upload is
-started and then cancelled. S3 has no other way to ask for permission to write.
+The checks only read, with one exception: to check a bucket of S3, an upload is started and then
+cancelled. S3 has no other way to ask for permission to write.
 """
 
 from __future__ import annotations
@@ -405,8 +405,8 @@ class Cluster:
         )
         if self._door.name.partition(".")[0] == _API_SERVICE:
             hint = (
-                "Use the service ml-pipeline-ui instead of ml-pipeline: it also has metadata and the logs of"
-                " pods."
+                "Use the service ml-pipeline-ui instead of ml-pipeline: it also has metadata and"
+                " the logs of pods."
             )
         return Aside(f"Runs are shown without metrics. {reason}", hint)
 

@@ -97,7 +97,7 @@ def find_cause(message: str) -> str:
     What the server was doing, and the trace of Go, are left out.
 
     Example:
-        >>> find_cause("Failed to create a run: InternalServerError: No room: Invalid input error: No name")
+        >>> find_cause("Failed to create a run: InternalServerError: Invalid input error: No name")
         'No name'
     """
     # A trace begins with the cause. What is around it comes in later lines, each with its place in

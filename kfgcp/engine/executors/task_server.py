@@ -23,7 +23,9 @@ from kfgcp.machine import start_thread
 _LAUNCH: Final = """
 import importlib.util, sys
 folder = sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location("kfgcp", folder + "/__init__.py", submodule_search_locations=[folder])
+spec = importlib.util.spec_from_file_location(
+    "kfgcp", folder + "/__init__.py", submodule_search_locations=[folder]
+)
 sys.modules["kfgcp"] = module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 from kfgcp.engine.executors.forkserver import main
