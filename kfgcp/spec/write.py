@@ -32,7 +32,7 @@ def write(spec: Spec, file: Path) -> None:
     except OSError as error:
         raise StateError(
             f"{file} cannot be written: {error.strerror or error}.",
-            hint="Choose another with -o.",
+            hint="Choose another file with -o.",
         ) from error
 
 

@@ -179,7 +179,7 @@ def _write(data: bytes, file: Path | None) -> str:
         write_file(file, data)
     except OSError as error:
         raise StateError(
-            f"{file} cannot be written: {error.strerror}.", hint="Choose another with -o."
+            f"{file} cannot be written: {error.strerror}.", hint="Choose another file with -o."
         ) from error
     return ""
 
