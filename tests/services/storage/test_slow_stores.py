@@ -102,7 +102,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., HostileServ
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(connect._REACHABILITY, "ensure", lambda *_: None)
+    monkeypatch.setattr(connect._REACHABILITY, "ensure_reachable", lambda *_: None)
     yield start
     for context in contexts:
         context.__exit__(None, None, None)
