@@ -64,9 +64,19 @@ class Poller:
             BackendError: the run does not exist any more, the sign-in is not valid any longer, or
                 the backend could not be reached for `OUTAGE` seconds.
         """
-        started_at = self._clock()
-        if started_at < self._next_at:
+        if self._clock() < self._next_at:
             return None
+        return self.request()
+
+    def request(self) -> Run | None:
+        """Request the run now, also during a pause, and return it.
+
+        Return None when the backend cannot be reached.
+
+        Raises:
+            BackendError: see `poll`.
+        """
+        started_at = self._clock()
         try:
             run = self._backend.get(self._ref)
         except BackendError as error:

@@ -123,6 +123,11 @@ class TaskOrder:
         self._link()
         return changed_tasks
 
+    def has_started(self, path: str) -> bool:
+        """Return whether a task was added that has started."""
+        task = self._tasks.get(path)
+        return task is not None and task.state in _STARTED
+
     def before_line(self, path: str) -> Iterator[Task]:
         """Yield the changes that come before a line in the log of a task.
 

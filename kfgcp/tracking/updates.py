@@ -191,6 +191,8 @@ class RunUpdates:
         self._thread: threading.Thread | None = None
         self._pause_seconds = 0.0
         self._run_has_ended = False
+        # Tasks with lines before their start was seen. The backend was asked again for each once.
+        self._early_paths: set[str] = set()
         self.have_ended = False
         self._steps = self._follow()
 
@@ -305,9 +307,7 @@ class RunUpdates:
             if facts != last_facts:
                 last_facts = facts
                 yield RunChanged(replace(run, tasks=(), artifacts=()))
-            for line in lines.read(order.add(tasks)):
-                yield from map(TaskChanged, order.before_line(line.task))
-                yield LogWritten(line)
+            yield from self._read_lines(lines, order, order.add(tasks), poller)
             yield from map(TaskChanged, order.rest(run_ended=run.state.final))
             if run.state.final:
                 break
@@ -345,6 +345,53 @@ class RunUpdates:
     def _has_no_time(self) -> bool:
         """Return whether late lines are not waited for: the time is over, or the user cancels."""
         return self._must_cancel or (self._deadline is not None and self._clock() >= self._deadline)
+
+    def _read_lines(
+        self, lines: _Lines, order: TaskOrder, changed_tasks: list[Task], poller: Poller | None
+    ) -> Iterator[RunUpdate]:
+        """Yield the new lines, and before a line the changes of tasks that come before it.
+
+        Args:
+            lines: the logs of the run.
+            order: the tasks that were seen, with those of this look.
+            changed_tasks: the tasks that have changed since the last look.
+            poller: see `_find_start`.
+        """
+        while True:
+            newer_tasks: list[Task] = []
+            for line in lines.read(changed_tasks):
+                newer_tasks += self._find_start(line.task, order, poller)
+                yield from map(TaskChanged, order.before_line(line.task))
+                yield LogWritten(line)
+            if not newer_tasks:
+                return
+            # A task that has ended since the lines were read has lines that come before its end.
+            changed_tasks = newer_tasks
+
+    def _find_start(self, path: str, order: TaskOrder, poller: Poller | None) -> list[Task]:
+        """Ask the backend again when a line is of a task whose start was not seen.
+
+        Some services are asked for the logs after they were asked for the tasks, so a task that
+        started in between has a line before its start. The backend is asked once for each task: a
+        service that is late with its tasks must not get a request for every line.
+
+        Args:
+            path: the task that has written a line.
+            order: the tasks that were seen. Tasks that have changed are added to it.
+            poller: asks the backend, None when the store has everything.
+
+        Returns:
+            The tasks that have changed.
+        """
+        if poller is None or path in self._early_paths or order.has_started(path):
+            return []
+        self._early_paths.add(path)
+        latest = poller.request()
+        if latest is None:
+            return []
+        # The next look reads from the store what else has changed in the run.
+        self._handle.remember(latest)
+        return order.add(latest.tasks)
 
     def _create_poller(self) -> Poller | None:
         """Return the poller of the backend. None when the store has all that happens."""

@@ -674,3 +674,79 @@ def test_batches_of_a_long_log_have_a_limit(follow: Callable[..., Followed]) -> 
         TaskState.RUNNING,
         TaskState.SUCCEEDED,
     ]
+
+
+class ReadsTheRunItself:
+    """Logs that are newer than the tasks of the same look, as those of Kubeflow are.
+
+    The run changes when the logs are read, as it does when a task starts between the two requests.
+    """
+
+    late_seconds = 0.0
+
+    def __init__(self, *readings: tuple[Callable[[], object], list[LogLine]]) -> None:
+        self.readings = list(readings)
+
+    def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
+        if self.readings:
+            change, lines = self.readings.pop(0)
+            change()
+            yield from lines
+
+
+def test_a_line_that_is_newer_than_the_tasks_of_its_look_comes_after_the_start(
+    follow: Callable[..., Followed],
+) -> None:
+    run = follow(task(TaskState.RUNNING, path="a"))
+
+    def end_a_and_start_b() -> None:
+        run.change(task(TaskState.SUCCEEDED, path="a"), task(TaskState.RUNNING, path="b"))
+
+    run.backend.tail_of_run = ReadsTheRunItself(
+        (lambda: None, []),
+        (end_a_and_start_b, [LogLine("b", 1, "first"), LogLine("b", 1, "second")]),
+        (lambda: None, [LogLine("a", 1, "the last line of a")]),
+    )
+    requests_before_pause = []
+
+    texts = short(
+        run.updates(
+            lambda: requests_before_pause.append(run.backend.looks),
+            lambda: requests_before_pause.append(run.backend.looks),
+            lambda: run.change(task(TaskState.SUCCEEDED, path="b"), state=RunState.SUCCEEDED),
+        )
+    )
+
+    assert texts == [
+        "run RUNNING",
+        "a RUNNING",
+        "b RUNNING",
+        "b.1: first",
+        "b.1: second",
+        "a.1: the last line of a",
+        "a SUCCEEDED",
+        "run SUCCEEDED",
+        "b SUCCEEDED",
+        "ended SUCCEEDED",
+    ]
+    assert requests_before_pause == [1, 2], "one of the first look, and one for the start of b"
+
+
+def test_lines_of_a_task_that_never_appears_cost_one_more_request(
+    follow: Callable[..., Followed],
+) -> None:
+    run = follow()
+    lines = [LogLine("ghost", 1, str(number)) for number in range(100)]
+    run.backend.tail_of_run = ReadsTheRunItself((lambda: None, lines), (lambda: None, lines))
+    requests_before_pause = []
+
+    texts = short(
+        run.updates(
+            lambda: requests_before_pause.append(run.backend.looks),
+            lambda: requests_before_pause.append(run.backend.looks),
+            lambda: run.change(state=RunState.SUCCEEDED),
+        )
+    )
+
+    assert sum(text.startswith("ghost") for text in texts) == 200
+    assert requests_before_pause == [2, 2]
