@@ -278,7 +278,7 @@ class Pipelines(PipelineStore):
         )
         self.get_allowed(pipeline, "list", context, fetching)
         page, total, token = _list_page(
-            self.versions_of(pipeline),
+            self.get_versions(pipeline),
             read_query(request),
             _VERSIONS,
             "Failed to list pipeline versions",

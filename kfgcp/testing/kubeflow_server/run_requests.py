@@ -135,7 +135,7 @@ class RunRequests:
         if self._access.multi_user and not namespace:
             raise invalid_input("Experiment id can not be empty in multi-user mode", invalid)
         self._access.check(namespace, "create", resource, denied + namespace)
-        return self._experiments.default(namespace)
+        return self._experiments.get_default(namespace)
 
     def find_listed_experiment(self, experiment_id: str, *contexts: str) -> Experiment:
         """Return the experiment whose runs or recurring runs a request lists.

@@ -25,7 +25,7 @@ from kfgcp.model import RunState, TaskKind, TaskState
 from kfgcp.spec.graph import TaskDef
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import paths
-from kfgcp.testing.kubeflow_server.executions import TaskExecution, task_executions
+from kfgcp.testing.kubeflow_server.executions import TaskExecution, list_executions
 from kfgcp.testing.kubeflow_server.messages import drop_empty, format_time
 from kfgcp.testing.kubeflow_server.nodes import is_driver_failure
 from kfgcp.testing.kubeflow_server.records import RunRecord
@@ -96,7 +96,7 @@ class _TaskFormatter:
 
     def __init__(self, record: RunRecord, log_uri: LogUri) -> None:
         self._record = record
-        self._executions = task_executions(record, with_failed_drivers=True)
+        self._executions = list_executions(record, with_failed_drivers=True)
         self._values = TaskValues(record, self._executions, log_uri)
         self._children: dict[str, list[TaskExecution]] = defaultdict(list)
         for execution in self._executions:
