@@ -27,7 +27,7 @@ from kfgcp.testing.kubeflow_server.records import RunRecord, format_source
 from kfgcp.testing.kubeflow_server.recurring import RecurringRuns
 from kfgcp.testing.kubeflow_server.run_requests import RunRequests
 from kfgcp.testing.kubeflow_server.runs import MAX_REQUEST_BYTES, Runs
-from kfgcp.testing.kubeflow_server.task_details import task_details
+from kfgcp.testing.kubeflow_server.task_details import format_task_details
 from kfgcp.testing.kubeflow_server.tasks_api import Tasks
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
@@ -120,7 +120,7 @@ class KubeflowStandIn(RunningStandIn):
         self.logs = Logs(self.access, project, self.runs.all, self._modern)
         self.metadata = MetadataStore(
             self.runs.find,
-            self.runs.by_number,
+            self.runs.find_by_number,
             self.runs.all,
             self._modern,
             log_uri=self.logs.log_uri,
@@ -353,8 +353,10 @@ class KubeflowStandIn(RunningStandIn):
             cached: list[dict[str, Any]] = record.cache[cache_key]
             return cached
         execution_ids = self.metadata.execution_ids(record)
-        details = task_details(record, run, full=self.full_details, execution_ids=execution_ids)
-        # A retry replaces the final run, so only details of the current one may be cached.
+        details = format_task_details(
+            record, run, full=self.full_details, execution_ids=execution_ids
+        )
+        # A retry discards the final run. Details of a discarded run must not be in the cache.
         if run.state.final and run is record.final_run:
             record.cache[cache_key] = details
         return details
