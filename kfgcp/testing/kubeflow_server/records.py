@@ -7,10 +7,10 @@
   not ended is 1970, because the server's converter writes the 0 of its table
   (run-get-running.json).
 - A run has either `pipeline_spec` or `pipeline_version_reference`, never both.
-- A list has the same fields of a run as the answer for a single run, its tasks included.
+- A list answers each run with the same fields as the answer for a single run, including its tasks.
 - A terminated run ends FAILED, without an `error`. The method terminate does not write to
   `state_history` (run_store.go). So the history has CANCELING only if the agent reports the run
-  before its end, as in cluster-2.17.0/sleepy-cancelled. In run-get-canceled.json it did not.
+  before its end, as in cluster-2.17.0/sleepy-cancelled. run-get-canceled.json does not have it.
 - After the Workflow is deleted, the agent reports nothing. A terminated run then stays CANCELING
   (run-get-canceling-forever.json).
 - If the server cannot read the pipeline of a run, it answers only the ids of the run and `error`

@@ -1,8 +1,8 @@
 """Recurring runs: `/apis/v2beta1/recurringruns`. They start runs only when a test calls `fire`.
 
-- A cron expression has six fields. The first field is the seconds. In an expression with five
-  fields the first field is also the seconds, and the weekday is missing: the server's library reads
-  it so.
+- A cron expression has six fields, and the first field is the seconds. The server's library also
+  reads expressions with five fields: the first field is still the seconds, and the weekday is
+  missing.
 - Without `mode` the server creates a recurring run that is disabled
   (recurring-run-create-no-mode.json). Without a trigger it creates one that never fires
   (recurring-run-create-no-trigger.json). max_concurrency has no default

@@ -3,15 +3,14 @@
 - The error is 500 with code 13 for a pipeline that cannot be read and for a version that does not
   exist: the server wraps all errors while it fetches the manifest (run-create-unknown-field.json,
   run-create-unknown-version.json).
-- If the server's compiler does not support a part of the pipeline, the server does not expect the
-  error of the compiler. It answers 500 with a Go trace of several KB
-  (run-create-does-not-compile.json).
+- If the server's compiler does not support a part of the pipeline, the server answers 500 with a Go
+  trace of several KB (run-create-does-not-compile.json).
 - The error for wrong parameters is 400 (run-create-extra-parameter.json,
   run-create-wrong-parameter.json, run-create-missing-parameter.json).
 - Servers before 2.14 refuse a task that reads the final status of another task
   (run-create-exit-handler.json of 2.5.0). They accept a task that reads the collected outputs of a
-  loop (run-get-shapes.json of 2.5.0), but their driver cannot start this task. The
-  stand-in runs it.
+  loop (run-get-shapes.json of 2.5.0), but their driver cannot start this task. The stand-in runs
+  it.
 """
 
 from __future__ import annotations
