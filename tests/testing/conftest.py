@@ -46,8 +46,8 @@ class Rest:
         assert error["code"] == answer.status_code
         return error["code"], error["status"], error["message"]
 
-    def logs(self, filter: str, **more: Any) -> Any:
-        body = {"resourceNames": [f"projects/{self.env.project}"], "filter": filter, **more}
+    def logs(self, filter: str, **fields: Any) -> Any:
+        body = {"resourceNames": [f"projects/{self.env.project}"], "filter": filter, **fields}
         answer = self.session.post(
             f"{self.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST
         )
@@ -58,15 +58,15 @@ class Rest:
 @pytest.fixture
 def env() -> Iterator[VertexStandIn]:
     """Jobs run on the engine."""
-    with vertex() as opened:
-        yield opened
+    with vertex() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
 def instant() -> Iterator[VertexStandIn]:
     """Jobs are made up."""
-    with vertex(mode="instant") as opened:
-        yield opened
+    with vertex(mode="instant") as stand_in:
+        yield stand_in
 
 
 def _rest(env: VertexStandIn) -> Iterator[Rest]:
@@ -104,7 +104,7 @@ def body_of(spec_of: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
     fields."""
 
     def body(
-        name: str, params: dict[str, Any] | None = None, root: str = "", **more: Any
+        name: str, params: dict[str, Any] | None = None, root: str = "", **fields: Any
     ) -> dict[str, Any]:
         runtime = {
             "gcsOutputDirectory": root or "gs://stand-in-project-pipelines/runs",
@@ -114,7 +114,7 @@ def body_of(spec_of: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
             "displayName": name,
             "pipelineSpec": spec_of(name),
             "runtimeConfig": runtime,
-            **more,
+            **fields,
         }
 
     return body
@@ -125,11 +125,11 @@ def ended(eventually: Callable[..., Any]) -> Callable[..., Any]:
     """A job once it has ended."""
 
     def wait(rest: Rest, job_id: str) -> Any:
-        def done() -> Any:
+        def read_ended_job() -> Any:
             job = rest.get(f"pipelineJobs/{job_id}")
             return job if job["state"] in FINAL else None
 
-        return eventually(done)
+        return eventually(read_ended_job)
 
     return wait
 

@@ -114,10 +114,12 @@ def test_an_address_of_another_server_in_the_request_line_is_refused(
 def test_a_preflight_is_never_answered_with_consent(server: tuple[str, str]) -> None:
     address, path = server
     connection = http.client.HTTPConnection(address, timeout=REQUEST)
-    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    preflight_headers = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
 
     connection.request(
-        "OPTIONS", path, headers=asked | {"Access-Control-Request-Headers": "content-type"}
+        "OPTIONS",
+        path,
+        headers=preflight_headers | {"Access-Control-Request-Headers": "content-type"},
     )
     answer = connection.getresponse()
 

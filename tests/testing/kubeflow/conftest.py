@@ -83,25 +83,25 @@ class Api:
         context = self.metadata(
             "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run_id
         ).context
-        found = self.metadata("GetExecutionsByContext", context_id=context.id).executions
+        executions = self.metadata("GetExecutionsByContext", context_id=context.id).executions
         return [
-            (each, mlmd.values(each.custom_properties))
-            for each in sorted(found, key=lambda execution: execution.id)
+            (execution, mlmd.values(execution.custom_properties))
+            for execution in sorted(executions, key=lambda execution: execution.id)
         ]
 
 
 @pytest.fixture
 def env() -> Iterator[KubeflowStandIn]:
     """Runs run on the engine."""
-    with kubeflow() as opened:
-        yield opened
+    with kubeflow() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
 def instant() -> Iterator[KubeflowStandIn]:
     """Runs are made up."""
-    with kubeflow(mode="instant") as opened:
-        yield opened
+    with kubeflow(mode="instant") as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
@@ -145,11 +145,11 @@ def ended(eventually: Callable[..., Any]) -> Callable[..., Any]:
     """A run once it has ended."""
 
     def wait(api: Api, run_id: str) -> Any:
-        def done() -> Any:
+        def read_ended_run() -> Any:
             run = api.get(f"runs/{run_id}")
             return run if run["state"] in FINAL else None
 
-        return eventually(done)
+        return eventually(read_ended_run)
 
     return wait
 

@@ -107,7 +107,7 @@ def test_the_answer_is_like_the_recorded_one(
 
 def test_allowed_differences_are_those_of_recorded_exchanges() -> None:
     for version, table in ALLOWED.items():
-        assert set(table) <= {one.name for one in exchanges(version)}
+        assert set(table) <= {exchange.name for exchange in exchanges(version)}
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,11 @@ class Replay:
         if recorded.name == "pipeline-upload":
             versions = exchange("pipeline-versions-list", self.version).answer["pipeline_versions"]
             name = recorded.query["name"]
-            ids += [one["pipeline_version_id"] for one in versions if one["display_name"] == name]
+            ids += [
+                version["pipeline_version_id"]
+                for version in versions
+                if version["display_name"] == name
+            ]
         give(env, answer["created_at"], *ids)
 
     def make(self, name: str) -> str:
@@ -224,9 +228,9 @@ class Replay:
         sent = ("display_name", "description", "experiment_id", "pipeline_spec", "runtime_config")
         body = {key: answer[key] for key in sent if key in answer}
         url = f"{self.env.host}/apis/v2beta1/runs"
-        made = self.session.post(url, json=body, timeout=REQUEST)
-        assert made.status_code == 200, made.text
-        run_id: str = made.json()["run_id"]
+        response = self.session.post(url, json=body, timeout=REQUEST)
+        assert response.status_code == 200, response.text
+        run_id: str = response.json()["run_id"]
         assert run_id == answer["run_id"]
         return run_id
 

@@ -65,9 +65,9 @@ def started(server: KubeflowStandIn, name: str) -> str:
         for key in ("display_name", "pipeline_spec", "runtime_config")
         if key in answer
     }
-    status, made = call(server, "POST", "/runs", body)
-    assert status == 200, made
-    return str(made["run_id"])
+    status, answer = call(server, "POST", "/runs", body)
+    assert status == 200, answer
+    return str(answer["run_id"])
 
 
 def ended(server: KubeflowStandIn, name: str) -> Any:
@@ -110,13 +110,18 @@ def values(side: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return sorted(parameters + artifacts)
 
 
-def task_differences(recorded: list[Any], made: list[Any]) -> list[str]:
-    expected, found = rows(recorded), rows(made)
+def task_differences(recorded: list[Any], answered: list[Any]) -> list[str]:
+    recorded_rows, answered_rows = rows(recorded), rows(answered)
     different = [
-        f"{scope} {number}".strip() for scope, number in sorted(expected.keys() ^ found.keys())
+        f"{scope} {number}".strip()
+        for scope, number in sorted(recorded_rows.keys() ^ answered_rows.keys())
     ]
-    for key in sorted(expected.keys() & found.keys()):
-        fields = [field for field in expected[key] if expected[key][field] != found[key][field]]
+    for key in sorted(recorded_rows.keys() & answered_rows.keys()):
+        fields = [
+            field
+            for field in recorded_rows[key]
+            if recorded_rows[key][field] != answered_rows[key][field]
+        ]
         different += [f"{' '.join(key).strip()} {field}" for field in fields]
     return different
 
@@ -138,9 +143,9 @@ def check(name: str, answer: Any) -> None:
 
 def test_a_run_from_its_start_to_its_end(server: KubeflowStandIn) -> None:
     recorded = exchange("run-create", VERSION)
-    status, made = call(server, "POST", "/runs", recorded.body)
-    assert differences(recorded, status, made) == []
-    run_id = made["run_id"]
+    status, answer = call(server, "POST", "/runs", recorded.body)
+    assert differences(recorded, status, answer) == []
+    run_id = answer["run_id"]
 
     server.runs.report(run_id)
     _, running = call(server, "GET", f"/runs/{run_id}", view="FULL")
@@ -188,7 +193,7 @@ def test_lists_of_tasks(server: KubeflowStandIn) -> None:
             call(server, "GET", path, page_size=3, page_token=pages[-1]["next_page_token"])[1]
         )
     _, inside = call(server, "GET", path, parent_id=root["task_id"])
-    _, one = call(server, "GET", f"{path}/{root['task_id']}")
+    _, single_task = call(server, "GET", f"{path}/{root['task_id']}")
 
     listed = [task for page in pages for task in page["tasks"]]
     assert sorted(task["task_id"] for task in listed) == [task["task_id"] for task in run["tasks"]]
@@ -197,7 +202,7 @@ def test_lists_of_tasks(server: KubeflowStandIn) -> None:
     assert set(exchange("tasks-list-page-1", VERSION).answer) == set(pages[0])
     assert {task["parent_task_id"] for task in inside["tasks"]} == {root["task_id"]}
     assert inside["total_size"] == len(root["child_tasks"]) == 7
-    assert one == root
+    assert single_task == root
     alike(server, "task-get-unknown", f"{path}/x")
 
 
@@ -214,10 +219,12 @@ def test_artifacts_and_their_tasks(server: KubeflowStandIn) -> None:
     assert set(dataset) | {"metadata"} == set(exchange("artifact-get", VERSION).answer)
     assert call(server, "GET", f"/artifacts/{dataset['artifact_id']}") == (200, dataset)
     assert {names[link["task_id"]] for link in links["artifact_tasks"]} == {"importer", "lines"}
-    (made,) = [link for link in links["artifact_tasks"] if names[link["task_id"]] == "importer"]
+    (importer_link,) = [
+        link for link in links["artifact_tasks"] if names[link["task_id"]] == "importer"
+    ]
     (recorded, _) = exchange("artifact-tasks-list", VERSION).answer["artifact_tasks"]
-    assert set(made) == set(recorded)
-    assert (made["type"], made["producer"], made["key"]) == (
+    assert set(importer_link) == set(recorded)
+    assert (importer_link["type"], importer_link["producer"], importer_link["key"]) == (
         "OUTPUT",
         {"task_name": "importer"},
         "artifact",

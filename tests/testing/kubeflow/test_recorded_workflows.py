@@ -73,9 +73,9 @@ def test_nodes_are_those_that_argo_made(name: str) -> None:
         record = env.runs.find(submit(env, name))
         assert record is not None
         record.workflow = workflow["name"]
-        made = build_nodes(record)
+        nodes = build_nodes(record)
 
-    assert {node.name: described(node) for node in made} == {
+    assert {node.name: described(node) for node in nodes} == {
         node["name"]: (
             STATES[node["phase"]],
             sorted(names[child] for child in node.get("children", ())),
@@ -103,10 +103,10 @@ def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
         record = env.runs.find(submit(env, name))
         assert record is not None
         record.workflow = workflow["name"]
-        found = {node.name: pod_name(record.workflow, node) for node in build_nodes(record)}
+        pod_names = {node.name: pod_name(record.workflow, node) for node in build_nodes(record)}
 
     assert {pod["node"]: pod["pod"] for pod in index} == {
-        pod["node"]: found[pod["node"]] for pod in index
+        pod["node"]: pod_names[pod["node"]] for pod in index
     }
 
 
@@ -125,7 +125,7 @@ def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
     with kubeflow(version=version) as env:
         record = env.runs.find(submit(env, "retry-good"))
         assert record is not None
-        run = eventually(lambda: (found := record.run()).state.final and found)
+        run = eventually(lambda: (ended_run := record.run()).state.final and ended_run)
         display_names = [node.name.rpartition(".")[2] for node in build_nodes(record)]
 
     assert run.state.value == "FAILED"
