@@ -61,7 +61,7 @@ class KubeflowStandIn(RunningStandIn):
         tells_version: whether the answer of the health path names the version. Otherwise the
             version is `unknown`, as in servers that were built without a version.
         access: in multi-user mode, `namespaces` are the namespaces that every caller may use, and
-            `users` gives each user other namespaces.
+            `users` gives each user its own namespaces.
         sign_in: the answer to a request without a valid token: `401`, `redirect` to a login page,
             or the login `page` with 200.
         creation: gives ids and times to new objects; a test may set both.

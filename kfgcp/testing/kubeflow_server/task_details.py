@@ -16,8 +16,8 @@ The public source of the server confirms:
 A node that was not reached has no state, because the API has no state OMITTED
 (run-get-failed.json). `state_history` has only the states that the persistence agent has seen, so
 it can differ between two runs of the same pipeline. A client should show only the nodes that stand
-for a task (`X` in `workflows`). Better, it does not need this list: ML Metadata has all tasks and
-their results.
+for a task (`X` in `workflows`). It should not need this list at all, because ML Metadata has all
+tasks and their results.
 """
 
 from __future__ import annotations

@@ -193,9 +193,8 @@ class Tasks:
                 if _matches(record, item, filters):
                     self._access.check(record.namespace, "list", "artifacts", context)
                     links.append(item.format_link())
-        return _format_page(
-            "artifact_tasks", sorted(links, key=lambda link: str(link["id"])), query
-        )
+        links.sort(key=lambda link: str(link["id"]))
+        return _format_page("artifact_tasks", links, query)
 
     # -- helpers
 
@@ -252,7 +251,7 @@ def _matches(record: RunRecord, item: _TaskArtifact, filters: Mapping[str, Seque
         "task_ids": item.task["task_id"],
         "artifact_ids": item.artifact["artifact_id"],
     }
-    return all(ids[name] in values for name, values in filters.items())
+    return all(ids[name] in allowed_ids for name, allowed_ids in filters.items())
 
 
 def _format_page(name: str, items: Sequence[JsonObject], query: Mapping[str, str]) -> Response:
