@@ -47,13 +47,17 @@ class TaskExecution:
         label: the name that the server shows.
         execution_type: the type of the execution in ML Metadata.
         task: the task, None for the root DAG.
+        component: the component of the task in the pipeline.
+        run: the run that contains the task.
         started: milliseconds since 1970.
         ended: milliseconds since 1970, 0 while it has not ended.
         inputs: the input parameters.
         outputs: the output parameters of a container that has succeeded, None for another task.
         iteration: the number of an iteration, from 0, None for a task that is not an iteration.
         iteration_count: how many iterations a loop has, None for another task.
-        pod: the pod of the last attempt, empty before the first one.
+        input_artifacts: the input artifacts of the task.
+        output_artifacts: the output artifacts of a container or an importer.
+        pod: the pod of the last attempt, empty before the first attempt.
         fingerprint: the key in the cache, empty for a task that is not cached.
     """
 
@@ -155,7 +159,7 @@ def list_executions(record: RunRecord, *, with_failed_drivers: bool = False) -> 
     cached: list[TaskExecution] | None = record.cache.get(cache_key)
     if cached is not None:
         return cached
-    run = record.run()
+    run = record.current_run()
     if run.started_at is None:
         return []
     reader = _ExecutionReader(record, run)

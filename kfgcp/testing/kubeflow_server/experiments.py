@@ -249,11 +249,13 @@ class Experiments:
 
     def _check_name(self, name: str) -> None:
         """Raise an error with the status 500 for an empty or too long name (api_converter.go)."""
+        is_limited = self._creation.version.limits_names
+        problem = None
         if not name:
             problem = invalid_input("Experiment must have a non-empty name")
-        elif self._creation.version.limits_names and len(name.encode()) > MAX_NAME:
+        elif is_limited and len(name.encode()) > MAX_NAME:
             problem = invalid_input(f"Experiment.Name length cannot exceed {MAX_NAME}")
-        else:
+        if problem is None:
             return
         error = internal_error(problem, "Failed to convert API experiment to model experiment")
         raise error.within(

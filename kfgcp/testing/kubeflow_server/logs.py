@@ -221,7 +221,7 @@ class Logs:
         for name, node in list_pods(record):
             if node.attempt:
                 pod_names[node.path, node.attempt] = name
-        for task in record.run().tasks:
+        for task in record.current_run().tasks:
             if task.kind is not TaskKind.CONTAINER:
                 continue
             for attempt in range(1, task.attempts + 1):
@@ -251,7 +251,7 @@ class Logs:
 
 
 def _find_task(record: RunRecord, path: str) -> Task | None:
-    for task in record.run().tasks:
+    for task in record.current_run().tasks:
         if task.path == path:
             return task
     return None

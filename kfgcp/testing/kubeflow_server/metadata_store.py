@@ -147,7 +147,7 @@ class MetadataStore:
         if request.type_name == mlmd.PIPELINE_RUN:
             record = self._find_run(name)
             # The root driver creates the context, so a run that has not started has none.
-            if record is not None and record.run().started_at:
+            if record is not None and record.current_run().started_at:
                 self._fill_run_context(response.context, record)
         elif request.type_name == mlmd.PIPELINE and self._has_pipeline(name):
             self._fill_pipeline_context(response.context, name)

@@ -105,8 +105,8 @@ class Pipelines(PipelineStore):
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
         pipelines = f"{base}/pipelines"
-        pipeline = pipelines + "/{pipeline}"
-        version = pipeline + "/versions/{version}"
+        pipeline = pipelines + "/{pipeline_id}"
+        version = pipeline + "/versions/{version_id}"
         return [
             Route("POST", pipelines + "/upload", self.upload),
             Route("POST", pipelines + "/upload_version", self.upload_version),
@@ -185,7 +185,7 @@ class Pipelines(PipelineStore):
             return refuse_upload(server_version, _upload_status(error), error, summary)
         return Response(body=self._to_json(version))
 
-    def create_from_address(self, request: Request, pipeline: str = "") -> Response:
+    def create_from_address(self, request: Request, pipeline_id: str = "") -> Response:
         """Refuse to create a pipeline or a version from an address."""
         raise KfpError(
             UNIMPLEMENTED,
@@ -224,10 +224,10 @@ class Pipelines(PipelineStore):
         )
         return Response(body=self._to_json(pipeline))
 
-    def get(self, request: Request, pipeline: str) -> Response:
+    def get(self, request: Request, pipeline_id: str) -> Response:
         """Return a pipeline."""
-        context = f"Failed to get a pipeline {pipeline}. {_STACK}"
-        return Response(body=self._to_json(self.get_allowed(pipeline, "get", context)))
+        context = f"Failed to get a pipeline {pipeline_id}. {_STACK}"
+        return Response(body=self._to_json(self.get_allowed(pipeline_id, "get", context)))
 
     def get_by_name(self, request: Request, name: str) -> Response:
         """Return the pipeline with a name."""
@@ -251,34 +251,34 @@ class Pipelines(PipelineStore):
         items = [self._to_json(pipeline) for pipeline in page]
         return Response(body=lists.format_page("pipelines", items, total, token))
 
-    def update(self, request: Request, pipeline: str) -> Response:
+    def update(self, request: Request, pipeline_id: str) -> Response:
         """Change the display name and the tags of a pipeline."""
-        context = f"Failed to update pipeline {pipeline}"
+        context = f"Failed to update pipeline {pipeline_id}"
         self._check_can_update()
-        record = self.get_allowed(pipeline, "update", f"{context} due to authorization error")
+        record = self.get_allowed(pipeline_id, "update", f"{context} due to authorization error")
         return self._update(request, record, f"{context}. {_STACK}")
 
-    def delete(self, request: Request, pipeline: str) -> Response:
+    def delete(self, request: Request, pipeline_id: str) -> Response:
         """Delete a pipeline."""
-        context = f"Failed to delete pipeline {pipeline}. {_STACK}"
-        missing_context = f"Failed to delete pipeline with id {pipeline} as it was not found"
-        self.get_allowed(pipeline, "delete", context, missing_context)
+        context = f"Failed to delete pipeline {pipeline_id}. {_STACK}"
+        missing_context = f"Failed to delete pipeline with id {pipeline_id} as it was not found"
+        self.get_allowed(pipeline_id, "delete", context, missing_context)
         cascade = read_query(request).get("cascade", "").lower() == "true"
-        self.remove_pipeline(pipeline, context, with_versions=cascade)
+        self.remove_pipeline(pipeline_id, context, with_versions=cascade)
         return Response()
 
     # -- versions
 
-    def list_versions(self, request: Request, pipeline: str) -> Response:
+    def list_versions(self, request: Request, pipeline_id: str) -> Response:
         """Return a page of the versions of a pipeline."""
-        context = f"Failed to list pipeline versions for pipeline {pipeline}"
+        context = f"Failed to list pipeline versions for pipeline {pipeline_id}"
         fetching_context = (
             "Failed to list pipeline versions due to error fetching the namespace for pipeline"
-            f" {pipeline}"
+            f" {pipeline_id}"
         )
-        self.get_allowed(pipeline, "list", context, fetching_context)
+        self.get_allowed(pipeline_id, "list", context, fetching_context)
         page, total, token = _list_page(
-            self.get_versions(pipeline),
+            self.get_versions(pipeline_id),
             read_query(request),
             _VERSIONS,
             "Failed to list pipeline versions",
@@ -286,32 +286,34 @@ class Pipelines(PipelineStore):
         items = [self._to_json(version) for version in page]
         return Response(body=lists.format_page("pipeline_versions", items, total, token))
 
-    def get_version(self, request: Request, pipeline: str, version: str) -> Response:
+    def get_version(self, request: Request, pipeline_id: str, version_id: str) -> Response:
         """Return a version."""
         contexts = (
-            f"Failed to get a pipeline version {version}",
-            f"Failed to get a pipeline version with id {version}",
+            f"Failed to get a pipeline version {version_id}",
+            f"Failed to get a pipeline version with id {version_id}",
         )
-        self.get_allowed(pipeline, "get", *contexts)
-        return Response(body=self._to_json(self.get_version_record(version, *contexts)))
+        self.get_allowed(pipeline_id, "get", *contexts)
+        return Response(body=self._to_json(self.get_version_record(version_id, *contexts)))
 
-    def update_version(self, request: Request, pipeline: str, version: str) -> Response:
+    def update_version(self, request: Request, pipeline_id: str, version_id: str) -> Response:
         """Change the display name and the tags of a version."""
-        context = f"Failed to update pipeline version {version}"
+        context = f"Failed to update pipeline version {version_id}"
         self._check_can_update()
-        self.get_allowed(pipeline, "update", f"{context} due to authorization error")
-        record = self.get_version_record(version, f"{context}. {_STACK}")
+        self.get_allowed(pipeline_id, "update", f"{context} due to authorization error")
+        record = self.get_version_record(version_id, f"{context}. {_STACK}")
         return self._update(request, record, f"{context}. {_STACK}")
 
-    def delete_version(self, request: Request, pipeline: str, version: str) -> Response:
+    def delete_version(self, request: Request, pipeline_id: str, version_id: str) -> Response:
         """Delete a version."""
         context = (
-            f"Failed to delete a pipeline version id {version} under pipeline id {pipeline}."
+            f"Failed to delete a pipeline version id {version_id} under pipeline id {pipeline_id}."
             f" {_STACK}"
         )
-        missing_context = f"Failed to delete pipeline version with id {version} as it was not found"
-        self.get_allowed(pipeline, "delete", context)
-        self.remove_version(version, context, missing_context)
+        missing_context = (
+            f"Failed to delete pipeline version with id {version_id} as it was not found"
+        )
+        self.get_allowed(pipeline_id, "delete", context)
+        self.remove_version(version_id, context, missing_context)
         return Response()
 
     # -- helpers

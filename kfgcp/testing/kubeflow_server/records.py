@@ -150,7 +150,7 @@ class RunRecord:
         finished = self.reported.finished
         return micros(finished) // 1_000_000 if finished else 0
 
-    def run(self) -> Run:
+    def current_run(self) -> Run:
         """Return the run as it is now. The persistence agent may not have reported it yet."""
         if self.final_run is not None:
             return self.final_run
@@ -177,7 +177,7 @@ class RunRecord:
         if self.workflow_gone or is_complete:
             return
         with _REPORTING:
-            run = self.run()
+            run = self.current_run()
             state = self._server_state(run.state)
             if watched:
                 self._fill_history(run, state)
@@ -201,7 +201,7 @@ class RunRecord:
             now: the time, in RFC 3339.
             keeps_history: whether the history keeps the earlier states.
         """
-        self.earlier_tasks = self.run().tasks
+        self.earlier_tasks = self.current_run().tasks
         self.final_run = None
         self.terminating = False
         self.execution = execution

@@ -163,7 +163,7 @@ class RecurringRuns:
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
         recurring_runs = f"{base}/recurringruns"
-        recurring_run = recurring_runs + "/{recurring_run}"
+        recurring_run = recurring_runs + "/{recurring_run_id}"
         return [
             Route("POST", recurring_runs, self.create),
             Route("GET", recurring_runs, self.list_all),
@@ -187,9 +187,9 @@ class RecurringRuns:
             self._recurring_runs_by_id[recurring_run.id] = recurring_run
         return Response(body=recurring_run.to_json())
 
-    def get(self, request: Request, recurring_run: str) -> Response:
+    def get(self, request: Request, recurring_run_id: str) -> Response:
         """Return a recurring run."""
-        record = self._get_allowed(recurring_run, "get", "Failed to fetch a recurring run")
+        record = self._get_allowed(recurring_run_id, "get", "Failed to fetch a recurring run")
         return Response(body=record.to_json())
 
     def list_all(self, request: Request) -> Response:
@@ -225,23 +225,23 @@ class RecurringRuns:
         items = [record.to_json() for record in page]
         return Response(body=lists.format_page("recurringRuns", items, total, token))
 
-    def delete(self, request: Request, recurring_run: str) -> Response:
+    def delete(self, request: Request, recurring_run_id: str) -> Response:
         """Delete a recurring run."""
-        missing_context = f"Failed to delete recurring run {recurring_run}. Check if exists"
+        missing_context = f"Failed to delete recurring run {recurring_run_id}. Check if exists"
         self._get_allowed(
-            recurring_run, "delete", "Failed to delete a recurring run", missing_context
+            recurring_run_id, "delete", "Failed to delete a recurring run", missing_context
         )
         with self._lock:
-            self._recurring_runs_by_id.pop(recurring_run, None)
+            self._recurring_runs_by_id.pop(recurring_run_id, None)
         return Response()
 
-    def enable(self, request: Request, recurring_run: str) -> Response:
+    def enable(self, request: Request, recurring_run_id: str) -> Response:
         """Enable a recurring run."""
-        return self._set_enabled(recurring_run, True)
+        return self._set_enabled(recurring_run_id, True)
 
-    def disable(self, request: Request, recurring_run: str) -> Response:
+    def disable(self, request: Request, recurring_run_id: str) -> Response:
         """Disable a recurring run."""
-        return self._set_enabled(recurring_run, False)
+        return self._set_enabled(recurring_run_id, False)
 
     # -- for the stand-in
 
@@ -285,8 +285,10 @@ class RecurringRuns:
 
     def _check_concurrency(self, recurring_run: RecurringRun) -> None:
         active_count = 0
-        for run in self._runs.all():
-            if run.recurring_run_id == recurring_run.id and not run.run().state.final:
+        for record in self._runs.all():
+            if record.recurring_run_id != recurring_run.id:
+                continue
+            if not record.current_run().state.final:
                 active_count += 1
         limit = recurring_run.max_concurrency
         if active_count >= limit:

@@ -131,7 +131,7 @@ class Runs(RunStore):
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
         runs = f"{base}/runs"
-        run = runs + "/{run}"
+        run = runs + "/{run_id}"
         return [
             Route("POST", runs, self.create),
             Route("GET", runs, self.list_all),
@@ -162,12 +162,12 @@ class Runs(RunStore):
         except KfpError as error:
             raise error.within("Failed to create a new run") from None
 
-    def get(self, request: Request, run: str) -> Response:
+    def get(self, request: Request, run_id: str) -> Response:
         """Return a run."""
         context = "Failed to get a run"
         with_tasks = self._wants_tasks(request)
-        missing_contexts = (context, f"Failed to fetch run {run}")
-        record = self._get_allowed(run, "get", context, missing_contexts)
+        missing_contexts = (context, f"Failed to fetch run {run_id}")
+        record = self._get_allowed(run_id, "get", context, missing_contexts)
         return Response(body=self._to_json(record, with_tasks=with_tasks))
 
     def list_all(self, request: Request) -> Response:
@@ -203,45 +203,45 @@ class Runs(RunStore):
         items = [self._to_json(record, with_tasks=with_tasks) for record in page]
         return Response(body=lists.format_page("runs", items, total, token))
 
-    def delete(self, request: Request, run: str) -> Response:
+    def delete(self, request: Request, run_id: str) -> Response:
         """Cancel and delete a run."""
         context = "Failed to delete a run"
         missing_contexts = (
             context,
-            f"Failed to delete run {run} as it does not exist",
-            f"Failed to fetch run {run}",
+            f"Failed to delete run {run_id} as it does not exist",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "delete", context, missing_contexts)
+        record = self._get_allowed(run_id, "delete", context, missing_contexts)
         if not record.execution.state.final:
             record.execution.cancel()
-        self.remove(run)
+        self.remove(run_id)
         return Response()
 
-    def archive(self, request: Request, run: str) -> Response:
+    def archive(self, request: Request, run_id: str) -> Response:
         """Archive a run."""
         context = "Failed to archive a run"
         missing_contexts = (
             context,
-            f"Failed to archive run {run} as it failed to be retrieved",
-            f"Failed to fetch run {run}",
+            f"Failed to archive run {run_id} as it failed to be retrieved",
+            f"Failed to fetch run {run_id}",
         )
-        self._get_allowed(run, "archive", context, missing_contexts).archived = True
+        self._get_allowed(run_id, "archive", context, missing_contexts).archived = True
         return Response()
 
-    def unarchive(self, request: Request, run: str) -> Response:
+    def unarchive(self, request: Request, run_id: str) -> Response:
         """Restore an archived run."""
         context = "Failed to unarchive a run"
         missing_contexts = (
             context,
-            f"Failed to unarchive run {run} as it does not exist",
-            f"Failed to fetch run {run}",
+            f"Failed to unarchive run {run_id} as it does not exist",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "unarchive", context, missing_contexts)
+        record = self._get_allowed(run_id, "unarchive", context, missing_contexts)
         for experiment in self._experiments.all():
             if experiment.id == record.experiment_id and experiment.archived:
                 raise KfpError(
                     FAILED_PRECONDITION,
-                    f"Failed to unarchive run {run} as experiment {experiment.id} must be"
+                    f"Failed to unarchive run {run_id} as experiment {experiment.id} must be"
                     " un-archived first",
                     context,
                     "FailedPreconditionError",
@@ -250,41 +250,41 @@ class Runs(RunStore):
         record.archived = False
         return Response()
 
-    def terminate(self, request: Request, run: str) -> Response:
+    def terminate(self, request: Request, run_id: str) -> Response:
         """Terminate a run."""
         context = "Failed to terminate a run"
         missing_contexts = (
             context,
-            f"Failed to terminate run {run} due to error fetching the run",
-            f"Failed to fetch run {run}",
+            f"Failed to terminate run {run_id} due to error fetching the run",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "terminate", context, missing_contexts)
+        record = self._get_allowed(run_id, "terminate", context, missing_contexts)
         if record.state not in _TERMINABLE_STATES:
             raise invalid_input(
-                f"{context} {run}. Row not found", context, f"Failed to terminate run {run}"
+                f"{context} {run_id}. Row not found", context, f"Failed to terminate run {run_id}"
             )
         record.terminate()
         if record.workflow_gone:
             raise _workflow_not_found(record).within(context)
         return Response()
 
-    def retry(self, request: Request, run: str) -> Response:
+    def retry(self, request: Request, run_id: str) -> Response:
         """Continue a failed run."""
         context = "Failed to retry a run"
         missing_contexts = (
             context,
-            f"Failed to retry run {run} due to error fetching the run",
-            f"Failed to fetch run {run}",
+            f"Failed to retry run {run_id} due to error fetching the run",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "retry", context, missing_contexts)
+        record = self._get_allowed(run_id, "retry", context, missing_contexts)
         if record.reported.run is None:
-            text = f"Failed to retry run {run} due to error fetching workflow manifest"
+            text = f"Failed to retry run {run_id} due to error fetching workflow manifest"
             cause = "Invalid input error: Workflow manifest cannot be empty"
             raise bad_request(text, cause).within(context)
         if record.state not in ("FAILED", self.terminated_state):
             text = "Workflow must be Failed/Error to retry"
             error = bad_request(text, "workflow cannot be retried")
-            raise error.within(context, f"Failed to retry run {run}")
+            raise error.within(context, f"Failed to retry run {run_id}")
         execution = self._execute(
             record.submission, record.name, record.root, repeats=record.execution
         )

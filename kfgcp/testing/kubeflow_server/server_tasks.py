@@ -79,7 +79,7 @@ def format_tasks(record: RunRecord, log_uri: LogUri) -> list[dict[str, Any]]:
         return cached
     # Read the state of the run before its tasks. Tasks that were read before the end of the run are
     # out of date at its end, so they must not be in the cache.
-    is_final = record.run().state.final
+    is_final = record.current_run().state.final
     tasks = _TaskFormatter(record, log_uri).format_all()
     ordered = sorted(tasks, key=lambda task: str(task["task_id"]))
     if is_final:

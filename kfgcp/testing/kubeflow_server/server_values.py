@@ -70,7 +70,7 @@ class TaskValues:
         self._executions = executions
         self._log_uri = log_uri
         self._types_by_uri: dict[str, tuple[str, JsonObject]] = {}
-        for artifact in record.run().artifacts:
+        for artifact in record.current_run().artifacts:
             self._types_by_uri[artifact.uri] = (artifact.type, artifact.metadata)
         # The server stores an artifact once, with the name and the time from the task that created
         # it: the deepest task that has the artifact. Nested pipelines only pass artifacts on.

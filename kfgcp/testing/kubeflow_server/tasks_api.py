@@ -101,13 +101,13 @@ class Tasks:
 
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
-        tasks = base + "/runs/{run}/tasks"
+        tasks = base + "/runs/{run_id}/tasks"
         artifacts = f"{base}/artifacts"
         return [
             Route("GET", tasks, self.list_tasks),
-            Route("GET", tasks + "/{task}", self.get_task),
+            Route("GET", tasks + "/{task_id}", self.get_task),
             Route("GET", artifacts, self.list_artifacts),
-            Route("GET", artifacts + "/{artifact}", self.get_artifact),
+            Route("GET", artifacts + "/{artifact_id}", self.get_artifact),
             Route("GET", f"{base}/artifact_tasks", self.list_artifact_tasks),
         ]
 
@@ -131,10 +131,10 @@ class Tasks:
 
     # -- methods of the API
 
-    def list_tasks(self, request: Request, run: str) -> Response:
+    def list_tasks(self, request: Request, run_id: str) -> Response:
         """Return a page of the tasks of a run."""
         query = read_query(request)
-        tasks = self._get_tasks(self._get_allowed(run, "Failed to list tasks"))
+        tasks = self._get_tasks(self._get_allowed(run_id, "Failed to list tasks"))
         parent_id = query.get("parent_id", "")
         if parent_id:
             if parent_id not in [task["task_id"] for task in tasks]:
@@ -144,14 +144,14 @@ class Tasks:
         ordered = sorted(tasks, key=lambda task: (str(task["create_time"]), str(task["task_id"])))
         return _format_page("tasks", ordered, query)
 
-    def get_task(self, request: Request, run: str, task: str) -> Response:
+    def get_task(self, request: Request, run_id: str, task_id: str) -> Response:
         """Return a task of a run."""
         context = "Failed to get task"
-        record = self._get_allowed(run, context)
+        record = self._get_allowed(run_id, context)
         for run_task in self._get_tasks(record):
-            if run_task["task_id"] == task:
+            if run_task["task_id"] == task_id:
                 return Response(body=run_task)
-        raise not_found("task", task, context, f"Failed to fetch task {task}")
+        raise not_found("task", task_id, context, f"Failed to fetch task {task_id}")
 
     def list_artifacts(self, request: Request) -> Response:
         """Return a page of the artifacts in a namespace."""
@@ -169,15 +169,15 @@ class Tasks:
         ordered = [artifacts_by_id[artifact_id] for artifact_id in sorted(artifacts_by_id)]
         return _format_page("artifacts", ordered, query)
 
-    def get_artifact(self, request: Request, artifact: str) -> Response:
+    def get_artifact(self, request: Request, artifact_id: str) -> Response:
         """Return an artifact."""
         context = "Failed to get artifact"
         for record in self._list_runs():
             for item in self._iterate_artifacts(record):
-                if item.artifact["artifact_id"] == artifact:
+                if item.artifact["artifact_id"] == artifact_id:
                     self._access.check(record.namespace, "get", "artifacts", context)
                     return Response(body=item.artifact)
-        raise not_found("artifact", artifact, context)
+        raise not_found("artifact", artifact_id, context)
 
     def list_artifact_tasks(self, request: Request) -> Response:
         """Return a page of the links between artifacts and tasks."""

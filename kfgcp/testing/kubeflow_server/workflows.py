@@ -68,7 +68,7 @@ def build_nodes(record: RunRecord, run: Run | None = None) -> list[Node]:
         record: the run.
         run: the run as it was at some time, by default as it is now.
     """
-    return _Workflow(record, run or record.run()).nodes
+    return _Workflow(record, run or record.current_run()).nodes
 
 
 def list_pods(record: RunRecord) -> Iterator[tuple[str, Node]]:

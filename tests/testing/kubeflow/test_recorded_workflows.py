@@ -125,7 +125,7 @@ def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
     with kubeflow(version=version) as env:
         record = env.runs.find(submit(env, "retry-good"))
         assert record is not None
-        run = eventually(lambda: (ended_run := record.run()).state.final and ended_run)
+        run = eventually(lambda: (ended_run := record.current_run()).state.final and ended_run)
         display_names = [node.name.rpartition(".")[2] for node in build_nodes(record)]
 
     assert run.state.value == "FAILED"
