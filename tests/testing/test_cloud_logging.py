@@ -1,4 +1,4 @@
-"""Log entries of tasks and jobs, what clients write, and the filters that are understood."""
+"""Log entries of tasks and jobs, entries that clients write, and the supported filters."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ SCRIPT = '{"message": "structured", "severity": "WARNING", "step": 3}'
 
 @pytest.fixture
 def number(rest: Any, body_of: Any, ended: Any, tasks: Any) -> str:
-    """The id of the custom job of a task that has written six lines."""
+    """Return the id of the custom job of a task that has written six lines."""
     text = f"plain\nWARNING: careful\nERROR bad\n{SCRIPT}\n[INFO] fine\nlast"
     rest.post("pipelineJobs", body_of("echo", {"text": text}), pipelineJobId="says")
     container = tasks(ended(rest, "says"))["say"]["executorDetail"]["containerDetail"]

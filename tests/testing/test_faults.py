@@ -1,4 +1,4 @@
-"""Every knob for what goes wrong, seen by a client over real sockets."""
+"""Each kind of fault, as a client sees it over real sockets."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from patience import REQUEST
 
 
 def _outcome(quick: Any, path: str = "pipelineJobs") -> str:
-    """How a request ended, in a word; each on a connection of its own."""
+    """Return in one word how a request ended. Each request has its own connection."""
     try:
         answer = requests.get(quick.url(path), timeout=REQUEST)
         answer.json()

@@ -11,11 +11,11 @@ from kfgcp.testing import VertexStandIn
 
 @pytest.fixture
 def aiplatform(env: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The client of Vertex AI, initialised for the stand-in.
+    """Return the client of Vertex AI, initialised for the stand-in.
 
-    Before each submission it asks Cloud Resource Manager for the project's number, which is out of
-    this stand-in's reach (a gRPC service at a fixed address), so that one question is answered
-    here.
+    Before each submission the client asks Cloud Resource Manager for the number of the project.
+    That is a gRPC service at a fixed address, which the stand-in cannot replace. So this fixture
+    answers the question.
     """
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
@@ -41,7 +41,7 @@ def aiplatform(env: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture
 def job_of(aiplatform: Any, env: VertexStandIn, pipeline: Any) -> Any:
-    """A PipelineJob of a pipeline in tests/pipelines, not submitted yet."""
+    """Return a function that builds a PipelineJob, not submitted yet."""
 
     def make(name: str, job_id: str, **options: Any) -> Any:
         return aiplatform.PipelineJob(

@@ -1,4 +1,4 @@
-"""Jobs of the stand-in run on the engine and are shown as Vertex shows them."""
+"""Jobs that the stand-in runs on the engine and shows as Vertex AI shows them."""
 
 import json
 import time

@@ -89,7 +89,7 @@ def test_a_job_that_is_added_meanwhile_shifts_no_page(quick: Any) -> None:
 
 @pytest.fixture
 def listed(quick: Any) -> Any:
-    """Ids of the jobs that a filter gives, without their random part, out of four."""
+    """Return a function that gives the names of the jobs, of four, that a filter matches."""
     env, base = quick.env, {"metrics": {"accuracy": 1.0}}
     job_ids_by_name = {
         "one": env.seed(1, labels={"team": "growth"}, display_name="alpha step", age=400, **base)[

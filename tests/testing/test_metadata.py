@@ -1,4 +1,4 @@
-"""The metadata service, beyond what Google's client asks of it in test_google_clients.py."""
+"""Calls of the metadata service that Google's client does not make in test_google_clients.py."""
 
 from typing import Any
 

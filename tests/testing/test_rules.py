@@ -1,4 +1,4 @@
-"""What Google refuses, the stand-in refuses: with Google's codes, and saying which field."""
+"""Requests that Google refuses. The stand-in answers Google's codes, and names the field."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Schedules: their form, their states, and the jobs that they start when told to."""
+"""Schedules: their form, their states, and the jobs that they start."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from kfgcp.testing.cron import Cron
 
 @pytest.fixture
 def schedule_of(quick: Any, body_of: Any) -> Callable[..., dict[str, Any]]:
-    """The body of a schedule of the pipeline `echo`."""
+    """Return a function that builds the request for a schedule of the pipeline `echo`."""
 
     def make(**fields: Any) -> dict[str, Any]:
         parent = f"projects/{quick.env.project}/locations/{quick.env.location}"

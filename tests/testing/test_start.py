@@ -1,5 +1,4 @@
-"""How a stand-in is started: in a `with`, as a fixture, by the command; and what it leaves
-behind."""
+"""The ways to start a stand-in: in a `with`, as a fixture, by the command. Its cleaning up."""
 
 import os
 import re
@@ -156,7 +155,7 @@ def test_other_test_suites_do_not_load_the_plug_in(pytester: pytest.Pytester) ->
 
 
 def _table(lines: Iterator[str]) -> dict[str, str]:
-    """The environment that the command writes first, up to an empty line."""
+    """Return the environment that the command writes first, up to an empty line."""
     table: dict[str, str] = tomllib.loads("".join(takewhile(str.strip, lines)))["env"]["stand-in"]
     return table
 

@@ -14,7 +14,7 @@ from patience import REQUEST
 
 @pytest.fixture
 def shared() -> Any:
-    """A stand-in in multi-user mode."""
+    """Return a stand-in in multi-user mode."""
     with kubeflow(mode="instant", multi_user=True, namespaces=("growth", "risk")) as env:
         yield env
 

@@ -257,8 +257,7 @@ def test_an_expired_token_is_an_error_until_it_is_renewed(env: KubeflowStandIn, 
 
 @pytest.fixture
 def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[..., Any]:
-    """The real command `kfp`; the last JSON that it printed, around which there may be lines for
-    people."""
+    """Return a function that runs the real command `kfp` and returns its last printed JSON."""
     command = Path(sys.executable).with_name("kfp")
 
     def call(*arguments: str) -> Any:

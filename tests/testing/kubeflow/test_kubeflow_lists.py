@@ -13,7 +13,7 @@ def predicates(*items: dict[str, Any]) -> str:
 
 @pytest.fixture
 def listed(quick: Any) -> Any:
-    """Six runs, the names of those that a filter leaves."""
+    """Return a function that gives the names of the runs that a filter matches, out of six runs."""
     quick.env.seed(
         4, display_name=lambda number: f"Run {number}", experiment="churn", step=60, age=600
     )
@@ -95,7 +95,7 @@ def test_all_predicates_must_hold(listed: Any) -> None:
 
 
 def test_a_filter_is_decoded_once_more_than_the_query(listed: Any) -> None:
-    """So that a plus or a percent sign in it has to be encoded twice."""
+    """A plus or a percent sign in a filter must be encoded twice."""
     text = predicates({"operation": "EQUALS", "key": "display_name", "string_value": "50% + more"})
 
     assert listed(quote(text)) == ["50% + more"]

@@ -1,4 +1,4 @@
-"""Logs: of pods while they last, of the archive, in Cloud Logging."""
+"""Logs of pods, logs in the archive, and logs in Cloud Logging."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from patience import REQUEST
 
 
 def pod_of(api: Any, run: str, task: str) -> str:
-    """The pod that ML Metadata names for a task."""
+    """Return the pod that ML Metadata names for a task."""
     return next(
         values["pod_name"] for _, values in api.executions(run) if values["task_name"] == task
     )

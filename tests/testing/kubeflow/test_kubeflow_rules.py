@@ -1,4 +1,4 @@
-"""What the server refuses, and how."""
+"""The requests that the server refuses, and its errors."""
 
 import io
 import json
@@ -64,7 +64,7 @@ def test_half_of_a_surrogate_pair_is_no_text_of_proto_json(quick: Any, spec_of: 
 
 
 def test_a_version_that_is_not_there_is_an_internal_error(quick: Any) -> None:
-    """The server wraps whatever goes wrong while it fetches the manifest: 500, not 404."""
+    """The server wraps each error while it fetches the manifest, so the status is 500, not 404."""
     reference = {"pipeline_id": "a", "pipeline_version_id": "b"}
 
     status, code, message = quick.refused(

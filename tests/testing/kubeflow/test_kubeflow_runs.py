@@ -1,4 +1,4 @@
-"""How runs look: their own fields, and the nodes of their workflows."""
+"""Runs in answers: their own fields, and the nodes of their workflows."""
 
 import re
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from kfgcp.testing.kubeflow_server.records import STATES
 
 
 def named(run: Any) -> dict[str, list[dict[str, Any]]]:
-    """The task details with a name, by it."""
+    """Return the task details that have a name, by this name."""
     details_by_name: dict[str, list[dict[str, Any]]] = {}
     for detail in run["run_details"]["task_details"]:
         if "display_name" in detail:

@@ -1,4 +1,4 @@
-"""How the stand-in is started: in a `with`, as a fixture, by the command; and where it leads."""
+"""The ways to start the stand-in: in a `with`, as a fixture, by the command. Its addresses."""
 
 import os
 import re

@@ -1,9 +1,9 @@
-"""The stand-in of Kubeflow Pipelines 3.0 runs the recorded pipelines; its answers are like the
-recorded ones.
+"""The recorded pipelines, run by the stand-in of Kubeflow Pipelines 3.0.
 
-Compared are, of each task, its name, type, state, parent, keys, history, types of pods, and the
-keys and types of its inputs and outputs; of other answers what `recorded_differences` compares.
-`ALLOWED` has the differences that are left.
+The answers of the stand-in must be like the recorded answers. For each task the tests compare its
+name, type, state, parent, keys, history, types of pods, and the keys and types of its inputs and
+outputs. For other answers they compare what `recorded_differences` compares. `ALLOWED` has the
+differences that remain.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ def call(
 
 
 def started(server: KubeflowStandIn, name: str) -> str:
-    """Start the run of a recorded answer; its id."""
+    """Start the run of a recorded answer, and return its id."""
     answer = exchange(name, VERSION).answer
     body = {
         key: answer[key]
@@ -71,7 +71,7 @@ def started(server: KubeflowStandIn, name: str) -> str:
 
 
 def ended(server: KubeflowStandIn, name: str) -> Any:
-    """Run the pipeline of a recorded answer to its end; the run with its tasks."""
+    """Run the pipeline of a recorded answer to its end, and return the run with its tasks."""
     run_id = started(server, name)
     server.finish_runs()
     server.runs.report(run_id)
@@ -79,7 +79,7 @@ def ended(server: KubeflowStandIn, name: str) -> Any:
 
 
 def rows(tasks: list[Any]) -> Rows:
-    """Return what is compared of tasks, by scope and iteration."""
+    """Return the compared fields of tasks, by scope and iteration."""
     scopes = {task["task_id"]: task["scope_path"] for task in tasks}
     names = {task["task_id"]: task["name"] for task in tasks}
     return {
@@ -127,7 +127,7 @@ def task_differences(recorded: list[Any], answered: list[Any]) -> list[str]:
 
 
 def without_tasks(recorded: Exchange, answer: Any, status: int = 200) -> list[str]:
-    """Return the differences of an answer besides its tasks, which are compared by themselves."""
+    """Return the differences of an answer, except the differences of its tasks."""
     recorded.answer.pop("tasks", None)
     other = {key: value for key, value in answer.items() if key != "tasks"}
     return differences(recorded, status, other)
@@ -172,7 +172,7 @@ def test_a_run_that_has_ended(server: KubeflowStandIn, name: str) -> None:
 
 
 def alike(server: KubeflowStandIn, name: str, path: str, **query: Any) -> Any:
-    """Send the recorded request to another path; the answer must be like the recorded one."""
+    """Send the recorded request to another path. The answer must be like the recorded answer."""
     recorded = exchange(name, VERSION)
     status, answer = call(
         server, recorded.method, path, recorded.body, **{**recorded.query, **query}
