@@ -426,7 +426,7 @@ def test_an_image_that_is_not_there(
     assert finding.hint == f"gcloud artifacts docker images list {place} --include-tags"
     address = vertex.publish("train", "an image", "v2", repository="ml")
     detail = diagnose(pipeline, **settings)["images"].detail
-    assert detail == "1 in Artifact Registry; not checked, because outside of it: python:3.11"
+    assert detail == "1 in Artifact Registry; not checked, because they are elsewhere: python:3.11"
     by_digest = with_images(f"{place}/train@{address.rpartition('/')[2]}")
     assert diagnose(by_digest, **settings)["images"].detail == "1 in Artifact Registry"
 
@@ -460,7 +460,7 @@ def test_images_of_other_registries_are_not_asked_for(
     assert found.ok is None
     assert (
         found.detail
-        == "not checked, because outside of Artifact Registry: ghcr.io/acme/train, python:3.11"
+        == "not checked, because they are not in Artifact Registry: ghcr.io/acme/train, python:3.11"
     )
 
 
@@ -480,7 +480,7 @@ def test_a_region_has_a_quota_of_its_own(vertex: Vertex) -> None:
         "dev", "vertex", {key: Setting(value, "test") for key, value in vertex.settings().items()}
     )
 
-    assert Cloud(env, Anonymous()).quota("asia-east1") == "7 CPUs for tasks in asia-east1"
+    assert Cloud(env, Anonymous()).check_quota("asia-east1") == "7 CPUs for tasks in asia-east1"
 
 
 def test_a_quota_of_nothing(
@@ -523,7 +523,7 @@ def test_a_quota_in_another_form_is_named(scripted: Any, answer: Any, field: str
     )
 
     with pytest.raises(BadAnswer) as caught:
-        Cloud(env, Anonymous()).quota("europe-west4")
+        Cloud(env, Anonymous()).check_quota("europe-west4")
 
     assert caught.value.message.startswith("Service Usage answered with a quota whose ")
     assert field in caught.value.message
@@ -540,7 +540,7 @@ def test_permissions_in_another_form_are_named(scripted: Any, permissions: Any) 
     with pytest.raises(
         BadAnswer, match="IAM answered with a list of permissions whose permissions"
     ):
-        Cloud(env, Anonymous()).act_as()
+        Cloud(env, Anonymous()).check_act_as()
 
 
 def test_a_quota_that_may_not_be_seen(
