@@ -133,7 +133,7 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
 
     done.assert_outcomes(passed=2, errors=1)
-    done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
+    done.stdout.fnmatch_lines(["*these faults of fail_next did not happen: 503*"])
 
 
 def test_other_test_suites_do_not_load_the_plug_in(pytester: pytest.Pytester) -> None:
