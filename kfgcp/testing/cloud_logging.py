@@ -126,6 +126,7 @@ class CloudLogging:
             # The reference of entries.list: entries of one time are in the order of insertId.
             return sign * micros(entry["timestamp"]), entry["insertId"]
 
+        # `_list_entries` may also yield entries that do not fit the filter.
         entries = [entry for entry in self._list_entries(filter_text) if fits(entry)]
         page, token = list_page(
             sorted(entries, key=sort_key),
@@ -155,6 +156,7 @@ class CloudLogging:
     # -- entries
 
     def _list_entries(self, filter_text: str) -> Iterator[Entry]:
+        """Yield the entries that clients wrote, then the entries of runs that may fit a filter."""
         yield from list(self._written)
         yield from self._source(filter_text, self.payload)
 
@@ -177,12 +179,12 @@ class CloudLogging:
         """Raise 403 for resources of other projects."""
         if not names:
             raise invalid("resource_names is required.", "resource_names")
-        projects = (self._project, str(self._number))
+        own_projects = (self._project, str(self._number))
         for name in names:
             # A name is `projects/PROJECT`, or `projects/PROJECT/` and the name of a view.
             collection, _, path = name.partition("/")
             project = path.partition("/")[0]
-            if collection != "projects" or project not in projects:
+            if collection != "projects" or project not in own_projects:
                 raise denied(f"Permission denied for {name} (or it may not exist).")
 
 
@@ -211,7 +213,7 @@ def _build_severity_predicate(node: Compare) -> Predicate[Entry]:
 
 
 def _build_getter(path: tuple[str, ...]) -> Callable[[Entry], object]:
-    """Return the function that reads a field of an entry, None without the field."""
+    """Return a function that reads a field of an entry. Without the field, it returns None."""
 
     def get(entry: Entry) -> object:
         value: Any = entry
@@ -225,7 +227,7 @@ def _build_getter(path: tuple[str, ...]) -> Callable[[Entry], object]:
 
 
 def _build_text_predicate(get: Callable[[Entry], object], node: Compare) -> Predicate[Entry]:
-    """Return the function that compares text.
+    """Return the predicate of a comparison of text.
 
     As in the Logging query language, `:` searches for a part of the text, and `:*` tests that the
     field has a value. Upper and lower case only matter in regular expressions.

@@ -53,7 +53,8 @@ class Cron:
         days: of the month, from 1 to 31.
         months: from 1 to 12.
         weekdays: from 0, which is Sunday, to 6.
-        either_day: True if a day needs to fit only `days` or `weekdays`, False if it must fit both.
+        either_day: True if it is enough that a day fits `days` or `weekdays`. False if a day must
+            fit both.
         zone: the time zone of the expression.
     """
 

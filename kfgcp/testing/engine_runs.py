@@ -48,7 +48,7 @@ class Execution(Protocol):
         """Return the run with its tasks as it is now."""
 
     def cancel(self) -> None:
-        """Ask for the cancellation of the run."""
+        """Cancel the run. It may still run for a while."""
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
         """Yield the lines that an attempt has written so far.
@@ -85,8 +85,8 @@ class Engines:
             job: the name of the job.
             root: the gs:// folder for the artifacts of the job.
             fail_fast: no task starts after the first failure.
-            repeats: an earlier execution to continue, from `start`. The tasks that succeeded in it
-                do not run again.
+            repeats: an earlier execution from `start`, None for a new run. Tasks that succeeded in
+                the earlier execution do not run again.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.

@@ -190,7 +190,7 @@ class _TaskBuilder:
         for key, task in component.dag.tasks.items():
             task_path = f"{path}/{key}".strip("/")
             index = len(self.tasks)
-            if key in self._outcome.skipped or not _is_reached(task, states):
+            if key in self._outcome.skipped or not _can_start(task, states):
                 self._add(task_path, self._task_kind(task), {}, TaskState.SKIPPED)
                 outputs_by_task[key] = {}
             else:
@@ -200,8 +200,8 @@ class _TaskBuilder:
                     for name, binding in bindings.items()
                 }
                 outputs_by_task[key] = self._build_task(task_path, task, task_inputs)
-            # The task itself was added at `index`, before the tasks inside of it. A group gets its
-            # state when those tasks have theirs, so the state is only known now.
+            # The task itself was added at `index`, before the tasks inside of it. The state of a
+            # group depends on the states of these tasks, so it is only known now.
             states[key] = self.tasks[index].state
         return _dag_outputs(component.dag, outputs_by_task)
 
@@ -232,7 +232,7 @@ class _TaskBuilder:
         outputs: dict[str, Any] = {}
         for name in iterations[0]:
             outputs[name] = [iteration.get(name) for iteration in iterations]
-        self._end_group(index, outputs)
+        self._finish_group(index, outputs)
         return outputs
 
     def _build_single(
@@ -245,7 +245,7 @@ class _TaskBuilder:
         index = self._add(path, kind, inputs)
         if component.dag is not None:
             outputs = self.build_dag(path, component, inputs)
-            self._end_group(index, outputs)
+            self._finish_group(index, outputs)
             return outputs
         added_task = self.tasks[index]
         has_failed_attempt = added_task.state is TaskState.FAILED and added_task.attempts > 0
@@ -257,7 +257,7 @@ class _TaskBuilder:
         self.tasks[index] = replace(added_task, outputs=outputs)
         return outputs
 
-    def _end_group(self, index: int, outputs: JsonObject) -> None:
+    def _finish_group(self, index: int, outputs: JsonObject) -> None:
         """Set the outputs of a group, or its state FAILED if a task inside of it has failed."""
         group = self.tasks[index]
         states = {task.state for task in self.tasks[index + 1 :]}
@@ -325,6 +325,7 @@ class _TaskBuilder:
 
 
 def _component_kind(component: Component) -> TaskKind:
+    """Return the kind of a task with this component that is neither a loop nor an importer."""
     return TaskKind.CONTAINER if component.dag is None else TaskKind.DAG
 
 
@@ -341,7 +342,7 @@ def _read_source(
     return None
 
 
-def _is_reached(task: TaskDef, states: Mapping[str, TaskState]) -> bool:
+def _can_start(task: TaskDef, states: Mapping[str, TaskState]) -> bool:
     """Return whether a task starts, given the states of the tasks before it.
 
     A task does not start after a failed or skipped task, unless it is an exit handler or ignores

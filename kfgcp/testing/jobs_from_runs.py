@@ -130,7 +130,7 @@ def _has_failed_itself(task: Task) -> bool:
 
 
 def task_details(job_id: str, run: Run, graph: Graph, place: Place) -> list[JsonBody]:
-    """Return the details of a job: first of the pipeline itself, then of its tasks."""
+    """Return the PipelineTaskDetail of the pipeline itself, then those of the tasks of the job."""
     builder = _DetailBuilder(job_id, run, graph, place)
     details = [builder.build_pipeline()]
     details += [builder.build_task(task) for task in run.tasks]
@@ -172,10 +172,20 @@ class _DetailBuilder:
         elif run.state is RunState.CANCELLING:
             state = "CANCEL_PENDING"
         detail = self._common_fields(
-            "", self._job_id, self._job_id, state, run.started_at, run.ended_at
+            path="",
+            name=self._job_id,
+            unique_name=self._job_id,
+            state=state,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
         )
         detail["execution"] = self._execution(
-            "", "system.Run", state, run.params, run.outputs, self._job_id
+            path="",
+            schema="system.Run",
+            state=state,
+            inputs=run.params,
+            outputs=run.outputs,
+            name=self._job_id,
         )
         detail["error"] = job_error(run)
         return _without_empty(detail)

@@ -72,7 +72,7 @@ class _NodeMethod(Protocol):
 
 
 class Metadata(Nodes):
-    """The metadata stores of a location. The store `default` always exists.
+    """The service of the metadata stores of a location. The store `default` always exists.
 
     Args:
         place: the location.

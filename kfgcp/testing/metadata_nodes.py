@@ -48,7 +48,7 @@ class Store:
         children: the resource name of a context -> the resource names of its child contexts.
         members: the resource name of a context -> the resource names of its artifacts and
             executions.
-        events: which execution reads or writes which artifact.
+        events: each event connects an execution with an artifact that it reads or writes.
     """
 
     body: Node
@@ -59,10 +59,10 @@ class Store:
 
 
 class Nodes:
-    """The metadata stores of a location.
+    """The stores of a location and the look-up of their nodes. `Metadata` answers the requests.
 
-    The store `default` always exists, as in a project that uses Vertex AI. It has the nodes of the
-    jobs.
+    The store `default` always exists, as in a project that uses Vertex AI. This store also has the
+    nodes of jobs.
 
     Args:
         place: the location.

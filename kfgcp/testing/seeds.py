@@ -104,11 +104,12 @@ def seeds(
 def _yield_seeds(
     count: int, spec: Spec, make_id: Callable[[str, int], str], root: str, options: SeedOptions
 ) -> Iterator[Seed]:
+    """Yield seeded runs, see `seeds`."""
     definitions = declared_params(spec.pipeline_spec)
-    newest = time.time() - options.get("age", 0.0)
+    newest_created = time.time() - options.get("age", 0.0)
     step = options.get("step", 60.0)
     for number in range(count):
-        created = newest - (count - 1 - number) * step
+        created = newest_created - (count - 1 - number) * step
         params = values_for_run(options.get("params") or {}, number)
         outcome = Instant(
             metrics=values_for_run(options.get("metrics") or {}, number),

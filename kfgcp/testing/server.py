@@ -86,7 +86,7 @@ Handler = Callable[..., Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method, the paths it is for, and the handler of such requests.
+    """A method, a template of paths, and the handler of the requests that fit both.
 
     Attributes:
         method: the HTTP method.
@@ -137,13 +137,14 @@ class HttpServer:
     Args:
         handle: returns the answer to a request. An exception becomes the status 500.
         refuse: returns the error of the service for a status and a text.
-        port: 0 for a free one.
+        port: the port, 0 for a free one.
         host_names: more names that lead to the server, see `kfgcp.cross_site`.
 
     Attributes:
-        faults: the faults of requests.
+        faults: decides which requests fail.
         requests: the requests so far.
-        dropped: how many connections and requests were dropped while the server was offline.
+        dropped: the number of connections and requests that were dropped while the server was
+            offline.
 
     Raises:
         UsageError: the port is taken.
@@ -172,8 +173,8 @@ class HttpServer:
             raise port_error(port, error) from None
         self.guard = CrossSiteGuard(self._http.server_address[1], host_names)
         self._thread = threading.Thread(
-            # Seconds between two polls. `close` waits for the next poll, so the default of 0.5
-            # seconds would make it slow.
+            # The argument is the time between two polls in seconds. `close` waits for the next
+            # poll, and would be slow with the default of 0.5.
             target=self._http.serve_forever,
             args=(0.05,),
             name="stand-in",
@@ -192,8 +193,8 @@ class HttpServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
-        # The threads of open connections wait for further requests. A closed connection ends its
-        # thread.
+        # Each open connection has a thread that waits for further requests. The thread ends when
+        # its connection is closed.
         for connection in list(self._open_connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -314,6 +315,7 @@ class _Handler(GuardedHandler):
             super().finish()
 
     def _serve(self) -> None:
+        """Answer a request, or do what its fault says."""
         owner = self.server.owner
         request = self._read()
         # The server may have gone offline since the connection was opened.

@@ -23,7 +23,7 @@ class Storage:
 
     Args:
         project_number: the project of the buckets.
-        port: 0 for a free one.
+        port: the port, 0 for a free one.
         host_names: more names that lead to the server, see `kfgcp.cross_site`.
 
     Raises:
