@@ -98,6 +98,7 @@ def compile_list_filter(text: str, compile_leaf: Callable[[Leaf], Predicate[T]])
         raise invalid(f"Invalid filter: {error}.", "filter") from None
 
 
+# The tokens of a filter.
 _SPACE: Final = re.compile(r"\s*")
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'', re.DOTALL)
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
@@ -120,13 +121,13 @@ class _Parser(Generic[T]):
 
     def parse_expression(self) -> Predicate[T]:
         """Parse conditions that are joined by AND or stand side by side."""
-        parts = [self._parse_or()]
+        predicates = [self._parse_or()]
         while self._has_more():
             self._take_keyword("AND")
-            parts.append(self._parse_or())
-        if len(parts) == 1:
-            return parts[0]
-        return lambda item: all(part(item) for part in parts)
+            predicates.append(self._parse_or())
+        if len(predicates) == 1:
+            return predicates[0]
+        return lambda item: all(predicate(item) for predicate in predicates)
 
     def check_end(self) -> None:
         """Raise an error if the text continues after the filter."""
@@ -136,15 +137,15 @@ class _Parser(Generic[T]):
 
     def _parse_or(self) -> Predicate[T]:
         """Parse conditions that are joined by OR."""
-        parts = [self._parse_factor()]
+        predicates = [self._parse_condition()]
         while self._take_keyword("OR"):
-            parts.append(self._parse_factor())
-        return _join_by_or(parts)
+            predicates.append(self._parse_condition())
+        return _join_by_or(predicates)
 
-    def _parse_factor(self) -> Predicate[T]:
+    def _parse_condition(self) -> Predicate[T]:
         """Parse one condition: a negation, a filter in parentheses, a comparison or a call."""
         if self._take_keyword("NOT") or self._take_character("-"):
-            negated = self._parse_factor()
+            negated = self._parse_condition()
             return lambda item: not negated(item)
         if self._take_character("("):
             inner = self.parse_expression()
@@ -254,10 +255,11 @@ class _Parser(Generic[T]):
         return FilterError(f"at character {self._position + 1} {problem}")
 
 
-def _join_by_or(parts: list[Predicate[T]]) -> Predicate[T]:
-    if len(parts) == 1:
-        return parts[0]
-    return lambda item: any(part(item) for part in parts)
+def _join_by_or(predicates: list[Predicate[T]]) -> Predicate[T]:
+    """Return the predicate that is true if one of several predicates is true."""
+    if len(predicates) == 1:
+        return predicates[0]
+    return lambda item: any(predicate(item) for predicate in predicates)
 
 
 def _unquote(match: re.Match[str]) -> str:

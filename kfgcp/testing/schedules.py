@@ -98,7 +98,8 @@ class Schedules:
 
     def create(self, request: Request, **_: str) -> Response:
         """Answer CreateSchedule."""
-        body = self._check(protos.read_message("Schedule", json_body(request), "schedule"))
+        sent_schedule = protos.read_message("Schedule", json_body(request), "schedule")
+        checked_schedule = self._check_schedule(sent_schedule)
         with self._lock:
             self._count += 1
             schedule_id = str(stable_number("schedule", self._place.parent, self._count))
@@ -106,7 +107,7 @@ class Schedules:
             schedule: Schedule = {
                 "name": self._name(schedule_id),
                 "startTime": now,
-                **body,
+                **checked_schedule,
                 # An int64 is text in the JSON mapping of Protocol Buffers.
                 "startedRunCount": "0",
                 "state": "ACTIVE",
@@ -144,7 +145,7 @@ class Schedules:
 
     def patch(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer UpdateSchedule."""
-        stored = self._look_up(schedule)
+        stored_schedule = self._look_up(schedule)
         query = check_query(request, ("updateMask",))
         mask = protos.parse_mask("Schedule", query.get("updateMask", ""), "update_mask")
         body = protos.read_message("Schedule", json_body(request), "schedule")
@@ -154,15 +155,15 @@ class Schedules:
             if path[0] not in _CHANGEABLE:
                 raise invalid(f"{path[0]} cannot be changed.", "update_mask")
         # A field that is in the mask but not in the body is removed.
-        updated = {name: value for name, value in stored.items() if (name,) not in mask}
+        updated = {name: value for name, value in stored_schedule.items() if (name,) not in mask}
         updated |= protos.apply_mask(body, mask)
-        updated = self._check(updated)
+        updated = self._check_schedule(updated)
         updated["updateTime"] = format_time(time.time())
         _set_next_run(updated)
         with self._lock:
-            stored.clear()
-            stored.update(updated)
-            return Response(body=stored)
+            stored_schedule.clear()
+            stored_schedule.update(updated)
+            return Response(body=stored_schedule)
 
     def delete(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer DeleteSchedule."""
@@ -173,23 +174,23 @@ class Schedules:
 
     def pause(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer PauseSchedule."""
-        stored = self._look_up_uncompleted(schedule)
+        stored_schedule = self._look_up_uncompleted(schedule)
         with self._lock:
-            stored["state"] = "PAUSED"
-            stored["lastPauseTime"] = format_time(time.time())
-            stored.pop("nextRunTime", None)
+            stored_schedule["state"] = "PAUSED"
+            stored_schedule["lastPauseTime"] = format_time(time.time())
+            stored_schedule.pop("nextRunTime", None)
         return Response()
 
     def resume(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer ResumeSchedule."""
         body = json_body(request)
         check_fields(body, ("catchUp", "name"))
-        stored = self._look_up_uncompleted(schedule)
+        stored_schedule = self._look_up_uncompleted(schedule)
         with self._lock:
-            stored["state"] = "ACTIVE"
-            stored["lastResumeTime"] = format_time(time.time())
-            stored["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
-            _set_next_run(stored)
+            stored_schedule["state"] = "ACTIVE"
+            stored_schedule["lastResumeTime"] = format_time(time.time())
+            stored_schedule["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
+            _set_next_run(stored_schedule)
         return Response()
 
     # -- for tests
@@ -204,25 +205,28 @@ class Schedules:
             UsageError: the schedule does not exist, is paused or completed, or has too many running
                 jobs, or the service would refuse the job.
         """
-        stored = self._schedules.get(schedule.rpartition("/")[2])
-        if stored is None:
-            raise UsageError(f"There is no schedule {schedule}.")
-        if stored["state"] != "ACTIVE":
+        stored_schedule = self._schedules.get(schedule.rpartition("/")[2])
+        if stored_schedule is None:
+            raise UsageError(
+                f"There is no schedule {schedule}.",
+                hint="Use the resource name or the id of a schedule that a client has created.",
+            )
+        if stored_schedule["state"] != "ACTIVE":
             raise UsageError(
                 f"The schedule {schedule} cannot start a job, because its state is"
-                f" {stored['state']}.",
+                f" {stored_schedule['state']}.",
                 hint="Only a schedule in the state ACTIVE starts jobs.",
             )
-        self._check_active_jobs(stored)
+        self._check_active_jobs(stored_schedule)
         with self._lock:
-            count = int(stored["startedRunCount"]) + 1
-            job = self._start_job(stored, count)
-            stored["startedRunCount"] = str(count)
-            stored["updateTime"] = format_time(time.time())
-            max_count = int(stored.get("maxRunCount") or 0)
+            count = int(stored_schedule["startedRunCount"]) + 1
+            job = self._start_job(stored_schedule, count)
+            stored_schedule["startedRunCount"] = str(count)
+            stored_schedule["updateTime"] = format_time(time.time())
+            max_count = int(stored_schedule.get("maxRunCount") or 0)
             if max_count and count >= max_count:
-                stored["state"] = "COMPLETED"
-                stored.pop("nextRunTime", None)
+                stored_schedule["state"] = "COMPLETED"
+                stored_schedule.pop("nextRunTime", None)
         return job
 
     # -- helpers
@@ -261,7 +265,7 @@ class Schedules:
                 hint="Wait until a run ends, or cancel it.",
             )
 
-    def _check(self, schedule: Schedule) -> Schedule:
+    def _check_schedule(self, schedule: Schedule) -> Schedule:
         """Check a schedule and its job, and return the schedule with the checked job.
 
         Raise 400 for a schedule that the service would refuse.
