@@ -57,8 +57,8 @@ class Cloud:
     """A project of Google Cloud, as an environment describes it.
 
     The environment may have endpoints for Cloud Logging and Artifact Registry. Cloud Storage may be
-    at STORAGE_EMULATOR_HOST. The other services are at `api_endpoint` when that is a stand-in on
-    this machine, else at Google.
+    at STORAGE_EMULATOR_HOST. If `api_endpoint` is a stand-in on this machine, the stand-in also
+    answers for the other services. Otherwise they are at Google.
 
     Args:
         env: the environment.
@@ -102,12 +102,12 @@ class Cloud:
         """Return the permission problem that keeps you from using a bucket, None without one.
 
         Raises:
-            BackendError: there is no such bucket, or the service does not answer.
+            BackendError: the bucket does not exist, or the service does not answer.
         """
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
         tokens = Anonymous() if emulator else self._tokens
         storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **CALL_LIMITS)
-        grant = _grant_bucket(name, self.account)
+        grant = _bucket_grant_command(name, self.account)
         try:
             answer = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
         except NotFound:
@@ -125,7 +125,8 @@ class Cloud:
         missing = [permission for permission in BUCKET_PERMISSIONS if permission not in granted]
         if not missing:
             return None
-        return BackendError(f"You do not have {', '.join(missing)} on gs://{name}.", hint=grant)
+        permissions = ", ".join(missing)
+        return BackendError(f"You do not have {permissions} on gs://{name}.", hint=grant)
 
     def check_bucket_access_of_runs(self, root: str) -> str | Aside:
         """Check that the service account of runs can write to the bucket.
@@ -154,7 +155,7 @@ class Cloud:
         if access == "NOT_GRANTED":
             raise BackendError(
                 f"{account} may not write to gs://{name} ({WRITE}).",
-                hint=_grant_bucket(name, account),
+                hint=_bucket_grant_command(name, account),
             )
         if access != "GRANTED":
             return Aside(
@@ -312,7 +313,7 @@ def gs_bucket(root: str) -> str:
     return root.removeprefix("gs://").partition("/")[0]
 
 
-def _grant_bucket(name: str, account: str) -> str:
+def _bucket_grant_command(name: str, account: str) -> str:
     """Return the command that lets an account write and read a bucket."""
     return (
         f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={iam_member(account)}"
