@@ -1,6 +1,6 @@
 """Pipeline jobs of a stand-in: `/v1/projects/P/locations/L/pipelineJobs`.
 
-The methods are those of PipelineService in aiplatform_v1.
+It answers the methods of PipelineService in aiplatform_v1.
 """
 
 from __future__ import annotations

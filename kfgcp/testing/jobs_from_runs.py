@@ -130,7 +130,7 @@ def _has_failed_itself(task: Task) -> bool:
 
 
 def task_details(job_id: str, run: Run, graph: Graph, place: Place) -> list[JsonBody]:
-    """Return the PipelineTaskDetail of the pipeline itself, then those of the tasks of the job."""
+    """Return a PipelineTaskDetail for the pipeline itself, and then one for each task."""
     builder = _DetailBuilder(job_id, run, graph, place)
     details = [builder.build_pipeline()]
     details += [builder.build_task(task) for task in run.tasks]
@@ -251,7 +251,7 @@ class _DetailBuilder:
         return str(stable_number("task", self._job_id, path))
 
     def _container_detail(self, task: Task) -> JsonBody:
-        """Return the custom jobs of a task. The main job is the one of the last attempt."""
+        """Return the custom jobs of a task. The custom job of the last attempt is the main job."""
         names = []
         for number in range(1, task.attempts + 1):
             job_id = custom_job_id(Attempt(self._job_id, task.path, number))

@@ -137,7 +137,7 @@ class Nodes:
         return None
 
     def _list_nodes(self, store: Store, kind: str) -> list[Node]:
-        """Return the nodes of a kind: first the nodes that clients created, then those of jobs."""
+        """Return the nodes of a kind: the nodes that clients created, then the nodes of jobs."""
         return [*store.nodes[kind].values(), *self._list_job_nodes(store, kind)]
 
     def _list_job_nodes(self, store: Store, kind: str) -> list[Node]:

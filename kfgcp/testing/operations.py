@@ -1,7 +1,7 @@
 """Long-running operations of a stand-in: the answers of deletes and batches.
 
 The work of an operation is done when the operation starts. But its `done` becomes true only after
-`Operations.seconds`. The methods are those of google.longrunning.Operations.
+`Operations.seconds`. The stand-in answers the methods of google.longrunning.Operations.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ class RunningStandIn(StandIn):
     """A stand-in of a service that runs pipelines, with Cloud Storage at `storage_endpoint`.
 
     Attributes:
-        mode: `engine` runs pipelines on the embedded engine, `instant` makes runs up.
+        mode: `engine` runs pipelines on the embedded engine, `instant` only makes runs up, see
+            `kfgcp.testing.instant`.
         instant: the outcome of made-up runs.
     """
 
@@ -133,7 +134,7 @@ class RunningStandIn(StandIn):
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
-        """Return the settings of an environment of kfgcp.toml that leads here."""
+        """Return the settings of an environment in kfgcp.toml for this stand-in."""
 
     def toml(self, name: str = "stand-in") -> str:
         """Return a table for kfgcp.toml that defines an environment with this name."""
@@ -148,7 +149,7 @@ class RunningStandIn(StandIn):
         return self.environ_of("stand-in")
 
     def environ_of(self, name: str) -> dict[str, str]:
-        """Return environment variables that lead a process here.
+        """Return the environment variables with which a process uses this stand-in.
 
         They are STORAGE_EMULATOR_HOST, and the variables that override the settings of an
         environment.

@@ -1,7 +1,7 @@
 """Schedules of a stand-in: `/v1/projects/P/locations/L/schedules`.
 
-The methods are those of ScheduleService in aiplatform_v1. A schedule starts a job when a test calls
-`fire`, never by itself.
+It answers the methods of ScheduleService in aiplatform_v1. A schedule starts a job only when a test
+calls `fire`.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class HttpServer:
         handle: returns the answer to a request. An exception becomes the status 500.
         refuse: returns the error of the service for a status and a text.
         port: the port, 0 for a free one.
-        host_names: more names that lead to the server, see `kfgcp.cross_site`.
+        host_names: more names in the Host header of allowed requests, see `kfgcp.cross_site`.
 
     Attributes:
         faults: decides which requests fail.

@@ -24,7 +24,7 @@ class Storage:
     Args:
         project_number: the project of the buckets.
         port: the port, 0 for a free one.
-        host_names: more names that lead to the server, see `kfgcp.cross_site`.
+        host_names: more names in the Host header of allowed requests, see `kfgcp.cross_site`.
 
     Raises:
         MissingExtra: gcp-storage-emulator is not installed.

@@ -88,7 +88,7 @@ class VertexStandIn(RunningStandIn):
     # -- address
 
     def settings(self) -> dict[str, str]:
-        """Return the settings of an environment of kfgcp.toml that leads here."""
+        """Return the settings of an environment in kfgcp.toml for this stand-in."""
         return {
             "backend": "vertex",
             "project": self.project,
@@ -270,8 +270,8 @@ def vertex(
         location: the only location.
         port: the port of Vertex AI and Cloud Logging, 0 for a free one.
         storage_port: the port of Cloud Storage, 0 for a free one.
-        host_names: names that lead here besides `localhost` and loopback addresses, as `NAME` or
-            `NAME:PORT`.
+        host_names: more names of this machine in the Host header of requests, as `NAME` or
+            `NAME:PORT`. `localhost` and loopback addresses are always allowed.
 
     Raises:
         MissingExtra: the extra `testing` is not installed.

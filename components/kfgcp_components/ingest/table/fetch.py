@@ -24,7 +24,7 @@ def fetch(source: str, folder: Path, *, timeout: float) -> Path:
 
     Args:
         source: a path, or a file://, http(s)://, gs:// or s3:// URL.
-        folder: where a download goes.
+        folder: the folder for a download.
         timeout: seconds that a download over http(s) may take.
 
     Raises:
