@@ -146,7 +146,7 @@ def struct_value(value: Any) -> Any:
         return {key: struct_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [struct_value(item) for item in value]
-    # True is an integer in Python, so the type is compared.
+    # A bool is also an int for isinstance, so compare the type itself.
     if type(value) is int and abs(value) > EXACT_DOUBLES:
         return int(float(value))
     return json_number(value)

@@ -54,7 +54,7 @@ def require() -> None:
         MissingExtra: google-cloud-aiplatform is not installed.
     """
     try:
-        _message("PipelineJob")
+        _message_class("PipelineJob")
     except ImportError:
         raise MissingExtra("The stand-in of Vertex AI", "testing") from None
 
@@ -73,7 +73,7 @@ def read_message(kind: str, body: JsonObject, field: str) -> JsonBody:
     from google.protobuf import json_format
 
     try:
-        message = json_format.ParseDict(body, _message(kind)())
+        message = json_format.ParseDict(body, _message_class(kind)())
     except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
         raise _parse_error(str(error), field) from None
     message_json = whole_numbers(json_format.MessageToDict(message))
@@ -99,7 +99,7 @@ def parse_mask(kind: str, text: str, field: str) -> list[tuple[str, ...]]:
         if not path:
             continue
         names = tuple(camel_case(name) for name in path.split("."))
-        if names != ("*",) and not _has_field(_message(kind).DESCRIPTOR, names):
+        if names != ("*",) and not _has_field(_message_class(kind).DESCRIPTOR, names):
             raise invalid(f'Invalid field mask: "{path}" is not a field of {kind}.', field)
         paths.append(names)
     return paths
@@ -118,13 +118,13 @@ def apply_mask(message: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonBod
 def whole_numbers(value: Any) -> Any:
     """Return a JSON value with doubles such as 3.0 as integers, as Google writes them.
 
-    Numbers beyond 2**53 stay floats, such as `1e+300`.
+    Numbers beyond 2**53 become floats, such as `1e+300`.
 
     Example:
         >>> whole_numbers({"epochs": 3.0, "rate": 0.1})
         {'epochs': 3, 'rate': 0.1}
     """
-    # True is an integer in Python, so the type is compared.
+    # A bool is also an int for isinstance, so compare the type itself.
     if type(value) in (int, float) and abs(value) > EXACT_DOUBLES:
         return float(value)
     if isinstance(value, float) and value.is_integer():
@@ -168,7 +168,8 @@ def _has_field(descriptor: Any, names: tuple[str, ...]) -> bool:
 
 
 @cache
-def _message(kind: str) -> Any:
+def _message_class(kind: str) -> Any:
+    """Return the Protocol Buffers class of a message type."""
     from google.cloud.aiplatform_v1 import types
 
     return getattr(types, kind).pb()
@@ -181,11 +182,11 @@ def _parse_error(problem: str, field: str) -> GoogleError:
         name, path = match.groups()
         # The path begins with the message type.
         inner_path = path.partition(".")[2]
-        place = f"{field}.{inner_path}" if inner_path else field
+        full_path = f"{field}.{inner_path}" if inner_path else field
         return invalid(
-            f"Invalid JSON payload received. Unknown name \"{name}\" at '{place}': Cannot find"
+            f"Invalid JSON payload received. Unknown name \"{name}\" at '{full_path}': Cannot find"
             " field.",
-            place,
+            full_path,
         )
     line = problem.splitlines()[0] if problem else "unreadable"
     return invalid(f"Invalid value at '{field}': {line}", field)

@@ -37,8 +37,8 @@ _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
 class VertexStandIn(RunningStandIn):
     """A stand-in of Vertex AI, Cloud Logging, Artifact Registry and Cloud Storage.
 
-    They answer until the stand-in is closed: Cloud Storage at `storage_endpoint`, the others at
-    `api_endpoint`.
+    Cloud Storage is at `storage_endpoint`. The other services are at `api_endpoint`. They answer
+    until the stand-in is closed.
 
     Attributes:
         mode: `engine` runs jobs on the embedded engine, `instant` makes jobs up.
