@@ -347,14 +347,14 @@ class Cluster:
         if not gs_bucket(root):
             return Aside(f"not checked: {root} is not in a bucket")
         try:
-            return self._cloud().bucket(root, needs_your_access=False)
+            return self._cloud().check_bucket(root, needs_your_access=False)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 
     def images(self, images: Sequence[str] | None) -> str | Aside:
         """Check that the images of a pipeline that are in Artifact Registry are there."""
         try:
-            return self._cloud().images(images)
+            return self._cloud().check_images(images)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 

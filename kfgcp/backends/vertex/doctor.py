@@ -41,11 +41,11 @@ def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list
         ("api", place.api),
         ("region", place.region),
         ("bucket", place.bucket),
-        ("runner", partial(place.cloud.runner, settings.pipeline_root)),
-        ("service_account", place.cloud.act_as),
-        ("images", partial(place.cloud.images, images)),
-        ("quota", partial(place.cloud.quota, settings.location)),
-        ("logs", place.cloud.logs),
+        ("runner", partial(place.cloud.check_bucket_access_of_runs, settings.pipeline_root)),
+        ("service_account", place.cloud.check_act_as),
+        ("images", partial(place.cloud.check_images, images)),
+        ("quota", partial(place.cloud.check_quota, settings.location)),
+        ("logs", place.cloud.check_logs),
     ]
 
 
@@ -99,7 +99,7 @@ class Place:
             raise error
         hint = error.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
         raise with_grant_command(
-            error.amended(hint=hint), self.cloud.grant("roles/aiplatform.user")
+            error.amended(hint=hint), self.cloud.grant_command("roles/aiplatform.user")
         )
 
     def region(self) -> str:
@@ -118,7 +118,7 @@ class Place:
                 " bucket.",
                 hint="Write gs://BUCKET/FOLDER.",
             )
-        return self.cloud.bucket(root)
+        return self.cloud.check_bucket(root)
 
     def _error_of_list(self) -> BackendError | None:
         """Return why runs cannot be listed, None when they can. Send the request only once."""

@@ -206,7 +206,10 @@ class KubeflowStandIn(RunningStandIn):
         seed_experiment = self.experiments.get_or_create(experiment, namespace)
         run_ids: list[str] = []
         for seed in seeds(
-            count, id_of=lambda name, number: self.creation.new_id(), root=self.pipeline_root, **how
+            count,
+            make_id=lambda name, number: self.creation.new_id(),
+            root=self.pipeline_root,
+            **how,
         ):
             pipeline = seed.submission.spec
             record = self.runs.add(
