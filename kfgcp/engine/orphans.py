@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-MARK: Final = "KFGCP_RUN_ID"
+RUN_ID_VARIABLE: Final = "KFGCP_RUN_ID"
 """The variable that marks the processes of a run."""
 
 
 def kill(run_id: str) -> None:
-    """Kill the processes of this user that have `MARK` set to this run.
+    """Kill the processes of this user that have `RUN_ID_VARIABLE` set to this run.
 
     Tasks die with their fork server, and the server dies with the engine. This is for processes
     that tasks started in sessions of their own.
@@ -22,7 +22,7 @@ def kill(run_id: str) -> None:
     environment at the start of the program (proc(5)), so a forked process without a new program has
     that of the fork server. The server has the mark for that reason.
     """
-    mark = f"{MARK}={run_id}".encode()
+    mark = f"{RUN_ID_VARIABLE}={run_id}".encode()
     for file in Path("/proc").glob("[0-9]*/environ"):
         # The process has ended, or belongs to another user.
         with suppress(OSError):

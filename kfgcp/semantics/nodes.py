@@ -35,11 +35,11 @@ class Node:
         failures: how many of them failed.
         cache: whether its outputs come from an earlier run, and why.
         error: why it failed.
-        ready_after: how many attempts of the run had ended when it became ready.
-        waiting: how many of the tasks that it waits for have not ended.
+        ended_when_ready: how many attempts of the run had ended when it became ready.
+        unfinished_upstream: how many of the tasks that it waits for have not ended.
         children: the tasks of a DAG by key, or the iterations of a loop by number.
-        remaining: how many of the children have not ended.
-        pending: the iterations of a loop that have not started.
+        unfinished_children: how many of the children have not ended.
+        unstarted_iterations: the iterations of a loop that have not started.
     """
 
     path: str
@@ -54,11 +54,11 @@ class Node:
     failures: int = 0
     cache: Cache | None = None
     error: ErrorInfo | None = None
-    ready_after: int = 0
-    waiting: int = 0
+    ended_when_ready: int = 0
+    unfinished_upstream: int = 0
     children: dict[str, Self] = field(default_factory=dict)
-    remaining: int = 0
-    pending: deque[Self] = field(default_factory=deque)
+    unfinished_children: int = 0
+    unstarted_iterations: deque[Self] = field(default_factory=deque)
 
     def new_child(
         self,

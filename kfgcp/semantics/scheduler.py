@@ -146,7 +146,7 @@ class Scheduler(Generic[NodeT]):
 
     def requeue(self, node: NodeT) -> None:
         """Make a task ready again: the wait before its next attempt is over."""
-        node.ready_after = self.ended_attempts
+        node.ended_when_ready = self.ended_attempts
         self.ready.append(node)
         self._advance()
 
@@ -279,7 +279,7 @@ class Scheduler(Generic[NodeT]):
         if node.component.dag is not None:
             self._open_dag(node)
         else:
-            node.ready_after = self.ended_attempts
+            node.ended_when_ready = self.ended_attempts
             self.ready.append(node)
 
     def _open_loop(self, node: NodeT, iterations: list[NodeT]) -> None:
@@ -289,12 +289,12 @@ class Scheduler(Generic[NodeT]):
         node.state = TaskState.RUNNING
         self.changed[node] = None
         node.children = {str(number): iteration for number, iteration in enumerate(iterations)}
-        node.pending.extend(iterations)
-        node.remaining = len(iterations)
+        node.unstarted_iterations.extend(iterations)
+        node.unfinished_children = len(iterations)
         # pipeline_spec.proto, IteratorPolicy.parallelism_limit: 0 is no limit.
         limit = node.task.iterator.limit or len(iterations)
         for _ in range(min(limit, len(iterations))):
-            self._next_iterations.append(node.pending.popleft())
+            self._next_iterations.append(node.unstarted_iterations.popleft())
         # A loop without items is valid and has ended.
         if not iterations:
             self._close(node)
@@ -307,11 +307,11 @@ class Scheduler(Generic[NodeT]):
         node.state = TaskState.RUNNING
         self.changed[node] = None
         prefix = f"{node.path}/" if node.path else ""
-        node.remaining = len(dag.tasks)
+        node.unfinished_children = len(dag.tasks)
         for key, task in dag.tasks.items():
             component = self.graph.component(task)
             child = node.new_child(prefix + key, kind_of(task, component), component, task)
-            child.waiting = len(task.upstream)
+            child.unfinished_upstream = len(task.upstream)
             node.children[key] = child
             if not task.upstream:
                 self._unblocked.append(child)
@@ -331,10 +331,10 @@ class Scheduler(Generic[NodeT]):
                 return
             if parent.kind is not TaskKind.LOOP:
                 self._unblock_downstream(node, parent)
-            elif parent.pending:
-                self._next_iterations.append(parent.pending.popleft())
-            parent.remaining -= 1
-            if parent.remaining:
+            elif parent.unstarted_iterations:
+                self._next_iterations.append(parent.unstarted_iterations.popleft())
+            parent.unfinished_children -= 1
+            if parent.unfinished_children:
                 return
             node = parent
             state = self._close_state(parent)
@@ -343,8 +343,8 @@ class Scheduler(Generic[NodeT]):
         assert node.task is not None
         for key in self._downstream(parent).get(node.task.key, ()):
             child = parent.children[key]
-            child.waiting -= 1
-            if child.waiting == 0:
+            child.unfinished_upstream -= 1
+            if child.unfinished_upstream == 0:
                 self._unblocked.append(child)
 
     def _downstream(self, dag_node: NodeT) -> Mapping[str, list[str]]:

@@ -40,7 +40,7 @@ class Attempt:
         env: variables beside those of the engine.
         scratch: the attempt's working folder, in a folder of the run. The executor makes it.
         log: the file for output and errors, in the order they are written.
-        remote: a folder with copies of files in buckets, see `kfgcp.engine.remote`.
+        copies_folder: a folder with copies of files in buckets, see `kfgcp.engine.bucket_copies`.
         mounts: for a container, path in it -> folder here, `""` for an empty one.
         options: how the run is run.
     """
@@ -51,7 +51,7 @@ class Attempt:
     env: Mapping[str, str]
     scratch: Path
     log: Path
-    remote: Path | None = None
+    copies_folder: Path | None = None
     mounts: Mapping[str, str] = field(default_factory=dict)
     options: RunOptions = field(default_factory=RunOptions)
 

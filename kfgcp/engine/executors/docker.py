@@ -188,7 +188,7 @@ class DockerExecutor:
             "entrypoint": argv[:1] or None,
             "environment": environment,
             "volumes": volumes,
-            "labels": {LABEL: attempt.env.get(orphans.MARK, "")},
+            "labels": {LABEL: attempt.env.get(orphans.RUN_ID_VARIABLE, "")},
         }
         return options | _limits(command)
 
@@ -284,9 +284,9 @@ def _volumes(attempt: Attempt, options: Containers) -> Binds:
         binds[path] = {"bind": path, "mode": "ro"}
     if options.credentials:
         binds[str(credentials.find())] = {"bind": credentials.INSIDE, "mode": "ro"}
-    if attempt.remote is not None:
+    if attempt.copies_folder is not None:
         for name in MOUNTS.values():
-            copies = attempt.remote / name
+            copies = attempt.copies_folder / name
             if copies.is_dir():
                 binds[str(copies)] = {"bind": f"/{name}", "mode": "rw"}
     for inside, here in _cluster_volumes(attempt):

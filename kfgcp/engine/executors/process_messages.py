@@ -27,7 +27,7 @@ class StartMessage(TypedDict):
         env: variables of the task beside those of the server.
         scratch: the working folder.
         log: the file for output and errors.
-        remote: the folder with copies of files in buckets, None when there is none.
+        copies_folder: the folder with copies of files in buckets, None when there is none.
     """
 
     do: Literal["start"]
@@ -38,7 +38,7 @@ class StartMessage(TypedDict):
     env: Mapping[str, str]
     scratch: str
     log: str
-    remote: str | None
+    copies_folder: str | None
 
 
 class SignalMessage(TypedDict):

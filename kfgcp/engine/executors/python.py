@@ -74,7 +74,7 @@ class PythonExecutor:
             return
         function = attempt.work
         assert isinstance(function, Lightweight)
-        remote = str(attempt.remote) if attempt.remote is not None else None
+        copies_folder = str(attempt.copies_folder) if attempt.copies_folder is not None else None
         message: StartMessage = {
             "do": "start",
             "id": attempt.id,
@@ -84,7 +84,7 @@ class PythonExecutor:
             "env": dict(attempt.env),
             "scratch": str(attempt.scratch),
             "log": str(attempt.log),
-            "remote": remote,
+            "copies_folder": copies_folder,
         }
         (attempt.scratch / TEMPORARY).mkdir(parents=True)
         server = self._choose_server()
@@ -150,5 +150,5 @@ class PythonExecutor:
         return self._plain
 
     def _start_server(self, libraries: Sequence[str] = ()) -> Server:
-        environ = {**self._environ, orphans.MARK: self._run_id}
+        environ = {**self._environ, orphans.RUN_ID_VARIABLE: self._run_id}
         return Server(self._emit, self._python, libraries, environ)

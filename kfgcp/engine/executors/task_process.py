@@ -208,8 +208,8 @@ def _execute(message: StartMessage) -> int:
     """Run the component and return the exit status."""
     from kfp.dsl.executor import Executor
 
-    if message["remote"] is not None:
-        _use_copies_of_buckets(message["remote"])
+    if message["copies_folder"] is not None:
+        _use_copies_of_buckets(message["copies_folder"])
     program = Path(message["program"])
     try:
         module = _load(program)

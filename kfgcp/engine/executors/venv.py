@@ -343,7 +343,7 @@ class Builder:
         # uv has certificates of its own, but pip trusts those of the system. A user may switch that
         # off, so the user's variables come second.
         environ = {"UV_SYSTEM_CERTS": "1"} | os.environ
-        environ[orphans.MARK] = self._run_id
+        environ[orphans.RUN_ID_VARIABLE] = self._run_id
         environ |= _index_variables(self._requirements.index_options)
         repositories = [text for text in self._requirements.packages if is_git(text)]
         return environ | git_credentials.environment(repositories, environ)
