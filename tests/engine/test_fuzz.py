@@ -142,7 +142,7 @@ def put_out(node, layout, data):
     output_file = Path(wire["outputs"]["outputFile"])
     output_file.parent.mkdir(parents=True, exist_ok=True)
     output_file.write_text(json.dumps({"parameterValues": written}))
-    return files.read_outputs(node.component, wire, layout.remote)
+    return files.read_outputs(node.component, wire, layout.copies_folder)
 
 
 @pytest.mark.trial("specs with random changes, run to their end")

@@ -228,7 +228,7 @@ CONTAINER = TaskPlace("acme/train:1", True, "", {})
         (
             "ModuleNotFoundError: No module named 'sklearn.svm'",
             (
-                "acme/train:1 does not have it: use another base_image, or add"
+                "acme/train:1 does not have sklearn.svm: use another base_image, or add"
                 ' packages_to_install=["scikit-learn"] to the component.'
             ),
         ),

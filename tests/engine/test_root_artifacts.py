@@ -104,7 +104,7 @@ def test_a_list_of_artifacts(execute, written, home):
         ({"data": ["a"]}, "data must be the URI of an artifact"),
         ({"data": "a\nb"}, "data must be the URI of an artifact"),
         ({"data": None}, "data must be artifact, not null"),
-        ({"data": "nobody/has/this"}, "the artifact data is not there: .*nobody/has/this"),
+        ({"data": "nobody/has/this"}, "the artifact data does not exist: .*nobody/has/this"),
         ({"date": "a"}, r"date is unknown \(did you mean data\?\); data is required"),
     ],
 )

@@ -246,7 +246,7 @@ class LocalBackend:
     def _kept(self, run_id: str) -> Deleted:
         """Return which files of a deleted run are kept, and which runs use them."""
         users = self._store.users(run_id)
-        kept = removal.count_kept(self._home, run_id, users)
+        kept = removal.count_kept_files(self._home, run_id, users)
         user_ids = dict.fromkeys(itertools.chain(*users.values()))
         names = tuple(self._name_of(user) for user in user_ids)
         return Deleted(kept.files, kept.logs, names)
