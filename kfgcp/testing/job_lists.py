@@ -66,6 +66,8 @@ def _build_sort_key(order: str) -> Callable[[JsonObject, int], tuple[int, ...]]:
     """Return the sort key for an `orderBy`. The default is the newest job first."""
     parts = (order or "create_time desc").split(",")
     fields = [_parse_order(part.strip()) for part in parts if part.strip()]
+    if not fields:
+        raise invalid(f'Invalid order_by: "{order}" has no field.', "order_by")
     # The number of the job makes all keys different. Jobs of the same time are in the order of
     # creation.
     last_sign = fields[-1][1]
