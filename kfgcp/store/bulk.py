@@ -22,7 +22,7 @@ FEW: Final = 20_000
 _IDS_PER_STATEMENT: Final = 500
 
 # Columns of the table `runs` that need no conversion, without `run_id`.
-_PLAIN_FACTS: Final = (
+_PLAIN_FACTS: Final[tuple[str, ...]] = (
     "name",
     "pipeline",
     "version",
@@ -34,6 +34,12 @@ _PLAIN_FACTS: Final = (
     "started_at",
     "ended_at",
 )
+
+# Columns that are computed, or that other tables have.
+_OTHER_FACTS: Final[tuple[str, ...]] = ("seconds", "error", "tags", "note")
+
+FACTS: Final = ("run_id",) + _PLAIN_FACTS + _OTHER_FACTS
+"""The columns of `Flat.facts`, which every table of runs has."""
 
 TIDY: Final[Mapping[str, Sequence[str]]] = {
     "metrics": ("run_id", "task", "artifact", "name", "value"),
@@ -65,11 +71,11 @@ class Flat:
     Each column is a list with a place for each run, None where the run has no value.
 
     Attributes:
-        facts: columns of the run, and also `seconds`, `error` (its message), `tags` (joined by
-            blanks) and `note`.
-        labels: by name.
-        params: by name.
-        metrics: by (task, artifact, name).
+        facts: the columns of `FACTS`. `seconds` is the duration, `error` the message of the error,
+            and `tags` has the tags joined by blanks.
+        labels: the columns of labels by the name of the label.
+        params: the columns of parameters by the name of the parameter.
+        metrics: the columns of metrics by (task, artifact, name).
     """
 
     facts: Mapping[str, list[Any]]
@@ -212,18 +218,17 @@ def _order_names(
 
 
 def _read_facts(db: sqlite3.Connection, places: Places) -> dict[str, list[Any]]:
-    facts: dict[str, list[Any]] = {"run_id": list(places)}
-    for name in (*_PLAIN_FACTS, "seconds", "error", "tags", "note"):
-        facts[name] = [None] * len(places)
+    facts: dict[str, list[Any]] = {name: [None] * len(places) for name in FACTS}
+    facts["run_id"] = list(places)
     plain_columns = [facts[name] for name in _PLAIN_FACTS]
-    for run_id, *plain_values, error in _read_rows(
-        db, "runs", f"{', '.join(_PLAIN_FACTS)}, error", places
-    ):
-        place = places.get(run_id)
+    # The rows have the id first, then the plain values, and the error last.
+    for row in _read_rows(db, "runs", f"{', '.join(_PLAIN_FACTS)}, error", places):
+        place = places.get(row[0])
         if place is None:
             continue
-        for column, value in zip(plain_columns, plain_values, strict=True):
+        for column, value in zip(plain_columns, row[1:-1], strict=True):
             column[place] = value
+        error = row[-1]
         if error is not None:
             facts["error"][place] = json.loads(error)["message"]
     facts["seconds"] = list(map(seconds_between, facts["started_at"], facts["ended_at"]))
