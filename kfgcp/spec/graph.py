@@ -114,7 +114,7 @@ def build(spec: JsonObject, platform_spec: JsonObject | None = None) -> Graph:
     return Graph(wire.pipeline_name(spec), root, components)
 
 
-def kind_of(task: TaskDef, component: Component) -> TaskKind:
+def task_kind(task: TaskDef, component: Component) -> TaskKind:
     """Return the kind of a task in a run, by its definition and the component that it runs."""
     if task.iterator is not None:
         return TaskKind.LOOP

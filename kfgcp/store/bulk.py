@@ -16,7 +16,7 @@ from kfgcp.model import seconds_between
 
 # Up to this many runs are looked up by their ids. For more runs, whole tables are read in their own
 # order, which is faster.
-FEW: Final = 20_000
+MAX_RUNS_BY_ID: Final = 20_000
 
 # Ids in one statement. SQLite before 3.32 accepts only 999 placeholders.
 _IDS_PER_STATEMENT: Final = 500
@@ -141,13 +141,13 @@ def _read_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Return rows of runs, with the id of the run first.
 
-    For more than `FEW` runs, the rows of all other runs are returned too.
+    For more than `MAX_RUNS_BY_ID` runs, the rows of all other runs are returned too.
     """
     cursor = db.cursor()
     # Plain tuples take half of the time of `sqlite3.Row` (measured with a million rows).
     cursor.row_factory = None
     query = f"SELECT run_id, {columns} FROM {table}"  # noqa: S608
-    if len(places) > FEW:
+    if len(places) > MAX_RUNS_BY_ID:
         return iter(cursor.execute(f"{query} {group}"))
     ids = list(places)
     batches = []

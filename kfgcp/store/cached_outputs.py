@@ -84,7 +84,7 @@ class CachedOutputs(Writer):
         if older_than is not None:
             query += " AND (stored_at, run_id, path) < (?, ?, ?)"
             values += [older_than.stored_at, older_than.origin.run_id, older_than.origin.path]
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(query + _NEWEST_FIRST, sql_values(*values)).fetchone()
         return None if row is None else read_cache_entry(row)
 
@@ -105,7 +105,7 @@ class CachedOutputs(Writer):
             "SELECT parts FROM cache WHERE pipeline = ? AND task = ? AND run_id != ? ORDER BY"
             " stored_at DESC LIMIT ?"
         )
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(query, sql_values(pipeline, task, run_id, limit)).fetchall()
         return [json.loads(row["parts"]) for row in rows]
 
@@ -115,7 +115,7 @@ class CachedOutputs(Writer):
             "SELECT run_id, has_files FROM cache WHERE pipeline = ? AND key = ? AND deleted"  # noqa: S608
             + _NEWEST_FIRST
         )
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(query, sql_values(pipeline, key)).fetchone()
         return None if row is None else DeletedSuccess(row["run_id"], bool(row["has_files"]))
 

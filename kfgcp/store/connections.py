@@ -72,13 +72,13 @@ class ThreadConnections:
             UsageError: the connections were closed.
         """
         if self._is_closed:
-            raise closed(self._file)
+            raise closed_error(self._file)
         thread = ThreadConnection(database.connect(self._file))
-        self._inode = self._inode or database.inode(self._file)
+        self._inode = self._inode or database.read_inode(self._file)
         with self._guard:
             # Another thread may have closed the connections while this one connected.
             if self._is_closed:
-                raise closed(self._file)
+                raise closed_error(self._file)
             self._all.add(thread)
             self._own.thread = thread
         return thread
@@ -91,7 +91,7 @@ class ThreadConnections:
         was opened only to read may not see later changes.
         """
         try:
-            is_same_file = database.inode(self._file) == self._inode
+            is_same_file = database.read_inode(self._file) == self._inode
         except OSError:
             return False
         with self._guard:
@@ -117,7 +117,7 @@ class ThreadConnections:
         """
         with self._guard:
             if self._must_close:
-                raise closed(self._file)
+                raise closed_error(self._file)
             self._user_count += 1
 
     def allow_close(self) -> None:
@@ -138,7 +138,7 @@ class ThreadConnections:
                 thread.in_use.release()
 
 
-def closed(file: Path) -> UsageError:
+def closed_error(file: Path) -> UsageError:
     """Return the error for the use of a store after `close`."""
     return UsageError(
         f"The store {file} was closed.",

@@ -62,8 +62,8 @@ def connect(file: Path) -> Connection:
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
     """
-    with failures(file):
-        if file.exists() and not writable(file):
+    with convert_errors(file):
+        if file.exists() and not is_writable(file):
             return _connect_to_read(file)
         private.make_state_folder(file)
         try:
@@ -72,7 +72,7 @@ def connect(file: Path) -> Connection:
             if not _is_full(error, file) or not file.exists():
                 raise
             connection = _connect_to_full(file)
-            note_full(file)
+            warn_disk_full(file)
         if private.is_private(file.parent):
             # SQLite creates the database with the mode of the umask, and later -wal and -shm files
             # with the mode of the database.
@@ -121,12 +121,12 @@ def _connect_to_full(file: Path) -> Connection:
     if version < SCHEMA_VERSION:
         # A migration needs room.
         connection.close()
-        raise full(file)
+        raise disk_full_error(file)
     _refuse_newer(version, file)
     return connection
 
 
-def note_full(file: Path) -> None:
+def warn_disk_full(file: Path) -> None:
     """Warn that the disk is full.
 
     All such warnings come from this line, so that Python shows the same text only once.
@@ -135,7 +135,7 @@ def note_full(file: Path) -> None:
     warnings.warn(text, DiskFullNote, stacklevel=1)
 
 
-def writable(file: Path) -> bool:
+def is_writable(file: Path) -> bool:
     """Return whether this user may write the database and the files that SQLite makes beside it."""
     return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
 
@@ -148,7 +148,7 @@ def examine(file: Path) -> None:
     Raises:
         StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
     """
-    with failures(file):
+    with convert_errors(file):
         connection = _open(f"file:{quote(str(file))}?mode=ro", uri=True)
         try:
             _refuse_newer(_read_version(connection), file)
@@ -156,7 +156,7 @@ def examine(file: Path) -> None:
         finally:
             connection.close()
     if result != "ok":
-        raise damaged(file, " ".join(result.split()))
+        raise damaged_error(file, " ".join(result.split()))
 
 
 def _connect_to_read(file: Path) -> Connection:
@@ -259,10 +259,10 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
             for statement in _split_statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
-    connection.execute("UPDATE state_folder SET inode = ? WHERE inode = ''", (inode(file),))
+    connection.execute("UPDATE state_folder SET inode = ? WHERE inode = ''", (read_inode(file),))
 
 
-def inode(file: Path) -> str:
+def read_inode(file: Path) -> str:
     """Return the number that distinguishes the database from a copy of it."""
     return str(file.stat().st_ino)
 
@@ -312,7 +312,7 @@ def _split_statements(script: str) -> Iterator[str]:
 
 
 @contextmanager
-def failures(file: Path) -> Iterator[None]:
+def convert_errors(file: Path) -> Iterator[None]:
     """Turn failures of SQLite and of the file system inside into one of our errors with a hint.
 
     Raises:
@@ -322,34 +322,34 @@ def failures(file: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _explain(error, file) from error
+        raise _convert_sqlite_error(error, file) from error
     except PermissionError as error:
-        raise read_only(file.parent) from error
+        raise read_only_error(file.parent) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full(file) from error
+            raise disk_full_error(file) from error
         if error.errno == errno.EROFS:
-            raise read_only(file.parent) from error
+            raise read_only_error(file.parent) from error
         raise StateError(
             f"The state folder {file.parent} cannot be used: {error.strerror or error}.",
             hint="Point KFGCP_HOME at another folder, or make room.",
         ) from error
 
 
-def _explain(error: sqlite3.Error, file: Path) -> StateError:
+def _convert_sqlite_error(error: sqlite3.Error, file: Path) -> StateError:
     """Return our error for an error of SQLite, by its name (https://sqlite.org/rescode.html)."""
     name = _read_error_name(error)
     if _is_full(error, file):
-        return full(file)
+        return disk_full_error(file)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return read_only(file.parent)
+        return read_only_error(file.parent)
     if name.startswith("SQLITE_BUSY"):
         return StateError(
             f"Another process has locked {file} for {BUSY_SECONDS:.0f} s.",
             hint="Is a backup or a database browser holding it? Close it and try again.",
         )
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return damaged(file, str(error))
+        return damaged_error(file, str(error))
     if name.startswith("SQLITE_IOERR"):
         return StateError(
             f"{file} cannot be read or written: {error} ({name}).",
@@ -365,7 +365,7 @@ def _is_full(error: sqlite3.Error, file: Path) -> bool:
         room = os.statvfs(file.parent)
         # Some file systems create inodes as needed: they report 0 inodes in all.
         has_inodes = room.f_files == 0 or room.f_favail > 0
-        return writable(file) and not (room.f_bavail > 0 and has_inodes)
+        return is_writable(file) and not (room.f_bavail > 0 and has_inodes)
     # SQLITE_IOERR_SHMSIZE: there is no room for the file -shm.
     return name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))
 
@@ -375,7 +375,7 @@ def _read_error_name(error: sqlite3.Error) -> str:
     return getattr(error, "sqlite_errorname", "") or ""
 
 
-def full(file: Path) -> DiskFull:
+def disk_full_error(file: Path) -> DiskFull:
     """Return the error that the disk of the database is full."""
     return DiskFull(
         f"The disk of {file} is full; what was recorded before is kept.",
@@ -383,7 +383,7 @@ def full(file: Path) -> DiskFull:
     )
 
 
-def damaged(file: Path, reason: str) -> StateError:
+def damaged_error(file: Path, reason: str) -> StateError:
     """Return the error that the database is damaged."""
     return StateError(
         f"{file} is damaged: {reason}.",
@@ -393,7 +393,7 @@ def damaged(file: Path, reason: str) -> StateError:
     )
 
 
-def read_only(folder: Path) -> StateError:
+def read_only_error(folder: Path) -> StateError:
     """Return the error that the state folder cannot be written."""
     return StateError(
         f"The state folder {folder} cannot be written.",

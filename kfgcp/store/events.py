@@ -50,7 +50,7 @@ class RunEvents(Writer):
         Within a task, and between a task and those that depend on it, this is the order in which
         they happened. Tasks that ran at the same time may be in any order.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT * FROM events WHERE run_id = ? ORDER BY seq", sql_values(run_id)
             ).fetchall()

@@ -16,7 +16,7 @@ class FileUses(Writer):
 
     def is_recorded(self, run_id: str) -> bool:
         """Return whether there is a record of the run."""
-        with self._failures():
+        with self._convert_errors():
             return self._is_recorded(run_id)
 
     def _is_recorded(self, run_id: str) -> bool:
@@ -28,7 +28,7 @@ class FileUses(Writer):
 
         It is an attempt of the run itself, or of an earlier run when the task was cached.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT path, run_id, path, attempts FROM tasks WHERE run_id = :run AND state ="
                 " 'SUCCEEDED' AND kind = 'container' UNION ALL SELECT task, made_by, made_task,"
@@ -45,7 +45,7 @@ class FileUses(Writer):
 
         For a deleted run, return the attempts that other runs use.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
                 " UNION SELECT made_by, made_task, attempt FROM uses WHERE made_by = :run",
@@ -58,13 +58,13 @@ class FileUses(Writer):
 
         The keys are the numbers for `finish_removal`.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()
         return {row["id"]: row["run_id"] for row in rows}
 
     def known_ids(self) -> set[str]:
         """Return the ids of all runs that are recorded, or whose files a recorded run uses."""
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT run_id FROM runs UNION SELECT made_by FROM uses"
             ).fetchall()
@@ -75,7 +75,7 @@ class FileUses(Writer):
 
         The values are the ids of these other runs, oldest first.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING"
                 " (run_id) WHERE made_by = ? ORDER BY created_at, runs.rowid",
@@ -139,7 +139,7 @@ class FileUses(Writer):
         Returns:
             The start and the end.
         """
-        inode = database.inode(self.file)
+        inode = database.read_inode(self.file)
         with self._transaction():
             row = self._db.execute("SELECT since, until, inode FROM state_folder").fetchone()
             since, until, recorded_inode = row

@@ -18,11 +18,11 @@ from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table
 from kfgcp.store.rows import (
     VersionRuns,
     metric_names,
-    no_run,
     read_artifact,
     read_error,
     read_metric,
     read_task,
+    run_not_found,
     sql_values,
 )
 
@@ -81,7 +81,7 @@ class Reader:
 
         What is written meanwhile is not seen.
         """
-        with self._failures():
+        with self._convert_errors():
             self._db.execute("BEGIN")
             try:
                 yield
@@ -89,20 +89,20 @@ class Reader:
                 if self._db.in_transaction:
                     self._db.execute("COMMIT")
 
-    def get(self, run_id: str, *, whole: bool = True) -> Run:
+    def get(self, run_id: str, *, with_tasks: bool = True) -> Run:
         """Return the run with exactly this id.
 
         Args:
             run_id: the id.
-            whole: read its tasks and artifacts too.
+            with_tasks: read the tasks and artifacts of the run too.
 
         Raises:
             UsageError: there is no such run.
         """
-        with self._failures():
-            for run in self._read_runs([run_id], whole=whole):
+        with self._convert_errors():
+            for run in self._read_runs([run_id], with_tasks=with_tasks):
                 return run
-        raise no_run(run_id)
+        raise run_not_found(run_id)
 
     def page(
         self,
@@ -123,7 +123,7 @@ class Reader:
             UsageError: the filter's expression or the order cannot be read.
         """
         run_filter = run_filter or RunFilter()
-        with self._failures():
+        with self._convert_errors():
             ids = None
             if run_filter.where and order == NEWEST_FIRST and limit is not None:
                 ids = self._find_among_newest(run_filter, limit, offset)
@@ -141,7 +141,7 @@ class Reader:
     def count(self, run_filter: RunFilter | None = None) -> int:
         """Return how many runs match."""
         where, values = where_clause(run_filter or RunFilter())
-        with self._failures():
+        with self._convert_errors():
             query = f"SELECT COUNT(*) FROM {table(where)} WHERE {where}"  # noqa: S608
             return int(self._db.execute(query, values).fetchone()[0])
 
@@ -155,7 +155,7 @@ class Reader:
         if not run_filter.where:
             return self.page(run_filter, order, limit, offset), self.count(run_filter)
         query, values = _ids_query(run_filter, order, limit, offset, extra=", COUNT(*) OVER ()")
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(query, values).fetchall()
             if not rows:
                 # The offset may be beyond the last run, and then no row has the count.
@@ -175,7 +175,7 @@ class Reader:
         if run_filter is not None and run_filter != RunFilter():
             query, values = _ids_query(run_filter, NEWEST_FIRST, SAMPLE)
             where = f" WHERE run_id IN ({query})"
-        with self._failures():
+        with self._convert_errors():
             params = self._db.execute(f"SELECT DISTINCT name FROM params{where}", values).fetchall()  # noqa: S608
             keys = self._db.execute(
                 f"SELECT DISTINCT task, artifact, name FROM metrics{where}",  # noqa: S608
@@ -199,14 +199,14 @@ class Reader:
         """
         where, values = where_clause(run_filter or RunFilter())
         query, column_values = choices_query(column, where)
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(query, [*sql_values(*column_values), *values])
             return [row[0] for row in rows]
 
     def version_runs(self, pipeline: str) -> list[VersionRuns]:
         """Return the versions of a pipeline that have runs. The version that ran last is first."""
         versions = []
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT version, COUNT(*), SUM(state = 'SUCCEEDED'), MIN(created_at),"
                 " MAX(created_at), json_group_array(DISTINCT env) FROM runs WHERE pipeline = ?"
@@ -227,7 +227,7 @@ class Reader:
     ) -> bulk.Flat:
         """Return matching runs as columns. See `page` for the arguments."""
         query, values = _ids_query(run_filter, order, limit)
-        with self._failures(), self._snapshot():
+        with self._convert_errors(), self._snapshot():
             return bulk.flat(self._db, query, values)
 
     def tidy(
@@ -247,7 +247,7 @@ class Reader:
             limit: at most this many runs.
         """
         query, values = _ids_query(run_filter, order, limit)
-        with self._failures(), self._snapshot():
+        with self._convert_errors(), self._snapshot():
             return bulk.tidy(self._db, table, query, values)
 
     def find(self, run: str) -> str:
@@ -260,10 +260,10 @@ class Reader:
         Raises:
             UsageError: there is no such run, or more than one.
         """
-        with self._failures():
+        with self._convert_errors():
             ids = [self._find_latest()] if run == "latest" else self._find_ids(run)
         if not ids:
-            raise no_run(run)
+            raise run_not_found(run)
         if len(ids) > 1 and ids[0] != run:
             raise UsageError(
                 f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids."
@@ -279,7 +279,7 @@ class Reader:
             " ORDER BY rowid DESC"
         ).fetchone()
         if row is None:
-            raise no_run("latest")
+            raise run_not_found("latest")
         return str(row["run_id"])
 
     def _find_ids(self, text: str) -> list[str]:
@@ -305,7 +305,7 @@ class Reader:
             run_id: the run.
             after_rev: only tasks that changed after this `rev` of the run.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT * FROM tasks WHERE run_id = ? AND rev > ? ORDER BY seq", (run_id, after_rev)
             ).fetchall()
@@ -325,19 +325,19 @@ class Reader:
         rows = self._db.execute(query, [NEAR, *values, *page]).fetchall()
         return [row["run_id"] for row in rows] if len(rows) == limit else None
 
-    def _read_runs(self, ids: Sequence[str], *, whole: bool = False) -> list[Run]:
+    def _read_runs(self, ids: Sequence[str], *, with_tasks: bool = False) -> list[Run]:
         """Return runs in the order of their ids. Runs that were removed meanwhile are left out."""
         runs: list[Run] = []
         for start in range(0, len(ids), _RUNS_PER_STATEMENT):
-            runs += self._read_few_runs(ids[start : start + _RUNS_PER_STATEMENT], whole)
+            runs += self._read_few_runs(ids[start : start + _RUNS_PER_STATEMENT], with_tasks)
         return runs
 
-    def _read_few_runs(self, ids: Sequence[str], whole: bool) -> Iterator[Run]:
+    def _read_few_runs(self, ids: Sequence[str], with_tasks: bool) -> Iterator[Run]:
         values = sql_values(*ids)
         placeholders = ", ".join("?" * len(values))
         query = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id IN ({placeholders})"  # noqa: S608
         run_rows = {row["run_id"]: row for row in self._db.execute(query, values)}
-        orders = {**_PART_ORDERS, "artifacts": "seq"} if whole else _PART_ORDERS
+        orders = {**_PART_ORDERS, "artifacts": "seq"} if with_tasks else _PART_ORDERS
         parts: dict[str, dict[str, list[sqlite3.Row]]] = {}
         for name, order in orders.items():
             parts[name] = {}
@@ -346,7 +346,7 @@ class Reader:
                 parts[name].setdefault(row["run_id"], []).append(row)
         for run_id in map(str, values):
             if run_id in run_rows:
-                tasks = self.tasks(run_id) if whole else ()
+                tasks = self.tasks(run_id) if with_tasks else ()
                 run_parts = {name: rows.get(run_id, ()) for name, rows in parts.items()}
                 yield _build_run(run_rows[run_id], run_parts, tasks)
 
@@ -360,17 +360,19 @@ class Reader:
             self._db.execute("ROLLBACK")
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
+    def _convert_errors(self) -> Iterator[None]:
         """Turn errors of reading into ours.
 
         SQLite does not notice all damage. A value that cannot have been written by us, such as
         invalid JSON, is damage too.
         """
-        with self._connections.current().in_use, database.failures(self.file):
+        with self._connections.current().in_use, database.convert_errors(self.file):
             try:
                 yield
             except (ValueError, TypeError, KeyError) as error:
-                raise database.damaged(self.file, f"a value cannot be read ({error})") from error
+                raise database.damaged_error(
+                    self.file, f"a value cannot be read ({error})"
+                ) from error
 
 
 def _ids_query(

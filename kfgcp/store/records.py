@@ -24,7 +24,7 @@ class RunRecords(Reader):
 
     def spec(self, version: str) -> dict[str, Any] | None:
         """Return the PipelineSpec of a version, None when no backend has told it."""
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT pipeline_spec FROM specs WHERE version = ?", (version,)
             ).fetchone()
@@ -38,7 +38,7 @@ class RunRecords(Reader):
 
         They are at most 6: more than one is an error that shows a few of them.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT version FROM specs WHERE substr(version, 1, length(:prefix)) = :prefix"
                 " ORDER BY version LIMIT 6",
@@ -53,7 +53,7 @@ class RunRecords(Reader):
             UsageError: there is no such run.
             StateError: a newer version of kfgcp recorded it in another form.
         """
-        with self._failures():
+        with self._convert_errors():
             cursor = self._db.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,))
             stored = json.loads(fetch_value(cursor, run_id))
         return StoredRequest.from_dict(stored) if stored else None
@@ -64,13 +64,13 @@ class RunRecords(Reader):
         Raises:
             UsageError: there is no such run.
         """
-        with self._failures():
+        with self._convert_errors():
             cursor = self._db.execute("SELECT rev FROM runs WHERE run_id = ?", (run_id,))
             return int(fetch_value(cursor, run_id))
 
     def cancel_requests(self, run_id: str) -> int:
         """Return how often the cancelling of a run was requested, 0 when there is no such run."""
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT cancel_requests FROM runs WHERE run_id = ?", (run_id,)
             ).fetchone()
@@ -85,7 +85,7 @@ class RunRecords(Reader):
         Returns:
             The record, None when there is no such run.
         """
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT state, ended_at, cancel_requested_at FROM runs WHERE backend_ref = ?",
                 sql_values(backend_ref),
@@ -102,7 +102,7 @@ class RunRecords(Reader):
         Raises:
             UsageError: there is no such run.
         """
-        with self._failures():
+        with self._convert_errors():
             cursor = self._db.execute("SELECT read FROM runs WHERE run_id = ?", (run_id,))
             return ReadLevel(fetch_value(cursor, run_id))
 
@@ -111,7 +111,7 @@ class RunRecords(Reader):
 
         None when there is no such run.
         """
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT env, backend_ref FROM runs WHERE run_id = ?", sql_values(run_id)
             ).fetchone()
@@ -126,7 +126,7 @@ class RunRecords(Reader):
         Returns:
             The runs by these names.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT backend_ref, run_id, state, ended_at, read FROM runs WHERE"
                 " substr(backend_ref, 1, length(?)) = ? AND state IN ('SUCCEEDED', 'FAILED',"
@@ -144,7 +144,7 @@ class RunRecords(Reader):
 
     def unfinished_by_backend(self) -> dict[str, list[str]]:
         """Return the ids of the runs that have not ended, by their backends."""
-        with self._failures():
+        with self._convert_errors():
             # The condition is that of the index runs_unfinished, so only these rows are read.
             rows = self._db.execute(
                 "SELECT backend, run_id FROM runs WHERE state NOT IN ('SUCCEEDED', 'FAILED',"
@@ -160,7 +160,7 @@ class RunRecords(Reader):
 
         Only names that were read before are there.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT id, name FROM names WHERE place = ? AND kind = ?", sql_values(place, kind)
             ).fetchall()
@@ -168,7 +168,7 @@ class RunRecords(Reader):
 
     def observed(self, place: str) -> Observed | None:
         """Return how far the runs of a place were read, None when they were never read."""
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT changed_until, created_since FROM observed WHERE place = ?",
                 sql_values(place),
@@ -177,7 +177,7 @@ class RunRecords(Reader):
 
     def outcomes(self, run_id: str) -> dict[str, Outcome]:
         """Return the outputs of the finished tasks of a run, by the paths of the tasks."""
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT path, key, outputs FROM outcomes WHERE run_id = ?", (run_id,)
             ).fetchall()
@@ -188,7 +188,7 @@ class RunRecords(Reader):
 
     def interruptions(self, run_id: str) -> dict[str, int]:
         """Return how many attempts of each task were interrupted with the run, by the path."""
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT path, COUNT(*) FROM interrupted WHERE run_id = ? GROUP BY path", (run_id,)
             ).fetchall()

@@ -437,11 +437,11 @@ def fetch_value(cursor: sqlite3.Cursor, run_id: str) -> Any:
     """
     row = cursor.fetchone()
     if row is None:
-        raise no_run(run_id)
+        raise run_not_found(run_id)
     return row[0]
 
 
-def no_run(run: str) -> RunNotFound:
+def run_not_found(run: str) -> RunNotFound:
     """Return the error that no run has this id or name."""
     if run == "latest":
         return RunNotFound("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")

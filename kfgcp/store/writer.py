@@ -19,7 +19,7 @@ class Writer(Reader):
     @property
     def writable(self) -> bool:
         """Whether this user may write to the index; otherwise it can only be read."""
-        return database.writable(self.file)
+        return database.is_writable(self.file)
 
     @property
     def is_current(self) -> bool:
@@ -39,7 +39,7 @@ class Writer(Reader):
             return
         self._connections.renew()
         if self._db.is_full:
-            raise database.full(self.file)
+            raise database.disk_full_error(self.file)
 
     def close(self) -> None:
         """Close the connections of all threads. Every later use of the store is a UsageError.
@@ -78,5 +78,9 @@ class Writer(Reader):
         # Before `current`, because it may replace the connection of this thread.
         self.check_room()
         thread = self._connections.current()
-        with thread.in_use, database.failures(self.file), database.transaction(thread.connection):
+        with (
+            thread.in_use,
+            database.convert_errors(self.file),
+            database.transaction(thread.connection),
+        ):
             yield
