@@ -1,4 +1,4 @@
-"""Open the SQLite database, bring it to the newest schema, and explain its failures.
+"""Open the SQLite database, migrate it to the newest schema, and convert its errors into ours.
 
 The database is in WAL mode, so readers never wait for the writer. A commit is on the disk before it
 returns (0.2 ms on an SSD, measured by benchmarks/commits.py). So a state that was shown to somebody
@@ -56,11 +56,11 @@ class Connection(sqlite3.Connection):
 def connect(file: Path) -> Connection:
     """Open the database at `file` with the newest schema, and create it when it does not exist.
 
-    A database that this user cannot write, or whose disk is full, is opened only to read. A full
-    disk is the warning `DiskFullNote`.
+    A database that this user cannot write, or whose disk is full, is opened only to read. When the
+    disk is full, the warning `DiskFullNote` says so.
 
     Raises:
-        StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
+        StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
     """
     with convert_errors(file):
         if file.exists() and not is_writable(file):
@@ -69,7 +69,7 @@ def connect(file: Path) -> Connection:
         try:
             connection = _connect_to_write(file)
         except sqlite3.Error as error:
-            if not _is_full(error, file) or not file.exists():
+            if not _is_disk_full(error, file) or not file.exists():
                 raise
             connection = _connect_to_full(file)
             warn_disk_full(file)
@@ -98,18 +98,18 @@ def _connect_to_write(file: Path) -> Connection:
 
 
 def _connect_to_full(file: Path) -> Connection:
-    """Open a database to read when there is no room for its file `-shm`.
+    """Open a database only to read, when the disk has no room for its file `-shm`.
 
     The file `-wal` contains what a killed process recorded last. SQLite reads `-wal` without `-shm`
-    only when it has the database for itself (`locking_mode = EXCLUSIVE`). So all is copied into
-    memory at once, and nobody else has to wait. Without content in `-wal`, the database can be
-    read like a file that never changes.
+    only when it has the database for itself (`locking_mode = EXCLUSIVE`). So this function copies
+    the database into memory at once, and other processes wait only for this copy. When `-wal` is
+    empty, the database can be read like a file that never changes.
     """
     wal = file.with_name(f"{file.name}-wal")
     if wal.exists() and wal.stat().st_size > 0:
         connection = _open(":memory:")
         with closing(_open(str(file))) as exclusive:
-            # Before the first read: afterwards SQLite would already want the file `-shm`.
+            # This comes before the first read, because a read in the normal mode needs `-shm`.
             exclusive.execute("PRAGMA locking_mode = EXCLUSIVE")
             exclusive.backup(connection)
         connection.execute("PRAGMA query_only = ON")
@@ -119,7 +119,7 @@ def _connect_to_full(file: Path) -> Connection:
     connection.is_full = True
     version = _read_version(connection)
     if version < SCHEMA_VERSION:
-        # A migration needs room.
+        # A migration would have to write.
         connection.close()
         raise disk_full_error(file)
     _refuse_newer(version, file)
@@ -129,7 +129,7 @@ def _connect_to_full(file: Path) -> Connection:
 def warn_disk_full(file: Path) -> None:
     """Warn that the disk is full.
 
-    All such warnings come from this line, so that Python shows the same text only once.
+    Python shows the same warning of the same line only once, so all callers share this function.
     """
     text = f"The disk of {file} is full: recorded runs are shown, but nothing new can be recorded."
     warnings.warn(text, DiskFullNote, stacklevel=1)
@@ -146,7 +146,7 @@ def examine(file: Path) -> None:
     Nothing is written, and no migration runs.
 
     Raises:
-        StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
+        StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
     """
     with convert_errors(file):
         connection = _open(f"file:{quote(str(file))}?mode=ro", uri=True)
@@ -162,9 +162,9 @@ def examine(file: Path) -> None:
 def _connect_to_read(file: Path) -> Connection:
     """Open a database that this user cannot write.
 
-    When nobody else has a database in WAL mode open, SQLite must create files beside it even to
-    read it. Where this is impossible, the database is opened as a file that never changes
-    (`immutable`). Then runs that start later are not seen, or only in part.
+    To read a database in WAL mode, SQLite must create files beside it, unless another process has
+    it open. When SQLite cannot create them, the database is opened as a file that never changes
+    (`immutable`). Runs that start later are then missing or incomplete.
     """
     address = f"file:{quote(str(file))}"
     connection = _open(f"{address}?mode=ro", uri=True)
@@ -202,26 +202,26 @@ def _open(address: str, *, uri: bool = False) -> Connection:
     )
     connection.row_factory = sqlite3.Row
     connection.create_function("contains", 2, _contains, deterministic=True)
-    connection.create_function("text_of", 1, _read_json_text, deterministic=True)
+    connection.create_function("unquote_json", 1, _unquote_json, deterministic=True)
     return connection
 
 
 def _contains(text: str | None, part: str) -> bool:
-    """Return whether a text contains a part, which must be in folded case.
+    """Return whether a text contains another text in any case. `part` must be in folded case.
 
-    LIKE in SQLite ignores the case only of ASCII letters.
+    SQLite's own LIKE ignores the case of ASCII letters only.
     """
     return text is not None and part in text.casefold()
 
 
-def _read_json_text(value: str) -> str:
-    """Return the text that a JSON value is. Other JSON values are returned as JSON."""
-    if not value.startswith('"'):
-        return value
-    if "\\" not in value:
-        # Without escapes the text is what stands between the quotes. This saves the parser.
-        return value[1:-1]
-    return str(json.loads(value)).encode("utf-8", "backslashreplace").decode()
+def _unquote_json(json_value: str) -> str:
+    """Return the text of a JSON string, and any other JSON value unchanged."""
+    if not json_value.startswith('"'):
+        return json_value
+    if "\\" not in json_value:
+        # Without escapes, the text is what stands between the quotes. This is faster than parsing.
+        return json_value[1:-1]
+    return str(json.loads(json_value)).encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
@@ -229,8 +229,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit all statements inside, or none of them.
 
     BEGIN IMMEDIATE takes the write lock first, and waits for it up to `BUSY_SECONDS`. A plain BEGIN
-    takes it at the first write: if another process has written since the first read, SQLite fails
-    at once with SQLITE_BUSY_SNAPSHOT and does not wait.
+    takes the lock at the first write. If another process has written since the first read, SQLite
+    then fails at once with SQLITE_BUSY_SNAPSHOT and does not wait.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -263,7 +263,7 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
 
 
 def read_inode(file: Path) -> str:
-    """Return the number that distinguishes the database from a copy of it."""
+    """Return the inode number of the database. A copy of the database has another one."""
     return str(file.stat().st_ino)
 
 
@@ -283,7 +283,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
     """Switch a database to WAL mode.
 
     Several processes may open a new file at once. SQLite applies its timeout to other statements,
-    but for this one it reports SQLITE_BUSY at once.
+    but this statement fails with SQLITE_BUSY at once.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
@@ -313,11 +313,11 @@ def _split_statements(script: str) -> Iterator[str]:
 
 @contextmanager
 def convert_errors(file: Path) -> Iterator[None]:
-    """Turn failures of SQLite and of the file system inside into one of our errors with a hint.
+    """Convert errors of SQLite and of the file system into our errors, which have a hint.
 
     Raises:
         DiskFull: the disk has no room.
-        StateError: any other failure.
+        StateError: there was any other error.
     """
     try:
         yield
@@ -337,9 +337,12 @@ def convert_errors(file: Path) -> Iterator[None]:
 
 
 def _convert_sqlite_error(error: sqlite3.Error, file: Path) -> StateError:
-    """Return our error for an error of SQLite, by its name (https://sqlite.org/rescode.html)."""
+    """Return our error for an error of SQLite.
+
+    https://sqlite.org/rescode.html lists the names of the errors.
+    """
     name = _read_error_name(error)
-    if _is_full(error, file):
+    if _is_disk_full(error, file):
         return disk_full_error(file)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return read_only_error(file.parent)
@@ -358,20 +361,23 @@ def _convert_sqlite_error(error: sqlite3.Error, file: Path) -> StateError:
     return StateError(f"{file}: {error} ({name or type(error).__name__}).")
 
 
-def _is_full(error: sqlite3.Error, file: Path) -> bool:
+def _is_disk_full(error: sqlite3.Error, file: Path) -> bool:
+    """Return whether SQLite failed because the disk of the database has no room."""
     name = _read_error_name(error)
     if name.startswith("SQLITE_CANTOPEN"):
-        # SQLite says so also when the folder has no room for the name of a new file.
-        room = os.statvfs(file.parent)
+        # SQLite cannot open a new file either when the folder has no room for its name.
+        file_system = os.statvfs(file.parent)
+        has_blocks = file_system.f_bavail > 0
         # Some file systems create inodes as needed: they report 0 inodes in all.
-        has_inodes = room.f_files == 0 or room.f_favail > 0
-        return is_writable(file) and not (room.f_bavail > 0 and has_inodes)
+        has_inodes = file_system.f_files == 0 or file_system.f_favail > 0
+        has_room = has_blocks and has_inodes
+        return is_writable(file) and not has_room
     # SQLITE_IOERR_SHMSIZE: there is no room for the file -shm.
     return name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))
 
 
 def _read_error_name(error: sqlite3.Error) -> str:
-    """Return the name of an error of SQLite. Errors of the Python module itself have none: ""."""
+    """Return the name of an error of SQLite, "" for an error of the Python module itself."""
     return getattr(error, "sqlite_errorname", "") or ""
 
 

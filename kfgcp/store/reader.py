@@ -14,7 +14,7 @@ from kfgcp.model import Run, RunState, Task
 from kfgcp.query import RunFilter
 from kfgcp.store import bulk, database
 from kfgcp.store.connections import ThreadConnections
-from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table, where_clause
+from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, runs_table, where_clause
 from kfgcp.store.rows import (
     VersionRuns,
     metric_names,
@@ -29,10 +29,10 @@ from kfgcp.store.rows import (
 DATABASE_NAME = "kfgcp.db"
 
 SAMPLE: Final = 1000
-"""The names of the parameters and metrics for a filter are those of this many newest runs."""
+"""`Reader.columns` looks at this many of the newest matching runs."""
 
-# A page of an expression is first searched for among this many newest runs, because most
-# expressions match some of them (docs/performance.md).
+# A page of runs that match an expression is first searched for among this many of the newest runs,
+# because most expressions match enough of them (docs/performance.md).
 NEAR: Final = 2000
 
 # Runs that one statement reads by their ids. SQLite before 3.32 accepts only 999 placeholders.
@@ -46,8 +46,8 @@ _RUN_COLUMNS: Final = (
     " created_at, started_at, ended_at, outputs, error"
 )
 
-# Table -> the order of the rows of a run.
-_PART_ORDERS: Final = {
+# Table with rows of a run -> the column that orders these rows.
+_ROW_ORDERS: Final = {
     "labels": "name",
     "params": "seq",
     "metrics": "seq",
@@ -59,9 +59,9 @@ Rows = Sequence[sqlite3.Row]
 
 
 class Reader:
-    """The reading part of the index.
+    """The part of the index that reads runs.
 
-    Threads may share it: each has a connection of its own, and none waits for another.
+    Threads may share it. Each thread has a connection of its own, and no thread waits for another.
     """
 
     def __init__(self, home: Path) -> None:
@@ -77,9 +77,9 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all reads inside see the store as it is at the first of them.
+        """Let all reads inside see the store as it is at the first read.
 
-        What is written meanwhile is not seen.
+        They do not see what is written after the first read.
         """
         with self._convert_errors():
             self._db.execute("BEGIN")
@@ -139,18 +139,18 @@ class Reader:
         return self.page(run_filter, limit=limit, offset=offset)
 
     def count(self, run_filter: RunFilter | None = None) -> int:
-        """Return how many runs match."""
+        """Return the number of runs that match a filter, of all runs without a filter."""
         where, values = where_clause(run_filter or RunFilter())
         with self._convert_errors():
-            query = f"SELECT COUNT(*) FROM {table(where)} WHERE {where}"  # noqa: S608
+            query = f"SELECT COUNT(*) FROM {runs_table(where)} WHERE {where}"  # noqa: S608
             return int(self._db.execute(query, values).fetchone()[0])
 
     def page_and_count(
         self, run_filter: RunFilter, order: str = NEWEST_FIRST, *, limit: int, offset: int = 0
     ) -> tuple[list[Run], int]:
-        """Return a page, and how many runs match.
+        """Return a page of runs, and the number of all runs that match. See `page`.
 
-        An expression can take a while, so it is evaluated only once for both.
+        Evaluating an expression can take long, so one query returns the page and the number.
         """
         if not run_filter.where:
             return self.page(run_filter, order, limit, offset), self.count(run_filter)
@@ -165,10 +165,11 @@ class Reader:
     def columns(self, run_filter: RunFilter | None = None) -> dict[str, list[str]]:
         """Return the names of parameters and metrics, under the keys `params` and `metrics`.
 
-        The names of metrics are those of the columns of `kfgcp.runs`.
+        Metrics have the same names as in the columns of `kfgcp.runs`.
 
         Args:
-            run_filter: only names that the newest `SAMPLE` matching runs have. None for all names.
+            run_filter: return only names that the newest `SAMPLE` matching runs have. None returns
+                the names of all runs.
         """
         where = ""
         values: list[Any] = []
@@ -195,12 +196,12 @@ class Reader:
             run_filter: which runs, None for all.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: the values of this column cannot be listed.
         """
-        where, values = where_clause(run_filter or RunFilter())
+        where, where_values = where_clause(run_filter or RunFilter())
         query, column_values = choices_query(column, where)
         with self._convert_errors():
-            rows = self._db.execute(query, [*sql_values(*column_values), *values])
+            rows = self._db.execute(query, column_values + where_values)
             return [row[0] for row in rows]
 
     def version_runs(self, pipeline: str) -> list[VersionRuns]:
@@ -227,7 +228,7 @@ class Reader:
     ) -> bulk.Flat:
         """Return matching runs as columns. See `page` for the arguments."""
         query, values = _ids_query(run_filter, order, limit)
-        with self._convert_errors(), self._snapshot():
+        with self.snapshot():
             return bulk.flat(self._db, query, values)
 
     def tidy(
@@ -247,15 +248,16 @@ class Reader:
             limit: at most this many runs.
         """
         query, values = _ids_query(run_filter, order, limit)
-        with self._convert_errors(), self._snapshot():
+        with self.snapshot():
             return bulk.tidy(self._db, table, query, values)
 
     def find(self, run: str) -> str:
         """Return the id of the run that a text means.
 
         Args:
-            run: an id, a name, `latest`, or 4 characters or more with which only one id begins. The
-                last 12 characters of an id may also begin with them.
+            run: an id, a name, `latest`, or the beginning of an id. A beginning has at least 4
+                characters, must fit only one id, and may also be that of the id's last 12
+                characters.
 
         Raises:
             UsageError: there is no such run, or more than one.
@@ -283,10 +285,13 @@ class Reader:
         return str(row["run_id"])
 
     def _find_ids(self, text: str) -> list[str]:
-        """Return the ids of at most 6 runs that a text can mean. Exactly this id comes first."""
+        """Return the ids of at most 6 runs that a text can mean.
+
+        A run whose complete id is the text comes first.
+        """
         conditions = ["run_id = :text", "name = :text"]
         if len(text) >= 4:
-            # Ranges instead of LIKE, because they use the indexes of runs.
+            # Ranges can use the indexes of the table. LIKE cannot.
             conditions.append("(run_id >= :text AND run_id < :beyond)")
             conditions.append("(substr(run_id, -12) >= :text AND substr(run_id, -12) < :beyond)")
         encoded = sql_values(text)[0]
@@ -314,59 +319,60 @@ class Reader:
     def _find_among_newest(
         self, run_filter: RunFilter, limit: int, offset: int
     ) -> list[str] | None:
-        """Return the ids of a page when the newest `NEAR` runs contain all of it, else None."""
+        """Return the ids of a page if the newest `NEAR` runs contain the whole page, else None."""
         where, values = where_clause(run_filter)
         query = (
             "SELECT run_id FROM runs WHERE created_at >= (SELECT created_at FROM runs"  # noqa: S608
             f" ORDER BY created_at DESC LIMIT 1 OFFSET ?) AND {where}"
             " ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
         )
-        page = [min(limit, _MAX_INTEGER), min(offset, _MAX_INTEGER)]
-        rows = self._db.execute(query, [NEAR, *values, *page]).fetchall()
-        return [row["run_id"] for row in rows] if len(rows) == limit else None
+        limits = [min(limit, _MAX_INTEGER), min(offset, _MAX_INTEGER)]
+        rows = self._db.execute(query, [NEAR] + values + limits).fetchall()
+        if len(rows) != limit:
+            return None
+        return [row["run_id"] for row in rows]
 
     def _read_runs(self, ids: Sequence[str], *, with_tasks: bool = False) -> list[Run]:
-        """Return runs in the order of their ids. Runs that were removed meanwhile are left out."""
+        """Return the runs with these ids, in the same order. An id without a run is left out."""
         runs: list[Run] = []
         for start in range(0, len(ids), _RUNS_PER_STATEMENT):
             runs += self._read_few_runs(ids[start : start + _RUNS_PER_STATEMENT], with_tasks)
         return runs
 
     def _read_few_runs(self, ids: Sequence[str], with_tasks: bool) -> Iterator[Run]:
+        """Yield the runs of at most `_RUNS_PER_STATEMENT` ids."""
         values = sql_values(*ids)
         placeholders = ", ".join("?" * len(values))
         query = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id IN ({placeholders})"  # noqa: S608
         run_rows = {row["run_id"]: row for row in self._db.execute(query, values)}
-        orders = {**_PART_ORDERS, "artifacts": "seq"} if with_tasks else _PART_ORDERS
-        parts: dict[str, dict[str, list[sqlite3.Row]]] = {}
-        for name, order in orders.items():
-            parts[name] = {}
-            query = f"SELECT * FROM {name} WHERE run_id IN ({placeholders}) ORDER BY {order}"  # noqa: S608
+        orders = dict(_ROW_ORDERS)
+        if with_tasks:
+            orders["artifacts"] = "seq"
+        # Table -> id of a run -> the rows of the run.
+        rows_by_table: dict[str, dict[str, list[sqlite3.Row]]] = {}
+        for table, order in orders.items():
+            rows_by_run: dict[str, list[sqlite3.Row]] = {}
+            query = f"SELECT * FROM {table} WHERE run_id IN ({placeholders}) ORDER BY {order}"  # noqa: S608
             for row in self._db.execute(query, values):
-                parts[name].setdefault(row["run_id"], []).append(row)
+                rows_by_run.setdefault(row["run_id"], []).append(row)
+            rows_by_table[table] = rows_by_run
         for run_id in map(str, values):
-            if run_id in run_rows:
-                tasks = self.tasks(run_id) if with_tasks else ()
-                run_parts = {name: rows.get(run_id, ()) for name, rows in parts.items()}
-                yield _build_run(run_rows[run_id], run_parts, tasks)
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """Let several statements see the same runs, whatever is written meanwhile."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("ROLLBACK")
+            if run_id not in run_rows:
+                continue
+            tasks = self.tasks(run_id) if with_tasks else ()
+            run_tables = {}
+            for table, rows_by_run in rows_by_table.items():
+                run_tables[table] = rows_by_run.get(run_id, ())
+            yield _build_run(run_rows[run_id], run_tables, tasks)
 
     @contextmanager
     def _convert_errors(self) -> Iterator[None]:
-        """Turn errors of reading into ours.
+        """Convert errors of reading into our errors.
 
-        SQLite does not notice all damage. A value that cannot have been written by us, such as
-        invalid JSON, is damage too.
+        SQLite does not notice all damage. A value that kfgcp cannot have written, such as invalid
+        JSON, is damage too.
         """
-        with self._connections.current().in_use, database.convert_errors(self.file):
+        with self._connections.current().lock, database.convert_errors(self.file):
             try:
                 yield
             except (ValueError, TypeError, KeyError) as error:
@@ -394,15 +400,22 @@ def _ids_query(
     where, values = where_clause(run_filter or RunFilter())
     order_by, order_values = order_clause(order)
     query = (
-        f"SELECT run_id{extra} FROM {table(where)} WHERE {where}"  # noqa: S608
+        f"SELECT run_id{extra} FROM {runs_table(where)} WHERE {where}"  # noqa: S608
         f" ORDER BY {order_by} LIMIT ? OFFSET ?"
     )
     # SQLite reads -1 as no limit.
     sql_limit = -1 if limit is None else min(limit, _MAX_INTEGER)
-    return query, [*values, *order_values, sql_limit, min(offset, _MAX_INTEGER)]
+    return query, values + order_values + [sql_limit, min(offset, _MAX_INTEGER)]
 
 
-def _build_run(row: sqlite3.Row, parts: Mapping[str, Rows], tasks: Sequence[Task]) -> Run:
+def _build_run(row: sqlite3.Row, tables: Mapping[str, Rows], tasks: Sequence[Task]) -> Run:
+    """Return a run.
+
+    Args:
+        row: the row of the table `runs`.
+        tables: the rows of the run in each other table.
+        tasks: the tasks of the run.
+    """
     return Run(
         run_id=row["run_id"],
         env=row["env"],
@@ -413,17 +426,17 @@ def _build_run(row: sqlite3.Row, parts: Mapping[str, Rows], tasks: Sequence[Task
         version=row["version"],
         experiment=row["experiment"],
         name=row["name"],
-        labels={label["name"]: label["value"] for label in parts["labels"]},
+        labels={label["name"]: label["value"] for label in tables["labels"]},
         state=RunState(row["state"]),
         created_at=row["created_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
-        params={param["name"]: json.loads(param["value"]) for param in parts["params"]},
+        params={param["name"]: json.loads(param["value"]) for param in tables["params"]},
         outputs=json.loads(row["outputs"]),
-        metrics=tuple(map(read_metric, parts["metrics"])),
-        artifacts=tuple(map(read_artifact, parts.get("artifacts", ()))),
+        metrics=tuple(map(read_metric, tables["metrics"])),
+        artifacts=tuple(map(read_artifact, tables.get("artifacts", ()))),
         tasks=tuple(tasks),
         error=read_error(row["error"]),
-        tags=tuple(tag["tag"] for tag in parts["tags"]),
-        note=parts["notes"][0]["note"] if parts["notes"] else "",
+        tags=tuple(tag["tag"] for tag in tables["tags"]),
+        note=tables["notes"][0]["note"] if tables["notes"] else "",
     )

@@ -1,4 +1,4 @@
-"""Read single facts of recorded runs, which the engine and the mirrors of services need."""
+"""Read single facts about recorded runs for the engine and for the mirrors of services."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from kfgcp.store.rows import (
 
 
 class RunRecords(Reader):
-    """The part of the index that has facts of runs which a `Run` does not contain."""
+    """The part of the index that reads facts about runs which a `Run` does not contain."""
 
     def spec(self, version: str) -> dict[str, Any] | None:
-        """Return the PipelineSpec of a version, None when no backend has told it."""
+        """Return the PipelineSpec of a version, None when it is not recorded."""
         with self._convert_errors():
             row = self._db.execute(
                 "SELECT pipeline_spec FROM specs WHERE version = ?", (version,)
@@ -34,9 +34,9 @@ class RunRecords(Reader):
             return pipeline_spec
 
     def versions(self, prefix: str) -> list[str]:
-        """Return versions that begin with a prefix and whose PipelineSpec is recorded.
+        """Return at most 6 versions that begin with a prefix and whose PipelineSpec is recorded.
 
-        They are at most 6: more than one is an error that shows a few of them.
+        The caller needs one version. When there are more, its error shows a few of them.
         """
         with self._convert_errors():
             rows = self._db.execute(
@@ -80,7 +80,7 @@ class RunRecords(Reader):
         """Return what is recorded about the cancelling of a run of a remote backend.
 
         Args:
-            backend_ref: the backend's own name of the run.
+            backend_ref: the name of the run on its backend.
 
         Returns:
             The record, None when there is no such run.
@@ -107,9 +107,9 @@ class RunRecords(Reader):
             return ReadLevel(fetch_value(cursor, run_id))
 
     def refs(self, run_id: str) -> tuple[str, str] | None:
-        """Return the environment of a run, and the backend's own name of it.
+        """Return the environment and the backend_ref of a run, None when there is no such run.
 
-        None when there is no such run.
+        The backend_ref is the name of the run on its backend, "" when it has none.
         """
         with self._convert_errors():
             row = self._db.execute(
@@ -121,10 +121,10 @@ class RunRecords(Reader):
         """Return the runs of a place that have ended, newest first.
 
         Args:
-            place: what the backend's own names of all runs of the place begin with.
+            place: the text with which the backend_ref of each run of the place begins.
 
         Returns:
-            The runs by these names.
+            The runs by their backend_refs.
         """
         with self._convert_errors():
             rows = self._db.execute(
@@ -133,10 +133,15 @@ class RunRecords(Reader):
                 " 'CANCELLED') ORDER BY created_at DESC",
                 sql_values(place, place),
             ).fetchall()
-        ended = {}
-        for backend_ref, run_id, state, ended_at, read in rows:
-            ended[backend_ref] = EndedRun(run_id, RunState(state), ended_at or "", ReadLevel(read))
-        return ended
+        ended_runs = {}
+        for backend_ref, run_id, state, ended_at, read_level in rows:
+            ended_runs[backend_ref] = EndedRun(
+                run_id=run_id,
+                state=RunState(state),
+                ended_at=ended_at or "",
+                read_level=ReadLevel(read_level),
+            )
+        return ended_runs
 
     def unfinished(self, backend: str) -> list[str]:
         """Return the ids of the runs of a backend that have not ended."""
@@ -145,7 +150,7 @@ class RunRecords(Reader):
     def unfinished_by_backend(self) -> dict[str, list[str]]:
         """Return the ids of the runs that have not ended, by their backends."""
         with self._convert_errors():
-            # The condition is that of the index runs_unfinished, so only these rows are read.
+            # The index runs_unfinished has the same condition, so SQLite reads only these rows.
             rows = self._db.execute(
                 "SELECT backend, run_id FROM runs WHERE state NOT IN ('SUCCEEDED', 'FAILED',"
                 " 'CANCELLED')"
@@ -156,9 +161,9 @@ class RunRecords(Reader):
         return run_ids
 
     def names(self, place: str, kind: str) -> dict[str, str]:
-        """Return the names that a place has for its objects of a kind, by their ids.
+        """Return the recorded names of the objects of a place and a kind, by the objects' ids.
 
-        Only names that were read before are there.
+        An object has a name here only after a backend has read it, see `Store.set_names`.
         """
         with self._convert_errors():
             rows = self._db.execute(
@@ -187,9 +192,10 @@ class RunRecords(Reader):
         return outcomes
 
     def interruptions(self, run_id: str) -> dict[str, int]:
-        """Return how many attempts of each task were interrupted with the run, by the path."""
+        """Return the number of interrupted attempts of each task, by the path of the task."""
         with self._convert_errors():
             rows = self._db.execute(
-                "SELECT path, COUNT(*) FROM interrupted WHERE run_id = ? GROUP BY path", (run_id,)
+                "SELECT path, COUNT(*) AS attempts FROM interrupted WHERE run_id = ? GROUP BY path",
+                (run_id,),
             ).fetchall()
-        return dict(map(tuple, rows))
+        return {row["path"]: row["attempts"] for row in rows}

@@ -153,5 +153,5 @@ def test_choices_are_the_values_of_matching_runs(store: Store, make_run: MakeRun
     assert store.values("labels.team") == ["g"]
     assert store.values("labels.team", RunFilter(env="dev")) == []
     assert store.values("tags", RunFilter(env="local")) == ["t1"]
-    with pytest.raises(UsageError, match="There are no choices of 'created_at'"):
+    with pytest.raises(UsageError, match="The values of 'created_at' cannot be listed"):
         store.values("created_at")
