@@ -45,13 +45,13 @@ def test_declared_parameters_come_in_the_order_of_the_spec():
         "a": {"parameterType": "STRING", "literals": ["x", "y"]},
         "c": {"parameterType": "LIST", "isOptional": True},
     }
-    found = declared_params({"root": {"inputDefinitions": {"parameters": parameters}}})
-    assert list(found) == ["b", "a", "c"]
-    assert found["b"] == ParamSpec("b", "NUMBER_INTEGER", 2, True, True, "the b")
-    assert isinstance(found["b"].default, int)
-    assert found["a"] == ParamSpec("a", "STRING", None, False, False, "", ("x", "y"))
-    assert found["c"] == ParamSpec("c", "LIST", None, False, True)
-    assert [param.required for param in found.values()] == [False, True, False]
+    declared = declared_params({"root": {"inputDefinitions": {"parameters": parameters}}})
+    assert list(declared) == ["b", "a", "c"]
+    assert declared["b"] == ParamSpec("b", "NUMBER_INTEGER", 2, True, True, "the b")
+    assert isinstance(declared["b"].default, int)
+    assert declared["a"] == ParamSpec("a", "STRING", None, False, False, "", ("x", "y"))
+    assert declared["c"] == ParamSpec("c", "LIST", None, False, True)
+    assert [param.required for param in declared.values()] == [False, True, False]
 
 
 def test_a_pipeline_without_inputs_declares_nothing():

@@ -47,12 +47,12 @@ def _mode(path: Path) -> int:
 
 
 def _open_to_others(home: Path) -> list[str]:
-    found: list[str] = []
+    open_paths: list[str] = []
     for path in (home, *home.rglob("*")):
         with contextlib.suppress(FileNotFoundError):  # a lock may be removed meanwhile
             if not path.is_symlink() and _mode(path) & 0o077:
-                found.append(str(path.relative_to(home)))
-    return found
+                open_paths.append(str(path.relative_to(home)))
+    return open_paths
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])

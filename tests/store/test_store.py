@@ -102,13 +102,13 @@ def test_tasks_stay_in_the_order_they_were_first_written_in(
         store.apply(
             "aaaa00000001", Changes(tasks=[Task(path, TaskKind.CONTAINER, TaskState.RUNNING)])
         )
-    done = Task("z", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=2)
-    store.apply("aaaa00000001", Changes(tasks=[done]))
+    finished_task = Task("z", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=2)
+    store.apply("aaaa00000001", Changes(tasks=[finished_task]))
 
     tasks = store.get("aaaa00000001").tasks
 
     assert [task.path for task in tasks] == ["z", "m", "a"]
-    assert tasks[0] == done
+    assert tasks[0] == finished_task
 
 
 def test_changes_leave_alone_what_they_do_not_name(store: Store) -> None:
@@ -171,7 +171,7 @@ def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("run_filter", "run_ids"),
     [
         (RunFilter(), ["old", "failed", "labelled"]),
         (RunFilter(pipeline="churn"), ["failed"]),
@@ -192,7 +192,7 @@ def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) 
     ],
 )
 def test_a_filter_lets_through_what_matches_all_of_it(
-    store: Store, make_run: MakeRun, wanted: RunFilter, found: list[str]
+    store: Store, make_run: MakeRun, run_filter: RunFilter, run_ids: list[str]
 ) -> None:
     store.add_run(make_run("old", created_at="2026-01-01T00:00:00.000Z"))
     store.add_run(
@@ -215,8 +215,8 @@ def test_a_filter_lets_through_what_matches_all_of_it(
         )
     )
 
-    assert [run.run_id for run in reversed(store.select(wanted))] == found
-    assert [run.run_id for run in reversed(store.select()) if matches(wanted, run)] == found
+    assert [run.run_id for run in reversed(store.select(run_filter))] == run_ids
+    assert [run.run_id for run in reversed(store.select()) if matches(run_filter, run)] == run_ids
 
 
 class TestFind:
