@@ -124,6 +124,7 @@ def tidy(
     rows = [row for row in all_rows if row[0] in indexes]
     rows.sort(key=lambda row: (indexes[row[0]], row[1]))
     columns: dict[str, list[Any]] = {"run_id": [row[0] for row in rows]}
+    # A row has the id of the run and `seq` before the columns.
     for position, name in enumerate(names, 2):
         columns[name] = [row[position] for row in rows]
     if table == "metrics":
@@ -137,7 +138,7 @@ def _read_indexes(db: sqlite3.Connection, query: str, values: Sequence[Any]) -> 
 
 
 def _read_rows(
-    db: sqlite3.Connection, table: str, columns: str, indexes: Indexes, group: str = ""
+    db: sqlite3.Connection, table: str, columns: str, indexes: Indexes, group_by: str = ""
 ) -> Iterator[tuple[Any, ...]]:
     """Return rows of runs, with the id of the run first.
 
@@ -148,13 +149,13 @@ def _read_rows(
     cursor.row_factory = None
     query = f"SELECT run_id, {columns} FROM {table}"  # noqa: S608
     if len(indexes) > MAX_RUNS_BY_ID:
-        return iter(cursor.execute(f"{query} {group}"))
+        return iter(cursor.execute(f"{query} {group_by}"))
     ids = list(indexes)
     batches = []
     for start in range(0, len(ids), _IDS_PER_STATEMENT):
         batch = ids[start : start + _IDS_PER_STATEMENT]
         placeholders = ", ".join("?" * len(batch))
-        statement = f"{query} WHERE run_id IN ({placeholders}) {group}"
+        statement = f"{query} WHERE run_id IN ({placeholders}) {group_by}"
         batches.append((statement, batch))
     # The generator runs each statement only after the rows of the one before, because all
     # statements share the cursor.

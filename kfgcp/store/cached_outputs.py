@@ -30,7 +30,8 @@ _KNOWN_RUN: Final = (
 # Successes of the same time are ordered by the primary key, so that always the same one is newest.
 _NEWEST_FIRST: Final = " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1"
 
-# `deleted` is a generated column: outputs = 'null', see migrations/0011_successes.sql.
+# Delete the outputs of a run that no other run uses. This changes the computed column `deleted`,
+# which means outputs = 'null', see migrations/0011_successes.sql.
 _DELETE_OUTPUTS: Final = """
     UPDATE cache SET outputs = 'null'
     WHERE run_id = ? AND NOT EXISTS (
@@ -39,7 +40,7 @@ _DELETE_OUTPUTS: Final = """
     )
 """
 
-# For each key of a run, delete the rows that are deleted and not the newest row of the key.
+# Remove the deleted rows with a key of the run, but keep the newest row of each key.
 _DELETE_OLDER: Final = """
     DELETE FROM cache
     WHERE deleted
@@ -51,7 +52,7 @@ _DELETE_OLDER: Final = """
       )
 """
 
-# Delete the deleted rows of a run when another row with the same key is not deleted.
+# Remove the deleted rows of the run if another row with the same key is not deleted.
 _DELETE_REPLACED: Final = """
     DELETE FROM cache
     WHERE run_id = ? AND deleted AND EXISTS (
@@ -75,7 +76,7 @@ class CachedOutputs(Writer):
 
         Args:
             pipeline: the name of the pipeline. All its runs share their successes.
-            key: the digest of what the outputs were computed from.
+            key: the digest of the code and the inputs that the outputs were computed from.
             other_than: the id of a run whose own successes do not count, "" for none.
             older_than: a success with this key. Only older successes count, None for all.
         """

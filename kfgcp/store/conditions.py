@@ -142,8 +142,8 @@ class _ConditionBuilder:
 
     def _list_condition(self, node: Comparison) -> str:
         """Return the condition of `NAME in (VALUE, ...)`."""
-        has_type = node.column.group in ("params", "metrics")
-        if not has_type or None in node.value:
+        is_typed = node.column.group in ("params", "metrics")
+        if not is_typed or None in node.value:
             comparisons = [
                 self._comparison(Comparison(node.column, "=", value, node.position))
                 for value in node.value
@@ -164,6 +164,7 @@ class _ConditionBuilder:
         return f"{EXISTS} {rows} AND ({' OR '.join(alternatives)}))"
 
     def _comparison(self, node: Comparison) -> str:
+        """Return the condition of a comparison with one value."""
         if node.operator == "!~":
             exists = self._comparison(Comparison(node.column, "!=", None, node.position))
             contains = self._comparison(Comparison(node.column, "~", node.value, node.position))
@@ -193,6 +194,7 @@ class _ConditionBuilder:
     # -- params and metrics
 
     def _typed_comparison(self, node: Comparison) -> str:
+        """Return the condition that a row of params or metrics exists and has the value."""
         rows, values = _from_clause(node.column)
         self.values += values
         if node.value is None:
@@ -201,7 +203,9 @@ class _ConditionBuilder:
         return f"{EXISTS} {rows} AND {self._value_comparison(node)})"
 
     def _value_comparison(self, node: Comparison) -> str:
-        operator, value = node.operator, node.value
+        """Return the condition for the value of one row of params or metrics."""
+        operator = node.operator
+        value = node.value
         if operator == "~":
             return f"contains(unquote_json(value), {self._bind(str(value).casefold())})"
         if not isinstance(value, str):
@@ -213,6 +217,12 @@ class _ConditionBuilder:
         return f"{_IS_TEXT} AND unquote_json(value) {operator} {self._bind(value)}"
 
     def _text_comparison(self, operator: str, json_value: str) -> str:
+        """Return the condition that a row has a text (`=`), or another value (`!=`).
+
+        Args:
+            operator: = or !=.
+            json_value: the text as JSON.
+        """
         if len(json_value) < TYPED_LENGTH:
             return f"typed {operator} {self._bind(json_value)}"
         if operator == "=":
@@ -223,6 +233,7 @@ class _ConditionBuilder:
     # -- columns of a run
 
     def _column_comparison(self, node: Comparison) -> str:
+        """Return the condition of a comparison with a column that holds texts."""
         column = _column_sql(node.column.parts[0])
         if node.operator == "~":
             return f"contains({column}, {self._bind(node.value.casefold())})"
@@ -263,17 +274,18 @@ class _ConditionBuilder:
         return f"({column} IS NOT NULL AND {column} {node.operator} {moment})"
 
     def _read_moment(self, node: Comparison) -> str:
-        """Return the time of a comparison in the form of the store."""
+        """Return the time in a comparison as the store writes times."""
         hint = _MOMENT_HINT.format(node.column.parts[0])
         if isinstance(node.value, Span):
             if node.value.seconds > 0:
-                self._refuse(node, "a time is expected, and this is a length of time", hint)
+                self._refuse(node, "a time is expected, not a duration", hint)
             return timestamp(max(self._now + node.value.seconds, 0))
         try:
             moment = datetime.fromisoformat(str(node.value))
-            # A time without a zone is in UTC, as all times of the store.
-            zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return timestamp(zoned.timestamp())
+            if moment.tzinfo is None:
+                # A time without a zone is in UTC, like all times in the store.
+                moment = moment.replace(tzinfo=UTC)
+            return timestamp(moment.timestamp())
         except (ValueError, OverflowError, OSError):
             self._refuse(node, f"{node.value} is not a time", hint)
 

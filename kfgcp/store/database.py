@@ -349,14 +349,14 @@ def _convert_sqlite_error(error: sqlite3.Error, file: Path) -> StateError:
     if name.startswith("SQLITE_BUSY"):
         return StateError(
             f"Another process has locked {file} for {BUSY_SECONDS:.0f} s.",
-            hint="Is a backup or a database browser holding it? Close it and try again.",
+            hint="Close the backup or the database browser that uses it, then try again.",
         )
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return damaged_error(file, str(error))
     if name.startswith("SQLITE_IOERR"):
         return StateError(
             f"{file} cannot be read or written: {error} ({name}).",
-            hint="Is the disk full or gone? Point KFGCP_HOME at a local folder.",
+            hint="Check the disk, or point KFGCP_HOME at a local folder.",
         )
     return StateError(f"{file}: {error} ({name or type(error).__name__}).")
 
@@ -368,7 +368,7 @@ def _is_disk_full(error: sqlite3.Error, file: Path) -> bool:
         # SQLite cannot open a new file either when the folder has no room for its name.
         file_system = os.statvfs(file.parent)
         has_blocks = file_system.f_bavail > 0
-        # Some file systems create inodes as needed: they report 0 inodes in all.
+        # Some file systems create inodes as needed, and report a total of 0 inodes.
         has_inodes = file_system.f_files == 0 or file_system.f_favail > 0
         has_room = has_blocks and has_inodes
         return is_writable(file) and not has_room
@@ -384,7 +384,7 @@ def _read_error_name(error: sqlite3.Error) -> str:
 def disk_full_error(file: Path) -> DiskFull:
     """Return the error that the disk of the database is full."""
     return DiskFull(
-        f"The disk of {file} is full; what was recorded before is kept.",
+        f"The disk of {file} is full. Runs that were recorded before are kept.",
         hint=f"Free some space, then run again. Files of runs are in {file.parent}/artifacts.",
     )
 
@@ -393,9 +393,9 @@ def damaged_error(file: Path, reason: str) -> StateError:
     """Return the error that the database is damaged."""
     return StateError(
         f"{file} is damaged: {reason}.",
-        hint=f"Nothing was changed. Move it aside and start with a new one:"
-        f" mv '{file}' '{file}.damaged' (artifacts and logs beside it stay),"
-        f" or try: sqlite3 '{file}.damaged' .recover",
+        hint=f"kfgcp has not changed it. Move it aside, and kfgcp makes a new one:"
+        f" mv '{file}' '{file}.damaged'. Artifacts and logs beside it stay.\n"
+        f"To save its content, try: sqlite3 '{file}.damaged' .recover",
     )
 
 

@@ -1,4 +1,4 @@
-"""Read runs from the store: one run, a page of those that match a filter, or all as columns."""
+"""Read runs from the store: one run, a page of runs that match a filter, or runs as columns."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from kfgcp.store.rows import (
 
 DATABASE_NAME = "kfgcp.db"
 
-SAMPLE: Final = 1000
+SAMPLED_RUNS: Final = 1000
 """`Reader.columns` looks at this many of the newest matching runs."""
 
 # A page of runs that match an expression is first searched for among this many of the newest runs,
 # because most expressions match enough of them (docs/performance.md).
-NEAR: Final = 2000
+RUNS_SEARCHED_FIRST: Final = 2000
 
 # Runs that one statement reads by their ids. SQLite before 3.32 accepts only 999 placeholders.
 _RUNS_PER_STATEMENT: Final = 500
@@ -168,13 +168,13 @@ class Reader:
         Metrics have the same names as in the columns of `kfgcp.runs`.
 
         Args:
-            run_filter: return only names that the newest `SAMPLE` matching runs have. None returns
-                the names of all runs.
+            run_filter: return only names that the newest `SAMPLED_RUNS` matching runs have. None
+                returns the names of all runs.
         """
         where = ""
         values: list[Any] = []
         if run_filter is not None and run_filter != RunFilter():
-            query, values = _ids_query(run_filter, NEWEST_FIRST, SAMPLE)
+            query, values = _ids_query(run_filter, NEWEST_FIRST, SAMPLED_RUNS)
             where = f" WHERE run_id IN ({query})"
         with self._convert_errors():
             params = self._db.execute(f"SELECT DISTINCT name FROM params{where}", values).fetchall()  # noqa: S608
@@ -255,9 +255,8 @@ class Reader:
         """Return the id of the run that a text means.
 
         Args:
-            run: an id, a name, `latest`, or the beginning of an id. A beginning has at least 4
-                characters, must fit only one id, and may also be that of the id's last 12
-                characters.
+            run: an id, a name, `latest`, or the beginning of an id or of its last 12 characters. A
+                beginning has at least 4 characters, and must fit only one id.
 
         Raises:
             UsageError: there is no such run, or more than one.
@@ -273,8 +272,9 @@ class Reader:
         return ids[0]
 
     def _find_latest(self) -> str:
-        # Kubeflow has whole seconds. Of the runs of the newest second, take the one that was
-        # recorded last.
+        """Return the id of the newest run, or raise RunNotFound when there are no runs."""
+        # Kubeflow reports whole seconds. So of all runs of the newest second, the run that was
+        # recorded last counts.
         row = self._db.execute(
             "SELECT run_id FROM runs"
             " WHERE created_at >= (SELECT substr(max(created_at), 1, 19) FROM runs)"
@@ -319,7 +319,10 @@ class Reader:
     def _find_among_newest(
         self, run_filter: RunFilter, limit: int, offset: int
     ) -> list[str] | None:
-        """Return the ids of a page if the newest `NEAR` runs contain the whole page, else None."""
+        """Return the ids of a page, None if not all its runs are among the newest runs.
+
+        Only the newest `RUNS_SEARCHED_FIRST` runs are searched.
+        """
         where, values = where_clause(run_filter)
         query = (
             "SELECT run_id FROM runs WHERE created_at >= (SELECT created_at FROM runs"  # noqa: S608
@@ -327,7 +330,7 @@ class Reader:
             " ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
         )
         limits = [min(limit, _MAX_INTEGER), min(offset, _MAX_INTEGER)]
-        rows = self._db.execute(query, [NEAR] + values + limits).fetchall()
+        rows = self._db.execute(query, [RUNS_SEARCHED_FIRST] + values + limits).fetchall()
         if len(rows) != limit:
             return None
         return [row["run_id"] for row in rows]

@@ -77,7 +77,7 @@ class RunRecords(Reader):
         return 0 if row is None else row["cancel_requests"]
 
     def cancellation(self, backend_ref: str) -> Cancellation | None:
-        """Return what is recorded about the cancelling of a run of a remote backend.
+        """Return the record of the cancelling of a run of a remote backend.
 
         Args:
             backend_ref: the name of the run on its backend.

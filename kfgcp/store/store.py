@@ -272,7 +272,10 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
     def _replace_run_row(
         self, run: Run, stored_version: str, pipeline_spec: Mapping[str, Any] | None
     ) -> None:
-        """Update the row of a recorded run, except the columns that `_write_changes` writes."""
+        """Update the row of a recorded run, and clear its end and its error.
+
+        `_write_changes` then writes the new state, end, outputs and error.
+        """
         if not stored_version:
             # Only a list of runs was read so far. A list does not say which pipeline a run has.
             self._add_spec(run, pipeline_spec)
@@ -289,8 +292,8 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
                 " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
                 sql_values(run.run_id),
             )
-        # A run that was submitted from here keeps its version: the backend may have received a
-        # changed spec. This removes the old end and error. `_write_changes` records the new ones.
+        # A run that was submitted from here keeps its version, because the backend may have
+        # received a changed spec.
         self._db.execute(
             "UPDATE runs SET url = ?, version = ?, name = ?, created_at = ?, started_at = ?,"
             " ended_at = NULL, error = NULL WHERE run_id = ?",

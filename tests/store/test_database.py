@@ -131,7 +131,7 @@ def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(
 
     with Store(folder) as store:
         with pytest.raises(
-            StateError, match=r"The disk of .* is full; what was recorded before is kept"
+            StateError, match=r"The disk of .* is full. Runs that were recorded before are kept"
         ) as caught:
             _write_for_ever(store, make_run, written)
         assert [run.run_id for run in store.select()] == written[::-1]
@@ -159,7 +159,7 @@ def test_a_disk_that_is_full_when_the_store_is_opened_says_so(
         with (
             pytest.warns(database.DiskFullNote),
             pytest.raises(
-                DiskFull, match=r"The disk of .* is full; what was recorded before is kept"
+                DiskFull, match=r"The disk of .* is full. Runs that were recorded before are kept"
             ),
         ):
             store.add_run(make_run("new"))

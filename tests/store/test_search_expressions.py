@@ -231,7 +231,7 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, run
         ("state = BROKEN", 8, "there is no state BROKEN", "SUCCEEDED"),
         ("state < FAILED", 8, "states have no order", "="),
         ("tags > good", 7, "tags have no order", "tags = good"),
-        ("created_at > 7d", 13, "a time is expected", "-7d"),
+        ("created_at > 7d", 13, "a time is expected, not a duration", "-7d"),
         ("created_at > yesterday", 13, "yesterday is not a time", "2026-01-31"),
         ("duration > long", 11, "a duration is a number of seconds", "5m"),
         ("duration != nan", 12, "a duration is a number of seconds", "5m"),
@@ -248,9 +248,9 @@ def test_what_cannot_be_read_is_pointed_at(
 
     assert problem in caught.value.message
     assert f"(character {position + 1})" in caught.value.message
-    shown, caret, *rest = caught.value.hint.split("\n")
+    shown, caret, *hint_lines = caught.value.hint.split("\n")
     assert (shown, caret.index("^")) == (where, position)
-    assert hint in " ".join(rest)
+    assert hint in " ".join(hint_lines)
 
 
 def test_of_a_long_expression_only_the_place_is_shown() -> None:
