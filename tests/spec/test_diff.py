@@ -231,13 +231,13 @@ def test_the_pipelines_own_parameters_and_outputs_have_no_path():
 
 
 def test_a_task_that_comes_or_goes_is_one_change():
-    more = spec(
+    extended_spec = spec(
         {"report": task("comp-report")},
         {"comp-report": component("exec-r")},
         {"exec-r": container("r")},
     )
-    assert diff(spec(), more) == (Change("report", "task", "added", None, "report"),)
-    assert diff(more, spec()) == (Change("report", "task", "removed", "report", None),)
+    assert diff(spec(), extended_spec) == (Change("report", "task", "added", None, "report"),)
+    assert diff(extended_spec, spec()) == (Change("report", "task", "removed", "report", None),)
 
 
 def test_names_of_components_and_executors_do_not_count():
@@ -251,8 +251,8 @@ def test_names_of_components_and_executors_do_not_count():
 
 
 def test_a_component_that_no_task_uses_counts():
-    more = spec(components={"comp-spare": component("exec-load")})
-    assert summarize(diff(spec(), more)) == [("", "component", "comp-spare", "added")]
+    extended_spec = spec(components={"comp-spare": component("exec-load")})
+    assert summarize(diff(spec(), extended_spec)) == [("", "component", "comp-spare", "added")]
 
 
 def test_a_task_with_another_name_is_told_once():
@@ -264,9 +264,9 @@ def test_a_task_with_another_name_is_told_once():
 
 
 def test_of_two_equal_tasks_none_is_told_to_have_another_name():
-    two = {"a": task("comp-load"), "b": task("comp-load")}
+    two_tasks = {"a": task("comp-load"), "b": task("comp-load")}
     other = {"c": task("comp-load"), "d": task("comp-load")}
-    assert {change.kind for change in diff(spec(two), spec(other))} == {"added", "removed"}
+    assert {change.kind for change in diff(spec(two_tasks), spec(other))} == {"added", "removed"}
 
 
 def test_a_task_that_moved_into_a_group_is_told_once():
@@ -406,8 +406,8 @@ def test_an_order_that_only_the_version_knows_counts():
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_pipeline_does_not_differ_from_itself(name):
-    whole = load(f"tests/pipelines/{name}").pipeline_spec
-    assert diff(whole, copy.deepcopy(whole)) == ()
+    pipeline_spec = load(f"tests/pipelines/{name}").pipeline_spec
+    assert diff(pipeline_spec, copy.deepcopy(pipeline_spec)) == ()
 
 
 @pytest.fixture(scope="module")
@@ -426,16 +426,16 @@ def places(value, place=()):
             yield from places(item, (*place, key))
 
 
-def mutated(value, place, how):
+def mutated(value, place, mutation):
     """A copy with one place taken out, or given another value, or twice."""
     value = copy.deepcopy(value)
     parent = value
     for step in place[:-1]:
         parent = parent[step]
     last = place[-1]
-    if how == "remove":
+    if mutation == "remove":
         del parent[last]
-    elif how == "repeat" and isinstance(parent, list):
+    elif mutation == "repeat" and isinstance(parent, list):
         parent.insert(last, copy.deepcopy(parent[last]))
     elif isinstance(parent[last], dict):
         parent[last]["unheard-of"] = {"a": 1}

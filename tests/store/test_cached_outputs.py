@@ -23,9 +23,9 @@ def test_cached_outputs_come_back_by_key(store: Store, make_run: MakeRun) -> Non
 
     assert store.find_cached("train", "k1") == old
     assert store.find_cached("train", "k4") is None
-    again = entry("k1", 5)
-    store.apply("aaaa00000001", Changes(cached=[again]))
-    assert store.find_cached("train", "k1") == again
+    newest_entry = entry("k1", 5)
+    store.apply("aaaa00000001", Changes(cached=[newest_entry]))
+    assert store.find_cached("train", "k1") == newest_entry
 
 
 def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(

@@ -92,9 +92,11 @@ def test_what_a_killed_process_had_written_is_there(home: Path, make_run: MakeRu
     assert writer.stdout is not None
     acknowledged = [int(writer.stdout.readline()) for _ in range(40)]
     writer.send_signal(signal.SIGKILL)
-    rest = writer.stdout.read()  # communicate() would leave out what was read ahead
+    remaining_output = writer.stdout.read()  # communicate() would leave out what was read ahead
     writer.communicate()
-    acknowledged += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    acknowledged += [
+        int(line) for line in remaining_output.splitlines(keepends=True) if line.endswith("\n")
+    ]
 
     with Store(folder) as store:
         recorded_values = {metric.value for metric in store.get("aaaa00000001").metrics}

@@ -137,14 +137,14 @@ def test_an_old_state_folder_is_closed_once(
 
     assert (_mode(old), _mode(old / "kfgcp.db")) == (0o700, 0o600)
     # Files of environments may be the files of uv's own cache.
-    left = [
+    open_paths = [
         "artifacts/second name",
         "envs/key",
         "envs/key/bin",
         "envs/key/bin/python",
         "workspaces/run",
     ]
-    assert sorted(_open_to_others(old)) == left
+    assert sorted(_open_to_others(old)) == open_paths
     assert _mode(home / "outside") == 0o644
     assert sorted(path.name for path in walks) == ["artifacts", "locks", "logs"]
 
