@@ -39,8 +39,8 @@ from kfgcp.backends.service import (
 from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
-from kfgcp.store.database import read_only
-from kfgcp.store.rows import Changes, EndedRun, Observed, ReadLevel, no_run
+from kfgcp.store.database import read_only_error
+from kfgcp.store.rows import Changes, EndedRun, Observed, ReadLevel, run_not_found
 from kfgcp.store.store import Store
 
 INITIAL_HISTORY: Final = 30 * 86400.0
@@ -99,7 +99,7 @@ class Mirror:
     def submit(self, request: SubmitRequest) -> RunRef:
         """Start a run and record it."""
         if not self._store.writable:
-            raise read_only(self._store.file.parent)
+            raise read_only_error(self._store.file.parent)
         run = self._service.create(request)
         try:
             self._store.put(
@@ -228,7 +228,7 @@ class Mirror:
 
     def has_recorded_end(self, ref: RunRef) -> bool:
         """Return whether the store has a run as one that has ended."""
-        return self._store.get(ref.run_id, whole=False).state.final
+        return self._store.get(ref.run_id, with_tasks=False).state.final
 
     def reopen_record(self, ref: RunRef) -> None:
         """Record that a run continues: the tasks that failed or did not run are PENDING again."""
@@ -254,7 +254,7 @@ class Mirror:
         read_level = self._store.read_level(ref.run_id) if is_recorded else ReadLevel.LISTED
         has_ended = False
         if is_recorded:
-            stored_run = self._store.get(ref.run_id, whole=read_level is ReadLevel.EVERYTHING)
+            stored_run = self._store.get(ref.run_id, with_tasks=read_level is ReadLevel.EVERYTHING)
             has_ended = stored_run.state.final
             if has_ended and read_level is ReadLevel.EVERYTHING:
                 return stored_run
@@ -279,7 +279,7 @@ class Mirror:
             return self._service.fetch(backend_ref)
         except NotFound as error:
             if not is_recorded:
-                raise no_run(ref.run_id) from error
+                raise run_not_found(ref.run_id) from error
             return self._recorded_run(ref, error)
 
     def _recorded_run(self, ref: RunRef, not_found: NotFound) -> FetchedRun:

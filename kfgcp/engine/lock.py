@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kfgcp import private
 from kfgcp.engine.layout import FILE_USE, lock_file
-from kfgcp.store.database import failures
+from kfgcp.store.database import convert_errors
 
 
 class RunLock:
@@ -48,7 +48,7 @@ def take(home: Path, run_id: str) -> RunLock | None:
         StateError: the state folder cannot be written.
     """
     file = lock_file(home, run_id)
-    with failures(file):
+    with convert_errors(file):
         private.make_folders(file.parent)
         while True:
             fd = _open(file)
@@ -99,7 +99,7 @@ class FileUse:
 
     @contextmanager
     def _locked(self, lock_type: int) -> Iterator[None]:
-        with failures(self._file):
+        with convert_errors(self._file):
             private.make_folders(self._file.parent)
             fd = _open(self._file)
         try:

@@ -23,7 +23,7 @@ from kfgcp.semantics.nodes import (
     retry_policy,
 )
 from kfgcp.semantics.values import ValueProblem, Values
-from kfgcp.spec.graph import Graph, kind_of
+from kfgcp.spec.graph import Graph, task_kind
 
 
 class Scheduler(Generic[NodeT]):
@@ -317,7 +317,7 @@ class Scheduler(Generic[NodeT]):
         node.unfinished_children = len(dag.tasks)
         for key, task in dag.tasks.items():
             component = self.graph.component(task)
-            child = node.new_child(prefix + key, kind_of(task, component), component, task)
+            child = node.new_child(prefix + key, task_kind(task, component), component, task)
             child.unfinished_upstream = len(task.upstream)
             node.children[key] = child
             if not task.upstream:

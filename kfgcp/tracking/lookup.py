@@ -22,8 +22,8 @@ from kfgcp.errors import (
 )
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
-from kfgcp.store.database import note_full
-from kfgcp.store.rows import no_run
+from kfgcp.store.database import warn_disk_full
+from kfgcp.store.rows import run_not_found
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.notices import NotRefreshed, warn_caller
@@ -81,7 +81,7 @@ def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) 
     try:
         whole_run = backend.get(ref) if with_reasons else _look(backend, ref)
     except DiskFull:
-        note_full(workspace.store.file)
+        warn_disk_full(workspace.store.file)
         whole_run = workspace.store.get(run.run_id)
     return RunHandle(workspace, ref, whole_run)
 
@@ -199,7 +199,7 @@ def _noting_a_full_disk(workspace: OpenProject) -> Iterator[None]:
     try:
         yield
     except DiskFull:
-        note_full(workspace.project.home / DATABASE_NAME)
+        warn_disk_full(workspace.project.home / DATABASE_NAME)
 
 
 def _has_unfinished_local_runs(store: Store) -> bool:
@@ -261,8 +261,8 @@ def _look(backend: Backend, ref: RunRef) -> Run:
 def _recorded(workspace: OpenProject, run_text: str) -> Run:
     store = workspace.recorded_store
     if store is None:
-        raise no_run(run_text)
-    return store.get(store.find(run_text), whole=False)
+        raise run_not_found(run_text)
+    return store.get(store.find(run_text), with_tasks=False)
 
 
 def _remote(workspace: OpenProject) -> list[Environment]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from kfgcp.atomic import write_file
 from kfgcp.errors import MissingExtra, StateError, UsageError
 from kfgcp.model import Run, json_number, json_text
+from kfgcp.store.bulk import FACTS as FACTS
 from kfgcp.store.bulk import Flat
 from kfgcp.store.rows import metric_names
 from kfgcp.tracking.csv_text import csv_text
@@ -22,24 +23,6 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("csv", "json", "parquet")
 TIMES: Final = ("created_at", "started_at", "ended_at")
-FACTS: Final = (
-    "run_id",
-    "name",
-    "pipeline",
-    "version",
-    "experiment",
-    "env",
-    "backend",
-    "state",
-    "created_at",
-    "started_at",
-    "ended_at",
-    "seconds",
-    "error",
-    "tags",
-    "note",
-)
-"""Columns that every table of runs has."""
 
 Columns = dict[str, list[Any]]
 """Name -> a value for each row, None where there is none. All columns have the same length."""

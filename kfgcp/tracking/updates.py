@@ -301,7 +301,7 @@ class RunUpdates:
                     rev = self._read_rev(last_rev)
                     if rev > last_rev:
                         tasks = store.tasks(handle.run_id, after_rev=last_rev)
-                        run = store.get(handle.run_id, whole=False)
+                        run = store.get(handle.run_id, with_tasks=False)
                 last_rev = rev
             facts = _read_facts(run)
             if facts != last_facts:

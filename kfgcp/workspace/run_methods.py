@@ -179,7 +179,7 @@ class RunMethods(OpenProject):
         run_id = lookup.id_of(self, run)
         if text is not None:
             store.note(run_id, text.strip())
-        return store.get(run_id, whole=False).note
+        return store.get(run_id, with_tasks=False).note
 
     def spec_of(self, run: RunLike = "latest") -> Spec:
         """Return the pipeline of a run, as it was recorded.

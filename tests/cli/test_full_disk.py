@@ -78,7 +78,7 @@ def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> Non
         done = kfgcp(*arguments, env=env)
         assert done.code == 5, done.err
         assert [line for line in done.err.splitlines() if line.startswith("error: ")] == [
-            f"error: The disk of {state}/kfgcp.db is full; what was recorded before is kept."
+            f"error: The disk of {state}/kfgcp.db is full. Runs that were recorded before are kept."
         ]
 
     (state.parent / "ballast").unlink()

@@ -226,7 +226,7 @@ def test_many_runs_are_read_as_few_are(
         store.flat(wanted),
         *(store.tidy(name, wanted) for name in ("metrics", "tasks", "artifacts")),
     ]
-    monkeypatch.setattr(bulk, "FEW", 0)
+    monkeypatch.setattr(bulk, "MAX_RUNS_BY_ID", 0)
     many = [
         store.flat(),
         store.flat(wanted),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kfgcp import Task, TaskKind, TaskState
-from kfgcp.spec.graph import Component, Graph, TaskDef, kind_of
+from kfgcp.spec.graph import Component, Graph, TaskDef, task_kind
 from kfgcp_dashboard.colors import FILL, LINES, SIGNS, STATES, TEXT
 from kfgcp_dashboard.text import format_duration, shorten, visible
 
@@ -113,7 +113,7 @@ def _count_boxes(graph: Graph, component: Component) -> int:
     for task in component.dag.tasks.values():
         count += 1
         inner = graph.component(task)
-        if kind_of(task, inner) is TaskKind.DAG:
+        if task_kind(task, inner) is TaskKind.DAG:
             count += _count_boxes(graph, inner)
     return count
 
@@ -175,7 +175,7 @@ class _Drawing:
         for key, task in tasks.items():
             path = f"{prefix}{key}"
             inner = graph.component(task)
-            kind = kind_of(task, inner)
+            kind = task_kind(task, inner)
             if kind is TaskKind.DAG and draws_nested and inner.dag and inner.dag.tasks:
                 self._add_frame(graph, inner, path, task)
             else:

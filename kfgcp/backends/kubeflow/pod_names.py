@@ -26,7 +26,7 @@ from typing import Final
 
 from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer, read_pipeline, workflow_nodes
 from kfgcp.model import TaskKind
-from kfgcp.spec.graph import Graph, TaskDef, kind_of
+from kfgcp.spec.graph import Graph, TaskDef, task_kind
 
 FAILED: Final = "FAILED"
 
@@ -268,7 +268,7 @@ def _walk(around: _Node, component: str, segments: Sequence[str], graph: Graph) 
     task = definition.dag.tasks.get(segment["key"])
     if task is None:
         return
-    kind = kind_of(task, graph.component(task))
+    kind = task_kind(task, graph.component(task))
     is_retried = around.is_retried or task.retry is not None
     for parent in _possible_parents(around, task):
         node = _Node(f"{parent}.{task.key}", around.suffix, kind, is_retried)

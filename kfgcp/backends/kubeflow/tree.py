@@ -22,7 +22,7 @@ from kfgcp.backends.kubeflow.execution import ENDED_STATES, NOT_TRIGGERED, Execu
 from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer, read_pipeline, workflow_nodes
 from kfgcp.backends.kubeflow.pod_names import FailedDriver, WorkflowPods
 from kfgcp.model import TaskKind
-from kfgcp.spec.graph import Component, Dag, Graph, TaskDef, kind_of
+from kfgcp.spec.graph import Component, Dag, Graph, TaskDef, task_kind
 
 # The name of a driver's node. The server adds the number of the attempt when the workflow has a
 # retry strategy.
@@ -141,7 +141,7 @@ def _place_dag(
     for key, execution in execution_by_key.items():
         definition = dag.tasks[key]
         task_component = graph.component(definition)
-        kind = kind_of(definition, task_component)
+        kind = task_kind(definition, task_component)
         retries = definition.retry.count if definition.retry is not None else 0
         path = f"{prefix}{key}"
         yield PlacedTask(path, kind, task_component, execution, retries=retries)
@@ -155,7 +155,7 @@ def _place_dag(
     for key, definition in dag.tasks.items():
         if key not in execution_by_key:
             task_component = graph.component(definition)
-            kind = kind_of(definition, task_component)
+            kind = task_kind(definition, task_component)
             yield PlacedTask(f"{prefix}{key}", kind, task_component)
 
 
@@ -234,7 +234,7 @@ def place_nodes(nodes: Sequence[NodeAnswer], graph: Graph) -> list[PlacedTask]:
         path, definition = task_by_name[node["display_name"]]
         if path not in placed:
             component = graph.component(definition)
-            kind = kind_of(definition, component)
+            kind = task_kind(definition, component)
             placed[path] = PlacedTask(path, kind, component, node=node)
     return list(placed.values())
 

@@ -81,11 +81,11 @@ def store(home: Path) -> str:
     folder = _nearest_folder(home)
     if not file.exists():
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise database.read_only(home)
+            raise database.read_only_error(home)
         return f"{file} will be created"
     database.examine(file)
-    if not database.writable(file):
-        raise database.read_only(home)
+    if not database.is_writable(file):
+        raise database.read_only_error(home)
     return str(file)
 
 

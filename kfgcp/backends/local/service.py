@@ -152,7 +152,7 @@ class LocalBackend:
     def delete(self, ref: RunRef) -> Deleted:
         """Remove a run, its record and its files. Files that other runs use are kept."""
         if not self._store.writable:
-            raise database.read_only(self._home)
+            raise database.read_only_error(self._home)
         self._refuse_unfinished(self.get(ref))
         deadline = time.monotonic() + ENDING_SECONDS
         while not self._forget(ref.run_id):
@@ -181,12 +181,12 @@ class LocalBackend:
         """
         with lock.FileUse(self._home).exclusive():
             # Another process may have deleted or resumed the run meanwhile.
-            self._refuse_unfinished(self._store.get(run_id, whole=False))
+            self._refuse_unfinished(self._store.get(run_id, with_tasks=False))
             run_lock = lock.take(self._home, run_id)
             if run_lock is None:
                 return False
             try:
-                self._refuse_unfinished(self._store.get(run_id, whole=False))
+                self._refuse_unfinished(self._store.get(run_id, with_tasks=False))
                 self._store.forget(run_id, has_files=True)
             finally:
                 run_lock.release()
@@ -254,7 +254,7 @@ class LocalBackend:
     def _name_of(self, run_id: str) -> str:
         """Return the name of a run if it is unique, else its id."""
         try:
-            name = self._store.get(run_id, whole=False).name
+            name = self._store.get(run_id, with_tasks=False).name
             is_unique = name and self._store.find(name) == run_id
         except UsageError:
             # The run was deleted meanwhile, or several runs have this name.
@@ -309,7 +309,7 @@ class LocalBackend:
                 f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}"
             )
         try:
-            run = self._store.get(ref.run_id, whole=False)
+            run = self._store.get(ref.run_id, with_tasks=False)
             is_interrupted = run.error is not None and run.error.kind is ErrorKind.INTERRUPTED
             if run.state.final and not is_interrupted:
                 raise UsageError(
@@ -418,7 +418,7 @@ class LocalBackend:
 
     def _reconcile(self, run_id: str) -> None:
         """End the record of a run whose engine has disappeared."""
-        if self._store.get(run_id, whole=False).state.final or not self._store.writable:
+        if self._store.get(run_id, with_tasks=False).state.final or not self._store.writable:
             return
         self._store.check_room()
         run_lock = lock.take(self._home, run_id)
@@ -426,10 +426,10 @@ class LocalBackend:
             return
         try:
             # The engine may have ended the run before it released the lock.
-            if self._store.get(run_id, whole=False).state.final:
+            if self._store.get(run_id, with_tasks=False).state.final:
                 return
             self._clean_up(run_id)
-            is_cancelling = self._store.get(run_id, whole=False).state is RunState.CANCELLING
+            is_cancelling = self._store.get(run_id, with_tasks=False).state is RunState.CANCELLING
             if is_cancelling or self._store.cancel_requests(run_id):
                 self._end(run_id, RunState.CANCELLED, None)
             else:
@@ -445,7 +445,7 @@ class LocalBackend:
         """End the processes and containers of an engine that was killed, and remove its scratch
         folder."""
         orphans.kill(run_id)
-        run = self._store.get(run_id, whole=False)
+        run = self._store.get(run_id, with_tasks=False)
         Layout(self._home, run.pipeline, run_id).remove_scratch()
         request = self._store.request(run_id)
         if request is not None and request.uses_docker:

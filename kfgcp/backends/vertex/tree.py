@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from kfgcp.backends.vertex.messages import TaskDetail
 from kfgcp.model import TaskKind
-from kfgcp.spec.graph import Component, Graph, TaskDef, kind_of
+from kfgcp.spec.graph import Component, Graph, TaskDef, task_kind
 
 _LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
 
@@ -219,7 +219,7 @@ def _kind(
     component: Component | None, task: TaskDef | None, detail: TaskDetail, *, has_tasks: bool
 ) -> TaskKind:
     if task is not None and component is not None:
-        return kind_of(task, component)
+        return task_kind(task, component)
     schema = _schema(detail)
     if has_tasks or schema in ("system.DagExecution", "system.Run"):
         return TaskKind.DAG
