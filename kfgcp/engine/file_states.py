@@ -130,6 +130,7 @@ class FileStates:
         return artifact.state
 
     def _is_usable(self, artifact: _ArtifactState, ended_when_ready: int) -> bool:
+        """Return whether a state that was read before can be used again for a task."""
         if artifact.ended_when_read == self.ended_attempts:
             return True
         was_ready = artifact.ended_when_read >= ended_when_ready
@@ -148,6 +149,7 @@ class FileStates:
         return _ArtifactState(state, problem, self.ended_attempts, valid_until)
 
     def _read_state(self, uri: str) -> str | None:
+        """Read the state of an artifact, as in `artifact_state`."""
         if "://" in uri and not file_uris.is_file_uri(uri):
             return None
         path = self._absolute_path(uri)

@@ -56,7 +56,6 @@ _RUN_STATES: Final = {
     TaskState.CANCELLED: RunState.CANCELLED,
 }
 
-
 _Event = AttemptEnded | PackagesInstalled | InputsCopied | OutputsCopied | CancelRequested
 
 

@@ -60,10 +60,10 @@ class EarlierResults:
     ) -> None:
         self._store = store
         self._buckets = buckets
-        self._tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
+        self._earlier_tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
         # A new run has no tasks in the store, so these reads are not needed.
-        self._outcomes = store.outcomes(run_id) if self._tasks else {}
-        self._interruptions = store.interruptions(run_id) if self._tasks else {}
+        self._outcomes = store.outcomes(run_id) if self._earlier_tasks else {}
+        self._interruptions = store.interruptions(run_id) if self._earlier_tasks else {}
         self._repeats = repeats
         self._repeated_outcomes: Mapping[str, Outcome] = {}
         self._repeated_origins: Mapping[str, Origin] = {}
@@ -94,20 +94,20 @@ class EarlierResults:
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
         """
-        before = self._tasks.get(node.path)
-        if before is None:
+        earlier_task = self._earlier_tasks.get(node.path)
+        if earlier_task is None:
             return self._take_unchanged(node)
-        if before.state in (TaskState.SUCCEEDED, TaskState.CACHED):
-            _restore(node, before)
+        if earlier_task.state in (TaskState.SUCCEEDED, TaskState.CACHED):
+            _restore(node, earlier_task)
             outputs = parse_outputs(self._outcomes[node.path].outputs)
-            return EarlierResult(outputs, before.cache)
-        if before.state is TaskState.FAILED and before.error is not None:
-            _restore(node, before)
-            return EarlierResult(Values(), error=before.error)
+            return EarlierResult(outputs, earlier_task.cache)
+        if earlier_task.state is TaskState.FAILED and earlier_task.error is not None:
+            _restore(node, earlier_task)
+            return EarlierResult(Values(), error=earlier_task.error)
         # The next attempt gets the next number, so it has folders of its own. An attempt that ran
         # when the run was interrupted did not fail, so it does not use up a retry.
-        node.attempts = before.attempts
-        node.failures = before.attempts - self._interruptions.get(node.path, 0)
+        node.attempts = earlier_task.attempts
+        node.failures = earlier_task.attempts - self._interruptions.get(node.path, 0)
         return self._take_unchanged(node)
 
     def reuse_problem(self, node: TaskRun) -> str | None:
@@ -150,9 +150,9 @@ def build_outcome(node: TaskRun) -> Outcome:
     return Outcome(node.path, key, format_outputs(node.outputs))
 
 
-def _restore(node: TaskRun, before: Task) -> None:
+def _restore(node: TaskRun, earlier_task: Task) -> None:
     """Set the attempts and times of a node that ended before an interruption of this run."""
-    node.attempts = before.attempts
-    node.started_at = before.started_at
-    node.ended_at = before.ended_at
+    node.attempts = earlier_task.attempts
+    node.started_at = earlier_task.started_at
+    node.ended_at = earlier_task.ended_at
     node.recorded = True

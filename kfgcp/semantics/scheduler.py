@@ -328,7 +328,7 @@ class Scheduler(Generic[NodeT]):
     def _end(self, node: NodeT, state: TaskState) -> None:
         """End a node with its final state, and unblock the tasks that wait for it.
 
-        If it was the last running child of its DAG or loop, end the DAG or loop too.
+        If all children of its DAG or loop have ended now, end the DAG or loop too.
         """
         # This is a loop and not a recursion, because the end of a DAG may end the DAG around it.
         while True:

@@ -119,11 +119,11 @@ def test_from_the_command_line(kfgcp, home, compiled):
     (home / "given.json").write_text(json.dumps(compiled(given)))
     (home / "data=1.csv").write_text("content")
 
-    done = kfgcp("run", "given.json", "-p", "data=data=1.csv", "--json")
+    result = kfgcp("run", "given.json", "-p", "data=data=1.csv", "--json")
     missing = kfgcp("run", "given.json", "--json")
 
-    assert done.code == 0
-    outputs = {task["path"]: task["outputs"] for task in done.json["tasks"]}
+    assert result.code == 0
+    outputs = {task["path"]: task["outputs"] for task in result.json["tasks"]}
     assert json.loads(outputs["read"]["Output"])[0] == "content"
     assert missing.code == 2
     assert "data is required" in missing.err

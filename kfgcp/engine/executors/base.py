@@ -137,7 +137,7 @@ class Executor(Protocol):
     def start(self, attempt: Attempt) -> None:
         """Start an attempt and return at once. The end of the attempt is emitted exactly once."""
 
-    def signal(self, attempt_id: int, number: int) -> None:
+    def signal(self, attempt_id: int, signal_number: int) -> None:
         """Send a signal to an attempt and to all processes that it started.
 
         An attempt that has ended is ignored.

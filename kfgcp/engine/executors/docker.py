@@ -118,7 +118,7 @@ class DockerExecutor:
             os.makedirs(folder, exist_ok=True)
         self._threads.append(start_thread(self._run_and_emit, "kfgcp-container", attempt))
 
-    def signal(self, attempt_id: int, number: int) -> None:
+    def signal(self, attempt_id: int, signal_number: int) -> None:
         """Send a signal to a container. If the container has not started, it never starts."""
         # `_run_once` uses the same lock. So either the container is in `_containers` already, or
         # `_run_once` sees that the attempt was stopped and does not start it.
@@ -128,7 +128,7 @@ class DockerExecutor:
         if container is not None:
             # The container may have ended meanwhile.
             with suppress(Exception):
-                container.kill(signal=number)
+                container.kill(signal=signal_number)
 
     def kill(self, attempt_id: int) -> None:
         """Kill a container. The Docker engine that runs it is not killed."""
@@ -146,7 +146,10 @@ class DockerExecutor:
         self._client.close()
 
     def _run_and_emit(self, attempt: Attempt) -> None:
-        """Run an attempt to its end, and emit its end. This is a thread."""
+        """Run an attempt to its end, and emit its end.
+
+        This method runs in its own thread.
+        """
         message: str | None
         try:
             message = self._run(attempt)

@@ -238,8 +238,8 @@ def main() -> None:
     """Import modules, and serve until the engine ends. This function never returns."""
     # Somebody may send these signals to all processes of a run. The server ignores them: it ends
     # when the engine closes the socket, and so tasks end in order. Tasks do not ignore the signals.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.SIG_IGN)
     task_process.preload(sys.argv[2:])
     # A garbage collection writes to every object that it visits. In a child, each memory page with
     # these objects would then be copied. After `freeze`, garbage collections do not visit the

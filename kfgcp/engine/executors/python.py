@@ -96,17 +96,17 @@ class PythonExecutor:
         self._servers_by_attempt[attempt.id] = server
         server.start(attempt, message)
 
-    def signal(self, attempt_id: int, number: int) -> None:
+    def signal(self, attempt_id: int, signal_number: int) -> None:
         """Send a signal to an attempt and to all processes that it started.
 
         An attempt that has ended is ignored.
         """
         server = self._servers_by_attempt.get(attempt_id)
         if server is not None:
-            message: SignalMessage = {"do": "signal", "id": attempt_id, "signal": number}
+            message: SignalMessage = {"do": "signal", "id": attempt_id, "signal": signal_number}
             server.send(message)
         for executor in self._other_executors.values():
-            executor.signal(attempt_id, number)
+            executor.signal(attempt_id, signal_number)
 
     def kill(self, attempt_id: int) -> None:
         """Kill an attempt together with its server. This works also when the server hangs."""

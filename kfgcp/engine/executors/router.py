@@ -88,11 +88,11 @@ class Router:
         self._executors_by_attempt[attempt.id] = executor
         executor.start(attempt)
 
-    def signal(self, attempt_id: int, number: int) -> None:
+    def signal(self, attempt_id: int, signal_number: int) -> None:
         """Send a signal to an attempt. An attempt that has ended is ignored."""
         executor = self._executors_by_attempt.get(attempt_id)
         if executor is not None:
-            executor.signal(attempt_id, number)
+            executor.signal(attempt_id, signal_number)
 
     def kill(self, attempt_id: int) -> None:
         """Kill an attempt and the process that runs it. An attempt that has ended is ignored."""

@@ -150,8 +150,8 @@ def _leave_server(server: int) -> None:
         if os.getppid() != server:
             os._exit(1)
     # The server ignores the first three signals and handles SIGCHLD. A fork copies these settings.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(signal_number, signal.SIG_DFL)
     # numpy chose its seed when the server imported it. With this seed, all tasks would get the same
     # random numbers.
     numpy_random = sys.modules.get("numpy.random")

@@ -153,7 +153,10 @@ class Server:
         self._connection.close()
 
     def _send_unsent(self) -> None:
-        """Send the messages in `_unsent`, oldest first, until it is empty. This is a thread."""
+        """Send the messages in `_unsent`, oldest first, until it is empty.
+
+        This method runs in its own thread.
+        """
         with suppress(OSError):
             while True:
                 # While a message is sent, it stays in the queue. So `send` sees that the queue is
@@ -165,7 +168,10 @@ class Server:
                         return
 
     def _read_reports(self) -> None:
-        """Handle the reports of the server until it ends. This is a thread."""
+        """Handle the reports of the server until it ends.
+
+        This method runs in its own thread.
+        """
         decoder = process_messages.MessageDecoder()
         while data := process_messages.receive(self._connection):
             for report in decoder.feed(data):

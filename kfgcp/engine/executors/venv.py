@@ -100,7 +100,7 @@ class VenvExecutor:
             if self._install_start is not None:
                 self._write_log(attempt, self._installing_line())
 
-    def signal(self, attempt_id: int, number: int) -> None:
+    def signal(self, attempt_id: int, signal_number: int) -> None:
         """Send a signal to an attempt. If the attempt still waits for its environment, end it."""
         # Only the thread that removes the attempt from the dict emits its end. So the end is
         # emitted only once.
@@ -109,7 +109,7 @@ class VenvExecutor:
         if waiting_attempt is not None:
             self._emit(AttemptEnded(attempt_id, "stopped before its environment was built"))
         elif self._python_executor is not None:
-            self._python_executor.signal(attempt_id, number)
+            self._python_executor.signal(attempt_id, signal_number)
 
     def kill(self, attempt_id: int) -> None:
         """Kill an attempt together with its fork server."""
@@ -125,7 +125,10 @@ class VenvExecutor:
             self._python_executor.close()
 
     def _build(self) -> None:
-        """Build the environment, then start the attempts that wait for it. This is a thread."""
+        """Build the environment, then start the attempts that wait for it.
+
+        This method runs in its own thread.
+        """
         executor: PythonExecutor | None = None
         failure = ""
         try:
@@ -459,8 +462,8 @@ def _arguments(packages: Sequence[str]) -> tuple[list[str], str]:
 def _summary(output: str) -> str:
     """Return the error message in the output of uv, as one line."""
     lines = [line.strip(_FRAME) for line in output.splitlines() if line.strip()]
-    for number, line in enumerate(lines):
+    for index, line in enumerate(lines):
         if line.startswith("error"):
-            lines = lines[number:]
+            lines = lines[index:]
             break
     return " ".join(lines) or "uv gave no reason"
