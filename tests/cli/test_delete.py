@@ -21,7 +21,7 @@ def test_of_a_run_that_is_running_elsewhere_nothing_is_deleted(
     assert done.code == 2
     assert done.err.splitlines() == [
         (
-            f"error: Run {running} is RUNNING, and only a run that has ended can be deleted."
+            f"error: Run {running} is RUNNING. Only a run that has ended can be deleted."
             " Nothing was deleted."
         ),
         f"hint: Cancel it first: kfgcp cancel {running}",

@@ -87,9 +87,9 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
         (["list", "--limit", "0"], "0 is not in the range"),
         (["list", "--since", "soon"], "--since 'soon' is not an age"),
         (["list", "--label", "team"], "--label 'team' is not of the form K=V"),
-        (["run", "x.yaml", "--timeout", "-1"], "--timeout -1 is not a number of seconds"),
-        (["run", "x.yaml", "--timeout", "nan"], "--timeout nan is not a number of seconds"),
-        (["run", "x.yaml", "--timeout", "inf"], "--timeout inf is not a number of seconds"),
+        (["run", "x.yaml", "--timeout", "-1"], "must be a number of seconds from 0, not -1."),
+        (["run", "x.yaml", "--timeout", "nan"], "must be a number of seconds from 0, not nan."),
+        (["run", "x.yaml", "--timeout", "inf"], "must be a number of seconds from 0, not inf."),
         (["run", "x.yaml", "--label", "=x"], "--label '=x' is not of the form K=V"),
         (["logs", "latest", "t", "--attempt", "0"], "0 is not in the range"),
         (["export", "--format", "xlsx"], "'xlsx' is not one of 'csv', 'json', 'parquet'"),
@@ -134,7 +134,7 @@ def test_a_bug_is_one_line_and_exit_code_1(
     assert stopped.value.code == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: kfgcp has an internal error: ZeroDivisionError: oh",
-        "hint: This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
+        "hint: This is a bug: please report it. To see the traceback, set KFGCP_DEBUG=1.",
     ]
 
     monkeypatch.setenv("KFGCP_DEBUG", "1")

@@ -67,5 +67,5 @@ def test_two_leave_at_once_a_service_that_hangs(started: subprocess.Popen[str], 
     said = ended(started)
 
     assert started.returncode == 6, said
-    assert "kfgcp does not wait for it any longer" in said
+    assert "kfgcp has stopped waiting for it" in said
     assert "kfgcp cancel sleeps-" in said
