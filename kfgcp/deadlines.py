@@ -43,14 +43,14 @@ class Deadline:
         self._end = clock() + seconds
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the deadline; 0 or less when it has passed."""
         return self._end - self._clock()
 
     @property
     def has_passed(self) -> bool:
         """Whether the deadline is over."""
-        return self.left <= 0
+        return self.seconds_left <= 0
 
 
 class MovingDeadline(Deadline):
@@ -102,7 +102,7 @@ def within(seconds: float, clock: Callable[[], float] = time.monotonic) -> Itera
 def obey(deadline: Deadline) -> Iterator[Deadline]:
     """Set a given deadline for a block of code, as `within` does with a new one."""
     outer = _current.get()
-    if outer is not None and outer.left < deadline.left:
+    if outer is not None and outer.seconds_left < deadline.seconds_left:
         deadline = outer
     token = _current.set(deadline)
     try:

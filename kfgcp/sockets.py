@@ -34,11 +34,11 @@ def _limited(connected: socket.socket) -> Iterator[None]:
     if deadline is None:
         yield
         return
-    left = deadline.left
-    if left <= 0:
+    seconds_left = deadline.seconds_left
+    if seconds_left <= 0:
         raise DeadlineError(f"did not end within {deadline.seconds:g} s")
     timeout = connected.gettimeout()
-    connected.settimeout(left if timeout is None else min(timeout, left))
+    connected.settimeout(seconds_left if timeout is None else min(timeout, seconds_left))
     try:
         yield
     finally:
@@ -92,8 +92,8 @@ def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
     together.
     """
     deadline = current_deadline()
-    left = REQUEST_SECONDS if deadline is None else deadline.left
-    connected = call_within(left, connect, discard=socket.socket.close)
+    seconds_left = REQUEST_SECONDS if deadline is None else deadline.seconds_left
+    connected = call_within(seconds_left, connect, discard=socket.socket.close)
     timeout = connected.gettimeout()
     limited = LimitedSocket(
         connected.family, connected.type, connected.proto, fileno=connected.detach()
@@ -103,7 +103,7 @@ def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
 
 
 @contextmanager
-def some_deadline() -> Iterator[None]:
+def default_deadline() -> Iterator[None]:
     """Obey the deadline of the caller, and one of our own when the caller has set none."""
     if current_deadline() is not None:
         yield
@@ -117,13 +117,13 @@ def read_headers(get_response: Callable[[], Result]) -> Result:
 
     The client libraries set no deadline for the headers.
     """
-    with some_deadline():
+    with default_deadline():
         return get_response()
 
 
 class _Connection(HTTPConnection):
     def connect(self) -> None:
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
     def _new_conn(self) -> LimitedSocket:
@@ -152,7 +152,7 @@ class _TlsConnection(HTTPSConnection):
         self.ssl_context = context
         if not self.ca_certs and not self.ca_cert_dir:
             self.ca_certs = DEFAULT_CA_BUNDLE_PATH
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
 

@@ -30,7 +30,7 @@ _FLOAT_NOISE: Final = 1e-12
 
 # ML Metadata keeps six decimals of a metric, so a value can be off by this much (recorded in
 # tests/recorded/cluster-2.17.0/digits).
-ROUNDED: Final = 5e-7
+ROUNDING_ERROR: Final = 5e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _compare_metrics(
         tables.append({metric.key: metric.value for metric in run.metrics})
         is_rounded.append(run.backend in rounding_backends and _has_six_decimals(run))
     # A run is compared with the first one exactly, unless ML Metadata rounded one of the two.
-    tolerances = [ROUNDED if rounded or is_rounded[0] else 0.0 for rounded in is_rounded]
+    tolerances = [ROUNDING_ERROR if rounded or is_rounded[0] else 0.0 for rounded in is_rounded]
     differences = []
     for key, name in names.items():
         values = _read_values(tables, key)

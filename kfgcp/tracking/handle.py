@@ -47,7 +47,7 @@ _ITERATION: Final = re.compile(r"\[\d+\]")
 # The largest number of tasks in a hint. A loop can have thousands.
 _MAX_TASKS: Final = 20
 
-_ENDS: Final = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
+_END_PHRASES: Final = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 
 
 class RunHandle:
@@ -228,7 +228,7 @@ class RunHandle:
         where = f" in {error.task}" if error.task else ""
         reason = f": {error.message}" if error.message else "."
         raise RunFailed(
-            f"Run {run.run_id} of {run.pipeline} {_ENDS[run.state]}{where}{reason}",
+            f"Run {run.run_id} of {run.pipeline} {_END_PHRASES[run.state]}{where}{reason}",
             hint=error.hint or f"kfgcp show {run.run_id}",
             run_id=run.run_id,
             state=str(run.state),
@@ -252,7 +252,7 @@ class RunHandle:
         """
         backend = capability(self.backend, SupportsRetry)
         if backend is None:
-            raise self._lacks(
+            raise self._missing_capability(
                 "cannot continue a run that has ended",
                 f"Run it again without the tasks that succeeded: kfgcp rerun {self.run_id}",
             )
@@ -298,7 +298,7 @@ class RunHandle:
         log_filter = LogFilter(
             task, attempt, since=since_time, severity=severity_name, all_lines=all_lines
         )
-        return self._logs().logs(self._ref, log_filter)
+        return self._find_log_reader().logs(self._ref, log_filter)
 
     def check_attempt(self, task: str | None, attempt: int) -> None:
         """Raise an error when a task has fewer attempts.
@@ -333,7 +333,7 @@ class RunHandle:
 
     def tail(self, log_filter: LogFilter | None = None) -> LogTail:
         """Return a reader that returns only new lines of its logs at each call."""
-        return self._logs().tail(self._ref, log_filter or LogFilter())
+        return self._find_log_reader().tail(self._ref, log_filter or LogFilter())
 
     @property
     def is_deletable(self) -> bool:
@@ -342,7 +342,7 @@ class RunHandle:
         Raises:
             Unsupported: the backend cannot remove runs.
         """
-        return self._remover().is_deletable(self._run)
+        return self._find_remover().is_deletable(self._run)
 
     @property
     def artifact_store(self) -> SupportsArtifacts | None:
@@ -359,7 +359,7 @@ class RunHandle:
         Raises:
             UsageError: it has not ended.
         """
-        return self._remover().delete(self._ref)
+        return self._find_remover().delete(self._ref)
 
     def native(self) -> object:
         """Return the run in the backend's official client, such as `aiplatform.PipelineJob`.
@@ -370,7 +370,7 @@ class RunHandle:
         """
         backend = capability(self.backend, SupportsNative)
         if backend is None:
-            raise self._lacks("has no official client")
+            raise self._missing_capability("has no official client")
         return backend.native(self._ref)
 
     def to_dict(self) -> dict[str, JsonValue]:
@@ -388,19 +388,19 @@ class RunHandle:
         more = len(candidates) - _MAX_TASKS
         return f"{title}: {names}, and {more} more." if more > 0 else f"{title}: {names}."
 
-    def _remover(self) -> SupportsDelete:
+    def _find_remover(self) -> SupportsDelete:
         remover = capability(self.backend, SupportsDelete)
         if remover is None:
-            raise self._lacks("cannot remove runs")
+            raise self._missing_capability("cannot remove runs")
         return remover
 
-    def _logs(self) -> SupportsLogs:
+    def _find_log_reader(self) -> SupportsLogs:
         logs = capability(self.backend, SupportsLogs)
         if logs is None:
-            raise self._lacks("keeps no logs")
+            raise self._missing_capability("keeps no logs")
         return logs
 
-    def _lacks(self, problem: str, hint: str = "") -> Unsupported:
+    def _missing_capability(self, problem: str, hint: str = "") -> Unsupported:
         """Return the error that the backend does not have a capability."""
         return Unsupported(f"The backend of environment '{self._ref.env}' {problem}.", hint=hint)
 

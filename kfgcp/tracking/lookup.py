@@ -44,7 +44,7 @@ def show(workspace: OpenProject, run: RunLike) -> RunHandle:
     return handle(workspace, run.run_id if isinstance(run, Run) else run)
 
 
-def look(workspace: OpenProject, run: RunLike) -> RunHandle:
+def find_without_logs(workspace: OpenProject, run: RunLike) -> RunHandle:
     """Find a run as `show` does, but read no logs to tell why it failed.
 
     The errors are those of `find`.
@@ -58,7 +58,7 @@ def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
     return run.workspace if isinstance(run, RunHandle) else workspace
 
 
-def id_of(workspace: OpenProject, run: RunLike) -> str:
+def find_id(workspace: OpenProject, run: RunLike) -> str:
     """Return the id of a recorded run. The backend is asked only when there is no record."""
     if isinstance(run, (RunHandle, Run)):
         return run.run_id
@@ -71,7 +71,7 @@ def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) 
     On a full disk, the handle has the recorded run, because nothing new can be recorded.
 
     Args:
-        workspace: where to look.
+        workspace: where to search.
         run_text: an id, the beginning of one, a name or `latest`.
         with_reasons: read logs to tell why a run failed.
     """
@@ -79,7 +79,7 @@ def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) 
     ref = RunRef(run.env, run.run_id)
     backend = workspace.backend(workspace.environment_of(run.env, run.backend).name)
     try:
-        whole_run = backend.get(ref) if with_reasons else _look(backend, ref)
+        whole_run = backend.get(ref) if with_reasons else _get_without_logs(backend, ref)
     except DiskFull:
         note_full(workspace.store.file)
         whole_run = workspace.store.get(run.run_id)
@@ -96,9 +96,9 @@ def find(workspace: OpenProject, run_text: str) -> Run:
         Unreachable: there is no record, and none of the remote backends can be reached.
     """
     try:
-        return _recorded(workspace, run_text)
+        return _find_record(workspace, run_text)
     except UsageError:
-        if run_text == "latest" or not _remote(workspace):
+        if run_text == "latest" or not _remote_environments(workspace):
             raise
     run = _find_by_id(workspace, run_text)
     if run is not None:
@@ -106,7 +106,7 @@ def find(workspace: OpenProject, run_text: str) -> Run:
     # The text can also be a name or the beginning of an id of a run that was not read yet.
     read_changes(workspace, RunFilter(), with_tasks=False)
     try:
-        return _recorded(workspace, run_text)
+        return _find_record(workspace, run_text)
     except RunNotFound as error:
         if workspace.recorded_store is None:
             raise
@@ -136,12 +136,12 @@ def read_changes(
     for name, invalid in workspace.project.invalid_environments.items():
         warn_caller(f"{name} is shown as last seen: {invalid.message}", NotRefreshed)
     places = set()
-    for env in _remote(workspace):
+    for env in _remote_environments(workspace):
         try:
-            backend = _refreshable(workspace, env)
+            backend = _refreshable_backend(workspace, env)
             if backend is not None and backend.place not in places:
                 places.add(backend.place)
-                _read(backend, run_filter, limit, with_tasks)
+                _refresh_runs(backend, run_filter, limit, with_tasks)
         except DiskFull:
             # Not a problem of this backend: the others could not be recorded either.
             raise
@@ -159,9 +159,9 @@ def _read_environment(
     if env is None or runs_here(env.backend):
         # An environment that was removed from kfgcp.toml still has runs in the store.
         return
-    backend = _refreshable(workspace, env)
+    backend = _refreshable_backend(workspace, env)
     if backend is not None:
-        _read(backend, run_filter, limit, with_tasks)
+        _refresh_runs(backend, run_filter, limit, with_tasks)
 
 
 def refreshed_store(
@@ -184,17 +184,17 @@ def refreshed_store(
         metrics: read the metrics of ended runs also where this takes several requests for each run.
     """
     if refresh:
-        with _noting_a_full_disk(workspace):
+        with _warn_of_a_full_disk(workspace):
             read_changes(workspace, run_filter, limit, with_tasks=metrics or bool(run_filter.where))
     store = workspace.recorded_store
     if store is not None and (_has_unfinished_local_runs(store) or store.removals()):
-        with _noting_a_full_disk(workspace):
+        with _warn_of_a_full_disk(workspace):
             _clean_up_local_runs(workspace)
     return store
 
 
 @contextmanager
-def _noting_a_full_disk(workspace: OpenProject) -> Iterator[None]:
+def _warn_of_a_full_disk(workspace: OpenProject) -> Iterator[None]:
     """Turn the error of a full disk inside into a warning: what was recorded can be shown."""
     try:
         yield
@@ -230,12 +230,12 @@ def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
     places = set()
     unreadable: BadAnswer | None = None
     unreachable: list[Unreachable] = []
-    for env in _remote(workspace):
+    for env in _remote_environments(workspace):
         try:
-            backend = _refreshable(workspace, env)
+            backend = _refreshable_backend(workspace, env)
             if backend is not None and backend.place not in places:
                 places.add(backend.place)
-                return _look(workspace.backend(env.name), RunRef(env.name, run_id))
+                return _get_without_logs(workspace.backend(env.name), RunRef(env.name, run_id))
         except BadAnswer as error:
             # The run exists. A list of runs would say less about the problem.
             unreadable = unreadable or error
@@ -252,24 +252,24 @@ def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
     return None
 
 
-def _look(backend: Backend, ref: RunRef) -> Run:
+def _get_without_logs(backend: Backend, ref: RunRef) -> Run:
     """Return a run as it is now, without asking for logs where the backend can leave them out."""
     without_logs = capability(backend, SupportsGetWithoutLogs)
     return backend.get(ref) if without_logs is None else without_logs.get_without_logs(ref)
 
 
-def _recorded(workspace: OpenProject, run_text: str) -> Run:
+def _find_record(workspace: OpenProject, run_text: str) -> Run:
     store = workspace.recorded_store
     if store is None:
         raise no_run(run_text)
     return store.get(store.find(run_text), whole=False)
 
 
-def _remote(workspace: OpenProject) -> list[Environment]:
+def _remote_environments(workspace: OpenProject) -> list[Environment]:
     return [env for env in workspace.project.environments.values() if not runs_here(env.backend)]
 
 
-def _read(
+def _refresh_runs(
     backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, with_tasks: bool
 ) -> None:
     is_done = False
@@ -280,6 +280,6 @@ def _read(
         backend.refresh(run_filter.since, with_tasks=with_tasks)
 
 
-def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh | None:
+def _refreshable_backend(workspace: OpenProject, env: Environment) -> SupportsRefresh | None:
     """Return the backend of an environment, None when it records its runs by itself."""
     return capability(workspace.backend(env.name), SupportsRefresh)

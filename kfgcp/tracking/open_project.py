@@ -32,7 +32,7 @@ class OpenProject:
         self._guard = threading.RLock()
         self._project: Project | None = None
         self._store: Store | None = None
-        self._own = threading.local()
+        self._backends_of_thread = threading.local()
         self._is_closed = False
 
     @classmethod
@@ -101,7 +101,7 @@ class OpenProject:
             ConfigError: there is no such environment, or one of its settings is missing.
         """
         environment = self.project.env(env)
-        backends: dict[str, Backend] = self._own.__dict__
+        backends: dict[str, Backend] = self._backends_of_thread.__dict__
         if environment.name not in backends:
             backends[environment.name] = open_backend(self.project, environment, self.store)
         return backends[environment.name]
@@ -136,7 +136,7 @@ class OpenProject:
         """
         with self._guard:
             self._is_closed = True
-            self._own = threading.local()
+            self._backends_of_thread = threading.local()
             if self._store is not None:
                 self._store.close()
 

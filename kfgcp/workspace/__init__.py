@@ -73,7 +73,7 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
             workspace = kfgcp.Workspace.open("../other")
             workspace.list(limit=10)
         """
-        workspace = cls(None if path is None else _folder_of(Path(path)))
+        workspace = cls(None if path is None else _find_folder(Path(path)))
         # Reading both raises the errors now, and not at the first use.
         _ = workspace.project
         _ = workspace.recorded_store
@@ -149,7 +149,7 @@ def function(name: str) -> Callable[..., object]:
     return call
 
 
-def _folder_of(path: Path) -> Path:
+def _find_folder(path: Path) -> Path:
     """Return the folder of a path that is a folder or a kfgcp.toml."""
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():

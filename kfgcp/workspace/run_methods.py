@@ -80,7 +80,7 @@ class RunMethods(OpenProject):
             for line in kfgcp.logs("a1b2", "train", since="10m"):
                 print(line.text)
         """
-        handle = lookup.look(self, run)
+        handle = lookup.find_without_logs(self, run)
         return handle.logs(task, attempt, since=since, severity=severity, all_lines=all_lines)
 
     def watch(
@@ -136,7 +136,7 @@ class RunMethods(OpenProject):
 
             kfgcp.delete("a1b2").kept_files
         """
-        return lookup.look(self, run).delete()
+        return lookup.find_without_logs(self, run).delete()
 
     def tag(
         self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()
@@ -157,7 +157,7 @@ class RunMethods(OpenProject):
             # ('good',)
         """
         store = lookup.workspace_of(self, run).store
-        return store.tag(lookup.id_of(self, run), tags, remove=as_list(remove))
+        return store.tag(lookup.find_id(self, run), tags, remove=as_list(remove))
 
     def note(self, run: RunLike = "latest", text: str | None = None) -> str:
         """Return the note of a run, after writing a new one if there is a text.
@@ -176,7 +176,7 @@ class RunMethods(OpenProject):
             # 'The learning rate was too high.'
         """
         store = lookup.workspace_of(self, run).store
-        run_id = lookup.id_of(self, run)
+        run_id = lookup.find_id(self, run)
         if text is not None:
             store.note(run_id, text.strip())
         return store.get(run_id, whole=False).note

@@ -52,7 +52,7 @@ def _find_runs(workspace: Workspace, runs: tuple[str, ...]) -> list[RunHandle]:
     """Return the runs with these ids or names. A run that is named twice is returned once."""
     handle_by_id: dict[str, RunHandle] = {}
     for run in runs:
-        handle = lookup.look(workspace, run)
+        handle = lookup.find_without_logs(workspace, run)
         handle_by_id[handle.run_id] = handle
     return list(handle_by_id.values())
 

@@ -70,7 +70,7 @@ def command(
         severity=severity and severity.upper(),
         all_lines=all_lines,
     )
-    handle = lookup.look(workspace, run)
+    handle = lookup.find_without_logs(workspace, run)
     if follow:
         for update in handle.updates(logs=log_filter, notice=output.note):
             if isinstance(update, LogWritten):

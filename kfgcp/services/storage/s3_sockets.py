@@ -19,13 +19,13 @@ from kfgcp.sockets import (
     LimitedTlsSocket,
     connect_within,
     read_headers,
-    some_deadline,
+    default_deadline,
 )
 
 
 class _Connection(AWSHTTPConnection):  # type: ignore[misc]
     def connect(self) -> None:
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
     def _new_conn(self) -> LimitedSocket:
@@ -48,7 +48,7 @@ class _TlsConnection(AWSHTTPSConnection):  # type: ignore[misc]
         # No other client of boto3 uses this context.
         if self.ssl_context is not None:
             self.ssl_context.sslsocket_class = LimitedTlsSocket
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
 
