@@ -32,8 +32,8 @@ from kfgcp.tracking.open_project import OpenProject
 RunLike = str | RunHandle | Run
 """A run: its id, the beginning of its id, its name or `latest`; a handle; or a frozen value."""
 
-# A complete id of a run on any backend. Shorter texts are beginnings of ids, and a request for one
-# would find nothing.
+# The form of a complete id of a run on any backend. A shorter text is the beginning of an id, and
+# services find runs only by complete ids.
 _COMPLETE_ID: Final = re.compile(r"[A-Za-z0-9][\w-]{7,}")
 
 
@@ -45,7 +45,7 @@ def show(workspace: OpenProject, run: RunLike) -> RunHandle:
 
 
 def find_without_logs(workspace: OpenProject, run: RunLike) -> RunHandle:
-    """Find a run as `show` does, but read no logs to tell why it failed.
+    """Find a run as `show` does, but do not read logs for the reason why it failed.
 
     The errors are those of `find`.
     """
@@ -54,26 +54,26 @@ def find_without_logs(workspace: OpenProject, run: RunLike) -> RunHandle:
 
 
 def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
-    """Return the workspace of a run: that of a handle, else `workspace`."""
+    """Return the workspace of a run. A handle has its own; other runs belong to `workspace`."""
     return run.workspace if isinstance(run, RunHandle) else workspace
 
 
 def find_id(workspace: OpenProject, run: RunLike) -> str:
-    """Return the id of a recorded run. The backend is asked only when there is no record."""
+    """Return the id of a run. Remote backends are asked only when the run is not recorded."""
     if isinstance(run, (RunHandle, Run)):
         return run.run_id
     return find(workspace, run).run_id
 
 
 def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) -> RunHandle:
-    """Return a handle of the run that a text means. The errors are those of `find`.
+    """Return a handle of the run with an id or name. The errors are those of `find`.
 
     On a full disk, the handle has the recorded run, because nothing new can be recorded.
 
     Args:
         workspace: where to search.
         run_text: an id, the beginning of one, a name or `latest`.
-        with_reasons: read logs to tell why a run failed.
+        with_reasons: also read logs for the reason why a run failed.
     """
     run = find(workspace, run_text)
     ref = RunRef(run.env, run.run_id)
@@ -87,12 +87,12 @@ def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) 
 
 
 def find(workspace: OpenProject, run_text: str) -> Run:
-    """Return the record of the run that a text means. Without a record, ask the remote backends.
+    """Return the record of the run with an id or name. Without a record, ask the remote backends.
 
     Raises:
-        UsageError: there is more than one.
-        RunNotFound: there is none.
-        NotFound: the remote backends have none either.
+        UsageError: the text can mean several runs.
+        RunNotFound: no run is recorded, and there is no remote backend to ask.
+        NotFound: neither the store nor a remote backend has such a run.
         Unreachable: there is no record, and none of the remote backends can be reached.
     """
     try:
@@ -124,10 +124,11 @@ def read_changes(
 
     Args:
         workspace: the project. Environments that share their runs are read once.
-        run_filter: which runs. When it names an environment, only this one is read, and a backend
-            that cannot be reached is an error. Otherwise it is the warning `NotRefreshed`.
-        limit: read only this many of the newest runs that match, where the backend can choose them.
-        with_tasks: read also the tasks and metrics of ended runs, which can cost several requests
+        run_filter: which runs. When the filter names an environment, only that environment is read,
+            and an unreachable backend is an error. Otherwise an unreachable backend is the warning
+            `NotRefreshed`.
+        limit: read only this many of the newest runs that match, where the backend can search.
+        with_tasks: also read the tasks and metrics of ended runs, which can take several requests
             for each run.
     """
     if run_filter.env is not None:
@@ -153,11 +154,11 @@ def _read_environment(
     workspace: OpenProject, name: str, run_filter: RunFilter, limit: int | None, with_tasks: bool
 ) -> None:
     if name in workspace.project.invalid_environments:
-        # It raises the error of the environment.
+        # This call raises the error of the environment.
         workspace.project.env(name)
     env = workspace.project.environments.get(name)
     if env is None or runs_here(env.backend):
-        # An environment that was removed from kfgcp.toml still has runs in the store.
+        # The environment is local, or was removed from kfgcp.toml and only has runs in the store.
         return
     backend = _refreshable_backend(workspace, env)
     if backend is not None:
@@ -172,16 +173,14 @@ def refreshed_store(
     refresh: bool = True,
     metrics: bool = True,
 ) -> Store | None:
-    """Read what has changed into the store, and return the store.
-
-    None when nothing was ever recorded.
+    """Bring the store up to date and return it, or None when nothing was ever recorded.
 
     Args:
         workspace: the project.
         run_filter: which runs must be up to date.
         limit: only this many of the newest runs that match.
         refresh: ask the remote backends.
-        metrics: read the metrics of ended runs also where this takes several requests for each run.
+        metrics: also read metrics of ended runs that take several requests for each run.
     """
     if refresh:
         with _warn_of_a_full_disk(workspace):
@@ -195,7 +194,7 @@ def refreshed_store(
 
 @contextmanager
 def _warn_of_a_full_disk(workspace: OpenProject) -> Iterator[None]:
-    """Turn the error of a full disk inside into a warning: what was recorded can be shown."""
+    """Turn the error of a full disk into a warning, because recorded runs can still be shown."""
     try:
         yield
     except DiskFull:
@@ -217,9 +216,9 @@ def _clean_up_local_runs(workspace: OpenProject) -> None:
 
 
 def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
-    """Return the run with exactly this id on a remote backend, however old it is.
+    """Return the run with exactly this id on a remote backend, however old the run is.
 
-    It costs a request for each place.
+    This takes one request for each place where environments have their runs.
 
     Raises:
         BadAnswer: a place has the run, but its answer cannot be read, and no other place has it.
@@ -242,7 +241,7 @@ def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
         except Unreachable as error:
             unreachable.append(error)
         except (UsageError, BackendError, ConfigError):
-            # The caller reads the lists next, and that tells what is wrong.
+            # The caller lists the runs next, which reports the same problem.
             continue
     if unreadable is not None:
         raise unreadable
@@ -274,7 +273,7 @@ def _refresh_runs(
 ) -> None:
     is_done = False
     if limit is not None and not run_filter.needs_store:
-        # It returns False when the service cannot search for these runs.
+        # `refresh_newest` returns False when the service cannot search for these runs.
         is_done = backend.refresh_newest(run_filter, limit, with_tasks=with_tasks)
     if not is_done:
         backend.refresh(run_filter.since, with_tasks=with_tasks)

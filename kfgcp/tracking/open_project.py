@@ -1,6 +1,6 @@
 """An open project: its configuration, its store and its backends.
 
-Each is created once, at its first use, so that a command needs only what it uses.
+Each part is created once, when it is first used. So a command needs only the parts that it uses.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class OpenProject:
 
     @property
     def is_current(self) -> bool:
-        """Whether the state folder is still the one that was opened, and can be used as before."""
+        """Whether the workspace is open and its state folder was not replaced."""
         if self._is_closed:
             return False
         return self._store is None or self._store.is_current
@@ -145,5 +145,5 @@ class OpenProject:
             where = self._project.root if self._project is not None else self._folder
             raise UsageError(
                 f"The workspace of {where or 'the current folder'} was closed.",
-                hint="Use it before close(), or open it again: kfgcp.Workspace.open(FOLDER)",
+                hint="Open the workspace again: kfgcp.Workspace.open(FOLDER)",
             )

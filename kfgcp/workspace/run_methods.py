@@ -48,8 +48,8 @@ class RunMethods(OpenProject):
             run: the run.
 
         Returns:
-            The events in the order in which they happened. Tasks that ran at the same time may be
-            in any order. What an earlier version of kfgcp recorded has no events.
+            The events in the order in which they happened. Events of tasks that ran at the same
+            time may be in any order. Old versions of kfgcp recorded runs without events.
 
         Raises:
             UsageError: there is no such run, or more than one.
@@ -127,7 +127,7 @@ class RunMethods(OpenProject):
         log of the task that ran.
 
         Returns:
-            What was kept, and for which runs.
+            The numbers of files and logs that were kept, and the runs that use them.
 
         Raises:
             UsageError: the run has not ended.
@@ -141,7 +141,7 @@ class RunMethods(OpenProject):
     def tag(
         self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()
     ) -> tuple[str, ...]:
-        """Add tags to a run, remove others, and return all its tags, sorted.
+        """Add tags to a run, remove other tags, and return all tags of the run, sorted.
 
         Args:
             run: the run.
@@ -149,7 +149,7 @@ class RunMethods(OpenProject):
             remove: words to remove. A word that the run does not have is not an error.
 
         Raises:
-            UsageError: a tag is not such a word, or there is no such run.
+            UsageError: a tag is too long or has a blank or comma, or there is no such run.
 
         Example::
 
@@ -160,7 +160,7 @@ class RunMethods(OpenProject):
         return store.tag(lookup.find_id(self, run), tags, remove=as_list(remove))
 
     def note(self, run: RunLike = "latest", text: str | None = None) -> str:
-        """Return the note of a run, after writing a new one if there is a text.
+        """Return the note of a run. With a text, replace the note first.
 
         Args:
             run: the run.
@@ -185,7 +185,7 @@ class RunMethods(OpenProject):
         """Return the pipeline of a run, as it was recorded.
 
         Raises:
-            UsageError: there is no such run, or its backend did not give its pipeline.
+            UsageError: there is no such run, or its pipeline was not recorded.
         """
         if isinstance(run, Run):
             return pipelines.spec_of(self, run)

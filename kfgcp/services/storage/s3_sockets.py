@@ -18,8 +18,8 @@ from kfgcp.sockets import (
     LimitedSocket,
     LimitedTlsSocket,
     connect_within,
-    read_headers,
     default_deadline,
+    read_headers,
 )
 
 
