@@ -16,9 +16,9 @@ class LineSplitter:
         self._incomplete_line = b""
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that are complete now, without their ends.
+        """Yield the lines that are complete now, without their line ends.
 
-        The caller must read all of them: a generator continues only when it is read.
+        The caller must read all lines, because the code of a generator runs only while it is read.
         """
         *lines, self._incomplete_line = (self._incomplete_line + data).split(b"\n")
         yield from map(_decode_line, lines)
@@ -26,7 +26,7 @@ class LineSplitter:
             yield from self.end()
 
     def end(self) -> Iterator[str]:
-        """Yield the last line, if it has no end."""
+        """Yield the last line if it has no line end."""
         if self._incomplete_line:
             piece, self._incomplete_line = self._incomplete_line, b""
             yield _decode_line(piece)

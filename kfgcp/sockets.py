@@ -1,8 +1,8 @@
 """Make the connections of `requests` obey the deadline of `kfgcp.deadlines`.
 
-Each operation of a socket waits no longer than its own timeout, and no longer than the time until
-the deadline. This covers the name lookup, connecting, a CONNECT to a proxy, the TLS handshake,
-sending, and each byte of the answer. The headers of an answer always have a deadline, also when the
+Each operation of a socket ends at its own timeout or at the deadline, whichever is earlier. The
+operations are the name lookup, connecting, a CONNECT to a proxy, the TLS handshake, sending, and
+reading each byte of the answer. The headers of an answer always have a deadline, even when the
 caller has set none.
 
 This module imports `requests`, which is slow: import it where a connection is made.
@@ -88,8 +88,8 @@ class LimitedTlsSocket(ssl.SSLSocket):
 def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
     """Return a new connection within the deadline.
 
-    It is made in a thread, because no timeout covers the name lookup, nor all addresses of a name
-    together.
+    The connection is made in a thread, because the timeout of a socket does not cover the name
+    lookup, and applies to each address of a name separately.
     """
     deadline = current_deadline()
     seconds_left = REQUEST_SECONDS if deadline is None else deadline.seconds_left
@@ -104,7 +104,7 @@ def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
 
 @contextmanager
 def default_deadline() -> Iterator[None]:
-    """Obey the deadline of the caller, and one of our own when the caller has set none."""
+    """Obey the deadline of the caller, or a default deadline when the caller has set none."""
     if current_deadline() is not None:
         yield
         return
@@ -170,8 +170,8 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 def mount_deadlines(session: requests.Session, connections: int = DEFAULT_POOLSIZE) -> None:
     """Make a session of another library obey deadlines.
 
-    They cover each byte of a request and of the headers of its answer. The number of its retries
-    stays the same.
+    The deadlines cover each byte of a request and of the headers of its answer. The session keeps
+    its number of retries.
 
     Args:
         session: the session to change.

@@ -228,7 +228,7 @@ def test_too_little_memory_is_no_bug(
     )
 
     assert done.returncode == 5
-    assert done.stderr.splitlines()[0] == "error: There is no memory left."
+    assert done.stderr.splitlines()[0] == "error: This machine or container has no memory left."
 
 
 def test_what_is_wrong_with_the_machine_is_told_from_bugs() -> None:
