@@ -549,7 +549,7 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
         (
             '["more.toml"]',
             'include = ["x.toml"]\n',
-            "more.toml: only kfgcp.toml itself may have include.",
+            "more.toml: only kfgcp.toml itself may have the key include.",
         ),
         (
             '["more.toml"]',
