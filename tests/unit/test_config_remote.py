@@ -54,8 +54,8 @@ def test_credentials_stay_at_home(tmp_path: Path, settings: str, message: str) -
 
 
 def test_hosts_of_kubeflow_follow_the_same_rules(tmp_path: Path) -> None:
-    def text(host: str, more: str = "") -> str:
-        return f'[env.gke]\nbackend = "kubeflow"\nhost = "{host}"\n{more}'
+    def text(host: str, other_lines: str = "") -> str:
+        return f'[env.gke]\nbackend = "kubeflow"\nhost = "{host}"\n{other_lines}'
 
     anonymous = 'auth = "anonymous"\n'
     assert (
