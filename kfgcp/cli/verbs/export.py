@@ -53,7 +53,7 @@ def command(
 ) -> None:
     """Write runs as CSV, JSON or Parquet.
 
-    Writes the runs RUN, or without RUN all runs that match the options, oldest first.
+    Writes the named runs. Without RUN, writes all runs that match the options, oldest first.
 
     A row of CSV or Parquet is a run, with columns params.* and metrics.<task>.<name>. JSON has the
     whole runs with their tasks. With --table metrics, tasks or artifacts, every format has a row
