@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from kfgcp.model import JsonValue
 from kfgcp.options import OptionField, OptionType, option_fields
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.records import ParamSpec
@@ -41,7 +42,7 @@ class ParamOptions:
         """Whether at least one of the options is given."""
         return bool(self.assignments) or self.file is not None
 
-    def read(self, declared_params: Mapping[str, ParamSpec]) -> dict[str, Any]:
+    def read(self, declared_params: Mapping[str, ParamSpec]) -> dict[str, JsonValue]:
         """Return the value of each parameter that an option sets. `-p` overrides the file.
 
         Args:
@@ -50,7 +51,7 @@ class ParamOptions:
         Raises:
             ParamError: the file cannot be read, or a parameter is unknown or of the wrong type.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, JsonValue] = {}
         if self.file is not None:
             values = spec_params.read_file(self.file)
         return values | spec_params.parse_assignments(declared_params, self.assignments)
