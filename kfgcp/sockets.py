@@ -1,8 +1,8 @@
 """Make the connections of `requests` obey the deadline of `kfgcp.deadlines`.
 
-Each operation of a socket waits no longer than its own timeout, and no longer than the time until
-the deadline. This covers the name lookup, connecting, a CONNECT to a proxy, the TLS handshake,
-sending, and each byte of the answer. The headers of an answer always have a deadline, also when the
+Each operation of a socket ends at its own timeout or at the deadline, whichever is earlier. The
+operations are the name lookup, connecting, a CONNECT to a proxy, the TLS handshake, sending, and
+reading each byte of the answer. The headers of an answer always have a deadline, even when the
 caller has set none.
 
 This module imports `requests`, which is slow: import it where a connection is made.
@@ -34,11 +34,11 @@ def _limited(connected: socket.socket) -> Iterator[None]:
     if deadline is None:
         yield
         return
-    left = deadline.left
-    if left <= 0:
+    seconds_left = deadline.seconds_left
+    if seconds_left <= 0:
         raise DeadlineError(f"did not end within {deadline.seconds:g} s")
     timeout = connected.gettimeout()
-    connected.settimeout(left if timeout is None else min(timeout, left))
+    connected.settimeout(seconds_left if timeout is None else min(timeout, seconds_left))
     try:
         yield
     finally:
@@ -88,12 +88,12 @@ class LimitedTlsSocket(ssl.SSLSocket):
 def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
     """Return a new connection within the deadline.
 
-    It is made in a thread, because no timeout covers the name lookup, nor all addresses of a name
-    together.
+    The connection is made in a thread, because the timeout of a socket does not cover the name
+    lookup, and applies to each address of a name separately.
     """
     deadline = current_deadline()
-    left = REQUEST_SECONDS if deadline is None else deadline.left
-    connected = call_within(left, connect, discard=socket.socket.close)
+    seconds_left = REQUEST_SECONDS if deadline is None else deadline.seconds_left
+    connected = call_within(seconds_left, connect, discard=socket.socket.close)
     timeout = connected.gettimeout()
     limited = LimitedSocket(
         connected.family, connected.type, connected.proto, fileno=connected.detach()
@@ -103,8 +103,8 @@ def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
 
 
 @contextmanager
-def some_deadline() -> Iterator[None]:
-    """Obey the deadline of the caller, and one of our own when the caller has set none."""
+def default_deadline() -> Iterator[None]:
+    """Obey the deadline of the caller, or a default deadline when the caller has set none."""
     if current_deadline() is not None:
         yield
         return
@@ -117,13 +117,13 @@ def read_headers(get_response: Callable[[], Result]) -> Result:
 
     The client libraries set no deadline for the headers.
     """
-    with some_deadline():
+    with default_deadline():
         return get_response()
 
 
 class _Connection(HTTPConnection):
     def connect(self) -> None:
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
     def _new_conn(self) -> LimitedSocket:
@@ -152,7 +152,7 @@ class _TlsConnection(HTTPSConnection):
         self.ssl_context = context
         if not self.ca_certs and not self.ca_cert_dir:
             self.ca_certs = DEFAULT_CA_BUNDLE_PATH
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
 
@@ -170,8 +170,8 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 def mount_deadlines(session: requests.Session, connections: int = DEFAULT_POOLSIZE) -> None:
     """Make a session of another library obey deadlines.
 
-    They cover each byte of a request and of the headers of its answer. The number of its retries
-    stays the same.
+    The deadlines cover each byte of a request and of the headers of its answer. The session keeps
+    its number of retries.
 
     Args:
         session: the session to change.

@@ -86,8 +86,8 @@ def find_kind(name: str, values: Sequence[Any]) -> Kind:
     """Return the kind of a column.
 
     Args:
-        name: its name. Times, durations and metrics have the same kind in every table.
-        values: its values. None does not count, and a column without other values is text.
+        name: the name of the column. Times, durations and metrics have a fixed kind.
+        values: the values of the column. None does not count. A column with only None is text.
     """
     if name in TIMES:
         return "time"
@@ -108,7 +108,7 @@ def find_kind(name: str, values: Sequence[Any]) -> Kind:
 
 
 def _fits_float(value: float) -> bool:
-    """Return whether a number is not larger than every float."""
+    """Return whether a float can hold the size of a number."""
     return isinstance(value, float) or abs(value) <= int(sys.float_info.max)
 
 
@@ -142,7 +142,7 @@ def export_table(table: Columns, form: str, file: Path | None, *, raw: bool = Fa
     if form == "parquet":
         if file is None:
             raise UsageError(
-                "Parquet is not text.",
+                "Parquet is not text, so it needs a file.",
                 hint="Name a file: kfgcp export --format parquet -o runs.parquet",
             )
         return _write(_encode_parquet(table), file)
@@ -211,9 +211,9 @@ def _to_float(value: float | None) -> float | None:
 
 
 def writable_text(value: object) -> str | None:
-    """Return a value as text that can be written, None for None.
+    """Return a value as text that can be encoded, None for None.
 
-    Other values than texts are JSON. Halves of surrogate pairs become escapes.
+    A value that is not text becomes JSON. Halves of surrogate pairs become escapes.
     """
     if value is None:
         return None

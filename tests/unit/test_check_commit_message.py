@@ -67,9 +67,9 @@ def test_git_refuses_a_commit_with_such_a_message(tmp_path: Path) -> None:
     hook.chmod(0o755)
 
     refused = git("commit", "--allow-empty", "-m", "Changed some things")
-    made = git("commit", "--allow-empty", "-m", "fix: keep the log of a killed task")
+    commit = git("commit", "--allow-empty", "-m", "fix: keep the log of a killed task")
 
     assert refused.returncode != 0
     assert "Begin the subject with a type" in refused.stderr
-    assert made.returncode == 0, made.stderr
+    assert commit.returncode == 0, commit.stderr
     assert git("log", "--format=%s").stdout == "fix: keep the log of a killed task\n"

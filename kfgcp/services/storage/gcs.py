@@ -84,7 +84,7 @@ class GcsBucket:
         # An upload of several requests continues where it failed, which only the library can do.
         # Its retries must end with the deadline.
         deadline = current_deadline()
-        seconds = 0.0 if deadline is None else max(deadline.left, 0.0)
+        seconds = 0.0 if deadline is None else max(deadline.seconds_left, 0.0)
         self._bucket.blob(key, chunk_size=CHUNK_BYTES).upload_from_file(
             body, size=size, retry=DEFAULT_RETRY.with_timeout(seconds)
         )

@@ -79,7 +79,7 @@ def repeat(
             if failures >= MAX_FAILURES or not is_transient(error):
                 raise
         pause = FIRST_PAUSE * 2 ** (failures - 1)
-        time.sleep(max(0.0, min(pause, deadline.left)))
+        time.sleep(max(0.0, min(pause, deadline.seconds_left)))
 
 
 def _describe_timeout(deadline: Deadline) -> str:

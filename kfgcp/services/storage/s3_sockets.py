@@ -18,14 +18,14 @@ from kfgcp.sockets import (
     LimitedSocket,
     LimitedTlsSocket,
     connect_within,
+    default_deadline,
     read_headers,
-    some_deadline,
 )
 
 
 class _Connection(AWSHTTPConnection):  # type: ignore[misc]
     def connect(self) -> None:
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
     def _new_conn(self) -> LimitedSocket:
@@ -48,7 +48,7 @@ class _TlsConnection(AWSHTTPSConnection):  # type: ignore[misc]
         # No other client of boto3 uses this context.
         if self.ssl_context is not None:
             self.ssl_context.sslsocket_class = LimitedTlsSocket
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
 
