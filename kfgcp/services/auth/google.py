@@ -57,7 +57,7 @@ class _Login:
 
     def fetch(self) -> tuple[Token, float | None]:
         """Return a new token and when it expires. `RenewedTokens` uses one thread at a time."""
-        request = exchange()
+        request = auth_request()
         try:
             with warnings.catch_warnings():
                 # google.auth warns about quota projects and old versions of Python.
@@ -177,7 +177,7 @@ def _gcloud_folder() -> Path:
     return Path("~/.config/gcloud")
 
 
-def exchange() -> Any:
+def auth_request() -> Any:
     """Return a transport for google.auth that sends its requests with `Transport`."""
     from google.auth import transport
     from google.auth.exceptions import TransportError as GoogleTransportError

@@ -25,7 +25,7 @@ from kfgcp.services.auth.google import (
     AGAIN,
     PROXY,
     TIMEOUT,
-    exchange,
+    auth_request,
     explain_failure,
     google_tokens,
     login_file,
@@ -190,7 +190,7 @@ class _IdTokens:
 
     def _fetch_for_service_account(self) -> str:
         """Return the token of a key, or of the metadata server of a machine at Google."""
-        request = exchange()
+        request = auth_request()
         file = login_file()
         credentials: Any = None
         try:
