@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+# Locations that cover several regions. Their hosts have another form than those of regions.
 MULTI_REGIONS: Final = ("us", "eu")
 
 
 def address(location: str) -> str:
-    """Return the address of the service for a location.
-
-    `global` has no prefix. The multi-regions have hosts of another form.
+    """Return the address of Vertex AI for a region, a multi-region or `global`.
 
     Example:
         >>> address("europe-west4")
