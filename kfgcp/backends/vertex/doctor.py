@@ -156,5 +156,6 @@ def _is_about_location(error: BackendError) -> bool:
     """
     if isinstance(error, NotFound):
         return True
-    is_bad_request = isinstance(error, Refused) and error.status == 400
-    return is_bad_request and is_about_location(error.explanation)
+    if not isinstance(error, Refused) or error.status != 400:
+        return False
+    return is_about_location(error.explanation)

@@ -20,7 +20,7 @@ from kfgcp.backends.kubeflow.read_run import Where, read_run
 from kfgcp.backends.kubeflow.read_tasks import NO_REASON
 from kfgcp.errors import BackendError, NotWhole
 from kfgcp.model import ErrorInfo, ErrorKind, Metric, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.services.responses import parse_json
+from kfgcp.services.answer_json import parse_json
 from kfgcp.spec.json_values import NotJsonError
 from trials import Trial
 
