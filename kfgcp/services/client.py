@@ -230,8 +230,8 @@ class ServiceClient:
 
         Raises:
             BadAnswer: the list has no end: a page comes again, or too many pages have no new items.
-            Unreachable: a page is longer than kfgcp reads, and cannot be made smaller: it has one
-                item, or `size` is None.
+            Unreachable: a page is longer than kfgcp reads, and a smaller page cannot be requested:
+                the page has one item, or `size` is None.
         """
         request = f"{method} {path}"
         keys = self._paging
@@ -309,7 +309,7 @@ class ServiceClient:
         """Send a request whose body is bytes, and return a response with status 2xx.
 
         Args:
-            method, path, params: see `send`. The errors are also those of `send`.
+            method, path, params: see `send`. For the errors, see `send`, too.
             data: the body of the request.
             content_type: the media type of the body.
             repeatable, budget, retries, read_timeout, seconds: see `CallOptions`.

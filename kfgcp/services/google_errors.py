@@ -1,7 +1,7 @@
 """Give advice for the errors of Google's APIs.
 
-An error is recognized by its reason (google.api.ErrorReason). Without a reason, it is recognized by
-words in its message.
+This module recognizes an error by its reason (google.api.ErrorReason), or else by words in its
+message.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _reason_hint(error: ErrorBody, text: str, project: str) -> str:
     if reason == "BILLING_DISABLED":
         return f"Give the project {project} a billing account."
     if reason == "USER_PROJECT_DENIED":
-        # The login names the project that pays. It may be another project than that of the runs.
+        # The login names the project that pays. The runs may be in another project.
         payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
         return (
             f"Let your account use the project {payer} for quotas"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 QueryParams = Mapping[str, str | int | float | Sequence[str] | None]
 """The parameters of a query. A parameter with the value None is left out."""
 
-# The most connections to one host that stay open. It is more than the number of threads that share
-# one transport.
+# The most connections to one host that stay open. No transport is shared by more threads, so no
+# thread has to connect again.
 POOL_SIZE: Final = 24
 # The most bytes that are read at once, and the most bytes of an unpacked piece.
 CHUNK: Final = 65536

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# Locations that cover several regions. Their hosts have another form than those of regions.
+# The locations that cover several regions. Hosts of these locations have another form than hosts of
+# a region.
 MULTI_REGIONS: Final = ("us", "eu")
 
 

@@ -68,7 +68,7 @@ class _VertexChecks:
         vertex_address = self.settings.api_endpoint or address(self.settings.location)
         self._probe = HostProbe(vertex_address, "")
         self._vertex = ServiceClient(vertex_address, tokens, service="Vertex AI", **CALL_LIMITS)
-        # Two checks need the result of the same list request, so it is sent once and kept.
+        # Two checks need the result of the same request, so its result is kept here.
         self._has_listed = False
         self._list_error: BackendError | None = None
         self.cloud = Cloud(env, tokens)

@@ -1,6 +1,6 @@
-"""Write a RunFilter as clauses of the list filter of `pipelineJobs`.
+"""Convert a RunFilter to clauses for the filter of `pipelineJobs.list`.
 
-The fields are those of the REST reference of `projects.locations.pipelineJobs.list`.
+The names of the fields come from the REST reference of `projects.locations.pipelineJobs.list`.
 """
 
 from __future__ import annotations

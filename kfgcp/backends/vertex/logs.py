@@ -92,8 +92,8 @@ class JobTail:
         self._log_filter = log_filter
         # None until the first call of `read`, which reads the start of the job.
         self._tail: Tail | None = None
-        # The attempts that match the filter, and the times at which those that have ended were
-        # first seen. The keys are ids of custom jobs.
+        # The attempts that match the filter, and for each ended attempt the time when this object
+        # noticed the end. The keys are the ids of custom jobs.
         self._attempts: dict[str, Attempt] = {}
         self._ended_at: dict[str, float] = {}
         # The custom jobs that an earlier call of `read` has asked for.

@@ -181,7 +181,7 @@ class VertexService:
             )
         except Refused as refused:
             # A conflict after a retry: probably the first try created the job, and its answer was
-            # lost. The label SUBMISSION of the job tells whether it is this one.
+            # lost. Only a job from this submission has the right value in the label SUBMISSION.
             if refused.status != CONFLICT or not refused.retried:
                 raise
             existing_job = self._existing_job(job_id)
@@ -330,7 +330,8 @@ class VertexService:
         path = f"v1/{self._parent}/pipelineJobs"
         mask = ",".join(LISTED_FIELDS) if self._accepts_mask else None
         jobs = self._http.pages(path, {**params, "readMask": mask}, "pipelineJobs", size=PAGE_SIZE)
-        # The first item sends the first request, which is the one that the service may refuse.
+        # `pages` sends its first request when the first job is read. So read this job here, where a
+        # refusal of the mask can be caught.
         try:
             first_job = next(jobs, None)
         except Refused as refused:

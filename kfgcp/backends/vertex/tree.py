@@ -229,7 +229,7 @@ def _is_pipeline(detail: TaskDetail, task_names: set[str], has_tasks: bool, top_
     """
     if _schema(detail) == "system.Run":
         return True
-    # The pipeline would be the only task without a parent, and its name is not that of a task.
+    # The pipeline is the only task without a parent, and none of its tasks has the same name.
     if top_count != 1 or _name(detail) in task_names:
         return False
     return has_tasks or bool(task_names)

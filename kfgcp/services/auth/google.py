@@ -2,7 +2,8 @@
 
 The credentials ("the login") are the first of these that exist: the file in the variable
 GOOGLE_APPLICATION_CREDENTIALS, the file that `gcloud auth application-default login` writes, or the
-service account of a machine at Google. They may impersonate another service account ("act as").
+service account of a machine at Google. With the login, kfgcp may impersonate a service account: it
+then gets tokens of this account. Messages call this "act as".
 """
 
 from __future__ import annotations

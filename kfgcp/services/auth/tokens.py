@@ -169,7 +169,7 @@ class RenewedTokens:
         self._now = now
         self._lock = threading.Lock()
         self._token: Token | None = None
-        # The times when the token expires, and when it is renewed, in seconds since 1970.
+        # When the token expires, and when the next token is fetched, in seconds since 1970.
         self._expires_at = 0.0
         self._renew_at = 0.0
         # The error of the last fetch, None when it succeeded.

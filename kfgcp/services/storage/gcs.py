@@ -23,8 +23,8 @@ CHUNK_BYTES: Final = 4 << 20
 # The most objects in one page of a list.
 PAGE_SIZE: Final = 1000
 
-# The fields of an object in a list: only those that `StoredObject` needs, because a list may have
-# many thousands of objects.
+# The fields of each object in a list. `StoredObject` needs no other fields, and a list may have
+# thousands of objects.
 FIELDS: Final = "items(name,size,generation,contentEncoding),nextPageToken"
 
 
