@@ -1,4 +1,4 @@
-"""Adds runs to Vertex AI Experiments.
+"""Add runs to Vertex AI Experiments.
 
 In ML Metadata, an experiment is a context, and each run has a context, too. kfgcp makes the context
 of the run a child of the context of the experiment. The service creates the context of a run some
@@ -28,7 +28,7 @@ _CONFLICT: Final = 409
 
 
 class Experiments:
-    """The experiments of one project and location. Threads may share an object."""
+    """The experiments of one project and location. Threads may share the object."""
 
     def __init__(self, http: ServiceClient, parent: str) -> None:
         self._http = http
@@ -45,7 +45,7 @@ class Experiments:
         if not _NAME.fullmatch(name):
             example = label_value(name) or "default"
             raise UsageError(
-                f"{name!r} cannot be the name of an experiment of Vertex AI.",
+                f"{name!r} cannot be the name of an experiment in Vertex AI.",
                 hint=(f"Use at most 128 lowercase letters, digits and -. For example: {example}"),
             )
         try:

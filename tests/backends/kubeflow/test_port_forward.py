@@ -151,7 +151,7 @@ def test_a_port_that_somebody_else_took(kubectl: Any) -> None:
 
 
 def test_without_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(port_forward, "_open", {})
+    monkeypatch.setattr(port_forward, "_port_forwards", {})
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(BackendError) as caught:
