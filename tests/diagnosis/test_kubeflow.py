@@ -642,7 +642,7 @@ def test_status_in_the_headers_is_enough(
 def test_a_way_through_kubectl_that_is_not_there(
     diagnose: Any, broken: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(port_forward, "_open", {})
+    monkeypatch.setattr(port_forward, "_port_forwards", {})
     monkeypatch.setenv("PATH", str(tmp_path))
 
     finding = broken(diagnose(backend="kubeflow", auth="port-forward"))
