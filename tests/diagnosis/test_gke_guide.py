@@ -85,7 +85,7 @@ class Stage:
             (folder / "kubectl").write_text(f"#!/bin/sh\necho '{error}' >&2\nexit 1\n")
             (folder / "kubectl").chmod(0o755)
         self.patch.setenv("PATH", str(folder))
-        self.patch.setattr(port_forward, "_open", {})
+        self.patch.setattr(port_forward, "_port_forwards", {})
         return self.broken(auth="port-forward")
 
     def signed_in_as(self, login: dict[str, str], **settings: str) -> str:

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from kfgcp.backends.kubeflow.server_errors import is_without_pod
 from kfgcp.errors import BackendError, NotFound, Refused
-from kfgcp.services.client import ServiceClient, ServiceResponse
+from kfgcp.services.client import ServiceClient
 from kfgcp.services.responses import is_page
+from kfgcp.services.service_response import ServiceResponse
 
 Answer = TypeVar("Answer")
 

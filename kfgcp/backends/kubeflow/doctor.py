@@ -56,9 +56,10 @@ from kfgcp.errors import (
 from kfgcp.hosts import LOOPBACK, is_loopback
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.sign_in import ca_file
-from kfgcp.services.client import ServiceClient, ServiceResponse
+from kfgcp.services.client import ServiceClient
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.responses import is_page, title, wants_sign_in
+from kfgcp.services.service_response import ServiceResponse
 from kfgcp.services.transport import TransportError
 
 METADATA_SECONDS: Final = 5.0

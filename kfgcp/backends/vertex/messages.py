@@ -1,8 +1,9 @@
-"""The messages of Vertex AI that kfgcp reads: the fields that it uses, and their types.
+"""The messages of Vertex AI: the fields that kfgcp reads, their types, and the check of answers.
 
-Names and types are those of `google.cloud.aiplatform.v1` (pipeline_job.proto, artifact.proto,
-context.proto) in the JSON mapping of Protocol Buffers. Each message has a class for type checkers
-and a check for answers. Fields that are null in an answer are missing after the check.
+Each message has a class, which tells type checkers the fields, and a `Kind` of
+`kfgcp.services.fields`, which checks an answer. A field that is null in an answer is missing after
+the check. Names and types come from `google.cloud.aiplatform.v1` (pipeline_job.proto,
+artifact.proto, context.proto) in the JSON mapping of Protocol Buffers.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class CustomJobDetail(TypedDict, total=False):
 
 
 class ExecutorDetail(TypedDict, total=False):
-    """What a task ran as."""
+    """The custom jobs of a task. A task has one of the two fields."""
 
     containerDetail: ContainerDetail
     customJobDetail: CustomJobDetail
@@ -120,7 +121,7 @@ class RunContext(TypedDict, total=False):
 
 
 class JobDetail(TypedDict, total=False):
-    """What a job has done."""
+    """The progress of a job: its context and its tasks."""
 
     pipelineRunContext: RunContext
     taskDetails: list[TaskDetail]
@@ -204,10 +205,10 @@ JOB: Final = message(
 
 
 def read_job(answer: object) -> PipelineJob:
-    """Return an answer, or an item of a list, as a pipeline job.
+    """Check an answer, or an item of a list, and return it as a pipeline job.
 
     Raises:
-        BadAnswer: it is not one; the message names the field.
+        BadAnswer: the answer is not a pipeline job. The message names the wrong field.
     """
     job: PipelineJob = read(answer, JOB, service=SERVICE, thing="a pipeline job")
     return job
