@@ -190,8 +190,8 @@ def _from_execution(
         cache=_read_cache(task.kind, state),
         started_at=_start_of_execution(execution, progress, ended_at) if did_run else None,
         ended_at=ended_at if state.final else None,
-        inputs=order_values(inputs, task.component, inside=True),
-        outputs=order_values(outputs, task.component, inside=False),
+        inputs=order_values(inputs, task.component, are_inputs=True),
+        outputs=order_values(outputs, task.component, are_inputs=False),
         error=error,
     )
 

@@ -377,7 +377,7 @@ class KubeflowService:
         yield from readable_runs(
             pages,
             lambda item: self._reader.read_listed(item, ask=ask),
-            identity="run_id",
+            id_field="run_id",
             env_name=self._env.name,
         )
 

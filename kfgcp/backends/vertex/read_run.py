@@ -248,8 +248,8 @@ def _task(placed: PlacedTask) -> Task:
         cache=_cache(placed, state),
         started_at=started_at,
         ended_at=read_time(detail.get("endTime")) if state.final else None,
-        inputs=order_values(inputs, placed.component, inside=True),
-        outputs=order_values(outputs, placed.component, inside=False),
+        inputs=order_values(inputs, placed.component, are_inputs=True),
+        outputs=order_values(outputs, placed.component, are_inputs=False),
         error=error,
     )
 
