@@ -375,20 +375,20 @@ class Cluster:
         if Server(self._http).keeps_tasks(self._settings.namespace or ""):
             return f"not needed: the API server keeps tasks and metrics itself ({SERVICE} 3.0)"
         # No run has this name, so the answer is small.
-        request = mlmd.message("GetContextByTypeAndNameRequest")(
+        request = mlmd.message_class("GetContextByTypeAndNameRequest")(
             type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor"
         )
         try:
             response = self._metadata.exchange(
                 "POST",
-                mlmd.path("GetContextByTypeAndName").lstrip("/"),
-                data=mlmd.encode(request),
+                mlmd.method_path("GetContextByTypeAndName").lstrip("/"),
+                data=mlmd.encode_request(request),
                 content_type=mlmd.CONTENT_TYPE,
                 repeatable=True,
                 retries=0,
                 read_timeout=METADATA_SECONDS,
             )
-            mlmd.decode("GetContextByTypeAndNameResponse", response.body, response.headers)
+            mlmd.decode_response("GetContextByTypeAndNameResponse", response.body, response.headers)
         except BackendError as error:
             return self._without_metrics(error.message)
         except mlmd.MlmdError as error:

@@ -78,7 +78,7 @@ class Metadata:
             raise
 
     def _read(self, run_id: str, with_artifacts: bool, until: float) -> list[Execution]:
-        request = mlmd.message("GetContextByTypeAndNameRequest")(
+        request = mlmd.message_class("GetContextByTypeAndNameRequest")(
             type_name=mlmd.PIPELINE_RUN, context_name=run_id
         )
         context = self._call("GetContextByTypeAndName", request, until).context
@@ -112,14 +112,14 @@ class Metadata:
     def _read_type_names(self, type_ids: Collection[int], until: float) -> dict[int, str]:
         if not type_ids:
             return {}
-        request = mlmd.message("GetArtifactTypesByIDRequest")(type_ids=sorted(type_ids))
+        request = mlmd.message_class("GetArtifactTypesByIDRequest")(type_ids=sorted(type_ids))
         response = self._call("GetArtifactTypesByID", request, until)
         return {artifact_type.id: artifact_type.name for artifact_type in response.artifact_types}
 
     def _read_events(self, executions: Sequence[Message], until: float) -> list[Message]:
         """Return which artifacts the executions read and wrote, in the order of the artifacts."""
         ids = [execution.id for execution in executions]
-        request = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
+        request = mlmd.message_class("GetEventsByExecutionIDsRequest")(execution_ids=ids)
         response = self._call("GetEventsByExecutionIDs", request, until)
         return sorted(response.events, key=_position)
 
@@ -129,7 +129,7 @@ class Metadata:
         limit = PageLimit("ML Metadata", method)
         options: dict[str, object] = {"max_result_size": PAGE}
         while True:
-            request = mlmd.message(f"{method}Request")(context_id=context_id, options=options)
+            request = mlmd.message_class(f"{method}Request")(context_id=context_id, options=options)
             response = self._call(method, request, until)
             page = list(getattr(response, field))
             items += page
@@ -145,8 +145,8 @@ class Metadata:
             raise Unreachable(f"ML Metadata did not list the whole run within {ALL_SECONDS:g} s.")
         response = self._http.exchange(
             "POST",
-            mlmd.path(method).lstrip("/"),
-            data=mlmd.encode(request),
+            mlmd.method_path(method).lstrip("/"),
+            data=mlmd.encode_request(request),
             content_type=mlmd.CONTENT_TYPE,
             repeatable=True,
             read_timeout=seconds,
@@ -154,10 +154,10 @@ class Metadata:
             seconds=seconds,
         )
         try:
-            return mlmd.decode(f"{method}Response", response.body, response.headers)
+            return mlmd.decode_response(f"{method}Response", response.body, response.headers)
         except mlmd.MlmdError as error:
             if error.code == mlmd.NOT_FOUND:
-                return mlmd.message(f"{method}Response")()
+                return mlmd.message_class(f"{method}Response")()
             if error.code is None:
                 raise Unreachable(
                     f"ML Metadata did not answer {method}: {error}.",
@@ -213,7 +213,7 @@ def _creation(execution: Message) -> tuple[int, int]:
 def _make_execution(
     stored: Message, inputs: ArtifactsByName, outputs: ArtifactsByName
 ) -> Execution:
-    properties = mlmd.values(stored.custom_properties)
+    properties = mlmd.read_properties(stored.custom_properties)
     state = "UNKNOWN"
     if 0 <= stored.last_known_state < len(mlmd.STATES):
         state = mlmd.STATES[stored.last_known_state]
@@ -252,7 +252,7 @@ def _read_seconds(milliseconds: int) -> float:
 
 
 def _make_artifact(stored: Message, title: str) -> StoredArtifact:
-    metadata = without_launcher_metadata(mlmd.values(stored.custom_properties))
+    metadata = without_launcher_metadata(mlmd.read_properties(stored.custom_properties))
     as_written = {name: _unwrap(value) for name, value in metadata.items()}
     return StoredArtifact(title or "system.Artifact", stored.uri, as_written)
 

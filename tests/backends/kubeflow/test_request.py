@@ -145,7 +145,7 @@ def test_what_ml_metadata_cannot_read_is_refused(
     request = request_of(compiled("features-2.14.6.yaml"))
     name = "config" if key else "items"
     deep = replace(request, params={**request.params, name: nested(levels, key)})
-    answer = mlmd.message("GetExecutionsByContextResponse")()
+    answer = mlmd.message_class("GetExecutionsByContextResponse")()
     held = answer.executions.add().custom_properties["inputs"].struct_value
     json_format.ParseDict({name: nested(levels, key)}, held, max_recursion_depth=1000)
 

@@ -68,15 +68,15 @@ class Api:
 
     def metadata(self, method: str, **fields: Any) -> Any:
         """The answer of ML Metadata."""
-        request = mlmd.message(f"{method}Request")(**fields)
+        request = mlmd.message_class(f"{method}Request")(**fields)
         answer = self.session.post(
-            self.env.host + mlmd.path(method),
-            data=mlmd.encode(request),
+            self.env.host + mlmd.method_path(method),
+            data=mlmd.encode_request(request),
             headers=mlmd.HEADERS,
             timeout=REQUEST,
         )
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, mlmd.CONTENT_TYPE)
-        return mlmd.decode(f"{method}Response", answer.content, answer.headers)
+        return mlmd.decode_response(f"{method}Response", answer.content, answer.headers)
 
     def executions(self, run_id: str) -> list[tuple[Any, dict[str, Any]]]:
         """The executions of a run with their custom properties, in the order of their ids."""
@@ -85,7 +85,7 @@ class Api:
         ).context
         found = self.metadata("GetExecutionsByContext", context_id=context.id).executions
         return [
-            (each, mlmd.values(each.custom_properties))
+            (each, mlmd.read_properties(each.custom_properties))
             for each in sorted(found, key=lambda execution: execution.id)
         ]
 

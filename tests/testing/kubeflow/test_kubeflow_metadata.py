@@ -40,8 +40,10 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
 
     assert api.env.requests.count(since=mark) == 4
     assert (context.name, context.type) == (run, "system.PipelineRun")
-    assert mlmd.values(context.custom_properties)["pipeline_root"].endswith(f"/features/{run}")
-    found = by_name((each, mlmd.values(each.custom_properties)) for each in executions)
+    assert mlmd.read_properties(context.custom_properties)["pipeline_root"].endswith(
+        f"/features/{run}"
+    )
+    found = by_name((each, mlmd.read_properties(each.custom_properties)) for each in executions)
     root, values = found[""]
     assert (root.name, root.type, mlmd.STATES[root.last_known_state]) == (
         f"run/{run}",
@@ -61,11 +63,11 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
         "kubeflow",
     )
     assert two.create_time_since_epoch > 1_600_000_000_000
-    metrics = {mlmd.values(each.custom_properties)["display_name"]: each for each in artifacts}[
-        "metrics"
-    ]
+    metrics = {
+        mlmd.read_properties(each.custom_properties)["display_name"]: each for each in artifacts
+    }["metrics"]
     assert metrics.type == "system.Metrics"
-    assert mlmd.values(metrics.custom_properties)["rows"] == 3.0
+    assert mlmd.read_properties(metrics.custom_properties)["rows"] == 3.0
     assert metrics.custom_properties["rows"].WhichOneof("value") == "double_value"
     told = {
         (event.type, event.execution_id, event.path.steps[0].key): event.artifact_id
@@ -186,7 +188,7 @@ def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_p
         "gs://stand-in-project-pipelines/table.csv",
         "system.Dataset",
     )
-    assert mlmd.values(artifact.custom_properties)["of"] == {"list": ["a"]}
+    assert mlmd.read_properties(artifact.custom_properties)["of"] == {"list": ["a"]}
     assert "importer-driver" not in {detail.get("display_name") for detail in details}
 
 
@@ -233,7 +235,7 @@ def test_types_can_be_asked_for_by_their_ids(quick: Any) -> None:
         "system.Metrics"
     ]
     assert len(known) == 3
-    assert mlmd.values(artifact.custom_properties)["accuracy"] == 0.9
+    assert mlmd.read_properties(artifact.custom_properties)["accuracy"] == 0.9
 
 
 def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_file: Path) -> None:
@@ -244,7 +246,7 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_
     context = quick.metadata(
         "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run
     ).context
-    options = mlmd.message("ListOperationOptions")
+    options = mlmd.message_class("ListOperationOptions")
 
     def pages(**given: Any) -> list[int]:
         sizes, token = [], ""
@@ -290,15 +292,15 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
     assert len(quick.metadata("GetExecutionsByContext", context_id=98).executions) == 0
     assert len(quick.metadata("GetEventsByExecutionIDs", execution_ids=[5, 100_001]).events) == 0
 
-    url = quick.env.host + mlmd.path("PutContexts")
+    url = quick.env.host + mlmd.method_path("PutContexts")
     answer = quick.session.post(url, data=b"\0\0\0\0\0", headers=mlmd.HEADERS, timeout=REQUEST)
-    types = quick.env.host + mlmd.path("GetArtifactTypes")
+    types = quick.env.host + mlmd.method_path("GetArtifactTypes")
     broken = quick.session.post(types, data=b"{}", headers=mlmd.HEADERS, timeout=REQUEST)
 
     for response, code in ((answer, 12), (broken, 3)):
         assert response.status_code == 200
         with pytest.raises(mlmd.MlmdError) as caught:
-            mlmd.decode("GetArtifactTypesResponse", response.content, response.headers)
+            mlmd.decode_response("GetArtifactTypesResponse", response.content, response.headers)
         assert caught.value.code == code
 
 
