@@ -1,7 +1,7 @@
-"""The executions of a run that ML Metadata keeps, on servers before 3.0.
+"""Read the executions of a run from ML Metadata, on servers before 3.0.
 
-There are four calls of gRPC-Web at the host of the pipelines API; `mlmd` has the protocol. The keys
-of the executions are those that KFP's driver and launcher write
+This takes four calls of gRPC-Web to the host of the pipelines API. `mlmd` implements the protocol.
+KFP's driver and launcher write the properties of the executions
 (backend/src/v2/metadata/client.go).
 """
 
@@ -25,51 +25,58 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.paging import PageLimit
 from kfgcp.spec.json_values import normalize_numbers
 
+# How many executions or artifacts a page has.
 PAGE: Final = 100
 
-# Seconds for one call. A run is shown without its values when ML Metadata hangs.
+# The time limit of one call, in seconds. When ML Metadata hangs, a run is shown without its values.
 SECONDS: Final = 10.0
 
-# Seconds for all calls for one run: there is one for each hundred executions or artifacts.
+# The time limit of all calls for one run, in seconds. Each page of executions or artifacts is a
+# call.
 ALL_SECONDS: Final = 60.0
 
-# Seconds until ML Metadata is asked again after it could not be reached. A list of runs would
-# otherwise wait for each of its runs.
+# After an outage, the seconds without further calls to ML Metadata. Without this pause, a list of
+# runs would wait once for each of its runs.
 LATER: Final = 30.0
 
-# Protobuf times are int64, but Python's last year is 9999.
+# The start of the year 10000, in milliseconds since 1970. Times in protobuf are int64, but the last
+# year in Python is 9999.
 _YEAR_10000: Final = 253_402_300_800_000
 
-# Messages of `mlmd`. Their classes are made at run time, so type checkers do not know them.
+# Messages of `mlmd`. The classes are made at run time, so type checkers do not know them.
 Message: TypeAlias = Any
 
 ArtifactsByName: TypeAlias = Mapping[str, Sequence[StoredArtifact]]
 
 
 class Metadata:
-    """The ML Metadata service of a host. Threads may share it."""
+    """The ML Metadata of a server. Threads may share this object.
+
+    Args:
+        http: the client of ML Metadata.
+    """
 
     def __init__(self, http: ServiceClient | Addresses) -> None:
         self._http = http
-        # Until when ML Metadata is not asked again, in monotonic seconds, and why.
+        # The end of the pause after an outage, in monotonic seconds, and the error of the outage.
         self._outage: tuple[float, BackendError] | None = None
 
     def read_executions(self, run_id: str, *, with_artifacts: bool = True) -> list[Execution]:
-        """Return the executions of a run in the order they were created.
+        """Return the executions of a run in the order in which they were created.
 
-        There are none when ML Metadata does not know the run.
+        The list is empty when ML Metadata does not know the run.
 
         Args:
-            run_id: of the run.
-            with_artifacts: read their artifacts too, with two more calls.
+            run_id: the id of the run.
+            with_artifacts: also read the artifacts, with two more calls.
 
         Raises:
-            BackendError: the service does not answer, or not with gRPC-Web. It is not asked again
-                for `LATER` seconds then.
+            BackendError: the service does not answer, or its answer is not gRPC-Web. For `LATER`
+                seconds after that, each call raises the same error without a request.
         """
         if self._outage is not None:
-            until, error = self._outage
-            if time.monotonic() < until:
+            pause_end, error = self._outage
+            if time.monotonic() < pause_end:
                 raise BackendError(error.message, hint=error.hint)
         try:
             return self._read(run_id, with_artifacts, time.monotonic() + ALL_SECONDS)
@@ -78,6 +85,13 @@ class Metadata:
             raise
 
     def _read(self, run_id: str, with_artifacts: bool, until: float) -> list[Execution]:
+        """Return the executions of a run.
+
+        Args:
+            run_id: the id of the run.
+            with_artifacts: also read the artifacts.
+            until: the deadline of all calls, in monotonic seconds.
+        """
         request = mlmd.message_class("GetContextByTypeAndNameRequest")(
             type_name=mlmd.PIPELINE_RUN, context_name=run_id
         )
@@ -100,7 +114,7 @@ class Metadata:
 
     def _make_artifacts(self, stored: Sequence[Message], until: float) -> dict[int, StoredArtifact]:
         """Return the artifacts of a run by their ids."""
-        # Older services leave the names of types out of the artifacts.
+        # In older services, artifacts have only the ids of their types.
         unnamed = {artifact.type_id for artifact in stored if not artifact.type}
         name_by_type = self._read_type_names(unnamed, until)
         artifacts: dict[int, StoredArtifact] = {}
@@ -117,7 +131,10 @@ class Metadata:
         return {artifact_type.id: artifact_type.name for artifact_type in response.artifact_types}
 
     def _read_events(self, executions: Sequence[Message], until: float) -> list[Message]:
-        """Return which artifacts the executions read and wrote, in the order of the artifacts."""
+        """Return the events of executions: each says which artifact was read or written.
+
+        The events are in the order of the artifacts.
+        """
         ids = [execution.id for execution in executions]
         request = mlmd.message_class("GetEventsByExecutionIDsRequest")(execution_ids=ids)
         response = self._call("GetEventsByExecutionIDs", request, until)
@@ -140,6 +157,7 @@ class Metadata:
             options["next_page_token"] = token
 
     def _call(self, method: str, request: Message, until: float) -> Message:
+        """Return the response of a method, an empty response when the object does not exist."""
         seconds = round(min(until - time.monotonic(), SECONDS), 1)
         if seconds <= 0:
             raise Unreachable(f"ML Metadata did not list the whole run within {ALL_SECONDS:g} s.")
@@ -169,12 +187,12 @@ class Metadata:
 def _artifacts_by_execution(
     events: Iterable[Message], event_type: int, artifacts: Mapping[int, StoredArtifact]
 ) -> dict[int, ArtifactsByName]:
-    """Return the inputs or the outputs of executions, by the ids of the executions.
+    """Return the input artifacts or the output artifacts of executions, by execution id.
 
     Args:
-        events: in the order of the artifacts.
+        events: the events in the order of the artifacts.
         event_type: `mlmd.INPUT` or `mlmd.OUTPUT`.
-        artifacts: by their ids.
+        artifacts: the artifacts by their ids.
     """
     by_execution: dict[int, dict[str, list[StoredArtifact]]] = defaultdict(dict)
     for event in events:
@@ -185,7 +203,7 @@ def _artifacts_by_execution(
 
 
 def _artifact_name(event: Message) -> str:
-    """Return the name of the input or output that an event is about."""
+    """Return the name of the input or output in an event, "" when the event has no name."""
     for step in event.path.steps:
         if step.WhichOneof("value") == "key":
             return str(step.key)
@@ -193,10 +211,10 @@ def _artifact_name(event: Message) -> str:
 
 
 def _position(event: Message) -> tuple[int, int]:
-    """Return the sort key of an event.
+    """Return the sort key of an event: the index of the artifact, and the time of the event.
 
-    The artifacts of a list have an index. The logs of attempts have none, so their times order
-    them.
+    The artifacts of a list have an index. The logs of attempts have no index, so their times decide
+    the order.
     """
     index = 0
     for step in event.path.steps:
@@ -207,6 +225,7 @@ def _position(event: Message) -> tuple[int, int]:
 
 
 def _creation(execution: Message) -> tuple[int, int]:
+    """Return the sort key of an execution: its time of creation, and its id."""
     return execution.create_time_since_epoch, execution.id
 
 
@@ -260,8 +279,8 @@ def _make_artifact(stored: Message, title: str) -> StoredArtifact:
 def _unwrap(value: object) -> object:
     """Return a value of metadata as the task wrote it.
 
-    The launcher keeps numbers as doubles, booleans as the integers 0 and 1, and lists and objects
-    in an object of their own (StructValueToMLMDValue in client.go).
+    The launcher stores numbers as doubles, booleans as the integers 0 and 1, and a list or object
+    inside another object with the key "list" or "struct" (StructValueToMLMDValue in client.go).
     """
     if isinstance(value, int) and value in (0, 1):
         return bool(value)

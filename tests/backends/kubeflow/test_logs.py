@@ -111,9 +111,9 @@ def test_the_end_of_a_log(chain: Any, client: Any, server: Any, reply: Any) -> N
 
     read = chain(client())
 
-    assert read.end_of("add", 3) == LogEnd("49", ("47", "48", "49"))
-    assert read.end_of("inner/add", 3) == LogEnd(), "it has no pod"
-    assert read.end_of("nobody", 3) == LogEnd()
+    assert read.read_end("add", 3) == LogEnd("49", ("47", "48", "49"))
+    assert read.read_end("inner/add", 3) == LogEnd(), "it has no pod"
+    assert read.read_end("nobody", 3) == LogEnd()
 
 
 # -- after the pod is gone
