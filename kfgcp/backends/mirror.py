@@ -55,7 +55,7 @@ CLOCK_TOLERANCE: Final = 3600.0
 """Seconds that the clock of a service may be ahead of the clock of this machine."""
 READERS: Final = 16
 """How many runs are fetched at the same time."""
-DELETED: Final = ErrorInfo("the run was deleted before it had ended here", kind=ErrorKind.DELETED)
+DELETED: Final = ErrorInfo("the run was deleted before kfgcp read its end", kind=ErrorKind.DELETED)
 
 
 class Mirror:
@@ -302,8 +302,7 @@ class Mirror:
             # An error of the kind DELETED already says that the run was deleted.
             if stored_run.error is None or stored_run.error.kind is not ErrorKind.DELETED:
                 warn_incomplete(
-                    f"Run {ref.run_id} was deleted; this is what was recorded before:"
-                    f" {not_found.message}"
+                    f"Run {ref.run_id} was deleted. This is its last record: {not_found.message}"
                 )
             return FetchedRun(stored_run, "")
         tasks = [

@@ -77,7 +77,7 @@ def test_all_is_well_and_nothing_is_written(
     assert list(found) == CHECKS
     assert {name: each.detail for name, each in found.items() if not each.ok} == {
         "tls": "not used: the host is this machine",
-        "pipeline_root": "not set: the server has its own",
+        "pipeline_root": "not set: the server uses its default",
         "images": "not checked: no pipeline was named",
     }
     assert found["version"].detail == "2.14.3"
@@ -511,8 +511,8 @@ def test_a_service_account_that_only_kubectl_knows(settings: dict[str, str], dia
 @pytest.mark.parametrize(
     ("answer", "ok", "detail"),
     [
-        ("echo serviceaccount/runner", True, "runner is there"),
-        ("true", False, "There is no service account runner in the namespace growth."),
+        ("echo serviceaccount/runner", True, "runner exists"),
+        ("true", False, "The namespace growth has no service account runner."),
         (
             "echo 'error: You must be logged in to the server' >&2; exit 1",
             None,

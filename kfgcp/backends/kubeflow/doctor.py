@@ -273,7 +273,7 @@ class Cluster:
                 tag = answer.get(key)
                 if isinstance(tag, str) and tag:
                     return tag
-        return Aside("the server does not tell its version")
+        return Aside("the server does not report its version")
 
     def namespace(self) -> str | Aside:
         """Check that a namespace is set, if the server is for several users."""
@@ -321,10 +321,10 @@ class Cluster:
             return Aside(f"not checked: {redacted_line(result.stderr, limit=200)}")
         if not result.stdout.strip():
             raise BackendError(
-                f"There is no service account {account} in the namespace {namespace}.",
+                f"The namespace {namespace} has no service account {account}.",
                 hint=f"kubectl create serviceaccount {account} --namespace={namespace}",
             )
-        return f"{account} is there"
+        return f"{account} exists"
 
     def _run_kubectl(self, account: str, namespace: str) -> subprocess.CompletedProcess[str]:
         command = ["kubectl"]
@@ -343,7 +343,7 @@ class Cluster:
     def pipeline_root(self, root: str) -> str | Aside:
         """Check the bucket of the pipeline root. Pods write to it, not the user."""
         if not root:
-            return Aside("not set: the server has its own")
+            return Aside("not set: the server uses its default")
         if is_on_s3(root):
             return check_bucket(root, self._env)
         if not gs_bucket(root):

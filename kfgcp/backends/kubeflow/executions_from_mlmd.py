@@ -179,7 +179,7 @@ class Metadata:
             if error.code is None:
                 raise Unreachable(
                     f"ML Metadata did not answer {method}: {error}.",
-                    hint="Is it served at the address of the pipelines? kfgcp doctor",
+                    hint="Check whether the environment can reach ML Metadata: kfgcp doctor",
                 ) from None
             raise BackendError(f"ML Metadata refused {method}: {error}.") from None
 

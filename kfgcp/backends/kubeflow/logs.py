@@ -241,9 +241,9 @@ class RunLogs:
         """
         if self._services.logging is None:
             raise Unsupported(
-                "The pods of Kubeflow keep no times and severities.",
+                "The logs of pods on Kubeflow have no times and severities.",
                 hint=(
-                    f"Set project in [env.{self._services.env}] to read Cloud Logging. Or leave out"
+                    f"Set project in [env.{self._services.env}] to read Cloud Logging, or leave out"
                     " since and severity."
                 ),
             )
@@ -282,7 +282,7 @@ class RunLogs:
                 0, f"set project in [env.{self._services.env}] to read Cloud Logging on GKE"
             )
         return NotFound(
-            f"The log of {name} is not there any more: {'; '.join(reasons)}.",
+            f"The log of {name} does not exist any more: {'; '.join(reasons)}.",
             hint=f"For later runs {', or '.join(remedies)}.",
             status=404,
             reason="NOT_FOUND",

@@ -75,7 +75,8 @@ def run_body(
     name = request.options.name or f"{request.spec.name}-{submission}"
     if len(name) > MAX_LENGTH:
         raise Unsupported(
-            f"The name of the run has {len(name)} characters; {SERVICE} takes {MAX_LENGTH}.",
+            f"The name of the run has {len(name)} characters; {SERVICE} takes at most"
+            f" {MAX_LENGTH}.",
             hint="Choose a shorter --name.",
         )
     all_labels = {EXPERIMENT: request.options.experiment, **labels(request, submission)}
@@ -98,14 +99,15 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
 
 def notes(request: SubmitRequest) -> Iterator[str]:
     """Yield a line for each part of a request that Kubeflow Pipelines ignores."""
-    local = local_flags(request.options)
-    if local:
+    flags = local_flags(request.options)
+    if flags:
+        verb = "is" if len(flags) == 1 else "are"
         yield (
-            f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own"
-            " image"
+            f"{', '.join(flags)} {verb} for runs on this machine; Kubeflow runs each task in its"
+            " own image"
         )
     if request.options.fail_fast:
-        yield (f"--fail-fast is not known to {SERVICE}: after a failure, other branches continue")
+        yield f"{SERVICE} ignores --fail-fast: after a failure, other branches continue"
 
 
 # -- labels in the description
@@ -137,8 +139,8 @@ def format_description(run_labels: Mapping[str, str]) -> str:
         return text
     raise Unsupported(
         f"The labels of the run, with those of kfgcp, take {len(text)} characters; {SERVICE}"
-        f" keeps {MAX_LENGTH}.",
-        hint="Give it fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
+        f" keeps at most {MAX_LENGTH}.",
+        hint="Give the run fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
     )
 
 
@@ -193,7 +195,7 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
     version = spec.get("schemaVersion")
     if version != SCHEMA:
         raise Unsupported(
-            f"{SERVICE} takes specs of schema {SCHEMA}, this one is of {version}.",
+            f"{SERVICE} accepts specs of schema {SCHEMA}, but this spec has schema {version}.",
             hint="Compile the pipeline again with a current kfp.",
         )
     if request.options.cache is not None:

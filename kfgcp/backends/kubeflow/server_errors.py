@@ -36,7 +36,7 @@ _BAD_PIPELINE: Final = r"invalid pipeline spec manifest|\nFailed to compile job\
 _REFUSALS: Final = re.compile(
     rf"\b(?:{_REQUEST_ERRORS}): "
     rf"|{_BAD_PIPELINE}"
-    # Kubernetes: an object that is too large, and a Workflow that is not there any more.
+    # Kubernetes: an object that is too large, and a Workflow that does not exist any more.
     r"|etcdserver: request is too large|Request entity too large"
     rf"|{_NO_WORKFLOW}"
     # MySQL and PostgreSQL, when a column is too short.

@@ -120,7 +120,7 @@ class Server:
         if version is None and supported_since:
             newest = max(supported_since, key=lambda lack: lack.feature.since or ())
             yield (
-                "the server does not tell its version, so kfgcp assumes the newest one:"
+                "the server does not report its version, so kfgcp assumes the newest one:"
                 f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs version"
                 f" {format_version(newest.feature.since or ())} or newer"
             )
@@ -205,7 +205,7 @@ def _refusal(lacks: Sequence[Lack], version: Version | None) -> Unsupported:
     others = [str(lack) for lack in lacks[1:]]
     if others:
         message += f" Also: {'; '.join(others)}."
-    hint = "Remove that from the pipeline, or run it on Vertex AI: --env NAME"
+    hint = "Remove the feature from the pipeline, or run it on Vertex AI: --env NAME"
     if all(lack.feature.since for lack in lacks):
-        hint = "Upgrade the server, or remove that from the pipeline."
+        hint = "Upgrade the server, or remove the feature from the pipeline."
     return Unsupported(message, hint=hint)

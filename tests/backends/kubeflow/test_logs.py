@@ -192,7 +192,7 @@ def test_times_and_severities_are_cloud_loggings(
 
     assert (line.text, line.severity) == ("a", "ERROR")
     assert server.asked[0].json["filter"].endswith(clause)
-    with pytest.raises(Unsupported, match="keep no times and severities") as caught:
+    with pytest.raises(Unsupported, match="have no times and severities") as caught:
         list(chain(client()).read(wanted))
     assert "Set project" in caught.value.hint
 
@@ -268,7 +268,7 @@ def test_a_tail_says_what_it_cannot_do(
     chain: Any, client: Any, server: Any, reply: Any, logging: CloudLogging
 ) -> None:
     """By severity, where there is only the pod; and from Cloud Logging, which does not let us."""
-    with pytest.raises(Unsupported, match="keep no times and severities"):
+    with pytest.raises(Unsupported, match="have no times and severities"):
         list(RunTail(lambda: chain(client()), LogFilter(severity="ERROR")).read(()))
 
     server.answers(
