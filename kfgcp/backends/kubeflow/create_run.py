@@ -41,7 +41,7 @@ def create(
     http: ServiceClient,
     path: str,
     body: Mapping[str, Any],
-    find: Callable[[], Sequence[RunAnswer]],
+    find_runs: Callable[[], Sequence[RunAnswer]],
 ) -> RunAnswer:
     """Create a run exactly once, and return it.
 
@@ -49,14 +49,15 @@ def create(
         http: the client of the service.
         path: the path of the list of runs.
         body: the body of the request, which describes the run.
-        find: returns the existing runs of this submission, the oldest first.
+        find_runs: returns the existing runs of this submission, the oldest first.
 
     Raises:
         BackendError: the run was not created, or kfgcp does not know whether it was created. If
             kfgcp does not know, the attribute `unknown` is True.
     """
     may_exist = False
-    for number in range(TRIES):
+    for retry_number in range(TRIES):
+        is_first_request = retry_number == 0
         try:
             run = _send(http, path, body)
         except BackendError as error:
@@ -65,15 +66,16 @@ def create(
             has_stopped = _has_stopped(error)
             may_exist = may_exist or not has_stopped
             pauses = _ONE_LOOKUP if has_stopped else LOOKUP_PAUSES
-            runs = _look_for(find, pauses, error, body)
-            if runs:
-                return runs[0] if number == 0 else _keep_oldest(http, path, runs[0], find)
-            if number == TRIES - 1:
-                raise _final_error(error, body, may_exist=may_exist) from None
-            if has_stopped:
-                time.sleep(PAUSE * 2**number)
-        else:
-            return run if number == 0 else _keep_oldest(http, path, run, find)
+            runs = _look_for(find_runs, pauses, error, body)
+            if not runs:
+                if retry_number == TRIES - 1:
+                    raise _final_error(error, body, may_exist=may_exist) from None
+                if has_stopped:
+                    time.sleep(PAUSE * 2**retry_number)
+                continue
+            run = runs[0]
+        # The first request creates at most one run. After a second request, several may exist.
+        return run if is_first_request else _keep_oldest(http, path, run, find_runs)
     raise AssertionError("the last try returns or raises")
 
 
@@ -93,7 +95,7 @@ def _has_stopped(error: BackendError) -> bool:
 
 
 def _look_for(
-    find: Callable[[], Sequence[RunAnswer]],
+    find_runs: Callable[[], Sequence[RunAnswer]],
     pauses: Sequence[float],
     request_error: BackendError,
     body: Mapping[str, Any],
@@ -101,7 +103,7 @@ def _look_for(
     """Return the runs of a submission whose answer was lost, empty when no run was created.
 
     Args:
-        find: returns the existing runs of the submission.
+        find_runs: returns the existing runs of the submission, the oldest first.
         pauses: the seconds to wait before each lookup.
         request_error: the error of the request whose answer was lost.
         body: the body of the request.
@@ -109,7 +111,7 @@ def _look_for(
     try:
         for pause in pauses:
             time.sleep(pause)
-            runs = find()
+            runs = find_runs()
             if runs:
                 return runs
     except BackendError as error:
@@ -118,11 +120,21 @@ def _look_for(
 
 
 def _keep_oldest(
-    http: ServiceClient, path: str, created: RunAnswer, find: Callable[[], Sequence[RunAnswer]]
+    http: ServiceClient,
+    path: str,
+    created: RunAnswer,
+    find_runs: Callable[[], Sequence[RunAnswer]],
 ) -> RunAnswer:
-    """Return the oldest run of a submission that was sent more than once, and remove the others."""
+    """Return the oldest run of a submission that was sent more than once, and remove the others.
+
+    Args:
+        http: the client of the service.
+        path: the path of the list of runs.
+        created: a run of the submission. It is returned when the runs cannot be listed.
+        find_runs: returns the existing runs of the submission, the oldest first.
+    """
     try:
-        runs = list(find()) or [created]
+        runs = list(find_runs()) or [created]
     except BackendError:
         return created
     for run in runs[1:]:

@@ -84,70 +84,75 @@ class Metadata:
             self._outage = (time.monotonic() + LATER, error)
             raise
 
-    def _read(self, run_id: str, with_artifacts: bool, until: float) -> list[Execution]:
+    def _read(self, run_id: str, with_artifacts: bool, deadline: float) -> list[Execution]:
         """Return the executions of a run.
 
         Args:
             run_id: the id of the run.
             with_artifacts: also read the artifacts.
-            until: the deadline of all calls, in monotonic seconds.
+            deadline: when all calls must have ended, in monotonic seconds.
         """
         request = mlmd.message_class("GetContextByTypeAndNameRequest")(
             type_name=mlmd.PIPELINE_RUN, context_name=run_id
         )
-        context = self._call("GetContextByTypeAndName", request, until).context
+        context = self._call("GetContextByTypeAndName", request, deadline).context
         if not context.id:
             return []
-        executions = self._read_all("GetExecutionsByContext", "executions", context.id, until)
+        executions = self._read_pages("GetExecutionsByContext", "executions", context.id, deadline)
         inputs: dict[int, ArtifactsByName] = {}
         outputs: dict[int, ArtifactsByName] = {}
         if with_artifacts:
-            stored = self._read_all("GetArtifactsByContext", "artifacts", context.id, until)
-            events = self._read_events(executions, until)
-            artifacts = self._make_artifacts(stored, until)
-            inputs = _artifacts_by_execution(events, mlmd.INPUT, artifacts)
-            outputs = _artifacts_by_execution(events, mlmd.OUTPUT, artifacts)
+            messages = self._read_pages("GetArtifactsByContext", "artifacts", context.id, deadline)
+            events = self._read_events(executions, deadline)
+            artifacts = self._make_artifacts(messages, deadline)
+            inputs = _group_artifacts(events, mlmd.INPUT, artifacts)
+            outputs = _group_artifacts(events, mlmd.OUTPUT, artifacts)
         return [
             _make_execution(execution, inputs.get(execution.id, {}), outputs.get(execution.id, {}))
-            for execution in sorted(executions, key=_creation)
+            for execution in sorted(executions, key=_creation_sort_key)
         ]
 
-    def _make_artifacts(self, stored: Sequence[Message], until: float) -> dict[int, StoredArtifact]:
+    def _make_artifacts(
+        self, messages: Sequence[Message], deadline: float
+    ) -> dict[int, StoredArtifact]:
         """Return the artifacts of a run by their ids."""
         # In older services, artifacts have only the ids of their types.
-        unnamed = {artifact.type_id for artifact in stored if not artifact.type}
-        name_by_type = self._read_type_names(unnamed, until)
+        unnamed_types = {artifact.type_id for artifact in messages if not artifact.type}
+        name_by_type = self._read_type_names(unnamed_types, deadline)
         artifacts: dict[int, StoredArtifact] = {}
-        for artifact in stored:
+        for artifact in messages:
             title = artifact.type or name_by_type.get(artifact.type_id, "")
             artifacts[artifact.id] = _make_artifact(artifact, title)
         return artifacts
 
-    def _read_type_names(self, type_ids: Collection[int], until: float) -> dict[int, str]:
+    def _read_type_names(self, type_ids: Collection[int], deadline: float) -> dict[int, str]:
+        """Return the names of artifact types by their ids."""
         if not type_ids:
             return {}
         request = mlmd.message_class("GetArtifactTypesByIDRequest")(type_ids=sorted(type_ids))
-        response = self._call("GetArtifactTypesByID", request, until)
+        response = self._call("GetArtifactTypesByID", request, deadline)
         return {artifact_type.id: artifact_type.name for artifact_type in response.artifact_types}
 
-    def _read_events(self, executions: Sequence[Message], until: float) -> list[Message]:
+    def _read_events(self, executions: Sequence[Message], deadline: float) -> list[Message]:
         """Return the events of executions: each says which artifact was read or written.
 
         The events are in the order of the artifacts.
         """
         ids = [execution.id for execution in executions]
         request = mlmd.message_class("GetEventsByExecutionIDsRequest")(execution_ids=ids)
-        response = self._call("GetEventsByExecutionIDs", request, until)
-        return sorted(response.events, key=_position)
+        response = self._call("GetEventsByExecutionIDs", request, deadline)
+        return sorted(response.events, key=_event_sort_key)
 
-    def _read_all(self, method: str, field: str, context_id: int, until: float) -> list[Message]:
+    def _read_pages(
+        self, method: str, field: str, context_id: int, deadline: float
+    ) -> list[Message]:
         """Return the items of all pages of a list."""
         items: list[Message] = []
         limit = PageLimit("ML Metadata", method)
         options: dict[str, object] = {"max_result_size": PAGE}
         while True:
             request = mlmd.message_class(f"{method}Request")(context_id=context_id, options=options)
-            response = self._call(method, request, until)
+            response = self._call(method, request, deadline)
             page = list(getattr(response, field))
             items += page
             token = response.next_page_token
@@ -156,9 +161,9 @@ class Metadata:
             limit.check(tuple(item.id for item in page), token)
             options["next_page_token"] = token
 
-    def _call(self, method: str, request: Message, until: float) -> Message:
+    def _call(self, method: str, request: Message, deadline: float) -> Message:
         """Return the response of a method, an empty response when the object does not exist."""
-        seconds = round(min(until - time.monotonic(), SECONDS), 1)
+        seconds = round(min(deadline - time.monotonic(), SECONDS), 1)
         if seconds <= 0:
             raise Unreachable(f"ML Metadata did not list the whole run within {ALL_SECONDS:g} s.")
         response = self._http.exchange(
@@ -184,7 +189,7 @@ class Metadata:
             raise BackendError(f"ML Metadata refused {method}: {error}.") from None
 
 
-def _artifacts_by_execution(
+def _group_artifacts(
     events: Iterable[Message], event_type: int, artifacts: Mapping[int, StoredArtifact]
 ) -> dict[int, ArtifactsByName]:
     """Return the input artifacts or the output artifacts of executions, by execution id.
@@ -210,7 +215,7 @@ def _artifact_name(event: Message) -> str:
     return ""
 
 
-def _position(event: Message) -> tuple[int, int]:
+def _event_sort_key(event: Message) -> tuple[int, int]:
     """Return the sort key of an event: the index of the artifact, and the time of the event.
 
     The artifacts of a list have an index. The logs of attempts have no index, so their times decide
@@ -224,7 +229,7 @@ def _position(event: Message) -> tuple[int, int]:
     return index, event.milliseconds_since_epoch
 
 
-def _creation(execution: Message) -> tuple[int, int]:
+def _creation_sort_key(execution: Message) -> tuple[int, int]:
     """Return the sort key of an execution: its time of creation, and its id."""
     return execution.create_time_since_epoch, execution.id
 
@@ -266,7 +271,7 @@ def _read_number(value: object) -> int | None:
 
 
 def _read_seconds(milliseconds: int) -> float:
-    """Return a time in seconds since 1970, 0 for a number that is not a time."""
+    """Return a time in seconds since 1970, 0 when the number is out of the range of times."""
     return milliseconds / 1000 if 0 <= milliseconds < _YEAR_10000 else 0.0
 
 

@@ -80,7 +80,9 @@ _SCHEMA_TITLES: Final = {
     "ClassificationMetric": "system.ClassificationMetrics",
     "SlicedClassificationMetric": "system.SlicedClassificationMetrics",
 }
+# The key of the schema title in the metadata of an artifact whose type KFP does not define.
 _TITLE_IN_METADATA: Final = "_kfp_schema_title"
+# The types of the inputs of a loop that contain items.
 _ITEM_TYPES: Final = ("ITERATOR_INPUT", "ITERATOR_INPUT_RAW")
 # The end of the launcher's message when the program failed.
 _EXIT_STATUS: Final = re.compile(r"exit status \d+$")
@@ -111,14 +113,16 @@ def make_executions(tasks: Sequence[TaskAnswer], graph: Graph) -> list[Execution
         tasks: the tasks as `check_tasks` returns them.
         graph: the pipeline. Tasks that started in the same second are in the order of the pipeline.
     """
-    ordered = sorted(tasks, key=lambda task: (_started_at(task), _rank(task, graph)))
-    number_by_id = {task["task_id"]: number for number, task in enumerate(ordered, 1)}
+    ordered_tasks = sorted(
+        tasks, key=lambda task: (_read_start(task), _same_second_sort_key(task, graph))
+    )
+    number_by_id = {task["task_id"]: number for number, task in enumerate(ordered_tasks, 1)}
     children: dict[str, list[TaskAnswer]] = defaultdict(list)
-    for task in ordered:
+    for task in ordered_tasks:
         children[task.get("parent_task_id") or ""].append(task)
-    iterations, parent_by_id = _make_iterations(ordered, children, number_by_id, graph)
+    iterations, parent_by_id = _make_iterations(ordered_tasks, children, number_by_id, graph)
     executions: list[Execution] = []
-    for task in ordered:
+    for task in ordered_tasks:
         task_id = task["task_id"]
         execution = _make_execution(task, graph, has_children=bool(children[task_id]))
         number = number_by_id[task_id]
@@ -127,7 +131,7 @@ def make_executions(tasks: Sequence[TaskAnswer], graph: Graph) -> list[Execution
 
 
 def _make_iterations(
-    ordered: Sequence[TaskAnswer],
+    ordered_tasks: Sequence[TaskAnswer],
     children: Mapping[str, list[TaskAnswer]],
     number_by_id: Mapping[str, int],
     graph: Graph,
@@ -139,7 +143,7 @@ def _make_iterations(
     """
     iterations: list[Execution] = []
     parent_by_id: dict[str, int] = {}
-    for task in ordered:
+    for task in ordered_tasks:
         number = number_by_id[task["task_id"]]
         child_tasks = children[task["task_id"]]
         if task.get("type") != "LOOP":
@@ -152,8 +156,9 @@ def _make_iterations(
             params = shared_params | items.get(index, {})
             iteration = _make_iteration(task, index, tasks, graph, params)
             # The numbers of iterations begin after the numbers of the tasks.
-            iteration = replace(iteration, id=len(ordered) + len(iterations) + 1, parent=number)
-            parent_by_id |= {child["task_id"]: iteration.id for child in tasks}
+            iteration_number = len(ordered_tasks) + len(iterations) + 1
+            iteration = replace(iteration, id=iteration_number, parent=number)
+            parent_by_id |= {child["task_id"]: iteration_number for child in tasks}
             iterations.append(iteration)
     return iterations, parent_by_id
 
@@ -165,7 +170,7 @@ def _make_execution(task: TaskAnswer, graph: Graph, *, has_children: bool) -> Ex
     """Return the execution of a task. The caller sets `id` and `parent`, which are 0 here."""
     task_type = TYPES.get(task.get("type") or "", mlmd.CONTAINER)
     is_group = task_type == mlmd.DAG
-    state = _group_state(task, has_children=has_children) if is_group else _state(task)
+    state = _read_group_state(task, has_children=has_children) if is_group else _read_state(task)
     error = _read_error(task)
     pods = _pods_of_type(task, "EXECUTOR")
     # When the driver failed, no other pod ran, and the pod of the driver has the log. When a group
@@ -181,24 +186,24 @@ def _make_execution(task: TaskAnswer, graph: Graph, *, has_children: bool) -> Ex
     return Execution(
         id=0,
         type=task_type,
-        # The task for the whole run has the type ROOT. The name does not decide, because any task
-        # may have the name ROOT.
+        # The task for the whole run has the type ROOT. Its name is not reliable, because any task
+        # may have the same name.
         task="" if task.get("type") == "ROOT" else task["name"],
         parent=0,
         iteration=None,
         state=state,
         params=params,
-        # As for ML Metadata, other code computes the outputs of a group from the outputs of its
-        # tasks.
+        # `run_values.add_group_outputs` computes the outputs of a group from the outputs of its
+        # tasks, for all servers.
         output_params={} if is_group else _read_params(outputs),
-        started_at=_started_at(task),
-        ended_at=_ended_at(task),
+        started_at=_read_start(task),
+        ended_at=_read_end(task),
         inputs=_read_artifacts(inputs),
         outputs={} if is_group else output_artifacts,
         pod=pods[-1] if pods else "",
         pods=tuple(pods),
         cached=state == "CACHED",
-        iterations=_attributes(task).get("iteration_count"),
+        iterations=_read_attributes(task).get("iteration_count"),
         logs=tuple(log.uri for log in logs),
         error=error,
         # A retry of the run sets a new start time for each task that runs again
@@ -213,11 +218,11 @@ def _pods_of_type(task: TaskAnswer, pod_type: str) -> list[str]:
     return [pod["name"] for pod in pods if pod.get("name")]
 
 
-def _state(task: TaskAnswer) -> str:
+def _read_state(task: TaskAnswer) -> str:
     return STATES.get(task.get("state") or "", "UNKNOWN")
 
 
-def _group_state(task: TaskAnswer, *, has_children: bool) -> str:
+def _read_group_state(task: TaskAnswer, *, has_children: bool) -> str:
     """Return the state of a DAG or a loop.
 
     The driver skips a group whose condition is false, and a loop without items (terminalDAGState in
@@ -225,8 +230,8 @@ def _group_state(task: TaskAnswer, *, has_children: bool) -> str:
     CACHED (updateStatuses in kfpapi/api.go). For kfgcp, a group that ran is a success, even when
     all its tasks were skipped.
     """
-    state = _state(task)
-    is_empty_loop = _attributes(task).get("iteration_count") == 0
+    state = _read_state(task)
+    is_empty_loop = _read_attributes(task).get("iteration_count") == 0
     if state == "CACHED" or (state == NOT_TRIGGERED and (has_children or is_empty_loop)):
         return "COMPLETE"
     return state
@@ -242,15 +247,15 @@ def _read_error(task: TaskAnswer) -> str:
     return "" if _EXIT_STATUS.search(message) else message
 
 
-def _started_at(task: TaskAnswer) -> float:
+def _read_start(task: TaskAnswer) -> float:
     return read_seconds(task.get("create_time"))
 
 
-def _ended_at(task: TaskAnswer) -> float:
+def _read_end(task: TaskAnswer) -> float:
     return read_seconds(task.get("end_time"))
 
 
-def _attributes(task: TaskAnswer) -> TypeAttributes:
+def _read_attributes(task: TaskAnswer) -> TypeAttributes:
     return task.get("type_attributes") or TypeAttributes()
 
 
@@ -262,7 +267,7 @@ def _group_by_iteration(tasks: Sequence[TaskAnswer]) -> dict[int, list[TaskAnswe
     by_iteration: dict[int, list[TaskAnswer]] = defaultdict(list)
     for task in tasks:
         # The JSON of Protocol Buffers omits fields that are 0.
-        by_iteration[_attributes(task).get("iteration_index") or 0].append(task)
+        by_iteration[_read_attributes(task).get("iteration_index") or 0].append(task)
     return dict(sorted(by_iteration.items()))
 
 
@@ -284,14 +289,14 @@ def _make_iteration(
         state=state,
         params=params,
         output_params={},
-        started_at=min(_started_at(task) for task in tasks),
-        ended_at=0.0 if state == "RUNNING" else max(_ended_at(task) for task in tasks),
+        started_at=min(_read_start(task) for task in tasks),
+        ended_at=0.0 if state == "RUNNING" else max(_read_end(task) for task in tasks),
     )
 
 
 def _iteration_state(loop: TaskAnswer, tasks: Sequence[TaskAnswer], graph: Graph) -> str:
     """Return the state of an iteration, which follows from its tasks."""
-    states = [_state(task) for task in tasks]
+    states = [_read_state(task) for task in tasks]
     if "RUNNING" in states:
         return "RUNNING"
     if "FAILED" in states:
@@ -299,7 +304,7 @@ def _iteration_state(loop: TaskAnswer, tasks: Sequence[TaskAnswer], graph: Graph
     # The answer does not contain tasks that have not started.
     dag = _dag_at(loop.get("scope_path") or "", graph)
     expected_count = len(dag.tasks) if dag is not None else 0
-    is_complete = len(tasks) >= expected_count or _state(loop) != "RUNNING"
+    is_complete = len(tasks) >= expected_count or _read_state(loop) != "RUNNING"
     return "COMPLETE" if is_complete else "RUNNING"
 
 
@@ -419,7 +424,7 @@ def _make_artifact(artifact: ArtifactAnswer) -> StoredArtifact:
 # -- places in the pipeline
 
 
-def _rank(task: TaskAnswer, graph: Graph) -> tuple[int, int, int]:
+def _same_second_sort_key(task: TaskAnswer, graph: Graph) -> tuple[int, int, int]:
     """Return the sort key of a task among tasks that started in the same second.
 
     Tasks of outer DAGs come first. Within a DAG, tasks of earlier iterations come first. Within an
@@ -429,7 +434,7 @@ def _rank(task: TaskAnswer, graph: Graph) -> tuple[int, int, int]:
     dag = _dag_at(".".join(names[:-1]), graph)
     keys = list(dag.tasks) if dag is not None else []
     place = keys.index(task["name"]) if task["name"] in keys else len(keys)
-    return len(names), _attributes(task).get("iteration_index") or 0, place
+    return len(names), _read_attributes(task).get("iteration_index") or 0, place
 
 
 def _dag_at(scope_path: str, graph: Graph) -> Dag | None:

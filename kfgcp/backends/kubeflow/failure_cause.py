@@ -100,32 +100,32 @@ class CauseFinder:
         self._earlier_exception = ""
         self._lone_exception = ""
         self._last_line = ""
-        self._fatal = ""
-        self._status = ""
+        self._fatal_message = ""
+        self._status_line = ""
 
     def feed(self, line: str) -> None:
         """Read the next line."""
         source = self._classifier.classify(line)
         if source is Source.FATAL:
-            self._fatal = _read_reason(remove_klog_prefix(line))
+            self._fatal_message = _read_reason(remove_klog_prefix(line))
         elif source is Source.STATUS:
-            self._status = line
+            self._status_line = line
         elif source is Source.PROGRAM:
             # Only the beginning of a very long line is shown, without colours.
-            self._read_program(_COLOUR.sub("", line[: 2 * MAX_LENGTH]))
+            self._read_program_line(_COLOUR.sub("", line[: 2 * MAX_LENGTH]))
 
     @property
     def cause(self) -> str:
         """The cause on one line, "" when the log has none."""
-        if self._fatal and not ONLY_A_STATUS.fullmatch(self._fatal):
+        if self._fatal_message and not ONLY_A_STATUS.fullmatch(self._fatal_message):
             # The launcher or driver failed, not the program. So the exceptions in the log are not
             # the cause: the program handled them.
-            return redacted_line(self._fatal, limit=MAX_LENGTH)
+            return redacted_line(self._fatal_message, limit=MAX_LENGTH)
         exception = self._exception or self._lone_exception
         if exception:
             return redacted_line(exception, limit=MAX_LENGTH)
-        status = EXIT_STATUS.fullmatch(self._status)
-        ending = self._fatal
+        status = EXIT_STATUS.fullmatch(self._status_line)
+        ending = self._fatal_message
         if not ending and status is not None:
             ending = status["status"]
         last_line = redacted_line(self._last_line, limit=MAX_LENGTH)
@@ -133,7 +133,8 @@ class CauseFinder:
             return f"{ending} (last line: {last_line})"
         return ending or last_line
 
-    def _read_program(self, line: str) -> None:
+    def _read_program_line(self, line: str) -> None:
+        """Read the next line of the program."""
         text = line.strip()
         if text:
             self._last_line = text
@@ -145,7 +146,7 @@ class CauseFinder:
             self._earlier_exception = self._exception
             return
         if self._margin is not None and line.startswith(self._margin):
-            self._read_traceback(line.removeprefix(self._margin).rstrip())
+            self._read_traceback_line(line.removeprefix(self._margin).rstrip())
             return
         if text and self._exception.endswith(":"):
             # The message of the exception begins on the next line.
@@ -153,7 +154,7 @@ class CauseFinder:
         elif self._margin is None and _LONE_EXCEPTION.fullmatch(line.rstrip()):
             self._lone_exception = text
 
-    def _read_traceback(self, line: str) -> None:
+    def _read_traceback_line(self, line: str) -> None:
         """Read a line below the first line of a traceback.
 
         The program may write other lines in between, such as `epoch: 5`, which have the form of an
@@ -185,7 +186,11 @@ class CauseFinder:
 
 
 class _Likeness(Enum):
-    """How much the name at the beginning of a line looks like the name of an exception."""
+    """How much the name at the beginning of a line looks like the name of an exception.
+
+    NONE is a line without a name, WORD a name in lower case, CLASS a name with the form of a class,
+    and CLEAR a name with the ending of an exception.
+    """
 
     NONE = 0
     WORD = 1
