@@ -242,7 +242,7 @@ class Backend(Protocol):
     def cancel(self, ref: RunRef) -> RunState:
         """Ask a run to end, and return its state afterwards.
 
-        A run that has ended stays as it is; that is not an error.
+        When the run has already ended, it stays unchanged.
         """
 
 
@@ -305,7 +305,7 @@ class SupportsRefresh(Protocol):
         Args:
             run_filter: which runs.
             limit: how many runs.
-            with_tasks: as in `refresh`.
+            with_tasks: the same as for `refresh`.
 
         Returns:
             False when the service cannot search for these runs. Then the store is unchanged, and

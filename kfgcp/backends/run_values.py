@@ -19,7 +19,6 @@ from kfgcp.errors import BackendError, SpecError
 from kfgcp.model import (
     Artifact,
     ErrorInfo,
-    ErrorKind,
     JsonValue,
     Metric,
     Run,
@@ -323,20 +322,3 @@ def find_first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
 
 def _end_time(task: Task) -> str:
     return task.ended_at or _AFTER_ALL_TIMES
-
-
-def error_info(
-    error: object, default_message: str, task: str | None = None, *, kind: ErrorKind | None = None
-) -> ErrorInfo:
-    """Return the error of a run or a task, with the message of the service in one line.
-
-    Args:
-        error: the field of the answer, a google.rpc.Status.
-        default_message: the message of an error that the service does not explain.
-        task: the path of the task, None for a run.
-        kind: the kind of an error that the service does not explain.
-    """
-    message = error.get("message") if isinstance(error, Mapping) else None
-    if not message:
-        return ErrorInfo(default_message, task, kind=kind)
-    return ErrorInfo(" ".join(str(message).split()), task)

@@ -119,7 +119,7 @@ class RunService(Protocol):
         """Ask a run to end.
 
         Returns:
-            Whether the service accepted the request. A service refuses it when the run has ended.
+            True when the service accepted the request, False when the run has already ended.
         """
 
     def delete(self, backend_ref: str) -> None:

@@ -166,7 +166,8 @@ def _has_retries(context: TaskContext) -> bool:
 def _equals_another(context: TaskContext) -> bool:
     """Return whether an earlier task of the same group has the same code and inputs.
 
-    The order is that of the names. So among equal tasks, the first one is not reported.
+    Tasks are compared in the order of their names, so the first of several equal tasks is not
+    reported.
     """
     if not _is_cached(context):
         return False

@@ -39,7 +39,6 @@ from kfgcp.backends.kubeflow.messages import (
     ArtifactAnswer,
     ParameterAnswer,
     ProducerAnswer,
-    StatusAnswer,
     TaskAnswer,
     TypeAttributes,
     ValuesAnswer,
@@ -47,6 +46,7 @@ from kfgcp.backends.kubeflow.messages import (
 )
 from kfgcp.backends.kubeflow.times import read_seconds
 from kfgcp.backends.run_values import METRICS
+from kfgcp.backends.status import Status
 from kfgcp.errors import BadAnswer
 from kfgcp.services.redact import redacted_line
 from kfgcp.spec.graph import Dag, Graph, TaskDef
@@ -242,7 +242,7 @@ def _read_error(task: TaskAnswer) -> str:
 
     Return "" when the message ends with an exit status, because then the log says more.
     """
-    status = task.get("status_metadata") or StatusAnswer()
+    status = task.get("status_metadata") or Status()
     message = redacted_line(status.get("message") or "")
     return "" if _EXIT_STATUS.search(message) else message
 

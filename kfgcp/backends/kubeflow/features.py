@@ -25,8 +25,9 @@ silently or an issue is open. The versions come from the public release notes an
 
 Features that a server supports in a different way than documented are in differences.py.
 
-Not confirmed: the behaviour of a server that is too old for a feature, unless an issue describes
-it; and the behaviour of google-cloud-pipeline-components, which call Vertex AI from a container.
+Two things are not confirmed: the behaviour of a server that is too old for a feature, unless an
+issue describes it, and the behaviour of google-cloud-pipeline-components, which call Vertex AI from
+a container.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Final
 from kfgcp.backends.kubeflow.messages import RunAnswer, workflow_nodes
 from kfgcp.backends.kubeflow.progress import read_progress
 
-# The seconds before the second and the third reading of a run. There is no fourth reading.
+# The seconds before the second and the third reading of a run. A run is read at most three times.
 PAUSES: Final = (1.0, 3.0)
 
 # Nodes may be late for this many seconds after the end of a run. A node that is RUNNING after that

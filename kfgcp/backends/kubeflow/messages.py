@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Required, TypedDict, cast
 
 from kfgcp.backends.run_values import read_spec
+from kfgcp.backends.status import STATUS, Status
 from kfgcp.errors import BadAnswer
 from kfgcp.services.fields import (
     LONGEST_NAME,
@@ -33,12 +34,6 @@ from kfgcp.spec.load import Spec
 SERVICE: Final = "Kubeflow Pipelines"
 
 
-class StatusAnswer(TypedDict, total=False):
-    """An error (`google.rpc.Status`)."""
-
-    message: str
-
-
 class ChildAnswer(TypedDict, total=False):
     """A node that follows another node. Despite its name, `pod_name` is the id of the node."""
 
@@ -50,7 +45,7 @@ class NodeAnswer(TypedDict, total=False):
 
     display_name: str
     state: str
-    error: StatusAnswer
+    error: Status
     create_time: str
     start_time: str
     end_time: str
@@ -94,7 +89,7 @@ class RunAnswer(TypedDict, total=False):
     experiment_id: str
     state: str
     state_history: list[StateAnswer]
-    error: StatusAnswer
+    error: Status
     finished_at: str
     pipeline_spec: Mapping[str, Any]
     pipeline_version_reference: VersionReference
@@ -166,7 +161,7 @@ class TaskAnswer(TypedDict, total=False):
     type: str
     type_attributes: TypeAttributes
     state: str
-    status_metadata: StatusAnswer
+    status_metadata: Status
     create_time: str
     end_time: str
     pods: list[PodAnswer]
@@ -182,12 +177,11 @@ class ExperimentAnswer(TypedDict, total=False):
     display_name: str
 
 
-_STATUS: Final = message({"message": text})
 _NODE: Final = message(
     {
         "display_name": text,
         "state": text,
-        "error": _STATUS,
+        "error": STATUS,
         "create_time": time,
         "start_time": time,
         "end_time": time,
@@ -210,7 +204,7 @@ _TASK: Final = message(
         "type": text,
         "type_attributes": message({"iteration_index": count, "iteration_count": count}),
         "state": text,
-        "status_metadata": _STATUS,
+        "status_metadata": STATUS,
         "create_time": time,
         "end_time": time,
         "pods": list_of(message({"name": text, "type": text})),
@@ -228,7 +222,7 @@ _RUN: Final = message(
         "experiment_id": text,
         "state": text,
         "state_history": list_of(message({"state": text, "update_time": time})),
-        "error": _STATUS,
+        "error": STATUS,
         "created_at": time,
         "finished_at": time,
         "pipeline_spec": mapping,
@@ -239,7 +233,7 @@ _RUN: Final = message(
     },
     required=("run_id", "created_at"),
 )
-_UNCONVERTED_RUN: Final = message({"run_id": required_text, "error": _STATUS})
+_UNCONVERTED_RUN: Final = message({"run_id": required_text, "error": STATUS})
 _EXPERIMENT: Final = message(
     {"experiment_id": required_text, "display_name": text}, required=("experiment_id",)
 )

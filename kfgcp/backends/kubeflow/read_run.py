@@ -43,12 +43,12 @@ from kfgcp.backends.kubeflow.times import read_time
 from kfgcp.backends.kubeflow.tree import PlacedTask, place_tasks
 from kfgcp.backends.run_values import (
     dag_outputs,
-    error_info,
     find_first_failure,
     read_metrics,
     read_params,
 )
 from kfgcp.backends.service import FetchedRun, ServiceRecords
+from kfgcp.backends.status import error_info
 from kfgcp.errors import BackendError
 from kfgcp.labels import EXPERIMENT, SUBMISSION, pipeline_labels
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kfgcp.backends.kubeflow.execution import ENDED_STATES, Execution, StoredArtifact
 from kfgcp.backends.kubeflow.group_states import with_group_states
-from kfgcp.backends.kubeflow.messages import NodeAnswer, StatusAnswer
+from kfgcp.backends.kubeflow.messages import NodeAnswer
 from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 from kfgcp.backends.kubeflow.pod_names import FailedDriver
 from kfgcp.backends.kubeflow.progress import Progress
@@ -23,10 +23,10 @@ from kfgcp.backends.run_values import (
     LEAVES,
     add_group_errors,
     add_group_outputs,
-    error_info,
     order_values,
     uris_as_values,
 )
+from kfgcp.backends.status import Status, error_info
 from kfgcp.model import (
     Artifact,
     Cache,
@@ -159,7 +159,7 @@ def _node_start(node: NodeAnswer) -> str | None:
     return read_event_time(node.get("start_time")) or read_time(node.get("create_time"))
 
 
-def _read_error(error: StatusAnswer | None, path: str) -> ErrorInfo:
+def _read_error(error: Status | None, path: str) -> ErrorInfo:
     return error_info(error, NO_REASON, path, kind=ErrorKind.LOG_UNREAD)
 
 
@@ -184,7 +184,7 @@ def _from_execution(
     outputs = {**execution.output_params, **_read_uris(execution.outputs)}
     error = None
     if state is TaskState.FAILED:
-        error = _read_error(StatusAnswer(message=execution.error), task.path)
+        error = _read_error(Status(message=execution.error), task.path)
     return Task(
         path=task.path,
         kind=task.kind,

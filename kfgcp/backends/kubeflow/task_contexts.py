@@ -71,7 +71,7 @@ class Feature:
 
 
 def walk_tasks(graph: Graph) -> Iterator[TaskContext]:
-    """Yield every task of a pipeline, also those of nested pipelines, branches and loops."""
+    """Yield every task of a pipeline, including tasks in nested pipelines, branches and loops."""
     yield from _walk(graph, graph.root, "", (), in_exit_handler=False)
 
 

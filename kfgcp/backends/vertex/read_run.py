@@ -15,7 +15,6 @@ from kfgcp.backends.run_values import (
     add_group_errors,
     add_group_outputs,
     dag_outputs,
-    error_info,
     find_first_failure,
     order_values,
     parse_time,
@@ -24,6 +23,7 @@ from kfgcp.backends.run_values import (
     read_spec,
     uris_as_values,
 )
+from kfgcp.backends.status import error_info
 from kfgcp.backends.vertex.messages import (
     SERVICE,
     ArtifactList,
