@@ -37,7 +37,7 @@ def _limited(connected: socket.socket) -> Iterator[None]:
     if deadline is None:
         yield
         return
-    seconds_left = deadline.left
+    seconds_left = deadline.seconds_left
     if seconds_left <= 0:
         raise DeadlineError(f"did not end within {deadline.seconds:g} s")
     timeout = connected.gettimeout()
@@ -146,7 +146,7 @@ def _connect_before_deadline(connect: Callable[[], socket.socket]) -> LimitedSoc
     addresses of a name together.
     """
     deadline = current_deadline()
-    seconds_left = REQUEST_SECONDS if deadline is None else deadline.left
+    seconds_left = REQUEST_SECONDS if deadline is None else deadline.seconds_left
     connected = call_within(seconds_left, connect, discard=socket.socket.close)
     timeout = connected.gettimeout()
     limited = LimitedSocket(

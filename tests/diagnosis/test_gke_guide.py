@@ -322,7 +322,7 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: stage.submit(params={"text": "a" * 120_000}))
 
 
-@situation("Kubeflow Pipelines takes specs of schema 2.1.0, this one is of …")
+@situation("Kubeflow Pipelines accepts specs of schema 2.1.0, but this spec has schema …")
 def _(stage: Stage) -> str:
     assert stage.stand_in
     file = stage.folder / "old.yaml"
@@ -330,14 +330,14 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: stage.submit(file))
 
 
-@situation("The pods of Kubeflow keep no times and severities.")
+@situation("The logs of pods on Kubeflow have no times and severities.")
 def _(stage: Stage) -> str:
     assert stage.stand_in
     run = stage.submit().wait(PROCESS)
     return stage.refused(lambda: list(run.logs(since="5m")))
 
 
-@situation("The log of … is not there any more: …")
+@situation("The log of … does not exist any more: …")
 def _(stage: Stage) -> str:
     stage.stand_in.logs.kept = "gone"
     run = stage.submit().wait(PROCESS)

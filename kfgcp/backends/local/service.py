@@ -190,13 +190,13 @@ class LocalBackend:
         with lock.FileUse(self._home).exclusive():
             # Another process may have resumed the run, and its engine holds the lock then. This
             # check refuses the deletion at once, so that `delete` does not wait for that engine.
-            self._refuse_unfinished(self._store.get(run_id, whole=False))
+            self._refuse_unfinished(self._store.get(run_id, with_tasks=False))
             run_lock = lock.take(self._home, run_id)
             if run_lock is None:
                 return False
             try:
                 # From here on, no other process can resume the run, so this check is reliable.
-                self._refuse_unfinished(self._store.get(run_id, whole=False))
+                self._refuse_unfinished(self._store.get(run_id, with_tasks=False))
                 self._store.forget(run_id, has_files=True)
             finally:
                 run_lock.release()
@@ -260,7 +260,7 @@ class LocalBackend:
     def _describe_kept_files(self, run_id: str) -> Deleted:
         """Return how many files of a deleted run are kept, and which runs use them."""
         users_by_origin = self._store.users(run_id)
-        kept = removal.count_kept(self._home, run_id, users_by_origin)
+        kept = removal.count_kept_files(self._home, run_id, users_by_origin)
         user_ids = dict.fromkeys(itertools.chain.from_iterable(users_by_origin.values()))
         user_names = tuple(self._name_or_id(user_id) for user_id in user_ids)
         return Deleted(kept.files, kept.logs, user_names)
@@ -432,7 +432,7 @@ class LocalBackend:
 
     def _reconcile(self, run_id: str) -> None:
         """Record the end of a run whose engine was killed. Other runs stay unchanged."""
-        if self._store.get(run_id, whole=False).state.final or not self._store.writable:
+        if self._store.get(run_id, with_tasks=False).state.final or not self._store.writable:
             return
         self._store.check_room()
         run_lock = lock.take(self._home, run_id)

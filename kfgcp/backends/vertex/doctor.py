@@ -42,11 +42,11 @@ def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list
         ("api", vertex.check_api),
         ("region", vertex.check_region),
         ("bucket", vertex.check_bucket),
-        ("runner", partial(cloud.runner, settings.pipeline_root)),
-        ("service_account", cloud.act_as),
-        ("images", partial(cloud.images, images)),
-        ("quota", partial(cloud.quota, settings.location)),
-        ("logs", cloud.logs),
+        ("runner", partial(cloud.check_bucket_access_of_runs, settings.pipeline_root)),
+        ("service_account", cloud.check_act_as),
+        ("images", partial(cloud.check_images, images)),
+        ("quota", partial(cloud.check_quota, settings.location)),
+        ("logs", cloud.check_logs),
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Required, TypedDict
 
+from kfgcp.backends.status import STATUS, Status
 from kfgcp.model import JsonValue
 from kfgcp.services.fields import (
     list_of,
@@ -24,12 +25,6 @@ from kfgcp.services.fields import (
 )
 
 SERVICE: Final = "Vertex AI"
-
-
-class Status(TypedDict, total=False):
-    """Why a job or a task failed."""
-
-    message: str
 
 
 class ArtifactMessage(TypedDict, total=False):
@@ -146,7 +141,6 @@ class PipelineJob(TypedDict, total=False):
     jobDetail: JobDetail
 
 
-STATUS: Final = message({"message": text})
 _ARTIFACTS: Final = message(
     {"artifacts": list_of(message({"uri": text, "schemaTitle": text, "metadata": mapping}))}
 )

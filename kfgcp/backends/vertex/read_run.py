@@ -15,7 +15,6 @@ from kfgcp.backends.run_values import (
     add_group_errors,
     add_group_outputs,
     dag_outputs,
-    error_info,
     find_first_failure,
     order_values,
     parse_time,
@@ -24,6 +23,7 @@ from kfgcp.backends.run_values import (
     read_spec,
     uris_as_values,
 )
+from kfgcp.backends.status import error_info
 from kfgcp.backends.vertex.messages import (
     SERVICE,
     ArtifactList,
@@ -257,8 +257,8 @@ def _task(placed: PlacedTask) -> Task:
         cache=_cache(placed, state),
         started_at=started_at,
         ended_at=read_time(detail.get("endTime")) if state.final else None,
-        inputs=order_values(inputs, placed.component, inside=True),
-        outputs=order_values(outputs, placed.component, inside=False),
+        inputs=order_values(inputs, placed.component, are_inputs=True),
+        outputs=order_values(outputs, placed.component, are_inputs=False),
         error=error,
     )
 

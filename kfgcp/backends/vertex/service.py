@@ -313,7 +313,7 @@ class VertexService:
 
     def _listed_runs(self, params: Mapping[str, str | None]) -> Iterator[FetchedRun]:
         jobs = self._listed_jobs(params)
-        return readable_runs(jobs, self._read_listed_run, identity="name", env_name=self._env.name)
+        return readable_runs(jobs, self._read_listed_run, id_field="name", env_name=self._env.name)
 
     def _read_listed_run(self, item: object) -> FetchedRun:
         job = read_job(item)

@@ -122,12 +122,14 @@ class MetadataStore:
         try:
             if method not in self._methods:
                 raise mlmd.MlmdError(f"the stand-in has no {method}", _UNIMPLEMENTED)
-            call_request = mlmd.received(f"{method}Request", request.body)
-            response = mlmd.message(f"{method}Response")()
+            call_request = mlmd.decode_request(f"{method}Request", request.body)
+            response = mlmd.message_class(f"{method}Response")()
             self._methods[method](call_request, response)
         except mlmd.MlmdError as error:
-            return Response(body=mlmd.failure(error.code or _INVALID, str(error)), headers=headers)
-        return Response(body=mlmd.answer(response), headers=headers)
+            return Response(
+                body=mlmd.encode_error(error.code or _INVALID, str(error)), headers=headers
+            )
+        return Response(body=mlmd.encode_response(response), headers=headers)
 
     def execution_id(self, record: RunRecord, path: str) -> int:
         """Return the id of the execution of a task. The path of the root DAG is empty."""
@@ -226,7 +228,7 @@ class MetadataStore:
             "store_session_info": "{}",
         }
         for key, value in properties.items():
-            mlmd.store(context.custom_properties, key, value)
+            mlmd.set_property(context.custom_properties, key, value)
 
     def _fill_pipeline_context(self, context: mlmd.Message, name: str) -> None:
         with self._lock:
@@ -251,7 +253,7 @@ class MetadataStore:
     # -- executions
 
     def _format_execution(self, record: RunRecord, execution: TaskExecution) -> mlmd.Message:
-        message = mlmd.message("Execution")(
+        message = mlmd.message_class("Execution")(
             id=self.execution_id(record, execution.path),
             last_known_state=mlmd.STATES.index(execution.last_known_state(self._modern)),
             create_time_since_epoch=execution.started,
@@ -261,7 +263,7 @@ class MetadataStore:
         if not execution.path:
             message.name = f"run/{record.id}"
         for key, value in self._execution_properties(record, execution):
-            mlmd.store(message.custom_properties, key, value)
+            mlmd.set_property(message.custom_properties, key, value)
         return message
 
     def _execution_properties(
@@ -327,7 +329,7 @@ class MetadataStore:
 
     def _format_artifact(self, execution: TaskExecution, name: str, uri: str) -> mlmd.Message:
         type_name, metadata = execution.describe_artifact(name, uri)
-        message = mlmd.message("Artifact")(
+        message = mlmd.message_class("Artifact")(
             id=self._artifact_id(uri),
             uri=uri,
             state=mlmd.LIVE,
@@ -346,7 +348,7 @@ class MetadataStore:
         if "store_session_info" not in metadata:
             properties["store_session_info"] = "{}"
         for key, value in properties.items():
-            mlmd.store(message.custom_properties, key, value)
+            mlmd.set_property(message.custom_properties, key, value)
         return message
 
     def _artifact_id(self, uri: str) -> int:

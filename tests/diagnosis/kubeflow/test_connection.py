@@ -77,7 +77,7 @@ def test_a_file_with_certificates_that_is_not_there(
 def test_a_way_through_kubectl_that_is_not_there(
     diagnose: Diagnose, broken: Broken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(port_forward, "_open", {})
+    monkeypatch.setattr(port_forward, "_port_forwards", {})
     monkeypatch.setenv("PATH", str(tmp_path))
 
     finding = broken(diagnose(backend="kubeflow", auth="port-forward"))

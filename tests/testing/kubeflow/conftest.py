@@ -69,13 +69,13 @@ class Api:
         """Return the answer of ML Metadata."""
         request = mlmd.message(f"{method}Request")(**fields)
         answer = self.session.post(
-            self.env.host + mlmd.path(method),
-            data=mlmd.encode(request),
+            self.env.host + mlmd.method_path(method),
+            data=mlmd.encode_request(request),
             headers=mlmd.HEADERS,
             timeout=REQUEST,
         )
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, mlmd.CONTENT_TYPE)
-        return mlmd.decode(f"{method}Response", answer.content, answer.headers)
+        return mlmd.decode_response(f"{method}Response", answer.content, answer.headers)
 
     def executions(self, run_id: str) -> list[tuple[Any, dict[str, Any]]]:
         """Return the executions of a run with their custom properties, sorted by id."""

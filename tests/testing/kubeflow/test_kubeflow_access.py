@@ -36,7 +36,9 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
     ]
     answers.append(
         requests.post(
-            quick.env.host + mlmd.path("GetArtifactTypes"), timeout=REQUEST, allow_redirects=False
+            quick.env.host + mlmd.method_path("GetArtifactTypes"),
+            timeout=REQUEST,
+            allow_redirects=False,
         )
     )
 

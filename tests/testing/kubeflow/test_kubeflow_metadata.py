@@ -68,7 +68,7 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
     }
     metrics = artifacts_by_name["metrics"]
     assert metrics.type == "system.Metrics"
-    assert mlmd.values(metrics.custom_properties)["rows"] == 3.0
+    assert mlmd.read_properties(metrics.custom_properties)["rows"] == 3.0
     assert metrics.custom_properties["rows"].WhichOneof("value") == "double_value"
     artifact_ids = {
         (event.type, event.execution_id, event.path.steps[0].key): event.artifact_id
@@ -191,7 +191,7 @@ def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_p
         "gs://stand-in-project-pipelines/table.csv",
         "system.Dataset",
     )
-    assert mlmd.values(artifact.custom_properties)["of"] == {"list": ["a"]}
+    assert mlmd.read_properties(artifact.custom_properties)["of"] == {"list": ["a"]}
     assert "importer-driver" not in {detail.get("display_name") for detail in details}
 
 
@@ -249,7 +249,7 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_
     context = quick.metadata(
         "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run
     ).context
-    options = mlmd.message("ListOperationOptions")
+    options = mlmd.message_class("ListOperationOptions")
 
     def pages(**fields: Any) -> list[int]:
         sizes, token = [], ""
@@ -300,15 +300,15 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
     assert len(quick.metadata("GetExecutionsByContext", context_id=98).executions) == 0
     assert len(quick.metadata("GetEventsByExecutionIDs", execution_ids=[5, 100_001]).events) == 0
 
-    url = quick.env.host + mlmd.path("PutContexts")
+    url = quick.env.host + mlmd.method_path("PutContexts")
     answer = quick.session.post(url, data=b"\0\0\0\0\0", headers=mlmd.HEADERS, timeout=REQUEST)
-    types = quick.env.host + mlmd.path("GetArtifactTypes")
+    types = quick.env.host + mlmd.method_path("GetArtifactTypes")
     broken = quick.session.post(types, data=b"{}", headers=mlmd.HEADERS, timeout=REQUEST)
 
     for response, code in ((answer, 12), (broken, 3)):
         assert response.status_code == 200
         with pytest.raises(mlmd.MlmdError) as caught:
-            mlmd.decode("GetArtifactTypesResponse", response.content, response.headers)
+            mlmd.decode_response("GetArtifactTypesResponse", response.content, response.headers)
         assert caught.value.code == code
 
 
