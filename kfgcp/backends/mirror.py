@@ -55,7 +55,9 @@ CLOCK_TOLERANCE: Final = 3600.0
 """Seconds that the clock of a service may be ahead of the clock of this machine."""
 READERS: Final = 16
 """How many runs are fetched at the same time."""
-DELETED: Final = ErrorInfo("the run was deleted before kfgcp read its end", kind=ErrorKind.DELETED)
+DELETED: Final = ErrorInfo(
+    "the run was deleted on its backend before kfgcp had recorded its end", kind=ErrorKind.DELETED
+)
 
 
 class Mirror:

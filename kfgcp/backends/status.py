@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypedDict
 
 from kfgcp.model import ErrorInfo, ErrorKind
@@ -37,7 +38,8 @@ def error_info(
         >>> error_info({"message": "no\\nquota"}, "no reason").message
         'no quota'
     """
-    service_message = status.get("message") if status is not None else None
+    # An answer that was stored by an earlier version may have something else in this field.
+    service_message = status.get("message") if isinstance(status, Mapping) else None
     if not service_message:
         return ErrorInfo(default_message, task, kind=kind)
-    return ErrorInfo(" ".join(service_message.split()), task)
+    return ErrorInfo(" ".join(str(service_message).split()), task)

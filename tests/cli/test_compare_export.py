@@ -68,11 +68,11 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
         (["--minimize", "los"], "None of the runs has a metric 'los'."),
         (
             ["--minimize", "loss", "--maximize", "loss"],
-            "Either the higher or the lower values of 'loss' are better, not both.",
+            "The metric 'loss' cannot be both maximized and minimized.",
         ),
         (
             ["--lower", "loss", "--maximize", "loss"],
-            "Either the higher or the lower values of 'loss' are better",
+            "The metric 'loss' cannot be both maximized and minimized.",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> Non
         command_result = kfgcp(*arguments, env=env)
         assert command_result.code == 5, command_result.err
         assert [line for line in command_result.err.splitlines() if line.startswith("error: ")] == [
-            f"error: The disk of {state}/kfgcp.db is full; what was recorded before is kept."
+            f"error: The disk of {state}/kfgcp.db is full. Runs that were recorded before are kept."
         ]
 
     (state.parent / "ballast").unlink()

@@ -132,7 +132,7 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
 
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
+    result.stdout.fnmatch_lines(["*these faults of fail_next did not happen: 503*"])
 
 
 def test_other_test_suites_do_not_load_the_plug_in(pytester: pytest.Pytester) -> None:

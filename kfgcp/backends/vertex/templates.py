@@ -75,7 +75,7 @@ def load_template(address: str, env: Environment) -> Spec:
     try:
         content = repository.exchange("GET", f"{package_path}/{version}").body.decode()
     except UnicodeDecodeError:
-        raise BadAnswer(f"The pipeline at {address} is not UTF-8 text.") from None
+        raise BadAnswer(f"Artifact Registry sent {address}, which is not UTF-8 text.") from None
     resolved_address = address.removesuffix(address_parts["version"]) + version
     return replace(from_text(content, address), template=resolved_address)
 

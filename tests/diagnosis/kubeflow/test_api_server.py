@@ -32,7 +32,7 @@ def test_all_is_well_and_nothing_is_written(
     assert list(findings) == CHECKS
     assert {name: finding.detail for name, finding in findings.items() if not finding.ok} == {
         "tls": "not used: the host is this machine",
-        "pipeline_root": "not set: the server has its own",
+        "pipeline_root": "not set: the server uses its default",
         "images": "not checked: no pipeline was named",
     }
     assert findings["version"].detail == "2.14.3"

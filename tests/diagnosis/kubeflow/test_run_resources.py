@@ -84,8 +84,8 @@ def test_a_service_account_that_only_kubectl_knows(
 @pytest.mark.parametrize(
     ("answer", "ok", "detail"),
     [
-        ("echo serviceaccount/runner", True, "runner is there"),
-        ("true", False, "There is no service account runner in the namespace growth."),
+        ("echo serviceaccount/runner", True, "runner exists"),
+        ("true", False, "The namespace growth has no service account runner."),
         (
             "echo 'error: You must be logged in to the server' >&2; exit 1",
             None,

@@ -67,7 +67,7 @@ class Api:
 
     def metadata(self, method: str, **fields: Any) -> Any:
         """Return the answer of ML Metadata."""
-        request = mlmd.message(f"{method}Request")(**fields)
+        request = mlmd.message_class(f"{method}Request")(**fields)
         answer = self.session.post(
             self.env.host + mlmd.method_path(method),
             data=mlmd.encode_request(request),
@@ -84,7 +84,7 @@ class Api:
         ).context
         executions = self.metadata("GetExecutionsByContext", context_id=context.id).executions
         return [
-            (execution, mlmd.values(execution.custom_properties))
+            (execution, mlmd.read_properties(execution.custom_properties))
             for execution in sorted(executions, key=lambda execution: execution.id)
         ]
 

@@ -40,9 +40,11 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
 
     assert api.env.requests.count(since=mark) == 4
     assert (context.name, context.type) == (run, "system.PipelineRun")
-    assert mlmd.values(context.custom_properties)["pipeline_root"].endswith(f"/features/{run}")
+    assert mlmd.read_properties(context.custom_properties)["pipeline_root"].endswith(
+        f"/features/{run}"
+    )
     executions_by_name = by_name(
-        (execution, mlmd.values(execution.custom_properties)) for execution in executions
+        (execution, mlmd.read_properties(execution.custom_properties)) for execution in executions
     )
     root, values = executions_by_name[""]
     assert (root.name, root.type, mlmd.STATES[root.last_known_state]) == (
@@ -64,7 +66,8 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
     )
     assert task_two.create_time_since_epoch > 1_600_000_000_000
     artifacts_by_name = {
-        mlmd.values(artifact.custom_properties)["display_name"]: artifact for artifact in artifacts
+        mlmd.read_properties(artifact.custom_properties)["display_name"]: artifact
+        for artifact in artifacts
     }
     metrics = artifacts_by_name["metrics"]
     assert metrics.type == "system.Metrics"
@@ -238,7 +241,7 @@ def test_types_can_be_asked_for_by_their_ids(quick: Any) -> None:
         named_type.name for named_type in quick.metadata("GetArtifactTypes").artifact_types
     ] == ["system.Metrics"]
     assert len(all_types) == 3
-    assert mlmd.values(artifact.custom_properties)["accuracy"] == 0.9
+    assert mlmd.read_properties(artifact.custom_properties)["accuracy"] == 0.9
 
 
 def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_file: Path) -> None:

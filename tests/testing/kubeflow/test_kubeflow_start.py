@@ -90,7 +90,7 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
     )
 
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
+    result.stdout.fnmatch_lines(["*these faults of fail_next did not happen: 503*"])
 
 
 def test_the_command_serves_until_it_is_stopped(kfgcp: Any, spec_of: Any) -> None:
