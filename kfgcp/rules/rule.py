@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Final, TypeAlias
 
 from kfgcp.options import RunOptions
-from kfgcp.rules.tasks import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.settings import BackendSettings
 
 _ID: Final = re.compile(r"[A-Z]\d{3}")

@@ -12,10 +12,13 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kfgcp.errors import KfgcpError, SpecError
 from kfgcp.spec.json_values import MAX_DEPTH, NotJsonError, Place, check_json, format_place
+
+if TYPE_CHECKING:
+    import yaml
 
 # A limit of our own, far above the size of real specs.
 MAX_BYTES: Final = 64 * 2**20
@@ -156,6 +159,45 @@ def find_line(text: str, document: int, place: Place) -> int | None:
             break
         node, line = child
     return line + 1
+
+
+def value_lines(text: str, document: int, depth: int) -> dict[tuple[str, ...], int]:
+    """Return the lines of all values in mappings, by the keys that lead to them.
+
+    Args:
+        text: YAML or JSON, which YAML contains.
+        document: the index of the document in the text.
+        depth: the largest number of keys that lead to a value.
+
+    Returns:
+        Lines from 1. Empty when the text cannot be read again.
+
+    Example:
+        >>> value_lines("root:\\n  dag: {tasks: {}}\\n", 0, depth=2)
+        {('root',): 1, ('root', 'dag'): 2}
+    """
+    import yaml
+
+    try:
+        node = list(yaml.compose_all(text, _loader_class(by_hand=False)))[document]
+    except (yaml.YAMLError, IndexError, RecursionError):
+        return {}
+    lines: dict[tuple[str, ...], int] = {}
+    _add_value_lines(lines, node, (), depth)
+    return lines
+
+
+def _add_value_lines(
+    lines: dict[tuple[str, ...], int], node: yaml.Node | None, place: tuple[str, ...], depth: int
+) -> None:
+    import yaml
+
+    if depth == 0 or not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        inner_place = (*place, str(key.value))
+        lines[inner_place] = key.start_mark.line + 1
+        _add_value_lines(lines, value, inner_place, depth - 1)
 
 
 # -- JSON

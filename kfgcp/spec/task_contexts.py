@@ -1,14 +1,11 @@
-"""The parts of a pipeline that rules look at: its tasks and components with their surroundings."""
+"""The tasks of a pipeline with their surroundings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
-from kfgcp.spec.graph import Component, Container, Graph, TaskDef, build
-from kfgcp.spec.json_values import JsonObject
-from kfgcp.spec.load import Spec
+from kfgcp.spec.graph import Component, Container, Graph, TaskDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,63 +42,6 @@ class TaskContext:
     def in_loop(self) -> bool:
         """Whether a loop contains the task, at any depth."""
         return any(group.iterator is not None for group in self.groups)
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentContext:
-    """A component that runs a program or imports an artifact, and the tasks that run it.
-
-    Attributes:
-        component: the component.
-        task: the path of the first task that runs it, in the order of `walk_tasks`.
-        graph: the whole pipeline.
-    """
-
-    component: Component
-    task: str
-    graph: Graph
-
-    @property
-    def container(self) -> Container | None:
-        """The container of the component, None when it does something else."""
-        executor = self.component.executor
-        return executor if isinstance(executor, Container) else None
-
-
-@dataclass(frozen=True)
-class PipelineContext:
-    """A whole pipeline.
-
-    Attributes:
-        spec: the pipeline as it was loaded.
-    """
-
-    spec: Spec
-
-    @property
-    def document(self) -> JsonObject:
-        """The PipelineSpec as JSON, for what the graph does not have."""
-        return self.spec.pipeline_spec
-
-    @cached_property
-    def graph(self) -> Graph:
-        """The pipeline as a graph."""
-        return build(self.spec.pipeline_spec, self.spec.platform_spec)
-
-    @cached_property
-    def tasks(self) -> tuple[TaskContext, ...]:
-        """All tasks, also those of nested pipelines, branches and loops."""
-        return tuple(walk_tasks(self.graph))
-
-    @cached_property
-    def components(self) -> tuple[ComponentContext, ...]:
-        """All components with an executor that a task runs, each once."""
-        contexts: dict[str, ComponentContext] = {}
-        for context in self.tasks:
-            component = context.component
-            if component.executor is not None and component.name not in contexts:
-                contexts[component.name] = ComponentContext(component, context.path, self.graph)
-        return tuple(contexts.values())
 
 
 def walk_tasks(graph: Graph) -> Iterator[TaskContext]:
