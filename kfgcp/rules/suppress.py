@@ -1,0 +1,62 @@
+"""Findings that the user does not want to see, with the reasons that the user wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from kfgcp.rules.report import Row, Suppression
+from kfgcp.spec.source_map import Comment
+
+
+def suppress(
+    rows: Iterable[Row], comments: Sequence[Comment], ignored: Mapping[str, Suppression]
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows to show, and the suppressed ones with their reasons.
+
+    Args:
+        rows: what was found.
+        comments: the comments in the files of the pipeline. Those without a reason have no effect.
+        ignored: the rules that the project ignores, by their ids.
+    """
+    by_place: dict[tuple[str, str, int], Suppression] = {}
+    for comment in comments:
+        if comment.reason:
+            suppression = Suppression(comment.reason, str(comment.location))
+            for rule in comment.rules:
+                by_place[rule, comment.location.file, comment.applies_to] = suppression
+    shown = []
+    suppressed = []
+    for row in rows:
+        suppression = ignored.get(row.finding.rule)
+        if suppression is None and row.location is not None:
+            suppression = by_place.get(
+                (row.finding.rule, row.location.file, row.location.line)
+            )
+        if suppression is None:
+            shown.append(row)
+        else:
+            suppressed.append(replace(row, suppression=suppression))
+    return shown, suppressed
+
+
+def notes_about(comments: Iterable[Comment], rule_ids: Iterable[str]) -> list[str]:
+    """Return a line for each comment that suppresses nothing: it has no reason or no such rule.
+
+    Args:
+        comments: the comments in the files of the pipeline.
+        rule_ids: the ids of all rules.
+    """
+    ids = frozenset(rule_ids)
+    notes = []
+    for comment in comments:
+        words = ", ".join(comment.rules)
+        if not comment.reason:
+            notes.append(
+                f"{comment.location}: {words} is not suppressed, because the comment gives no"
+                f" reason. Write: # kfgcp: {words} because REASON"
+            )
+        unknown = [rule for rule in comment.rules if rule not in ids]
+        if unknown:
+            notes.append(f"{comment.location}: there is no rule {', '.join(unknown)}")
+    return notes
