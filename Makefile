@@ -12,12 +12,13 @@ MUST_RUN = $(if $(CI),$(if $(TESTS),,--must-run=.ci/must-run))
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
 EDITABLE = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test proof versions lint format wheel wheel-test bench reference docs screenshots lock clean help
+.PHONY: demo test coverage proof versions lint format wheel wheel-test bench reference docs screenshots lock clean help
 
 help:
 	@sed -n '1p;/^# make/!d' Makefile
 	@echo "  demo    run the example twice with different parameters and compare the runs"
 	@echo "  test    run the tests; lint: check style, types and formatting; format: fix them"
+	@echo "  coverage  run the tests, and fail when a package has less coverage than its floor"
 	@echo "  proof   run the long trials (hours) and write docs/proofs.md; SEED=N repeats the trials of that seed"
 	@echo "  versions  test the oldest and newest kfp, and each supported Python on this machine"
 	@echo "  wheel   build dist/*.whl; wheel-test: try it in new environments, without an extra and with each"
@@ -30,6 +31,9 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp $(CHECKOV)/stamp $(STORES)/stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(MUST_RUN) $(TESTS)
+
+coverage: $(VENV)/dev.stamp $(CHECKOV)/stamp $(STORES)/stamp
+	$(BIN)/python tools/coverage_floors.py -n $(WORKERS) --dist worksteal $(MUST_RUN)
 
 proof: $(VENV)/dev.stamp $(STORES)/stamp
 	$(BIN)/python -m pytest --proof -n $(WORKERS) --dist worksteal $(if $(SEED),--seed=$(SEED)) $(TESTS)
@@ -77,7 +81,7 @@ lock: $(VENV)/uv.stamp
 	sh requirements/lock.sh $(BIN)/uv
 
 clean:
-	rm -rf $(VENV) $(CHECKOV) $(STORES) .venv-versions .kfgcp .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(CHECKOV) $(STORES) .venv-versions .coverage-data .kfgcp .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/uv.stamp: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"kfgcp needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'

@@ -1,5 +1,7 @@
-"""Two versions of the project to compare: existing folders, or git revisions in their own
-worktrees."""
+"""Prepare a version of the project for a comparison: an existing folder, or a git revision.
+
+A revision gets its own worktree and environment, which are removed at the end.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,20 @@ from pathlib import Path
 from process_tree import CommandFailed, measure
 from startup import clean_environment
 
-MAKE_ENVIRONMENT = "make .venv/demo.stamp"
-IDENTITY = (
+ENVIRONMENT_TARGET = ".venv/demo.stamp"
+MAKE_ENVIRONMENT = f"make {ENVIRONMENT_TARGET}"
+
+# Prints the file of the imported kfgcp and the version of Python, as JSON.
+PRINT_PYTHON_FACTS = (
     "import json, platform, kfgcp; print(json.dumps([kfgcp.__file__, platform.python_version()]))"
 )
 
+# Finds the folder of Python in the text of a script that pip or uv installed.
 INTERPRETER = re.compile(r"""(/[^'"\n]*)/python""")
-"""Finds the folder of the Python that a script of an environment runs with."""
 
 
 class CannotCompare(Exception):
-    """The comparison cannot be made; the message is one line that says what to do."""
+    """A comparison that cannot be made. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,11 @@ class Checkout:
     bin: Path
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Return a command line with this checkout's own program; the first word is `kfgcp` or
-        `python`."""
+        """Return a command line that runs this checkout's own program.
+
+        Args:
+            words: the first word is `kfgcp` or `python`.
+        """
         return [str(self.bin / words[0]), *words[1:]]
 
 
@@ -56,11 +64,11 @@ def open_checkout(name: str, worktree: Path) -> Iterator[Checkout]:
     """Yield the checkout of a folder or of a revision of the current repository.
 
     Args:
-        name: the folder or the revision; the folder is used when both exist.
-        worktree: where to put a revision; removed at the end.
+        name: a folder or a revision. When both have this name, the folder is used.
+        worktree: the folder for the files of a revision, which is removed at the end.
 
     Raises:
-        CannotCompare: there is no such checkout, or it cannot run.
+        CannotCompare: neither a folder nor a revision has this name, or its version cannot run.
     """
     if Path(name).is_dir():
         yield find_checkout(name, Path(name).resolve())
@@ -74,10 +82,10 @@ def open_checkout(name: str, worktree: Path) -> Iterator[Checkout]:
 
 
 def find_checkout(name: str, folder: Path) -> Checkout:
-    """Return the checkout in a folder, with bytecode compiled.
+    """Return the checkout in a folder, after compiling its bytecode.
 
     Raises:
-        CannotCompare: its environment is missing, or belongs to another folder.
+        CannotCompare: the environment of the folder is missing, or belongs to another folder.
     """
     checkout = Checkout(name, folder, folder / ".venv" / "bin")
     kfgcp = checkout.bin / "kfgcp"
@@ -85,11 +93,11 @@ def find_checkout(name: str, folder: Path) -> Checkout:
         raise CannotCompare(f"{name} has no environment. Make one there: {MAKE_ENVIRONMENT}")
     # Environments cannot be copied: the scripts of a copy still run the Python of the first folder.
     interpreter = INTERPRETER.search(kfgcp.read_text(encoding="utf-8", errors="replace"))
-    leads_here = (
+    runs_own_python = (
         interpreter is not None and Path(interpreter[1]).resolve() == checkout.bin.resolve()
     )
     module, _ = python_facts(checkout)
-    if not leads_here or not module.is_relative_to(folder):
+    if not runs_own_python or not module.is_relative_to(folder):
         raise CannotCompare(
             f"The environment of {name} belongs to another folder. Make its own: rm -r .venv &&"
             f" {MAKE_ENVIRONMENT}"
@@ -100,71 +108,72 @@ def find_checkout(name: str, folder: Path) -> Checkout:
 
 def python_facts(checkout: Checkout) -> tuple[Path, str]:
     """Return the file that `import kfgcp` reads in a checkout, and the version of its Python."""
-    module, version = json.loads(run_in(checkout, ["-c", IDENTITY]))
+    module, version = json.loads(run_in(checkout, ["-c", PRINT_PYTHON_FACTS]))
     return Path(module).resolve(), version
 
 
 def run_in(checkout: Checkout, arguments: Sequence[str]) -> str:
-    """Run the Python of a checkout in its top folder, and return what it printed.
+    """Run the Python of a checkout in its top folder, and return what Python printed.
 
     Raises:
-        CannotCompare: it failed.
+        CannotCompare: Python failed.
     """
     command = checkout.command(["python", *arguments])
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=checkout.folder, env=clean_environment(), capture_output=True, text=True
     )
-    if done.returncode:
-        last_line = (done.stderr.strip() or "it gave no reason").splitlines()[-1]
+    if process.returncode:
+        last_line = (process.stderr.strip() or "it gave no reason").splitlines()[-1]
         raise CannotCompare(f"Python of {checkout.name} failed: {last_line}")
-    return done.stdout
+    return process.stdout
 
 
 def find_commit(name: str) -> str:
     """Return the commit of a revision of the current repository.
 
     Raises:
-        CannotCompare: there is no such revision.
+        CannotCompare: no revision has this name.
     """
     command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
         raise CannotCompare(
             f"{name} is neither a folder nor a revision of the repository in {os.getcwd()}."
         )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def add_worktree(name: str, commit: str, worktree: Path) -> None:
-    """Put a revision into a folder and make its environment there.
+    """Write the files of a commit into a folder, and make its environment there.
 
     Raises:
         CannotCompare: git or make failed.
     """
     print(f"making the environment of {name}", file=sys.stderr, flush=True)
-    git, make, *targets = str(shutil.which("git")), *MAKE_ENVIRONMENT.split()
+    git = str(shutil.which("git"))
+    make = str(shutil.which("make"))
+    add_command = [git, "worktree", "add", "--quiet", "--detach", str(worktree), commit]
+    make_command = [make, "--no-print-directory", ENVIRONMENT_TARGET]
     environment = dict(os.environ)
     try:
-        measure(
-            [git, "worktree", "add", "--quiet", "--detach", str(worktree), commit],
-            Path.cwd(),
-            environment,
-        )
-        measure([str(shutil.which(make)), "--no-print-directory", *targets], worktree, environment)
+        # `measure` leaves no process behind, also after Ctrl-C.
+        measure(add_command, Path.cwd(), environment)
+        measure(make_command, worktree, environment)
     except CommandFailed as error:
         raise CannotCompare(f"{name}: {error}") from None
 
 
 def remove_worktree(worktree: Path) -> None:
-    """Remove a worktree, whatever state it is in."""
+    """Remove a worktree, also one that is incomplete."""
     # A second Ctrl-C must not leave a part of the worktree.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not worktree.exists():
         return
-    done = subprocess.run(
+    # The second --force also removes a locked worktree.
+    process = subprocess.run(
         ["git", "worktree", "remove", "--force", "--force", str(worktree)], capture_output=True
     )
-    if done.returncode:
-        # Git was interrupted while it made the worktree, so it does not know it.
+    if process.returncode:
+        # `git worktree add` was interrupted, so git has no record of the worktree.
         shutil.rmtree(worktree, ignore_errors=True)
         subprocess.run(["git", "worktree", "prune"], capture_output=True)

@@ -25,7 +25,7 @@ def main() -> None:
         "--commits", type=int, default=2000, help="commits of each kind (default: 2000)"
     )
     arguments = parser.parse_args()
-    # Each is measured twice, so that a slow moment of the machine can be seen.
+    # Each level is measured twice. A slow moment of the machine shows as a difference.
     for level in ("NORMAL", "FULL", "NORMAL", "FULL"):
         with tempfile.TemporaryDirectory(prefix="kfgcp-bench-", dir=arguments.folder) as folder:
             seconds = measure_commits(Path(folder, "test.db"), level, arguments.commits)

@@ -30,13 +30,17 @@ from startup import machine
 from workloads import WORKLOADS, Side, Workload, prepare_sides, run_once
 
 MIN_ROUNDS = 11
-ABOVE_LIMIT = 4
-CLEAR_SHARE = 0.9
-"""The share of rounds that must agree. For equal versions, 10 of 11 rounds agree by chance in one
-of 85 comparisons."""
 
-TELLABLE_SPREAD = 0.10
-"""When rounds do not agree and the quartiles are further apart than this, the result is open."""
+# The exit code when a median ratio is above --limit.
+ABOVE_LIMIT = 4
+
+# The share of rounds that must agree before a difference is called clear. When two versions are
+# equal, 10 of 11 rounds agree by chance in one of 85 comparisons.
+CLEAR_SHARE = 0.9
+
+# When the rounds do not agree, and the distance between the quartiles is larger than this, the
+# table says that the spread is too wide.
+MAX_SPREAD = 0.10
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """The CPU time of B divided by that of A."""
+        """The CPU time of B divided by the CPU time of A."""
         return self.b.cpu_seconds / self.a.cpu_seconds
 
 
@@ -65,13 +69,18 @@ class Comparison:
 
     @property
     def median(self) -> float:
-        """The median of the ratios, each of two runs of the same round."""
+        """The median of the ratios of all rounds."""
         return statistics.median(self.ratios)
 
     @property
     def quartiles(self) -> tuple[float, float]:
         low, _, high = statistics.quantiles(self.ratios, n=4, method="inclusive")
         return low, high
+
+    @property
+    def counts_orphans(self) -> bool:
+        """Whether the figures contain processes that outlived their parents."""
+        return all(pair.a.counts_orphans for pair in self.pairs)
 
     def share(self, condition: Callable[[float], bool]) -> float:
         """Return the share of the ratios, from 0 to 1, for which a condition is true."""
@@ -85,14 +94,15 @@ class Comparison:
         """Return what the figures mean, in a few words."""
         low, high = self.quartiles
         if limit is not None:
-            bound = 1 + limit / 100
-            side = "above the limit" if self.is_above(limit) else "within the limit"
-            return f"{side}, but the spread is too wide to tell" if low <= bound <= high else side
+            words = "above the limit" if self.is_above(limit) else "within the limit"
+            if low <= 1 + limit / 100 <= high:
+                words += ", but the spread is too wide to tell"
+            return words
         if self.share(lambda ratio: ratio > 1) >= CLEAR_SHARE:
             return "B needs more"
         if self.share(lambda ratio: ratio < 1) >= CLEAR_SHARE:
             return "B needs less"
-        if high - low > TELLABLE_SPREAD:
+        if high - low > MAX_SPREAD:
             return "the spread is too wide to tell"
         return "no clear difference"
 
@@ -108,7 +118,7 @@ class Comparison:
             "above_limit": self.is_above(limit),
             "cpu_seconds": {"a": median_cpu(self.pairs, "a"), "b": median_cpu(self.pairs, "b")},
             "wall_seconds": {"a": median_wall(self.pairs, "a"), "b": median_wall(self.pairs, "b")},
-            "counts_orphans": all(pair.a.counts_orphans for pair in self.pairs),
+            "counts_orphans": self.counts_orphans,
             "ratios": self.ratios,
         }
 
@@ -116,26 +126,26 @@ class Comparison:
 def main() -> int:
     """Run the command line and return its exit code."""
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, exit_on_signal)
     try:
-        comparisons = compare(
-            arguments.a, arguments.b, arguments.only or WORKLOADS, arguments.rounds
-        )
+        comparisons = compare(arguments.a, arguments.b, arguments.only, arguments.rounds)
     except (CannotCompare, CommandFailed) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
-    show = print_json if arguments.json else print_table
-    show(comparisons, arguments)
-    above = any(comparison.is_above(arguments.limit) for comparison in comparisons)
-    return ABOVE_LIMIT if above else 0
+    if arguments.json:
+        print_json(comparisons, arguments)
+    else:
+        print_table(comparisons, arguments)
+    is_above = any(comparison.is_above(arguments.limit) for comparison in comparisons)
+    return ABOVE_LIMIT if is_above else 0
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the arguments; wrong ones end the process with exit code 2."""
-    names = {workload.name: workload for workload in WORKLOADS}
+    """Return the arguments. Wrong arguments end the process with exit code 2."""
+    workloads = {workload.name: workload for workload in WORKLOADS}
     rows = "\n".join(f"  {workload.name:12} {workload.title}" for workload in WORKLOADS)
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0],
@@ -145,7 +155,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "a", metavar="A", help="a checkout or a git revision, the base of the ratios"
     )
-    parser.add_argument("b", metavar="B", help="the version that is compared with it")
+    parser.add_argument("b", metavar="B", help="the version that is compared with A")
     parser.add_argument(
         "--only", metavar="NAME", action="append", help="only this workload; may be repeated"
     )
@@ -164,17 +174,18 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(
             f"--rounds must be at least {MIN_ROUNDS}: with fewer rounds a difference may be chance"
         )
-    unknown = set(arguments.only or ()) - set(names)
+    chosen_names = arguments.only or list(workloads)
+    unknown = set(chosen_names) - set(workloads)
     if unknown:
         parser.error(
-            f"unknown workload {', '.join(sorted(unknown))}; choose from {', '.join(names)}"
+            f"unknown workload {', '.join(sorted(unknown))}; choose from {', '.join(workloads)}"
         )
-    arguments.only = [names[name] for name in arguments.only or ()]
+    arguments.only = [workloads[name] for name in chosen_names]
     return arguments
 
 
-def leave(number: int, frame: FrameType | None) -> None:
-    """End the process on a signal in the usual way, so that it cleans up."""
+def exit_on_signal(number: int, frame: FrameType | None) -> None:
+    """Exit as after an error, so that `finally` and `with` remove worktrees and processes."""
     raise SystemExit(128 + number)
 
 
@@ -183,38 +194,38 @@ def compare(a: str, b: str, workloads: Sequence[Workload], rounds: int) -> list[
 
     Args:
         a: a folder or a revision, the base of the ratios.
-        b: the other one.
+        b: the folder or the revision that is compared with `a`.
         workloads: what to run.
         rounds: rounds that count; one more runs first.
 
     Raises:
-        CannotCompare: a checkout cannot run, or the two give different answers.
+        CannotCompare: a checkout cannot run, or A and B give different answers.
         CommandFailed: a command failed.
     """
     with contextlib.ExitStack() as cleanup:
-        scratch = Path(
-            cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-"))
-        ).resolve()
-        base = cleanup.enter_context(open_checkout(a, scratch / "a"))
-        changed = cleanup.enter_context(open_checkout(b, scratch / "b"))
-        warn_of_pythons(base, changed)
+        temporary = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kfgcp-bench-"))
+        scratch = Path(temporary).resolve()
+        checkout_a = cleanup.enter_context(open_checkout(a, scratch / "a"))
+        checkout_b = cleanup.enter_context(open_checkout(b, scratch / "b"))
+        warn_if_pythons_differ(checkout_a, checkout_b)
         comparisons = []
         for workload in workloads:
             print(f"measuring {workload.name}", file=sys.stderr, flush=True)
             folder = scratch / workload.name
             folder.mkdir()
-            pairs = measure_pairs(workload, [base, changed], rounds, folder)
+            pairs = measure_pairs(workload, [checkout_a, checkout_b], rounds, folder)
             comparisons.append(Comparison(workload, pairs))
         return comparisons
 
 
-def warn_of_pythons(base: Checkout, changed: Checkout) -> None:
-    """Print a warning when the two run on different versions of Python."""
-    _, first = python_facts(base)
-    _, second = python_facts(changed)
-    if first != second:
+def warn_if_pythons_differ(checkout_a: Checkout, checkout_b: Checkout) -> None:
+    """Print a warning when A and B run on different versions of Python."""
+    _, version_a = python_facts(checkout_a)
+    _, version_b = python_facts(checkout_b)
+    if version_a != version_b:
         print(
-            f"A runs on Python {first}, B on {second}: the ratios compare these too.",
+            f"A runs on Python {version_a}, B runs on Python {version_b}."
+            " The ratios contain this difference too.",
             file=sys.stderr,
         )
 
@@ -224,11 +235,11 @@ def measure_pairs(
 ) -> list[Pair]:
     """Run a workload alternately on both sides, and return the pairs that count.
 
-    The first round fills caches and does not count. A runs first in one round and B in the next,
-    because the second run of a round may be faster because of the first.
+    The first round fills caches and does not count. A and B take turns in going first, because the
+    first run of a round can make the second run faster.
 
     Raises:
-        CannotCompare: the two sides gave different answers.
+        CannotCompare: A and B gave different answers.
     """
     pairs = []
     with workload.serve() as config:
@@ -247,10 +258,12 @@ def measure_pairs(
 def measure_round(workload: Workload, a: Side, b: Side, project: Path, *, b_first: bool) -> Pair:
     """Run both sides once, one directly after the other."""
     if b_first:
-        used_b = run_once(workload, b, project)
-        return Pair(run_once(workload, a, project), used_b)
-    used_a = run_once(workload, a, project)
-    return Pair(used_a, run_once(workload, b, project))
+        usage_b = run_once(workload, b, project)
+        usage_a = run_once(workload, a, project)
+    else:
+        usage_a = run_once(workload, a, project)
+        usage_b = run_once(workload, b, project)
+    return Pair(usage_a, usage_b)
 
 
 def median_cpu(pairs: Sequence[Pair], side: str) -> float:
@@ -297,13 +310,13 @@ def print_table(comparisons: Sequence[Comparison], arguments: argparse.Namespace
             median_wall(comparison.pairs, "a"),
             median_wall(comparison.pairs, "b"),
         )
-        times = " | ".join(f"{value:.3f} s" for value in seconds)
+        times = " | ".join(f"{time:.3f} s" for time in seconds)
         print(
             f"| {comparison.workload.title} | {comparison.median:.3f} | {low:.3f} to {high:.3f} |"
             f" {min(ratios):.3f} | {max(ratios):.3f} | {times} |"
             f" {comparison.in_words(arguments.limit)} |"
         )
-    if not all(pair.a.counts_orphans for comparison in comparisons for pair in comparison.pairs):
+    if not all(comparison.counts_orphans for comparison in comparisons):
         print("\nProcesses that outlived their parents are not counted on this system.")
 
 

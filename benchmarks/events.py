@@ -1,10 +1,10 @@
-"""Measure what the events of a run cost a task, as CPU time of the process that writes them.
+"""Measure the CPU time that the events of a run add to a task, in the process that writes them.
 
     .venv/bin/python benchmarks/events.py [--folder DIR] [--tasks N] [--rounds N]
 
-It writes a chain of tasks to a store as the engine does: one transaction when a task starts and the
-one before it ends. Each task has two metrics. "Without" does not derive and write events. A round
-does both, one directly after the other. The result is the median of the differences of the rounds.
+The program writes a chain of tasks to a store as the engine does: one transaction records that a
+task has started and that the task before it has ended. Each task has two metrics. A round writes
+one chain with events and one without. The result is the median of the differences of the rounds.
 
 Exit codes: 0, 4 when events cost more than the limit of 0.2 ms a task.
 """
@@ -44,7 +44,7 @@ TaskEvents = Callable[[str, Sequence[Task], Sequence[Metric]], Sequence[Event]]
 
 
 def main() -> None:
-    """Measure, and print a line for each of the two, and their difference."""
+    """Print the CPU time of a task with events and without events, and the difference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="where to write (default: the current folder)"
@@ -65,7 +65,8 @@ def main() -> None:
             # The first round fills caches.
             if number:
                 times.append(milliseconds / arguments.tasks)
-    costs = [a - b for a, b in zip(with_events, without, strict=True)]
+    pairs = zip(with_events, without, strict=True)
+    costs = [time_with - time_without for time_with, time_without in pairs]
     cost = statistics.median(costs)
     print(f"with events     {statistics.median(with_events):.3f} ms of CPU time a task")
     print(f"without events  {statistics.median(without):.3f} ms")

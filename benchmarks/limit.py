@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/limit.py COUNT
 
-It prints the seconds for COUNT tasks, one after the other. There is no scheduler, no store and no
-server.
+The program runs COUNT tasks one after the other, without the scheduler, the store and a server. It
+prints the seconds that all tasks took.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def searches(folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
     yield "a text in ids, names, notes and tags", partial(count_page, store, text_filter)
     yield "names of parameters and metrics", lambda: sum(map(len, store.columns().values()))
 
-    # The import of pandas takes long, and is measured nowhere below.
+    # The import of pandas takes long. It comes here, so that no measurement below contains it.
     import pandas  # noqa: F401
 
     import kfgcp
@@ -183,7 +183,7 @@ def generate(folder: Path, count: int) -> float:
         return 0.0
     begin = time.perf_counter()
     with Store(folder) as store:
-        # All rows are written in one transaction. With one for each run it would take minutes.
+        # One transaction writes all rows. A transaction for each run would take minutes in total.
         connection = store._db
         connection.execute("BEGIN")
         for table, columns, rows in generate_tables(count):

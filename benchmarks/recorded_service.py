@@ -1,7 +1,7 @@
-"""A Kubeflow Pipelines on loopback with many runs, each a copy of one that was recorded on a real
-server.
+"""Serve many runs of Kubeflow Pipelines on loopback, as copies of recorded runs.
 
-The recordings and the server that answers with them are those of the tests.
+The runs were recorded on real servers. The recordings, and the server that answers with them, are
+in the tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 SUPPORT: Final = Path(__file__).parents[1] / "tests" / "support"
-LIST: Final = "/apis/v2beta1/runs"
+
+# The path of the list of runs. A run is below this path.
+RUNS_PATH: Final = "/apis/v2beta1/runs"
+
+# The number of runs in a page when the request names none.
+DEFAULT_PAGE_SIZE: Final = 20
+
+# Status, content type and body of an answer.
+Answer = tuple[int, str, bytes]
 
 if TYPE_CHECKING:
     from recorded_runs import RecordedServer
@@ -24,10 +32,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def serve_copies(count: int) -> Iterator[str]:
-    """Serve copies of the recorded runs, all of them in turn, and yield the address.
+    """Serve copies of the recorded runs, and yield the address of the server.
 
     Args:
-        count: how many runs there are.
+        count: the number of copies. They are copies of all recorded runs in turn.
     """
     sys.path.insert(0, str(SUPPORT))
     try:
@@ -36,61 +44,73 @@ def serve_copies(count: int) -> Iterator[str]:
         sys.path.remove(str(SUPPORT))
     names = recorded_runs.names()
     service = recorded_runs.RecordedServer(names)
-    copies = _Copies(service, [recorded_runs.run_answer(name) for name in names], count)
+    recorded_answers = [recorded_runs.run_answer(name) for name in names]
+    copies = _Copies(service, recorded_answers, count)
     service.answer = copies.answer  # type: ignore[method-assign]
     with recorded_runs.listen(service):
         yield service.url
 
 
 class _Copies:
-    """Answers for the copies; ML Metadata of a copy is that of the recorded run.
+    """The answers for the copies. A copy has the ML Metadata of its recorded run.
 
     Args:
         service: answers for the recorded runs.
-        recorded: their answers.
-        count: how many copies there are.
+        recorded_answers: the JSON of the recorded runs.
+        count: the number of copies.
     """
 
-    def __init__(self, service: RecordedServer, recorded: list[dict[str, Any]], count: int) -> None:
-        self._answer = service.answer
-        self._recorded_id: dict[bytes, bytes] = {}
-        self._known: dict[tuple[str, bytes], tuple[int, str, bytes]] = {}
+    def __init__(
+        self, service: RecordedServer, recorded_answers: list[dict[str, Any]], count: int
+    ) -> None:
+        self._answer_recorded = service.answer
+        # The id of a copy -> the id of its recorded run. Both are bytes, as in messages.
+        self._recorded_ids: dict[bytes, bytes] = {}
+        # (path, body of the request) -> the answer of the recorded server.
+        self._cached_answers: dict[tuple[str, bytes], Answer] = {}
+        # The id of a copy -> its JSON.
         self._bodies: dict[str, bytes] = {}
         newest = datetime(2026, 11, 29, 12, tzinfo=UTC)
         for number in range(count):
-            run = recorded[number % len(recorded)]
-            # Of the same length, so that it can take the place of the other one in a message of ML
-            # Metadata.
+            run = recorded_answers[number % len(recorded_answers)]
+            # The new id has the length of the recorded id. So one can replace the other inside a
+            # message of ML Metadata, which contains the lengths of its texts.
             run_id = f"{number:08x}{run['run_id'][8:]}"
             created_at = (newest - timedelta(seconds=number)).isoformat()
-            self._recorded_id[run_id.encode()] = run["run_id"].encode()
-            self._bodies[run_id] = json.dumps(
-                {**run, "run_id": run_id, "created_at": created_at}
-            ).encode()
+            run_copy = {**run, "run_id": run_id, "created_at": created_at}
+            self._recorded_ids[run_id.encode()] = run["run_id"].encode()
+            self._bodies[run_id] = json.dumps(run_copy).encode()
 
-    def answer(self, method: str, target: str, body: bytes) -> tuple[int, str, bytes]:
-        """Return status, content type and body of an answer."""
+    def answer(self, method: str, target: str, body: bytes) -> Answer:
+        """Return the answer to a request, as `RecordedServer.answer` does."""
         url = urlsplit(target)
-        if method == "GET" and url.path == LIST:
+        if method == "GET" and url.path == RUNS_PATH:
             return 200, "application/json", self._page(dict(parse_qsl(url.query)))
-        run_id = url.path.removeprefix(f"{LIST}/")
+        run_id = url.path.removeprefix(f"{RUNS_PATH}/")
         if run_id in self._bodies:
             return 200, "application/json", self._bodies[run_id]
         if url.path.endswith("GetContextByTypeAndName"):
-            for copy_id, recorded_id in self._recorded_id.items():
-                if copy_id in body:
-                    body = body.replace(copy_id, recorded_id)
-                    break
-        # The same messages are asked for again for each copy. The service should not be the slowest
-        # part.
+            body = self._with_recorded_id(body)
+        # All copies of a run send the same requests. The cache keeps this server from being the
+        # slowest part of the measurement.
         key = (target, body)
-        if key not in self._known:
-            self._known[key] = self._answer(method, target, body)
-        return self._known[key]
+        if key not in self._cached_answers:
+            self._cached_answers[key] = self._answer_recorded(method, target, body)
+        return self._cached_answers[key]
+
+    def _with_recorded_id(self, body: bytes) -> bytes:
+        """Return a message that names a copy, with the id of the recorded run instead."""
+        for copy_id, recorded_id in self._recorded_ids.items():
+            if copy_id in body:
+                return body.replace(copy_id, recorded_id)
+        return body
 
     def _page(self, query: dict[str, str]) -> bytes:
+        """Return a page of the list of copies, as JSON. A page token is the index of a run."""
         start = int(query.get("page_token") or 0)
-        end = start + int(query.get("page_size") or 20)
+        end = start + int(query.get("page_size") or DEFAULT_PAGE_SIZE)
         runs = b",".join(list(self._bodies.values())[start:end])
-        token = f', "next_page_token": "{end}"' if end < len(self._bodies) else ""
+        token = ""
+        if end < len(self._bodies):
+            token = f', "next_page_token": "{end}"'
         return b'{"runs": [' + runs + b"]" + token.encode() + b"}"

@@ -1,4 +1,4 @@
-"""Measure how long whole processes take to start and end, beside bare Python.
+"""Measure how long whole processes take from start to end, compared with bare Python.
 
     .venv/bin/python benchmarks/startup.py [--rounds N]
 

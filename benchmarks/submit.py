@@ -2,11 +2,11 @@
 
     .venv/bin/python benchmarks/submit.py [--backend vertex|kubeflow] [--rounds N] [--latency S]
 
-Whole processes are measured. Each backend has a stand-in on this machine, over plain HTTP, which
-makes each request wait. kfgcp and the official client both talk to it. Google's client would ask
-another service, for which there is no stand-in, for the number of the project. It gets the number
-without a request. Every round runs each process once. Bytecode is cached, and the first round does
-not count.
+The times are those of whole processes. kfgcp and the official client send their requests to the
+same stand-in of the backend, which runs on this machine, speaks plain HTTP and delays each answer.
+Google's client would also request the number of the project from Resource Manager, which has no
+stand-in. So this benchmark gives it the number. Every round runs each process once. Bytecode is
+cached, and the first round does not count.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def measure(server: S3Server, verb: str, uri: str, folder: Path, code: str) -> s
         command, env=variables, input=code, capture_output=True, text=True, check=False
     )
     if process.returncode:
-        # The table shows why there is no figure.
+        # The copy failed, so the cell shows the last line of the error instead of figures.
         return process.stderr.strip().splitlines()[-1][:60]
     seconds, mib = (float(figure) for figure in process.stdout.split())
     return f"{seconds:.1f} s, {mib:.0f} MiB"

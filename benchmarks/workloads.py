@@ -1,5 +1,4 @@
-"""What compare.py measures: commands of the project, each with all that it needs before it can
-run."""
+"""Define the workloads of compare.py: commands of the project, and what each needs to run."""
 
 from __future__ import annotations
 
@@ -16,17 +15,23 @@ from pipelines import NOOP, ONE_TASK, compile_source, grid, save
 from process_tree import Usage, measure
 from startup import clean_environment
 
+# Runs in the store of the workloads that read a store.
 RUNS = 5_000
-"""Runs of the store that is read."""
 
+# Runs in the stand-in of Vertex AI for the workload `read-remote`.
 REMOTE_RUNS = 100
-"""Runs of the service that is read."""
 
+# Runs in the service of the workload `recorded`. They are copies of runs that were recorded on a
+# real Kubeflow Pipelines.
 RECORDED_RUNS = 1_000
-"""Copies of runs that were recorded on a real Kubeflow Pipelines."""
 
+# The environment in kfgcp.toml of the workloads that use a service.
 ENV = "stand-in"
+
+# The expression of the workload `where`.
 WHERE = "params.lr < 0.1 and metrics.evaluate.accuracy > 0.9"
+
+# Runs in the top folder of a checkout. The arguments are a state folder and a number of runs.
 FILL_STORE = """
 import sys
 from pathlib import Path
@@ -35,16 +40,16 @@ import many_runs
 many_runs.generate(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
-# Preparing a folder, by a checkout.
+# Writes files into a folder, with the commands of a checkout.
 Prepare = Callable[[Checkout, Path], object]
 
 
-def nothing(checkout: Checkout, folder: Path) -> None:
-    """Prepare nothing."""
+def prepare_nothing(checkout: Checkout, folder: Path) -> None:
+    """Write no files."""
 
 
-def no_answer(output: str) -> object:
-    """Leave the output out of the comparison: two versions may word it differently."""
+def ignore_output(output: str) -> object:
+    """Return None for every output: two versions may word this output differently."""
     return None
 
 
@@ -53,31 +58,33 @@ class Workload:
     """A command whose process tree is measured.
 
     Attributes:
-        name: what --only chooses it by.
-        title: what it does, for readers.
+        name: the value of `--only` that chooses this workload.
+        title: what the command does, for readers of the table.
         words: the command line; the first word is `kfgcp` or `python`.
-        write_inputs: writes the files that both sides read; called once, with the first checkout.
-        write_state: fills the state folder; called once for each side, with its own checkout,
-            because only that knows the format of its store.
-        serve: a service that both sides talk to; gives the text of kfgcp.toml.
-        answer: takes from the output what both sides must agree on, so that both have done the same
-            work.
-        times: how often it runs in one round. A very short command alone would vary too much.
+        write_inputs: writes the files that both sides read. It is called once, with the first
+            checkout.
+        write_state: fills the state folder. It is called once for each side, with the checkout of
+            the side, because only this version knows the format of its store.
+        serve: runs a service that both sides use, and gives the text of kfgcp.toml.
+        answer: returns the part of the output that must be equal on both sides. An equal answer
+            shows that both sides did the same work.
+        times: how often the command runs in one round. A single run of a very short command would
+            vary too much.
     """
 
     name: str
     title: str
     words: tuple[str, ...]
-    write_inputs: Prepare = nothing
-    write_state: Prepare = nothing
+    write_inputs: Prepare = prepare_nothing
+    write_state: Prepare = prepare_nothing
     serve: Callable[[], AbstractContextManager[str]] = lambda: nullcontext("")
-    answer: Callable[[str], object] = no_answer
+    answer: Callable[[str], object] = ignore_output
     times: int = 1
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two checkouts with the project folder that each of its rounds begins with."""
+    """One of the two checkouts, and the project folder that is copied for each round."""
 
     checkout: Checkout
     template: Path
@@ -91,7 +98,7 @@ def prepare_sides(
     Args:
         workload: what will run in the folders.
         config: the text of kfgcp.toml, empty for none.
-        checkouts: the versions to compare; the first one writes the inputs of all.
+        checkouts: the versions to compare. The first one writes the inputs of both.
         scratch: an empty folder.
     """
     inputs = scratch / "inputs"
@@ -100,8 +107,8 @@ def prepare_sides(
     if config:
         (inputs / "kfgcp.toml").write_text(config, encoding="utf-8")
     sides = []
-    for place, checkout in enumerate(checkouts):
-        template = scratch / f"side-{place}"
+    for index, checkout in enumerate(checkouts):
+        template = scratch / f"side-{index}"
         shutil.copytree(inputs, template)
         workload.write_state(checkout, template)
         sides.append(Side(checkout, template))
@@ -112,10 +119,10 @@ def run_once(workload: Workload, side: Side, project: Path) -> Usage:
     """Return what one run of a workload used.
 
     Args:
-        workload: what runs.
-        side: whose version runs.
-        project: the folder to run in. It is made from the side's template, and removed again. With
-            the same path for both sides no difference can come from it.
+        workload: has the command.
+        side: has the version of kfgcp, and the template of the project folder.
+        project: the folder to run in, a copy of the template that is removed at the end. Both sides
+            use the same path, so that the length of the path makes no difference.
     """
     shutil.copytree(side.template, project)
     try:
@@ -163,17 +170,24 @@ def run_grid(checkout: Checkout, folder: Path) -> None:
 
 
 def fill_store(checkout: Checkout, folder: Path) -> None:
-    """Fill the store with the runs of the checkout's own many_runs.py: they are the same in each
-    version."""
+    """Fill the store with the runs that many_runs.py of the checkout generates.
+
+    Each version of many_runs.py generates the same runs.
+    """
     run_in(checkout, ["-c", FILL_STORE, str(folder / ".kfgcp"), str(RUNS)])
 
 
 @contextlib.contextmanager
 def vertex(runs: int = 0) -> Iterator[str]:
-    """Serve a stand-in of Vertex AI with ended runs in it; give the text of a kfgcp.toml that leads
-    there.
+    """Serve a stand-in of Vertex AI, and yield the text of a kfgcp.toml with its address.
 
-    The stand-in is that of the Python that runs this file, for both sides.
+    The stand-in comes from the Python that runs this file, and both sides use it.
+
+    Args:
+        runs: the number of runs in the stand-in. They have ended.
+
+    Raises:
+        CannotCompare: this Python has no kfgcp, or lacks the packages of the stand-in.
     """
     try:
         import kfgcp.testing
@@ -193,8 +207,7 @@ def vertex(runs: int = 0) -> Iterator[str]:
 
 @contextlib.contextmanager
 def recorded_kubeflow() -> Iterator[str]:
-    """Serve copies of recorded runs of Kubeflow Pipelines; give the text of a kfgcp.toml that leads
-    there."""
+    """Serve copies of recorded runs of Kubeflow Pipelines, and yield the text of a kfgcp.toml."""
     from recorded_service import serve_copies
 
     with serve_copies(RECORDED_RUNS) as url:
@@ -212,8 +225,9 @@ def count_runs(output: str) -> int:
 
 
 def task_states(output: str) -> list[tuple[str, str]]:
-    """Return the path and the state of each task of a run."""
-    return sorted((task["path"], task["state"]) for task in json.loads(output)["tasks"])
+    """Return the path and the state of each task of a run, sorted by path."""
+    tasks = json.loads(output)["tasks"]
+    return sorted((task["path"], task["state"]) for task in tasks)
 
 
 def count_lines(output: str) -> int:
@@ -221,6 +235,7 @@ def count_lines(output: str) -> int:
     return len(output.splitlines())
 
 
+# All workloads, the shortest first.
 WORKLOADS = (
     Workload("import", "`import kfgcp`, 5 times", ("python", "-c", "import kfgcp"), times=5),
     Workload("startup", "`kfgcp --help`, 5 times", ("kfgcp", "--help"), times=5),
@@ -309,4 +324,3 @@ WORKLOADS = (
         answer=count_runs,
     ),
 )
-"""All workloads, the shortest first."""

@@ -1,6 +1,7 @@
-"""Draw docs/images/: each page of the dashboard, light and dark, with runs of the example.
+"""Draw the pictures in docs/images/: each page of the dashboard, light and dark.
 
-Run by `make screenshots`. It needs /usr/bin/chromium.
+The pages show runs of the example. `make screenshots` runs this program, which needs
+/usr/bin/chromium.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ IDLE = (
 # Each table and chart is a grey bar until the browser has loaded its code.
 LOADED = "() => !document.querySelector('[data-testid=stSkeleton]')"
 
-# Milliseconds that charts and fonts need after that. Nothing announces their end.
+# Milliseconds that the browser needs to draw the loaded charts and fonts. No event tells the end.
 SETTLE_MILLISECONDS = 2500
 LIMIT_MILLISECONDS = 60_000
 
@@ -94,7 +95,8 @@ def main() -> None:
         _make_project(folder)
         runs = json.loads(_run_kfgcp(folder, "list", "--json"))
         with _dashboard(folder) as address:
-            _draw_pages(address, {run["name"]: run["run_id"] for run in runs})
+            ids_by_name = {run["name"]: run["run_id"] for run in runs}
+            _draw_pages(address, ids_by_name)
 
 
 def _make_project(folder: Path) -> None:

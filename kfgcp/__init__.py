@@ -143,7 +143,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# The public types by their module, the names separated by blanks.
+# Module -> the names of its public types, separated by blanks.
 _TYPES: Final = {
     "kfgcp.backends.base": (
         "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"

@@ -14,8 +14,8 @@ from typing import Final
 # File systems usually allow 255 bytes in a name.
 _NAME_BYTES: Final = 200
 
-# These errors mean that the file cannot be replaced, but perhaps can be written: its folder belongs
-# to another user, or the file itself is mounted, as in containers.
+# After these errors, a file that cannot be replaced can perhaps still be written: its folder
+# belongs to another user, or the file itself is a mount point, as in containers.
 _CANNOT_REPLACE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
 
 # Linux follows at most this many links in a path (path_resolution(7)).
@@ -72,7 +72,7 @@ def _replace(target: Path, data: bytes, old_stat: os.stat_result | None) -> None
 
 
 def _copy_owner(fd: int, old_stat: os.stat_result) -> None:
-    """Give the new file the owner and the permissions of the old one, as far as this user may."""
+    """Give the new file the permissions of the old file, and its owner when that is allowed."""
     if (old_stat.st_uid, old_stat.st_gid) != (os.geteuid(), os.getegid()):
         with suppress(OSError):
             os.fchown(fd, old_stat.st_uid, old_stat.st_gid)

@@ -1,4 +1,4 @@
-"""Say where the buckets of an environment are, and how long an answer may take."""
+"""The settings of an environment for requests to buckets: addresses and time limits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kfgcp.settings import BackendSettings
 class BucketSettings:
     """The settings of an environment for its buckets.
 
-    Credentials are not among them: boto3 finds them by itself.
+    boto3 finds the credentials by itself, so they are not part of the settings.
 
     Args:
-        s3_endpoint: the address for `s3://` and `minio://`. With "", the environment variables have
-            it, or it is Amazon's.
-        s3_region: the region; with "", boto3 finds it.
-        s3_addressing: `path` for `ENDPOINT/BUCKET/KEY`, `virtual` for `BUCKET.ENDPOINT/KEY`. With
-            "", it is `path` at an endpoint, and `virtual` at Amazon's own.
+        s3_endpoint: the address for `s3://` and `minio://`. "" means the address in the environment
+            variables, and without one the address of Amazon.
+        s3_region: the region; "" means that boto3 finds the region.
+        s3_addressing: `path` for `ENDPOINT/BUCKET/KEY`, `virtual` for `BUCKET.ENDPOINT/KEY`. ""
+            means `path` for a configured endpoint, and `virtual` for Amazon.
         request_seconds: how many seconds a request without a transfer may take, and how long a
             transfer may be without progress.
     """
@@ -55,7 +55,7 @@ class BucketSettings:
 
     @property
     def endpoint(self) -> str | None:
-        """The address of the S3 server; None when boto3 looks for it in its own file."""
+        """The address of the S3 server; None when boto3 uses its own configuration file."""
         if self.s3_endpoint:
             return self.s3_endpoint
         # These are the variables that boto3 reads, in its order.

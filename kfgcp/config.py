@@ -1,14 +1,13 @@
 """Read kfgcp.toml: the project, its environments, and where each value came from.
 
 The file is in the current folder or the nearest folder above it. Without a file, the project has
-the single environment `local`. The environment variable `KFGCP_ENV_<NAME>_<KEY>` wins over a value
-in the file, and the file wins over the default. For the table [dashboard], the variable is
-`KFGCP_DASHBOARD_<KEY>`.
+the single environment `local`. The environment variable `KFGCP_ENV_<NAME>_<KEY>`, or
+`KFGCP_DASHBOARD_<KEY>` for the table [dashboard], overrides a value in the file.
 
 `include = ["kfgcp.d/*.toml"]` reads more files, whose tables belong to the same project.
 
-No backend is known here. A backend declares the keys of its environments (kfgcp/settings.py). An
-environment that is not valid is an error only for what uses it.
+This module knows no backend: a backend declares the keys of its environments (kfgcp/settings.py).
+An environment that is not valid raises its error only when it is used.
 """
 
 from __future__ import annotations
@@ -72,8 +71,8 @@ class Environment:
     Attributes:
         name: its name, `dev` for [env.dev].
         backend: the name of its backend.
-        settings: the values that are set, by their keys.
-        declaration: the keys that the backend declares.
+        settings: key -> value, for the keys that are set.
+        declaration: the class with the keys that the backend declares.
     """
 
     name: str
@@ -81,7 +80,7 @@ class Environment:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     declaration: type[BackendSettings] = field(default=BackendSettings, compare=False, repr=False)
 
-    # The type of a value depends on its key, which the declaration of the backend knows.
+    # The result is Any, because each key has a type of its own, which only the backend knows.
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a setting, or `default` when it is not set."""
         setting = self.settings.get(key)
@@ -107,16 +106,16 @@ class Project:
     """The configuration of a project.
 
     Attributes:
-        name: its name.
-        experiment: the experiment of runs that name none.
+        name: the name of the project.
+        experiment: the experiment of runs that are started without one.
         root: the folder of kfgcp.toml; without the file, the current folder.
         home: the state folder.
         file: the kfgcp.toml, None when there is none.
-        default_env: the environment of commands that name none.
-        environments: the valid environments by their names.
-        metrics: which values of a metric are better, by the name of the metric.
-        dashboard: the settings in [dashboard] by their keys.
-        invalid_environments: why the other environments cannot be used, by their names.
+        default_env: the name of the environment for commands that are called without one.
+        environments: name -> environment, for the valid environments.
+        metrics: name of a metric -> which values are better.
+        dashboard: key -> setting in [dashboard].
+        invalid_environments: name -> error, for the environments that are not valid.
     """
 
     name: str
@@ -164,9 +163,9 @@ def load(
     Args:
         start: the first folder to look in, the current one when None.
         environ: environment variables, those of the process when None.
-        declaration_of: returns the keys that a backend declares, by its name. It raises ConfigError
-            when there is no such backend.
-        default_backend: the backend of the environment `local`, when the file does not have it.
+        declaration_of: returns the class with the keys of a backend, for the name of the backend.
+            It raises ConfigError when there is no such backend.
+        default_backend: the backend of the environment `local`, when the file has no [env.local].
 
     Raises:
         ConfigError: the file cannot be read. Or it has an unknown key or a value of the wrong type,
@@ -183,9 +182,8 @@ def load(
     invalid: dict[str, ConfigError] = {}
     for name, table in tables.environments.items():
         try:
-            environments[name] = _environment(
-                name, table, tables.file_of(name), environ, declaration_of
-            )
+            file_name = tables.file_of(name)
+            environments[name] = _environment(name, table, file_name, environ, declaration_of)
         except ConfigError as error:
             invalid[name] = error
     home = environ.get("KFGCP_HOME")
@@ -240,8 +238,8 @@ def _read_tables(file: Path) -> _Tables:
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
             raise ConfigError(
-                f"{name}: only {FILE_NAME} itself may have include.",
-                hint=f"Name all files in the include of {FILE_NAME}.",
+                f"{name}: only {FILE_NAME} itself may have the key include.",
+                hint=f"Name all files in the key include of {FILE_NAME}.",
             )
         _add_tables(tables, included_data, name)
     return tables
@@ -264,7 +262,7 @@ def included_files(patterns: Any, folder: Path) -> list[Path]:
             f"{FILE_NAME}: include must be a list of patterns, not {patterns!r}.",
             hint='Write ["kfgcp.d/*.toml"].',
         )
-    # A dict, because it keeps the order and has each file once.
+    # A dict keeps the order of the files, and has each file once.
     files: dict[Path, None] = {}
     for pattern in patterns:
         _check_pattern(pattern, f"{FILE_NAME}: include", example="kfgcp.d/*.toml")
@@ -294,8 +292,8 @@ def _check_pattern(pattern: str, where: str, *, example: str) -> None:
             f"{where} has {pattern!r}, which is not below the folder of {FILE_NAME}.",
             hint=f'Write a path or pattern below that folder: "{example}".',
         )
-    # Python 3.13 also takes `**` inside a part, as in "a**", and earlier versions raise an error.
-    # A configuration must mean the same with each Python.
+    # Python 3.13 accepts `**` inside a part, as in "a**", and earlier versions raise an error. A
+    # configuration must work with all of them.
     has_wrong_stars = any("**" in part and part != "**" for part in path.parts)
     if not path.parts or has_wrong_stars:
         raise ConfigError(
@@ -314,40 +312,38 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _add_tables(tables: _Tables, data: Mapping[str, Any], name: str) -> None:
-    """Add the tables of one file to those of the files before it."""
+    """Add the tables of the file with this name to the tables of the files before it."""
     refuse_unknown(data, ("project", "env", "dashboard", "include"), name)
-    parts = (
+    merged_tables = (
         ("project", tables.project, _PROJECT_KEYS),
         ("dashboard", tables.dashboard, DASHBOARD_KEYS),
     )
-    for table, merged, types in parts:
+    for table, merged_values, types in merged_tables:
         values = _table(data, table, name)
         check_types(values, types, f"{name} [{table}]")
         for key, value in values.items():
-            if key in merged:
+            if key in merged_values:
                 raise ConfigError(
                     f"{name}: {key} of [{table}] is also in another file.",
-                    hint="Remove one of them.",
+                    hint=f"Keep {key} in one file.",
                 )
-            merged[key] = value
+            merged_values[key] = value
     environments = _table(data, "env", name)
     for environment in environments:
         if environment in tables.environments:
-            other = tables.file_of(environment)
             raise ConfigError(
-                f"{name}: [env.{environment}] is also in {other}.", hint="Remove one of them."
+                f"{name}: [env.{environment}] is also in {tables.file_of(environment)}.",
+                hint=f"Keep [env.{environment}] in one file.",
             )
         tables.environments[environment] = _table(environments, environment, name, "env.")
         tables.environment_files[environment] = name
 
 
 def project_folder(start: Path) -> Path | None:
-    """Return the folder of the kfgcp.toml that belongs to a folder, None when there is none.
-
-    The file is in that folder or the nearest one above it. It is not read.
+    """Return the nearest folder with a kfgcp.toml, None without one. The file is not read.
 
     Args:
-        start: an absolute path.
+        start: an absolute path. The search begins in this folder and continues in its parents.
     """
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():
@@ -390,13 +386,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _table(data: Mapping[str, Any], key: str, file_name: str, prefix: str = "") -> dict[str, Any]:
-    """Return a table of the data; an empty one when there is none.
+    """Return the table at a key, an empty table when the key is missing.
 
     Args:
-        data: the table that has it.
-        key: its key in that table.
-        file_name: for messages.
-        prefix: the keys of the tables around it, for messages: `env.`.
+        data: the table around it.
+        key: the key of the table.
+        file_name: the name of the file, for messages.
+        prefix: the keys of the tables around the table, for messages: `env.`.
     """
     value = data.get(key, {})
     if not isinstance(value, dict):
@@ -431,16 +427,16 @@ def _environment(
     settings.pop("backend", None)
     environment = Environment(name, backend, settings, declaration)
     try:
-        # An environment without a required key is no error here: whoever uses it gets that error.
+        # A missing key is not an error here: it is reported when the environment is used.
         if not environment.missing:
             declaration.of(settings).validate(where)
     except ConfigError:
         raise
     except Exception as error:
-        # The checks of a backend of another distribution may raise anything.
+        # A backend from another distribution may raise any error in its checks.
         raise ConfigError(
             f"{where} cannot be checked by the backend '{backend}': {in_one_line(error)}.",
-            hint="Update or remove the distribution of that backend.",
+            hint=f"Update or remove the distribution of the backend '{backend}'.",
         ) from error
     return environment
 
@@ -491,7 +487,7 @@ def _check_sync(names: list[str], environments: Mapping[str, Any], where: str) -
 
 def _check_host_names(names: list[str], where: str) -> None:
     for name in names:
-        # Imported here, because few projects have host names, and each command reads kfgcp.toml.
+        # Imported only here: few projects have host names, but each command reads kfgcp.toml.
         from kfgcp.cross_site import parse_authority
 
         if parse_authority(name) is None:

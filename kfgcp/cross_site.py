@@ -4,15 +4,15 @@ A page of any site can make the browser of its reader send requests to 127.0.0.1
 enough that a server listens only on loopback. Two things in a request show that a foreign page may
 have sent it:
 
-- `Host` is not a name of this server. Another name leads to 127.0.0.1 ("DNS rebinding"), and the
-  browser takes the page of that name and our server for one origin.
+- `Host` is not a name of this server. The name of a foreign site can lead to 127.0.0.1 ("DNS
+  rebinding"). The browser then takes the foreign page and our server for one origin.
 - `Origin` or `Sec-Fetch-Site` says that a page of another origin sent the request. Programs send
   neither header.
 
-`kfgcp.testing.stand_in` also checks the content type: without asking the server first, a page can
-send text and forms, but not JSON.
+`kfgcp.testing.stand_in` also checks the content type: a foreign page can send text and forms
+without the permission of the server, but not JSON.
 
-Each of our servers asks a `CrossSiteGuard` before it looks at anything else in a request.
+Each of our servers asks a `CrossSiteGuard` before it reads any other part of a request.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Authority:
             return False
 
     def port_for(self, scheme: str) -> int:
-        """Return the port, or the usual one of `http` or `https`."""
+        """Return the port, or without one the usual port of `http` or `https`."""
         return _DEFAULT_PORTS[scheme] if self.port is None else self.port
 
 
@@ -113,7 +113,7 @@ class CrossSiteGuard:
     def refusal(
         self, method: str, headers: Iterable[tuple[str, str]], target: str = "/"
     ) -> str | None:
-        """Return why a request is refused, None when it is not.
+        """Return why a request is refused, None when the request is allowed.
 
         Args:
             method: the method of the request; `GET` for a websocket.
@@ -169,7 +169,7 @@ class CrossSiteGuard:
         return ports
 
     def _is_same_origin(self, address: str, host: Authority) -> bool:
-        """Return whether an address begins with the origin that this server has for the browser."""
+        """Return whether an address begins with the origin that browsers see for this server."""
         match = _ORIGIN.match(address)
         origin = parse_authority(match[2]) if match else None
         if match is None or origin is None:
@@ -177,8 +177,8 @@ class CrossSiteGuard:
         scheme = match[1].lower()
         if origin.host == host.host and origin.port_for(scheme) == host.port_for(scheme):
             return True
-        # A proxy may put another name into Host. A loopback name is not enough: each port of it is
-        # another server.
+        # Behind a proxy, Host may differ from the origin, so a configured name is enough. A
+        # loopback name is not enough, because each of its ports can be another server.
         return not origin.is_loopback and self._is_configured_origin(origin, scheme)
 
 

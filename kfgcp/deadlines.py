@@ -1,8 +1,8 @@
 """Set the time by which an exchange with a service has to end.
 
-The timeout of a socket starts again with each byte, so it never ends an answer of one byte a
-second. A deadline does not move. `within` sets one for a block of code, and the sockets of
-`kfgcp.sockets` obey it:
+The timeout of a socket starts again with each byte, so it never ends an answer that sends one byte
+each second. A deadline does not move. `within` sets a deadline for a block of code, and the sockets
+of `kfgcp.sockets` obey this deadline:
 
     with within(120) as deadline:
         answer = session.send(request)
@@ -33,7 +33,7 @@ class Deadline:
     """A time in the future.
 
     Args:
-        seconds: how far it is from now.
+        seconds: the time from now to the deadline.
         clock: a monotonic clock, in seconds.
     """
 
@@ -43,18 +43,18 @@ class Deadline:
         self._end = clock() + seconds
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the deadline; 0 or less when it has passed."""
         return self._end - self._clock()
 
     @property
     def has_passed(self) -> bool:
         """Whether the deadline is over."""
-        return self.left <= 0
+        return self.seconds_left <= 0
 
 
 class MovingDeadline(Deadline):
-    """A deadline that moves with the progress of a transfer: each piece has its own time.
+    """A deadline that moves with the progress of a transfer: it is set again for each piece.
 
     Args:
         seconds: how long a piece may take.
@@ -70,10 +70,7 @@ class MovingDeadline(Deadline):
         self._bytes = 0
 
     def count(self, size: int) -> None:
-        """Count bytes that were transferred.
-
-        The time for the next piece begins with the last byte of a piece.
-        """
+        """Count bytes that were transferred. When a piece is complete, set the next deadline."""
         self._bytes += size
         if self._bytes >= self._piece_bytes:
             self._bytes = 0
@@ -84,7 +81,7 @@ _current: ContextVar[Deadline | None] = ContextVar("kfgcp-deadline", default=Non
 
 
 def current_deadline() -> Deadline | None:
-    """Return the deadline of the block of code that runs now, None without one."""
+    """Return the deadline of the current block of code, None without a deadline."""
     return _current.get()
 
 
@@ -100,9 +97,9 @@ def within(seconds: float, clock: Callable[[], float] = time.monotonic) -> Itera
 
 @contextmanager
 def obey(deadline: Deadline) -> Iterator[Deadline]:
-    """Set a given deadline for a block of code, as `within` does with a new one."""
+    """Set an existing deadline for a block of code. `within` does the same with a new deadline."""
     outer = _current.get()
-    if outer is not None and outer.left < deadline.left:
+    if outer is not None and outer.seconds_left < deadline.seconds_left:
         deadline = outer
     token = _current.set(deadline)
     try:
@@ -134,7 +131,7 @@ def call_within(
         DeadlineError: the function did not return in time.
         Exception: what the function raised.
     """
-    # Imported here, because a command that makes no request does not need it.
+    # Imported only here: commands that make no request start faster without this module.
     import queue
 
     results: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()

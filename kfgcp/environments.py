@@ -37,10 +37,10 @@ class Imported:
     """An environment that was written.
 
     Attributes:
-        name: of the environment.
+        name: the name of the environment.
         file: the kfgcp.toml.
-        text: the table as it is in the file now.
-        replaced: an environment with this name was there before.
+        text: the table of the environment, as it was written to the file.
+        replaced: the file had an environment with this name before.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Imported:
 def import_environment(
     file: Path, name: str, outputs: str, *, key: str | None = None, replace: bool = False
 ) -> Imported:
-    """Write an environment into a kfgcp.toml, as the outputs of Terraform have it.
+    """Write an environment from the outputs of Terraform into a kfgcp.toml.
 
     Args:
         file: the kfgcp.toml, which is created when it is missing.
         name: the name of the environment.
         outputs: what `terraform output -json` printed.
-        key: which environment of several in the outputs; `name` when None.
+        key: the key of the environment in the outputs; `name` when None.
         replace: replace an environment with this name.
 
     Raises:
@@ -142,12 +142,12 @@ def _choose_settings(
         if _contains_null(value):
             raise UsageError(
                 f"The outputs of Terraform for '{chosen}' have a null in {setting}.",
-                hint="Remove it in Terraform.",
+                hint=f"Remove the null from {setting} in Terraform.",
             )
     required = _required_keys(settings.get("backend"))
-    first = [key for key in required if key in settings]
-    others = sorted(settings.keys() - set(required))
-    return {key: settings[key] for key in first + others}
+    required_keys = [key for key in required if key in settings]
+    other_keys = sorted(settings.keys() - set(required))
+    return {key: settings[key] for key in required_keys + other_keys}
 
 
 def _contains_null(value: JsonValue) -> bool:
@@ -205,7 +205,7 @@ def _append_table(text: str, table: str) -> str:
 
 
 def _replace_table(text: str, name: str, table: str, file: Path) -> str:
-    """Return the text with another table. Comments on lines of their own stay."""
+    """Return the text with a new table for an environment. Whole lines of comments stay."""
     lines = text.splitlines(keepends=True)
     quoted_name = rf"(?:{name}|\"{name}\"|'{name}')"
     own_header = re.compile(rf"\s*\[\s*env\s*\.\s*{quoted_name}\s*\]")

@@ -6,7 +6,7 @@
     │   ├── ParamError           2   a parameter is unknown, missing or of the wrong type
     │   └── RunNotFound          2   no recorded run has this id, beginning of an id or name
     ├── SpecError                3   the pipeline does not compile, or is not a valid PipelineSpec
-    ├── CheckFailed              4   a check found something
+    ├── CheckFailed              4   a check found a problem, or two pipelines differ
     ├── BackendError             5   the backend refused or cannot be reached
     │   ├── Unsupported          5   the backend cannot do what the pipeline asks for
     │   ├── MachineError         5   this machine has no memory, threads, processes or disk space
@@ -85,7 +85,7 @@ class SpecError(KfgcpError):
 
 
 class CheckFailed(KfgcpError):
-    """A check found something."""
+    """A check found a problem, or `kfgcp diff --exit-code` a difference."""
 
     exit_code = 4
 
@@ -94,10 +94,10 @@ class BackendError(KfgcpError):
     """The backend, or the connection to it, failed.
 
     Attributes:
-        unknown: the service may have done what was requested: the request was sent, and there is no
-            answer.
-        is_of_gateway: something in front of the service answered, with a page or a redirect,
-            for example to a sign-in.
+        unknown: the service may have done what was requested, because the request was sent and no
+            answer came.
+        is_of_gateway: not the service but a gateway in front of it answered, with a page or a
+            redirect, for example to a sign-in.
     """
 
     exit_code = 5
@@ -306,7 +306,7 @@ class MissingExtra(KfgcpError):
     @staticmethod
     def installing(extra: str) -> str:
         """Return the hint that says how to install an extra, see `kfgcp.installation`."""
-        # Not at the top: a program that has everything does not read the metadata.
+        # Imported only here, because the module reads metadata of packages, which is slow.
         from kfgcp.installation import install_hint
 
         return install_hint(extra)

@@ -1,11 +1,12 @@
-"""What happened to a run, as frozen values: the events that the record of a run implies.
+"""The events of a run, as frozen values, and how they follow from the record of the run.
 
-The engine and the observers of services record the same events, in the transaction that changes the
-run. An event says that something happened. The values that belong to it, such as the value of a
-metric or the text of an error, are in the record of the run.
+The engine and the code that reads remote runs record the same events, in the transaction that
+changes the run. An event says that something happened. The value of a metric or the text of an
+error is not in the event but in the record of the run.
 
-The key of an event depends only on the fact, so the same fact has the same key whoever records it,
-and however often. A key has the form `RUN/KIND`, and more where a run has several such facts:
+The key of an event depends only on the fact. The same fact has the same key, whoever records it and
+however often. A key has the form `RUN/KIND`, and more parts where a run can have several events of
+the kind:
 
 | kind | what follows | the fact |
 | --- | --- | --- |
@@ -17,9 +18,9 @@ and however often. A key has the form `RUN/KIND`, and more where a run has sever
 | `task.succeeded`, `task.cached`, `task.skipped` | the path | |
 | `metric.recorded` | path, artifact, name | a later change of the value is not an event |
 
-`at` is the time in the record of the run (`Task.ended_at` for example), never the time when
-somebody looked. It is None where the record has none: a skipped task never ran, and services do not
-say when they started a further attempt.
+`at` is a time from the record of the run, such as `Task.ended_at`, and never the time at which
+kfgcp read the run. It is None where the record has no time: a skipped task never ran, and services
+do not report when a further attempt started.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Event:
     Attributes:
         key: identifies the fact. No two events have the same key.
         kind: what happened.
-        at: when, as RFC 3339 text in UTC; None when nobody knows.
+        at: when it happened, as RFC 3339 text in UTC; None when the record has no time.
         run_id: the run.
         task: the path of the task, None for an event of the whole run.
         attempt: the number of the attempt from 1, for `task.retried` and `task.failed`. Some
@@ -130,8 +131,8 @@ def run_ended(
             end of a run in whole seconds, and later more exactly with the ends of its tasks.
     """
     kind = _RUN_ENDS[state]
-    moment = _whole_second(at) if whole_seconds else at or ""
-    return Event(f"{run_id}/{kind}/{moment}", kind, at, run_id)
+    end_time = _whole_second(at) if whole_seconds else at or ""
+    return Event(f"{run_id}/{kind}/{end_time}", kind, at, run_id)
 
 
 def events_of(
@@ -146,11 +147,11 @@ def events_of(
 
     Args:
         run: the run as it was read.
-        known_tasks: the tasks as they were recorded before, by their paths. Their events are
-            recorded, too.
-        known_metrics: the metrics that were recorded before: task, artifact, name.
-        known_failures: the last recorded failure of each task, by its path.
-        with_end: return the end of the run, too.
+        known_tasks: path -> the task as it was recorded before. The events of these tasks are
+            recorded already.
+        known_metrics: task, artifact and name of each metric that was recorded before.
+        known_failures: path -> the last recorded failure of the task.
+        with_end: also return the event for the end of the run.
 
     Example:
         >>> run = Run(
@@ -182,8 +183,8 @@ def events_of(
         known_failures=known_failures,
     )
     events = [run_created(run.run_id, run.created_at)]
-    # A service may read its tasks after the state of the run, so a pending run can have a started
-    # task.
+    # A service may read the state of the run first and the tasks later, so a run that is pending
+    # can have a task that has started.
     has_started_task = any(event.kind is EventKind.TASK_STARTED for event in events_of_tasks)
     if has_started_task or (run.state is not RunState.PENDING and run.started_at is not None):
         events.append(run_started(run.run_id, run.started_at))
@@ -208,10 +209,10 @@ def task_events(
         run_id: their run.
         tasks: tasks that changed. A task comes after the tasks that it depends on.
         metrics: metrics that are new.
-        attempt_starts: when the last attempt of a task started, by its path, for tasks with several
-            attempts. The first attempt of such a task was recorded when it started.
-        metric_times: when the tasks of metrics ended, for tasks that are not in `tasks`.
-        known_failures: the last recorded failure of each task, by its path.
+        attempt_starts: path -> start of the last attempt, for tasks with several attempts. The
+            event of the first attempt was recorded when that attempt started.
+        metric_times: path -> end of the task, for metrics of tasks that are not in `tasks`.
+        known_failures: path -> the last recorded failure of the task.
 
     Returns:
         The events in the order of the tasks. A DAG or loop ends after the tasks in it.
@@ -223,7 +224,7 @@ def task_events(
     for metric in metrics:
         metrics_of_task[metric.task].append(metric)
     last_task_of_group = _last_task_of_groups(tasks)
-    # The ends of groups by the index of the task after which they come.
+    # Index of a task -> the ends of the groups that come after the events of this task.
     group_ends: dict[int, list[Event]] = defaultdict(list)
     events: list[Event] = []
     for index, task in enumerate(tasks):
@@ -246,8 +247,8 @@ def task_events(
 def _by_time(events: Sequence[Event]) -> list[Event]:
     """Return events of tasks in the order of their times.
 
-    The events of one task keep their order, also when one of them has no time. Events with the same
-    time keep theirs, too. A task without any time comes last.
+    The events of one task keep their order, even when one of these events has no time. Events with
+    the same time also keep their order. A task without any time comes last.
     """
     latest: dict[str | None, str] = {}
     timed_events: list[tuple[str, Event]] = []
@@ -314,15 +315,15 @@ def _end_event(run_id: str, task: Task, known_failure: Event | None) -> Event | 
         return Event(key, kind, task.ended_at, run_id, task.path)
     if known_failure is not None and _is_same_failure(task, known_failure):
         return replace(known_failure, at=task.ended_at, attempt=task.attempts or None)
-    moment = _whole_second(task.ended_at)
-    return Event(f"{key}/{moment}", kind, task.ended_at, run_id, task.path, task.attempts or None)
+    end_time = _whole_second(task.ended_at)
+    return Event(f"{key}/{end_time}", kind, task.ended_at, run_id, task.path, task.attempts or None)
 
 
 def _is_same_failure(task: Task, known_failure: Event) -> bool:
     """Return whether a task did not start again after a failure that is recorded.
 
-    A service may report another time for the same failure later. Kubeflow Pipelines reports when
-    the pod ended, and ML Metadata, which may be unreachable for a while, when the program ended.
+    A service may later report another time for the same failure: Kubeflow Pipelines reports the end
+    of the pod, and ML Metadata, which may be unreachable for a while, the end of the program.
     """
     if task.started_at is None or known_failure.at is None:
         return False

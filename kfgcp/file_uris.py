@@ -23,9 +23,9 @@ def is_file_uri(uri: str) -> bool:
 def to_path(uri: str) -> str:
     """Return the path that a `file://` URI means, and any other text unchanged.
 
-    Escapes such as `%5B` are decoded in a URI only: in a path, `%5B` is part of a name. A URI may
-    name this machine as its host (RFC 8089). `#` and `?` are not special: people type them in names
-    of files.
+    Escapes such as `%5B` are decoded only in URIs: in a path, `%5B` is part of a name. The host of
+    a URI may be `localhost` (RFC 8089). `#` and `?` have no meaning of their own, because names of
+    files may contain them.
 
     Example:
         >>> to_path("file:///data/a%20b"), to_path("/data/a%20b")
@@ -41,7 +41,7 @@ def to_path(uri: str) -> str:
     try:
         return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
     except UnicodeEncodeError:
-        # The text has half of a surrogate pair, which no file name has.
+        # The text contains half of a surrogate pair, which cannot be part of a file name.
         return path
 
 

@@ -1,4 +1,4 @@
-"""Write errors that other libraries raise into our messages."""
+"""Format errors of other libraries for our messages."""
 
 from __future__ import annotations
 

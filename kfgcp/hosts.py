@@ -1,6 +1,6 @@
-"""Say which hosts are this machine or in its cluster.
+"""Decide which hosts are this machine or inside a Kubernetes cluster.
 
-Plain http and requests without a sign-in are allowed only for these.
+Plain http and requests without a sign-in are allowed only to these hosts.
 """
 
 from __future__ import annotations

@@ -42,13 +42,14 @@ class Installation:
 
     @property
     def is_imported(self) -> bool:
-        """Return whether the running code is the code of this distribution."""
+        """Whether the running code is the code of this distribution."""
         return self.location == PACKAGE
 
     def requirement(self, extra: str = "") -> str:
-        """Return what an installer needs to install this kfgcp again, quoted for a shell.
+        """Return the requirement that installs this kfgcp again, quoted for a shell.
 
-        extra: an extra to install with it.
+        Args:
+            extra: an extra to install too, "" for none.
 
         Example:
             >>> Installation("0.2.0", ("s3",), PACKAGE, None).requirement("s3")
@@ -66,7 +67,7 @@ class Installation:
             return f"-e {path}" if folder.get("editable") else path
         repository = self.direct_url.get("vcs_info")
         if isinstance(repository, Mapping):
-            # Without a requested revision, the newest commit of the default branch was meant.
+            # Without a requested revision, the installer took the default branch.
             revision = repository.get("requested_revision")
             url = f"{repository.get('vcs')}+{url}"
             if revision:
@@ -77,7 +78,8 @@ class Installation:
 def current() -> Installation:
     """Return the installation of kfgcp in this environment.
 
-    Metadata that cannot be read count as none: a hint must not fail.
+    When the metadata cannot be read, the result is that of a kfgcp without an installation: a hint
+    must not fail.
     """
     try:
         distribution = metadata.distribution(NAME)
@@ -98,9 +100,10 @@ def current() -> Installation:
 
 
 def describe_versions() -> str:
-    """Return the versions of kfgcp, Python and kfp, and where kfgcp is when that may surprise.
+    """Return the versions of kfgcp, Python and kfp.
 
-    kfp is not imported for it, which takes a second.
+    A note follows when the running code is not that of the installed kfgcp. kfp is not imported,
+    because that takes a second.
     """
     try:
         kfp = f"kfp {metadata.version('kfp')}"
@@ -117,7 +120,7 @@ def describe_versions() -> str:
 def install_hint(extra: str) -> str:
     """Return the hint that says how to install an extra here.
 
-    It is a command, unless no command can help: the running code is not the installed
+    The hint is a command, except in two cases: the running code is not that of the installed
     distribution, or the distribution does not have the extra.
     """
     installation = current()
@@ -154,8 +157,8 @@ def _is_folder(installation: Installation) -> bool:
 
 def _installer(*, upgrade: bool = False) -> str:
     """Return the beginning of the command that changes this environment."""
-    # An application environment belongs to the tool that made it. Each leaves a file of its own:
-    # uv tool a receipt, pipx its metadata.
+    # `uv tool` and pipx make an environment for each application, and each tool leaves a file in
+    # it. Only the tool that made such an environment may change it.
     if Path(sys.prefix, "uv-receipt.toml").exists():
         return "uv tool install --force"
     if Path(sys.prefix, "pipx_metadata.json").exists():

@@ -5,9 +5,9 @@
     git          the commit that the folder of the pipeline was at, 40 digits
     git-dirty    true or false: whether tracked files had changes that were not committed
     env          the name of the environment
-    submission   differs from the value of every other submission
-    experiment   the group of runs it belongs to, on remote backends
-    user         who submitted it
+    submission   a value that no other submission has
+    experiment   the group of runs that the run belongs to, on remote backends
+    user         who submitted the run
 
 The values follow Google's rules for labels: at most 63 lowercase letters, digits, `_` and `-`.
 """
@@ -78,7 +78,7 @@ def repeated_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def label_value(text: str) -> str:
-    """Return a text as the value of a label. What is not allowed becomes `-`.
+    """Return a text as the value of a label. Characters that are not allowed become `-`.
 
     Example:
         >>> label_value("Ada Lovelace (admin)")
@@ -102,10 +102,10 @@ def _git_labels(folder: Path) -> dict[str, str]:
 
     Without git or a repository, there are no labels.
     """
-    command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch"]
-    command.append("--untracked-files=no")
+    command = ["git", "-C", str(folder), "status", "--porcelain=v2"]
+    command += ["--branch", "--untracked-files=no"]
     try:
-        done = subprocess.run(
+        git_status = subprocess.run(
             command,
             capture_output=True,
             text=True,
@@ -116,9 +116,9 @@ def _git_labels(folder: Path) -> dict[str, str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    commit = re.search(r"^# branch\.oid ([0-9a-f]{40,63})$", done.stdout, re.MULTILINE)
-    if done.returncode != 0 or commit is None:
+    commit = re.search(r"^# branch\.oid ([0-9a-f]{40,63})$", git_status.stdout, re.MULTILINE)
+    if git_status.returncode != 0 or commit is None:
         return {}
     # Lines with "#" are about the branch. Each other line is a changed file.
-    is_dirty = any(line and not line.startswith("#") for line in done.stdout.splitlines())
+    is_dirty = any(line and not line.startswith("#") for line in git_status.stdout.splitlines())
     return {"git": commit[1], "git-dirty": "true" if is_dirty else "false"}

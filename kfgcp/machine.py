@@ -1,6 +1,6 @@
 """Recognize errors whose cause is this machine and not kfgcp.
 
-Examples are that no memory, threads or processes are left, or that the current folder was deleted.
+Examples: no memory, threads or processes are left, or the current folder was deleted.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def start_thread(
     try:
         thread.start()
     except RuntimeError:
-        # Python uses RuntimeError for other things too.
+        # An OSError is clearer: Python raises RuntimeError for other problems too.
         raise OSError(errno.EAGAIN, "no more threads can be started") from None
     return thread
 
 
 def machine_error(error: BaseException) -> KfgcpError | None:
-    """Return the error to show when this machine caused an exception, None when a bug may have."""
+    """Return the error to show when this machine caused an exception, else None."""
     if isinstance(error, MemoryError):
         return MachineError(
-            "There is no memory left.",
+            "This machine or container has no memory left.",
             hint="End other programs, or raise the limit of the shell or container (ulimit -v).",
         )
     if _is_failed_thread_start(error):
@@ -71,14 +71,14 @@ def machine_error(error: BaseException) -> KfgcpError | None:
 def _system_error(error: OSError) -> KfgcpError:
     reason = error.strerror or error
     if error.filename is None:
-        # fork and clone fail with these, and name no file.
+        # fork and clone fail with these errors, which have no file name.
         if error.errno in (errno.EAGAIN, errno.ENOMEM):
             return _no_processes("process or thread")
         if error.errno == errno.ENOENT:
             try:
                 current_folder()
-            except StateError as deleted:
-                return deleted
+            except StateError as deleted_folder:
+                return deleted_folder
         return MachineError(f"{reason}.")
     file = os.fsdecode(error.filename)
     hint = ""
@@ -90,7 +90,7 @@ def _system_error(error: OSError) -> KfgcpError:
 def _is_failed_thread_start(error: BaseException) -> bool:
     """Return whether `Thread.start` raised the error, also in a library.
 
-    Python has no exception type for this, so the frames of the traceback tell.
+    Python has no exception type for this error, so the frames of the traceback must show it.
     """
     if not isinstance(error, RuntimeError):
         return False
@@ -112,7 +112,7 @@ def _no_processes(kind: str) -> MachineError:
 def _failed_library(error: ImportError) -> MachineError | None:
     """Return the error for a compiled library that cannot be loaded.
 
-    None for a Python module: there, a bug may be the cause.
+    Return None for a Python module, because there a bug may be the cause.
     """
     path = error.path or ""
     if not path.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):

@@ -76,9 +76,9 @@ class ErrorKind(enum.StrEnum):
     """The kind of an error whose message kfgcp wrote, so that no code compares messages.
 
     INTERRUPTED: the engine was killed or crashed before the run ended, so the run can be resumed.
-    DELETED: the run was deleted at its service before kfgcp saw its end.
-    LOG_UNREAD: a log has the cause, and was not read yet.
-    LOG_SILENT: the log was read, and does not have the cause.
+    DELETED: the run was deleted on its backend before kfgcp had recorded its end.
+    LOG_UNREAD: the cause is in a log that was not read yet.
+    LOG_SILENT: the log was read, and does not show the cause.
     """
 
     INTERRUPTED = "INTERRUPTED"
@@ -137,8 +137,8 @@ class Cache:
     """Whether the outputs of a task came from the cache.
 
     Attributes:
-        hit: they did, so the task was not executed.
-        reason: why they did or did not, for people.
+        hit: the outputs came from the cache, so the task was not executed.
+        reason: why the outputs came from the cache or did not, as a text for people.
     """
 
     hit: bool
@@ -313,7 +313,7 @@ class Run:
         name: its name.
         backend_ref: how its backend names it; None for runs on this machine.
         url: the address of its page in the console of the backend.
-        labels: by their names.
+        labels: name -> value of each label.
         created_at: when it was created.
         started_at: when it started.
         ended_at: when it ended.
@@ -425,7 +425,8 @@ def enclosing_paths(path: str) -> Iterator[str]:
         ['a[2]', 'a']
     """
     while True:
-        # An iteration is in its loop, and everything else is in what stands before the last slash.
+        # The loop around an iteration ends before the bracket, and any other group before the last
+        # slash.
         end = path.rindex("[") if path.endswith("]") else path.rfind("/")
         if end <= 0:
             return
@@ -452,12 +453,12 @@ def json_number(value: Any) -> Any:
 def json_text(value: object, *, indent: int | None = None) -> str:
     """Return a value as JSON that every reader accepts.
 
-    NaN and infinities in it become text, see `json_number`.
+    NaN and infinities in the value become text, see `json_number`.
     """
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
-        # Few values contain such a number, so they are looked for only after the error.
+        # Few values contain such a number, so the slow search begins only after the error.
         return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

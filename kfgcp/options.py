@@ -6,7 +6,7 @@ To add an option, add a field and use its value. Everything else follows from th
     flag        `kfgcp run --fail-fast`, the same for `rerun`, with its help (`cli/run_options.py`)
     JSON        what the store keeps of a run, `RunOptions.to_dict`
     engine      `options.fail_fast`, also in the executors
-    note        a remote backend names the given options that only local runs have (`local_flags`)
+    note        a remote backend names the given options that it ignores (`local_flags`)
 
 `make reference` writes the reference and `option_keywords.py`, which type checkers read.
 """
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
 
 # The version of the JSON of `RunOptions`. Increase it when a field gets another name or meaning,
-# but not for a new field. Then also increase the version of the store's schema: an earlier kfgcp
-# shall refuse the whole store with one error, and not fail at each run.
+# but not for a new field. When you increase it, also increase the version of the store's schema:
+# an earlier kfgcp then refuses the whole store with one error, and does not fail at each run.
 VERSION: Final = 1
 
 
@@ -40,12 +40,12 @@ class Option:
 
     Attributes:
         help: the text for `kfgcp run --help`.
-        rerun_help: the text for `kfgcp rerun --help`; the same when empty.
-        flag: the flag on the command line; made from the name when empty.
-        metavar: what the help calls the value.
-        minimum: the smallest number.
-        expected: what a value must be, for errors; made from the type when empty.
-        local_only: only runs on this machine have the option.
+        rerun_help: the text for `kfgcp rerun --help`. When empty, this is the text of `help`.
+        flag: the flag on the command line. When empty, it is made from the name of the field.
+        metavar: what the help calls the value, such as `NAME`.
+        minimum: the smallest allowed number.
+        expected: what a value must be, for errors. When empty, it is made from the type.
+        local_only: the option has an effect only for runs on this machine.
     """
 
     help: str
@@ -94,8 +94,8 @@ class RunOptions:
     labels: Annotated[
         Mapping[str, str],
         Option(
-            "A label to find the run by.",
-            "An additional label for the new run.",
+            "A label of the run, for kfgcp list --label; may be given several times.",
+            "An additional label of the new run; may be given several times.",
             flag="--label",
             metavar="K=V",
         ),
@@ -117,13 +117,15 @@ class RunOptions:
     executor: Annotated[
         Literal["auto", "process", "docker"],
         Option(
-            "Where tasks run; auto: Python functions in processes, other commands in Docker.",
+            "Where tasks run. auto: Python functions in processes, other commands in Docker.",
             local_only=True,
         ),
     ] = "auto"
     strict_env: Annotated[
         bool,
-        Option("Install exactly the kfp that the compiled commands pin.", local_only=True),
+        Option(
+            "Install exactly the kfp version that the compiled pipeline names.", local_only=True
+        ),
     ] = False
 
     def __post_init__(self) -> None:
@@ -163,17 +165,17 @@ class RunOptions:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, JsonValue]) -> Self:
-        """Return the options that `to_dict` wrote, also in an older version of kfgcp.
+        """Return the options from the JSON of `to_dict`, also of an older version of kfgcp.
 
         An option that this version does not know comes from a newer version. It is left out, with
-        the warning `OptionLeftOut`. That is safe, because the other options keep their meaning.
+        the warning `OptionLeftOut`. The other options keep their meaning.
 
         Raises:
-            StateError: a newer version of kfgcp wrote them in another form, or they are damaged.
+            StateError: a newer version of kfgcp wrote the JSON in another form, or it is damaged.
         """
         version = stored.get("version")
         if version != VERSION:
-            # Only here: reading metadata of distributions takes time.
+            # Imported only here: the module reads metadata of installed packages, which is slow.
             from kfgcp.installation import upgrade_hint
 
             raise StateError(
@@ -198,7 +200,7 @@ class RunOptions:
 
 
 class OptionLeftOut(UserWarning):
-    """A run was submitted with an option that this version of kfgcp does not know."""
+    """The warning that a run was submitted with an option that this kfgcp does not know."""
 
 
 class OptionType(enum.Enum):
@@ -224,9 +226,9 @@ class OptionField:
         name: the name of the field, which is also the keyword.
         annotation: the type of the field as it is written in the class.
         type: the type of the option.
-        choices: the texts that are allowed, for the type CHOICE.
-        default: the value of an option that is not given.
-        option: what else the field declares.
+        choices: the allowed texts. Only options of the type CHOICE have them.
+        default: the value of the option when it is not given.
+        option: the help and the limits that the field declares.
     """
 
     name: str
@@ -243,7 +245,7 @@ class OptionField:
 
     @property
     def expected(self) -> str:
-        """What a value must be, in words."""
+        """What a value must be, as a phrase for an error: "a whole number from 1"."""
         if self.option.expected:
             return self.option.expected
         match self.type:
@@ -290,7 +292,7 @@ def _has_only_texts(pairs: Mapping[object, object]) -> bool:
 
 @functools.cache
 def option_fields() -> tuple[OptionField, ...]:
-    """Return the options, in the order of the fields."""
+    """Return all fields of `RunOptions` as options, in their order in the class."""
     hints = typing.get_type_hints(RunOptions, include_extras=True)
     return tuple(
         _option_field(field, hints[field.name]) for field in dataclasses.fields(RunOptions)
@@ -298,7 +300,7 @@ def option_fields() -> tuple[OptionField, ...]:
 
 
 def local_flags(options: RunOptions) -> list[str]:
-    """Return the flags of the given options that only runs on this machine have."""
+    """Return the flags of those given options that have an effect only on this machine."""
     flags = []
     for field in option_fields():
         is_given = getattr(options, field.name) != field.default
@@ -346,7 +348,7 @@ def _unknown_option(name: str, names: list[str]) -> UsageError:
     """Return the error for an option that does not exist."""
     import difflib
 
-    # `submit` has the keyword `params` besides the options, so it is listed with them.
+    # The caller may have mistyped `params`, a keyword of `submit` that is not an option.
     names = ["params", *names]
     close = difflib.get_close_matches(name, names, n=1)
     suggestion = f"Did you mean {close[0]}? " if close else ""

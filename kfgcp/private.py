@@ -17,16 +17,16 @@ from typing import Final
 _RIGHTS_OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _FOLDER_MODE: Final = 0o700
 
-# The bits of a folder that is shared with a group on purpose, as with the mode 2770.
+# A folder with both bits, as in the mode 2770, is shared with a group on purpose.
 _SHARED_BITS: Final = stat.S_ISGID | stat.S_IWGRP
 
 STATE_FOLDER: Final = ".kfgcp"
 
-# The folders in the state folder whose contents are closed, too.
+# The folders in the state folder that are closed together with their contents.
 _CLOSED_TREES: Final = ("artifacts", "locks", "logs")
 
-# The folders that are closed themselves, but not their contents: environments may share files with
-# uv's cache, and runs may be using the workspaces.
+# The folders that are closed without their contents: environments may share files with uv's cache,
+# and runs may be using the workspaces.
 _CLOSED_FOLDERS: Final = ("envs", "workspaces")
 
 
@@ -37,10 +37,10 @@ class ClosedNote(UserWarning):
 def make_state_folder(database: Path) -> None:
     """Create the state folder for this user alone, or close an existing one to other users.
 
-    When the folder was open to others, its contents are corrected once, and the warning
-    `ClosedNote` says so. The mode of the folder then shows that this was done. Two kinds of folders
-    keep their mode: one that is shared on purpose (see `is_private`), and one that contains other
-    things too. In the second kind, the files of kfgcp are closed.
+    When the folder was open to others, its contents are closed once, with the warning `ClosedNote`.
+    After that, the mode of the folder shows that the contents are closed. Two kinds of folders keep
+    their mode: a folder that is shared on purpose (see `is_private`), and a folder that also
+    contains files of the user. In a folder of the second kind, only the files of kfgcp are closed.
 
     Args:
         database: the file in the state folder.
@@ -70,20 +70,22 @@ def make_state_folder(database: Path) -> None:
 def is_private(folder: Path) -> bool:
     """Return whether new files in a folder are for this user alone.
 
-    They are not in two cases. The folder belongs to another user, and is not a folder that all may
-    write to, such as /tmp. Or it is shared on purpose: its group may write to it and owns new files
-    in it, as with the mode 2770.
+    New files are for others too in two cases. The folder belongs to another user, and is not a
+    folder such as /tmp, to which all users may write. Or the folder is shared on purpose: its group
+    may write to it and owns new files in it, as with the mode 2770.
     """
     try:
-        state = folder.stat()
+        folder_stat = folder.stat()
     except OSError:
         return False
-    is_shared = state.st_mode & _SHARED_BITS == _SHARED_BITS
-    return not is_shared and (state.st_uid == os.geteuid() or bool(state.st_mode & stat.S_ISVTX))
+    is_shared = folder_stat.st_mode & _SHARED_BITS == _SHARED_BITS
+    is_own = folder_stat.st_uid == os.geteuid()
+    is_for_all = bool(folder_stat.st_mode & stat.S_ISVTX)
+    return not is_shared and (is_own or is_for_all)
 
 
 def is_sticky(folder: Path) -> bool:
-    """Return whether users of a folder such as /tmp may change only their own files in it."""
+    """Return whether a folder is like /tmp, where users may change only their own files."""
     try:
         return bool(folder.stat().st_mode & stat.S_ISVTX)
     except OSError:
@@ -122,10 +124,10 @@ def close(path: Path) -> bool:
         Whether others had rights before and have none now.
     """
     try:
-        before = path.stat()
-        if before.st_uid != os.geteuid() or not before.st_mode & _RIGHTS_OF_OTHERS:
+        old_stat = path.stat()
+        if old_stat.st_uid != os.geteuid() or not old_stat.st_mode & _RIGHTS_OF_OTHERS:
             return False
-        path.chmod(stat.S_IMODE(before.st_mode) & ~_RIGHTS_OF_OTHERS)
+        path.chmod(stat.S_IMODE(old_stat.st_mode) & ~_RIGHTS_OF_OTHERS)
         return not path.stat().st_mode & _RIGHTS_OF_OTHERS
     except OSError:
         return False
@@ -134,8 +136,8 @@ def close(path: Path) -> bool:
 def close_tree(folder: Path) -> None:
     """Remove the rights of others from a folder and everything in it.
 
-    Links are neither followed nor changed. A folder may contain tens of thousands of files. So each
-    file is read once, and changed only when others have rights.
+    Links are neither followed nor changed. A folder may contain tens of thousands of files, so the
+    mode of each file is read once, and changed only when others have rights.
     """
     close(folder)
     user = os.geteuid()
@@ -181,7 +183,7 @@ def _make(folder: Path) -> None:
 
 
 def _close_contents(home: Path) -> None:
-    """Close what is in a state folder that an earlier version made."""
+    """Close the contents of a state folder that an earlier version of kfgcp made."""
     with suppress(OSError):
         for path in home.iterdir():
             if path.is_symlink() or not _is_ours(path.name):
@@ -193,7 +195,7 @@ def _close_contents(home: Path) -> None:
 
 
 def _contains_other_things(home: Path) -> bool:
-    """Return whether KFGCP_HOME is a folder that contains files of the user, too."""
+    """Return whether the state folder, which KFGCP_HOME names, also contains files of the user."""
     if home.name == STATE_FOLDER:
         return False
     return not all(_is_ours(path.name) for path in home.iterdir())

@@ -27,8 +27,9 @@ class RunFilter:
         version: the digest of its version, or the beginning of the digest.
         until: RFC 3339 text. The run was created before this time.
         tags: it has all of these tags.
-        text: stands in its id, name, pipeline, experiment, note or a tag. Case does not matter.
-        ids: its id is one of these. They are complete ids, any number of them.
+        text: its id, name, pipeline, experiment, note or one of its tags contains this text, in
+            upper or lower case.
+        ids: its id is one of these complete ids, of which there can be any number.
     """
 
     pipeline: str | None = None
@@ -74,9 +75,9 @@ def matches(run_filter: RunFilter, run: Run) -> bool:
 
 
 def _has_label(run: Run, name: str, value: str) -> bool:
-    actual = run.labels.get(name)
-    if actual is None:
+    label = run.labels.get(name)
+    if label is None:
         return False
     if name in PREFIX_LABELS:
-        return actual.startswith(value)
-    return actual == value
+        return label.startswith(value)
+    return label == value

@@ -79,7 +79,7 @@ class Scaffold:
 
     Attributes:
         folder: the folder of the project.
-        files: what was written, relative to the folder.
+        files: the paths of the written files, relative to the folder.
         run: the command that runs the pipeline, from the folder.
     """
 
@@ -122,7 +122,7 @@ def scaffold(folder: Path) -> Scaffold:
 
 
 def _project_name(folder: Path) -> str:
-    """Return the name of a folder as it can stand between quotes in TOML."""
+    """Return the name of a folder without the characters that a quoted text in TOML cannot have."""
     path = folder if folder.is_absolute() else current_folder() / folder
     # A folder such as ".." or a link has the name of the folder that it means.
     folder_name = path.resolve().name

@@ -22,7 +22,7 @@ from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK, parse_address
 
 S3_ADDRESSING: Final = ("path", "virtual")
 
-# A day. No request takes longer, and sockets refuse very large numbers.
+# One day in seconds. No request takes longer, and sockets refuse very large numbers.
 MAX_REQUEST_SECONDS: Final = 86400
 
 _BOOLEANS: Final[Mapping[str, bool]] = {"true": True, "false": False}
@@ -42,7 +42,7 @@ class Setting:
 
     Attributes:
         value: as TOML has it.
-        origin: where it came from, in words: `kfgcp.toml [env.dev]`.
+        origin: where the value came from, for messages: `kfgcp.toml [env.dev]`.
     """
 
     value: Any
@@ -51,15 +51,16 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class BackendSettings:
-    """The keys that every environment has. See docs/guides/buckets.md for those of S3.
+    """The keys that every environment has. docs/guides/buckets.md explains the keys of S3.
 
     Attributes:
-        labels: of every run.
+        labels: the labels of every run.
         pipeline_root: the bucket or folder for artifacts.
-        request_seconds: how long one request to a service may take, with all its retries.
+        request_seconds: how many seconds one request to a service may take, with all its retries.
         s3_endpoint: the address of an S3 server that is not Amazon's.
         s3_region: the region of that server.
-        s3_addressing: where the addresses of that server have the bucket, `path` or `virtual`.
+        s3_addressing: `path` when an address of that server has the bucket in its path, `virtual`
+            when it has the bucket in its host name.
 
     Example:
         >>> @dataclass(frozen=True, kw_only=True)
@@ -98,14 +99,19 @@ class BackendSettings:
         declares, in their order.
 
         Args:
-            settings: the values of the other keys, for classes in which these make a difference.
+            settings: the values of the environment. In some classes, they decide which other keys
+                are required.
         """
         own_names = list(inspect.get_annotations(cls))
         own: list[str] = []
         inherited: list[str] = []
         for declared in dataclasses.fields(cls):
-            if _is_required(declared):
-                (own if declared.name in own_names else inherited).append(declared.name)
+            if not _is_required(declared):
+                continue
+            if declared.name in own_names:
+                own.append(declared.name)
+            else:
+                inherited.append(declared.name)
         own.sort(key=own_names.index)
         return (*own, *inherited)
 
@@ -135,7 +141,9 @@ class BackendSettings:
         return cls(**values)
 
     def validate(self, where: str) -> None:
-        """Check what the types do not say. A subclass that has its own checks calls this, too.
+        """Check the values. Their types were checked before.
+
+        A subclass with checks of its own must also call this method.
 
         Args:
             where: the table, for messages: `kfgcp.toml [env.dev]`.
@@ -195,7 +203,7 @@ def _toml_types(cls: type[BackendSettings]) -> dict[str, type]:
 
 
 def _toml_type(name: str, hint: object) -> type:
-    """Return the type of TOML for a type hint. `X | None` is X for a key that may be missing."""
+    """Return the type of TOML for a type hint. `X | None`, for an optional key, has the type X."""
     origin = get_origin(hint)
     if origin is tuple:
         return list
@@ -219,8 +227,8 @@ def read_settings(
     """Return the values of a table. An environment variable wins over the file.
 
     Args:
-        table: as the file has it.
-        types: the keys that it may have, and their types.
+        table: the table in the file.
+        types: the keys that the table may have, and their types.
         where: the name of the table, for messages.
         prefix: the first part of the names of environment variables: `KFGCP_ENV_DEV_`.
         environ: the environment variables.
@@ -269,7 +277,7 @@ def refuse_unknown(table: Iterable[str], known: Iterable[str], where: str) -> No
 
     Args:
         table: the keys of the table.
-        known: the keys that it may have.
+        known: the keys that the table may have.
         where: the name of the table, for messages.
 
     Raises:

@@ -1,11 +1,12 @@
 """Make the connections of `requests` obey the deadline of `kfgcp.deadlines`.
 
-Each operation of a socket waits no longer than its own timeout, and no longer than the time until
-the deadline. This covers the name lookup, connecting, a CONNECT to a proxy, the TLS handshake,
-sending, and each byte of the answer. The headers of an answer always have a deadline, also when the
-caller has set none.
+Each operation of a socket ends at the timeout of the socket or at the deadline, whichever is
+first. The operations are the name lookup, connecting, a CONNECT to a proxy, the TLS handshake,
+sending, and each read of the answer. Connecting and the headers of an answer always have a
+deadline, also when the caller has set none.
 
-This module imports `requests`, which is slow: import it where a connection is made.
+This module imports `requests`, which is slow. So import this module inside the function that makes
+a connection.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, DEFAULT_POOLSIZE, HTTPAdapter
@@ -24,21 +25,23 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from kfgcp.deadlines import REQUEST_SECONDS, DeadlineError, call_within, current_deadline, within
 
-Result = TypeVar("Result")
-
 
 @contextmanager
 def _limited(connected: socket.socket) -> Iterator[None]:
-    """Let the operation in the block wait no longer than the deadline allows."""
+    """Stop the socket operation in the block at the deadline.
+
+    Raises:
+        DeadlineError: the deadline passed before the operation.
+    """
     deadline = current_deadline()
     if deadline is None:
         yield
         return
-    left = deadline.left
-    if left <= 0:
+    seconds_left = deadline.seconds_left
+    if seconds_left <= 0:
         raise DeadlineError(f"did not end within {deadline.seconds:g} s")
     timeout = connected.gettimeout()
-    connected.settimeout(left if timeout is None else min(timeout, left))
+    connected.settimeout(seconds_left if timeout is None else min(timeout, seconds_left))
     try:
         yield
     finally:
@@ -46,7 +49,10 @@ def _limited(connected: socket.socket) -> Iterator[None]:
 
 
 class LimitedSocket(socket.socket):
-    """A plain connection. The methods are those that http.client and urllib3 use."""
+    """A socket without TLS that obeys the deadline.
+
+    It changes the methods that http.client and urllib3 call.
+    """
 
     def recv(self, *arguments: Any) -> bytes:
         with _limited(self):
@@ -66,7 +72,10 @@ class LimitedSocket(socket.socket):
 
 
 class LimitedTlsSocket(ssl.SSLSocket):
-    """A connection with TLS. `sendall` calls `send` for each part."""
+    """A socket with TLS that obeys the deadline.
+
+    `SSLSocket.sendall` calls `send`, so it needs no method here.
+    """
 
     def do_handshake(self, block: bool = False) -> None:
         with _limited(self):
@@ -85,26 +94,9 @@ class LimitedTlsSocket(ssl.SSLSocket):
             return super().send(*arguments)
 
 
-def connect_within(connect: Callable[[], socket.socket]) -> LimitedSocket:
-    """Return a new connection within the deadline.
-
-    It is made in a thread, because no timeout covers the name lookup, nor all addresses of a name
-    together.
-    """
-    deadline = current_deadline()
-    left = REQUEST_SECONDS if deadline is None else deadline.left
-    connected = call_within(left, connect, discard=socket.socket.close)
-    timeout = connected.gettimeout()
-    limited = LimitedSocket(
-        connected.family, connected.type, connected.proto, fileno=connected.detach()
-    )
-    limited.settimeout(timeout)
-    return limited
-
-
 @contextmanager
-def some_deadline() -> Iterator[None]:
-    """Obey the deadline of the caller, and one of our own when the caller has set none."""
+def default_deadline() -> Iterator[None]:
+    """Set a deadline of REQUEST_SECONDS for the block, unless the caller has set a deadline."""
     if current_deadline() is not None:
         yield
         return
@@ -112,38 +104,30 @@ def some_deadline() -> Iterator[None]:
         yield
 
 
-def read_headers(get_response: Callable[[], Result]) -> Result:
-    """Return the response to a request with its headers, within a deadline.
+class LimitedConnection(HTTPConnection):
+    """A connection of urllib3 that always has a deadline to connect and to get the headers.
 
-    The client libraries set no deadline for the headers.
+    Subclasses name another class of connections after this one, for example HTTPSConnection. The
+    `super()` in these methods is then that other class.
     """
-    with some_deadline():
-        return get_response()
 
-
-class _Connection(HTTPConnection):
     def connect(self) -> None:
-        with some_deadline():
+        with default_deadline():
             super().connect()
 
     def _new_conn(self) -> LimitedSocket:
-        return connect_within(super()._new_conn)
+        return _connect_before_deadline(super()._new_conn)
 
     def getresponse(self, **options: Any) -> Any:
-        response: Callable[..., Any] = super().getresponse
-        return read_headers(lambda: response(**options))
+        # Neither requests nor boto3 sets a deadline for the headers.
+        get_response: Callable[..., Any] = super().getresponse
+        with default_deadline():
+            return get_response(**options)
 
 
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> LimitedSocket:
-        return connect_within(super()._new_conn)
-
-    def getresponse(self, **options: Any) -> Any:
-        response: Callable[..., Any] = super().getresponse
-        return read_headers(lambda: response(**options))
-
+class _TlsConnection(LimitedConnection, HTTPSConnection):
     def connect(self) -> None:
-        """Connect with a TLS context of its own.
+        """Connect with a TLS context that no other connection uses.
 
         Some versions of requests share one context with other code, whose sockets must not change.
         """
@@ -152,12 +136,28 @@ class _TlsConnection(HTTPSConnection):
         self.ssl_context = context
         if not self.ca_certs and not self.ca_cert_dir:
             self.ca_certs = DEFAULT_CA_BUNDLE_PATH
-        with some_deadline():
-            super().connect()
+        super().connect()
+
+
+def _connect_before_deadline(connect: Callable[[], socket.socket]) -> LimitedSocket:
+    """Call `connect` in a thread, and return its socket as a socket that obeys the deadline.
+
+    A thread is needed because no timeout of a socket limits the name lookup, or the tries of all
+    addresses of a name together.
+    """
+    deadline = current_deadline()
+    seconds_left = REQUEST_SECONDS if deadline is None else deadline.seconds_left
+    connected = call_within(seconds_left, connect, discard=socket.socket.close)
+    timeout = connected.gettimeout()
+    limited = LimitedSocket(
+        connected.family, connected.type, connected.proto, fileno=connected.detach()
+    )
+    limited.settimeout(timeout)
+    return limited
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = LimitedConnection
 
 
 class _TlsPool(HTTPSConnectionPool):
@@ -168,23 +168,23 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 def mount_deadlines(session: requests.Session, connections: int = DEFAULT_POOLSIZE) -> None:
-    """Make a session of another library obey deadlines.
-
-    They cover each byte of a request and of the headers of its answer. The number of its retries
-    stays the same.
+    """Make the requests of a session obey the deadline. The session keeps its number of retries.
 
     Args:
-        session: the session to change.
-        connections: how many connections to one host are kept, for threads that share the session.
+        session: a session of `requests` that another library has made.
+        connections: how many connections to one host stay open, for threads that share the session.
     """
     for scheme in ("https://", "http://"):
-        before = session.get_adapter(scheme)
-        retries = before.max_retries if isinstance(before, HTTPAdapter) else 0
+        old_adapter = session.get_adapter(scheme)
+        retries = old_adapter.max_retries if isinstance(old_adapter, HTTPAdapter) else 0
         session.mount(scheme, DeadlineAdapter(max_retries=retries, pool_maxsize=connections))
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """The transport adapter of a session, to mount at `https://` and `http://`."""
+    """An adapter of `requests` whose connections obey the deadline.
+
+    Mount it at `https://` and `http://`.
+    """
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
@@ -192,7 +192,7 @@ class DeadlineAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
-        # The manager for SOCKS has pools of its own, which connect through the proxy.
+        # A SOCKS manager has its own classes of pools. Only those connect through the proxy.
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
         return manager

@@ -346,9 +346,14 @@ class Somebody:
         return self.run(str(COMMAND), *arguments, **env)
 
     def run(self, *command: str, **env: str) -> Result:
+        """The result of a command, started by them."""
+        own = {"HOME": str(self.folder), "TMPDIR": str(self.folder)}
+        environ = clean_environment(own | env)
+        # They may not write into the folder where coverage keeps its data.
+        environ.pop("COVERAGE_PROCESS_CONFIG", None)
         done = subprocess.run(
             [*self.become, *command],
-            env=clean_environment({"HOME": str(self.folder), "TMPDIR": str(self.folder), **env}),
+            env=environ,
             cwd=self.folder,
             capture_output=True,
             encoding="utf-8",

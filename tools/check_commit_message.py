@@ -1,4 +1,4 @@
-"""Check the message of a commit; git calls it before the commit is made.
+"""Check the message of a commit. git runs this program before it makes the commit.
 
     python tools/check_commit_message.py .git/COMMIT_EDITMSG
 
@@ -29,8 +29,9 @@ TYPES: Final = (
     "test",
 )
 _SUBJECT: Final = re.compile(r"(?P<type>\w+)(\([^()]+\))?!?: (?P<text>.*)")
+
 # git writes these subjects itself, and `git rebase --autosquash` reads the last two.
-_OF_GIT: Final = ("Merge ", "Revert ", "fixup! ", "squash! ")
+_PREFIXES_OF_GIT: Final = ("Merge ", "Revert ", "fixup! ", "squash! ")
 
 
 def problems(message: str) -> list[str]:
@@ -48,12 +49,12 @@ def problems(message: str) -> list[str]:
     if not lines:
         return ["The message is empty."]
     subject = lines[0]
-    if subject.startswith(_OF_GIT):
+    if subject.startswith(_PREFIXES_OF_GIT):
         return []
     result = []
     if len(subject) > LONGEST_SUBJECT:
         result.append(
-            f"The subject has {len(subject)} characters, the most is {LONGEST_SUBJECT}."
+            f"The subject has {len(subject)} characters. It may have at most {LONGEST_SUBJECT}."
             " Move the reason into the body."
         )
     match = _SUBJECT.fullmatch(subject)
@@ -71,14 +72,14 @@ def _problems_of_text(type_name: str, text: str) -> list[str]:
     if type_name not in TYPES:
         result.append(f'"{type_name}" is not a type. Use one of: {", ".join(TYPES)}.')
     if not text.strip():
-        result.append("Say after the type what the commit does.")
+        result.append("Write what the commit does after the type.")
     if text.endswith("."):
         result.append("Remove the full stop at the end of the subject.")
     return result
 
 
 def main(arguments: list[str]) -> int:
-    """Print the problems of the message in a file; return the exit status."""
+    """Print the problems of the message in a file, and return the exit status."""
     if len(arguments) != 1:
         print("usage: check_commit_message.py FILE", file=sys.stderr)
         return 2

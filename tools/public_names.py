@@ -1,11 +1,11 @@
-"""List what kfgcp promises to keep: docs/compatibility.md says for how long.
+"""List the public names, which kfgcp promises to keep. docs/compatibility.md says for how long.
 
     python tools/public_names.py            # print the list as JSON
     python tools/public_names.py --update   # write it to tests/unit/public_names.json
 
 The list has the names of the Python API with their parameters, the commands with their options and
-arguments, and the exit codes. `tests/unit/test_public_names.py` compares it with the file, so a
-change is seen in a review.
+arguments, and the exit codes. `tests/unit/test_public_names.py` compares the list with the file. So
+each change of a public name is also a change of the file, which reviewers see.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import kfgcp.testing
 from kfgcp.cli.main import cli
 
 FILE: Final = Path(__file__).resolve().parents[1] / "tests" / "unit" / "public_names.json"
+
 # Attributes that each exception and each enum inherits from Python.
 _INHERITED: Final = frozenset(dir(Exception)) | frozenset(dir(enum.Enum)) | frozenset(dir(str))
 
@@ -44,7 +45,8 @@ def list_public_names() -> dict[str, dict[str, list[str] | int]]:
 
 
 def _names_of(module: object) -> list[str]:
-    # `compile`, `list` and `open` are not in __all__: `import *` must not replace those of Python.
+    # `compile`, `list` and `open` are not in __all__, because `import *` would replace Python's own
+    # functions.
     names: list[str] = module.__dir__() if module is kfgcp else module.__all__  # type: ignore[attr-defined]
     return [name for name in names if not name.startswith("_")]
 
@@ -69,7 +71,8 @@ def _parameters(function: object) -> list[str]:
     result = []
     for name, parameter in inspect.signature(function).parameters.items():
         optional = "" if parameter.default is inspect.Parameter.empty else "="
-        result.append(f"{_STARS.get(str(parameter.kind), '')}{name}{optional}")
+        stars = _STARS.get(str(parameter.kind), "")
+        result.append(f"{stars}{name}{optional}")
     return result
 
 
@@ -105,7 +108,7 @@ def _options(command: click.Command) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the list, or write it; return the exit status."""
+    """Print the list or write it into the file, and return the exit status."""
     text = json.dumps(list_public_names(), indent=1) + "\n"
     if "--update" in arguments:
         FILE.write_text(text, encoding="utf-8")

@@ -1,13 +1,14 @@
-"""Count what makes Python code hard to read, for any path, and keep it from growing.
+"""Count constructs that make Python code hard to read, and fail when a folder has more than before.
 
-    python tools/style_figures.py kfgcp dashboards        # a table of figures
+    python tools/style_figures.py kfgcp dashboards        # prints a table of figures
     python tools/style_figures.py path/to/site-packages/httpx
     python tools/style_figures.py --check                 # fails when a folder got worse
-    python tools/style_figures.py --update                # records what became better
+    python tools/style_figures.py --update                # lowers limits that are too high
 
-The figures compare code with other code, so they are relative: per 1,000 lines that are not blank.
-They show a direction. What `--check` counts has a clear remedy instead: name an intermediate value,
-write a loop, give a type. Its limits are in `tools/style_limits.toml`, a line for each folder.
+The figures of the table compare code with other code, so they are numbers per 1,000 lines that are
+not blank. They only show a direction. `--check` counts four kinds of constructs that an author can
+always avoid: name an intermediate value, write a loop, give a type. The limits for each folder are
+in `tools/style_limits.toml`.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def measure(path: Path) -> Figures:
     """Count one file.
 
     Raises:
-        SyntaxError: it is not Python of this interpreter's version.
+        SyntaxError: the file is not Python of this interpreter's version.
 
     Example:
         >>> import tempfile
@@ -291,7 +292,7 @@ def _print_table(rows: list[list[str]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table, or check or update the limits; return the exit status."""
+    """Print the table, or check or update the limits. Return the exit status."""
     parser = argparse.ArgumentParser(description="Count what makes Python code hard to read.")
     parser.add_argument("paths", nargs="*", type=Path, help="files and folders")
     parser.add_argument("--folders", action="store_true", help="a row for each folder")

@@ -1,8 +1,8 @@
 """Ready-made pipeline components. Import them by name: `from kfgcp_components import ingest_table`.
 
-A component is in the folder of its group: `train_classifier` is in `train/classifier/`. The
-component and kfp are imported when its name is first used. A running task imports only the
-`logic` modules, never the components themselves.
+A component is in the folder of its group: `train_classifier` is in `train/classifier/`. The first
+use of a name imports the component and kfp. A running task imports only the `logic` modules, never
+the components themselves.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ import pandas as pd
 from kfgcp_components.messages import format_names, one_line
 from kfgcp_components.tables import Column, column_kind
 
-# A text column is taken for an identifier when more than this share of its values are distinct.
+# A text column counts as an identifier if more than this share of its values are distinct.
 IDENTIFIER_SHARE = 0.9
-# In shorter tables every text column is kept: a few distinct values say nothing there.
+# A column with fewer values never counts as an identifier: few values are often all distinct.
 IDENTIFIER_MIN_ROWS = 20
 
 Labels: TypeAlias = npt.NDArray[np.bool_ | np.integer[Any] | np.object_]
@@ -23,12 +23,12 @@ Labels: TypeAlias = npt.NDArray[np.bool_ | np.integer[Any] | np.object_]
 
 @dataclass(frozen=True)
 class Features:
-    """The names of columns by the way they are prepared.
+    """The columns of a table, grouped by how they are prepared.
 
     Attributes:
-        numeric: columns of numbers and booleans.
-        text: all other columns that are used.
-        dropped: the reason for each column that is not used, by its name.
+        numeric: the names of columns with numbers or booleans.
+        text: the names of all other columns that are used.
+        dropped: for each column that is not used, its name and the reason.
     """
 
     numeric: list[str] = field(default_factory=list)
@@ -64,11 +64,11 @@ def prepare(table: pd.DataFrame, numeric: Sequence[str], text: Sequence[str]) ->
 
     Args:
         table: rows of any kind.
-        numeric: the columns that become floats. A value that is not a finite number is missing.
-        text: the columns that become str.
+        numeric: the columns that become floats. A value that is not a finite number becomes NaN.
+        text: the columns that become str. A missing value becomes NaN.
 
     Returns:
-        A table with the same index, in which missing values are NaN.
+        A table with the same index and only these columns.
     """
     columns = {}
     for name in numeric:

@@ -1,4 +1,7 @@
-"""Name the container images that carry this package. Each family of components has one image."""
+"""Return the names of the container images that contain this package.
+
+Components with the same dependencies are a family. Each family has one image.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ DEFAULT_REGISTRY = "kfgcp"
 def image(family: str) -> str:
     """Return the image name of a family, such as `kfgcp/components-tabular:0.1.0`.
 
-    The registry comes from the environment variable KFGCP_IMAGE_REGISTRY. It is read when a
-    component is imported, which happens when a pipeline is compiled. The tag is the installed
+    The registry comes from the environment variable KFGCP_IMAGE_REGISTRY. The variable is read when
+    a component is imported, so it must be set when a pipeline is compiled. The tag is the installed
     version of kfgcp.
 
     Args:

@@ -10,11 +10,13 @@ from difflib import get_close_matches
 
 
 def one_line(error: object, limit: int = 300) -> str:
-    """Return the text of an error with line breaks folded into spaces.
+    """Return the text of an error in one line, with a space for each line break.
+
+    An error without text becomes the name of its class.
 
     Args:
         error: the error, or a name.
-        limit: the most characters to return. A longer text ends with an ellipsis.
+        limit: the largest number of characters. A longer text ends with an ellipsis.
 
     Example:
         >>> one_line("a first line\\n  and a second one")
@@ -35,22 +37,22 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
         >>> did_you_mean("Targte", ["target", "age"])
         " Did you mean 'target'?"
     """
-    by_folded_name = {candidate.strip().casefold(): candidate for candidate in candidates}
-    matches = get_close_matches(name.strip().casefold(), by_folded_name, n=1, cutoff=0.7)
+    candidates_by_lower_name = {candidate.strip().casefold(): candidate for candidate in candidates}
+    matches = get_close_matches(name.strip().casefold(), candidates_by_lower_name, n=1, cutoff=0.7)
     if not matches:
         return ""
-    return f" Did you mean {by_folded_name[matches[0]]!r}?"
+    return f" Did you mean {candidates_by_lower_name[matches[0]]!r}?"
 
 
 def format_names(names: Iterable[str], limit: int = 20) -> str:
-    """Return the first names, separated by commas, and how many more there are.
+    """Return the first names, separated by commas, and the number of the other names.
 
     Example:
         >>> format_names(["a", "b", "c"], limit=2)
         'a, b and 1 more'
     """
-    lines = [one_line(name, 60) for name in names]
-    text = ", ".join(lines[:limit])
-    if len(lines) <= limit:
+    short_names = [one_line(name, 60) for name in names]
+    text = ", ".join(short_names[:limit])
+    if len(short_names) <= limit:
         return text
-    return f"{text} and {len(lines) - limit} more"
+    return f"{text} and {len(short_names) - limit} more"

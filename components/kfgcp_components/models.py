@@ -1,4 +1,4 @@
-"""Read and write fitted models, which travel between tasks as files of joblib."""
+"""Read and write fitted models. Tasks pass models to each other as files of joblib."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def write_model(model: object, path: str | Path) -> None:
     joblib.dump(model, path)
 
 
-# Anything can be in such a file. The caller checks what it needs.
+# Any, because the file can contain any Python object. The caller checks what it uses.
 def read_model(path: str | Path) -> Any:
-    """Read a model from a file. This runs code from the file, so the file must be trusted.
+    """Read a model from a file. Loading runs code from the file, so use only trusted files.
 
     Raises:
         ValueError: the file is not a model, or this Python cannot load it.
@@ -26,7 +26,7 @@ def read_model(path: str | Path) -> Any:
         return joblib.load(path)
     except OSError:
         raise
-    # A pickle can fail with any error, because it runs the code of any class.
+    # Loading can fail with any error, because it runs the code of any class.
     except Exception as error:
         raise ValueError(
             f"{path} is not a model that joblib can load here: {one_line(error)}"

@@ -1,4 +1,4 @@
-"""Read and write tables, which travel between tasks as Parquet files, and describe them."""
+"""Read, write and describe tables. Tasks pass tables to each other as Parquet files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from kfgcp_components.messages import did_you_mean, format_names, one_line
 
-# A text, because pd.Series has no parameter at run time in every supported pandas.
+# The type is in quotes, because some supported versions of pandas fail at `pd.Series[Any]`.
 Column: TypeAlias = "pd.Series[Any]"
 
 
@@ -22,7 +22,7 @@ def read_parquet(path: str | Path, name: str | None = None) -> pd.DataFrame:
 
     Args:
         path: the file.
-        name: what to call the file in an error; its path when None.
+        name: the name of the file in error messages. None means its path.
 
     Raises:
         ValueError: the file is not readable as Parquet, or two columns have the same name.
@@ -31,7 +31,7 @@ def read_parquet(path: str | Path, name: str | None = None) -> pd.DataFrame:
     try:
         with pq.ParquetFile(path) as file:
             reject_duplicates(file.schema_arrow.names, display_name)
-            # The metadata of pandas would make an index of columns that are data here.
+            # With the metadata of pandas, a stored index would not become a column.
             table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
             return table
     except pa.ArrowException as error:
@@ -39,10 +39,11 @@ def read_parquet(path: str | Path, name: str | None = None) -> pd.DataFrame:
 
 
 def write_parquet(table: pd.DataFrame, path: str | Path) -> dict[str, object]:
-    """Write a table to a Parquet file and return the metadata of its artifact.
+    """Write a table to a Parquet file, and return metadata for its artifact.
 
     Returns:
-        format, rows, columns, and kinds: the number of columns of each kind.
+        The keys are `format`, `rows` and `columns` (numbers), and `kinds` (the number of columns of
+        each kind).
     """
     table.to_parquet(path, index=False)
     kinds = Counter(column_kind(table[name]) for name in table.columns)
@@ -55,7 +56,9 @@ def write_parquet(table: pd.DataFrame, path: str | Path) -> dict[str, object]:
 
 
 def column_kind(column: Column) -> str:
-    """Return numeric, boolean, datetime, text, or empty when every value is missing.
+    """Return the kind of a column: numeric, boolean, datetime or text.
+
+    The kind of a column without any value is empty.
 
     Example:
         >>> column_kind(pd.Series([1.5, None]))
@@ -77,7 +80,7 @@ def require_column(table: pd.DataFrame, name: str) -> None:
     """Check that a table has the target column.
 
     Raises:
-        ValueError: it does not have it. The message suggests the closest name and lists columns.
+        ValueError: the column is missing. The message suggests a similar name and lists columns.
     """
     if name not in table.columns:
         hint = did_you_mean(name, table.columns)
@@ -91,15 +94,15 @@ def reject_duplicates(names: Sequence[str], display_name: str) -> None:
 
     Args:
         names: the names of the columns.
-        display_name: what to call the table in an error.
+        display_name: the name of the table in error messages.
 
     Raises:
-        ValueError: some have. The message lists the first ones.
+        ValueError: two columns have the same name. The message lists such names.
     """
     counts = Counter(names)
-    repeated = [name for name, count in counts.items() if count > 1 and name]
-    if repeated:
+    repeated_names = [name for name, count in counts.items() if count > 1 and name]
+    if repeated_names:
         raise ValueError(
-            f"{display_name} has duplicated column names: {format_names(repeated)}; give each"
+            f"{display_name} has duplicated column names: {format_names(repeated_names)}; give each"
             " column its own name"
         )

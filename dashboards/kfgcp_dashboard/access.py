@@ -116,11 +116,14 @@ class AssertionVerifier:
         self._fetched_at = float("-inf")
 
     def verify(self, assertion: str | None) -> str:
-        """Return the e-mail address that an assertion proves.
+        """Return the e-mail address in an assertion of Identity-Aware Proxy, after all checks.
+
+        Args:
+            assertion: the content of the header of the request, None when the request has none.
 
         Raises:
-            DeniedError: there is no assertion, or its signature, algorithm, issuer, audience or
-                times are not valid.
+            DeniedError: the request has no assertion. Or the assertion is not valid: its signature,
+                algorithm, issuer, audience, times or e-mail address is wrong.
         """
         if not assertion:
             raise DeniedError("The request did not come through Identity-Aware Proxy.")

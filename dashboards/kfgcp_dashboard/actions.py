@@ -11,7 +11,7 @@ from kfgcp_dashboard import data, elements, text
 from kfgcp_dashboard.access import Visitor
 from kfgcp_dashboard.links import PAGES
 
-# The places in the session for the visitor and for the dialog that is open.
+# Keys of Streamlit's session: the visitor, and the dialog that is open.
 VISITOR_KEY: Final = "visitor"
 _DIALOG_KEY: Final = "dialog"
 
@@ -50,7 +50,8 @@ def open_dialog(action: str, subject: str) -> None:
 
     Args:
         action: what the dialog asks about.
-        subject: the id of a run, or a version. A dialog does not move to another run.
+        subject: what the action changes: the id of a run, or a version. The dialog is open only on
+            the page of this run or version.
     """
     st.session_state[_DIALOG_KEY] = (action, subject)
 
@@ -66,8 +67,10 @@ def close_dialog() -> None:
 
 
 def confirm(yes: str, no: str) -> bool:
-    """Show two buttons, and return whether the first one was pressed. The second one closes the
-    dialog."""
+    """Show two buttons, and return whether `yes` was pressed.
+
+    The button `no` closes the dialog.
+    """
     with st.container(horizontal=True):
         confirmed = st.button(yes, type="primary")
         if st.button(no):
@@ -79,7 +82,7 @@ def confirm(yes: str, no: str) -> bool:
 def require_permission() -> None:
     """Raise an error when the visitor may not change anything.
 
-    A disabled button is only a hint: a modified browser can press it all the same.
+    A disabled button does not protect: a modified browser can still press it.
 
     Raises:
         KfgcpError: with the reason.
@@ -94,9 +97,10 @@ def require_permission() -> None:
 @elements.catch_errors
 def _show_rerun_dialog(run: Run) -> None:
     st.text("Tasks with the same code and inputs are not run again.")
-    paths = [task.path for task in run.tasks]
+    choices = [""]
+    choices += [task.path for task in run.tasks]
     first_task = st.selectbox(
-        "Run again from", ["", *paths], format_func=lambda path: path or "only changed tasks"
+        "Run again from", choices, format_func=lambda path: path or "only changed tasks"
     )
     if confirm("Rerun now", "Close"):
         require_permission()

@@ -15,7 +15,7 @@ import streamlit as st
 
 T = TypeVar("T")
 
-# The place in the session for the parameters of the last run of the script, by their keys.
+# Key of Streamlit's session: the parameters of the address in the last run of the script.
 _LAST_PARAMETERS: Final = "address"
 
 # A number with more digits is not a page.
@@ -23,7 +23,7 @@ _MAX_DIGITS: Final = 9
 
 
 def widget(
-    make: Callable[..., object],
+    create_widget: Callable[..., object],
     label: str,
     *options: Sequence[str],
     key: str,
@@ -32,29 +32,29 @@ def widget(
 ) -> T:
     """Show a widget and return its value, which is also in the address.
 
-    The value is read from the address when the address has changed since the last run of the
-    script: somebody opened a link or went back. Otherwise the widget is right, and the address
-    follows it.
+    When the address has changed since the last run of the script, somebody opened a link or went
+    back. The widget then takes its value from the address. Otherwise the address takes its value
+    from the widget.
 
     Args:
-        make: a function of Streamlit or of a container, for example `st.selectbox`.
+        create_widget: a function of Streamlit or of a container, for example `st.selectbox`.
         label: of the widget.
         options: one sequence, when the user chooses from options. Other values in the address are
             ignored.
         key: of the widget and of the parameter in the address.
-        default: the value without a parameter. It is never written. Its type decides how the
-            parameter is read: a list, a text, an integer or a truth value.
+        default: the value when the address has no parameter. This value is never written into the
+            address. Its type decides how the parameter is read: a list, a text, an integer or a
+            truth value.
         arguments: more arguments of the widget.
     """
-    read(key, default, options[0] if options else None)
-    value = cast(T, make(label, *options, key=key, **arguments))
-    st.session_state[_LAST_PARAMETERS][key] = write(key, value, default)
+    read_value(key, default, options[0] if options else None)
+    value = cast(T, create_widget(label, *options, key=key, **arguments))
+    st.session_state[_LAST_PARAMETERS][key] = write_value(key, value, default)
     return value
 
 
-def read(key: str, default: T, options: Sequence[str] | None = None) -> T:
-    """Return the value that the widget of a key is going to have. The arguments are as in
-    `widget`."""
+def read_value(key: str, default: T, options: Sequence[str] | None = None) -> T:
+    """Return the value that the widget of a key will show. The arguments are as in `widget`."""
     parameters = st.query_params.get_all(key)
     last_parameters: dict[str, list[str]] = st.session_state.setdefault(_LAST_PARAMETERS, {})
     if key not in st.session_state or last_parameters.get(key) != parameters:
@@ -64,11 +64,11 @@ def read(key: str, default: T, options: Sequence[str] | None = None) -> T:
     return cast(T, st.session_state[key])
 
 
-def write(key: str, value: object, default: object = None) -> list[str]:
-    """Write a value to the address, or remove it when it is the default.
+def write_value(key: str, value: object, default: object = None) -> list[str]:
+    """Write a value into the address, or remove its parameters when it is the default.
 
     Returns:
-        The parameters of this key after that.
+        The parameters that the address now has for this key.
     """
     parameters = _format(value)
     if value == default:
@@ -86,7 +86,7 @@ def _format(value: object) -> list[str]:
     if value is None:
         return []
     if isinstance(value, (list, tuple)):
-        return [str(item) for item in value]
+        return list(map(str, value))
     if isinstance(value, bool):
         return ["1" if value else "0"]
     return [str(value)]
@@ -96,7 +96,9 @@ def _parse(parameters: Sequence[str], default: object, options: Sequence[str] | 
     if not parameters:
         return default
     if isinstance(default, list):
-        return [item for item in parameters if options is None or item in options]
+        if options is None:
+            return list(parameters)
+        return [item for item in parameters if item in options]
     text = parameters[-1]
     if isinstance(default, bool):
         return text == "1"

@@ -65,7 +65,7 @@ def show(run: Run) -> None:
     _show_artifact(run, run.artifacts[selected[0]])
 
 
-def show_of_task(run: Run, path: str) -> None:
+def show_task_artifacts(run: Run, path: str) -> None:
     """Show the artifacts of a task."""
     artifacts = [artifact for artifact in run.artifacts if artifact.task == path]
     if artifacts:
@@ -78,31 +78,34 @@ def show_of_task(run: Run, path: str) -> None:
 
 def _show_artifact(run: Run, artifact: Artifact) -> None:
     st.code(text.visible(artifact.uri), language=None, wrap_lines=True)
-    invalid = _invalid_environment(run, artifact)
+    settings_error = _find_settings_error(run, artifact)
     link = None
     # The settings of the environment say whether s3:// is Amazon's or another server.
-    if invalid is None or not artifact.uri.startswith("s3://"):
+    if settings_error is None or not artifact.uri.startswith("s3://"):
         link = links.external_link(artifact.uri, _bucket_settings(run, artifact).endpoint)
     if link is not None:
         st.link_button("Open", link, icon=":material/open_in_new:")
     has_chart = _show_charts(artifact)
-    metadata = {name: value for name, value in artifact.metadata.items() if name not in data.CURVES}
+    metadata = dict(artifact.metadata)
+    for name in data.CURVES:
+        metadata.pop(name, None)
     if metadata:
         elements.show_values(f"metadata-{_key(artifact)}", metadata)
-    # Metrics that are drawn have no file of their own.
+    # An artifact with curves has no file.
     if has_chart:
         return
-    if invalid is not None:
-        elements.show_error(invalid)
+    if settings_error is not None:
+        elements.show_error(settings_error)
     else:
         _show_contents(run, artifact)
 
 
-def _invalid_environment(run: Run, artifact: Artifact) -> ConfigError | None:
-    """Return why the bucket of an artifact is not known: the environment of its run is not valid.
+def _find_settings_error(run: Run, artifact: Artifact) -> ConfigError | None:
+    """Return the error in the settings of the run's environment, which locate an artifact's bucket.
 
-    None when the environment is valid, or was removed from kfgcp.toml, or the artifact is a file of
-    this machine.
+    Returns:
+        None when the environment is valid, or was removed from kfgcp.toml, or the artifact is a
+        file of this machine.
     """
     if previews.local_path(artifact.uri) is not None:
         return None
@@ -123,14 +126,15 @@ def _show_charts(artifact: Artifact) -> bool:
 
 
 def _key(artifact: Artifact) -> str:
-    """Return a text for the keys of elements, which must be different on a page."""
+    """Return a text that is unique on the page, for the keys of elements."""
     return f"{artifact.task}-{artifact.name}"
 
 
 def _bucket_settings(run: Run, artifact: Artifact) -> BucketSettings:
-    """Return where the bucket of an artifact is.
+    """Return how to reach the bucket of an artifact.
 
-    The environment with its address below the pipeline root says it, else that of the run.
+    The settings come from the environment whose pipeline root contains the artifact, else from the
+    environment of the run.
     """
     project = data.workspace().project
     env = previews.find_bucket_environment(artifact.uri, project, run.env)
@@ -184,7 +188,7 @@ def _read_from_bucket(artifact: Artifact, env: Environment) -> Preview | None:
         elements.show_error(error)
         return None
     if content.binary:
-        return Preview("none", "It is binary.")
+        return Preview("none", "The file is binary.")
     artifact_type = "" if content.folder else artifact.type
     return previews.preview_text(content.content, artifact_type, content.truncated)
 
@@ -215,12 +219,15 @@ def _show_preview(artifact: Artifact, preview: Preview) -> None:
 
 def _show_data(artifact: Artifact, rows: Sequence[previews.Row]) -> None:
     names = list(rows[0]) if rows else []
-    columns = {name: _data_column(name, rows) for name in names}
+    columns = {}
+    for name in names:
+        columns[name] = _data_column(name, rows)
     elements.show_table(f"frame-{_key(artifact)}", columns, rows, height=TABLE_HEIGHT)
 
 
 def _data_column(name: str, rows: Sequence[previews.Row]) -> Column:
-    values = [row.get(name) for row in rows]
-    if all(value is None or isinstance(value, (int, float)) for value in values):
-        return Column(name, "number")
-    return Column(name)
+    for row in rows:
+        value = row.get(name)
+        if value is not None and not isinstance(value, (int, float)):
+            return Column(name)
+    return Column(name, "number")

@@ -54,13 +54,15 @@ SORTABLE: Final = (
     "ended_at",
 )
 
-# A filter makes the store read the columns of the newest runs only, and those of 100,000 runs
-# would take too long. This time is before all runs, so the filter accepts all of them.
+# With a filter, the store reads the columns of only the newest runs. Without one, it reads all
+# runs, which takes too long for 100,000 runs. No run is older than this time, so a filter with it
+# accepts all runs.
 _BEFORE_ALL_TIMES: Final = "0000"
 
 # A text with one of these is an expression: `params.lr < 0.1`, `'baseline' in tags`.
 _OPERATOR: Final = re.compile(r"[<>=~]|\b(?:in|and|or|not)\b\s*[(\w]", re.IGNORECASE)
 
+# Characters of a version that are enough to recognize it.
 _SHORT_VERSION: Final = 12
 
 _workspace_lock: Final = threading.Lock()
@@ -78,7 +80,7 @@ def set_workspace(workspace: Workspace) -> None:
 def workspace() -> Workspace:
     """Return the workspace of this process.
 
-    It is another one when kfgcp.toml or the state folder has changed.
+    After a change of kfgcp.toml or of the state folder, it is a new object.
     """
     global _workspace
     with _workspace_lock:
@@ -163,7 +165,9 @@ def change_stamp(store: Store) -> object:
     """Return a value that differs after a run was added, or an unfinished run has changed."""
     revisions = []
     for run_ids in store.unfinished_by_backend().values():
-        revisions += [(run_id, store.rev(run_id)) for run_id in run_ids]
+        for run_id in run_ids:
+            revision = store.rev(run_id)
+            revisions.append((run_id, revision))
     return store.count(), revisions
 
 
@@ -178,8 +182,10 @@ def value_columns(store: Store, pipeline: str = "") -> list[str]:
     They are, for example, `params.lr` and `metrics.evaluate.accuracy`; metrics come first.
     """
     names = store.columns(RunFilter(pipeline=pipeline or None, since=_BEFORE_ALL_TIMES))
-    metrics = [f"metrics.{name}" for name in names["metrics"]]
-    return metrics + [f"params.{name}" for name in names["params"]]
+    columns = []
+    for group in ("metrics", "params"):
+        columns += [f"{group}.{name}" for name in names[group]]
+    return columns
 
 
 def metric_columns(runs: Sequence[Run]) -> list[str]:
@@ -214,8 +220,11 @@ def all_rows(store: Store, query: Query, max_runs: int) -> list[Row]:
     """Return the runs of all pages as rows, at most `max_runs`."""
     flat_runs = store.flat(query.run_filter, order=query.order, limit=max_runs)
     columns = table.columns(flat_runs)
-    names = list(columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = []
+    for values in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        rows.append(row)
+    return rows
 
 
 def get_run(store: Store, text: str) -> Run:
@@ -302,10 +311,13 @@ def newest_pipeline(store: Store) -> str:
 
 def latest_runs(store: Store) -> list[Run]:
     """Return the newest run of each pipeline that can be launched again."""
-    runs: list[Run] = []
+    runs = []
     for pipeline in store.values("pipeline")[:MAX_PIPELINES]:
-        runs += recent_runs(store, pipeline, 1)
-    return [run for run in runs if run.version and store.spec(run.version) is not None]
+        for run in recent_runs(store, pipeline, 1):
+            has_spec = run.version and store.spec(run.version) is not None
+            if has_spec:
+                runs.append(run)
+    return runs
 
 
 def recent_runs(store: Store, pipeline: str, max_runs: int) -> list[Run]:

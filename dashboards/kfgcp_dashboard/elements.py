@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, ParamSpec, TypeVar
@@ -30,7 +30,7 @@ ColumnKind = Literal[
 
 LOG: Final = logging.getLogger("kfgcp.dashboard")
 
-# The place in the session where Streamlit writes which button of a table was pressed.
+# Key of Streamlit's session: the button of a table that was pressed.
 BUTTON_KEY: Final = "pressed"
 
 # A table with more rows scrolls, and has this height in pixels.
@@ -113,7 +113,7 @@ def show_error(error: KfgcpError) -> None:
 
 
 def show_hint(hint: str) -> None:
-    """Show a hint as code, because it often is a command. An empty one is not shown."""
+    """Show a hint as code, because it often is a command. Show nothing for an empty hint."""
     if hint:
         st.code(text.visible_lines(hint), language=None, wrap_lines=True)
 
@@ -132,7 +132,7 @@ def show_heading(title: str, *facts: str) -> None:
 
     Args:
         title: a plain text.
-        facts: HTML that is escaped already. Empty ones are left out.
+        facts: HTML that is escaped already. Empty facts are left out.
     """
     title_style = "font-size:1.6rem;font-weight:650;padding:0;margin:0;overflow-wrap:anywhere"
     heading = text.html_element("h1", title, style=title_style)
@@ -202,7 +202,9 @@ def show_table(
     values: dict[str, list[object]] = {}
     config: dict[str, Any] = {}
     for name, column in columns.items():
-        values[name] = _convert(column, [row.get(column.source or name) for row in rows])
+        source = column.source or name
+        cells = [row.get(source) for row in rows]
+        values[name] = _convert(column, cells)
         config[name] = _column_config(column, values[name])
     options: dict[str, Any] = {}
     if selection is not None:
@@ -255,24 +257,29 @@ def to_csv(columns: Mapping[str, Column], rows: Sequence[Row]) -> bytes:
 
     Values are written as in `kfgcp export`, not as the table shows them.
     """
-    titles = [column.title for column in columns.values()]
-    sources = [column.source or name for name, column in columns.items()]
-    lines = (_cells(row, sources) for row in rows)
+    titles = []
+    sources = []
+    for name, column in columns.items():
+        titles.append(column.title)
+        sources.append(column.source or name)
+    lines = _csv_lines(rows, sources)
     # A text can hold half of a surrogate pair, which UTF-8 cannot encode.
     return csv_text(titles, lines).encode("utf-8", "backslashreplace")
 
 
-def _cells(row: Row, sources: Sequence[str]) -> list[object]:
-    return [row.get(source) for source in sources]
+def _csv_lines(rows: Sequence[Row], sources: Sequence[str]) -> Iterator[list[object]]:
+    for row in rows:
+        yield [row.get(source) for source in sources]
 
 
 def rerun_on_change(stamp: object, read_stamp: Callable[[], object], *, active: bool) -> None:
     """Run the page again after a change.
 
     Args:
-        stamp: that of the data which the page shows.
-        read_stamp: returns the current one. It is called every two seconds, so it must be fast.
-        active: whether something can change by itself.
+        stamp: identifies the state of the data that the page shows.
+        read_stamp: returns the stamp of the current data. It is called every two seconds, so it
+            must be fast.
+        active: whether the data can change without the visitor, as while a run has not ended.
     """
     if not active:
         return
@@ -287,19 +294,19 @@ def rerun_on_change(stamp: object, read_stamp: Callable[[], object], *, active: 
 
 
 def _convert(column: Column, values: list[Any]) -> list[object]:
-    """Return values in the types that the column of Streamlit needs."""
+    """Return the values of a column as the types that Streamlit's column of this kind needs."""
     if column.kind == "button":
         return values
     if column.kind == "state":
         # A multiselect column shows each of its values as a coloured chip.
-        return [_to_list(value) for value in values]
+        return list(map(_to_list, values))
     if column.kind == "tags":
         return [list(value or ()) for value in values]
     if column.kind == "duration":
-        return [text.format_duration(value) for value in values]
+        return list(map(text.format_duration, values))
     if column.kind in ("time", "exact"):
         return _convert_present(values, datetime.fromisoformat)
-    if column.kind == "number" and all(_is_exact_in_browser(value) for value in values):
+    if column.kind == "number" and all(map(_is_exact_in_browser, values)):
         return _convert_present(values, float)
     return _convert_present(values, text.format_value)
 
@@ -353,7 +360,7 @@ def _column_config(column: Column, values: list[object]) -> Any:
         return kinds.DatetimeColumn(title, format="distance", **common)
     if column.kind == "exact":
         return kinds.DatetimeColumn(title, format="YYYY-MM-DD HH:mm:ss", timezone="UTC", **common)
-    if column.kind == "number" and all(_is_float_or_none(value) for value in values):
+    if column.kind == "number" and all(map(_is_float_or_none, values)):
         return kinds.NumberColumn(title, format="%.6g", **common)
     if column.kind in ("number", "duration", "right"):
         return kinds.TextColumn(title, alignment="right", **common)

@@ -1,4 +1,4 @@
-"""Show what is around each page: the sign-in, the navigation, and the age of the data."""
+"""Show the frame around each page: the sign-in, the navigation, and the age of the data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RED: Final = "#d64545"
 _GREEN: Final = "#2f9e62"
 _ORANGE: Final = "#d99a2b"
 
-# The place in the session for the last assertion of IAP, and the address that it proves.
+# Key of Streamlit's session: the last assertion of IAP, and the e-mail address that it proves.
 _VERIFIED_KEY: Final = "verified"
 
 
@@ -91,10 +91,11 @@ def _identify(project: Project) -> access.Visitor | None:
 
 
 def _verify_assertion(verifier: access.AssertionVerifier) -> str:
-    """Return the address that the assertion of this connection proves.
+    """Return the e-mail address that the assertion of this connection proves.
 
-    The headers are those of the start of the websocket. An assertion is valid for minutes, but a
-    connection lasts for hours. So each assertion is verified once, when it is new.
+    Streamlit has only the headers that came at the start of the websocket. An assertion is valid
+    for minutes, but a connection lasts for hours. So each assertion is verified once, when it is
+    new.
     """
     assertion = st.context.headers.get(access.IAP_HEADER)
     verified: tuple[str, str] | None = st.session_state.get(_VERIFIED_KEY)
@@ -142,7 +143,7 @@ def _show_sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync)
     # The data of this machine is always new, so its age does not change.
     @st.fragment(run_every=AGE_SECONDS if has_services else None)
     def show_ages() -> None:
-        st.html("".join(_age_line(status) for status in threads.statuses))
+        st.html("".join(map(_age_line, threads.statuses)))
 
     # There is no status when `sync` is empty, or names only environments that are not valid.
     # `st.html` refuses an empty text.

@@ -30,7 +30,7 @@ FIRST_WAIT: Final = 0.4
 # Seconds between two readings, and between two updates of the page.
 READ_SECONDS: Final = 1.0
 
-# Seconds after which the thread of a log ends that no page shows any more.
+# The thread of a log ends this many seconds after a page last showed the log.
 FORGET_SECONDS: Final = 20.0
 
 HEIGHT: Final = 520
@@ -89,27 +89,28 @@ def follow(workspace: Workspace, run: Run, log_filter: LogFilter) -> FollowedLog
 def show(run: Run) -> None:
     """Show the log of all tasks or of one task, with the newest lines last."""
     attempts_by_task = {task.path: task.attempts for task in run.tasks if task.attempts}
-    left, middle, right = st.columns([4, 1, 2], vertical_alignment="bottom")
+    task_place, attempt_place, text_place = st.columns([4, 1, 2], vertical_alignment="bottom")
     task = address.widget(
-        left.selectbox,
+        task_place.selectbox,
         "Task",
-        ["", *attempts_by_task],
+        [""] + list(attempts_by_task),
         key="task",
         default="",
         format_func=lambda path: path or "all tasks",
     )
     attempts = attempts_by_task.get(task, 0)
+    attempt_numbers = list(map(str, range(1, attempts + 1)))
     attempt = address.widget(
-        middle.selectbox,
+        attempt_place.selectbox,
         "Attempt",
-        ["", *map(str, range(1, attempts + 1))],
+        [""] + attempt_numbers,
         key="attempt",
         default="",
         format_func=lambda number: number or "all",
         disabled=attempts < 2,
     )
     search_text = address.widget(
-        right.text_input, "Filter lines", key="lines", default="", placeholder="any text"
+        text_place.text_input, "Filter lines", key="lines", default="", placeholder="any text"
     )
     log_filter = LogFilter(task=task or None, attempt=int(attempt) if attempt else None)
     workspace = data.workspace()
@@ -129,9 +130,10 @@ def show(run: Run) -> None:
 
 
 def _remove_unused(now: float) -> None:
-    unused_keys = [key for key, log in _followed.items() if now - log.last_shown > FORGET_SECONDS]
-    for key in unused_keys:
-        del _followed[key]
+    """Remove the logs that no page shows any more. The caller holds the lock."""
+    for key, log in list(_followed.items()):
+        if now - log.last_shown > FORGET_SECONDS:
+            del _followed[key]
 
 
 def _read(workspace: Workspace, run: Run, log_filter: LogFilter, log: FollowedLog) -> None:
@@ -167,15 +169,18 @@ def _show_log(log: FollowedLog, search_text: str, *, with_task: bool) -> None:
         elements.show_hint(log.hint)
     # The thread appends to the deque while this page reads it, so this takes a copy.
     lines = list(log.lines)
-    matching_lines = [line for line in lines if search_text.lower() in line.text.lower()]
+    shown_lines = []
+    for line in lines:
+        if search_text.lower() in line.text.lower():
+            formatted_line = _format_line(line, with_task)
+            shown_lines.append(formatted_line)
     if log.count > len(lines):
         st.caption(f"The last {len(lines):,} of {log.count:,} lines. `kfgcp logs` prints all.")
-    if not matching_lines:
+    if not shown_lines:
         st.caption(_explain_empty(log, has_lines=bool(lines)))
         return
-    body = "\n".join(_format_line(line, with_task) for line in matching_lines)
     with st.container(height=HEIGHT, autoscroll=True):
-        st.code(body, language=None, wrap_lines=True)
+        st.code("\n".join(shown_lines), language=None, wrap_lines=True)
     if not log.ended:
         st.caption(":shimmer[following]")
 

@@ -22,11 +22,11 @@ def show(run: Run) -> None:
     """Show the note and the tags of a run, to read and to edit."""
     may_act = actions.current_visitor().may_act
     st.subheader("Notes and tags", anchor=False)
-    left, right = st.columns([3, 2])
+    note_place, tags_place = st.columns([3, 2])
     # The keys change with the stored values. Streamlit ignores a new value for a key that it
     # knows (streamlit issue 12880), so a note that somebody else wrote would not appear, and the
     # old one would be written over it.
-    note = left.text_area(
+    note = note_place.text_area(
         "Note",
         run.note,
         key=f"note-{run.run_id}-{hash(run.note)}",
@@ -35,10 +35,11 @@ def show(run: Run) -> None:
         placeholder="What is this run about?",
         disabled=not may_act,
     )
-    known_tags = {*data.column_values(data.workspace().store, "tags"), *run.tags}
-    tags = right.multiselect(
+    all_tags = set(data.column_values(data.workspace().store, "tags"))
+    all_tags.update(run.tags)
+    tags = tags_place.multiselect(
         "Tags",
-        sorted(known_tags),
+        sorted(all_tags),
         list(run.tags),
         key=f"tags-{run.run_id}-{hash(run.tags)}",
         accept_new_options=True,
@@ -52,12 +53,14 @@ def show(run: Run) -> None:
 
 
 @elements.catch_errors
-def _save(run: Run, note: str, texts: list[str]) -> None:
+def _save(run: Run, note: str, typed_tags: list[str]) -> None:
+    """Store the note and the tags, and run the page again."""
     actions.require_permission()
     new_tags = set[str]()
-    for tag in texts:
-        words = _TAG_SEPARATORS.split(text.visible(tag))
-        new_tags.update(word[:MAX_TAG_LENGTH] for word in words if word)
+    for typed_tag in typed_tags:
+        for word in _TAG_SEPARATORS.split(text.visible(typed_tag)):
+            if word:
+                new_tags.add(word[:MAX_TAG_LENGTH])
     store = data.workspace().store
     store.note(run.run_id, note[:MAX_NOTE_LENGTH])
     store.tag(run.run_id, new_tags, remove=set(run.tags) - new_tags)

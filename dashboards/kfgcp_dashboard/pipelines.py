@@ -55,7 +55,10 @@ def find_sources(project: Project, latest_runs: Sequence[Run]) -> list[PipelineS
         project: has the files.
         latest_runs: the newest run of each pipeline.
     """
-    sources = [PipelineSource(key, key) for key in _find_in_files(project)]
+    sources = []
+    for key in _find_in_files(project):
+        source = PipelineSource(key, title=key)
+        sources.append(source)
     for run in latest_runs:
         digest = run.version.removeprefix(_DIGEST_PREFIX)[:_SHORT_DIGEST]
         key = f"{_VERSION_PREFIX}{run.run_id}"
@@ -72,7 +75,7 @@ def compile_source(workspace: Workspace, key: str, sources: Sequence[PipelineSou
     Args:
         workspace: the project.
         key: of one of the sources. It comes from the address, so it can be any text.
-        sources: those that `find_sources` returned.
+        sources: the sources that `find_sources` returned.
 
     Raises:
         UsageError: no source has this key.
@@ -92,7 +95,7 @@ def compile_source(workspace: Workspace, key: str, sources: Sequence[PipelineSou
 def _find_in_files(project: Project) -> Iterator[str]:
     setting = project.dashboard.get("pipelines")
     patterns = DEFAULT_PATTERNS if setting is None else setting.value
-    # A dict keeps the order of the patterns, and has a file once that two patterns match.
+    # A dict keeps the order of the patterns, and holds a file only once when two patterns match it.
     files: dict[Path, None] = {}
     for pattern in patterns:
         for file in sorted(project.root.glob(pattern)):
@@ -126,14 +129,13 @@ def _find_in_file(file: Path, name: str) -> Iterator[str]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
-    functions = [
-        node.name for node in tree.body if isinstance(node, ast.FunctionDef) and _is_pipeline(node)
-    ]
-    if len(functions) == 1:
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    pipelines = [function.name for function in functions if _is_pipeline(function)]
+    if len(pipelines) == 1:
         yield name
         return
-    for function in functions:
-        yield f"{name}:{function}"
+    for pipeline in pipelines:
+        yield f"{name}:{pipeline}"
 
 
 def _is_pipeline(function: ast.FunctionDef) -> bool:

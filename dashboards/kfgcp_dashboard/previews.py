@@ -69,11 +69,11 @@ def read_preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
         folders: only files below these are opened.
     """
     if not artifact.uri:
-        return Preview("none", "It has no file.")
+        return Preview("none", "The artifact has no file.")
     path = local_path(artifact.uri)
     if path is None:
         return Preview(
-            "none", "It is not below the pipeline_root of an environment, so it is not read here."
+            "none", "No environment has a pipeline_root above this address, so it is not read here."
         )
     try:
         # Links are resolved before the check, or a link in an allowed folder could lead anywhere.
@@ -82,14 +82,14 @@ def read_preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
         return Preview("none", "The file does not exist: it was removed, or was never written.")
     if not any(real_path.is_relative_to(folder.resolve()) for folder in folders):
         return Preview(
-            "none", "It is outside the folders that runs write to, so it is not opened here."
+            "none", "The file is outside the folders of the runs, so it is not opened here."
         )
     try:
         if real_path.is_dir():
             return _list_folder(real_path)
         return _read_file(real_path, artifact.type)
     except OSError as error:
-        return Preview("none", f"It cannot be read: {error.strerror or error}.")
+        return Preview("none", f"The file cannot be read: {error.strerror or error}.")
 
 
 def artifact_folders(project: Project) -> tuple[Path, ...]:
@@ -105,7 +105,7 @@ def artifact_folders(project: Project) -> tuple[Path, ...]:
 
 
 def find_bucket_environment(uri: str, project: Project, run_env: str) -> Environment | None:
-    """Return the environment that has an address in a bucket below its pipeline root.
+    """Return the environment whose pipeline root contains an address in a bucket.
 
     Artifacts elsewhere are not read, because the dashboard can read more than its visitors may.
 
@@ -127,7 +127,9 @@ def find_bucket_environment(uri: str, project: Project, run_env: str) -> Environ
 
 
 def preview_text(text: str, artifact_type: str, is_cut: bool) -> Preview:
-    """Return a text as the kind that it is by the type of its artifact and by its beginning.
+    """Return the preview of a text.
+
+    The type of the artifact and the beginning of the text decide its kind.
 
     Args:
         text: the beginning of the artifact.
@@ -146,7 +148,7 @@ def preview_text(text: str, artifact_type: str, is_cut: bool) -> Preview:
 
 
 def local_path(uri: str) -> Path | None:
-    """Return the path on this machine of an address, None when the address is elsewhere."""
+    """Return the path of an address, None when the address is not on this machine."""
     path = file_uris.to_path(uri)
     if not path.startswith("/"):
         return None
@@ -189,7 +191,7 @@ def _read_file(file: Path, artifact_type: str) -> Preview:
     with file.open("rb") as stream:
         head = stream.read(MAX_IMAGE_BYTES + 1)
     if not head:
-        return Preview("none", "It is empty.")
+        return Preview("none", "The file is empty.")
     for magic, media_type in _IMAGE_TYPES.items():
         if head.startswith(magic):
             if len(head) > MAX_IMAGE_BYTES:
@@ -200,7 +202,7 @@ def _read_file(file: Path, artifact_type: str) -> Preview:
     is_cut = len(head) > MAX_TEXT_BYTES
     # The cut can be inside a character.
     errors = "ignore" if is_cut else "strict"
-    binary = Preview("none", f"It is binary: {file.stat().st_size:,} bytes.")
+    binary = Preview("none", f"The file is binary: {file.stat().st_size:,} bytes.")
     try:
         text = head[:MAX_TEXT_BYTES].decode("utf-8", errors=errors)
     except UnicodeDecodeError:
@@ -218,7 +220,11 @@ def _read_lines(text: str, is_cut: bool) -> Preview:
         sample = list(csv.reader(lines[: MAX_ROWS + 1], delimiter=delimiter))
         if _is_table(sample):
             columns = _column_names(sample[0][:MAX_COLUMNS])
-            rows: list[Row] = [dict(zip(columns, cells, strict=False)) for cells in sample[1:]]
+            rows: list[Row] = []
+            for cells in sample[1:]:
+                # Lines can have more cells than MAX_COLUMNS.
+                row: Row = dict(zip(columns, cells, strict=False))
+                rows.append(row)
             return Preview("table", rows, is_cut or len(lines) > MAX_ROWS + 1)
     return Preview("text", text, is_cut)
 
@@ -240,7 +246,7 @@ def _read_parquet(file: Path) -> Preview:
             batch = next(table.iter_batches(batch_size=MAX_ROWS, columns=columns), None)
             total = table.metadata.num_rows
     except ArrowException as error:
-        return Preview("none", f"It cannot be read as Parquet: {type(error).__name__}.")
+        return Preview("none", f"The file cannot be read as Parquet: {type(error).__name__}.")
     rows = [] if batch is None else batch.to_pylist()
     return Preview("table", rows, total > len(rows))
 

@@ -74,18 +74,23 @@ def _text_headers(scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _with_host_of_origin(scope: Scope) -> Scope:
-    """Return the scope of a websocket with the header `Host` that the browser sent.
+    """Return the scope of a websocket with the header `Host` as the browser sent it.
 
     The host and the port come from `Origin`, because a proxy may have put another name into `Host`.
-    With that name, Streamlit would ask a server on the internet for the address of this machine,
-    and refuse the websocket
-    (streamlit/web/server/server_util.py, `net_util.get_external_ip`).
+    For the name from the proxy, Streamlit would ask a server on the internet for the address of
+    this machine, and refuse the websocket (streamlit/web/server/server_util.py,
+    `net_util.get_external_ip`).
     """
-    origins = [value for name, value in scope["headers"] if name == b"origin"]
-    if not origins:
+    origin: bytes | None = None
+    headers: list[tuple[bytes, bytes]] = []
+    for name, value in scope["headers"]:
+        if name == b"origin" and origin is None:
+            origin = value
+        if name != b"host":
+            headers.append((name, value))
+    if origin is None:
         return scope
-    host = urlsplit(origins[0].decode("latin-1").strip()).netloc
-    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    host = urlsplit(origin.decode("latin-1").strip()).netloc
     headers.append((b"host", host.encode("latin-1")))
     return {**scope, "headers": headers}
 
@@ -95,7 +100,9 @@ def _add_headers(send: Send) -> Send:
 
     It adds `HEADERS`. It removes headers that allow pages of other origins to read the response.
     """
-    protective_headers = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
+    protective_headers = {}
+    for header, content in HEADERS.items():
+        protective_headers[header.lower().encode()] = content.encode()
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":

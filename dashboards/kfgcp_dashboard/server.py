@@ -65,7 +65,8 @@ def serve(
 
     Args:
         workspace: the project.
-        host: the address to listen on. All but loopback need a way to identify visitors.
+        host: the address to listen on. Every address except loopback needs a way to identify
+            visitors.
         port: the port to listen on, 0 for a free one.
         read_only: nobody may launch, cancel, rerun or annotate.
         browser: open the dashboard in a browser, if there is one.
@@ -81,7 +82,7 @@ def serve(
     if not access.is_loopback(host) and not signs_in:
         raise _no_sign_in(host)
     with _listen(host, port) as listener:
-        # The port comes first: a port in use is more likely, and Streamlit takes a second.
+        # The port comes before the import, which takes a second: most often the port is in use.
         try:
             import uvicorn
             from streamlit.web import bootstrap
@@ -178,10 +179,13 @@ def _print_introduction(url: str, names: Sequence[str], signs_in: bool) -> None:
             file=sys.stderr,
         )
     if not signs_in:
-        print("note: there is no sign-in, so it answers on this machine only", file=sys.stderr)
+        print(
+            "note: there is no sign-in, so the dashboard answers on this machine only",
+            file=sys.stderr,
+        )
     if options.read_only:
-        print("note: read-only", file=sys.stderr)
-    print("next: press Ctrl-C to stop it", file=sys.stderr, flush=True)
+        print("note: the dashboard is read-only", file=sys.stderr)
+    print("next: press Ctrl-C to stop the dashboard", file=sys.stderr, flush=True)
 
 
 def _make_application(guard: CrossSiteGuard) -> Application:

@@ -28,8 +28,8 @@ LOCAL_SECONDS: Final = 2.0
 # Seconds after the last visit until the threads rest. Services limit the number of requests.
 REST_SECONDS: Final = 300.0
 
-# Seconds that a run counts as open after a page has shown it. Pages with unfinished runs show
-# them again every two seconds.
+# Seconds that a run counts as open after a page has shown it. A page with an unfinished run shows
+# the run again every two seconds.
 OPEN_SECONDS: Final = 15.0
 
 
@@ -41,8 +41,8 @@ class EnvironmentStatus:
         env: its name.
         backend: the name of its backend.
         read_at: Unix time of the last successful reading, None before the first one.
-        reading: whether it is being read now.
-        error: of the last reading; empty when it succeeded.
+        reading: whether the environment is being read now.
+        error: why the last reading failed; empty when it succeeded.
         hint: what to do about the error.
     """
 
@@ -55,7 +55,7 @@ class EnvironmentStatus:
 
     @property
     def runs_here(self) -> bool:
-        """Return whether its runs are on this machine, so that no service is read."""
+        """Return whether the runs are on this machine, so that no service is read."""
         return runs_here(self.backend)
 
 
@@ -177,11 +177,14 @@ class Sync:
     def _list_open_runs(self, env: Environment) -> list[str]:
         """Return the ids of the runs that pages show, and forget those that no page shows."""
         now = self._clock()
+        run_ids = []
         with self._lock:
-            for key, shown_at in list(self._open_runs.items()):
+            for (env_name, run_id), shown_at in list(self._open_runs.items()):
                 if now - shown_at > OPEN_SECONDS:
-                    del self._open_runs[key]
-            return [run_id for name, run_id in self._open_runs if name == env.name]
+                    del self._open_runs[env_name, run_id]
+                elif env_name == env.name:
+                    run_ids.append(run_id)
+        return run_ids
 
 
 # The threads of this process: one object, or none. Streamlit runs the script of each visitor in
@@ -210,7 +213,7 @@ def stop_all() -> None:
 
 
 def synced_environments(project: Project) -> Sequence[Environment]:
-    """Return the environments that are read: those of `sync` in [dashboard], or all."""
+    """Return the environments to read: the names in `sync` of [dashboard], or all environments."""
     setting = project.dashboard.get("sync")
     names = list(project.environments) if setting is None else setting.value
     # An environment that is not valid has no backend. The page Health shows the reason.

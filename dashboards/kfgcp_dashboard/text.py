@@ -48,7 +48,7 @@ _BARE_LINKS: Final = re.compile(r"(?i)(www|https?|ftp|mailto|xmpp)(?=[.:])")
 
 _TERMINAL_COLORS: Final = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 
-# Seconds of each unit, the longest first. Months and years are those of ordinary speech.
+# Seconds of each unit, the longest first. A month has 30 days here, and a year 365.
 _AGE_UNITS: Final = (
     (365 * 86400, "year"),
     (30 * 86400, "month"),
@@ -160,7 +160,7 @@ def short_id(run_id: str) -> str:
 
 def visible_lines(text: str) -> str:
     """Return a text of several lines, with its control characters as escapes."""
-    return "\n".join(visible(line) for line in text.splitlines())
+    return "\n".join(map(visible, text.splitlines()))
 
 
 def strip_colors(line: str) -> str:

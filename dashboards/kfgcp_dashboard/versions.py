@@ -1,4 +1,4 @@
-"""Show the difference of two versions of a pipeline: a table, and changed code line by line."""
+"""Show the differences between two versions of a pipeline: a table, and changed code by line."""
 
 from __future__ import annotations
 

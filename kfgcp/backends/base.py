@@ -23,7 +23,7 @@ CapabilityT = TypeVar("CapabilityT")
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """The identity of a run: the name of its environment, and its id there."""
+    """The identity of a run: the name of its environment, and the id of the run there."""
 
     env: str
     run_id: str
@@ -36,13 +36,13 @@ class SubmitRequest:
     Attributes:
         spec: the pipeline.
         params: the values of all its parameters, from `kfgcp.spec.params.resolve`.
-        options: how to run it. Its environment, experiment and labels are final: the defaults of
-            the project and the pipeline are filled in.
+        options: how to run the pipeline. The environment, the experiment and the labels in it are
+            final: they include the defaults of the project and of the pipeline.
         submit_dir: the folder that relative paths start from.
         repeats: the id of an earlier run on this backend. Tasks that have not changed since
             that run do not run again. None runs all tasks.
         from_task: a task of the earlier run. This task and all tasks that depend on it run again.
-        source: where the pipeline comes from, None when that is not known.
+        source: where the pipeline comes from, None when kfgcp cannot tell.
     """
 
     spec: Spec
@@ -87,8 +87,8 @@ class LogLine:
         task: the path of the task.
         attempt: the number of the attempt, from 1.
         text: the line without its newline.
-        at: when it was written, RFC 3339 text. "" when that is not recorded.
-        severity: one of `SEVERITIES`, "" when that is not recorded.
+        at: when the line was written, RFC 3339 text. "" when the time is not recorded.
+        severity: one of `SEVERITIES`. "" when the severity is not recorded.
     """
 
     task: str
@@ -133,10 +133,10 @@ class LogFilter:
     Attributes:
         task: the path of a task.
         attempt: the number of an attempt, from 1.
-        since: written at this time or later, RFC 3339 text.
-        severity: one of `SEVERITIES`. Higher ones match, too.
+        since: the earliest time of a line, RFC 3339 text.
+        severity: the lowest severity of a line, one of `SEVERITIES`.
         all_lines: include the lines that the launcher of the program writes. Only some backends can
-            tell them from the lines of the program.
+            distinguish them from the lines of the program.
     """
 
     task: str | None = None
@@ -151,8 +151,8 @@ class Pace:
     """How often a run that has not ended is read.
 
     Attributes:
-        shortest: the least number of seconds between two readings.
-        longest: the greatest number of seconds between two readings.
+        shortest: the shortest pause between two readings, in seconds.
+        longest: the longest pause between two readings, in seconds.
     """
 
     shortest: float
@@ -161,8 +161,8 @@ class Pace:
     def pause(self, unchanged_seconds: float) -> float:
         """Return the seconds until the next reading of a run.
 
-        The pause is a tenth of the time since the last change of the run. So a short task is seen
-        soon, and a long one costs few requests.
+        The pause is a tenth of the time since the last change of the run. So the end of a short
+        task is noticed soon, and a long task costs few requests.
 
         Args:
             unchanged_seconds: seconds since the last change of the run.
@@ -178,13 +178,15 @@ class LogTail(Protocol):
     """The logs of a run that has not ended.
 
     Attributes:
-        late_seconds: how long lines may still come after the run has ended, in seconds.
+        late_seconds: for how many seconds after the end of the run lines may still come.
     """
 
     late_seconds: float
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
-        """Yield the lines since the last call. Read them to the end before the next call.
+        """Yield the lines that were written since the last call.
+
+        The caller reads the iterator to its end before the next call.
 
         Args:
             tasks: the tasks that have changed since the last call.
@@ -218,7 +220,7 @@ class Backend(Protocol):
     def submit(self, request: SubmitRequest) -> RunRef:
         """Start a run, and return without waiting for its end.
 
-        Exactly one run is created, or none.
+        It creates exactly one run. When it raises, it has created none.
         """
 
     def get(self, ref: RunRef) -> Run:
@@ -233,29 +235,29 @@ class Backend(Protocol):
 
         Args:
             run_filter: which runs.
-            page: `next` of the page before, None for the first page.
+            page: the field `next` of the page before, None for the first page.
             size: how many runs a page has.
         """
 
     def cancel(self, ref: RunRef) -> RunState:
         """Ask a run to end, and return its state afterwards.
 
-        A run that has ended stays as it is; that is not an error.
+        When the run has already ended, it stays unchanged.
         """
 
 
 @runtime_checkable
 class SupportsLogs(Protocol):
-    """Has the logs of tasks."""
+    """Has the logs of tasks, and can follow the logs of a run."""
 
     def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Return the lines that there are now.
+        """Return the lines that were written until now.
 
-        They come by task, in the order in which tasks started; then by attempt; then as they were
-        written.
+        The lines of a task are together, and tasks are in the order in which they started. Within a
+        task, lines are in the order of the attempts, and then in the order of writing.
 
         Raises:
-            Unsupported: the backend does not record what the filter asks for.
+            Unsupported: the backend does not record a property that the filter compares.
         """
 
     def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
@@ -275,7 +277,7 @@ class SupportsGetWithoutLogs(Protocol):
 
 @runtime_checkable
 class SupportsArtifacts(Protocol):
-    """Reads artifacts in a store that perhaps only the backend can reach."""
+    """Reads artifacts from a store that this machine may be unable to reach directly."""
 
     def keeps(self, uri: str) -> bool:
         """Return whether the backend can read the artifact at a URI."""
@@ -284,39 +286,39 @@ class SupportsArtifacts(Protocol):
         """Return at most the first `size` bytes of an object.
 
         Raises:
-            NotFound: there is no such object.
-            BackendError: the object may not be read, or the store cannot be reached.
+            NotFound: the object does not exist.
+            BackendError: access to the object is denied, or the store cannot be reached.
         """
 
 
 @runtime_checkable
 class SupportsRefresh(Protocol):
-    """Has runs on a service, and reads them into the store."""
+    """Has its runs on a service, and copies them into the store."""
 
     @property
     def place(self) -> str:
-        """Where its runs are. Environments that share their runs have the same place."""
+        """The place of the runs. Environments that share their runs have the same place."""
 
     def refresh_newest(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
-        """Read the newest runs that match into the store, if the service can search for them.
+        """Copy the newest runs that match into the store, if the service can search for them.
 
         Args:
             run_filter: which runs.
             limit: how many runs.
-            with_tasks: as in `refresh`.
+            with_tasks: the same as for `refresh`.
 
         Returns:
-            False when the service cannot search for these runs. Then nothing was read: call
-            `refresh` instead.
+            False when the service cannot search for these runs. Then the store is unchanged, and
+            the caller uses `refresh` instead.
         """
 
     def refresh(self, since: str | None = None, *, with_tasks: bool = True) -> None:
-        """Read what has changed into the store.
+        """Copy the runs that have changed into the store.
 
         Args:
-            since: all runs created at this time or later are read too, RFC 3339 text.
-            with_tasks: also read the tasks and metrics of runs that have ended. With False, a
-                backend may leave them out when they cost a request for each run.
+            since: also copy all runs that were created at this time or later, RFC 3339 text.
+            with_tasks: also copy the tasks and metrics of runs that have ended. With False, a
+                backend may leave tasks and metrics out when they cost a request for each run.
         """
 
 
@@ -325,9 +327,10 @@ class SupportsDelete(Protocol):
     """Can remove runs that have ended."""
 
     def is_deletable(self, run: Run) -> bool:
-        """Return whether a run can be removed in the state in which it was last read.
+        """Return whether a run has ended, or will probably never end.
 
-        That is so when it has ended, or will never end.
+        Args:
+            run: the run as it was last read.
         """
 
     def delete(self, ref: RunRef) -> Deleted:
@@ -345,7 +348,7 @@ class SupportsRetry(Protocol):
     def retry(self, ref: RunRef) -> RunState:
         """Continue a run, and return without waiting for its end.
 
-        Tasks that failed or did not run are run. Tasks that succeeded keep their results.
+        The service runs the tasks that failed or did not run. Other tasks keep their results.
 
         Returns:
             The state of the run afterwards.
@@ -360,7 +363,7 @@ class SupportsNative(Protocol):
     """Has an official client."""
 
     def native(self, ref: RunRef) -> Any:
-        """Return the run as an object of that client.
+        """Return the run as an object of the official client.
 
         Raises:
             MissingExtra: the client is not installed.
@@ -372,12 +375,12 @@ class SupportsForeground(Protocol):
     """Executes runs on this machine, in the calling process or in another process."""
 
     def open(self, request: SubmitRequest) -> ForegroundRun:
-        """Record a new run, which the caller must execute."""
+        """Record a new run. The caller must execute the returned run."""
 
     def reopen(self, ref: RunRef) -> ForegroundRun:
-        """Return an interrupted run, which the caller must execute.
+        """Return an interrupted run. The caller must execute the returned run.
 
-        Tasks that have ended are not executed again.
+        Its execution skips the tasks that have ended.
 
         Raises:
             UsageError: the run has ended, or another process executes it.
@@ -386,7 +389,7 @@ class SupportsForeground(Protocol):
     def resume(self, ref: RunRef) -> RunRef:
         """Start a process that continues an interrupted run, and return at once.
 
-        The process continues when the calling process ends.
+        The new process survives the calling process.
 
         Raises:
             UsageError: the run has ended, or another process executes it.
@@ -403,10 +406,10 @@ class HasParts(Protocol):
 
 
 def capability(backend: object, protocol: type[CapabilityT]) -> CapabilityT | None:
-    """Return the backend, or the part of it, that implements a Protocol; None when neither does.
+    """Return the backend or its part that implements a Protocol, None when neither does.
 
     Args:
-        backend: a backend. When it has parts (`HasParts`), only these count.
+        backend: a backend. A backend with parts (`HasParts`) chooses the object itself.
         protocol: one of the Protocols of this module whose names begin with `Supports`.
 
     Example:

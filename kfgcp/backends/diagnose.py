@@ -14,7 +14,7 @@ from kfgcp.backends.registry import (
 from kfgcp.diagnosis.checks import Check, Finding, failed_finding, run_checks
 from kfgcp.errors import KfgcpError
 
-# The settings that tell environments apart, whatever their backend is. Their values are not secret.
+# The settings that distinguish environments, for all backends. The values are not secret.
 _SHOWN_KEYS = ("project", "location", "host", "namespace", "pipeline_root", "s3_endpoint")
 
 
@@ -25,12 +25,12 @@ def diagnose(
 ) -> Iterator[Finding]:
     """Yield the findings about an environment, up to the first check that fails.
 
-    Checks are in the order in which a submission needs what they look at.
+    A check comes before the checks that depend on it, as the steps of a submission do.
 
     Args:
-        read_project: returns the configuration. An error that it raises is the first finding.
-        name: of the environment, None for the default one of the project.
-        images: of the pipeline that will run, None when no pipeline is chosen yet.
+        read_project: returns the configuration. An error that it raises becomes the only finding.
+        name: the name of the environment, None for the default environment of the project.
+        images: the images of the pipeline that will run, None when no pipeline is chosen yet.
     """
     try:
         project = read_project()
@@ -44,7 +44,7 @@ def diagnose(
     except KfgcpError as error:
         yield failed_finding("config", error)
         return
-    yield Finding("config", True, _description(project, env))
+    yield Finding("config", True, _describe_environment(project, env))
     for problem in plugin_problems():
         yield Finding(
             "plug-ins", None, problem, "Other backends work. Update or remove that distribution."
@@ -52,7 +52,8 @@ def diagnose(
     yield from run_checks(checks)
 
 
-def _description(project: config.Project, env: config.Environment) -> str:
+def _describe_environment(project: config.Project, env: config.Environment) -> str:
+    """Return where an environment is configured, its backend, and its important settings."""
     place = f"no kfgcp.toml, environment {env.name}"
     if project.file is not None:
         place = f"{project.file} [env.{env.name}]"

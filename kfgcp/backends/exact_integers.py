@@ -1,34 +1,30 @@
 """Refuse integers that a service would change, because it keeps every number as a double.
 
-Vertex AI and Kubeflow Pipelines both have parameters as `google.protobuf.Value` (RuntimeConfig in
-pipeline_job.proto and in v2beta1/runtime_config.proto), and a spec as `google.protobuf.Struct`.
-Numbers of these messages are doubles.
+In Vertex AI and in Kubeflow Pipelines, a parameter is a `google.protobuf.Value` (RuntimeConfig in
+pipeline_job.proto and in v2beta1/runtime_config.proto), and a spec is a `google.protobuf.Struct`.
+The numbers in these messages are doubles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from kfgcp.errors import ParamError, SpecError
-from kfgcp.spec.json_values import Place, format_place
-
-EXACT: Final = 2**53
-"""Doubles have every integer up to this one, and some larger ones."""
+from kfgcp.spec.json_values import EXACT_DOUBLES, Place, format_place
 
 
 def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: str) -> None:
-    """Refuse a run when an integer in its parameters or its spec would arrive as a different
-    number.
+    """Refuse a run with an integer that would arrive as a different number.
 
     Args:
         spec: the PipelineSpec.
-        params: the values of its parameters that are sent as numbers.
+        params: the values of the parameters that are sent as numbers.
         service: the name of the service, for messages.
 
     Raises:
-        ParamError: a parameter holds such an integer.
-        SpecError: the spec does.
+        ParamError: a parameter contains an integer that would change.
+        SpecError: the spec contains an integer that would change.
     """
     hint = (
         f"{service} keeps numbers as doubles, which are exact up to 2**53. Pass the number as text"
@@ -54,7 +50,12 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
 
 
 def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
-    """Return the first integer in a JSON value that no double is equal to, with its place."""
+    """Return the place and the value of the first integer that no double is equal to.
+
+    Args:
+        value: a JSON value.
+        place: the place of the value in its document.
+    """
     if isinstance(value, int):
         return None if _is_exact(value) else (place, value)
     items: Iterable[tuple[str | int, object]] = ()
@@ -70,7 +71,10 @@ def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None
 
 
 def _is_exact(number: int) -> bool:
+    """Return whether a double is equal to an integer."""
+    if abs(number) <= EXACT_DOUBLES:
+        return True
     try:
-        return abs(number) <= EXACT or int(float(number)) == number
+        return int(float(number)) == number
     except OverflowError:
         return False

@@ -1,10 +1,10 @@
 """A backend whose runs are on a service. The store has a copy of them.
 
-A run that has ended does not change any more, so it is read only once, unless the service can
-continue it. A refresh reads the changes since the last refresh. It costs a request for each page of
-changed runs, and further requests for each run that has ended since. These further requests can be
-many. Then a list of the newest runs records only what the list says about an ended run
-(`ReadLevel.LISTED`). The rest is read when somebody asks for it.
+A run that has ended does not change any more, so the mirror reads it only once, unless the service
+can continue ended runs. A refresh reads the changes since the last refresh. It costs a request for
+each page of changed runs, and further requests for each run that has ended since. Where these are
+many, a list of the newest runs records only the fields of an ended run that the list contains
+(`ReadLevel.LISTED`). The mirror reads the other fields when somebody asks for the run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from kfgcp.backends.base import (
@@ -25,11 +26,11 @@ from kfgcp.backends.base import (
     SubmitRequest,
     stored_request,
 )
+from kfgcp.backends.fetch_runs import fetch_listed, fetch_unless_deleted
 from kfgcp.backends.incomplete import warn_incomplete
-from kfgcp.backends.mirror_parts import part_of
+from kfgcp.backends.mirror_parts import find_part
 from kfgcp.backends.run_values import has_log_end
 from kfgcp.backends.service import (
-    CanFetchListed,
     CanJudgeExplanations,
     CanNoticeStuckRuns,
     CanReread,
@@ -39,22 +40,22 @@ from kfgcp.backends.service import (
 from kfgcp.errors import BadAnswer, NotFound, StateError, UsageError
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
-from kfgcp.store.database import read_only
-from kfgcp.store.rows import Changes, EndedRun, Observed, ReadLevel, no_run
+from kfgcp.store.database import read_only_error
+from kfgcp.store.rows import Changes, EndedRun, Observed, ReadLevel, run_not_found
 from kfgcp.store.store import Store
 
 INITIAL_HISTORY: Final = 30 * 86400.0
-"""Seconds of history that the first list reads. `RunFilter.since` reaches further back."""
+"""Seconds of history that the first list reads. `RunFilter.since` can ask for older runs."""
 
-# A service may show a change late in its lists, so each list begins these seconds before the end of
-# the last one.
+# A service may show a change late in its lists. So each refresh begins this many seconds before the
+# last change that the previous refresh read.
 OVERLAP: Final = 60.0
 
 CLOCK_TOLERANCE: Final = 3600.0
 """Seconds that the clock of a service may be ahead of the clock of this machine."""
 READERS: Final = 16
 """How many runs are fetched at the same time."""
-DELETED: Final = ErrorInfo("the run was deleted before it had ended here", kind=ErrorKind.DELETED)
+DELETED: Final = ErrorInfo("the run was deleted before kfgcp read its end", kind=ErrorKind.DELETED)
 
 
 class Mirror:
@@ -80,26 +81,26 @@ class Mirror:
 
     @property
     def place(self) -> str:
-        """Where the runs are, see `SupportsRefresh`."""
+        """The place of the runs, see `SupportsRefresh`."""
         return self._service.place
 
     def capability(self, protocol: type[CapabilityT]) -> CapabilityT | None:
-        """Return the mirror or a part of it that implements a Protocol, None when there is none."""
+        """Return the mirror or its part that implements a Protocol, None when neither does."""
         if isinstance(self, protocol):
             return self
-        part = part_of(self, self._service, protocol)
+        part = find_part(self, self._service, protocol)
         return part if isinstance(part, protocol) else None
 
     # -- Backend
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
-        """Return what the service leaves out of a request or does in another way."""
+        """Return a line for each part of a request that the service ignores or does differently."""
         return self._service.notes(request)
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Start a run and record it."""
         if not self._store.writable:
-            raise read_only(self._store.file.parent)
+            raise read_only_error(self._store.file.parent)
         run = self._service.create(request)
         try:
             self._store.put(
@@ -117,7 +118,10 @@ class Mirror:
         return RunRef(self._env_name, run.run_id)
 
     def get(self, ref: RunRef) -> Run:
-        """Return a run as it is now. A run that has ended comes from the store."""
+        """Return a run as it is now, with the reason of a failure.
+
+        A run that has ended comes from the store, when the store has the whole run.
+        """
         return self._read(ref, with_reasons=True)
 
     def get_without_logs(self, ref: RunRef) -> Run:
@@ -125,13 +129,12 @@ class Mirror:
         return self._read(ref, with_reasons=False)
 
     def list(self, run_filter: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
-        """Return a page of the runs. The first page reads the changes before."""
+        """Return a page of the recorded runs. Before the first page, read the changes."""
         if page is None:
             self.refresh(run_filter.since)
         offset = int(page or 0)
-        runs = self._store.select(
-            replace(run_filter, env=self._env_name), limit=size + 1, offset=offset
-        )
+        filter_here = replace(run_filter, env=self._env_name)
+        runs = self._store.select(filter_here, limit=size + 1, offset=offset)
         next_page = str(offset + size) if len(runs) > size else None
         return Page(runs[:size], next_page)
 
@@ -147,7 +150,7 @@ class Mirror:
     # -- capabilities that every mirror has
 
     def is_deletable(self, run: Run) -> bool:
-        """Return whether a run has ended, or is not expected to end."""
+        """Return whether a run has ended, or will probably never end."""
         if run.state.final:
             return True
         return isinstance(self._service, CanNoticeStuckRuns) and self._service.is_stuck(run)
@@ -165,51 +168,51 @@ class Mirror:
         return Deleted()
 
     def refresh(self, since: str | None = None, *, with_tasks: bool = True) -> None:
-        """Read all runs that have changed into the store, also those that others started.
+        """Record all runs that have changed. Other people may have started them.
 
         Args:
-            since: read also all runs that were created at this time or later, RFC 3339 text.
-            with_tasks: read the tasks and metrics of runs that have ended, also of those that
-                earlier lists left incomplete.
+            since: also record all runs that were created at this time or later, RFC 3339 text.
+            with_tasks: read the tasks and metrics of runs that have ended, including the ended runs
+                that earlier lists left incomplete.
         """
         observed = self._store.observed(self.place)
         now = time.time()
-        first = timestamp(now - INITIAL_HISTORY)
-        if since is not None:
-            first = min(since, first)
-        # A time in the future comes from a wrong clock, ours or that of the service.
+        # A recorded time in the future comes from a wrong clock, here or on the service.
         if observed is None or observed.changed_until > timestamp(now + CLOCK_TOLERANCE):
-            changed_until = self._record_changes(
-                self._service.created_between(first), with_tasks=with_tasks
-            )
-            observed = Observed(changed_until or first, first)
+            history_start = timestamp(now - INITIAL_HISTORY)
+            if since is not None:
+                history_start = min(since, history_start)
+            all_runs = self._service.created_between(history_start)
+            last_change = self._record_changes(all_runs, with_tasks=with_tasks)
+            observed = Observed(last_change or history_start, history_start)
         else:
-            changed = self._service.changed_since(_seconds_before(observed.changed_until, OVERLAP))
-            changed_until = self._record_changes(changed, with_tasks=with_tasks)
-            observed = replace(observed, changed_until=max(changed_until, observed.changed_until))
+            overlap_start = _seconds_before(observed.changed_until, OVERLAP)
+            changed_runs = self._service.changed_since(overlap_start)
+            last_change = self._record_changes(changed_runs, with_tasks=with_tasks)
+            observed = replace(observed, changed_until=max(last_change, observed.changed_until))
             if since is not None and since < observed.created_since:
-                older = self._service.created_between(since, observed.created_since)
-                self._record_changes(older, with_tasks=with_tasks)
+                older_runs = self._service.created_between(since, observed.created_since)
+                self._record_changes(older_runs, with_tasks=with_tasks)
                 observed = replace(observed, created_since=since)
         self._store.set_observed(self.place, observed)
         if with_tasks:
             self._read_incomplete_runs()
 
     def refresh_newest(self, run_filter: RunFilter, limit: int, *, with_tasks: bool = True) -> bool:
-        """Read the newest runs that match into the store.
+        """Record the newest runs that match.
 
-        This costs a request for each page of them. Further requests read the runs that matched when
-        they were last read and do not match any more.
+        This costs a request for each page of runs. Further requests read the recorded runs that
+        match but are not in the list of the service.
 
         Args:
             run_filter: which runs.
             limit: how many runs.
-            with_tasks: read the tasks and metrics of ended runs, also where that costs several
-                requests for each run.
+            with_tasks: read the tasks and metrics of ended runs even if they cost several requests
+                for each run.
 
         Returns:
-            False when the service cannot search for these runs. Then nothing was read: call
-            `refresh` instead.
+            False when the service cannot search for these runs. Then the store is unchanged, and
+            the caller uses `refresh` instead.
         """
         newest = self._service.newest(run_filter, limit)
         if newest is None:
@@ -223,15 +226,18 @@ class Mirror:
 
     def backend_ref(self, ref: RunRef) -> str:
         """Return the service's own name of a run."""
-        refs = self._store.refs(ref.run_id)
-        return f"{self.place}{ref.run_id}" if refs is None else refs[1]
+        env_and_ref = self._store.refs(ref.run_id)
+        if env_and_ref is None:
+            return f"{self.place}{ref.run_id}"
+        _, backend_ref = env_and_ref
+        return backend_ref
 
     def has_recorded_end(self, ref: RunRef) -> bool:
         """Return whether the store has a run as one that has ended."""
-        return self._store.get(ref.run_id, whole=False).state.final
+        return self._store.get(ref.run_id, with_tasks=False).state.final
 
     def reopen_record(self, ref: RunRef) -> None:
-        """Record that a run continues: the tasks that failed or did not run are PENDING again."""
+        """Record that a run continues. Tasks that failed or did not run become PENDING again."""
         unsuccessful = (TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED)
         tasks = [
             replace(task, state=TaskState.PENDING, started_at=None, ended_at=None, error=None)
@@ -244,22 +250,26 @@ class Mirror:
     # -- reading one run
 
     def _read(self, ref: RunRef, *, with_reasons: bool) -> Run:
+        """Return a run as it is now. Warn when it will probably never end."""
         run = self._read_and_record(ref, with_reasons=with_reasons)
         if isinstance(self._service, CanNoticeStuckRuns):
             warn_incomplete(self._service.observe(run))
         return run
 
     def _read_and_record(self, ref: RunRef, *, with_reasons: bool) -> Run:
+        """Return a run as it is now, and record it. Read only what the store does not have."""
         is_recorded = self._store.refs(ref.run_id) is not None
-        read_level = self._store.read_level(ref.run_id) if is_recorded else ReadLevel.LISTED
+        stored_level = self._store.read_level(ref.run_id) if is_recorded else ReadLevel.LISTED
         has_ended = False
         if is_recorded:
-            stored_run = self._store.get(ref.run_id, whole=read_level is ReadLevel.EVERYTHING)
+            stored_run = self._store.get(
+                ref.run_id, with_tasks=stored_level is ReadLevel.EVERYTHING
+            )
             has_ended = stored_run.state.final
-            if has_ended and read_level is ReadLevel.EVERYTHING:
+            if has_ended and stored_level is ReadLevel.EVERYTHING:
                 return stored_run
         backend_ref = self.backend_ref(ref)
-        if has_ended and read_level is ReadLevel.WITHOUT_REASONS:
+        if has_ended and stored_level is ReadLevel.WITHOUT_REASONS:
             fetched = FetchedRun(self._store.get(ref.run_id), "")
         else:
             fetched = self._fetch(ref, backend_ref, is_recorded=is_recorded)
@@ -279,21 +289,22 @@ class Mirror:
             return self._service.fetch(backend_ref)
         except NotFound as error:
             if not is_recorded:
-                raise no_run(ref.run_id) from error
-            return self._recorded_run(ref, error)
+                raise run_not_found(ref.run_id) from error
+            return self._deleted_run(ref, error)
 
-    def _recorded_run(self, ref: RunRef, not_found: NotFound) -> FetchedRun:
+    def _deleted_run(self, ref: RunRef, not_found: NotFound) -> FetchedRun:
         """Return the record of a run that was deleted on the service.
 
-        When the record has no end, add one and raise.
+        Raises:
+            NotFound: the run had not ended in the record. The record now says that the run was
+                deleted.
         """
         stored_run = self._store.get(ref.run_id)
         if stored_run.state.final:
-            # The error of the kind DELETED already says what this note would say.
+            # An error of the kind DELETED already says that the run was deleted.
             if stored_run.error is None or stored_run.error.kind is not ErrorKind.DELETED:
                 warn_incomplete(
-                    f"Run {ref.run_id} was deleted; this is what was recorded before:"
-                    f" {not_found.message}"
+                    f"Run {ref.run_id} was deleted. This is its last record: {not_found.message}"
                 )
             return FetchedRun(stored_run, "")
         tasks = [
@@ -311,7 +322,7 @@ class Mirror:
         ) from not_found
 
     def _explain(self, run: Run, backend_ref: str, *, with_reasons: bool) -> tuple[Run, ReadLevel]:
-        """Return a run with the reason why it failed, and how much of the run has been read."""
+        """Return a run with the reason of its failure, and how much of the run has been read."""
         if run.state is not RunState.FAILED:
             return run, ReadLevel.EVERYTHING
         if not with_reasons:
@@ -320,43 +331,41 @@ class Mirror:
         if isinstance(self._service, CanJudgeExplanations):
             is_complete = self._service.is_explained(explained)
         else:
-            # Without the end of the log, it may be there next time.
+            # When the end of the log is missing, the next reading may find it.
             is_complete = has_log_end(explained)
         return explained, ReadLevel.EVERYTHING if is_complete else ReadLevel.WITHOUT_REASONS
 
     # -- reading lists
 
     def _record_changes(self, changes: Iterable[FetchedRun], *, with_tasks: bool) -> str:
-        """Record the runs of a list, and fetch those that have ended.
+        """Record the runs of a list, and fetch the ended runs with their tasks.
 
-        Runs are fetched while the list is read. Runs that were recorded before an error are not
-        read again.
+        Threads fetch runs while the list is read. After an error, the runs that were already
+        recorded stay recorded, and the next call does not fetch them again.
 
         Args:
             changes: the runs, without their tasks.
-            with_tasks: fetch the tasks of ended runs. They are fetched in any case where that is
-                cheap.
+            with_tasks: fetch the tasks of ended runs. When a fetch is cheap on this service, the
+                tasks are fetched in any case.
 
         Returns:
-            When the run that changed last has changed, "" when the list is empty.
+            The time of the last change in the list, "" when the list is empty.
         """
         from concurrent.futures import Future, ThreadPoolExecutor
 
-        changed_until = note = ""
+        last_change = note = ""
         with_tasks = with_tasks or self._service.facts.fetch_is_cheap
         ended_runs = self._store.ended(self.place)
         being_fetched: deque[Future[FetchedRun | None]] = deque()
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read")
         try:
             for listed in changes:
-                changed_until = max(changed_until, listed.changed_at)
+                last_change = max(last_change, listed.changed_at)
                 stored = ended_runs.get(listed.run.backend_ref or "")
-                if stored is not None and self._is_up_to_date(
-                    stored, listed.run, with_tasks=with_tasks
-                ):
+                if self._is_up_to_date(stored, listed.run, with_tasks=with_tasks):
                     continue
                 if with_tasks and listed.run.state.final:
-                    being_fetched.append(pool.submit(self._fetch_listed, listed))
+                    being_fetched.append(pool.submit(fetch_listed, self._service, listed))
                 else:
                     self._record(listed, ReadLevel.LISTED)
                 while being_fetched and being_fetched[0].done():
@@ -366,34 +375,21 @@ class Mirror:
         finally:
             pool.shutdown(cancel_futures=True)
         warn_incomplete(note)
-        return changed_until
+        return last_change
 
-    def _is_up_to_date(self, stored: EndedRun, listed: Run, *, with_tasks: bool) -> bool:
-        """Return whether a recorded run that has ended needs no further request."""
-        # A list can lag behind the service, so another state counts only for a service on which an
-        # ended run can continue.
+    def _is_up_to_date(self, stored: EndedRun | None, listed: Run, *, with_tasks: bool) -> bool:
+        """Return whether a run of a list is recorded with its end and needs no request."""
+        if stored is None:
+            return False
+        # A list can be older than the record. So a different state in the list counts only for a
+        # service on which an ended run can continue.
         has_changed = listed.state is not stored.state or (listed.ended_at or "") > stored.ended_at
         is_reopened = self._service.facts.can_reopen and has_changed
         lacks_tasks = with_tasks and stored.read_level.is_incomplete
         return not (is_reopened or lacks_tasks)
 
-    def _fetch_listed(self, listed: FetchedRun) -> FetchedRun | None:
-        """Return a run of a list with its tasks, None when it was deleted since it was listed."""
-        if not isinstance(self._service, CanFetchListed):
-            return self._fetch_unless_deleted(listed.run.backend_ref or "")
-        try:
-            return self._service.fetch_listed(listed)
-        except NotFound:
-            return None
-
-    def _fetch_unless_deleted(self, backend_ref: str) -> FetchedRun | None:
-        try:
-            return self._service.fetch(backend_ref)
-        except NotFound:
-            return None
-
     def _read_incomplete_runs(self) -> None:
-        """Read the ended runs that earlier lists left incomplete, newest first.
+        """Complete the ended runs that earlier lists left incomplete, newest first.
 
         Stop when the service cannot complete any run of a batch.
         """
@@ -406,32 +402,33 @@ class Mirror:
         ]
         if not incomplete:
             return
+        fetch_run = partial(fetch_unless_deleted, self._service)
         with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-read") as pool:
             for start in range(0, len(incomplete), READERS):
                 batch = incomplete[start : start + READERS]
                 refs = [backend_ref for backend_ref, _ in batch]
-                answers = list(pool.map(self._fetch_unless_deleted, refs))
-                runs = []
-                for (_, run_id), answer in zip(batch, answers, strict=True):
+                answers = list(pool.map(fetch_run, refs))
+                fetched_runs: list[FetchedRun] = []
+                for (_, run_id), fetched in zip(batch, answers, strict=True):
                     # Nothing more can be read about a run that was deleted, so its record counts as
                     # complete.
-                    fetched = answer or FetchedRun(self._store.get(run_id), "")
-                    self._record_ended(fetched)
-                    runs.append(fetched)
-                if all(fetched.missing for fetched in runs):
-                    warn_incomplete(runs[0].missing)
+                    completed = fetched or FetchedRun(self._store.get(run_id), "")
+                    self._record_ended(completed)
+                    fetched_runs.append(completed)
+                if all(fetched.missing for fetched in fetched_runs):
+                    warn_incomplete(fetched_runs[0].missing)
                     return
-                # What the service does not have is the same for all runs, so one note is enough.
-                first_note = next((fetched.note for fetched in runs if fetched.note), "")
-                warn_incomplete(first_note)
+                # A note says what the service does not have for any run, so one note is enough.
+                notes = [fetched.note for fetched in fetched_runs if fetched.note]
+                warn_incomplete(notes[0] if notes else "")
 
     def _read_unlisted_runs(
         self, run_filter: RunFilter, limit: int, listed_refs: set[str], *, with_tasks: bool
     ) -> None:
-        """Read the runs that the store shows as not ended and the service did not list.
+        """Read the unfinished runs that the store selects and the service did not list.
 
-        They have ended, are in another state, or were deleted. When they do not match any more,
-        others take their places, which are read too.
+        Such a run has ended, has changed its state, or was deleted. When a run does not match any
+        more, the store selects another run in its place. That run is read, too.
         """
         while True:
             unlisted: dict[str, Run] = {}
@@ -451,10 +448,11 @@ class Mirror:
                     self._read_again(run)
 
     def _read_again(self, run: Run) -> None:
+        """Read a run and record it. Warn when its answer cannot be read."""
         try:
             self.get(RunRef(run.env, run.run_id))
         except NotFound:
-            # It was deleted, which is recorded now.
+            # The run was deleted. `get` has recorded that.
             pass
         except BadAnswer as error:
             warn_incomplete(
@@ -464,10 +462,10 @@ class Mirror:
     # -- recording
 
     def _record_ended(self, fetched: FetchedRun | None) -> str:
-        """Record a run that has ended. None stands for a run that was deleted.
+        """Record a run that has ended, and return a note for the user, "" when there is no note.
 
-        Returns:
-            What to say about it, "" for nothing.
+        Args:
+            fetched: the run, None when it was deleted.
         """
         if fetched is None:
             return ""
@@ -476,11 +474,16 @@ class Mirror:
         return fetched.missing or fetched.note
 
     def _record(self, fetched: FetchedRun, read_level: ReadLevel) -> str:
-        """Record a run, and return its id here: another id when a run of another backend has it."""
+        """Record a run, and return its id in the store.
+
+        When the store has a run of another backend with this id, the new run gets another id.
+        """
         run = fetched.run
-        refs = self._store.refs(run.run_id)
-        if refs is not None and refs[1] != run.backend_ref:
-            run = replace(run, run_id=f"{run.run_id}@{self._env_name}")
+        env_and_ref = self._store.refs(run.run_id)
+        if env_and_ref is not None:
+            _, stored_ref = env_and_ref
+            if stored_ref != run.backend_ref:
+                run = replace(run, run_id=f"{run.run_id}@{self._env_name}")
         actual_level = ReadLevel.PARTIAL if fetched.missing else read_level
         self._store.put(run, read_level=actual_level, pipeline_spec=fetched.spec)
         return run.run_id
@@ -494,5 +497,5 @@ def _with_refs_added(runs: Iterator[FetchedRun], refs: set[str]) -> Iterator[Fet
 
 
 def _seconds_before(at: str, seconds: float) -> str:
-    """Return the time that is `seconds` before another one, but not before 1970."""
+    """Return the time `seconds` before the time `at`, at the earliest the start of 1970."""
     return timestamp(max(datetime.fromisoformat(at).timestamp() - seconds, 0.0))

@@ -1,6 +1,6 @@
-"""The capabilities of a `Mirror` that its service decides on.
+"""The capabilities of a `Mirror` that depend on its service.
 
-Each part has the methods of one Protocol.
+Each part of a mirror implements one Protocol of `kfgcp.backends.base`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from kfgcp.model import Run, RunState
 
 
 class MirroredRuns(Protocol):
-    """What the parts use of a `Mirror`."""
+    """The methods of a `Mirror` that its parts use."""
 
     def backend_ref(self, ref: RunRef) -> str:
         """Return the service's own name of a run."""
 
     def get(self, ref: RunRef) -> Run:
-        """Return the run as it is now."""
+        """Return a run as it is now."""
 
     def has_recorded_end(self, ref: RunRef) -> bool:
         """Return whether the store has a run as one that has ended."""
@@ -39,8 +39,8 @@ class MirroredRuns(Protocol):
         """Record that a run continues."""
 
 
-def part_of(mirror: MirroredRuns, service: RunService, protocol: type) -> object | None:
-    """Return the part that does what a Protocol says, None when the service cannot do it."""
+def find_part(mirror: MirroredRuns, service: RunService, protocol: type) -> object | None:
+    """Return the part of a mirror that implements a Protocol, None when its service does not."""
     if protocol is SupportsLogs and isinstance(service, HasLogs):
         return MirrorLogs(mirror, service)
     if protocol is SupportsRetry and isinstance(service, CanRetry):
@@ -60,7 +60,7 @@ class MirrorLogs:
         self._service = service
 
     def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Return the lines that there are now."""
+        """Return the lines that were written until now."""
         return self._service.logs(self._mirror.backend_ref(ref), log_filter)
 
     def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
@@ -69,14 +69,14 @@ class MirrorLogs:
 
 
 class MirrorNative:
-    """The runs of a mirror as objects of the official client, see `SupportsNative`."""
+    """Returns the runs of a mirror as objects of the official client, see `SupportsNative`."""
 
     def __init__(self, mirror: MirroredRuns, service: HasNativeClient) -> None:
         self._mirror = mirror
         self._service = service
 
     def native(self, ref: RunRef) -> Any:
-        """Return the run as an object of that client."""
+        """Return the run as an object of the official client."""
         return self._service.native(self._mirror.backend_ref(ref))
 
 
@@ -95,7 +95,7 @@ class MirrorRetry:
                 f"Run {ref.run_id} has succeeded.", hint=f"Run it again: kfgcp rerun {ref.run_id}"
             )
         if not state_before.final:
-            # Its record has ended when somebody else continued the run.
+            # The run has ended only in the record when somebody else continued it.
             if self._mirror.has_recorded_end(ref):
                 self._mirror.reopen_record(ref)
             raise UsageError(

@@ -1,6 +1,7 @@
-"""The description of a backend: an entry point of the group `kfgcp.backends` names one.
+"""The description of a backend, which an entry point of the group `kfgcp.backends` names.
 
-It says how to open the backend, so that nothing of a backend is imported before it is needed.
+The description has functions that open the backend. So the modules of a backend are imported only
+when a command needs the backend.
 """
 
 from __future__ import annotations
@@ -25,23 +26,25 @@ GROUP: Final = "kfgcp.backends"
 
 @dataclass(frozen=True, slots=True)
 class BackendPlugin:
-    """A backend, before it is opened. docs/contributing/backends.md shows how to write one.
+    """A backend, before it is opened. docs/contributing/backends.md shows how to write a backend.
 
-    It has either `service` or `open`.
+    A plug-in sets either `service` or `open`.
 
     Attributes:
-        settings: the keys of its environments.
-        service: returns the service of an environment. kfgcp keeps the runs of the service in the
-            store. In its records the service remembers things from one command to the next.
+        settings: the class with the keys of the backend's environments.
+        service: returns the service of an environment. kfgcp records the runs of the service in the
+            store. The service keeps its own data from one command to the next in its
+            `ServiceRecords`.
         open: returns the backend of an environment, for a backend that records its runs in the
             store itself.
-        checks: returns the checks of `kfgcp doctor`, given the images of the pipeline that will
-            run, or None when there is no pipeline.
+        checks: returns the checks of `kfgcp doctor`. Its last argument is the images of the
+            pipeline that will run, or None when there is no pipeline.
         is_artifact_of: returns whether an address in the service's own store belongs to a run of
-            the environment. The dashboard shows such artifacts to everyone who may see the run.
+            the environment. The dashboard shows these artifacts to everyone who may see the run.
             None when the service has no store of its own.
-        runs_here: the backend executes its runs on this machine, so nothing is read from a service.
-        rounds_metrics: the service may keep metrics with six decimals only, as ML Metadata does.
+        runs_here: whether the backend executes its runs on this machine. Then nothing is read from
+            a service.
+        rounds_metrics: whether the service may round metrics to six decimals, as ML Metadata does.
 
     Example::
 

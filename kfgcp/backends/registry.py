@@ -1,9 +1,10 @@
-"""Backends by name. Nothing of a backend is imported until an environment asks for it.
+"""Find and open backends by their names.
 
-Our own backends have their names here. Backends of other distributions are entry points of the
-group `kfgcp.backends`. They are searched only for a name that is not one of ours, because reading
-the metadata of all distributions takes as long as a whole command. So a distribution cannot take
-the name of one of our backends; `kfgcp doctor` reports a distribution that tries to.
+The modules of a backend are imported only when an environment uses the backend. `BUILT_IN` has the
+names of our own backends. Backends of other distributions are entry points of the group
+`kfgcp.backends`. kfgcp reads entry points only for a name that is not in `BUILT_IN`, because
+reading the metadata of all distributions takes as long as a whole command. So a distribution cannot
+replace one of our backends. `kfgcp doctor` reports a distribution that tries to.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ _SERVICE_METHODS: Final = (
     "cancel",
     "delete",
 )
-"""What every service has: see `kfgcp.backends.service.RunService`."""
+"""The methods and properties of `kfgcp.backends.service.RunService`."""
 _BACKEND_METHODS: Final = ("notes", "submit", "get", "list", "cancel", "pace")
-"""What every backend has: see `kfgcp.backends.base.Backend`."""
+"""The methods and properties of `kfgcp.backends.base.Backend`."""
 _HINT: Final = "Update or remove that distribution."
 
 
 def load_project(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Project:
-    """Return the project of a folder; see `kfgcp.config.load`."""
+    """Return the project of a folder, see `kfgcp.config.load`."""
     return config.load(
         start,
         environ,
@@ -70,8 +71,7 @@ def open_backend(project: Project, env: Environment, store: Store | None = None)
     Args:
         project: the project of the environment.
         env: the environment.
-        store: where the runs are recorded; the store of the project when None. Threads may share
-            it.
+        store: records the runs. None for the store of the project. Threads may share a store.
 
     Raises:
         ConfigError: a setting is missing, or the plug-in of the backend is broken.
@@ -85,6 +85,7 @@ def open_backend(project: Project, env: Environment, store: Store | None = None)
 
 
 def _open(plugin: BackendPlugin, project: Project, env: Environment, store: Store) -> Backend:
+    """Return the backend that a plug-in opens, or the mirror of the service that it opens."""
     if plugin.open is not None:
         backend = plugin.open(project, env, store)
         _require_methods(backend, _BACKEND_METHODS, env)
@@ -92,7 +93,7 @@ def _open(plugin: BackendPlugin, project: Project, env: Environment, store: Stor
     from kfgcp.backends.mirror import Mirror
     from kfgcp.backends.store_records import StoreRecords
 
-    # `_load` refuses a plug-in that has neither function.
+    # `_load` refuses a plug-in that has neither `open` nor `service`.
     assert plugin.service is not None
     service = plugin.service(project, env, StoreRecords(store))
     _require_methods(service, _SERVICE_METHODS, env)
@@ -100,15 +101,15 @@ def _open(plugin: BackendPlugin, project: Project, env: Environment, store: Stor
 
 
 def _require_methods(target: object, names: Iterable[str], env: Environment) -> None:
-    """Check that an object of a plug-in has the methods and properties that it must have.
+    """Check that an object of a plug-in has these methods and properties.
 
     Raises:
-        ConfigError: one is missing; the message names the distribution.
+        ConfigError: a name is missing. The message names the distribution.
     """
     missing = [name for name in names if not hasattr(target, name)]
     if missing:
         raise ConfigError(
-            f"The backend '{env.backend}'{_distribution_of(env.backend)} has no"
+            f"The backend '{env.backend}'{_format_origin(env.backend)} has no"
             f" {' and no '.join(missing)}.",
             hint=_HINT,
         )
@@ -117,7 +118,7 @@ def _require_methods(target: object, names: Iterable[str], env: Environment) -> 
 def _with_named_errors(target: T, backend: str) -> T:
     """Return a backend or service whose unexpected errors name its distribution.
 
-    Our own are returned as they are: their unexpected errors are bugs of kfgcp.
+    A backend of kfgcp stays unchanged, because its unexpected errors are bugs of kfgcp.
     """
     if backend in BUILT_IN:
         return target
@@ -133,10 +134,10 @@ def _with_named_errors(target: T, backend: str) -> T:
 def naming_distribution(
     backend: str, problem: str, *, error_class: type[KfgcpError] = ConfigError
 ) -> Iterator[None]:
-    """Raise an error that names the distribution instead of an unexpected error of its code.
+    """Replace an unexpected error of a backend by an error that names its distribution.
 
-    Our own errors, and all errors of our own backends, stay as they are. So does every error when
-    KFGCP_DEBUG is set, because the author of a backend needs the traceback.
+    Errors of `kfgcp.errors` and all errors of our own backends stay unchanged. When KFGCP_DEBUG is
+    set, all errors stay unchanged, because the author of a backend needs the traceback.
 
     Args:
         backend: the name of the backend.
@@ -151,7 +152,7 @@ def naming_distribution(
         if backend in BUILT_IN or os.environ.get("KFGCP_DEBUG"):
             raise
         raise error_class(
-            f"The backend '{backend}'{_distribution_of(backend)} {problem}: {in_one_line(error)}.",
+            f"The backend '{backend}'{_format_origin(backend)} {problem}: {in_one_line(error)}.",
             hint=_HINT,
         ) from error
 
@@ -160,14 +161,14 @@ def require_settings(env: Environment) -> None:
     """Check that an environment has all keys that its backend needs.
 
     Raises:
-        ConfigError: one is missing.
+        ConfigError: a key is missing.
     """
-    missing = env.missing
-    if not missing:
+    missing_keys = env.missing
+    if not missing_keys:
         return
-    names = missing[-1]
-    if len(missing) > 1:
-        names = f"{', '.join(missing[:-1])} and {names}"
+    names = missing_keys[-1]
+    if len(missing_keys) > 1:
+        names = f"{', '.join(missing_keys[:-1])} and {names}"
     raise ConfigError(
         f"Environment '{env.name}' has no {names}, which the backend '{env.backend}' needs.",
         hint=f"Set {names} in [env.{env.name}] of kfgcp.toml.",
@@ -186,10 +187,10 @@ def runs_here(backend: str) -> bool:
 
 
 def rounding_backends(backends: Iterable[str]) -> frozenset[str]:
-    """Return the backends whose services may keep metrics with six decimals only.
+    """Return the names of the backends whose services may round metrics to six decimals.
 
     Args:
-        backends: the names to choose from.
+        backends: the names of backends to choose from.
     """
     names = set()
     for name in set(backends):
@@ -201,11 +202,11 @@ def rounding_backends(backends: Iterable[str]) -> frozenset[str]:
 
 
 def is_in_service_store(env: Environment, run: Run, uri: str) -> bool:
-    """Return whether the service's own store has an artifact, at a place that belongs to the run.
+    """Return whether an artifact is in the service's own store, at a place that belongs to a run.
 
     Args:
         env: the environment of the run.
-        run: the run.
+        run: the run that the artifact must belong to.
         uri: the address of the artifact.
     """
     is_artifact_of = plugin_of(env.backend).is_artifact_of
@@ -226,30 +227,30 @@ def plugin_of(name: str) -> BackendPlugin:
     if name in BUILT_IN:
         plugin: BackendPlugin = import_module(f"kfgcp.backends.{name}").BACKEND
         return plugin
-    offers_by_name = _offers()
-    offers = offers_by_name.get(name, [])
-    if not offers:
-        names = ", ".join([*BUILT_IN, *offers_by_name])
+    other_backends = _other_backends()
+    entry_points = other_backends.get(name, [])
+    if not entry_points:
+        names = ", ".join([*BUILT_IN, *other_backends])
         raise UnknownBackend(
             f"No installed backend has the name '{name}'.", hint=f"backend is one of: {names}."
         )
-    if len(offers) > 1:
-        distributions = ", ".join(map(_distribution, offers))
+    if len(entry_points) > 1:
+        distributions = ", ".join(map(_format_distribution, entry_points))
         raise ConfigError(
             f"Several distributions have a backend '{name}': {distributions}.",
             hint="Remove all but one of them.",
         )
-    return _load(offers[0])
+    return _load(entry_points[0])
 
 
 def plugin_problems() -> Iterator[str]:
     """Yield a sentence for each problem of the backends of other distributions."""
-    for name, offers in _offers(with_built_in=True).items():
+    for name, entry_points in _other_backends(with_built_in_names=True).items():
         if name in BUILT_IN:
-            for offer in offers:
+            for distribution in map(_format_distribution, entry_points):
                 yield (
-                    f"{_distribution(offer)} has a backend '{name}', which is not used, because"
-                    " kfgcp has a backend with the same name."
+                    f"{distribution} has a backend '{name}', which is not used, because kfgcp has a"
+                    " backend with the same name."
                 )
             continue
         try:
@@ -258,42 +259,46 @@ def plugin_problems() -> Iterator[str]:
             yield error.message
 
 
-def _offers(*, with_built_in: bool = False) -> dict[str, list[EntryPoint]]:
-    """Return the entry points of other distributions by their names, in alphabetical order."""
-    offers: dict[str, list[EntryPoint]] = {}
-    for entry_point in installed_offers():
-        if with_built_in or entry_point.name not in BUILT_IN:
-            offers.setdefault(entry_point.name, []).append(entry_point)
-    return offers
+def _other_backends(*, with_built_in_names: bool = False) -> dict[str, list[EntryPoint]]:
+    """Return the entry points of other distributions by their names, in alphabetical order.
 
-
-@cache
-def installed_offers() -> tuple[EntryPoint, ...]:
-    """Return the entry points of all distributions, sorted by name.
-
-    The search is done once in a process: a table of runs needs the backend of each run.
+    Args:
+        with_built_in_names: also return entry points with a name of `BUILT_IN`.
     """
+    by_name: dict[str, list[EntryPoint]] = {}
+    for entry_point in installed_entry_points():
+        if with_built_in_names or entry_point.name not in BUILT_IN:
+            by_name.setdefault(entry_point.name, []).append(entry_point)
+    return by_name
+
+
+# The search is slow, and a table of runs needs the backend of each run.
+@cache
+def installed_entry_points() -> tuple[EntryPoint, ...]:
+    """Return the entry points of all distributions, sorted by name."""
     from importlib.metadata import entry_points
 
     return tuple(sorted(entry_points(group=GROUP), key=lambda entry_point: entry_point.name))
 
 
-def _load(offer: EntryPoint) -> BackendPlugin:
+def _load(entry_point: EntryPoint) -> BackendPlugin:
     """Return the backend that an entry point names.
 
     Raises:
         ConfigError: the object cannot be imported, is not a backend, or declares keys that are
             reserved.
     """
-    problem = f"The backend '{offer.name}' of {_distribution(offer)} cannot be used"
+    distribution = _format_distribution(entry_point)
+    problem = f"The backend '{entry_point.name}' of {distribution} cannot be used"
     try:
-        plugin = offer.load()
+        plugin = entry_point.load()
     except (Exception, SystemExit) as error:
         # An import runs the code of the distribution, which may raise anything.
         raise ConfigError(f"{problem}: {in_one_line(error)}.", hint=_HINT) from error
     if not isinstance(plugin, BackendPlugin):
         raise ConfigError(
-            f"{problem}: {offer.value} is not a kfgcp.backends.plugin.BackendPlugin.", hint=_HINT
+            f"{problem}: {entry_point.value} is not a kfgcp.backends.plugin.BackendPlugin.",
+            hint=_HINT,
         )
     if not (isinstance(plugin.settings, type) and issubclass(plugin.settings, BackendSettings)):
         raise ConfigError(
@@ -312,7 +317,7 @@ def _check_keys(settings: type[BackendSettings], problem: str) -> None:
     """Check that a class of settings can be read, and does not redefine a key of all environments.
 
     Raises:
-        ConfigError: it cannot be read, or redefines a key.
+        ConfigError: the class cannot be read, or it redefines a key.
     """
     try:
         types = settings.types()
@@ -334,15 +339,16 @@ def _check_keys(settings: type[BackendSettings], problem: str) -> None:
             )
 
 
-def _distribution(offer: EntryPoint) -> str:
-    """Return the distribution of an entry point: `kfgcp-toy 1.0`."""
-    if offer.dist is None:
+def _format_distribution(entry_point: EntryPoint) -> str:
+    """Return the name and version of an entry point's distribution: `kfgcp-toy 1.0`."""
+    if entry_point.dist is None:
         return "an unknown distribution"
-    return f"{offer.dist.name} {offer.dist.version}"
+    return f"{entry_point.dist.name} {entry_point.dist.version}"
 
 
-def _distribution_of(name: str) -> str:
+def _format_origin(backend: str) -> str:
     """Return ` of DISTRIBUTION` for a backend of another distribution, "" for one of ours."""
-    if name in BUILT_IN:
+    if backend in BUILT_IN:
         return ""
-    return f" of {', '.join(map(_distribution, _offers()[name]))}"
+    distributions = map(_format_distribution, _other_backends()[backend])
+    return f" of {', '.join(distributions)}"

@@ -22,9 +22,11 @@ class RemoteSettings(BackendSettings):
         auth: how requests are signed in. See docs/guides/sign-in.md.
         token_file: the file with the token, for auth = "token-file".
         impersonate_service_account: the account that requests act as.
-        api_endpoint: another address of the service, such as that of a stand-in.
-        logging_endpoint: another address of Cloud Logging.
-        artifact_registry_endpoint: another address of Artifact Registry.
+        api_endpoint: the address of the service when it is not the usual address, such as the
+            address of a stand-in.
+        logging_endpoint: the address of Cloud Logging when it is not the usual address.
+        artifact_registry_endpoint: the address of Artifact Registry when it is not the usual
+            address.
     """
 
     service_account: str | None = None
@@ -38,11 +40,11 @@ class RemoteSettings(BackendSettings):
     auth_modes: ClassVar[tuple[str, ...]] = ("google", "token-file", "anonymous")
     """The ways to sign in."""
     http_hint: ClassVar[str] = ""
-    """What to do when plain http is refused."""
+    """The hint of the error when plain http is refused."""
 
     @property
     def addresses(self) -> dict[str, str]:
-        """The addresses of services that are set, by their keys."""
+        """The addresses that an environment sets, by the keys of the settings."""
         addresses_by_key = {
             "api_endpoint": self.api_endpoint,
             "logging_endpoint": self.logging_endpoint,
@@ -51,7 +53,7 @@ class RemoteSettings(BackendSettings):
         return {key: address for key, address in addresses_by_key.items() if address is not None}
 
     def validate(self, where: str) -> None:
-        """Check what the types do not say, see `BackendSettings.validate`."""
+        """Check the values of keys beyond their types, see `BackendSettings.validate`."""
         if self.auth is not None and self.auth not in self.auth_modes:
             modes = ", ".join(self.auth_modes)
             raise ConfigError(f"{where}: auth is {self.auth!r}.", hint=f"auth is one of: {modes}.")
@@ -66,8 +68,8 @@ class RemoteSettings(BackendSettings):
     def _validate_address(self, where: str, key: str, address: str) -> None:
         """Check that an address is safe.
 
-        Plain http and requests without a sign-in are allowed to this machine only. A backend may
-        allow http to further hosts (`allows_http`).
+        Plain http and requests without a sign-in may go to this machine only. A backend may allow
+        http to other hosts (`allows_http`).
         """
         scheme, host = parse_address(address, f"{where}: {key}")
         if host in LOOPBACK or self.allows_http(key, host):
@@ -81,7 +83,12 @@ class RemoteSettings(BackendSettings):
         )
 
     def allows_http(self, key: str, host: str) -> bool:
-        """Return whether plain http is allowed for a host that is not this machine."""
+        """Return whether plain http to another machine is allowed.
+
+        Args:
+            key: the key of the address, such as `host` or `api_endpoint`.
+            host: the name of the host in the address.
+        """
         return False
 
 

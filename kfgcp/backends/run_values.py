@@ -19,7 +19,6 @@ from kfgcp.errors import BackendError, SpecError
 from kfgcp.model import (
     Artifact,
     ErrorInfo,
-    ErrorKind,
     JsonValue,
     Metric,
     Run,
@@ -36,16 +35,16 @@ from kfgcp.spec.load import Spec, from_documents
 
 METRICS: Final = "system.Metrics"
 LEAVES: Final = (TaskKind.CONTAINER, TaskKind.IMPORTER)
-"""The kinds of tasks that do work themselves. The others are groups of tasks."""
+"""The kinds of tasks that do work themselves. Tasks of the other kinds are groups of tasks."""
 
-# Sorts after every time, for tasks without a time.
-_LAST: Final = "~"
+# The sort key of tasks without a time. It is greater than every RFC 3339 text.
+_AFTER_ALL_TIMES: Final = "~"
 
 
 def read_spec(document: object) -> tuple[Spec | None, Graph | None]:
-    """Return a spec and its graph, or (None, None) when kfgcp cannot read it.
+    """Return a spec and its graph, or (None, None) when kfgcp cannot read the spec.
 
-    That is so for a spec of an older SDK, and for one with parts that only the service knows.
+    kfgcp cannot read the spec of an older SDK, and a spec with features that only the service has.
 
     Args:
         document: the PipelineSpec as the service returns it.
@@ -55,7 +54,7 @@ def read_spec(document: object) -> tuple[Spec | None, Graph | None]:
     return _read_spec(json.dumps(document, sort_keys=True))
 
 
-# Most runs of a list share their spec with other runs, so it is worth keeping.
+# Most runs of a list share their spec with other runs, so the results are kept.
 @lru_cache(maxsize=64)
 def _read_spec(text: str) -> tuple[Spec | None, Graph | None]:
     try:
@@ -94,8 +93,8 @@ def parse_time(text: object, service: str) -> str | None:
 def read_params(values: Mapping[str, JsonValue], spec: Spec | None) -> dict[str, JsonValue]:
     """Return the values of a pipeline's parameters.
 
-    Declared parameters come first, in the order of their declaration. A parameter without a value
-    has its default.
+    Declared parameters come first, in the order of their declaration. A parameter for which the
+    service has no value gets its default.
 
     Args:
         values: the values that the service has.
@@ -112,50 +111,55 @@ def read_params(values: Mapping[str, JsonValue], spec: Spec | None) -> dict[str,
     return params
 
 
-def convert_value(value: JsonValue, kind: str) -> JsonValue:
-    """Return a value of a service as its parameter has it.
+def convert_value(value: JsonValue, parameter_type: str) -> JsonValue:
+    """Return the value of a parameter in the type that the pipeline declares.
 
     A service may return 2**60 as a float, 1e300 with all its digits, and a list as JSON text
     (schema 2.0.0).
 
     Args:
-        value: the value that the service has.
-        kind: the parameterType, such as NUMBER_INTEGER.
+        value: the value that the service returned.
+        parameter_type: the declared type, such as NUMBER_INTEGER.
     """
-    if isinstance(value, str) and kind in ("BOOLEAN", "LIST", "STRUCT"):
+    if isinstance(value, str) and parameter_type in ("BOOLEAN", "LIST", "STRUCT"):
         with suppress(ValueError):
             parsed: JsonValue = parse_json(value)
             return parsed
-    converted: JsonValue = normalize_parameter(kind, value)
+    converted: JsonValue = normalize_parameter(parameter_type, value)
     return converted
 
 
 def order_values(
-    values: Mapping[str, JsonValue], component: Component | None, *, inside: bool
+    values: Mapping[str, JsonValue], component: Component | None, *, are_inputs: bool
 ) -> dict[str, JsonValue]:
     """Return the inputs or outputs of a task in the order in which its component declares them.
 
     The JSON objects of services have no order. Undeclared values come last, sorted by name.
 
     Args:
-        values: by name.
-        component: what the task runs, None when the spec does not tell.
-        inside: the values are inputs; otherwise they are outputs.
+        values: the inputs or the outputs, by name.
+        component: the component that the task runs, None when it is not known.
+        are_inputs: whether the values are inputs. Otherwise they are outputs.
     """
     if component is None:
         return dict(values)
-    params = component.params if inside else component.output_params
-    artifacts = component.artifacts if inside else component.output_artifacts
+    params = component.params if are_inputs else component.output_params
+    artifacts = component.artifacts if are_inputs else component.output_artifacts
     ordered: dict[str, JsonValue] = {}
     for name in [*params, *artifacts, *sorted(values)]:
-        if name in values and name not in ordered:
-            value = values[name]
-            ordered[name] = convert_value(value, params[name].type) if name in params else value
+        if name not in values or name in ordered:
+            continue
+        ordered[name] = values[name]
+        if name in params:
+            ordered[name] = convert_value(values[name], params[name].type)
     return ordered
 
 
 def uris_as_values(uris: Mapping[str, Sequence[str]]) -> dict[str, JsonValue]:
-    """Return artifacts as values of a task: one URI, or a list for a list of artifacts."""
+    """Return the URIs of artifacts as inputs or outputs of a task.
+
+    The value of one artifact is its URI. The value of several artifacts is the list of their URIs.
+    """
     values: dict[str, JsonValue] = {}
     for name, artifact_uris in uris.items():
         values[name] = artifact_uris[0] if len(artifact_uris) == 1 else list(artifact_uris)
@@ -177,13 +181,14 @@ def dag_outputs(
 ) -> dict[str, JsonValue]:
     """Return the outputs of a DAG.
 
-    An output with several producers has the value of the first one that succeeded (semantics.md,
-    OneOf).
+    An output with several producers has the value of the first producer that succeeded
+    (semantics.md, OneOf).
 
     Args:
-        component: the pipeline's, or that of a DAG in it.
-        tasks: by their paths.
-        prefix: what the paths of the DAG's own tasks begin with.
+        component: the component of the DAG. The pipeline itself is a DAG, too.
+        tasks: the tasks of the run, by their paths.
+        prefix: the beginning of the paths of the tasks in this DAG: `group/`, or "" for the
+            pipeline.
     """
     dag = component.dag if component is not None else None
     if dag is None:
@@ -204,12 +209,12 @@ def dag_outputs(
 def add_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]) -> list[Task]:
     """Return the tasks with the outputs of DAGs and loops, which services leave out.
 
-    A DAG has the outputs of its tasks. A loop has lists of the outputs of its iterations, in their
-    order (semantics.md, Collected).
+    The outputs of a DAG are outputs of tasks in it. An output of a loop is the list of the outputs
+    of its iterations, in the order of the iterations (semantics.md, Collected).
 
     Args:
-        tasks: of a run.
-        components: what DAGs, loops and iterations run, by their paths.
+        tasks: the tasks of a run.
+        components: the components that DAGs, loops and iterations run, by their paths.
     """
     tasks_by_path = {task.path: task for task in tasks}
     inner_paths = group_by_parent(tasks_by_path)
@@ -219,7 +224,8 @@ def add_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]
         if task.outputs or not task.state.ok:
             continue
         if task.kind is TaskKind.LOOP:
-            iterations = _iterations(path, [tasks_by_path[inner] for inner in inner_paths[path]])
+            inner_tasks = [tasks_by_path[inner_path] for inner_path in inner_paths[path]]
+            iterations = _sort_iterations(path, inner_tasks)
             outputs = _loop_outputs(components[path], iterations)
         else:
             outputs = dag_outputs(components[path], tasks_by_path, f"{path}/")
@@ -228,17 +234,19 @@ def add_group_outputs(tasks: Sequence[Task], components: Mapping[str, Component]
 
 
 def _depth(path: str) -> int:
+    """Return how many groups a task is in."""
     return len(list(enclosing_paths(path)))
 
 
-def _iterations(loop_path: str, inner_tasks: Iterable[Task]) -> list[Task]:
+def _sort_iterations(loop_path: str, inner_tasks: Iterable[Task]) -> list[Task]:
     """Return the iterations of a loop, in the order of their numbers."""
-    iterations: dict[int, Task] = {}
+    iteration_by_number: dict[int, Task] = {}
     for task in inner_tasks:
+        # The path of an iteration is `LOOP[NUMBER]`.
         if task.path.endswith("]"):
             number = task.path[len(loop_path) + 1 : -1]
-            iterations[int(number)] = task
-    return [iterations[number] for number in sorted(iterations)]
+            iteration_by_number[int(number)] = task
+    return [iteration_by_number[number] for number in sorted(iteration_by_number)]
 
 
 def _loop_outputs(component: Component, iterations: Sequence[Task]) -> dict[str, JsonValue]:
@@ -251,9 +259,9 @@ def _loop_outputs(component: Component, iterations: Sequence[Task]) -> dict[str,
 
 
 def group_by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
-    """Return the paths of tasks by the path of the group that they are in.
+    """Return the paths of the tasks in each group, by the path of the group.
 
-    The group "" is the pipeline. An iteration is in its loop.
+    The pipeline is the group with the path "". An iteration is in its loop.
     """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for path in paths:
@@ -263,9 +271,10 @@ def group_by_parent(paths: Iterable[str]) -> defaultdict[str, list[str]]:
 
 
 def add_group_errors(tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks; a failed DAG or loop has the error of the first task that failed inside it.
+    """Return the tasks, with the causes of failed DAGs and loops.
 
-    The service's own error of a group says only that a task in it failed.
+    A failed group gets the error of the first task that failed inside it. The error that the
+    service gives for a group says only that a task in the group failed.
     """
     failed_inside: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:
@@ -283,8 +292,11 @@ def add_group_errors(tasks: Sequence[Task]) -> list[Task]:
 
 
 def replace_error(run: Run, error: ErrorInfo) -> Run:
-    """Return a run with another error, also for each task that has the same error as the run."""
-    tasks = [replace(task, error=error) if task.error == run.error else task for task in run.tasks]
+    """Return a run with another error. Tasks with the old error of the run get it, too."""
+    tasks: list[Task] = []
+    for task in run.tasks:
+        has_error_of_run = task.error == run.error
+        tasks.append(replace(task, error=error) if has_error_of_run else task)
     return replace(run, error=error, tasks=tuple(tasks))
 
 
@@ -300,7 +312,7 @@ def has_log_end(run: Run) -> bool:
 def find_first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
     """Return the error of the task that failed first, None when no task has an error.
 
-    Tasks that do work themselves come before groups.
+    The error of a group is returned only when no task that does work itself has an error.
     """
     failed = [task for task in tasks if task.state is TaskState.FAILED and task.error is not None]
     failed_leaves = [task for task in failed if task.kind in LEAVES]
@@ -309,21 +321,4 @@ def find_first_failure(tasks: Iterable[Task]) -> ErrorInfo | None:
 
 
 def _end_time(task: Task) -> str:
-    return task.ended_at or _LAST
-
-
-def error_info(
-    error: object, default_message: str, task: str | None = None, *, kind: ErrorKind | None = None
-) -> ErrorInfo:
-    """Return the error that a service gives, as one line.
-
-    Args:
-        error: the field of the answer, a google.rpc.Status.
-        default_message: the message when the service gives none.
-        task: the path of the task.
-        kind: the kind of an error that the service does not explain.
-    """
-    message = error.get("message") if isinstance(error, Mapping) else None
-    if not message:
-        return ErrorInfo(default_message, task, kind=kind)
-    return ErrorInfo(" ".join(str(message).split()), task)
+    return task.ended_at or _AFTER_ALL_TIMES

@@ -1,8 +1,8 @@
-"""The interface of services, whose runs a `Mirror` keeps in the store.
+"""The interface of services. A `Mirror` copies the runs of a service into the store.
 
-`RunService` is what every service does. Each ability that only some services have is a small
-Protocol of its own: a service that has the methods has the ability. A service does not use the
-store. It remembers things in its `ServiceRecords`.
+Every service implements `RunService`. Each ability that only some services have is a small Protocol
+of its own. A service with the methods of the Protocol has the ability. A service does not use the
+store. It keeps its data from one command to the next in its `ServiceRecords`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ REMOTE_PACE: Final = Pace(1.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """What is always true of a service.
+    """Constant properties of a service.
 
     Attributes:
         pace: how often a run that has not ended is read.
-        fetch_is_cheap: a run is fetched with one request. Then a list of the newest runs also
-            fetches those that have ended.
-        can_reopen: a run that has ended may continue.
+        fetch_is_cheap: whether one request fetches a whole run. Then a list of the newest runs also
+            fetches the ended runs.
+        can_reopen: whether a run that has ended may continue.
     """
 
     pace: Pace = REMOTE_PACE
@@ -37,16 +37,18 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class FetchedRun:
-    """A run as the service answered.
+    """A run that was read from a service.
 
     Attributes:
         run: the run.
-        changed_at: when it last changed, RFC 3339 text.
-        spec: its PipelineSpec, None when that cannot be read.
-        answer: the answer itself, when a list says as much about a run as the run does. Else None.
-        missing: a sentence that says what could not be read just now, and why. "" when nothing is
-            missing. The run is read again later.
-        note: a sentence that says what the service does not have. "" when there is nothing to say.
+        changed_at: when the run last changed, RFC 3339 text.
+        spec: the PipelineSpec of the run, None when it cannot be read.
+        answer: the item of a list that the run was read from, when the item has all fields of the
+            run. Otherwise None.
+        missing: a sentence that says what could not be read now, and why. The run is read again
+            later. "" when nothing is missing.
+        note: a sentence that says what the service does not have for this run. "" when the service
+            has everything.
     """
 
     run: Run
@@ -58,35 +60,35 @@ class FetchedRun:
 
 
 class RunService(Protocol):
-    """Sends the requests to a service that has runs.
+    """Creates, reads and ends the runs of a service.
 
-    A `backend_ref` is `place` and the service's own name of a run. Methods raise `BackendError` and
-    its subclasses, and no other errors.
+    The `backend_ref` of a run is `place`, followed by the service's own name of the run. Methods
+    raise only `BackendError` and its subclasses.
     """
 
     @property
     def facts(self) -> ServiceFacts:
-        """What is always true of the service."""
+        """The constant properties of the service."""
 
     @property
     def place(self) -> str:
-        """The text that the `backend_ref` of each run of this environment begins with."""
+        """The beginning of the `backend_ref` of each run in this environment."""
 
     def notes(self, request: SubmitRequest) -> Sequence[str]:
-        """Return what the service leaves out of a request or does in another way, a line each."""
+        """Return a line for each part of a request that the service ignores or does differently."""
 
     def create(self, request: SubmitRequest) -> Run:
-        """Create exactly one run, or none and raise."""
+        """Create exactly one run. When this raises, no run was created."""
 
     def fetch(self, backend_ref: str) -> FetchedRun:
         """Return a run with its tasks. Several threads call this at the same time.
 
         Raises:
-            NotFound: there is no such run.
+            NotFound: the run does not exist.
         """
 
     def changed_since(self, since: str) -> Iterator[FetchedRun]:
-        """Return the runs that have changed at this time or later, without their tasks.
+        """Return the runs that have changed at the time `since` or later, without their tasks.
 
         Args:
             since: RFC 3339 text.
@@ -96,14 +98,14 @@ class RunService(Protocol):
         """Return the runs that were created in a window of time, without their tasks.
 
         Args:
-            since: RFC 3339 text. The run was created at this time or later.
-            until: RFC 3339 text. The run was created before this time. None is now.
+            since: the earliest time of creation, RFC 3339 text.
+            until: the time before which a run was created, RFC 3339 text. None for no limit.
         """
 
     def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
         """Return the newest runs that match, without their tasks.
 
-        None when the service cannot choose them.
+        Return None when the service cannot search for these runs.
 
         Args:
             run_filter: which runs.
@@ -111,22 +113,25 @@ class RunService(Protocol):
         """
 
     def explain(self, run: Run, backend_ref: str) -> Run:
-        """Return a failed run with the end of the failing task's log, where the log can be read."""
+        """Return a failed run with the end of the failing task's log, if the log can be read."""
 
     def cancel(self, backend_ref: str) -> bool:
         """Ask a run to end.
 
         Returns:
-            Whether the service accepted it. It does not accept it when the run has ended.
+            True when the service accepted the request, False when the run has already ended.
         """
 
     def delete(self, backend_ref: str) -> None:
-        """Delete a run that has ended. It is not an error when there is no such run."""
+        """Delete a run that has ended. Do nothing when the run does not exist."""
 
 
 @runtime_checkable
 class CanFetchListed(Protocol):
-    """Can often complete a run from what a list says. Without this, the run is fetched."""
+    """Can often read a whole run from an item of a list, without a request for the run.
+
+    Runs of other services are fetched.
+    """
 
     def fetch_listed(self, listed: FetchedRun) -> FetchedRun:
         """Return a run of a list with its tasks, as `fetch` does."""
@@ -134,17 +139,17 @@ class CanFetchListed(Protocol):
 
 @runtime_checkable
 class CanReread(Protocol):
-    """Can be asked for several runs at once. Without this, runs are fetched one by one."""
+    """Can read several runs with one request. Runs of other services are fetched one by one."""
 
     def reread(self, backend_refs: Sequence[str]) -> Iterator[FetchedRun]:
-        """Return runs without their tasks. Those that were deleted are left out."""
+        """Return runs without their tasks. Runs that were deleted are left out."""
 
 
 @runtime_checkable
 class CanJudgeExplanations(Protocol):
     """Knows when nothing more can be read about a failure.
 
-    Without this, a failure counts as explained when it has the end of one log.
+    On other services, a failure counts as explained when the run has the end of one log.
     """
 
     def is_explained(self, run: Run) -> bool:
@@ -174,7 +179,7 @@ class CanRetry(Protocol):
         """Continue a run that failed or was cancelled. Leave a run in another state as it is.
 
         Returns:
-            The state that the service had for the run before.
+            The state of the run before this call.
         """
 
 
@@ -183,7 +188,7 @@ class HasLogs(Protocol):
     """Has the logs of its runs, see `SupportsLogs`."""
 
     def logs(self, backend_ref: str, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Return the lines that there are now."""
+        """Return the lines that were written until now."""
 
     def tail(self, backend_ref: str, log_filter: LogFilter) -> LogTail:
         """Return a reader of the lines of a run that has not ended."""
@@ -194,35 +199,35 @@ class HasNativeClient(Protocol):
     """Has an official client, see `SupportsNative`."""
 
     def native(self, backend_ref: str) -> Any:
-        """Return the run as an object of that client."""
+        """Return the run as an object of the official client."""
 
 
 class ServiceRecords(Protocol):
-    """What services remember from one command to the next.
+    """The data that a service keeps from one command to the next.
 
-    The argument `place` is that of the service, so that services do not mix their records. `kind`
-    is a word of the service, such as "experiment".
+    The argument `place` is the place of the service, and separates the records of services. The
+    argument `kind` is a word that the service chooses, such as "experiment".
     """
 
     def names(self, place: str, kind: str) -> dict[str, str]:
-        """Return the remembered names of one kind, by the ids of what has these names."""
+        """Return the remembered names of one kind, by id."""
 
     def remember_names(
         self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()
     ) -> None:
-        """Remember names by ids, and forget the ids that are `gone`.
+        """Remember names by id, and forget the ids in `gone`.
 
         Do nothing when the store is read-only.
         """
 
     def spec(self, version: str) -> dict[str, Any] | None:
-        """Return the PipelineSpec of a version, None when it was not recorded."""
+        """Return the PipelineSpec of a version, None when the spec is not recorded."""
 
     def cancellation(self, backend_ref: str) -> Cancellation | None:
-        """Return what is recorded about cancelling a run, None when the run is not recorded."""
+        """Return the record of the cancellation of a run, None when the run is not recorded."""
 
     def complete_since(self, place: str) -> str | None:
-        """Return the time since which all runs are recorded, RFC 3339 text.
+        """Return the time since which all runs of a place are recorded, RFC 3339 text.
 
-        None when runs were never listed.
+        None when the runs were never listed.
         """

@@ -16,6 +16,7 @@ import click
 
 from kfgcp.cli import output
 from kfgcp.cli.live import Viewer
+from kfgcp.cli.options import StartOptions
 from kfgcp.cli.results import print_results
 from kfgcp.errors import RunFailed, RunTimeout
 from kfgcp.model import RunState
@@ -25,30 +26,26 @@ from kfgcp.tracking.notices import NotHeeded
 from kfgcp.tracking.updates import RunUpdates
 
 
-def start(
-    start_run: Callable[[], RunHandle], *, detach: bool, timeout: float | None, as_json: bool
-) -> int:
-    """Start a run and report it, and return the exit code of the command.
+def start(start_run: Callable[[], RunHandle], start_options: StartOptions) -> int:
+    """Start a run, show it, and return the exit code of the command.
 
     Args:
-        start_run: starts the run.
-        detach: do not wait for its end.
-        timeout: seconds after which the run is cancelled; None for no limit.
-        as_json: print the run as JSON.
+        start_run: starts the run and returns its handle.
+        start_options: how to wait for the run and how to print it.
 
     Raises:
-        RunTimeout: it took longer than `timeout` seconds and was cancelled.
+        RunTimeout: the run took longer than --timeout and was cancelled.
     """
     with warnings.catch_warnings():
-        # The handle has the same texts as notes, which are printed below.
+        # `handle.notes` has the texts of these warnings, and is printed below.
         warnings.simplefilter("ignore", NotHeeded)
         handle = start_run()
-    if not detach:
+    if not start_options.detach:
         with cancelled_on_interrupt(handle.engine):
             output.print_notes(handle.notes)
-            return _follow(handle, timeout, as_json)
+            return _follow(handle, start_options.timeout, start_options.as_json)
     output.print_notes(handle.notes)
-    if as_json:
+    if start_options.as_json:
         output.print_json(handle.to_dict())
     else:
         click.echo(handle.run_id)
@@ -57,7 +54,7 @@ def start(
 
 
 def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
-    """Show a run until it has ended, report it, and return the exit code."""
+    """Show a run until it has ended, print its result, and return the exit code."""
     deadline = None if timeout is None else time.monotonic() + timeout
     is_overdue = False
 
@@ -74,7 +71,7 @@ def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
             for update in updates:
                 viewer.show(update)
         except BrokenPipeError:
-            # Nobody reads the output any longer. The run is still executed to its end.
+            # Nobody reads the output any longer. Even so, execute the run to its end.
             if handle.engine is not None:
                 handle.engine.finish()
             raise
@@ -82,7 +79,7 @@ def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
     if is_overdue and handle.state is RunState.CANCELLED:
         raise RunTimeout(
             f"Run {handle.run_id} did not end within {timeout:g} s and was cancelled.",
-            hint="Allow more time with --timeout, or let it continue by itself with --detach.",
+            hint="Allow more time with --timeout, or run it in the background with --detach.",
         )
     return 0 if handle.state is RunState.SUCCEEDED else RunFailed.exit_code
 
@@ -91,17 +88,17 @@ def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
 def _cancel_on_signals(updates: RunUpdates) -> Iterator[None]:
     """Cancel the run at the first Ctrl-C, SIGTERM or SIGHUP.
 
-    The second one kills the tasks of a run on this machine, and leaves a remote run.
+    The second signal kills the tasks of a local run. For a remote run, it ends the waiting.
     """
-    count = 0
+    signal_count = 0
 
     def cancel(number: int, frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        updates.cancel(force=count > 1)
+        nonlocal signal_count
+        signal_count += 1
+        updates.cancel(force=signal_count > 1)
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # nohup ignores SIGHUP for its command, which must stay so.
+    # nohup starts its command with SIGHUP ignored. The command must keep ignoring it.
     handled = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
     handlers_before = [signal.signal(number, cancel) for number in handled]
     try:
@@ -112,12 +109,12 @@ def _cancel_on_signals(updates: RunUpdates) -> Iterator[None]:
 
 
 def _report(handle: RunHandle, viewer: Viewer, as_json: bool) -> None:
-    """Print the result of a run, or why it failed."""
+    """Print the result of a run, why it failed, and what to type next."""
     run = handle.snapshot
     if run.state is not RunState.SUCCEEDED:
         output.print_failure(run, tail=not viewer.has_shown_log_end(run))
     if not run.state.final:
-        output.note(f"run {run.run_id} is {run.state}, and kfgcp does not wait for it any longer")
+        output.note(f"run {run.run_id} is still {run.state}; kfgcp has stopped waiting for it")
     if as_json:
         output.print_json(handle.to_dict())
         return

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 # The most tasks in the table. A table that is higher than the terminal cannot be updated in place.
 _MAX_TASKS: Final = 20
 
-# At each flush, a terminal shows at most this number of log lines, the newest ones. Nobody can read
+# The most log lines that a terminal shows at each flush. Older lines are left out: nobody can read
 # more, and a fast task would keep the terminal busy.
 _MAX_LINES: Final = 100
 
 # Times per second that the table is drawn: often enough for a spinner.
 _REDRAWS_PER_SECOND: Final = 8
 
-# The states of tasks that were executed. Only these have a duration that tells something.
+# The states of tasks that were executed. The duration of any other task says nothing.
 _EXECUTED: Final = (
     TaskState.RUNNING,
     TaskState.SUCCEEDED,
@@ -79,7 +79,7 @@ class Viewer:
             self._last_line_of_task[update.line.task] = update.line.text
 
     def flush(self) -> None:
-        """Show what is not shown yet."""
+        """Show the log lines that are not shown yet."""
         self._view.flush()
 
     def has_shown_log_end(self, run: Run) -> bool:
@@ -87,7 +87,7 @@ class Viewer:
         if run.error is None or run.error.task is None or not run.error.log_tail:
             return False
         last_line = self._last_line_of_task.get(run.error.task)
-        # The lines in the error are cut off at their beginning.
+        # The error keeps only the end of a long line.
         return last_line is not None and last_line.endswith(run.error.log_tail[-1])
 
 
@@ -100,7 +100,7 @@ class PlainView:
         self._file = sys.stderr
 
     def begin(self) -> None:
-        """Show which run it is."""
+        """Show the id of the run, its pipeline, environment and experiment."""
         run = self._run
         line = f"run {run.run_id}  {run.pipeline}  env {run.env}  experiment {run.experiment}"
         self._print(output.plain(line))
@@ -118,7 +118,7 @@ class PlainView:
                 self._run = run
 
     def flush(self) -> None:
-        """Do nothing: everything was shown at once."""
+        """Do nothing, because `show` has shown everything at once."""
 
     def end(self) -> None:
         """Show the final state of the run."""
@@ -173,15 +173,15 @@ class LiveView:
                 self._run = run
 
     def flush(self) -> None:
-        """Show the last lines of logs since the last flush."""
+        """Show the newest log lines since the last flush."""
         if not self._lines:
             return
         from rich.text import Text
 
         lines = [self._format_log_line(line) for line in self._lines]
-        skipped = self._line_count - len(lines)
-        if skipped > 0:
-            note = f"… {skipped:,} lines left out, see: kfgcp logs {self._run.run_id}"
+        left_out_count = self._line_count - len(lines)
+        if left_out_count > 0:
+            note = f"… {left_out_count:,} lines left out, see: kfgcp logs {self._run.run_id}"
             lines.insert(0, Text(note, style="dim"))
         self._lines.clear()
         self._line_count = 0
@@ -203,19 +203,19 @@ class LiveView:
         return Text.assemble((f"{output.plain(line.task)} ", "dim"), ("│ ", "dim"), text)
 
     def _draw(self) -> Group:
-        """Return the table and the line of the run below it."""
+        """Return the table of the tasks, and below it a line about the run."""
         from rich.console import Group
         from rich.text import Text
 
-        # A thread of rich calls this, while the tasks change in another thread. The list is made
-        # in one step, so the dict cannot change meanwhile.
+        # A thread of rich calls this method, while another thread changes the dict of tasks.
+        # `list` copies the dict in one step, so that no change comes between.
         tasks = list(self._tasks.values())
-        lines: list[Table | Text] = [self._task_table(_choose_tasks(tasks))]
-        hidden = len(tasks) - _MAX_TASKS
-        if hidden > 0:
-            lines.append(Text(f"… and {hidden} more tasks", style="dim"))
-        lines.append(self._run_line())
-        return Group(*lines)
+        rows: list[Table | Text] = [self._task_table(_choose_tasks(tasks))]
+        hidden_count = len(tasks) - _MAX_TASKS
+        if hidden_count > 0:
+            rows.append(Text(f"… and {hidden_count} more tasks", style="dim"))
+        rows.append(self._run_line())
+        return Group(*rows)
 
     def _task_table(self, tasks: list[Task]) -> Table:
         from rich.table import Table
@@ -271,5 +271,5 @@ def _format_duration(task: Task) -> str:
     if task.state.final:
         return output.seconds(task.seconds)
     elapsed = seconds_between(task.started_at, timestamp(time.time()))
-    # The clock of a service may be ahead of this machine's. A task that has not started shows 0 s.
+    # The clock of a service may be ahead of the clock of this machine, so the time can be negative.
     return output.seconds(max(elapsed or 0.0, 0.0))

@@ -43,7 +43,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the arguments name, or suggest one in the error."""
+        """Return the command that the arguments name.
+
+        The error for an unknown name suggests a similar name.
+        """
         if args and args[0] not in verb_names():
             from difflib import get_close_matches
 
@@ -79,8 +82,8 @@ def cli() -> None:
     """
 
 
-def _print_version(context: click.Context, value: bool) -> None:
-    if not value or context.resilient_parsing:
+def _print_version(context: click.Context, is_requested: bool) -> None:
+    if not is_requested or context.resilient_parsing:
         return
     # Imported only here: it reads the metadata of installed packages, which takes time.
     from kfgcp.installation import describe_versions
@@ -103,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _exit_code(arguments: list[str] | None) -> int:
-    """Run a command with our display of warnings, and return the exit code."""
+    """Run a command, show warnings with `_show_warning`, and return the exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(arguments)
@@ -117,7 +120,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show a warning of kfgcp as a note, and others as Python does."""
+    """Show a warning of kfgcp as a note, and any other warning as Python does."""
     if category.__module__.partition(".")[0] == "kfgcp":
         from kfgcp.cli.output import note
 
@@ -143,8 +146,8 @@ def _run(arguments: list[str] | None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):
-        # click calls sys.exit when the program that reads our output has ended. At its end, Python
-        # writes the rest of its buffer to stdout, which would fail. So stdout becomes /dev/null.
+        # click calls sys.exit when the program that reads our output has ended. When Python exits,
+        # it writes the rest of its buffer to stdout, which would fail. So stdout becomes /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except Exception as error:
@@ -161,14 +164,14 @@ def _report_unexpected(error: Exception) -> int:
     if problem is None:
         problem = KfgcpError(
             f"kfgcp has an internal error: {type(error).__name__}: {error}",
-            hint="This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
+            hint="This is a bug: please report it. To see the traceback, set KFGCP_DEBUG=1.",
         )
     _print_error(problem)
     return problem.exit_code
 
 
 def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
-    """Show in one line that a thread failed. The command continues, with its usual exit code."""
+    """Show in one line that a thread failed. The command continues; its exit code is the same."""
     error = failure.exc_value
     if error is None or isinstance(error, (BrokenPipeError, SystemExit)):
         return
@@ -202,6 +205,6 @@ def _print_error(error: KfgcpError) -> None:
 def _has_long_hint(error: KfgcpError) -> bool:
     """Return whether the hint is so long that an error above it would scroll away."""
     line_count = error.hint.count("\n") + 1
-    # The hint of a ParamError is the table of all parameters.
+    # The hint of a ParamError can be the table of all parameters.
     is_table = isinstance(error, ParamError) and line_count > 1
     return is_table or line_count > _MAX_HINT_LINES

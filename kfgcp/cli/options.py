@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar, Unpack
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 import click
 
@@ -40,7 +41,7 @@ class FilterOptions(Choice, total=False):
 
 
 def filters(command: Callable[P, R]) -> Callable[P, R]:
-    """Give a command the options that choose runs. `run_filter` reads their values."""
+    """Give a command the options that choose runs. `run_filter` makes a filter of their values."""
     # click shows the options in the reverse order of the decorators.
     for option in reversed(_FILTERS):
         command = option(command)
@@ -48,8 +49,37 @@ def filters(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def run_filter(**values: Unpack[FilterOptions]) -> RunFilter:
-    """Return the filter that the values of the options of `filters` mean."""
+    """Return the filter for the values of the options that `filters` adds."""
     return choose(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """The values of the options of each verb that starts a run.
+
+    Attributes:
+        detach: return without waiting for the end of the run.
+        timeout: seconds after which the run is cancelled; None for no limit.
+        as_json: print the run as JSON.
+    """
+
+    detach: bool
+    timeout: float | None
+    as_json: bool
+
+
+def start_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command --detach, --timeout and --json as its argument `start_options`."""
+
+    @_detach
+    @_timeout
+    @as_json
+    @functools.wraps(command)
+    def call(*args: Any, detach: bool, timeout: float | None, as_json: bool, **kwargs: Any) -> R:
+        values = StartOptions(detach, timeout, as_json)
+        return command(*args, start_options=values, **kwargs)
+
+    return call
 
 
 def seconds(
@@ -58,21 +88,23 @@ def seconds(
     """Return the value of --timeout.
 
     Raises:
-        UsageError: it is not a number of seconds that a thread can wait.
+        UsageError: a thread cannot wait for this number of seconds.
     """
-    # `not` instead of a comparison the other way round, because NaN compares as False.
+    # NaN fails every comparison, so this condition refuses it too.
     if value is not None and not 0 <= value <= threading.TIMEOUT_MAX:
         raise UsageError(
-            f"--timeout {value:g} is not a number of seconds.",
-            hint="Leave it out to wait for ever.",
+            f"--timeout must be a number of seconds from 0, not {value:g}.",
+            hint="To wait without a limit, leave out --timeout.",
         )
     return value
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 run_argument = click.argument("run", default="latest", metavar="[RUN]")
-detach = click.option("--detach", is_flag=True, help="Return at once; the run continues by itself.")
-timeout = click.option(
+_detach = click.option(
+    "--detach", is_flag=True, help="Return at once. The run continues in the background."
+)
+_timeout = click.option(
     "--timeout",
     type=float,
     callback=seconds,
@@ -84,13 +116,13 @@ _FILTERS = (
     click.option(
         "--where",
         metavar="EXPR",
-        help="Only runs that match this expression: 'params.lr < 0.1'.",
+        help="Only runs that match this expression, such as 'params.lr < 0.1'.",
     ),
     click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline."),
     click.option(
         "--version",
         metavar="DIGEST",
-        help="Only runs whose version begins with this.",
+        help="Only runs whose version begins with DIGEST.",
     ),
     click.option("--experiment", metavar="NAME", help="Only runs of this experiment."),
     click.option("--env", metavar="NAME", help="Only runs of this environment."),
@@ -105,14 +137,16 @@ _FILTERS = (
     click.option(
         "--text",
         metavar="TEXT",
-        help="Only runs with this in their id, name, pipeline, experiment, note or tags.",
+        help="Only runs whose id, name, pipeline, experiment, note or tags contain TEXT.",
     ),
     click.option(
         "--since",
         metavar="AGE",
-        help="Only runs younger than 30m, 12h, 7d, 2w, or since a time.",
+        help="Only runs younger than AGE, such as 30m, 12h, 7d, 2w; or created since a time.",
     ),
     click.option(
-        "--until", metavar="AGE", help="Only runs older than 30m, 12h, 7d, 2w, or before a time."
+        "--until",
+        metavar="AGE",
+        help="Only runs older than AGE, such as 30m, 12h, 7d, 2w; or created before a time.",
     ),
 )

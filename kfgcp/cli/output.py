@@ -71,7 +71,7 @@ def color() -> bool | None:
 
 
 def wrapped(text: str, indent: int) -> list[str]:
-    """Return a text as lines that fit into the terminal after an indent.
+    """Split a text into lines that fit into the terminal after an indent of some characters.
 
     A pipe or file gets one line. Words stay whole, so that a path or an address can be copied.
     """
@@ -91,16 +91,17 @@ _live_console: Console | None = None
 
 
 def set_live_console(live_console: Console | None) -> None:
-    """Set the console that keeps a table at the bottom of the terminal, so that notes go above it.
+    """Set the console that draws a table at the bottom of the terminal. Notes go above the table.
 
-    None: there is no such console any more.
+    Args:
+        live_console: the console, None when it has stopped drawing.
     """
     global _live_console
     _live_console = live_console
 
 
 def note(text: str) -> None:
-    """Print something that people should know, and need not act on."""
+    """Print a fact that people should know and that needs no action."""
     if _live_console is None:
         _print_labelled("note:", "yellow", text)
         return
@@ -110,7 +111,7 @@ def note(text: str) -> None:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Print what a backend does not do as the pipeline says."""
+    """Print each part of a pipeline that a backend leaves out or does in another way."""
     for text in notes:
         note(text)
 
@@ -121,7 +122,7 @@ def hint(text: str) -> None:
 
 
 def print_hint(text: str) -> None:
-    """Print what to do about an error, each line of the text on a line of its own."""
+    """Print what to do about an error: a line with the label `hint:` for each line of the text."""
     for line in text.splitlines():
         _print_labelled("hint:", "cyan", line)
 
@@ -131,7 +132,7 @@ def print_failure(run: Run, *, tail: bool = True) -> None:
 
     Args:
         run: the run; nothing is printed when it has no error.
-        tail: also print the end of the log of the failed task. False when it was shown already.
+        tail: also print the end of the log of the failed task. Pass False when that was shown.
     """
     error = run.error
     if error is None:
@@ -148,7 +149,7 @@ def print_failure(run: Run, *, tail: bool = True) -> None:
 def confirm(question: str) -> bool:
     """Ask a question on the terminal, and return whether the answer is yes.
 
-    Only for commands that have the option `--yes`, which the error names.
+    The command must have the option `--yes`, because the error names it.
 
     Raises:
         UsageError: standard input is not a terminal.
@@ -156,7 +157,7 @@ def confirm(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
             f"Cannot ask without a terminal: {question}",
-            hint="To do it without a question, use --yes.",
+            hint="To answer yes in advance, use --yes.",
         )
     return click.confirm(question)
 
@@ -178,12 +179,12 @@ def table(
 ) -> Table:
     """Return a table without lines.
 
-    Where the terminal is narrow, the columns in `short` are cut off, the widest first, and the
-    others stay whole. Without `short`, cells are folded.
+    In a narrow terminal, the columns in `short` are cut off, the widest column first, and the other
+    columns stay whole. Without `short`, long cells are folded.
 
     Args:
-        headers: of the columns.
-        rows: the cells: texts, states, or other things that rich can render.
+        headers: the headers of the columns.
+        rows: the cells of each row: texts, states, or other objects that rich can render.
         right: the indexes of columns that are aligned to the right.
         short: the indexes of columns that may be cut off.
     """
@@ -197,7 +198,7 @@ def table(
             title = Text(header, no_wrap=True, overflow="ellipsis")
             new_table.add_column(title, justify=justify, overflow="ellipsis")
         else:
-            # `no_wrap` keeps the width of a column while others can become narrower.
+            # With `no_wrap`, rich makes only the columns in `short` narrower.
             no_wrap = len(short) > 0
             new_table.add_column(header, justify=justify, overflow="fold", no_wrap=no_wrap)
     for row in rows:
@@ -212,7 +213,7 @@ def table(
 
 
 def print_table(shown: Table, file: IO[str] | None = None) -> None:
-    """Print a table; in a pipe or file without blanks at the ends of lines."""
+    """Print a table. In a pipe or file, lines have no blanks at their ends."""
     target = console(file)
     if target.is_terminal:
         target.print(shown)
@@ -242,8 +243,8 @@ def state(value: RunState | TaskState) -> Text:
 def log_text(text: str) -> str:
     """Return a line of a log for stdout.
 
-    On a terminal, only the colors of the line are obeyed, and what a progress bar wrote over is
-    left out. Elsewhere the line is as it was written.
+    On a terminal, the colors of the line are shown, other control characters become visible, and
+    only the last state of a progress bar is kept. Elsewhere the line is unchanged.
     """
     if not sys.stdout.isatty():
         return text

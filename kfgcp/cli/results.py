@@ -7,12 +7,13 @@ from typing import Final
 from kfgcp.cli import output
 from kfgcp.model import Run
 
-# A longer output, such as a report, would hide the others. `kfgcp show --json` has it whole.
+# The most characters of an output. A long output, such as a report, would push the other outputs
+# off the screen. `kfgcp show --json` prints whole outputs.
 _MAX_OUTPUT_LENGTH: Final = 200
 
 
 def print_results(run: Run) -> None:
-    """Print the metrics and the outputs of a run on stdout. A section without rows is left out."""
+    """Print the metrics and the outputs of a run on stdout, each only if the run has some."""
     metrics = [(metric.key, output.number(metric.value)) for metric in run.metrics]
     output.print_section(("METRIC", "VALUE"), metrics, right=(1,))
     outputs = [

@@ -1,6 +1,6 @@
 """Make the standard streams of a command safe to use.
 
-A stream may be closed, on a full disk, or a pipe without a reader.
+A stream may be closed, lead to a full disk, or be a pipe that nobody reads.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class _Output(io.FileIO):
     """A file descriptor of an output stream.
 
     Text that cannot be written to standard error is dropped: a message that nobody can read must
-    not change the exit code of a command. A result that cannot be written to standard output is an
-    error. It is raised once, and later output is dropped.
+    not change the exit code of a command. When a result cannot be written to standard output, the
+    first attempt raises an error, and later output is dropped.
     """
 
     def __init__(self, fd: int) -> None:
@@ -44,8 +44,8 @@ class _Output(io.FileIO):
             return memoryview(data).nbytes
         try:
             count: int | None = super().write(data)
-            # None means that the pipe or terminal is non-blocking and full. A program that shares
-            # it, such as the parent process, can make it non-blocking.
+            # None means that the pipe or terminal is non-blocking and full. Another program that
+            # uses the same pipe or terminal, such as the parent process, can make it non-blocking.
             while count is None:
                 select.select([], [self], [])
                 count = super().write(data)
@@ -71,7 +71,7 @@ def prepare() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            # The system gives the lowest free number, which is this one.
+            # The system uses the lowest free descriptor, which is `fd`.
             os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
         sys.stdin = open(STDIN, closefd=False)  # noqa: SIM115
@@ -82,9 +82,11 @@ def prepare() -> None:
 
 
 def _text_stream(fd: int, before: TextIO | None) -> TextIO:
-    """Return a stream with the encoding and the buffering of the one that Python made.
+    """Return a stream for a descriptor, with the encoding and the buffering of an older stream.
 
-    Python makes no stream for a descriptor that is closed at its start.
+    Args:
+        fd: the descriptor.
+        before: the stream that Python made. None when the descriptor was closed at the start.
     """
     encoding = "utf-8"
     line_buffering = True

@@ -1,1 +1,1 @@
-"""What the checks of `kfgcp doctor` share. Each module has one family of checks."""
+"""Checks of `kfgcp doctor` that several backends use. Each module has one subject."""

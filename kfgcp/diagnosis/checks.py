@@ -1,8 +1,11 @@
 """The checks of `kfgcp doctor`, and their results.
 
-A check is a function. It returns what it found in a few words, or `Aside` for something that is not
-needed or was not checked. It raises one of our errors when a submission would fail there; the hint
-of the error says how to fix it.
+A check is a function with three possible outcomes:
+
+- The check passes, and the function returns a few words about the result.
+- The check does not matter or could not be made, and the function returns an `Aside`.
+- A submission would fail, and the function raises one of our errors. The hint of the error says how
+  to fix the problem.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Final
 from kfgcp.errors import ConfigError, KfgcpError
 from kfgcp.model import JsonValue
 
-# Exit codes of the command.
+# Exit codes of `kfgcp doctor`: a check failed, or kfgcp.toml is wrong.
 BROKEN: Final = 5
 MISCONFIGURED: Final = 2
 
@@ -24,11 +27,11 @@ class Finding:
     """The result of a check.
 
     Attributes:
-        check: its name.
-        ok: None for something that is not needed or was not checked.
-        detail: what the check found, in a few words.
-        hint: how to fix it; may be empty.
-        exit_code: of the command.
+        check: the name of the check.
+        ok: whether the check passed. None for an `Aside`.
+        detail: the result in a few words.
+        hint: how to fix the problem; may be empty.
+        exit_code: the exit code of `kfgcp doctor` for this finding.
     """
 
     check: str
@@ -54,7 +57,7 @@ Check = tuple[str, Callable[[], str | Aside]]
 
 
 def run_checks(checks: Iterable[Check]) -> Iterator[Finding]:
-    """Yield the findings of the checks in their order. The first broken one is the last."""
+    """Run checks in order and yield their findings. Stop after the first check that fails."""
     for name, check in checks:
         try:
             result = check()

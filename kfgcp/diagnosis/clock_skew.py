@@ -1,4 +1,4 @@
-"""Compares the clock of this machine with that of a server."""
+"""Compare the clock of this machine with the clock of a server."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from typing import Final
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import BackendError
 
-# Seconds that do not matter: the time in an answer has no fractions, and answers take a while.
-TOLERATED: Final = 30.0
+# A smaller difference is normal: the Date header has whole seconds, and an answer takes a while.
+TOLERATED_SECONDS: Final = 30.0
 
-# Services refuse sign-ins when the clock is wrong by more seconds: a token is then valid only for a
-# time in the future or in the past.
-WRONG: Final = 300.0
+# With a larger difference, services refuse sign-ins. For them, a token that this machine signs is
+# not valid yet, or has expired.
+SIGN_IN_FAILS_SECONDS: Final = 300.0
 
 
 def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> str | Aside:
     """Compare the clock with the Date header of an answer (RFC 9110, section 6.6.1).
 
     Args:
-        headers: of an answer that has just arrived, with names in lower case.
-        now: the clock of this machine, in seconds since 1970.
+        headers: the headers of an answer that has just arrived, with names in lower case.
+        now: returns the time of this machine, in seconds since 1970.
+
+    Returns:
+        `right`, or an `Aside` when the clock is a little wrong or the answer has no time.
 
     Raises:
         BackendError: the clock is so wrong that sign-ins fail.
@@ -38,12 +41,12 @@ def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time)
     except (KeyError, ValueError):
         return Aside("the server does not send the time")
     skew = now() - server_time
-    if abs(skew) <= TOLERATED:
+    if abs(skew) <= TOLERATED_SECONDS:
         return "right"
     direction = "ahead of" if skew > 0 else "behind"
     problem = f"The clock of this machine is {abs(skew):.0f} s {direction} the clock of the server"
     hint = f"Set it: {_set_clock_command()}"
-    if abs(skew) <= WRONG:
+    if abs(skew) <= SIGN_IN_FAILS_SECONDS:
         return Aside(f"{problem}.", hint)
     raise BackendError(f"{problem}, so sign-ins fail.", hint=hint)
 

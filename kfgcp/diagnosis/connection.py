@@ -17,7 +17,10 @@ from kfgcp.spec.documents import parse_json
 
 
 class CallLimits(TypedDict):
-    """Limits for the calls of a `ServiceClient`; its arguments have the same names."""
+    """Limits for calls, with the names of the arguments of `ServiceClient`.
+
+    All limits are in seconds, except `retries`.
+    """
 
     budget: float
     retries: int
@@ -25,7 +28,7 @@ class CallLimits(TypedDict):
     seconds: float
 
 
-# How long one exchange of a diagnosis may take. It is short, because a person waits for the result.
+# The longest time for one request and its answer. It is short, because a person waits for it.
 SECONDS: Final = 30.0
 CALL_LIMITS: Final[CallLimits] = {
     "budget": 15,
@@ -39,30 +42,32 @@ _TOKEN_INFO: Final = "https://oauth2.googleapis.com"  # noqa: S105
 
 
 class HostProbe:
-    """One request without a token to a host, whose answer several checks use.
+    """A request without a token to a host. It is sent once, and several checks use the answer.
 
-    It shows whether the host can be reached, whether its certificate is trusted, and its time.
+    The answer shows whether the host can be reached, whether its certificate is trusted, and which
+    time its clock has.
 
     Args:
-        address: of the service.
-        path: of the request, below the address.
-        ca_file: certificates of the only authorities that are trusted.
+        address: the address of the service.
+        path: the path of the request below the address.
+        ca_file: a file with the certificates of the only authorities to trust. None means the
+            authorities that this machine trusts.
 
     Attributes:
         host: the host with its port.
-        name: the name of the host alone.
+        name: the host without its port.
     """
 
     def __init__(self, address: str, path: str, ca_file: str | None = None) -> None:
-        parts = urlsplit(address)
-        self.host = parts.netloc
-        self.name = parts.hostname or ""
+        url = urlsplit(address)
+        self.host = url.netloc
+        self.name = url.hostname or ""
         self._url = f"{address.rstrip('/')}/{path}"
         self._transport = Transport(ca_file)
         self._result: Response | TransportError | None = None
 
     def response(self) -> Response:
-        """Return the answer, which may have any status. The request is sent only once.
+        """Return the answer, which may have any status. Only the first call sends the request.
 
         Raises:
             TransportError: there is no answer.
@@ -84,9 +89,9 @@ def unreachable(host: str, failure: TransportError, hint: str = "") -> Unreachab
     """Return our error for a host that did not answer.
 
     Args:
-        host: of the service.
+        host: the host of the service.
         failure: why there is no answer.
-        hint: in place of the hint of the failure.
+        hint: replaces the hint of `failure`, if it is not empty.
     """
     return Unreachable(f"{host} {failure.problem}.", hint=hint or failure.hint)
 
@@ -94,12 +99,15 @@ def unreachable(host: str, failure: TransportError, hint: str = "") -> Unreachab
 def describe_login(
     env: Environment, token: Token | None, *, is_google_token: bool
 ) -> tuple[str | Aside, str]:
-    """Return who is signed in: in words, and the account, which is empty when it is not known.
+    """Return a text about the sign-in, and the account that is signed in.
+
+    The account is empty when it is not known.
 
     Args:
         env: the environment.
-        token: of its requests.
-        is_google_token: the token is for an API of Google, so Google may be asked whose it is.
+        token: the token that requests carry, None for requests without a token.
+        is_google_token: True if the token is for an API of Google. Then kfgcp may ask Google for
+            the account.
     """
     if token is None:
         return "none: an emulator needs no sign-in", ""
@@ -118,9 +126,10 @@ def describe_login(
 
 
 def _account_in_jwt(token: Token) -> str:
-    """Return the account that a JSON Web Token names, "" when the token is not one.
+    """Return the account that a JSON Web Token names.
 
-    It is an e-mail address, or an account of Kubernetes. The signature is not verified.
+    The account is an e-mail address or an account of Kubernetes. It is "" when the token is not a
+    JSON Web Token, or names no account. The signature is not verified.
     """
     segments = token.value.split(".")
     if len(segments) != 3:
@@ -141,7 +150,7 @@ def _account_in_jwt(token: Token) -> str:
 
 
 def _ask_google(address: str, token: Token) -> str:
-    """Return the account of a token of Google, "" when Google does not say it."""
+    """Ask Google for the account of a token. Return "" when the answer does not name one."""
     # The token is in the body, because proxies and servers log addresses.
     form = urlencode({"access_token": token.value}).encode()
     try:
@@ -153,11 +162,11 @@ def _ask_google(address: str, token: Token) -> str:
             timeout=TIMEOUT,
             seconds=SECONDS,
         )
-        facts = parse_json(answer.body.decode())
+        token_info = parse_json(answer.body.decode())
     except (TransportError, ValueError):
         return ""
-    if answer.status == 200 and isinstance(facts, dict):
-        email = facts.get("email")
+    if answer.status == 200 and isinstance(token_info, dict):
+        email = token_info.get("email")
         if isinstance(email, str):
             return email
     return ""
@@ -165,6 +174,8 @@ def _ask_google(address: str, token: Token) -> str:
 
 def iam_member(account: str) -> str:
     """Return an account in the form of gcloud's `--member`.
+
+    An empty account becomes the placeholder `user:YOUR_ACCOUNT`.
 
     Example:
         >>> iam_member("ada@acme.example")
@@ -177,7 +188,10 @@ def iam_member(account: str) -> str:
 
 
 def with_grant_command(refused: Refused, command: str) -> Refused:
-    """Return a refusal with the command that gives access, when access is what is missing."""
+    """Add the command that gives access to the hint of a refusal.
+
+    Return the refusal unchanged when it has another reason than missing access.
+    """
     if refused.status == 403 and refused.remedy is Remedy.GRANT_ACCESS:
         return refused.amended(hint=f"{refused.hint}\n{command}")
     return refused

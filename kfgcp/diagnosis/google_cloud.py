@@ -1,6 +1,6 @@
-"""Checks the parts of Google Cloud that a run needs besides the service that runs it.
+"""Check what a run on Google Cloud needs besides the service that runs pipelines.
 
-They are a bucket, access to it, a service account, images, a quota and logs.
+A run needs a bucket, access to the bucket, a service account, images, a quota and logs.
 """
 
 from __future__ import annotations
@@ -57,15 +57,16 @@ class Cloud:
     """A project of Google Cloud, as an environment describes it.
 
     The environment may have endpoints for Cloud Logging and Artifact Registry. Cloud Storage may be
-    at STORAGE_EMULATOR_HOST. The other services are at `api_endpoint` when that is a stand-in on
-    this machine, else at Google.
+    at STORAGE_EMULATOR_HOST. If `api_endpoint` is a stand-in on this machine, the stand-in also
+    answers for the other services. Otherwise they are at Google.
 
     Args:
         env: the environment.
-        tokens: for all requests.
+        tokens: the source of the tokens for all requests.
 
     Attributes:
-        account: who is signed in; "" when that is not known.
+        account: the account that is signed in, for the commands in hints. The caller sets it. It is
+            "" when the account is not known.
     """
 
     def __init__(self, env: Environment, tokens: TokenSource) -> None:
@@ -76,13 +77,13 @@ class Cloud:
         endpoint = env.get("api_endpoint")
         self._emulator: str | None = endpoint if is_loopback(endpoint) else None
 
-    def bucket(self, root: str, *, needs_your_access: bool = True) -> str | Aside:
+    def check_bucket(self, root: str, *, needs_your_access: bool = True) -> str | Aside:
         """Check that the bucket of a pipeline root exists, and that you can write and read it.
 
         Args:
             root: the pipeline root.
-            needs_your_access: it is an error when you lack a permission. With False, only runs use
-                the bucket, with their own account.
+            needs_your_access: True if a missing permission of yours is an error. False if only
+                runs use the bucket, with their own account.
         """
         name = gs_bucket(root)
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
@@ -98,15 +99,15 @@ class Cloud:
         return Aside(f"not known whether runs can use it. {problem.message}", problem.hint)
 
     def _bucket_problem(self, name: str, emulator: str | None) -> BackendError | None:
-        """Return why you cannot use a bucket, None when you can.
+        """Return the permission problem that keeps you from using a bucket, None without one.
 
         Raises:
-            BackendError: there is no such bucket, or the service does not answer.
+            BackendError: the bucket does not exist, or the service does not answer.
         """
         path = f"storage/v1/b/{quote(name, safe='')}/iam/testPermissions"
         tokens = Anonymous() if emulator else self._tokens
         storage = ServiceClient(emulator or STORAGE, tokens, service="Cloud Storage", **CALL_LIMITS)
-        grant = _grant_bucket(name, self.account)
+        grant = _bucket_grant_command(name, self.account)
         try:
             answer = storage.get(path, params={"permissions": BUCKET_PERMISSIONS})
         except NotFound:
@@ -124,13 +125,14 @@ class Cloud:
         missing = [permission for permission in BUCKET_PERMISSIONS if permission not in granted]
         if not missing:
             return None
-        return BackendError(f"You do not have {', '.join(missing)} on gs://{name}.", hint=grant)
+        permissions = ", ".join(missing)
+        return BackendError(f"You do not have {permissions} on gs://{name}.", hint=grant)
 
-    def runner(self, root: str) -> str | Aside:
+    def check_bucket_access_of_runs(self, root: str) -> str | Aside:
         """Check that the service account of runs can write to the bucket.
 
-        Policy Troubleshooter is asked, because it knows the policies of the bucket, the project,
-        the folders and the organisation.
+        The answer comes from Policy Troubleshooter, which knows the policies of the bucket, the
+        project, the folders and the organisation.
         """
         account = self._env.get("service_account")
         if not account:
@@ -147,22 +149,22 @@ class Cloud:
                 "v1/iam:troubleshoot", body={"accessTuple": access_tuple}, repeatable=True
             )
         except Refused as refused:
-            return _not_checked(refused, self.grant("roles/iam.securityReviewer"))
+            return _not_checked(refused, self.grant_command("roles/iam.securityReviewer"))
         explanation = read(answer, ACCESS, service="Policy Troubleshooter", thing="an explanation")
         access = explanation.get("access")
         if access == "NOT_GRANTED":
             raise BackendError(
                 f"{account} may not write to gs://{name} ({WRITE}).",
-                hint=_grant_bucket(name, account),
+                hint=_bucket_grant_command(name, account),
             )
         if access != "GRANTED":
             return Aside(
                 "not checked: you may not see all policies",
-                self.grant("roles/iam.securityReviewer"),
+                self.grant_command("roles/iam.securityReviewer"),
             )
         return f"{account} can write to gs://{name}"
 
-    def act_as(self) -> str | Aside:
+    def check_act_as(self) -> str | Aside:
         """Check that you may start runs as the service account of the environment."""
         account = self._env.get("service_account")
         if not account:
@@ -190,12 +192,12 @@ class Cloud:
             raise BackendError(f"You may not start runs as {account} ({ACT_AS}).", hint=grant)
         return f"runs may be started as {account}"
 
-    def images(self, images: Sequence[str] | None) -> str | Aside:
+    def check_images(self, images: Sequence[str] | None) -> str | Aside:
         """Check that the images of a pipeline exist, and that you may pull them.
 
         Args:
-            images: those that are not in Artifact Registry are not checked; None when there is no
-                pipeline.
+            images: the images of the pipeline. Only images in Artifact Registry are checked. None
+                means that the user named no pipeline.
         """
         if images is None:
             return Aside(
@@ -204,25 +206,29 @@ class Cloud:
             )
         address = self._env.get("artifact_registry_endpoint") or REGISTRY
         registry = self._client(address, "Artifact Registry")
-        checked = 0
-        others = set()
+        checked_count = 0
+        other_images = set()
         for image in images:
             match = _IMAGE.fullmatch(image)
             if match is None:
-                others.add(image)
+                other_images.add(image)
                 continue
             self._check_image(registry, image, match)
-            checked += 1
-        names = ", ".join(sorted(others))
-        if checked and others:
-            return f"{checked} in Artifact Registry; not checked, because outside of it: {names}"
-        if checked:
-            return f"{checked} in Artifact Registry"
-        if others:
-            return Aside(f"not checked, because outside of Artifact Registry: {names}")
+            checked_count += 1
+        names = ", ".join(sorted(other_images))
+        if checked_count and other_images:
+            return (
+                f"{checked_count} in Artifact Registry; not checked, because they are elsewhere:"
+                f" {names}"
+            )
+        if checked_count:
+            return f"{checked_count} in Artifact Registry"
+        if other_images:
+            return Aside(f"not checked, because they are not in Artifact Registry: {names}")
         return Aside("the pipeline has no images")
 
     def _check_image(self, registry: ServiceClient, image: str, match: re.Match[str]) -> None:
+        """Raise an error unless you may pull an image. match: the match of `_IMAGE`."""
         location, project = match["location"], match["project"]
         repository = match["repository"]
         parent = f"projects/{project}/locations/{location}/repositories/{repository}"
@@ -245,18 +251,18 @@ class Cloud:
             )
             raise with_grant_command(refused, command) from None
 
-    def quota(self, location: str) -> str | Aside:
-        """Check that there is a quota of CPUs for tasks. How many are in use is not checked."""
+    def check_quota(self, location: str) -> str | Aside:
+        """Check that the quota of CPUs for tasks is not 0. The use of the quota is not checked."""
         metric = quote(f"aiplatform.googleapis.com/{CPUS}", safe="")
         service = f"projects/{self._project}/services/aiplatform.googleapis.com"
         usage = self._client(self._emulator or USAGE, "Service Usage")
         try:
             answer = usage.get(f"v1beta1/{service}/consumerQuotaMetrics/{metric}")
         except Refused as refused:
-            return _not_checked(refused, self.grant("roles/serviceusage.serviceUsageViewer"))
-        limit = _quota_limit(
-            read(answer, QUOTA, service="Service Usage", thing="a quota"), location
-        )
+            command = self.grant_command("roles/serviceusage.serviceUsageViewer")
+            return _not_checked(refused, command)
+        quota = read(answer, QUOTA, service="Service Usage", thing="a quota")
+        limit = _quota_limit(quota, location)
         if limit is None:
             return Aside("not known: the service names no limit")
         if limit == 0:
@@ -272,19 +278,19 @@ class Cloud:
         number = "any number of" if limit < 0 else str(limit)
         return f"{number} CPUs for tasks in {location}"
 
-    def logs(self) -> str:
+    def check_logs(self) -> str:
         """Check that you can read the project's entries in Cloud Logging."""
         address = self._env.get("logging_endpoint") or LOGGING
         logging = CloudLogging(self._client(address, "Cloud Logging"), self._project)
         one_minute_ago = timestamp(time.time() - 60)
         try:
-            # The entry does not matter, and there may be none. It is the request that may fail.
+            # The content of the log does not matter. The request fails when access is missing.
             next(logging.entries([f'timestamp>="{one_minute_ago}"'], size=1), None)
         except Refused as refused:
-            raise with_grant_command(refused, self.grant("roles/logging.viewer")) from None
+            raise with_grant_command(refused, self.grant_command("roles/logging.viewer")) from None
         return f"entries of {self._project} can be read"
 
-    def grant(self, role: str) -> str:
+    def grant_command(self, role: str) -> str:
         """Return the command that gives you a role on the project."""
         return (
             f"gcloud projects add-iam-policy-binding {self._project}"
@@ -307,7 +313,7 @@ def gs_bucket(root: str) -> str:
     return root.removeprefix("gs://").partition("/")[0]
 
 
-def _grant_bucket(name: str, account: str) -> str:
+def _bucket_grant_command(name: str, account: str) -> str:
     """Return the command that lets an account write and read a bucket."""
     return (
         f"gcloud storage buckets add-iam-policy-binding gs://{name} --member={iam_member(account)}"
@@ -316,7 +322,7 @@ def _grant_bucket(name: str, account: str) -> str:
 
 
 def _not_checked(refused: Refused, grant: str) -> Aside:
-    """Return the result for a refused request that only a diagnosis sends."""
+    """Return the result of a check whose request was refused, but which no run needs."""
     if refused.remedy is Remedy.ENABLE_API:
         return Aside("not checked: the API is not enabled", refused.hint)
     hint = grant if refused.status == 403 else refused.hint
@@ -331,14 +337,15 @@ def _granted_permissions(answer: Mapping[str, Any], service: str) -> list[str]:
 
 
 def _quota_limit(quota: Mapping[str, Any], location: str) -> int | None:
-    """Return the limit of a ConsumerQuotaMetric in a region, None when there is none."""
+    """Return the limit in a ConsumerQuotaMetric for a region, None when the metric has no limit."""
     region = {"region": location}
-    result: int | None = None
-    # The buckets are in the order from the least to the most specific one, so the last one counts.
-    for limit in quota.get("consumerQuotaLimits") or ():
-        for bucket in limit.get("quotaBuckets") or ():
+    limit: int | None = None
+    # Service Usage lists the buckets from the least to the most specific one, so the last bucket
+    # that fits the region counts.
+    for quota_limit in quota.get("consumerQuotaLimits") or ():
+        for bucket in quota_limit.get("quotaBuckets") or ():
             dimensions = bucket.get("dimensions") or {}
             # A bucket without dimensions is for all regions.
             if dimensions in ({}, region):
-                result = bucket.get("effectiveLimit", 0)
-    return result
+                limit = bucket.get("effectiveLimit", 0)
+    return limit

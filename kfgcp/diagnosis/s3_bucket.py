@@ -1,4 +1,4 @@
-"""Checks the bucket of runs when it is on S3 or on a server that speaks its protocol."""
+"""Check a bucket for runs that is on S3, or on a server with the same protocol."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ SCHEMES: Final = ("s3://", "minio://")
 
 
 def is_on_s3(root: str) -> bool:
-    """Return whether a pipeline root is on S3, or on a server that speaks its protocol."""
+    """Return whether a pipeline root is on S3, or on a server with the same protocol."""
     return root.startswith(SCHEMES)
 
 
 def check_bucket(root: str, env: Environment) -> str | Aside:
     """Check that the bucket of a pipeline root exists, and that this machine can use it.
 
-    The pods of runs have their own credentials. So it does not stop a run when this machine cannot
-    use the bucket.
+    The pods of runs have their own credentials, so a run can succeed although this machine cannot
+    use the bucket. In that case the function returns an `Aside`.
 
     Args:
         root: `s3://BUCKET/FOLDER` or `minio://BUCKET/FOLDER`.
-        env: has the settings `s3_endpoint`, `s3_region` and `s3_addressing`.
+        env: the environment, with the settings `s3_endpoint`, `s3_region` and `s3_addressing`.
 
     Raises:
-        BackendError: there is no such bucket.
+        BackendError: the bucket does not exist.
     """
     scheme, name, _ = split_uri(root)
     settings = BucketSettings.of_environment(env)
     settings = replace(settings, request_seconds=min(settings.request_seconds, SECONDS))
     try:
-        refused = refused_permissions(root, settings)
+        answers_by_permission = refused_permissions(root, settings)
     except MissingBucketError:
         raise BackendError(
             f"There is no bucket '{name}'.", hint=_create_command(name, settings)
@@ -53,10 +53,10 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
     except StorageProblem as problem:
         return Aside(f"not checked: {problem}")
     bucket = f"{scheme}://{name}"
-    if not refused:
+    if not answers_by_permission:
         return f"{bucket} can be written and read"
-    permissions = ", ".join(refused)
-    first_answer = next(iter(refused.values()))
+    permissions = ", ".join(answers_by_permission)
+    first_answer = next(iter(answers_by_permission.values()))
     return Aside(
         f"not known whether runs can use it. You do not have {permissions} on {bucket}:"
         f" {first_answer}",

@@ -1,9 +1,9 @@
-"""The copies of artifacts in buckets that the tasks of a run read and write.
+"""Local copies of the artifacts in buckets that the tasks of a run read and write.
 
 A task finds `gs://bucket/key` at `/gcs/bucket/key`, and likewise for s3 and minio (semantics.md,
-Artifacts). On a machine without such a mount, the engine copies the artifact to the same place
-below a folder of the run before a task reads it. What a task writes there is copied to the bucket
-afterwards.
+Artifacts). On a machine without this mount, the copy of the artifact is at `gcs/bucket/key` in the
+copies folder of the run. The engine downloads it before a task reads it. After a task has written
+to the copies folder, the engine uploads the files to the bucket.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from kfgcp.services.storage.uris import is_bucket_uri, split_uri
 
 
 def uris_to_download(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:
-    """Return the URIs that must be copied to `folder` before a task can read its artifacts.
+    """Return the URIs of artifacts that must be downloaded before a task can read them.
 
-    Artifacts whose bucket is mounted, or that were copied before, are not among them.
+    Artifacts whose bucket is mounted, or that were downloaded before, are left out.
+
+    Args:
+        artifacts: the input artifacts of the task.
+        folder: the copies folder of the run.
     """
     return [uri for uri in _bucket_uris(artifacts) if not _is_on_this_machine(uri, folder)]
 
@@ -38,7 +42,7 @@ def make_output_folders(executor_input: Mapping[str, Any], folder: Path) -> None
 
     Args:
         executor_input: the ExecutorInput of the task, in its JSON form.
-        folder: the folder of the run with its copies.
+        folder: the copies folder of the run.
     """
     for output in executor_input["outputs"]["artifacts"].values():
         for artifact in output["artifacts"]:
@@ -48,7 +52,7 @@ def make_output_folders(executor_input: Mapping[str, Any], folder: Path) -> None
 
 
 def copy_path(uri: str, folder: Path) -> Path:
-    """Return where the copy of a URI is below `folder`.
+    """Return the path of the copy of a URI below `folder`.
 
     Example:
         >>> str(copy_path("gs://bucket/key", Path("/copies")))
@@ -61,25 +65,27 @@ def copy_path(uri: str, folder: Path) -> Path:
 
 
 def download(uri: str, folder: Path, settings: BucketSettings = DEFAULTS) -> None:
-    """Copy an object, or everything below a prefix, to its place below `folder`.
+    """Copy an object, or all objects below a prefix, from a bucket to their paths below `folder`.
 
     Raises:
-        StorageProblem: the library is missing, or the store refused or does not answer.
+        StorageProblem: the client library is not installed, or the object store refused the request
+            or does not answer.
     """
     objects.download(uri, copy_path(uri, folder), settings)
 
 
 def upload(uri: str, folder: Path, settings: BucketSettings = DEFAULTS) -> None:
-    """Copy the file or folder at its place below `folder` to the bucket.
+    """Copy a file or folder below `folder` to its URI in a bucket.
 
     Raises:
-        StorageProblem: the library is missing, or the store refused or does not answer.
+        StorageProblem: the client library is not installed, or the object store refused the request
+            or does not answer.
     """
     objects.upload(uri, copy_path(uri, folder), settings)
 
 
 def _bucket_uris(artifacts: Iterable[ArtifactValue]) -> list[str]:
-    """Return the sorted URIs of the artifacts in buckets, each once."""
+    """Return the URIs of the artifacts that are in buckets, sorted and without duplicates."""
     return sorted({artifact.uri for artifact in artifacts if is_bucket_uri(artifact.uri)})
 
 

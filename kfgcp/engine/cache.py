@@ -1,6 +1,6 @@
-"""Caching of tasks: find the outputs of an earlier success with the same key.
+"""The cache of task outputs: a task whose key is the key of an earlier success does not run.
 
-`kfgcp.engine.cache_key` makes the keys.
+`kfgcp.engine.cache_key` computes the keys.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from kfgcp.semantics.values import Values
 from kfgcp.store.rows import CacheEntry, Origin
 from kfgcp.store.store import Store
 
-# Of the successes with one key, at most this many are checked. The first whose files still exist is
-# used.
+# How many successes with one key are checked, the newest first, until one is found whose files
+# still exist.
 _MAX_CHECKED: Final = 100
 
+# The number of an iteration in a task path: `loop[3]/train`.
 _ITERATION: Final = re.compile(r"\[\d+\]")
 
 
 class TaskCache:
-    """The cache as one run sees it.
+    """The cache, for the tasks of one run.
 
     Args:
-        store: where entries are.
-        pipeline: the runs of one pipeline name share their entries.
-        run_id: the run that new entries belong to.
+        store: the store that has the entries of the cache.
+        pipeline: the name of the pipeline. Runs of pipelines with the same name share entries.
+        run_id: the run.
         override: True or False switches caching on or off for every task; None follows the spec.
-        buckets: where buckets are.
+        buckets: the addresses of object stores, and their time limits.
     """
 
     def __init__(
@@ -55,22 +56,23 @@ class TaskCache:
         self._run_id = run_id
         self._override = override
         self._buckets = buckets
-        self._successes_of: dict[str, EarlierSuccesses] = {}  # by task
-        # The keys of this run's successes. Some may not be in the store yet: the main loop of the
-        # engine records all results of a round together, at the end of the round.
+        # By the name of the task.
+        self._earlier_successes: dict[str, EarlierSuccesses] = {}
+        # The keys of this run's successes. Some may not be in the store yet, because the engine
+        # records all results of one turn of its loop together.
         self._own_keys: set[str] = set()
 
     def look_up(self, node: TaskRun, reuse_problem: str | None = None) -> Values | None:
         """Return the outputs of an earlier success, None when the task must run.
 
-        In both cases, `node.cache` says why.
+        Also set `node.cache`, which tells the user the reason for the result.
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
 
         Args:
             node: the task.
-            reuse_problem: why the task cannot take its outputs from the run that this run repeats.
-                None when it can, or when this run does not repeat another run.
+            reuse_problem: the reason when this run repeats another run, but cannot use the outputs
+                that the task has there. Otherwise None.
         """
         reason = self._why_not_cacheable(node)
         if reason is not None:
@@ -85,12 +87,12 @@ class TaskCache:
         node.cache = Cache(False, problem or self._why_missed(node, key, reuse_problem))
         return None
 
-    def entry(self, node: TaskRun, stored_at: str) -> CacheEntry | None:
-        """Return the entry of a success, None when no later task can use it.
+    def build_entry(self, node: TaskRun, stored_at: str) -> CacheEntry | None:
+        """Return the cache entry of a success, None when no later task can use its outputs.
 
         Args:
             node: the task that has succeeded.
-            stored_at: the time as a timestamp.
+            stored_at: the time of the success, as a timestamp.
         """
         if not self._is_enabled(node) or has_unseen_inputs(node):
             return None
@@ -114,19 +116,19 @@ class TaskCache:
         return node.task.cache if self._override is None else self._override
 
     def _why_not_cacheable(self, node: TaskRun) -> str | None:
-        """Return why the task does not use the cache, None when it does."""
+        """Return why the task does not use the cache, None when it uses the cache."""
         if not self._is_enabled(node):
             scope = "for this task" if self._override is None else "for this run"
             return f"caching is off {scope}"
         if node.must_run:
             return "a new run of this task, or of a task that it depends on, was requested"
-        return node.unseen_reason if has_unseen_inputs(node) else None
+        return node.unseen_changes_reason if has_unseen_inputs(node) else None
 
     def _find_usable(self, key: str) -> tuple[CacheEntry | None, str | None]:
-        """Return the newest success with a key whose files still exist.
+        """Return the newest success with a key whose files still exist, and a problem.
 
-        Also return why the newest success cannot be used. This is None when it can be used, or when
-        there is no success.
+        The problem is the reason why the newest success of all cannot be used. It is None when that
+        success can be used, and when there is no success.
         """
         problem: str | None = None
         for entry in self._successes(key):
@@ -136,12 +138,12 @@ class TaskCache:
                 return entry, problem
             problem = problem or unusable.reason
             if unusable.is_unreachable:
-                # A request to an unreachable store is slow. The next one would be, too.
+                # A request to an unreachable object store is slow. The next request would be, too.
                 break
         return None, problem
 
     def _successes(self, key: str) -> Iterator[CacheEntry]:
-        """Yield the successes of other runs with a key, the newest first."""
+        """Yield the successes with a key in other runs, the newest first."""
         entry: CacheEntry | None = None
         for _ in range(_MAX_CHECKED):
             entry = self._store.find_cached(
@@ -154,8 +156,8 @@ class TaskCache:
     def _why_missed(self, node: TaskRun, key: str, reuse_problem: str | None) -> str:
         """Return why there is no success that the task can use."""
         if self._has_own_success(key):
-            # Identical tasks of one run never use each other's outputs. So the result does not
-            # depend on which of them ends first.
+            # Identical tasks of one run never use each other's outputs. So the states of the tasks
+            # do not depend on which of them ends first.
             task = "an identical task"
             if node.task and node.task.cache_key:
                 task = f"a task with the {_describe_match(node)}"
@@ -168,43 +170,41 @@ class TaskCache:
         deleted = self._store.find_deleted(self._pipeline, key)
         if deleted is not None:
             return explain_deleted(deleted, _describe_match(node))
-        return self._earlier_successes(node).explain(key_parts(node), source_parts(node))
+        return self._read_earlier_successes(node).explain(key_parts(node), source_parts(node))
 
     def _has_own_success(self, key: str) -> bool:
-        """Return whether a task of this run succeeded with a key.
-
-        That may have been before an interruption of the run.
-        """
+        """Return whether a task of this run, also before an interruption, succeeded with a key."""
         if key in self._own_keys:
             return True
         newest = self._store.find_cached(self._pipeline, key)
         return newest is not None and newest.origin.run_id == self._run_id
 
-    def _earlier_successes(self, node: TaskRun) -> EarlierSuccesses:
+    def _read_earlier_successes(self, node: TaskRun) -> EarlierSuccesses:
+        """Return the successes of a task in other runs. They are read from the store once."""
         task = _task_name(node)
-        successes = self._successes_of.get(task)
+        successes = self._earlier_successes.get(task)
         if successes is None:
             parts = self._store.earlier_parts(self._pipeline, task, self._run_id, MAX_SUCCESSES)
             successes = EarlierSuccesses(parts)
-            self._successes_of[task] = successes
+            self._earlier_successes[task] = successes
         return successes
 
 
 def _describe_match(node: TaskRun) -> str:
-    """Return, for messages, what is the same in a task and in a success that has its key."""
+    """Return what a task has in common with a success that has the same key, for messages."""
     assert node.task is not None
     return "same cache key" if node.task.cache_key else SAME_CODE_AND_INPUTS
 
 
 def _describe_run(entry: CacheEntry) -> str:
-    """Return the run of a success, for messages."""
-    # `known_run` is a run that still exists: the one that produced the outputs, or one that used
-    # them from the cache.
+    """Return a run that has the outputs of a success, for messages."""
+    # `known_run` still exists. It is the run that produced the outputs, or a run that took them
+    # from the cache.
     if entry.known_run:
         return f"run {entry.known_run}"
     return f"run {entry.origin.run_id}, which was deleted"
 
 
 def _task_name(node: TaskRun) -> str:
-    """Return the path of a task without the numbers of iterations."""
+    """Return the path of a task without the numbers of iterations: `loop/train`."""
     return _ITERATION.sub("", node.path)

@@ -1,4 +1,4 @@
-"""Say why a task was not taken from the cache: compare it with its earlier successes."""
+"""Explain to the user why a task runs although it has earlier successes."""
 
 from __future__ import annotations
 
@@ -10,54 +10,59 @@ from kfgcp.engine.cache_key import digest
 from kfgcp.store.rows import DeletedSuccess
 
 MAX_SUCCESSES: Final = 1000
-"""How many earlier successes of a task are read at most. A loop has one for each item."""
+"""The most earlier successes of a task that are read. A task in a loop has one for each item."""
 
 _MAX_COMPARED: Final = 20
-"""How many of them a task is compared with at most when none of them had the same inputs."""
+"""The most earlier successes that a task is compared with. This limit counts only when no earlier
+success had the same inputs."""
 
 SAME_CODE_AND_INPUTS: Final = "same code and inputs"
 
 Parts = Mapping[str, Any]
-"""What a key is made of, see `kfgcp.engine.cache_key`."""
+"""The values from which a key was computed, see `kfgcp.engine.cache_key.key_parts`."""
 
 
 class EarlierSuccesses:
     """The earlier successes of one task.
 
     Args:
-        parts: of the keys of the successes, the newest first.
+        successes: the parts of the key of each success, the newest success first.
     """
 
-    def __init__(self, parts: Sequence[Parts]) -> None:
-        self._newest = parts[:_MAX_COMPARED]
-        self._by_inputs: dict[str, Parts] = {}
-        for success in parts:
-            self._by_inputs.setdefault(_inputs_key(success), success)
+    def __init__(self, successes: Sequence[Parts]) -> None:
+        self._newest = successes[:_MAX_COMPARED]
+        self._newest_by_inputs: dict[str, Parts] = {}
+        for success in successes:
+            self._newest_by_inputs.setdefault(_inputs_key(success), success)
 
     def explain(self, now: Parts, details: Parts) -> str:
-        """Return what is different in the earlier success that differs least.
+        """Return the differences between a task and the earlier success that is most like it.
 
-        Of several such successes the newest one counts. When a success had the same inputs, only
-        that one is looked at: in a loop, the successes of the other items do not tell anything.
+        If a success had the same inputs, the task is compared with the newest such success only. In
+        a loop, for example, the successes of other items would explain nothing. If several
+        successes are equally like the task, the newest one counts.
 
         Args:
             now: the parts of the key of the task.
             details: digests that are not part of the key, see `cache_key.source_parts`.
+
+        Returns:
+            One line for the user.
         """
-        same_inputs = self._by_inputs.get(_inputs_key(now))
+        same_inputs = self._newest_by_inputs.get(_inputs_key(now))
         successes = self._newest if same_inputs is None else [same_inputs]
         if not successes:
             return "no earlier success of this task"
         all_parts = {**now, **details}
         differences = [_compare(success, all_parts) for success in successes]
-        return min(differences, key=_Differences.count).text()
+        return min(differences, key=_Differences.count).describe()
 
 
 def explain_deleted(success: DeletedSuccess, match: str = SAME_CODE_AND_INPUTS) -> str:
-    """Return why a task runs again: a run was deleted.
+    """Return the reason when a task runs because the run of its earlier success was deleted.
 
     Args:
-        success: a success of the deleted run.
+        success: the success of the deleted run.
         match: what the task has in common with the success.
     """
     if success.had_files:
@@ -67,11 +72,11 @@ def explain_deleted(success: DeletedSuccess, match: str = SAME_CODE_AND_INPUTS) 
 
 @dataclass(frozen=True, slots=True)
 class _Differences:
-    """What is different in two successes.
+    """The differences between a task and an earlier success.
 
     Attributes:
-        inputs: names of parameters and artifacts.
-        others: all other differences, each as a clause.
+        inputs: the names of the parameters and artifacts that changed.
+        others: all other changes, each as a clause for the user.
     """
 
     inputs: Sequence[str]
@@ -80,7 +85,7 @@ class _Differences:
     def count(self) -> int:
         return len(self.inputs) + len(self.others)
 
-    def text(self) -> str:
+    def describe(self) -> str:
         reasons = list(self.others)
         if self.inputs:
             reasons.insert(0, f"inputs changed: {', '.join(self.inputs)}")
@@ -88,6 +93,7 @@ class _Differences:
 
 
 def _inputs_key(parts: Parts) -> str:
+    """Return a digest that is equal for equal inputs."""
     names = ("params", "artifacts", "files", "component")
     return digest([parts.get(name) for name in names])
 
@@ -98,7 +104,7 @@ def _compare(before: Parts, now: Parts) -> _Differences:
     params = _changed_names(before, now, "params")
     artifacts = _changed_names(before, now, "artifacts")
     others: list[str] = []
-    # A new path is a changed parameter already.
+    # When a parameter names another file now, the parameter itself is listed as changed.
     if set(_changed_names(before, now, "files")) - set(params):
         others.append("a file that a parameter names has changed")
     if before.get("component") != now.get("component"):
@@ -114,16 +120,18 @@ def _compare(before: Parts, now: Parts) -> _Differences:
     return _Differences(params + artifacts, others)
 
 
-def _changed_names(before: Parts, now: Parts, kind: str) -> list[str]:
-    old = before.get(kind, {})
-    new = now.get(kind, {})
+def _changed_names(before: Parts, now: Parts, part: str) -> list[str]:
+    """Return the sorted names in one part of two keys whose values are different."""
+    old = before.get(part, {})
+    new = now.get(part, {})
     return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
 
 
 def _command_difference(before: Parts, now: Parts) -> str:
-    """Return why the command is different.
+    """Return which part of the command is different.
 
-    KFP writes the packages and its own version into the command, beside the user's code.
+    KFP's compiler writes three things into the command: the user's code, the packages, and its own
+    version.
     """
     if "source" in before and before["source"] == now.get("source"):
         if before["packages"] != now["packages"]:

@@ -1,17 +1,30 @@
-"""Notice that another process asked for the end of a run.
+"""Requests to cancel a run.
 
-Cancelling is a column in the run's row, so that any process can ask for it. The engine polls it.
+Any process can cancel a run: it increases the number of requests in the row of the run. The engine
+reads this number at regular intervals.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from kfgcp.store.store import Store
 
 POLL_SECONDS: Final = 0.25
 """How long a request may wait until the engine sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The event that somebody asked the run to end.
+
+    Attributes:
+        force: the tasks are killed at once.
+    """
+
+    force: bool
 
 
 class CancelRequests:
@@ -29,9 +42,9 @@ class CancelRequests:
         self._count = 0
 
     def read_new(self, now: float) -> int:
-        """Return how many requests there are in all, 0 when there is none since the last call.
+        """Return the number of all requests, but 0 when no new request came since the last call.
 
-        The store is read only when the last time is `POLL_SECONDS` ago.
+        Calls within `POLL_SECONDS` after a read of the store do not read it again. They return 0.
 
         Args:
             now: seconds of `time.monotonic`.

@@ -10,7 +10,8 @@ from kfgcp.model import timestamp
 class Clock:
     """Times that never go back during a run.
 
-    The clock of the machine is read once. Later changes of it, by a user or by NTP, do not count.
+    The clock of the machine is read once. When a user or NTP changes that clock later, the times
+    here do not change.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Stand-ins for what a cluster would give a task: variables and folders of the user.
+"""Give a task what it would get from a cluster: secrets, config maps and volumes.
 
-A secret or config map as variables is taken from the variables of that name in the user's
-environment, a volume from the folder at the place where it would be mounted. A task without a
-stand-in that it needs fails before it starts. Settings that cannot change a result are only named
-(semantics.md, Running a task).
+The variables of a secret or config map come from variables with the same names in the user's
+environment. A volume is the folder of this machine at the path where the volume would be mounted. A
+task fails before it starts when a variable or folder that it needs does not exist here. Settings
+that cannot change a result are ignored, and a note names them (semantics.md, Running a task).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from kfgcp.spec.platform import WORKSPACE, ClusterConfig, Variables
 
 
 def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that stand in for those of a cluster.
+    """Return the variables that a task would get from a cluster, with their values here.
 
     Args:
-        config: what the task asks of a cluster.
-        environ: the environment of the user, None for that of this process.
+        config: the settings of the task for a cluster.
+        environ: the environment of the user, None for the environment of this process.
 
     Raises:
-        ValueProblem: one that the task cannot do without is not set here.
+        ValueProblem: a variable that is not optional is not set here.
     """
     environ = os.environ if environ is None else environ
-    # When two settings give one name, the last one counts, as it does in a pod.
+    # When two settings have a variable of the same name, the last setting counts, as in a pod.
     declared: dict[str, Variables] = {}
     for variables_setting in config.variables:
         for name in variables_setting.names:
@@ -46,18 +46,18 @@ def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None
 
 
 def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
-    """Return the folders of this machine that stand in for volumes.
+    """Return the folders of this machine that a task uses instead of volumes.
 
     Args:
-        config: what the task asks of a cluster.
-        in_container: a container can be given an empty folder anywhere. A process sees this machine
-            as it is.
+        config: the settings of the task for a cluster.
+        in_container: whether the task runs in a container. An empty folder can be mounted at any
+            path of a container. A process sees the folders of this machine as they are.
 
     Returns:
         Path in the task -> path here, `""` for an empty folder.
 
     Raises:
-        ValueProblem: one that the task cannot do without is not here.
+        ValueProblem: the folder of a volume that is not optional does not exist here.
     """
     paths: dict[str, str] = {}
     for mount in config.mounts:
@@ -73,19 +73,20 @@ def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
 
 
 def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool) -> Iterator[str]:
-    """Yield what tasks ask of a cluster that this machine lacks or gives in another way.
+    """Yield notes for the user about settings that have another effect here than on a cluster.
 
-    Each is a line.
+    Each note is one line.
 
     Args:
         graph: the pipeline.
-        pipeline: what the pipeline as a whole asks for, `kfgcp.spec.platform.pipeline_settings`.
+        pipeline: the settings of the pipeline as a whole, see
+            `kfgcp.spec.platform.pipeline_settings`.
         all_in_containers: whether functions run in containers too.
     """
-    # Setting -> who asks for it.
+    # Setting -> the components that have it.
     ignored: dict[str, list[str]] = {}
     for key, setting in pipeline.items():
-        # A workspace is a folder here.
+        # A workspace is not ignored: the tasks get a folder for it.
         if key != WORKSPACE:
             ignored.setdefault(setting, []).append("the pipeline")
     for component in graph.components.values():
@@ -104,6 +105,7 @@ def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool)
 
 
 def _ignored_settings(container: Container, in_container: bool) -> Iterator[str]:
+    """Yield the settings of a container that have no effect here, in the user's words."""
     resources = container.resources
     has_limits = any("cpu" in key.lower() or "memory" in key.lower() for key in resources)
     if has_limits and not in_container:
@@ -118,8 +120,8 @@ def _ignored_settings(container: Container, in_container: bool) -> Iterator[str]
 
 def _variable_notes(name: str, config: ClusterConfig) -> Iterator[str]:
     for variable in config.variables:
-        present = [text for text in variable.names if text in os.environ]
-        missing = [text for text in variable.names if text not in os.environ]
+        present = [key for key in variable.names if key in os.environ]
+        missing = [key for key in variable.names if key not in os.environ]
         if missing and not variable.optional:
             yield (
                 f"{name} will fail if it starts, because these variables of the {variable.source}"

@@ -1,4 +1,4 @@
-"""The files of an attempt: where its ExecutorInput lets it write, and what it wrote there."""
+"""Build the ExecutorInput of an attempt, and read the files that the attempt wrote."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ OUTPUT_FILE: Final = "executor_output.json"
 def executor_input(node: Node, inputs: Values, layout: Layout) -> dict[str, Any]:
     """Return the ExecutorInput of a node's next attempt, in its JSON form.
 
-    The executor makes the folders of the outputs.
+    This function does not make the folders of the outputs. The executor makes them.
 
     Args:
         node: the task.
-        inputs: its values, defaults filled in.
+        inputs: the inputs of the task, with their defaults.
         layout: where the run keeps its files.
     """
-    parameters = layout.outputs(node.path, node.attempts)
+    parameter_folder = layout.parameter_folder(node.path, node.attempts)
+    artifact_folder = layout.artifact_folder(node.path, node.attempts)
     return semantics.build_executor_input(
         node.component,
         inputs,
         artifact_uri=lambda name: layout.uri(node.path, node.attempts, name),
-        parameter_file=lambda name: str(parameters / file_name(name)),
-        output_file=str(layout.attempt(node.path, node.attempts) / OUTPUT_FILE),
+        parameter_file=lambda name: str(parameter_folder / file_name(name)),
+        output_file=str(artifact_folder / OUTPUT_FILE),
     )
 
 
@@ -47,7 +48,8 @@ def read_outputs(component: Component, executor_input: Mapping[str, Any], copies
     Args:
         component: declares the outputs.
         executor_input: the ExecutorInput of the attempt.
-        copies: the folder where a task writes what goes to a bucket, see `kfgcp.engine.remote`.
+        copies: the folder where a task writes artifacts for buckets, see
+            `kfgcp.engine.bucket_copies`.
 
     Raises:
         ValueProblem: an output parameter is missing or of the wrong type, or the output file is not
@@ -73,20 +75,19 @@ def read_outputs(component: Component, executor_input: Mapping[str, Any], copies
 
 
 def uris_to_upload(outputs: Values, executor_input: Mapping[str, Any], copies: Path) -> list[str]:
-    """Return the URIs in buckets whose files an attempt wrote.
+    """Return the URIs of the output artifacts that must be copied to a bucket.
 
     Args:
         outputs: the outputs of the attempt.
-        executor_input: its ExecutorInput.
-        copies: the folder where a task writes what goes to a bucket.
+        executor_input: the ExecutorInput of the attempt.
+        copies: the folder where a task writes artifacts for buckets.
     """
     input_uris: set[str] = set()
-    for artifacts in executor_input["inputs"]["artifacts"].values():
-        input_uris |= {artifact["uri"] for artifact in artifacts["artifacts"]}
-    written_uris = bucket_copies.uris_to_upload(
-        itertools.chain(*outputs.artifacts.values()), copies
-    )
-    # A component may report an input as its output. Its file is in the bucket already.
+    for artifact_list in executor_input["inputs"]["artifacts"].values():
+        input_uris |= {artifact["uri"] for artifact in artifact_list["artifacts"]}
+    artifacts = itertools.chain.from_iterable(outputs.artifacts.values())
+    written_uris = bucket_copies.uris_to_upload(artifacts, copies)
+    # A component may report an input as its output. The file of an input is in the bucket already.
     return [uri for uri in written_uris if uri not in input_uris]
 
 
@@ -98,7 +99,7 @@ def _read_text(file: Path, output: str) -> str:
 
 
 def _read_output_file(file: Path) -> dict[str, Any]:
-    """Return what the executor wrote about the outputs; empty when it wrote nothing."""
+    """Return the content of the executor's output file, {} when the file does not exist."""
     try:
         data = json.loads(file.read_bytes().decode())
     except FileNotFoundError:
@@ -111,14 +112,17 @@ def _read_output_file(file: Path) -> dict[str, Any]:
 
 
 def _local_path(uri: str, copies: Path) -> Path:
-    """Return where the file of an artifact is on this machine."""
-    return (
-        bucket_copies.copy_path(uri, copies) if is_bucket_uri(uri) else Path(file_uris.to_path(uri))
-    )
+    """Return the path on this machine where later tasks read an artifact."""
+    if is_bucket_uri(uri):
+        return bucket_copies.copy_path(uri, copies)
+    return Path(file_uris.to_path(uri))
 
 
 def _publish(custom_path: str, target: Path) -> None:
-    """Copy an artifact from a path that the component chose to the path that later tasks read."""
+    """Copy an artifact from a path that the component chose to the path that later tasks read.
+
+    Do nothing when the component did not choose another path, or when there is no file.
+    """
     source = Path(custom_path)
     if not (source.is_absolute() and target.is_absolute()) or source == target:
         return

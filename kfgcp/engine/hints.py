@@ -1,9 +1,9 @@
-"""Hints for the most common exceptions of tasks.
+"""Tell the user what to do about the most common exceptions of tasks.
 
-They come from code that works in a notebook and fails in a pipeline.
+Such exceptions come from code that works in a notebook but fails in a pipeline.
 
-A task's process reports its exception as data. A container leaves only its log, so for containers
-the hint depends on the last line of the traceback there.
+The process of a task reports its exception as data. A container has only a log. So for a container,
+the exception is read from the last line of the log.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from kfgcp.spec.local_modules import find_local
 from kfgcp.spec.packages import package_name
 
 COMPONENTS = "kfgcp_components"
-"""The package of the ready-made components. The extra `components` installs what they import."""
+"""The package of the ready-made components. The extra `components` installs the packages that they
+import."""
 
 _LONGEST_PATH: Final = 4096
-"""PATH_MAX of Linux."""
+"""PATH_MAX of Linux: a longer text cannot be the path of a file."""
 
 _PLAIN_IMAGE: Final = re.compile(r"(.*/)?python(:[^/]*)?")
-"""Images with Python only, such as KFP's default image: they contain no libraries."""
+"""The names of images that contain Python but no libraries, such as KFP's default image."""
 
 _MISSING_MODULE: Final = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 _MISSING_FILE: Final = re.compile(
@@ -41,10 +42,10 @@ class TaskPlace:
     """The place where a task ran.
 
     Attributes:
-        image: the image that a backend with containers would run it in.
-        in_container: it ran in a container of that image.
+        image: the image of the task's container, also when the task did not run in a container.
+        in_container: whether the task ran in a container of this image.
         submit_dir: the folder that the run was submitted from.
-        params: the values of its parameters.
+        params: the values of the task's input parameters.
     """
 
     image: str
@@ -54,7 +55,7 @@ class TaskPlace:
 
 
 def hint_for(exception: TaskException, place: TaskPlace) -> str:
-    """Return what the user can do about an exception of a task, "" for an unknown one."""
+    """Return what the user can do about an exception of a task, "" when no hint is known."""
     if exception.missing_module:
         return _module_hint(exception, place)
     if exception.undefined_name and exception.in_component:
@@ -68,7 +69,7 @@ def hint_for(exception: TaskException, place: TaskPlace) -> str:
 
 
 def exception_in_log(lines: Sequence[str]) -> TaskException | None:
-    """Return the exception in the last line of a log, None when it is not a known one.
+    """Return the exception in the last line of a log, None when the line has no known exception.
 
     Args:
         lines: the last lines of the log of a container that failed.
@@ -76,14 +77,14 @@ def exception_in_log(lines: Sequence[str]) -> TaskException | None:
     text_lines = [line.strip() for line in lines if line.strip()]
     if not text_lines:
         return None
-    last = text_lines[-1]
-    match = _MISSING_MODULE.match(last)
+    last_line = text_lines[-1]
+    match = _MISSING_MODULE.match(last_line)
     if match is not None:
         return TaskException(missing_module=match[1])
-    match = _MISSING_FILE.match(last)
+    match = _MISSING_FILE.match(last_line)
     if match is not None:
         return TaskException(is_missing_file=True, missing_file=match[1])
-    match = _UNDEFINED_NAME.match(last)
+    match = _UNDEFINED_NAME.match(last_line)
     if match is not None:
         return TaskException(undefined_name=match[1], in_component=True)
     return None
@@ -91,22 +92,23 @@ def exception_in_log(lines: Sequence[str]) -> TaskException | None:
 
 def _module_hint(exception: TaskException, place: TaskPlace) -> str:
     module = exception.missing_module
-    top = module.partition(".")[0]
-    local = find_local(top, Path(), _project_folders(place.submit_dir))
-    if local is not None:
-        # A stranger may have published a package of that name, so none is suggested.
+    top_level = module.partition(".")[0]
+    local_module = find_local(top_level, Path(), _project_folders(place.submit_dir))
+    if local_module is not None:
+        # The hint does not suggest to install a package of this name. Somebody else may have
+        # published one.
         return (
-            f"{local.place} is on this machine, but KFP ships only the function of a component:"
-            " move what it needs into the function, or build it into the component's image"
-            " (target_image)."
+            f"{local_module.place} is on this machine, but KFP ships only the function of a"
+            " component: move what it needs into the function, or build it into the component's"
+            " image (target_image)."
         )
     if exception.raised_in == COMPONENTS:
         return f"The ready-made components need an extra: {MissingExtra.installing('components')}"
-    package = "kfgcp[components]" if top == COMPONENTS else package_name(module)
+    package = "kfgcp[components]" if top_level == COMPONENTS else package_name(module)
     install = f'packages_to_install=["{package}"]'
     if place.in_container:
         return (
-            f"{place.image} does not have it: use another base_image, or add {install} to the"
+            f"{place.image} does not have {module}: use another base_image, or add {install} to the"
             " component."
         )
     if place.image and not _PLAIN_IMAGE.fullmatch(place.image):
@@ -124,7 +126,7 @@ def _file_hint(exception: TaskException, place: TaskPlace) -> str:
             " and minio:// are copied for a task: import it with dsl.importer, or download it in"
             " the component."
         )
-    file = _file_here(exception, place)
+    file = _find_local_file(exception, place)
     if file is None:
         return ""
     if place.in_container:
@@ -135,31 +137,39 @@ def _file_hint(exception: TaskException, place: TaskPlace) -> str:
     return f"Tasks run in an empty folder: give an absolute path, such as {file}"
 
 
-def _file_here(exception: TaskException, place: TaskPlace) -> Path | None:
-    """Return the file or folder in the submit folder that a task's relative path means.
+def _find_local_file(exception: TaskException, place: TaskPlace) -> Path | None:
+    """Return the file or folder in the submit folder that a task did not find.
 
-    Not every exception has the file as an attribute. Then parameters of the task are tried, if the
-    message contains them or they look like a path. Other texts are not tried, because a word may be
-    the name of a folder by chance.
+    If the exception does not have the path, the function tries the text parameters of the task
+    which are in the message of the exception, or look like a path. It does not try other texts: a
+    single word may be the name of a folder by chance.
 
     Returns:
-        None when there is no such file.
+        The absolute path. None when the path that the task used is not relative, or there is no
+        such file.
     """
-    names = [exception.missing_file]
+    paths = [exception.missing_file]
     if not exception.missing_file:
         texts = [value for value in place.params.values() if isinstance(value, str)]
-        names = [text for text in texts if text in exception.message or _looks_like_a_path(text)]
-    for name in names:
-        if not 0 < len(name) < _LONGEST_PATH or "\0" in name or "://" in name:
+        paths = [text for text in texts if text in exception.message or _looks_like_a_path(text)]
+    for path in paths:
+        if not _can_be_relative_path(path):
             continue
-        file = Path(place.submit_dir, name)
+        file = Path(place.submit_dir, path)
         try:
-            is_here = not Path(name).is_absolute() and file.exists()
+            if file.exists():
+                return file
         except OSError:
             continue
-        if is_here:
-            return file
     return None
+
+
+def _can_be_relative_path(text: str) -> bool:
+    is_uri = "://" in text
+    has_valid_length = 0 < len(text) < _LONGEST_PATH
+    if is_uri or not has_valid_length or "\0" in text:
+        return False
+    return not Path(text).is_absolute()
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -167,6 +177,7 @@ def _looks_like_a_path(text: str) -> bool:
 
 
 def _project_folders(submit_dir: str) -> list[Path]:
+    """Return the folders where the user may have modules: the submit folder and the project's."""
     folder = Path(submit_dir)
     project = config.project_folder(folder)
     if project is None or project == folder:

@@ -1,4 +1,7 @@
-"""Run importers. Nothing is executed or copied, but a local file must exist."""
+"""Run importers: an artifact that exists already becomes an output of the run.
+
+An importer starts no process and copies no file. But a file on this machine must exist.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +20,33 @@ from kfgcp.spec.graph import Importer
 def run(node: Node, submit_dir: str, job: Mapping[str, str]) -> Values:
     """Return the imported artifact as the importer's output.
 
-    With `reimport: true` it is a new artifact each time. A relative path starts from the folder
-    that the run was submitted from.
+    With `reimport: true`, each call returns a different artifact.
+
+    Args:
+        node: the node of the importer.
+        submit_dir: the folder that relative paths start from.
+        job: the values of the placeholders of the job and of the task.
 
     Raises:
-        ValueProblem: the URI is empty, of an unknown scheme, or a local file that does not exist;
-            or a placeholder has no value.
+        ValueProblem: the URI is empty, has an unknown scheme, or names a local file that does not
+            exist; or a placeholder has no value.
     """
     importer = node.component.executor
     assert isinstance(importer, Importer)
     params = node.inputs.params
-    uri = resolve_uri(
-        importers.read_uri(importer, params, job), submit_dir, "the artifact to import"
-    )
-    # Artifacts of one URI with different makers are different, so tasks that read them run again.
+    raw_uri = importers.read_uri(importer, params, job)
+    uri = resolve_uri(raw_uri, submit_dir, "the artifact to import")
+    # Artifacts that have the same URI but a different `made_by` are different. So tasks that read
+    # the artifact run again.
     made_by = uuid.uuid4().hex if importer.reimport else ""
     return importers.build_outputs(node.component, importer, params, job, uri=uri, made_by=made_by)
 
 
 def resolve_uri(uri: str, submit_dir: str, subject: str) -> str:
-    """Return a remote URI as it is, and a local path or `file://` URI as an absolute path.
+    """Return a remote URI unchanged, and a local path or `file://` URI as an absolute path.
 
     Args:
-        uri: of an artifact.
+        uri: the URI of an artifact.
         submit_dir: the folder that relative paths start from.
         subject: names the artifact in messages.
 
@@ -49,7 +56,7 @@ def resolve_uri(uri: str, submit_dir: str, subject: str) -> str:
     if not importers.is_local(uri, subject):
         return uri
     path = Path(submit_dir, file_uris.to_path(uri))
-    # This is also False for a text that cannot be the name of a file.
+    # `exists` returns False, and raises no error, for a text that cannot be the name of a file.
     if not os.path.exists(path):
-        raise ValueProblem(f"{subject} is not there: {path}")
+        raise ValueProblem(f"{subject} does not exist: {path}")
     return str(path)

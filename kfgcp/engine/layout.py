@@ -1,4 +1,4 @@
-"""Where a run keeps its files. No other module knows these paths.
+"""The paths of the files of a run. Only this module defines them.
 
 <home>/artifacts/<pipeline>/<run>/<task path>/<attempt>/<artifact>
 <home>/logs/<run>/<task path>/<attempt>.log
@@ -32,14 +32,15 @@ FILE_USE: Final = "file-use"
 """The name of the lock of `kfgcp.engine.lock.FileUse`; no run has such an id."""
 
 _DYING_SECONDS: Final = 30.0
-"""How long tasks of an engine that was killed may still write to the scratch folder of their
-run."""
+"""When an engine is killed, its tasks end a moment later. They may write to the scratch folder of
+their run for this long, at most."""
 
 _LONGEST_NAME: Final = 200
-"""The longest name of a file, in bytes. File systems usually allow 255, and suffixes need some."""
+"""The longest name of a file, in bytes. File systems usually allow 255. The rest is for suffixes,
+such as `.times`."""
 
 _LONG_NAME_START: Final = 160
-"""How many bytes of a longer name are kept. A digest follows them."""
+"""How many bytes of a longer name stay at the start. A digest of the whole name follows them."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Layout:
         home: the state folder.
         pipeline: the name of the pipeline.
         run_id: the run.
-        root: where output artifacts go instead of the state folder: a folder or a URI, without a
-            slash at its end.
+        root: the pipeline root, "" for the state folder: the folder or URI below which output
+            artifacts go. It does not end with a slash.
     """
 
     home: Path
@@ -66,7 +67,7 @@ class Layout:
 
     @property
     def output_folders(self) -> Sequence[str]:
-        """The folders, or the URI, below which runs write their output artifacts."""
+        """The folders below which runs write their output artifacts. One may be a URI."""
         folders = [str(self.home / "artifacts")]
         if self.root:
             folders.append(self.root)
@@ -87,32 +88,39 @@ class Layout:
         """The folder of the working folders of all attempts."""
         return Path(tempfile.gettempdir()) / f"kfgcp-{self.run_id}"
 
-    def attempt(self, path: str, attempt: int) -> Path:
-        """Return the folder of an attempt's artifacts."""
+    def artifact_folder(self, path: str, attempt: int) -> Path:
+        """Return the folder in the state folder for the artifacts of an attempt.
+
+        Args:
+            path: the path of the task.
+            attempt: the number of the attempt, from 1.
+        """
         return self.artifacts / attempt_folder(path, attempt)
 
     def uri(self, path: str, attempt: int, name: str) -> str:
-        """Return where an output artifact of an attempt goes.
+        """Return the place of an output artifact: a path, or a URI below a remote pipeline root.
 
-        Returns:
-            A path, or a URI below a remote pipeline root.
+        Args:
+            path: the path of the task.
+            attempt: the number of the attempt, from 1.
+            name: the name of the output.
         """
         folder = str(self.artifacts)
         if self.root:
             folder = f"{self.root}/{file_name(self.pipeline)}/{self.run_id}"
         return f"{folder}/{attempt_folder(path, attempt)}/{file_name(name)}"
 
-    def outputs(self, path: str, attempt: int) -> Path:
+    def parameter_folder(self, path: str, attempt: int) -> Path:
         """Return the folder of the files that an attempt writes its output parameters to."""
         return self.scratch / "outputs" / task_folder(path) / str(attempt)
 
     def log(self, path: str, attempt: int) -> Path:
-        """Return the log of an attempt."""
+        """Return the log file of an attempt."""
         return log_file(self.home, self.run_id, path, attempt)
 
     @cached_property
-    def remote(self) -> Path:
-        """The folder of copies of files in buckets."""
+    def copies_folder(self) -> Path:
+        """The folder of copies of files in buckets, see `kfgcp.engine.bucket_copies`."""
         return self.scratch / "remote"
 
     @property
@@ -121,20 +129,22 @@ class Layout:
         return workspace_folder(self.home, self.run_id)
 
     def prepare(self) -> None:
-        """Make the run's own folders, for this user alone.
+        """Make the scratch folder and the workspace of the run, readable for this user alone.
 
-        An engine that was killed may have left a scratch folder. The tasks that die with it may
-        write to that folder for a moment more.
+        An engine that was killed may have left a scratch folder, which this method replaces. Tasks
+        of that engine may still write to the folder for a moment. So this method repeats the
+        removal until the folder is gone.
 
         Raises:
-            OSError: there is a scratch folder that cannot be removed, for example another user's.
+            OSError: the old scratch folder cannot be removed, for example because it belongs to
+                another user.
         """
         deadline = time.monotonic() + _DYING_SECONDS
         while True:
             self.remove_scratch()
             try:
-                # The folder is in a place where all users can create files. `mkdir` fails when it
-                # exists, so this user is its owner and nobody else can prepare its contents.
+                # All users can create files in the temporary folder. `mkdir` fails when the folder
+                # exists. So this user owns it, and no other user can put files in it beforehand.
                 self.scratch.mkdir(mode=0o700)
                 break
             except FileExistsError:
@@ -147,17 +157,17 @@ class Layout:
             private.close(self.logs.parent)
 
     def close_attempt(self, path: str, attempt: int) -> None:
-        """Remove the rights of others from the log and the artifacts of an attempt.
+        """Remove the rights of other users from the log and the artifacts of an attempt.
 
-        Only what is in the state folder is changed.
+        Files outside the state folder do not change.
         """
         if not private.is_private(self.home):
             return
         log = self.log(path, attempt)
-        artifacts = self.attempt(path, attempt)
+        artifacts = self.artifact_folder(path, attempt)
         private.close(log)
         private.close_tree(artifacts)
-        # A container may have made the folders above them.
+        # A container may have made the folders above the log and the artifacts.
         self._close_parents(log)
         self._close_parents(artifacts)
 
@@ -169,7 +179,8 @@ class Layout:
         """Remove the working folder of an attempt and all that is in it."""
         folder = self.working_folder(attempt_id)
         try:
-            # Most tasks leave only an empty folder in it. This is faster than `rmtree`.
+            # Most tasks leave only an empty folder for temporary files. Then this is faster than
+            # `rmtree`.
             for name in os.listdir(folder):
                 os.rmdir(folder / name)
             os.rmdir(folder)
@@ -177,11 +188,11 @@ class Layout:
             shutil.rmtree(folder, ignore_errors=True)
 
     def remove_workspace(self) -> None:
-        """Remove the folder that the tasks share."""
+        """Remove the folder that the tasks of the run share."""
         shutil.rmtree(self.workspace, ignore_errors=True)
 
     def remove_scratch(self) -> None:
-        """Remove the working folders of all attempts."""
+        """Remove the scratch folder, with the working folders of all attempts."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _close_parents(self, path: Path) -> None:
@@ -197,15 +208,15 @@ def logs_folder(home: Path, run_id: str) -> Path:
 
 
 def log_file(home: Path, run_id: str, path: str, attempt: int) -> Path:
-    """Return the log of one attempt of the task at `path`.
+    """Return the log file of one attempt of the task at `path`.
 
-    It has output and errors in the order in which they were written.
+    The log contains standard output and standard error, in the order in which they were written.
     """
     return logs_folder(home, run_id) / log_name(path, attempt)
 
 
 def log_name(path: str, attempt: int) -> str:
-    """Return where the log of an attempt is, below the folder of its run's logs."""
+    """Return the path of an attempt's log, relative to the logs folder of the run."""
     return f"{task_folder(path)}/{attempt}.log"
 
 
@@ -220,14 +231,15 @@ def lock_file(home: Path, run_id: str) -> Path:
 
 
 def attempt_folder(path: str, attempt: int) -> str:
-    """Return where the artifacts of an attempt are, below the folder of its run."""
+    """Return the folder of an attempt's artifacts, relative to the artifacts folder of the run."""
     return f"{task_folder(path)}/{attempt}"
 
 
 def task_folder(path: str) -> str:
-    """Return a task path as a relative folder.
+    """Return the relative folder for a task path.
 
-    It is the same text, unless a name would leave the folder or is too long for a file name.
+    The folder is the task path itself, except that `file_name` changes names which are not safe or
+    too long for a file.
     """
     return "/".join(file_name(part) for part in path.split("/"))
 
@@ -244,7 +256,7 @@ def file_name(name: str) -> str:
         '%2E%2E%2Fa b'
     """
     safe = quote(name, safe="[] ")
-    # "." and ".." mean folders, and programs hide other names with a dot.
+    # "." and ".." have a meaning as folders, and programs hide files whose name starts with a dot.
     if safe.startswith("."):
         safe = safe.replace(".", "%2E")
     if len(safe) <= _LONGEST_NAME:

@@ -1,6 +1,6 @@
-"""Find common libraries that the components of a pipeline import.
+"""Find the slow libraries that the components of a pipeline import.
 
-They are worth importing once for all tasks (decision 7).
+A fork server imports them once for all tasks (decision 7).
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from kfgcp.spec.lightweight import Lightweight, recognise
 SAFE_TO_FORK: Final = frozenset(
     {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "kfgcp_components"}
 )
-"""Packages that are slow to import, and known to work in a process that is forked afterwards (on
-Linux)."""
+"""Packages that are slow to import. On Linux, they work in a process that is forked after the
+import."""
 
 
 def common_libraries(graph: Graph) -> list[str]:
     """Return the modules of `SAFE_TO_FORK` packages that the functions of a pipeline import.
 
-    They are sorted. There are none on other systems than Linux: the system libraries of macOS,
-    which numpy uses there, break in a forked process.
+    Returns:
+        The sorted names. On systems other than Linux the list is always empty: on macOS, for
+        example, numpy uses system libraries that break in a forked process.
     """
     if sys.platform != "linux":
         return []
@@ -36,7 +37,7 @@ def common_libraries(graph: Graph) -> list[str]:
 
 
 def python_functions(graph: Graph) -> list[Lightweight]:
-    """Return the Python functions that the components of a pipeline run, each once."""
+    """Return the Python functions that the components of a pipeline run, without duplicates."""
     functions: dict[Lightweight, None] = {}
     for component in graph.components.values():
         if isinstance(component.executor, Container):
@@ -47,8 +48,8 @@ def python_functions(graph: Graph) -> list[Lightweight]:
 
 
 def _imported_libraries(source: str) -> Iterator[str]:
-    """Yield the modules of `SAFE_TO_FORK` packages that a source imports, wherever it does."""
-    # Most sources import none, and parsing takes time.
+    """Yield the modules of `SAFE_TO_FORK` packages that a source imports, at any place in it."""
+    # Parsing takes time, and most sources do not even contain the name of such a package.
     if not any(name in source for name in SAFE_TO_FORK):
         return
     try:
@@ -62,6 +63,7 @@ def _imported_libraries(source: str) -> Iterator[str]:
 
 
 def _imported_names(node: ast.AST) -> list[str]:
+    """Return the modules that a statement imports; empty for a relative import."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -1,8 +1,8 @@
 """Locks of the state folder.
 
-The system frees them when the process that holds them ends, however it ends. A run belongs to one
-engine process, which holds its `RunLock`. `FileUse` keeps the files of earlier runs in place while
-an engine finds them and records that its run uses them.
+The system frees a lock when the process that holds it ends, even when the process is killed. A run
+belongs to one engine process, which holds the `RunLock` of the run. `FileUse` keeps the files of
+earlier runs in place while an engine finds them and records that its run uses them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kfgcp import private
 from kfgcp.engine.layout import FILE_USE, lock_file
-from kfgcp.store.database import failures
+from kfgcp.store.database import convert_errors
 
 
 class RunLock:
@@ -31,8 +31,8 @@ class RunLock:
 
     def release(self) -> None:
         """Free the lock and remove its file."""
-        # The file is removed while the lock is held. After it was freed, the file could belong to
-        # the next holder. `take` handles the processes that already wait with the old file.
+        # The file is removed while the lock is held. Once the lock is free, the next holder may
+        # already use the file. `take` handles processes that have opened the removed file.
         self.file.unlink(missing_ok=True)
         self.close()
 
@@ -42,13 +42,13 @@ class RunLock:
 
 
 def take(home: Path, run_id: str) -> RunLock | None:
-    """Return the run's lock, None when a living process holds it.
+    """Take the lock of a run and return it; return None when a living process holds the lock.
 
     Raises:
         StateError: the state folder cannot be written.
     """
     file = lock_file(home, run_id)
-    with failures(file):
+    with convert_errors(file):
         private.make_folders(file.parent)
         while True:
             fd = _open(file)
@@ -62,20 +62,20 @@ def take(home: Path, run_id: str) -> RunLock | None:
             except BaseException:
                 os.close(fd)
                 raise
-            # Between `open` and `flock` the holder removed the file and freed the lock. Others lock
-            # a new file of that name, so the lock on the old one excludes nobody.
+            # Between `open` and `flock` the last holder removed the file and freed the lock. Other
+            # processes now lock a new file of that name, so a lock on the old file has no effect.
             os.close(fd)
 
 
 class FileUse:
-    """The lock between the use of files of earlier runs and their removal.
+    """The lock that keeps files of earlier runs in place while an engine starts to use them.
 
-    An engine that takes outputs from an earlier run does two things: it finds that the files are
-    there, and records that its run uses them. Between the two, nobody may remove the last other run
-    that uses them. Many engines may do that at the same time, and each holds the lock for a moment
-    only.
+    An engine that takes outputs from an earlier run first finds that the files exist, and then
+    records that its run uses them. Between these two steps, nobody may remove the last other run
+    that uses the files. Many engines may hold the shared lock at the same time, each only for a
+    moment.
 
-    The file of this lock is never removed, so no check as in `take` is needed.
+    The file of this lock is never removed. So the check in `take` for a removed file is not needed.
     """
 
     def __init__(self, home: Path) -> None:
@@ -83,27 +83,27 @@ class FileUse:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Hold the lock to use files; wait while somebody removes the record of a run."""
+        """Hold the lock to use files. Wait until nobody removes the record of a run."""
         with self._locked(fcntl.LOCK_SH):
             yield
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock to remove the record of a run; wait for those who are about to use files.
+        """Hold the lock to remove the record of a run. Wait until no engine starts to use files.
 
-        Only the record is removed under the lock. The files can be removed later, because nobody
-        finds them without the record.
+        Only the record must be removed under the lock. The files can be removed later, because
+        without the record nobody finds them.
         """
         with self._locked(fcntl.LOCK_EX):
             yield
 
     @contextmanager
-    def _locked(self, kind: int) -> Iterator[None]:
-        with failures(self._file):
+    def _locked(self, lock_type: int) -> Iterator[None]:
+        with convert_errors(self._file):
             private.make_folders(self._file.parent)
             fd = _open(self._file)
         try:
-            fcntl.flock(fd, kind)
+            fcntl.flock(fd, lock_type)
             yield
         finally:
             os.close(fd)

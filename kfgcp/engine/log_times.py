@@ -1,14 +1,15 @@
-"""Tell when the lines of a log were written, without a time in the log itself.
+"""Find out when the lines of a log were written, although the log itself contains no times.
 
-Tasks write to their logs directly, from any number of processes, so the engine does not see single
-lines. What it can see is the size of the file and the time of its last change: all bytes up to that
-size were written by that time. While an attempt runs, the engine notes such pairs once a second in
-a file beside the log, `1.times` for `1.log`. A pair is two unsigned integers of 8 bytes in network
+Tasks write to their logs directly, from any number of processes. So the engine does not see single
+lines. It sees the size of the file and the time of its last change: all bytes up to this size were
+written by this time. Once a second while an attempt runs, the engine appends this pair to a file
+beside the log, `1.times` for `1.log`. A pair is two unsigned integers of 8 bytes in network byte
 order: the size, and the time in nanoseconds since 1970.
 
-The time of a line is that of the first pair that covers it: up to a second late, never early. Lines
-after the last pair have the time of the last change of the log. The same is true for all lines of a
-log without pairs, which a short attempt or an earlier version of kfgcp wrote.
+The time of a line is the time in the first pair whose size includes the line. It is up to a second
+late, never early. Lines after the last pair have the time of the last change of the log. A log
+without pairs comes from a short attempt or from an earlier version of kfgcp. All its lines have the
+time of the last change of the log.
 """
 
 from __future__ import annotations
@@ -21,45 +22,51 @@ from pathlib import Path
 from typing import Final
 
 NOTE_SECONDS: Final = 1.0
+"""The time between two pairs."""
+
 CLOCK_TICK_NS: Final = 20_000_000
-"""The time of a file's last change comes from a coarse clock of the kernel, and may be this much
-early."""
+"""How much too early the time of a file's last change may be. It comes from a clock of the kernel
+that advances in steps."""
 
 _PAIR: Final = struct.Struct("!QQ")
 _LOOK_BACK_BYTES: Final = 1024 * 1024
-"""How far back the beginning of a line is looked for."""
+"""The longest line whose start is searched for."""
 
 
 class LogTimes:
-    """Notes of how far the logs of running attempts have grown, once a second."""
+    """The writer of the `.times` files of all running attempts."""
 
     def __init__(self) -> None:
-        self._next = 0.0
+        self._next_time = 0.0
         self._sizes: dict[int, int] = {}
 
     def is_due(self, now: float) -> bool:
-        """Return whether the logs should be looked at; now: seconds of a monotonic clock."""
-        return now >= self._next
+        """Return whether `write` should be called.
 
-    def note(self, now: float, logs: Mapping[int, Path]) -> None:
-        """Note the sizes of the logs that have grown.
+        Args:
+            now: seconds of a monotonic clock.
+        """
+        return now >= self._next_time
+
+    def write(self, now: float, logs: Mapping[int, Path]) -> None:
+        """Write a pair for each log that has grown since the last call.
 
         Args:
             now: seconds of a monotonic clock.
             logs: the log of each running attempt, by the attempt's id.
         """
-        self._next = now + NOTE_SECONDS
-        before = self._sizes
-        # A new dict, so that attempts that have ended are forgotten.
+        self._next_time = now + NOTE_SECONDS
+        previous_sizes = self._sizes
+        # A new dict, so that it does not keep attempts that have ended.
         self._sizes = {}
         for attempt_id, log in logs.items():
-            size = before.get(attempt_id, 0)
+            size = previous_sizes.get(attempt_id, 0)
             # The log may not exist yet, or the disk may be full. The lines then get a later time.
             with suppress(OSError):
-                state = os.stat(log)
-                if state.st_size > size:
-                    _append(times_file(log), _PAIR.pack(state.st_size, state.st_mtime_ns))
-                size = state.st_size
+                status = os.stat(log)
+                if status.st_size > size:
+                    _append(times_file(log), _PAIR.pack(status.st_size, status.st_mtime_ns))
+                size = status.st_size
             self._sizes[attempt_id] = size
 
 
@@ -69,9 +76,9 @@ def times_file(log: Path) -> Path:
 
 
 def first_line_since(log: Path, since: float) -> int | None:
-    """Return where the first line begins that was written at a given time or later.
+    """Return the offset of the first line that was written at a given time or later.
 
-    The time of a line is when its end was written.
+    A line that was written in pieces has the time of its end.
 
     Args:
         log: the log of an attempt.
@@ -84,8 +91,8 @@ def first_line_since(log: Path, since: float) -> int | None:
     try:
         if os.stat(log).st_mtime_ns < since_ns:
             return None
-        older = _size_before(times_file(log), since_ns)
-        return _start_of_line(log, older)
+        older_bytes = _size_before(times_file(log), since_ns)
+        return _line_start(log, older_bytes)
     except FileNotFoundError:
         return None
 
@@ -93,49 +100,55 @@ def first_line_since(log: Path, since: float) -> int | None:
 def _append(file: Path, data: bytes) -> None:
     fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        # In one call, so that a kill leaves at most one incomplete pair, at the end.
+        # The pair is written in one call. So after a kill, only the last pair can be incomplete.
         os.write(fd, data)
     finally:
         os.close(fd)
 
 
 def _size_before(times: Path, since_ns: int) -> int:
-    """Return the size in the last pair that is older than a time, 0 when there is none.
-
-    This is a binary search, because a long run has many pairs.
-    """
+    """Return the size in the last pair whose time is before `since_ns`, 0 when there is none."""
     try:
         fd = os.open(times, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0
     try:
+        # A long run has many pairs, so this is a binary search. At its end, `low` is the number of
+        # pairs before `since_ns`. The division ignores an incomplete pair at the end of the file.
         low = 0
-        # Without an incomplete pair at the end.
         high = os.fstat(fd).st_size // _PAIR.size
         while low < high:
             middle = (low + high) // 2
-            if _pair(fd, middle)[1] < since_ns:
+            _, time_ns = _read_pair(fd, middle)
+            if time_ns < since_ns:
                 low = middle + 1
             else:
                 high = middle
-        return _pair(fd, low - 1)[0] if low else 0
+        if low == 0:
+            return 0
+        size, _ = _read_pair(fd, low - 1)
+        return size
     finally:
         os.close(fd)
 
 
-def _pair(fd: int, number: int) -> tuple[int, int]:
+def _read_pair(fd: int, number: int) -> tuple[int, int]:
+    """Return the size and the time of a pair; the first pair has the number 0."""
     size, time_ns = _PAIR.unpack(os.pread(fd, _PAIR.size, number * _PAIR.size))
     return size, time_ns
 
 
-def _start_of_line(log: Path, offset: int) -> int:
-    """Return where the line begins that contains an offset.
+def _line_start(log: Path, offset: int) -> int:
+    """Return the offset where the line that contains `offset` starts.
 
-    For a very long line, return the offset itself.
+    For a line that is longer than `_LOOK_BACK_BYTES`, return `offset` itself.
     """
     start = max(0, offset - _LOOK_BACK_BYTES)
     with log.open("rb") as file:
         file.seek(start)
         before = file.read(offset - start)
     newline = before.rfind(b"\n")
-    return start + newline + 1 if newline >= 0 or start == 0 else offset
+    if newline < 0 and start > 0:
+        return offset
+    # Without a newline this is the start of the file: `start` is 0 and `newline` is -1.
+    return start + newline + 1

@@ -1,6 +1,6 @@
-"""Read the logs of attempts while they grow, and their ends.
+"""Read the logs of attempts while they grow, and the last lines of a log.
 
-No log is ever held in memory as a whole.
+A log may be larger than the memory, so it is always read in pieces.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from kfgcp.log_lines import LineSplitter
 
 _READ_BYTES: Final = 256 * 1024
 _TAIL_BYTES: Final = 64 * 1024
-_TAIL_LINE: Final = 2000
-"""The longest line of a tail, in characters. Of a longer line the end is shown."""
+"""How much of the end of a log is searched for its last lines."""
+
+_LONGEST_TAIL_LINE: Final = 2000
+"""The longest of the last lines of a log, in characters. Longer lines lose their beginning."""
 
 
 class LogReader:
     """A reader of a log that still grows.
 
-    It gives only whole lines until the log has ended, but very long lines in pieces.
+    While the log grows, an incomplete last line is not read yet. A very long line is read in
+    pieces.
 
     Args:
         file: the log.
-        since: seconds since 1970; older lines are left out, see `kfgcp.engine.log_times`.
+        since: seconds since 1970. Lines that were written before are left out, see
+            `kfgcp.engine.log_times`. None for all lines.
     """
 
     def __init__(self, file: Path, since: float | None = None) -> None:
@@ -39,13 +43,13 @@ class LogReader:
         """Yield the new lines without their line ends.
 
         Args:
-            to_the_end: the log has ended; yield also a last line without a line end.
+            to_the_end: the log does not grow any more; yield also a last line without a line end.
         """
         if self._since is not None:
             start = first_line_since(self._file, self._since)
             if start is None:
                 return
-            # The lines after the first one that is new enough were written later.
+            # All lines after this one were written later, so `since` is not needed any more.
             self._offset = start
             self._since = None
         try:
@@ -61,7 +65,15 @@ class LogReader:
 
 
 def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
-    """Return the last lines of a log; of a long line its end."""
+    """Return the last lines of a log, without the beginning of long lines.
+
+    Args:
+        file: the log.
+        lines: the number of lines.
+
+    Returns:
+        The lines; empty when the log cannot be read.
+    """
     try:
         with file.open("rb") as log:
             log.seek(0, os.SEEK_END)
@@ -69,4 +81,5 @@ def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
             text = log.read().decode("utf-8", errors="replace")
     except OSError:
         return ()
-    return tuple(line[-_TAIL_LINE:] for line in text.splitlines()[-lines:])
+    last_lines = text.splitlines()[-lines:]
+    return tuple(line[-_LONGEST_TAIL_LINE:] for line in last_lines)

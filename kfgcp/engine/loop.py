@@ -1,8 +1,8 @@
 """Execute one run: the loop between the scheduler, the executors and the store.
 
-One thread does all of this. Executors and transfers run in other threads and put events into a
-queue. The order of the steps makes the run safe against a crash at any moment; each step whose
-place matters says why.
+One thread executes the run. Executors and transfers work in other threads and put events into a
+queue. The engine can crash at any moment, so the order of its steps matters. Where it does, a
+comment says why.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import os
 import queue
 import signal
 import time
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from kfgcp.engine import bucket_copies, files, importer, orphans
 from kfgcp.engine.attempts import Attempts
 from kfgcp.engine.cache import TaskCache
-from kfgcp.engine.cache_key import note_inputs
-from kfgcp.engine.cancel_requests import POLL_SECONDS, CancelRequests
+from kfgcp.engine.cache_key import digest_code_and_inputs
+from kfgcp.engine.cancel_requests import POLL_SECONDS, CancelRequested, CancelRequests
 from kfgcp.engine.clock import Clock
 from kfgcp.engine.executors.base import Attempt, AttemptEnded, Containers, PackagesInstalled
 from kfgcp.engine.executors.router import Router
@@ -43,12 +42,13 @@ from kfgcp.semantics.inputs import add_defaults
 from kfgcp.semantics.nodes import is_in_exit_task
 from kfgcp.semantics.scheduler import Scheduler
 from kfgcp.semantics.values import ValueProblem, Values, as_record
-from kfgcp.spec.graph import Container, Graph
+from kfgcp.spec.graph import Graph
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
 
-LOSSES: Final = 3
-"""How often a task is started again because the process that ran it ended."""
+MAX_LOST_ATTEMPTS: Final = 3
+"""How many attempts of a task may be lost, because the process that ran them ended, until the next
+lost attempt counts as a failure. A task may kill that process in every attempt."""
 
 _RUN_STATES: Final = {
     TaskState.SUCCEEDED: RunState.SUCCEEDED,
@@ -56,18 +56,10 @@ _RUN_STATES: Final = {
     TaskState.CANCELLED: RunState.CANCELLED,
 }
 
-
-@dataclass(frozen=True, slots=True)
-class _Cancel:
-    """The event that somebody asked the run to end."""
-
-    force: bool
+_Event = AttemptEnded | PackagesInstalled | InputsCopied | OutputsCopied | CancelRequested
 
 
-_Event = AttemptEnded | PackagesInstalled | InputsCopied | OutputsCopied | _Cancel
-
-
-class _Running(NamedTuple):
+class _RunningAttempt(NamedTuple):
     """An attempt that runs, or whose files are being copied."""
 
     node: TaskRun
@@ -75,13 +67,15 @@ class _Running(NamedTuple):
 
 
 class Engine:
-    """Runs one pipeline. `kfgcp.backends.local` makes it, and holds the run's lock meanwhile.
+    """The engine of one run.
+
+    `kfgcp.backends.local` creates it, and holds the lock of the run until the engine has ended.
 
     Args:
         store: where the run is recorded.
         layout: where the run keeps its files.
         graph: the pipeline.
-        inputs: the values of its parameters, and its input artifacts.
+        inputs: the values of the pipeline's parameters, and its input artifacts.
         options: the user's options.
         settings: the settings of the backend.
     """
@@ -103,20 +97,23 @@ class Engine:
         # Not a `Queue`: `SimpleQueue.put` may be called by a signal handler that interrupts another
         # `put` or `get` of the same thread (Python documentation, `queue.SimpleQueue.put`).
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._running: dict[int, _Running] = {}
-        self._stopping: set[int] = set()  # attempts that were asked to end
-        self._overdue: set[int] = set()  # attempts that took longer than their timeout
-        # Attempts that have ended and whose working folders are still there.
-        self._working_folders: list[int] = []
+        # These four contain the ids of attempts.
+        self._running: dict[int, _RunningAttempt] = {}
+        # Attempts that were asked to end because the run is cancelled.
+        self._stopping: set[int] = set()
+        # Attempts that took longer than their timeout.
+        self._overdue: set[int] = set()
+        # Attempts that have ended and whose working folders still exist.
+        self._to_clean_up: list[int] = []
         self._retries = Retries()
         self._alarms = Alarms()
         self._cancel_requests = CancelRequests(store, layout.run_id)
         self._log_times = LogTimes()
-        self._ids = itertools.count(1)
+        self._attempt_ids = itertools.count(1)
         self._recorder = Recorder(store, layout.run_id, self._clock.now)
         self._file_use = FileUse(layout.home)
         self._attempts = Attempts(layout, options, settings, self._clock.now())
-        self._earlier = EarlierResults(
+        self._earlier_results = EarlierResults(
             store, layout.run_id, settings.repeats, settings.from_task, settings.buckets
         )
         self._file_states = FileStates(settings.submit_dir, layout.output_folders)
@@ -126,7 +123,7 @@ class Engine:
         self._scheduler = Scheduler(
             graph, TaskRun, inputs, constants=self._attempts.constants, fail_fast=options.fail_fast
         )
-        self._transfers = Transfers(self._events.put, layout.remote, settings.buckets)
+        self._transfers = Transfers(self._events.put, layout.copies_folder, settings.buckets)
         self._executor = Router(
             self._events.put,
             layout.environments,
@@ -141,9 +138,9 @@ class Engine:
         """Ask the run to end; may be called from a signal handler and from any thread.
 
         Args:
-            force: kill the tasks that run at once instead of asking them to end first.
+            force: kill running tasks at once, instead of asking them to end first.
         """
-        self._events.put(_Cancel(force))
+        self._events.put(CancelRequested(force))
 
     def execute(self) -> RunState:
         """Execute the run to its end.
@@ -153,92 +150,98 @@ class Engine:
         """
         run_id = self._layout.run_id
         try:
-            # Tasks of a killed engine may still write to the scratch folder. `prepare` waits for
-            # them, so nothing is recorded as running before.
+            # Tasks of a killed engine may still write to the scratch folder. `prepare` waits until
+            # they have ended. So the run is recorded as running only after `prepare`.
             self._layout.prepare()
             self._store.apply(run_id, Changes(state=RunState.RUNNING, started_at=self._clock.now()))
             self._scheduler.start()
             while not self._scheduler.done:
-                # Under the lock, nobody can remove the files of earlier runs between the moment
-                # when they are found and the record that this run uses them.
+                # The lock keeps the files of earlier runs in place: first this run finds them, then
+                # the store records that it uses them. Nobody can remove them in between.
                 with self._file_use.shared():
-                    launched = self._take_ready()
+                    nodes_to_launch = self._take_ready_tasks()
                     self._recorder.write(self._scheduler.take_changed())
-                # Attempts are recorded before they start. After a crash, the record then has every
+                # Attempts are recorded before they start. So after a crash, the record has every
                 # attempt that may have left files, and no later attempt gets the same number.
-                for node in launched:
+                for node in nodes_to_launch:
                     self._launch(node)
-                # Removing folders takes time, which the attempts just launched use.
+                # This comes after the launch, because removing folders takes time. The new attempts
+                # already run meanwhile.
                 self._remove_working_folders()
                 if self._running or self._retries:
-                    self._wait()
+                    self._wait_for_events()
             return self._finish()
         finally:
-            # First the servers end, and with them the tasks. `orphans` kills what tasks started in
-            # sessions of their own. Nothing writes to the scratch folder after that.
+            # The servers end first, and their tasks end with them. `orphans` then kills processes
+            # that tasks started in sessions of their own. After both steps, nothing writes to the
+            # scratch folder any more.
             self._executor.close()
             orphans.kill(run_id)
             self._layout.remove_scratch()
 
     # -- starting tasks
 
-    def _take_ready(self) -> list[TaskRun]:
+    def _take_ready_tasks(self) -> list[TaskRun]:
         """Return the tasks to launch now.
 
-        Importers and cached tasks do not run. They end here, and make further tasks ready.
+        Importers and cached tasks need no attempt. They end in this method, so more tasks may
+        become ready meanwhile.
         """
-        launched: list[TaskRun] = []
+        nodes_to_launch: list[TaskRun] = []
         self._file_states.ended_attempts = self._scheduler.ended_attempts
-        while self._scheduler.ready and len(self._running) + len(launched) < self._max_parallel:
+        while self._scheduler.ready:
+            if len(self._running) + len(nodes_to_launch) >= self._max_parallel:
+                break
             node = self._scheduler.ready.popleft()
-            if self._done_without_running(node):
+            if self._end_without_attempt(node):
                 continue
             node.attempts += 1
             node.state = TaskState.RUNNING
             node.attempt_started_at = self._clock.now()
             node.started_at = node.started_at or node.attempt_started_at
             self._scheduler.changed[node] = None
-            launched.append(node)
-        return launched
+            nodes_to_launch.append(node)
+        return nodes_to_launch
 
-    def _done_without_running(self, node: TaskRun) -> bool:
-        """Return whether a task ends now because its outputs are there already."""
-        self._earlier.mark(node)
+    def _end_without_attempt(self, node: TaskRun) -> bool:
+        """End an importer, or a task with an earlier result; return False for any other task."""
+        self._earlier_results.mark_reruns(node)
         if node.kind is TaskKind.IMPORTER:
-            self._import(node)
+            self._run_importer(node)
             return True
-        if node.failures or node.losses:
+        if node.failures or node.lost_attempts:
             return False
-        # The key needs the inputs as they are before the task runs, so they are noted also when no
-        # earlier result is used: a later run compares with them.
-        note_inputs(node, self._file_states)
-        result = self._earlier.recall(node)
+        # Later runs compare the digests of their tasks with these. So they are computed before the
+        # task runs, and also when it uses no earlier result.
+        digest_code_and_inputs(node, self._file_states)
+        result = self._earlier_results.find_result(node)
         if result is not None:
-            self._use_earlier(node, result)
+            self._use_earlier_result(node, result)
             return True
-        outputs = self._cache.look_up(node, self._earlier.reuse_problem(node))
+        outputs = self._cache.look_up(node, self._earlier_results.reuse_problem(node))
         if outputs is None:
             return False
         self._use_outputs(node, outputs, node.cache)
         return True
 
-    def _use_earlier(self, node: TaskRun, result: EarlierResult) -> None:
+    def _use_earlier_result(self, node: TaskRun, result: EarlierResult) -> None:
         node.origin = result.origin
         if result.error is not None:
             self._scheduler.record_earlier_failure(node, result.error)
         else:
             self._use_outputs(node, result.outputs, result.cache)
 
-    def _use_outputs(self, node: TaskRun, outputs: Values, cached: Cache | None) -> None:
+    def _use_outputs(self, node: TaskRun, outputs: Values, cache: Cache | None) -> None:
+        """Record that a task has succeeded without an attempt."""
         if node.ended_at is None:
             now = self._clock.now()
             node.started_at = now
             node.ended_at = now
         node.outputs = outputs
-        self._recorder.keep(build_outcome(node))
-        self._scheduler.record_success(node, outputs, cached)
+        self._recorder.add_outcome(build_outcome(node))
+        self._scheduler.record_success(node, outputs, cache)
 
-    def _import(self, node: TaskRun) -> None:
+    def _run_importer(self, node: TaskRun) -> None:
         node.attempts = 1
         node.started_at = self._clock.now()
         try:
@@ -249,18 +252,18 @@ class Engine:
             self._use_outputs(node, outputs, None)
 
     def _launch(self, node: TaskRun) -> None:
-        """Start an attempt. Whatever is wrong with its task fails only the task."""
-        attempt_id = next(self._ids)
+        """Start an attempt of a task. If that is not possible, only this task fails."""
+        attempt_id = next(self._attempt_ids)
         try:
             inputs = add_defaults(node.inputs, node.component)
             executor_input = files.executor_input(node, inputs, self._layout)
-            # Before the start, because the executor may emit the end at any time after it.
-            self._running[attempt_id] = _Running(node, executor_input)
+            # This comes before the start: after it, the executor may emit the end at any time.
+            self._running[attempt_id] = _RunningAttempt(node, executor_input)
             attempt = self._attempts.make(attempt_id, node, executor_input)
-            bucket_copies.make_output_folders(executor_input, self._layout.remote)
+            bucket_copies.make_output_folders(executor_input, self._layout.copies_folder)
             self._set_alarm(attempt_id, node)
-            artifacts = itertools.chain(*inputs.artifacts.values())
-            uris = bucket_copies.uris_to_download(artifacts, self._layout.remote)
+            artifacts = itertools.chain.from_iterable(inputs.artifacts.values())
+            uris = bucket_copies.uris_to_download(artifacts, self._layout.copies_folder)
             if uris:
                 self._transfers.fetch(attempt, uris)
             else:
@@ -274,61 +277,62 @@ class Engine:
             self._fail(node, str(error) or type(error).__name__)
 
     def _set_alarm(self, attempt_id: int, node: TaskRun) -> None:
-        timeout = _timeout(node)
+        timeout = node.timeout
         if timeout is not None:
             self._alarms.add(time.monotonic() + timeout, attempt_id, Step.TERMINATE)
 
     def _remove_working_folders(self) -> None:
         """Remove the working folders of the attempts that have ended."""
-        for attempt_id in self._working_folders:
+        for attempt_id in self._to_clean_up:
             self._layout.remove_working_folder(attempt_id)
-        self._working_folders.clear()
+        self._to_clean_up.clear()
 
     # -- waiting for events
 
-    def _wait(self) -> None:
-        """Handle the events that have come; wait for the first one when there is none."""
+    def _wait_for_events(self) -> None:
+        """Wait for an event or for the next time to do something, then do all that is due."""
         try:
             event = self._events.get(timeout=self._seconds_to_wait())
-            # All events that are there go into the same transaction.
+            # All events that wait are handled now, so their changes go into one transaction.
             while True:
                 self._handle(event)
                 event = self._events.get_nowait()
         except queue.Empty:
             pass
         now = time.monotonic()
-        # A run that stops does not wait for its retries: each of them ends its task now.
-        retries = self._retries.pop_due(math.inf if self._scheduler.stopping else now)
-        for node in retries:
+        # A run that stops does not wait for retries. `requeue` then ends the tasks instead.
+        latest_retry = math.inf if self._scheduler.stopping else now
+        for node in self._retries.pop_due(latest_retry):
             self._scheduler.requeue(node)
         while (alarm := self._alarms.pop_due(now)) is not None:
             self._handle_alarm(now, alarm)
         requests = self._cancel_requests.read_new(now)
         if requests:
-            # A second request means that the tasks are killed at once.
+            # From the second request on, the tasks are killed at once.
             self._cancel(force=self._scheduler.cancelled or requests > 1)
         if self._log_times.is_due(now):
-            self._note_log_times(now)
+            self._write_log_times(now)
 
     def _seconds_to_wait(self) -> float:
         next_time = min(self._retries.next_time(), self._alarms.next_time())
-        return max(min(POLL_SECONDS, next_time - time.monotonic()), 0)
+        seconds = next_time - time.monotonic()
+        return max(min(POLL_SECONDS, seconds), 0)
 
-    def _note_log_times(self, now: float) -> None:
+    def _write_log_times(self, now: float) -> None:
         logs = {}
         for attempt_id, running in self._running.items():
             logs[attempt_id] = self._layout.log(running.node.path, running.node.attempts)
-        self._log_times.note(now, logs)
+        self._log_times.write(now, logs)
 
     def _handle(self, event: _Event) -> None:
-        if isinstance(event, _Cancel):
+        if isinstance(event, CancelRequested):
             self._cancel(event.force)
         elif isinstance(event, InputsCopied):
             self._handle_inputs_copied(event.attempt, event.problem)
         elif isinstance(event, OutputsCopied):
             self._handle_outputs_copied(event)
         elif isinstance(event, PackagesInstalled):
-            self._handle_installed(event.id)
+            self._restart_clock(event.id)
         else:
             self._handle_end(event)
 
@@ -351,8 +355,8 @@ class Engine:
         else:
             self._succeed(node, event.outputs)
 
-    def _handle_installed(self, attempt_id: int) -> None:
-        """Let the time of a task begin now: it does not include the installation."""
+    def _restart_clock(self, attempt_id: int) -> None:
+        """Set the start of a task to now, so its time does not include installing packages."""
         if attempt_id not in self._running:
             return
         node = self._running[attempt_id].node
@@ -362,40 +366,40 @@ class Engine:
 
     def _handle_end(self, event: AttemptEnded) -> None:
         if event.id not in self._running:
-            # Its start failed, and the task has failed already.
+            # The start of the attempt failed, so the task has failed already.
             return
         running = self._running.pop(event.id)
         node = running.node
-        # Files may have changed, so earlier looks at them do not count for tasks that become ready
-        # from now on.
+        # The attempt may have changed files. Tasks that become ready now must read file states
+        # again, instead of using earlier ones.
         self._scheduler.ended_attempts += 1
         self._executor.forget(event.id)
-        self._working_folders.append(event.id)
+        self._to_clean_up.append(event.id)
         self._layout.close_attempt(node.path, node.attempts)
         if event.id in self._stopping and event.message is not None:
             node.ended_at = self._clock.now()
             self._scheduler.record_cancellation(node)
         elif event.id in self._overdue:
-            self._fail(node, f"took longer than its timeout of {_timeout(node):g} s")
-        elif event.lost and node.losses < LOSSES:
-            node.losses += 1
+            self._fail(node, f"took longer than its timeout of {node.timeout:g} s")
+        elif event.lost and node.lost_attempts < MAX_LOST_ATTEMPTS:
+            node.lost_attempts += 1
             self._scheduler.requeue(node)
         elif event.message is not None:
             self._fail(node, event.message, self._attempts.hint(node, event.exception))
         else:
             self._read_outputs(event.id, running)
 
-    def _read_outputs(self, attempt_id: int, running: _Running) -> None:
-        """Read the outputs of an attempt that exited with 0, and copy those for buckets there."""
+    def _read_outputs(self, attempt_id: int, running: _RunningAttempt) -> None:
+        """Read the outputs of an attempt that exited with 0, and upload outputs for buckets."""
         node, executor_input = running
         try:
-            outputs = files.read_outputs(node.component, executor_input, self._layout.remote)
+            outputs = files.read_outputs(node.component, executor_input, self._layout.copies_folder)
         except (ValueProblem, OSError) as problem:
             self._fail(node, str(problem))
             return
-        uris = files.uris_to_upload(outputs, executor_input, self._layout.remote)
+        uris = files.uris_to_upload(outputs, executor_input, self._layout.copies_folder)
         if uris:
-            # The attempt counts as running, so that a signal can end the transfer.
+            # The attempt counts as running until the upload ends, so that a cancel can end it.
             self._running[attempt_id] = running
             self._transfers.store(attempt_id, outputs, uris)
         else:
@@ -404,9 +408,10 @@ class Engine:
     def _succeed(self, node: TaskRun, outputs: Values) -> None:
         node.ended_at = self._clock.now()
         node.outputs = outputs
-        # The outcome and the entry of the cache go into the same transaction as the state. A crash
-        # never leaves one without the other.
-        self._recorder.keep(build_outcome(node), self._cache.entry(node, node.ended_at))
+        # The outcome, the cache entry and the state go into one transaction. So a crash never
+        # leaves one of them without the others.
+        cache_entry = self._cache.build_entry(node, node.ended_at)
+        self._recorder.add_outcome(build_outcome(node), cache_entry)
         self._scheduler.record_success(node, outputs)
 
     def _fail(self, node: TaskRun, message: str, hint: str = "") -> None:
@@ -429,27 +434,27 @@ class Engine:
             self._alarms.add(now + self._settings.grace, attempt_id, Step.KILL)
         elif alarm.step is Step.KILL:
             self._stop(attempt_id, signal.SIGKILL)
-            # A fork server that was stopped (SIGSTOP) does not pass SIGKILL on.
+            # A fork server that is stopped (SIGSTOP) does not forward SIGKILL to its tasks.
             self._alarms.add(now + self._settings.grace, attempt_id, Step.KILL_RUNNER)
         else:
             self._executor.kill(attempt_id)
 
-    def _stop(self, attempt_id: int, number: int) -> None:
+    def _stop(self, attempt_id: int, signal_number: int) -> None:
         """Send a signal to an attempt. SIGKILL also ends the copying of its files."""
-        self._executor.signal(attempt_id, number)
-        if number == signal.SIGKILL and self._transfers.abandon(attempt_id):
+        self._executor.signal(attempt_id, signal_number)
+        if signal_number == signal.SIGKILL and self._transfers.abandon(attempt_id):
             self._events.put(AttemptEnded(attempt_id, "stopped while its files were copied"))
 
     def _cancel(self, force: bool) -> None:
-        """Stop the tasks that run.
+        """Stop the running tasks.
 
         Args:
-            force: kill them, and start no exit tasks. Otherwise exit tasks start afterwards.
+            force: kill the tasks, and start no exit tasks. Otherwise the tasks are asked to end,
+                and exit tasks start afterwards.
         """
         is_first = not self._scheduler.cancelled
         if is_first:
-            # Before any task ends: when the engine is killed now, the run is recorded as cancelled
-            # and not as failed.
+            # This comes before any task ends. After it, a run whose engine is killed is cancelled.
             self._store.apply(self._layout.run_id, Changes(state=RunState.CANCELLING))
             for node in self._retries.pop_due(math.inf):
                 self._scheduler.requeue(node)
@@ -460,8 +465,8 @@ class Engine:
             self._scheduler.cancel(force=force)
         if force:
             self._stop_all(signal.SIGKILL)
-            # No task may run any more, so the process that runs them can be killed too. If it is
-            # stopped (SIGSTOP), it does not see the signal.
+            # No task may run any more, so the fork server that runs them can be killed too. If the
+            # server is stopped (SIGSTOP), it does not forward the signal.
             for attempt_id in self._stopping & set(self._running):
                 self._executor.kill(attempt_id)
         elif is_first:
@@ -470,9 +475,9 @@ class Engine:
                 self._alarms.add(deadline, attempt_id, Step.KILL)
             self._stop_all(signal.SIGTERM)
 
-    def _stop_all(self, number: int) -> None:
+    def _stop_all(self, signal_number: int) -> None:
         for attempt_id in self._stopping & set(self._running):
-            self._stop(attempt_id, number)
+            self._stop(attempt_id, signal_number)
 
     # -- the end of the run
 
@@ -488,12 +493,7 @@ class Engine:
         )
         with self._file_use.shared():
             self._recorder.write(self._scheduler.take_changed(), final)
-        # A run that is not recorded as ended can be resumed, and then its tasks need the workspace.
+        # The workspace is removed last. Until the end is recorded, the run can be resumed, and then
+        # its tasks need the workspace.
         self._layout.remove_workspace()
         return state
-
-
-def _timeout(node: TaskRun) -> float | None:
-    """Return how many seconds an attempt of a task may take, None for no limit."""
-    container = node.component.executor
-    return container.cluster.timeout if isinstance(container, Container) else None

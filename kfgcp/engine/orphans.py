@@ -1,4 +1,4 @@
-"""End the processes that a killed engine may have left behind."""
+"""Kill the processes that a run may have left behind."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-MARK: Final = "KFGCP_RUN_ID"
-"""The variable that marks the processes of a run."""
+RUN_ID_VARIABLE: Final = "KFGCP_RUN_ID"
+"""The environment variable that all processes of a run have. Its value is the id of the run."""
 
 
 def kill(run_id: str) -> None:
-    """Kill the processes of this user that have `MARK` set to this run.
+    """Kill the processes of this user whose `RUN_ID_VARIABLE` is the id of the run.
 
-    Tasks die with their fork server, and the server dies with the engine. This is for processes
-    that tasks started in sessions of their own.
+    A fork server ends with its engine, and tasks end with their fork server. But a task can start
+    processes in sessions of their own, and these do not end with the task.
 
-    It works only where the system shows the environment of processes (Linux). That is the
-    environment at the start of the program (proc(5)), so a forked process without a new program has
-    that of the fork server. The server has the mark for that reason.
+    This works only on Linux, which shows the environment of processes. Linux shows the environment
+    from the start of the program (proc(5)). So a forked process that starts no other program shows
+    the environment of its fork server, and therefore fork servers have the variable too.
     """
-    mark = f"{MARK}={run_id}".encode()
+    assignment = f"{RUN_ID_VARIABLE}={run_id}".encode()
     for file in Path("/proc").glob("[0-9]*/environ"):
-        # The process has ended, or belongs to another user.
+        # An OSError means that the process has ended, or belongs to another user.
         with suppress(OSError):
             pid = int(file.parent.name)
-            is_marked = mark in file.read_bytes().split(b"\0")
-            # A task can start kfgcp itself, so this process may have the mark too.
-            if is_marked and pid != os.getpid():
+            belongs_to_run = assignment in file.read_bytes().split(b"\0")
+            # This process may have the variable too, because a task can start kfgcp.
+            if belongs_to_run and pid != os.getpid():
                 os.kill(pid, signal.SIGKILL)

@@ -1,8 +1,9 @@
-"""Requirements whose content may change: folders and files of this machine, and git branches.
+"""Pin requirements whose content may change: folders and files of this machine, and git branches.
 
-An environment is found again by what it was made of. For a folder that is the content of its files.
-For a branch it is the commit that the branch names now, which the repository tells. When the
-repository does not answer, it is the commit that the branch named the last time.
+Virtual environments are shared by all runs with the same requirements. So a requirement must also
+show its content. For a folder, that is the content of its files. For a branch, it is the commit at
+its end, which the repository reports. When the repository does not answer, the commit that it
+reported the last time is used.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ GIT_SECONDS: Final = 15.0
 """How long a repository may take to answer."""
 
 READ_BYTES: Final = 64 << 20
-"""How much of the files of a folder is read; size and time of change stand for the rest."""
+"""How many bytes of the files in a folder are read. For the other files, the size and the time of
+the last change replace the content."""
 
-# An option and a name before the target: `-e name[extra] @ target`.
+# The target is the path or address in a requirement. An option and a name may come before it:
+# `-e name[extra] @ target`.
 _TARGET: Final = re.compile(
     r"(?:-e\s+)?(?:[A-Za-z0-9][\w.-]*\s*(?:\[[^]]*\])?\s*@\s*)?(.*)", re.DOTALL
 )
@@ -38,7 +41,7 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _ARCHIVES: Final = (".whl", ".tar.gz", ".zip")
 
 # fmt: off
-# Folders that tools make. Their content does not change the package.
+# Folders that tools make. Their content is not part of a package.
 _TOOL_FOLDERS: Final = frozenset({
     ".git", ".hg", ".svn", ".kfgcp", ".venv", ".tox", ".nox", "node_modules", "__pycache__",
     ".mypy_cache", ".ruff_cache", ".pytest_cache",
@@ -48,25 +51,25 @@ _TOOL_FOLDERS_AT_TOP: Final = frozenset({"build", "dist"})
 
 
 def can_change(requirements: Requirements) -> bool:
-    """Return whether requirements name something whose content may change."""
+    """Return whether one of the requirements is a path of this machine or a git repository."""
     targets = [_target(text) for text in requirements.packages]
     return any(_is_git_target(target) or _path(target, Path()) is not None for target in targets)
 
 
 def pin(requirements: Requirements, folder: Path, commits: Path) -> Requirements:
-    """Return the same requirements with commits instead of branches, and the states of files.
+    """Return requirements with commits instead of branches, and with the content of files.
 
     Args:
         requirements: the requirements as the pipeline has them.
         folder: the folder that relative paths start from.
-        commits: a folder that keeps the commits that branches named.
+        commits: a folder with the last known commit of each branch. This function updates it.
     """
     packages = tuple(_with_commit(text, commits) for text in requirements.packages)
     contents: list[str] = []
     for text in packages:
         path = _path(_target(text), folder)
         if path is not None:
-            contents.append(f"{path} {_digest(path)}")
+            contents.append(f"{path} {_digest_files(path)}")
     return replace(requirements, packages=packages, contents=tuple(contents))
 
 
@@ -76,7 +79,11 @@ def is_git(text: str) -> bool:
 
 
 def _target(text: str) -> str:
-    """Return what comes after the name: a path or address without marker, or the text itself."""
+    """Return the path or address in a requirement, without the option, name and marker.
+
+    A requirement such as `six==1.17` has no path or address. It is returned as it is, without the
+    marker.
+    """
     without_marker = re.split(r"\s;", text)[0].strip()
     match = _TARGET.fullmatch(without_marker)
     return match[1] if match else text
@@ -87,7 +94,7 @@ def _is_git_target(target: str) -> bool:
 
 
 def _path(target: str, folder: Path) -> Path | None:
-    """Return the folder or file of this machine that a requirement names."""
+    """Return the folder or file of this machine that a target means, None for another target."""
     if target.startswith("file:"):
         return folder / unquote(urlsplit(target).path)
     if "://" in target:
@@ -98,26 +105,29 @@ def _path(target: str, folder: Path) -> Path | None:
     return None
 
 
-def _digest(path: Path) -> str:
-    """Return the digest of a file, or of the files in a folder without those that tools make."""
-    total = hashlib.sha256()
-    budget = READ_BYTES
-    for file in _files(path):
-        # The file was removed meanwhile, or is a link that leads nowhere.
+def _digest_files(path: Path) -> str:
+    """Return the digest of a file, or of the files in a folder."""
+    digest = hashlib.sha256()
+    bytes_left = READ_BYTES
+    for file in _list_files(path):
+        # An OSError means that the file was removed meanwhile, or is a link that leads nowhere.
         with suppress(OSError):
-            state = os.stat(file)
-            header = f"{os.path.relpath(file, path)}\0{state.st_size}\0"
-            total.update(header.encode("utf-8", "surrogateescape"))
-            budget -= state.st_size
-            if budget >= 0:
-                total.update(Path(file).read_bytes())
+            status = os.stat(file)
+            header = f"{os.path.relpath(file, path)}\0{status.st_size}\0"
+            digest.update(header.encode("utf-8", "surrogateescape"))
+            bytes_left -= status.st_size
+            if bytes_left >= 0:
+                digest.update(Path(file).read_bytes())
             else:
-                total.update(str(state.st_mtime_ns).encode())
-    return total.hexdigest()
+                digest.update(str(status.st_mtime_ns).encode())
+    return digest.hexdigest()
 
 
-def _files(path: Path) -> Iterator[str]:
-    """Yield a file, or the files in a folder, always in the same order."""
+def _list_files(path: Path) -> Iterator[str]:
+    """Yield a file itself, or the files in a folder, always in the same order.
+
+    Files that tools make are left out.
+    """
     if path.is_file():
         yield str(path)
     for parent, folders, files in os.walk(path):
@@ -134,12 +144,15 @@ def _is_tool_folder(parent: str, name: str, is_top: bool) -> bool:
         return True
     if is_top and name in _TOOL_FOLDERS_AT_TOP:
         return True
-    # A virtual environment, whatever its name is.
+    # Every virtual environment has this file.
     return os.path.exists(f"{parent}/{name}/pyvenv.cfg")
 
 
 def _with_commit(text: str, commits: Path) -> str:
-    """Return a requirement with the commit that its branch or tag names now."""
+    """Return a requirement with the current commit of its branch or tag.
+
+    Other requirements, and a requirement whose commit is unknown, are returned unchanged.
+    """
     target = _target(text)
     if not _is_git_target(target):
         return text
@@ -148,22 +161,22 @@ def _with_commit(text: str, commits: Path) -> str:
     if _COMMIT.fullmatch(reference):
         return text
     commit = _find_commit(repository, reference or "HEAD")
-    file = commits / hashlib.sha256(address.encode()).hexdigest()[:16]
+    commit_file = commits / hashlib.sha256(address.encode()).hexdigest()[:16]
     with suppress(OSError):
         if commit is not None:
             private.make_folders(commits)
-            write_file(file, commit.encode())
+            write_file(commit_file, commit.encode())
         else:
-            # Without network, the environment of the last run still serves.
-            commit = file.read_text(encoding="utf-8")
+            # So a run without network can use the environment of an earlier run.
+            commit = commit_file.read_text(encoding="utf-8")
     if not commit:
         return text
     return text.replace(target, f"git+{repository}@{commit}{hash_mark}{fragment}")
 
 
 def _split_reference(address: str) -> tuple[str, str]:
-    """Return an address without its branch, tag or commit, and that; "" when it has none."""
-    # An "@" before the path belongs to the user.
+    """Split an address into the repository and its branch, tag or commit, "" without one."""
+    # An "@" before the path belongs to the user: `https://user@host/path`.
     if "@" not in urlsplit(address).path:
         return address, ""
     repository, _, reference = address.rpartition("@")
@@ -171,19 +184,20 @@ def _split_reference(address: str) -> tuple[str, str]:
 
 
 def _find_commit(address: str, reference: str) -> str | None:
-    """Return the commit of a branch or tag of a repository.
+    """Ask a repository for the commit of a branch or tag.
 
     Returns:
-        None when the repository does not answer or has no such branch or tag.
+        The commit. None when the repository does not answer or has no such branch or tag.
     """
     plain_address = git_credentials.without_password(address)
     if has_password(f"git+{plain_address}"):
-        # The address is not correct, and every user can read the command line.
+        # The address is not correct, so its password was not removed. Every user of the machine can
+        # read the command line, so git gets no such address.
         return None
-    # git must not wait for a user who types a password.
+    # With these variables, git and ssh fail instead of asking a user for a password.
     environ = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} | os.environ
     environ |= git_credentials.environment([address], os.environ)
-    # `tag^{}` is the commit of an annotated tag, which is an object of its own.
+    # An annotated tag is an object of its own. `tag^{}` means the commit that the tag belongs to.
     tag_commit = f"{reference}^{{}}"
     try:
         process = subprocess.run(

@@ -1,4 +1,4 @@
-"""Write to the store what happened in a run."""
+"""Write the tasks, artifacts, metrics and events of a run to the store."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ from kfgcp.store.store import Store
 
 @dataclass(slots=True)
 class _Rows:
-    """What changed, as the store has it.
+    """The rows of one write to the store.
 
     Attributes:
-        attempt_starts: when the first attempts of new tasks started, by task path.
+        tasks: the tasks that changed.
+        new_tasks: the tasks that the store may not have yet. They are also in `tasks`.
+        attempt_starts: the time when this engine started the last attempt of a new task, by task
+            path.
+        artifacts: the output artifacts of tasks that have ended.
+        metrics: the metrics of tasks that have ended.
+        uses: the attempts of other runs that tasks use.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -34,15 +40,15 @@ class _Rows:
 
 
 class Recorder:
-    """Writes what happened in a run since the last time, all of it in one transaction.
+    """The writer of a run's changes. Each write is one transaction.
 
-    After a crash the store has whole turns of the loop: never a task without its outputs, nor a
-    task that uses files of another run without the note that they are used.
+    So after a crash, the store has complete turns of the engine's loop. It has no task without its
+    outputs. When it has a task that uses files of another run, it also has the record of this use.
 
     Args:
-        store: where to write.
+        store: the store.
         run_id: the run.
-        now: gives the time as a timestamp, for tasks that no attempt has stamped.
+        now: returns the time as a timestamp. It is used for tasks that have no time of an attempt.
     """
 
     def __init__(self, store: Store, run_id: str, now: Callable[[], str]) -> None:
@@ -50,29 +56,30 @@ class Recorder:
         self._run_id = run_id
         self._now = now
         self._outcomes: list[Outcome] = []
-        self._cached: list[CacheEntry] = []
+        self._cache_entries: list[CacheEntry] = []
         self._uses = Uses(store, run_id)
 
-    def keep(self, outcome: Outcome, cached: CacheEntry | None = None) -> None:
-        """Add the outputs of a task, and its entry in the cache, to the next write."""
+    def add_outcome(self, outcome: Outcome, cache_entry: CacheEntry | None = None) -> None:
+        """Add the outcome of a task, and its entry in the cache, to the next write."""
         self._outcomes.append(outcome)
-        if cached is not None:
-            self._cached.append(cached)
+        if cache_entry is not None:
+            self._cache_entries.append(cache_entry)
 
     def write(self, nodes: Iterable[TaskRun], final: Changes | None = None) -> None:
-        """Write nodes that changed, with their events, and what was kept for this write.
+        """Write the nodes that changed, their events, and the outcomes since the last write.
 
-        Without such nodes and without `final`, nothing is written.
+        Write nothing when no task changed and `final` is None.
 
         Args:
-            nodes: in the order of their changes, so that what depends on a task comes after it.
-            final: what changed in the run itself.
+            nodes: the nodes in the order of their changes. So a task comes before the tasks that
+                depend on it.
+            final: the changes of the run itself, None for no changes.
         """
         rows = _Rows()
         for node in nodes:
             # The pipeline itself is not a task.
             if node.parent is not None:
-                self._add(rows, node)
+                self._add_rows(rows, node)
         if not rows.tasks and final is None:
             return
         rows.tasks.sort(key=lambda task: task.started_at or "")
@@ -84,19 +91,19 @@ class Recorder:
             tasks=rows.tasks,
             artifacts=rows.artifacts,
             metrics=rows.metrics,
-            cached=self._cached,
+            cached=self._cache_entries,
             outcomes=self._outcomes,
             uses=rows.uses,
             events=events,
         )
-        # New lists, because `changes` has the old ones.
+        # The lists are not cleared, because they are part of `changes` now.
         self._outcomes = []
-        self._cached = []
+        self._cache_entries = []
         self._store.apply(self._run_id, changes)
 
-    def _add(self, rows: _Rows, node: TaskRun) -> None:
+    def _add_rows(self, rows: _Rows, node: TaskRun) -> None:
         rows.uses.extend(self._uses.task_uses(node))
-        self._stamp(node)
+        self._set_times(node)
         task = task_record(node)
         rows.tasks.append(task)
         if not node.recorded:
@@ -107,10 +114,10 @@ class Recorder:
         rows.artifacts += artifacts
         rows.metrics += metrics
 
-    def _stamp(self, node: TaskRun) -> None:
-        """Stamp a node that no attempt has stamped.
+    def _set_times(self, node: TaskRun) -> None:
+        """Set the start and end of a node that has no attempts, such as a DAG.
 
-        A DAG starts with the first of its tasks and ends with the last of them.
+        A DAG starts with its first task and ends with its last task.
         """
         node.started_at = node.started_at or _first_start(node)
         if node.state is TaskState.RUNNING:
@@ -120,10 +127,10 @@ class Recorder:
 
 
 def _first_start(node: TaskRun) -> str | None:
-    """Return when the first of the tasks in a DAG started, None when none did.
+    """Return when the first task in a DAG started, None when no task has started.
 
-    That may be before the DAG is recorded. When all tasks in it are taken from the cache, or from
-    before an interruption, the DAG has even ended by then.
+    Tasks in a DAG can start before the DAG is recorded for the first time. When all of them come
+    from the cache, or had ended before an interruption, even the DAG has ended by then.
     """
     first: str | None = None
     for child in node.children.values():
@@ -134,24 +141,25 @@ def _first_start(node: TaskRun) -> str | None:
 
 
 def _last_end(node: TaskRun) -> str | None:
+    """Return when the last child of a node ended, None when no child has ended."""
     ends = [child.ended_at for child in node.children.values() if child.ended_at is not None]
     return max(ends, default=None)
 
 
 def task_record(node: TaskRun) -> Task:
-    """Return the task as it is now, with its inputs as the component receives them."""
-    # A task that waits for its retry shows why its last attempt failed.
+    """Return the task as the store has it, with the inputs that the component receives."""
+    # A task that waits for a retry shows the error of its last attempt.
     shows_error = node.state in (TaskState.FAILED, TaskState.PENDING)
     error = node.error if shows_error else None
-    # Before the last attempt has ended, the time is that of an earlier one.
+    # While the task is not final, `node.ended_at` is the end of an earlier attempt.
     ended_at = node.ended_at if node.state.final else None
-    cached = node.cache if node.kind is TaskKind.CONTAINER else None
+    cache = node.cache if node.kind is TaskKind.CONTAINER else None
     return Task(
         path=node.path,
         kind=node.kind,
         state=node.state,
         attempts=node.attempts,
-        cache=cached,
+        cache=cache,
         started_at=node.started_at,
         ended_at=ended_at,
         inputs=_inputs_record(node),
@@ -161,9 +169,9 @@ def task_record(node: TaskRun) -> Task:
 
 
 def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
-    """Return the artifacts of a finished task, and the metrics in their metadata.
+    """Return the artifacts of a task that succeeded, and the metrics in their metadata.
 
-    DAGs and loops have none of their own.
+    DAGs and loops only pass on artifacts of their tasks, so nothing is returned for them.
     """
     artifacts: list[Artifact] = []
     metrics: list[Metric] = []
@@ -178,10 +186,10 @@ def outputs_record(node: TaskRun) -> tuple[list[Artifact], list[Metric]]:
 
 
 def _inputs_record(node: TaskRun) -> dict[str, Any]:
-    """Return the inputs of a task, defaults included.
+    """Return the inputs of a task, with their defaults.
 
-    A task that did not start because of other tasks has none. An iteration has only its item of the
-    list that the loop goes over.
+    A task that did not start because of other tasks has no inputs. An iteration has its item, but
+    not the whole list of the loop.
     """
     did_not_start = node.state in (TaskState.SKIPPED, TaskState.CANCELLED)
     if did_not_start and node.inputs == Values():
@@ -192,7 +200,8 @@ def _inputs_record(node: TaskRun) -> dict[str, Any]:
         return inputs
     iterator = loop.task.iterator
     if iterator is not None:
-        # Recording the whole list for each item would take space that grows with its square.
+        # A record of the whole list for each item would need space that grows with the square of
+        # the number of items.
         inputs.pop(iterator.input or "", None)
     return inputs
 

@@ -20,7 +20,7 @@ _RUN_ID: Final = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptFiles:
     """How many files of a deleted run other runs still use.
 
     Attributes:
@@ -33,39 +33,43 @@ class Kept:
 
 
 def remove_files(home: Path, run_id: str, used: Collection[Origin]) -> Path | None:
-    """Remove the files of a run in the state folder, but nothing in a pipeline root of the user.
+    """Remove the files of a deleted run in the state folder.
 
-    It can be repeated after an interruption, and several processes can do it at the same time.
+    Files in a pipeline root outside the state folder stay. The function can be called again after
+    an interruption, and several processes can call it at the same time.
 
     Args:
         home: the state folder.
-        run_id: a run without a record.
+        run_id: the run. The store has no record of it any more.
         used: the attempts of this run whose artifacts and logs other runs use.
 
     Returns:
         A folder that could not be removed, None when everything was removed.
     """
-    attempts = {attempt_folder(origin.path, origin.attempt) for origin in used}
-    logs = _used_logs(used)
-    logs |= {str(times_file(Path(name))) for name in logs}
-    # Folder of the run -> the paths in it that stay.
+    used_folders = {attempt_folder(origin.path, origin.attempt) for origin in used}
+    used_logs = _used_logs(used)
+    used_logs |= {str(times_file(Path(name))) for name in used_logs}
+    # Folder of the run -> the relative paths in it that stay.
     folders: dict[Path, set[str]] = {}
     for folder in _artifact_folders(home, run_id):
-        folders[folder] = attempts
-    folders[logs_folder(home, run_id)] = logs
+        folders[folder] = used_folders
+    folders[logs_folder(home, run_id)] = used_logs
     folders[workspace_folder(home, run_id)] = set()
     for folder, used_paths in folders.items():
         _clear(str(folder), used_paths)
-    # Errors are found here and not on the way, because another process may have removed a file
-    # first. That is not a failure.
+    # `_clear` ignores errors, because another process may have removed a file first, which is not
+    # a failure. A failure is only what still exists afterwards.
     for folder, used_paths in folders.items():
-        if _has_others(str(folder), "", used_paths):
+        if _has_unused_files(str(folder), "", used_paths):
             return folder
     return None
 
 
 def find_run_folders(home: Path) -> dict[str, list[Path]]:
-    """Return the folders of runs in the state folder, by the ids of the runs."""
+    """Return the folders of all runs in the state folder, by the ids of the runs.
+
+    The runs may have no record in the store.
+    """
     folders: dict[str, list[Path]] = {}
     parents = [home / "logs", home / "workspaces"]
     parents += _entries(home / "artifacts")
@@ -77,7 +81,7 @@ def find_run_folders(home: Path) -> dict[str, list[Path]]:
 
 
 def last_change(folders: Collection[Path]) -> float:
-    """Return the Unix time of the last change of some folders; 0 when none of them exists."""
+    """Return the Unix time at which one of the folders last changed; 0 when no folder exists."""
     times = [0.0]
     for folder in folders:
         with suppress(OSError):
@@ -85,19 +89,25 @@ def last_change(folders: Collection[Path]) -> float:
     return max(times)
 
 
-def count_kept(home: Path, run_id: str, used: Collection[Origin]) -> Kept:
-    """Count the existing files of a run that other runs use."""
+def count_kept_files(home: Path, run_id: str, used: Collection[Origin]) -> KeptFiles:
+    """Count the existing files of a deleted run that other runs use.
+
+    Args:
+        home: the state folder.
+        run_id: the run.
+        used: the attempts of this run whose artifacts and logs other runs use.
+    """
     files = 0
     for folder in _artifact_folders(home, run_id):
         for origin in used:
             files += _count_files(folder / attempt_folder(origin.path, origin.attempt))
     folder = logs_folder(home, run_id)
     logs = sum((folder / name).exists() for name in _used_logs(used))
-    return Kept(files, logs)
+    return KeptFiles(files, logs)
 
 
 def _artifact_folders(home: Path, run_id: str) -> Iterator[Path]:
-    """Yield the folders of a run's artifacts, below any pipeline name."""
+    """Yield the folders of a run's artifacts. Its pipeline may have had more than one name."""
     for pipeline in _entries(home / "artifacts"):
         folder = pipeline / run_id
         if folder.is_dir():
@@ -113,9 +123,10 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _used_logs(used: Collection[Origin]) -> set[str]:
-    """Return the logs of tasks up to the attempts that are used, relative to the run's folder.
+    """Return the logs of used attempts, as paths relative to the logs folder of the run.
 
-    The logs of earlier attempts say why the task was tried again.
+    The logs of earlier attempts of the same task are included, because they show why the task was
+    tried again.
     """
     names: set[str] = set()
     for origin in used:
@@ -125,6 +136,7 @@ def _used_logs(used: Collection[Origin]) -> set[str]:
 
 
 def _count_files(folder: Path) -> int:
+    """Return the number of files and links in an attempt's folder of artifacts."""
     total = 0
     for parent, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
@@ -136,7 +148,7 @@ def _count_files(folder: Path) -> int:
 
 
 def _clear(folder: str, used_paths: Collection[str]) -> None:
-    """Remove a folder and its content, except `used_paths`, which are relative to it."""
+    """Remove a folder and its content, except `used_paths`, which are relative to the folder."""
     if not used_paths:
         shutil.rmtree(folder, ignore_errors=True)
         return
@@ -144,57 +156,65 @@ def _clear(folder: str, used_paths: Collection[str]) -> None:
 
 
 def _clear_around(
-    folder: str, place: str, used_paths: Collection[str], parents: Collection[str]
+    folder: str, prefix: str, used_paths: Collection[str], used_parents: Collection[str]
 ) -> None:
-    """Remove what is in a folder, except used paths and the folders above them.
+    """Remove the content of a folder, except used paths and the folders that contain them.
 
     Args:
         folder: the folder.
-        place: its path relative to the top, with a slash at the end; "" for the top itself.
-        used_paths: paths relative to the top.
-        parents: the folders above them.
+        prefix: the path of `folder` relative to the folder of the run, with a slash at the end; ""
+            for the folder of the run itself.
+        used_paths: the paths that stay, relative to the folder of the run.
+        used_parents: the folders above `used_paths`.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            name = f"{place}{entry.name}"
-            if name in used_paths:
+            path = f"{prefix}{entry.name}"
+            if path in used_paths:
                 continue
-            if name in parents and entry.is_dir(follow_symlinks=False):
-                _clear_around(entry.path, f"{name}/", used_paths, parents)
+            if path in used_parents and entry.is_dir(follow_symlinks=False):
+                _clear_around(entry.path, f"{path}/", used_paths, used_parents)
             elif entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 with suppress(OSError):
                     os.unlink(entry.path)
-    # This fails when something in the folder is used.
+    # This fails, as it should, when the folder still contains a used path.
     with suppress(OSError):
         os.rmdir(folder)
 
 
-def _parents(names: Collection[str]) -> set[str]:
-    """Return all folders above some relative paths."""
+def _parents(paths: Collection[str]) -> set[str]:
+    """Return all folders above relative paths."""
     parents: set[str] = set()
-    for name in names:
-        while "/" in name:
-            name = name.rpartition("/")[0]
-            parents.add(name)
+    for path in paths:
+        parent = path
+        while "/" in parent:
+            parent = parent.rpartition("/")[0]
+            parents.add(parent)
     return parents
 
 
-def _has_others(folder: str, place: str, used_paths: Collection[str]) -> bool:
-    """Return whether there is a file, or an empty folder, that is not among `used_paths`."""
+def _has_unused_files(folder: str, prefix: str, used_paths: Collection[str]) -> bool:
+    """Return whether a folder contains more than `used_paths`. An empty folder counts, too.
+
+    Args:
+        folder: the folder. When it does not exist, the result is False.
+        prefix: as in `_clear_around`.
+        used_paths: as in `_clear_around`.
+    """
     try:
-        with os.scandir(folder) as entries:
-            found_entries = list(entries)
+        with os.scandir(folder) as iterator:
+            entries = list(iterator)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    for entry in found_entries:
-        name = f"{place}{entry.name}"
-        if name in used_paths:
+    for entry in entries:
+        path = f"{prefix}{entry.name}"
+        if path in used_paths:
             continue
         is_folder = entry.is_dir(follow_symlinks=False)
-        if not is_folder or _has_others(entry.path, f"{name}/", used_paths):
+        if not is_folder or _has_unused_files(entry.path, f"{path}/", used_paths):
             return True
-    return not found_entries
+    return not entries

@@ -1,4 +1,7 @@
-"""`packages_to_install`: whether this environment has the packages, and which other one would."""
+"""Find out whether this Python environment has the packages that a component installs.
+
+If not, `Requirements` describes the virtual environment that the component needs.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,20 @@ from kfgcp.spec.lightweight import Lightweight
 if TYPE_CHECKING:
     from packaging.markers import Marker
 
-# A name, perhaps with one exact version: most requirements look like this.
+# A name, perhaps with `==` and a version. Most requirements are so simple.
 _PLAIN: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:==([0-9][0-9A-Za-z.]*))?")
 
 _NEVER: Final = '; python_version<"3.9"'
-"""How KFP ends a requirement of its own in each command that installs; this Python is newer."""
-
+"""The end of a requirement that KFP adds to each install command. It never applies, because this
+Python is newer."""
 
 SETUPTOOLS: Final = "setuptools<82"
-"""The newest setuptools that brings `pkg_resources`, which many older packages import; 82.0.0
-removed it. An image of Python has one of these, a virtual environment has none."""
+"""The setuptools of new environments. Many older packages import `pkg_resources`, which setuptools
+82.0.0 has removed. Python's images contain setuptools, but a new virtual environment does not."""
 
 READY: Final = "ready"
-"""The file in an environment's folder that says that the environment is complete."""
+"""The name of an empty file in the folder of an environment. It exists when the environment is
+complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,13 @@ class Requirements:
 
     Attributes:
         packages: pip requirements, sorted.
-        index_options: pip's options that say where packages come from.
-        kfp: the requirement of kfp, installed without its dependencies as the compiled command
-            does; None when `packages` brings it.
-        contents: the state of the folders and files that packages name, see
+        index_options: pip's options for package indexes.
+        kfp: the requirement of kfp. It is installed without its dependencies, as in the compiled
+            command. None when `packages` include kfp.
+        contents: the digests of folders and files that `packages` name, see
             `kfgcp.engine.pinning`.
-        setuptools: the requirement of setuptools, installed first if an index has it; None for
-            none.
+        setuptools: the requirement of setuptools. It is installed first, if an index has it. None
+            installs no setuptools.
     """
 
     packages: tuple[str, ...]
@@ -55,7 +59,7 @@ class Requirements:
 
     @property
     def key(self) -> str:
-        """The same for the same packages, index options and Python."""
+        """The name of the environment: equal for equal requirements in the same Python."""
         python = [sys.implementation.cache_tag, platform.machine(), sys.base_prefix]
         values: list[object] = [self.packages, self.index_options, self.kfp, python]
         if self.setuptools:
@@ -66,11 +70,12 @@ class Requirements:
 
 @cache
 def missing_requirements(function: Lightweight, *, strict: bool = False) -> Requirements | None:
-    """Return the packages that must be installed elsewhere to run a function.
+    """Return the requirements of the virtual environment that a function needs.
 
     Args:
         function: the function.
-        strict: use the kfp 2 that the compiled command pins. Otherwise any installed kfp 2 will do.
+        strict: the function always gets an environment with the version of kfp in its compiled
+            command. Otherwise it gets the version of kfp that is installed here.
 
     Returns:
         None when this environment has all packages.
@@ -88,15 +93,15 @@ def missing_requirements(function: Lightweight, *, strict: bool = False) -> Requ
 
 
 def is_built(requirements: Requirements, environments: Path) -> bool:
-    """Return whether the environment for requirements is there."""
+    """Return whether the environment for requirements exists and is complete."""
     return (environments / requirements.key / READY).exists()
 
 
 def is_kfp(text: str) -> bool:
-    """Return whether a requirement is the pin of kfp that the SDK adds to each command."""
+    """Return whether a requirement is for kfp. The SDK adds one to each install command."""
     name = text.split(";")[0]
-    for mark in "=<>!~[ @":
-        name = name.split(mark)[0]
+    for separator in "=<>!~[ @":
+        name = name.split(separator)[0]
     return name.strip().lower() == "kfp"
 
 
@@ -104,17 +109,18 @@ def _is_met(text: str, extras: tuple[str, ...] = ()) -> bool:
     """Return whether an installed distribution satisfies a requirement.
 
     Args:
-        text: the requirement. The extras that it names must be installed too.
-        extras: the extras of the distribution that needs it; they decide about its marker.
+        text: the requirement. The packages of its extras must be installed too.
+        extras: the extras for which another distribution has this requirement. The marker of the
+            requirement may refer to them.
     """
     if text.endswith(_NEVER):
         return True
-    # This and packaging are slow to import.
+    # importlib.metadata and packaging are slow to import.
     from importlib import metadata
 
     plain = _PLAIN.fullmatch(text)
     if plain is not None:
-        # This answers most requirements without packaging.
+        # Most requirements are plain, so this saves the import of packaging.
         name, version = plain.groups()
         try:
             installed_version = metadata.version(name)
@@ -130,7 +136,7 @@ def _is_met(text: str, extras: tuple[str, ...] = ()) -> bool:
         return False
     if requirement.marker is not None and not _applies(requirement.marker, extras):
         return True
-    # It is not known which address an installed distribution came from.
+    # The address that an installed distribution came from is not known, so it may be another one.
     if requirement.url is not None:
         return False
     try:
@@ -139,11 +145,13 @@ def _is_met(text: str, extras: tuple[str, ...] = ()) -> bool:
         return False
     if not requirement.specifier.contains(distribution.version, prereleases=True):
         return False
-    chosen_extras = tuple(requirement.extras)
-    if not chosen_extras:
+    requested_extras = tuple(requirement.extras)
+    if not requested_extras:
         return True
-    return all(_is_met(need, chosen_extras) for need in distribution.requires or ())
+    dependencies = distribution.requires or ()
+    return all(_is_met(dependency, requested_extras) for dependency in dependencies)
 
 
 def _applies(marker: Marker, extras: tuple[str, ...]) -> bool:
+    """Return whether a marker is true for one of the extras. With no extras, use the extra ""."""
     return any(marker.evaluate({"extra": extra}) for extra in extras or ("",))

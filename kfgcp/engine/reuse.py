@@ -1,6 +1,6 @@
-"""Use the results of tasks that ended before.
+"""Reuse the results of tasks that ended before this engine started.
 
-That is in this run, before it was interrupted, or in a run that this one repeats.
+Such a task ended in this run before an interruption, or in another run that this run repeats.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class EarlierResult:
     """The result of a task that ended before.
 
     Attributes:
-        outputs: its outputs.
-        cache: whether they come from an earlier run, and why.
-        origin: the attempt that made the outputs, when another run made them.
-        error: the error of a task that failed for good.
+        outputs: the outputs of the task.
+        cache: whether the outputs come from another run, and the reason; None when it is unknown.
+        origin: the attempt of another run that made the outputs, None when this run made them.
+        error: the error of a task that failed in its last attempt, None for any other task.
     """
 
     outputs: Values
@@ -38,15 +38,16 @@ class EarlierResult:
 
 
 class EarlierResults:
-    """The results of earlier runs that this run may use, by task path.
+    """The earlier results that the tasks of one run may use.
 
     Args:
-        store: where they are.
-        run_id: this run; the tasks that it finished before an interruption stay as they are.
-        repeats: a run to take unchanged tasks from.
-        from_task: a path of that run: a task, DAG, loop or iteration. All tasks in it and all that
-            depend on it run again, whatever outputs they have.
-        buckets: where buckets are.
+        store: the store that has the results.
+        run_id: this run. Tasks that finished before an interruption of the run do not run again.
+        repeats: the id of another run. Unchanged tasks take their results from it. None when this
+            run repeats no other run.
+        from_task: the path of a task, DAG, loop or iteration. All tasks in it, and all tasks that
+            depend on it, run again even when they are unchanged.
+        buckets: the addresses of object stores, and their time limits.
     """
 
     def __init__(
@@ -59,70 +60,78 @@ class EarlierResults:
     ) -> None:
         self._store = store
         self._buckets = buckets
-        self._tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
-        # A new run has no tasks, and then nothing else to read.
-        self._outcomes = store.outcomes(run_id) if self._tasks else {}
-        self._interruptions = store.interruptions(run_id) if self._tasks else {}
+        self._earlier_tasks: Mapping[str, Task] = {task.path: task for task in store.tasks(run_id)}
+        # A new run has no tasks in the store, so these reads are not needed.
+        self._outcomes = store.outcomes(run_id) if self._earlier_tasks else {}
+        self._interruptions = store.interruptions(run_id) if self._earlier_tasks else {}
         self._repeats = repeats
-        self._repeated: Mapping[str, Outcome] = {}
-        self._origins: Mapping[str, Origin] = {}
+        self._repeated_outcomes: Mapping[str, Outcome] = {}
+        self._repeated_origins: Mapping[str, Origin] = {}
         if repeats:
-            self._repeated = store.outcomes(repeats)
-            self._origins = store.origins(repeats)
+            self._repeated_outcomes = store.outcomes(repeats)
+            self._repeated_origins = store.origins(repeats)
         self._from_task = from_task
         self._reuse_problems: dict[str, str] = {}
 
-    def mark(self, node: TaskRun) -> None:
-        """Mark a task that was asked to run again, or that depends on one that was.
+    def mark_reruns(self, node: TaskRun) -> None:
+        """Request a rerun of a node if it is in `from_task` or depends on it.
 
-        This comes before `recall`.
+        Call this before `find_result`.
         """
         if self._from_task is None:
             return
         for ancestor in lineage(node):
             if ancestor.path == self._from_task:
-                ancestor.spoil()
+                ancestor.request_rerun()
         if node.must_run:
-            node.spoil()
+            node.request_rerun()
 
-    def recall(self, node: TaskRun) -> EarlierResult | None:
-        """Return how the task ended before, None when it must run.
+    def find_result(self, node: TaskRun) -> EarlierResult | None:
+        """Return the result that the task had before, None when there is no result to use.
+
+        For a task that ended, or that has attempts from before an interruption, the times and
+        numbers of attempts in `node` are set too.
 
         The caller holds the `FileUse` lock until it has recorded that this run uses the outputs.
         """
-        before = self._tasks.get(node.path)
-        if before is None:
+        earlier_task = self._earlier_tasks.get(node.path)
+        if earlier_task is None:
             return self._take_unchanged(node)
-        if before.state in (TaskState.SUCCEEDED, TaskState.CACHED):
-            _restore(node, before)
+        if earlier_task.state in (TaskState.SUCCEEDED, TaskState.CACHED):
+            _restore(node, earlier_task)
             outputs = parse_outputs(self._outcomes[node.path].outputs)
-            return EarlierResult(outputs, before.cache)
-        if before.state is TaskState.FAILED and before.error is not None:
-            _restore(node, before)
-            return EarlierResult(Values(), error=before.error)
-        # The attempts are counted on, so that the next one gets folders of its own. An attempt that
-        # ran when the run was interrupted did not fail, so it takes no retry away.
-        node.attempts = before.attempts
-        node.failures = before.attempts - self._interruptions.get(node.path, 0)
+            return EarlierResult(outputs, earlier_task.cache)
+        if earlier_task.state is TaskState.FAILED and earlier_task.error is not None:
+            _restore(node, earlier_task)
+            return EarlierResult(Values(), error=earlier_task.error)
+        # The next attempt gets the next number, so it has folders of its own. An attempt that ran
+        # when the run was interrupted did not fail, so it does not use up a retry.
+        node.attempts = earlier_task.attempts
+        node.failures = earlier_task.attempts - self._interruptions.get(node.path, 0)
         return self._take_unchanged(node)
 
     def reuse_problem(self, node: TaskRun) -> str | None:
-        """Return why an unchanged task cannot be taken from the run that this one repeats.
+        """Return why an unchanged task cannot use its result in the run that this run repeats.
 
         Returns:
-            None when it can be taken.
+            One line for the user. None when there is no problem.
         """
         return self._reuse_problems.get(node.path)
 
     def _take_unchanged(self, node: TaskRun) -> EarlierResult | None:
-        """Return the result of the same task in the run that this one repeats."""
-        if self._repeats is None or not self._repeated or node.must_run:
+        """Return the result of the same task in the run that this run repeats.
+
+        Returns:
+            None when the task has changed, when it must run again, or when its result cannot be
+            used.
+        """
+        if self._repeats is None or not self._repeated_outcomes or node.must_run:
             return None
-        outcome = self._repeated.get(node.path)
+        outcome = self._repeated_outcomes.get(node.path)
         if outcome is None or outcome.key != task_key(node):
             return None
         if not self._store.is_recorded(self._repeats):
-            # A run that was deleted since this one started keeps no files any more.
+            # Somebody has deleted the other run after this run started, so its files are gone.
             deleted = DeletedSuccess(self._repeats, has_files(outcome.outputs))
             self._reuse_problems[node.path] = explain_deleted(deleted)
             return None
@@ -130,18 +139,20 @@ class EarlierResults:
         if unusable is not None:
             self._reuse_problems[node.path] = unusable.reason
             return None
-        cached = Cache(True, f"taken from run {self._repeats}: {SAME_CODE_AND_INPUTS}")
-        return EarlierResult(parse_outputs(outcome.outputs), cached, self._origins.get(node.path))
+        cache = Cache(True, f"taken from run {self._repeats}: {SAME_CODE_AND_INPUTS}")
+        origin = self._repeated_origins.get(node.path)
+        return EarlierResult(parse_outputs(outcome.outputs), cache, origin)
 
 
 def build_outcome(node: TaskRun) -> Outcome:
-    """Return what the store keeps of a task that succeeded."""
+    """Return the record from which a later run can reuse the result of a task that succeeded."""
     key = task_key(node) if node.kind is TaskKind.CONTAINER else ""
     return Outcome(node.path, key, format_outputs(node.outputs))
 
 
-def _restore(node: TaskRun, before: Task) -> None:
-    node.attempts = before.attempts
-    node.started_at = before.started_at
-    node.ended_at = before.ended_at
+def _restore(node: TaskRun, earlier_task: Task) -> None:
+    """Set the attempts and times of a node that ended before an interruption of this run."""
+    node.attempts = earlier_task.attempts
+    node.started_at = earlier_task.started_at
+    node.ended_at = earlier_task.ended_at
     node.recorded = True

@@ -1,4 +1,4 @@
-"""The inputs that a run starts with."""
+"""Build the inputs that a run starts with, and check that local artifacts exist."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ def root_inputs(root: Component, values: Mapping[str, Any], submit_dir: str) -> 
     """Return the inputs that a run starts with.
 
     Args:
-        root: the pipeline's root.
-        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of
-            URIs.
+        root: the root component of the pipeline.
+        values: the result of `kfgcp.spec.params.resolve`. The value of an artifact is a URI or a
+            list of URIs.
         submit_dir: the folder that relative paths start from.
 
     Raises:
-        ValueProblem: a local file that is given as an artifact does not exist.
+        ValueProblem: the local file of an artifact does not exist, or the scheme of a URI is
+            unknown.
     """
 
     def locate(uri: str, name: str) -> str:

@@ -17,11 +17,11 @@ class EngineSettings:
     Attributes:
         grace: seconds between asking a task to end and killing it.
         submit_dir: the folder that relative paths start from.
-        repeats: a run to take unchanged tasks from, except `from_task` and all tasks that
-            depend on it.
-        from_task: a task of that run.
+        repeats: the id of an earlier run. This run takes the results of unchanged tasks from it.
+        from_task: the path of a task. This task and all tasks that depend on it run again, even
+            when they are unchanged.
         container_credentials: whether containers get the Google credentials of this machine.
-        buckets: where buckets are, and how long an answer may take.
+        buckets: the addresses of object stores, and how long an answer may take.
     """
 
     grace: float = GRACE_SECONDS

@@ -1,4 +1,4 @@
-"""The outputs of a task in the form that the store keeps, and whether their files still exist."""
+"""Convert the outputs of a task to their stored form, and check that their files still exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Unusable:
 
     Attributes:
         reason: one line for the user.
-        is_unreachable: the files may exist, but their bucket does not answer.
+        is_unreachable: whether the object store with the files does not answer. The files may
+            still exist.
     """
 
     reason: str
@@ -29,7 +30,7 @@ class Unusable:
 
 
 def format_outputs(outputs: Values) -> dict[str, Any]:
-    """Return outputs as the store keeps them. `parse_outputs` is the way back."""
+    """Return outputs in their stored form, as JSON values. `parse_outputs` does the reverse."""
     artifacts: dict[str, list[dict[str, Any]]] = {}
     for name, items in outputs.artifacts.items():
         artifacts[name] = [_format_artifact(item) for item in items]
@@ -37,7 +38,7 @@ def format_outputs(outputs: Values) -> dict[str, Any]:
 
 
 def parse_outputs(outputs: Mapping[str, Any]) -> Values:
-    """Return outputs that the store kept."""
+    """Return the outputs for their stored form."""
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
     for name, items in outputs["artifacts"].items():
         artifacts[name] = tuple(ArtifactValue(**item) for item in items)
@@ -45,22 +46,23 @@ def parse_outputs(outputs: Mapping[str, Any]) -> Values:
 
 
 def has_files(outputs: Mapping[str, Any]) -> bool:
-    """Return whether outputs, in the form that the store keeps, contain files."""
+    """Return whether a file was written for any output. The outputs are in their stored form."""
     return any(item["stored"] for item in _artifacts(outputs))
 
 
 def why_unusable(
     outputs: Mapping[str, Any], run_id: str, buckets: BucketSettings = DEFAULTS
 ) -> Unusable | None:
-    """Return why the stored artifacts among outputs cannot be used.
+    """Return why outputs cannot be used.
 
     Args:
-        outputs: in the form that the store keeps.
-        run_id: the run that they are from.
-        buckets: where buckets are.
+        outputs: the outputs in their stored form.
+        run_id: the run that made the outputs, for the message.
+        buckets: the addresses of object stores, and their time limits.
 
     Returns:
-        None when all of them are there.
+        None when the files of all artifacts still exist. An artifact for which nothing was written
+        does not count.
     """
     for item in _artifacts(outputs):
         if not item["stored"]:
@@ -76,7 +78,11 @@ def why_unusable(
 
 
 def deleted_files(outputs: Mapping[str, Any]) -> list[str]:
-    """Return the paths on this machine where an artifact was stored and nothing exists any more."""
+    """Return the paths on this machine where an artifact was written and is now deleted.
+
+    Args:
+        outputs: the outputs in their stored form.
+    """
     paths: list[str] = []
     for item in _artifacts(outputs):
         path = _local_path(item["uri"])
@@ -94,8 +100,8 @@ def _format_artifact(item: ArtifactValue) -> dict[str, Any]:
     fields: dict[str, Any] = {name: getattr(item, name) for name in ArtifactValue.__slots__}
     fields["metadata"] = dict(item.metadata)
     path = _local_path(item.uri)
-    # A component may report an output that it did not write. Only what is there now can be missed
-    # later.
+    # A component may report an output that it did not write. Such an output never counts as
+    # deleted later.
     fields["stored"] = item.stored or (path is not None and os.path.exists(path))
     return fields
 
@@ -107,6 +113,6 @@ def _exists(uri: str, buckets: BucketSettings) -> bool:
 
 
 def _local_path(uri: str) -> str | None:
-    """Return the path on this machine that a URI means, None when it means something else."""
+    """Return the path of a URI on this machine, None for any other URI."""
     path = file_uris.to_path(uri)
     return path if path.startswith("/") else None

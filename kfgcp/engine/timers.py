@@ -1,4 +1,4 @@
-"""Keep two kinds of times: when to take the next step to end an attempt, and when to retry a task.
+"""Queues of the two things that the engine does at a set time: end attempts and retry tasks.
 
 All times are seconds of `time.monotonic`.
 """
@@ -32,7 +32,10 @@ class Alarm(NamedTuple):
 
 
 class Alarms:
-    """The alarms of the attempts that run. An alarm of an attempt that has ended does nothing."""
+    """The alarms of running attempts, sorted by time.
+
+    An alarm stays here when its attempt ends. The caller ignores such an alarm.
+    """
 
     def __init__(self) -> None:
         self._heap: list[Alarm] = []
@@ -42,11 +45,11 @@ class Alarms:
         heapq.heappush(self._heap, Alarm(time, attempt_id, step))
 
     def next_time(self) -> float:
-        """Return the time of the first alarm, infinity when there is none."""
+        """Return the time of the earliest alarm, infinity when there is none."""
         return self._heap[0].time if self._heap else math.inf
 
     def pop_due(self, now: float) -> Alarm | None:
-        """Remove and return the first alarm, None when none is due."""
+        """Remove and return the earliest alarm, None when it is not due yet."""
         if not self._heap or self._heap[0].time > now:
             return None
         return heapq.heappop(self._heap)
@@ -56,7 +59,7 @@ class Retries:
     """The tasks that wait for their next attempt."""
 
     def __init__(self) -> None:
-        # The heap compares the number when times are equal, because it cannot compare tasks.
+        # The number makes entries comparable when times are equal: tasks have no order.
         self._heap: list[tuple[float, int, TaskRun]] = []
         self._numbers = itertools.count()
 

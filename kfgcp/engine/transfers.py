@@ -1,4 +1,4 @@
-"""Copy what tasks read from buckets and write to them.
+"""Download the input artifacts of tasks from buckets, and upload their output artifacts.
 
 Transfers run in threads, so that the loop of the engine never waits for the network.
 """
@@ -37,7 +37,8 @@ class OutputsCopied:
 
     Attributes:
         attempt_id: the attempt.
-        outputs: its outputs. After a success, the copied artifacts are marked as stored.
+        outputs: the outputs of the attempt. After a success, uploaded artifacts are marked as
+            stored.
         problem: why the copy failed, None when it succeeded.
     """
 
@@ -47,13 +48,13 @@ class OutputsCopied:
 
 
 class Transfers:
-    """Copies between buckets and a folder of the run.
+    """The transfers of one run between buckets and the copies folder of the run.
 
     Args:
         emit: takes the event at the end of each transfer. It is called in the thread of the
             transfer.
-        folder: where the copies are, see `kfgcp.engine.bucket_copies`.
-        settings: where buckets are.
+        folder: the copies folder, see `kfgcp.engine.bucket_copies`.
+        settings: the addresses of object stores, and their time limits.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Transfers:
         self._under_way: set[int] = set()
 
     def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
-        """Start to copy inputs of an attempt to this machine. `InputsCopied` follows."""
+        """Start to download inputs of an attempt. At the end, emit `InputsCopied`."""
         self._start(
             attempt.id,
             lambda: self._fetch(attempt, uris),
@@ -77,7 +78,7 @@ class Transfers:
         )
 
     def store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> None:
-        """Start to copy outputs of an attempt to their buckets. `OutputsCopied` follows."""
+        """Start to upload outputs of an attempt. At the end, emit `OutputsCopied`."""
         self._start(
             attempt_id,
             lambda: self._store(attempt_id, outputs, uris),
@@ -85,10 +86,10 @@ class Transfers:
         )
 
     def abandon(self, attempt_id: int) -> bool:
-        """Stop waiting for the transfer of an attempt. No event follows.
+        """Ignore the rest of the transfer of an attempt. Its end emits no event.
 
         Returns:
-            Whether a transfer of the attempt was still running.
+            True when a transfer of the attempt was still running.
         """
         with self._lock:
             is_under_way = attempt_id in self._under_way
@@ -101,9 +102,12 @@ class Transfers:
         transfer: Callable[[], InputsCopied | OutputsCopied],
         make_failure_event: Callable[[str], InputsCopied | OutputsCopied],
     ) -> None:
+        """Run a transfer in a thread, and emit the event that it returns."""
+
         def run() -> None:
             event = transfer()
-            # The event is emitted under the lock. So after `abandon` returned True, no event comes.
+            # The event is emitted under the lock. So after `abandon` has returned True, no event
+            # is emitted.
             with self._lock:
                 if attempt_id in self._under_way:
                     self._under_way.remove(attempt_id)
@@ -130,7 +134,8 @@ class Transfers:
                 bucket_copies.upload(uri, self._folder, self._settings)
         except StorageProblem as problem:
             return OutputsCopied(attempt_id, outputs, str(problem))
-        # Later runs can use an artifact that is marked as stored, so mark it after the upload.
+        # Later runs may use an artifact that is marked as stored, so the mark comes after the
+        # upload.
         artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
         for name, items in outputs.artifacts.items():
             artifacts[name] = tuple(

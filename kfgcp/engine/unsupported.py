@@ -1,4 +1,4 @@
-"""Find what this engine cannot run here, before anything starts."""
+"""Refuse pipelines that this engine cannot run, before any task starts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kfgcp.options import RunOptions
 from kfgcp.spec.graph import Component, Container, Graph, OtherExecutor
 from kfgcp.spec.lightweight import recognise
 
-# The images of CreatePVC and DeletePVC in kfp-kubernetes. They stand for a driver of KFP and are
-# never run.
+# The images of CreatePVC and DeletePVC in kfp-kubernetes. KFP on a cluster recognises these names,
+# and creates or deletes a volume instead of running the image.
 _VOLUME_IMAGES: Final = ("argostub/createpvc", "argostub/deletepvc")
 
 
@@ -20,14 +20,14 @@ def refuse(graph: Graph, options: RunOptions) -> bool:
 
     Args:
         graph: the pipeline.
-        options: how the run is run.
+        options: the user's options.
 
     Returns:
         Whether the pipeline needs a Docker engine.
 
     Raises:
-        Unsupported: an executor in it belongs to another backend, or a container needs a Docker
-            engine that is not there; nothing was started.
+        Unsupported: the pipeline has an executor of another backend or a volume of a cluster, or
+            it needs a Docker engine and none answers.
     """
     _refuse_other_executors(graph)
     containers = list(_containers(graph))
@@ -38,12 +38,12 @@ def refuse(graph: Graph, options: RunOptions) -> bool:
             f"{commands[0]} runs a container, and --executor process does not allow containers.",
             hint="Use --executor auto.",
         )
-    in_docker = commands
+    run_in_docker = commands
     if options.executor == "docker" and not commands:
-        in_docker = [name for name, _ in containers]
-    if in_docker:
-        _require_docker(in_docker[0])
-    return bool(in_docker)
+        run_in_docker = [name for name, _ in containers]
+    if run_in_docker:
+        _require_docker(run_in_docker[0])
+    return bool(run_in_docker)
 
 
 def _refuse_other_executors(graph: Graph) -> None:
@@ -72,6 +72,7 @@ def _refuse_volumes(containers: Sequence[tuple[str, Container]]) -> None:
 
 
 def _require_docker(component: str) -> None:
+    """Raise Unsupported, with the name of a component that needs Docker, when none answers."""
     from kfgcp.engine.executors.docker import connect
 
     try:
@@ -83,7 +84,7 @@ def _require_docker(component: str) -> None:
 
 
 def _containers(graph: Graph) -> Iterator[tuple[str, Container]]:
-    """Yield the components that run a container on a cluster, with their names."""
+    """Yield the name and the container of each component that runs in a container on a cluster."""
     for component in _components(graph):
         if isinstance(component.executor, Container):
             yield component.name, component.executor

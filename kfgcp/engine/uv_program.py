@@ -9,15 +9,15 @@ _lock = threading.Lock()
 
 
 def uv_program() -> str:
-    """Return the path of uv. The search is done once.
+    """Return the path of uv. Only the first call searches for it.
 
-    uv's own search uses `sysconfig`, whose first call is not thread-safe in Python 3.11: a second
-    thread can get None for values that are not set yet. A lock separates the callers of this
-    function. It does not protect from other code that uses `sysconfig`, so the engine calls this
-    function before it starts threads.
+    The search uses `sysconfig`, whose first call is not thread-safe in Python 3.11: a second thread
+    can get None for values that are not set yet. The lock protects callers of this function from
+    each other. It does not protect them from other code that uses `sysconfig`. So the engine calls
+    this function before it starts threads.
 
     Raises:
-        OSError: the program is not there.
+        OSError: the package uv is installed, but not its program.
         ImportError: the package uv is not installed.
     """
     with _lock:

@@ -1,4 +1,5 @@
-"""What a compiled pipeline means: values, placeholders, inputs, control flow.
+"""The meaning of a compiled pipeline: values, placeholders, inputs and control flow.
 
-Pure: no clock, disk, network or threads. The engine, remote backends and stand-ins use it.
+The modules use no clock, disk, network or threads. The engine, remote backends and the stand-ins of
+services use them.
 """

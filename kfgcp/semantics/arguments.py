@@ -1,7 +1,8 @@
-"""A container's command and arguments, with their placeholders filled in.
+"""Fill in the placeholders in the command and arguments of a container.
 
-Optional and joined parts (`dsl.IfPresentPlaceholder`, `dsl.ConcatPlaceholder`) come as JSON text:
-KFP's compiler writes them so (semantics.md, Placeholders).
+An argument can be optional (`dsl.IfPresentPlaceholder`) or joined from parts
+(`dsl.ConcatPlaceholder`). KFP's compiler writes such an argument as JSON text (semantics.md,
+Placeholders).
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ def resolve(
 ) -> list[str]:
     """Return the words of a command.
 
-    An element may become no word or several: `{"IfPresent": ...}` is an optional part, and
-    `{"Concat": [...]}` is one word.
+    An optional element, `{"IfPresent": ...}`, becomes no word, one word or several words. Any other
+    element becomes one word.
 
     Args:
-        templates: the elements of the spec.
+        templates: the elements of the command and arguments in the spec.
         executor_input: the ExecutorInput of the attempt.
         job: values of `pipeline_job_name` and the other placeholders of the job and the task.
 
     Raises:
-        ValueProblem: an element names an input or output that the task does not have.
+        ValueProblem: an element names an input or output that the task does not have, or an
+            optional element is not valid.
 
     Example:
         >>> executor_input = {"inputs": {"parameterValues": {"rate": 0.1}, "artifacts": {}}}
@@ -39,12 +41,12 @@ def resolve(
     """
     words: list[str] = []
     for template in templates:
-        words += _words(_parse_template(template), executor_input, job)
+        words += _fill_words(_parse_template(template), executor_input, job)
     return words
 
 
 def _parse_template(template: str) -> Any:
-    """Return the structure of an optional or joined part, and any other element as it is."""
+    """Return the JSON value of an optional or joined element, and any other element as it is."""
     if not template.lstrip().startswith(('{"IfPresent"', '{"Concat"')):
         return template
     try:
@@ -53,27 +55,29 @@ def _parse_template(template: str) -> Any:
         return template
 
 
-def _words(part: Any, executor_input: JsonObject, job: Mapping[str, str]) -> Iterator[str]:
-    if isinstance(part, str):
-        yield fill_argument(part, executor_input, job)
-    elif isinstance(part, list):
-        for item in part:
-            yield from _words(item, executor_input, job)
-    elif isinstance(part, dict) and "Concat" in part:
-        yield "".join(_words(part["Concat"], executor_input, job))
-    elif isinstance(part, dict) and "IfPresent" in part:
-        choice = part["IfPresent"]
+def _fill_words(element: Any, executor_input: JsonObject, job: Mapping[str, str]) -> Iterator[str]:
+    """Yield the words for a part of an element, which `_parse_template` has returned."""
+    if isinstance(element, str):
+        yield fill_argument(element, executor_input, job)
+    elif isinstance(element, list):
+        for item in element:
+            yield from _fill_words(item, executor_input, job)
+    elif isinstance(element, dict) and "Concat" in element:
+        yield "".join(_fill_words(element["Concat"], executor_input, job))
+    elif isinstance(element, dict) and "IfPresent" in element:
+        choice = element["IfPresent"]
         if not isinstance(choice, dict) or not isinstance(choice.get("InputName"), str):
-            raise ValueProblem(f"this IfPresent placeholder has no InputName: {format_json(part)}")
+            text = format_json(element)
+            raise ValueProblem(f"this IfPresent placeholder has no InputName: {text}")
         branch = "Then" if _is_present(choice["InputName"], executor_input) else "Else"
-        # Without Else the argument disappears.
-        yield from _words(choice.get(branch, []), executor_input, job)
+        # Without Else there is no word.
+        yield from _fill_words(choice.get(branch, []), executor_input, job)
     else:
-        yield format_json(part)
+        yield format_json(element)
 
 
 def _is_present(name: str, executor_input: JsonObject) -> bool:
-    """Return whether an input has a value. null counts as none."""
+    """Return whether an input has a value other than null."""
     inputs = executor_input["inputs"]
     has_parameter = inputs["parameterValues"].get(name) is not None
     return has_parameter or bool(inputs["artifacts"].get(name))

@@ -1,7 +1,8 @@
-"""The ExecutorInput that a task receives, and the outputs that it reports.
+"""Build the ExecutorInput that a task receives, and read the outputs that it reports.
 
-An executor reports outputs in its output file, and parameters also in a file each (ExecutorInput
-and ExecutorOutput in pipeline_spec.proto; semantics.md, Artifacts and outputs).
+An executor reports its outputs in one output file. It may instead write each output parameter to a
+file of its own. The formats are ExecutorInput and ExecutorOutput in pipeline_spec.proto; see also
+semantics.md, Artifacts and outputs.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def build_executor_input(
     """Return the ExecutorInput of an attempt, in its JSON form.
 
     Args:
-        component: what the task runs.
-        inputs: its values, defaults filled in.
-        artifact_uri: returns the URI of an output artifact by its name.
-        parameter_file: returns the path of the file of an output parameter by its name.
+        component: the component of the task.
+        inputs: the inputs of the task, with their defaults.
+        artifact_uri: returns the URI of an output artifact, for its name.
+        parameter_file: returns the path of the file of an output parameter, for its name.
         output_file: the path of the executor's output file.
 
     Example:
@@ -85,14 +86,14 @@ def read_output_params(
 ) -> dict[str, Any]:
     """Return the output parameters of an attempt that succeeded.
 
-    Values in the executor's output file win over the parameters' own files (semantics.md,
-    Artifacts and outputs).
+    When a parameter is in the executor's output file and also in its own file, the value in the
+    output file counts (semantics.md, Artifacts and outputs).
 
     Args:
-        component: declares the outputs.
-        executor_output: what the executor's output file has, {} without one.
-        read_parameter_file: returns the text in the file of a parameter, None when there is no
-            file.
+        component: the component, which declares the outputs.
+        executor_output: the content of the executor's output file, {} when there is no such file.
+        read_parameter_file: returns the text in the file of a parameter, for its name. None when
+            there is no such file.
 
     Raises:
         ValueProblem: a parameter is missing or has the wrong type.
@@ -118,7 +119,8 @@ class ReportedArtifact:
 
     Attributes:
         value: the artifact.
-        custom_path: where the executor wrote it instead of its place, "" when it did not.
+        custom_path: the path where the executor wrote the artifact instead of its URI, "" for no
+            such path.
     """
 
     value: ArtifactValue
@@ -130,25 +132,27 @@ def read_output_artifacts(
 ) -> list[ReportedArtifact]:
     """Return the artifacts of one output of an attempt that succeeded.
 
-    They are those of the ExecutorInput, with what the executor changed.
+    These are the artifacts of the executor's output file. A field that is not in the output file
+    has the value from the ExecutorInput.
 
     Args:
         name: the name of the output.
         declared: the artifacts of this output in the ExecutorInput.
-        executor_output: what the executor's output file has, {} without one.
+        executor_output: the content of the executor's output file, {} when there is no such file.
 
     Raises:
-        ValueProblem: the output file has something of the wrong type.
+        ValueProblem: a field in the output file has the wrong type.
     """
     label = f"output artifact '{name}'"
     artifacts_by_name = _read_field(executor_output, "artifacts", dict, label)
     output = _read_field(artifacts_by_name, name, dict, label)
     items = _read_field(output, "artifacts", list, label)
-    return [_read_artifact(name, item, declared[0], label) for item in items or declared]
+    artifacts = items or declared
+    return [_read_artifact(name, artifact, declared[0], label) for artifact in artifacts]
 
 
 def _read_artifact(name: str, item: Any, declared: JsonObject, label: str) -> ReportedArtifact:
-    """Return an artifact of the output file. What it leaves out is as declared."""
+    """Return an artifact of the output file, with the missing fields from `declared`."""
     if not isinstance(item, dict):
         raise ValueProblem(f"{label} is not a JSON object in the executor's output file")
     type_fields = _read_field(item, "type", dict, label) or declared["type"]
@@ -171,11 +175,11 @@ def _read_artifact(name: str, item: Any, declared: JsonObject, label: str) -> Re
 
 
 def _check_metadata(metadata: dict[str, Any], artifact_type: str, label: str) -> dict[str, Any]:
-    """Return metadata as the component left it, with integers instead of integral floats.
+    """Return the metadata of an artifact, with integers instead of integral floats.
 
     Raises:
-        ValueProblem: JSON cannot carry it. For a metric that is NaN or infinite the message has the
-            metric's name.
+        ValueProblem: JSON cannot represent the metadata, for example because a metric is NaN or
+            infinite. The message has the name of the metric.
     """
     kind = "metric" if artifact_type.endswith("Metrics") else "metadata"
     for name, value in metadata.items():
@@ -186,7 +190,7 @@ def _check_metadata(metadata: dict[str, Any], artifact_type: str, label: str) ->
 
 
 def _read_field(body: JsonObject, key: str, python_type: type[T], label: str) -> T:
-    """Return a field that the executor wrote, an empty value when it did not."""
+    """Return a field of the executor's output file, an empty value when it is missing or null."""
     value = body.get(key)
     if value is None:
         return python_type()

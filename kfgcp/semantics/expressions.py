@@ -1,7 +1,7 @@
-"""Evaluates CEL expressions, with Google's library: conditions of tasks and selectors of inputs.
+"""Evaluate CEL expressions, which are conditions of tasks or selectors of inputs.
 
-An expression may contain anything. Its evaluation always ends, with a value or a `ValueProblem`,
-because the library limits the size and the depth of expressions.
+Google's library evaluates them. It limits the size and the depth of expressions. So the evaluation
+of any expression ends, with a value or a `ValueProblem`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any, Final
 from kfgcp.semantics.values import ValueProblem, Values, format_json, format_value
 from kfgcp.spec.json_values import normalize_numbers
 
-# A selector reads the value of an input from the variable for its type (pipeline_spec.proto,
-# parameter_expression_selector). `string_value` is a text, or the JSON text of any other value.
+# A selector reads the value of its input from the variable for the type of the value
+# (pipeline_spec.proto, parameter_expression_selector). The variable `string_value` always has a
+# value: a text itself, or the JSON text of another value.
 _TYPED_VARIABLES: Final[dict[str, type]] = {
     "int_value": int,
     "double_value": float,
@@ -22,19 +23,19 @@ _TYPED_VARIABLES: Final[dict[str, type]] = {
     "list_value": list,
     "struct_value": dict,
 }
-_ALL_VARIABLES: Final = ("string_value", *_TYPED_VARIABLES)
+_SELECTOR_VARIABLES: Final = ("string_value",) + tuple(_TYPED_VARIABLES)
 
 
 def evaluate_condition(expression: str, inputs: Values) -> bool:
-    """Return whether a triggerPolicy.condition holds.
+    """Return whether a triggerPolicy.condition is true.
 
     Args:
-        expression: a CEL bool over `inputs.parameter_values` and `inputs.artifacts`.
+        expression: a CEL expression with `inputs.parameter_values` and `inputs.artifacts`.
         inputs: the inputs of the task.
 
     Raises:
-        ValueProblem: it cannot be evaluated, or is not a bool. The message has the expression and
-            the values.
+        ValueProblem: the expression cannot be evaluated, or its value is not a bool. The message
+            has the expression and the inputs.
 
     Example:
         >>> expression = "inputs.parameter_values['rate'] > 0.5"
@@ -61,25 +62,26 @@ def evaluate_condition(expression: str, inputs: Values) -> bool:
 
 
 def apply_selector(expression: str, value: Any) -> Any:
-    """Return the result of a parameterExpressionSelector for a value.
+    """Return the result of a parameterExpressionSelector for the value of an input.
 
     Integral floats in the result become integers, and the keys of structs are sorted.
 
     Args:
-        expression: a CEL expression, `parseJson(string_value)["k"]` for example.
+        expression: a CEL expression, for example `parseJson(string_value)["k"]`.
         value: the value of the input.
 
     Raises:
-        ValueProblem: it cannot be evaluated. The message has the expression and the value.
+        ValueProblem: the expression cannot be evaluated. The message has the expression and the
+            value.
 
     Example:
         >>> apply_selector('parseJson(string_value)["k"]', '{"k": 2.0}')
         2
     """
-    variables: dict[str, Any] = dict.fromkeys(_ALL_VARIABLES)
+    variables: dict[str, Any] = dict.fromkeys(_SELECTOR_VARIABLES)
     variables["string_value"] = value if isinstance(value, str) else format_json(value)
     for name, python_type in _TYPED_VARIABLES.items():
-        # Not isinstance: True is also an int.
+        # `isinstance` does not work here, because True is also an int.
         if type(value) is python_type:
             variables[name] = value
     try:
@@ -108,7 +110,7 @@ def _compile(expression: str) -> Any:
 
 @cache
 def _environment() -> Any:
-    """Return the CEL environment: the variables, and `parseJson`, which KFP adds to CEL."""
+    """Return the CEL environment with the variables and with `parseJson`, a function of KFP."""
     from cel_expr_python import cel
 
     overload = cel.Overload(
@@ -118,7 +120,9 @@ def _environment() -> Any:
         is_member=False,
         impl=_parse_json,
     )
-    variables = dict.fromkeys(("inputs", *_ALL_VARIABLES), cel.Type.DYN)
+    variables = dict.fromkeys(_SELECTOR_VARIABLES, cel.Type.DYN)
+    # Conditions read this variable.
+    variables["inputs"] = cel.Type.DYN
     return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("parseJson", [overload])])
 
 
@@ -129,15 +133,16 @@ def _parse_json(text: str) -> Any:
 
 
 def _refuse_nul(value: Any) -> None:
-    """Raise ValueError when a text in a value holds a NUL character.
+    """Raise ValueError when a text in a value contains a NUL character.
 
-    The library ends texts there, so two texts that differ after it would be equal.
+    The library ignores the rest of a text after a NUL character. So two different texts could be
+    equal for it.
     """
     to_check = [value]
     while to_check:
         item = to_check.pop()
         if isinstance(item, str) and "\0" in item:
-            raise ValueError("a text holds a NUL character, which no expression can handle")
+            raise ValueError("a text contains a NUL character, which no expression can handle")
         if isinstance(item, dict):
             to_check += item.keys()
             to_check += item.values()
@@ -146,7 +151,8 @@ def _refuse_nul(value: Any) -> None:
 
 
 def _sort_keys(value: Any) -> Any:
-    """Return the value with the keys of its structs sorted: the library gives them in any order."""
+    """Return the value with sorted keys in all structs."""
+    # The library returns the keys in any order, and the same spec must give the same outputs.
     if isinstance(value, dict):
         return {key: _sort_keys(value[key]) for key in sorted(value)}
     if isinstance(value, list):
@@ -155,7 +161,7 @@ def _sort_keys(value: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's message, or its type when there is none."""
+    """Return the first line of an error's message, or the error's type when the line is empty."""
     first_line = str(error).split("\n", 1)[0]
     return " ".join(first_line.split()) or type(error).__name__
 

@@ -1,7 +1,6 @@
 """Importers: an artifact that exists already becomes an output of the run.
 
-The rules are those of ImporterSpec in pipeline_spec.proto, and of semantics.md, Artifacts and
-outputs.
+The rules are in pipeline_spec.proto (ImporterSpec) and in semantics.md (Artifacts and outputs).
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from kfgcp.spec.json_values import JsonObject
 
 _SCHEME: Final = re.compile(r"([A-Za-z0-9+.-]*)://")
 
-# Schemes whose artifacts nobody copies for a task: the task gets the URI. Kubeflow Pipelines 2.16
-# imports oci and huggingface (its importer_launcher.go), and Vertex AI has artifacts at https and
-# bq. Kubeflow refuses all schemes that it does not know, and so does kfgcp.
+# Artifacts with these schemes are not copied for a task. The task gets only the URI. Kubeflow
+# Pipelines 2.16 imports oci and huggingface (its importer_launcher.go), and Vertex AI has artifacts
+# at https and bq. Kubeflow refuses all schemes that it does not know, and so does kfgcp.
 _URI_ONLY_SCHEMES: Final = frozenset({"http", "https", "bq", "oci", "huggingface"})
 
 
@@ -29,8 +28,8 @@ def read_uri(importer: Importer, params: JsonObject, job: Mapping[str, str]) -> 
 
     Args:
         importer: the importer.
-        params: its input parameters.
-        job: the values of the placeholders of the job.
+        params: the input parameters of the importer.
+        job: the values of the placeholders of the job and the task.
 
     Raises:
         ValueProblem: the URI is empty, or a placeholder has no value.
@@ -60,16 +59,17 @@ def build_outputs(
     Args:
         component: the component of the importer.
         importer: the importer.
-        params: its input parameters.
-        job: the values of the placeholders of the job.
+        params: the input parameters of the importer.
+        job: the values of the placeholders of the job and the task.
         uri: the URI of the artifact, as tasks receive it.
-        made_by: tells artifacts of one URI apart. With `reimport: false` it is "": the artifact is
-            the one of its URI, so the tasks below can be cached.
+        made_by: a text that makes this artifact different from other artifacts with the same URI.
+            With `reimport: false` it is "". Then the artifact is the same in each run, so tasks
+            that read it can be cached.
 
     Raises:
         ValueProblem: a placeholder in the metadata has no value.
     """
-    # An importer has one output. KFP's compiler calls it `artifact`.
+    # An importer has one output, and KFP's compiler gives it the name `artifact`.
     name = next(iter(component.output_artifacts), "artifact")
     metadata = placeholders.fill_constant(importer.metadata, params, job, "the importer's metadata")
     artifact = ArtifactValue(
@@ -84,7 +84,7 @@ def build_outputs(
 
 
 def is_local(uri: str, label: str) -> bool:
-    """Return whether a URI means a file of the machine that runs the pipeline.
+    """Return whether a URI means a file on the machine that runs the pipeline.
 
     Args:
         uri: the URI of an artifact.

@@ -1,7 +1,7 @@
-"""The inputs of a task: constants, inputs of its DAG, and outputs of the tasks before it.
+"""Resolve the inputs of a task: constants, inputs of its DAG, and outputs of earlier tasks.
 
-The sources are those of TaskInputsSpec in pipeline_spec.proto; the rules are in semantics.md,
-Values.
+pipeline_spec.proto (TaskInputsSpec) defines the sources of inputs, and semantics.md (Values) the
+rules.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from kfgcp.spec.graph import (
 from kfgcp.spec.json_values import JsonObject
 
 ReadOutputs = Callable[[str], Values]
-"""Returns the outputs of a task of the same DAG, by its key."""
+"""Returns the outputs of a task in the same DAG. The argument is the key of the task."""
 
 ReadStatus = Callable[[str], Mapping[str, Any]]
-"""Returns the PipelineTaskFinalStatus of a task of the same DAG, by its key."""
+"""Returns the PipelineTaskFinalStatus of a task in the same DAG. The argument is its key."""
 
 ApplySelector = Callable[[str, Any], Any]
-"""Applies a CEL expression to a value."""
+"""Returns the result of a CEL expression for a value. The arguments are the expression and the
+value."""
 
 
 def build_root_inputs(
@@ -38,14 +39,14 @@ def build_root_inputs(
 ) -> Values:
     """Return the inputs that a run starts with.
 
-    Artifacts have the types that the pipeline declares.
+    Artifacts get the types that the pipeline declares.
 
     Args:
-        root: the pipeline's root.
-        values: the result of `kfgcp.spec.params.resolve`; for an artifact its URI, or a list of
-            URIs.
-        locate: returns the URI that tasks receive, for the URI of an artifact and the name of the
-            input.
+        root: the root component of the pipeline.
+        values: the result of `kfgcp.spec.params.resolve`. The value of an artifact is a URI or a
+            list of URIs.
+        locate: returns the URI that tasks receive. The arguments are the URI in `values` and the
+            name of the input.
     """
     params = {name: value for name, value in values.items() if name not in root.artifacts}
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
@@ -71,40 +72,42 @@ def resolve(
 
     Args:
         task: the task.
-        component: what the task runs; declares the types.
+        component: the component of the task, which declares the types.
         scope: the inputs of the DAG that the task is in.
-        outputs: returns the outputs of a task before it.
-        status: returns the final status of a task before it.
+        outputs: returns the outputs of an earlier task.
+        status: returns the final status of an earlier task.
         select: applies a parameterExpressionSelector.
-        constants: values of the placeholders that mean the same in the whole task,
-            `pipeline_job_name` for example.
+        constants: the values of the placeholders of the job and the task, for example
+            `pipeline_job_name`.
 
     Raises:
-        ValueProblem: a required input or a placeholder has no value, or a value is of the wrong
+        ValueProblem: a required input or a placeholder has no value, or a value has the wrong
             type.
     """
-    raw: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     templates: dict[str, Any] = {}
     for name, binding in task.params.items():
         if _is_template(binding):
             assert isinstance(binding.source, Constant)
             templates[name] = binding.source.value
         else:
-            raw[name] = _read_param(binding, scope, outputs, status, select)
-    # Templates refer to the other inputs by name, so these come first. They cannot refer to each
-    # other: the filled values join the others only after all are filled.
-    filled = {
-        name: placeholders.fill_constant(template, raw, constants, f"input '{name}'")
+            values[name] = _read_param(binding, scope, outputs, status, select)
+    # Placeholders in templates name other inputs, so the values of these come first. A template
+    # cannot name another template, because `values` gets the filled templates all at once.
+    filled_templates = {
+        name: placeholders.fill_constant(template, values, constants, f"input '{name}'")
         for name, template in templates.items()
     }
-    raw |= filled
-    params = _check_params(raw, task, component)
-    _refuse_missing_params(component, {*raw, _item_name(task)})
+    values |= filled_templates
+    params = _check_params(values, task, component)
+    # The item of a loop gets its value later, in each iteration.
+    names = values.keys() | {_item_name(task)}
+    _refuse_missing_params(component, names)
     return Values(params, _resolve_artifacts(task, component, scope, outputs))
 
 
 def add_defaults(inputs: Values, component: Component) -> Values:
-    """Return the inputs with the component's defaults for those that have no value.
+    """Return inputs, with the component's default for each parameter that has no value.
 
     Example:
         >>> from kfgcp.spec.graph import ParamSpec
@@ -131,7 +134,7 @@ def _root_artifact(name: str, definition: ArtifactDef, uri: str) -> ArtifactValu
 
 
 def _is_template(binding: Binding) -> bool:
-    """Return whether an input is a constant that holds placeholders."""
+    """Return whether an input is a constant that contains placeholders."""
     source = binding.source
     if not isinstance(source, Constant) or binding.selector:
         return False
@@ -141,7 +144,7 @@ def _is_template(binding: Binding) -> bool:
 def _read_param(
     binding: Binding, scope: Values, outputs: ReadOutputs, status: ReadStatus, select: ApplySelector
 ) -> Any:
-    """Return the value that an input parameter is bound to, None without one."""
+    """Return the value of the source of an input parameter, None when the source has no value."""
     source = binding.source
     value: Any
     if isinstance(source, Constant):
@@ -156,12 +159,16 @@ def _read_param(
 
 
 def _check_params(values: JsonObject, task: TaskDef, component: Component) -> dict[str, Any]:
-    """Return the values as the component declares them, without null."""
+    """Return the values in the types that the component declares, without those that are null.
+
+    Raises:
+        ValueProblem: a value has the wrong type, or the value of a required input is null.
+    """
     params = {}
     for name, value in values.items():
         declared = component.params.get(name)
         if value is not None:
-            # A parameter that the component does not declare is passed on as it is.
+            # A parameter that the component does not declare keeps its value.
             params[name] = value if declared is None else coerce(value, declared, f"input '{name}'")
         # Recorded on Kubeflow (param-none): null for a required input fails the task.
         elif declared is not None and not declared.may_be_missing:
@@ -171,6 +178,7 @@ def _check_params(values: JsonObject, task: TaskDef, component: Component) -> di
 
 
 def _refuse_missing_params(component: Component, names: Collection[str | None]) -> None:
+    """Raise ValueProblem when a required parameter is not in `names`."""
     for name, declared in component.params.items():
         if name not in names and not declared.may_be_missing:
             raise ValueProblem(f"input '{name}' has no value: the task does not set it")
@@ -179,6 +187,11 @@ def _refuse_missing_params(component: Component, names: Collection[str | None]) 
 def _resolve_artifacts(
     task: TaskDef, component: Component, scope: Values, outputs: ReadOutputs
 ) -> dict[str, tuple[ArtifactValue, ...]]:
+    """Return the input artifacts of a task.
+
+    Raises:
+        ValueProblem: a required artifact has no value.
+    """
     resolved = {}
     for name, binding in task.artifacts.items():
         source = binding.source
@@ -202,14 +215,12 @@ def _resolve_artifacts(
 
 
 def _item_name(task: TaskDef) -> str | None:
-    """Return the input that receives the items of a loop, None when the task is not a loop.
-
-    It gets its value later, in each iteration.
-    """
+    """Return the name of the input that receives an item of a loop, None without a loop."""
     return task.iterator.item if task.iterator is not None else None
 
 
 def _explain_missing(binding: Binding) -> str:
+    """Return why the source of an input has no value, for messages."""
     source = binding.source
     if isinstance(source, FromTask):
         return f"task '{source.task}' has no output '{source.output}'"

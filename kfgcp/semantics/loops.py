@@ -1,7 +1,7 @@
-"""ParallelFor: the iterations of a loop, and the outputs that are collected from them.
+"""Create the iterations of a loop (`dsl.ParallelFor`), and collect their outputs.
 
-The rules are those of ParameterIteratorSpec and ArtifactIteratorSpec in pipeline_spec.proto, and of
-semantics.md, Control flow.
+The rules are in pipeline_spec.proto (ParameterIteratorSpec, ArtifactIteratorSpec) and in
+semantics.md (Control flow).
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ from kfgcp.spec.json_values import normalize_numbers
 
 
 def create_iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, str]) -> list[NodeT]:
-    """Return a node for each item, in their order. Each has the loop's inputs and its item.
+    """Return a node for each iteration, in the order of the items.
+
+    The inputs of an iteration are the inputs of the loop and the item of the iteration.
 
     Args:
         loop: the node of the loop.
-        iterator: what it iterates over.
-        constants: values of the placeholders that mean the same in the whole task.
+        iterator: the definition of the items.
+        constants: the values of the placeholders of the job and the task.
 
     Raises:
-        ValueProblem: the items are not a list, a placeholder in them has no value, or one is not of
-            the type that the loop's body declares.
+        ValueProblem: the items are not a list, a placeholder in them has no value, or an item does
+            not have the type that the loop's body declares.
     """
     assert loop.task is not None
     kind = TaskKind.DAG if loop.component.dag is not None else TaskKind.CONTAINER
-    # The condition belongs to the loop as a whole, and was evaluated before.
+    # The condition belongs to the whole loop and is evaluated already, so an iteration has none.
     task = replace(loop.task, iterator=None, condition="")
     iterations = []
     for number, inputs in enumerate(_iteration_inputs(loop, iterator, constants)):
@@ -50,16 +52,17 @@ def create_iterations(loop: NodeT, iterator: Iterator, constants: Mapping[str, s
 
 
 def collect_outputs(loop: Node) -> Values:
-    """Return the outputs of the iterations, in the order of the iterations (`dsl.Collected`).
+    """Return lists of the outputs of the iterations, in the order of the iterations.
 
-    An iteration that has no such output, because its producer was skipped, is left out. Nested
-    loops give nested lists of parameters and one flat list of artifacts.
+    These are the values of `dsl.Collected`. An iteration without an output, because the task that
+    produces it was skipped, is left out. Nested loops give nested lists of parameters, and one flat
+    list of artifacts.
     """
     successful = [node for node in loop.children.values() if node.state.ok]
     params: dict[str, Any] = {}
     for name in loop.component.output_params:
         outputs = [node.outputs.params for node in successful]
-        params[name] = [values[name] for values in outputs if name in values]
+        params[name] = [output[name] for output in outputs if name in output]
     artifacts: dict[str, tuple[ArtifactValue, ...]] = {}
     for name in loop.component.output_artifacts:
         items: list[ArtifactValue] = []
@@ -72,29 +75,31 @@ def collect_outputs(loop: Node) -> Values:
 def _iteration_inputs(loop: Node, iterator: Iterator, constants: Mapping[str, str]) -> list[Values]:
     """Return the inputs of each iteration."""
     inputs = loop.inputs
-    all_values = []
+    iteration_inputs = []
     if iterator.artifacts:
         artifacts = inputs.artifacts.get(iterator.input or "")
         if artifacts is None:
             raise ValueProblem(f"the loop's list of artifacts '{iterator.input}' has no value")
         for artifact in artifacts:
-            with_item = {**inputs.artifacts, iterator.item: (artifact,)}
-            all_values.append(Values(inputs.params, with_item))
-        return all_values
+            artifacts_with_item = {**inputs.artifacts, iterator.item: (artifact,)}
+            iteration_inputs.append(Values(inputs.params, artifacts_with_item))
+        return iteration_inputs
     declared = loop.component.params.get(iterator.item)
     for number, item in enumerate(_read_items(inputs, iterator, constants)):
         value = item
         if declared is not None:
             value = coerce(item, declared, f"item {number} of the loop")
-        all_values.append(Values({**inputs.params, iterator.item: value}, inputs.artifacts))
-    return all_values
+        params_with_item = {**inputs.params, iterator.item: value}
+        iteration_inputs.append(Values(params_with_item, inputs.artifacts))
+    return iteration_inputs
 
 
 def _read_items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]) -> list[Any]:
+    """Return the items of a loop over parameters, with their placeholders filled in."""
     items: Any = iterator.raw
     if items is None:
         items = inputs.params.get(iterator.input or "")
-    # An input may be a STRING with JSON, as KFP itself allows.
+    # As in KFP, the input may be a STRING that contains a JSON list.
     if isinstance(items, str):
         try:
             items = json.loads(items)
@@ -105,7 +110,8 @@ def _read_items(inputs: Values, iterator: Iterator, constants: Mapping[str, str]
     if not isinstance(items, list):
         raise ValueProblem(f"the loop's items are not a list: {format_value(items)}")
     items = normalize_numbers(require_json(items, "the loop's list of items"))
-    # Only raw items are text of the spec. An input is data, whatever it looks like.
+    # Raw items are part of the spec and may contain placeholders. The value of an input is data: a
+    # text in it that looks like a placeholder stays as it is.
     if iterator.raw is not None and placeholders.is_template(items):
         items = placeholders.fill_constant(
             items, inputs.params, constants, "the loop's list of items"

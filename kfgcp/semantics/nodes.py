@@ -1,6 +1,6 @@
 """The nodes of a run: its tasks, DAGs, loops and iterations.
 
-The scheduler changes them, and whoever executes the run reads them.
+The scheduler changes the nodes. The caller that executes the run reads them.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from kfgcp.spec.graph import Component, Dag, FromTask, Retry, TaskDef
 class Node:
     """A task, DAG, loop or iteration of a run.
 
-    Whoever executes a run may record more about each node in a subclass. All nodes of a run have
-    the same class.
+    A program that executes runs may use a subclass, to record more about each node. All nodes of a
+    run have the same class.
 
     Attributes:
-        path: the task path.
-        kind: what the node is.
-        component: what it runs.
-        parent: the DAG or loop that it is in, None for the pipeline itself.
-        task: its definition, None for the pipeline itself.
-        state: its state now.
-        inputs: the values of its inputs, as soon as it has started.
-        outputs: the values of its outputs, as soon as it has succeeded.
+        path: the task path, "" for the pipeline itself.
+        kind: the kind of the node, such as a container or a loop.
+        component: the component that the node runs.
+        parent: the DAG or loop that contains the node, None for the pipeline itself.
+        task: the definition of the task, None for the pipeline itself.
+        state: the current state.
+        inputs: the values of the inputs. They are empty until the node has started.
+        outputs: the values of the outputs. They are empty until the node has succeeded.
         attempts: how many attempts were started. The caller of the scheduler counts them.
-        failures: how many of them failed.
-        cache: whether its outputs come from an earlier run, and why.
-        error: why it failed.
-        ready_after: how many attempts of the run had ended when it became ready.
-        waiting: how many of the tasks that it waits for have not ended.
+        failures: how many attempts have failed.
+        cache: whether the outputs come from an earlier run, and the reason. None when it is not
+            known.
+        error: why the node, or its last attempt, failed. None without a failure.
+        ended_when_ready: how many attempts of the run had ended when the node became ready.
+        unfinished_upstream: how many of the tasks that the node waits for have not ended.
         children: the tasks of a DAG by key, or the iterations of a loop by number.
-        remaining: how many of the children have not ended.
-        pending: the iterations of a loop that have not started.
+        unfinished_children: how many children have not ended.
+        unstarted_iterations: the iterations of a loop that have not started.
     """
 
     path: str
@@ -54,11 +55,11 @@ class Node:
     failures: int = 0
     cache: Cache | None = None
     error: ErrorInfo | None = None
-    ready_after: int = 0
-    waiting: int = 0
+    ended_when_ready: int = 0
+    unfinished_upstream: int = 0
     children: dict[str, Self] = field(default_factory=dict)
-    remaining: int = 0
-    pending: deque[Self] = field(default_factory=deque)
+    unfinished_children: int = 0
+    unstarted_iterations: deque[Self] = field(default_factory=deque)
 
     def new_child(
         self,
@@ -68,15 +69,16 @@ class Node:
         task: TaskDef,
         inputs: Values | None = None,
     ) -> Self:
-        """Return a new node inside this one. It is not in `children` yet."""
+        """Return a new node inside this node. The caller adds it to `children`."""
         return type(self)(path, kind, component, self, task, inputs=inputs or Values())
 
     @property
     def is_exit(self) -> bool:
-        """Whether it is the exit task of a `dsl.ExitHandler`."""
+        """Whether the node is the exit task of a `dsl.ExitHandler`."""
         if self.task is None or not self.task.runs_always:
             return False
-        # KFP compiles the handler to a DAG `exit-handler-N`, which its exit task waits for.
+        # KFP compiles the body of an exit handler to a DAG `exit-handler-N`. The exit task waits
+        # for this DAG.
         return any(key.startswith("exit-handler-") for key in self.task.upstream)
 
 
@@ -92,7 +94,7 @@ def is_in_exit_task(node: Node) -> bool:
 
 
 def lineage(node: NodeT) -> Iterator[NodeT]:
-    """Yield the node, then the DAGs and loops that it is in, the innermost first."""
+    """Yield a node, then the DAGs and loops that contain it, from the innermost to the pipeline."""
     ancestor: NodeT | None = node
     while ancestor is not None:
         yield ancestor
@@ -102,9 +104,9 @@ def lineage(node: NodeT) -> Iterator[NodeT]:
 def retry_policy(node: Node) -> Retry | None:
     """Return the policy for extra attempts of a node, None for no extra attempts.
 
-    A container without a policy of its own has that of the nearest nested pipeline around it, as
-    recorded on Kubeflow 2.17.0. A nested pipeline itself, a loop or an importer is not retried as a
-    whole.
+    A container without a policy of its own has the policy of the innermost nested pipeline with a
+    policy that contains it, as recorded on Kubeflow 2.17.0. Other nodes, such as nested pipelines,
+    loops and importers, have no extra attempts.
     """
     if node.kind is not TaskKind.CONTAINER:
         return None
@@ -127,7 +129,7 @@ def final_status(node: Node, job_resource_name: str) -> dict[str, Any]:
     elif node.state is TaskState.FAILED:
         state = "FAILED"
     else:
-        # A task that was skipped did not do its work, so it counts as cancelled.
+        # PipelineTaskFinalStatus has no state for skipped tasks, so they count as cancelled.
         state = "CANCELLED"
     status: dict[str, Any] = {
         "state": state,
@@ -144,10 +146,10 @@ def collect_dag_outputs(dag: Dag, node: Node) -> Values:
 
     Args:
         dag: the DAG.
-        node: its node.
+        node: the node of the DAG.
 
     Raises:
-        ValueProblem: none of the producers of a `dsl.OneOf` ran.
+        ValueProblem: an output is a `dsl.OneOf`, and none of its producers has succeeded.
     """
     params: dict[str, Any] = {}
     for name, producers in dag.param_outputs.items():
@@ -169,15 +171,19 @@ def collect_dag_outputs(dag: Dag, node: Node) -> Values:
 
 
 def _first_successful(name: str, producers: Sequence[FromTask], node: Node) -> FromTask | None:
-    """Return the first producer of a DAG's output that ran, None without one.
+    """Return the first producer of a DAG's output that has succeeded.
+
+    Returns:
+        The producer. None when the output has one producer, which was skipped.
 
     Raises:
-        ValueProblem: there are several producers (`dsl.OneOf`), and none of them ran.
+        ValueProblem: the output has several producers (`dsl.OneOf`), and none has succeeded.
     """
     for producer in producers:
         if node.children[producer.task].state.ok:
             return producer
-    # A DAG output of a skipped task has no value. Only `dsl.OneOf` promises that there is one.
+    # Without `dsl.OneOf`, the output of a skipped task has no value. With `dsl.OneOf`, the pipeline
+    # promises a value.
     if len(producers) > 1:
         names = ", ".join(producer.task for producer in producers)
         raise ValueProblem(f"output '{name}' has no value: none of its producers ran ({names})")

@@ -1,8 +1,8 @@
-"""`{{$...}}` placeholders, in the constants of a task's inputs and in the command of a container.
+"""Fill in `{{$...}}` placeholders in the constants of inputs and in the commands of containers.
 
-semantics.md, Placeholders, lists them. Only texts of the spec are templates. The values that are
-filled in are data and are not searched again, so a value that looks like a placeholder reaches the
-component as it is.
+semantics.md, Placeholders, lists all placeholders. Only texts of the spec may contain them. The
+values that replace them are data and are not searched for placeholders. So a value that looks like
+a placeholder reaches the component unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 from kfgcp.spec.wire import CHANNEL
 
-# The folder below / in which a task finds the buckets of a scheme.
+# Scheme of a URI -> the folder below / in which a task finds the buckets of this scheme.
 MOUNTS: Final = {"gs": "gcs", "s3": "s3", "minio": "minio"}
 
 _JOB_NAMES: Final = (
@@ -34,11 +34,11 @@ _JOB_NAMES: Final = (
     "workspace_path",
 )
 
-# `{{$`, an expression, `}}`. The expression holds no opening brace, and the possessive `*+` never
-# goes back, so that reading takes linear time for any text.
+# `{{$`, an expression, `}}`. The expression contains no opening brace, and the possessive `*+`
+# never backtracks. So a search takes linear time for any text.
 _PLACEHOLDER: Final = re.compile(r"\{\{\$((?:[^{}'\"]|'[^'{]*'|\"[^\"{]*\"|\}(?!\}))*+)\}\}")
 
-# The expressions. Names are in quotes of either kind.
+# The expressions of placeholders. Names are in single or double quotes.
 _PARAMETER: Final = re.compile(r"\.inputs\.parameters\[(['\"])(?P<name>.*?)\1\]\Z", re.DOTALL)
 _OUTPUT_PARAMETER: Final = re.compile(
     r"\.outputs\.parameters\[(['\"])(?P<name>.*?)\1\]\.output_file\Z", re.DOTALL
@@ -52,18 +52,19 @@ _ARTIFACT: Final = re.compile(
 _JSON_ESCAPE: Final = re.compile(r"\.json_escape\[(?P<times>\d+)\]\Z")
 _OUTPUT_FILE: Final = ".outputs.output_file"
 
-# Each time doubles the backslashes of the time before, so the length grows exponentially.
+# Each escape doubles the backslashes, so the length of the text grows exponentially.
 _MAX_JSON_ESCAPES: Final = 4
 
-# KFP's compiler makes placeholders of outputs only in the values of arguments. In the key of a
-# dict, the items of a loop or a variable of the environment it leaves this text.
+# The text of an output that KFP's compiler did not replace by a placeholder. The compiler replaces
+# outputs only in the values of arguments. It leaves this text in the keys of dicts, in the items of
+# loops and in environment variables.
 _NOT_COMPILED: Final = re.compile(
     r"\{\{channel:task=(?P<task>[^;{}]*);name=(?P<name>[^;{}]+);type=[^;{}]*;\}\}"
 )
 
 
 def is_template(constant: object) -> bool:
-    """Return whether a constant may hold placeholders, at any depth of its lists and dicts.
+    """Return whether a constant may contain placeholders, at any depth of its lists and dicts.
 
     Example:
         >>> is_template({"run": ["{{$.pipeline_job_name}}"]})
@@ -79,22 +80,21 @@ def is_template(constant: object) -> bool:
 
 
 def fill_constant(constant: Any, params: JsonObject, job: Mapping[str, str], label: str) -> Any:
-    """Return a constant with the placeholders of the job and of the task's other inputs filled in.
+    """Return a constant with its placeholders filled in.
 
-    A text that is nothing but the placeholder of one input becomes the value of that input, of
-    whatever type. Inside a longer text, and anywhere inside a list or dict, values become text
-    (semantics.md, Values). They are data: their quotes and braces do not change the structure, and
-    they are not searched for placeholders. An expression that is not one of semantics.md is text
-    like any other.
+    If the whole constant is the placeholder of one input, the result is the value of this input,
+    with its type. Inside a longer text, and everywhere inside a list or dict, values become text
+    (semantics.md, Values). Quotes and braces in a value do not change the structure of the
+    constant. A placeholder with an unknown expression stays as it is.
 
     Args:
-        constant: the constant, a text or a list or dict that holds texts at any depth.
-        params: the task's input parameters that are not templates themselves.
+        constant: a text, or a list or dict with texts at any depth.
+        params: the input parameters of the task that are not templates themselves.
         job: values of `pipeline_job_name` and the other placeholders of the job and the task.
-        label: the name of the constant in messages: "input 'xs'".
+        label: the name of the constant in messages, for example "input 'xs'".
 
     Raises:
-        ValueProblem: a placeholder has no value, or two keys of a dict become the same.
+        ValueProblem: a placeholder has no value, or two keys of a dict become equal.
 
     Example:
         >>> placeholder = "{{$.inputs.parameters['pipelinechannel--n']}}"
@@ -115,12 +115,12 @@ def fill_argument(template: str, executor_input: JsonObject, job: Mapping[str, s
     """Return an element of a container's command with its placeholders filled in.
 
     Args:
-        template: the element.
+        template: the element of the command.
         executor_input: the ExecutorInput of the attempt.
         job: values of `pipeline_job_name` and the other placeholders of the job and the task.
 
     Raises:
-        ValueProblem: it names an input or output that the task does not have.
+        ValueProblem: a placeholder names an input or output that the task does not have.
 
     Example:
         >>> executor_input = {"inputs": {"parameterValues": {"rate": 0.10}}}
@@ -131,7 +131,7 @@ def fill_argument(template: str, executor_input: JsonObject, job: Mapping[str, s
 
 
 def as_text(value: JsonValue) -> str:
-    """Return a value as a part of a text: JSON, but strings as they are and "" for null.
+    """Return a value as a part of a text: a string as it is, "" for null, otherwise JSON.
 
     Example:
         >>> as_text("a"), as_text([1, 2.0]), as_text(None)
@@ -143,17 +143,17 @@ def as_text(value: JsonValue) -> str:
 
 
 def local_path(uri: str) -> str:
-    """Return the path of a URI inside a task.
+    """Return the path at which a task finds the file of a URI.
 
-    Remote stores are below their mount points (semantics.md, Artifacts and outputs).
+    Buckets are below their mount points (semantics.md, Artifacts and outputs).
 
     Example:
         >>> local_path("gs://bucket/data")
         '/gcs/bucket/data'
     """
-    scheme, _, rest = uri.partition("://")
-    if rest and scheme in MOUNTS:
-        return f"/{MOUNTS[scheme]}/{rest}"
+    scheme, _, bucket_and_key = uri.partition("://")
+    if bucket_and_key and scheme in MOUNTS:
+        return f"/{MOUNTS[scheme]}/{bucket_and_key}"
     return file_uris.to_path(uri)
 
 
@@ -161,7 +161,7 @@ def local_path(uri: str) -> str:
 
 
 def _fill_inside(value: Any, params: JsonObject, job: Mapping[str, str], label: str) -> Any:
-    """Return a value of a list or dict with its placeholders filled in, as text."""
+    """Return a constant with its placeholders filled in, where all values become text."""
     if isinstance(value, str):
         return _fill_text(value, params, job, label)
     if isinstance(value, list):
@@ -181,11 +181,16 @@ def _fill_inside(value: Any, params: JsonObject, job: Mapping[str, str], label: 
 
 
 def _fill_text(text: str, params: JsonObject, job: Mapping[str, str], label: str) -> str:
+    """Return a text with its placeholders filled in.
+
+    Raises:
+        ValueProblem: a placeholder has no value, or KFP did not compile an output in the text.
+    """
     not_compiled = _NOT_COMPILED.search(text)
     if not_compiled is not None:
         source = f"{not_compiled['task']}.{not_compiled['name']}".removeprefix(".")
         raise ValueProblem(
-            f"{label} holds the output {source} at a place where KFP cannot compile it"
+            f"{label} contains the output {source} at a place where KFP cannot compile it"
         )
     return _PLACEHOLDER.sub(lambda match: as_text(_constant_value(match, params, job, label)), text)
 
@@ -193,7 +198,10 @@ def _fill_text(text: str, params: JsonObject, job: Mapping[str, str], label: str
 def _constant_value(
     placeholder: re.Match[str], params: JsonObject, job: Mapping[str, str], label: str
 ) -> Any:
-    """Return the value of a placeholder in a constant."""
+    """Return the value of a placeholder in a constant.
+
+    A placeholder with an unknown expression is text: its value is the placeholder itself.
+    """
     expression = placeholder[1]
     job_name = expression.removeprefix(".")
     if job_name in _JOB_NAMES:
@@ -207,14 +215,14 @@ def _constant_value(
             )
         return params[name]
     if parameter is not None or _names_input_or_output(placeholder):
-        raise ValueProblem(f"{label} holds the placeholder {placeholder[0]}, which has no value")
+        raise ValueProblem(f"{label} contains the placeholder {placeholder[0]}, which has no value")
     return placeholder[0]
 
 
 def _names_input_or_output(placeholder: re.Match[str]) -> bool:
     """Return whether a placeholder names an artifact or an output.
 
-    These have a meaning in commands only.
+    These placeholders have a value in commands, but not in constants.
     """
     expression = placeholder[1]
     if expression == _OUTPUT_FILE or WHOLE_ARTIFACT.fullmatch(placeholder[0]):
@@ -228,7 +236,10 @@ def _names_input_or_output(placeholder: re.Match[str]) -> bool:
 def _argument_value(
     placeholder: re.Match[str], executor_input: JsonObject, job: Mapping[str, str]
 ) -> str:
-    """Return the text of a placeholder in a command."""
+    """Return the text that replaces a placeholder in a command.
+
+    A placeholder with an unknown expression is text: it is replaced by itself.
+    """
     expression = placeholder[1]
     inputs = executor_input.get("inputs") or {}
     outputs = executor_input.get("outputs") or {}
@@ -254,30 +265,35 @@ def _argument_value(
     whole_artifact = WHOLE_ARTIFACT.fullmatch(placeholder[0])
     if whole_artifact is not None:
         raise ValueProblem(
-            f"the command takes the whole artifact '{whole_artifact[3]}', and KFP does not define"
-            " the text of it"
+            f"the command takes the whole artifact '{whole_artifact[3]}', but KFP does not define"
+            " its text: pass its uri, path or metadata"
         )
     artifact = _ARTIFACT.match(expression)
     if artifact is not None:
-        return _artifact_value(artifact, inputs if artifact["side"] == "inputs" else outputs)
-    # An expression that is not one of semantics.md is text like any other.
+        side = inputs if artifact["side"] == "inputs" else outputs
+        return _artifact_value(artifact, side)
     return placeholder[0]
 
 
 def _escape_json(executor_input: JsonObject, times: int) -> str:
-    """Return the ExecutorInput as JSON that is escaped for use inside a JSON string, N times."""
+    """Return the ExecutorInput as JSON text, escaped several times for use inside JSON strings."""
     escaped = json.dumps(executor_input, ensure_ascii=False)
     for _ in range(min(times, _MAX_JSON_ESCAPES)):
-        # Without the quotes around it.
-        escaped = json.dumps(escaped, ensure_ascii=False)[1:-1]
+        quoted = json.dumps(escaped, ensure_ascii=False)
+        escaped = quoted[1:-1]
     return escaped
 
 
 def _artifact_value(expression: re.Match[str], values: JsonObject) -> str:
-    """Return the URI, the path or the metadata of the first artifact of an input or output."""
+    """Return the URI, the path or the metadata of the first artifact of an input or output.
+
+    Args:
+        expression: the match of `_ARTIFACT`.
+        values: the inputs or the outputs in the ExecutorInput.
+    """
     kind = f"{expression['side'].removesuffix('s')} artifact"
-    named = _look_up(values.get("artifacts") or {}, expression["name"], kind)
-    artifacts = named["artifacts"]
+    artifact_list = _look_up(values.get("artifacts") or {}, expression["name"], kind)
+    artifacts = artifact_list["artifacts"]
     if not artifacts:
         raise ValueProblem(f"{kind} '{expression['name']}' is an empty list")
     artifact = artifacts[0]
@@ -292,6 +308,7 @@ def _artifact_value(expression: re.Match[str], values: JsonObject) -> str:
 
 
 def _look_up(values: JsonObject, name: str, kind: str) -> Any:
+    """Return the value of an input or output, or raise ValueProblem when it has none."""
     if name not in values:
         raise ValueProblem(f"{kind} '{name}' has no value, but the command names it")
     return values[name]

@@ -1,6 +1,6 @@
-"""What flows between tasks: parameter values and artifacts.
+"""The values that tasks pass to each other: parameters and artifacts.
 
-The rules for types are those of semantics.md, Values.
+semantics.md, Values, has the rules for their types.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kfgcp.spec.records import ParamSpec
 
 
 class ValueProblem(Exception):
-    """A value that is missing or of the wrong type. The message is one line for the user."""
+    """A value is missing or has the wrong type. The message is one line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,17 @@ class ArtifactValue:
     """An artifact at run time.
 
     Attributes:
-        name: of the output that it was made as.
-        type: the schema title, `system.Dataset` for example.
+        name: the name of the output that the artifact was created for.
+        type: the schema title, for example `system.Dataset`.
         uri: a path of this machine or a remote URI.
-        metadata: what the component that made it recorded.
-        version: the version of the schema, "" for none.
-        custom_path: where the executor wrote it instead of its place, "" when it did not.
-        made_by: tells artifacts of one URI apart.
-        stored: whether there was something at its URI when the task that made it had ended.
+        metadata: the metadata that the component has set.
+        version: the version of the schema, "" for no version.
+        custom_path: the path where the executor wrote the artifact instead of its URI, "" for no
+            such path.
+        made_by: a text that makes this artifact different from others with the same URI, "" for no
+            such text.
+        stored: whether a file or object existed at the URI when the task that made the artifact
+            ended.
     """
 
     name: str
@@ -53,12 +56,12 @@ class ArtifactValue:
 
     @property
     def identity(self) -> str:
-        """A text that is equal for equal artifacts. It is part of the keys of the cache."""
+        """A text that is equal for equal artifacts. It is a part of cache keys."""
         metadata = json.dumps(dict(self.metadata), sort_keys=True)
         return f"{self.type} {self.uri} {self.made_by} {metadata}"
 
     def to_wire(self) -> dict[str, Any]:
-        """Return it as a RuntimeArtifact of the ExecutorInput (pipeline_spec.proto).
+        """Return the artifact as a RuntimeArtifact of the ExecutorInput (pipeline_spec.proto).
 
         Example:
             >>> ArtifactValue("data", "system.Dataset", "gs://bucket/data").to_wire()["type"]
@@ -82,7 +85,7 @@ class ArtifactValue:
 class Values:
     """The inputs or outputs of a task: parameters and artifacts by name.
 
-    An input or output without a value is not among them.
+    An input or output without a value is left out.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -90,7 +93,7 @@ class Values:
 
 
 def as_record(values: Values) -> dict[str, Any]:
-    """Return values as the record of a run has them: parameters, and the URIs of artifacts.
+    """Return values in the form of the record of a run: parameters, and the URIs of artifacts.
 
     Example:
         >>> artifact = ArtifactValue("data", "system.Dataset", "gs://bucket/data")
@@ -104,6 +107,7 @@ def as_record(values: Values) -> dict[str, Any]:
     return record
 
 
+# Type of a parameter in the spec -> its type in Python.
 _PYTHON_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": (int, float),
@@ -118,16 +122,17 @@ _PYTHON_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
 def coerce(value: JsonValue, declared: ParamSpec, label: str) -> Any:
     """Return the value that a component receives for a declared parameter.
 
-    A STRING that is given another kind of value receives its JSON text. Every other type must
-    match, and the value must be one of the literals where there are some (semantics.md, Values).
+    If the parameter is a STRING and the value has another type, the result is the JSON text of the
+    value. For any other type, the value must have the type of the parameter. If the parameter
+    declares literals, the value must be one of them (semantics.md, Values).
 
     Args:
         value: the value.
-        declared: what the component declares.
+        declared: the declaration of the parameter.
         label: the name of the input or output in messages.
 
     Raises:
-        ValueProblem: it does not match.
+        ValueProblem: the value has another type, or is not one of the literals.
 
     Example:
         >>> coerce([1, 2.0], ParamSpec("x", "STRING"), "input 'x'")
@@ -144,21 +149,21 @@ def coerce(value: JsonValue, declared: ParamSpec, label: str) -> Any:
         raise ValueProblem(f"{label} must be {declared.type}, but is {format_value(value)}")
     allowed = [format_json(literal) for literal in declared.literals]
     if allowed and format_json(value) not in allowed:
-        choices = ", ".join(map(format_value, declared.literals))
+        choices = ", ".join(format_value(literal) for literal in declared.literals)
         raise ValueProblem(f"{label} must be one of {choices}, but is {format_value(value)}")
     return value
 
 
 def parse_text(text: str, declared: ParamSpec, label: str) -> Any:
-    """Return the value of an output parameter that a component wrote to its file as text.
+    """Return the value of an output parameter for the text that a component wrote to its file.
 
     Args:
         text: the content of the file.
-        declared: what the component declares.
+        declared: the declaration of the parameter.
         label: the name of the output in messages.
 
     Raises:
-        ValueProblem: the text is not of the declared type.
+        ValueProblem: the text does not have the declared type.
 
     Example:
         >>> parse_text("True", ParamSpec("ok", "BOOLEAN"), "output 'ok'")
@@ -172,13 +177,13 @@ def parse_text(text: str, declared: ParamSpec, label: str) -> Any:
         value = _parse_value(text, declared.type)
     except (ValueError, RecursionError):
         raise ValueProblem(
-            f"{label} must be {declared.type}, but its file holds {format_value(text)}"
+            f"{label} must be {declared.type}, but its file contains {format_value(text)}"
         ) from None
     return coerce(require_json(value, label), declared, label)
 
 
 def format_json(value: JsonValue) -> str:
-    """Return compact JSON, with numbers that have no trailing zeros.
+    """Return a value as compact JSON text. Numbers in it have no trailing zeros.
 
     Example:
         >>> format_json({"rates": [0.1, 2.0]})
@@ -192,7 +197,7 @@ def format_value(value: object, limit: int = 80) -> str:
 
     Args:
         value: the value.
-        limit: the longest text, in characters.
+        limit: the length of the longest text, in characters. A longer text is cut.
 
     Example:
         >>> format_value("a long text", limit=8)
@@ -203,18 +208,18 @@ def format_value(value: object, limit: int = 80) -> str:
 
 
 def require_json(value: Any, label: str) -> Any:
-    """Return the output of a component if JSON can hold it.
+    """Return a value unchanged if it is valid JSON, otherwise raise an error.
 
-    The launcher of Kubeflow refuses the whole output of a task that holds NaN or an infinite number
-    (recorded on 2.17.0: "proto: syntax error: invalid value NaN").
+    The launcher of Kubeflow refuses all outputs of a task when one of them contains NaN or an
+    infinite number (recorded on 2.17.0: "proto: syntax error: invalid value NaN").
 
     Args:
-        value: the value.
-        label: its name in messages.
+        value: the output of a component.
+        label: the name of the value in messages.
 
     Raises:
-        ValueProblem: it nests too deep, or holds NaN, an infinite number or characters that are not
-            Unicode text.
+        ValueProblem: the value is nested too deep, or contains NaN, an infinite number or
+            characters that are not valid Unicode text.
     """
     try:
         check_json(value)
@@ -225,9 +230,9 @@ def require_json(value: Any, label: str) -> Any:
 
 
 def replace_non_finite(value: Any) -> Any:
-    """Return the value with texts instead of NaN and infinities, so that it is valid JSON.
+    """Return a value with texts instead of NaN and infinite numbers, so that it is valid JSON.
 
-    The texts are those of proto JSON.
+    Proto JSON uses the same texts.
 
     Example:
         >>> replace_non_finite({"loss": [float("inf"), 0.5]})
@@ -245,8 +250,9 @@ def replace_non_finite(value: Any) -> Any:
 
 
 def _has_type(value: JsonValue, parameter_type: str) -> bool:
+    """Return whether a value has the type of a parameter."""
     python_type = _PYTHON_TYPES.get(parameter_type)
-    # A type that only a newer version of KFP has.
+    # A type of a newer version of KFP is not known here, so any value is accepted.
     if python_type is None:
         return True
     # In Python, True is also an int.
@@ -256,7 +262,8 @@ def _has_type(value: JsonValue, parameter_type: str) -> bool:
 
 
 def _parse_value(text: str, parameter_type: str) -> Any:
+    """Return the value of a text. Raise ValueError when the text is not a number or not JSON."""
     if parameter_type == "NUMBER_DOUBLE":
         return float(text)
-    # A component may write str(True).
+    # A component may write Python's "True" instead of JSON's "true".
     return json.loads(text.lower() if parameter_type == "BOOLEAN" else text)

@@ -9,12 +9,12 @@ import json
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from kfgcp.deadlines import REQUEST_SECONDS, within
-from kfgcp.errors import AuthError, BackendError, BadAnswer, ConfigError, Unreachable, UsageError
+from kfgcp.errors import AuthError, BadAnswer, ConfigError, Unreachable, UsageError
 from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK
 from kfgcp.services import transport
 from kfgcp.services.auth.tokens import Token, TokenSource
@@ -24,23 +24,26 @@ from kfgcp.services.google_errors import GoogleErrors
 from kfgcp.services.paging import GOOGLE, PageKeys, PageLimit, PageSize
 from kfgcp.services.responses import RequestInfo, error_for, is_permanent_failure, parse
 from kfgcp.services.retry import Clock, Retries
+from kfgcp.services.service_response import ServiceResponse, unreachable_error
 from kfgcp.services.transport import QueryParams, Response, Transport, TransportError
 
-# Statuses after which a request is sent again.
+# The HTTP statuses after which a request is sent again.
 RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
-# How often a connection is tried again. An address without an answer is most often a wrong one.
+# The most retries when a server does not accept the connection. This limit is low, because most
+# often the address is wrong, and the user should soon see the error.
 CONNECT_RETRIES: Final = 2
 
 
 class CallOptions(TypedDict, total=False):
-    """The options of one call, in place of those of the client.
+    """The options of one call. They replace the values that the client was created with.
 
     Attributes:
-        repeatable: whether the request may be carried out twice; None for all methods but POST.
-        budget: seconds after the first try in which another try may begin.
-        retries: the most tries after the first one; 0 sends the request once.
+        repeatable: the service may carry out the request twice without harm. None means False for
+            a POST, and True for all other methods.
+        budget: another try may begin within this many seconds after the first try.
+        retries: the most tries after the first try; 0 sends the request once.
         read_timeout: seconds to wait for the next bytes of a response.
-        seconds: how long the call may take; see `ServiceClient`.
+        seconds: how long the whole call may take; see `ServiceClient`.
     """
 
     repeatable: bool | None
@@ -51,11 +54,12 @@ class CallOptions(TypedDict, total=False):
 
 
 class ServiceClient:
-    """A service at one address. Threads may share it.
+    """A client of a service at one address. Threads may share it.
 
-    A request is sent again after `RETRIED_STATUSES` and when the connection fails. The waits are
-    described in `retry`. A request that must not be carried out twice is sent again only when it
-    certainly was not carried out: after 429, and when there was no connection.
+    The client sends a request again when the connection fails, and after one of the
+    RETRIED_STATUSES. `retry` decides how long it waits. A request that is not `repeatable` is sent
+    again only when the service certainly did not carry it out: after status 429, and when there was
+    no connection.
     """
 
     def __init__(
@@ -77,31 +81,31 @@ class ServiceClient:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Create a client. Nothing is imported or sent yet.
+        """Create a client. The first call imports `requests` and connects, not this method.
 
         Args:
-            base: the address of the service. It is https, or http for this machine and where
-                `in_cluster` allows it.
-            tokens: where the tokens of the requests come from.
-            service: its name in messages.
-            paging: the parameters for the pages of a list.
-            errors: the rules for its errors; None for those of Google.
-            budget: seconds after the first try in which another try may begin.
-            retries: the most tries after the first one.
-            connect_timeout: seconds to connect in.
+            base: the address of the service. It must be https, except for this machine and with
+                `in_cluster`.
+            tokens: the source of the tokens for the requests.
+            service: the name of the service in messages.
+            paging: the names of the parameters for the pages of a list.
+            errors: the rules for the errors of the service; None for the rules of Google's APIs.
+            budget: another try may begin within this many seconds after the first try.
+            retries: the most tries after the first try.
+            connect_timeout: seconds to wait for a connection.
             read_timeout: seconds to wait for the next bytes of a response.
-            seconds: how long a call may take, from the sign-in to the last byte, with all its
-                tries. For a stream, this is how long the next piece may take.
-            ca_file: certificates of the only authorities that are trusted.
+            seconds: how long a call may take with all its tries, from the sign-in to the last byte.
+                For a stream, how long the next piece may take.
+            ca_file: a file with certificates. They replace all others: the client trusts only them.
             in_cluster: this machine is in the cluster of the service, so plain http is allowed.
             sleep: waits for a number of seconds.
-            clock: the monotonic clock, in seconds.
+            clock: a monotonic clock, in seconds.
             jitter: returns a random number between 0 and 1.
 
         Raises:
-            ConfigError: a token must not be sent to this address.
+            ConfigError: the address is not a URL, or a token would be sent without encryption.
         """
-        self._base, self._host, self._loopback = _base(base, in_cluster)
+        self._base, self._host, self._is_loopback = _check_base(base, in_cluster)
         self._tokens = tokens
         self._service = service
         self._paging = paging
@@ -116,7 +120,7 @@ class ServiceClient:
     def get(
         self, path: str, *, params: QueryParams | None = None, **options: Unpack[CallOptions]
     ) -> dict[str, Any]:
-        """Send a GET; see `send`."""
+        """Send a GET, and return the JSON object in the answer, see `send`."""
         return self.send("GET", path, params=params, **options)
 
     def post(
@@ -127,7 +131,10 @@ class ServiceClient:
         body: object = None,
         **options: Unpack[CallOptions],
     ) -> dict[str, Any]:
-        """Send a POST; see `send`. It is sent a second time only with `repeatable=True`."""
+        """Send a POST, and return the JSON object in the answer, see `send`.
+
+        After most failures, a POST is sent again only with `repeatable=True`.
+        """
         return self.send("POST", path, params=params, body=body, **options)
 
     def patch(
@@ -138,13 +145,13 @@ class ServiceClient:
         body: object = None,
         **options: Unpack[CallOptions],
     ) -> dict[str, Any]:
-        """Send a PATCH; see `send`."""
+        """Send a PATCH, and return the JSON object in the answer, see `send`."""
         return self.send("PATCH", path, params=params, body=body, **options)
 
     def delete(
         self, path: str, *, params: QueryParams | None = None, **options: Unpack[CallOptions]
     ) -> dict[str, Any]:
-        """Send a DELETE; see `send`."""
+        """Send a DELETE, and return the JSON object in the answer, see `send`."""
         return self.send("DELETE", path, params=params, **options)
 
     def send(
@@ -156,22 +163,23 @@ class ServiceClient:
         body: object = None,
         **options: Unpack[CallOptions],
     ) -> dict[str, Any]:
-        """Return the JSON object in the answer of the service.
+        """Send a request, and return the JSON object in the answer.
 
-        It is empty when the answer to a change has no body.
+        The answer to a GET must have a body. For other methods, the result is {} without a body.
 
         Args:
-            method: of HTTP.
-            path: below the base, quoted.
-            params: of the query; those that are None are left out.
-            body: a value for JSON, None for no body.
-            options: of this call.
+            method: the HTTP method.
+            path: the path below the address of the service, quoted for a URL.
+            params: the parameters of the query. Those with the value None are left out.
+            body: a value that becomes the JSON of the request; None for no body.
+            options: options for this call only.
 
         Raises:
-            Refused: the service answered 4xx, or Kubeflow Pipelines 500 to a bad request. NotFound:
-                404.
-            AuthError: the service did not accept the sign-in, or there is none.
-            Unreachable: the service did not answer in time, or something else answered.
+            NotFound: the service answered 404.
+            Refused: the service answered another status 4xx. Or Kubeflow Pipelines answered 500 to
+                a bad request.
+            AuthError: the service did not accept the sign-in, or the user is not signed in.
+            Unreachable: the service did not answer in time, or a proxy answered in its place.
             BackendError: the answer is not a JSON object.
             UsageError: the body cannot be written as JSON.
         """
@@ -182,15 +190,16 @@ class ServiceClient:
     def stream(
         self, path: str, *, params: QueryParams | None = None, **options: Unpack[CallOptions]
     ) -> Generator[bytes]:
-        """Return the response to a GET piece by piece. It may have any length.
+        """Send a GET, and return the body of the answer piece by piece. It may have any length.
 
-        The iterator must be read to its end or closed. It raises Unreachable when the answer breaks
-        off. Arguments and errors are those of `send`.
+        The caller must read the iterator to its end or close it. The iterator raises Unreachable
+        when the answer breaks off. For the arguments and other errors see `send`.
         """
         response = self.exchange("GET", path, params=params, stream=True, **options)
-        # The page of a sign-in may have status 200. Then `parse` raises an error.
+        # A sign-in page may come with status 200. `parse` raises the right error for such a page.
         if response.headers.get("content-type", "").startswith("text/html"):
-            parse(replace(response.response, body=next(response.chunks(), b"")), response.request)
+            first_piece = next(response.chunks(), b"")
+            parse(replace(response.response, body=first_piece), response.request)
         return response.chunks()
 
     def pages(
@@ -204,38 +213,41 @@ class ServiceClient:
         method: str = "GET",
         **options: Unpack[CallOptions],
     ) -> Iterator[Any]:
-        """Yield all items of a list, page after page. A page is requested when it is needed.
+        """Yield all items of a list, page after page. Each page is requested when it is needed.
 
-        With the method POST, the body names the page. A page that is longer than kfgcp reads is
-        requested again with half as many items. After short pages, the number grows again.
+        When a page is longer than kfgcp reads, the page is requested again with half as many items.
+        After short pages, the number of items grows again.
 
         Args:
-            path, params: see `send`.
-            items: the key of the list in an answer; a page without it is empty.
-            body: of a POST, without the page.
-            size: the most items in a page; None leaves it to the service.
+            path: see `send`.
+            params: see `send`. The parameters of the page are added: for a GET to the query, and
+                for a POST to the body.
+            items: the key of the list in an answer. A page without the key is empty.
+            body: the body of a POST.
+            size: the most items in a page; None lets the service choose.
             method: GET or POST.
-            options: of the call for each page.
+            options: options for the request of each page.
 
         Raises:
-            BadAnswer: the service names more and more pages without new items, or the same page
-                again.
-            Unreachable: one item alone is longer than kfgcp reads, or `size` is None and a page is.
+            BadAnswer: the list has no end: a page comes again, or too many pages have no new items.
+            Unreachable: a page is longer than kfgcp reads, and a smaller page cannot be requested:
+                the page has one item, or `size` is None.
         """
+        request = f"{method} {path}"
         keys = self._paging
         query = dict(params or {})
         page_size = PageSize(size, transport.LARGEST)
-        token = ""
-        limit = PageLimit(self._service, f"{method} {path}", self._clock.now)
+        page_limit = PageLimit(self._service, request, self._clock.now)
+        page_token = ""
         if method == "POST":
-            # A POST that reads a list changes nothing.
+            # The POST of a list only reads.
             options.setdefault("repeatable", True)
         while True:
             page_params: dict[str, str | int] = {}
             if page_size.items is not None:
                 page_params[keys.size] = page_size.items
-            if token:
-                page_params[keys.token] = token
+            if page_token:
+                page_params[keys.token] = page_token
             try:
                 if method == "GET":
                     response = self.exchange(method, path, params=query | page_params, **options)
@@ -248,15 +260,16 @@ class ServiceClient:
                     continue
                 raise
             page_size.grow_after(len(response.body))
-            page_items = self._items(page, items, f"{method} {path}")
+            page_items = self._read_items(page, items, request)
             yield from page_items
-            token = self._next_token(page, f"{method} {path}")
-            if not token:
+            page_token = self._read_next_token(page, request)
+            if not page_token:
                 return
-            limit.check(json.dumps(page_items) if page_items else "", token)
-            query = keys.of_later_pages(query)
+            page_limit.check(json.dumps(page_items) if page_items else "", page_token)
+            query = keys.params_of_later_pages(query)
 
-    def _items(self, page: Mapping[str, Any], key: str, request: str) -> list[Any]:
+    def _read_items(self, page: Mapping[str, Any], key: str, request: str) -> list[Any]:
+        """Return the items of a page. request: the method and the path, for messages."""
         page_items = page.get(key)
         if page_items is None:
             return []
@@ -267,9 +280,9 @@ class ServiceClient:
             )
         return page_items
 
-    def _next_token(self, page: Mapping[str, Any], request: str) -> str:
-        """Return the token of the next page, "" after the last one."""
-        # Kubeflow Pipelines uses the second spelling.
+    def _read_next_token(self, page: Mapping[str, Any], request: str) -> str:
+        """Return the token of the next page, "" when this page is the last."""
+        # Google's APIs have the first name, and Kubeflow Pipelines has the second name.
         token = page.get("nextPageToken") or page.get("next_page_token") or ""
         if not isinstance(token, str):
             raise BadAnswer(
@@ -293,23 +306,24 @@ class ServiceClient:
         seconds: float | None = None,
         stream: bool = False,
     ) -> ServiceResponse:
-        """Return a response with status 2xx, for bodies that are not JSON.
+        """Send a request whose body is bytes, and return a response with status 2xx.
 
         Args:
-            method, path, params: see `send`, also for errors.
-            data: the body.
-            content_type: of the body.
+            method, path, params: see `send`. For the errors, see `send`, too.
+            data: the body of the request.
+            content_type: the media type of the body.
             repeatable, budget, retries, read_timeout, seconds: see `CallOptions`.
-            stream: do not read the body. `ServiceResponse.chunks` reads it.
+            stream: True does not read the body of the response; `ServiceResponse.chunks` then
+                reads it.
         """
-        limit = self._seconds if seconds is None else min(seconds, self._seconds)
+        call_seconds = self._seconds if seconds is None else min(seconds, self._seconds)
         budget = self._budget if budget is None else budget
         retries = self._retries if retries is None else retries
         if repeatable is None:
             repeatable = method != "POST"
-        tries = Retries(min(limit, budget), retries, self._clock)
-        with within(limit, self._clock.now):
-            return self._try(
+        tries = Retries(min(call_seconds, budget), retries, self._clock)
+        with within(call_seconds, self._clock.now):
+            return self._send_with_retries(
                 method,
                 path,
                 tries,
@@ -318,11 +332,11 @@ class ServiceClient:
                 data=data,
                 content_type=content_type,
                 read_timeout=read_timeout or self._timeout[1],
-                seconds=limit,
+                seconds=call_seconds,
                 stream=stream,
             )
 
-    def _try(
+    def _send_with_retries(
         self,
         method: str,
         path: str,
@@ -336,7 +350,7 @@ class ServiceClient:
         seconds: float,
         stream: bool,
     ) -> ServiceResponse:
-        """Send a request, and send it again while that is safe and there is time."""
+        """Send a request, and send it again after failures while this is safe and time is left."""
         request = RequestInfo(
             self._service,
             method,
@@ -345,14 +359,15 @@ class ServiceClient:
             sign_in_hint=self._tokens.sign_in_hint,
             errors=self._errors,
         )
-        headers_type = None if data is None else content_type
+        header_type = None if data is None else content_type
+        # The token that the service refused with status 401, and the response with this status.
         refused_token: Token | None = None
         refusal: Response | None = None
-        # Whether an earlier try may have been carried out although it failed.
-        unknown = False
+        # True when the service may have carried out the request in a try that failed.
+        may_be_done = False
         while True:
-            token = self._token(refused_token, tries)
-            # There is no other token than the refused one.
+            token = self._get_token(refused_token, tries)
+            # The source of tokens has no other token than the refused one.
             if refusal is not None and token == refused_token:
                 raise error_for(refusal, request)
             if token is not None and token.value not in request.secrets:
@@ -363,51 +378,51 @@ class ServiceClient:
                     f"{self._base}/{request.path}",
                     params=params,
                     data=data,
-                    headers=_headers(token, headers_type),
+                    headers=_headers(token, header_type),
                     sign=token.sign if token else None,
                     timeout=(self._timeout[0], tries.read_timeout(read_timeout)),
                     seconds=seconds,
                     stream=stream,
                 )
             except TransportError as failure:
-                unknown = unknown or failure.sent
+                may_be_done = may_be_done or failure.sent
                 can_retry = not failure.final and (repeatable or not failure.sent)
-                if not can_retry or not tries.wait(most=None if failure.sent else CONNECT_RETRIES):
-                    error = _unreachable(failure, request, repeatable)
-                    raise tries.described(error.amended(unknown=unknown)) from None
+                max_retries = None if failure.sent else CONNECT_RETRIES
+                if not can_retry or not tries.wait_for_next(max_retries=max_retries):
+                    error = unreachable_error(failure, request, repeatable)
+                    raise tries.describe(error.amended(unknown=may_be_done)) from None
                 request = replace(request, retried=True)
                 continue
             if 200 <= response.status < 300:
                 return ServiceResponse(response, request)
             is_permanent = is_permanent_failure(response, request)
-            unknown = unknown or (response.status >= 500 and not is_permanent)
-            # A token may have been revoked. Another one is tried once, without a wait.
+            may_be_done = may_be_done or (response.status >= 500 and not is_permanent)
+            # The token may have been revoked. So one try follows at once with another token.
             if response.status == 401 and token is not None and refused_token is None:
                 refused_token, refusal = token, response
                 continue
-            can_retry = (
-                response.status in RETRIED_STATUSES
-                and not is_permanent
-                and (repeatable or response.status == 429)
-            )
-            if not can_retry or not tries.wait(response):
-                raise tries.described(error_for(response, request).amended(unknown=unknown))
+            # After 429, the service certainly did not carry out the request.
+            is_safe = repeatable or response.status == 429
+            can_retry = is_safe and response.status in RETRIED_STATUSES and not is_permanent
+            if not can_retry or not tries.wait_for_next(response):
+                response_error = error_for(response, request).amended(unknown=may_be_done)
+                raise tries.describe(response_error)
             request = replace(request, retried=True)
 
     def close(self) -> None:
-        """End the connections. A later call opens new ones."""
+        """Close the connections. A later call opens new connections."""
         self._transport.close()
 
-    def _token(self, refused: Token | None, tries: Retries) -> Token | None:
-        """Return the token for the next try; another one than `refused` when there is one."""
+    def _get_token(self, refused: Token | None, tries: Retries) -> Token | None:
+        """Return the token for the next try, see `TokenSource.get`."""
         while True:
             try:
                 token = self._tokens.get(refused)
             except Unreachable as error:
-                if not tries.wait(most=CONNECT_RETRIES):
-                    raise tries.described(error) from None
+                if not tries.wait_for_next(max_retries=CONNECT_RETRIES):
+                    raise tries.describe(error) from None
                 continue
-            if token is None and not self._loopback:
+            if token is None and not self._is_loopback:
                 raise AuthError(
                     f"{self._service} at {self._host} needs a sign-in.",
                     hint='auth = "anonymous" is for emulators on this machine.',
@@ -415,8 +430,13 @@ class ServiceClient:
             return token
 
     def _json(self, body: object) -> bytes:
+        """Return a body as JSON.
+
+        Raises:
+            UsageError: JSON has no form for the body.
+        """
         try:
-            # `encode` refuses halves of surrogate pairs.
+            # With ensure_ascii=False, `encode` refuses surrogates without a partner.
             return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, TypeError, RecursionError) as error:
             raise UsageError(
@@ -425,41 +445,8 @@ class ServiceClient:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceResponse:
-    """A response with status 2xx, and its request."""
-
-    response: Response
-    request: RequestInfo
-
-    @property
-    def body(self) -> bytes:
-        """The whole body; empty for a stream."""
-        return self.response.body
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers; their names are in lower case."""
-        return self.response.headers
-
-    def chunks(self) -> Generator[bytes]:
-        """Yield the body of a stream, piece by piece."""
-        try:
-            yield from self.response.chunks or ()
-        except TransportError as failure:
-            raise _unreachable(failure, self.request, repeatable=True) from None
-
-    def json(self, *, may_be_empty: bool = True) -> dict[str, Any]:
-        """Return the JSON object in the body; see `responses.parse`."""
-        try:
-            return parse(self.response, self.request, may_be_empty=may_be_empty)
-        except BackendError as error:
-            # The request was carried out, although its answer cannot be used.
-            raise error.amended(unknown=True) from None
-
-
 def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
-    """Return all headers except the token, which `Token.sign` adds."""
+    """Return the headers of a request. `Token.sign` later adds the header with the token."""
     headers = {"Accept": "application/json"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -468,19 +455,18 @@ def _headers(token: Token | None, content_type: str | None) -> dict[str, str]:
     return headers
 
 
-def _unreachable(failure: TransportError, request: RequestInfo, repeatable: bool) -> Unreachable:
-    message = f"{request.service}: {request.host} {failure.problem} ({request})."
-    if failure.sent and not repeatable:
-        message += " The request may have been carried out nevertheless."
-    error = Unreachable(message, hint=failure.hint)
-    error.too_large = failure.too_large
-    return error
+def _check_base(base: str, in_cluster: bool) -> tuple[str, str, bool]:
+    """Check the address of a service.
 
+    Returns:
+        The address without a slash at its end, the host in it, and True if the host is this
+        machine.
 
-def _base(text: str, in_cluster: bool) -> tuple[str, str, bool]:
-    """Return an address without a slash at its end, its host, and whether that is this machine."""
+    Raises:
+        ConfigError: see `ServiceClient.__init__`.
+    """
     try:
-        url = urlsplit(text)
+        url = urlsplit(base)
         host = url.hostname or ""
     except ValueError:
         host = ""
@@ -490,10 +476,10 @@ def _base(text: str, in_cluster: bool) -> tuple[str, str, bool]:
             "The address of a service is not a plain URL.",
             hint="Write https://HOST or https://HOST:PORT.",
         )
-    # Everybody on the way can read plain http, also the token.
+    # Every machine on the way can read plain http, and so the token.
     is_private = host in LOOPBACK or (in_cluster and host.endswith(CLUSTER_DOMAINS))
     if url.scheme == "http" and not is_private:
         raise ConfigError(
             f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}"
         )
-    return text.rstrip("/"), host, host in LOOPBACK
+    return base.rstrip("/"), host, host in LOOPBACK

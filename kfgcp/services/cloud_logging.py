@@ -1,4 +1,4 @@
-"""Reads entries of Cloud Logging, with `entries.list` of its REST API v2."""
+"""Read log entries from Cloud Logging, with `entries.list` of its REST API v2."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.fields import map_of, mapping, message, read, text, time
 
 ADDRESS: Final = "https://logging.googleapis.com"
-PAGE: Final = 1000
 
-# An entry may be found up to this many seconds after newer ones. A tail looks back as far.
-LATE: Final = 20.0
+# The most entries in one page.
+PAGE_SIZE: Final = 1000
+
+# Cloud Logging may find an entry this many seconds after it has found newer entries. So each
+# request of a `Tail` includes this time before the newest entry.
+LATE_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,11 @@ class Entry:
     """A log entry.
 
     Attributes:
-        id: different for each entry.
-        at: when it was written, as the service says.
-        severity: such as `ERROR`.
-        text: what was written.
-        resource: the labels of the resource that wrote it.
+        id: an id that no other entry has.
+        at: the time when the entry was written, RFC 3339 text.
+        severity: the severity, such as `ERROR`.
+        text: the text, or the message of a structured entry.
+        resource: the labels of the resource that wrote the entry.
     """
 
     id: str
@@ -40,7 +43,7 @@ class Entry:
     resource: Mapping[str, str]
 
 
-# A LogEntry of google.logging.v2 (log_entry.proto).
+# The check of a LogEntry of google.logging.v2 (log_entry.proto).
 ENTRY: Final = message(
     {
         "insertId": text,
@@ -56,24 +59,24 @@ ENTRY: Final = message(
 
 
 class CloudLogging:
-    """The entries of one project. Threads may share it."""
+    """A client for the log entries of one project. Threads may share it."""
 
     def __init__(self, http: ServiceClient, project: str) -> None:
         self._http = http
         self._project = project
 
     def entries(
-        self, clauses: Sequence[str], *, newest_first: bool = False, size: int = PAGE
+        self, clauses: Sequence[str], *, newest_first: bool = False, size: int = PAGE_SIZE
     ) -> Iterator[Entry]:
-        """Yield the entries that match all clauses of the Logging query language.
+        """Yield the entries that match all clauses.
 
         Args:
-            clauses: such as `resource.type="ml_job"`.
-            newest_first: the order; oldest first otherwise.
+            clauses: in the Logging query language, such as `resource.type="ml_job"`.
+            newest_first: True yields the newest entry first, False the oldest entry.
             size: the most entries in a page.
 
         Warns:
-            NotWhole: an entry is not of the documented form, and is left out.
+            NotWhole: an entry does not have the documented form, and is left out.
         """
         body = {
             "resourceNames": [f"projects/{self._project}"],
@@ -98,46 +101,56 @@ class CloudLogging:
 
 
 class Tail:
-    """The new entries among those that match. Each entry is returned once."""
+    """A reader that asks for the same entries several times, and returns each entry only once.
+
+    Args:
+        logging: the log entries of the project.
+        clauses: the clauses that all entries match.
+    """
 
     def __init__(self, logging: CloudLogging, clauses: Sequence[str]) -> None:
         self._logging = logging
         self._clauses = list(clauses)
-        # The time of the newest entry so far, and the times of those that may be found again.
-        self._newest = ""
-        self._seen: dict[str, str] = {}
+        # The time of the newest entry so far, "" before the first entry.
+        self._newest_at = ""
+        # The times of the entries that the next request may return again, by their ids.
+        self._returned_entries: dict[str, str] = {}
 
     def read(self, alternatives: Sequence[str], fresh: Sequence[str] = ()) -> Iterator[Entry]:
-        """Yield the entries since the last call, which must have been read to its end.
+        """Yield the entries that are new since the last call.
+
+        The caller must read each iterator to its end before the next call.
 
         Args:
-            alternatives: clauses; an entry must match one of them. There is a request for each.
-            fresh: likewise, but clauses of no earlier call. All their entries are returned, also
-                those that are older than the last call.
+            alternatives: an entry must match one of these clauses. Each clause is one request.
+            fresh: more alternatives, which no earlier call had. For them also entries from before
+                the last call are yielded.
         """
-        recent = list(self._clauses)
-        if self._newest:
-            since = self._oldest_possible()
-            recent.append(f'timestamp>="{since}"')
-            # Older entries are not returned again, so the memory does not grow.
-            self._seen = {key: at for key, at in self._seen.items() if at >= since}
-        queries = [[*recent, clause] for clause in alternatives]
+        recent_clauses = list(self._clauses)
+        if self._newest_at:
+            since = self._start_of_next_read()
+            recent_clauses.append(f'timestamp>="{since}"')
+            # No request returns the older entries again, so their ids can be forgotten.
+            self._returned_entries = {
+                entry_id: at for entry_id, at in self._returned_entries.items() if at >= since
+            }
+        queries = [[*recent_clauses, clause] for clause in alternatives]
         queries += [[*self._clauses, clause] for clause in fresh]
         for clauses in queries:
             for entry in self._logging.entries(clauses):
-                if entry.id not in self._seen:
-                    self._seen[entry.id] = entry.at
-                    self._newest = max(self._newest, entry.at)
+                if entry.id not in self._returned_entries:
+                    self._returned_entries[entry.id] = entry.at
+                    self._newest_at = max(self._newest_at, entry.at)
                     yield entry
 
-    def _oldest_possible(self) -> str:
-        """Return the time of the oldest entry that an earlier call may have missed."""
-        newest = datetime.fromisoformat(self._newest).timestamp()
-        return timestamp(max(newest - LATE, 0.0))
+    def _start_of_next_read(self) -> str:
+        """Return the time of the oldest entry that earlier calls may have missed."""
+        newest_at = datetime.fromisoformat(self._newest_at).timestamp()
+        return timestamp(max(newest_at - LATE_SECONDS, 0.0))
 
 
 def quoted(text: str) -> str:
-    """Return a text as a value in a filter."""
+    """Return a text as a quoted value for a clause."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -145,7 +158,7 @@ def _to_entry(data: Mapping[str, Any]) -> Entry:
     at = str(data.get("timestamp") or data.get("receiveTimestamp") or "")
     resource = data.get("resource") or {}
     return Entry(
-        # An insertId is unique only among entries with the same time.
+        # Two entries with different times may have the same insertId.
         id=f"{data.get('insertId', '')} {at}",
         at=at,
         severity=str(data.get("severity") or "DEFAULT"),

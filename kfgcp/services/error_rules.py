@@ -1,4 +1,7 @@
-"""The rules that explain the errors of a service: each service describes a refusal differently."""
+"""The interface of rules that explain the errors of a service.
+
+Each service describes a refusal in another way. So a backend may have its own rules.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ class ErrorBody:
     Attributes:
         message: the text of the service.
         code: the name of a google.rpc.Code, such as NOT_FOUND.
-        reason: the reason of its google.rpc.ErrorInfo, such as SERVICE_DISABLED.
-        metadata: the metadata of its google.rpc.ErrorInfo.
-        violations: the problems in its google.rpc.BadRequest, each with the field.
-        fields: the fields that its google.rpc.BadRequest names.
+        reason: the reason in the google.rpc.ErrorInfo of the error, such as SERVICE_DISABLED.
+        metadata: the metadata in the google.rpc.ErrorInfo.
+        violations: the problems in the google.rpc.BadRequest of the error: `FIELD: PROBLEM`.
+        fields: the names of the fields in the google.rpc.BadRequest.
     """
 
     message: str = ""
@@ -35,9 +38,9 @@ class Advice:
     """The advice for a refusal.
 
     Attributes:
-        text: one line; empty when there is no advice.
-        remedy: the change that the text asks for. Callers use it to add a command to the hint. None
-            when there is nothing to add.
+        text: one line; "" when there is no advice.
+        remedy: the change that the text asks for, None for other advice. A caller that knows the
+            account can add the command for this change to the hint.
     """
 
     text: str
@@ -48,16 +51,16 @@ NO_ADVICE: Final = Advice("")
 
 
 class ErrorRules(Protocol):
-    """The meaning of the errors of one service. A backend may have its own rules."""
+    """The rules for the errors of one service."""
 
     def is_refusal(self, path: str, message: str) -> bool:
-        """Return whether an error with status 500 is a refusal, so that a retry would fail too."""
+        """Return whether an error with status 500 is a refusal. A retry would fail then, too."""
 
     def cause(self, path: str, message: str) -> str:
-        """Return the part of a message that says what is wrong."""
+        """Return the part of an error message that tells the cause."""
 
     def advice(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> Advice:
-        """Return what the user can do about a refusal.
+        """Return the advice to the user for a refusal.
 
         Args:
             status: the HTTP status of the response.

@@ -1,12 +1,13 @@
-"""Checks that the fields of an answer have the types that the service documents.
+"""Check that the fields of an answer have the types that the service documents.
 
-An error names the wrong field:
+A kind is a check of one value. `message` makes the kind of an object from the kinds of its fields:
 
     RUN = message({"run_id": text, "created_at": time, "labels": map_of(text)})
     run = read(answer, RUN, service="Kubeflow Pipelines", thing="a run")
 
-Code that reads a checked answer relies on the types. As in the JSON mapping of Protocol Buffers, a
-null field counts as missing. Fields that a message does not name stay unchanged.
+`read` raises an error that names the wrong field. Code that uses a checked answer can rely on the
+types. As in the JSON mapping of Protocol Buffers, a null field counts as missing. Fields that are
+not in a message stay unchanged.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from kfgcp.services.redact import redacted_line
 from kfgcp.spec.json_values import MAX_DEPTH, format_place
 
 Place = tuple[str | int, ...]
-"""The keys and numbers that lead to a value in an answer."""
+"""The keys of objects and the positions in lists that lead to a value in an answer."""
 
 Kind = Callable[[Any, Place], Any]
-"""A check of a value at a place: it returns the value, or raises `Mismatch`."""
+"""A check of a value at a place. It returns the value, or raises `Mismatch`."""
 
 HINT: Final = (
     "Check the address of the environment, and whether a proxy changes answers. If both are right,"
@@ -34,22 +35,23 @@ HINT: Final = (
 )
 # The longest text of an int64 has 19 digits.
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
-# The longest wrong value that a message shows, in characters.
-_SHOWN: Final = 60
-# The longest name of an object or a field that a message shows, in characters.
+# How many characters of a wrong value a message shows.
+_MAX_SHOWN_VALUE: Final = 60
+# How many characters of the name of an object or a field a message shows.
 LONGEST_NAME: Final = 200
 
-# The fields that name an object of Vertex AI, of Kubeflow Pipelines and of Cloud Logging.
+# The fields with the name or the id of an object, in Vertex AI, Kubeflow Pipelines (two fields) and
+# Cloud Logging.
 _NAME_FIELDS: Final = ("name", "run_id", "experiment_id", "insertId")
 
 
 class Mismatch(Exception):
-    """The error for a value that is not of its kind.
+    """The error for a value that has the wrong type or is missing.
 
     Attributes:
         place: the place of the value in the answer.
         value: the wrong value.
-        expected: what it should be, in words; None when it is missing.
+        expected: the right type in words, such as "a whole number"; None for a missing value.
     """
 
     def __init__(self, place: Place, value: object, expected: str | None) -> None:
@@ -60,16 +62,17 @@ class Mismatch(Exception):
 
 
 def read(answer: object, kind: Kind, *, service: str, thing: str) -> Any:
-    """Return the checked value of an answer, or of an item of one.
+    """Check an answer, or an item in an answer, and return it without its null fields.
 
     Args:
         answer: the JSON value.
-        kind: what it should be.
+        kind: the check.
         service: the name of the service, for the message.
-        thing: what the value describes, such as "a pipeline job".
+        thing: the name of the object, for the message, such as "a pipeline job".
 
     Raises:
-        BadAnswer: a field is not of its kind; the message names the service and the field.
+        BadAnswer: a field has the wrong type or is missing. The message names the service and the
+            field.
     """
     try:
         return kind(answer, ())
@@ -79,9 +82,9 @@ def read(answer: object, kind: Kind, *, service: str, thing: str) -> Any:
 
 
 def _describe(mismatch: Mismatch, answer: object, thing: str) -> str:
-    """Return the problem in words that follow "SERVICE answered"."""
+    """Return the problem as words that continue "SERVICE answered"."""
     field = redacted_line(format_place(mismatch.place), limit=LONGEST_NAME)
-    value = _shown(mismatch.value)
+    value = _format_value(mismatch.value)
     if mismatch.expected is not None and not field:
         return f"with {value} instead of {thing}"
     identity = _identity(answer)
@@ -100,14 +103,14 @@ def text(value: object, place: Place) -> str:
 
 
 def required_text(value: object, place: Place) -> str:
-    """Return the value if it is text. Empty text counts as missing."""
+    """Return the value if it is text with at least one character. Empty text counts as missing."""
     if value == "":
         raise Mismatch(place, value, None)
     return text(value, place)
 
 
 def time(value: object, place: Place) -> str:
-    """Return the value if it is a time of RFC 3339, or empty text for no time."""
+    """Return the value if it is a time of RFC 3339, or empty text, which means no time."""
     if not isinstance(value, str):
         raise Mismatch(place, value, "a time")
     if value and not _is_time(value):
@@ -118,12 +121,12 @@ def time(value: object, place: Place) -> str:
 @lru_cache(maxsize=4096)
 def _is_time(value: str) -> bool:
     """Return whether a text is a time of RFC 3339."""
-    # The results are kept, because the answers about a run repeat most of its times.
+    # The results are cached, because later answers about a run contain most of its times again.
     try:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        # A time near the years 1 and 9999 may have no timestamp.
+        # `timestamp` fails for some times near the years 1 and 9999.
         timestamp(moment.timestamp())
     except (ValueError, OverflowError):
         return False
@@ -131,7 +134,7 @@ def _is_time(value: str) -> bool:
 
 
 def whole_number(value: object, place: Place) -> int:
-    """Return the integer of an int64, which is text or a number in JSON."""
+    """Return the value as an integer if it is an int64. In JSON an int64 is a number or text."""
     if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
         value = int(value)
     # In Python, True and False are integers.
@@ -143,7 +146,7 @@ def whole_number(value: object, place: Place) -> int:
 
 
 def count(value: object, place: Place) -> int:
-    """Return the integer of an int64 that is not negative."""
+    """Return the value as an integer if it is an int64 of 0 or more."""
     integer = whole_number(value, place)
     if integer < 0:
         raise Mismatch(place, value, "a number of 0 or more")
@@ -151,7 +154,7 @@ def count(value: object, place: Place) -> int:
 
 
 def number(value: object, place: Place) -> float:
-    """Return the number of a double, which may be text in JSON, such as "NaN" or "Infinity"."""
+    """Return the value as a number if it is a double. In JSON it may be text, such as "NaN"."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -163,7 +166,7 @@ def number(value: object, place: Place) -> float:
 
 
 def anything(value: object, place: Place) -> object:
-    """Return any value unchanged, for a field that other code checks later."""
+    """Return the value unchanged: the kind of a field that other code checks."""
     return value
 
 
@@ -175,18 +178,18 @@ def truth(value: object, place: Place) -> bool:
 
 
 def mapping(value: object, place: Place) -> dict[str, Any]:
-    """Return the value if it is an object. Its values may be anything, also null."""
+    """Return the value if it is an object with any fields, also null fields."""
     if not isinstance(value, dict):
         raise Mismatch(place, value, "an object")
     return value
 
 
 def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Kind:
-    """Return the kind of an object with these fields.
+    """Return the kind of an object with these fields. The check leaves out null fields.
 
     Args:
         fields: the kind of each field.
-        required: the fields that must be present.
+        required: the names of the fields that the object must have.
     """
 
     def check(value: object, place: Place) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def message(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Ki
 
 
 def map_of(kind: Kind) -> Kind:
-    """Return the kind of an object whose values are all of one kind. Null values are left out."""
+    """Return the kind of an object whose values all have one kind. It leaves out null values."""
 
     def check(value: object, place: Place) -> dict[str, Any]:
         items = mapping(value, place).items()
@@ -215,7 +218,7 @@ def map_of(kind: Kind) -> Kind:
 
 
 def list_of(kind: Kind) -> Kind:
-    """Return the kind of a list whose items are all of one kind."""
+    """Return the kind of a list whose items all have one kind."""
 
     def check(value: object, place: Place) -> list[Any]:
         if not isinstance(value, list):
@@ -227,7 +230,7 @@ def list_of(kind: Kind) -> Kind:
 
 def nests_too_deep(value: object) -> bool:
     """Return whether lists and objects are nested more than `MAX_DEPTH` levels deep."""
-    # A loop, because a recursive function fails for a value that nests very deep.
+    # This is a loop because a recursive function would fail for a value with very many levels.
     level = [value]
     for _ in range(MAX_DEPTH):
         next_level: list[object] = []
@@ -250,7 +253,7 @@ def _containers_in(value: object) -> list[object]:
 
 
 def _identity(answer: object) -> str:
-    """Return the service's name or id of an object, "" when the answer has none."""
+    """Return the name or the id of the object in an answer, "" when the answer has neither."""
     if not isinstance(answer, Mapping):
         return ""
     for field in _NAME_FIELDS:
@@ -260,8 +263,8 @@ def _identity(answer: object) -> str:
     return ""
 
 
-def _shown(value: object) -> str:
-    """Return a wrong value as it is shown in a message."""
+def _format_value(value: object) -> str:
+    """Return a wrong value in the form for a message."""
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):
@@ -270,4 +273,4 @@ def _shown(value: object) -> str:
         return "null"
     # JSON writes true and false in lower case.
     text = repr(value) if isinstance(value, str) else str(value).lower()
-    return redacted_line(text, limit=_SHOWN)
+    return redacted_line(text, limit=_MAX_SHOWN_VALUE)

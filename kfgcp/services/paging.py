@@ -1,4 +1,4 @@
-"""Requests the pages of a list, and refuses a list without an end."""
+"""Choose the size of the pages of a list, and refuse a list without an end."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from typing import Any, Final
 from kfgcp.errors import BadAnswer
 from kfgcp.services.fields import HINT
 
-# Pages in a row that may have no new item. Cloud Logging sends some empty ones while it searches.
+# How many pages in a row may have no new item, and how many seconds may pass without a new item.
+# Cloud Logging sends some empty pages while it searches.
 PAGES_WITHOUT_ITEMS: Final = 100
-# The longest time without a new item, in seconds.
 SECONDS_WITHOUT_ITEMS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class PageKeys:
-    """The parameters with which a service is asked for pages.
+    """The names of the parameters in a request for a page.
 
     Attributes:
-        size: the key of the number of items.
-        token: the key of the token that names a page.
-        repeated: the parameters of the first request that later requests repeat; None for all.
+        size: the parameter with the number of items.
+        token: the parameter with the token of the page.
+        repeated: the parameters of the first request that the requests for later pages also have;
+            None for all parameters.
     """
 
     size: str
     token: str
     repeated: frozenset[str] | None = None
 
-    def of_later_pages(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters of the first request that a later one repeats."""
+    def params_of_later_pages(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters for later pages. params: the parameters of the first request."""
         if self.repeated is None:
             return dict(params)
         return {name: value for name, value in params.items() if name in self.repeated}
@@ -41,50 +42,54 @@ GOOGLE: Final = PageKeys("pageSize", "pageToken")
 
 
 class PageSize:
-    """The number of items that are requested at once.
+    """The number of items in a page, which adapts to the length of the answers.
 
-    It is halved after a page that is too long, and grows again after short pages. A token stands
-    for a place in the list, so it is valid for any number of items.
+    The number may change from page to page, because the token of a page only names a place in the
+    list.
 
     Args:
-        most: the most items in a page; None leaves the number to the service.
-        longest: the most bytes of an answer.
+        max_items: the most items in a page; None lets the service choose the number.
+        max_bytes: the most bytes of an answer.
 
     Attributes:
-        items: of the next page; None when the service chooses.
+        items: the number of items to request in the next page; None lets the service choose.
     """
 
-    def __init__(self, most: int | None, longest: int) -> None:
-        self._most = most
-        self._longest = longest
-        self.items = most
+    def __init__(self, max_items: int | None, max_bytes: int) -> None:
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self.items = max_items
 
     def shrink(self) -> bool:
-        """Halve the number of items, and return whether that is possible."""
+        """Halve the number of items after an answer that was too long.
+
+        Returns:
+            False when the number cannot be halved.
+        """
         if self.items is None or self.items == 1:
             return False
         self.items //= 2
         return True
 
     def grow_after(self, length: int) -> None:
-        """Double the number of items after a page that was short enough.
+        """Double the number of items, if the last answer was short enough.
 
         Args:
-            length: of the last answer, in bytes.
+            length: the length of the last answer, in bytes.
         """
-        if self.items is None or self._most is None:
+        if self.items is None or self._max_items is None:
             return
-        # Twice as many items of the same size need at most half of the allowed bytes.
-        if length * 4 <= self._longest:
-            self.items = min(self.items * 2, self._most)
+        # The next page would then have about twice the length, at most half of the allowed bytes.
+        if length * 4 <= self._max_bytes:
+            self.items = min(self.items * 2, self._max_items)
 
 
 class PageLimit:
-    """A record of the pages of one list, which refuses a list without an end.
+    """A check that refuses a list without an end.
 
     Args:
-        service: the name of the service in messages.
-        request: the request in messages.
+        service: the name of the service, for messages.
+        request: the method and the path of the request, for messages.
         clock: a monotonic clock, in seconds.
     """
 
@@ -94,38 +99,39 @@ class PageLimit:
         self._service = service
         self._request = request
         self._clock = clock
-        # Hashes, because a list may have very many pages.
-        self._tokens: set[int] = set()
-        self._pages: set[int] = set()
+        # Only hashes of tokens and pages are kept. A list may have very many pages.
+        self._token_hashes: set[int] = set()
+        self._page_hashes: set[int] = set()
         self._pages_without_items = 0
-        self._last_new_page = clock()
+        self._last_new_page_at = clock()
 
     def check(self, items: Hashable, next_token: Hashable) -> None:
-        """Check a page that is not the last one.
+        """Check a page after which another page follows.
 
         Args:
-            items: a value that is equal for pages with equal items, and false for an empty page.
+            items: the items of the page in a form that can be compared. An empty page is false.
             next_token: the token of the next page.
 
         Raises:
-            BadAnswer: the next page was read before, or too many pages have nothing new.
+            BadAnswer: the token of the next page came before, or too many pages in a row have no
+                new items.
         """
-        token = hash(next_token)
-        if token in self._tokens:
+        token_hash = hash(next_token)
+        if token_hash in self._token_hashes:
             raise self._endless("the token of a page that was read before")
-        self._tokens.add(token)
-        page = hash(items)
-        if items and page not in self._pages:
-            self._pages.add(page)
+        self._token_hashes.add(token_hash)
+        page_hash = hash(items)
+        if items and page_hash not in self._page_hashes:
+            self._page_hashes.add(page_hash)
             self._pages_without_items = 0
-            self._last_new_page = self._clock()
+            self._last_new_page_at = self._clock()
             return
         self._pages_without_items += 1
         if self._pages_without_items >= PAGES_WITHOUT_ITEMS:
-            raise self._endless(f"{self._pages_without_items} pages without anything new")
-        seconds = self._clock() - self._last_new_page
+            raise self._endless(f"{self._pages_without_items} pages without new items")
+        seconds = self._clock() - self._last_new_page_at
         if seconds >= SECONDS_WITHOUT_ITEMS:
-            raise self._endless(f"pages without anything new for {seconds:.0f} s")
+            raise self._endless(f"pages without new items for {seconds:.0f} s")
 
     def _endless(self, problem: str) -> BadAnswer:
         return BadAnswer(

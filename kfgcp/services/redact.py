@@ -1,4 +1,4 @@
-"""Makes texts of other programs fit to be shown: on one line, short, and without secrets."""
+"""Make the text of another program fit for a message: on one line, short, and without secrets."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _TOKEN_SHAPES: Final = re.compile(
     r"|\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}"
 )
 
-# A server may cut a secret that it quotes. A longer secret is recognized by this many characters at
-# its beginning.
+# A server may shorten a secret that it quotes. So a longer secret is recognized by this many
+# characters at its beginning.
 _RECOGNIZED_LENGTH: Final = 12
 
 
 def redacted_line(text: str, *secrets: str, limit: int = 400) -> str:
-    """Return a text on one line, with neither the secrets nor anything that looks like a token.
+    """Return a text on one line, in which `[hidden]` replaces secrets and all texts like tokens.
 
     Args:
-        text: from another program.
-        secrets: hidden also in the form that they have in an address.
-        limit: the most characters of the result.
+        text: a text from another program.
+        secrets: the secrets to hide, also in the form that they have in a URL.
+        limit: the most characters of the result. A longer text is shortened.
 
     Example:
         >>> redacted_line("Authorization: Bearer abcdef123")
@@ -51,6 +51,6 @@ def redacted_line(text: str, *secrets: str, limit: int = 400) -> str:
 def _hide(text: str, secret: str) -> str:
     if len(secret) <= _RECOGNIZED_LENGTH:
         return text.replace(secret, HIDDEN)
-    # The rest of the secret ends at the next blank, quote or angle bracket.
+    # Also hide what follows the beginning, up to the next blank, quote or angle bracket.
     beginning = re.escape(secret[:_RECOGNIZED_LENGTH])
     return re.sub(beginning + r"[^\s\"'<>]*", HIDDEN, text)

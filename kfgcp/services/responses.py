@@ -1,16 +1,14 @@
-"""Turns a response into the JSON object that was requested, or into one of our errors.
+"""Convert a response to its JSON object, or to one of our errors.
 
-Errors are JSON in one of two forms: `{"error": {"code", "message", "status", "details"}}` from
-Google's APIs, and `{"error", "code", "message", "details"}` from grpc-gateway, as in Kubeflow
-Pipelines. A proxy or a sign-in page in front of the service answers with HTML or with plain text.
+An error of a service is JSON in one of two forms. Google's APIs send
+`{"error": {"code", "message", "status", "details"}}`. Kubeflow Pipelines sends the form of
+grpc-gateway: `{"error", "code", "message", "details"}`. A proxy or a sign-in page in front of the
+service answers with HTML or with plain text.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,14 +23,15 @@ from kfgcp.errors import (
     Refused,
     Unreachable,
 )
+from kfgcp.services.answer_json import parse_json
 from kfgcp.services.error_rules import ErrorBody, ErrorRules
-from kfgcp.services.fields import HINT, nests_too_deep
+from kfgcp.services.fields import HINT
 from kfgcp.services.google_errors import GoogleErrors
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.transport import Response
-from kfgcp.spec.json_values import MAX_DEPTH, NotJsonError, check_json, format_place
+from kfgcp.spec.json_values import NotJsonError, format_place
 
-# The names of google.rpc.Code by number.
+# The names of google.rpc.Code. The position of a name is the number of the code.
 CODES: Final = (
     "OK",
     "CANCELLED",
@@ -52,6 +51,7 @@ CODES: Final = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
+# The google.rpc.Code for an HTTP status, when the response has no code.
 _CODE_OF_STATUS: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -61,27 +61,20 @@ _CODE_OF_STATUS: Final = {
     429: "RESOURCE_EXHAUSTED",
     501: "UNIMPLEMENTED",
 }
+# Texts in the page of a sign-in, and in the address of a sign-in.
 _SIGN_IN: Final = re.compile(
     r"sign[ -]?in\b|log[ -]?in\b|accounts\.google\.com|type=.?password", re.IGNORECASE
 )
 _SIGN_IN_URL: Final = re.compile(
     r"^accounts\.|/(?:o?auth2?|dex|saml|sso|log[-_]?in|sign[-_]?in)\b", re.IGNORECASE
 )
+# The title of a page, and the beginning of a page.
 _HEADING: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1", re.IGNORECASE | re.DOTALL)
 _WEB_PAGE: Final = re.compile(
     rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
 
-
-# A surrogate without its partner, which is not a character. Python joins complete pairs.
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-# Surrogates in the bytes of JSON. This also finds complete pairs, which are valid.
-_SURROGATE_BYTES: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-
-# An integer with more digits may not fit into a double. Tables and comparisons of runs use doubles.
-_MAX_DIGITS: Final = sys.float_info.max_10_exp
-
-# How many bytes of a page are searched for a title or a sign-in.
+# The title or the sign-in of a page must be within this many bytes.
 _SEARCHED_BYTES: Final = 20_000
 
 _ADDRESS_HINT: Final = (
@@ -98,9 +91,9 @@ class RequestInfo:
         method: the HTTP method.
         path: the path below the address of the service.
         host: the host of the service.
-        secrets: tokens that must not be shown.
-        sign_in_hint: how to sign in again.
-        retried: whether it was sent more than once.
+        secrets: the tokens that a message must not contain.
+        sign_in_hint: the hint how to sign in again.
+        retried: the request was sent more than once.
         errors: the rules for the errors of the service.
     """
 
@@ -118,16 +111,16 @@ class RequestInfo:
 
 
 def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True) -> dict[str, Any]:
-    """Return the JSON object in the answer to a successful request.
+    """Return the JSON object in the body of a response with status 2xx.
 
     Args:
-        response: with status 2xx.
-        request: for messages.
-        may_be_empty: whether an answer without a body is allowed. It counts as an empty object.
+        response: the response.
+        request: the request, for messages.
+        may_be_empty: True returns {} for a response without a body, False raises BadAnswer.
 
     Raises:
-        AuthError: the answer is a web page. Most often it is a sign-in with status 200.
-        BackendError: the answer is not a JSON object.
+        AuthError: the body is a web page. Most often it is a sign-in page with status 200.
+        BackendError: the body is not a JSON object.
     """
     if is_page(response):
         raise _page_instead_of_json(response, request)
@@ -165,7 +158,7 @@ def parse(response: Response, request: RequestInfo, *, may_be_empty: bool = True
 
 
 def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError:
-    """Return the error for a web page with status 2xx. Most often it is a sign-in."""
+    """Return the error for a web page with status 2xx. Most often it is a sign-in page."""
     message = f"{request.service} answered {request} with a web page, not with JSON"
     page_title = title(response, *request.secrets)
     if wants_sign_in(response):
@@ -181,74 +174,10 @@ def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError
     return error
 
 
-def parse_json(body: bytes) -> Any:
-    """Return the value of a JSON text.
-
-    A surrogate without its partner becomes U+FFFD, as in the JSON of Go.
-
-    Raises:
-        ValueError: the text is not JSON, or an object has a key twice.
-        NotJsonError: the text has NaN, or a number that is too large for a double, or it nests too
-            deep.
-    """
-    # The parser sees that a number is too large, but not where it is. `check_json` finds the place.
-    # It reads the whole value again, so it is called only when there is such a number.
-    too_large = False
-
-    def real(digits: str) -> float:
-        nonlocal too_large
-        number = float(digits)
-        too_large = too_large or not math.isfinite(number)
-        return number
-
-    def whole(digits: str) -> int:
-        nonlocal too_large
-        too_large = too_large or len(digits.lstrip("-")) > _MAX_DIGITS
-        return int(digits)
-
-    try:
-        value = json.loads(
-            body,
-            parse_constant=real,
-            parse_float=real,
-            parse_int=whole,
-            object_pairs_hook=_without_repeated_keys,
-        )
-    except RecursionError:
-        raise NotJsonError((), f"nests deeper than {MAX_DEPTH} levels") from None
-    if _SURROGATE_BYTES.search(body):
-        value = _without_lone_surrogates(value)
-    if too_large or nests_too_deep(value):
-        check_json(value, max_digits=_MAX_DIGITS)
-    return value
-
-
-def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object with these pairs, and refuse a repeated key."""
-    # Programs do not agree on which of the values counts.
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return value
-
-
-def _without_lone_surrogates(value: Any) -> Any:
-    """Return a JSON value with U+FFFD in place of surrogates without a partner."""
-    if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_without_lone_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        clean: dict[str, Any] = {}
-        for key, item in value.items():
-            clean[_LONE_SURROGATE.sub("\ufffd", key)] = _without_lone_surrogates(item)
-        return clean
-    return value
-
-
 def error_for(response: Response, request: RequestInfo) -> BackendError:
-    """Return the error for a response with a status other than 2xx."""
+    """Return the error for a response whose status is not 2xx."""
     status = response.status
+    # Identity-Aware Proxy sets this header on the responses that it writes itself.
     if "x-goog-iap-generated-response" in response.headers:
         return IapRefused(
             f"Identity-Aware Proxy, in front of {request.host}, did not accept the sign-in to"
@@ -295,43 +224,42 @@ def error_for(response: Response, request: RequestInfo) -> BackendError:
 
 
 def _gateway_error(response: Response, request: RequestInfo) -> BackendError | None:
-    """Return the error when something in front of the service answered, None when it did not.
+    """Return the error when a proxy, a gateway or a sign-in page answered.
 
-    It may be a redirect, a proxy, or the page of a sign-in.
+    Return None when the service itself answered.
     """
     status = response.status
     if 300 <= status < 400:
-        return _redirect(response, request)
-    # Only proxies send 407 and 511. The service itself does not send pages.
+        return _redirect_error(response, request)
+    # Only proxies send 407 and 511. A service itself never sends a web page.
     if status in (407, 511) or (status in (401, 403) and is_page(response)):
         return _page_error(response, request)
     return None
 
 
 def _message(error: ErrorBody, status: int, request: RequestInfo) -> str:
-    """Return the message of an error with its violations."""
+    """Return the message of an error, with the violations that it does not mention itself."""
     message = error.message
     if status >= 500:
         message = request.errors.cause(request.path, message)
-    # Without the violations, the message may be only "Request contains an invalid argument."
-    unmentioned = [violation for violation in error.violations if violation not in message]
-    if not unmentioned:
+    # The message alone may be as general as "Request contains an invalid argument."
+    other_violations = [violation for violation in error.violations if violation not in message]
+    if not other_violations:
         return message
-    return f"{message.rstrip('.')}: {'; '.join(unmentioned)}"
+    return f"{message.rstrip('.')}: {'; '.join(other_violations)}"
 
 
 def is_permanent_failure(response: Response, request: RequestInfo) -> bool:
-    """Return whether another try would fail too, although the status is 500."""
-    # Kubeflow Pipelines also refuses bad requests with status 500.
+    """Return whether a response with status 500 is a refusal, so that a retry would fail, too."""
+    # Kubeflow Pipelines refuses some bad requests with status 500.
     if response.status != 500:
         return False
     return request.errors.is_refusal(request.path, read_error(response.body).message)
 
 
 def is_page(response: Response) -> bool:
-    """Return whether a response is HTML."""
+    """Return whether a response is a web page, by its content type or else by its first tag."""
     content_type = response.headers.get("content-type", "").lower()
-    # The type may be missing or wrong. Then the first tag counts.
     return content_type.startswith("text/html") or _WEB_PAGE.match(response.body) is not None
 
 
@@ -341,7 +269,10 @@ def wants_sign_in(response: Response) -> bool:
 
 
 def title(response: Response, *secrets: str) -> str:
-    """Return the title of a page, else the first line that is not blank, in quotation marks."""
+    """Return the title of a web page in quotation marks, or else the first line with text.
+
+    Return the word "nothing" for an empty response. The result has none of the secrets.
+    """
     text = _beginning(response)
     heading = _HEADING.search(text) if is_page(response) else None
     line = heading[2] if heading else _first_line(text)
@@ -351,6 +282,7 @@ def title(response: Response, *secrets: str) -> str:
 
 
 def _first_line(text: str) -> str:
+    """Return the first line that is not blank, "" without one."""
     for line in text.splitlines():
         if line.strip():
             return line
@@ -358,11 +290,12 @@ def _first_line(text: str) -> str:
 
 
 def _beginning(response: Response) -> str:
+    """Return the first _SEARCHED_BYTES of a body as text."""
     return response.body[:_SEARCHED_BYTES].decode("utf-8", "replace")
 
 
 def read_error(body: bytes | str) -> ErrorBody:
-    """Return the error that a body in JSON describes, an empty one when it describes none."""
+    """Return the error in the JSON of a body, an empty ErrorBody when the body has no error."""
     content = body if isinstance(body, bytes) else body.encode("utf-8", "replace")
     try:
         data = parse_json(content)
@@ -374,8 +307,8 @@ def read_error(body: bytes | str) -> ErrorBody:
     if not isinstance(data, dict):
         return ErrorBody()
     error = data.get("error")
-    # The fields of a google.rpc.Status: Google's APIs have them inside `error`, grpc-gateway beside
-    # it. `error` is then a text, which counts when there is no message.
+    # The fields of a google.rpc.Status are inside `error` in the answers of Google's APIs. In the
+    # answers of grpc-gateway they are beside `error`, and `error` is a text.
     rpc_status: Mapping[str, Any] = error if isinstance(error, dict) else data
     details = _details(rpc_status)
     violations: list[str] = []
@@ -388,17 +321,17 @@ def read_error(body: bytes | str) -> ErrorBody:
                 fields.append(field_name)
     reason, metadata = _error_info(details)
     return ErrorBody(
-        _first_text(rpc_status.get("message"), rpc_status.get("error_description"), error),
-        _code_name(rpc_status),
-        reason,
-        metadata,
-        tuple(violations),
-        tuple(fields),
+        message=_first_text(rpc_status.get("message"), rpc_status.get("error_description"), error),
+        code=_code_name(rpc_status),
+        reason=reason,
+        metadata=metadata,
+        violations=tuple(violations),
+        fields=tuple(fields),
     )
 
 
 def _first_text(*values: object) -> str:
-    """Return the first value that is text and not empty, "" when there is none."""
+    """Return the first value that is a text with characters, "" without one."""
     for value in values:
         if isinstance(value, str) and value:
             return value
@@ -407,18 +340,19 @@ def _first_text(*values: object) -> str:
 
 def _code_name(rpc_status: Mapping[str, Any]) -> str:
     """Return the name of the google.rpc.Code of an error, "" when the error has none."""
-    name, number = rpc_status.get("status"), rpc_status.get("code")
+    name = rpc_status.get("status")
     if isinstance(name, str) and re.fullmatch(r"[A-Z_]{2,40}", name):
         return name
-    # grpc-gateway sends the number of the code. Google's APIs send the HTTP status in the same
-    # field. It is larger than the number of any code.
+    # In the field `code`, grpc-gateway sends the number of the code, and Google's APIs send the
+    # HTTP status, which is larger than the number of any code.
+    number = rpc_status.get("code")
     if isinstance(number, int) and 0 < number < len(CODES):
         return CODES[number]
     return ""
 
 
 def _details(rpc_status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the messages in the details of an error."""
+    """Return the details of an error that are objects, such as a google.rpc.ErrorInfo."""
     details = rpc_status.get("details")
     if not isinstance(details, list):
         return []
@@ -426,7 +360,7 @@ def _details(rpc_status: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _error_info(details: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
-    """Return the reason and the metadata of the google.rpc.ErrorInfo; both may be empty."""
+    """Return the reason and the metadata in the google.rpc.ErrorInfo, ("", {}) without one."""
     for detail in details:
         reason = detail.get("reason")
         if isinstance(reason, str):
@@ -438,7 +372,7 @@ def _error_info(details: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, st
 
 
 def _violations(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the fields in a google.rpc.BadRequest with their problems; either may be empty."""
+    """Yield each field in a google.rpc.BadRequest and its problem. One of the two may be ""."""
     violations = detail.get("fieldViolations")
     if not isinstance(violations, list):
         return
@@ -451,10 +385,10 @@ def _violations(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, problem
 
 
-def _redirect(response: Response, request: RequestInfo) -> BackendError:
+def _redirect_error(response: Response, request: RequestInfo) -> BackendError:
     """Return the error for a redirect.
 
-    kfgcp does not follow redirects, because it would send the token to another address.
+    kfgcp does not follow redirects, because the token would go to another address.
     """
     location = response.headers.get("location", "")
     try:
@@ -479,16 +413,16 @@ def _redirect(response: Response, request: RequestInfo) -> BackendError:
 
 
 def _page_error(response: Response, request: RequestInfo) -> BackendError:
-    """Return the error for a page; the service itself would have sent JSON."""
-    page = title(response, *request.secrets)
+    """Return the error for the response of a proxy, or for a sign-in page."""
+    page_title = title(response, *request.secrets)
     if response.status in (401, 403) and wants_sign_in(response):
         return AuthError(
-            f"A sign-in page came instead of an answer of {request.service} to {request}: {page}"
-            f" ({response.status}).",
+            f"A sign-in page came instead of an answer of {request.service} to {request}:"
+            f" {page_title} ({response.status}).",
             hint=request.sign_in_hint,
         )
     return Unreachable(
-        f"A proxy or gateway, not {request.service}, answered {request}: {page}"
+        f"A proxy or gateway, not {request.service}, answered {request}: {page_title}"
         f" ({response.status}).",
         hint=f"Check HTTPS_PROXY and NO_PROXY, and that the network lets you reach {request.host}.",
     )

@@ -1,6 +1,7 @@
-"""Copies of a spec with other caching: for a whole run, or for a task and all that depends on it.
+"""Copy a spec and change its caching, for all tasks or for a task and all that depends on it.
 
-Vertex AI and Kubeflow take caching from the spec, so a run with other caching needs another spec.
+Vertex AI and Kubeflow read from the spec which tasks are cached. So a run with other caching needs
+another spec.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from kfgcp.spec.wire import (
 
 
 def set_caching(spec: JsonObject, *, enabled: bool) -> dict[str, Any]:
-    """Return a copy of the spec with caching on or off for every task, nested ones too.
+    """Return a copy of the spec with caching on or off for every task, also for nested tasks.
 
     A custom cacheKey stays.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(spec))
-    for component in (read_root(changed), *read_components(changed).values()):
+    components = [read_root(changed)]
+    components += read_components(changed).values()
+    for component in components:
         for task in read_tasks(component).values():
             set_task_caching(task, enabled)
     return changed
@@ -35,15 +38,15 @@ def set_caching(spec: JsonObject, *, enabled: bool) -> dict[str, Any]:
 def disable_caching_from(spec: JsonObject, path: str) -> dict[str, Any]:
     """Return a copy of the spec with caching off for a task and for all that depends on it.
 
-    What depends on it may be in the same DAG, or beside one of the DAGs around it.
+    The tasks that depend on it are in the same DAG, or depend on one of the DAGs around it.
 
     Args:
         spec: the PipelineSpec.
         path: the path of the task, `prepare/clean` for example.
 
     Raises:
-        ValueError: there is no such task, or the path names a single iteration of a loop, which a
-            spec does not have. The message is one line.
+        ValueError: there is no such task, or the path names a single iteration of a loop. A spec
+            has only the loop. The message is one line.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(spec))
     components = read_components(changed)
@@ -63,7 +66,7 @@ def disable_caching_from(spec: JsonObject, path: str) -> dict[str, Any]:
 
 
 def _downstream(tasks: JsonObject, start: str) -> list[str]:
-    """Return the keys of the tasks of a DAG that depend on one of them, directly or not."""
+    """Return the keys of the tasks of a DAG that depend on the task `start`, directly or not."""
     downstream: list[str] = []
     to_visit = [start]
     while to_visit:
@@ -77,9 +80,9 @@ def _downstream(tasks: JsonObject, start: str) -> list[str]:
 
 
 def _disable_caching(task: dict[str, Any], components: JsonObject) -> None:
-    """Switch caching off for a task and, when it is a DAG, for all tasks inside.
+    """Switch caching off for a task and, when it is a DAG, for all tasks inside it.
 
-    Other tasks may run the same component. Caching is then off for the tasks inside of these too.
+    When other tasks run the same component, caching is also off for the tasks inside them.
     """
     set_task_caching(task, False)
     for inner in read_tasks(components[component_name(task)]).values():

@@ -1,7 +1,7 @@
 """Compile a pipeline in a Python file, or an object of KFP, to the documents of a compiled file.
 
 This is the only module that imports KFP's compiler. Importing kfp takes seconds, so each function
-imports it where it needs it.
+imports kfp itself.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def kfp_version() -> str:
-    """Return the version of the installed SDK.
+    """Return the version of the installed KFP SDK.
 
     Raises:
-        SpecError: it cannot be imported, or is not a version 2.
+        SpecError: the SDK cannot be imported, or is not version 2.
     """
     hint = f"{sys.executable} -m pip install 'kfp>=2.10,<3'"
     try:
@@ -48,9 +48,8 @@ class CompiledFile:
     """A compiled Python file.
 
     Attributes:
-        documents: what KFP compiled: one document, or two with platforms.
-        files: the user's files that were loaded, by absolute path, with the digest of their
-            content.
+        documents: the PipelineSpec, and the platform spec if there is one.
+        files: absolute path of each file of the user that was loaded -> digest of the content.
     """
 
     documents: list[dict[str, Any]]
@@ -62,7 +61,7 @@ class CompiledComponent:
     """A compiled pipeline or component of KFP.
 
     Attributes:
-        documents: what KFP compiled: one document, or two with platforms.
+        documents: the PipelineSpec, and the platform spec if there is one.
         origin: `file.py:function` when its function is in a file, else its name.
     """
 
@@ -75,15 +74,15 @@ def compile_file(path: Path, function: str | None) -> CompiledFile:
 
     Args:
         path: the file.
-        function: the name of a pipeline or component in it. None takes the only pipeline that the
-            file defines, or its only component; what it imports counts only when it defines
-            neither.
+        function: the name of a pipeline or component in it. None means the only pipeline that the
+            file defines, or else its only component. Imported pipelines and components count only
+            when the file defines none.
 
     Raises:
-        UsageError: there is no such function, or the file leaves open which one is meant.
+        UsageError: there is no such function, or several functions could be meant.
         SpecError: the file cannot be imported or does not compile.
     """
-    # Before the user's folder is on sys.path: the file may be called kfp.py.
+    # This comes before the user's folder is on sys.path, because the file may be called kfp.py.
     import kfp.compiler  # noqa: F401
 
     files: dict[str, str] = {}
@@ -110,7 +109,8 @@ def compile_component(component: object) -> CompiledComponent:
     """
     if isinstance(component, types.FunctionType):
         code = component.__code__
-        raise _undecorated(component.__name__, f"{code.co_filename}:{code.co_firstlineno}")
+        where = f"{code.co_filename}:{code.co_firstlineno}"
+        raise _undecorated_error(component.__name__, where)
     from kfp.dsl.base_component import BaseComponent
 
     if not isinstance(component, BaseComponent):
@@ -146,23 +146,28 @@ def _describe_origin(component: BaseComponent) -> str:
     return f"{display_path(Path(code.co_filename))}:{function.__name__}"
 
 
-def _undecorated(function: str, where: str) -> SpecError:
+def _undecorated_error(function: str, where: str) -> SpecError:
     return SpecError(
         f"{where}: {function} is a plain function, not a pipeline.",
         hint="Decorate it with @dsl.pipeline (from kfp import dsl).",
     )
 
 
-# -- the component that is meant
+# -- the component to compile
 
 
 def _choose_component(module: types.ModuleType, path: Path, function: str | None) -> BaseComponent:
+    """Return the pipeline or component to compile. See `compile_file` for the function."""
     components = _find_components(module)
     if function is not None:
         return _component_named(function, module, path, components)
-    own = {name: item for name, item in components.items() if not _is_imported(item, module)}
-    # What the file defines comes before what it imports, and pipelines before components.
-    for candidates in (own, components):
+    own_components = {
+        name: component
+        for name, component in components.items()
+        if not _is_imported(component, module)
+    }
+    # Components that the file defines come before imported ones, and pipelines before others.
+    for candidates in (own_components, components):
         pipelines = [name for name, item in candidates.items() if _is_pipeline(item)]
         others = [name for name in candidates if name not in pipelines]
         for names, kind in ((pipelines, "pipelines"), (others, "components and no pipeline")):
@@ -190,7 +195,7 @@ def _component_named(
     if isinstance(value, BaseComponent):
         return value
     if isinstance(value, types.FunctionType):
-        raise _undecorated(name, f"{path}:{value.__code__.co_firstlineno}")
+        raise _undecorated_error(name, f"{path}:{value.__code__.co_firstlineno}")
     choices = _list_choices(path, components)
     if hasattr(module, name):
         raise UsageError(f"{name} in {path} is not a pipeline or component.", hint=choices)
@@ -203,7 +208,7 @@ def _list_choices(path: Path, names: Iterable[str]) -> str:
     lines = [f"  {path}:{name}" for name in names]
     if not lines:
         return "It has no pipeline."
-    return "\n".join(["Choose one:", *lines])
+    return "Choose one:\n" + "\n".join(lines)
 
 
 def _find_components(module: types.ModuleType) -> dict[str, BaseComponent]:
@@ -231,7 +236,7 @@ def _is_imported(component: BaseComponent, module: types.ModuleType) -> bool:
     for other in list(sys.modules.values()):
         if other is module or not isinstance(other, types.ModuleType):
             continue
-        # A copy: some modules load attributes while they are read.
+        # The loop runs over a copy, because some modules add attributes while they are read.
         if any(value is component for value in list(vars(other).values())):
             return True
     return False

@@ -35,7 +35,7 @@ def explain_error(error: BaseException, path: Path) -> SpecError:
     user_traceback = _format_traceback(error, frames)
     where = _find_place(error, frames, path)
     if old_use is not None:
-        # The line with the old name, which may be above the line that raised the error.
+        # The old name may be in a line above the line that raised the error.
         where = f"{where.rpartition(':')[0]}:{old_use.line}"
         return SpecError(
             f"{where}: {old_use.name} is from KFP 1; KFP 2 does not have it.",
@@ -46,7 +46,7 @@ def explain_error(error: BaseException, path: Path) -> SpecError:
     hint = ""
     if isinstance(error, SystemExit):
         problem = "the file ends the process while it is imported"
-        hint = "Put what runs as a script below `if __name__ == '__main__':`."
+        hint = "Put the code that runs as a script below `if __name__ == '__main__':`."
     elif isinstance(error, ImportError):
         hint = _import_hint(error, path)
     return SpecError(f"{where}: {problem}.", hint=hint, user_traceback=user_traceback)
@@ -66,7 +66,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def _find_place(error: BaseException, frames: Sequence[traceback.FrameSummary], path: Path) -> str:
-    """Return the file and line of the user that raised an error."""
+    """Return the file and line of the user's code that raised an error."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{_display_file(error.filename, path)}:{error.lineno}"
     if frames:
@@ -86,7 +86,7 @@ def _display_file(file: str, path: Path) -> str:
 def _find_use_of_kfp_1(
     error: BaseException, frames: Sequence[traceback.FrameSummary]
 ) -> v1.Use | None:
-    """Return the use of KFP 1 that an error comes from, None for another cause."""
+    """Return the use of KFP 1 that caused an error, None for another cause."""
     if not frames:
         return None
     try:
@@ -117,8 +117,8 @@ def _import_hint(error: ImportError, path: Path) -> str:
 def _missing_module(error: ImportError) -> str:
     """Return the dotted name of the module that is not installed, "" for another cause."""
     module = error.name or ""
-    # `from google.cloud import storage` and `from kfp import kubernetes` import modules of other
-    # packages, so a missing name there is a missing package.
+    # `from google.cloud import storage` and `from kfp import kubernetes` import modules that are
+    # packages of their own. So a missing name there means a missing package.
     match = re.match(r"cannot import name '(\w+)'", str(error))
     if match is not None:
         is_module = module == "google.cloud" or (module, match[1]) == ("kfp", "kubernetes")
@@ -128,9 +128,9 @@ def _missing_module(error: ImportError) -> str:
 
 
 def _local_hint(module: str, local: LocalModule) -> str:
-    """Return what to do about a missing module that has the name of a user's file or folder.
+    """Return a hint about a missing module that has the name of a user's file or folder.
 
-    The hint never names a package: a stranger may have published one with that name.
+    The hint never names a package, because a stranger may have published a package of that name.
     """
     top = module.partition(".")[0]
     place = display_path(local.place)

@@ -1,11 +1,12 @@
 """Compile one pipeline in a process of its own.
 
-The file of a pipeline is a program. What it imports, changes or prints stays out of the caller.
+The file of a pipeline is a program. In a process of its own, it can import, change and print what
+it wants without effects on the caller.
 
     python -P -m kfgcp.spec.compile_process PIPELINE OUTPUT ERROR
 
-It writes the compiled pipeline to OUTPUT, or its error to ERROR as a JSON object. It writes neither
-when the file of the pipeline ends the process.
+The process writes the compiled pipeline to OUTPUT, or an error to ERROR as a JSON object. It writes
+neither when the file of the pipeline ends the process.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from kfgcp.spec.write import write
 # import more.
 SECONDS: Final = 60
 
-# An error shows at most this many of the last lines that a pipeline printed.
+# The hint of an error shows at most this many of the last lines that a pipeline printed.
 _MAX_LINES: Final = 20
 
 
 def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> Spec:
-    """Return a pipeline that was compiled in a process of its own.
+    """Compile a pipeline in a process of its own, and return it.
 
     Args:
-        pipeline: `file.py` or `file.py:function`, an absolute path.
-        folder: where the process runs.
-        seconds: how long it may take.
+        pipeline: `file.py` or `file.py:function`, with an absolute path.
+        folder: the folder in which the process runs.
+        seconds: how long the process may take.
 
     Raises:
         SpecError: the pipeline does not compile. The hint begins with the last lines that it
@@ -63,30 +64,42 @@ def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> 
             raise SpecError(f"{pipeline} did not compile within {seconds:g} s.") from None
         if output.exists():
             return replace(load(str(output)), origin=pipeline)
-        error: dict[str, str] = {}
+        error_fields: dict[str, str] = {}
         if error_file.exists():
-            error = json.loads(error_file.read_text(encoding="utf-8"))
-        raise _build_error(pipeline, error, process.stderr)
+            error_fields = json.loads(error_file.read_text(encoding="utf-8"))
+        raise _build_error(pipeline, error_fields, process.stderr)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compile a pipeline and return the exit code. See the module for the arguments."""
+    """Compile a pipeline and return the exit code.
+
+    Args:
+        arguments: PIPELINE, OUTPUT and ERROR, as in the docstring of the module.
+    """
     pipeline, output, error_file = arguments
     try:
         write(load(pipeline), Path(output))
     except KfgcpError as error:
-        description = {"message": error.message, "hint": error.hint}
+        error_fields = {"message": error.message, "hint": error.hint}
         if isinstance(error, SpecError):
-            description["user_traceback"] = error.user_traceback
-        Path(error_file).write_text(json.dumps(description), encoding="utf-8")
+            error_fields["user_traceback"] = error.user_traceback
+        Path(error_file).write_text(json.dumps(error_fields), encoding="utf-8")
         return error.exit_code
     return 0
 
 
-def _build_error(pipeline: str, error: Mapping[str, str], printed: str) -> SpecError:
-    lines = printed.strip().splitlines() + error.get("user_traceback", "").splitlines()
-    hint_lines = lines[-_MAX_LINES:] + error.get("hint", "").splitlines()
-    message = error.get("message") or f"{pipeline} does not compile."
+def _build_error(pipeline: str, error_fields: Mapping[str, str], stderr: str) -> SpecError:
+    """Return the error for a pipeline that did not compile.
+
+    Args:
+        pipeline: the pipeline.
+        error_fields: the content of the file ERROR, {} without one.
+        stderr: what the process printed.
+    """
+    traceback_lines = error_fields.get("user_traceback", "").splitlines()
+    lines = stderr.strip().splitlines() + traceback_lines
+    hint_lines = lines[-_MAX_LINES:] + error_fields.get("hint", "").splitlines()
+    message = error_fields.get("message") or f"{pipeline} does not compile."
     return SpecError(message, hint="\n".join(hint_lines))
 
 

@@ -1,8 +1,8 @@
-"""What differs between two pipelines, task by task.
+"""Find the differences between two pipelines, task by task.
 
-Pure: PipelineSpecs in, changes out. What does not count for a pipeline's version
-(`kfgcp.spec.digest`) is not a change. The name of a component or an executor is not one either,
-because only the file itself uses it. Anything else is at least one change.
+Pure: PipelineSpecs in, changes out. A difference that does not count for the version of a pipeline
+(`kfgcp.spec.digest`) is not a change. The names of components and executors do not count either,
+because only the file itself uses them. Any other difference is at least one change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kfgcp.spec.json_values import JsonObject, normalize_numbers
 from kfgcp.spec.tasks import FlatPipeline, Node, flatten, match_tasks
 from kfgcp.spec.wire import CHANNEL, REFERENCES, as_mapping, read_iterator
 
-# Facts, and keys in their values, that may name a task inside a longer text.
+# Words of facts, and keys in the values of facts, whose text may contain the name of a task.
 _REFERRING: Final = frozenset(
     {"input", "parameter", "artifact", "output", "from", "condition", "iterator"}
 )
@@ -41,15 +41,16 @@ class Change:
     """One difference between two pipelines.
 
     Attributes:
-        path: the path of the task in the second pipeline, or in the first when the task was
-            removed; "" for the pipeline itself.
+        path: the path of the task in the second pipeline, or in the first one when the task was
+            removed. "" for the pipeline itself.
         what: a word of `kfgcp.spec.facts.WORDS`. `task` stands for a task that was added, removed,
-            or has another path; before and after are then its paths.
-        kind: whether something was added, removed or changed.
-        before: plain JSON, None for nothing; for `code` the Python source; the source of an input
-            as in `kfgcp.spec.facts`.
+            or has another path. Then `before` and `after` are paths of the task.
+        kind: whether the fact was added, removed or changed.
+        before: the value in the first pipeline, as plain JSON; None if it has no such fact. For
+            `code` it is the Python source. `kfgcp.spec.facts` describes the source of an input.
         after: the same for the second pipeline.
-        name: the parameter, input, variable, package or field; "" where there is only one.
+        name: the name of the parameter, input, variable, package or field. "" for a fact without a
+            name, of which a task has only one.
     """
 
     path: str
@@ -61,7 +62,7 @@ class Change:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A changed text of several lines as a unified diff without file names, else ()."""
+        """The unified diff of a changed text of several lines, without file names, else ()."""
         old = _split_lines(self.before)
         new = _split_lines(self.after)
         if self.kind != "changed" or max(len(old), len(new)) < 2:
@@ -89,18 +90,20 @@ def diff(
     platform_before: JsonObject | None = None,
     platform_after: JsonObject | None = None,
 ) -> tuple[Change, ...]:
-    """Return what is different in the second of two valid PipelineSpecs.
+    """Return the changes from the first to the second of two valid PipelineSpecs.
 
-    The changes of the pipeline itself come first, then those of the tasks by path. A task that was
-    added or removed is one change, and each task inside it too, without the facts of these tasks. A
-    task with another name or place is one change where its old place is certain, and further
-    changes in it follow. What only follows from another name is not a change.
+    Changes of the pipeline itself come first, then changes of tasks, sorted by path.
+
+    A task that was added or removed is one change, and so is each task inside it. The facts of
+    these tasks are not changes. A task that was renamed or moved is one change if only one task of
+    the first pipeline can be the same task. Its changed facts are further changes. When a text
+    differs only because it contains the new name of a task, this is not a change.
 
     Args:
-        before: the first PipelineSpec.
-        after: the second.
-        platform_before: the second document of the first file, None without one.
-        platform_after: that of the second file.
+        before: the first PipelineSpec, which is valid.
+        after: the second PipelineSpec, which is valid.
+        platform_before: the second document of the first file, None when it has none.
+        platform_after: the second document of the second file, None when it has none.
 
     Example:
         >>> first = {"pipelineInfo": {"name": "train", "description": "Trains."}, "root": {}}
@@ -115,22 +118,22 @@ def diff(
     new = flatten(new_spec)
     old_platform = _platform_facts(platform_before)
     new_platform = _platform_facts(platform_after)
-    pairs = match_tasks(old, new)
-    renaming = _read_renaming(old, new, pairs)
+    old_paths = match_tasks(old, new)
+    renaming = _read_renaming(old, new, old_paths)
 
     old_facts = facts.pipeline_facts(old_spec) | old.unused | old_platform.get("", {})
     new_facts = facts.pipeline_facts(new_spec) | new.unused | new_platform.get("", {})
     changes = _compare_facts("", old_facts, new_facts, renaming)
     for path, node in new.nodes.items():
-        if path not in pairs:
+        if path not in old_paths:
             changes.append(Change(path, "task", "added", after=path))
             continue
-        if path and _has_moved(node, pairs):
-            changes.append(Change(path, "task", "changed", pairs[path], path))
-        old_facts = _node_facts(old.nodes[pairs[path]], old_platform)
+        if path and _has_moved(node, old_paths):
+            changes.append(Change(path, "task", "changed", old_paths[path], path))
+        old_facts = _node_facts(old.nodes[old_paths[path]], old_platform)
         new_facts = _node_facts(node, new_platform)
         changes += _without_consequences(_compare_facts(path, old_facts, new_facts, renaming))
-    removed = old.nodes.keys() - set(pairs.values())
+    removed = old.nodes.keys() - set(old_paths.values())
     changes += [Change(path, "task", "removed", before=path) for path in removed]
     if not changes:
         changes = list(_unexplained_changes(old, new))
@@ -162,40 +165,44 @@ def _node_facts(node: Node, platform: Mapping[str, Facts]) -> Facts:
     node_facts = facts.component_facts(node.component)
     node_facts |= facts.executor_facts(node.executor)
     node_facts |= facts.task_facts(node.key, node.task)
-    # The label "" is that of the pipeline as a whole.
+    # A DAG has no label. The facts under the label "" belong to the pipeline as a whole.
     if node.label:
         node_facts |= platform.get(node.label, {})
     return node_facts
 
 
 def _platform_facts(document: JsonObject | None) -> dict[str, Facts]:
-    """Return the facts of a platform spec by the labels of executors, the pipeline's under ""."""
-    by_label: dict[str, Facts] = {}
+    """Return the facts of a platform spec by the label of the executor.
+
+    The facts of the pipeline as a whole are under the label "".
+    """
+    facts_by_label: dict[str, Facts] = {}
     for name, platform in as_mapping(as_mapping(document).get("platforms")).items():
         for field, value in as_mapping(platform).items():
             if field != "deploymentSpec":
-                by_label.setdefault("", {})["platform", f"{name}.{field}"] = value
+                facts_by_label.setdefault("", {})["platform", f"{name}.{field}"] = value
                 continue
             for label, body in as_mapping(as_mapping(value).get("executors")).items():
-                executor_facts = by_label.setdefault(label, {})
+                executor_facts = facts_by_label.setdefault(label, {})
                 for key, setting in as_mapping(body).items():
                     executor_facts["platform", f"{name}.{key}"] = setting
-    return by_label
+    return facts_by_label
 
 
-def _has_moved(node: Node, pairs: Mapping[str, str]) -> bool:
-    """Return whether a task has another path, and not only because its DAG has another name."""
-    old_parent = pairs.get(node.parent or "")
+def _has_moved(node: Node, old_paths: Mapping[str, str]) -> bool:
+    """Return whether a task was renamed or moved itself, and not only a DAG around it."""
+    old_parent = old_paths.get(node.parent or "")
     if old_parent is None:
         return True
-    expected = f"{old_parent}/{node.key}" if old_parent else node.key
-    return pairs[node.path] != expected
+    expected_old_path = f"{old_parent}/{node.key}" if old_parent else node.key
+    return old_paths[node.path] != expected_old_path
 
 
 def _compare_facts(path: str, before: Facts, after: Facts, renaming: _Renaming) -> list[Change]:
     """Return the differences between the facts of a task, or of the pipeline itself.
 
-    Facts after are compared with the names that tasks had before. Changes show the names of today.
+    For the comparison, names of tasks in `after` are replaced by the old names of these tasks. The
+    changes show the new names.
     """
     old_values = dict(_split_sets(before))
     new_names: dict[tuple[str, str], str] = {}
@@ -205,7 +212,8 @@ def _compare_facts(path: str, before: Facts, after: Facts, renaming: _Renaming) 
         new_names[key] = name
         new_values[key] = value
     changes = []
-    for key in dict.fromkeys([*old_values, *new_values]):
+    # The union of two dicts has the keys of the first dict first, in their order.
+    for key in old_values | new_values:
         word, name = key
         old_value = normalize_numbers(old_values.get(key))
         new_value = normalize_numbers(new_values.get(key))
@@ -219,7 +227,7 @@ def _compare_facts(path: str, before: Facts, after: Facts, renaming: _Renaming) 
 
 
 def _split_sets(task_facts: Facts) -> Iterator[tuple[tuple[str, str], Any]]:
-    """Yield the facts, with one fact for each name of a list of names."""
+    """Yield the facts. A fact that is a list of names becomes one fact for each name."""
     for (word, name), value in task_facts.items():
         if word in _SETS and isinstance(value, list):
             for item in value:
@@ -232,14 +240,14 @@ def _split_sets(task_facts: Facts) -> Iterator[tuple[tuple[str, str], Any]]:
 
 
 def _without_consequences(changes: list[Change]) -> list[Change]:
-    """Return the changes of a task without those that only follow from another one of them."""
+    """Return the changes of a task without changes that only follow from another change."""
     keys = {(change.what, change.name, change.kind) for change in changes}
     wiring = _changed_wiring(changes)
     return [change for change in changes if not _is_consequence(change, keys, wiring)]
 
 
 def _changed_wiring(changes: list[Change]) -> set[tuple[str, object]]:
-    """Return the tasks that inputs no longer come from, and those that they come from now."""
+    """Return ("removed", old task) and ("added", new task) for each change of an input's source."""
     wiring: set[tuple[str, object]] = set()
     for change in changes:
         if change.what == "input":
@@ -257,12 +265,19 @@ def _producer(source: JsonValue) -> object:
 def _is_consequence(
     change: Change, keys: Collection[tuple[str, str, str]], wiring: set[tuple[str, object]]
 ) -> bool:
+    """Return whether a change only follows from another change of the same task.
+
+    Args:
+        change: the change.
+        keys: `what`, `name` and `kind` of all changes of the task.
+        wiring: the result of `_changed_wiring`.
+    """
     match change.what:
         case "dependency":
-            # KFP's compiler lists the tasks that inputs come from in dependentTasks too.
+            # KFP's compiler also lists the tasks that inputs come from in dependentTasks.
             return (change.kind, change.name) in wiring
         case "parameter" | "artifact":
-            # The compiler adds these inputs to a group, to hand values on to its tasks.
+            # The compiler adds these inputs to a group, to pass values to the tasks inside it.
             has_prefix = change.name.startswith(CHANNEL)
             return has_prefix and ("input", change.name, change.kind) in keys
         case "command":
@@ -283,19 +298,20 @@ class _Renaming:
     """The names that tasks and loop items had in the first pipeline.
 
     Attributes:
-        old_names: by the name in the second pipeline, where it is another one.
-        channel: finds these names in the names of inputs that the compiler adds; None without any.
+        old_names: name in the second pipeline -> name in the first one, if the two differ.
+        channel: matches the names of `old_names` in the names of inputs that the compiler adds.
+            None when `old_names` is empty.
     """
 
     old_names: Mapping[str, str]
     channel: re.Pattern[str] | None
 
     def apply(self, word: str, value: Any) -> Any:
-        """Return the value with the names of the first pipeline, wherever it refers to a task.
+        """Return the value with the old names of all tasks that it refers to.
 
         Args:
-            word: that of the fact, or the key inside its value.
-            value: the name or the value of a fact of the second pipeline.
+            word: the word of the fact, or a key inside its value.
+            value: the name or the value of a fact of the second pipeline, or a part of this value.
         """
         if self.channel is None:
             return value
@@ -312,13 +328,13 @@ class _Renaming:
         return value
 
 
-def _read_renaming(old: FlatPipeline, new: FlatPipeline, pairs: Mapping[str, str]) -> _Renaming:
-    """Return the tasks and loop items that have another name now.
+def _read_renaming(old: FlatPipeline, new: FlatPipeline, old_paths: Mapping[str, str]) -> _Renaming:
+    """Return the tasks and loop items that have a new name in the second pipeline.
 
-    A name that stands for several others, because DAGs use it for different tasks, is left out.
+    A name is left out when DAGs use it for several tasks whose names in the other pipeline differ.
     """
     name_pairs = set()
-    for path, old_path in pairs.items():
+    for path, old_path in old_paths.items():
         name_pairs.add((new.nodes[path].key, old.nodes[old_path].key))
         name_pairs.add((_item_name(new.nodes[path]), _item_name(old.nodes[old_path])))
     new_names = [new_name for new_name, _ in name_pairs]
@@ -330,7 +346,7 @@ def _read_renaming(old: FlatPipeline, new: FlatPipeline, pairs: Mapping[str, str
             renamed[new_name] = old_name
     if not renamed:
         return _Renaming({}, None)
-    # The longest first: `say-2` must not match as `say`.
+    # Longer names come first, because `say-2` must not match as `say`.
     alternatives = "|".join(map(re.escape, sorted(renamed, key=len, reverse=True)))
     channel = re.compile(rf"(?<={CHANNEL})({alternatives})(?=-[A-Za-z_]|(?![\w-]))")
     return _Renaming(renamed, channel)
@@ -346,14 +362,14 @@ def _item_name(node: Node) -> str:
 
 
 def _unexplained_changes(old: FlatPipeline, new: FlatPipeline) -> Iterator[Change]:
-    """Yield what differs although all facts are the same.
+    """Yield the differences between two pipelines whose facts are all the same.
 
-    Facts do not keep every order, nor an environment variable that is set twice.
+    Facts lose some orders, and the first value of an environment variable that is set twice.
     """
     for path, old_node in old.nodes.items():
         old_fields = _all_fields(old_node)
         new_fields = _all_fields(new.nodes[path])
-        for field in dict.fromkeys([*old_fields, *new_fields]):
+        for field in old_fields | new_fields:
             before = normalize_numbers(old_fields.get(field))
             after = normalize_numbers(new_fields.get(field))
             was_added_or_removed = (field in old_fields) is not (field in new_fields)
@@ -372,6 +388,7 @@ def _all_fields(node: Node) -> dict[str, Any]:
             fields[f"dag.{field}"] = value
     for body in node.executor.values():
         fields |= as_mapping(body)
-    for field in (*REFERENCES, "dag"):
+    for field in REFERENCES:
         fields.pop(field, None)
+    fields.pop("dag", None)
     return fields

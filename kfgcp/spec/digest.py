@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from kfgcp.spec.json_values import JsonObject, normalize_numbers
 
-# The version of the SDK, where the KFP compiler writes it into the pip command of a lightweight
-# component: `'kfp==2.14.0' '--no-deps'`. Pins of the user have no `--no-deps` behind them.
+# The version of the SDK that the KFP compiler writes into the pip command of a lightweight
+# component: `'kfp==2.14.0' '--no-deps'`. No `--no-deps` follows a pin of the user.
 _KFP_PIN: Final = re.compile(r"""(['"])kfp==[^'"\s]+\1(?=\s+(['"])--no-deps\2)""")
 
 # In these fields of pipeline_spec.proto, an empty value and a missing field mean the same.
@@ -32,11 +32,11 @@ def digest(pipeline_spec: JsonObject) -> str:
       shell prelude of a lightweight component. A pin in the packages to install, in source or in
       arguments counts, because the user asked for it;
     - the order of `dependentTasks`, which is a set;
-    - empty mappings and lists in the fields where absent means the same: a task's cachingOptions,
-      inputs and dependentTasks, a component's input and output definitions, a DAG's outputs, a
-      container's command, args, env and resources.
+    - empty mappings and lists in fields where a missing field means the same: a task's
+      cachingOptions, inputs and dependentTasks, a component's input and output definitions, a DAG's
+      outputs, a container's command, args, env and resources.
 
-    Everything else changes it, an empty default or constant included.
+    Every other difference changes the digest, also an empty default or constant.
 
     Example:
         >>> first = digest({"sdkVersion": "kfp-2.14.0", "pipelineInfo": {"name": "hello"}})
@@ -49,7 +49,7 @@ def digest(pipeline_spec: JsonObject) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a JSON value: sorted keys, no spaces, no needless fractions.
+    """Return a JSON value as its canonical JSON text: sorted keys, no spaces, `1` instead of `1.0`.
 
     Raises:
         ValueError: the value holds a number that JSON cannot carry.
@@ -68,7 +68,7 @@ def canonical_json(value: Any) -> str:
 
 
 def normalize(spec: JsonObject) -> dict[str, Any]:
-    """Return a copy of a PipelineSpec without what does not count for its version, see `digest`."""
+    """Return a copy of a PipelineSpec in which only the parts remain that `digest` counts."""
     normal = {key: value for key, value in spec.items() if key != "sdkVersion"}
     if isinstance(normal.get("root"), dict):
         normal["root"] = _normalize_component(normal["root"])
@@ -134,22 +134,20 @@ def _normalize_executor(executor: Any) -> Any:
 
 
 def _has_pip_prelude(command: list[Any]) -> bool:
-    """Return whether a command is that of a lightweight component which installs packages.
+    """Return whether a command runs a lightweight component that installs packages.
 
-    The KFP compiler writes `sh -c PRELUDE sh -ec SCRIPT SOURCE`, where the script runs KFP's
-    executor.
+    The KFP compiler writes `sh -c PRELUDE sh -ec SCRIPT SOURCE`. The prelude installs the packages,
+    and the script runs KFP's executor.
     """
-    return (
-        len(command) > 3
-        and all(isinstance(part, str) for part in command)
-        and command[:2] == ["sh", "-c"]
-        and "pip install" in command[2]
-        and any("kfp.dsl.executor_main" in part for part in command[3:])
-    )
+    if len(command) <= 3 or not all(isinstance(word, str) for word in command):
+        return False
+    has_prelude = command[:2] == ["sh", "-c"] and "pip install" in command[2]
+    runs_executor = any("kfp.dsl.executor_main" in word for word in command[3:])
+    return has_prelude and runs_executor
 
 
 def _without_empty(body: Any, fields: Iterable[str]) -> Any:
-    """Return a copy of a mapping without those of the fields that hold an empty mapping or list."""
+    """Return a copy of a mapping without the named fields that hold an empty mapping or list."""
     if not isinstance(body, dict):
         return body
     empty = {field for field in fields if body.get(field) in ({}, [])}

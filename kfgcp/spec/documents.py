@@ -1,9 +1,9 @@
-"""Read text files as plain JSON values, with the line of what is wrong.
+"""Read text files as plain JSON values. Errors name the line of the problem.
 
 A file has one JSON value or any number of YAML documents. The values hold only mappings with text
-keys, lists, text, finite numbers, booleans and null, nested at most `MAX_DEPTH` deep. Anything else
-in the file (two equal keys, YAML dates, aliases that multiply, a nesting that would exhaust the
-stack) is an error that names the line.
+keys, lists, text, finite numbers, booleans and null, nested at most `MAX_DEPTH` deep. YAML dates
+are read as text. Anything else in the file (two equal keys, aliases that multiply, a nesting that
+would exhaust the stack) is an error that names the line.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 64 * 2**20
 
 # The message of libyaml from 1,000 levels on, in PyYAML 6.0.4 and later. libyaml reads ahead to see
-# whether a collection is a key, so it raises this before its events tell the depth.
+# whether a collection is a key, so this error comes before its events tell the depth.
 LIBYAML_TOO_DEEP: Final = "exceeded maximum nesting depth"
 
-# A text with fewer marks than this cannot nest so deep that the C stack overflows.
+# A text with fewer opening brackets and less indentation (characters) than these limits cannot nest
+# so deep that the C stack overflows.
 _SUSPICIOUS_OPENINGS: Final = 1000
 _SUSPICIOUS_INDENT: Final = 400
 
@@ -97,7 +98,8 @@ def parse_documents(
         documents.pop()
     for number, document in enumerate(documents):
         try:
-            # Aliases of YAML may write a value often. More than a few times the text is an attack.
+            # YAML aliases may repeat a value. A document that is much larger than its text is taken
+            # for an attack.
             check_json(document, budget=4 * len(text) + 1_000_000)
         except NotJsonError as problem:
             line = find_line(text, number, problem.place)
@@ -212,7 +214,7 @@ def _parse_json_document(text: str, origin: str, error: type[KfgcpError]) -> lis
         where = f"{origin}:{problem.lineno}:{problem.colno}"
         raise error(f"{where}: not valid JSON: {problem.msg}.") from None
     except ValueError as problem:
-        raise error(f"{origin}: not usable JSON: {problem}.") from None
+        raise error(f"{origin}: kfgcp cannot use this JSON: {problem}.") from None
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -262,8 +264,8 @@ def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) 
 def _check_nesting(text: str) -> None:
     """Raise NotJsonError when the loader would overflow the C stack.
 
-    The loader recurses without a limit. The events of the parser tell the depth for certain, but
-    cost as much time as reading, so only texts that look deep are checked with them.
+    The loader recurses without a limit. The events of the parser tell the exact depth, but take as
+    much time as loading. So this function uses them only for texts that look deep.
     """
     import yaml
 

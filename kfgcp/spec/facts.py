@@ -1,10 +1,16 @@
-"""The content of a task of a PipelineSpec as flat facts, which can be compared one by one.
+"""Describe a task of a PipelineSpec by flat facts, which can be compared one by one.
 
-A fact has a word of `WORDS` and a name: `("input", "lr")`, `("env", "HOME")`, `("image", "")`. Its
-value is plain JSON. The source of an input is `{"constant": …}`, `{"input": name}` for an input of
-the DAG around the task, `{"task": key, "output": name}`, or `{"status_of": key}`; a CEL expression
-that is applied to it is under `selector`. A field without a word of its own is the fact
-`("other", field)`, so that no difference is lost. The fields are those of pipeline_spec.proto.
+The key of a fact is a word of `WORDS` and a name: `("input", "lr")`, `("env", "HOME")`,
+`("image", "")`. Its value is plain JSON. The source of an input is one of these:
+
+- `{"constant": …}`
+- `{"input": name}`, an input of the DAG around the task
+- `{"task": key, "output": name}`, an output of another task
+- `{"status_of": key}`, the final status of another task
+
+A CEL expression that is applied to the source is under `selector`. A field without a word of its
+own is the fact `("other", field)`, so that no difference is lost. pipeline_spec.proto defines the
+fields.
 """
 
 from __future__ import annotations
@@ -59,14 +65,14 @@ WORDS: Final = (
 
 Facts = dict[tuple[str, str], Any]
 
-# Fields that have a word of their own, because their facts need no name.
+# Field -> the word of its fact. These facts have no name, because the word says which field it is.
 _PIPELINE_WORDS: Final = {"schemaVersion": "schema", "defaultPipelineRoot": "pipeline root"}
 _INFO_WORDS: Final = {"name": "name", "description": "description"}
 _TRIGGER_WORDS: Final = {"condition": "condition", "strategy": "trigger"}
 
 _INTERFACE_WORDS: Final = {"parameters": "parameter", "artifacts": "artifact"}
 
-# Shorter names for fields of a declared parameter or artifact.
+# Field of a declared parameter or artifact -> its shorter name in facts.
 _DEFINITION_FIELDS: Final = {
     "parameterType": "type",
     "defaultValue": "default",
@@ -101,7 +107,7 @@ def task_facts(key: str, task: JsonObject) -> Facts:
     """Return the facts that a DAG holds about one of its tasks.
 
     Args:
-        key: the key of the task. Its name is a fact only when it is not the key.
+        key: the key of the task. The name of the task is a fact only if it differs from the key.
         task: the task.
     """
     facts: Facts = {}
@@ -134,9 +140,9 @@ def task_facts(key: str, task: JsonObject) -> Facts:
 
 
 def component_facts(component: JsonObject) -> Facts:
-    """Return the facts of a component's interface, and where the outputs of a DAG come from.
+    """Return the facts of a component: its inputs and outputs, and the sources of a DAG's outputs.
 
-    The tasks of a DAG are left out: they have facts of their own.
+    The tasks of a DAG are left out, because they have facts of their own.
     """
     facts: Facts = {}
     outputs: dict[str, dict[str, Any]] = {}
@@ -166,7 +172,8 @@ def component_facts(component: JsonObject) -> Facts:
 def executor_facts(executor: JsonObject) -> Facts:
     """Return the facts of an executor.
 
-    The source and the packages of a lightweight component are facts apart from its command.
+    The source and the packages of a lightweight component are facts of their own. The fact of the
+    command does not contain the source.
     """
     facts: Facts = {}
     for kind, body in executor.items():
@@ -174,21 +181,28 @@ def executor_facts(executor: JsonObject) -> Facts:
             facts |= _container_facts(as_mapping(body))
         elif kind == "importer":
             for field, value in as_mapping(body).items():
-                is_uri = field == "artifactUri"
-                facts["importer", field] = _describe_source(read_value(value)) if is_uri else value
+                if field == "artifactUri":
+                    facts["importer", field] = _describe_source(read_value(value))
+                else:
+                    facts["importer", field] = value
         else:
             facts["executor", kind] = body
     return facts
 
 
 def read_lightweight(executor: JsonObject) -> Lightweight | None:
-    """Return the Python function that an executor runs, None when it runs anything else."""
+    """Return the Python function that an executor runs, None for any other executor."""
     container = read_executor(executor)
     return recognise(container) if isinstance(container, Container) else None
 
 
 def _record_facts(body: object, words: Mapping[str, str]) -> Facts:
-    """Return the facts of a record whose fields have words of their own."""
+    """Return the facts of a record.
+
+    Args:
+        body: the record.
+        words: field -> the word of its fact. Other fields get the word `other`.
+    """
     facts: Facts = {}
     for field, value in as_mapping(body).items():
         if field in words:
@@ -201,12 +215,12 @@ def _record_facts(body: object, words: Mapping[str, str]) -> Facts:
 def _named_facts(
     word: str, body: object, *, main: str = "", without: Collection[str] = ()
 ) -> Facts:
-    """Return the fields of a record as facts with one word.
+    """Return the facts of a record. They all have the same word, and the fields are their names.
 
     Args:
-        word: the word.
+        word: the word of all facts.
         body: the record.
-        main: the field that needs no name, "" for none.
+        main: the field whose fact has no name, "" for none.
         without: fields to leave out.
     """
     facts: Facts = {}
@@ -238,12 +252,12 @@ def _describe_source(source: Constant | FromInput | FromTask | FinalStatus) -> d
 
 
 def _describe_producers(output: object) -> list[dict[str, Any]]:
-    """Return the tasks that may have an output of a DAG. The first one that ran counts."""
+    """Return the outputs of tasks that an output of a DAG may come from, in their order."""
     return [_describe_source(producer) for producer in read_producers(output)]
 
 
 def _describe_definition(body: object) -> dict[str, Any]:
-    """Return a parameter or artifact of a component.
+    """Return the description of a declared parameter or artifact.
 
     An example is `{"type": "NUMBER_DOUBLE", "default": 0.1, "optional": true}`.
     """
@@ -256,7 +270,7 @@ def _describe_definition(body: object) -> dict[str, Any]:
 
 
 def _iterator_facts(body: object) -> Facts:
-    """Return the facts of a loop. Its items are their JSON text, or an input of the task."""
+    """Return the facts of a loop. Its items are a JSON text, or an input: `{"input": name}`."""
     facts: Facts = {}
     for field, value in as_mapping(body).items():
         if field == "items":
@@ -288,7 +302,7 @@ def _container_facts(body: JsonObject) -> Facts:
         packages = function.requirements + function.index_options
         facts["code", ""] = function.source
         facts["package", ""] = _mask_all(packages, packages)
-        # The command installs the packages, so it contains the addresses of indexes too.
+        # The command installs the packages, so it also contains the URLs of the indexes.
         facts["command", ""] = _mask_all(body["command"][:-1], packages)
     return facts
 

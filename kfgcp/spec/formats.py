@@ -1,4 +1,4 @@
-"""Tell the formats of files around Kubeflow apart, and return the PipelineSpec in a file."""
+"""Find the PipelineSpec in the documents of a file, and refuse other formats around Kubeflow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unwrap(documents: Sequence[Any]) -> PipelineDocuments:
         raise InvalidError((), "the file is empty", hint)
     first = documents[0]
     if not isinstance(first, dict):
-        raise InvalidError((), "this is not a compiled pipeline: a mapping is expected")
+        raise InvalidError((), "this is not a compiled pipeline, because it is not a mapping")
     if first.get("apiVersion") == "pipelines.kubeflow.org/v2beta1" and len(documents) <= 2:
         return _read_manifest(documents)
     if len(documents) > 2:
@@ -69,7 +69,7 @@ def _read_manifest(documents: Sequence[Any]) -> PipelineDocuments:
     for index, document in enumerate(documents):
         spec = document.get("spec") if isinstance(document, dict) else None
         if isinstance(spec, dict) and "pipelineSpec" in spec:
-            # Errors can name lines of the first document only, so a later one has no place.
+            # Errors can name lines of the first document only, so a later document has no place.
             place: Place = ("spec", "pipelineSpec") if index == 0 else ()
             return PipelineDocuments(spec["pipelineSpec"], spec.get("platformSpec"), place)
     hint = "Only a PipelineVersion manifest holds a pipeline."
@@ -77,6 +77,7 @@ def _read_manifest(documents: Sequence[Any]) -> PipelineDocuments:
 
 
 def _refuse_other_formats(document: JsonObject) -> None:
+    """Raise InvalidError for files of Argo, Tekton, KFP 1 and Kubernetes."""
     version = document.get("apiVersion")
     kind = document.get("kind")
     if str(version).startswith("argoproj.io/") or kind in ("Workflow", "WorkflowTemplate"):

@@ -1,7 +1,7 @@
-"""A PipelineSpec as a graph of typed nodes: what the engine runs and the checks look at.
+"""Build the graph of a PipelineSpec, which the engine runs and other modules inspect.
 
 `kfgcp.spec.wire` reads the JSON. `build` expects a spec that `kfgcp.spec.validate` accepted. It
-reads every field that has a meaning at run time, and keeps no reference to the rest.
+reads every field that has a meaning at run time, and ignores all others.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Dag:
 
     Attributes:
         tasks: by key. Each task comes after the tasks that it waits for.
-        param_outputs: for each output parameter the tasks that may have it. The first one that ran
-            counts.
+        param_outputs: name of an output parameter -> the outputs of tasks that it may come from.
+            The output of the first task that ran counts.
         artifact_outputs: the same for output artifacts.
     """
 
@@ -87,8 +87,8 @@ def build(spec: JsonObject, platform_spec: JsonObject | None = None) -> Graph:
 
     Args:
         spec: the PipelineSpec.
-        platform_spec: the second document of the file, which says what the containers ask of a
-            cluster; None without one.
+        platform_spec: the second document of the file, with the settings for a cluster; None
+            without one.
 
     Example:
         >>> graph = build({
@@ -114,7 +114,7 @@ def build(spec: JsonObject, platform_spec: JsonObject | None = None) -> Graph:
     return Graph(wire.pipeline_name(spec), root, components)
 
 
-def kind_of(task: TaskDef, component: Component) -> TaskKind:
+def task_kind(task: TaskDef, component: Component) -> TaskKind:
     """Return the kind of a task in a run, by its definition and the component that it runs."""
     if task.iterator is not None:
         return TaskKind.LOOP
@@ -150,9 +150,9 @@ def _build_dag(component: JsonObject) -> Dag:
 
 
 def _sort_by_upstream(tasks: Mapping[str, TaskDef]) -> dict[str, TaskDef]:
-    """Return the tasks so that each comes after its upstream, ties by name.
+    """Return the tasks in an order in which each task comes after its upstream.
 
-    Runs depend on this order, so it must be the same in every run.
+    The order must be the same in every run. So tasks that may come in any order are sorted by name.
     """
     from graphlib import TopologicalSorter
 

@@ -18,14 +18,14 @@ MAX_DEPTH: Final = 200
 # Python converts no longer integers to and from text: `sys.int_info.default_max_str_digits`.
 MAX_DIGITS: Final = 4300
 
-# Below 2**53 each integer has a double of its own. From there on, one double stands for several.
+# Below 2**53 each integer has a double of its own. From 2**53 on, several integers share a double.
 EXACT_DOUBLES: Final = 2**53
 
 # Proto JSON writes doubles below 1e21 with all their digits, and larger ones with an exponent.
 _FIRST_WITH_EXPONENT: Final = 1e21
 
 JsonObject = Mapping[str, Any]
-"""A JSON object, such as a PipelineSpec or a part of it. The reader of a field knows its type."""
+"""A JSON object, such as a PipelineSpec or a part of it. Code that reads a field knows its type."""
 
 Place = tuple[str | int, ...]
 """The keys and list indexes that lead to a value inside a document."""
@@ -39,7 +39,7 @@ class NotJsonError(Exception):
 
     Attributes:
         place: where the value is.
-        problem: continues a sentence that starts with the place.
+        problem: the end of a sentence that starts with the place.
     """
 
     def __init__(self, place: Place, problem: str) -> None:
@@ -55,12 +55,12 @@ def check_json(
 
     Args:
         value: the value. It may be very deep, or contain itself.
-        budget: how many nodes and characters it may have when every alias is written out.
+        budget: how many values and characters it may have when every YAML alias is written out.
         max_depth: how deep lists and mappings may nest.
         max_digits: how many digits an integer may have.
 
     Raises:
-        NotJsonError: with the first place that JSON cannot carry.
+        NotJsonError: JSON cannot carry it. The error names the first such place.
 
     Example:
         >>> check_json({"rates": [0.1, 1]})
@@ -70,7 +70,7 @@ def check_json(
         kfgcp.spec.json_values.NotJsonError: is nan, a number that JSON cannot carry
     """
     too_large = 10**max_digits
-    # A stack of our own: a deep value must not exhaust the stack of Python.
+    # This list is the stack of the traversal. A recursive function could exhaust Python's stack.
     stack: list[tuple[object, int, _LinkedPlace]] = [(value, 0, None)]
     while stack:
         item, depth, place = stack.pop()
@@ -99,7 +99,7 @@ def check_json(
         elif item is not None:
             type_name = type(item).__name__
             raise NotJsonError(_unlink(place), f"is of type {type_name}, which JSON cannot carry")
-        # An alias can contain aliases. Then a short YAML text stands for billions of values.
+        # An alias can contain aliases, so a short YAML text can stand for billions of values.
         if budget < 0:
             raise NotJsonError((), "has YAML aliases that stand for too many values")
 
@@ -108,8 +108,8 @@ def normalize_numbers(value: Any) -> Any:
     """Return a JSON value with integers instead of integral floats, inside lists and mappings too.
 
     A compiled spec has every number as a double, so it holds 1700000000000000000 as `1.7e+18`.
-    Floats of 1e21 and more stay: proto JSON writes smaller ones with all their digits and these
-    with an exponent, and that is how they reach a component on Kubeflow.
+    Floats of 1e21 and more stay floats, as in a component on Kubeflow: proto JSON writes these with
+    an exponent, and smaller ones with all their digits.
 
     Example:
         >>> normalize_numbers({"epochs": 3.0, "rate": 0.1, "rows": [1.7e18]})
@@ -127,10 +127,10 @@ def normalize_numbers(value: Any) -> Any:
 
 
 def normalize_parameter(parameter_type: str, value: Any) -> Any:
-    """Return a JSON value whose numbers are integers or floats as a parameterType has them.
+    """Return the JSON value of a parameter, with integers or floats as its parameterType needs.
 
-    An integral float of any size is an integer in a NUMBER_INTEGER. A NUMBER_DOUBLE from 2**53 on
-    is a float, because its double does not stand for one integer.
+    In a NUMBER_INTEGER, an integral float of any size becomes an integer. In a NUMBER_DOUBLE, a
+    number from 2**53 on becomes a float, because several integers share its double.
 
     Example:
         >>> normalize_parameter("NUMBER_INTEGER", 1e22)
@@ -187,7 +187,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _unlink(place: _LinkedPlace) -> Place:
-    """Return the place that linked pairs of `check_json` mean."""
+    """Return the place for the linked pairs of `check_json`."""
     steps: list[str | int] = []
     while place is not None:
         place, step = place

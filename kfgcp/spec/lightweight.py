@@ -1,9 +1,12 @@
 """Recognize lightweight Python components by the command that KFP compiles them to.
 
-The compiled command has three parts: a shell prelude that pip-installs packages (left out when
-there is nothing to install), a shell script that writes the source to a file and runs KFP's
-executor module on it, and the source text, which the script gets as its `$0`. This is the command
-in the PipelineSpec of each kfp 2.x. Before 2.1 the executor module was
+The compiled command has three parts:
+
+- a shell prelude that installs packages with pip; it is missing when there is nothing to install;
+- a shell script that writes the source to a file and runs KFP's executor module on this file;
+- the source, which the script gets as its `$0`.
+
+Each kfp 2.x compiles to this command. Before 2.1 the executor module was
 `kfp.components.executor_main`.
 """
 
@@ -32,8 +35,8 @@ class Lightweight:
     Attributes:
         function: its name.
         source: the Python source that defines it.
-        requirements: the pip requirements in their order, without repetitions. They contain the
-            requirement of kfp itself. An editable one has the form `-e PATH`.
+        requirements: the pip requirements in their order, each once. They include the requirement
+            of kfp itself. An editable requirement has the form `-e PATH`.
         index_options: options of pip with their values, such as `--index-url URL`.
     """
 
@@ -63,7 +66,7 @@ def recognise(container: Container) -> Lightweight | None:
     function = _argument_after("--function_to_execute", container.args)
     if script_index is None or function is None or "{{$}}" not in container.args:
         return None
-    # The source is the one word after the script. A command with more words is not KFP's.
+    # In a command of KFP, the source is the only word after the script.
     if len(container.command) != script_index + 2:
         return None
     requirements, index_options = _read_pip_commands(container.command[:script_index])
@@ -81,6 +84,7 @@ def _find_script(command: Sequence[str]) -> int | None:
 
 
 def _argument_after(flag: str, args: Sequence[str]) -> str | None:
+    """Return the argument after a flag, None without the flag or an argument after it."""
     if flag not in args:
         return None
     index = args.index(flag) + 1
@@ -89,7 +93,7 @@ def _argument_after(flag: str, args: Sequence[str]) -> str | None:
 
 def _read_pip_commands(prelude: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the requirements and the index options of the pip commands in a shell prelude."""
-    # Dictionaries instead of sets: they keep the order, and each entry counts once.
+    # The keys of a dictionary keep their order, unlike a set, and each of them occurs once.
     requirements: dict[str, None] = {}
     options: dict[str, None] = {}
     for script in prelude:

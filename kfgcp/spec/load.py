@@ -25,8 +25,8 @@ Component = Callable[..., Any]
 """A pipeline or component of KFP."""
 
 _COMPILED_ENDINGS: Final = (".yaml", ".yml", ".json")
-_ENDINGS: Final = (".py", *_COMPILED_ENDINGS)
-_FORMS: Final = (
+_ENDINGS: Final = (".py",) + _COMPILED_ENDINGS
+_FORMS_HINT: Final = (
     "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
 )
 
@@ -36,14 +36,14 @@ class Spec:
     """A valid compiled pipeline.
 
     Attributes:
-        pipeline_spec: the PipelineSpec, with the field names of the file (camelCase); numbers as
-            loaded, so an integer may be `3.0`.
-        platform_spec: what the file says for single platforms, its second document; None without
-            one.
-        origin: what the user named, for messages.
-        template: the address of the version it was taken from, with its digest; None for a file.
-        files: the files that it was made from, by absolute path, with the digest of their content;
-            empty without files.
+        pipeline_spec: the PipelineSpec, with the field names of the file (camelCase). Numbers are
+            as in the file, so an integer may be `3.0`.
+        platform_spec: the second document of the file, with settings for single platforms; None
+            without one.
+        origin: the pipeline as the user named it, for messages.
+        template: the address, with digest, of the template version that the pipeline comes from;
+            None for a file.
+        files: absolute path of each file that it was made from -> digest of the content.
     """
 
     pipeline_spec: dict[str, Any]
@@ -59,7 +59,7 @@ class Spec:
 
     @cached_property
     def version(self) -> str:
-        """`sha256:` and a digest that is the same for specs that mean the same."""
+        """The digest of the spec, with `sha256:` before it. Specs that mean the same share it."""
         return digest(self.pipeline_spec)
 
     @cached_property
@@ -76,9 +76,9 @@ def load(pipeline: str | Path | Component) -> Spec:
             pipeline or component of KFP, which is a function with its decorator.
 
     Raises:
-        UsageError: there is no such file or function, the file leaves open which pipeline is meant,
-            or the value is of another type.
-        SpecError: it does not compile, or is not a valid PipelineSpec.
+        UsageError: there is no such file or function, the file has several pipelines and the
+            function is missing, or the value is of another type.
+        SpecError: the pipeline does not compile, or is not a valid PipelineSpec.
     """
     if not isinstance(pipeline, (str, Path)):
         # kfgcp.spec.compile imports kfp, which takes seconds, so only Python pipelines import it.
@@ -100,7 +100,9 @@ def load(pipeline: str | Path | Component) -> Spec:
 
 
 def is_pipeline_file_name(text: str) -> bool:
-    """Return whether a text names a pipeline's file, or a function in one. It may not exist.
+    """Return whether a text has the form of a pipeline's file name, or of a function in a file.
+
+    A file with an ending of pipelines need not exist.
 
     Example:
         >>> is_pipeline_file_name("train.py:train"), is_pipeline_file_name("train")
@@ -116,10 +118,10 @@ def from_text(text: str, origin: str) -> Spec:
 
     Args:
         text: the text.
-        origin: what the user named, for messages.
+        origin: the pipeline as the user named it, for messages.
 
     Raises:
-        SpecError: it is not a valid PipelineSpec; names the field.
+        SpecError: the text is not a valid PipelineSpec. The message names the field.
     """
     return _build_spec(parse_documents(text, origin, as_json=False), origin, text)
 
@@ -129,10 +131,10 @@ def from_documents(documents: Sequence[Any], origin: str) -> Spec:
 
     Args:
         documents: the PipelineSpec, and the platform spec if there is one.
-        origin: what the user named, for messages.
+        origin: the pipeline as the user named it, for messages.
 
     Raises:
-        SpecError: they are not a valid PipelineSpec; names the field.
+        SpecError: the documents are not a valid PipelineSpec. The message names the field.
 
     Example:
         >>> spec = from_documents([{
@@ -168,17 +170,17 @@ def _split_function(pipeline: str) -> tuple[Path, str | None]:
             function = name
     is_python = path.suffix.lower() == ".py"
     if path.is_dir():
-        raise UsageError(f"{path} is a folder.", hint=_FORMS)
+        raise UsageError(f"{path} is a folder.", hint=_FORMS_HINT)
     if path.suffix.lower() not in _ENDINGS:
-        raise UsageError(f"{pipeline} is not the name of a pipeline.", hint=_FORMS)
+        raise UsageError(f"{pipeline} is not the name of a pipeline.", hint=_FORMS_HINT)
     if not path.is_file():
-        raise UsageError(f"{path} does not exist.", hint=_suggest_file(path) or _FORMS)
+        raise UsageError(f"{path} does not exist.", hint=_suggest_file(path) or _FORMS_HINT)
     if function is not None and not is_python:
         raise UsageError(
-            f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS
+            f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS_HINT
         )
     if function is not None and not function.isidentifier():
-        raise UsageError(f"{function!r} is not the name of a function in {path}.", hint=_FORMS)
+        raise UsageError(f"{function!r} is not the name of a function in {path}.", hint=_FORMS_HINT)
     return path, function
 
 
@@ -196,12 +198,12 @@ def _suggest_file(path: Path) -> str:
 
 
 def _build_spec(documents: Sequence[Any], origin: str, text: str | None) -> Spec:
-    """Return the valid pipeline of plain documents.
+    """Validate plain documents, and return their pipeline.
 
     Args:
         documents: the documents.
-        origin: what the user named.
-        text: the text of the documents, in which errors find their line; None without one.
+        origin: the pipeline as the user named it.
+        text: the text of the documents, so that errors can name a line; None without one.
     """
     try:
         unwrapped = unwrap(documents)
@@ -225,7 +227,7 @@ def _build_error(
     """Return the error for users.
 
     Args:
-        origin: what the user named.
+        origin: the pipeline as the user named it.
         text: the text of the documents, None without one.
         document: the index of the invalid document.
         invalid: what is wrong.
@@ -233,7 +235,7 @@ def _build_error(
     """
     line = None
     if text and invalid.place:
-        line = find_line(text, document, (*prefix, *invalid.place))
+        line = find_line(text, document, prefix + invalid.place)
     where = f"{origin}:{line}" if line else origin
     field_name = f"{format_place(invalid.place)} " if invalid.place else ""
     return SpecError(f"{where}: {field_name}{invalid.problem}.", hint=invalid.hint)

@@ -1,4 +1,4 @@
-"""Modules in the user's own project: the folders to search, and the module with a given name."""
+"""Find modules in the user's own project: the folders to search, and the module with a name."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class LocalModule:
 
     Attributes:
         place: the file or folder.
-        importable: its folder is on the import path while a pipeline file is compiled.
-        has_python: it is a Python file, or a folder with one in it.
+        importable: whether `place` is in a folder of the import path while a pipeline file is
+            compiled.
+        has_python: whether `place` is a Python file, or a folder with one in it.
     """
 
     place: Path
@@ -53,8 +54,8 @@ def find_local(name: str, file: Path, folders: Sequence[Path]) -> LocalModule | 
 
     Args:
         name: a top-level module name.
-        file: the pipeline file, which is never the module that is looked for.
-        folders: those of `import_folders`.
+        file: the pipeline file, which never counts as the module.
+        folders: the result of `import_folders`.
 
     Returns:
         The file or folder, None when there is none.
@@ -79,6 +80,7 @@ def has_python(place: Path) -> bool:
 
 
 def _find_in(folder: Path, name: str, file: Path) -> Path | None:
+    """Return the package or module with a name in a folder, None without one or if it is `file`."""
     package = folder / name
     module = folder / f"{name}.py"
     for place in (package, module):
@@ -89,9 +91,9 @@ def _find_in(folder: Path, name: str, file: Path) -> Path | None:
 
 
 def _nearby_folders(folders: Sequence[Path]) -> Iterator[Path]:
-    """Yield the folders around the import path: those above it, and those one level below it."""
+    """Yield the folders above the folders of the import path, then the folders directly in them."""
     for folder in folders:
-        # Without the root of the file system.
+        # The last parent is the root of the file system, which does not count.
         yield from folder.parents[:-1]
     for folder in folders:
         try:

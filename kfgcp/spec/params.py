@@ -1,7 +1,7 @@
-"""Parameters: what a pipeline declares, what the user gives, and the values that a run starts with.
+"""Read the parameters that the user gives, and compute the values that a run starts with.
 
-The rules are those of semantics.md, Values: only a STRING takes values of other types, as their
-JSON text. Kubeflow answers 400 to them, so kfgcp converts them before it submits.
+The rules are in semantics.md, Values: only a STRING accepts values of other types, and gets their
+JSON text. Kubeflow answers 400 to such values, so kfgcp converts them before it submits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kfgcp.spec.json_values import (
 from kfgcp.spec.records import ParamSpec
 from kfgcp.spec.wire import read_root_params
 
-# The annotation that the author of a pipeline wrote, by KFP's parameterType.
+# parameterType of KFP -> the type annotation that the author of a pipeline wrote.
 ANNOTATION_BY_TYPE: Final = {
     "STRING": "str",
     "NUMBER_INTEGER": "int",
@@ -75,7 +75,7 @@ _EXACT_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,15}")
 class _WrongValueError(Exception):
     """A value that a parameter does not accept.
 
-    The message continues a sentence that starts with the parameter's name.
+    The message is the end of a sentence that starts with the parameter's name.
     """
 
 
@@ -94,10 +94,11 @@ def declared_params(pipeline_spec: JsonObject) -> dict[str, ParamSpec]:
 def parse_assignments(
     params: Mapping[str, ParamSpec], assignments: Sequence[str]
 ) -> dict[str, JsonValue]:
-    """Return the values of `NAME=VALUE` texts, read by the declared types of the parameters.
+    """Return the values of `NAME=VALUE` texts, which are read by the types of the parameters.
 
-    The text after the first `=` is the value: as it is for a STRING, JSON for a LIST or STRUCT.
-    `null` stands for no value where the parameter is optional, has no default and is not a STRING.
+    The text after the first `=` is the value. For a STRING it is the value itself, for a LIST or
+    STRUCT it is JSON. `null` stands for no value if the parameter is optional, has no default and
+    is not a STRING.
 
     Args:
         params: the declared parameters by name.
@@ -105,7 +106,7 @@ def parse_assignments(
 
     Raises:
         ParamError: an assignment has no `=`, a parameter is unknown or given twice, or a value is
-            not of its type. The message names all of them.
+            not of the declared type. The message names all of these problems.
 
     Example:
         >>> params = {"epochs": ParamSpec("epochs", "NUMBER_INTEGER")}
@@ -119,7 +120,7 @@ def parse_assignments(
         name = name.strip()
         if not equals or not name:
             raise ParamError(
-                f"-p {assignment}: a parameter is given as NAME=VALUE.",
+                f"-p {assignment}: write a parameter as NAME=VALUE.",
                 hint="For example: -p learning_rate=0.1",
             )
         if name in values:
@@ -144,7 +145,7 @@ def read_file(path: str | Path) -> dict[str, JsonValue]:
         path: a file with one mapping, in JSON when its name ends in `.json`, else in YAML.
 
     Raises:
-        ParamError: the file cannot be read, or holds something else.
+        ParamError: the file cannot be read, or does not hold one mapping.
     """
     file = Path(path)
     text = read_text(file, ParamError)
@@ -153,11 +154,13 @@ def read_file(path: str | Path) -> dict[str, JsonValue]:
     if not documents:
         return {}
     if len(documents) > 1:
-        raise ParamError(f"{file} holds {len(documents)} YAML documents, one is expected.")
+        raise ParamError(
+            f"{file} has {len(documents)} YAML documents. A file of parameters has only one."
+        )
     values = documents[0]
     if not isinstance(values, dict):
         raise ParamError(
-            f"{file}:1: a mapping of parameters is expected, this is {_value_type(values)}.",
+            f"{file}:1: a file of parameters must be a mapping, not {type(values).__name__}.",
             hint="Write one parameter on each line: `learning_rate: 0.1`.",
         )
     return values
@@ -166,17 +169,17 @@ def read_file(path: str | Path) -> dict[str, JsonValue]:
 def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[str, JsonValue]:
     """Return the values that a run starts with, one for each parameter, in their declared order.
 
-    The user's values come first, then the defaults. None stands for an optional parameter without
-    either. A STRING given another kind of value receives its JSON text. Every other type must
-    match.
+    A parameter has the user's value, else its default. An optional parameter without a value and
+    without a default is None. A STRING accepts a value of any type and gets its JSON text. All
+    other parameters accept only values of their declared type.
 
     Args:
         params: the declared parameters by name.
         values: the user's values by name. Numbers of other libraries, such as NumPy, are accepted.
 
     Raises:
-        ParamError: a parameter is unknown, missing or of the wrong type. The message names all of
-            them.
+        ParamError: a parameter is unknown, missing or of the wrong type. The message names all
+            wrong parameters.
 
     Example:
         >>> params = {
@@ -210,14 +213,14 @@ def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[
 def with_absolute_paths(
     params: Mapping[str, ParamSpec], values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the values with absolute paths of input artifacts.
+    """Return the values with absolute paths instead of relative paths of input artifacts.
 
-    Relative paths start from the current folder. A rerun needs this, because its other paths start
-    from the folder that the first run was submitted from.
+    The relative paths start from the current folder. A rerun needs absolute paths, because its
+    other paths start from the folder that the first run was submitted from.
 
     Args:
         params: the declared parameters by name.
-        values: the given values by name. They are not changed.
+        values: the user's values by name. This mapping does not change.
 
     Example:
         >>> params = {"data": ParamSpec("data", "ARTIFACT")}
@@ -248,7 +251,7 @@ def _raise_problems(problems: Sequence[str], params: Mapping[str, ParamSpec]) ->
 
 
 def _format_table(params: Mapping[str, ParamSpec]) -> str:
-    """Return lines of text: name, type, default or `required`, first line of the description."""
+    """Return a line for each parameter: name, type, default, first line of the description."""
     rows = []
     for param in params.values():
         description_lines = param.description.strip().splitlines()
@@ -298,7 +301,7 @@ def _shorten(text: str, width: int = 60) -> str:
 
 def _parse_value(param: ParamSpec, text: str) -> JsonValue:
     """Return the value that the text of an assignment stands for."""
-    # The value of a single URI, or of a list of one URI, is the text itself.
+    # A single URI is written as plain text, also for a parameter that is a list of URIs.
     is_uri = param.type == "ARTIFACT_LIST" and not text.lstrip().startswith("[")
     if param.type in ("STRING", "ARTIFACT") or is_uri:
         return _check_value(param, text)
@@ -316,12 +319,12 @@ def _parse_integer(text: str) -> int:
         return int(text)
     except ValueError:
         raise _WrongValueError(
-            f"has more than {MAX_DIGITS:,} digits, the most that Python reads in a task"
+            f"has more than {MAX_DIGITS:,} digits, which Python cannot read in a task"
         ) from None
 
 
 def _parse_double(text: str) -> int | float:
-    # `2` stays an integer: a component gets what a compiled constant 2 would give it.
+    # `2` stays an integer, because a component also gets an integer for a compiled constant 2.
     if _EXACT_INTEGER.fullmatch(text):
         return int(text)
     # The check of the value refuses NaN and infinities with a better message.
@@ -377,7 +380,8 @@ def _check_value(param: ParamSpec, value: Any) -> JsonValue:
     plain = _to_json(value)
     if param.type == "NUMBER_DOUBLE":
         plain = normalize_parameter(param.type, plain)
-        # An integer of 2**53 and more is still one here only if no float can hold it.
+        # `normalize_parameter` converts integers from 2**53 on to floats. An integer of this size
+        # is left only when it is too large for every float.
         if isinstance(plain, int) and abs(plain) >= EXACT_DOUBLES:
             raise _WrongValueError("is too large for a float")
     if param.type == "STRING":
@@ -405,7 +409,8 @@ def _check_uris(param: ParamSpec, value: Any) -> JsonValue:
     is_list = param.type == "ARTIFACT_LIST"
     uris = list(value) if is_list and isinstance(value, (list, tuple)) else [value]
     for uri in uris:
-        if not isinstance(uri, str) or not uri.strip() or not uri.isprintable():
+        is_uri = isinstance(uri, str) and uri.strip() != "" and uri.isprintable()
+        if not is_uri:
             raise _WrongValueError(f"must be the URI of an artifact, not {_shorten(repr(uri))}")
     return uris if is_list else uris[0]
 
@@ -449,5 +454,8 @@ def _to_python(value: Any, depth: int) -> Any:
 
 def _absolute_path(path: Any) -> Any:
     """Return a relative path as an absolute one, and a URI or another value unchanged."""
-    is_path = isinstance(path, (str, Path)) and str(path).strip() and "://" not in str(path)
-    return os.path.abspath(path) if is_path else path
+    if not isinstance(path, (str, Path)):
+        return path
+    is_empty = str(path).strip() == ""
+    is_uri = "://" in str(path)
+    return path if is_empty or is_uri else os.path.abspath(path)

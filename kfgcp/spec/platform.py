@@ -1,7 +1,8 @@
-"""The second document of a compiled pipeline: what it asks of a Kubernetes cluster.
+"""Read the second document of a compiled pipeline: the settings for a Kubernetes cluster.
 
-Only a cluster honours it. The fields are those of `KubernetesExecutorConfig` (kfp-kubernetes,
-kubernetes_executor_config.proto) and of KFP's `PipelineConfig` (pipeline_spec.proto).
+Only a cluster can apply these settings. The fields come from `KubernetesExecutorConfig`
+(kfp-kubernetes, kubernetes_executor_config.proto) and from KFP's `PipelineConfig`
+(pipeline_spec.proto).
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ class Mount:
     """A folder that the cluster gives a task.
 
     Attributes:
-        source: what is in it, `volume claim 'data'` for example.
-        path: where it is in the container.
-        optional: whether the task runs without it when the source does not exist.
-        scratch: whether it is empty when the task starts.
+        source: what the folder contains, `volume claim 'data'` for example.
+        path: where the folder is in the container.
+        optional: whether the task runs without the folder when the source does not exist.
+        scratch: whether the folder is empty when the task starts.
     """
 
     source: str
@@ -51,8 +52,8 @@ class ClusterConfig:
         variables: environment variables.
         mounts: folders.
         timeout: seconds that an attempt may take, None for no limit.
-        placement: the names of settings that say where and as whom the task runs. They cannot
-            change what it computes.
+        placement: the names of settings that say on which machine and as which user the task runs.
+            They cannot change what the task computes.
     """
 
     variables: tuple[Variables, ...] = ()
@@ -61,7 +62,7 @@ class ClusterConfig:
     placement: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
-        """Return everything that it asks for, in words for messages.
+        """Return a description of each setting, for messages.
 
         Example:
             >>> variables = Variables("secret 'db'", ("PASSWORD",))
@@ -100,7 +101,7 @@ _PIPELINE_SETTINGS: Final = {
     WORKSPACE: "workspace volume",
 }
 
-# Fields of an executor, and what they take values from.
+# Field of an executor -> the kind of object that its values come from.
 _VARIABLE_FIELDS: Final = {"secretAsEnv": "secret", "configMapAsEnv": "config map"}
 _MOUNT_FIELDS: Final = {
     "secretAsVolume": "secret",
@@ -111,24 +112,19 @@ _SCRATCH_FIELDS: Final = {
     "emptyDirMounts": "empty folder",
     "genericEphemeralVolume": "ephemeral volume",
 }
-_READ_FIELDS: Final = frozenset(
-    {
-        "fieldPathAsEnv",
-        "activeDeadlineSeconds",
-        *_VARIABLE_FIELDS,
-        *_MOUNT_FIELDS,
-        *_SCRATCH_FIELDS,
-    }
+# Fields that have their own attribute in `ClusterConfig`. All others are part of the placement.
+_READ_FIELDS: Final = frozenset({"fieldPathAsEnv", "activeDeadlineSeconds"}).union(
+    _VARIABLE_FIELDS, _MOUNT_FIELDS, _SCRATCH_FIELDS
 )
 
-# The fields that name a secret, config map or claim, in the three kinds of sources.
+# The fields that name a secret, a config map or a volume claim.
 _NAME_FIELDS: Final = ("secretName", "configMapName", "pvcName")
 
 
 def executor_configs(platform_spec: Mapping[str, Any] | None) -> dict[str, ClusterConfig]:
-    """Return what the executors of a pipeline ask of the cluster, by their labels.
+    """Return the settings of the executors of a pipeline by the executors' labels.
 
-    Executors that ask for nothing are left out.
+    Executors without settings are left out.
     """
     configs = {}
     for platform in _platforms(platform_spec):
@@ -141,10 +137,10 @@ def executor_configs(platform_spec: Mapping[str, Any] | None) -> dict[str, Clust
 
 
 def pipeline_settings(platform_spec: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return what the pipeline as a whole asks of the cluster.
+    """Return the settings of the pipeline as a whole.
 
     Returns:
-        The fields of `pipelineConfig`, with words for messages.
+        Field of `pipelineConfig` -> its name in messages.
 
     Example:
         >>> pipeline_settings({
@@ -177,19 +173,19 @@ def _read_config(body: Mapping[str, Any]) -> ClusterConfig:
 
 
 def _read_placement(body: Mapping[str, Any]) -> list[str]:
-    """Return the names of all other settings, also of those that this version does not know."""
+    """Return the names of all other settings, also of settings that this version does not know."""
     keys = [key for key, value in body.items() if value and key not in _READ_FIELDS]
-    # A fixed order, because the fields of a proto message have none in JSON.
-    order = list(_PLACEMENT)
-    named = [key for key in order if key in keys]
-    others = sorted(key for key in keys if key not in _PLACEMENT)
-    return [_PLACEMENT[key] for key in named] + others
+    # The fields of a proto message have no order in JSON, so the names get a fixed order here.
+    known_names = [name for key, name in _PLACEMENT.items() if key in keys]
+    unknown_names = sorted(key for key in keys if key not in _PLACEMENT)
+    return known_names + unknown_names
 
 
 def _read_variables(body: Mapping[str, Any]) -> Iterator[Variables]:
     for field, kind in _VARIABLE_FIELDS.items():
         for item in body.get(field) or ():
-            names = tuple(str(pair.get("envVar")) for pair in item.get("keyToEnv") or ())
+            keys_to_env = item.get("keyToEnv") or ()
+            names = tuple(str(key_to_env.get("envVar")) for key_to_env in keys_to_env)
             yield Variables(_describe_source(kind, item), names, bool(item.get("optional")))
     for item in body.get("fieldPathAsEnv") or ():
         yield Variables(f"pod field {item.get('fieldPath')}", (str(item.get("name")),))
@@ -207,7 +203,7 @@ def _read_mounts(body: Mapping[str, Any]) -> Iterator[Mount]:
 
 
 def _describe_source(kind: str, item: Mapping[str, Any]) -> str:
-    """Return `secret 'db'`, or only `secret` when the name is known at run time only."""
+    """Return `secret 'db'`, or only `secret` when the name is not known before the run."""
     name = _read_source_name(item)
     return f"{kind} '{name}'" if name else kind
 
@@ -217,11 +213,12 @@ def _read_source_name(item: Mapping[str, Any]) -> Any:
         name = item.get(field)
         if isinstance(name, str) and name:
             return name
-        # kubernetes_executor_config.proto: `secretName` is deprecated, newer versions of
-        # kfp-kubernetes write `secretNameParameter`. The same holds for the other two.
+        # kubernetes_executor_config.proto: `secretName` is deprecated, and newer versions of
+        # kfp-kubernetes write `secretNameParameter`. The two other fields have changed in the same
+        # way.
         parameter = item.get(f"{field}Parameter") or {}
         constant = (parameter.get("runtimeValue") or {}).get("constant")
         if constant:
             return constant
-    # `constant` of the deprecated pvc_reference names a claim.
+    # The field `constant` of the deprecated pvc_reference names a volume claim.
     return item.get("constant")

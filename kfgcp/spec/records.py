@@ -1,7 +1,7 @@
 """The parts of a pipeline as typed records: inputs, tasks, executors.
 
 `kfgcp.spec.wire` reads them from the JSON of a PipelineSpec, and `kfgcp.spec.graph` joins them to a
-graph. Names in brackets are those of pipeline_spec.proto.
+graph. A name in brackets is the message or field of pipeline_spec.proto that a record stands for.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Binding:
 
     Attributes:
         source: the place that holds the value.
-        selector: a CEL expression that is applied to the value [parameter_expression_selector],
-            "" for none.
+        selector: a CEL expression that computes the input from this value
+            [parameter_expression_selector]. With "", the input is the value itself.
     """
 
     source: Constant | FromInput | FromTask | FinalStatus
@@ -68,14 +68,14 @@ class ParamSpec:
     """A declared parameter of a pipeline or component, or a declared input artifact of a pipeline.
 
     Attributes:
-        name: as in the function's signature.
-        type: KFP's parameterType, `NUMBER_INTEGER` for example; `ARTIFACT` or `ARTIFACT_LIST` for
-            an input artifact, whose value is a URI or a list of URIs.
-        default: None without one.
-        has_default: whether there is a default.
+        name: its name in the signature of the function.
+        type: KFP's parameterType, `NUMBER_INTEGER` for example. An input artifact has the type
+            `ARTIFACT` or `ARTIFACT_LIST`, and its value is a URI or a list of URIs.
+        default: the default, None when there is none.
+        has_default: whether there is a default, which may be None.
         optional: whether it is declared optional.
-        description: from the docstring, or empty.
-        literals: the values that are allowed; empty when all are.
+        description: the description in the docstring, "" for none.
+        literals: the only values that are allowed. When it is empty, all values are allowed.
     """
 
     name: str
@@ -88,7 +88,7 @@ class ParamSpec:
 
     @property
     def may_be_missing(self) -> bool:
-        """Whether a component can do without a value for it."""
+        """Whether a component can run without a value for it."""
         return self.optional or self.has_default
 
     @property
@@ -117,7 +117,7 @@ class ArtifactDef:
         is_list: whether it is a list of artifacts.
         optional: whether an input may be missing.
         schema: a custom instance schema, "" for none.
-        metadata: that an output has before the component adds its own.
+        metadata: the metadata that an output has before the component adds more.
     """
 
     type: str
@@ -133,9 +133,9 @@ class Retry:
     """The extra attempts of a task after a failure [RetryPolicy].
 
     Attributes:
-        count: extra attempts.
+        count: the largest number of extra attempts.
         backoff: seconds to wait after the first failure.
-        factor: multiplies the wait after each further failure.
+        factor: the number that multiplies the wait after each further failure.
         longest: the longest wait in seconds.
     """
 
@@ -148,7 +148,7 @@ class Retry:
         """Return the seconds to wait before the next attempt.
 
         Args:
-            failures: the failed attempts so far, from 1.
+            failures: the number of failed attempts so far, at least 1.
 
         Example:
             >>> retry = Retry(count=5, backoff=10, factor=2, longest=60)
@@ -166,14 +166,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Iterator:
-    """What a task loops over [ParameterIteratorSpec, ArtifactIteratorSpec].
+    """The items that a task loops over [ParameterIteratorSpec, ArtifactIteratorSpec].
 
     Attributes:
-        item: the input of the loop's body that receives an item.
+        item: the name of the input of the loop's body that receives an item.
         raw: the items as JSON text, None when an input has them.
         input: the input of the task that has the items, None when `raw` has them.
         artifacts: whether the items are artifacts.
-        limit: how many iterations run at the same time, 0 for all.
+        limit: how many iterations may run at the same time, 0 for all.
     """
 
     item: str
@@ -193,11 +193,12 @@ class TaskDef:
         component: the name of the component that it runs.
         params: where its input parameters come from.
         artifacts: where its input artifacts come from.
-        upstream: the keys of the tasks that it waits for, in alphabetical order. The tasks that its
-            inputs come from are among them.
+        upstream: the keys of the tasks that it waits for, in alphabetical order. They include the
+            tasks that its inputs come from.
         condition: a CEL expression that decides whether it runs, "" for always.
-        runs_always: whether it runs however its upstream ended [ALL_UPSTREAM_TASKS_COMPLETED].
-        iterator: what it loops over, None when it is not a loop.
+        runs_always: whether it also runs when tasks that it waits for did not succeed
+            [ALL_UPSTREAM_TASKS_COMPLETED].
+        iterator: the items that it loops over, None when it is not a loop.
         retry: its extra attempts, None for none.
         cache: whether its outputs may come from an earlier run.
         cache_key: a custom cache key, "" for none.
@@ -227,7 +228,7 @@ class Container:
         args: the arguments; placeholders are not filled in.
         env: environment variables.
         resources: cpu, memory and accelerators, in the fields of the spec.
-        cluster: what it asks of Kubernetes.
+        cluster: the settings for Kubernetes.
     """
 
     image: str
@@ -245,8 +246,8 @@ class Importer:
     Attributes:
         uri: where the URI comes from.
         type: the type of the artifact.
-        metadata: of the artifact; placeholders are not filled in.
-        reimport: whether to make a new artifact, also when there is one with this URI.
+        metadata: the metadata of the artifact; placeholders are not filled in.
+        reimport: whether to make a new artifact even if an artifact with this URI exists.
     """
 
     uri: Binding

@@ -1,15 +1,15 @@
-"""The shape of a PipelineSpec: the types of the fields that kfgcp relies on.
+"""Check the shape of a PipelineSpec: the types of the fields that kfgcp relies on.
 
-`PIPELINE` and `PLATFORM` at the end are checks of a whole document. They are built from checks of
-single values, which come first. The fields are those of pipeline_spec.proto and of
-kubernetes_executor_config.proto. Fields that are not listed are tolerated, whatever they hold, so
-that specs of newer versions of KFP run as long as kfgcp need not understand what is new.
+`PIPELINE` and `PLATFORM` at the end check a whole document. They are built from checks of single
+values, which come first. pipeline_spec.proto and kubernetes_executor_config.proto define the
+fields. A field that is not listed here may hold anything. So specs of newer versions of KFP run if
+kfgcp does not need to understand their new fields.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from kfgcp.spec.json_values import Place
@@ -56,8 +56,8 @@ class InvalidError(Exception):
 
     Attributes:
         place: where the value is.
-        problem: continues a sentence that starts with the place.
-        hint: what the user can do, "" for nothing.
+        problem: the end of a sentence that starts with the place.
+        hint: what the user can do, "" for no hint.
     """
 
     def __init__(self, place: Place, problem: str, hint: str = "") -> None:
@@ -72,7 +72,7 @@ class InvalidError(Exception):
 
 def _raise_wrong_type(value: object, place: Place, expected: str) -> NoReturn:
     type_name = _TYPE_NAMES.get(type(value), type(value).__name__)
-    raise InvalidError(place, f"is {type_name}; {expected} is expected")
+    raise InvalidError(place, f"must be {expected}, not {type_name}")
 
 
 def _anything(value: object, place: Place) -> None:
@@ -105,7 +105,7 @@ def _count(value: object, place: Place) -> None:
     _number(value, place)
     assert isinstance(value, (int, float))
     if value < 0 or value != int(value):
-        raise InvalidError(place, f"is {value}; a whole number from 0 is expected")
+        raise InvalidError(place, f"must be a whole number from 0, not {value}")
 
 
 def _int64(value: object, place: Place) -> None:
@@ -119,7 +119,7 @@ def _duration(value: object, place: Place) -> None:
     if not isinstance(value, str):
         _raise_wrong_type(value, place, "text")
     if not _DURATION.fullmatch(value):
-        raise InvalidError(place, f"is {value!r}; seconds such as '60s' are expected")
+        raise InvalidError(place, f"must be a number of seconds such as '60s', not {value!r}")
 
 
 def _schema_version(value: object, place: Place) -> None:
@@ -135,9 +135,9 @@ def _schema_version(value: object, place: Place) -> None:
 def _task_key(key: str, place: Place) -> None:
     """Refuse a key of a task that cannot be a step of a path.
 
-    Paths such as `for-loop-1[2]/train` tell the tasks of a run apart, and name the folders of their
-    files. A key with one of their marks would be the path of another task, or a folder outside of
-    the run's own.
+    Paths such as `for-loop-1[2]/train` identify the tasks of a run, and are the names of folders.
+    A key with `/`, `..` or `[2]` could give the path of another task, or a folder outside the
+    folder of the run.
     """
     problem = ""
     if key in ("", ".", ".."):
@@ -156,13 +156,13 @@ def _task_key(key: str, place: Place) -> None:
 # -- builders of checks
 
 
-def _one_of(*choices: str) -> Check:
+def _one_of(choices: Sequence[str]) -> Check:
     """Return a check for one of several texts."""
 
     def check(value: object, place: Place) -> None:
         _text(value, place)
         if value not in choices:
-            raise InvalidError(place, f"is {value!r}; one of {', '.join(choices)} is expected")
+            raise InvalidError(place, f"must be one of {', '.join(choices)}, not {value!r}")
 
     return check
 
@@ -178,7 +178,7 @@ def _mapping(check_item: Check = _anything, check_key: KeyCheck | None = None) -
                 raise InvalidError(place, f"has the key {key!r}; keys must be text")
             if check_key is not None:
                 check_key(key, place)
-            check_item(item, (*place, key))
+            check_item(item, place + (key,))
 
     return check
 
@@ -190,7 +190,7 @@ def _list(check_item: Check = _anything) -> Check:
         if not isinstance(value, list):
             _raise_wrong_type(value, place, "a list")
         for index, item in enumerate(value):
-            check_item(item, (*place, index))
+            check_item(item, place + (index,))
 
     return check
 
@@ -210,12 +210,12 @@ def _record(required: Mapping[str, Check] | None = None, /, **optional: Check) -
             _raise_wrong_type(value, place, "a mapping")
         for key, item in value.items():
             if key in fields:
-                fields[key](item, (*place, key))
+                fields[key](item, place + (key,))
             elif not isinstance(key, str):
                 raise InvalidError(place, f"has the key {key!r}; keys must be text")
         for key in required_fields:
             if key not in value:
-                raise InvalidError((*place, key), "is missing")
+                raise InvalidError(place + (key,), "is missing")
 
     return check
 
@@ -240,14 +240,14 @@ def _variant(variants: Mapping[str, Check], /, **optional: Check) -> Check:
 
 def _parameter(**optional: Check) -> Check:
     """Return a check for a declared parameter."""
-    parameter_type = _one_of(*PARAMETER_TYPES)
+    parameter_type = _one_of(PARAMETER_TYPES)
     check_record = _record({"parameterType": parameter_type}, description=_text, **optional)
 
     def check(value: object, place: Place) -> None:
         # Schema 2.0.0 of KFP 1.8 has `type: INT` instead of `parameterType: NUMBER_INTEGER`.
         if isinstance(value, dict) and "type" in value and "parameterType" not in value:
-            hint = "KFP 1.8 compiled it. Compile the pipeline again with KFP 2."
-            raise InvalidError((*place, "type"), "is how KFP 1 declared parameters", hint)
+            hint = "KFP 1.8 compiled this file. Compile the pipeline again with KFP 2."
+            raise InvalidError(place + ("type",), "is a field of KFP 1", hint)
         check_record(value, place)
 
     return check
@@ -270,10 +270,10 @@ _INPUTS = _record(
     artifacts=_mapping(_ARTIFACT),
 )
 _OUTPUTS = _record(parameters=_mapping(_parameter()), artifacts=_mapping(_ARTIFACT))
-_CONSTANT = _variant({"constant": _anything, "runtimeParameter": _text})
+_CONSTANT_OR_RUNTIME_PARAMETER = _variant({"constant": _anything, "runtimeParameter": _text})
 _PARAMETER_SOURCES: dict[str, Check] = {
     "taskOutputParameter": _record({"producerTask": _text, "outputParameterKey": _text}),
-    "runtimeValue": _CONSTANT,
+    "runtimeValue": _CONSTANT_OR_RUNTIME_PARAMETER,
     "componentInputParameter": _text,
     "taskFinalStatus": _record({"producerTask": _text}),
 }
@@ -281,7 +281,7 @@ _ARTIFACT_SOURCES: dict[str, Check] = {
     "taskOutputArtifact": _record({"producerTask": _text, "outputArtifactKey": _text}),
     "componentInputArtifact": _text,
 }
-_ITEMS = _variant({"raw": _text, "inputParameter": _text})
+_LOOP_ITEMS = _variant({"raw": _text, "inputParameter": _text})
 _TASK = _record(
     {"componentRef": _record({"name": _text})},
     taskInfo=_record(name=_text),
@@ -294,12 +294,14 @@ _TASK = _record(
     triggerPolicy=_record(
         condition=_text,
         strategy=_one_of(
-            "TRIGGER_STRATEGY_UNSPECIFIED",
-            "ALL_UPSTREAM_TASKS_SUCCEEDED",
-            "ALL_UPSTREAM_TASKS_COMPLETED",
+            (
+                "TRIGGER_STRATEGY_UNSPECIFIED",
+                "ALL_UPSTREAM_TASKS_SUCCEEDED",
+                "ALL_UPSTREAM_TASKS_COMPLETED",
+            )
         ),
     ),
-    parameterIterator=_record({"items": _ITEMS, "itemInput": _text}),
+    parameterIterator=_record({"items": _LOOP_ITEMS, "itemInput": _text}),
     artifactIterator=_record({"items": _record({"inputArtifact": _text}), "itemInput": _text}),
     retryPolicy=_record(
         maxRetryCount=_count,
@@ -353,7 +355,7 @@ _CONTAINER = _record(
 _EXECUTORS: dict[str, Check] = {
     "container": _CONTAINER,
     "importer": _record(
-        {"artifactUri": _CONSTANT},
+        {"artifactUri": _CONSTANT_OR_RUNTIME_PARAMETER},
         typeSchema=_ARTIFACT_TYPE,
         reimport=_boolean,
         metadata=_mapping(),
@@ -372,18 +374,20 @@ PIPELINE = _record(
     sdkVersion=_text,
     defaultPipelineRoot=_text,
 )
-_VALUE = _record(runtimeValue=_record(constant=_anything))
-_SOURCE: dict[str, Check] = {
+_RUNTIME_VALUE = _record(runtimeValue=_record(constant=_anything))
+_SOURCE_FIELDS: dict[str, Check] = {
     "optional": _boolean,
-    "secretNameParameter": _VALUE,
-    "configMapNameParameter": _VALUE,
-    "pvcNameParameter": _VALUE,
+    "secretNameParameter": _RUNTIME_VALUE,
+    "configMapNameParameter": _RUNTIME_VALUE,
+    "pvcNameParameter": _RUNTIME_VALUE,
 }
-_VARIABLES = _list(_record({"keyToEnv": _list(_record({"envVar": _name}))}, **_SOURCE))
-_MOUNTS = _list(_record({"mountPath": _name}, **_SOURCE))
+_VARIABLE_SOURCES = _list(
+    _record({"keyToEnv": _list(_record({"envVar": _name}))}, **_SOURCE_FIELDS)
+)
+_MOUNTS = _list(_record({"mountPath": _name}, **_SOURCE_FIELDS))
 _EXECUTOR_CONFIG = _record(
-    secretAsEnv=_VARIABLES,
-    configMapAsEnv=_VARIABLES,
+    secretAsEnv=_VARIABLE_SOURCES,
+    configMapAsEnv=_VARIABLE_SOURCES,
     fieldPathAsEnv=_list(_record({"name": _name})),
     secretAsVolume=_MOUNTS,
     configMapAsVolume=_MOUNTS,

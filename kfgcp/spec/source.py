@@ -1,6 +1,6 @@
-"""Where a pipeline comes from: what the user named, and the files it was compiled from.
+"""Where a pipeline comes from: the name that the user gave, and the files it was compiled from.
 
-A run keeps this, so that a rerun can say which of the files have changed since.
+The record of a run has this source, so that a rerun can say which of the files have changed since.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ class Source:
     """Where the pipeline of a run comes from.
 
     Attributes:
-        pipeline: what the user named, `pipelines/train.py:train` for example.
-        folder: the folder that a relative `pipeline` starts from.
-        files: the absolute paths of the files that it was compiled from, with the digests of their
-            content.
+        pipeline: the pipeline as the user named it, `pipelines/train.py:train` for example.
+        folder: the folder that a relative path in `pipeline` starts from.
+        files: absolute path of each file that it was compiled from -> digest of the content.
     """
 
     pipeline: str
@@ -55,7 +54,8 @@ class Source:
         """Return the command that runs the current pipeline from the current folder."""
         file = self.pipeline
         function = ""
-        # A file name may contain a colon. It stands before a function only if no file has the name.
+        # A file name may contain a colon. So if a file has the whole text as its name, there is no
+        # function in the text.
         if not Path(self.folder, file).is_file():
             file, separator, name = self.pipeline.rpartition(":")
             function = f"{separator}{name}"

@@ -1,4 +1,4 @@
-"""The tasks of two PipelineSpecs by their paths, and which task of one is which of the other.
+"""List the tasks of PipelineSpecs by their paths, and match the tasks of two PipelineSpecs.
 
 Pure. KFP names a second task of a component `say-2`, so a task that is inserted changes the names
 of the tasks after it. Tasks are therefore matched by their content too.
@@ -43,8 +43,9 @@ class Node:
         component: the JSON of its component.
         executor: the JSON of its executor, empty for a DAG.
         label: the label of its executor, "" for a DAG.
-        content: a digest of the component and executor, nested tasks included.
-        rough: a text that also depends on the task, but not on the numbers in names of tasks.
+        content: a digest of the component and the executor, nested tasks included.
+        rough: a text with a digest of the component, the executor and the task. It does not depend
+            on the numbers in names of tasks.
     """
 
     path: str
@@ -91,7 +92,7 @@ def flatten(spec: JsonObject) -> FlatPipeline:
 
 
 class _Flattener:
-    """Makes the nodes of one PipelineSpec. It digests each component once."""
+    """The nodes of one PipelineSpec while they are made. Each component is digested once."""
 
     def __init__(self, spec: JsonObject) -> None:
         self._root = read_root(spec)
@@ -124,9 +125,9 @@ class _Flattener:
         exact: str,
         rough: str,
     ) -> None:
-        """Add the node of a task and those of the tasks inside it."""
+        """Add the node of a task, and the nodes of the tasks inside it."""
         label = executor_label(component)
-        task_fields = _without(task, (*REFERENCES, "taskInfo"))
+        task_fields = _without(task, REFERENCES + ("taskInfo",))
         self._nodes[path] = Node(
             path=path,
             key=key,
@@ -147,7 +148,7 @@ class _Flattener:
             )
 
     def _digest_task(self, task: JsonObject) -> tuple[str, str]:
-        """Return the digests of the component that a task runs."""
+        """Return the exact and the rough digest of the component that a task runs."""
         name = component_name(task)
         if name not in self._digests:
             component = as_mapping(self._components.get(name))
@@ -155,7 +156,10 @@ class _Flattener:
         return self._digests[name]
 
     def _digest_component(self, component: JsonObject) -> tuple[str, str]:
-        """Return a digest of a component, and one that does not depend on the numbers of tasks."""
+        """Return the exact and the rough digest of a component.
+
+        The rough digest does not depend on the numbers in names of tasks.
+        """
         exact_tasks = {}
         rough_tasks = {}
         for key, task in read_tasks(component).items():
@@ -172,46 +176,50 @@ class _Flattener:
 
 
 def match_tasks(before: FlatPipeline, after: FlatPipeline) -> dict[str, str]:
-    """Return the path before of each task of `after` that was there, the pipeline itself included.
+    """Return the tasks of the second pipeline that are also in the first one.
 
-    Tasks with the same name in the same place are the same. So are tasks whose number KFP has
-    changed (`say-2`, now `say-3`), and tasks with another name or place and the same content, when
-    there is only one candidate.
+    Tasks with the same name in the same DAG are the same task. Tasks whose number KFP has changed
+    (`say-2`, now `say-3`) are the same task too. So are tasks with another name or another DAG and
+    the same content, if there is only one candidate.
 
     Args:
         before: the first pipeline.
         after: the second pipeline.
+
+    Returns:
+        Path in the second pipeline -> path in the first one. The pipeline itself is included.
     """
-    pairs = {"": ""}
-    # DAGs come before the tasks inside them, so a DAG has its pair when its tasks are matched.
+    old_paths = {"": ""}
+    # DAGs come before the tasks inside them, so a DAG is matched before the tasks inside it.
     for path in after.nodes:
-        if path in pairs:
-            _match_children(pairs, _children(before, pairs[path]), _children(after, path))
-    # What is left may have moved into another DAG.
-    matched = set(pairs.values())
+        if path in old_paths:
+            _match_children(old_paths, _children(before, old_paths[path]), _children(after, path))
+    # The remaining tasks may have moved into another DAG.
+    matched = set(old_paths.values())
     old_nodes = [node for path, node in before.nodes.items() if path not in matched]
-    new_nodes = [node for path, node in after.nodes.items() if path not in pairs]
+    new_nodes = [node for path, node in after.nodes.items() if path not in old_paths]
     for old, new in _match_unique(old_nodes, new_nodes, _content_keys):
-        if new.path in pairs or old.path in pairs.values():
+        if new.path in old_paths or old.path in old_paths.values():
             continue
         for path in after.nodes:
             # The tasks inside a DAG moved with it.
             if f"{path}/".startswith(f"{new.path}/"):
-                pairs[path] = old.path + path[len(new.path) :]
-    return pairs
+                old_paths[path] = old.path + path[len(new.path) :]
+    return old_paths
 
 
-def _match_children(pairs: dict[str, str], old: list[Node], new: list[Node]) -> None:
-    """Match the tasks of a DAG with those of the same DAG before.
+def _match_children(old_paths: dict[str, str], old: list[Node], new: list[Node]) -> None:
+    """Match the tasks of a DAG with the tasks of the same DAG before, and add them to `old_paths`.
 
-    The order of the keys matters: the surest come first, and a task with a pair is left out then.
+    The order of the keys matters. The most certain keys come first, and a task that is matched
+    takes no part in later comparisons.
     """
     for make_keys in (_number_keys, _rough_keys, _name_keys, _content_keys):
         for old_node, new_node in _match_unique(old, new, make_keys):
-            pairs[new_node.path] = old_node.path
-        matched = set(pairs.values())
+            old_paths[new_node.path] = old_node.path
+        matched = set(old_paths.values())
         old = [node for node in old if node.path not in matched]
-        new = [node for node in new if node.path not in pairs]
+        new = [node for node in new if node.path not in old_paths]
 
 
 def _match_unique(
@@ -219,7 +227,7 @@ def _match_unique(
     new: Sequence[Node],
     make_keys: Callable[[Sequence[Node]], list[Hashable]],
 ) -> Iterator[tuple[Node, Node]]:
-    """Yield the nodes of both sides with the same key, if no other node of a side has that key."""
+    """Yield each old and new node with the same key, if no other node on its side has that key."""
     old_by_key = _nodes_by_unique_key(old, make_keys(old))
     new_by_key = _nodes_by_unique_key(new, make_keys(new))
     for key, node in new_by_key.items():
@@ -232,9 +240,10 @@ def _nodes_by_unique_key(nodes: Sequence[Node], keys: Sequence[Hashable]) -> dic
 
 
 def _number_keys(nodes: Sequence[Node]) -> list[Hashable]:
-    """Return for each task its name without number, and its rank among the tasks of that name.
+    """Return keys of tasks: the name without number, and the rank among the tasks of that name.
 
-    A task must have the same content too. A group need not, because its tasks are matched after it.
+    The key of a task also has its content. The key of a group has no content, because the tasks
+    inside it are compared later.
     """
     numbers: dict[str, list[int]] = {}
     for node in nodes:
@@ -244,7 +253,8 @@ def _number_keys(nodes: Sequence[Node]) -> list[Hashable]:
     for node in nodes:
         stem, number = _split_number(node)
         rank = sorted(numbers[stem]).index(number)
-        keys.append((stem, len(numbers[stem]), rank, node.group or node.content))
+        content = "" if node.group else node.content
+        keys.append((stem, len(numbers[stem]), rank, content))
     return keys
 
 

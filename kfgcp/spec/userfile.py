@@ -33,12 +33,12 @@ _PYTHON_FOLDER: Final = str(Path(os.__file__).resolve().parent) + os.sep
 
 @contextlib.contextmanager
 def import_user_file(path: Path, files: dict[str, str]) -> Iterator[types.ModuleType]:
-    """Execute a Python file as a module; on leaving, the process is as it was before.
+    """Execute a Python file as a module. At its end, the context undoes its changes to the process.
 
     Within the context the folders of `import_folders` come first on `sys.path`, so that modules
-    beside the file and in the user's project can be imported. What is printed goes to stderr.
-    Afterwards the file and the modules of these folders that it imported are forgotten, so that the
-    next import sees their new content. Nothing is written beside the user's files.
+    beside the file and in the user's project can be imported. Output to stdout goes to stderr.
+    At the end of the context, Python forgets the file and the modules of these folders that it
+    imported, so that the next import reads them again. Nothing is written beside the user's files.
 
     Args:
         path: the file.
@@ -49,7 +49,7 @@ def import_user_file(path: Path, files: dict[str, str]) -> Iterator[types.Module
     """
     path = Path(os.path.abspath(path))
     folders = import_folders(path)
-    # A name of our own: the file may be called like an installed module.
+    # The prefix is needed because the file may have the name of an installed module.
     name = "kfgcp_pipeline_" + re.sub(r"\W", "_", path.stem)
     with _LOCK, contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         _ignore_warnings_of_kfp()
@@ -65,7 +65,8 @@ def import_user_file(path: Path, files: dict[str, str]) -> Iterator[types.Module
         finally:
             _replace_finder(finder, importlib.machinery.PathFinder)
             sys.modules.pop(name, None)
-            # While sys.path is still the same: the search path of a namespace package follows it.
+            # This comes before sys.path changes, because the search path of a namespace package
+            # follows sys.path.
             _forget(set(sys.modules) - modules_before, folders)
             sys.path[:] = saved_path
 
@@ -83,19 +84,19 @@ def user_frames(error: BaseException, path: Path) -> list[traceback.FrameSummary
     return [
         frame
         for frame in frames
-        if frame.filename == str(file) or is_below(frame.filename, folders)
+        if frame.filename == str(file) or _is_users_file(frame.filename, folders)
     ]
 
 
-def is_below(file: str | None, folders: Sequence[Path]) -> bool:
-    """Return whether a file lies in one of the user's folders, and is the user's own.
+def _is_users_file(file: str | None, folders: Sequence[Path]) -> bool:
+    """Return whether a file lies in one of the user's folders and belongs to the user.
 
-    Installed files, those of Python and ours may lie there too, in a virtual environment for
-    example.
+    Installed packages, Python itself and kfgcp may also lie in such a folder, in a virtual
+    environment for example. Their files do not belong to the user.
     """
     if not file:
         return False
-    # With a separator at the end: /home/ann must not match /home/anna.
+    # Each prefix ends with a separator, because a file in /home/anna is not in /home/ann.
     prefixes = tuple(os.path.join(folder, "") for folder in folders)
     if not file.startswith(prefixes):
         return False
@@ -108,7 +109,7 @@ def _execute(path: Path, name: str, files: dict[str, str]) -> types.ModuleType:
     loader = _Loader(name, str(path), files)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    # Before it runs, as Python itself does: dataclasses, for example, look their module up.
+    # Python also does this before it runs a module. Dataclasses, for example, look up their module.
     sys.modules[name] = module
     # Tracebacks must show the lines of the new content.
     linecache.cache.pop(str(path), None)
@@ -141,8 +142,8 @@ def _forget(names: set[str], folders: Sequence[Path]) -> None:
     for name in names:
         module = sys.modules.get(name)
         file = getattr(module, "__file__", None) or ""
-        places = [file, *_search_path(module)]
-        if not any(is_below(place, folders) for place in places):
+        places = [file] + _search_path(module)
+        if not any(_is_users_file(place, folders) for place in places):
             continue
         del sys.modules[name]
         package, _, short_name = name.rpartition(".")
@@ -152,21 +153,21 @@ def _forget(names: set[str], folders: Sequence[Path]) -> None:
 
 
 def _search_path(module: types.ModuleType | None) -> list[str]:
-    """Return where a namespace package, which has no file, looks for its modules."""
+    """Return the folders of a namespace package, which has no file. Other modules have none: []."""
     if getattr(module, "__file__", None):
         return []
     try:
         return [str(place) for place in getattr(module, "__path__", ())]
-    # Some objects in sys.modules answer any attribute with something of their own.
+    # Some objects in sys.modules have a value of their own for every attribute.
     except Exception:
         return []
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """A loader that reads only source.
+    """A loader that reads the source and never cached bytecode.
 
-    Cached bytecode is found by the time of the source in whole seconds, so it may be that of an
-    older text of the same second.
+    Python takes cached bytecode when the source has the same time in whole seconds. So after two
+    changes within a second, the bytecode may be older than the source.
 
     Args:
         fullname: the name of the module.
@@ -212,13 +213,15 @@ class _Finder:
         """Return the spec of a module as `PathFinder` does, with our loader for the user's own."""
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.origin == str(self._path):
-            # `import pandas` in a file called pandas.py means the installed one.
-            others = [entry for entry in (path or sys.path) if entry != str(self._path.parent)]
-            spec = importlib.machinery.PathFinder.find_spec(fullname, others, target) or spec
+            # `import pandas` in a file called pandas.py means the installed package.
+            own_folder = str(self._path.parent)
+            other_folders = [entry for entry in (path or sys.path) if entry != own_folder]
+            other_spec = importlib.machinery.PathFinder.find_spec(fullname, other_folders, target)
+            spec = other_spec or spec
         if spec is None or self._is_folder_without_python(spec):
             return None
         is_source = type(spec.loader) is importlib.machinery.SourceFileLoader
-        if is_source and is_below(spec.origin, self._folders):
+        if is_source and _is_users_file(spec.origin, self._folders):
             spec.loader = _Loader(fullname, str(spec.origin), self._files)
             spec.cached = None
         return spec
@@ -232,14 +235,14 @@ class _Finder:
         importlib.machinery.PathFinder.invalidate_caches()
 
     def _is_folder_without_python(self, spec: importlib.machinery.ModuleSpec) -> bool:
-        """Return whether a namespace package is only a folder of the user that holds no Python.
+        """Return whether a namespace package is only a folder of the user without Python files.
 
         A project often has folders such as docker/ or terraform/. Python would import them as empty
         packages, and `try: import docker` would then succeed without the library.
         """
         if spec.loader is not None or spec.submodule_search_locations is None:
             return False
-        places = list(spec.submodule_search_locations)
-        return all(
-            is_below(place, self._folders) and not has_python(Path(place)) for place in places
-        )
+        for folder in list(spec.submodule_search_locations):
+            if not _is_users_file(folder, self._folders) or has_python(Path(folder)):
+                return False
+        return True

@@ -1,6 +1,6 @@
 """Find names of KFP 1 in a user's file, and say what KFP 2 has instead.
 
-The names are those of the KFP SDK 1.8. Many examples on the web still use them.
+The names come from the KFP SDK 1.8. Many examples on the web still use them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _CONTAINER = (
 _KUBERNETES = "use the functions of kfp.kubernetes (package kfp-kubernetes) on the task"
 _PLACEHOLDER = "use dsl.PIPELINE_JOB_ID_PLACEHOLDER"
 
-# Dotted names. A name that ends in a dot stands for everything below it. The first match counts, so
-# `kfp.v2.google.` comes before `kfp.v2.`.
+# Dotted name of KFP 1 -> what to do in KFP 2. A name that ends in a dot stands for all names that
+# begin with it. The first match counts, so `kfp.v2.google.` comes before `kfp.v2.`.
 NAMES: Final = {
     "kfp.dsl.ContainerOp": _CONTAINER,
     "kfp.dsl.BaseOp": _CONTAINER,
@@ -70,7 +70,7 @@ NAMES: Final = {
     "kfp.v2.": "import the same name from kfp: `from kfp import compiler, dsl`",
 }
 
-# Methods of a task.
+# Method of a task in KFP 1 -> what to do in KFP 2.
 METHODS: Final = {
     "add_affinity": _KUBERNETES,
     "add_env_variable": "use task.set_env_variable(name, value)",
@@ -109,7 +109,7 @@ class Use:
 
 
 def find(source: str, error: BaseException, line: int | None) -> Use | None:
-    """Return the use of KFP 1 that an error comes from, None for another cause.
+    """Return the use of KFP 1 that caused an error, None for another cause.
 
     Args:
         source: the Python file.

@@ -1,6 +1,7 @@
 """Check whether a plain value is a PipelineSpec that can run.
 
-Its shape is checked first (`kfgcp.spec.shapes`), then every name that refers to another part.
+`kfgcp.spec.shapes` checks the types of the fields. This module then checks every name that refers
+to another part of the spec.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any, Final
 from kfgcp.spec.json_values import JsonObject, Place
 from kfgcp.spec.shapes import PIPELINE, PLATFORM, InvalidError
 
-# The two kinds of inputs and outputs, and how field names call one of them.
+# The two kinds of inputs and outputs -> the end of field names for one of them, such as
+# `taskOutputParameter`.
 _KINDS: Final = {"parameters": "Parameter", "artifacts": "Artifact"}
 
 
@@ -20,7 +22,7 @@ def validate(pipeline_spec: Any) -> None:
     """Check that a plain value is a PipelineSpec whose parts fit together.
 
     Raises:
-        InvalidError: the first thing that is wrong, and where.
+        InvalidError: it is not. The error has the first problem and its place.
 
     Example:
         >>> validate({"schemaVersion": "2.1.0"})
@@ -31,11 +33,11 @@ def validate(pipeline_spec: Any) -> None:
     PIPELINE(pipeline_spec, ())
     components = pipeline_spec["components"]
     executors = pipeline_spec["deploymentSpec"].get("executors", {})
-    # First what the components name, then their inputs and outputs: these checks rely on the names.
+    # The second loop looks up components by their names, so the first loop checks the names before.
     for place, component in _all_components(pipeline_spec):
         _check_implementation(component, place, executors)
         for key, task in component.get("dag", {}).get("tasks", {}).items():
-            task_place = (*place, "dag", "tasks", key, "componentRef", "name")
+            task_place = place + ("dag", "tasks", key, "componentRef", "name")
             _check_name(task["componentRef"]["name"], components, task_place, "components")
     for place, component in _all_components(pipeline_spec):
         if "dag" in component:
@@ -61,7 +63,7 @@ def validate_platform(platform_spec: Any) -> None:
     """Check that a plain value is a PlatformSpec, the second document of a compiled file.
 
     Raises:
-        InvalidError: the first thing that is wrong, and where.
+        InvalidError: it is not. The error has the first problem and its place.
     """
     PLATFORM(platform_spec, ())
 
@@ -80,7 +82,7 @@ def _check_implementation(component: JsonObject, place: Place, executors: JsonOb
     if place == ("root",) and "dag" not in component:
         raise InvalidError(("root", "dag"), "is missing")
     if "executorLabel" in component:
-        label_place = (*place, "executorLabel")
+        label_place = place + ("executorLabel",)
         label = component["executorLabel"]
         _check_name(label, executors, label_place, "deploymentSpec.executors")
     elif "dag" not in component:
@@ -88,20 +90,21 @@ def _check_implementation(component: JsonObject, place: Place, executors: JsonOb
 
 
 def _check_dag(component: JsonObject, place: Place, components: JsonObject) -> None:
+    """Check all names in the DAG of a component, and that its tasks do not wait for each other."""
     tasks = component["dag"]["tasks"]
     upstream: dict[str, set[str]] = {}
     for key, task in tasks.items():
-        task_place = (*place, "dag", "tasks", key)
+        task_place = place + ("dag", "tasks", key)
         for index, other in enumerate(task.get("dependentTasks", ())):
-            other_place = (*task_place, "dependentTasks", index)
+            other_place = task_place + ("dependentTasks", index)
             _check_name(other, tasks, other_place, "the tasks of the same dag")
         producers = _check_inputs(task, task_place, component, components)
-        upstream[key] = {*task.get("dependentTasks", ()), *producers}
-    _check_cycle(upstream, (*place, "dag", "tasks"), "the tasks wait for each other")
+        upstream[key] = producers | set(task.get("dependentTasks", ()))
+    _check_cycle(upstream, place + ("dag", "tasks"), "the tasks wait for each other")
     for selector in _output_selectors(component["dag"].get("outputs", {})):
-        selector_place = (*place, "dag", "outputs", *selector.place)
+        selector_place = place + ("dag", "outputs") + selector.place
         producer = selector.body["producerSubtask"]
-        producer_place = (*selector_place, "producerSubtask")
+        producer_place = selector_place + ("producerSubtask",)
         _check_name(producer, tasks, producer_place, "the tasks of the dag")
         _check_output(tasks[producer], selector.body, selector.kind, selector_place, components)
 
@@ -125,13 +128,13 @@ def _check_inputs(
     for kind, singular in _KINDS.items():
         dag_inputs = dag_component.get("inputDefinitions", {}).get(kind, {})
         for name, source in task.get("inputs", {}).get(kind, {}).items():
-            input_place = (*place, "inputs", kind, name)
+            input_place = place + ("inputs", kind, name)
             for field in (f"taskOutput{singular}", "taskFinalStatus"):
                 if field not in source:
                     continue
-                field_place = (*input_place, field)
+                field_place = input_place + (field,)
                 producer = source[field]["producerTask"]
-                producer_place = (*field_place, "producerTask")
+                producer_place = field_place + ("producerTask",)
                 _check_name(producer, tasks, producer_place, "the tasks of the same dag")
                 producers.add(producer)
                 if field != "taskFinalStatus":
@@ -139,7 +142,7 @@ def _check_inputs(
             field = f"componentInput{singular}"
             if field in source:
                 among = f"the input {kind} of the component around it"
-                _check_name(source[field], dag_inputs, (*input_place, field), among)
+                _check_name(source[field], dag_inputs, input_place + (field,), among)
     return producers
 
 
@@ -159,17 +162,17 @@ def _check_output(
     component = task["componentRef"]["name"]
     outputs = components[component].get("outputDefinitions", {}).get(kind, {})
     among = f"the output {kind} of {component}"
-    _check_name(selector[field], outputs, (*place, field), among)
+    _check_name(selector[field], outputs, place + (field,), among)
 
 
 @dataclass(frozen=True, slots=True)
 class _Selector:
-    """What names a task and one of its outputs as a source of a DAG's output.
+    """The JSON that names a task and one of its outputs as a source of a DAG's output.
 
     Attributes:
         kind: `parameters` or `artifacts`.
-        place: where it is below the DAG's outputs.
-        body: the JSON.
+        place: where it is below the outputs of the DAG.
+        body: the JSON itself.
     """
 
     kind: str
@@ -202,16 +205,24 @@ def _check_recursion(components: JsonObject) -> None:
 
 
 def _check_cycle(graph: Mapping[str, set[str]], place: Place, problem: str) -> None:
+    """Check that a graph has no cycle.
+
+    Args:
+        graph: name -> the names that it depends on.
+        place: where the graph is.
+        problem: describes a cycle in the message.
+    """
     import graphlib
 
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        # The first and the last name are the same. Where graphlib starts depends on the order of
-        # sets, so the cycle is turned to start at its first name: the same message in every run.
+        # graphlib repeats the first name at the end.
         cycle = list(error.args[1])[:-1]
+        # The name that graphlib starts with depends on the order of sets. Start with the first name
+        # of the alphabet, so that the message is the same each time.
         start = cycle.index(min(cycle))
-        names = [*cycle[start:], *cycle[:start], cycle[start]]
+        names = cycle[start:] + cycle[:start] + [cycle[start]]
         raise InvalidError(place, f"has a cycle, {problem}: {' -> '.join(names)}") from None
 
 
@@ -220,7 +231,7 @@ def _check_name(name: str, names: Iterable[str], place: Place, among: str) -> No
 
     Args:
         name: the name.
-        names: those that exist.
+        names: the names that exist.
         place: where the name is.
         among: describes `names` in the message.
     """

@@ -1,7 +1,8 @@
-"""Commands that take a whole artifact, not its URI, path or metadata.
+"""Refuse commands that take a whole artifact instead of its URI, path or metadata.
 
 `dsl.Input[list[Dataset]]` as an argument of a container component compiles to
-`{{$.inputs.artifacts['data']}}`. The result is not documented, and differs between backends.
+`{{$.inputs.artifacts['data']}}`. KFP does not document what the command then gets, and backends
+differ.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def refuse_whole_artifacts(graph: Graph) -> None:
         task_name = component.removeprefix("comp-")
         raise Unsupported(
             f"{task_name} passes the whole artifact '{artifact}' to its command. KFP does not"
-            " define the text of it: backends pass different texts, or none.",
+            " define what the command gets: backends pass different texts, or none.",
             hint=(
-                f"Pass {artifact}.uri or {artifact}.path of one artifact. A list can be read in a"
+                f"Pass {artifact}.uri or {artifact}.path of one artifact. To read a list, use a"
                 f" Python component: {artifact}: Input[list[Dataset]]."
             ),
         )

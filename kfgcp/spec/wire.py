@@ -1,11 +1,12 @@
 """Read the JSON of a PipelineSpec into the records of `kfgcp.spec.records`.
 
-The field names are those of pipeline_spec.proto, in camelCase. Other modules use the records. Only
-four more modules of the spec know names of fields, because they handle the JSON itself: `shapes`
-and `validate` (which documents are valid), `digest` (what does not count for a version), and
-`facts` (every field as a fact, also fields that this version of kfgcp does not know).
+pipeline_spec.proto defines the fields, and the JSON has their names in camelCase. Other modules use
+the records. Only four more modules of `kfgcp.spec` know names of fields, because they handle the
+JSON itself: `shapes` and `validate` (which documents are valid), `digest` (which fields count for a
+version), and `facts` (every field as a fact, also a field that this version of kfgcp does not
+know).
 
-The readers expect valid specs. A part that is missing, or is not a mapping, reads as empty.
+The functions expect valid specs. They treat a part that is missing, or not a mapping, as empty.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from kfgcp.spec.records import (
     TaskDef,
 )
 
-# The KFP compiler writes this before the names of a group's inputs that it adds itself.
+# The KFP compiler adds inputs to groups (loops, conditions). Their names begin with this prefix.
 CHANNEL: Final = "pipelinechannel--"
 
 # Fields of a task and a component whose values only name another part of the document.
@@ -41,11 +42,11 @@ REFERENCES: Final = ("componentRef", "executorLabel")
 
 _ALL_COMPLETED: Final = "ALL_UPSTREAM_TASKS_COMPLETED"
 
-# Types of parameters in schema 2.0.0 (PrimitiveType), and their names since 2.1.0 (ParameterType).
+# Type of a parameter in schema 2.0.0 (PrimitiveType) -> its name since 2.1.0 (ParameterType).
 _OLD_TYPES: Final = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE"}
 
-# The fields of a parameter's and of an artifact's source: an input of the DAG, an output of a task,
-# and the name of that output.
+# Fields for the source of a parameter and of an artifact: for an input of the DAG, for an output of
+# a task, and inside the second field for the name of this output.
 _SOURCES: Final = (
     ("componentInputParameter", "taskOutputParameter", "outputParameterKey"),
     ("componentInputArtifact", "taskOutputArtifact", "outputArtifactKey"),
@@ -124,9 +125,9 @@ def read_outputs(component: JsonObject) -> Interface:
 
 
 def read_root_params(spec: JsonObject) -> dict[str, ParamSpec]:
-    """Return what the user can give to a pipeline: its parameters, then its input artifacts.
+    """Return the parameters of a pipeline, then its input artifacts, each in the order of the spec.
 
-    Both are in the order of the spec.
+    The user can give a value for all of them.
     """
     definitions = as_mapping(read_root(spec).get("inputDefinitions"))
     params = {}
@@ -160,8 +161,8 @@ def read_task(key: str, body: JsonObject) -> TaskDef:
     params = _read_bindings(inputs.get("parameters"))
     artifacts = _read_bindings(inputs.get("artifacts"))
     upstream = set(body.get("dependentTasks") or ())
-    # Data inputs imply the dependency, also where dependentTasks does not name the task.
-    for binding in (*params.values(), *artifacts.values()):
+    # A task waits for all tasks that its inputs come from, even if dependentTasks lacks them.
+    for binding in list(params.values()) + list(artifacts.values()):
         if isinstance(binding.source, (FromTask, FinalStatus)):
             upstream.add(binding.source.task)
     return TaskDef(
@@ -211,7 +212,7 @@ def read_value(body: object) -> Constant | FromInput:
     fields = as_mapping(body)
     if "runtimeParameter" in fields:
         return FromInput(fields["runtimeParameter"])
-    # Schema 2.0.0 writes {"constantValue": {"stringValue": "a"}}, later ones {"constant": "a"}.
+    # Schema 2.0.0 has {"constantValue": {"stringValue": "a"}}, schema 2.1.0 {"constant": "a"}.
     if "constantValue" in fields:
         values = list(as_mapping(fields["constantValue"]).values())
         return Constant(normalize_numbers(values[0]) if values else None)
@@ -219,7 +220,10 @@ def read_value(body: object) -> Constant | FromInput:
 
 
 def read_producers(output: object) -> tuple[FromTask, ...]:
-    """Return the tasks that an output of a DAG may come from. The first one that ran counts."""
+    """Return the outputs of tasks that an output of a DAG may come from.
+
+    The output of the first task that ran counts.
+    """
     fields = as_mapping(output)
     selectors = list(fields.get("artifactSelectors") or ())
     if fields.get("valueFromParameter"):
@@ -234,10 +238,10 @@ def read_producers(output: object) -> tuple[FromTask, ...]:
 
 
 def read_dag_outputs(component: JsonObject, kind: str) -> dict[str, tuple[FromTask, ...]]:
-    """Return where the outputs of a DAG come from.
+    """Return the outputs of tasks that each output of a DAG may come from, see `read_producers`.
 
     Args:
-        component: the DAG.
+        component: the component with the DAG.
         kind: `parameters` or `artifacts`.
     """
     outputs = as_mapping(as_mapping(component.get("dag")).get("outputs"))
@@ -245,7 +249,7 @@ def read_dag_outputs(component: JsonObject, kind: str) -> dict[str, tuple[FromTa
 
 
 def read_iterator(task: JsonObject) -> Iterator | None:
-    """Return what a task loops over, None when it is not a loop."""
+    """Return the items that a task loops over, None when it is not a loop."""
     limit = int(as_mapping(task.get("iteratorPolicy")).get("parallelismLimit") or 0)
     loop = as_mapping(task.get("parameterIterator"))
     if loop:
@@ -272,7 +276,7 @@ def read_executor(body: JsonObject, cluster: ClusterConfig = NO_CLUSTER_CONFIG) 
 
     Args:
         body: the executor.
-        cluster: what the platform spec says about it.
+        cluster: the settings of the platform spec for the executor.
     """
     container = as_mapping(body.get("container"))
     if container:

@@ -1,4 +1,7 @@
-"""Keep the cache of tasks: the outputs of successful tasks, by a key of their inputs and code."""
+"""Keep the cache of tasks: the outputs of successful tasks, by a key of their inputs and code.
+
+A row of the table `cache` is called deleted when its run and its outputs were deleted.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,19 @@ from kfgcp.store.rows import (
 )
 from kfgcp.store.writer import Writer
 
-# A recorded run that has a success: the run that produced it, else one whose task was cached from
-# it, else "".
+# A recorded run that has the success of a row: the run that produced it, or a run whose task was
+# cached from it. "" when there is no record of these runs.
 _KNOWN_RUN: Final = (
     "COALESCE((SELECT run_id FROM runs WHERE run_id = cache.run_id),"
     " (SELECT run_id FROM uses WHERE made_by = cache.run_id AND made_task = cache.path"
     " AND uses.attempt = cache.attempt AND cached LIMIT 1), '') AS known_run"
 )
 
-# Successes of the same time are ordered by the primary key, so that the newest is always the same.
+# Successes of the same time are ordered by the primary key, so that always the same one is newest.
 _NEWEST_FIRST: Final = " ORDER BY stored_at DESC, run_id DESC, path DESC LIMIT 1"
 
-# `deleted` is a generated column: outputs = 'null', see migrations/0011_successes.sql.
+# Delete the outputs of a run that no other run uses. This changes the computed column `deleted`,
+# which means outputs = 'null', see migrations/0011_successes.sql.
 _DELETE_OUTPUTS: Final = """
     UPDATE cache SET outputs = 'null'
     WHERE run_id = ? AND NOT EXISTS (
@@ -36,7 +40,7 @@ _DELETE_OUTPUTS: Final = """
     )
 """
 
-# Of the deleted successes with the keys of a run, all but the newest success of each key.
+# Remove the deleted rows with a key of the run, but keep the newest row of each key.
 _DELETE_OLDER: Final = """
     DELETE FROM cache
     WHERE deleted
@@ -48,7 +52,7 @@ _DELETE_OLDER: Final = """
       )
 """
 
-# The deleted successes of a run whose key has a success that is not deleted.
+# Remove the deleted rows of the run if another row with the same key is not deleted.
 _DELETE_REPLACED: Final = """
     DELETE FROM cache
     WHERE run_id = ? AND deleted AND EXISTS (
@@ -61,8 +65,8 @@ _DELETE_REPLACED: Final = """
 class CachedOutputs(Writer):
     """The part of the index that is the cache of tasks.
 
-    It has a row for each success. When a run is deleted and no other run uses its files, the row
-    stays without the outputs. So a task that is not cached any more can still say why.
+    Each success has a row. When a run is deleted and no other run uses its files, the row stays,
+    but without the outputs. With this row, kfgcp can explain why a task is not cached any more.
     """
 
     def find_cached(
@@ -72,9 +76,9 @@ class CachedOutputs(Writer):
 
         Args:
             pipeline: the name of the pipeline. All its runs share their successes.
-            key: the digest of what the outputs were computed from.
-            other_than: a run whose own successes do not count.
-            older_than: a success with this key. Only older ones count.
+            key: the digest of the code and the inputs that the outputs were computed from.
+            other_than: the id of a run whose own successes do not count, "" for none.
+            older_than: a success with this key. Only older successes count, None for all.
         """
         query = (
             f"SELECT *, {_KNOWN_RUN} FROM cache"  # noqa: S608
@@ -84,7 +88,7 @@ class CachedOutputs(Writer):
         if older_than is not None:
             query += " AND (stored_at, run_id, path) < (?, ?, ?)"
             values += [older_than.stored_at, older_than.origin.run_id, older_than.origin.path]
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(query + _NEWEST_FIRST, sql_values(*values)).fetchone()
         return None if row is None else read_cache_entry(row)
 
@@ -105,7 +109,7 @@ class CachedOutputs(Writer):
             "SELECT parts FROM cache WHERE pipeline = ? AND task = ? AND run_id != ? ORDER BY"
             " stored_at DESC LIMIT ?"
         )
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(query, sql_values(pipeline, task, run_id, limit)).fetchall()
         return [json.loads(row["parts"]) for row in rows]
 
@@ -115,7 +119,7 @@ class CachedOutputs(Writer):
             "SELECT run_id, has_files FROM cache WHERE pipeline = ? AND key = ? AND deleted"  # noqa: S608
             + _NEWEST_FIRST
         )
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(query, sql_values(pipeline, key)).fetchone()
         return None if row is None else DeletedSuccess(row["run_id"], bool(row["has_files"]))
 
@@ -128,12 +132,12 @@ class CachedOutputs(Writer):
         )
 
     def _delete_outputs(self, run_ids: Sequence[str]) -> None:
-        """Delete the outputs of runs without a record, except those that another run uses.
+        """Delete the outputs of runs without a record, except outputs that another run uses.
 
-        Of the deleted successes with the same key, only the newest stays. It stays only while no
-        other success has the key.
+        Of the deleted rows with the same key, only the newest stays. When a row with the key still
+        has outputs, no deleted row stays.
         """
         for run_id in run_ids:
-            # The first statement sets `deleted`, which the other two look at.
+            # The first statement sets `deleted`, which the other two statements test.
             for statement in (_DELETE_OUTPUTS, _DELETE_OLDER, _DELETE_REPLACED):
                 self._db.execute(statement, (run_id,))

@@ -2,11 +2,11 @@
 
 What an expression means:
 
-- A comparison with something that a run does not have is false, and `not` of it is true.
-  `params.lr != 0.1` matches runs that have an lr, and the lr is another one.
-- `= null` matches what is missing or null.
+- A comparison with a value that a run does not have is false. So `not` of the comparison is true.
+  `params.lr != 0.1` matches runs that have an lr, and whose lr is not 0.1.
+- `= null` matches values that are missing or null.
 - A metric without its task, or without its artifact, means any task or artifact.
-- Numbers compare only with numbers. NaN equals NaN, and compares with nothing else.
+- Numbers compare only with numbers. NaN equals NaN. Every other comparison with NaN is false.
 - Texts compare by their characters. A number is not a text.
 """
 
@@ -30,21 +30,25 @@ from kfgcp.store.search_expressions import (
     parse,
     parse_order,
 )
-from kfgcp.store.search_tokens import Span, failure
+from kfgcp.store.search_tokens import Span, expression_error
 
-# The column `typed` of params and metrics has a number as a number, and of any other value the
-# first 64 characters of its JSON, see migrations/0008_queries.sql. A shorter JSON is complete.
+# The column `typed` of params and metrics holds a number as a number. For any other value it holds
+# the first 64 characters of its JSON, see migrations/0008_queries.sql. So a shorter text is the
+# complete JSON.
 TYPED_LENGTH: Final = 64
 
-# SQLite sorts numbers before texts, so all numbers in `typed` are less than the empty text.
-# NaN is the text "NaN" there.
+# SQLite sorts numbers before texts, so all numbers in `typed` are less than the empty text. The
+# number NaN is not among them: `typed` holds it as the text "NaN".
 _IS_NUMBER: Final = "typed < ''"
 
 # The JSON of a text begins with a double quote. "#" is the next character after it.
 _IS_TEXT: Final = "typed >= '\"' AND typed < '#'"
 
-IN_ORDER: Final = "EXISTS (SELECT 1 FROM"
-"""The beginning of a condition that is fast when the runs come in the order of their ids."""
+EXISTS: Final = "EXISTS (SELECT 1 FROM"
+"""The beginning of a condition that looks up rows run by run.
+
+The condition is fast when the runs come in the order of their ids, see `queries.runs_table`.
+"""
 
 _DURATION: Final = "ROUND((julianday(ended_at) - julianday(started_at)) * 86400, 3)"
 
@@ -60,17 +64,18 @@ _MOMENT_HINT: Final = "Write {} > -7d, or a time such as '2026-01-31' or '2026-0
 def condition(text: str, now: float) -> tuple[str, list[Any]]:
     """Return an expression as an SQL condition, and the values for its placeholders.
 
-    Parameters and metrics are looked up run by run. In the order of ids, which is the order of
-    their tables, this takes less than a microsecond for each run, however many match. Sets of ids
-    take four times as long where many runs match (docs/performance.md).
+    Parameters and metrics are looked up run by run. When the runs come in the order of their ids,
+    which is also the order of the two tables, this takes less than a microsecond for each run,
+    however many runs match. A condition with a set of ids takes four times as long when many runs
+    match (docs/performance.md).
 
     Args:
         text: the expression.
-        now: Unix time in seconds. Ages count from it.
+        now: Unix time in seconds, from which ages such as `-7d` count.
 
     Raises:
-        UsageError: the expression cannot be read, or compares what cannot be compared. The hint
-            points at the place.
+        UsageError: the expression cannot be read, or a column cannot be compared with its value.
+            The hint points at the position.
     """
     builder = _ConditionBuilder(text, now)
     return builder.build(parse(text)), builder.values
@@ -98,23 +103,24 @@ def _order_value(column: Column) -> tuple[str, list[Any]]:
     if column.group == "labels":
         label = "SELECT value FROM labels WHERE labels.run_id = runs.run_id AND name = ?"
         return f"({label})", [column.parts[0]]
-    rows, values = _rows_of_column(column)
-    # Metrics are numbers, and NaN has no place among them.
+    rows, values = _from_clause(column)
+    # Metrics are numbers, and NaN has no position in their order.
     has_value = _IS_NUMBER if column.group == "metrics" else "typed != 'null'"
     return f"(SELECT typed FROM {rows} AND {has_value} LIMIT 1)", values  # noqa: S608
 
 
 def version_condition(version: str) -> tuple[str, list[Any]]:
     """Return the condition that a version begins with a digest, with or without `sha256:`."""
-    same = "(substr(version, 1, length(?)) = ? OR substr(version, 8, length(?)) = ?)"
-    return same, [version] * 4
+    # The digest begins at character 8, after `sha256:`.
+    begins_with = "(substr(version, 1, length(?)) = ? OR substr(version, 8, length(?)) = ?)"
+    return begins_with, [version] * 4
 
 
 class _ConditionBuilder:
     """Builds the condition of one expression.
 
-    The values in `values` have the order of their placeholders in the SQL. So each method adds its
-    values in the order in which it writes the placeholders.
+    The values in `values` must have the same order as their placeholders in the SQL. So each
+    method adds values in the order in which it writes placeholders.
     """
 
     def __init__(self, text: str, now: float) -> None:
@@ -131,20 +137,20 @@ class _ConditionBuilder:
         if isinstance(node, Either):
             return _join("OR", [self.build(operand) for operand in node.operands])
         if node.operator == "in":
-            return self._one_of(node)
+            return self._list_condition(node)
         return self._comparison(node)
 
-    def _one_of(self, node: Comparison) -> str:
+    def _list_condition(self, node: Comparison) -> str:
         """Return the condition of `NAME in (VALUE, ...)`."""
-        has_type = node.column.group in ("params", "metrics")
-        if not has_type or None in node.value:
+        is_typed = node.column.group in ("params", "metrics")
+        if not is_typed or None in node.value:
             comparisons = [
-                self._comparison(Comparison(node.column, "=", value, node.at))
+                self._comparison(Comparison(node.column, "=", value, node.position))
                 for value in node.value
             ]
             return _join("OR", comparisons)
         # The rows are looked up only once for all values.
-        rows, values = _rows_of_column(node.column)
+        rows, values = _from_clause(node.column)
         self.values += values
         alternatives = []
         complete_values = []
@@ -153,14 +159,15 @@ class _ConditionBuilder:
                 alternatives.append(self._text_comparison("=", json_text(value)))
             else:
                 complete_values.append(value)
-        placeholders = ", ".join([self._bind(_typed(value)) for value in complete_values])
+        placeholders = ", ".join([self._bind(_encode_typed(value)) for value in complete_values])
         alternatives.append(f"typed IN ({placeholders})")
-        return f"{IN_ORDER} {rows} AND ({' OR '.join(alternatives)}))"
+        return f"{EXISTS} {rows} AND ({' OR '.join(alternatives)}))"
 
     def _comparison(self, node: Comparison) -> str:
+        """Return the condition of a comparison with one value."""
         if node.operator == "!~":
-            exists = self._comparison(Comparison(node.column, "!=", None, node.at))
-            contains = self._comparison(Comparison(node.column, "~", node.value, node.at))
+            exists = self._comparison(Comparison(node.column, "!=", None, node.position))
+            contains = self._comparison(Comparison(node.column, "~", node.value, node.position))
             return f"({exists} AND NOT {contains})"
         if node.column.group in ("params", "metrics"):
             return self._typed_comparison(node)
@@ -182,31 +189,40 @@ class _ConditionBuilder:
             case "version":
                 return self._version_comparison(node)
             case _:
-                return self._word_comparison(node)
+                return self._column_comparison(node)
 
     # -- params and metrics
 
     def _typed_comparison(self, node: Comparison) -> str:
-        rows, values = _rows_of_column(node.column)
+        """Return the condition that a row of params or metrics exists and has the value."""
+        rows, values = _from_clause(node.column)
         self.values += values
         if node.value is None:
-            exists = f"{IN_ORDER} {rows} AND typed != 'null')"
+            exists = f"{EXISTS} {rows} AND typed != 'null')"
             return exists if node.operator == "!=" else f"NOT {exists}"
-        return f"{IN_ORDER} {rows} AND {self._value_comparison(node)})"
+        return f"{EXISTS} {rows} AND {self._value_comparison(node)})"
 
     def _value_comparison(self, node: Comparison) -> str:
-        operator, value = node.operator, node.value
+        """Return the condition for the value of one row of params or metrics."""
+        operator = node.operator
+        value = node.value
         if operator == "~":
-            return f"contains(text_of(value), {self._bind(str(value).casefold())})"
+            return f"contains(unquote_json(value), {self._bind(str(value).casefold())})"
         if not isinstance(value, str):
-            # Without the second condition, all texts are greater than a number.
+            # This condition is needed because all texts are greater than a number in SQLite.
             only_numbers = f" AND {_IS_NUMBER}" if operator in (">", ">=") else ""
-            return f"typed {operator} {self._bind(_typed(value))}{only_numbers}"
+            return f"typed {operator} {self._bind(_encode_typed(value))}{only_numbers}"
         if operator in ("=", "!="):
             return self._text_comparison(operator, json_text(value))
-        return f"{_IS_TEXT} AND text_of(value) {operator} {self._bind(value)}"
+        return f"{_IS_TEXT} AND unquote_json(value) {operator} {self._bind(value)}"
 
     def _text_comparison(self, operator: str, json_value: str) -> str:
+        """Return the condition that a row has a text (`=`), or another value (`!=`).
+
+        Args:
+            operator: = or !=.
+            json_value: the text as JSON.
+        """
         if len(json_value) < TYPED_LENGTH:
             return f"typed {operator} {self._bind(json_value)}"
         if operator == "=":
@@ -216,7 +232,8 @@ class _ConditionBuilder:
 
     # -- columns of a run
 
-    def _word_comparison(self, node: Comparison) -> str:
+    def _column_comparison(self, node: Comparison) -> str:
+        """Return the condition of a comparison with a column that holds texts."""
         column = _column_sql(node.column.parts[0])
         if node.operator == "~":
             return f"contains({column}, {self._bind(node.value.casefold())})"
@@ -225,10 +242,10 @@ class _ConditionBuilder:
     def _version_comparison(self, node: Comparison) -> str:
         """Compare the beginning of the version, because nobody types a complete digest."""
         if node.operator not in ("=", "!="):
-            return self._word_comparison(node)
-        same, values = version_condition(node.value)
+            return self._column_comparison(node)
+        begins_with, values = version_condition(node.value)
         self.values += values
-        return same if node.operator == "=" else f"NOT {same}"
+        return begins_with if node.operator == "=" else f"NOT {begins_with}"
 
     def _state_comparison(self, node: Comparison) -> str:
         if node.operator not in ("=", "!="):
@@ -239,36 +256,36 @@ class _ConditionBuilder:
         return f"state {node.operator} {self._bind(state)}"
 
     def _duration_comparison(self, node: Comparison) -> str:
-        value = node.value.seconds if isinstance(node.value, Span) else node.value
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        is_nan = value != value
-        if not is_number or is_nan or node.operator == "~":
+        seconds = node.value.seconds if isinstance(node.value, Span) else node.value
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        if not is_number or _is_nan(seconds) or node.operator == "~":
             self._refuse(
                 node, "a duration is a number of seconds", "Write duration > 90, or 90s, 5m, 12h."
             )
         has_ended = "started_at IS NOT NULL AND ended_at IS NOT NULL"
-        number = self._bind(_sql_number(value))
+        number = self._bind(_sql_number(seconds))
         return f"({has_ended} AND {_DURATION} {node.operator} {number})"
 
     def _time_comparison(self, node: Comparison) -> str:
         if node.operator == "~":
-            return self._word_comparison(node)
+            return self._column_comparison(node)
         column = node.column.parts[0]
         moment = self._bind(self._read_moment(node))
         return f"({column} IS NOT NULL AND {column} {node.operator} {moment})"
 
     def _read_moment(self, node: Comparison) -> str:
-        """Return the time of a comparison in the form of the store."""
+        """Return the time in a comparison as the store writes times."""
         hint = _MOMENT_HINT.format(node.column.parts[0])
         if isinstance(node.value, Span):
             if node.value.seconds > 0:
-                self._refuse(node, "a time is expected, and this is a length of time", hint)
+                self._refuse(node, "a time is expected, not a duration", hint)
             return timestamp(max(self._now + node.value.seconds, 0))
         try:
             moment = datetime.fromisoformat(str(node.value))
-            # A time without a zone is in UTC, as all times of the store.
-            zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return timestamp(zoned.timestamp())
+            if moment.tzinfo is None:
+                # A time without a zone is in UTC, like all times in the store.
+                moment = moment.replace(tzinfo=UTC)
+            return timestamp(moment.timestamp())
         except (ValueError, OverflowError, OSError):
             self._refuse(node, f"{node.value} is not a time", hint)
 
@@ -279,10 +296,10 @@ class _ConditionBuilder:
         if node.operator == "~":
             contains = f"contains(value, {self._bind(value.casefold())})"
             return _has_row("labels", f"{same_name} AND {contains}")
-        compared = "value"
+        left_side = "value"
         if name in PREFIX_LABELS and node.operator in ("=", "!="):
-            compared = f"substr(value, 1, length({self._bind(value)}))"
-        comparison = f"{compared} {node.operator} {self._bind(value)}"
+            left_side = f"substr(value, 1, length({self._bind(value)}))"
+        comparison = f"{left_side} {node.operator} {self._bind(value)}"
         return _has_row("labels", f"{same_name} AND {comparison}")
 
     def _tag_comparison(self, node: Comparison) -> str:
@@ -327,7 +344,7 @@ class _ConditionBuilder:
         return "?"
 
     def _refuse(self, node: Comparison, problem: str, hint: str) -> NoReturn:
-        raise failure(self._text, problem, node.at, hint)
+        raise expression_error(self._text, problem, node.position, hint)
 
 
 def _join(operator: str, conditions: Sequence[str]) -> str:
@@ -339,8 +356,8 @@ def _has_row(table: str, condition: str) -> str:
     return f"run_id IN (SELECT run_id FROM {table} WHERE {condition})"  # noqa: S608
 
 
-def _rows_of_column(column: Column) -> tuple[str, list[Any]]:
-    """Return the rows of a run that a name means, as SQL after FROM, and the values to bind."""
+def _from_clause(column: Column) -> tuple[str, list[Any]]:
+    """Return SQL after FROM for the rows of a run that a name means, and the values to bind."""
     match column.parts:
         case (task, artifact, name):
             conditions = {"name": name, "artifact": artifact, "task": task}
@@ -353,7 +370,7 @@ def _rows_of_column(column: Column) -> tuple[str, list[Any]]:
 
 
 def _column_sql(name: str) -> str:
-    """Return the SQL of a column of expressions."""
+    """Return the SQL for the value of one of the `COLUMNS` of expressions."""
     match name:
         case "duration":
             return _DURATION
@@ -364,14 +381,17 @@ def _column_sql(name: str) -> str:
     return name
 
 
-def _typed(value: Any) -> str | float:
-    """Return a value in the form of the column `typed`."""
+def _encode_typed(value: Any) -> str | float:
+    """Return a value as the column `typed` holds it."""
     if isinstance(value, Span):
         value = value.seconds
-    is_nan = value != value
-    if isinstance(value, (bool, str)) or is_nan:
+    if isinstance(value, (bool, str)) or _is_nan(value):
         return json_text(value)
     return _sql_number(value)
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _sql_number(value: float) -> float:

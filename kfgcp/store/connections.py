@@ -19,19 +19,19 @@ class ThreadConnection:
 
     Attributes:
         connection: the connection.
-        in_use: the thread holds this lock while it works with the connection.
+        lock: the thread holds this lock while it works with the connection.
     """
 
     def __init__(self, connection: database.Connection) -> None:
         self.connection = connection
-        # A thread takes the lock again inside itself: a transaction may also read.
-        self.in_use = threading.RLock()
+        # A thread may take the lock twice: a transaction can also read.
+        self.lock = threading.RLock()
 
     def __del__(self) -> None:
         """Close the connection when its thread has ended.
 
-        A connection of sqlite3 refers to itself, so it would stay open until the garbage collector
-        finds it.
+        A connection of sqlite3 refers to itself. Without this method, it would stay open until the
+        garbage collector runs.
         """
         self.connection.close()
 
@@ -45,12 +45,14 @@ class ThreadConnections:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._inode = ""
-        # Only this attribute keeps a ThreadConnection alive. The set below refers to it weakly, so
-        # that the end of a thread closes its connection.
-        self._own = threading.local()
+        # Only `_local` keeps a ThreadConnection alive. `_all` refers to it weakly, so that the end
+        # of a thread closes its connection.
+        self._local = threading.local()
         self._all: WeakSet[ThreadConnection] = WeakSet()
+        # Guards `_all` and the attributes below.
         self._guard = threading.Lock()
         self._is_closed = False
+        # Calls of `keep_open` without a call of `allow_close`.
         self._user_count = 0
         self._must_close = False
 
@@ -61,47 +63,48 @@ class ThreadConnections:
             StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
             UsageError: the connections were closed.
         """
-        thread: ThreadConnection | None = getattr(self._own, "thread", None)
-        return thread or self.renew()
+        thread_connection: ThreadConnection | None = getattr(self._local, "connection", None)
+        return thread_connection or self.renew()
 
     def renew(self) -> ThreadConnection:
-        """Open a connection for the calling thread. It replaces the one that the thread has.
+        """Open and return a new connection for the calling thread, instead of its old one.
 
         Raises:
             StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
             UsageError: the connections were closed.
         """
         if self._is_closed:
-            raise closed(self._file)
-        thread = ThreadConnection(database.connect(self._file))
-        self._inode = self._inode or database.inode(self._file)
+            raise closed_error(self._file)
+        thread_connection = ThreadConnection(database.connect(self._file))
+        self._inode = self._inode or database.read_inode(self._file)
         with self._guard:
             # Another thread may have closed the connections while this one connected.
             if self._is_closed:
-                raise closed(self._file)
-            self._all.add(thread)
-            self._own.thread = thread
-        return thread
+                raise closed_error(self._file)
+            self._all.add(thread_connection)
+            self._local.connection = thread_connection
+        return thread_connection
 
     @property
     def are_current(self) -> bool:
-        """Whether they lead to the file that exists now, and were opened to write.
+        """Whether all connections lead to the file that exists now, and were opened to write.
 
-        The file is another one after its folder was deleted and created again. A connection that
+        When the folder was deleted and created again, another file has the path. A connection that
         was opened only to read may not see later changes.
         """
         try:
-            is_same_file = database.inode(self._file) == self._inode
+            is_same_file = database.read_inode(self._file) == self._inode
         except OSError:
             return False
         with self._guard:
-            can_write = all(thread.connection.can_write for thread in self._all)
+            can_write = all(item.connection.can_write for item in self._all)
         return is_same_file and can_write and not self._must_close
 
     def close(self) -> None:
-        """Close the connections of all threads, later if somebody keeps them open.
+        """Close the connections of all threads.
 
-        A thread that works with its connection now finishes its statement. Its connection is closed
+        While somebody keeps them open (`keep_open`), only the last `allow_close` closes them. A
+        thread that works with its connection finishes its statement. The connection is closed
         afterwards, because nothing refers to it any more.
         """
         with self._guard:
@@ -117,11 +120,14 @@ class ThreadConnections:
         """
         with self._guard:
             if self._must_close:
-                raise closed(self._file)
+                raise closed_error(self._file)
             self._user_count += 1
 
     def allow_close(self) -> None:
-        """End what `keep_open` began."""
+        """Take back one call of `keep_open`.
+
+        If `close` was called in the meantime, the last call closes the connections.
+        """
         with self._guard:
             self._user_count -= 1
             if self._must_close and self._user_count == 0:
@@ -129,16 +135,16 @@ class ThreadConnections:
 
     def _close_all(self) -> None:
         self._is_closed = True
-        self._own = threading.local()
-        # The list keeps each ThreadConnection alive during its turn.
-        for thread in list(self._all):
+        self._local = threading.local()
+        # A list refers to its items strongly, so no ThreadConnection vanishes during the loop.
+        for thread_connection in list(self._all):
             # SQLite must not close a connection while another thread executes a statement on it.
-            if thread.in_use.acquire(blocking=False):
-                thread.connection.close()
-                thread.in_use.release()
+            if thread_connection.lock.acquire(blocking=False):
+                thread_connection.connection.close()
+                thread_connection.lock.release()
 
 
-def closed(file: Path) -> UsageError:
+def closed_error(file: Path) -> UsageError:
     """Return the error for the use of a store after `close`."""
     return UsageError(
         f"The store {file} was closed.",

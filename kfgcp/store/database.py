@@ -1,4 +1,4 @@
-"""Open the SQLite database, bring it to the newest schema, and explain its failures.
+"""Open the SQLite database, migrate it to the newest schema, and convert its errors into ours.
 
 The database is in WAL mode, so readers never wait for the writer. A commit is on the disk before it
 returns (0.2 ms on an SSD, measured by benchmarks/commits.py). So a state that was shown to somebody
@@ -56,23 +56,23 @@ class Connection(sqlite3.Connection):
 def connect(file: Path) -> Connection:
     """Open the database at `file` with the newest schema, and create it when it does not exist.
 
-    A database that this user cannot write, or whose disk is full, is opened only to read. A full
-    disk is the warning `DiskFullNote`.
+    A database that this user cannot write, or whose disk is full, is opened only to read. When the
+    disk is full, the warning `DiskFullNote` says so.
 
     Raises:
-        StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
+        StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
     """
-    with failures(file):
-        if file.exists() and not writable(file):
+    with convert_errors(file):
+        if file.exists() and not is_writable(file):
             return _connect_to_read(file)
         private.make_state_folder(file)
         try:
             connection = _connect_to_write(file)
         except sqlite3.Error as error:
-            if not _is_full(error, file) or not file.exists():
+            if not _is_disk_full(error, file) or not file.exists():
                 raise
             connection = _connect_to_full(file)
-            note_full(file)
+            warn_disk_full(file)
         if private.is_private(file.parent):
             # SQLite creates the database with the mode of the umask, and later -wal and -shm files
             # with the mode of the database.
@@ -98,18 +98,18 @@ def _connect_to_write(file: Path) -> Connection:
 
 
 def _connect_to_full(file: Path) -> Connection:
-    """Open a database to read when there is no room for its file `-shm`.
+    """Open a database only to read, when the disk has no room for its file `-shm`.
 
     The file `-wal` contains what a killed process recorded last. SQLite reads `-wal` without `-shm`
-    only when it has the database for itself (`locking_mode = EXCLUSIVE`). So all is copied into
-    memory at once, and nobody else has to wait. Without content in `-wal`, the database can be
-    read like a file that never changes.
+    only when it has the database for itself (`locking_mode = EXCLUSIVE`). So this function copies
+    the database into memory at once, and other processes wait only for this copy. When `-wal` is
+    empty, the database can be read like a file that never changes.
     """
     wal = file.with_name(f"{file.name}-wal")
     if wal.exists() and wal.stat().st_size > 0:
         connection = _open(":memory:")
         with closing(_open(str(file))) as exclusive:
-            # Before the first read: afterwards SQLite would already want the file `-shm`.
+            # This comes before the first read, because a read in the normal mode needs `-shm`.
             exclusive.execute("PRAGMA locking_mode = EXCLUSIVE")
             exclusive.backup(connection)
         connection.execute("PRAGMA query_only = ON")
@@ -119,23 +119,23 @@ def _connect_to_full(file: Path) -> Connection:
     connection.is_full = True
     version = _read_version(connection)
     if version < SCHEMA_VERSION:
-        # A migration needs room.
+        # A migration would have to write.
         connection.close()
-        raise full(file)
+        raise disk_full_error(file)
     _refuse_newer(version, file)
     return connection
 
 
-def note_full(file: Path) -> None:
+def warn_disk_full(file: Path) -> None:
     """Warn that the disk is full.
 
-    All such warnings come from this line, so that Python shows the same text only once.
+    Python shows the same warning of the same line only once, so all callers share this function.
     """
     text = f"The disk of {file} is full: recorded runs are shown, but nothing new can be recorded."
     warnings.warn(text, DiskFullNote, stacklevel=1)
 
 
-def writable(file: Path) -> bool:
+def is_writable(file: Path) -> bool:
     """Return whether this user may write the database and the files that SQLite makes beside it."""
     return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
 
@@ -146,9 +146,9 @@ def examine(file: Path) -> None:
     Nothing is written, and no migration runs.
 
     Raises:
-        StateError: it cannot be opened, is damaged, or was written by a newer kfgcp.
+        StateError: the database cannot be opened, is damaged, or was written by a newer kfgcp.
     """
-    with failures(file):
+    with convert_errors(file):
         connection = _open(f"file:{quote(str(file))}?mode=ro", uri=True)
         try:
             _refuse_newer(_read_version(connection), file)
@@ -156,15 +156,15 @@ def examine(file: Path) -> None:
         finally:
             connection.close()
     if result != "ok":
-        raise damaged(file, " ".join(result.split()))
+        raise damaged_error(file, " ".join(result.split()))
 
 
 def _connect_to_read(file: Path) -> Connection:
     """Open a database that this user cannot write.
 
-    When nobody else has a database in WAL mode open, SQLite must create files beside it even to
-    read it. Where this is impossible, the database is opened as a file that never changes
-    (`immutable`). Then runs that start later are not seen, or only in part.
+    To read a database in WAL mode, SQLite must create files beside it, unless another process has
+    it open. When SQLite cannot create them, the database is opened as a file that never changes
+    (`immutable`). Runs that start later are then missing or incomplete.
     """
     address = f"file:{quote(str(file))}"
     connection = _open(f"{address}?mode=ro", uri=True)
@@ -202,26 +202,26 @@ def _open(address: str, *, uri: bool = False) -> Connection:
     )
     connection.row_factory = sqlite3.Row
     connection.create_function("contains", 2, _contains, deterministic=True)
-    connection.create_function("text_of", 1, _read_json_text, deterministic=True)
+    connection.create_function("unquote_json", 1, _unquote_json, deterministic=True)
     return connection
 
 
 def _contains(text: str | None, part: str) -> bool:
-    """Return whether a text contains a part, which must be in folded case.
+    """Return whether a text contains another text in any case. `part` must be in folded case.
 
-    LIKE in SQLite ignores the case only of ASCII letters.
+    SQLite's own LIKE ignores the case of ASCII letters only.
     """
     return text is not None and part in text.casefold()
 
 
-def _read_json_text(value: str) -> str:
-    """Return the text that a JSON value is. Other JSON values are returned as JSON."""
-    if not value.startswith('"'):
-        return value
-    if "\\" not in value:
-        # Without escapes the text is what stands between the quotes. This saves the parser.
-        return value[1:-1]
-    return str(json.loads(value)).encode("utf-8", "backslashreplace").decode()
+def _unquote_json(json_value: str) -> str:
+    """Return the text of a JSON string, and any other JSON value unchanged."""
+    if not json_value.startswith('"'):
+        return json_value
+    if "\\" not in json_value:
+        # Without escapes, the text is what stands between the quotes. This is faster than parsing.
+        return json_value[1:-1]
+    return str(json.loads(json_value)).encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
@@ -229,8 +229,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit all statements inside, or none of them.
 
     BEGIN IMMEDIATE takes the write lock first, and waits for it up to `BUSY_SECONDS`. A plain BEGIN
-    takes it at the first write: if another process has written since the first read, SQLite fails
-    at once with SQLITE_BUSY_SNAPSHOT and does not wait.
+    takes the lock at the first write. If another process has written since the first read, SQLite
+    then fails at once with SQLITE_BUSY_SNAPSHOT and does not wait.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -259,11 +259,11 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
             for statement in _split_statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
-    connection.execute("UPDATE state_folder SET inode = ? WHERE inode = ''", (inode(file),))
+    connection.execute("UPDATE state_folder SET inode = ? WHERE inode = ''", (read_inode(file),))
 
 
-def inode(file: Path) -> str:
-    """Return the number that distinguishes the database from a copy of it."""
+def read_inode(file: Path) -> str:
+    """Return the inode number of the database. A copy of the database has another one."""
     return str(file.stat().st_ino)
 
 
@@ -283,7 +283,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
     """Switch a database to WAL mode.
 
     Several processes may open a new file at once. SQLite applies its timeout to other statements,
-    but for this one it reports SQLITE_BUSY at once.
+    but this statement fails with SQLITE_BUSY at once.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
@@ -312,88 +312,94 @@ def _split_statements(script: str) -> Iterator[str]:
 
 
 @contextmanager
-def failures(file: Path) -> Iterator[None]:
-    """Turn failures of SQLite and of the file system inside into one of our errors with a hint.
+def convert_errors(file: Path) -> Iterator[None]:
+    """Convert errors of SQLite and of the file system into our errors, which have a hint.
 
     Raises:
         DiskFull: the disk has no room.
-        StateError: any other failure.
+        StateError: there was any other error.
     """
     try:
         yield
     except sqlite3.Error as error:
-        raise _explain(error, file) from error
+        raise _convert_sqlite_error(error, file) from error
     except PermissionError as error:
-        raise read_only(file.parent) from error
+        raise read_only_error(file.parent) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full(file) from error
+            raise disk_full_error(file) from error
         if error.errno == errno.EROFS:
-            raise read_only(file.parent) from error
+            raise read_only_error(file.parent) from error
         raise StateError(
             f"The state folder {file.parent} cannot be used: {error.strerror or error}.",
             hint="Point KFGCP_HOME at another folder, or make room.",
         ) from error
 
 
-def _explain(error: sqlite3.Error, file: Path) -> StateError:
-    """Return our error for an error of SQLite, by its name (https://sqlite.org/rescode.html)."""
+def _convert_sqlite_error(error: sqlite3.Error, file: Path) -> StateError:
+    """Return our error for an error of SQLite.
+
+    https://sqlite.org/rescode.html lists the names of the errors.
+    """
     name = _read_error_name(error)
-    if _is_full(error, file):
-        return full(file)
+    if _is_disk_full(error, file):
+        return disk_full_error(file)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return read_only(file.parent)
+        return read_only_error(file.parent)
     if name.startswith("SQLITE_BUSY"):
         return StateError(
             f"Another process has locked {file} for {BUSY_SECONDS:.0f} s.",
-            hint="Is a backup or a database browser holding it? Close it and try again.",
+            hint="Close the backup or the database browser that uses it, then try again.",
         )
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return damaged(file, str(error))
+        return damaged_error(file, str(error))
     if name.startswith("SQLITE_IOERR"):
         return StateError(
             f"{file} cannot be read or written: {error} ({name}).",
-            hint="Is the disk full or gone? Point KFGCP_HOME at a local folder.",
+            hint="Check the disk, or point KFGCP_HOME at a local folder.",
         )
     return StateError(f"{file}: {error} ({name or type(error).__name__}).")
 
 
-def _is_full(error: sqlite3.Error, file: Path) -> bool:
+def _is_disk_full(error: sqlite3.Error, file: Path) -> bool:
+    """Return whether SQLite failed because the disk of the database has no room."""
     name = _read_error_name(error)
     if name.startswith("SQLITE_CANTOPEN"):
-        # SQLite says so also when the folder has no room for the name of a new file.
-        room = os.statvfs(file.parent)
-        # Some file systems create inodes as needed: they report 0 inodes in all.
-        has_inodes = room.f_files == 0 or room.f_favail > 0
-        return writable(file) and not (room.f_bavail > 0 and has_inodes)
+        # SQLite cannot open a new file either when the folder has no room for its name.
+        file_system = os.statvfs(file.parent)
+        has_blocks = file_system.f_bavail > 0
+        # Some file systems create inodes as needed, and report a total of 0 inodes.
+        has_inodes = file_system.f_files == 0 or file_system.f_favail > 0
+        has_room = has_blocks and has_inodes
+        return is_writable(file) and not has_room
     # SQLITE_IOERR_SHMSIZE: there is no room for the file -shm.
     return name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"))
 
 
 def _read_error_name(error: sqlite3.Error) -> str:
-    """Return the name of an error of SQLite. Errors of the Python module itself have none: ""."""
+    """Return the name of an error of SQLite, "" for an error of the Python module itself."""
     return getattr(error, "sqlite_errorname", "") or ""
 
 
-def full(file: Path) -> DiskFull:
+def disk_full_error(file: Path) -> DiskFull:
     """Return the error that the disk of the database is full."""
     return DiskFull(
-        f"The disk of {file} is full; what was recorded before is kept.",
+        f"The disk of {file} is full. Runs that were recorded before are kept.",
         hint=f"Free some space, then run again. Files of runs are in {file.parent}/artifacts.",
     )
 
 
-def damaged(file: Path, reason: str) -> StateError:
+def damaged_error(file: Path, reason: str) -> StateError:
     """Return the error that the database is damaged."""
     return StateError(
         f"{file} is damaged: {reason}.",
-        hint=f"Nothing was changed. Move it aside and start with a new one:"
-        f" mv '{file}' '{file}.damaged' (artifacts and logs beside it stay),"
-        f" or try: sqlite3 '{file}.damaged' .recover",
+        hint=f"kfgcp has not changed it. Move it aside, and kfgcp makes a new one:"
+        f" mv '{file}' '{file}.damaged'. Artifacts and logs beside it stay.\n"
+        f"To save its content, try: sqlite3 '{file}.damaged' .recover",
     )
 
 
-def read_only(folder: Path) -> StateError:
+def read_only_error(folder: Path) -> StateError:
     """Return the error that the state folder cannot be written."""
     return StateError(
         f"The state folder {folder} cannot be written.",

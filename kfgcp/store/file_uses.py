@@ -12,11 +12,11 @@ from kfgcp.store.writer import Writer
 
 
 class FileUses(Writer):
-    """The part of the index that says which files are kept, and for which runs."""
+    """The part of the index that says which files must be kept, and for which runs."""
 
     def is_recorded(self, run_id: str) -> bool:
         """Return whether there is a record of the run."""
-        with self._failures():
+        with self._convert_errors():
             return self._is_recorded(run_id)
 
     def _is_recorded(self, run_id: str) -> bool:
@@ -24,11 +24,11 @@ class FileUses(Writer):
         return row is not None
 
     def origins(self, run_id: str) -> dict[str, Origin]:
-        """Return the attempts that produced the outputs of the successful tasks of a run, by path.
+        """Return, by the path of the task, the attempt that produced a successful task's outputs.
 
-        It is an attempt of the run itself, or of an earlier run when the task was cached.
+        For a task that was cached, this is an attempt of an earlier run.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT path, run_id, path, attempts FROM tasks WHERE run_id = :run AND state ="
                 " 'SUCCEEDED' AND kind = 'container' UNION ALL SELECT task, made_by, made_task,"
@@ -45,37 +45,40 @@ class FileUses(Writer):
 
         For a deleted run, return the attempts that other runs use.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT run_id, path, attempts FROM tasks WHERE run_id = :run AND attempts > 0"
                 " UNION SELECT made_by, made_task, attempt FROM uses WHERE made_by = :run",
                 {"run": run_id},
             ).fetchall()
-        return [Origin(*row) for row in rows]
+        attempts = []
+        for origin_run_id, origin_path, attempt in rows:
+            attempts.append(Origin(origin_run_id, origin_path, attempt))
+        return attempts
 
     def removals(self) -> dict[int, str]:
         """Return the deleted runs whose files must still be removed.
 
         The keys are the numbers for `finish_removal`.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute("SELECT id, run_id FROM removals ORDER BY id").fetchall()
         return {row["id"]: row["run_id"] for row in rows}
 
     def known_ids(self) -> set[str]:
         """Return the ids of all runs that are recorded, or whose files a recorded run uses."""
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT run_id FROM runs UNION SELECT made_by FROM uses"
             ).fetchall()
         return {row[0] for row in rows}
 
     def users(self, run_id: str) -> dict[Origin, list[str]]:
-        """Return the attempts of a run whose files other runs use.
+        """Return the attempts of a run whose files other runs use, with the ids of these runs.
 
-        The values are the ids of these other runs, oldest first.
+        The ids are in the order in which the runs were created, oldest first.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT DISTINCT made_by, made_task, attempt, uses.run_id FROM uses JOIN runs USING"
                 " (run_id) WHERE made_by = ? ORDER BY created_at, runs.rowid",
@@ -100,7 +103,7 @@ class FileUses(Writer):
             The runs without a record whose files may be unused now: this run, and runs that were
             deleted earlier and whose files this run used.
         """
-        # Before the deletion, which also deletes the rows of `uses`.
+        # This comes before the deletion, which also deletes the rows of `uses`.
         rows = self._db.execute(
             "SELECT DISTINCT made_by FROM uses WHERE run_id = ?", (run_id,)
         ).fetchall()
@@ -108,7 +111,7 @@ class FileUses(Writer):
         self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
         released = {run_id}
         released.update(row["made_by"] for row in rows)
-        return sorted(candidate for candidate in released if not self._is_recorded(candidate))
+        return sorted(other_run for other_run in released if not self._is_recorded(other_run))
 
     def add_removals(self, run_ids: Iterable[str]) -> None:
         """Record that the files of runs without a record must be removed."""
@@ -126,20 +129,19 @@ class FileUses(Writer):
             self._db.execute("DELETE FROM removals WHERE id = ?", (number,))
 
     def recorded_between(self) -> tuple[str, str]:
-        """Return the period of folders that killed deletions can have left.
+        """Return the period in which a folder without a record is the rest of a killed deletion.
 
-        A folder without a record from this period can only be left from a killed deletion.
-
-        From its start on, every run that used this state folder was recorded in this database. From
-        its end on, `removals` contains each deletion.
+        Every run that used this state folder since the start of the period was recorded in this
+        database. So if a folder from the period has no record, the record was deleted. Since the
+        end of the period, `removals` contains each deletion, so no search for folders is needed.
 
         A database that was copied here, from a backup for example, does not contain the runs since
         that backup. Its period starts now.
 
         Returns:
-            The start and the end.
+            The start and the end of the period.
         """
-        inode = database.inode(self.file)
+        inode = database.read_inode(self.file)
         with self._transaction():
             row = self._db.execute("SELECT since, until, inode FROM state_folder").fetchone()
             since, until, recorded_inode = row

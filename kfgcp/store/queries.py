@@ -7,15 +7,17 @@ from typing import Any, Final
 
 from kfgcp.errors import UsageError
 from kfgcp.query import PREFIX_LABELS, RunFilter
-from kfgcp.store.conditions import IN_ORDER, condition, order, version_condition
+from kfgcp.store.conditions import EXISTS, condition, order, version_condition
 from kfgcp.store.rows import json_text, sql_values
 
 NEWEST_FIRST: Final = "created_at desc"
 
 CHOICES: Final = ("pipeline", "experiment", "env", "backend", "version", "state")
-"""Columns whose values a reader chooses from. There are also `tags` and `labels.NAME`."""
+"""Columns of `runs` with few different values. `choices_query` also takes `tags`, `labels.NAME`."""
 
-_TEXT: Final = (
+# A text matches a run when one of these columns contains it. char(10) is a newline, so that a match
+# cannot begin in one column and end in the next.
+_TEXT_CONDITION: Final = (
     "(contains(run_id || char(10) || name || char(10) || pipeline || char(10) || experiment, ?)"
     " OR run_id IN (SELECT run_id FROM notes WHERE contains(note, ?))"
     " OR run_id IN (SELECT run_id FROM tags WHERE contains(tag, ?)))"
@@ -52,45 +54,48 @@ def where_clause(run_filter: RunFilter) -> tuple[str, list[Any]]:
         values.extend(run_filter.states)
     for name, value in run_filter.labels.items():
         if name in PREFIX_LABELS:
-            same = "substr(value, 1, length(?)) = ?"
+            has_value = "substr(value, 1, length(?)) = ?"
             values.extend((name, value, value))
         else:
-            same = "value = ?"
+            has_value = "value = ?"
             values.extend((name, value))
-        clauses.append(f"run_id IN (SELECT run_id FROM labels WHERE name = ? AND {same})")  # noqa: S608
+        clauses.append(f"run_id IN (SELECT run_id FROM labels WHERE name = ? AND {has_value})")  # noqa: S608
     for tag in run_filter.tags:
         clauses.append("run_id IN (SELECT run_id FROM tags WHERE tag = ?)")
         values.append(tag)
     if run_filter.version:
-        _add(clauses, values, version_condition(run_filter.version))
+        _append_condition(clauses, values, version_condition(run_filter.version))
     if run_filter.text:
-        _add(clauses, values, (_TEXT, [run_filter.text.casefold()] * 3))
+        _append_condition(clauses, values, (_TEXT_CONDITION, [run_filter.text.casefold()] * 3))
     if run_filter.where and run_filter.where.strip():
-        _add(clauses, values, condition(run_filter.where, time.time()))
+        _append_condition(clauses, values, condition(run_filter.where, time.time()))
     return " AND ".join(clauses), list(sql_values(*values))
 
 
-def _add(clauses: list[str], values: list[Any], addition: tuple[str, list[Any]]) -> None:
-    clause, more_values = addition
+def _append_condition(
+    clauses: list[str], values: list[Any], sql_condition: tuple[str, list[Any]]
+) -> None:
+    """Append an SQL condition and its values to the lists."""
+    clause, clause_values = sql_condition
     clauses.append(clause)
-    values.extend(more_values)
+    values.extend(clause_values)
 
 
-def table(where: str) -> str:
-    """Return the table of runs for a FROM clause, with the index that suits a condition.
+def runs_table(where: str) -> str:
+    """Return the table of runs for a FROM clause, with the index that suits the WHERE condition.
 
-    A condition with `IN_ORDER` looks up params or metrics run by run. This is quick when the runs
-    come in the order of their ids, which is the order of those tables. SQLite would choose another
-    index, for example that of the requested order.
+    A condition with `EXISTS` looks up params or metrics run by run. This is fast when the runs
+    come in the order of their ids, because those tables have the same order. By itself, SQLite
+    would choose another index, for example the index for ORDER BY.
     """
-    return "runs INDEXED BY sqlite_autoindex_runs_1" if IN_ORDER in where else "runs"
+    return "runs INDEXED BY sqlite_autoindex_runs_1" if EXISTS in where else "runs"
 
 
 def order_clause(text: str) -> tuple[str, list[Any]]:
-    """Return what follows ORDER BY, and the values for its placeholders.
+    """Return the SQL after ORDER BY, and the values for its placeholders.
 
     Args:
-        text: `NAME`, `NAME asc` or `NAME desc`. Runs with the same value are in the order newest
+        text: `NAME`, `NAME asc` or `NAME desc`. Of runs with the same value, the newest comes
             first.
 
     Raises:
@@ -106,19 +111,20 @@ def order_clause(text: str) -> tuple[str, list[Any]]:
 
 
 def choices_query(column: str, where: str) -> tuple[str, list[Any]]:
-    """Return a query for the different values of a column in the runs of a condition.
+    """Return a query for the different values that a column has in the matching runs.
 
     Args:
         column: one of `CHOICES`, `tags`, or `labels.NAME`.
-        where: the condition. Its values come after those of this query.
+        where: the condition of matching runs.
 
     Returns:
-        The query, and the values for the placeholders before the condition.
+        The query, and the values for its placeholders before the condition. The caller adds the
+        values of the condition.
 
     Raises:
-        UsageError: there is no such column to choose by.
+        UsageError: the values of this column cannot be listed.
     """
-    source = table(where)
+    source = runs_table(where)
     run_ids = f"SELECT run_id FROM {source} WHERE {where}"  # noqa: S608
     if column in CHOICES:
         return f"SELECT DISTINCT {column} FROM {source} WHERE {where} ORDER BY 1", []  # noqa: S608
@@ -127,8 +133,8 @@ def choices_query(column: str, where: str) -> tuple[str, list[Any]]:
     group, _, name = column.partition(".")
     if group == "labels" and name:
         query = "SELECT DISTINCT value FROM labels WHERE name = ? AND run_id IN"
-        return f"{query} ({run_ids}) ORDER BY 1", [name]
+        return f"{query} ({run_ids}) ORDER BY 1", list(sql_values(name))
     raise UsageError(
-        f"There are no choices of '{column}'.",
-        hint=f"One of: {', '.join(CHOICES)}, tags, labels.NAME.",
+        f"The values of '{column}' cannot be listed.",
+        hint=f"Write one of: {', '.join(CHOICES)}, tags, labels.NAME.",
     )

@@ -1,4 +1,4 @@
-"""Read runs from the store: one run, a page of those that match a filter, or all as columns."""
+"""Read runs from the store: one run, a page of runs that match a filter, or runs as columns."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from kfgcp.model import Run, RunState, Task
 from kfgcp.query import RunFilter
 from kfgcp.store import bulk, database
 from kfgcp.store.connections import ThreadConnections
-from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, table, where_clause
+from kfgcp.store.queries import NEWEST_FIRST, choices_query, order_clause, runs_table, where_clause
 from kfgcp.store.rows import (
     VersionRuns,
     metric_names,
-    no_run,
     read_artifact,
     read_error,
     read_metric,
     read_task,
+    run_not_found,
     sql_values,
 )
 
 DATABASE_NAME = "kfgcp.db"
 
-SAMPLE: Final = 1000
-"""The names of the parameters and metrics for a filter are those of this many newest runs."""
+SAMPLED_RUNS: Final = 1000
+"""`Reader.columns` looks at this many of the newest matching runs."""
 
-# A page of an expression is first searched for among this many newest runs, because most
-# expressions match some of them (docs/performance.md).
-NEAR: Final = 2000
+# A page of runs that match an expression is first searched for among this many of the newest runs,
+# because most expressions match enough of them (docs/performance.md).
+RUNS_SEARCHED_FIRST: Final = 2000
 
 # Runs that one statement reads by their ids. SQLite before 3.32 accepts only 999 placeholders.
 _RUNS_PER_STATEMENT: Final = 500
@@ -46,8 +46,8 @@ _RUN_COLUMNS: Final = (
     " created_at, started_at, ended_at, outputs, error"
 )
 
-# Table -> the order of the rows of a run.
-_PART_ORDERS: Final = {
+# Table with rows of a run -> the column that orders these rows.
+_ROW_ORDERS: Final = {
     "labels": "name",
     "params": "seq",
     "metrics": "seq",
@@ -59,9 +59,9 @@ Rows = Sequence[sqlite3.Row]
 
 
 class Reader:
-    """The reading part of the index.
+    """The part of the index that reads runs.
 
-    Threads may share it: each has a connection of its own, and none waits for another.
+    Threads may share it. Each thread has a connection of its own, and no thread waits for another.
     """
 
     def __init__(self, home: Path) -> None:
@@ -77,11 +77,11 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all reads inside see the store as it is at the first of them.
+        """Let all reads inside see the store as it is at the first read.
 
-        What is written meanwhile is not seen.
+        They do not see what is written after the first read.
         """
-        with self._failures():
+        with self._convert_errors():
             self._db.execute("BEGIN")
             try:
                 yield
@@ -89,20 +89,20 @@ class Reader:
                 if self._db.in_transaction:
                     self._db.execute("COMMIT")
 
-    def get(self, run_id: str, *, whole: bool = True) -> Run:
+    def get(self, run_id: str, *, with_tasks: bool = True) -> Run:
         """Return the run with exactly this id.
 
         Args:
             run_id: the id.
-            whole: read its tasks and artifacts too.
+            with_tasks: read the tasks and artifacts of the run too.
 
         Raises:
             UsageError: there is no such run.
         """
-        with self._failures():
-            for run in self._read_runs([run_id], whole=whole):
+        with self._convert_errors():
+            for run in self._read_runs([run_id], with_tasks=with_tasks):
                 return run
-        raise no_run(run_id)
+        raise run_not_found(run_id)
 
     def page(
         self,
@@ -123,7 +123,7 @@ class Reader:
             UsageError: the filter's expression or the order cannot be read.
         """
         run_filter = run_filter or RunFilter()
-        with self._failures():
+        with self._convert_errors():
             ids = None
             if run_filter.where and order == NEWEST_FIRST and limit is not None:
                 ids = self._find_among_newest(run_filter, limit, offset)
@@ -139,23 +139,23 @@ class Reader:
         return self.page(run_filter, limit=limit, offset=offset)
 
     def count(self, run_filter: RunFilter | None = None) -> int:
-        """Return how many runs match."""
+        """Return the number of runs that match a filter, of all runs without a filter."""
         where, values = where_clause(run_filter or RunFilter())
-        with self._failures():
-            query = f"SELECT COUNT(*) FROM {table(where)} WHERE {where}"  # noqa: S608
+        with self._convert_errors():
+            query = f"SELECT COUNT(*) FROM {runs_table(where)} WHERE {where}"  # noqa: S608
             return int(self._db.execute(query, values).fetchone()[0])
 
     def page_and_count(
         self, run_filter: RunFilter, order: str = NEWEST_FIRST, *, limit: int, offset: int = 0
     ) -> tuple[list[Run], int]:
-        """Return a page, and how many runs match.
+        """Return a page of runs, and the number of all runs that match. See `page`.
 
-        An expression can take a while, so it is evaluated only once for both.
+        Evaluating an expression can take long, so one query returns the page and the number.
         """
         if not run_filter.where:
             return self.page(run_filter, order, limit, offset), self.count(run_filter)
         query, values = _ids_query(run_filter, order, limit, offset, extra=", COUNT(*) OVER ()")
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(query, values).fetchall()
             if not rows:
                 # The offset may be beyond the last run, and then no row has the count.
@@ -165,17 +165,18 @@ class Reader:
     def columns(self, run_filter: RunFilter | None = None) -> dict[str, list[str]]:
         """Return the names of parameters and metrics, under the keys `params` and `metrics`.
 
-        The names of metrics are those of the columns of `kfgcp.runs`.
+        Metrics have the same names as in the columns of `kfgcp.runs`.
 
         Args:
-            run_filter: only names that the newest `SAMPLE` matching runs have. None for all names.
+            run_filter: return only names that the newest `SAMPLED_RUNS` matching runs have. None
+                returns the names of all runs.
         """
         where = ""
         values: list[Any] = []
         if run_filter is not None and run_filter != RunFilter():
-            query, values = _ids_query(run_filter, NEWEST_FIRST, SAMPLE)
+            query, values = _ids_query(run_filter, NEWEST_FIRST, SAMPLED_RUNS)
             where = f" WHERE run_id IN ({query})"
-        with self._failures():
+        with self._convert_errors():
             params = self._db.execute(f"SELECT DISTINCT name FROM params{where}", values).fetchall()  # noqa: S608
             keys = self._db.execute(
                 f"SELECT DISTINCT task, artifact, name FROM metrics{where}",  # noqa: S608
@@ -195,18 +196,18 @@ class Reader:
             run_filter: which runs, None for all.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: the values of this column cannot be listed.
         """
-        where, values = where_clause(run_filter or RunFilter())
+        where, where_values = where_clause(run_filter or RunFilter())
         query, column_values = choices_query(column, where)
-        with self._failures():
-            rows = self._db.execute(query, [*sql_values(*column_values), *values])
+        with self._convert_errors():
+            rows = self._db.execute(query, column_values + where_values)
             return [row[0] for row in rows]
 
     def version_runs(self, pipeline: str) -> list[VersionRuns]:
         """Return the versions of a pipeline that have runs. The version that ran last is first."""
         versions = []
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT version, COUNT(*), SUM(state = 'SUCCEEDED'), MIN(created_at),"
                 " MAX(created_at), json_group_array(DISTINCT env) FROM runs WHERE pipeline = ?"
@@ -227,7 +228,7 @@ class Reader:
     ) -> bulk.Flat:
         """Return matching runs as columns. See `page` for the arguments."""
         query, values = _ids_query(run_filter, order, limit)
-        with self._failures(), self._snapshot():
+        with self.snapshot():
             return bulk.flat(self._db, query, values)
 
     def tidy(
@@ -247,23 +248,23 @@ class Reader:
             limit: at most this many runs.
         """
         query, values = _ids_query(run_filter, order, limit)
-        with self._failures(), self._snapshot():
+        with self.snapshot():
             return bulk.tidy(self._db, table, query, values)
 
     def find(self, run: str) -> str:
         """Return the id of the run that a text means.
 
         Args:
-            run: an id, a name, `latest`, or 4 characters or more with which only one id begins. The
-                last 12 characters of an id may also begin with them.
+            run: an id, a name, `latest`, or the beginning of an id or of its last 12 characters. A
+                beginning has at least 4 characters, and must fit only one id.
 
         Raises:
             UsageError: there is no such run, or more than one.
         """
-        with self._failures():
+        with self._convert_errors():
             ids = [self._find_latest()] if run == "latest" else self._find_ids(run)
         if not ids:
-            raise no_run(run)
+            raise run_not_found(run)
         if len(ids) > 1 and ids[0] != run:
             raise UsageError(
                 f"'{run}' means more than one run: {', '.join(ids)}.", hint="Use one of these ids."
@@ -271,22 +272,26 @@ class Reader:
         return ids[0]
 
     def _find_latest(self) -> str:
-        # Kubeflow has whole seconds. Of the runs of the newest second, take the one that was
-        # recorded last.
+        """Return the id of the newest run, or raise RunNotFound when there are no runs."""
+        # Kubeflow reports whole seconds. So of all runs of the newest second, the run that was
+        # recorded last counts.
         row = self._db.execute(
             "SELECT run_id FROM runs"
             " WHERE created_at >= (SELECT substr(max(created_at), 1, 19) FROM runs)"
             " ORDER BY rowid DESC"
         ).fetchone()
         if row is None:
-            raise no_run("latest")
+            raise run_not_found("latest")
         return str(row["run_id"])
 
     def _find_ids(self, text: str) -> list[str]:
-        """Return the ids of at most 6 runs that a text can mean. Exactly this id comes first."""
+        """Return the ids of at most 6 runs that a text can mean.
+
+        A run whose complete id is the text comes first.
+        """
         conditions = ["run_id = :text", "name = :text"]
         if len(text) >= 4:
-            # Ranges instead of LIKE, because they use the indexes of runs.
+            # Ranges can use the indexes of the table. LIKE cannot.
             conditions.append("(run_id >= :text AND run_id < :beyond)")
             conditions.append("(substr(run_id, -12) >= :text AND substr(run_id, -12) < :beyond)")
         encoded = sql_values(text)[0]
@@ -305,7 +310,7 @@ class Reader:
             run_id: the run.
             after_rev: only tasks that changed after this `rev` of the run.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT * FROM tasks WHERE run_id = ? AND rev > ? ORDER BY seq", (run_id, after_rev)
             ).fetchall()
@@ -314,63 +319,69 @@ class Reader:
     def _find_among_newest(
         self, run_filter: RunFilter, limit: int, offset: int
     ) -> list[str] | None:
-        """Return the ids of a page when the newest `NEAR` runs contain all of it, else None."""
+        """Return the ids of a page, None if not all its runs are among the newest runs.
+
+        Only the newest `RUNS_SEARCHED_FIRST` runs are searched.
+        """
         where, values = where_clause(run_filter)
         query = (
             "SELECT run_id FROM runs WHERE created_at >= (SELECT created_at FROM runs"  # noqa: S608
             f" ORDER BY created_at DESC LIMIT 1 OFFSET ?) AND {where}"
             " ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
         )
-        page = [min(limit, _MAX_INTEGER), min(offset, _MAX_INTEGER)]
-        rows = self._db.execute(query, [NEAR, *values, *page]).fetchall()
-        return [row["run_id"] for row in rows] if len(rows) == limit else None
+        limits = [min(limit, _MAX_INTEGER), min(offset, _MAX_INTEGER)]
+        rows = self._db.execute(query, [RUNS_SEARCHED_FIRST] + values + limits).fetchall()
+        if len(rows) != limit:
+            return None
+        return [row["run_id"] for row in rows]
 
-    def _read_runs(self, ids: Sequence[str], *, whole: bool = False) -> list[Run]:
-        """Return runs in the order of their ids. Runs that were removed meanwhile are left out."""
+    def _read_runs(self, ids: Sequence[str], *, with_tasks: bool = False) -> list[Run]:
+        """Return the runs with these ids, in the same order. An id without a run is left out."""
         runs: list[Run] = []
         for start in range(0, len(ids), _RUNS_PER_STATEMENT):
-            runs += self._read_few_runs(ids[start : start + _RUNS_PER_STATEMENT], whole)
+            runs += self._read_few_runs(ids[start : start + _RUNS_PER_STATEMENT], with_tasks)
         return runs
 
-    def _read_few_runs(self, ids: Sequence[str], whole: bool) -> Iterator[Run]:
+    def _read_few_runs(self, ids: Sequence[str], with_tasks: bool) -> Iterator[Run]:
+        """Yield the runs of at most `_RUNS_PER_STATEMENT` ids."""
         values = sql_values(*ids)
         placeholders = ", ".join("?" * len(values))
         query = f"SELECT {_RUN_COLUMNS} FROM runs WHERE run_id IN ({placeholders})"  # noqa: S608
         run_rows = {row["run_id"]: row for row in self._db.execute(query, values)}
-        orders = {**_PART_ORDERS, "artifacts": "seq"} if whole else _PART_ORDERS
-        parts: dict[str, dict[str, list[sqlite3.Row]]] = {}
-        for name, order in orders.items():
-            parts[name] = {}
-            query = f"SELECT * FROM {name} WHERE run_id IN ({placeholders}) ORDER BY {order}"  # noqa: S608
+        orders = dict(_ROW_ORDERS)
+        if with_tasks:
+            orders["artifacts"] = "seq"
+        # Table -> id of a run -> the rows of the run.
+        rows_by_table: dict[str, dict[str, list[sqlite3.Row]]] = {}
+        for table, order in orders.items():
+            rows_by_run: dict[str, list[sqlite3.Row]] = {}
+            query = f"SELECT * FROM {table} WHERE run_id IN ({placeholders}) ORDER BY {order}"  # noqa: S608
             for row in self._db.execute(query, values):
-                parts[name].setdefault(row["run_id"], []).append(row)
+                rows_by_run.setdefault(row["run_id"], []).append(row)
+            rows_by_table[table] = rows_by_run
         for run_id in map(str, values):
-            if run_id in run_rows:
-                tasks = self.tasks(run_id) if whole else ()
-                run_parts = {name: rows.get(run_id, ()) for name, rows in parts.items()}
-                yield _build_run(run_rows[run_id], run_parts, tasks)
+            if run_id not in run_rows:
+                continue
+            tasks = self.tasks(run_id) if with_tasks else ()
+            run_tables = {}
+            for table, rows_by_run in rows_by_table.items():
+                run_tables[table] = rows_by_run.get(run_id, ())
+            yield _build_run(run_rows[run_id], run_tables, tasks)
 
     @contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """Let several statements see the same runs, whatever is written meanwhile."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("ROLLBACK")
+    def _convert_errors(self) -> Iterator[None]:
+        """Convert errors of reading into our errors.
 
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Turn errors of reading into ours.
-
-        SQLite does not notice all damage. A value that cannot have been written by us, such as
-        invalid JSON, is damage too.
+        SQLite does not notice all damage. A value that kfgcp cannot have written, such as invalid
+        JSON, is damage too.
         """
-        with self._connections.current().in_use, database.failures(self.file):
+        with self._connections.current().lock, database.convert_errors(self.file):
             try:
                 yield
             except (ValueError, TypeError, KeyError) as error:
-                raise database.damaged(self.file, f"a value cannot be read ({error})") from error
+                raise database.damaged_error(
+                    self.file, f"a value cannot be read ({error})"
+                ) from error
 
 
 def _ids_query(
@@ -392,15 +403,22 @@ def _ids_query(
     where, values = where_clause(run_filter or RunFilter())
     order_by, order_values = order_clause(order)
     query = (
-        f"SELECT run_id{extra} FROM {table(where)} WHERE {where}"  # noqa: S608
+        f"SELECT run_id{extra} FROM {runs_table(where)} WHERE {where}"  # noqa: S608
         f" ORDER BY {order_by} LIMIT ? OFFSET ?"
     )
     # SQLite reads -1 as no limit.
     sql_limit = -1 if limit is None else min(limit, _MAX_INTEGER)
-    return query, [*values, *order_values, sql_limit, min(offset, _MAX_INTEGER)]
+    return query, values + order_values + [sql_limit, min(offset, _MAX_INTEGER)]
 
 
-def _build_run(row: sqlite3.Row, parts: Mapping[str, Rows], tasks: Sequence[Task]) -> Run:
+def _build_run(row: sqlite3.Row, tables: Mapping[str, Rows], tasks: Sequence[Task]) -> Run:
+    """Return a run.
+
+    Args:
+        row: the row of the table `runs`.
+        tables: the rows of the run in each other table.
+        tasks: the tasks of the run.
+    """
     return Run(
         run_id=row["run_id"],
         env=row["env"],
@@ -411,17 +429,17 @@ def _build_run(row: sqlite3.Row, parts: Mapping[str, Rows], tasks: Sequence[Task
         version=row["version"],
         experiment=row["experiment"],
         name=row["name"],
-        labels={label["name"]: label["value"] for label in parts["labels"]},
+        labels={label["name"]: label["value"] for label in tables["labels"]},
         state=RunState(row["state"]),
         created_at=row["created_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
-        params={param["name"]: json.loads(param["value"]) for param in parts["params"]},
+        params={param["name"]: json.loads(param["value"]) for param in tables["params"]},
         outputs=json.loads(row["outputs"]),
-        metrics=tuple(map(read_metric, parts["metrics"])),
-        artifacts=tuple(map(read_artifact, parts.get("artifacts", ()))),
+        metrics=tuple(map(read_metric, tables["metrics"])),
+        artifacts=tuple(map(read_artifact, tables.get("artifacts", ()))),
         tasks=tuple(tasks),
         error=read_error(row["error"]),
-        tags=tuple(tag["tag"] for tag in parts["tags"]),
-        note=parts["notes"][0]["note"] if parts["notes"] else "",
+        tags=tuple(tag["tag"] for tag in tables["tags"]),
+        note=tables["notes"][0]["note"] if tables["notes"] else "",
     )

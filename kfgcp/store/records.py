@@ -1,4 +1,4 @@
-"""Read single facts of recorded runs, which the engine and the mirrors of services need."""
+"""Read single facts about recorded runs for the engine and for the mirrors of services."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from kfgcp.store.rows import (
 
 
 class RunRecords(Reader):
-    """The part of the index that has facts of runs which a `Run` does not contain."""
+    """The part of the index that reads facts about runs which a `Run` does not contain."""
 
     def spec(self, version: str) -> dict[str, Any] | None:
-        """Return the PipelineSpec of a version, None when no backend has told it."""
-        with self._failures():
+        """Return the PipelineSpec of a version, None when it is not recorded."""
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT pipeline_spec FROM specs WHERE version = ?", (version,)
             ).fetchone()
@@ -34,11 +34,11 @@ class RunRecords(Reader):
             return pipeline_spec
 
     def versions(self, prefix: str) -> list[str]:
-        """Return versions that begin with a prefix and whose PipelineSpec is recorded.
+        """Return at most 6 versions that begin with a prefix and whose PipelineSpec is recorded.
 
-        They are at most 6: more than one is an error that shows a few of them.
+        The caller needs one version. When there are more, its error shows a few of them.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT version FROM specs WHERE substr(version, 1, length(:prefix)) = :prefix"
                 " ORDER BY version LIMIT 6",
@@ -53,7 +53,7 @@ class RunRecords(Reader):
             UsageError: there is no such run.
             StateError: a newer version of kfgcp recorded it in another form.
         """
-        with self._failures():
+        with self._convert_errors():
             cursor = self._db.execute("SELECT request FROM runs WHERE run_id = ?", (run_id,))
             stored = json.loads(fetch_value(cursor, run_id))
         return StoredRequest.from_dict(stored) if stored else None
@@ -64,28 +64,28 @@ class RunRecords(Reader):
         Raises:
             UsageError: there is no such run.
         """
-        with self._failures():
+        with self._convert_errors():
             cursor = self._db.execute("SELECT rev FROM runs WHERE run_id = ?", (run_id,))
             return int(fetch_value(cursor, run_id))
 
     def cancel_requests(self, run_id: str) -> int:
         """Return how often the cancelling of a run was requested, 0 when there is no such run."""
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT cancel_requests FROM runs WHERE run_id = ?", (run_id,)
             ).fetchone()
         return 0 if row is None else row["cancel_requests"]
 
     def cancellation(self, backend_ref: str) -> Cancellation | None:
-        """Return what is recorded about the cancelling of a run of a remote backend.
+        """Return the record of the cancelling of a run of a remote backend.
 
         Args:
-            backend_ref: the backend's own name of the run.
+            backend_ref: the name of the run on its backend.
 
         Returns:
             The record, None when there is no such run.
         """
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT state, ended_at, cancel_requested_at FROM runs WHERE backend_ref = ?",
                 sql_values(backend_ref),
@@ -102,16 +102,16 @@ class RunRecords(Reader):
         Raises:
             UsageError: there is no such run.
         """
-        with self._failures():
+        with self._convert_errors():
             cursor = self._db.execute("SELECT read FROM runs WHERE run_id = ?", (run_id,))
             return ReadLevel(fetch_value(cursor, run_id))
 
     def refs(self, run_id: str) -> tuple[str, str] | None:
-        """Return the environment of a run, and the backend's own name of it.
+        """Return the environment and the backend_ref of a run, None when there is no such run.
 
-        None when there is no such run.
+        The backend_ref is the name of the run on its backend, "" when it has none.
         """
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT env, backend_ref FROM runs WHERE run_id = ?", sql_values(run_id)
             ).fetchone()
@@ -121,22 +121,27 @@ class RunRecords(Reader):
         """Return the runs of a place that have ended, newest first.
 
         Args:
-            place: what the backend's own names of all runs of the place begin with.
+            place: the text with which the backend_ref of each run of the place begins.
 
         Returns:
-            The runs by these names.
+            The runs by their backend_refs.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT backend_ref, run_id, state, ended_at, read FROM runs WHERE"
                 " substr(backend_ref, 1, length(?)) = ? AND state IN ('SUCCEEDED', 'FAILED',"
                 " 'CANCELLED') ORDER BY created_at DESC",
                 sql_values(place, place),
             ).fetchall()
-        ended = {}
-        for backend_ref, run_id, state, ended_at, read in rows:
-            ended[backend_ref] = EndedRun(run_id, RunState(state), ended_at or "", ReadLevel(read))
-        return ended
+        ended_runs = {}
+        for backend_ref, run_id, state, ended_at, read_level in rows:
+            ended_runs[backend_ref] = EndedRun(
+                run_id=run_id,
+                state=RunState(state),
+                ended_at=ended_at or "",
+                read_level=ReadLevel(read_level),
+            )
+        return ended_runs
 
     def unfinished(self, backend: str) -> list[str]:
         """Return the ids of the runs of a backend that have not ended."""
@@ -144,8 +149,8 @@ class RunRecords(Reader):
 
     def unfinished_by_backend(self) -> dict[str, list[str]]:
         """Return the ids of the runs that have not ended, by their backends."""
-        with self._failures():
-            # The condition is that of the index runs_unfinished, so only these rows are read.
+        with self._convert_errors():
+            # The index runs_unfinished has the same condition, so SQLite reads only these rows.
             rows = self._db.execute(
                 "SELECT backend, run_id FROM runs WHERE state NOT IN ('SUCCEEDED', 'FAILED',"
                 " 'CANCELLED')"
@@ -156,11 +161,11 @@ class RunRecords(Reader):
         return run_ids
 
     def names(self, place: str, kind: str) -> dict[str, str]:
-        """Return the names that a place has for its objects of a kind, by their ids.
+        """Return the recorded names of the objects of a place and a kind, by the objects' ids.
 
-        Only names that were read before are there.
+        An object has a name here only after a backend has read it, see `Store.set_names`.
         """
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT id, name FROM names WHERE place = ? AND kind = ?", sql_values(place, kind)
             ).fetchall()
@@ -168,7 +173,7 @@ class RunRecords(Reader):
 
     def observed(self, place: str) -> Observed | None:
         """Return how far the runs of a place were read, None when they were never read."""
-        with self._failures():
+        with self._convert_errors():
             row = self._db.execute(
                 "SELECT changed_until, created_since FROM observed WHERE place = ?",
                 sql_values(place),
@@ -177,7 +182,7 @@ class RunRecords(Reader):
 
     def outcomes(self, run_id: str) -> dict[str, Outcome]:
         """Return the outputs of the finished tasks of a run, by the paths of the tasks."""
-        with self._failures():
+        with self._convert_errors():
             rows = self._db.execute(
                 "SELECT path, key, outputs FROM outcomes WHERE run_id = ?", (run_id,)
             ).fetchall()
@@ -187,9 +192,10 @@ class RunRecords(Reader):
         return outcomes
 
     def interruptions(self, run_id: str) -> dict[str, int]:
-        """Return how many attempts of each task were interrupted with the run, by the path."""
-        with self._failures():
+        """Return the number of interrupted attempts of each task, by the path of the task."""
+        with self._convert_errors():
             rows = self._db.execute(
-                "SELECT path, COUNT(*) FROM interrupted WHERE run_id = ? GROUP BY path", (run_id,)
+                "SELECT path, COUNT(*) AS attempts FROM interrupted WHERE run_id = ? GROUP BY path",
+                (run_id,),
             ).fetchall()
-        return dict(map(tuple, rows))
+        return {row["path"]: row["attempts"] for row in rows}

@@ -1,7 +1,7 @@
-"""The values that enter and leave the store, and their form as rows of its tables.
+"""The values that enter and leave the store, and how they become rows of its tables.
 
-Each value has two functions here: `x_row` returns the values of a new row in the order of the
-columns, and `read_x` returns the value of a row.
+Most kinds of values have two functions here: `x_row` returns the columns of a new row in their
+order, and `read_x` returns the value that a row stands for.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class ReadLevel(enum.StrEnum):
     """
 
     LISTED = "listed"
-    """What a list of runs has: no tasks, artifacts and metrics."""
+    """Only what a list of runs has. Tasks, artifacts and metrics are missing."""
     PARTIAL = "part"
-    """Its tasks, without what could not be read at that moment."""
+    """The tasks, but some part of them could not be read at that moment."""
     WITHOUT_REASONS = "tasks"
-    """Everything except the logs that tell why it failed."""
+    """Everything except the logs that tell why the run failed."""
     EVERYTHING = "everything"
 
     @property
@@ -70,8 +70,9 @@ class Observed:
     """How far the runs of a remote place were read.
 
     Attributes:
-        changed_until: all changes until this time were read.
-        created_since: of all runs that were created at this time or later.
+        changed_until: the time until which all changes of the runs were read.
+        created_since: the creation time from which on runs were read. Nothing is known about runs
+            that were created before it.
     """
 
     changed_until: str
@@ -80,13 +81,13 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """The record of a run that has ended, in short.
+    """The most important facts about a run that has ended.
 
     Attributes:
-        run_id: its id here.
+        run_id: the id of the run in the store.
         state: how it ended.
         ended_at: when it ended, "" when that is not known.
-        read_level: how much of it was read.
+        read_level: how much of the run was read.
     """
 
     run_id: str
@@ -160,12 +161,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A task uses outputs of an attempt of another run, so the files of the attempt must be kept.
+    """The use of another run's outputs by a task. The files of the other attempt must be kept.
 
     Attributes:
-        task: the path of the task.
-        origin: the attempt.
-        cached: the task has all its outputs and its log from this attempt.
+        task: the path of the task that uses the outputs.
+        origin: the attempt that produced the outputs.
+        cached: whether the task has all its outputs and its log from this attempt.
     """
 
     task: str
@@ -183,9 +184,9 @@ class CacheEntry:
         task: the path of the task without the numbers of iterations.
         origin: the attempt that produced the outputs.
         stored_at: when the task succeeded.
-        parts: the parts of the key.
+        parts: the values that the key is a digest of, by name.
         outputs: the outputs, in the form of the engine.
-        has_files: the outputs contain files.
+        has_files: whether the outputs contain files.
         known_run: a recorded run that has this success: the run that produced the outputs, or a run
             whose task was cached from it. "" when all of these runs were deleted.
     """
@@ -203,11 +204,11 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeletedSuccess:
-    """A success of a run that was deleted.
+    """A successful task of a run that was deleted.
 
     Attributes:
         run_id: the deleted run.
-        had_files: the outputs contained files.
+        had_files: whether the outputs contained files.
     """
 
     run_id: str
@@ -234,6 +235,17 @@ class Changes:
     """The changes of a run since the last write. A field that is None or empty did not change.
 
     Attributes:
+        tasks: the new form of each task that changed.
+        artifacts: new artifacts.
+        metrics: new metrics.
+        state: the new state of the run.
+        started_at: when the run started. The store keeps the first start.
+        ended_at: when the run ended.
+        outputs: the outputs of the run.
+        error: the reason why the run failed.
+        cached: new successes for the cache of tasks.
+        outcomes: the outputs of tasks that finished.
+        uses: new uses of outputs of other runs.
         events: the events of tasks and metrics, in their order. The store adds the events of the
             run itself.
     """
@@ -255,8 +267,8 @@ class Changes:
 def metric_names(keys: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
     """Return a short name for each metric. No two metrics have the same name.
 
-    The name is `task.name`. It is `task.artifact.name` for metrics that a task reports in several
-    artifacts, and `task/artifact/name` where the first two are also the name of another metric.
+    The name is `task.name`. When a task reports the metric in several artifacts, the name is
+    `task.artifact.name`. When another metric has the same name, it is `task/artifact/name`.
 
     Args:
         keys: (task, artifact, name) of each metric.
@@ -381,7 +393,7 @@ def cache_entry_row(entry: CacheEntry) -> tuple[SqlValue, ...]:
 
 
 def read_cache_entry(row: sqlite3.Row) -> CacheEntry:
-    """Return the entry of the cache of a row."""
+    """Return the entry of the cache that a row stands for."""
     return CacheEntry(
         pipeline=row["pipeline"],
         key=row["key"],
@@ -402,7 +414,7 @@ def use_row(run_id: str, use: Use) -> tuple[SqlValue, ...]:
 
 
 def event_row(event: Event) -> tuple[SqlValue, ...]:
-    """Return the row of an event. The column `fact` is the key without the id of the run."""
+    """Return the row of an event. The column `fact` is the event's key without the run id."""
     return sql_values(
         event.run_id,
         event.key.removeprefix(f"{event.run_id}/"),
@@ -437,11 +449,11 @@ def fetch_value(cursor: sqlite3.Cursor, run_id: str) -> Any:
     """
     row = cursor.fetchone()
     if row is None:
-        raise no_run(run_id)
+        raise run_not_found(run_id)
     return row[0]
 
 
-def no_run(run: str) -> RunNotFound:
+def run_not_found(run: str) -> RunNotFound:
     """Return the error that no run has this id or name."""
     if run == "latest":
         return RunNotFound("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")

@@ -9,7 +9,7 @@
                  metrics.TASK.ARTIFACT.NAME; a part with other characters than letters, digits
                  and _ - / [0] is in quotes
 
-Pure: text in, a tree out. `kfgcp.store.conditions` gives a tree its meaning.
+Pure: text in, a tree out. `kfgcp.store.conditions` turns a tree into SQL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from kfgcp.store.search_tokens import PLAIN, Span, Token, failure, tokens
+from kfgcp.store.search_tokens import PLAIN_PART, Span, Token, expression_error, tokenize
 
 COLUMNS: Final[Mapping[str, str]] = {
     "run_id": "text",
@@ -61,11 +61,11 @@ GROUPS: Final[Mapping[str, tuple[int, str]]] = {
     "labels": (1, "NAME"),
     "metrics": (3, "TASK.NAME"),
 }
-"""Group -> how many parts may follow it, and an example of these parts."""
+"""Group of names -> the largest number of parts after it, and an example of these parts."""
 
 # SQLite accepts 1,000 levels (SQLITE_MAX_EXPR_DEPTH) and 32,766 values
-# (SQLITE_MAX_VARIABLE_NUMBER, 999 before 3.32) in a statement. A level here is several levels of
-# SQL, and a comparison binds up to four values.
+# (SQLITE_MAX_VARIABLE_NUMBER, 999 before 3.32) in a statement. One level of an expression becomes
+# several levels of SQL, and a comparison binds up to four values.
 MAX_DEPTH: Final = 50
 MAX_COMPARISONS: Final = 200
 
@@ -82,6 +82,7 @@ _KEYWORDS: Final = ("and", "or", "not", "in")
 _ORDERING: Final = ("<", "<=", ">", ">=")
 _CONTAINING: Final = ("~", "!~")
 _EQUALITY: Final = ("=", "!=")
+_OPERATORS: Final = _EQUALITY + _ORDERING + _CONTAINING
 
 SearchValue = bool | int | float | str | Span | None
 
@@ -92,17 +93,17 @@ class Column:
 
     Attributes:
         group: `run`, or one of `GROUPS`.
-        parts: of the group `run` a key of `COLUMNS`, else the parts after the group.
-        at: its place in the expression, from 0.
+        parts: in the group `run`, one key of `COLUMNS`. Otherwise the parts after the group.
+        position: the index of its first character in the expression.
     """
 
     group: str
     parts: tuple[str, ...]
-    at: int = 0
+    position: int = 0
 
     @property
     def kind(self) -> str:
-        """The kind of its values, as in `COLUMNS`. It is `any` for parameters and metrics."""
+        """The kind of its values, as in `COLUMNS`, or `any` for parameters and metrics."""
         if self.group == "run":
             return COLUMNS[self.parts[0]]
         return "text" if self.group == "labels" else "any"
@@ -115,14 +116,14 @@ class Comparison:
     Attributes:
         column: the left side.
         operator: = != < <= > >= ~ !~ or `in`.
-        value: the right side, a `SearchValue`. It is a tuple of them for `in`.
-        at: the place of the value in the expression, from 0.
+        value: the right side: a `SearchValue`, or a tuple of them for `in`.
+        position: the index of the first character of the value in the expression.
     """
 
     column: Column
     operator: str
     value: Any
-    at: int = 0
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def parse(text: str) -> Expression:
     """Return the tree of an expression.
 
     Raises:
-        UsageError: it cannot be read. The hint points at the place.
+        UsageError: the expression cannot be read. The hint points at the position.
 
     Example:
         >>> comparison = parse("params.lr < 0.1")
@@ -170,11 +171,11 @@ def parse_order(text: str) -> tuple[Column, bool]:
         text: `NAME`, `NAME asc` or `NAME desc`.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the order cannot be read, or the column has no order.
 
     Example:
         >>> parse_order("duration desc")
-        (Column(group='run', parts=('duration',), at=0), True)
+        (Column(group='run', parts=('duration',), position=0), True)
     """
     parser = _Parser(text)
     column = parser.parse_column()
@@ -185,30 +186,30 @@ def parse_order(text: str) -> tuple[Column, bool]:
     if parser.peek().kind != "end":
         parser.fail(
             "nothing may follow the order",
-            parser.peek().at,
+            parser.peek().position,
             "Write NAME, NAME asc or NAME desc.",
         )
     if column.kind == "tags":
         parser.fail(
             "tags have no order",
-            column.at,
+            column.position,
             "Order by created_at, duration, params.NAME, metrics.TASK.NAME.",
         )
     return column, descending
 
 
 def quote_name(part: str) -> str:
-    """Return a part of a name in the form of expressions: in quotes where they are needed.
+    """Return a part of a name as it is written in expressions, with quotes if it needs them.
 
     Example:
         >>> quote_name("lr"), quote_name("a.b")
         ('lr', '"a.b"')
     """
-    return part if re.fullmatch(PLAIN, part) else quote_text(part)
+    return part if re.fullmatch(PLAIN_PART, part) else quote_text(part)
 
 
 def quote_text(text: str) -> str:
-    """Return a text in the form of expressions: in quotes."""
+    """Return a text as it is written in expressions, in quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -218,10 +219,10 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = tokens(text)
-        self._next = 0
+        self._tokens = tokenize(text)
+        self._next_index = 0
         self._depth = 0
-        self._count = 0
+        self._comparison_count = 0
 
     def parse_expression(self) -> Expression:
         """Return the tree of the whole text."""
@@ -233,23 +234,23 @@ class _Parser:
             hint = "Join comparisons by `and` or `or`."
             if token.kind in ("name", "number", "text"):
                 hint = "Put texts of several words into quotes."
-            self.fail(f"'{token.text}' is not expected here", token.at, hint)
+            self.fail(f"'{token.text}' is not expected here", token.position, hint)
         return expression
 
     def peek(self) -> Token:
         """Return the next token."""
-        return self._tokens[self._next]
+        return self._tokens[self._next_index]
 
     def take(self) -> Token:
-        """Return the next token, and move to the one after it. The end stays the next token."""
-        token = self._tokens[self._next]
+        """Return the next token, and move to the token after it. The end is never passed."""
+        token = self._tokens[self._next_index]
         if token.kind != "end":
-            self._next += 1
+            self._next_index += 1
         return token
 
-    def fail(self, problem: str, at: int, hint: str) -> NoReturn:
-        """Raise the error for a place of the expression."""
-        raise failure(self._text, problem, at, hint)
+    def fail(self, problem: str, position: int, hint: str) -> NoReturn:
+        """Raise the error for a position in the expression."""
+        raise expression_error(self._text, problem, position, hint)
 
     # -- and, or, not
 
@@ -274,14 +275,16 @@ class _Parser:
         self.take()
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            self.fail("it is nested too deep", token.at, f"At most {MAX_DEPTH} levels.")
+            self.fail("it is nested too deep", token.position, f"At most {MAX_DEPTH} levels.")
         expression: Expression
         if token.word == "not":
             expression = Not(self._parse_not())
         else:
             expression = self._parse_or()
             if self.peek().text != ")":
-                self.fail("a closing parenthesis is missing", self.peek().at, "Each ( needs its ).")
+                self.fail(
+                    "a closing parenthesis is missing", self.peek().position, "Each ( needs its )."
+                )
             self.take()
         self._depth -= 1
         return expression
@@ -289,31 +292,31 @@ class _Parser:
     # -- comparisons
 
     def _parse_comparison(self) -> Expression:
-        self._count += 1
+        self._comparison_count += 1
         token = self.peek()
-        if self._count > MAX_COMPARISONS:
-            self.fail("it is too long", token.at, f"At most {MAX_COMPARISONS} comparisons.")
+        if self._comparison_count > MAX_COMPARISONS:
+            self.fail("it is too long", token.position, f"At most {MAX_COMPARISONS} comparisons.")
         if token.kind in ("text", "number"):
             return self._parse_tag_test()
         column = self.parse_column()
         operator = self.take()
         if operator.word == "not" and self.peek().word == "in":
             self.take()
-            return Not(Comparison(column, "in", self._parse_list(column), operator.at))
+            return Not(Comparison(column, "in", self._parse_list(column), operator.position))
         if operator.word == "in":
-            return Comparison(column, "in", self._parse_list(column), operator.at)
+            return Comparison(column, "in", self._parse_list(column), operator.position)
         sign = self._read_sign(token, operator)
-        at = self.peek().at
+        position = self.peek().position
         value = self._parse_value(column)
         is_nan = isinstance(value, float) and math.isnan(value)
         if is_nan and sign not in _EQUALITY:
-            self.fail(f"{sign} cannot be used with nan", at, "Write = nan or != nan.")
+            self.fail(f"{sign} cannot be used with nan", position, "Write = nan or != nan.")
         if (value is None or isinstance(value, bool)) and sign not in _EQUALITY:
-            self.fail(f"{sign} needs a number or a text", at, "Write = or !=.")
+            self.fail(f"{sign} needs a number or a text", position, "Write = or !=.")
         if sign in _CONTAINING and not isinstance(value, str):
-            # The characters count as they are written: `params.n ~ 1.10`.
-            value = self._tokens[self._next - 1].text
-        return Comparison(column, sign, value, at)
+            # A text is searched for, so `params.n ~ 1.10` means the characters "1.10".
+            value = self._tokens[self._next_index - 1].text
+        return Comparison(column, sign, value, position)
 
     def _read_sign(self, name: Token, operator: Token) -> str:
         """Return the operator after a name."""
@@ -321,19 +324,19 @@ class _Parser:
             return "="
         if operator.word == "contains":
             return "~"
-        if operator.text in (*_EQUALITY, *_ORDERING, *_CONTAINING):
+        if operator.text in _OPERATORS:
             return operator.text
         hint = "The operators are = != < <= > >= ~ !~ and in."
         if operator.word == "like":
             hint = "Write `~`: contains."
         elif operator.kind == "end" or operator.word:
             hint = f"Compare it: {name.text} = true"
-        self.fail(f"an operator is expected after {name.text}", operator.at, hint)
+        self.fail(f"an operator is expected after {name.text}", operator.position, hint)
 
     def _parse_tag_test(self) -> Expression:
         """Return the comparison of `"good" in tags` or `"bad" not in tags`.
 
-        Only these begin with a text.
+        No other comparison begins with a text.
         """
         token = self.take()
         operator = self.take()
@@ -342,18 +345,18 @@ class _Parser:
             sign = "!="
             operator = self.take()
         if operator.word != "in" or token.kind != "text":
-            self.fail("a name is expected", token.at, "Write the name first: params.lr > 0.1")
+            self.fail("a name is expected", token.position, "Write the name first: params.lr > 0.1")
         column = self.parse_column()
         if column.kind != "tags":
-            name = self._text[column.at :].split()[0]
-            self.fail("only tags can be searched like this", column.at, f"Write {name} ~ ...")
-        return Comparison(column, sign, token.value, token.at)
+            name = self._text[column.position :].split()[0]
+            self.fail("only tags can be searched like this", column.position, f"Write {name} ~ ...")
+        return Comparison(column, sign, token.value, token.position)
 
     def _parse_list(self, column: Column) -> tuple[SearchValue, ...]:
         opening = self.take()
         closing = {"(": ")", "[": "]"}.get(opening.text)
         if closing is None:
-            self.fail("a list is expected after `in`", opening.at, "Write in (1, 2, 3).")
+            self.fail("a list is expected after `in`", opening.position, "Write in (1, 2, 3).")
         values = [self._parse_value(column)]
         while self.peek().text == ",":
             self.take()
@@ -361,13 +364,13 @@ class _Parser:
         if self.peek().text != closing:
             self.fail(
                 "the list has no end",
-                self.peek().at,
+                self.peek().position,
                 f"Values are separated by commas and end with {closing}",
             )
         self.take()
-        self._count += len(values)
-        if self._count > MAX_COMPARISONS:
-            self.fail("it is too long", opening.at, f"At most {MAX_COMPARISONS} values.")
+        self._comparison_count += len(values)
+        if self._comparison_count > MAX_COMPARISONS:
+            self.fail("it is too long", opening.position, f"At most {MAX_COMPARISONS} values.")
         return tuple(values)
 
     def _parse_value(self, column: Column) -> SearchValue:
@@ -382,17 +385,17 @@ class _Parser:
         if token.kind != "name" or token.word in _KEYWORDS:
             self.fail(
                 "a value is expected",
-                token.at,
+                token.position,
                 "A value is a number, 'a text', true, false, null, or 7d.",
             )
         if token.word in _CONSTANTS:
             constant = _CONSTANTS[token.word]
-            # null has its meaning for texts too.
+            # null means a missing value for columns of texts too.
             return token.text if as_written and constant is not None else constant
         if len(token.parts) > 1:
             self.fail(
                 f"{token.text} is not a value",
-                token.at,
+                token.position,
                 "Two columns cannot be compared; put texts into quotes.",
             )
         return token.parts[0]
@@ -401,21 +404,22 @@ class _Parser:
         """Return the column that the next token names."""
         token = self.take()
         if token.kind != "name" or token.word in _KEYWORDS:
-            self.fail("a name is expected", token.at, f"Names: {_list_names()}.")
-        first, *rest = token.parts
-        if first in GROUPS:
-            max_parts, example = GROUPS[first]
-            hint = f'Write {first}.{example}; a part with dots stands in quotes: {first}."a.b"'
-            if not rest:
-                self.fail(f"{first} needs a name", token.at, hint)
-            if len(rest) > max_parts:
-                self.fail(f"{first} has too many parts", token.at, hint)
-            return Column(first, tuple(rest), token.at)
-        name = ALIASES.get(first, first)
-        if rest or name not in COLUMNS:
-            hint = f"{_suggest(first)}Names: {_list_names()}."
-            self.fail(f"there is no {token.text}", token.at, hint)
-        return Column("run", (name,), token.at)
+            self.fail("a name is expected", token.position, f"Names: {_list_names()}.")
+        head = token.parts[0]
+        names = token.parts[1:]
+        if head in GROUPS:
+            max_parts, example = GROUPS[head]
+            hint = f'Write {head}.{example}. Put a part with dots into quotes: {head}."a.b"'
+            if not names:
+                self.fail(f"{head} needs a name", token.position, hint)
+            if len(names) > max_parts:
+                self.fail(f"{head} has too many parts", token.position, hint)
+            return Column(head, names, token.position)
+        column = ALIASES.get(head, head)
+        if names or column not in COLUMNS:
+            hint = f"{_suggest(head)}Names: {_list_names()}."
+            self.fail(f"there is no {token.text}", token.position, hint)
+        return Column("run", (column,), token.position)
 
 
 def _list_names() -> str:
@@ -425,9 +429,10 @@ def _list_names() -> str:
 
 
 def _suggest(word: str) -> str:
-    """Return the question whether a similar name was meant, "" when there is none."""
+    """Return a question that names a similar name, "" when there is none."""
     # Only errors need difflib, and start-up time counts.
     from difflib import get_close_matches
 
-    close = get_close_matches(word, [*COLUMNS, *ALIASES, *GROUPS], n=1)
-    return f"Did you mean {close[0]}? " if close else ""
+    names = list(COLUMNS) + list(ALIASES) + list(GROUPS)
+    close_names = get_close_matches(word, names, n=1)
+    return f"Did you mean {close_names[0]}? " if close_names else ""

@@ -1,4 +1,4 @@
-"""Split a search expression into tokens, and build the error that points at a place in it. Pure.
+"""Split a search expression into tokens, and build errors that point at a position in it. Pure.
 
 The grammar is in `kfgcp.store.search_expressions`.
 """
@@ -15,12 +15,12 @@ from kfgcp.errors import UsageError
 UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 """Unit of a duration -> seconds."""
 
-# An error shows this many characters of a long expression on each side of the place.
+# An error shows this many characters of a long expression on each side of the position.
 _CONTEXT: Final = 100
 
-# What people know from other languages -> what they should write. Longer signs come before the
-# signs that they begin with.
-_FOREIGN: Final[Mapping[str, str]] = {
+# A sign of another language -> what to write instead. Longer signs come before the signs that they
+# begin with.
+_FOREIGN_SIGNS: Final[Mapping[str, str]] = {
     "&&": "Write `and`.",
     "&": "Write `and`.",
     "||": "Write `or`.",
@@ -33,14 +33,14 @@ _FOREIGN: Final[Mapping[str, str]] = {
     ";": "Write one expression only.",
 }
 
-PLAIN: Final = r"\w(?:[\w/-]|\[\d+\])*"
+PLAIN_PART: Final = r"\w(?:[\w/-]|\[\d+\])*"
 """A part of a name that needs no quotes, as a regular expression."""
 
 _QUOTED: Final = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
-_PART: Final = rf"(?:{PLAIN}|{_QUOTED})"
+_PART: Final = rf"(?:{PLAIN_PART}|{_QUOTED})"
 
-# The order of the alternatives matters: "inf" and "7d" are numbers, not names. A text in quotes
-# that a dot follows is the first part of a name.
+# The order of the alternatives matters: "inf" and "7d" are numbers, not names. When a dot follows a
+# text in quotes, the text is the first part of a name.
 _TOKEN: Final = re.compile(
     rf"""\s*(?:
     (?P<number>[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?P<unit>[smhdw])?|(?:inf|infinity)\b)(?![\w.]))
@@ -69,62 +69,62 @@ class Token:
     """A token of an expression.
 
     Attributes:
-        kind: what it is.
-        at: its place in the expression, from 0.
-        text: as it is written.
-        value: of a number or a text.
-        parts: of a name.
+        kind: the kind of token.
+        position: the index of its first character in the expression.
+        text: the token as it is written.
+        value: the value of a number or of a text, None for another kind.
+        parts: the parts of a name, () for another kind.
     """
 
     kind: Literal["number", "text", "name", "sign", "end"]
-    at: int
+    position: int
     text: str = ""
     value: Any = None
     parts: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
-        """A name of one part without quotes in lower case, "" for any other token."""
+        """The token in lower case if it is a name of one part without quotes, else ""."""
         is_word = self.kind == "name" and len(self.parts) == 1 and self.text[0] not in "\"'"
         return self.text.lower() if is_word else ""
 
 
-def tokens(text: str) -> list[Token]:
+def tokenize(text: str) -> list[Token]:
     """Return the tokens of an expression. The last token is the end.
 
     Raises:
         UsageError: a part of the expression is not a token.
 
     Example:
-        >>> [token.text for token in tokens("params.lr < 0.1")]
+        >>> [token.text for token in tokenize("params.lr < 0.1")]
         ['params.lr', '<', '0.1', '']
     """
     result: list[Token] = []
-    at = 0
+    position = 0
     while not result or result[-1].kind != "end":
-        match = _TOKEN.match(text, at)
+        match = _TOKEN.match(text, position)
         if match is None:
-            _refuse(text, at)
+            _refuse(text, position)
         result.append(_create_token(match))
-        at = match.end()
+        position = match.end()
     return result
 
 
-def failure(text: str, problem: str, at: int, hint: str) -> UsageError:
-    """Return the error for a place of an expression.
+def expression_error(text: str, problem: str, position: int, hint: str) -> UsageError:
+    """Return the error for a position in an expression.
 
     Args:
         text: the expression.
         problem: what is wrong.
-        at: the place, from 0.
+        position: the index of the character at which the hint points.
         hint: what to write instead.
     """
-    start = max(at - _CONTEXT, 0) if len(text) > 2 * _CONTEXT else 0
+    start = max(position - _CONTEXT, 0) if len(text) > 2 * _CONTEXT else 0
     ellipsis = "…" if start > 0 else ""
     excerpt = ellipsis + _cut(re.sub(r"\s", " ", text[start:]), 2 * _CONTEXT)
-    caret = " " * (at - start + len(ellipsis)) + "^"
+    caret = " " * (position - start + len(ellipsis)) + "^"
     return UsageError(
-        f"The expression cannot be used: {_cut(problem, _CONTEXT)} (character {at + 1}).",
+        f"The expression cannot be used: {_cut(problem, _CONTEXT)} (character {position + 1}).",
         hint=f"{excerpt}\n{caret}\n{_cut(hint, 4 * _CONTEXT)}",
     )
 
@@ -133,16 +133,18 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _refuse(text: str, at: int) -> NoReturn:
-    """Raise the error that no token begins at a place, or after the blanks there."""
-    at = len(text) - len(text[at:].lstrip())
-    if text[at] in "\"'":
-        raise failure(text, "a text has no end", at, f"Close it with {text[at]}")
-    for sign, hint in _FOREIGN.items():
-        if text.startswith(sign, at):
-            raise failure(text, f"'{sign}' is not known here", at, hint)
+def _refuse(text: str, position: int) -> NoReturn:
+    """Raise the error that no token begins at a position. Blanks there do not count."""
+    position = len(text) - len(text[position:].lstrip())
+    if text[position] in "\"'":
+        raise expression_error(
+            text, "a text has no end", position, f"Close it with {text[position]}"
+        )
+    for sign, hint in _FOREIGN_SIGNS.items():
+        if text.startswith(sign, position):
+            raise expression_error(text, f"'{sign}' is not known here", position, hint)
     hint = "Put names and texts with such characters into quotes."
-    raise failure(text, f"'{text[at]}' is not known here", at, hint)
+    raise expression_error(text, f"'{text[position]}' is not known here", position, hint)
 
 
 def _create_token(match: re.Match[str]) -> Token:
@@ -150,15 +152,15 @@ def _create_token(match: re.Match[str]) -> Token:
         text = match[kind]
         if text is None:
             continue
-        at = match.start(kind)
+        position = match.start(kind)
         if kind == "number":
-            return Token("number", at, text, _read_number(text, match["unit"]))
+            return Token("number", position, text, _read_number(text, match["unit"]))
         if kind == "text":
-            return Token("text", at, text, _unquote(text))
+            return Token("text", position, text, _unquote(text))
         if kind == "name":
             parts = tuple(_unquote(part) for part in re.findall(_PART, text))
-            return Token("name", at, text, parts=parts)
-        return Token("sign", at, text)
+            return Token("name", position, text, parts=parts)
+        return Token("sign", position, text)
     return Token("end", match.start("end"))
 
 

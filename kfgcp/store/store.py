@@ -42,7 +42,7 @@ _ROWS_PER_WRITE: Final = 1_000_000
 
 
 class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
-    """The index of runs. `Reader` and `RunRecords` are the reading part. Threads may share it."""
+    """The index of runs: all methods to read and to write it. Threads may share it."""
 
     def add_run(
         self,
@@ -55,11 +55,11 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
 
         Args:
             run: the run.
-            pipeline_spec: its spec. The store keeps one for each version.
-            request: how it was submitted.
+            pipeline_spec: the PipelineSpec of the run. The store keeps one for each version.
+            request: how the run was submitted.
         """
         with self._transaction():
-            self._add(run, pipeline_spec, request)
+            self._insert_run(run, pipeline_spec, request)
             self._add_events(event.events_of(run))
 
     def put(
@@ -70,14 +70,13 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
         pipeline_spec: Mapping[str, Any] | None = None,
         request: StoredRequest | None = None,
     ) -> None:
-        """Record a run of a remote backend as it is now, new or already recorded.
+        """Record what a remote backend reports about a run now. The run may be recorded already.
 
         Args:
-            run: the run with its tasks. Without them (`ReadLevel.LISTED`), the recorded tasks stay
-                as they are.
-            read_level: how much of it was read.
-            pipeline_spec: its spec, when it was read.
-            request: how it was submitted, when it is a new run from here.
+            run: the run. With `ReadLevel.LISTED` it has no tasks, and the recorded tasks stay.
+            read_level: how much of the run was read.
+            pipeline_spec: the PipelineSpec of the run, None when it was not read.
+            request: how the run was submitted, None unless this call records a run from here.
         """
         with self._transaction():
             row = self._db.execute(
@@ -86,15 +85,15 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             stored_tasks: dict[str, Task] = {}
             stored_metrics: set[tuple[str, str, str]] = set()
             if row is None:
-                self._add(run, pipeline_spec, request)
+                self._insert_run(run, pipeline_spec, request)
             else:
-                # Read before they are replaced: events are what is new since then.
+                # Read these before they are replaced. Everything new since then becomes an event.
                 stored_tasks = {task.path: task for task in self.tasks(run.run_id)}
                 stored_metrics = self._read_metric_keys(run.run_id)
-                self._replace_run(run, row["version"], pipeline_spec)
-                self._replace_parts(run, stored_tasks, with_tasks=read_level.has_tasks)
-            # The event of the end comes after the events of the tasks. A list has no tasks, so the
-            # end is recorded when they are read.
+                self._replace_run_row(run, row["version"], pipeline_spec)
+                self._replace_contents(run, stored_tasks, with_tasks=read_level.has_tasks)
+            # The event of the end comes after the events of the tasks. A list of runs has no tasks,
+            # so the event is recorded only when the tasks are read.
             new_events = event.events_of(
                 run,
                 known_tasks=stored_tasks,
@@ -108,28 +107,35 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             )
 
     def apply(self, run_id: str, changes: Changes) -> None:
-        """Record the changes of a run."""
+        """Record the changes of a run, and the events of its start and its end.
+
+        Raises:
+            RunNotFound: there is no record of the run.
+        """
         with self._transaction():
-            self._apply(run_id, changes)
+            self._apply_changes(run_id, changes)
 
     def end(self, run_id: str, changes: Changes) -> bool:
         """Record the end of a run, unless another process has recorded an end.
 
         Returns:
-            Whether this call recorded it.
+            True when this call recorded the end, False when the run had already ended.
+
+        Raises:
+            RunNotFound: there is no record of the run.
         """
         with self._transaction():
             cursor = self._db.execute("SELECT state FROM runs WHERE run_id = ?", (run_id,))
             if RunState(fetch_value(cursor, run_id)).final:
                 return False
-            self._apply(run_id, changes)
+            self._apply_changes(run_id, changes)
         return True
 
     def reopen(self, run_id: str) -> None:
         """Record that an interrupted run continues.
 
-        It is RUNNING again, without an end and an error. `interruptions` then has the attempts that
-        were interrupted.
+        The run is RUNNING again, without an end and without an error. `interruptions` then counts
+        the attempts that had started and had no result.
         """
         with self._transaction():
             self._db.execute(
@@ -145,9 +151,9 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             )
 
     def request_cancel(self, run_id: str, at: str) -> None:
-        """Ask the engine of a run to cancel it. A second request means at once.
+        """Ask the engine of a run to cancel it. With a second request it kills the tasks at once.
 
-        A run that has ended does not change.
+        The record of a run that has ended does not change.
 
         Args:
             run_id: the run.
@@ -164,14 +170,14 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
     def forget(self, run_id: str, *, has_files: bool = False) -> None:
         """Remove the record of a run, and its outputs in the cache that no other run uses.
 
-        The caller removes the files afterwards. When it is killed before it has finished,
-        `removals` still has the run, and the next process removes the rest.
+        The caller removes the files afterwards. When the caller is killed before it has finished,
+        `removals` still has the run, and the next process removes the remaining files.
 
         Args:
             run_id: the run.
-            has_files: its files are in the state folder. `removals` then has the runs without a
-                record that may have files which nobody uses any more: this one, and runs that were
-                deleted earlier and whose files this run used.
+            has_files: whether the run has files in the state folder. Then `removals` gets the
+                deleted runs whose files may be unused now: this run, and runs that were deleted
+                earlier and whose files this run used.
         """
         with self._transaction():
             released = self._delete_record(run_id)
@@ -180,7 +186,12 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
                 self._add_removals(released)
 
     def set_observed(self, place: str, observed: Observed) -> None:
-        """Record how far the runs of a place were read."""
+        """Record how far the runs of a place were read.
+
+        Args:
+            place: the location of runs on a service, as in `SupportsRefresh.place`.
+            observed: how far they were read.
+        """
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO observed VALUES (?, ?, ?)",
@@ -190,13 +201,13 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
     def set_names(
         self, place: str, kind: str, names: Mapping[str, str], *, gone: Iterable[str] = ()
     ) -> None:
-        """Record names of objects of a place.
+        """Record names of objects of a service.
 
         Args:
-            place: the place.
+            place: where the objects are, such as a project of a service.
             kind: the kind of the objects.
             names: id -> name.
-            gone: the ids of objects whose names are removed.
+            gone: the ids of objects whose recorded names are removed.
         """
         with self._transaction():
             self._db.executemany(
@@ -208,7 +219,7 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
                 [sql_values(place, kind, id_, name) for id_, name in names.items()],
             )
 
-    def _add(
+    def _insert_run(
         self, run: Run, pipeline_spec: Mapping[str, Any] | None, request: StoredRequest | None
     ) -> None:
         self._add_spec(run, pipeline_spec)
@@ -237,7 +248,7 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             ),
         )
         self._add_params_and_labels(run)
-        self._write(run.run_id, Changes(run.tasks, run.artifacts, run.metrics))
+        self._write_changes(run.run_id, Changes(run.tasks, run.artifacts, run.metrics))
         self._add_tags(run.run_id, run.tags)
         self._add_note(run.run_id, run.note)
 
@@ -258,28 +269,31 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
         labels = [sql_values(run.run_id, name, value) for name, value in run.labels.items()]
         self._db.executemany("INSERT INTO labels VALUES (?, ?, ?)", labels)
 
-    def _replace_run(
+    def _replace_run_row(
         self, run: Run, stored_version: str, pipeline_spec: Mapping[str, Any] | None
     ) -> None:
-        """Replace the row of a recorded run, except its state and what belongs to the state."""
+        """Update the row of a recorded run, and clear its end and its error.
+
+        `_write_changes` then writes the new state, end, outputs and error.
+        """
         if not stored_version:
-            # Only a list of runs was read so far, which does not have the pipeline.
+            # Only a list of runs was read so far. A list does not say which pipeline a run has.
             self._add_spec(run, pipeline_spec)
             self._db.execute(
                 "UPDATE runs SET pipeline = ? WHERE run_id = ?",
                 sql_values(run.pipeline, run.run_id),
             )
         if not run.state.final:
-            # Somebody continued a run that had ended. An earlier request to cancel it says nothing
-            # about its next end. This comes before the new state is written, because the condition
-            # is about the recorded state.
+            # If the recorded run has ended, somebody continued it. An earlier request to cancel the
+            # run says nothing about its next end. This statement comes before the new state is
+            # written, because its condition tests the old state.
             self._db.execute(
                 "UPDATE runs SET cancel_requested_at = NULL, cancel_requests = 0 WHERE run_id = ?"
                 " AND state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')",
                 sql_values(run.run_id),
             )
-        # A run that was submitted from here keeps its version: the backend may have received a
-        # changed spec. The end and the error are removed, and `_write` records those of the run.
+        # A run that was submitted from here keeps its version, because the backend may have
+        # received a changed spec.
         self._db.execute(
             "UPDATE runs SET url = ?, version = ?, name = ?, created_at = ?, started_at = ?,"
             " ended_at = NULL, error = NULL WHERE run_id = ?",
@@ -293,10 +307,13 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             ),
         )
 
-    def _replace_parts(
+    def _replace_contents(
         self, run: Run, stored_tasks: Mapping[str, Task], *, with_tasks: bool
     ) -> None:
-        """Replace parameters, labels and state of a recorded run, and what its tasks have."""
+        """Replace the parameters, the labels and the state of a recorded run.
+
+        With tasks, also replace the tasks, artifacts, metrics and outputs.
+        """
         tables = ["params", "labels"]
         if with_tasks:
             tables += ["artifacts", "metrics"]
@@ -307,7 +324,7 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             )
         self._add_params_and_labels(run)
         if not with_tasks:
-            self._write(
+            self._write_changes(
                 run.run_id, Changes(state=run.state, ended_at=run.ended_at, error=run.error)
             )
             return
@@ -322,12 +339,12 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             outputs=run.outputs,
             error=run.error,
         )
-        self._write(run.run_id, changes)
+        self._write_changes(run.run_id, changes)
         if run.state.final:
             self._delete_lost_tasks(run, stored_tasks)
         paths = [task.path for task in run.tasks]
         if paths != list(stored_tasks):
-            # The order is known only when the tasks have started. Pending tasks had none.
+            # Pending tasks have no order. The final order is known only after tasks have started.
             rows = [sql_values(seq, run.run_id, path) for seq, path in enumerate(paths)]
             self._db.executemany("UPDATE tasks SET seq = ? WHERE run_id = ? AND path = ?", rows)
 
@@ -346,12 +363,12 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
         ).fetchall()
         return {(row["task"], row["artifact"], row["name"]) for row in rows}
 
-    def _apply(self, run_id: str, changes: Changes) -> None:
+    def _apply_changes(self, run_id: str, changes: Changes) -> None:
         events = list(changes.events)
-        # Before `_write`, which records the start.
+        # This test comes before `_write_changes`, which records the start.
         if changes.started_at is not None and not self._has_started(run_id):
             events.insert(0, event.run_started(run_id, changes.started_at))
-        self._write(run_id, changes)
+        self._write_changes(run_id, changes)
         if changes.state is not None and changes.state.final:
             events.append(event.run_ended(run_id, changes.state, changes.ended_at))
         self._add_events(events)
@@ -360,13 +377,14 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
         row = self._db.execute("SELECT started_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         return row is not None and row["started_at"] is not None
 
-    def _write(self, run_id: str, changes: Changes) -> None:
+    def _write_changes(self, run_id: str, changes: Changes) -> None:
+        """Write all changes of a run except the events."""
         cursor = self._db.execute(
             "UPDATE runs SET rev = rev + 1 WHERE run_id = ? RETURNING rev", (run_id,)
         )
         rev: int = fetch_value(cursor, run_id)
         first_seq = rev * _ROWS_PER_WRITE
-        self._write_run(run_id, changes)
+        self._write_run_columns(run_id, changes)
         self._db.executemany(
             "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id,"
             " path) DO UPDATE SET rev = excluded.rev, state = excluded.state, attempts ="
@@ -393,7 +411,7 @@ class Store(FileUses, CachedOutputs, RunEvents, TagsNotes, RunRecords):
             ],
         )
 
-    def _write_run(self, run_id: str, changes: Changes) -> None:
+    def _write_run_columns(self, run_id: str, changes: Changes) -> None:
         if changes.started_at is not None:
             # A run that is continued keeps the time of its first start.
             self._db.execute(

@@ -56,9 +56,9 @@ class TagsNotes(Writer):
             self._add_note(run_id, note)
 
     def _check_recorded(self, run_id: str) -> None:
-        fetch_value(
-            self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", sql_values(run_id)), run_id
-        )
+        """Raise RunNotFound when there is no record of the run."""
+        cursor = self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", sql_values(run_id))
+        fetch_value(cursor, run_id)
 
     def _add_tags(self, run_id: str, tags: Iterable[str]) -> None:
         self._db.executemany(

@@ -1,4 +1,4 @@
-"""Write to the index: the transactions, and what ends them."""
+"""Write to the index in transactions, and close it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from kfgcp.store.reader import Reader
 
 
 class Writer(Reader):
-    """The part of the index that all writes share.
+    """The base class of all parts of the index that write.
 
     Each write is one transaction, which is on the disk when the call returns.
     """
 
     @property
     def writable(self) -> bool:
-        """Whether this user may write to the index; otherwise it can only be read."""
-        return database.writable(self.file)
+        """Whether this user may write to the index, or can only read it."""
+        return database.is_writable(self.file)
 
     @property
     def is_current(self) -> bool:
-        """Whether this is still the index of its folder, opened to read and write.
+        """Whether this is still the index of its folder, and was opened to read and write.
 
-        Otherwise it must be opened again.
+        If not, the caller must open the index again.
         """
         return self._connections.are_current
 
@@ -39,19 +39,19 @@ class Writer(Reader):
             return
         self._connections.renew()
         if self._db.is_full:
-            raise database.full(self.file)
+            raise database.disk_full_error(self.file)
 
     def close(self) -> None:
-        """Close the connections of all threads. Every later use of the store is a UsageError.
+        """Close the connections of all threads. Every later use of the store raises UsageError.
 
-        While an engine in this process uses the store, it is closed later, see `keep_open`.
+        While an engine in this process uses the store, closing is postponed, see `keep_open`.
         """
         self._connections.close()
 
     def keep_open(self) -> None:
-        """Postpone `close` until `allow_close` is called.
+        """Postpone every `close` until `allow_close` is called.
 
-        An engine does so, because it records its run to the end.
+        An engine needs this, because it records its run until the run has ended.
 
         Raises:
             UsageError: the store was closed.
@@ -59,7 +59,7 @@ class Writer(Reader):
         self._connections.keep_open()
 
     def allow_close(self) -> None:
-        """End what `keep_open` began. A store that was to be closed meanwhile is closed now."""
+        """Take back `keep_open`. If `close` was called in the meantime, close the store now."""
         self._connections.allow_close()
 
     def __enter__(self) -> Self:
@@ -72,11 +72,15 @@ class Writer(Reader):
     def _transaction(self) -> Iterator[None]:
         """Commit all statements inside, or none of them.
 
-        A process that is killed inside leaves the database as it was before the transaction. So a
-        method that changes several tables puts all of its statements into one transaction.
+        When the process is killed inside, the database stays as it was before the transaction. So
+        a method that changes several tables puts all of its statements into one transaction.
         """
-        # Before `current`, because it may replace the connection of this thread.
+        # `check_room` comes before `current`, because it may replace the connection of the thread.
         self.check_room()
-        thread = self._connections.current()
-        with thread.in_use, database.failures(self.file), database.transaction(thread.connection):
+        current = self._connections.current()
+        with (
+            current.lock,
+            database.convert_errors(self.file),
+            database.transaction(current.connection),
+        ):
             yield

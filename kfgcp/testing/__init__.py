@@ -7,11 +7,12 @@
         env.fail_next("503")           # the next request fails
         print(env.requests.count("POST", "*/pipelineJobs"))
 
-`kubeflow()` starts a self-hosted Kubeflow Pipelines API server in the same way. Both need the extra
-`testing`, and raise MissingExtra without it. The guide is docs/guides/testing.md.
+`kubeflow()` starts a self-hosted Kubeflow Pipelines API server in the same way. `vertex()` and
+`kubeflow()` need the extra `testing`. Without the extra, they raise MissingExtra. The guide is
+docs/guides/testing.md.
 
 With `pytest_plugins = ["kfgcp.testing"]` in a conftest.py, or with `pytest -p kfgcp.testing`, tests
-have the fixtures `vertex_stand_in` and `kubeflow_stand_in`. Other test suites do not load them.
+have the fixtures `vertex_stand_in` and `kubeflow_stand_in`. By default, pytest does not load them.
 
 The stand-ins are imported on first use, because their modules need packages of the extra.
 """
@@ -42,10 +43,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'kfgcp.testing' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"kfgcp.testing.{_MODULES[name]}"), name)
-    # Kept, so that Python finds the name itself the next time.
-    globals()[name] = value
-    return value
+    module = import_module(f"kfgcp.testing.{_MODULES[name]}")
+    public_object = getattr(module, name)
+    # Python calls this function only for names that the package does not have.
+    globals()[name] = public_object
+    return public_object
 
 
 def __dir__() -> list[str]:

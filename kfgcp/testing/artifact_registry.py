@@ -24,8 +24,8 @@ _DOWNLOAD_PATH: Final = "/{project}/{repository}/{package}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Version:
-    """A version or a tag of a package. label: the digest or the tag."""
+class _Key:
+    """The key of a version or a tag of a package. label: the digest of the version, or the tag."""
 
     project: str
     repository: str
@@ -38,13 +38,13 @@ class ArtifactRegistry:
 
     def __init__(self, location: str) -> None:
         self._location = location
-        self._contents: dict[_Version, bytes] = {}
-        self._digests_by_tag: dict[_Version, str] = {}
+        self._contents: dict[_Key, bytes] = {}
+        self._digests_by_tag: dict[_Key, str] = {}
 
     def publish(
         self, project: str, repository: str, package: str, content: str, tags: Sequence[str]
     ) -> str:
-        """Add a version, and return its address, which has the digest.
+        """Add a version, and return its address. The address contains the digest of the content.
 
         Args:
             project: the id of the project.
@@ -55,22 +55,22 @@ class ArtifactRegistry:
         """
         data = content.encode()
         digest = hashlib.sha256(data).hexdigest()
-        self._contents[_Version(project, repository, package, digest)] = data
+        self._contents[_Key(project, repository, package, digest)] = data
         for tag in tags:
-            self._digests_by_tag[_Version(project, repository, package, tag)] = digest
+            self._digests_by_tag[_Key(project, repository, package, tag)] = digest
         host = f"https://{self._location}-kfp.pkg.dev"
         return f"{host}/{project}/{repository}/{package}/sha256:{digest}"
 
     def routes(self) -> list[Route]:
         """Return the routes of the service.
 
-        They must come after all other routes: the paths of downloads are so general that many
-        others fit them.
+        They must come after the routes of all other services. Many paths of other services also
+        fit the template of a download, `/{project}/{repository}/{package}/{tag}`.
         """
         return [
             Route("GET", _PACKAGE_PATH + "/tags/{tag}", self._get_tag),
             Route("GET", _PACKAGE_PATH + "/versions/sha256:{digest}", self._get_version),
-            # A segment of a path has no colon, so the path of a digest does not fit a tag.
+            # `{tag}` fits only text without a colon, so the path of a digest needs its own route.
             Route("GET", _DOWNLOAD_PATH + "/sha256:{digest}", self._download_version),
             Route("GET", _DOWNLOAD_PATH + "/{tag}", self._download_tag),
         ]
@@ -80,7 +80,7 @@ class ArtifactRegistry:
     ) -> Response:
         package_name = _package_name(project, location, repository, package)
         name = f"{package_name}/tags/{tag}"
-        key = _Version(project, repository, package, tag)
+        key = _Key(project, repository, package, tag)
         digest = _look_up(self._digests_by_tag, key, name)
         return Response(body={"name": name, "version": f"{package_name}/versions/sha256:{digest}"})
 
@@ -95,20 +95,20 @@ class ArtifactRegistry:
     ) -> Response:
         package_name = _package_name(project, location, repository, package)
         name = f"{package_name}/versions/sha256:{digest}"
-        _look_up(self._contents, _Version(project, repository, package, digest), name)
+        _look_up(self._contents, _Key(project, repository, package, digest), name)
         return Response(body={"name": name})
 
     def _download_version(
         self, request: Request, project: str, repository: str, package: str, digest: str
     ) -> Response:
-        key = _Version(project, repository, package, digest)
+        key = _Key(project, repository, package, digest)
         data = _look_up(self._contents, key, f"{package} sha256:{digest}")
         return Response(body=data, headers={"Content-Type": "application/octet-stream"})
 
     def _download_tag(
         self, request: Request, project: str, repository: str, package: str, tag: str
     ) -> Response:
-        key = _Version(project, repository, package, tag)
+        key = _Key(project, repository, package, tag)
         digest = _look_up(self._digests_by_tag, key, f"{package} {tag}")
         return self._download_version(request, project, repository, package, digest)
 
@@ -119,8 +119,8 @@ def _package_name(project: str, location: str, repository: str, package: str) ->
     return f"{parent}/repositories/{repository}/packages/{package}"
 
 
-def _look_up(entries: Mapping[_Version, T], key: _Version, name: str) -> T:
-    """Return an entry, or raise 404. name: for the message."""
-    if key not in entries:
+def _look_up(values: Mapping[_Key, T], key: _Key, name: str) -> T:
+    """Return the value of a key, or raise 404. name: the missing resource in the message."""
+    if key not in values:
         raise not_found(name)
-    return entries[key]
+    return values[key]

@@ -2,7 +2,7 @@
 
 It answers `POST /v2/entries:list` and `POST /v2/entries:write`. Filters can have comparisons of the
 fields of an entry, joined by AND, OR and NOT. Text without a field, functions and other parts of
-the language get an error, so that a filter never has half its effect.
+the language get an error. If they were ignored, the answer would have entries that do not fit.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from kfgcp.testing.filters import (
     Leaf,
     Predicate,
     build_time_predicate,
-    comparison,
     compile_filter,
+    number_comparison,
     read_key,
 )
 from kfgcp.testing.google import (
+    check_fields,
     denied,
     format_time,
     invalid,
     json_body,
     list_page,
     micros,
-    only_fields,
     page_body,
     stable_number,
 )
@@ -58,10 +58,9 @@ _WRITE_FIELDS: Final = (
     "partialSuccess",
     "dryRun",
 )
-_TIMES: Final = (("timestamp",), ("receiveTimestamp",))
-# The fields of an entry that are compared as text, and those of them that are objects: a filter
-# compares a field inside these.
-_TEXT: Final = (
+_TIME_FIELDS: Final = (("timestamp",), ("receiveTimestamp",))
+# The fields of an entry that are compared as text.
+_TEXT_FIELDS: Final = (
     "logName",
     "insertId",
     "textPayload",
@@ -71,7 +70,8 @@ _TEXT: Final = (
     "labels",
     "jsonPayload",
 )
-_OBJECTS: Final = ("resource", "labels", "jsonPayload")
+# The fields of `_TEXT_FIELDS` that are objects. A filter can only compare a field inside of them.
+_OBJECT_FIELDS: Final = ("resource", "labels", "jsonPayload")
 
 
 class CloudLogging:
@@ -80,11 +80,12 @@ class CloudLogging:
     Args:
         project: the id of the project.
         number: the number of the project.
-        source: yields the entries of runs, from a filter and `payload`. It may leave out entries
-            that do not fit the filter.
+        source: called with the text of a filter and with `payload`. It yields the entries of runs,
+            and may leave out entries that do not fit the filter.
 
     Attributes:
-        payload: `json` for jsonPayload.message or `text` for textPayload, for plain lines of tasks.
+        payload: the field of an entry for a plain line of a task: `json` means
+            jsonPayload.message, `text` means textPayload.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class CloudLogging:
     def list_all(self, request: Request, **_: str) -> Response:
         """Answer entries.list."""
         body = json_body(request)
-        only_fields(body, _LIST_FIELDS)
+        check_fields(body, _LIST_FIELDS)
         self._check_resources(body.get("resourceNames") or [])
         filter_text = body.get("filter") or ""
         order = (body.get("orderBy") or "timestamp asc").strip()
@@ -125,6 +126,7 @@ class CloudLogging:
             # The reference of entries.list: entries of one time are in the order of insertId.
             return sign * micros(entry["timestamp"]), entry["insertId"]
 
+        # `_list_entries` may also yield entries that do not fit the filter.
         entries = [entry for entry in self._list_entries(filter_text) if fits(entry)]
         page, token = list_page(
             sorted(entries, key=sort_key),
@@ -140,12 +142,12 @@ class CloudLogging:
     def write(self, request: Request, **_: str) -> Response:
         """Answer entries.write."""
         body = json_body(request)
-        only_fields(body, _WRITE_FIELDS)
-        # The fields of the request are for entries that do not have them.
+        check_fields(body, _WRITE_FIELDS)
+        # These fields of the request are the defaults for entries without such a field.
         defaults = {name: body[name] for name in ("logName", "resource") if name in body}
         labels = body.get("labels") or {}
-        sent = body.get("entries") or ()
-        entries = [self._complete_entry(defaults | entry, labels) for entry in sent]
+        sent_entries = body.get("entries") or ()
+        entries = [self._complete_entry(defaults | entry, labels) for entry in sent_entries]
         if not body.get("dryRun"):
             with self._lock:
                 self._written += entries
@@ -154,6 +156,7 @@ class CloudLogging:
     # -- entries
 
     def _list_entries(self, filter_text: str) -> Iterator[Entry]:
+        """Yield the entries that clients wrote, then the entries of runs that may fit a filter."""
         yield from list(self._written)
         yield from self._source(filter_text, self.payload)
 
@@ -176,24 +179,26 @@ class CloudLogging:
         """Raise 403 for resources of other projects."""
         if not names:
             raise invalid("resource_names is required.", "resource_names")
-        projects = (self._project, str(self._number))
+        own_projects = (self._project, str(self._number))
         for name in names:
-            collection, _, rest = name.partition("/")
-            if collection != "projects" or rest.partition("/")[0] not in projects:
+            # A name is `projects/PROJECT`, or `projects/PROJECT/` and the name of a view.
+            collection, _, path = name.partition("/")
+            project = path.partition("/")[0]
+            if collection != "projects" or project not in own_projects:
                 raise denied(f"Permission denied for {name} (or it may not exist).")
 
 
 def _compile_leaf(node: Leaf) -> Predicate[Entry]:
-    """Return the function for a comparison, see `compile_filter`."""
+    """Return the predicate of a comparison, see `compile_filter`."""
     if isinstance(node, Call) or len(node.values) > 1:
         raise FilterError("functions and lists of values are not supported by the stand-in")
     first_name = node.field[0]
-    if node.field in _TIMES:
+    if node.field in _TIME_FIELDS:
         return build_time_predicate(read_key(first_name), node)
     if node.field == ("severity",):
         return _build_severity_predicate(node)
-    is_whole_object = len(node.field) == 1 and first_name in _OBJECTS
-    if first_name not in _TEXT or is_whole_object:
+    is_whole_object = len(node.field) == 1 and first_name in _OBJECT_FIELDS
+    if first_name not in _TEXT_FIELDS or is_whole_object:
         raise FilterError(f"the field {node.dotted_field} is not supported by the stand-in")
     return _build_text_predicate(_build_getter(node.field), node)
 
@@ -202,13 +207,13 @@ def _build_severity_predicate(node: Compare) -> Predicate[Entry]:
     severity = node.value.upper()
     if severity not in SEVERITIES:
         raise FilterError(f"there is no severity {node.value}")
-    compare = comparison(node.op)
+    compare = number_comparison(node.op)
     level = SEVERITIES[severity]
     return lambda entry: compare(SEVERITIES.get(entry["severity"], 0), level)
 
 
 def _build_getter(path: tuple[str, ...]) -> Callable[[Entry], object]:
-    """Return the function that reads a field of an entry, None without the field."""
+    """Return a function that reads a field of an entry. Without the field, it returns None."""
 
     def get(entry: Entry) -> object:
         value: Any = entry
@@ -222,10 +227,10 @@ def _build_getter(path: tuple[str, ...]) -> Callable[[Entry], object]:
 
 
 def _build_text_predicate(get: Callable[[Entry], object], node: Compare) -> Predicate[Entry]:
-    """Return the function that compares text.
+    """Return the predicate of a comparison of text.
 
-    Upper and lower case are the same, `:` searches a part, and `:*` tests that there is a value:
-    the Logging query language. Only regular expressions tell upper from lower case.
+    As in the Logging query language, `:` searches for a part of the text, and `:*` tests that the
+    field has a value. Upper and lower case only matter in regular expressions.
     """
     value = node.value.lower()
     if node.op == ":" and value == "*":

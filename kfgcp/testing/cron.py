@@ -1,12 +1,14 @@
-"""Tell when a cron expression is due next.
+"""Compute when a cron expression is due next.
 
 An expression has five fields: minute, hour, day of the month, month, day of the week. A time zone
-may come before them, as `TZ=Area/City` or `CRON_TZ=Area/City`: Schedule.cron of aiplatform_v1.
+may come before the fields, as `TZ=Area/City` or `CRON_TZ=Area/City`. The rules are in the comment
+of Schedule.cron in aiplatform_v1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -21,7 +23,7 @@ _DAYS: Final = {name: number for number, name in enumerate(_DAY_NAMES)}
 
 @dataclass(frozen=True, slots=True)
 class _FieldRange:
-    """The numbers and names that a field may have."""
+    """The values that a field may have: the numbers from `low` to `high`, and names for some."""
 
     low: int
     high: int
@@ -37,7 +39,7 @@ _RANGES: Final = (
     _FieldRange(0, 7, _DAYS),
 )
 
-# 29 February comes back after 8 years at the latest: 2100 is not a leap year.
+# The longest time between two days of 29 February is 8 years, for example from 2096 to 2104.
 _DAYS_AHEAD: Final = 8 * 366
 
 
@@ -51,7 +53,8 @@ class Cron:
         days: of the month, from 1 to 31.
         months: from 1 to 12.
         weekdays: from 0, which is Sunday, to 6.
-        either_day: a day fits by its date or by its weekday; otherwise it needs both.
+        either_day: True if it is enough that a day fits `days` or `weekdays`. False if a day must
+            fit both.
         zone: the time zone of the expression.
     """
 
@@ -82,7 +85,7 @@ class Cron:
     def after(self, moment: datetime) -> datetime | None:
         """Return the first due time after a moment, in UTC.
 
-        None means that no time of the next eight years is due.
+        Return None if the expression is not due in the next eight years.
 
         Example:
             >>> Cron.parse("30 6 * * mon").after(datetime(2026, 1, 1, tzinfo=UTC)).isoformat()
@@ -107,7 +110,7 @@ class Cron:
         return date_fits and weekday_fits
 
     def _first_time_on(self, day: datetime, moment: datetime) -> datetime | None:
-        """Return the first due time on a day that is after a moment, in UTC."""
+        """Return the first due time of `day` that is later than `moment`, in UTC."""
         for hour in sorted(self.hours):
             for minute in sorted(self.minutes):
                 due = day.replace(hour=hour, minute=minute).astimezone(UTC)
@@ -125,12 +128,10 @@ def _split_zone(text: str) -> tuple[tzinfo, list[str]]:
     # Imported here, because few expressions have a time zone.
     from zoneinfo import ZoneInfo
 
-    try:
-        if name in ("TZ", "CRON_TZ"):
+    if name in ("TZ", "CRON_TZ"):
+        # ZoneInfo raises one of these errors for a name that is not a time zone.
+        with suppress(OSError, ValueError, KeyError):
             return ZoneInfo(area), fields[1:]
-    except (OSError, ValueError, KeyError):
-        # The error below is for every kind of wrong zone.
-        pass
     raise ValueError(f'"{fields[0]}" is not a time zone')
 
 
@@ -149,18 +150,19 @@ def _parse_field(field: str, limits: _FieldRange) -> frozenset[int]:
 
 
 def _parse_part(part: str, limits: _FieldRange) -> range | None:
-    """Return the numbers of `*`, `5`, `5-9`, each with an optional `/STEP`, or of `5/STEP`.
+    """Return the numbers of `*`, `5` or `5-9`. `/STEP` may follow.
 
-    None means that they are outside the limits.
+    Return None if a number is outside the limits, or the step is less than 1.
     """
     span, slash, step_text = part.partition("/")
-    first, dash, last = span.partition("-")
+    start_text, dash, end_text = span.partition("-")
     if span == "*":
         start, end = limits.low, limits.high
     elif dash:
-        start, end = _parse_number(first, limits.names), _parse_number(last, limits.names)
+        start = _parse_number(start_text, limits.names)
+        end = _parse_number(end_text, limits.names)
     else:
-        start = _parse_number(first, limits.names)
+        start = _parse_number(start_text, limits.names)
         # `5/10` is from 5 to the highest number.
         end = limits.high if slash else start
     step = int(step_text) if slash else 1

@@ -1,8 +1,8 @@
 """Run jobs on the embedded engine, each in a thread of this process.
 
-All jobs have one state folder. Their artifacts are in the bucket of the job. The engine finds it
-with STORAGE_EMULATOR_HOST, which leads to the newest stand-in. So only the newest stand-in can run
-jobs.
+The jobs of a stand-in share a state folder. The artifacts of a job are in a bucket. The engine
+reaches the bucket at the address in STORAGE_EMULATOR_HOST, which is the address of the newest
+stand-in. So only the newest stand-in can run jobs.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from kfgcp.testing.rules import Submission
 from kfgcp.workspace import Workspace
 
 _ENV: Final = "stand-in"
-# How long `close` waits for the thread of a run that was killed.
+# The longest time that `close` waits for the thread of a killed run.
 _CLOSE_SECONDS: Final = 60.0
 
 
 class Execution(Protocol):
-    """The execution of a job: by the engine, or made up."""
+    """The execution of a job: by the engine, or made up by `kfgcp.testing.instant`."""
 
     @property
     def state(self) -> RunState:
@@ -48,7 +48,7 @@ class Execution(Protocol):
         """Return the run with its tasks as it is now."""
 
     def cancel(self) -> None:
-        """Ask the run to end."""
+        """Cancel the run. It may still run for a while."""
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
         """Yield the lines that an attempt has written so far.
@@ -61,7 +61,7 @@ class Execution(Protocol):
 
 
 class Engines:
-    """The jobs of a stand-in. `close` ends those that still run, and removes all their files."""
+    """The jobs of a stand-in. `close` kills the jobs that still run, and removes all files."""
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="kfgcp-stand-in-"))
@@ -82,10 +82,11 @@ class Engines:
 
         Args:
             submission: the pipeline and its parameters.
-            job: its name.
-            root: where its artifacts go.
+            job: the name of the job.
+            root: the gs:// folder for the artifacts of the job.
             fail_fast: no task starts after the first failure.
-            repeats: an earlier execution from `start`. Its tasks that succeeded do not run again.
+            repeats: an earlier execution from `start`, None for a new run. Tasks that succeeded in
+                the earlier execution do not run again.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
@@ -102,7 +103,7 @@ class Engines:
         assert isinstance(backend, SupportsForeground)
         engine_run = _EngineRun(workspace, backend.open(request))
         with self._lock:
-            self._running = [run for run in self._running if run.alive]
+            self._running = [run for run in self._running if run.is_alive]
             self._running.append(engine_run)
         return engine_run
 
@@ -111,9 +112,9 @@ class Engines:
         with self._lock:
             running = self._running
             self._running = []
-        # All runs are killed before the first one is waited for.
+        # Kill all runs before waiting for the first one, so that they end at the same time.
         for run in running:
-            run.end()
+            run.kill()
         for run in running:
             run.join(_CLOSE_SECONDS)
         for workspace in self._workspaces.values():
@@ -153,7 +154,8 @@ class _EngineRun:
         return self._ref.run_id
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
+        """Return whether the engine still works on the run."""
         return self._thread.is_alive()
 
     @property
@@ -175,7 +177,7 @@ class _EngineRun:
         for line in tail.read([task]):
             yield line.text
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill the tasks of the run."""
         self._foreground_run.cancel(force=True)
 
@@ -184,10 +186,11 @@ class _EngineRun:
 
     @property
     def _backend(self) -> Backend:
-        # Requests are answered by several threads, and a backend belongs to one thread.
+        # Each request has its own thread, and a backend may be used by one thread only. The
+        # workspace returns the backend of the current thread.
         return self._workspace.backend()
 
     def _execute(self) -> None:
-        # A run whose engine ended early is FAILED when it is read.
+        # After such an error, `run` returns a run in the state FAILED.
         with suppress(KfgcpError):
             self._foreground_run.execute()

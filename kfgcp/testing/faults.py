@@ -1,6 +1,6 @@
-"""Decide which requests fail on purpose: at a rate, or by a script. It knows no service.
+"""Decide which requests fail on purpose: a share of all requests, or the next requests.
 
-The kind of a fault is a status as text (`503`), or one of these:
+This module knows no service. The kind of a fault is a status as text (`503`), or one of these:
     reset    the connection is reset, and no work is done
     lost     the work is done, then the connection closes without an answer
     late     the connection closes without an answer, and the work is done a second later
@@ -33,8 +33,9 @@ _ERROR_STATUS: Final = re.compile(r"[45][0-9][0-9]")
 class Fault:
     """A fault of one request.
 
-    kind: see the text of this module. retry_after: seconds for the header Retry-After, None without
-    the header.
+    Attributes:
+        kind: see the docstring of this module.
+        retry_after: seconds for the header Retry-After, None for an answer without the header.
     """
 
     kind: str
@@ -49,17 +50,21 @@ class Fault:
 
     @property
     def status(self) -> int | None:
-        """Return the status to answer, None for the other kinds."""
+        """Return the HTTP status of the answer, None for `reset`, `lost`, `late` and `garbage`."""
         if _ERROR_STATUS.fullmatch(self.kind):
             return int(self.kind)
         return None
 
 
 @dataclass(slots=True)
-class Script:
-    """A fault for the next requests that fit.
+class FaultRule:
+    """A fault, and the requests that may get it.
 
-    times: how many requests. method: None for any. path: a glob.
+    Attributes:
+        fault: the fault.
+        times: the number of requests that still get the fault. A rule with a rate does not use it.
+        method: the HTTP method of the requests, None for any.
+        path: a glob for the paths of the requests.
     """
 
     fault: Fault
@@ -68,7 +73,7 @@ class Script:
     path: str
 
     def matches(self, method: str, path: str) -> bool:
-        """Return whether a request fits."""
+        """Return whether a request may get the fault."""
         return self.method in (None, method) and fnmatchcase(path, self.path)
 
 
@@ -81,15 +86,15 @@ class Faults:
 
     def __init__(self) -> None:
         self.latency = 0.0
-        # A seed makes the faults of a test the same each time.
+        # With a fixed seed, a test has the same faults each time.
         self._random = random.Random(0)  # noqa: S311
         self._rate = 0.0
-        self._rated: list[Script] = []
-        self._scripts: list[Script] = []
+        self._rate_rules: list[FaultRule] = []
+        self._next_rules: list[FaultRule] = []
         self._offline_until = 0.0
         self._lock = threading.Lock()
 
-    def at_rate(
+    def set_rate(
         self,
         rate: float,
         kinds: Sequence[str],
@@ -98,46 +103,46 @@ class Faults:
         path: str,
         retry_after: float | None,
     ) -> None:
-        """Let a share of the requests fail from now on. This replaces the last call.
-
-        The arguments are those of `StandIn.faults`.
-        """
-        rated = [Script(Fault(kind, retry_after), 0, method, path) for kind in kinds]
+        """Let a share of the requests fail from now on, see `StandIn.faults`."""
+        rules = [FaultRule(Fault(kind, retry_after), 0, method, path) for kind in kinds]
         with self._lock:
             self._rate = rate
-            self._rated = rated
+            self._rate_rules = rules
             self._random = random.Random(seed)  # noqa: S311
 
-    def next(
+    def fail_next(
         self, kind: str, times: int, method: str | None, path: str, retry_after: float | None
     ) -> None:
-        """Let the next `times` requests that fit fail. The oldest script comes first."""
-        script = Script(Fault(kind, retry_after), times, method, path)
+        """Let the next requests that fit fail, see `StandIn.fail_next`."""
+        rule = FaultRule(Fault(kind, retry_after), times, method, path)
         with self._lock:
-            self._scripts.append(script)
+            self._next_rules.append(rule)
 
     @property
     def unused(self) -> list[str]:
-        """Return a text for each scripted fault that has not happened."""
+        """Return a text for each fault of `fail_next` that has not happened."""
         with self._lock:
             return [
-                f"{script.fault.kind} ({script.times} times, {script.path})"
-                for script in self._scripts
+                f"{rule.fault.kind} ({rule.times} times, {rule.path})" for rule in self._next_rules
             ]
 
-    def take(self, method: str, path: str) -> Fault | None:
-        """Return the fault for a request, None without one. A script comes before a rate."""
+    def take_fault(self, method: str, path: str) -> Fault | None:
+        """Return the fault of a request, None if the request does not fail.
+
+        A fault of `fail_next` comes before a fault of `set_rate`. The oldest rule comes first.
+        """
         with self._lock:
-            for script in self._scripts:
-                if script.matches(method, path):
-                    script.times -= 1
-                    if script.times < 1:
-                        self._scripts.remove(script)
-                    return script.fault
-            # No random number for other requests: the same seed lets the same requests fail.
-            rated = [script for script in self._rated if script.matches(method, path)]
-            if rated and self._random.random() < self._rate:
-                return self._random.choice(rated).fault
+            for rule in self._next_rules:
+                if rule.matches(method, path):
+                    rule.times -= 1
+                    if rule.times < 1:
+                        self._next_rules.remove(rule)
+                    return rule.fault
+            # Draw a random number only for requests that may fail. Then other requests do not
+            # change which requests fail with a seed.
+            rules = [rule for rule in self._rate_rules if rule.matches(method, path)]
+            if rules and self._random.random() < self._rate:
+                return self._random.choice(rules).fault
             return None
 
     @property
@@ -146,7 +151,7 @@ class Faults:
         return time.monotonic() < self._offline_until
 
     def go_offline(self, seconds: float | None) -> None:
-        """Go offline. seconds: for how long, None until `go_online`."""
+        """Go offline for some seconds. None means until `go_online`."""
         self._offline_until = float("inf") if seconds is None else time.monotonic() + seconds
 
     def go_online(self) -> None:
@@ -154,8 +159,8 @@ class Faults:
         self._offline_until = 0.0
 
     @contextmanager
-    def until_left(self) -> Iterator[None]:
-        """Go online at the end of a `with` block."""
+    def online_at_exit(self) -> Iterator[None]:
+        """Return a context manager that calls `go_online` when its `with` block ends."""
         try:
             yield
         finally:

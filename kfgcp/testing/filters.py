@@ -1,11 +1,11 @@
 """Compile the filters of Google's list methods (AIP-160) into functions.
 
-Only a part of the language is there. An error refuses the rest, so that a filter never has half its
-effect.
+A part of the language is supported. The other parts get an error: if they were ignored, the answer
+would have items that do not fit the filter.
 
-`NOT` and `-` bind tightest, then `OR`, then `AND`. Words side by side are joined by AND. A
+`NOT` and `-` bind tightest, then `OR`, then `AND`. Conditions side by side are joined by AND. A
 comparison is FIELD OP VALUE. A field is names joined by dots, and a name after the first may be
-quoted. The caller says which fields there are. Cloud Logging also has FIELD OP (VALUE OR VALUE).
+quoted. The caller defines the fields. Cloud Logging also has FIELD OP (VALUE OR VALUE).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from kfgcp.testing.google import invalid, micros, snake_case
 T = TypeVar("T")
 Predicate = Callable[[T], bool]
 
-# The operators of a field that is only equal to a value or not.
+# The operators of a field that can only be equal to a value or not.
 EQUALITY: Final = ("=", "!=")
-# The operators of a text: `:` compares it with a pattern.
+# The operators of a text. `:` compares the text with a glob.
 WILDCARD: Final = ("=", "!=", ":")
 # The operators of a time.
 ORDER: Final = ("=", "!=", "<", ">", "<=", ">=")
@@ -37,7 +37,7 @@ class FilterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """The comparison `field OP value`. values: more than one only in `field:"a","b"`."""
+    """The comparison `field OP value`. values: one value, or several in `field:"a","b"`."""
 
     field: tuple[str, ...]
     op: str
@@ -45,7 +45,7 @@ class Compare:
 
     @property
     def value(self) -> str:
-        """Return the first value."""
+        """Return the value of a comparison with one value."""
         return self.values[0]
 
     @property
@@ -66,100 +66,104 @@ Leaf = Compare | Call
 
 
 def compile_filter(
-    text: str, leaf: Callable[[Leaf], Predicate[T]], *, alternatives: bool = False
+    text: str, compile_leaf: Callable[[Leaf], Predicate[T]], *, alternatives: bool = False
 ) -> Predicate[T]:
     """Return the function that tells whether an item fits a filter.
 
     Args:
         text: the filter. An empty one fits every item.
-        leaf: returns the function for a comparison or a call, or raises FilterError.
-        alternatives: whether a field may be compared with several values, joined by OR in
-            parentheses.
+        compile_leaf: returns the predicate of a comparison or of a call, or raises FilterError.
+        alternatives: whether `FIELD OP (VALUE OR VALUE)` is allowed.
 
     Raises:
-        FilterError: the text is not a filter, or `leaf` refuses a part of it.
+        FilterError: the text is not a filter, or `compile_leaf` refuses a part of the filter.
     """
     if not text.strip():
         return lambda item: True
-    parser = _Parser(text, leaf, alternatives)
+    parser = _Parser(text, compile_leaf, alternatives)
     predicate = parser.parse_expression()
     parser.check_end()
     return predicate
 
 
-def compile_list_filter(text: str, leaf: Callable[[Leaf], Predicate[T]]) -> Predicate[T]:
-    """Return what `compile_filter` returns, for the field `filter` of a list request.
+def compile_list_filter(text: str, compile_leaf: Callable[[Leaf], Predicate[T]]) -> Predicate[T]:
+    """Compile the field `filter` of a list request, as `compile_filter` does.
 
     Raises:
         GoogleError: 400, the filter cannot be used.
     """
     try:
-        return compile_filter(text, leaf)
+        return compile_filter(text, compile_leaf)
     except FilterError as error:
         raise invalid(f"Invalid filter: {error}.", "filter") from None
 
 
+# The tokens of a filter.
 _SPACE: Final = re.compile(r"\s*")
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'', re.DOTALL)
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
 # The longer operators come first: the first alternative that fits is taken.
 _OPERATOR: Final = re.compile(r"<=|>=|!=|=~|!~|=|<|>|:")
 _VALUE: Final = re.compile(r"[^\s()\"',]+")
-_WORD: Final = re.compile(r"(AND|OR|NOT)\b")
+_KEYWORD: Final = re.compile(r"(AND|OR|NOT)\b")
 
 
 class _Parser(Generic[T]):
     """A parser by recursive descent: a method for each level of precedence."""
 
-    def __init__(self, text: str, leaf: Callable[[Leaf], Predicate[T]], alternatives: bool) -> None:
+    def __init__(
+        self, text: str, compile_leaf: Callable[[Leaf], Predicate[T]], alternatives: bool
+    ) -> None:
         self._text = text
         self._position = 0
-        self._leaf = leaf
-        self._alternatives = alternatives
+        self._compile_leaf = compile_leaf
+        self._allows_alternatives = alternatives
 
     def parse_expression(self) -> Predicate[T]:
-        """Parse parts that are joined by AND, or stand side by side."""
-        parts = [self._parse_alternatives()]
+        """Parse conditions that are joined by AND or stand side by side."""
+        predicates = [self._parse_or()]
         while self._has_more():
-            self._take_word("AND")
-            parts.append(self._parse_alternatives())
-        if len(parts) == 1:
-            return parts[0]
-        return lambda item: all(part(item) for part in parts)
+            self._take_keyword("AND")
+            predicates.append(self._parse_or())
+        if len(predicates) == 1:
+            return predicates[0]
+        return lambda item: all(predicate(item) for predicate in predicates)
 
     def check_end(self) -> None:
-        """Raise an error unless the whole text is parsed."""
+        """Raise an error if the text continues after the filter."""
         self._skip_space()
         if self._position < len(self._text):
             raise self._error("there is more text after the filter")
 
-    def _parse_alternatives(self) -> Predicate[T]:
-        parts = [self._parse_factor()]
-        while self._take_word("OR"):
-            parts.append(self._parse_factor())
-        return _any_of(parts)
+    def _parse_or(self) -> Predicate[T]:
+        """Parse conditions that are joined by OR."""
+        predicates = [self._parse_condition()]
+        while self._take_keyword("OR"):
+            predicates.append(self._parse_condition())
+        return _join_by_or(predicates)
 
-    def _parse_factor(self) -> Predicate[T]:
-        if self._take_word("NOT") or self._take("-"):
-            negated = self._parse_factor()
+    def _parse_condition(self) -> Predicate[T]:
+        """Parse one condition: a negation, a filter in parentheses, a comparison or a call."""
+        if self._take_keyword("NOT") or self._take_character("-"):
+            negated = self._parse_condition()
             return lambda item: not negated(item)
-        if self._take("("):
+        if self._take_character("("):
             inner = self.parse_expression()
             self._close_parenthesis()
             return inner
-        return _any_of([self._leaf(leaf) for leaf in self._parse_leaves()])
+        return _join_by_or([self._compile_leaf(leaf) for leaf in self._parse_leaves()])
 
     def _parse_leaves(self) -> list[Leaf]:
         """Return a call or a comparison, or one comparison for each alternative value."""
         field = self._parse_field()
-        if len(field) == 1 and self._take("("):
+        if len(field) == 1 and self._take_character("("):
             arguments = self._parse_values()
             self._close_parenthesis()
             return [Call(field[0], arguments)]
         op = self._parse_operator(field)
-        if self._alternatives and self._take("("):
+        if self._allows_alternatives and self._take_character("("):
             alternatives = [self._parse_value()]
-            while self._take_word("OR"):
+            while self._take_keyword("OR"):
                 alternatives.append(self._parse_value())
             self._close_parenthesis()
             return [Compare(field, op, (value,)) for value in alternatives]
@@ -173,7 +177,7 @@ class _Parser(Generic[T]):
         self._skip_space()
         while True:
             names.append(self._parse_name(may_be_quoted=bool(names)))
-            # Without a space before it: `a .b` is not one field.
+            # The dot must follow the name without a space: `a .b` is not one field.
             if not self._text.startswith(".", self._position):
                 return tuple(names)
             self._position += 1
@@ -201,7 +205,7 @@ class _Parser(Generic[T]):
 
     def _parse_values(self) -> tuple[str, ...]:
         values = [self._parse_value()]
-        while self._take(","):
+        while self._take_character(","):
             values.append(self._parse_value())
         return tuple(values)
 
@@ -218,24 +222,24 @@ class _Parser(Generic[T]):
         raise self._error("a value is expected")
 
     def _close_parenthesis(self) -> None:
-        if not self._take(")"):
+        if not self._take_character(")"):
             raise self._error("a parenthesis is not closed")
 
     def _has_more(self) -> bool:
         self._skip_space()
         return self._position < len(self._text) and self._text[self._position] != ")"
 
-    def _take_word(self, word: str) -> bool:
-        """Move behind AND, OR or NOT, if it is next."""
+    def _take_keyword(self, word: str) -> bool:
+        """Move behind a keyword (AND, OR or NOT) and return True, if the keyword is next."""
         self._skip_space()
-        match = _WORD.match(self._text, self._position)
+        match = _KEYWORD.match(self._text, self._position)
         if not match or match[0] != word:
             return False
         self._position = match.end()
         return True
 
-    def _take(self, character: str) -> bool:
-        """Move behind a character, if it is next."""
+    def _take_character(self, character: str) -> bool:
+        """Move behind a character and return True, if the character is next."""
         self._skip_space()
         if not self._text.startswith(character, self._position):
             return False
@@ -251,10 +255,11 @@ class _Parser(Generic[T]):
         return FilterError(f"at character {self._position + 1} {problem}")
 
 
-def _any_of(parts: list[Predicate[T]]) -> Predicate[T]:
-    if len(parts) == 1:
-        return parts[0]
-    return lambda item: any(part(item) for part in parts)
+def _join_by_or(predicates: list[Predicate[T]]) -> Predicate[T]:
+    """Return the predicate that is true if one of several predicates is true."""
+    if len(predicates) == 1:
+        return predicates[0]
+    return lambda item: any(predicate(item) for predicate in predicates)
 
 
 def _unquote(match: re.Match[str]) -> str:
@@ -271,8 +276,8 @@ class Field(Generic[T]):
     Attributes:
         get: reads the value of an item, None without one.
         ops: the operators that the field supports.
-        kind: `text`, `time` (RFC 3339), or `map` (text by text; the key follows the name and a
-            dot).
+        kind: the type of the values: `text`, `time` (RFC 3339), or `map` (from text to text). A
+            filter writes NAME.KEY for a value of a map.
         choices: the values that the field can have; empty for any text.
     """
 
@@ -287,17 +292,18 @@ def read_key(name: str) -> Callable[[JsonObject], Any]:
     return lambda item: item.get(name)
 
 
-def build_leaf(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
-    """Return the function that compiles comparisons with these fields.
+def build_leaf_compiler(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]:
+    """Return a function that compiles comparisons of these fields, see `compile_filter`.
 
     Args:
-        fields: by their snake_case names. A filter may write the names in camelCase too.
+        fields: the fields by their names in snake_case. A filter may also use camelCase.
     """
 
-    def leaf(node: Leaf) -> Predicate[T]:
+    def compile_leaf(node: Leaf) -> Predicate[T]:
         if isinstance(node, Call):
             raise FilterError(f"there is no function {node.name}")
-        # A name may have dots itself, such as template_metadata.version.
+        # The name of a field can have dots, such as template_metadata.version. So first try the
+        # whole path as a name, and then its first part as the name of a map.
         name = snake_case(node.dotted_field)
         key = ""
         if name not in fields:
@@ -316,11 +322,11 @@ def build_leaf(fields: Mapping[str, Field[T]]) -> Callable[[Leaf], Predicate[T]]
             return build_time_predicate(field.get, node)
         return _build_text_predicate(field.get, node)
 
-    return leaf
+    return compile_leaf
 
 
 def _build_map_predicate(field: Field[T], key: str, node: Compare) -> Predicate[T]:
-    """Return the function for `labels:key`, `labels.key:*`, `labels.key=value` or `!=`."""
+    """Return the predicate of `labels:key`, `labels.key:*`, `labels.key=value` or `!=`."""
     get = field.get
     value = node.value
     if node.op == ":" and not key:
@@ -353,11 +359,11 @@ _COMPARISONS: Final[Mapping[str, Callable[[int, int], bool]]] = {
 }
 
 
-def comparison(op: str) -> Callable[[int, int], bool]:
+def number_comparison(op: str) -> Callable[[int, int], bool]:
     """Return the function that compares two numbers with an operator.
 
     Raises:
-        FilterError: the operator does not compare.
+        FilterError: the operator cannot compare numbers.
     """
     if op not in _COMPARISONS:
         raise FilterError(f"{op} cannot compare numbers or times")
@@ -365,18 +371,22 @@ def comparison(op: str) -> Callable[[int, int], bool]:
 
 
 def build_time_predicate(get: Callable[[T], str | None], node: Compare) -> Predicate[T]:
-    """Return the function that compares a time of items with the value of a comparison.
+    """Return the predicate that compares the time of an item with the time in a comparison.
 
     An item without a time never fits.
 
+    Args:
+        get: reads the time of an item as RFC 3339.
+        node: the comparison.
+
     Raises:
-        FilterError: the value is not a time, or the operator does not compare.
+        FilterError: the value is not a time, or the operator cannot compare times.
     """
     try:
         value = micros(node.value)
     except ValueError:
         raise FilterError(f"{node.value} is not a time of RFC 3339") from None
-    compare = comparison(node.op)
+    compare = number_comparison(node.op)
 
     def predicate(item: T) -> bool:
         time = get(item)

@@ -22,7 +22,7 @@ from kfgcp.testing.server import Request, Response
 T = TypeVar("T")
 
 JsonBody = dict[str, Any]
-"""A JSON object that is read from a request or written to an answer, and that may be changed."""
+"""A JSON object of a request or an answer. Unlike a JsonObject, it may be changed."""
 
 # HTTP status -> the name of its usual code in google.rpc.Code.
 _STATUSES: Final = {
@@ -61,7 +61,7 @@ class GoogleError(Exception):
     Args:
         code: the HTTP status.
         message: the text for the client.
-        status: the name of the code in google.rpc.Code; by default the usual one of `code`.
+        status: the name of the error in google.rpc.Code. By default, the usual name for `code`.
         details: messages such as google.rpc.BadRequest, as JSON with `@type`.
     """
 
@@ -119,11 +119,11 @@ def check_query(request: Request, allowed: Sequence[str]) -> dict[str, str]:
     """Return the query parameters by their camelCase names.
 
     Args:
-        request: its query may use snake_case too.
-        allowed: the names that the method has, in camelCase.
+        request: the request. It may have the names in snake_case too.
+        allowed: the parameters of the method, in camelCase.
 
     Raises:
-        GoogleError: 400, the query has another parameter.
+        GoogleError: 400, the query has a parameter that is not allowed.
     """
     values = {}
     for name, value in request.query.items():
@@ -156,11 +156,15 @@ def json_body(request: Request) -> JsonBody:
     return value
 
 
-def only_fields(body: JsonObject, allowed: Sequence[str]) -> None:
-    """Raise an error if a body has a field that is not allowed.
+def check_fields(body: JsonObject, allowed: Sequence[str]) -> None:
+    """Check that a body has only allowed fields.
+
+    Args:
+        body: the body, with names in camelCase or snake_case.
+        allowed: the names of the allowed fields, in camelCase.
 
     Raises:
-        GoogleError: 400.
+        GoogleError: 400, the body has another field.
     """
     for name in body:
         if camel_case(name) not in allowed:
@@ -181,16 +185,16 @@ def list_page(
 ) -> tuple[list[T], str]:
     """Return a page of sorted items, and the token of the next page.
 
-    A token stands for a place in the order. So an item that is added or deleted between two
-    requests does not shift the next page.
+    A token contains the sort key of the last item of a page. So an item that is added or deleted
+    between two requests does not shift the next page.
 
     Args:
-        items: sorted by `key`. The keys of two items differ, and JSON can carry them.
-        key: the sort key of an item.
+        items: the items, sorted by `key`.
+        key: returns the sort key of an item. All keys are different, and can be written as JSON.
         size: the number of items that the client asks for. 0 and None mean `default`. A number
             above `maximum` means `maximum`.
         token: the token that the client sends, empty for the first page.
-        scope: what a token is valid for: the filter and the order.
+        scope: the filter and the order of the list. A token is only valid for the same scope.
         default: the number of items of a page without a size.
         maximum: the largest number of items of a page.
 
@@ -204,7 +208,7 @@ def list_page(
     scope_digest = hashlib.sha256(scope.encode()).hexdigest()[:12]
     start = 0
     if token:
-        last_key = _last_key(token, scope_digest)
+        last_key = _read_token(token, scope_digest)
         start = bisect.bisect_right(items, last_key, key=key)
     end = start + _page_size(size, default, maximum)
     page = list(items[start:end])
@@ -219,8 +223,8 @@ def page_body(field: str, items: Sequence[object], token: str) -> JsonBody:
 
     Args:
         field: the name of the list in the answer.
-        items: the page.
-        token: the token of the next page; the last page has no such field.
+        items: the items of the page.
+        token: the token of the next page; empty on the last page.
     """
     body: JsonBody = {field: items}
     if token:
@@ -228,8 +232,8 @@ def page_body(field: str, items: Sequence[object], token: str) -> JsonBody:
     return body
 
 
-def _last_key(token: str, scope_digest: str) -> tuple[Any, ...]:
-    """Return the sort key of the last item before the page that a token stands for."""
+def _read_token(token: str, scope_digest: str) -> tuple[Any, ...]:
+    """Return the sort key in a page token. Raise 400 if the token belongs to another list."""
     try:
         token_scope, last_key = json.loads(base64.urlsafe_b64decode(token))
     except ValueError:
@@ -240,6 +244,7 @@ def _last_key(token: str, scope_digest: str) -> tuple[Any, ...]:
 
 
 def _page_size(size: str | int | None, default: int, maximum: int) -> int:
+    """Return the number of items of a page, see `list_page`."""
     try:
         number = int(size or 0)
     except ValueError:
@@ -269,7 +274,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"([A-Z])", lambda match: "_" + match.group(1).lower(), name)
 
 
-# The results are kept, because lists compare the same times again and again.
+# A cache, because lists compare the same times again and again.
 @lru_cache(maxsize=1 << 16)
 def micros(text: str | None) -> int:
     """Return the microseconds since 1970 of an RFC 3339 time, 0 without a time.
@@ -302,11 +307,12 @@ def format_time(seconds: float) -> str:
 
 
 def stable_number(*parts: object) -> int:
-    """Return a positive 63-bit number, the form of Google's ids.
+    """Return a positive 63-bit number, which looks like an id of Google.
 
     The same parts always give the same number.
     """
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    # The shift makes the highest bit 0, so the number fits an int64. Bit 59 is always set, so the
-    # number has 18 or 19 digits.
-    return int.from_bytes(digest[:8], "big") >> 1 | 1 << 59
+    # The shift makes the highest bit 0, so the number fits an int64.
+    number = int.from_bytes(digest[:8], "big") >> 1
+    # With this bit, the number has 18 or 19 digits.
+    return number | 1 << 59

@@ -1,9 +1,12 @@
-"""Runs that are made up: nothing executes them, and they end when their time is over.
+"""Runs that are made up: nothing executes them, and they end after a given time.
 
-They have the tasks of the pipeline. Every condition is true and no task is cached, unless `Instant`
-names it. A loop has the items that the spec and the parameters give, or one item if they give none.
-Tasks after a failed or skipped task are skipped, and the groups around a failed task fail. Metrics
-are those of `Instant`, other outputs are plain values of their type.
+A made-up run has the tasks of its pipeline:
+
+- Every condition is true, except for the tasks in `Instant.skipped`.
+- No task comes from the cache, except for the tasks in `Instant.cached`.
+- The items of a loop come from the spec or the parameters. Without items, a loop has one iteration.
+- Tasks after a failed or skipped task are skipped. The groups around a failed task fail too.
+- Metrics come from `Instant.metrics`. Other outputs have a fixed value for their type.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.rules import Submission
 
 METRICS: Final = "system.Metrics"
-# The value of an output parameter by its type. A text is the name of the output.
+# The value of an output parameter by its type. The value of a STRING is the name of the output.
 _OUTPUT_VALUES: Final = {
     "NUMBER_INTEGER": 1,
     "NUMBER_DOUBLE": 0.5,
@@ -40,7 +43,7 @@ _OUTPUT_VALUES: Final = {
     "LIST": [],
     "STRUCT": {},
 }
-# The state of the tasks of a run. In all other runs, tasks have succeeded.
+# The state of a run -> the state of its tasks. In runs of other states, tasks have succeeded.
 _TASK_STATES: Final = {RunState.RUNNING: TaskState.RUNNING, RunState.CANCELLED: TaskState.CANCELLED}
 # No task starts after a task in one of these states.
 _BLOCKING: Final = (TaskState.FAILED, TaskState.SKIPPED)
@@ -48,18 +51,17 @@ _BLOCKING: Final = (TaskState.FAILED, TaskState.SKIPPED)
 
 @dataclass(slots=True)
 class Instant:
-    """How made-up runs turn out. It is read when a run is created.
+    """The outcome of made-up runs. A run takes a copy when it is created.
 
     Attributes:
-        seconds: from the creation of a run to its end.
-        metrics: name -> value, on every artifact of system.Metrics.
-        failing: task name -> message. The task fails after all attempts that it has, and then the
-            run fails.
+        seconds: the time from the creation of a run to its end.
+        metrics: name -> value, in the metadata of every artifact of type system.Metrics.
+        failing: task name -> message. The task fails in each of its attempts, and so the run fails.
         failing_drivers: task name -> message. The driver of the task fails, so that no container of
             the task starts.
         skipped: the names of tasks whose condition is false.
         cached: the names of tasks whose outputs come from the cache.
-        log: the lines that each task writes. Without any, a task writes one line of its own.
+        log: the lines that each task writes. If it is empty, a task writes `PATH is made up`.
     """
 
     seconds: float = 0.0
@@ -77,9 +79,9 @@ class InstantRun:
     Args:
         submission: the pipeline and its parameters.
         run_id: the id of the run.
-        root: the gs:// folder that artifacts seem to be in. No object is written.
-        created: Unix time in seconds.
-        outcome: how the run turns out.
+        root: the gs:// folder in the URIs of artifacts. No object is written.
+        created: the time of creation, in seconds since 1970.
+        outcome: the outcome of the run.
     """
 
     def __init__(
@@ -94,16 +96,16 @@ class InstantRun:
         self._cancelled_at: float | None = None
 
     def cancel(self) -> None:
-        """End the run as cancelled, unless it has ended."""
+        """End the run with the state CANCELLED, unless it has ended."""
         if self._cancelled_at is None and time.time() < self._end:
             self._cancelled_at = time.time()
 
     def finish(self) -> None:
-        """End the run now, as if its time was over. A run that has ended stays as it is."""
+        """End the run now, as if its time was over. Do nothing if the run has ended."""
         self._end = min(self._end, time.time())
 
     def log(self, path: str, attempt: int, *, ended: bool) -> Iterator[str]:
-        """Yield the lines of an attempt. It writes them when it ends."""
+        """Yield the lines of an attempt. An attempt that has not ended has no lines."""
         if not ended:
             return iter(())
         return iter(self._outcome.log or [f"{path} is made up"])
@@ -147,8 +149,8 @@ class InstantRun:
         outputs = builder.build_dag("", pipeline.root, dict(run.params))
         error = None
         if run.state is RunState.FAILED:
-            errors = [task.error for task in builder.tasks if task.error]
-            error = errors[0] if errors else None
+            task_errors = [task.error for task in builder.tasks if task.error]
+            error = task_errors[0] if task_errors else None
         return replace(
             run,
             tasks=tuple(builder.tasks),
@@ -160,7 +162,10 @@ class InstantRun:
 
 
 class _TaskBuilder:
-    """Makes up the tasks of a run. A group comes before the tasks in it."""
+    """Makes up the tasks of a run.
+
+    In `tasks`, a group (a loop or a nested pipeline) comes before the tasks inside of it.
+    """
 
     def __init__(self, pipeline: Graph, run: Run, root: str, outcome: Instant) -> None:
         self._graph = pipeline
@@ -185,8 +190,8 @@ class _TaskBuilder:
         for key, task in component.dag.tasks.items():
             task_path = f"{path}/{key}".strip("/")
             index = len(self.tasks)
-            if key in self._outcome.skipped or not _is_reached(task, states):
-                self._add(task_path, self._kind(task), {}, TaskState.SKIPPED)
+            if key in self._outcome.skipped or not _can_start(task, states):
+                self._add(task_path, self._task_kind(task), {}, TaskState.SKIPPED)
                 outputs_by_task[key] = {}
             else:
                 bindings = {**task.params, **task.artifacts}
@@ -195,11 +200,12 @@ class _TaskBuilder:
                     for name, binding in bindings.items()
                 }
                 outputs_by_task[key] = self._build_task(task_path, task, task_inputs)
-            # The task itself is the first that was added. Its state is only now final.
+            # The task itself was added at `index`, before the tasks inside of it. The state of a
+            # group depends on the states of these tasks, so it is only known now.
             states[key] = self.tasks[index].state
         return _dag_outputs(component.dag, outputs_by_task)
 
-    def _kind(self, task: TaskDef) -> TaskKind:
+    def _task_kind(self, task: TaskDef) -> TaskKind:
         component = self._graph.component(task)
         if task.iterator is not None:
             return TaskKind.LOOP
@@ -208,10 +214,10 @@ class _TaskBuilder:
         return _component_kind(component)
 
     def _build_task(self, path: str, task: TaskDef, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Add a task and the tasks in it, and return its outputs."""
+        """Add a task and the tasks inside of it, and return the outputs of the task."""
         component = self._graph.component(task)
         if task.iterator is None:
-            return self._build_unit(path, self._kind(task), task, component, inputs)
+            return self._build_single(path, self._task_kind(task), task, component, inputs)
         index = self._add(path, TaskKind.LOOP, inputs)
         kind = _component_kind(component)
         iterations: list[dict[str, Any]] = []
@@ -219,38 +225,40 @@ class _TaskBuilder:
             iteration_path = f"{path}[{number}]"
             iteration_inputs = inputs | {task.iterator.item: item}
             iterations.append(
-                self._build_unit(iteration_path, kind, task, component, iteration_inputs)
+                self._build_single(iteration_path, kind, task, component, iteration_inputs)
             )
-        # An output of a loop is the list of the outputs of its iterations. There is always one.
+        # An output of a loop is the list of the outputs of its iterations. A loop always has at
+        # least one iteration, see `_loop_items`.
         outputs: dict[str, Any] = {}
         for name in iterations[0]:
             outputs[name] = [iteration.get(name) for iteration in iterations]
-        self._end_group(index, outputs)
+        self._finish_group(index, outputs)
         return outputs
 
-    def _build_unit(
+    def _build_single(
         self, path: str, kind: TaskKind, task: TaskDef, component: Component, inputs: dict[str, Any]
     ) -> dict[str, Any]:
-        """Add a task that is not a loop, or one iteration of a loop, and return its outputs."""
+        """Add a task that is not a loop, or one iteration of a loop. Return the outputs."""
         for name, param in component.params.items():
             if inputs.get(name) is None and param.has_default:
                 inputs[name] = param.default
         index = self._add(path, kind, inputs)
         if component.dag is not None:
             outputs = self.build_dag(path, component, inputs)
-            self._end_group(index, outputs)
+            self._finish_group(index, outputs)
             return outputs
-        unit = self.tasks[index]
-        if unit.state is TaskState.FAILED and unit.attempts and task.retry is not None:
-            self.tasks[index] = replace(unit, attempts=1 + task.retry.count)
-        if not unit.state.ok:
+        added_task = self.tasks[index]
+        has_failed_attempt = added_task.state is TaskState.FAILED and added_task.attempts > 0
+        if has_failed_attempt and task.retry is not None:
+            self.tasks[index] = replace(added_task, attempts=1 + task.retry.count)
+        if not added_task.state.ok:
             return {}
         outputs = self._build_outputs(path, component)
-        self.tasks[index] = replace(unit, outputs=outputs)
+        self.tasks[index] = replace(added_task, outputs=outputs)
         return outputs
 
-    def _end_group(self, index: int, outputs: JsonObject) -> None:
-        """Give a loop or a nested pipeline its outputs, or its failure when a task in it failed."""
+    def _finish_group(self, index: int, outputs: JsonObject) -> None:
+        """Set the outputs of a group, or its state FAILED if a task inside of it has failed."""
         group = self.tasks[index]
         states = {task.state for task in self.tasks[index + 1 :]}
         if group.state.ok and TaskState.FAILED in states:
@@ -261,7 +269,14 @@ class _TaskBuilder:
     def _add(
         self, path: str, kind: TaskKind, inputs: JsonObject, state: TaskState | None = None
     ) -> int:
-        """Add a task and return its index. state: None for what the run and `Instant` say."""
+        """Add a task and return its index.
+
+        Args:
+            path: the path of the task.
+            kind: the kind of the task.
+            inputs: the inputs of the task.
+            state: the state of the task. None takes it from the run and from `Instant`.
+        """
         name = path.rpartition("/")[2]
         if state is None:
             state = _TASK_STATES.get(self._run.state, TaskState.SUCCEEDED)
@@ -287,7 +302,7 @@ class _TaskBuilder:
                 attempts=int(has_attempt),
                 started_at=self._run.started_at,
                 ended_at=self._run.ended_at,
-                inputs={name: value for name, value in inputs.items() if value is not None},
+                inputs={key: value for key, value in inputs.items() if value is not None},
                 error=None if message is None else ErrorInfo(message, path),
                 cache=cache,
             )
@@ -310,13 +325,14 @@ class _TaskBuilder:
 
 
 def _component_kind(component: Component) -> TaskKind:
+    """Return the kind of a task with this component that is neither a loop nor an importer."""
     return TaskKind.CONTAINER if component.dag is None else TaskKind.DAG
 
 
 def _read_source(
     source: object, inputs: JsonObject, outputs_by_task: Mapping[str, JsonObject]
 ) -> Any:
-    """Return the value that an input of a task is bound to, None when nothing says it."""
+    """Return the value of an input of a task, None without a value."""
     if isinstance(source, Constant):
         return source.value
     if isinstance(source, FromInput):
@@ -326,15 +342,19 @@ def _read_source(
     return None
 
 
-def _is_reached(task: TaskDef, states: Mapping[str, TaskState]) -> bool:
-    """Return whether a task starts: semantics.md, control flow."""
+def _can_start(task: TaskDef, states: Mapping[str, TaskState]) -> bool:
+    """Return whether a task starts, given the states of the tasks before it.
+
+    A task does not start after a failed or skipped task, unless it is an exit handler or ignores
+    failures.
+    """
     if task.runs_always:
         return True
     return not any(states[key] in _BLOCKING for key in task.upstream)
 
 
 def _dag_outputs(dag: Dag, outputs_by_task: Mapping[str, JsonObject]) -> dict[str, Any]:
-    """Return the outputs of a DAG. The first producer with a value gives an output."""
+    """Return the outputs of a DAG. An output has the value of its first producer with a value."""
     outputs: dict[str, Any] = {}
     for name, producers in {**dag.param_outputs, **dag.artifact_outputs}.items():
         for producer in producers:
@@ -346,7 +366,7 @@ def _dag_outputs(dag: Dag, outputs_by_task: Mapping[str, JsonObject]) -> dict[st
 
 
 def _loop_items(task: TaskDef, inputs: JsonObject) -> list[Any]:
-    """Return the items of a loop, one None when the spec and the parameters give none."""
+    """Return the items of a loop, or [None] if neither the spec nor the parameters have items."""
     assert task.iterator is not None
     if task.iterator.raw is not None:
         items = json.loads(task.iterator.raw)

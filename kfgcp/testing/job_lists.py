@@ -1,8 +1,8 @@
 """Filter and order the pipeline jobs of a list.
 
-The comments of ListPipelineJobsRequest in aiplatform_v1 say which fields and operators there are.
-They do not have `schedule_name`, but `PipelineJobSchedule.list_jobs` of google-cloud-aiplatform
-filters by it.
+The comments of ListPipelineJobsRequest in aiplatform_v1 list the fields and operators. The list
+does not have `schedule_name`, but `PipelineJobSchedule.list_jobs` of google-cloud-aiplatform uses
+this field.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kfgcp.testing.filters import (
     ORDER,
     WILDCARD,
     Field,
-    build_leaf,
+    build_leaf_compiler,
     compile_list_filter,
     read_key,
 )
@@ -35,20 +35,20 @@ def select_jobs(
     """Return a page of jobs, and the token of the next page.
 
     Args:
-        jobs: the JSON of each job, and its number in the order of creation.
-        query: `filter`, `orderBy`, `pageSize` and `pageToken` of the request.
+        jobs: for each job, its JSON and its number in the order of creation.
+        query: the parameters of the request: `filter`, `orderBy`, `pageSize` and `pageToken`.
 
     Raises:
         GoogleError: 400, the filter, the order, the size or the token is wrong.
     """
     filter_text = query.get("filter", "")
     order_text = query.get("orderBy", "")
-    fits = compile_list_filter(filter_text, build_leaf(_FIELDS))
+    fits = compile_list_filter(filter_text, build_leaf_compiler(_FIELDS))
     sort_key = _build_sort_key(order_text)
     keyed_jobs = [(sort_key(job, number), job) for job, number in jobs if fits(job)]
     page, token = list_page(
-        sorted(keyed_jobs, key=_first),
-        _first,
+        sorted(keyed_jobs, key=_read_sort_key),
+        _read_sort_key,
         size=query.get("pageSize"),
         token=query.get("pageToken"),
         scope=f"{filter_text}\n{order_text}",
@@ -58,15 +58,18 @@ def select_jobs(
     return [job for _, job in page], token
 
 
-def _first(keyed_job: tuple[tuple[int, ...], JsonObject]) -> tuple[int, ...]:
+def _read_sort_key(keyed_job: tuple[tuple[int, ...], JsonObject]) -> tuple[int, ...]:
     return keyed_job[0]
 
 
 def _build_sort_key(order: str) -> Callable[[JsonObject, int], tuple[int, ...]]:
-    """Return the sort key for an `orderBy`, newest first without one."""
+    """Return the sort key for an `orderBy`. The default is the newest job first."""
     parts = (order or "create_time desc").split(",")
     fields = [_parse_order(part.strip()) for part in parts if part.strip()]
-    # The last key makes all keys different: jobs of the same time are in the order of creation.
+    if not fields:
+        raise invalid(f'Invalid order_by: "{order}" has no field.', "order_by")
+    # The number of the job makes all keys different. Jobs of the same time are in the order of
+    # creation.
     last_sign = fields[-1][1]
 
     def sort_key(job: JsonObject, number: int) -> tuple[int, ...]:
@@ -77,7 +80,7 @@ def _build_sort_key(order: str) -> Callable[[JsonObject, int], tuple[int, ...]]:
 
 
 def _parse_order(part: str) -> tuple[str, int]:
-    """Return the camelCase name of a field, and -1 for a descending order."""
+    """Return the camelCase name of a field, and -1 for a descending order or 1 for an ascending."""
     name, _, direction = part.partition(" ")
     direction = direction.strip().lower()
     if snake_case(name) not in _ORDERS or direction not in ("", "asc", "desc"):
@@ -88,8 +91,7 @@ def _parse_order(part: str) -> tuple[str, int]:
     return camel_case(name), sign
 
 
-# A filter may have any state of the enum PipelineState, although no job of the stand-in waits in a
-# queue.
+# A filter may have any state of the enum PipelineState. No job of the stand-in has the last two.
 _STATES: Final = (*JOB_STATES.values(), "PIPELINE_STATE_QUEUED", "PIPELINE_STATE_UNSPECIFIED")
 
 

@@ -1,6 +1,6 @@
 """Pipeline jobs of a stand-in: `/v1/projects/P/locations/L/pipelineJobs`.
 
-The methods are those of PipelineService in aiplatform_v1.
+It answers the methods of PipelineService in aiplatform_v1.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from kfgcp.testing.engine_runs import Execution
 from kfgcp.testing.google import (
     GoogleError,
     JsonBody,
+    check_fields,
     check_query,
     format_time,
     invalid,
     json_body,
     not_found,
-    only_fields,
     page_body,
     stable_number,
     wrong_state,
@@ -61,15 +61,15 @@ class Job:
 
     Attributes:
         id: the last part of the resource name.
-        number: its place in the order of creation, from 1.
+        number: the place of the job in the order of creation, from 1.
         body: the checked JSON that the client sent.
         submission: the pipeline and its parameters.
-        created: Unix time in seconds.
-        execution: carries the job out.
-        schedule: the resource name of the schedule that started it; empty without one.
-        labels: those of the client and those of the service.
-        final_run: the run, once its state is final.
-        final_view: the JSON without tasks, once the state is final.
+        created: the time of creation, in seconds since 1970.
+        execution: the execution of the job.
+        schedule: the resource name of the schedule that started the job; empty without one.
+        labels: the labels of the client, and `BILLING_LABEL`.
+        final_run: the run, None until its state is final.
+        final_view: the JSON without `jobDetail`, None until the state is final.
     """
 
     id: str
@@ -85,7 +85,7 @@ class Job:
 
     def run(self) -> Run:
         """Return the run of the job as it is now."""
-        # A run that has ended stays the same. Lists of many jobs read it again and again.
+        # A run that has ended does not change any more, so it is kept. Lists read all runs.
         if self.final_run is not None:
             return self.final_run
         run = self.execution.run()
@@ -99,7 +99,7 @@ class Jobs:
 
     Args:
         place: the location.
-        operations: gets the operations of deletes and batches.
+        operations: starts the operations of deletes and batches.
         surroundings: the buckets, accounts and artifacts that a job may use.
         start: starts a job from its submission, id and body, and returns its execution.
     """
@@ -151,7 +151,7 @@ class Jobs:
     def list_all(self, request: Request, **_: str) -> Response:
         """Answer ListPipelineJobs."""
         query = check_query(request, _LIST_QUERY)
-        mask = protos.mask_paths("PipelineJob", query.get("readMask", ""), "read_mask")
+        mask = protos.parse_mask("PipelineJob", query.get("readMask", ""), "read_mask")
         numbered_views = [(self._view(job), job.number) for job in self.all()]
         page, token = select_jobs(numbered_views, query)
         views = [self._list_view(view, mask) for view in page]
@@ -202,7 +202,7 @@ class Jobs:
         """
         if job_id:
             check_job_id(job_id)
-        checked_body = protos.read("PipelineJob", body, "pipeline_job")
+        checked_body = protos.read_message("PipelineJob", body, "pipeline_job")
         submission = check_job(checked_body, self._surroundings)
         job_id = self._reserve(job_id, submission.spec.name)
         # The times of the engine have milliseconds. With more digits here, a job could be created
@@ -243,7 +243,7 @@ class Jobs:
             GoogleError: the service would refuse the job.
         """
         field = "schedule.create_pipeline_job_request.pipeline_job"
-        checked_body = protos.read("PipelineJob", body, field)
+        checked_body = protos.read_message("PipelineJob", body, field)
         check_job(checked_body, self._surroundings)
         return checked_body
 
@@ -257,18 +257,21 @@ class Jobs:
         return self._jobs.get(job_id)
 
     def find_attempt(self, custom_job: str) -> tuple[Job, Attempt] | None:
-        """Return the attempt that the id of a custom job stands for, and its job."""
+        """Return the pipeline job and the attempt of a custom job, None if it does not exist.
+
+        custom_job: the id of the custom job.
+        """
         if custom_job not in self._attempts_by_custom_job:
             for job in self.all():
                 self._record_attempts(job, job.run())
         attempt = self._attempts_by_custom_job.get(custom_job)
         if attempt is None:
             return None
-        # The job may be deleted by now.
-        job_of_attempt = self._jobs.get(attempt.job)
-        if job_of_attempt is None:
+        # The pipeline job may have been deleted since its attempts were recorded.
+        pipeline_job = self._jobs.get(attempt.job)
+        if pipeline_job is None:
             return None
-        return job_of_attempt, attempt
+        return pipeline_job, attempt
 
     def details(self, job: Job) -> list[JsonBody]:
         """Return the taskDetails of a job as they are now."""
@@ -288,11 +291,14 @@ class Jobs:
     # -- helpers
 
     def _reserve(self, job_id: str, pipeline: str) -> str:
-        """Reserve an id, or a new one of the form PIPELINE-TIME-NUMBER, and return it."""
+        """Reserve and return the id of a new job, or raise 409 if a job has this id.
+
+        If `job_id` is empty, reserve an id of the form PIPELINE-TIME-NUMBER.
+        """
         with self._lock:
             if not job_id:
-                # Our number makes two jobs of the same second different. An id has at most 128
-                # characters, so a long name of a pipeline is cut.
+                # The number makes the ids of two jobs of the same second different. An id has at
+                # most 128 characters, so a long name of a pipeline is cut.
                 created = time.strftime("%Y%m%d%H%M%S", time.gmtime())
                 job_id = f"{pipeline[:100]}-{created}-{self._count + 1}"
             if job_id in self._jobs or job_id in self._reserved:
@@ -301,6 +307,7 @@ class Jobs:
             return job_id
 
     def _look_up(self, job_id: str) -> Job:
+        """Return a job, or raise 404."""
         job = self._jobs.get(job_id)
         if job is None:
             raise not_found(self._name(job_id))
@@ -309,7 +316,7 @@ class Jobs:
     def _read_batch(self, request: Request) -> list[Job]:
         """Return the jobs that a batch request names."""
         body = json_body(request)
-        only_fields(body, ("names", "parent"))
+        check_fields(body, ("names", "parent"))
         names = body.get("names") or []
         if not names or len(names) > MAX_BATCH:
             raise invalid(f"There are {len(names)} names, 1 to {MAX_BATCH} are allowed.", "names")
@@ -337,6 +344,7 @@ class Jobs:
             job.execution.cancel()
 
     def _record_attempts(self, job: Job, run: Run) -> None:
+        """Record the custom jobs of a job, so that `find_attempt` finds them."""
         for attempt in list_attempts(job.id, run):
             self._attempts_by_custom_job[custom_job_id(attempt)] = attempt
 
@@ -357,8 +365,8 @@ class Jobs:
     # -- JSON of jobs
 
     def _view(self, job: Job) -> JsonBody:
-        """Return the JSON of a job without its details."""
-        # Like the run itself, the JSON of a run that has ended stays the same.
+        """Return the JSON of a job without `jobDetail`."""
+        # The JSON of a job that has ended does not change any more, so it is kept.
         if job.final_view is not None:
             return job.final_view
         run = job.run()
@@ -383,18 +391,18 @@ class Jobs:
         return view
 
     def _full_view(self, job: Job) -> JsonBody:
-        """Return the JSON of a job with its details."""
+        """Return the JSON of a job with `jobDetail`."""
         view = dict(self._view(job))
         view["jobDetail"] = {**self.contexts(job), "taskDetails": self.details(job)}
         return view
 
     def _list_view(self, view: JsonObject, mask: list[tuple[str, ...]]) -> JsonBody:
-        """Return the JSON of a job as lists have it.
+        """Return the JSON of a job in the answer of a list.
 
-        Without a mask, the spec and the details are missing. With a mask, the details only have the
-        contexts. Nothing confirms that a mask brings no taskDetails.
+        Without a mask, the JSON has no `pipelineSpec` and no `jobDetail`. With a mask, `jobDetail`
+        has only the contexts. Nothing confirms that it has no `taskDetails` then.
         """
         if not mask:
             return {name: value for name, value in view.items() if name not in _NOT_IN_LISTS}
         job = self._look_up(view["name"].rpartition("/")[2])
-        return protos.masked({**view, "jobDetail": self.contexts(job)}, mask)
+        return protos.apply_mask({**view, "jobDetail": self.contexts(job)}, mask)

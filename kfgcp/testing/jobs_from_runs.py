@@ -9,8 +9,8 @@ The sources of its rules:
   custom job. mainJob is `projects/NUMBER/locations/LOCATION/customJobs/NUMBER`. Its last part is
   `job_id` of the log entries.
 - `PipelineJob._query_experiment_row` of google-cloud-aiplatform: the execution of the pipeline has
-  the schema system.Run, and its parameters are `input:NAME`. Metrics are the metadata of artifacts
-  of the schema system.Metrics and its relatives.
+  the schema system.Run. Its metadata has the parameters of the run as `input:NAME`. Metrics are in
+  the metadata of artifacts of the schema system.Metrics or a similar one.
 
 Nothing confirms the following, so a client should not rely on it:
 
@@ -32,13 +32,14 @@ from kfgcp.spec.json_values import EXACT_DOUBLES, JsonObject
 from kfgcp.testing import paths
 from kfgcp.testing.google import JsonBody, stable_number
 
-# Numbers of google.rpc.Code, which the `error` of a job and of a task holds.
+# Numbers of google.rpc.Code, for `error.code` of a job or a task.
 FAILED_PRECONDITION: Final = 9
 CANCELLED: Final = 1
 
-# PipelineState of aiplatform_v1 has the same words as our states, after a prefix.
+# The names of PipelineState in aiplatform_v1 are the names of our states with a prefix.
 JOB_STATES: Final[Mapping[RunState, str]] = {state: f"PIPELINE_STATE_{state}" for state in RunState}
-# PipelineTaskDetail.State of aiplatform_v1. SKIPPED there is a cache hit, not a false condition.
+# Our state of a task -> PipelineTaskDetail.State of aiplatform_v1, where SKIPPED means a cache hit
+# and not a false condition.
 TASK_STATES: Final[Mapping[TaskState, str]] = {
     TaskState.PENDING: "PENDING",
     TaskState.RUNNING: "RUNNING",
@@ -55,7 +56,7 @@ _EXECUTION_STATES: Final = {
     "SKIPPED": "CACHED",
     "FAILED": "FAILED",
 }
-# The schema of a task's execution. All other kinds have the schema of a DAG.
+# The schema of the execution of a task, by kind. All other kinds have the schema of a DAG.
 _SCHEMAS: Final = {
     TaskKind.CONTAINER: "system.ContainerExecution",
     TaskKind.IMPORTER: "system.ImporterExecution",
@@ -83,9 +84,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The attempt that a custom job stands for.
+    """An attempt of a task. It runs as a custom job.
 
-    job: the id of the pipeline job. path: of the task. number: from 1.
+    job: the id of the pipeline job. path: the path of the task. number: from 1.
     """
 
     job: str
@@ -99,7 +100,7 @@ def custom_job_id(attempt: Attempt) -> str:
 
 
 def list_attempts(job_id: str, run: Run) -> list[Attempt]:
-    """Return every attempt that a run has made of its containers."""
+    """Return all attempts of the containers of a run so far."""
     attempts = []
     for task in run.tasks:
         # Only containers run as custom jobs.
@@ -110,7 +111,7 @@ def list_attempts(job_id: str, run: Run) -> list[Attempt]:
 
 
 def job_error(run: Run) -> JsonBody | None:
-    """Return the error of a job, None while it has none."""
+    """Return the `error` of a job, None if the job has neither failed nor been cancelled."""
     if run.state is RunState.CANCELLED:
         return {"code": CANCELLED, "message": "The PipelineJob was cancelled."}
     if run.state is not RunState.FAILED:
@@ -124,15 +125,15 @@ def job_error(run: Run) -> JsonBody | None:
 
 
 def _has_failed_itself(task: Task) -> bool:
-    # A group only fails because of a task inside it.
+    # A group fails only because a task inside of it fails.
     return task.state is TaskState.FAILED and task.kind not in _GROUPS
 
 
 def task_details(job_id: str, run: Run, graph: Graph, place: Place) -> list[JsonBody]:
-    """Return the tasks of a job: the pipeline itself first, then the others in order of start."""
-    writer = _DetailWriter(job_id, run, graph, place)
-    details = [writer.write_pipeline()]
-    details += [writer.write_task(task) for task in run.tasks]
+    """Return a PipelineTaskDetail for the pipeline itself, and then one for each task."""
+    builder = _DetailBuilder(job_id, run, graph, place)
+    details = [builder.build_pipeline()]
+    details += [builder.build_task(task) for task in run.tasks]
     return details
 
 
@@ -145,14 +146,14 @@ def struct_value(value: Any) -> Any:
         return {key: struct_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [struct_value(item) for item in value]
-    # True is an integer in Python, so the type is compared.
+    # A bool is also an int for isinstance, so compare the type itself.
     if type(value) is int and abs(value) > EXACT_DOUBLES:
         return int(float(value))
     return json_number(value)
 
 
-class _DetailWriter:
-    """Writes PipelineTaskDetail messages of one job."""
+class _DetailBuilder:
+    """Builds the PipelineTaskDetail messages of a job."""
 
     def __init__(self, job_id: str, run: Run, graph: Graph, place: Place) -> None:
         self._job_id = job_id
@@ -161,30 +162,40 @@ class _DetailWriter:
         self._place = place
         self._artifacts_by_uri = {artifact.uri: artifact for artifact in run.artifacts}
 
-    def write_pipeline(self) -> JsonBody:
+    def build_pipeline(self) -> JsonBody:
         """Return the detail of the pipeline itself, whose path is empty."""
         run = self._run
         state = str(run.state)
-        # PipelineTaskDetail.State has no PAUSED, and another word for CANCELLING.
+        # PipelineTaskDetail.State has no PAUSED, and another name for CANCELLING.
         if run.state is RunState.PAUSED:
             state = "PENDING"
         elif run.state is RunState.CANCELLING:
             state = "CANCEL_PENDING"
-        detail = self._start_detail(
-            "", self._job_id, self._job_id, state, run.started_at, run.ended_at
+        detail = self._common_fields(
+            path="",
+            name=self._job_id,
+            unique_name=self._job_id,
+            state=state,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
         )
         detail["execution"] = self._execution(
-            "", "system.Run", state, run.params, run.outputs, self._job_id
+            path="",
+            schema="system.Run",
+            state=state,
+            inputs=run.params,
+            outputs=run.outputs,
+            name=self._job_id,
         )
         detail["error"] = job_error(run)
         return _without_empty(detail)
 
-    def write_task(self, task: Task) -> JsonBody:
+    def build_task(self, task: Task) -> JsonBody:
         """Return the detail of a task."""
         state = TASK_STATES[task.state]
         name = _last_name(task.path)
         unique_name = ".".join(paths.names(task.path))
-        detail = self._start_detail(
+        detail = self._common_fields(
             task.path, name, unique_name, state, task.started_at, task.ended_at
         )
         detail["parentTaskId"] = self._task_id(paths.parent(task.path))
@@ -207,12 +218,12 @@ class _DetailWriter:
             if task.state is TaskState.FAILED:
                 detail["error"] = error
             else:
-                # PipelineTaskStatus.error of aiplatform_v1: in another state than FAILED, it is an
-                # error that is retried.
+                # PipelineTaskStatus.error of aiplatform_v1: if the state is not FAILED, the error
+                # is one of an attempt that the service repeats.
                 detail["pipelineTaskStatus"][-1]["error"] = error
         return _without_empty(detail)
 
-    def _start_detail(
+    def _common_fields(
         self,
         path: str,
         name: str,
@@ -240,7 +251,7 @@ class _DetailWriter:
         return str(stable_number("task", self._job_id, path))
 
     def _container_detail(self, task: Task) -> JsonBody:
-        """Return the custom jobs of a task: the last attempt is the main job."""
+        """Return the custom jobs of a task. The custom job of the last attempt is the main job."""
         names = []
         for number in range(1, task.attempts + 1):
             job_id = custom_job_id(Attempt(self._job_id, task.path, number))
@@ -256,25 +267,31 @@ class _DetailWriter:
         outputs: JsonObject,
         name: str,
     ) -> JsonBody:
-        """Return the node of ML Metadata for a task."""
+        """Return the execution in ML Metadata for a task. name: the display name."""
         number = stable_number("execution", self._job_id, path)
         metadata = {}
         for prefix, values in (("input", inputs), ("output", outputs)):
             for key, value in values.items():
                 if value is not None:
                     metadata[f"{prefix}:{key}"] = struct_value(value)
-        other_state = "CANCELLED" if state.startswith("CANCEL") else "NEW"
+        default_state = "CANCELLED" if state.startswith("CANCEL") else "NEW"
         return {
             "name": f"{self._place.metadata_store}/executions/{number}",
             "displayName": name,
-            "state": _EXECUTION_STATES.get(state, other_state),
+            "state": _EXECUTION_STATES.get(state, default_state),
             "schemaTitle": schema,
             "schemaVersion": "0.0.1",
             "metadata": metadata,
         }
 
     def _artifact_lists(self, task: Task, values: JsonObject, names: set[str]) -> JsonBody:
-        """Return the values that are artifacts, by name. A value is a URI or a list of URIs."""
+        """Return the artifacts in the inputs or outputs of a task.
+
+        Args:
+            task: the task.
+            values: the inputs or the outputs. The value of an artifact is a URI or a list of URIs.
+            names: the names of the values that are artifacts.
+        """
         lists = {}
         for name, value in values.items():
             uris = value if isinstance(value, list) else [value]
@@ -283,10 +300,10 @@ class _DetailWriter:
         return lists
 
     def _artifact(self, task: Task, name: str, uri: str) -> JsonBody:
-        """Return the node of ML Metadata for an artifact."""
+        """Return the artifact in ML Metadata for a URI."""
         number = stable_number("artifact", self._job_id, uri)
-        unknown = Artifact(task.path, name, "system.Artifact", uri)
-        artifact = self._artifacts_by_uri.get(uri, unknown)
+        default_artifact = Artifact(task.path, name, "system.Artifact", uri)
+        artifact = self._artifacts_by_uri.get(uri, default_artifact)
         return {
             "name": f"{self._place.metadata_store}/artifacts/{number}",
             "displayName": artifact.name,
@@ -301,22 +318,23 @@ class _DetailWriter:
 def _state_history(
     created_at: str | None, started_at: str | None, ended_at: str | None, state: str
 ) -> list[JsonBody]:
-    """Return the states of a task in order, each once."""
-    steps = [
+    """Return the states that a task went through, in order and without repetition."""
+    states = [
         (created_at, "PENDING"),
         (started_at, "RUNNING"),
         (ended_at or started_at or created_at, state),
     ]
     history: list[JsonBody] = []
-    seen = set()
-    for time, step in steps:
-        if time is not None and step not in seen:
-            seen.add(step)
-            history.append({"updateTime": time, "state": step})
+    recorded_states = set()
+    for time, state_at_time in states:
+        if time is not None and state_at_time not in recorded_states:
+            recorded_states.add(state_at_time)
+            history.append({"updateTime": time, "state": state_at_time})
     return history
 
 
 def _last_name(path: str) -> str:
+    """Return the name of the task at a path. The name of an iteration is LOOP-NUMBER."""
     return list(paths.names(path))[-1]
 
 
@@ -325,5 +343,5 @@ def _without_keys(values: JsonObject, names: set[str]) -> JsonBody:
 
 
 def _without_empty(values: JsonObject) -> JsonBody:
-    """Leave out empty values, as the JSON mapping of Protocol Buffers does."""
+    """Return values without the empty ones, as the JSON mapping of Protocol Buffers does."""
     return {key: value for key, value in values.items() if value not in (None, {}, [], "")}

@@ -1,8 +1,8 @@
 """The lines of tasks as entries of Cloud Logging.
 
-The engine keeps no time for a line. So the first line has the time when the attempt starts, and
-each further line is a microsecond later. Nothing confirms which payload and which severity the
-service gives a line.
+The engine does not record the times of lines. So the first line has the time when the attempt
+starts, and each further line is a microsecond later. Nothing confirms which payload and severity
+the real service gives a line.
 """
 
 from __future__ import annotations
@@ -42,16 +42,18 @@ def read_attempt(execution: Execution, task: Task, attempt: int, payload: str) -
     """Yield the time, the severity and the payload of each line that an attempt has written so far.
 
     Args:
-        execution: what writes the log.
+        execution: the execution of the job.
         task: the task as it is now.
         attempt: the number of the attempt, from 1.
-        payload: `json` for jsonPayload.message or `text` for textPayload, for plain lines.
+        payload: the field for a plain line: `json` means jsonPayload.message, `text` means
+            textPayload.
     """
-    # An attempt that is not the last one has ended, and it has failed.
-    is_earlier = attempt < task.attempts
-    has_ended = is_earlier or task.state.final
-    has_failed = is_earlier or task.state is TaskState.FAILED
-    # The attempts of a task have one start. A second for each keeps them in order.
+    # An attempt that was repeated has ended, and it has failed.
+    was_repeated = attempt < task.attempts
+    has_ended = was_repeated or task.state.final
+    has_failed = was_repeated or task.state is TaskState.FAILED
+    # The engine records one start for all attempts of a task. An extra second for each attempt
+    # keeps their lines in order.
     start = micros(task.started_at) + (attempt - 1) * 1_000_000
     in_traceback = False
     for index, line in enumerate(execution.log(task.path, attempt, ended=has_ended)):
@@ -66,12 +68,12 @@ def read_attempt(execution: Execution, task: Task, attempt: int, payload: str) -
 
 
 def _build_payload(line: str, severity: str, payload: str) -> Entry:
-    """Return the payload of a line, with a severity if the line has its own."""
-    structured = _parse_structured(line)
-    if structured is not None:
-        level = structured.get("severity", severity)
+    """Return the payload of a line, and the severity of the entry if a structured line has one."""
+    structured_line = _parse_structured(line)
+    if structured_line is not None:
+        level = structured_line.get("severity", severity)
         return {
-            "jsonPayload": structured,
+            "jsonPayload": structured_line,
             "severity": level if level in SEVERITIES else severity,
         }
     if payload == "text":
@@ -93,6 +95,7 @@ def _parse_structured(line: str) -> JsonBody | None:
 
 
 def _read_severity(line: str) -> str:
+    """Return the severity that the level at the start of a line stands for, INFO without one."""
     match = _LEVEL.match(line)
     if not match:
         return "INFO"

@@ -18,13 +18,13 @@ from kfgcp.testing.filters import compile_list_filter
 from kfgcp.testing.google import (
     GoogleError,
     JsonBody,
+    check_fields,
     check_query,
     format_time,
     json_body,
     list_page,
     micros,
     not_found,
-    only_fields,
     page_body,
 )
 from kfgcp.testing.jobs import Job, Jobs
@@ -38,7 +38,7 @@ DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 _LIST_QUERY: Final = ("filter", "pageSize", "pageToken", "orderBy")
 _UPDATE_QUERY: Final = ("allowMissing", "updateMask", "etag")
-# An update keeps these fields.
+# Fields that an update does not change.
 _FIXED_FIELDS: Final = ("name", "createTime", "schemaTitle")
 
 
@@ -46,8 +46,8 @@ _FIXED_FIELDS: Final = ("name", "createTime", "schemaTitle")
 class _Target:
     """The collection or the node that a request is for.
 
-    kind: a key of `KINDS`. store_id: the last part of the store's name. node_id: empty for a
-    collection.
+    store_id: the last part of the resource name of the store. kind: a key of `KINDS`. node_id: the
+    last part of the resource name of the node, empty for a collection.
     """
 
     store: Store
@@ -72,11 +72,11 @@ class _NodeMethod(Protocol):
 
 
 class Metadata(Nodes):
-    """The metadata stores of a location. The store `default` always exists.
+    """The service of the metadata stores of a location. The store `default` always exists.
 
     Args:
         place: the location.
-        operations: gets the operations that create stores and delete nodes.
+        operations: starts the operations that create stores and delete nodes.
         jobs: the jobs whose nodes are in the store `default`.
         canonical_name: returns a resource name with the number of the project instead of its id.
     """
@@ -107,10 +107,10 @@ class Metadata(Nodes):
             ),
         ]
         for kind in KINDS:
-            routes += self._routes_of_kind(kind, f"{store}/{kind}")
+            routes += self._node_routes(kind, f"{store}/{kind}")
         return routes
 
-    def _routes_of_kind(self, kind: str, collection: str) -> list[Route]:
+    def _node_routes(self, kind: str, collection: str) -> list[Route]:
         node = collection + "/{node}"
         id_parameter = _id_parameter(KINDS[kind])
         return [
@@ -133,7 +133,7 @@ class Metadata(Nodes):
     # -- for the other parts of the stand-in
 
     def add_to_experiment(self, name: str, jobs: list[Job]) -> None:
-        """Put jobs into an experiment, and create it if it does not exist."""
+        """Create an experiment unless it exists, and add jobs to the experiment."""
         store = self._stores["default"]
         with self._lock:
             context = f"{self._place.metadata_store}/contexts/{name}"
@@ -167,7 +167,7 @@ class Metadata(Nodes):
             raise GoogleError(
                 409, f"The MetadataStore {self._store_name(store_id)} already exists."
             )
-        body = protos.read("MetadataStore", json_body(request), "metadata_store")
+        body = protos.read_message("MetadataStore", json_body(request), "metadata_store")
         store = self._add_store(store_id, body)
         return self._operations.start(
             "CreateMetadataStoreOperationMetadata", store.body, "MetadataStore"
@@ -222,10 +222,10 @@ class Metadata(Nodes):
         self._look_up(metadata_store, "executions", name)
         body = _read_body(request, ("events", "execution"))
         for event in body.get("events") or ():
-            checked_event = protos.read("Event", event, "events")
+            checked_event = protos.read_message("Event", event, "events")
             artifact = self._canonical_name(checked_event.get("artifact", ""))
             self._look_up(metadata_store, "artifacts", artifact)
-            # Event of aiplatform_v1: the time is set by the service only.
+            # Event of aiplatform_v1: only the service sets the time.
             checked_event["eventTime"] = format_time(time.time())
             checked_event["artifact"] = artifact
             checked_event["execution"] = name
@@ -257,7 +257,7 @@ class Metadata(Nodes):
         query = check_query(request, (id_parameter,))
         node_id = query.get(id_parameter) or self._new_id()
         name = f"{self._store_name(target.store_id)}/{target.kind}/{node_id}"
-        body = protos.read(target.message_type, json_body(request), target.body_field)
+        body = protos.read_message(target.message_type, json_body(request), target.body_field)
         with self._lock:
             if self._find(target.store, target.kind, name) is not None:
                 raise GoogleError(409, f"The {target.message_type} {name} already exists.")
@@ -287,15 +287,15 @@ class Metadata(Nodes):
     def _patch(self, request: Request, target: _Target) -> Response:
         query = check_query(request, _UPDATE_QUERY)
         name = self._node_name(target)
-        body = protos.read(target.message_type, json_body(request), target.body_field)
-        mask = protos.mask_paths(target.message_type, query.get("updateMask", ""), "update_mask")
+        body = protos.read_message(target.message_type, json_body(request), target.body_field)
+        mask = protos.parse_mask(target.message_type, query.get("updateMask", ""), "update_mask")
         with self._lock:
             node = target.store.nodes[target.kind].get(name)
             if node is None:
                 if query.get("allowMissing") != "true":
                     raise not_found(name)
                 return Response(body=self._add(target.store, target.kind, name, body))
-            changes = protos.masked(body, mask) if mask else body
+            changes = protos.apply_mask(body, mask) if mask else body
             fixed_values: JsonBody = {key: node[key] for key in _FIXED_FIELDS if key in node}
             node.update(changes)
             node.update(fixed_values, updateTime=format_time(time.time()))
@@ -316,7 +316,7 @@ class Metadata(Nodes):
         return f"{self._store_name(target.store_id)}/{target.kind}/{target.node_id}"
 
     def _look_up_context(self, store_id: str, context_id: str) -> tuple[Store, str]:
-        """Return the store and the resource name of a context."""
+        """Return the store and the resource name of a context, or raise 404."""
         store = self._look_up_store(store_id)
         name = f"{self._store_name(store_id)}/contexts/{context_id}"
         self._look_up(store, "contexts", name)
@@ -341,10 +341,12 @@ def _id_parameter(message_type: str) -> str:
 
 
 def _read_body(request: Request, fields: tuple[str, ...]) -> JsonObject:
+    """Return the body of a request, or raise 400 if it has other fields than `fields`."""
     body = json_body(request)
-    only_fields(body, fields)
+    check_fields(body, fields)
     return body
 
 
 def _newest_first(node: Node) -> tuple[int, str]:
+    """Return the sort key of a node. The name makes the keys of all nodes different."""
     return -micros(node.get("createTime")), node["name"]

@@ -1,6 +1,6 @@
-"""The nodes of metadata stores: those that clients create, and those that belong to jobs.
+"""The nodes of metadata stores: the nodes that clients create, and the nodes of jobs.
 
-The nodes of jobs are not stored. They are read from the jobs for each request.
+The nodes of jobs are not stored. For each request, they are built from the jobs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kfgcp.testing.filters import (
     Field,
     Leaf,
     Predicate,
-    build_leaf,
+    build_leaf_compiler,
     read_key,
 )
 from kfgcp.testing.google import JsonBody, format_time, not_found, stable_number
@@ -48,7 +48,7 @@ class Store:
         children: the resource name of a context -> the resource names of its child contexts.
         members: the resource name of a context -> the resource names of its artifacts and
             executions.
-        events: which execution reads or writes which artifact.
+        events: each event connects an execution with an artifact that it reads or writes.
     """
 
     body: Node
@@ -59,10 +59,10 @@ class Store:
 
 
 class Nodes:
-    """The metadata stores of a location.
+    """The stores of a location and the look-up of their nodes. `Metadata` answers the requests.
 
-    The store `default` always exists, as in a project that uses Vertex AI. It has the nodes of the
-    jobs.
+    The store `default` always exists, as in a project that uses Vertex AI. This store also has the
+    nodes of jobs.
 
     Args:
         place: the location.
@@ -75,8 +75,8 @@ class Nodes:
         self._jobs = jobs
         self._canonical_name = canonical_name
         self._stores: dict[str, Store] = {}
-        # The nodes of jobs that have ended do not change any more.
-        self._nodes_of_ended_jobs: dict[tuple[Job, str], list[Node]] = {}
+        # A cache: the nodes of a job that has ended do not change any more.
+        self._ended_job_nodes: dict[tuple[Job, str], list[Node]] = {}
         self._count = 0
         self._lock = threading.RLock()
         self._add_store("default", {})
@@ -126,39 +126,42 @@ class Nodes:
         if name in store.nodes[kind]:
             return store.nodes[kind][name]
         if kind == "contexts" and store is self._stores["default"]:
-            # The context of a run has the id of its job. This saves reading all jobs.
+            # The context of a run has the id of its job. So the job can be looked up, instead of
+            # building the nodes of all jobs.
             job = self._jobs.find(name.rpartition("/")[2])
             if job is not None:
                 return self._jobs.contexts(job)["pipelineRunContext"]
-        for node in self._nodes_of_jobs(store, kind):
+        for node in self._list_job_nodes(store, kind):
             if node["name"] == name:
                 return node
         return None
 
     def _list_nodes(self, store: Store, kind: str) -> list[Node]:
-        """Return the nodes that clients created, then those of jobs."""
-        return [*store.nodes[kind].values(), *self._nodes_of_jobs(store, kind)]
+        """Return the nodes of a kind: the nodes that clients created, then the nodes of jobs."""
+        return [*store.nodes[kind].values(), *self._list_job_nodes(store, kind)]
 
-    def _nodes_of_jobs(self, store: Store, kind: str) -> list[Node]:
+    def _list_job_nodes(self, store: Store, kind: str) -> list[Node]:
+        """Return the nodes of all jobs, if the store is `default`."""
         if store is not self._stores["default"]:
             return []
-        # The same node can be in several places: jobs of one pipeline have the same context, and a
+        # A node can be built several times: jobs of one pipeline have the same context, and a
         # nested pipeline has the same outputs as its tasks. So keep one node for each name.
         nodes_by_name: dict[str, Node] = {}
         for job in self._jobs.all():
-            for node in self._nodes_of_job(job, kind):
+            for node in self._read_job_nodes(job, kind):
                 nodes_by_name[node["name"]] = node
         return list(nodes_by_name.values())
 
-    def _nodes_of_job(self, job: Job, kind: str) -> list[Node]:
-        if (job, kind) in self._nodes_of_ended_jobs:
-            return self._nodes_of_ended_jobs[job, kind]
-        nodes = self._read_nodes(job, kind)
+    def _read_job_nodes(self, job: Job, kind: str) -> list[Node]:
+        """Return the nodes of a job, from the cache if the job has ended."""
+        if (job, kind) in self._ended_job_nodes:
+            return self._ended_job_nodes[job, kind]
+        nodes = self._build_job_nodes(job, kind)
         if job.final_run is not None:
-            self._nodes_of_ended_jobs[job, kind] = nodes
+            self._ended_job_nodes[job, kind] = nodes
         return nodes
 
-    def _read_nodes(self, job: Job, kind: str) -> list[Node]:
+    def _build_job_nodes(self, job: Job, kind: str) -> list[Node]:
         """Return the nodes of one kind that are in the JSON of a job."""
         if kind == "contexts":
             return list(self._jobs.contexts(job).values())
@@ -170,11 +173,11 @@ class Nodes:
             elif "execution" in detail:
                 nodes.append(detail["execution"])
         created = format_time(job.created)
-        more_fields = {"createTime": created, "updateTime": created, _JOB_ID: job.id}
-        return [node | more_fields for node in nodes]
+        job_fields = {"createTime": created, "updateTime": created, _JOB_ID: job.id}
+        return [node | job_fields for node in nodes]
 
     def _view(self, store: Store, node: Node) -> Node:
-        """Return a node in the form of an answer: without our own key, with its parents."""
+        """Return the JSON of a node for an answer: without `_JOB_ID`, and with parent contexts."""
         view = {key: value for key, value in node.items() if key != _JOB_ID}
         if "/contexts/" in node["name"]:
             parents = self._list_parents(store, node)
@@ -183,7 +186,7 @@ class Nodes:
         return view
 
     def _list_parents(self, store: Store, node: Node) -> list[str]:
-        """Return the parents in the JSON of a context, then those that clients added it to."""
+        """Return the parents in the JSON of a context, then the parents that clients have added."""
         parents = list(node.get("parentContexts") or ())
         for parent, children in store.children.items():
             if node["name"] in children:
@@ -193,7 +196,7 @@ class Nodes:
     def _is_in_context(self, store: Store, node: Node, context: str) -> bool:
         """Return whether an artifact or an execution belongs to a context.
 
-        It belongs to a context that it was added to, and to the contexts of its job.
+        A node belongs to the contexts that a client added it to, and to the contexts of its job.
         """
         if node["name"] in store.members.get(context, ()):
             return True
@@ -204,8 +207,8 @@ class Nodes:
         return any(job_context["name"] == context for job_context in job_contexts)
 
     def _leaf_compiler(self, store: Store) -> Callable[[Leaf], Predicate[Node]]:
-        """Return the function that compiles parts of filters, see `compile_filter`."""
-        compile_field = build_leaf(_FIELDS)
+        """Return the function that compiles comparisons and calls, see `compile_filter`."""
+        compile_field = build_leaf_compiler(_FIELDS)
 
         def compile_leaf(leaf: Leaf) -> Predicate[Node]:
             if isinstance(leaf, Call) and leaf.name == "in_context" and len(leaf.arguments) == 1:

@@ -1,7 +1,7 @@
 """Long-running operations of a stand-in: the answers of deletes and batches.
 
-The work is done when the operation starts. Only its answer says later that it is done. The methods
-are those of google.longrunning.Operations.
+The work of an operation is done when the operation starts. But its `done` becomes true only after
+`Operations.seconds`. The stand-in answers the methods of google.longrunning.Operations.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing.google import JsonBody, format_time, not_found, stable_number, wrong_state
 from kfgcp.testing.server import Request, Response, Route
 
-_TYPES: Final = "type.googleapis.com/google.cloud.aiplatform.v1."
+_TYPE_PREFIX: Final = "type.googleapis.com/google.cloud.aiplatform.v1."
 EMPTY: Final[JsonObject] = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
 
 class _Operation(NamedTuple):
-    """An operation. started: Unix time in seconds. metadata_type: without its package."""
+    """An operation.
+
+    started: seconds since 1970. metadata_type: the type of its metadata, without the package.
+    """
 
     started: float
     metadata_type: str
@@ -31,7 +34,7 @@ class Operations:
     """The operations of a location.
 
     Attributes:
-        seconds: after this time an operation is done, for the client.
+        seconds: the time from the start of an operation until clients see that it is done.
     """
 
     def __init__(self, parent: str) -> None:
@@ -56,17 +59,17 @@ class Operations:
     def start(
         self, metadata_type: str, response: JsonObject = EMPTY, response_type: str = ""
     ) -> Response:
-        """Return the answer of a method whose work is done.
+        """Add an operation, and return the answer of the method that starts it.
 
         Args:
-            metadata_type: the type of aiplatform_v1 for the metadata of the operation.
-            response: the JSON of the response.
-            response_type: its type of aiplatform_v1; empty if the response has its type itself.
+            metadata_type: the type of the metadata in aiplatform_v1.
+            response: the result of the operation as JSON.
+            response_type: the type of `response` in aiplatform_v1; empty if `response` has `@type`.
         """
         number = stable_number(self._parent, next(self._numbers))
         name = f"{self._parent}/operations/{number}"
         if response_type:
-            response = {"@type": _TYPES + response_type, **response}
+            response = {"@type": _TYPE_PREFIX + response_type, **response}
         with self._lock:
             self._operations[name] = _Operation(time.time(), metadata_type, response)
         return Response(body=self._view(name))
@@ -116,7 +119,7 @@ class Operations:
         }
         view: JsonBody = {
             "name": name,
-            "metadata": {"@type": _TYPES + operation.metadata_type, "genericMetadata": times},
+            "metadata": {"@type": _TYPE_PREFIX + operation.metadata_type, "genericMetadata": times},
         }
         if is_done:
             view["done"] = True

@@ -12,9 +12,9 @@ _ITERATION: Final = re.compile(r"(.*)\[(\d+)\]")
 
 
 def iteration(path: str) -> tuple[str, int] | None:
-    """Return the path of the loop and the number of the iteration, from 0.
+    """Split the path of an iteration into the path of its loop and the number of the iteration.
 
-    None means that the path does not end with an iteration.
+    Numbers start at 0. Return None if the path does not end with an iteration.
 
     Example:
         >>> iteration("for-loop-1[2]")
@@ -27,9 +27,9 @@ def iteration(path: str) -> tuple[str, int] | None:
 
 
 def parent(path: str) -> str:
-    """Return the path of the task around a task, empty for the pipeline.
+    """Return the path of the task that contains a task, empty for a task of the pipeline itself.
 
-    An iteration is inside its loop.
+    An iteration is inside of its loop.
 
     Example:
         >>> parent("for-loop-1[2]/train")
@@ -37,9 +37,9 @@ def parent(path: str) -> str:
         >>> parent("for-loop-1[2]")
         'for-loop-1'
     """
-    loop = iteration(path)
-    if loop is not None:
-        return loop[0]
+    loop_and_number = iteration(path)
+    if loop_and_number is not None:
+        return loop_and_number[0]
     return path.rpartition("/")[0]
 
 
@@ -51,11 +51,11 @@ def names(path: str) -> Iterator[str]:
         ['for-loop-1', 'for-loop-1-2', 'train']
     """
     for segment in path.split("/"):
-        loop = iteration(segment)
-        if loop is None:
+        loop_and_number = iteration(segment)
+        if loop_and_number is None:
             yield segment
         else:
-            name, number = loop
+            name, number = loop_and_number
             yield name
             yield f"{name}-{number}"
 
@@ -63,14 +63,14 @@ def names(path: str) -> Iterator[str]:
 def key(path: str) -> str:
     """Return the key of a task in its DAG. An iteration has the key of its loop."""
     segment = path.rpartition("/")[2]
-    loop = iteration(segment)
-    if loop is None:
+    loop_and_number = iteration(segment)
+    if loop_and_number is None:
         return segment
-    return loop[0]
+    return loop_and_number[0]
 
 
 def find(graph: Graph, path: str) -> tuple[TaskDef, Component]:
-    """Return the task at a path and its component. path: not empty."""
+    """Return the task at a path and its component. The path must not be empty."""
     component = graph.root
     task = None
     for segment in path.split("/"):

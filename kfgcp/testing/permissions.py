@@ -1,10 +1,14 @@
 """The permissions and quotas of a stand-in.
 
-It answers who a token belongs to, which service accounts runs may use, what other accounts may do
-(Policy Troubleshooter, v1), and how many CPUs tasks may use (Service Usage, v1beta1). The fields
-come from the documentation of AccessTuple and of ConsumerQuotaMetric.
+It answers these questions:
 
-Questions about buckets go to the stand-in of Cloud Storage, which allows everything.
+- Which account does a token belong to? (`/tokeninfo`)
+- As which service accounts may runs run? (IAM, v1)
+- What may another account do? (Policy Troubleshooter, v1)
+- How many CPUs may tasks use? (Service Usage, v1beta1)
+
+The fields come from the documentation of AccessTuple and of ConsumerQuotaMetric. The stand-in of
+Cloud Storage answers questions about buckets, and allows everything.
 """
 
 from __future__ import annotations
@@ -25,15 +29,16 @@ _CPUS: Final = "aiplatform.googleapis.com/custom_model_training_cpus"
 
 
 class Permissions:
-    """The permissions and quotas that the stand-in tells.
+    """The permissions and quotas that the stand-in reports.
 
     Args:
         may_act_as: returns whether jobs may run as a service account.
 
     Attributes:
         account: the account that every token belongs to.
-        denied: pairs of an account and a permission that it does not have.
-        training_cpus: the CPUs for tasks in a region, -1 for any number. asia-east1 always has 7.
+        denied: pairs of an account and a permission that the account does not have.
+        training_cpus: the number of CPUs for tasks in each region, -1 for no limit. asia-east1
+            always has 7.
     """
 
     def __init__(self, may_act_as: Callable[[str], bool]) -> None:
@@ -57,7 +62,7 @@ class Permissions:
         )
 
     def _test_permissions(self, request: Request, account: str) -> Response:
-        """Answer which permissions the caller has on a service account."""
+        """Answer testIamPermissions: the permissions of the caller on a service account."""
         requested = json_body(request).get("permissions")
         if not isinstance(requested, list):
             raise invalid("permissions must be a list.", "permissions")
@@ -74,7 +79,7 @@ class Permissions:
         return Response(body={"access": "NOT_GRANTED" if is_denied else "GRANTED"})
 
     def _quota(self, request: Request, project: str) -> Response:
-        # The limit of all regions, then that of one region.
+        # The limit for all regions, then the limit for one region.
         buckets = [
             {"effectiveLimit": str(self.training_cpus), "defaultLimit": "42"},
             {"effectiveLimit": "7", "dimensions": {"region": "asia-east1"}},

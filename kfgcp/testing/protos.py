@@ -1,7 +1,8 @@
-"""Read bodies with Google's own message types: google.cloud.aiplatform_v1 knows fields and types.
+"""Read the bodies of requests with the message types of google.cloud.aiplatform_v1.
 
-A body becomes a message and then JSON again. So the stand-in loses what the service loses: numbers
-in a Struct are doubles, and an integer beyond 2**53 becomes the nearest double.
+The types check the fields of a body. A body becomes a message and then JSON again. So the stand-in
+loses the same precision as the service: numbers in a Struct are doubles, and an integer beyond
+2**53 becomes the nearest double.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from kfgcp.errors import MissingExtra
 from kfgcp.spec.json_values import EXACT_DOUBLES, JsonObject
 from kfgcp.testing.google import GoogleError, JsonBody, camel_case, invalid
 
-# The fields that aiplatform_v1 marks as output only, and `name`, which the service sets. A request
-# may have them, without effect.
+# The fields that aiplatform_v1 marks as output only, and `name`. The service sets these fields, and
+# ignores them in a request.
 _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
     "PipelineJob": (
         "name",
@@ -42,24 +43,24 @@ _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
         "lastScheduledRunResponse",
     ),
 }
-# The text of google.protobuf.json_format for an unknown field: its name and where it is.
+# The error of google.protobuf.json_format for an unknown field. The groups are its name and path.
 _UNKNOWN_FIELD: Final = re.compile(r'has no field named "([^"]+)" at "([^"]*)"')
 
 
 def require() -> None:
-    """Load Google's types, so that a missing package is an error at the start.
+    """Import google.cloud.aiplatform_v1, so that a missing package is an error at the start.
 
     Raises:
         MissingExtra: google-cloud-aiplatform is not installed.
     """
     try:
-        _message("PipelineJob")
+        _message_class("PipelineJob")
     except ImportError:
         raise MissingExtra("The stand-in of Vertex AI", "testing") from None
 
 
-def read(kind: str, body: JsonObject, field: str) -> JsonBody:
-    """Return a body as JSON in camelCase, without the fields that only the service may set.
+def read_message(kind: str, body: JsonObject, field: str) -> JsonBody:
+    """Return a body as JSON in camelCase, without the fields that only the service sets.
 
     Args:
         kind: a type of google.cloud.aiplatform_v1, such as `PipelineJob`.
@@ -72,16 +73,16 @@ def read(kind: str, body: JsonObject, field: str) -> JsonBody:
     from google.protobuf import json_format
 
     try:
-        message = json_format.ParseDict(body, _message(kind)())
+        message = json_format.ParseDict(body, _message_class(kind)())
     except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(str(error), field) from None
-    data = whole_numbers(json_format.MessageToDict(message))
-    assert isinstance(data, dict)
+        raise _parse_error(str(error), field) from None
+    message_json = whole_numbers(json_format.MessageToDict(message))
+    assert isinstance(message_json, dict)
     output_only = _OUTPUT_ONLY.get(kind, ())
-    return {name: value for name, value in data.items() if name not in output_only}
+    return {name: value for name, value in message_json.items() if name not in output_only}
 
 
-def mask_paths(kind: str, text: str, field: str) -> list[tuple[str, ...]]:
+def parse_mask(kind: str, text: str, field: str) -> list[tuple[str, ...]]:
     """Return the paths of a field mask, such as `labels,jobDetail.pipelineContext`, in camelCase.
 
     Args:
@@ -98,14 +99,14 @@ def mask_paths(kind: str, text: str, field: str) -> list[tuple[str, ...]]:
         if not path:
             continue
         names = tuple(camel_case(name) for name in path.split("."))
-        if names != ("*",) and not _is_path(_message(kind).DESCRIPTOR, names):
+        if names != ("*",) and not _has_field(_message_class(kind).DESCRIPTOR, names):
             raise invalid(f'Invalid field mask: "{path}" is not a field of {kind}.', field)
         paths.append(names)
     return paths
 
 
-def masked(message: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonBody:
-    """Return the fields of a message that a mask selects. paths: from `mask_paths`."""
+def apply_mask(message: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonBody:
+    """Return the fields of a message that a mask selects. paths: the result of `parse_mask`."""
     selected: JsonBody = {}
     for path in paths:
         if path == ("*",):
@@ -115,15 +116,15 @@ def masked(message: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonBody:
 
 
 def whole_numbers(value: Any) -> Any:
-    """Return a JSON value whose doubles without a fraction are integers, as Google writes them.
+    """Return a JSON value with doubles such as 3.0 as integers, as Google writes them.
 
-    Numbers beyond 2**53 are floats, such as `1e+300`.
+    Numbers beyond 2**53 become floats, such as `1e+300`.
 
     Example:
         >>> whole_numbers({"epochs": 3.0, "rate": 0.1})
         {'epochs': 3, 'rate': 0.1}
     """
-    # True is an integer in Python, so the type is compared.
+    # A bool is also an int for isinstance, so compare the type itself.
     if type(value) in (int, float) and abs(value) > EXACT_DOUBLES:
         return float(value)
     if isinstance(value, float) and value.is_integer():
@@ -136,53 +137,56 @@ def whole_numbers(value: Any) -> Any:
 
 
 def _copy_path(source: JsonObject, target: JsonBody, path: tuple[str, ...]) -> None:
-    """Copy the field at a path, if the source has it."""
-    name, *rest = path
+    """Copy the field at a path, if the source has the field."""
+    name = path[0]
+    inner_path = path[1:]
     if name not in source:
         return
-    if rest and isinstance(source[name], dict):
-        _copy_path(source[name], target.setdefault(name, {}), tuple(rest))
+    if inner_path and isinstance(source[name], dict):
+        _copy_path(source[name], target.setdefault(name, {}), inner_path)
     else:
         target[name] = source[name]
 
 
-def _is_path(descriptor: Any, names: tuple[str, ...]) -> bool:
-    """Return whether a path leads to a field. descriptor: of a message type."""
-    # A Struct has no fields of its own: its keys are data.
+def _has_field(descriptor: Any, names: tuple[str, ...]) -> bool:
+    """Return whether a message type has the field at a path. descriptor: of the message type."""
+    # The keys of a Struct are data, so every path fits.
     if not names or descriptor.full_name == "google.protobuf.Struct":
         return True
     fields = {field.camelcase_name: field for field in descriptor.fields}
     field = fields.get(names[0])
     if field is None:
         return False
-    rest = names[1:]
-    if not rest:
+    inner_names = names[1:]
+    if not inner_names:
         return True
     if field.message_type is None:
         return False
     # The keys of a map are data too.
-    return field.message_type.GetOptions().map_entry or _is_path(field.message_type, rest)
+    is_map = field.message_type.GetOptions().map_entry
+    return is_map or _has_field(field.message_type, inner_names)
 
 
 @cache
-def _message(kind: str) -> Any:
+def _message_class(kind: str) -> Any:
+    """Return the Protocol Buffers class of a message type."""
     from google.cloud.aiplatform_v1 import types
 
     return getattr(types, kind).pb()
 
 
-def _unreadable(problem: str, field: str) -> GoogleError:
-    """Return the error for a text of google.protobuf.json_format."""
+def _parse_error(problem: str, field: str) -> GoogleError:
+    """Return the error of the service for a message of google.protobuf.json_format."""
     match = _UNKNOWN_FIELD.search(problem)
     if match:
         name, path = match.groups()
         # The path begins with the message type.
         inner_path = path.partition(".")[2]
-        place = f"{field}.{inner_path}" if inner_path else field
+        full_path = f"{field}.{inner_path}" if inner_path else field
         return invalid(
-            f"Invalid JSON payload received. Unknown name \"{name}\" at '{place}': Cannot find"
+            f"Invalid JSON payload received. Unknown name \"{name}\" at '{full_path}': Cannot find"
             " field.",
-            place,
+            full_path,
         )
     line = problem.splitlines()[0] if problem else "unreadable"
     return invalid(f"Invalid value at '{field}': {line}", field)

@@ -1,6 +1,6 @@
 """The fixtures of the pytest plug-in `kfgcp.testing`.
 
-A stand-in is imported when a test uses it, so that the plug-in does not slow other tests down.
+A fixture imports its stand-in when a test uses it. So the plug-in does not slow other tests down.
 """
 
 from __future__ import annotations
@@ -45,4 +45,4 @@ def kubeflow_stand_in() -> Iterator[KubeflowStandIn]:
 
 def _check_unused(unused: list[str]) -> None:
     if unused:
-        pytest.fail(f"no request has met these faults: {', '.join(unused)}")
+        pytest.fail(f"these faults of fail_next did not happen: {', '.join(unused)}")

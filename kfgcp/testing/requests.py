@@ -1,4 +1,4 @@
-"""Record the requests to a stand-in, so that a test can expect exactly one create."""
+"""Record the requests to a stand-in, so that a test can check which requests were sent."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class RecordedRequest:
         at: Unix time in seconds.
         method: the HTTP method.
         path: without the query, and decoded.
-        query: the last value of each name.
+        query: the query parameters. A parameter that is repeated has its last value.
         headers: with names in lower case, and without `authorization`.
-        body: the value of a JSON body, other bytes unchanged, None without a body.
-        status: the status of the answer. None before the answer, and when a fault kept it back.
+        body: the value of a JSON body, the bytes of any other body, None without a body.
+        status: the HTTP status of the answer. None while the answer is not ready, and when a fault
+            closed the connection without an answer.
         fault: the kind of the fault of this request, None without one.
-        seconds: how long the stand-in worked on it, None before the end.
+        seconds: how long the stand-in worked on the request, None until it is finished.
     """
 
     number: int
@@ -49,7 +50,7 @@ class RequestLog:
     """The requests so far. It can be iterated and indexed like a list.
 
     Attributes:
-        watcher: called with each request after its answer is ready.
+        watcher: a function that is called with each request when its answer is ready.
     """
 
     watcher: Callable[[RecordedRequest], None] | None = None
@@ -80,8 +81,7 @@ class RequestLog:
     def count(self, method: str | None = None, path: str = "*", *, since: int = 0) -> int:
         """Return how many requests `select` returns.
 
-        With the length of the log before an action as `since`, it counts the requests of the
-        action.
+        To count the requests of an action, pass the length of the log before the action as `since`.
         """
         return len(self.select(method, path, since=since))
 
@@ -93,25 +93,26 @@ class RequestLog:
         headers: Mapping[str, str],
         body: bytes,
     ) -> RecordedRequest:
-        """Record a request, and return its entry."""
+        """Record a request that has arrived, and return the record."""
         # A token must not get into the output of a test.
         safe_headers = {name: value for name, value in headers.items() if name != "authorization"}
-        value = _read_body(body)
+        body_value = _read_body(body)
         with self._lock:
             entry = RecordedRequest(
-                len(self._entries), time.time(), method, path, dict(query), safe_headers, value
+                len(self._entries), time.time(), method, path, dict(query), safe_headers, body_value
             )
             self._entries.append(entry)
         return entry
 
-    def done(self, entry: RecordedRequest) -> None:
-        """Record that the work of a request is done, even if no answer is sent."""
+    def finish(self, entry: RecordedRequest) -> None:
+        """Record that the work of a request is finished, with or without an answer."""
         entry.seconds = time.time() - entry.at
         if self.watcher is not None:
             self.watcher(entry)
 
 
 def _read_body(body: bytes) -> Any:
+    """Return the value of a JSON body, other bytes unchanged, None for an empty body."""
     if not body:
         return None
     try:

@@ -2,8 +2,8 @@
 
 The rules of job ids, labels and display names come from the reference of
 `projects.locations.pipelineJobs`. The service also checks parameters at creation: each required
-parameter has a value, none is unknown, and each value has the declared type. Nothing confirms the
-limit of the size of a request, the order of the checks, and the texts.
+parameter has a value, no parameter is unknown, and each value has the declared type. Nothing
+confirms the limit of the size of a request, the order of the checks, and the messages.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ JOB_ID: Final = re.compile(r"[a-z][-a-z0-9]{0,127}")
 MAX_LABELS: Final = 64
 # PipelineJob.display_name of aiplatform_v1.
 MAX_DISPLAY_NAME: Final = 128
-# Nothing confirms this limit.
+# Nothing confirms this limit of 4 MiB.
 MAX_REQUEST_BYTES: Final = 4 * 2**20
-# Those rules say 63 characters. The comment of PipelineJob.labels says 64.
+# Google's rules for labels say 63 characters. The comment of PipelineJob.labels says 64.
 _LABEL_KEY: Final = re.compile(r"[a-z][-_a-z0-9]{0,62}")
 _LABEL_VALUE: Final = re.compile(r"[-_a-z0-9]{0,63}")
 _NETWORK: Final = re.compile(r"projects/[^/]+/global/networks/[^/]+")
@@ -49,10 +49,10 @@ class Surroundings:
     """The resources that a job may use.
 
     Attributes:
-        has_bucket: returns whether there is a bucket with a name.
+        has_bucket: returns whether a bucket exists, from its name.
         may_act_as: returns whether jobs may run as a service account.
-        artifact_uri: returns the URI of an artifact in the metadata store `default` by its id, None
-            without such an artifact.
+        artifact_uri: returns the URI of an artifact in the metadata store `default`, from its id.
+            Returns None if the artifact does not exist.
     """
 
     has_bucket: Callable[[str], bool]
@@ -61,10 +61,10 @@ class Surroundings:
 
 
 def check_job(job: JsonObject, surroundings: Surroundings) -> Submission:
-    """Return the pipeline and the parameters of a job.
+    """Check a job, and return its pipeline and parameters.
 
     Args:
-        job: the body of the job, from `protos.read`.
+        job: the body of the job, from `protos.read_message`.
         surroundings: the resources that the job may use.
 
     Raises:
@@ -140,7 +140,7 @@ def _check_output_directory(directory: str, surroundings: Surroundings) -> None:
 
 
 def _check_resource_names(job: JsonObject) -> None:
-    """Check the form of the names of the network and of the key. The resources may not exist."""
+    """Check the form of the names of the network and of the key, but not that they exist."""
     network = job.get("network", "")
     if network and not _NETWORK.fullmatch(network):
         raise invalid(f'Invalid network "{network}".', "pipeline_job.network")
@@ -163,9 +163,10 @@ def _load_spec(document: object) -> Spec:
 def _read_input_artifacts(
     spec: Spec, runtime: JsonObject, surroundings: Surroundings
 ) -> dict[str, str]:
-    """Return the URIs of `runtimeConfig.inputArtifacts` by input.
+    """Return the URI of each input artifact, by the name of the input.
 
-    The field names artifacts by their ids: RuntimeConfig.InputArtifact of aiplatform_v1.
+    `runtimeConfig.inputArtifacts` has the id of each artifact (RuntimeConfig.InputArtifact of
+    aiplatform_v1).
     """
     field = "pipeline_job.runtime_config.input_artifacts"
     definitions = declared_params(spec.pipeline_spec)
@@ -182,55 +183,58 @@ def _read_input_artifacts(
 
 
 def _read_params(spec: Spec, runtime: JsonObject, artifact_uris: Mapping[str, str]) -> JsonObject:
-    """Return all inputs of the pipeline, with defaults."""
+    """Return the values of all inputs of the pipeline, or raise 400. They include defaults."""
     schema_version = spec.pipeline_spec.get("schemaVersion")
     # RuntimeConfig of aiplatform_v1: `parameters` is for schema version 2.0.0 and earlier,
     # `parameterValues` for later ones.
     if schema_version == "2.0.0":
-        name, unused_name = "parameters", "parameterValues"
+        used_key, unused_key = "parameters", "parameterValues"
         field = "pipeline_job.runtime_config.parameters"
     else:
-        name, unused_name = "parameterValues", "parameters"
+        used_key, unused_key = "parameterValues", "parameters"
         field = "pipeline_job.runtime_config.parameter_values"
-    if runtime.get(unused_name):
+    if runtime.get(unused_key):
         raise invalid(
-            f"runtime_config.{unused_name} is not used by schema version {schema_version}.", field
+            f"runtime_config.{unused_key} is not used by schema version {schema_version}.", field
         )
     definitions = declared_params(spec.pipeline_spec)
     values: dict[str, Any] = {}
-    for key, value in (runtime.get(name) or {}).items():
-        definition = definitions.get(key)
+    for name, value in (runtime.get(used_key) or {}).items():
+        definition = definitions.get(name)
         parameter_type = "" if definition is None else definition.type
         if schema_version == "2.0.0":
-            value = _read_old_value(value, parameter_type)
+            value = _read_value_message(value, parameter_type)
         if definition is not None and definition.is_artifact:
-            raise invalid(f"{key} is an artifact, not a parameter.", field)
-        values[key] = value
+            raise invalid(f"{name} is an artifact, not a parameter.", field)
+        values[name] = value
     values |= artifact_uris
-    for key, value in values.items():
-        parameter_type = definitions[key].type if key in definitions else ""
+    for name, value in values.items():
+        parameter_type = definitions[name].type if name in definitions else ""
         if parameter_type == "STRING" and not isinstance(value, str | None):
-            raise invalid(f"Invalid value of the parameter {key}: it is declared as STRING.", field)
-        # The values are in a Struct, which holds each number as a double.
-        is_whole = isinstance(value, float) and value.is_integer()
-        if parameter_type == "NUMBER_INTEGER" and is_whole:
-            values[key] = int(value)
+            raise invalid(
+                f"Invalid value of the parameter {name}: it is declared as STRING.", field
+            )
+        # The values are in a Struct, in which each number is a double.
+        is_whole_double = isinstance(value, float) and value.is_integer()
+        if parameter_type == "NUMBER_INTEGER" and is_whole_double:
+            values[name] = int(value)
     try:
         return resolve(definitions, values)
     except ParamError as error:
         raise invalid(f"Invalid parameters: {error.message}", field) from None
 
 
-def _read_old_value(value: JsonObject, parameter_type: str) -> Any:
-    """Return the value of a Value of schema 2.0.0, such as {"intValue": "3"}.
+def _read_value_message(message: JsonObject, parameter_type: str) -> Any:
+    """Return the content of a message of the type Value, such as {"intValue": "3"}.
 
-    A value that is neither a number nor text is JSON in a stringValue.
+    Parameters have this form in schema version 2.0.0. A boolean, a list or a dictionary is JSON in
+    a stringValue.
     """
-    if "intValue" in value:
-        return int(value["intValue"])
-    content = next(iter(value.values()), None)
+    if "intValue" in message:
+        return int(message["intValue"])
+    content = next(iter(message.values()), None)
     if parameter_type in ("BOOLEAN", "LIST", "STRUCT") and isinstance(content, str):
-        # Text that is not JSON stays. The check of the type refuses it.
+        # Text that is not JSON stays text. Later, the check of its type refuses it.
         with suppress(ValueError):
             return json.loads(content)
     return content

@@ -1,6 +1,6 @@
 """The base class of stand-ins that run pipelines.
 
-It has two modes of execution, a bucket, and an environment of kfgcp.toml that leads to it.
+Such a stand-in has two modes of execution, a bucket, and an environment for kfgcp.toml.
 """
 
 from __future__ import annotations
@@ -65,11 +65,12 @@ _storage_variable: Final = _StorageVariable()
 
 
 class RunningStandIn(StandIn):
-    """A service that runs pipelines, with Cloud Storage at `storage_endpoint`, until it is closed.
+    """A stand-in of a service that runs pipelines, with Cloud Storage at `storage_endpoint`.
 
     Attributes:
-        mode: `engine` runs pipelines on the embedded engine, `instant` makes runs up.
-        instant: how made-up runs turn out.
+        mode: `engine` runs pipelines on the embedded engine, `instant` only makes runs up, see
+            `kfgcp.testing.instant`.
+        instant: the outcome of made-up runs.
     """
 
     def __init__(
@@ -88,14 +89,14 @@ class RunningStandIn(StandIn):
         self.project = project
         self.project_number = PROJECT_NUMBER
         self._engines: Engines | None = None
-        # Weak: a run that nobody holds any more has been deleted.
+        # A weak set, so that it does not keep deleted runs in memory.
         self._instant_runs: WeakSet[InstantRun] = WeakSet()
         self._lock = threading.Lock()
         self._storage = Storage(self.project_number, storage_port, host_names)
         try:
             super().__init__(port, host_names)
         except UsageError:
-            # The port is taken. The thread of the storage must not stay.
+            # The port is taken, so this stand-in does not start. Its storage must not stay open.
             self._storage.close()
             raise
         self._storage.make_bucket(self.bucket)
@@ -103,14 +104,14 @@ class RunningStandIn(StandIn):
 
     def close(self) -> None:
         """End all runs, stop serving, and set STORAGE_EMULATOR_HOST back."""
-        # Runs write to the storage, so they end first.
+        # End the runs first, because they write to the storage.
         if self._engines is not None:
             self._engines.close()
         super().close()
         self._storage.close()
         _storage_variable.remove(self.storage_endpoint)
 
-    # -- where
+    # -- addresses, buckets and settings
 
     @property
     def storage_endpoint(self) -> str:
@@ -133,10 +134,10 @@ class RunningStandIn(StandIn):
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
-        """Return the settings of an environment of kfgcp.toml that leads here."""
+        """Return the settings of an environment in kfgcp.toml for this stand-in."""
 
     def toml(self, name: str = "stand-in") -> str:
-        """Return the table of kfgcp.toml for an environment. name: of the environment."""
+        """Return a table for kfgcp.toml that defines an environment with this name."""
         text = f"[env.{name}]\n"
         for key, value in self.settings().items():
             text += f'{key} = "{value}"\n'
@@ -144,13 +145,14 @@ class RunningStandIn(StandIn):
 
     @property
     def environ(self) -> dict[str, str]:
-        """Return what `environ_of` returns for the environment `stand-in`."""
+        """Return the result of `environ_of("stand-in")`."""
         return self.environ_of("stand-in")
 
     def environ_of(self, name: str) -> dict[str, str]:
-        """Return environment variables that lead a process here.
+        """Return the environment variables with which a process uses this stand-in.
 
-        They are STORAGE_EMULATOR_HOST and those that override the settings of an environment.
+        They are STORAGE_EMULATOR_HOST, and the variables that override the settings of an
+        environment.
 
         Args:
             name: the name of the environment.
@@ -164,7 +166,7 @@ class RunningStandIn(StandIn):
     def finish_runs(self) -> None:
         """End the made-up runs that are running now.
 
-        A test gives them a long time with `instant.seconds`, and ends them when it is ready.
+        A test can set `instant.seconds` to a long time, and call this method to end the runs.
         """
         with self._lock:
             runs = list(self._instant_runs)
@@ -182,7 +184,7 @@ class RunningStandIn(StandIn):
         fail_fast: bool = False,
         repeats: Execution | None = None,
     ) -> Execution:
-        """Start a run. The arguments are those of `Engines.start`.
+        """Start a run. See `Engines.start` for the arguments; `run` is the name of the run.
 
         Raises:
             KfgcpError: the engine cannot run this pipeline.
@@ -199,7 +201,7 @@ class RunningStandIn(StandIn):
         self, submission: Submission, run: str, root: str, *, is_repeated: bool
     ) -> InstantRun:
         """Return a made-up run. A run that repeats another one succeeds."""
-        # Copies, because a test may change `instant` after it has submitted a run.
+        # Copy the values, because a test may change `instant` after it has submitted a run.
         outcome = replace(
             self.instant,
             metrics=dict(self.instant.metrics),

@@ -1,7 +1,7 @@
 """Schedules of a stand-in: `/v1/projects/P/locations/L/schedules`.
 
-The methods are those of ScheduleService in aiplatform_v1. A schedule starts a job when a test calls
-`fire`, never by itself.
+It answers the methods of ScheduleService in aiplatform_v1. A schedule starts a job only when a test
+calls `fire`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kfgcp.testing.filters import (
     ORDER,
     WILDCARD,
     Field,
-    build_leaf,
+    build_leaf_compiler,
     compile_list_filter,
     read_key,
 )
@@ -29,6 +29,7 @@ from kfgcp.testing.google import (
     GoogleError,
     JsonBody,
     camel_case,
+    check_fields,
     check_query,
     format_time,
     invalid,
@@ -36,7 +37,6 @@ from kfgcp.testing.google import (
     list_page,
     micros,
     not_found,
-    only_fields,
     page_body,
     stable_number,
     wrong_state,
@@ -47,10 +47,10 @@ from kfgcp.testing.operations import Operations
 from kfgcp.testing.rules import check_display_name, check_job_id
 from kfgcp.testing.server import Request, Response, Route
 
-# ListSchedulesRequest of aiplatform_v1: 100 by default. Nothing confirms that more is not possible.
+# ListSchedulesRequest of aiplatform_v1: 100 by default. Nothing confirms that 100 is the limit too.
 MAX_PAGE: Final = 100
-_REQUEST: Final = "createPipelineJobRequest"
-# The fields of Schedule in aiplatform_v1 that are not output only.
+_CREATE_REQUEST: Final = "createPipelineJobRequest"
+# The fields of Schedule in aiplatform_v1 that a client may set.
 _CHANGEABLE: Final = (
     "displayName",
     "cron",
@@ -60,7 +60,7 @@ _CHANGEABLE: Final = (
     "maxConcurrentRunCount",
     "maxConcurrentActiveRunCount",
     "allowQueueing",
-    _REQUEST,
+    _CREATE_REQUEST,
 )
 _LIST_QUERY: Final = ("filter", "orderBy", "pageSize", "pageToken")
 _ORDERS: Final = ("createTime", "startTime", "endTime", "nextRunTime", "displayName", "updateTime")
@@ -98,7 +98,8 @@ class Schedules:
 
     def create(self, request: Request, **_: str) -> Response:
         """Answer CreateSchedule."""
-        body = self._check(protos.read("Schedule", json_body(request), "schedule"))
+        sent_schedule = protos.read_message("Schedule", json_body(request), "schedule")
+        checked_schedule = self._check_schedule(sent_schedule)
         with self._lock:
             self._count += 1
             schedule_id = str(stable_number("schedule", self._place.parent, self._count))
@@ -106,7 +107,7 @@ class Schedules:
             schedule: Schedule = {
                 "name": self._name(schedule_id),
                 "startTime": now,
-                **body,
+                **checked_schedule,
                 # An int64 is text in the JSON mapping of Protocol Buffers.
                 "startedRunCount": "0",
                 "state": "ACTIVE",
@@ -126,7 +127,7 @@ class Schedules:
         query = check_query(request, _LIST_QUERY)
         filter_text = query.get("filter", "")
         order_text = query.get("orderBy", "")
-        fits = compile_list_filter(filter_text, build_leaf(_FIELDS))
+        fits = compile_list_filter(filter_text, build_leaf_compiler(_FIELDS))
         sort_key = _build_sort_key(order_text)
         with self._lock:
             schedules = [schedule for schedule in self._schedules.values() if fits(schedule)]
@@ -144,25 +145,25 @@ class Schedules:
 
     def patch(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer UpdateSchedule."""
-        stored = self._look_up(schedule)
+        stored_schedule = self._look_up(schedule)
         query = check_query(request, ("updateMask",))
-        mask = protos.mask_paths("Schedule", query.get("updateMask", ""), "update_mask")
-        body = protos.read("Schedule", json_body(request), "schedule")
+        mask = protos.parse_mask("Schedule", query.get("updateMask", ""), "update_mask")
+        body = protos.read_message("Schedule", json_body(request), "schedule")
         if not mask:
             raise invalid("update_mask is required.", "update_mask")
         for path in mask:
             if path[0] not in _CHANGEABLE:
                 raise invalid(f"{path[0]} cannot be changed.", "update_mask")
-        # A field of the mask that the body leaves out is removed.
-        updated = {name: value for name, value in stored.items() if (name,) not in mask}
-        updated |= protos.masked(body, mask)
-        updated = self._check(updated)
+        # A field that is in the mask but not in the body is removed.
+        updated = {name: value for name, value in stored_schedule.items() if (name,) not in mask}
+        updated |= protos.apply_mask(body, mask)
+        updated = self._check_schedule(updated)
         updated["updateTime"] = format_time(time.time())
         _set_next_run(updated)
         with self._lock:
-            stored.clear()
-            stored.update(updated)
-            return Response(body=stored)
+            stored_schedule.clear()
+            stored_schedule.update(updated)
+            return Response(body=stored_schedule)
 
     def delete(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer DeleteSchedule."""
@@ -173,23 +174,23 @@ class Schedules:
 
     def pause(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer PauseSchedule."""
-        stored = self._look_up_uncompleted(schedule)
+        stored_schedule = self._look_up_uncompleted(schedule)
         with self._lock:
-            stored["state"] = "PAUSED"
-            stored["lastPauseTime"] = format_time(time.time())
-            stored.pop("nextRunTime", None)
+            stored_schedule["state"] = "PAUSED"
+            stored_schedule["lastPauseTime"] = format_time(time.time())
+            stored_schedule.pop("nextRunTime", None)
         return Response()
 
     def resume(self, request: Request, schedule: str, **_: str) -> Response:
         """Answer ResumeSchedule."""
         body = json_body(request)
-        only_fields(body, ("catchUp", "name"))
-        stored = self._look_up_uncompleted(schedule)
+        check_fields(body, ("catchUp", "name"))
+        stored_schedule = self._look_up_uncompleted(schedule)
         with self._lock:
-            stored["state"] = "ACTIVE"
-            stored["lastResumeTime"] = format_time(time.time())
-            stored["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
-            _set_next_run(stored)
+            stored_schedule["state"] = "ACTIVE"
+            stored_schedule["lastResumeTime"] = format_time(time.time())
+            stored_schedule["catchUp"] = bool(body.get("catchUp", body.get("catch_up", False)))
+            _set_next_run(stored_schedule)
         return Response()
 
     # -- for tests
@@ -201,39 +202,49 @@ class Schedules:
             schedule: the resource name or the id.
 
         Raises:
-            UsageError: the schedule does not exist, is paused or completed, or has too many jobs
-                that run, or the service would refuse the job.
+            UsageError: the schedule does not exist, is paused or completed, or has too many running
+                jobs, or the service would refuse the job.
         """
-        stored = self._schedules.get(schedule.rpartition("/")[2])
-        if stored is None or stored["state"] != "ACTIVE":
-            state = "not there" if stored is None else stored["state"]
+        stored_schedule = self._schedules.get(schedule.rpartition("/")[2])
+        if stored_schedule is None:
             raise UsageError(
-                f"The schedule {schedule} starts no job, because it is {state}.",
-                hint="Only a schedule whose state is ACTIVE starts jobs.",
+                f"There is no schedule {schedule}.",
+                hint="Use the resource name or the id of a schedule that a client has created.",
             )
-        self._check_active_jobs(stored)
+        if stored_schedule["state"] != "ACTIVE":
+            raise UsageError(
+                f"The schedule {schedule} cannot start a job, because its state is"
+                f" {stored_schedule['state']}.",
+                hint="Only a schedule in the state ACTIVE starts jobs.",
+            )
+        self._check_active_jobs(stored_schedule)
         with self._lock:
-            count = int(stored["startedRunCount"]) + 1
-            job = self._start_job(stored, count)
-            stored["startedRunCount"] = str(count)
-            stored["updateTime"] = format_time(time.time())
-            max_count = int(stored.get("maxRunCount") or 0)
+            count = int(stored_schedule["startedRunCount"]) + 1
+            job = self._start_job(stored_schedule, count)
+            stored_schedule["startedRunCount"] = str(count)
+            stored_schedule["updateTime"] = format_time(time.time())
+            max_count = int(stored_schedule.get("maxRunCount") or 0)
             if max_count and count >= max_count:
-                stored["state"] = "COMPLETED"
-                stored.pop("nextRunTime", None)
+                stored_schedule["state"] = "COMPLETED"
+                stored_schedule.pop("nextRunTime", None)
         return job
 
     # -- helpers
 
     def _start_job(self, schedule: Schedule, count: int) -> Job:
-        """Start the job number `count` of a schedule, and record it in the schedule."""
+        """Start a job of a schedule, and record the job in the schedule.
+
+        count: the number of jobs that the schedule has started, with this one.
+        """
         scheduled_time = schedule.get("nextRunTime") or format_time(time.time())
         schedule_id = schedule["name"].rpartition("/")[2]
-        job_body = schedule[_REQUEST]["pipelineJob"]
+        job_body = schedule[_CREATE_REQUEST]["pipelineJob"]
         try:
             job = self._jobs.submit(job_body, f"schedule-{schedule_id}-{count}", schedule["name"])
         except GoogleError as error:
-            raise UsageError(f"The schedule's job is refused: {error.message}") from None
+            raise UsageError(
+                f"The service refuses the job of the schedule: {error.message}"
+            ) from None
         # Schedule.RunResponse of aiplatform_v1.
         schedule["lastScheduledRunResponse"] = {
             "scheduledRunTime": scheduled_time,
@@ -242,28 +253,30 @@ class Schedules:
         return job
 
     def _check_active_jobs(self, schedule: Schedule) -> None:
-        """Raise an error if a schedule already has as many running jobs as it may have."""
-        max_active = int(schedule.get("maxConcurrentActiveRunCount") or 0)
-        active = 0
+        """Raise an error if a schedule has reached its limit of running jobs."""
+        max_count = int(schedule.get("maxConcurrentActiveRunCount") or 0)
+        active_count = 0
         for job in self._jobs.all():
             if job.schedule == schedule["name"] and not job.run().state.final:
-                active += 1
-        if max_active and active >= max_active:
+                active_count += 1
+        if max_count and active_count >= max_count:
             raise UsageError(
-                f"The schedule already has {active} active runs, and at most {max_active} are"
-                " allowed.",
+                f"The schedule has {active_count} active runs; at most {max_count} are allowed.",
                 hint="Wait until a run ends, or cancel it.",
             )
 
-    def _check(self, schedule: Schedule) -> Schedule:
-        """Return a schedule with its job checked, or raise 400."""
+    def _check_schedule(self, schedule: Schedule) -> Schedule:
+        """Check a schedule and its job, and return the schedule with the checked job.
+
+        Raise 400 for a schedule that the service would refuse.
+        """
         check_display_name(schedule.get("displayName", ""), "schedule.display_name")
         if not schedule.get("displayName"):
             raise invalid("display_name is required.", "schedule.display_name")
         _check_cron(schedule)
         _check_counts(schedule)
         _check_end(schedule)
-        create_request = schedule.get(_REQUEST)
+        create_request = schedule.get(_CREATE_REQUEST)
         field = "schedule.create_pipeline_job_request"
         if not create_request:
             raise invalid("create_pipeline_job_request is required.", field)
@@ -276,7 +289,7 @@ class Schedules:
         if create_request.get("pipelineJobId"):
             check_job_id(create_request["pipelineJobId"])
         job = self._jobs.check(create_request.get("pipelineJob") or {})
-        return schedule | {_REQUEST: {**create_request, "pipelineJob": job}}
+        return schedule | {_CREATE_REQUEST: {**create_request, "pipelineJob": job}}
 
     def _look_up(self, schedule_id: str) -> Schedule:
         if schedule_id not in self._schedules:
@@ -318,7 +331,7 @@ def _check_end(schedule: Schedule) -> None:
 
 
 def _set_next_run(schedule: Schedule) -> None:
-    """Set when a schedule is due next. Only an active schedule is due."""
+    """Set `nextRunTime` of a schedule. Remove it if the schedule is not active."""
     schedule.pop("nextRunTime", None)
     if schedule["state"] != "ACTIVE":
         return
@@ -329,7 +342,7 @@ def _set_next_run(schedule: Schedule) -> None:
 
 
 def _build_sort_key(order: str) -> Callable[[Schedule], tuple[Any, ...]]:
-    """Return the sort key for an `orderBy`, newest first without one."""
+    """Return the sort key for an `orderBy`. The default is the newest schedule first."""
     name, _, direction = (order or "create_time desc").strip().partition(" ")
     name = camel_case(name)
     direction = direction.strip().lower()
@@ -337,23 +350,26 @@ def _build_sort_key(order: str) -> Callable[[Schedule], tuple[Any, ...]]:
         raise invalid(
             f'Invalid order_by: "{order}" is not one of {", ".join(_ORDERS)} [desc].', "order_by"
         )
-    # The name of the resource makes the keys of two schedules different.
+    # The resource name makes the keys of all schedules different.
     if name == "displayName":
         return lambda schedule: (schedule["displayName"], schedule["name"])
     sign = -1 if direction == "desc" else 1
     return lambda schedule: (sign * micros(schedule.get(name)), schedule["name"])
 
 
-def _any_request(schedule: JsonObject) -> str:
-    """Return the value that `create_pipeline_job_request:*` asks for: every schedule has one."""
+def _read_create_request(schedule: JsonObject) -> str:
+    """Return a text that fits the filter `create_pipeline_job_request:*`.
+
+    Every schedule has a create request, so every schedule fits the filter.
+    """
     return "*"
 
 
-# The fields that the comments of ListSchedulesRequest in aiplatform_v1 name.
+# The fields in the comments of ListSchedulesRequest in aiplatform_v1.
 _FIELDS: Final[Mapping[str, Field[JsonObject]]] = {
     "display_name": Field(read_key("displayName"), WILDCARD),
     "state": Field(read_key("state"), EQUALITY, choices=("ACTIVE", "PAUSED", "COMPLETED")),
-    "create_pipeline_job_request": Field(_any_request, (":",)),
+    "create_pipeline_job_request": Field(_read_create_request, (":",)),
     "create_time": Field(read_key("createTime"), ORDER, "time"),
     "start_time": Field(read_key("startTime"), ORDER, "time"),
     "end_time": Field(read_key("endTime"), ORDER, "time"),

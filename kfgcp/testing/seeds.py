@@ -1,7 +1,7 @@
 """Make up runs that have ended, for tests that need many runs quickly.
 
-They exist only in memory. Without a pipeline of their own they have one task, `train`, which
-outputs metrics.
+The runs exist only in memory. By default, their pipeline has one task, `train`, which outputs
+metrics.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Seed:
         number: from 0, the oldest.
         id: the id of the run.
         created: Unix time in seconds.
-        params: the parameters that were set, without defaults.
-        submission: the pipeline and all its parameters.
+        params: the parameters from `SeedOptions.params`, without defaults.
+        submission: the pipeline and all its parameters, with defaults.
         execution: the made-up execution.
     """
 
@@ -53,14 +53,19 @@ class Seed:
 
 
 class SeedOptions(TypedDict, total=False):
-    """What seeded runs are like.
+    """Options of seeded runs.
 
-    A value that may be a function is called with the number of the run, from 0.
+    A value of `params` or `metrics` may be a function. It is called with the number of the run,
+    from 0, and returns the value for this run.
 
-    spec: a PipelineSpec; by default one with the parameters of `params` and a task `train` with
-    metrics. params: parameter -> value, for each run. metrics: name -> number, in every artifact of
-    system.Metrics. failing: task -> message, for runs that fail. age: seconds since the creation of
-    the newest run, 0 by default. step: seconds between one run and the next, 60 by default.
+    Attributes:
+        spec: a PipelineSpec. By default, it has the parameters of `params`, and a task `train` that
+            outputs metrics.
+        params: parameter -> value.
+        metrics: name -> number, in the metadata of every artifact of type system.Metrics.
+        failing: task -> message. If it is not empty, all runs fail.
+        age: the time since the creation of the newest run in seconds, 0 by default.
+        step: the time between the creation of a run and of the next one in seconds, 60 by default.
     """
 
     spec: JsonObject | None
@@ -72,14 +77,14 @@ class SeedOptions(TypedDict, total=False):
 
 
 def seeds(
-    count: int, *, id_of: Callable[[str, int], str], root: str, **options: Unpack[SeedOptions]
+    count: int, *, make_id: Callable[[str, int], str], root: str, **options: Unpack[SeedOptions]
 ) -> Iterator[Seed]:
     """Return seeded runs, the oldest first.
 
     Args:
-        count: how many.
-        id_of: returns the id of a run, from the name of its pipeline and its number.
-        root: the gs:// folder that artifacts seem to be in.
+        count: the number of runs.
+        make_id: returns the id of a run, from the name of its pipeline and the number of the run.
+        root: the gs:// folder in the URIs of artifacts. No object is written.
         options: the fields of `SeedOptions`.
 
     Raises:
@@ -93,30 +98,31 @@ def seeds(
         spec = from_documents([dict(document)], "spec")
     except SpecError as error:
         raise UsageError(f"The spec of the seed is invalid: {error.message}") from None
-    return _yield_seeds(count, spec, id_of, root, options)
+    return _yield_seeds(count, spec, make_id, root, options)
 
 
 def _yield_seeds(
-    count: int, spec: Spec, id_of: Callable[[str, int], str], root: str, options: SeedOptions
+    count: int, spec: Spec, make_id: Callable[[str, int], str], root: str, options: SeedOptions
 ) -> Iterator[Seed]:
+    """Yield seeded runs, see `seeds`."""
     definitions = declared_params(spec.pipeline_spec)
-    newest = time.time() - options.get("age", 0.0)
+    newest_created = time.time() - options.get("age", 0.0)
     step = options.get("step", 60.0)
     for number in range(count):
-        created = newest - (count - 1 - number) * step
+        created = newest_created - (count - 1 - number) * step
         params = values_for_run(options.get("params") or {}, number)
         outcome = Instant(
             metrics=values_for_run(options.get("metrics") or {}, number),
             failing=dict(options.get("failing") or {}),
         )
-        run_id = id_of(spec.name, number)
+        run_id = make_id(spec.name, number)
         submission = Submission(spec, resolve(definitions, params))
         execution = InstantRun(submission, run_id, root, created, outcome)
         yield Seed(number, run_id, created, params, submission, execution)
 
 
 def value_for_run(value: PerRun, number: int) -> Any:
-    """Return the value for the run of a number.
+    """Return the value for one run. number: the number of the run, from 0.
 
     Example:
         >>> value_for_run(0.5, 3)
@@ -128,12 +134,12 @@ def value_for_run(value: PerRun, number: int) -> Any:
 
 
 def values_for_run(values: Mapping[str, PerRun], number: int) -> dict[str, Any]:
-    """Return the values for the run of a number, by name."""
+    """Return the values for one run, by name. number: the number of the run, from 0."""
     return {name: value_for_run(value, number) for name, value in values.items()}
 
 
 def seed_spec(params: JsonObject) -> dict[str, Any]:
-    """Return a PipelineSpec with a parameter for each value. The task `train` gets them all."""
+    """Return a PipelineSpec with a parameter for each value, and a task `train` that gets them."""
     inputs = {name: {"parameterType": _parameter_type(value)} for name, value in params.items()}
     task_inputs = {name: {"componentInputParameter": name} for name in params}
     metrics = {"artifactType": {"schemaTitle": "system.Metrics", "schemaVersion": "0.0.1"}}

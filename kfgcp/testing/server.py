@@ -1,8 +1,15 @@
-"""A small HTTP server for stand-ins, with recorded requests and faults. It knows no service.
+"""A small HTTP server for stand-ins, with recorded requests and faults.
 
-A stand-in gives it a function from `Request` to `Response`. The server first refuses a request that
-a foreign web page may have sent. Then it reads the request, records it, asks `Faults` whether it
-fails, and answers. Each connection has a thread and stays open for further requests.
+The server knows no service. A stand-in gives it a function from `Request` to `Response`. The server
+handles a request in these steps:
+
+1. It refuses the request if a foreign web page may have sent it.
+2. It reads the request.
+3. It takes the fault of the request from `Faults`, if there is one.
+4. It records the request.
+5. It calls the function and sends the answer, or it does what the fault says.
+
+Each connection has a thread and stays open for further requests.
 """
 
 from __future__ import annotations
@@ -35,8 +42,8 @@ _GARBAGE_BODY: Final = b"<html><head><title>Sign in</title></head><body>not what
 class Request:
     """A request of a client.
 
-    path: decoded, without the query. query: the last value of each name. headers: with names in
-    lower case.
+    path: decoded, without the query. query: the query parameters. A parameter that is repeated has
+    its last value. headers: with names in lower case.
     """
 
     method: str
@@ -79,7 +86,7 @@ Handler = Callable[..., Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The handler of a method and of paths.
+    """A method, a template of paths, and the handler of the requests that fit both.
 
     Attributes:
         method: the HTTP method.
@@ -113,7 +120,7 @@ class Router:
 
 def _compile_template(template: str) -> re.Pattern[str]:
     """Return the pattern of the paths that a template stands for."""
-    # The text before, between and behind the names is at even places, the names are at odd ones.
+    # `re.split` returns the texts between the names at even indexes, and the names at odd indexes.
     parts = re.split(r"\{(\w+)\}", template)
     pattern = ""
     for index, part in enumerate(parts):
@@ -130,13 +137,14 @@ class HttpServer:
     Args:
         handle: returns the answer to a request. An exception becomes the status 500.
         refuse: returns the error of the service for a status and a text.
-        port: 0 for a free one.
-        host_names: more names that lead to the server, see `kfgcp.cross_site`.
+        port: the port, 0 for a free one.
+        host_names: more names in the Host header of allowed requests, see `kfgcp.cross_site`.
 
     Attributes:
-        faults: the faults of requests.
+        faults: decides which requests fail.
         requests: the requests so far.
-        dropped: how many connections and requests were dropped while the server was offline.
+        dropped: the number of connections and requests that were dropped while the server was
+            offline.
 
     Raises:
         UsageError: the port is taken.
@@ -156,16 +164,17 @@ class HttpServer:
         self._open_connections: set[socket.socket] = set()
         self._stopped = threading.Event()
         self.dropped = 0
-        # Called between the end of the connection of a late request and its work. Our own tests
-        # replace it with a condition, so that they do not depend on the time.
+        # For a request with the fault `late`, called after its connection is closed and before its
+        # work is done. Our own tests wait for a condition here instead of a time.
         self.before_late_work: Callable[[], object] = lambda: self.wait(LATE_SECONDS)
         try:
             self._http = _Http(("127.0.0.1", port), self)
         except OSError as error:
-            raise unusable(port, error) from None
+            raise port_error(port, error) from None
         self.guard = CrossSiteGuard(self._http.server_address[1], host_names)
         self._thread = threading.Thread(
-            # `close` waits for the next poll: 0.05 seconds instead of 0.5 by default.
+            # The argument is the time between two polls in seconds. `close` waits for the next
+            # poll, and would be slow with the default of 0.5.
             target=self._http.serve_forever,
             args=(0.05,),
             name="stand-in",
@@ -184,7 +193,8 @@ class HttpServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
-        # The threads of open connections wait for further requests. This ends them.
+        # Each open connection has a thread that waits for further requests. The thread ends when
+        # its connection is closed.
         for connection in list(self._open_connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -199,15 +209,15 @@ class HttpServer:
         """Record that a connection closes."""
         self._open_connections.discard(connection)
 
-    def drops(self) -> bool:
-        """Return whether a connection or request has to be dropped, and count it in `dropped`."""
+    def must_drop(self) -> bool:
+        """Return whether to drop a new connection or request. Count it in `dropped` if so."""
         if not self.faults.is_offline:
             return False
         self.dropped += 1
         return True
 
     def answer(self, request: Request, fault: Fault | None) -> Response:
-        """Return the answer of the service, or the one of a fault."""
+        """Return the answer of the service, or the answer that a fault puts in its place."""
         if fault is not None and fault.status is not None:
             headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
             refused = self._refuse(fault.status, "The stand-in fails this request on purpose.")
@@ -216,18 +226,19 @@ class HttpServer:
             response = self._handle(request)
         except Exception as error:
             LOG.exception("%s %s", request.method, request.path)
-            return self._refuse(500, f"The stand-in failed inside: {type(error).__name__}: {error}")
+            problem = f"{type(error).__name__}: {error}"
+            return self._refuse(500, f"The stand-in has a bug. This request raised {problem}")
         if fault is not None and fault.kind == GARBAGE:
             return Response(200, _GARBAGE_BODY, {"Content-Type": "text/html"})
         return response
 
     def wait(self, seconds: float) -> None:
-        """Wait, at most until the server closes."""
+        """Wait for some seconds, or until the server closes."""
         if seconds > 0:
             self._stopped.wait(seconds)
 
 
-def unusable(port: int, error: OSError) -> UsageError:
+def port_error(port: int, error: OSError) -> UsageError:
     """Return the error for a port that cannot be used."""
     return UsageError(
         f"Port {port} of this machine cannot be used: {error.strerror}.",
@@ -244,14 +255,16 @@ class GuardedHandler(BaseHTTPRequestHandler):
         """Return the guard that knows which requests to refuse."""
 
     def parse_request(self) -> bool:
-        """Read the first line and the headers, and return whether to go on with the body."""
-        # Here, because the methods of a subclass may read the body first.
+        """Read the first line and the headers, and return whether to handle the request.
+
+        The server calls this method before a method such as `do_GET`, which may read the body.
+        """
         if not super().parse_request():
             return False
         reason = self.guard.refusal(self.command, self.headers.items(), self.path)
         if reason is None:
             return True
-        # The body is not read. The next request would begin in it.
+        # The body stays unread. On the same connection, the server would take it for a request.
         self.close_connection = True
         text = f"{reason}\n".encode()
         self.send_response(403)
@@ -275,7 +288,7 @@ class _Http(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        return not self.owner.drops()
+        return not self.owner.must_drop()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore that a client has closed its connection."""
@@ -302,29 +315,32 @@ class _Handler(GuardedHandler):
             super().finish()
 
     def _serve(self) -> None:
+        """Answer a request, or do what its fault says."""
         owner = self.server.owner
         request = self._read()
-        if owner.drops():
+        # The server may have gone offline since the connection was opened.
+        if owner.must_drop():
             return self._drop()
-        fault = owner.faults.take(request.method, request.path)
+        fault = owner.faults.take_fault(request.method, request.path)
         entry = owner.requests.add(
             request.method, request.path, request.query, request.headers, request.body
         )
-        if fault is not None:
-            entry.fault = fault.kind
+        kind = None if fault is None else fault.kind
+        entry.fault = kind
         owner.wait(owner.faults.latency)
-        if fault is not None and fault.kind == RESET:
+        if kind == RESET:
             return self._reset()
-        if fault is not None and fault.kind == LATE:
+        if kind == LATE:
             self.connection.shutdown(socket.SHUT_RDWR)
             owner.before_late_work()
         response = owner.answer(request, fault)
-        if fault is not None and fault.kind in (LOST, LATE):
-            owner.requests.done(entry)
+        if kind in (LOST, LATE):
+            owner.requests.finish(entry)
             return self._drop()
-        # Before the answer: a test may look at the requests as soon as it has the answer.
+        # Record the status before the answer is sent. A test may look at the requests as soon as it
+        # has the answer.
         entry.status = response.status
-        owner.requests.done(entry)
+        owner.requests.finish(entry)
         self._send(response)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815

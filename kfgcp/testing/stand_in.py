@@ -14,7 +14,7 @@ from kfgcp.testing.server import HttpServer, Request, Response
 
 
 class StandIn(ABC):
-    """A service on this machine, for tests and to try things. Use it in a `with` block."""
+    """A service on this machine, for tests and trials. Use it in a `with` block."""
 
     def __init__(self, port: int = 0, host_names: Sequence[str] = ()) -> None:
         self._tokens: frozenset[str] | None = None
@@ -39,7 +39,7 @@ class StandIn(ABC):
 
     @abstractmethod
     def handle(self, request: Request) -> Response:
-        """Return the answer of the service to a request whose token is valid."""
+        """Return the answer of the service to a request that `is_open` or has a valid token."""
 
     @abstractmethod
     def refusal(self, status: int, text: str) -> Response:
@@ -90,7 +90,7 @@ class StandIn(ABC):
         path: str = "*",
         retry_after: float | None = None,
     ) -> None:
-        """Let a share of the requests fail from now on. This replaces the last call.
+        """Let a share of the requests fail from now on. Each call replaces the call before it.
 
         Args:
             rate: from 0 (none) to 1 (all).
@@ -99,12 +99,13 @@ class StandIn(ABC):
             seed: with the same seed, the same requests fail if they come in the same order.
             method: only requests with this method.
             path: only requests whose path fits this glob.
-            retry_after: seconds for the header Retry-After of answers with a status.
+            retry_after: seconds for the header Retry-After of faults with a status, None for no
+                header.
 
         Raises:
             UsageError: a kind does not exist.
         """
-        self._server.faults.at_rate(rate, kinds, seed, method, path, retry_after)
+        self._server.faults.set_rate(rate, kinds, seed, method, path, retry_after)
 
     def fail_next(
         self,
@@ -115,11 +116,11 @@ class StandIn(ABC):
         path: str = "*",
         retry_after: float | None = None,
     ) -> None:
-        """Let the next requests that fit fail. This comes before `faults`.
+        """Let the next requests that fit fail. These faults come before the faults of `faults`.
 
         Args:
-            kind: see `faults`.
-            times: how many requests.
+            kind: one of the kinds of `faults`.
+            times: the number of requests to fail.
             method: see `faults`.
             path: see `faults`.
             retry_after: see `faults`.
@@ -127,7 +128,7 @@ class StandIn(ABC):
         Raises:
             UsageError: the kind does not exist.
         """
-        self._server.faults.next(kind, times, method, path, retry_after)
+        self._server.faults.fail_next(kind, times, method, path, retry_after)
 
     @property
     def unused_faults(self) -> list[str]:
@@ -138,10 +139,10 @@ class StandIn(ABC):
         """Close every connection from now on, until `online` or the end of a `with` block.
 
         Args:
-            seconds: for how long at most, None without a limit.
+            seconds: the stand-in answers again after this time, None for never.
         """
         self._server.faults.go_offline(seconds)
-        return self._server.faults.until_left()
+        return self._server.faults.online_at_exit()
 
     def online(self) -> None:
         """Answer again after `offline`."""
@@ -153,8 +154,9 @@ class StandIn(ABC):
         """Accept only these bearer tokens from now on.
 
         Args:
-            tokens: the valid tokens. Without any, every request is accepted, also without a token.
-            seconds: for how long they are valid, None for ever.
+            tokens: the valid tokens. If there are none, every request is accepted, with or without
+                a token.
+            seconds: how long the tokens are valid, None for ever.
         """
         with self._token_lock:
             self._tokens = frozenset(tokens) or None
@@ -162,17 +164,18 @@ class StandIn(ABC):
             self._expired_tokens = frozenset()
 
     def expire_tokens(self) -> None:
-        """Refuse the tokens of all requests so far with 401, and requests without a token."""
+        """From now on, answer 401 to requests without a token and to every token used so far."""
         with self._token_lock:
             self._expired_tokens = self._expired_tokens | self._used_tokens | {None}
 
     def _admit(self, request: Request) -> Response:
         """Return the answer to a request, after a check of its content type and its token."""
-        # A web page may send other types to any server without asking it first.
+        # Browsers let a web page send bodies of some other types to any server without a preflight
+        # request (CORS).
         if not self._is_type_allowed(request):
             content_type = request.content_type or "none"
             return self.refusal(
-                403, f"The body needs the type application/json, not {content_type}."
+                403, f"The Content-Type must be application/json, not {content_type}."
             )
         with self._token_lock:
             self._used_tokens.add(request.token)

@@ -1,6 +1,6 @@
 """Cloud Storage for stand-ins: the package gcp-storage-emulator, in this process and in memory.
 
-It has a port of its own, because its paths could be confused with those of other services.
+It has its own port, because some of its paths are also paths of other services.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 
 from kfgcp.cross_site import CrossSiteGuard
 from kfgcp.errors import MissingExtra
-from kfgcp.testing.server import GuardedHandler, unusable
+from kfgcp.testing.server import GuardedHandler, port_error
 
 
 class Storage:
-    """Buckets and objects, until it is closed.
+    """A server for buckets and objects, until it is closed.
 
-    `google.cloud.storage` finds it with the environment variable STORAGE_EMULATOR_HOST.
+    `google.cloud.storage` finds the server with the environment variable STORAGE_EMULATOR_HOST.
 
     Args:
         project_number: the project of the buckets.
-        port: 0 for a free one.
-        host_names: more names that lead to the server, see `kfgcp.cross_site`.
+        port: the port, 0 for a free one.
+        host_names: more names in the Host header of allowed requests, see `kfgcp.cross_site`.
 
     Raises:
         MissingExtra: gcp-storage-emulator is not installed.
@@ -45,7 +45,7 @@ class Storage:
         try:
             self._http = HTTPServer(("127.0.0.1", port), handler)
         except OSError as error:
-            raise unusable(port, error) from None
+            raise port_error(port, error) from None
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(0.05,), name="stand-in-gcs", daemon=True
         )
@@ -73,13 +73,14 @@ class Storage:
 
 
 def _guard_handler(handler: Any, host_names: Sequence[str]) -> Any:
-    """Return a handler that refuses requests of foreign web pages.
+    """Return a subclass of a handler that refuses requests of foreign web pages.
 
-    Its requests need no lock, because the server handles one after another.
+    The handler needs no lock, because the server handles one request after another.
     """
 
     class Guarded(GuardedHandler, handler):  # type: ignore[misc]
-        # Seconds. Without a limit, a client that stays silent would stop all others.
+        # Seconds to wait for data of a client. The server handles one client at a time, so without
+        # a limit a silent client would block all others.
         timeout = 30
         server: HTTPServer
 

@@ -37,17 +37,17 @@ _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
 class VertexStandIn(RunningStandIn):
     """A stand-in of Vertex AI, Cloud Logging, Artifact Registry and Cloud Storage.
 
-    They answer until the stand-in is closed: Cloud Storage at `storage_endpoint`, the others at
-    `api_endpoint`.
+    Cloud Storage is at `storage_endpoint`. The other services are at `api_endpoint`. They answer
+    until the stand-in is closed.
 
     Attributes:
         mode: `engine` runs jobs on the embedded engine, `instant` makes jobs up.
-        instant: how made-up jobs turn out.
-        operations: its `seconds` say how long a long-running operation takes, 0 at first.
-        logging: its `payload` is `json` or `text`.
+        instant: the outcome of made-up jobs.
+        operations: `operations.seconds` is the duration of long-running operations, 0 by default.
+        logging: `logging.payload` is the form of the log entries of tasks: `json` or `text`.
         permissions: the answers to questions about tokens, permissions and quotas.
         service_accounts: the accounts that jobs may run as, None for any.
-        max_request_bytes: longer requests are refused.
+        max_request_bytes: the longest body of a request.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class VertexStandIn(RunningStandIn):
         self.location = location
         place = Place(PROJECT_NUMBER, location)
         self.operations = Operations(place.parent)
-        # Functions, because the storage and the metadata are created later.
+        # These are functions, because the storage and the metadata are created later.
         surroundings = Surroundings(
             lambda bucket: self._storage.has_bucket(bucket),
             self._may_act_as,
@@ -79,7 +79,7 @@ class VertexStandIn(RunningStandIn):
         self.logging = CloudLogging(project, PROJECT_NUMBER, job_logs.entries)
         self._registry = ArtifactRegistry(location)
         self.permissions = Permissions(self._may_act_as)
-        # Last, because requests may come as soon as the server starts.
+        # The base class starts the server, and then requests may come at once. So call it last.
         self._router = Router(self._routes())
         super().__init__(
             mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
@@ -88,7 +88,7 @@ class VertexStandIn(RunningStandIn):
     # -- address
 
     def settings(self) -> dict[str, str]:
-        """Return the settings of an environment of kfgcp.toml that leads here."""
+        """Return the settings of an environment in kfgcp.toml for this stand-in."""
         return {
             "backend": "vertex",
             "project": self.project,
@@ -146,28 +146,28 @@ class VertexStandIn(RunningStandIn):
     ) -> list[str]:
         """Add made-up jobs that have ended, and return their ids, the oldest first.
 
-        They exist only in memory. A value that may be a function is called with the number of the
-        job, from 0.
+        The jobs exist only in memory. A label, the display name, a parameter or a metric may be a
+        function. It is called with the number of the job, from 0, and returns the value.
 
         Args:
-            count: how many jobs.
+            count: the number of jobs.
             labels: key -> value.
-            experiment: the Vertex experiment of the jobs, None without one.
-            display_name: by default the name of the pipeline.
+            experiment: the Vertex experiment of the jobs, None for no experiment.
+            display_name: the display name, by default the name of the pipeline.
             options: the fields of `kfgcp.testing.seeds.SeedOptions`: spec, params, metrics,
                 failing, age, step.
 
         Raises:
             UsageError: the spec is invalid.
         """
-        # Two calls must not have the same ids.
+        # The jobs of two calls must have different ids.
         call_id = secrets.token_hex(3)
 
         def job_id(pipeline_name: str, number: int) -> str:
             return f"{pipeline_name}-{call_id}-{number}"
 
         jobs = []
-        for seed in seeds(count, id_of=job_id, root=self.pipeline_root, **options):
+        for seed in seeds(count, make_id=job_id, root=self.pipeline_root, **options):
             label_values = values_for_run(labels or {}, seed.number)
             display_text = value_for_run(display_name, seed.number)
             spec = seed.submission.spec
@@ -213,8 +213,8 @@ class VertexStandIn(RunningStandIn):
     def takes_type(self, request: Request, content_type: str) -> bool:
         """Return whether a request with a form asks who its token belongs to.
 
-        Google's service takes a form for this question. It changes nothing, so a foreign web page
-        may send it.
+        Google's service takes a form for this question. A foreign web page may send the question,
+        because it changes nothing.
         """
         return request.path == TOKEN_INFO and content_type == "application/x-www-form-urlencoded"
 
@@ -223,7 +223,7 @@ class VertexStandIn(RunningStandIn):
         routes.append(Route("GET", _BASE, self._get_location))
         for part in (self._jobs, self._schedules, self._metadata, self.operations):
             routes += part.routes(_BASE)
-        # Last, because the paths of downloads are so general that others fit them.
+        # The routes of downloads are last, because they also fit many paths of other services.
         return routes + self._registry.routes()
 
     def _get_location(self, request: Request, project: str, location: str) -> Response:
@@ -244,7 +244,7 @@ class VertexStandIn(RunningStandIn):
         return self.service_accounts is None or account in self.service_accounts
 
     def _start(self, submission: Submission, job_id: str, body: JsonObject) -> Execution:
-        """Start the execution of a job, see `Jobs`."""
+        """Start a job and return its execution, see `Jobs`. body: the checked JSON of the job."""
         runtime = body.get("runtimeConfig") or {}
         root = runtime["gcsOutputDirectory"]
         fail_fast = runtime.get("failurePolicy") == "PIPELINE_FAILURE_POLICY_FAIL_FAST"
@@ -270,8 +270,8 @@ def vertex(
         location: the only location.
         port: the port of Vertex AI and Cloud Logging, 0 for a free one.
         storage_port: the port of Cloud Storage, 0 for a free one.
-        host_names: names that lead here besides `localhost` and loopback addresses, as `NAME` or
-            `NAME:PORT`.
+        host_names: more names of this machine in the Host header of requests, as `NAME` or
+            `NAME:PORT`. `localhost` and loopback addresses are always allowed.
 
     Raises:
         MissingExtra: the extra `testing` is not installed.

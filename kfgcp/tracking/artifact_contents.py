@@ -1,9 +1,10 @@
-"""Read what artifacts contain: curves and confusion matrices from their metadata, and their texts.
+"""Read curves and confusion matrices from the metadata of artifacts, and texts from their files.
 
 The metadata is that of `system.ClassificationMetrics` and `system.SlicedClassificationMetrics` in
 KFP. Local runs and Vertex AI keep it as it was logged. Kubeflow wraps a list into `{"list": …}` and
-a mapping into `{"struct": …}`. JSON as text is read too, and so are numbers as text. Anything of
-another form is left out: components write this metadata, and a wrong one must not break a page.
+a mapping into `{"struct": …}`. A list or mapping may also be JSON text, and a number may be text.
+Values of any other form are left out, because components write this metadata, and wrong metadata
+must not break a page.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _METRICS: Final = ("confidenceMetrics", "confusionMatrix", "evaluationSlices")
 MAX_FILES: Final = 1000
 """The largest number of file names in the listing of a folder."""
 
-# Below this, every integer has a float of its own.
+# A float can hold every integer below this number exactly.
 _EXACT_FLOATS: Final = 2**53
 
 
@@ -127,27 +128,27 @@ def text(
     buckets: BucketSettings = DEFAULTS,
     store: SupportsArtifacts | None = None,
 ) -> Text:
-    """Return the file of an artifact as UTF-8 text: HTML, Markdown, or the beginning of any other.
+    """Return the file of an artifact as UTF-8 text, or its beginning when the file is long.
 
     Args:
-        artifact: its URI is a path or `file://`, `gs://`, `s3://`, or `minio://`.
-        limit: bytes. No more are read or requested.
-        local: whether it may be on this machine. Pass False for a run of a remote backend: there,
-            whoever starts a run chooses the URIs of its artifacts, and could make kfgcp show any
-            file of this machine.
+        artifact: its URI is a path, or begins with `file://`, `gs://`, `s3://` or `minio://`.
+        limit: the largest number of bytes to read or request.
+        local: whether the file may be on this machine. Pass False for a run of a remote backend:
+            whoever starts such a run chooses the URIs of its artifacts, and could make kfgcp show
+            any file of this machine.
         buckets: where buckets are: `BucketSettings.of_environment(env)` with the environment of the
-            run. By default, the environment variables tell it.
-        store: what reads artifacts that only the backend reaches: `artifact_store` of the run.
+            run. By default, the environment variables of the process say where.
+        store: reads artifacts that only the backend can reach: `artifact_store` of the run.
 
     Raises:
-        NotFound: nothing is at its URI.
-        Unsupported: its URI is of another kind, or a path that must not be read.
-        MissingExtra: the library for its bucket is not installed.
-        ConfigError: the address of its bucket is not known.
-        BackendError: it may not be read, or its bucket cannot be reached.
+        NotFound: there is no file or object at the URI.
+        Unsupported: the URI is of another kind, or a path that must not be read.
+        MissingExtra: the library for the bucket is not installed.
+        ConfigError: the address of the bucket is not known.
+        BackendError: the file may not be read, or the bucket cannot be reached.
     """
     uri = artifact.uri
-    # One byte more than the limit tells whether there is more.
+    # One byte more than the limit shows whether the file is longer.
     if store is not None and store.keeps(uri):
         return _decode(store.beginning(uri, limit + 1), limit)
     if is_bucket_uri(uri):
@@ -158,7 +159,7 @@ def text(
     if not local:
         raise Unsupported(
             f"{uri} cannot be read.",
-            hint="It is not in a place that both its backend and this machine can read.",
+            hint="Only files that both the backend and this machine can reach can be read.",
         )
     return _read_local(_parse_path(uri), uri, limit)
 
@@ -171,12 +172,13 @@ def filled(
     buckets: BucketSettings = DEFAULTS,
     store: SupportsArtifacts | None = None,
 ) -> Artifact:
-    """Return the artifact with the curves and matrices of its file, when its metadata has none.
+    """Return the artifact with the curves and matrices from its file added to its metadata.
 
-    Some components write them into the file, as the JSON that the metadata would be. An artifact
-    whose file contains something else, or more than the limit, is returned without changes.
+    Some components write them into the file, as JSON with the keys of the metadata. The artifact is
+    returned unchanged when its metadata already has a curve or a matrix, or when its file contains
+    something else or more than the limit.
 
-    Arguments and errors are those of `text`.
+    The arguments and errors are those of `text`.
     """
     if any(name in artifact.metadata for name in _METRICS):
         return artifact
@@ -191,7 +193,7 @@ def filled(
 def _read_points(
     artifact: Artifact, slice: str | None, x_name: str, y_name: str, *, rising: bool
 ) -> tuple[Point, ...]:
-    """Return the points whose x and y are known.
+    """Return the points of a curve, without those whose x or y is missing or not finite.
 
     Args:
         artifact: the artifact with the metrics.
@@ -233,19 +235,19 @@ def _read_slices(artifact: Artifact) -> dict[str, Mapping[str, Any]]:
 
 
 def _read_mapping(value: object) -> Mapping[str, Any]:
-    """Return the mapping that a value is, an empty one for anything else."""
+    """Return a value that is a mapping, or an empty mapping in place of any other value."""
     unwrapped = _unwrap(value, "struct")
     return unwrapped if isinstance(unwrapped, Mapping) else {}
 
 
 def _read_list(value: object) -> list[Any]:
-    """Return the list that a value is, an empty one for anything else."""
+    """Return a value that is a list, or an empty list in place of any other value."""
     unwrapped = _unwrap(value, "list")
     return list(unwrapped) if isinstance(unwrapped, (list, tuple)) else []
 
 
 def _unwrap(value: object, wrapper: str) -> object:
-    """Return a value that may be JSON text, or wrapped by Kubeflow."""
+    """Return a value without the two forms around it: JSON text, and the wrapper of Kubeflow."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -257,7 +259,7 @@ def _unwrap(value: object, wrapper: str) -> object:
 
 
 def _read_number(value: object) -> float | int | None:
-    """Return the number that a value is, None for anything else. Counts are integers."""
+    """Return a number, or None for any other value. A whole number becomes an integer."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -292,9 +294,9 @@ def _read_local(path: Path, uri: str, limit: int) -> Text:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield the paths of the files below a folder, relative to it, in no order.
+    """Yield the paths of the files below a folder, relative to the folder, in any order.
 
-    It stops after the folder in which it has more than `MAX_FILES`.
+    Stop after the subfolder with which the number of files exceeds `MAX_FILES`.
     """
     count = 0
     for parent, _, names in os.walk(folder):
@@ -306,7 +308,11 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def _list_files(names: list[str], uri: str) -> Text:
-    """Return the text of a folder. A bucket has no folders without objects."""
+    """Return the names of files as the text of a folder.
+
+    Raises:
+        NotFound: no object in the bucket is below the URI. A bucket has no empty folders.
+    """
     if not names and is_bucket_uri(uri):
         raise NotFound(f"{uri} does not exist.", hint=preview.MISSING_HINT)
     return Text("\n".join(names[:MAX_FILES]), truncated=len(names) > MAX_FILES, folder=True)

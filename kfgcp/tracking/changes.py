@@ -17,10 +17,11 @@ from kfgcp.spec.wire import CHANNEL
 from kfgcp.tracking.difference import MISSING
 from kfgcp.tracking.format import value_text
 
-# Characters. Two values up to this length stand in one line. Longer ones have a line each.
+# The most characters of each of the two values that are shown in one line, `old → new`. Longer
+# values get a line each.
 MAX_INLINE: Final = 100
 
-# Characters of a value that `format_line` shows, because its line is one of many in a table.
+# The most characters of a value in a line of `format_line`, which is one of many lines in a table.
 _MAX_VALUE: Final = 80
 
 # The kinds of changes (`Change.what`) that add or remove one name in a list of names. `Change.name`
@@ -35,32 +36,33 @@ Lines = Iterator[tuple[str, str]]
 
 def format_tree(changes: Sequence[Change]) -> Lines:
     """Yield the lines of a tree: tasks below their groups, changes below their tasks."""
-    previous: list[str] = []
+    previous_names: list[str] = []
     first_path_of_diff: dict[tuple[str, tuple[str, ...]], str] = {}
     for path, group in groupby(changes, key=lambda change: change.path):
         changes_of_task = list(group)
-        parts = path.split("/")
-        start = _first_new_depth(parts, previous)
-        for depth, part in enumerate(parts[start:-1], start):
-            yield "", f"{'  ' * depth}  {part}"
-        previous = parts
-        indent = "  " * (len(parts) - 1)
-        first = changes_of_task[0]
-        if first.what == "task":
-            sign = _SIGNS[first.kind]
-            yield sign, f"{indent}{sign} {parts[-1]}{_format_old_path(first)}"
+        names = path.split("/")
+        group_names, task_name = names[:-1], names[-1]
+        new_depth = _first_new_depth(names, previous_names)
+        for depth, group_name in enumerate(group_names[new_depth:], new_depth):
+            yield "", f"{'  ' * depth}  {group_name}"
+        previous_names = names
+        indent = "  " * len(group_names)
+        first_change = changes_of_task[0]
+        if first_change.what == "task":
+            sign = _SIGNS[first_change.kind]
+            yield sign, f"{indent}{sign} {task_name}{_format_old_path(first_change)}"
         else:
-            yield "", f"{indent}  {parts[-1] or '(pipeline)'}"
+            yield "", f"{indent}  {task_name or '(pipeline)'}"
         for change in changes_of_task:
             if change.what != "task":
                 for sign, line in _format_change(change, first_path_of_diff):
                     yield sign, f"{indent}    {line}"
 
 
-def _first_new_depth(parts: Sequence[str], previous: Sequence[str]) -> int:
-    """Return the depth of the first part of a path that is not part of the previous path."""
-    for depth in range(len(parts)):
-        if parts[: depth + 1] != previous[: depth + 1]:
+def _first_new_depth(names: Sequence[str], previous_names: Sequence[str]) -> int:
+    """Return the depth at which a path begins to differ from the previous path."""
+    for depth in range(len(names)):
+        if names[: depth + 1] != previous_names[: depth + 1]:
             return depth
     return 0
 
@@ -89,7 +91,7 @@ def format_line(change: Change) -> str:
 
 
 def _format_old_path(change: Change) -> str:
-    """Return the note with the old path of a task, or "" when its path is not changed."""
+    """Return the note `(was PATH)` for a task with a new path, "" for any other change."""
     return f" (was {change.before})" if change.kind == "changed" else ""
 
 
@@ -154,7 +156,7 @@ def _format_values(change: Change) -> tuple[str, str]:
         after = _without_keys(after, same_keys)
         if len(before) == 1 and before.keys() == after.keys():
             [key] = before
-            # The name of the only field is not repeated: "default 1 → 2".
+            # Only the value before has the name of the field: "default 1 → 2".
             after_text = _format_field(key, after[key]).removeprefix(f"{key} ")
             return _format_field(key, before[key]), after_text
     if change.what == "condition":
@@ -192,7 +194,7 @@ def _format_value(value: JsonValue) -> str:
 
 
 def _format_source(value: JsonValue) -> str:
-    """Return where a value comes from. "" when it does not say where it comes from."""
+    """Return the source that a value describes, such as `train.model`. "" without a source."""
     match value:
         case {"constant": constant}:
             return json.dumps(constant, ensure_ascii=False)

@@ -16,7 +16,7 @@ from kfgcp.store.search_tokens import UNITS
 
 
 class Choice(TypedDict, total=False):
-    """Which runs. A run must match every option that is given.
+    """The options that choose runs. A run must match every option that is given.
 
     Attributes:
         experiment: the name of its experiment.
@@ -28,7 +28,7 @@ class Choice(TypedDict, total=False):
         since: created at this time or later: a time, RFC 3339 text, or an age such as `7d`.
         until: created before this time, in the same form.
         tag: a tag, or a list of tags that it must have.
-        text: stands in its id, name, pipeline, experiment, note or a tag.
+        text: a text that its id, name, pipeline, experiment, note or one of its tags contains.
     """
 
     experiment: str | None
@@ -44,7 +44,7 @@ class Choice(TypedDict, total=False):
 
 
 def choose(where: str | None = None, **choice: Unpack[Choice]) -> RunFilter:
-    """Return the filter that the options mean.
+    """Return the filter for the options.
 
     Args:
         where: an expression, see `kfgcp.store.search_expressions`.
@@ -83,7 +83,7 @@ def choose(where: str | None = None, **choice: Unpack[Choice]) -> RunFilter:
 def _check_option(name: str, value: object) -> None:
     """Refuse an option that does not exist or has a wrong type.
 
-    Ignoring it would choose all runs.
+    A filter without the option would choose more runs than the caller asked for.
     """
     if name not in Choice.__annotations__:
         _refuse_option(name)
@@ -196,7 +196,7 @@ def _format_time(time_point: datetime, option: str) -> str:
     try:
         return timestamp(time_point.timestamp())
     except (ValueError, OverflowError, OSError):
-        # In UTC it is before the year 1 or after the year 9999.
+        # In UTC, the time is before the year 1 or after the year 9999.
         raise UsageError(f"--{option} {time_point.isoformat()} is out of range.") from None
 
 
@@ -205,8 +205,8 @@ def _parse_age(text: str, option: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
     if match is None:
         raise UsageError(
-            f"--{option} {text!r} is not an age.",
-            hint="Write a number and a unit: 30m, 12h, 7d, 2w.",
+            f"--{option} {text!r} is not an age and not a time.",
+            hint="Write an age such as 30m, 12h, 7d, 2w, or a time: 2026-01-31T08:00:00Z",
         )
     return float(match[1]) * UNITS[match[2]]
 
@@ -221,10 +221,10 @@ def _parse_state(text: str) -> RunState:
 
 
 def check_timeout(timeout: float | None) -> None:
-    """Check a timeout that a caller gave. A verb that starts a run checks it before the start.
+    """Check the timeout that a caller gave. Call this before a run is started.
 
     Raises:
-        UsageError: it is neither None nor a number of seconds from 0.
+        UsageError: the timeout is neither None nor a number of seconds from 0.
     """
     if timeout is None:
         return
@@ -233,5 +233,5 @@ def check_timeout(timeout: float | None) -> None:
     if not (is_number and timeout >= 0):
         raise UsageError(
             f"The timeout must be a number of seconds, not {timeout!r}.",
-            hint="None waits for ever.",
+            hint="To wait without a limit, use None.",
         )

@@ -1,7 +1,7 @@
-"""Collect many runs: for lists, frames, comparisons and exports.
+"""Collect the runs for lists, frames, comparisons and exports.
 
-pandas, frames and comparisons are imported inside functions: `kfgcp list` needs none of them, and
-start-up time counts.
+pandas and the modules for frames and comparisons are imported inside functions, so that `kfgcp
+list`, which needs none of them, starts quickly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def build_filter(where: RunFilter | str | None, limit: int | None, choice: Choice) -> RunFilter:
-    """Return the filter that the options of `list` and of the frames mean.
+    """Return the filter for the options of `list`, `runs`, `metrics`, `tasks` and `artifacts`.
 
     Raises:
         UsageError: an option does not exist or has a wrong value.
@@ -119,7 +119,11 @@ def compare_runs(
 
 
 def _parse_goals(goals: Mapping[str, str], runs: Sequence[Run]) -> dict[str, Direction]:
-    """Return the directions that a caller gave for metrics of the runs."""
+    """Return the better direction of each metric that a caller named.
+
+    Raises:
+        UsageError: none of the runs has the metric, or the word is not a direction.
+    """
     names = {metric.name for run in runs for metric in run.metrics}
     keys = {metric.key for run in runs for metric in run.metrics}
     directions = {}
@@ -127,7 +131,7 @@ def _parse_goals(goals: Mapping[str, str], runs: Sequence[Run]) -> dict[str, Dir
         if name not in names and name not in keys:
             raise UsageError(
                 f"None of the runs has a metric '{name}'.",
-                hint=f"They have: {', '.join(sorted(names)) or 'none'}.",
+                hint=f"The metrics of the runs: {', '.join(sorted(names)) or 'none'}.",
             )
         direction = Direction.of(word)
         if direction is None:
@@ -169,12 +173,12 @@ def export_runs(
 
 
 def read_whole_run(workspace: OpenProject, run: RunLike) -> Run:
-    """Return a run with its tasks. The backend is asked only when the value has no tasks."""
+    """Return a run with its tasks. A `Run` that has tasks is returned without a request."""
     if isinstance(run, Run) and run.tasks:
         return run
     return lookup.show(workspace, run).snapshot
 
 
 def _read_run(workspace: OpenProject, run: RunLike) -> Run:
-    """Return a run. A value is returned as it is, also without its tasks."""
+    """Return a run, perhaps without its tasks. A `Run` is returned without a request."""
     return run if isinstance(run, Run) else lookup.show(workspace, run).snapshot

@@ -22,15 +22,16 @@ from kfgcp.tracking.difference import (
 )
 from kfgcp.tracking.metric_direction import guess_direction
 
-# Seconds. Two executions of the same work always differ a little.
+# Durations that differ by fewer seconds count as equal: two executions of the same work never take
+# exactly the same time.
 SECONDS_APART: Final = 0.1
 
-# The relative distance of floats that are equal except for rounding: 0.1 + 0.2 and 0.3.
+# The largest relative distance of floats that count as equal, such as 0.1 + 0.2 and 0.3.
 _FLOAT_NOISE: Final = 1e-12
 
-# ML Metadata keeps six decimals of a metric, so a value can be off by this much (recorded in
-# tests/recorded/cluster-2.17.0/digits).
-ROUNDED: Final = 5e-7
+# The largest distance between a metric and its value in ML Metadata, which keeps six decimals
+# (recorded in tests/recorded/cluster-2.17.0/digits).
+ROUNDING_ERROR: Final = 5e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,9 @@ def compare(
         runs: two or more runs, with their tasks.
         baseline: the id of the run that comes first and that the others are measured against. None
             means the first run.
-        specs: version -> valid PipelineSpec, for the versions that are known.
-        goals: name or key of a metric -> which values are better. It has priority over the guess
-            from the name, see `kfgcp.tracking.metric_direction`.
+        specs: version -> valid PipelineSpec, for the versions whose spec is recorded.
+        goals: name or key of a metric -> which values are better. For other metrics the direction
+            is guessed from the name, see `kfgcp.tracking.metric_direction`.
         rounding_backends: backends that may keep only six decimals of a metric.
 
     Example:
@@ -107,7 +108,7 @@ def compare(
     if baseline:
         # The sort is stable, so the other runs keep their order.
         ordered.sort(key=lambda run: run.run_id != baseline)
-    # The groups are in the order of importance to a reader.
+    # The most important group for a reader comes first.
     differences = _compare_facts(ordered)
     differences += _compare_tables("params", [run.params for run in ordered])
     differences += _compare_metrics(ordered, goals or {}, rounding_backends)
@@ -158,7 +159,7 @@ def _compare_metrics(
         tables.append({metric.key: metric.value for metric in run.metrics})
         is_rounded.append(run.backend in rounding_backends and _has_six_decimals(run))
     # A run is compared with the first one exactly, unless ML Metadata rounded one of the two.
-    tolerances = [ROUNDED if rounded or is_rounded[0] else 0.0 for rounded in is_rounded]
+    tolerances = [ROUNDING_ERROR if rounded or is_rounded[0] else 0.0 for rounded in is_rounded]
     differences = []
     for key, name in names.items():
         values = _read_values(tables, key)
@@ -179,10 +180,10 @@ def _compare_metrics(
 
 
 def _has_six_decimals(run: Run) -> bool:
-    """Return whether no metric of a run has more than six decimals.
+    """Return whether every metric of a run has at most six decimals.
 
-    A single metric with more digits shows that the service keeps all digits of the run: Kubeflow
-    Pipelines does so from 3.0 on, without ML Metadata.
+    A metric with more decimals shows that the service does not round the metrics of this run.
+    Kubeflow Pipelines 3.0 and later, which have no ML Metadata, do not round.
     """
     for metric in run.metrics:
         value = metric.value
@@ -194,9 +195,9 @@ def _has_six_decimals(run: Run) -> bool:
 
 
 def _compare_cache(runs: Sequence[Run]) -> list[Difference]:
-    """Compare cache hits with tasks that ran.
+    """Return the tasks that came from the cache in some of the runs only.
 
-    Different reasons for running are not a difference.
+    Tasks that ran for different reasons are not a difference.
     """
     tables = [_read_caches(run) for run in runs]
     differences = []
@@ -271,7 +272,12 @@ def _compare_versions(
 
 
 def _compare_tables(group: str, tables: Sequence[Mapping[str, Value]]) -> list[Difference]:
-    """Compare the values of each name in tables that have one value for each name."""
+    """Return the names whose values are not the same in all tables.
+
+    Args:
+        group: the group of the differences.
+        tables: name -> value, one table for each run.
+    """
     differences = []
     for name in _collect_names(tables):
         values = _read_values(tables, name)
@@ -315,7 +321,7 @@ def _compute_deltas(values: Sequence[Value]) -> tuple[float | None, ...]:
 
 
 def _compute_delta(value: Value, baseline: Value) -> float | None:
-    """Return the distance from a baseline. None when one of the two is not a number."""
+    """Return a value minus the baseline, or None when one of them is not a number."""
     if not (is_number(value) and is_number(baseline)):
         return None
     try:

@@ -1,9 +1,9 @@
 """Tables as CSV that a spreadsheet shows and does not execute.
 
-A spreadsheet takes a cell for a formula when its text begins with one of a few characters, also in
-a CSV file. Names, tags and parameters come from whoever made a run, and a formula can read files
-and call addresses. Such a text gets an apostrophe in front, which spreadsheets understand as "this
-is text".
+A spreadsheet takes a cell of a CSV file for a formula when its text begins with one of a few
+characters. A formula can read files and send requests, and names, tags and parameters come from
+whoever made a run. So a text that looks like a formula gets an apostrophe in front, by which
+spreadsheets recognise a text.
 
 Spreadsheets in German or French separate cells at `;`, others at a tab. They do not recognise
 quotes that follow a comma. So each `;`, tab or line end inside a text starts a new cell there, and
@@ -58,9 +58,8 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]], *, raw: bo
         "name\\n'=1+1\\n-1.5\\n"
     """
     lines: list[str] = []
-    # The writer quotes texts that contain a character of its line end. So this line end, which is
-    # removed again, only decides which texts get quotes. The writer gives each row to `write` as
-    # one text.
+    # csv.writer puts quotes around texts that contain a character of `lineterminator`. This line
+    # end serves no other purpose, and is removed below. The writer calls `write` once for each row.
     writer = csv.writer(_Lines(lines.append), lineterminator=_QUOTED)
     writer.writerow(_cells(header, raw))
     for row in rows:
@@ -71,7 +70,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]], *, raw: bo
 def without_formula(cell: object) -> object:
     """Return a text with an apostrophe before each part that a spreadsheet takes for a formula.
 
-    Numbers, also those that are texts, and other cells are unchanged.
+    Numbers, texts that are numbers, and all other values are unchanged.
 
     Example:
         >>> without_formula("x;=1+1")
@@ -84,7 +83,7 @@ def without_formula(cell: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """What a CSV writer needs of a file."""
+    """A file for a CSV writer, which only needs the method `write`."""
 
     write: Callable[[str], object]
 

@@ -1,7 +1,6 @@
-"""The values of which a comparison of runs consists. Pure.
+"""The parts of a comparison of runs, as frozen values. Pure.
 
-They are apart from `compare`, which finds differences, because `report` shows them and `compare`
-uses `report`.
+They are not in `compare`, because `report` formats them and `compare` imports `report`.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Difference:
     def best(self) -> int | None:
         """The place of the best of three or more runs.
 
-        None when several runs are as good, or when the direction is not known.
+        None when the best runs are equally good, or when the direction is not known.
         """
         if self.direction is None or len(self.values) < 3:
             return None
@@ -142,7 +141,7 @@ def are_near(one: object, other: object, tolerance: float) -> bool:
     if one == other:
         return True
     try:
-        # The factor allows for the rounding of the subtraction.
+        # The factor makes up for the rounding error of the subtraction.
         return abs(one - other) <= tolerance * (1 + 1e-6)
     except OverflowError:
         # A float minus an integer that is larger than any float.

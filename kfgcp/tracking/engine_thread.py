@@ -23,23 +23,23 @@ class EngineThread:
         self._run = run
         self._has_ended = threading.Event()
         self._error: BaseException | None = None
-        self._not_started = ""
+        self._start_failure = ""
         try:
             self._thread: threading.Thread | None = start_thread(
                 self._execute, "kfgcp-engine", daemon=False
             )
         except OSError as error:
             self._thread = None
-            self._not_started = error.strerror or str(error)
+            self._start_failure = error.strerror or str(error)
 
     def execute_here(self, notice: Callable[[str], None]) -> None:
-        """Execute the run in the calling thread, if it has no thread of its own.
+        """Execute the run in the calling thread, if its own thread could not be started.
 
         Args:
-            notice: called with a line of text that says why.
+            notice: called with a line of text that explains why the run cannot be followed.
         """
         if self._thread is None and not self._has_ended.is_set():
-            notice(f"the run cannot be shown while it runs: {self._not_started}")
+            notice(f"the run cannot be shown while it runs: {self._start_failure}")
             self._execute()
 
     @property

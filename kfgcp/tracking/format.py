@@ -6,8 +6,8 @@ import json
 import re
 from typing import Final
 
-# Control characters without tab and line end, marks that change the direction of text, other line
-# separators, and halves of surrogate pairs, which cannot be written.
+# Control characters except tab and line end, marks that change the direction of text, Unicode's
+# line separators, and halves of surrogate pairs, which cannot be encoded.
 _CONTROL: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -70,8 +70,8 @@ def seconds(value: float | None) -> str:
         return f"{value:.2f} s"
     if value < 60:
         return f"{value:.1f} s"
-    minutes, rest = divmod(int(value), 60)
+    minutes, full_seconds = divmod(int(value), 60)
     if value < 3600:
-        return f"{minutes} min {rest:02d} s"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest:02d} min"
+        return f"{minutes} min {full_seconds:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"

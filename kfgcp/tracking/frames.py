@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Table = Literal["runs", "metrics", "tasks", "artifacts"]
 
-# The kinds of columns that have no value from which the kind could be found.
+# The kinds of columns that are not text but may have only missing values.
 _KIND_WHEN_EMPTY: Final[dict[str, Kind]] = {"attempts": "integer", "cached": "boolean"}
 
 
@@ -111,7 +111,7 @@ def table(
 
 
 def _task_columns(tidy: Columns) -> Columns:
-    """Return the columns of tasks, with columns for what is JSON in the store."""
+    """Return the columns of tasks. The fields of JSON in the store become columns."""
     caches = list(map(_parse_object, tidy["cache"]))
     errors = list(map(_parse_object, tidy["error"]))
     return {
@@ -174,7 +174,7 @@ def _build_column(name: str, values: list[Any]) -> Column:
     try:
         return pandas.array(values, dtype="string")
     except UnicodeEncodeError:
-        # Halves of surrogate pairs.
+        # A text contains half of a surrogate pair, which cannot be encoded.
         return pandas.array(list(map(writable_text, values)), dtype="string")
 
 
@@ -183,7 +183,7 @@ def _build_numbers(values: list[Any]) -> pandas.api.extensions.ExtensionArray:
     import pandas
 
     is_missing = numpy.array([value is None for value in values], dtype=bool)
-    # The value in the place of a missing one does not matter.
+    # The mask hides the numbers in the place of missing values, so any number will do.
     numbers = [0.0 if value is None else value for value in values]
-    # `pandas.array` would turn NaN into a missing value. The mask keeps them apart.
+    # `pandas.array` would turn NaN into a missing value. With a mask, NaN stays a value.
     return pandas.arrays.FloatingArray(numpy.array(numbers, dtype="float64"), is_missing)

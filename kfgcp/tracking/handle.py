@@ -1,4 +1,4 @@
-"""A run as an object: what it was when it was last read, and what can be done with it."""
+"""Handles: objects with the last known values of a run or task, and methods to act on it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _ITERATION: Final = re.compile(r"\[\d+\]")
 # The largest number of tasks in a hint. A loop can have thousands.
 _MAX_TASKS: Final = 20
 
-_ENDS: Final = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
+_END_PHRASES: Final = {RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 
 
 class RunHandle:
@@ -100,7 +100,7 @@ class RunHandle:
 
     @property
     def state(self) -> RunState:
-        """How far the run is."""
+        """The state of the run when it was last read."""
         return self._run.state
 
     @property
@@ -144,7 +144,11 @@ class RunHandle:
         return self._run
 
     def task(self, path: str) -> TaskHandle:
-        """Return the task at a path. Another path is a UsageError."""
+        """Return the task at a path.
+
+        Raises:
+            UsageError: the run has no task at this path.
+        """
         for task in self._run.tasks:
             if task.path == path:
                 return TaskHandle(self, task)
@@ -156,7 +160,7 @@ class RunHandle:
         return self
 
     def remember(self, run: Run) -> None:
-        """Replace the facts of the run by newer ones, which the caller has read."""
+        """Keep a newer value of the run, which the caller has read."""
         self._run = run
 
     def updates(
@@ -184,8 +188,8 @@ class RunHandle:
                 continues.
             UsageError: the timeout is not a number of seconds; in the iteration: the run was
                 deleted.
-            BackendError: in the iteration: nothing could be reached for an hour, or the sign-in is
-                not valid any longer.
+            BackendError: in the iteration: the backend could not be reached for an hour, or the
+                sign-in is not valid any longer.
 
         Example:
             for update in kfgcp.submit("pipelines/churn.py").updates(logs=False):
@@ -207,8 +211,8 @@ class RunHandle:
             check: raise an error unless the run succeeded.
 
         Raises:
-            RunFailed: it ended FAILED or CANCELLED, and `check` is True.
-            RunTimeout: it has not ended after `timeout` seconds. It continues.
+            RunFailed: the run ended FAILED or CANCELLED, and `check` is True.
+            RunTimeout: the run has not ended after `timeout` seconds. It continues.
             UsageError: the timeout is not a number of seconds.
         """
         for _ in self.updates(logs=False, timeout=timeout):
@@ -216,10 +220,10 @@ class RunHandle:
         return self.check() if check else self
 
     def check(self) -> Self:
-        """Return this run, or raise an error when it failed. The service is not asked again.
+        """Return this handle, or raise an error when the run failed. This makes no request.
 
         Raises:
-            RunFailed: it ended FAILED or CANCELLED.
+            RunFailed: the run ended FAILED or CANCELLED.
         """
         run = self._run
         if not run.state.final or run.state is RunState.SUCCEEDED:
@@ -228,7 +232,7 @@ class RunHandle:
         where = f" in {error.task}" if error.task else ""
         reason = f": {error.message}" if error.message else "."
         raise RunFailed(
-            f"Run {run.run_id} of {run.pipeline} {_ENDS[run.state]}{where}{reason}",
+            f"Run {run.run_id} of {run.pipeline} {_END_PHRASES[run.state]}{where}{reason}",
             hint=error.hint or f"kfgcp show {run.run_id}",
             run_id=run.run_id,
             state=str(run.state),
@@ -252,7 +256,7 @@ class RunHandle:
         """
         backend = capability(self.backend, SupportsRetry)
         if backend is None:
-            raise self._lacks(
+            raise self._missing_capability(
                 "cannot continue a run that has ended",
                 f"Run it again without the tasks that succeeded: kfgcp rerun {self.run_id}",
             )
@@ -298,7 +302,7 @@ class RunHandle:
         log_filter = LogFilter(
             task, attempt, since=since_time, severity=severity_name, all_lines=all_lines
         )
-        return self._logs().logs(self._ref, log_filter)
+        return self._find_log_reader().logs(self._ref, log_filter)
 
     def check_attempt(self, task: str | None, attempt: int) -> None:
         """Raise an error when a task has fewer attempts.
@@ -314,7 +318,7 @@ class RunHandle:
             UsageError: there is no such attempt. The hint says how many there are.
         """
         if not self._run.state.final:
-            # The attempt may have begun since the last look, and may have written nothing yet.
+            # The attempt may have begun after the run was last read.
             self.refresh()
         tasks = self.tasks if task is None else [self.task(task)]
         count = max((handle.attempts for handle in tasks), default=0)
@@ -332,34 +336,35 @@ class RunHandle:
         return self._workspace.store.events(self.run_id)
 
     def tail(self, log_filter: LogFilter | None = None) -> LogTail:
-        """Return a reader that returns only new lines of its logs at each call."""
-        return self._logs().tail(self._ref, log_filter or LogFilter())
+        """Return a reader of the logs. Each call of the reader returns only new lines."""
+        return self._find_log_reader().tail(self._ref, log_filter or LogFilter())
 
     @property
     def is_deletable(self) -> bool:
-        """Whether `delete` would remove the run: it has ended, or its backend says it never will.
+        """Whether `delete` would remove the run: it has ended, or it can never end.
 
         Raises:
             Unsupported: the backend cannot remove runs.
         """
-        return self._remover().is_deletable(self._run)
+        return self._find_remover().is_deletable(self._run)
 
     @property
     def artifact_store(self) -> SupportsArtifacts | None:
-        """The reader of artifacts that this machine cannot reach, for `artifact_contents.text`.
+        """The reader of artifacts that only the backend can reach, for `artifact_contents.text`.
 
-        None when the backend has none. Kubeflow Pipelines has a store of its own inside the
-        cluster, `minio://`.
+        None when this machine can reach all artifacts. Kubeflow Pipelines, for example, keeps
+        artifacts in a store inside the cluster, `minio://`.
         """
         return capability(self.backend, SupportsArtifacts)
 
     def delete(self) -> Deleted:
-        """Remove the run on its backend and here. Files that other runs use are kept.
+        """Delete the run on its backend and on this machine. Files that other runs use are kept.
 
         Raises:
-            UsageError: it has not ended.
+            UsageError: the run has not ended.
+            Unsupported: the backend cannot remove runs.
         """
-        return self._remover().delete(self._ref)
+        return self._find_remover().delete(self._ref)
 
     def native(self) -> object:
         """Return the run in the backend's official client, such as `aiplatform.PipelineJob`.
@@ -370,7 +375,7 @@ class RunHandle:
         """
         backend = capability(self.backend, SupportsNative)
         if backend is None:
-            raise self._lacks("has no official client")
+            raise self._missing_capability("has no official client")
         return backend.native(self._ref)
 
     def to_dict(self) -> dict[str, JsonValue]:
@@ -378,7 +383,7 @@ class RunHandle:
         return self._run.to_dict()
 
     def _hint_at_tasks(self, path: str) -> str:
-        """Return a hint: tasks with this name inside groups and loops, or all tasks."""
+        """Return a hint that names tasks with this name in groups and loops, or all tasks."""
         paths = [task.path for task in self._run.tasks]
         end = f"/{_ITERATION.sub('', path)}"
         same_name = [path for path in paths if f"/{_ITERATION.sub('', path)}".endswith(end)]
@@ -388,20 +393,20 @@ class RunHandle:
         more = len(candidates) - _MAX_TASKS
         return f"{title}: {names}, and {more} more." if more > 0 else f"{title}: {names}."
 
-    def _remover(self) -> SupportsDelete:
+    def _find_remover(self) -> SupportsDelete:
         remover = capability(self.backend, SupportsDelete)
         if remover is None:
-            raise self._lacks("cannot remove runs")
+            raise self._missing_capability("cannot remove runs")
         return remover
 
-    def _logs(self) -> SupportsLogs:
+    def _find_log_reader(self) -> SupportsLogs:
         logs = capability(self.backend, SupportsLogs)
         if logs is None:
-            raise self._lacks("keeps no logs")
+            raise self._missing_capability("keeps no logs")
         return logs
 
-    def _lacks(self, problem: str, hint: str = "") -> Unsupported:
-        """Return the error that the backend does not have a capability."""
+    def _missing_capability(self, problem: str, hint: str = "") -> Unsupported:
+        """Return the error for a method that the backend does not support."""
         return Unsupported(f"The backend of environment '{self._ref.env}' {problem}.", hint=hint)
 
 
@@ -439,47 +444,47 @@ class TaskHandle:
 
     @property
     def state(self) -> TaskState:
-        """How far the task is."""
+        """The state of the task when its run was last read."""
         return self.snapshot.state
 
     @property
     def attempts(self) -> int:
-        """How often it was started."""
+        """How often the task was started."""
         return self.snapshot.attempts
 
     @property
     def cache(self) -> Cache | None:
-        """Whether its outputs came from the cache, and why or why not."""
+        """Whether the outputs of the task came from the cache, and why or why not."""
         return self.snapshot.cache
 
     @property
     def started_at(self) -> str | None:
-        """RFC 3339 text in UTC, None before the start."""
+        """The time of the start as RFC 3339 text in UTC, None before the start."""
         return self.snapshot.started_at
 
     @property
     def ended_at(self) -> str | None:
-        """RFC 3339 text in UTC, None before the end."""
+        """The time of the end as RFC 3339 text in UTC, None before the end."""
         return self.snapshot.ended_at
 
     @property
     def seconds(self) -> float | None:
-        """Its duration in seconds, None before its end."""
+        """The duration of the task in seconds, None before its end."""
         return self.snapshot.seconds
 
     @property
     def inputs(self) -> dict[str, JsonValue]:
-        """Values of parameters, and URIs of artifacts."""
+        """The inputs by name: values of parameters, and URIs of artifacts."""
         return dict(self.snapshot.inputs)
 
     @property
     def outputs(self) -> dict[str, JsonValue]:
-        """Values of parameters, and URIs of artifacts."""
+        """The outputs by name: values of parameters, and URIs of artifacts."""
         return dict(self.snapshot.outputs)
 
     @property
     def error(self) -> ErrorInfo | None:
-        """Why it failed."""
+        """Why the task failed, None when it did not fail."""
         return self.snapshot.error
 
     def to_dict(self) -> dict[str, JsonValue]:

@@ -22,8 +22,8 @@ from kfgcp.errors import (
 )
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
-from kfgcp.store.database import note_full
-from kfgcp.store.rows import no_run
+from kfgcp.store.database import warn_disk_full
+from kfgcp.store.rows import run_not_found
 from kfgcp.store.store import DATABASE_NAME, Store
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.notices import NotRefreshed, warn_caller
@@ -32,8 +32,8 @@ from kfgcp.tracking.open_project import OpenProject
 RunLike = str | RunHandle | Run
 """A run: its id, the beginning of its id, its name or `latest`; a handle; or a frozen value."""
 
-# A complete id of a run on any backend. Shorter texts are beginnings of ids, and a request for one
-# would find nothing.
+# The form of a complete id of a run on any backend. A shorter text is the beginning of an id, and
+# services find runs only by complete ids.
 _COMPLETE_ID: Final = re.compile(r"[A-Za-z0-9][\w-]{7,}")
 
 
@@ -44,8 +44,8 @@ def show(workspace: OpenProject, run: RunLike) -> RunHandle:
     return handle(workspace, run.run_id if isinstance(run, Run) else run)
 
 
-def look(workspace: OpenProject, run: RunLike) -> RunHandle:
-    """Find a run as `show` does, but read no logs to tell why it failed.
+def find_without_logs(workspace: OpenProject, run: RunLike) -> RunHandle:
+    """Find a run as `show` does, but do not read logs for the reason why it failed.
 
     The errors are those of `find`.
     """
@@ -54,51 +54,51 @@ def look(workspace: OpenProject, run: RunLike) -> RunHandle:
 
 
 def workspace_of(workspace: OpenProject, run: object) -> OpenProject:
-    """Return the workspace of a run: that of a handle, else `workspace`."""
+    """Return the workspace of a run. A handle has its own; other runs belong to `workspace`."""
     return run.workspace if isinstance(run, RunHandle) else workspace
 
 
-def id_of(workspace: OpenProject, run: RunLike) -> str:
-    """Return the id of a recorded run. The backend is asked only when there is no record."""
+def find_id(workspace: OpenProject, run: RunLike) -> str:
+    """Return the id of a run. Remote backends are asked only when the run is not recorded."""
     if isinstance(run, (RunHandle, Run)):
         return run.run_id
     return find(workspace, run).run_id
 
 
 def handle(workspace: OpenProject, run_text: str, *, with_reasons: bool = True) -> RunHandle:
-    """Return a handle of the run that a text means. The errors are those of `find`.
+    """Return a handle of the run with an id or name. The errors are those of `find`.
 
     On a full disk, the handle has the recorded run, because nothing new can be recorded.
 
     Args:
-        workspace: where to look.
+        workspace: where to search.
         run_text: an id, the beginning of one, a name or `latest`.
-        with_reasons: read logs to tell why a run failed.
+        with_reasons: also read logs for the reason why a run failed.
     """
     run = find(workspace, run_text)
     ref = RunRef(run.env, run.run_id)
     backend = workspace.backend(workspace.environment_of(run.env, run.backend).name)
     try:
-        whole_run = backend.get(ref) if with_reasons else _look(backend, ref)
+        whole_run = backend.get(ref) if with_reasons else _get_without_logs(backend, ref)
     except DiskFull:
-        note_full(workspace.store.file)
+        warn_disk_full(workspace.store.file)
         whole_run = workspace.store.get(run.run_id)
     return RunHandle(workspace, ref, whole_run)
 
 
 def find(workspace: OpenProject, run_text: str) -> Run:
-    """Return the record of the run that a text means. Without a record, ask the remote backends.
+    """Return the record of the run with an id or name. Without a record, ask the remote backends.
 
     Raises:
-        UsageError: there is more than one.
-        RunNotFound: there is none.
-        NotFound: the remote backends have none either.
+        UsageError: the text can mean several runs.
+        RunNotFound: no run is recorded, and there is no remote backend to ask.
+        NotFound: neither the store nor a remote backend has such a run.
         Unreachable: there is no record, and none of the remote backends can be reached.
     """
     try:
-        return _recorded(workspace, run_text)
+        return _find_record(workspace, run_text)
     except UsageError:
-        if run_text == "latest" or not _remote(workspace):
+        if run_text == "latest" or not _remote_environments(workspace):
             raise
     run = _find_by_id(workspace, run_text)
     if run is not None:
@@ -106,7 +106,7 @@ def find(workspace: OpenProject, run_text: str) -> Run:
     # The text can also be a name or the beginning of an id of a run that was not read yet.
     read_changes(workspace, RunFilter(), with_tasks=False)
     try:
-        return _recorded(workspace, run_text)
+        return _find_record(workspace, run_text)
     except RunNotFound as error:
         if workspace.recorded_store is None:
             raise
@@ -124,10 +124,11 @@ def read_changes(
 
     Args:
         workspace: the project. Environments that share their runs are read once.
-        run_filter: which runs. When it names an environment, only this one is read, and a backend
-            that cannot be reached is an error. Otherwise it is the warning `NotRefreshed`.
-        limit: read only this many of the newest runs that match, where the backend can choose them.
-        with_tasks: read also the tasks and metrics of ended runs, which can cost several requests
+        run_filter: which runs. When the filter names an environment, only that environment is read,
+            and an unreachable backend is an error. Otherwise an unreachable backend is the warning
+            `NotRefreshed`.
+        limit: read only this many of the newest runs that match, where the backend can search.
+        with_tasks: also read the tasks and metrics of ended runs, which can take several requests
             for each run.
     """
     if run_filter.env is not None:
@@ -136,12 +137,12 @@ def read_changes(
     for name, invalid in workspace.project.invalid_environments.items():
         warn_caller(f"{name} is shown as last seen: {invalid.message}", NotRefreshed)
     places = set()
-    for env in _remote(workspace):
+    for env in _remote_environments(workspace):
         try:
-            backend = _refreshable(workspace, env)
+            backend = _refreshable_backend(workspace, env)
             if backend is not None and backend.place not in places:
                 places.add(backend.place)
-                _read(backend, run_filter, limit, with_tasks)
+                _refresh_runs(backend, run_filter, limit, with_tasks)
         except DiskFull:
             # Not a problem of this backend: the others could not be recorded either.
             raise
@@ -153,15 +154,15 @@ def _read_environment(
     workspace: OpenProject, name: str, run_filter: RunFilter, limit: int | None, with_tasks: bool
 ) -> None:
     if name in workspace.project.invalid_environments:
-        # It raises the error of the environment.
+        # This call raises the error of the environment.
         workspace.project.env(name)
     env = workspace.project.environments.get(name)
     if env is None or runs_here(env.backend):
-        # An environment that was removed from kfgcp.toml still has runs in the store.
+        # The environment is local, or was removed from kfgcp.toml and only has runs in the store.
         return
-    backend = _refreshable(workspace, env)
+    backend = _refreshable_backend(workspace, env)
     if backend is not None:
-        _read(backend, run_filter, limit, with_tasks)
+        _refresh_runs(backend, run_filter, limit, with_tasks)
 
 
 def refreshed_store(
@@ -172,34 +173,32 @@ def refreshed_store(
     refresh: bool = True,
     metrics: bool = True,
 ) -> Store | None:
-    """Read what has changed into the store, and return the store.
-
-    None when nothing was ever recorded.
+    """Bring the store up to date and return it, or None when nothing was ever recorded.
 
     Args:
         workspace: the project.
         run_filter: which runs must be up to date.
         limit: only this many of the newest runs that match.
         refresh: ask the remote backends.
-        metrics: read the metrics of ended runs also where this takes several requests for each run.
+        metrics: also read metrics of ended runs that take several requests for each run.
     """
     if refresh:
-        with _noting_a_full_disk(workspace):
+        with _warn_of_a_full_disk(workspace):
             read_changes(workspace, run_filter, limit, with_tasks=metrics or bool(run_filter.where))
     store = workspace.recorded_store
     if store is not None and (_has_unfinished_local_runs(store) or store.removals()):
-        with _noting_a_full_disk(workspace):
+        with _warn_of_a_full_disk(workspace):
             _clean_up_local_runs(workspace)
     return store
 
 
 @contextmanager
-def _noting_a_full_disk(workspace: OpenProject) -> Iterator[None]:
-    """Turn the error of a full disk inside into a warning: what was recorded can be shown."""
+def _warn_of_a_full_disk(workspace: OpenProject) -> Iterator[None]:
+    """Turn the error of a full disk into a warning, because recorded runs can still be shown."""
     try:
         yield
     except DiskFull:
-        note_full(workspace.project.home / DATABASE_NAME)
+        warn_disk_full(workspace.project.home / DATABASE_NAME)
 
 
 def _has_unfinished_local_runs(store: Store) -> bool:
@@ -217,9 +216,9 @@ def _clean_up_local_runs(workspace: OpenProject) -> None:
 
 
 def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
-    """Return the run with exactly this id on a remote backend, however old it is.
+    """Return the run with exactly this id on a remote backend, however old the run is.
 
-    It costs a request for each place.
+    This takes one request for each place where environments have their runs.
 
     Raises:
         BadAnswer: a place has the run, but its answer cannot be read, and no other place has it.
@@ -230,19 +229,19 @@ def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
     places = set()
     unreadable: BadAnswer | None = None
     unreachable: list[Unreachable] = []
-    for env in _remote(workspace):
+    for env in _remote_environments(workspace):
         try:
-            backend = _refreshable(workspace, env)
+            backend = _refreshable_backend(workspace, env)
             if backend is not None and backend.place not in places:
                 places.add(backend.place)
-                return _look(workspace.backend(env.name), RunRef(env.name, run_id))
+                return _get_without_logs(workspace.backend(env.name), RunRef(env.name, run_id))
         except BadAnswer as error:
             # The run exists. A list of runs would say less about the problem.
             unreadable = unreadable or error
         except Unreachable as error:
             unreachable.append(error)
         except (UsageError, BackendError, ConfigError):
-            # The caller reads the lists next, and that tells what is wrong.
+            # The caller lists the runs next, which reports the same problem.
             continue
     if unreadable is not None:
         raise unreadable
@@ -252,34 +251,34 @@ def _find_by_id(workspace: OpenProject, run_id: str) -> Run | None:
     return None
 
 
-def _look(backend: Backend, ref: RunRef) -> Run:
+def _get_without_logs(backend: Backend, ref: RunRef) -> Run:
     """Return a run as it is now, without asking for logs where the backend can leave them out."""
     without_logs = capability(backend, SupportsGetWithoutLogs)
     return backend.get(ref) if without_logs is None else without_logs.get_without_logs(ref)
 
 
-def _recorded(workspace: OpenProject, run_text: str) -> Run:
+def _find_record(workspace: OpenProject, run_text: str) -> Run:
     store = workspace.recorded_store
     if store is None:
-        raise no_run(run_text)
-    return store.get(store.find(run_text), whole=False)
+        raise run_not_found(run_text)
+    return store.get(store.find(run_text), with_tasks=False)
 
 
-def _remote(workspace: OpenProject) -> list[Environment]:
+def _remote_environments(workspace: OpenProject) -> list[Environment]:
     return [env for env in workspace.project.environments.values() if not runs_here(env.backend)]
 
 
-def _read(
+def _refresh_runs(
     backend: SupportsRefresh, run_filter: RunFilter, limit: int | None, with_tasks: bool
 ) -> None:
     is_done = False
     if limit is not None and not run_filter.needs_store:
-        # It returns False when the service cannot search for these runs.
+        # `refresh_newest` returns False when the service cannot search for these runs.
         is_done = backend.refresh_newest(run_filter, limit, with_tasks=with_tasks)
     if not is_done:
         backend.refresh(run_filter.since, with_tasks=with_tasks)
 
 
-def _refreshable(workspace: OpenProject, env: Environment) -> SupportsRefresh | None:
+def _refreshable_backend(workspace: OpenProject, env: Environment) -> SupportsRefresh | None:
     """Return the backend of an environment, None when it records its runs by itself."""
     return capability(workspace.backend(env.name), SupportsRefresh)

@@ -29,9 +29,9 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+\d*(?![a-z])|\d+")
 
 
 def guess_direction(name: str) -> Direction | None:
-    """Return which values of a metric are better, or None when its name does not tell.
+    """Return which values of a metric are better, or None when its name does not say so.
 
-    A name that has words of both kinds does not tell.
+    A name with words of both kinds does not say which values are better.
 
     Example:
         >>> guess_direction("evaluate/val_loss")

@@ -1,6 +1,6 @@
 """An open project: its configuration, its store and its backends.
 
-Each is created once, at its first use, so that a command needs only what it uses.
+Each part is created once, when it is first used. So a command needs only the parts that it uses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class OpenProject:
         self._guard = threading.RLock()
         self._project: Project | None = None
         self._store: Store | None = None
-        self._own = threading.local()
+        self._backends_of_thread = threading.local()
         self._is_closed = False
 
     @classmethod
@@ -101,7 +101,7 @@ class OpenProject:
             ConfigError: there is no such environment, or one of its settings is missing.
         """
         environment = self.project.env(env)
-        backends: dict[str, Backend] = self._own.__dict__
+        backends: dict[str, Backend] = self._backends_of_thread.__dict__
         if environment.name not in backends:
             backends[environment.name] = open_backend(self.project, environment, self.store)
         return backends[environment.name]
@@ -124,7 +124,7 @@ class OpenProject:
 
     @property
     def is_current(self) -> bool:
-        """Whether the state folder is still the one that was opened, and can be used as before."""
+        """Whether the workspace is open and its state folder was not replaced."""
         if self._is_closed:
             return False
         return self._store is None or self._store.is_current
@@ -136,7 +136,7 @@ class OpenProject:
         """
         with self._guard:
             self._is_closed = True
-            self._own = threading.local()
+            self._backends_of_thread = threading.local()
             if self._store is not None:
                 self._store.close()
 
@@ -145,5 +145,5 @@ class OpenProject:
             where = self._project.root if self._project is not None else self._folder
             raise UsageError(
                 f"The workspace of {where or 'the current folder'} was closed.",
-                hint="Use it before close(), or open it again: kfgcp.Workspace.open(FOLDER)",
+                hint="Open the workspace again: kfgcp.Workspace.open(FOLDER)",
             )

@@ -66,8 +66,8 @@ class _Resolved:
 def diff(workspace: OpenProject, before: Pipeline, after: Pipeline) -> Diff:
     """Return what differs between two pipelines.
 
-    The settings for Kubernetes are compared only where both are known. A version does not have
-    them, and a run has them only when it was submitted from here.
+    The settings for Kubernetes are compared only when those of both pipelines are known. A version
+    has no such settings, and a run has them only when it was submitted from this project.
 
     Raises:
         UsageError: one of them is not a file, run or version, or can mean several.
@@ -107,7 +107,7 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
         SpecError: it does not compile or is not a valid spec.
         BackendError: Artifact Registry refused it or cannot be reached.
     """
-    # First: a configuration that is not valid is the error to report, also for a wrong pipeline.
+    # First, because an error in the configuration is more important than one in the pipeline.
     project = workspace.project
     if isinstance(pipeline, Spec):
         return pipeline
@@ -172,7 +172,7 @@ def _find_version(workspace: OpenProject, text: str) -> Spec | None:
         if must_be_version:
             raise UsageError(
                 f"{text} is not a version.",
-                hint="sha256: and 8 digits or more; see: kfgcp show RUN --json",
+                hint="Write sha256: and at least 8 digits, as in: kfgcp show RUN",
             )
         return None
     versions: list[str] = []
@@ -186,7 +186,7 @@ def _find_version(workspace: OpenProject, text: str) -> Spec | None:
     if len(versions) > 1:
         raise UsageError(
             f"{text} means more than one version: {', '.join(versions)}.",
-            hint="Write more of its digits.",
+            hint="Write more digits of the version.",
         )
     if pipeline_spec is not None:
         return from_documents([pipeline_spec], versions[0])
@@ -201,5 +201,5 @@ def _is_run(store: Store, text: str) -> bool:
     try:
         return bool(store.find(text))
     except UsageError:
-        # It means several runs, or no run. In the first case the version wins.
+        # The text can mean no run or several runs. With several runs, the version has priority.
         return False

@@ -80,7 +80,7 @@ class Poller:
         try:
             run = self._backend.get(self._ref)
         except BackendError as error:
-            # A passing error is one that may be over at the next request.
+            # After a passing error, the next request may succeed.
             if not error.passing:
                 raise
             self._handle_outage(error)
@@ -117,5 +117,5 @@ class Poller:
 
 
 def _without_results(run: Run) -> Run:
-    """Return a run without its results and settings. They do not show whether it makes progress."""
+    """Return a run without the fields that do not show progress: results and settings."""
     return replace(run, metrics=(), artifacts=(), labels={}, params={})

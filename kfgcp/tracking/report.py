@@ -17,12 +17,13 @@ from kfgcp.tracking.changes import format_line
 from kfgcp.tracking.difference import MISSING, Difference, Value, VersionChange
 from kfgcp.tracking.format import number, plain, seconds, value_text
 
-# GitHub does not make a page wider for a table. Markdown of more runs has a row for each run.
+# The most columns of a Markdown table, because pages of GitHub have a fixed width. A table of more
+# runs has a row for each run, and a column for each difference.
 MAX_MARKDOWN_COLUMNS: Final = 6
 
 NOTHING: Final = "Nothing differs."
 
-# What GitHub renders as a number or a duration needs no escapes.
+# Numbers and durations, which contain nothing that GitHub renders in another way.
 _PLAIN_NUMBER: Final = re.compile(r"[-+]?[\d.]+(?:e[-+]\d+)?(?: s| min| h)?")
 
 _STYLE: Final = """
@@ -44,7 +45,7 @@ pre { overflow-x: auto; }
 
 
 class ComparedRuns(Protocol):
-    """What a report needs of a `kfgcp.tracking.compare.Comparison`."""
+    """The part of a `kfgcp.tracking.compare.Comparison` that a report uses."""
 
     @property
     def runs(self) -> Sequence[Run]: ...
@@ -107,7 +108,7 @@ def cells(difference: Difference) -> list[Cell]:
 def version_lines(version: VersionChange) -> Iterator[str]:
     """Yield a line for each change of a pipeline. Lines begin with `+`, `-` or `~`."""
     if version.changes is None:
-        yield "  the store does not have both pipelines, so they cannot be compared"
+        yield "  the pipelines cannot be compared, because the store does not have both"
         return
     for change in version.changes:
         yield plain(format_line(change))

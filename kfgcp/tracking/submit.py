@@ -132,7 +132,7 @@ def _collect_labels(
 ) -> dict[str, str]:
     """Return the labels of a run: the automatic ones, those of the environment, and its own.
 
-    Later ones replace earlier ones with the same name.
+    A later label replaces an earlier label with the same name.
     """
     automatic = labels.automatic_labels(
         pipeline=spec.name,
@@ -171,7 +171,7 @@ def prepare_repetition(
         UsageError: the run has no task `from_task`, or a parameter or an option has a wrong value.
     """
     new_params = _check_params(params)
-    # Only to check: a wrong option is an error before the backend is asked for the run.
+    # This call only checks the options, so that a wrong one is reported without a request.
     RunOptions().changed(**changes)
     handle = lookup.show(workspace, run)
     before = handle.snapshot
@@ -198,8 +198,8 @@ def prepare_repetition(
 def _repeat_options(run: Run, options: RunOptions) -> RunOptions:
     """Return the options for a repetition of a run.
 
-    The environment, experiment and labels are those of the run itself, which has them also when it
-    was not submitted from here. The name is not repeated, because it belongs to one run.
+    The environment, the experiment and the labels come from the run itself, because `options` is
+    empty for a run that was not submitted from here. The name is not repeated.
     """
     return replace(
         options,
@@ -211,7 +211,7 @@ def _repeat_options(run: Run, options: RunOptions) -> RunOptions:
 
 
 def _warn_of_edits(source: Source, run_id: str) -> None:
-    """Warn when files of the pipeline were edited after a run: a rerun uses recorded code."""
+    """Warn of files of the pipeline that were edited after a run: a rerun ignores the edits."""
     files = source.changed_files()
     if not files:
         return
@@ -229,7 +229,7 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
 def start(
     workspace: OpenProject, backend: Backend, request: SubmitRequest, *, in_process: bool = False
 ) -> RunHandle:
-    """Start a run. What the backend leaves out of the request is the warning `NotHeeded`.
+    """Start a run. Warn with `NotHeeded` of each part of the request that the backend leaves out.
 
     Args:
         workspace: where it is recorded.
@@ -253,8 +253,8 @@ def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = Fals
     """Continue an interrupted run.
 
     Raises:
-        UsageError: it has ended, or is still running elsewhere.
-        Unsupported: the backend cannot do that.
+        UsageError: the run has ended, or another process executes it.
+        Unsupported: the backend cannot resume runs.
     """
     engine = capability(handle.backend, SupportsForeground)
     if engine is None:
@@ -272,8 +272,8 @@ def _create_handle(
 ) -> RunHandle:
     """Return the handle of a run that was started.
 
-    Its facts come from the store. A request to the backend could fail now, and then the caller
-    would not learn the id of a run that has started.
+    The run is read from the store. A request to the backend could fail, and then the caller would
+    not learn the id of a run that has started.
     """
     if foreground is None:
         return RunHandle(workspace, ref, workspace.store.get(ref.run_id), notes)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from kfgcp.atomic import write_file
 from kfgcp.errors import MissingExtra, StateError, UsageError
 from kfgcp.model import Run, json_number, json_text
+from kfgcp.store.bulk import FACTS as FACTS
 from kfgcp.store.bulk import Flat
 from kfgcp.store.rows import metric_names
 from kfgcp.tracking.csv_text import csv_text
@@ -22,24 +23,6 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("csv", "json", "parquet")
 TIMES: Final = ("created_at", "started_at", "ended_at")
-FACTS: Final = (
-    "run_id",
-    "name",
-    "pipeline",
-    "version",
-    "experiment",
-    "env",
-    "backend",
-    "state",
-    "created_at",
-    "started_at",
-    "ended_at",
-    "seconds",
-    "error",
-    "tags",
-    "note",
-)
-"""Columns that every table of runs has."""
 
 Columns = dict[str, list[Any]]
 """Name -> a value for each row, None where there is none. All columns have the same length."""
@@ -103,8 +86,8 @@ def find_kind(name: str, values: Sequence[Any]) -> Kind:
     """Return the kind of a column.
 
     Args:
-        name: its name. Times, durations and metrics have the same kind in every table.
-        values: its values. None does not count, and a column without other values is text.
+        name: the name of the column. Times, durations and metrics have a fixed kind.
+        values: the values of the column. None does not count. A column with only None is text.
     """
     if name in TIMES:
         return "time"
@@ -125,7 +108,7 @@ def find_kind(name: str, values: Sequence[Any]) -> Kind:
 
 
 def _fits_float(value: float) -> bool:
-    """Return whether a number is not larger than every float."""
+    """Return whether a float can hold the size of a number."""
     return isinstance(value, float) or abs(value) <= int(sys.float_info.max)
 
 
@@ -159,7 +142,7 @@ def export_table(table: Columns, form: str, file: Path | None, *, raw: bool = Fa
     if form == "parquet":
         if file is None:
             raise UsageError(
-                "Parquet is not text.",
+                "Parquet is not text, so it needs a file.",
                 hint="Name a file: kfgcp export --format parquet -o runs.parquet",
             )
         return _write(_encode_parquet(table), file)
@@ -228,9 +211,9 @@ def _to_float(value: float | None) -> float | None:
 
 
 def writable_text(value: object) -> str | None:
-    """Return a value as text that can be written, None for None.
+    """Return a value as text that can be encoded, None for None.
 
-    Other values than texts are JSON. Halves of surrogate pairs become escapes.
+    A value that is not text becomes JSON. Halves of surrogate pairs become escapes.
     """
     if value is None:
         return None

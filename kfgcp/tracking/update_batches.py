@@ -30,10 +30,13 @@ class Update:
 
 
 def in_batches(updates: RunUpdates) -> Iterator[Update]:
-    """Yield the updates of a run in batches until its end, at least one for each look.
+    """Yield the updates of a run in batches until its end.
+
+    A batch ends when there are no more updates at the moment, or when it has `LINES` log lines. It
+    can be empty.
 
     Args:
-        updates: the updates of the run. Nobody else may take from them.
+        updates: the updates of the run. No other code may iterate over them.
     """
     run: Run | None = None
     while True:
@@ -41,10 +44,10 @@ def in_batches(updates: RunUpdates) -> Iterator[Update]:
         lines: list[LogLine] = []
         for update in updates.available():
             match update:
-                case RunChanged(changed) | RunEnded(changed):
-                    run = replace(changed, tasks=(), artifacts=())
+                case RunChanged(new_run) | RunEnded(new_run):
+                    run = replace(new_run, tasks=(), artifacts=())
                 case TaskChanged(task):
-                    # Removed first, so that the dict has the order of the last changes.
+                    # Removed first, so that the task moves to the end of the dict.
                     tasks.pop(task.path, None)
                     tasks[task.path] = task
                 case LogWritten(line):

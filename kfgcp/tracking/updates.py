@@ -6,80 +6,33 @@ This is the only loop that follows a run, on this machine or on a service
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from kfgcp.backends.base import Backend, LogFilter, LogLine, LogTail, Pace, RunRef
+from kfgcp.backends.base import Backend, LogFilter, LogTail, Pace, RunRef
 from kfgcp.backends.run_values import read_spec
 from kfgcp.errors import BackendError, RunTimeout, UsageError
 from kfgcp.model import Run, RunState, Task
 from kfgcp.tracking.choose import check_timeout
 from kfgcp.tracking.engine_thread import EngineThread
+from kfgcp.tracking.followed_logs import LATE_INTERVAL, FollowedLogs
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.poll import Poller
+from kfgcp.tracking.run_update import LogWritten as LogWritten
+from kfgcp.tracking.run_update import RunChanged as RunChanged
+from kfgcp.tracking.run_update import RunEnded as RunEnded
+from kfgcp.tracking.run_update import RunUpdate as RunUpdate
+from kfgcp.tracking.run_update import TaskChanged as TaskChanged
 from kfgcp.tracking.task_order import Dependencies, TaskOrder
 
 # Seconds between two looks at the store.
 INTERVAL: Final = 0.1
 
-# Seconds between two looks at the logs of a run that has ended.
-LATE_INTERVAL: Final = 1.0
-
 # The shortest time between two requests for the run, in seconds.
 CHECK_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunChanged:
-    """The run has another state, or this is the first update.
-
-    Attributes:
-        run: the run, without its tasks and artifacts.
-    """
-
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class TaskChanged:
-    """A task started, ended, was skipped, or something else about it changed.
-
-    Attributes:
-        task: the task as it was at that moment. A task that started and ended since the last look
-            has two updates, and the first one has the state RUNNING.
-    """
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class LogWritten:
-    """A task wrote a line.
-
-    Attributes:
-        line: the line, with the path of the task.
-    """
-
-    line: LogLine
-
-
-@dataclass(frozen=True, slots=True)
-class RunEnded:
-    """The run has ended. It is the last update.
-
-    Attributes:
-        run: the whole run.
-    """
-
-    run: Run
-
-
-RunUpdate = RunChanged | TaskChanged | LogWritten | RunEnded
-"""Something that happened in a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +232,7 @@ class RunUpdates:
             self._engine.execute_here(self._notice)
         poller = self._create_poller()
         order = TaskOrder(self._read_dependencies())
-        lines = _Lines(self._open_tail(), self._notice)
+        lines = FollowedLogs(self._open_tail(), self._notice)
         last_facts: tuple[object, ...] = ()
         last_rev = -1
         run = handle.snapshot
@@ -301,7 +254,7 @@ class RunUpdates:
                     rev = self._read_rev(last_rev)
                     if rev > last_rev:
                         tasks = store.tasks(handle.run_id, after_rev=last_rev)
-                        run = store.get(handle.run_id, whole=False)
+                        run = store.get(handle.run_id, with_tasks=False)
                 last_rev = rev
             facts = _read_facts(run)
             if facts != last_facts:
@@ -318,7 +271,7 @@ class RunUpdates:
         yield from self._last_updates(latest, lines, order)
 
     def _last_updates(
-        self, whole: Run | None, lines: _Lines, order: TaskOrder
+        self, whole: Run | None, lines: FollowedLogs, order: TaskOrder
     ) -> Iterator[RunUpdate | _Pause]:
         """Yield what is left when the run has ended.
 
@@ -347,7 +300,11 @@ class RunUpdates:
         return self._must_cancel or (self._deadline is not None and self._clock() >= self._deadline)
 
     def _read_lines(
-        self, lines: _Lines, order: TaskOrder, changed_tasks: list[Task], poller: Poller | None
+        self,
+        lines: FollowedLogs,
+        order: TaskOrder,
+        changed_tasks: list[Task],
+        poller: Poller | None,
     ) -> Iterator[RunUpdate]:
         """Yield the new lines, and before a line the changes of tasks that come before it.
 
@@ -502,44 +459,6 @@ class _LeftError(BaseException):
 
     It is a BaseException, so that no `except Exception` of a library catches it.
     """
-
-
-class _Lines:
-    """The logs of a run. A service may refuse them, or may not be reached for a while."""
-
-    def __init__(self, tail: LogTail | None, notice: Callable[[str], None]) -> None:
-        self._tail = tail
-        self._notice = notice
-        # The reader of some services looks for the log of a task only after a change of the task.
-        # So changes are kept until it was called without an error.
-        self._changed_tasks: dict[str, Task] = {}
-
-    @property
-    def late_looks(self) -> int:
-        """How often to read the logs after the end of the run: its last lines can be late."""
-        if self._tail is None:
-            return 0
-        return math.ceil(self._tail.late_seconds / LATE_INTERVAL)
-
-    def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
-        """Yield the new lines.
-
-        Args:
-            tasks: the tasks that have changed since the last look.
-        """
-        if self._tail is None:
-            return
-        for task in tasks:
-            self._changed_tasks[task.path] = task
-        try:
-            yield from self._tail.read(list(self._changed_tasks.values()))
-            self._changed_tasks.clear()
-        except BackendError as error:
-            if error.passing:
-                # The next look may succeed.
-                return
-            self._tail = None
-            self._notice(f"the logs cannot be followed: {error.message} {error.hint}".rstrip())
 
 
 def _read_facts(run: Run) -> tuple[object, ...]:

@@ -20,11 +20,11 @@ from kfgcp.workspace.list_methods import ListMethods
 from kfgcp.workspace.project_methods import ProjectMethods
 from kfgcp.workspace.start_methods import StartMethods
 
-# Threads share `_default`.
+# Held while `_default` is read or replaced, because all threads share it.
 _guard: Final = threading.Lock()
 
-# Public methods that have no function in `kfgcp`: other parts of kfgcp use them, or they return a
-# workspace. Each other public method is also a function.
+# The public methods that are not functions of `kfgcp`: only other parts of kfgcp use them, or they
+# return a workspace. Every other public method is also a function.
 _METHODS_ONLY: Final = frozenset(
     {
         "default",
@@ -73,8 +73,8 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
             workspace = kfgcp.Workspace.open("../other")
             workspace.list(limit=10)
         """
-        workspace = cls(None if path is None else _folder_of(Path(path)))
-        # Reading both raises the errors now, and not at the first use.
+        workspace = cls(None if path is None else _find_folder(Path(path)))
+        # Read both properties now, so that their errors do not come at the first use.
         _ = workspace.project
         _ = workspace.recorded_store
         return workspace
@@ -88,7 +88,8 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
         global _default
         with _guard:
             _default = (_default or Workspace()).renewed()
-            # The verb that needs the configuration raises the error again.
+            # Read the configuration now, so that `renewed` can compare it later. The verb that
+            # needs the configuration raises its error again.
             with suppress(KfgcpError):
                 _ = _default.project
             return _default
@@ -98,18 +99,19 @@ class Workspace(StartMethods, ListMethods, ProjectMethods):
 
         Something has changed when kfgcp.toml or a variable has another value, the state folder was
         replaced, or the workspace was closed. A workspace that was opened without a folder follows
-        the current folder. A kfgcp.toml that is not valid is an error when it is needed, not here.
+        the current folder. A kfgcp.toml that is not valid raises its error later, when the
+        configuration is used.
         """
-        latest = Workspace(self._folder)
+        new_workspace = Workspace(self._folder)
         if self._is_closed:
-            return latest
+            return new_workspace
         if self._project is None:
             return self
         try:
-            is_same = latest.project == self._project
+            has_same_project = new_workspace.project == self._project
         except KfgcpError:
-            return latest
-        return self if is_same and self.is_current else latest
+            return new_workspace
+        return self if has_same_project and self.is_current else new_workspace
 
 
 # The workspace that `Workspace.default` returned last.
@@ -149,7 +151,7 @@ def function(name: str) -> Callable[..., object]:
     return call
 
 
-def _folder_of(path: Path) -> Path:
+def _find_folder(path: Path) -> Path:
     """Return the folder of a path that is a folder or a kfgcp.toml."""
     folder = path.parent if path.is_file() else path
     if not folder.is_dir():

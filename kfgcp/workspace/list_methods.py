@@ -40,11 +40,11 @@ class ListMethods(OpenProject):
         Args:
             where: an expression; or a filter, which cannot be combined with `choice`.
             limit: the largest number of runs; None for all.
-            refresh: read from remote backends what has changed. A backend that cannot be reached is
-                an error when its environment was asked for. Otherwise it is the warning
-                `NotRefreshed`, and its runs are listed as they were last seen.
-            metrics: read the metrics of ended runs also where this takes several requests for each
-                run, as on Kubeflow. `unread` tells for which runs they were not read.
+            refresh: read from remote backends what has changed. When `choice` or the filter names
+                one environment, a backend that cannot be reached is an error. Otherwise it is the
+                warning `NotRefreshed`, and its runs are listed as they were last seen.
+            metrics: also read metrics of ended runs that take several requests for each run, as on
+                Kubeflow. `unread` returns the runs whose metrics were not read.
             order: a name as in expressions, and `asc` or `desc`: `metrics.evaluate.accuracy desc`.
             choice: fields of `Choice`.
 
@@ -176,8 +176,8 @@ class ListMethods(OpenProject):
             runs: two or more runs; the two newest ones when empty. A run that is named twice counts
                 once.
             baseline: the run that the others are measured against; the first one when None.
-            goals: `maximize` or `minimize` for a metric, by its name or `task/artifact/name`. These
-                win over `metrics` in kfgcp.toml and over what names suggest.
+            goals: the name of a metric or its `task/artifact/name` -> `maximize` or `minimize`. For
+                other metrics, kfgcp.toml decides, and without an entry there the name.
 
         Raises:
             UsageError: there are fewer than two runs, or `goals` names a metric that no run has.
@@ -205,8 +205,8 @@ class ListMethods(OpenProject):
             form: csv, json or parquet.
             file: the file to write; None returns the text. Parquet needs a file.
             wanted: the filter when `runs` is empty.
-            table: what a row is: a run, or a metric, task or artifact of the runs. JSON of runs
-                contains whole runs.
+            table: what each row is: a run, or a metric, task or artifact of the runs. JSON of runs
+                contains the whole runs.
             raw: write all texts in CSV as they are. Otherwise `'` is put before texts that a
                 spreadsheet takes for formulas.
 

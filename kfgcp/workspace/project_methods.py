@@ -43,7 +43,7 @@ class ProjectMethods(OpenProject):
         """
         spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
         if output is not None:
-            # Only this writes YAML, and PyYAML is slow to import.
+            # Imported only here, because this module imports PyYAML, which is slow.
             from kfgcp.spec.write import write
 
             write(spec, Path(output))
@@ -133,7 +133,7 @@ class ProjectMethods(OpenProject):
             host: the address to listen on. An address other than loopback needs a way to identify
                 users.
             port: the port to listen on, 0 for a free one.
-            read_only: nobody may launch, cancel, rerun or annotate.
+            read_only: nobody can start, cancel, rerun or annotate runs.
             browser: open the dashboard in a browser, if there is one.
 
         Raises:
@@ -144,8 +144,8 @@ class ProjectMethods(OpenProject):
 
             kfgcp.dashboard(port=8600, read_only=True)
         """
-        # The dashboard is a program that uses `Workspace`, and imports it. An import statement here
-        # would make a circle, so the server is found by its name.
+        # The dashboard is a program that imports `Workspace`. An import statement here would be a
+        # circular import, so the server is imported by its name.
         server = import_module("kfgcp_dashboard.server")
         server.serve(self, host=host, port=port, read_only=read_only, browser=browser)
 
@@ -169,14 +169,14 @@ class ProjectMethods(OpenProject):
     ) -> Imported:
         """Write an environment from the outputs of Terraform into kfgcp.toml.
 
-        The workspace keeps the configuration that it has read. Open it again to use the
-        environment.
+        The workspace keeps the configuration that it has read. To use the new environment, open
+        the workspace again.
 
         Args:
             name: the name of the environment.
             outputs: what `terraform output -json` printed in a folder of terraform/envs.
-            key: which environment of several in the outputs; `name` when None.
-            replace: replace an environment of that name. Its comments stay.
+            key: the key of the environment in the outputs; `name` when None.
+            replace: replace an existing environment with this name. Its comments stay.
 
         Raises:
             UsageError: the outputs are not those of Terraform, or the name is taken.

@@ -48,8 +48,8 @@ class RunMethods(OpenProject):
             run: the run.
 
         Returns:
-            The events in the order in which they happened. Tasks that ran at the same time may be
-            in any order. What an earlier version of kfgcp recorded has no events.
+            The events in the order in which they happened. Events of tasks that ran at the same
+            time may be in any order. Old versions of kfgcp recorded runs without events.
 
         Raises:
             UsageError: there is no such run, or more than one.
@@ -80,7 +80,7 @@ class RunMethods(OpenProject):
             for line in kfgcp.logs("a1b2", "train", since="10m"):
                 print(line.text)
         """
-        handle = lookup.look(self, run)
+        handle = lookup.find_without_logs(self, run)
         return handle.logs(task, attempt, since=since, severity=severity, all_lines=all_lines)
 
     def watch(
@@ -127,7 +127,7 @@ class RunMethods(OpenProject):
         log of the task that ran.
 
         Returns:
-            What was kept, and for which runs.
+            The numbers of files and logs that were kept, and the runs that use them.
 
         Raises:
             UsageError: the run has not ended.
@@ -136,12 +136,12 @@ class RunMethods(OpenProject):
 
             kfgcp.delete("a1b2").kept_files
         """
-        return lookup.look(self, run).delete()
+        return lookup.find_without_logs(self, run).delete()
 
     def tag(
         self, run: RunLike = "latest", *tags: str, remove: str | Sequence[str] = ()
     ) -> tuple[str, ...]:
-        """Add tags to a run, remove others, and return all its tags, sorted.
+        """Add tags to a run, remove other tags, and return all tags of the run, sorted.
 
         Args:
             run: the run.
@@ -149,7 +149,7 @@ class RunMethods(OpenProject):
             remove: words to remove. A word that the run does not have is not an error.
 
         Raises:
-            UsageError: a tag is not such a word, or there is no such run.
+            UsageError: a tag is too long or has a blank or comma, or there is no such run.
 
         Example::
 
@@ -157,10 +157,10 @@ class RunMethods(OpenProject):
             # ('good',)
         """
         store = lookup.workspace_of(self, run).store
-        return store.tag(lookup.id_of(self, run), tags, remove=as_list(remove))
+        return store.tag(lookup.find_id(self, run), tags, remove=as_list(remove))
 
     def note(self, run: RunLike = "latest", text: str | None = None) -> str:
-        """Return the note of a run, after writing a new one if there is a text.
+        """Return the note of a run. With a text, replace the note first.
 
         Args:
             run: the run.
@@ -176,16 +176,16 @@ class RunMethods(OpenProject):
             # 'The learning rate was too high.'
         """
         store = lookup.workspace_of(self, run).store
-        run_id = lookup.id_of(self, run)
+        run_id = lookup.find_id(self, run)
         if text is not None:
             store.note(run_id, text.strip())
-        return store.get(run_id, whole=False).note
+        return store.get(run_id, with_tasks=False).note
 
     def spec_of(self, run: RunLike = "latest") -> Spec:
         """Return the pipeline of a run, as it was recorded.
 
         Raises:
-            UsageError: there is no such run, or its backend did not give its pipeline.
+            UsageError: there is no such run, or its pipeline was not recorded.
         """
         if isinstance(run, Run):
             return pipelines.spec_of(self, run)

@@ -38,13 +38,13 @@ class StartMethods(RunMethods):
                 decorator), or what `compile` returned.
             options: how to run it.
             params: values of the pipeline's parameters; the others have their defaults.
-            in_process: execute a run of this machine in a thread of this process, which then waits
-                for the end of the run before it ends. Otherwise the run has a process of its own
-                and continues when this process ends. Runs elsewhere always continue.
-            changes: options as keywords, see `RunOptions`. They win over `options`.
+            in_process: execute a local run in a thread of this process. The process then does not
+                end before the run has ended. Otherwise the run has a process of its own and
+                continues when this process ends. Remote runs always continue.
+            changes: options as keywords, see `RunOptions`. They override `options`.
 
         Returns:
-            The new run. The warning `NotHeeded` names what the backend leaves out.
+            The new run. The warning `NotHeeded` names each part that the backend leaves out.
 
         Raises:
             UsageError: an option does not exist or has a wrong value.
@@ -80,7 +80,7 @@ class StartMethods(RunMethods):
             params: values of the pipeline's parameters; the others have their defaults.
             timeout: seconds to wait; None waits for ever.
             check: raise an error unless the run succeeded.
-            changes: options as keywords, see `RunOptions`. They win over `options`.
+            changes: options as keywords, see `RunOptions`. They override `options`.
 
         Returns:
             The run, which has ended.
@@ -133,9 +133,9 @@ class StartMethods(RunMethods):
     ) -> RunHandle:
         """Repeat a run as a new run, and wait for its end.
 
-        Tasks whose code and inputs are the same take their outputs from the first run. The new run
-        repeats the code that was recorded with the first run. The warning `RecordedCode` says so
-        when the pipeline's files were edited since.
+        A task with the same code and inputs as in the first run takes its outputs from there. The
+        new run uses the code that was recorded with the first run. When the files of the pipeline
+        were edited since then, the warning `RecordedCode` says so.
 
         Args:
             run: the run to repeat.
@@ -191,8 +191,8 @@ class StartMethods(RunMethods):
 
         Raises:
             UsageError: the run has ended, or another process executes it.
-            Unsupported: the run is not on this machine, so no process of this machine stopped it.
-            RunFailed: it ended FAILED or CANCELLED, and `check` is True.
+            Unsupported: the run is not on this machine.
+            RunFailed: the run ended FAILED or CANCELLED, and `check` is True.
 
         Example::
 
@@ -217,7 +217,7 @@ class StartMethods(RunMethods):
     ) -> RunHandle:
         """Continue a failed or cancelled run, and wait for its end.
 
-        Tasks that succeeded do not run again. It stays the same run; `rerun` starts a new one.
+        Tasks that succeeded do not run again. The run keeps its id; `rerun` starts a new run.
 
         Args:
             run: the run to continue.
@@ -228,7 +228,7 @@ class StartMethods(RunMethods):
         Raises:
             UsageError: the run has not ended, or it succeeded.
             Unsupported: the backend cannot continue runs.
-            RunFailed: it ended FAILED or CANCELLED again, and `check` is True.
+            RunFailed: the run ended FAILED or CANCELLED again, and `check` is True.
 
         Example::
 

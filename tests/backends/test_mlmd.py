@@ -27,14 +27,14 @@ EXECUTION = (
 
 
 def test_a_call_is_one_frame_of_the_public_field_numbers() -> None:
-    request = mlmd.message("GetContextByTypeAndNameRequest")(
+    request = mlmd.message_class("GetContextByTypeAndNameRequest")(
         type_name=mlmd.PIPELINE_RUN, context_name="run1"
     )
 
-    assert mlmd.encode(request) == CALL
-    assert mlmd.received("GetContextByTypeAndNameRequest", CALL).context_name == "run1"
+    assert mlmd.encode_request(request) == CALL
+    assert mlmd.decode_request("GetContextByTypeAndNameRequest", CALL).context_name == "run1"
     assert (
-        mlmd.path("GetContextByTypeAndName")
+        mlmd.method_path("GetContextByTypeAndName")
         == "/ml_metadata.MetadataStoreService/GetContextByTypeAndName"
     )
 
@@ -44,20 +44,20 @@ def test_a_status_that_is_not_a_number_is_no_status(status: str) -> None:
     trailer = f"grpc-status:{status}\r\n".encode()
 
     with pytest.raises(mlmd.MlmdError, match="no gRPC status"):
-        mlmd.decode("Execution", b"\x80" + len(trailer).to_bytes(4, "big") + trailer, {})
+        mlmd.decode_response("Execution", b"\x80" + len(trailer).to_bytes(4, "big") + trailer, {})
 
 
 def test_a_text_that_is_not_utf_8_is_no_answer() -> None:
     body = b"\x00\x00\x00\x00\x07\x32\x05run\xff\xfe\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
 
     with pytest.raises(mlmd.MlmdError, match="the answer is not the message Execution"):
-        mlmd.decode("Execution", body, {})
+        mlmd.decode_response("Execution", body, {})
 
 
 def test_ids_are_sent_one_by_one_as_proto2_has_them() -> None:
-    request = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=[7, 8])
+    request = mlmd.message_class("GetEventsByExecutionIDsRequest")(execution_ids=[7, 8])
 
-    assert mlmd.encode(request) == b"\x00\x00\x00\x00\x04\x08\x07\x08\x08"
+    assert mlmd.encode_request(request) == b"\x00\x00\x00\x00\x04\x08\x07\x08\x08"
 
 
 def test_an_answer_is_data_and_trailers() -> None:
@@ -68,11 +68,11 @@ def test_an_answer_is_data_and_trailers() -> None:
         + b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
     )
 
-    found = mlmd.decode("Execution", body, {})
+    found = mlmd.decode_response("Execution", body, {})
 
     assert (found.id, found.type_id, found.name) == (7, 11, "run/a")
     assert mlmd.STATES[found.last_known_state] == "COMPLETE"
-    assert mlmd.values(found.custom_properties) == {
+    assert mlmd.read_properties(found.custom_properties) == {
         "task_name": "step",
         "parent_dag_id": None,
         "inputs": {"x": None},
@@ -83,18 +83,23 @@ def test_events_name_their_artifact_by_a_path() -> None:
     event = b"\x08\x04\x10\x07\x1a\x09\x0a\x07\x12\x05model\x20\x04"
     body = b"\x00\x00\x00\x00" + bytes([len(event) + 2]) + b"\x0a" + bytes([len(event)]) + event
 
-    (found,) = mlmd.decode("GetEventsByExecutionIDsResponse", body, {"grpc-status": "0"}).events
+    (found,) = mlmd.decode_response(
+        "GetEventsByExecutionIDsResponse", body, {"grpc-status": "0"}
+    ).events
 
     assert (found.artifact_id, found.execution_id, found.type) == (4, 7, mlmd.OUTPUT)
     assert [step.key for step in found.path.steps] == ["model"]
 
 
 def test_ids_are_written_one_by_one_and_read_packed_too() -> None:
-    request = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=[1, 300])
+    request = mlmd.message_class("GetEventsByExecutionIDsRequest")(execution_ids=[1, 300])
 
-    assert mlmd.encode(request) == b"\x00\x00\x00\x00\x05\x08\x01\x08\xac\x02"
+    assert mlmd.encode_request(request) == b"\x00\x00\x00\x00\x05\x08\x01\x08\xac\x02"
     packed = b"\x00\x00\x00\x00\x05\x0a\x03\x01\xac\x02"
-    assert list(mlmd.received("GetEventsByExecutionIDsRequest", packed).execution_ids) == [1, 300]
+    assert list(mlmd.decode_request("GetEventsByExecutionIDsRequest", packed).execution_ids) == [
+        1,
+        300,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,15 +117,15 @@ def test_ids_are_written_one_by_one_and_read_packed_too() -> None:
     ],
 )
 def test_values_come_back_as_they_went(item: Any) -> None:
-    made = mlmd.message("Execution")()
-    mlmd.store(made.custom_properties, "inputs", item)
-    mlmd.store(made.custom_properties, "count", 3)
-    mlmd.store(made.custom_properties, "share", 0.5)
-    mlmd.store(made.custom_properties, "flag", True)
+    made = mlmd.message_class("Execution")()
+    mlmd.set_property(made.custom_properties, "inputs", item)
+    mlmd.set_property(made.custom_properties, "count", 3)
+    mlmd.set_property(made.custom_properties, "share", 0.5)
+    mlmd.set_property(made.custom_properties, "flag", True)
 
-    found = mlmd.decode("Execution", mlmd.answer(made))
+    found = mlmd.decode_response("Execution", mlmd.encode_response(made))
 
-    assert mlmd.values(found.custom_properties) == {
+    assert mlmd.read_properties(found.custom_properties) == {
         "inputs": item,
         "count": 3,
         "share": 0.5,
@@ -130,22 +135,26 @@ def test_values_come_back_as_they_went(item: Any) -> None:
 
 def test_values_come_in_the_order_of_their_names() -> None:
     names = [f"metric-{chr(code)}" for code in range(ord("a"), ord("z"))]
-    made = mlmd.message("Execution")()
-    mlmd.store(made.custom_properties, "inputs", dict.fromkeys(reversed(names), 1))
+    made = mlmd.message_class("Execution")()
+    mlmd.set_property(made.custom_properties, "inputs", dict.fromkeys(reversed(names), 1))
     for name in reversed(names):
-        mlmd.store(made.custom_properties, name, 0.5)
+        mlmd.set_property(made.custom_properties, name, 0.5)
 
-    found = mlmd.values(mlmd.decode("Execution", mlmd.answer(made)).custom_properties)
+    found = mlmd.read_properties(
+        mlmd.decode_response("Execution", mlmd.encode_response(made)).custom_properties
+    )
 
     assert list(found) == ["inputs", *names]
     assert list(found["inputs"]) == names
 
 
 def test_numbers_that_json_does_not_know_are_kept() -> None:
-    made = mlmd.message("Execution")()
-    mlmd.store(made.custom_properties, "inputs", {"n": math.nan, "i": math.inf})
+    made = mlmd.message_class("Execution")()
+    mlmd.set_property(made.custom_properties, "inputs", {"n": math.nan, "i": math.inf})
 
-    found = mlmd.value(mlmd.decode("Execution", mlmd.answer(made)).custom_properties["inputs"])
+    found = mlmd.read_value(
+        mlmd.decode_response("Execution", mlmd.encode_response(made)).custom_properties["inputs"]
+    )
 
     assert math.isnan(found["n"])
     assert found["i"] == math.inf
@@ -156,12 +165,12 @@ def test_numbers_that_json_does_not_know_are_kept() -> None:
     [
         (b"\x80\x00\x00\x00\x34grpc-status:5\r\ngrpc-message:no%20such%20context%21\r\n", {}),
         (b"", {"grpc-status": "5", "grpc-message": "no%20such%20context%21"}),
-        (mlmd.failure(5, "no such context!"), None),
+        (mlmd.encode_error(5, "no such context!"), None),
     ],
 )
 def test_a_failure_has_its_code_and_text(body: bytes, headers: dict[str, str] | None) -> None:
     with pytest.raises(mlmd.MlmdError, match="no such context!") as caught:
-        mlmd.decode("GetContextByTypeAndNameResponse", body, headers)
+        mlmd.decode_response("GetContextByTypeAndNameResponse", body, headers)
 
     assert caught.value.code == mlmd.NOT_FOUND
 
@@ -178,7 +187,7 @@ def test_a_failure_has_its_code_and_text(body: bytes, headers: dict[str, str] | 
 )
 def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(mlmd.MlmdError) as caught:
-        mlmd.decode("GetContextByTypeAndNameResponse", body, {})
+        mlmd.decode_response("GetContextByTypeAndNameResponse", body, {})
 
     assert caught.value.code is None
 
@@ -186,7 +195,7 @@ def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
 def test_the_messages_do_not_clash_with_another_ml_metadata_in_the_process() -> None:
     from google.protobuf import descriptor_pool
 
-    mlmd.message("Event.Path.Step")
+    mlmd.message_class("Event.Path.Step")
 
     with pytest.raises(KeyError):
         descriptor_pool.Default().FindMessageTypeByName("ml_metadata.Value")

@@ -48,7 +48,7 @@ def _forget_plugins() -> Iterator[None]:
 
 def _forget() -> None:
     registry.plugin_of.cache_clear()
-    registry.installed_offers.cache_clear()
+    registry.installed_entry_points.cache_clear()
 
 
 @pytest.fixture

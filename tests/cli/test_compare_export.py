@@ -41,10 +41,10 @@ def recorded(store: Store, make_run: MakeRun) -> list[Run]:
 
 @pytest.mark.usefixtures("recorded")
 def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
-    done = kfgcp("compare", "1111", "2222", "3333")
+    result = kfgcp("compare", "1111", "2222", "3333")
 
-    assert (done.code, done.err) == (0, "")
-    assert [line.split() for line in done.out.splitlines()] == [
+    assert (result.code, result.err) == (0, "")
+    assert [line.split() for line in result.out.splitlines()] == [
         ["1" * 12, "2" * 12, "3" * 12],
         ["run"],
         ["state", "SUCCEEDED", "SUCCEEDED", "FAILED"],
@@ -63,7 +63,7 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--minimize", "los"], "None of the runs has a metric 'los'."),
         (
@@ -76,27 +76,31 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
         ),
     ],
 )
-def test_a_goal_that_cannot_be_meant_is_refused(kfgcp: Any, options: list[str], said: str) -> None:
-    done = kfgcp("compare", "1111", "2222", *options)
+def test_a_goal_that_cannot_be_meant_is_refused(
+    kfgcp: Any, options: list[str], message: str
+) -> None:
+    result = kfgcp("compare", "1111", "2222", *options)
 
-    assert (done.code, done.out) == (2, "")
-    assert said in done.err
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
     assert kfgcp("compare", "1111", "2222", "--maximize", "train/m/loss").code == 0
 
 
 @pytest.mark.usefixtures("recorded")
 def test_a_run_that_is_named_again_counts_once(kfgcp: Any) -> None:
-    done = kfgcp("compare", "1111", "2222", "1" * 12, "2222", "--json")
+    result = kfgcp("compare", "1111", "2222", "1" * 12, "2222", "--json")
 
-    assert [run["run_id"] for run in done.json["runs"]] == ["1" * 12, "2" * 12]
+    assert [run["run_id"] for run in result.json["runs"]] == ["1" * 12, "2" * 12]
 
 
 @pytest.mark.usefixtures("recorded")
 def test_without_names_the_two_newest_are_compared_the_older_first(kfgcp: Any) -> None:
-    done = kfgcp("compare", "--json")
+    result = kfgcp("compare", "--json")
 
-    assert [run["run_id"] for run in done.json["runs"]] == ["2" * 12, "3" * 12]
-    assert [(each["group"], each["name"], each["values"]) for each in done.json["differences"]] == [
+    assert [run["run_id"] for run in result.json["runs"]] == ["2" * 12, "3" * 12]
+    assert [
+        (each["group"], each["name"], each["values"]) for each in result.json["differences"]
+    ] == [
         ("run", "state", ["SUCCEEDED", "FAILED"]),
         ("run", "pipeline", ["train", "other"]),
         ("params", "lr", [0.25, None]),
@@ -106,18 +110,18 @@ def test_without_names_the_two_newest_are_compared_the_older_first(kfgcp: Any) -
 
 @pytest.mark.usefixtures("recorded")
 def test_a_run_compared_with_itself_differs_in_nothing(kfgcp: Any) -> None:
-    done = kfgcp("compare", "1111", "1111")
+    result = kfgcp("compare", "1111", "1111")
 
-    assert (done.code, done.out) == (0, "Nothing differs.\n")
+    assert (result.code, result.out) == (0, "Nothing differs.\n")
     assert kfgcp("compare", "1111", "1111", "--json").json["differences"] == []
 
 
 @pytest.mark.usefixtures("recorded")
 def test_export_to_stdout_is_csv_oldest_first(kfgcp: Any) -> None:
-    done = kfgcp("export")
+    result = kfgcp("export")
 
-    assert (done.code, done.err) == (0, "")
-    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert (result.code, result.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(result.out)))
     assert [
         (row["run_id"], row["state"], row["params.lr"], row["metrics.train.loss"]) for row in rows
     ] == [
@@ -147,9 +151,9 @@ def test_csv_has_no_formulas_unless_raw_texts_are_asked_for(
 
 
 def test_export_as_json_is_what_show_prints(kfgcp: Any, recorded: list[Run]) -> None:
-    done = kfgcp("export", "--format", "json")
+    result = kfgcp("export", "--format", "json")
 
-    assert done.json == [run.to_dict() for run in recorded]
+    assert result.json == [run.to_dict() for run in recorded]
     assert kfgcp("export", "2222", "--format", "json").json == [
         kfgcp("show", "2222", "--json").json
     ]
@@ -175,8 +179,8 @@ def test_export_of_those_that_are_chosen(kfgcp: Any, options: list[str], found: 
 @pytest.mark.usefixtures("recorded")
 def test_the_ending_of_the_file_is_the_format(kfgcp: Any, home: Path) -> None:
     for name in ("runs.csv", "runs.json", "runs.parquet"):
-        done = kfgcp("export", "-o", name)
-        assert (done.code, done.out, done.err) == (0, "", f"written to {name}\n")
+        result = kfgcp("export", "-o", name)
+        assert (result.code, result.out, result.err) == (0, "", f"written to {name}\n")
 
     assert (home / "runs.csv").read_text() == kfgcp("export").out
     assert (home / "runs.json").read_text() == kfgcp("export", "--format", "json").out
@@ -191,7 +195,7 @@ def test_the_ending_of_the_file_is_the_format(kfgcp: Any, home: Path) -> None:
 
 @pytest.mark.usefixtures("recorded")
 def test_a_file_that_cannot_be_written_exits_with_5(kfgcp: Any) -> None:
-    done = kfgcp("export", "-o", "no/such/folder/runs.csv")
+    result = kfgcp("export", "-o", "no/such/folder/runs.csv")
 
-    assert (done.code, done.out) == (5, "")
-    assert "cannot be written: No such file or directory" in done.err
+    assert (result.code, result.out) == (5, "")
+    assert "cannot be written: No such file or directory" in result.err

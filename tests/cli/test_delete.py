@@ -16,12 +16,12 @@ def test_of_a_run_that_is_running_elsewhere_nothing_is_deleted(
     wait_for(pids.exists)
     running = kfgcp("show", "--json").json["run_id"]
 
-    done = kfgcp("delete", ended, running, "--yes")
+    result = kfgcp("delete", ended, running, "--yes")
 
-    assert done.code == 2
-    assert done.err.splitlines() == [
+    assert result.code == 2
+    assert result.err.splitlines() == [
         (
-            f"error: Run {running} is RUNNING, and only a run that has ended can be deleted."
+            f"error: Run {running} is RUNNING. Only a run that has ended can be deleted."
             " Nothing was deleted."
         ),
         f"hint: Cancel it first: kfgcp cancel {running}",

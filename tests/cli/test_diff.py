@@ -54,11 +54,11 @@ def files(home: Path) -> tuple[str, str]:
 
 
 def test_it_tells_task_by_task_what_differs(kfgcp: Any, files: tuple[str, str]) -> None:
-    done = kfgcp("diff", *files)
+    result = kfgcp("diff", *files)
 
-    assert (done.code, done.err) == (0, "")
+    assert (result.code, result.err) == (0, "")
     before, after = (load(file).version[:19] for file in files)
-    assert done.out.splitlines() == [
+    assert result.out.splitlines() == [
         f"--- a.py  {before}",
         f"+++ b.py  {after}",
         "  (pipeline)",
@@ -85,10 +85,10 @@ def test_the_same_pipeline_has_no_difference(
 ) -> None:
     assert kfgcp("compile", "a.py", "-o", "a.yaml").code == 0
 
-    done = kfgcp("diff", "a.py:steps", "a.yaml", "--exit-code")
+    result = kfgcp("diff", "a.py:steps", "a.yaml", "--exit-code")
 
-    assert done.code == 0
-    assert done.out.splitlines()[2:] == ["No difference."]
+    assert result.code == 0
+    assert result.out.splitlines()[2:] == ["No difference."]
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_differences_are_an_exit_code_when_asked_for(
 
 
 def test_as_json_it_is_what_the_function_returns(kfgcp: Any, files: tuple[str, str]) -> None:
-    found = kfgcp("diff", *files, "--json").json
+    diff = kfgcp("diff", *files, "--json").json
 
-    assert found == api.diff(*files).to_dict()
-    assert found["before"] == {
+    assert diff == api.diff(*files).to_dict()
+    assert diff["before"] == {
         "origin": "a.py",
         "pipeline": "steps",
         "version": load("a.py").version,
@@ -117,7 +117,7 @@ def test_as_json_it_is_what_the_function_returns(kfgcp: Any, files: tuple[str, s
         "before": None,
         "after": "debug",
         "diff": [],
-    } in found["changes"]
+    } in diff["changes"]
 
 
 @pytest.fixture
@@ -133,10 +133,10 @@ def recorded(files: tuple[str, str], store: Store, make_run: MakeRun) -> str:
 
 @pytest.mark.parametrize("named", ["abcdef012345", "abcd", "nightly", "latest"])
 def test_a_run_stands_for_its_pipeline(kfgcp: Any, recorded: str, named: str) -> None:
-    done = kfgcp("diff", named, "a.py")
+    result = kfgcp("diff", named, "a.py")
 
-    assert done.code == 0, done.err
-    assert done.out.splitlines() == [
+    assert result.code == 0, result.err
+    assert result.out.splitlines() == [
         f"--- run abcdef012345  {recorded[:19]}",
         f"+++ a.py  {recorded[:19]}",
         "No difference.",
@@ -145,9 +145,9 @@ def test_a_run_stands_for_its_pipeline(kfgcp: Any, recorded: str, named: str) ->
 
 def test_a_version_of_a_run_is_known_by_its_first_digits(recorded: str) -> None:
     for named in (recorded, recorded[:15], recorded.removeprefix("sha256:")[:8]):
-        found = api.diff(named, "b.py")
-        assert (found.before.version, found.before.origin) == (recorded, recorded)
-        assert found.changes == api.diff("a.py", "b.py").changes
+        diff = api.diff(named, "b.py")
+        assert (diff.before.version, diff.before.origin) == (recorded, recorded)
+        assert diff.changes == api.diff("a.py", "b.py").changes
 
 
 def test_a_run_is_meant_before_a_version(recorded: str, store: Store, make_run: MakeRun) -> None:
@@ -183,10 +183,10 @@ def test_digits_of_two_versions_are_refused(recorded: str, store: Store, make_ru
 )
 @pytest.mark.usefixtures("recorded")
 def test_what_names_no_pipeline_is_refused(kfgcp: Any, named: str, said: str) -> None:
-    done = kfgcp("diff", "a.py", named)
+    result = kfgcp("diff", "a.py", named)
 
-    assert done.code == 2
-    assert done.err.startswith(f"error: {said}")
+    assert result.code == 2
+    assert result.err.startswith(f"error: {said}")
 
 
 def test_a_run_whose_pipeline_is_not_known_is_refused(
@@ -194,10 +194,10 @@ def test_a_run_whose_pipeline_is_not_known_is_refused(
 ) -> None:
     store.add_run(make_run("abcdef012345"))
 
-    done = kfgcp("diff", "latest", "latest")
+    result = kfgcp("diff", "latest", "latest")
 
-    assert done.code == 2
-    assert done.err.startswith("error: The pipeline of run abcdef012345 cannot be read.")
+    assert result.code == 2
+    assert result.err.startswith("error: The pipeline of run abcdef012345 cannot be read.")
 
 
 def test_what_is_asked_of_a_cluster_counts_where_both_tell_it(

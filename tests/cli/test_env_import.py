@@ -58,9 +58,9 @@ def import_(home: Path, kfgcp: Any) -> Callable[..., Any]:
 
 
 def test_it_makes_a_file_where_there_is_none(import_: Callable[..., Any], home: Path) -> None:
-    done = import_(outputs(growth=VERTEX))
+    result = import_(outputs(growth=VERTEX))
 
-    assert (done.code, done.out, done.err) == (
+    assert (result.code, result.out, result.err) == (
         0,
         "kfgcp.toml: [env.dev] added\n",
         "next: kfgcp doctor --env dev\n",
@@ -87,7 +87,7 @@ def test_it_reads_standard_input_in_a_folder_below_the_project(
     (home / "below").mkdir()
     command = [Path(sys.executable).with_name("kfgcp"), "env", "import", "dev"]
 
-    done = subprocess.run(
+    result = subprocess.run(
         command,
         input=outputs(growth=VERTEX),
         cwd=home / "below",
@@ -96,7 +96,7 @@ def test_it_reads_standard_input_in_a_folder_below_the_project(
         text=True,
     )
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert (home / "kfgcp.toml").read_text() == FILE + "\n" + TABLE
     assert not (home / "below" / "kfgcp.toml").exists()
 
@@ -123,8 +123,8 @@ def test_an_environment_that_is_there_is_replaced_only_when_told(
         "hint: Use --replace to replace it, or another name.\n",
     )
     assert (home / "kfgcp.toml").read_text() == before
-    done = import_(outputs(growth=VERTEX), "--replace")
-    assert (done.code, done.out) == (0, "kfgcp.toml: [env.dev] replaced\n")
+    result = import_(outputs(growth=VERTEX), "--replace")
+    assert (result.code, result.out) == (0, "kfgcp.toml: [env.dev] replaced\n")
     table = TABLE.replace("[env.dev]\n", "[env.dev]\n# by hand\n")
     after = "\n# The cluster.\n[env.gke]\nbackend = 'kubeflow'\nhost = 'https://k.example'\n"
     assert (home / "kfgcp.toml").read_text() == f"{FILE}\n{table}{after}"
@@ -191,7 +191,7 @@ NO_OUTPUT = "The outputs have no kfgcp_environments with environments. They have
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected_message"),
     [
         ("", "The input is not JSON: Expecting value"),
         ("│ Error: no state", "The input is not JSON"),
@@ -226,29 +226,29 @@ NO_OUTPUT = "The outputs have no kfgcp_environments with environments. They have
     ],
 )
 def test_what_is_not_an_environment_is_refused_in_one_line(
-    import_: Callable[..., Any], home: Path, text: str, said: str
+    import_: Callable[..., Any], home: Path, text: str, expected_message: str
 ) -> None:
     (home / "kfgcp.toml").write_text(FILE)
 
-    done = import_(text)
+    result = import_(text)
 
-    assert (done.code, done.out) == (2, "")
-    error, *hints = done.err.splitlines()
+    assert (result.code, result.out) == (2, "")
+    error, *hints = result.err.splitlines()
     assert error.startswith("error: ")
-    assert said in error
+    assert expected_message in error
     assert all(line.startswith("hint: ") for line in hints)
     assert (home / "kfgcp.toml").read_text() == FILE
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "-x", "größe", 'x"]'])
 def test_a_name_that_is_none_is_refused(import_: Callable[..., Any], home: Path, name: str) -> None:
-    done = (
+    result = (
         import_(outputs(growth=VERTEX), "--", name=name)
         if name.startswith("-")
         else import_(outputs(a=VERTEX), name=name)
     )
 
-    assert done.code == 2
+    assert result.code == 2
     assert not (home / "kfgcp.toml").exists()
 
 
@@ -262,10 +262,10 @@ def test_an_environment_that_is_written_in_another_way_is_left_to_the_hand(
 ) -> None:
     (home / "kfgcp.toml").write_text(written)
 
-    done = import_(outputs(growth=VERTEX), "--replace")
+    result = import_(outputs(growth=VERTEX), "--replace")
 
-    assert done.code == 2
-    assert "kfgcp.toml has the environment dev, but not as a table [env.dev]." in done.err
+    assert result.code == 2
+    assert "kfgcp.toml has the environment dev, but not as a table [env.dev]." in result.err
     assert (home / "kfgcp.toml").read_text() == written
 
 
@@ -275,19 +275,19 @@ def test_a_text_that_only_looks_like_a_table_is_not_taken_for_one(
     before = "[project]\nname = '''\n[env.dev]\n'''\n\n[env.dev]\nbackend = 'local'\n"
     (home / "kfgcp.toml").write_text(before)
 
-    done = import_(outputs(growth=VERTEX), "--replace")
+    result = import_(outputs(growth=VERTEX), "--replace")
 
-    assert (done.code, (home / "kfgcp.toml").read_text()) == (2, before)
-    assert "kfgcp.toml is written in a way that kfgcp cannot change." in done.err
+    assert (result.code, (home / "kfgcp.toml").read_text()) == (2, before)
+    assert "kfgcp.toml is written in a way that kfgcp cannot change." in result.err
 
 
 def test_a_file_that_is_not_valid_is_not_touched(import_: Callable[..., Any], home: Path) -> None:
     (home / "kfgcp.toml").write_text("[project\n")
 
-    done = import_(outputs(growth=VERTEX))
+    result = import_(outputs(growth=VERTEX))
 
-    assert done.code == 2
-    assert "is not valid TOML" in done.err
+    assert result.code == 2
+    assert "is not valid TOML" in result.err
     assert (home / "kfgcp.toml").read_text() == "[project\n"
 
 
@@ -295,18 +295,18 @@ def test_a_folder_that_cannot_be_written_is_named(somebody: Any) -> None:
     (somebody.folder / "outputs.json").write_text(outputs(growth=VERTEX))
     somebody.folder.chmod(0o555)
 
-    done = somebody.kfgcp("env", "import", "dev", "--file", "outputs.json")
+    result = somebody.kfgcp("env", "import", "dev", "--file", "outputs.json")
 
     somebody.folder.chmod(0o755)
-    assert (done.code, done.out) == (5, "")
-    assert done.err.startswith("error: ")
-    assert "kfgcp.toml cannot be written: Permission denied." in done.err
+    assert (result.code, result.out) == (5, "")
+    assert result.err.startswith("error: ")
+    assert "kfgcp.toml cannot be written: Permission denied." in result.err
 
 
 def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp: Any) -> None:
     (home / "outputs.json").write_text(outputs(a={"backend": "vertex", "project": "p"}))
 
-    done = kfgcp(
+    result = kfgcp(
         "env",
         "import",
         "dev",
@@ -315,8 +315,8 @@ def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp
         env={"KFGCP_ENV_DEV_LOCATION": "us-central1"},
     )
 
-    assert done.code == 2
-    assert "have no location, pipeline_root" in done.err
+    assert result.code == 2
+    assert "have no location, pipeline_root" in result.err
 
 
 def test_a_file_that_includes_others(import_: Callable[..., Any], home: Path) -> None:
@@ -324,9 +324,9 @@ def test_a_file_that_includes_others(import_: Callable[..., Any], home: Path) ->
     (home / "kfgcp.d").mkdir()
     (home / "kfgcp.d/team.toml").write_text('[env.prod]\nbackend = "local"\n')
 
-    done = import_(outputs(growth=VERTEX))
+    result = import_(outputs(growth=VERTEX))
 
-    assert (done.code, done.out) == (0, "kfgcp.toml: [env.dev] added\n")
+    assert (result.code, result.out) == (0, "kfgcp.toml: [env.dev] added\n")
 
 
 def test_an_environment_that_an_included_file_has(import_: Callable[..., Any], home: Path) -> None:
@@ -335,8 +335,8 @@ def test_an_environment_that_an_included_file_has(import_: Callable[..., Any], h
     (home / "kfgcp.d").mkdir()
     (home / "kfgcp.d/dev.toml").write_text('[env.dev]\nbackend = "local"\n')
 
-    done = import_(outputs(growth=VERTEX))
+    result = import_(outputs(growth=VERTEX))
 
-    assert done.code == 2
-    assert "kfgcp.d/dev.toml: [env.dev] is also in kfgcp.toml." in done.err
+    assert result.code == 2
+    assert "kfgcp.d/dev.toml: [env.dev] is also in kfgcp.toml." in result.err
     assert (home / "kfgcp.toml").read_text() == before

@@ -13,16 +13,16 @@ def test_an_error_about_a_missing_parameter_is_printed_last(kfgcp: Any, home: Pa
         f"def step(data: str, {optional}) -> str:\n    return data\n"
     )
 
-    done = kfgcp("run", "p.py")
+    result = kfgcp("run", "p.py")
 
-    assert done.code == 2
-    lines = done.err.splitlines()
+    assert result.code == 2
+    lines = result.err.splitlines()
     assert lines[-1] == "error: Wrong parameters: data is required."
     assert lines[0] == "hint: The pipeline's parameters:"
     assert len(lines) == PARAMETERS + 3
 
 
 def test_an_error_with_a_short_hint_is_printed_above_it(kfgcp: Any) -> None:
-    done = kfgcp("run", "no_such_file.py")
+    result = kfgcp("run", "no_such_file.py")
 
-    assert [line.partition(":")[0] for line in done.err.splitlines()] == ["error", "hint"]
+    assert [line.partition(":")[0] for line in result.err.splitlines()] == ["error", "hint"]

@@ -39,10 +39,10 @@ def recorded(store: Store, make_run: MakeRun) -> None:
 
 
 def test_events_are_a_table_in_which_an_unknown_time_is_empty(kfgcp: Any) -> None:
-    done = kfgcp("events", "1111")
+    result = kfgcp("events", "1111")
 
-    assert (done.code, done.err) == (0, "")
-    assert [line.split(None, 2) for line in done.out.splitlines()] == [
+    assert (result.code, result.err) == (0, "")
+    assert [line.split(None, 2) for line in result.out.splitlines()] == [
         ["TIME", "EVENT", "WHAT"],
         ["2026-01-02T03:04:04.000Z", "run.created"],
         ["2026-01-02T03:04:05.000Z", "run.started"],
@@ -53,7 +53,7 @@ def test_events_are_a_table_in_which_an_unknown_time_is_empty(kfgcp: Any) -> Non
         ["task.skipped", "evaluate"],
         ["2026-01-02T03:04:08.000Z", "run.failed"],
     ]
-    starts = {line.index("task.") for line in done.out.splitlines() if "task." in line}
+    starts = {line.index("task.") for line in result.out.splitlines() if "task." in line}
     assert len(starts) == 1, "the column stays in its place"
 
 
@@ -105,7 +105,7 @@ def test_a_note_says_when_an_earlier_version_recorded_the_run(kfgcp: Any, home: 
 
 
 def test_there_must_be_such_a_run(kfgcp: Any) -> None:
-    done = kfgcp("events", "9999")
+    result = kfgcp("events", "9999")
 
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: There is no run '9999'.")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: There is no run '9999'.")

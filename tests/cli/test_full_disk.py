@@ -75,9 +75,9 @@ def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> Non
     env = {"KFGCP_HOME": str(state)}
 
     for arguments in (("delete", "hamlet", "--yes"), ("tag", "hamlet", "best"), ("cancel", "bbbb")):
-        done = kfgcp(*arguments, env=env)
-        assert done.code == 5, done.err
-        assert [line for line in done.err.splitlines() if line.startswith("error: ")] == [
+        command_result = kfgcp(*arguments, env=env)
+        assert command_result.code == 5, command_result.err
+        assert [line for line in command_result.err.splitlines() if line.startswith("error: ")] == [
             f"error: The disk of {state}/kfgcp.db is full; what was recorded before is kept."
         ]
 

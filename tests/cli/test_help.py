@@ -12,9 +12,9 @@ VERB_NAMES = list(verb_names())
 
 
 def _help(*arguments: str) -> str:
-    done = CliRunner().invoke(cli, [*arguments, "--help"], terminal_width=200)
-    assert done.exit_code == 0
-    return done.output
+    result = CliRunner().invoke(cli, [*arguments, "--help"], terminal_width=200)
+    assert result.exit_code == 0
+    return result.output
 
 
 def _command(verb: str) -> Any:
@@ -75,7 +75,7 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
         (["lst"], "No such command 'lst'. Did you mean 'list'?"),
@@ -87,9 +87,9 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
         (["list", "--limit", "0"], "0 is not in the range"),
         (["list", "--since", "soon"], "--since 'soon' is not an age"),
         (["list", "--label", "team"], "--label 'team' is not of the form K=V"),
-        (["run", "x.yaml", "--timeout", "-1"], "--timeout -1 is not a number of seconds"),
-        (["run", "x.yaml", "--timeout", "nan"], "--timeout nan is not a number of seconds"),
-        (["run", "x.yaml", "--timeout", "inf"], "--timeout inf is not a number of seconds"),
+        (["run", "x.yaml", "--timeout", "-1"], "must be a number of seconds from 0, not -1."),
+        (["run", "x.yaml", "--timeout", "nan"], "must be a number of seconds from 0, not nan."),
+        (["run", "x.yaml", "--timeout", "inf"], "must be a number of seconds from 0, not inf."),
         (["run", "x.yaml", "--label", "=x"], "--label '=x' is not of the form K=V"),
         (["logs", "latest", "t", "--attempt", "0"], "0 is not in the range"),
         (["export", "--format", "xlsx"], "'xlsx' is not one of 'csv', 'json', 'parquet'"),
@@ -106,16 +106,16 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
-    home: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    home: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     from kfgcp.cli.main import main
 
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main(arguments)
 
     out, err = capsys.readouterr()
-    assert (stopped.value.code, out) == (2, "")
-    assert said in err
+    assert (exit_info.value.code, out) == (2, "")
+    assert message in err
     assert "Traceback" not in err
 
 
@@ -129,12 +129,12 @@ def test_a_bug_is_one_line_and_exit_code_1(
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(Workspace, "list", broken)
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main(["list"])
-    assert stopped.value.code == 1
+    assert exit_info.value.code == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: kfgcp has an internal error: ZeroDivisionError: oh",
-        "hint: This is a bug. KFGCP_DEBUG=1 shows the traceback; please report it.",
+        "hint: This is a bug: please report it. To see the traceback, set KFGCP_DEBUG=1.",
     ]
 
     monkeypatch.setenv("KFGCP_DEBUG", "1")
@@ -143,9 +143,9 @@ def test_a_bug_is_one_line_and_exit_code_1(
 
 
 def test_the_real_command_prints_its_help_and_version(kfgcp: Any) -> None:
-    shown, version = kfgcp("-h"), kfgcp("--version")
+    help_result, version = kfgcp("-h"), kfgcp("--version")
 
-    assert (shown.code, shown.err) == (0, "")
-    assert shown.out.startswith("Usage: kfgcp [OPTIONS] COMMAND")
+    assert (help_result.code, help_result.err) == (0, "")
+    assert help_result.out.startswith("Usage: kfgcp [OPTIONS] COMMAND")
     assert (version.code, version.out.split()[0]) == (0, "kfgcp")
     assert kfgcp().code == 2

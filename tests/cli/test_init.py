@@ -8,50 +8,52 @@ import pytest
 
 
 def test_a_new_project_runs_at_once(kfgcp: Any, home: Path) -> None:
-    made = kfgcp("init")
+    init_result = kfgcp("init")
 
-    assert (made.code, made.out.splitlines()) == (
+    assert (init_result.code, init_result.out.splitlines()) == (
         0,
         ["kfgcp.toml", "pipelines/long_words.py", ".gitignore"],
     )
-    assert made.err == "next: kfgcp run pipelines/long_words.py\n"
-    done = kfgcp(*made.err.split()[2:], "--json")
-    assert done.code == 0, done.err
-    run = done.json
+    assert init_result.err == "next: kfgcp run pipelines/long_words.py\n"
+    result = kfgcp(*init_result.err.split()[2:], "--json")
+    assert result.code == 0, result.err
+    run = result.json
     assert run["outputs"] == {"Output": pytest.approx(3 / 9)}  # quick, brown, jumps
     assert {metric["name"]: metric["value"] for metric in run["metrics"]} == {
         "share_of_long_words": pytest.approx(3 / 9),
         "mean_length": pytest.approx(35 / 9),
     }
-    assert "Warning" not in done.err
+    assert "Warning" not in result.err
     assert [run["state"] for run in kfgcp("list", "--json").json] == ["SUCCEEDED"]
     assert "kfgcp" not in (home / "pipelines/long_words.py").read_text().partition("\n")[2]
 
 
 def test_a_project_in_another_folder(kfgcp: Any, home: Path) -> None:
-    made = kfgcp("init", "a/new one")
+    init_result = kfgcp("init", "a/new one")
 
-    assert made.code == 0
-    assert made.err == "next: cd 'a/new one' && kfgcp run pipelines/long_words.py\n"
+    assert init_result.code == 0
+    assert init_result.err == "next: cd 'a/new one' && kfgcp run pipelines/long_words.py\n"
     assert (
         tomllib.loads((home / "a/new one/kfgcp.toml").read_text())["project"]["name"] == "new one"
     )
     assert kfgcp("list", cwd=home / "a/new one").code == 0
 
 
-@pytest.mark.parametrize("taken", ["kfgcp.toml", "pipelines/long_words.py"])
+@pytest.mark.parametrize("existing_file", ["kfgcp.toml", "pipelines/long_words.py"])
 def test_a_file_that_is_there_stays_and_nothing_is_written(
-    kfgcp: Any, home: Path, taken: str
+    kfgcp: Any, home: Path, existing_file: str
 ) -> None:
-    (home / taken).parent.mkdir(exist_ok=True)
-    (home / taken).write_text("mine")
+    (home / existing_file).parent.mkdir(exist_ok=True)
+    (home / existing_file).write_text("mine")
 
-    done = kfgcp("init")
+    result = kfgcp("init")
 
-    assert (done.code, done.out) == (2, "")
-    assert f"{taken} already exists. Nothing was written." in done.err
-    assert [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()] == [taken]
-    assert (home / taken).read_text() == "mine"
+    assert (result.code, result.out) == (2, "")
+    assert f"{existing_file} already exists. Nothing was written." in result.err
+    assert [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()] == [
+        existing_file
+    ]
+    assert (home / existing_file).read_text() == "mine"
 
 
 def test_other_files_and_a_gitignore_are_left_alone(kfgcp: Any, home: Path) -> None:
@@ -59,9 +61,12 @@ def test_other_files_and_a_gitignore_are_left_alone(kfgcp: Any, home: Path) -> N
     (home / "pipelines").mkdir()
     (home / "pipelines/other.py").write_text("x = 1\n")
 
-    made = kfgcp("init")
+    init_result = kfgcp("init")
 
-    assert (made.code, made.out.splitlines()) == (0, ["kfgcp.toml", "pipelines/long_words.py"])
+    assert (init_result.code, init_result.out.splitlines()) == (
+        0,
+        ["kfgcp.toml", "pipelines/long_words.py"],
+    )
     assert (home / ".gitignore").read_text() == "mine\n"
     assert (home / "pipelines/other.py").read_text() == "x = 1\n"
 
@@ -84,7 +89,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(
     (home / "file").write_text("")
 
     for folder in (".", "file/below"):
-        done = kfgcp("init", folder)
-        assert (done.code, done.out) == (5, "")
-        assert "cannot be written" in done.err
+        result = kfgcp("init", folder)
+        assert (result.code, result.out) == (5, "")
+        assert "cannot be written" in result.err
     assert sorted(path.name for path in home.iterdir()) == ["file", "pipelines"]

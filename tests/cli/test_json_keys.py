@@ -81,9 +81,9 @@ def test_the_keys_are_those_of_the_list(kfgcp: Any, home: Path) -> None:
         kfgcp("run", "p.py", "-p", f"rows={rows}", "--name", name)
     order = ["run", *(command for command in COMMANDS if command != "run")]
     for command in order:
-        done = kfgcp(*COMMANDS[command])
+        result = kfgcp(*COMMANDS[command])
         paths: set[str] = set()
-        for document in documents(done.out):
+        for document in documents(result.out):
             paths |= key_paths(document)
         printed[command] = sorted(paths)
 

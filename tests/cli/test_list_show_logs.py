@@ -62,10 +62,10 @@ def _words(text: str) -> list[list[str]]:
 
 @pytest.mark.usefixtures("recorded")
 def test_the_list_is_a_line_a_run_newest_first(kfgcp: Any) -> None:
-    done = kfgcp("list")
+    result = kfgcp("list")
 
-    lines = _words(done.out)
-    assert (done.code, done.err) == (0, "")
+    lines = _words(result.out)
+    assert (result.code, result.err) == (0, "")
     assert lines[0] == [
         "RUN",
         "STATE",
@@ -132,34 +132,38 @@ def test_the_list_shows_the_names_that_people_gave(
 )
 @pytest.mark.usefixtures("recorded")
 def test_options_choose_runs(kfgcp: Any, options: list[str], found: list[str]) -> None:
-    done = kfgcp("list", "--json", *options)
+    result = kfgcp("list", "--json", *options)
 
-    assert done.code == 0
-    assert [run["run_id"][:4] for run in done.json] == found
+    assert result.code == 0
+    assert [run["run_id"][:4] for run in result.json] == found
 
 
 def test_an_empty_list_says_how_to_start(kfgcp: Any) -> None:
-    done = kfgcp("list")
+    result = kfgcp("list")
 
-    assert (done.code, done.out, done.err) == (0, "", "No runs yet.\nnext: kfgcp run PIPELINE\n")
+    assert (result.code, result.out, result.err) == (
+        0,
+        "",
+        "No runs yet.\nnext: kfgcp run PIPELINE\n",
+    )
     assert kfgcp("list", "--state", "failed").err.startswith("No runs.\n")
     assert kfgcp("list", "--json").json == []
 
 
 def test_an_environment_that_is_not_there_and_has_no_runs_is_an_error(kfgcp: Any) -> None:
-    done = kfgcp("list", "--env", "locla")
+    result = kfgcp("list", "--env", "locla")
 
-    assert (done.code, done.out) == (2, "")
-    assert "Did you mean 'local'?" in done.err
+    assert (result.code, result.out) == (2, "")
+    assert "Did you mean 'local'?" in result.err
 
 
 @pytest.mark.usefixtures("recorded")
 def test_show_prints_facts_tasks_metrics_and_artifacts(kfgcp: Any) -> None:
-    done = kfgcp("show")
+    result = kfgcp("show")
 
-    lines = _words(done.out)
-    assert (done.code, done.err) == (0, "")
-    for wanted in (
+    lines = _words(result.out)
+    assert (result.code, result.err) == (0, "")
+    for expected_line in (
         ["run", "cccc33333333"],
         ["name", "newest"],
         ["took", "1", "min", "05", "s"],
@@ -173,16 +177,16 @@ def test_show_prints_facts_tasks_metrics_and_artifacts(kfgcp: Any) -> None:
         ["Output", "[1,", "2]"],
         ["train/model", "system.Model", "no-file"],
     ):
-        assert wanted in lines
+        assert expected_line in lines
 
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("run", ["bbbb22222222", "bbbb", "bbbb2222"])
 def test_show_of_a_failed_run_ends_with_why(kfgcp: Any, run: str) -> None:
-    done = kfgcp("show", run)
+    result = kfgcp("show", run)
 
-    assert done.code == 0
-    assert done.err.splitlines() == [
+    assert result.code == 0
+    assert result.err.splitlines() == [
         "  Traceback",
         "  ValueError: no",
         "failed in task train: ValueError: no",
@@ -245,9 +249,9 @@ def logged(store: Store, home: Path, make_run: MakeRun) -> None:
     ],
 )
 def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[str]) -> None:
-    done = kfgcp("logs", *arguments)
+    result = kfgcp("logs", *arguments)
 
-    assert (done.code, done.err, done.out.splitlines()) == (0, "", lines)
+    assert (result.code, result.err, result.out.splitlines()) == (0, "", lines)
 
 
 @pytest.mark.usefixtures("logged")
@@ -257,11 +261,11 @@ def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[
 def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
     kfgcp: Any, task: str, attempts: str
 ) -> None:
-    done = kfgcp("logs", "latest", task, "--attempt", "9")
+    result = kfgcp("logs", "latest", task, "--attempt", "9")
 
-    assert (done.code, done.out) == (2, "")
-    assert f"Task '{task}' has no attempt 9." in done.err
-    assert attempts in done.err
+    assert (result.code, result.out) == (2, "")
+    assert f"Task '{task}' has no attempt 9." in result.err
+    assert attempts in result.err
 
 
 @pytest.mark.usefixtures("logged")
@@ -277,10 +281,10 @@ def test_logs_as_json_are_an_object_a_line(kfgcp: Any) -> None:
 
 @pytest.mark.usefixtures("logged")
 def test_logs_of_a_task_that_is_not_there_name_those_that_are(kfgcp: Any) -> None:
-    done = kfgcp("logs", "latest", "bb")
+    result = kfgcp("logs", "latest", "bb")
 
-    assert done.code == 2
-    assert done.err == "error: Run aaaa00000001 has no task 'bb'.\nhint: Its tasks: b, a, dag.\n"
+    assert result.code == 2
+    assert result.err == "error: Run aaaa00000001 has no task 'bb'.\nhint: Its tasks: b, a, dag.\n"
 
 
 def test_a_reader_that_has_enough_is_no_bug(
@@ -342,8 +346,8 @@ def test_a_backend_that_cannot_be_asked_is_named_in_a_note(
         f' "http://127.0.0.1:{port}"\n'
     )
 
-    done = kfgcp(*arguments)
+    result = kfgcp(*arguments)
 
-    first, *others = done.err.splitlines()
+    first, *others = result.err.splitlines()
     assert first.startswith("note: away is shown as last seen: ")
     assert [line.partition(":")[0] for line in others] in ([], ["error", "hint"])

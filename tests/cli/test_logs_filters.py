@@ -83,10 +83,10 @@ def test_lines_since_a_time_are_shown(run: tuple[str, str], kfgcp: Any, follow: 
 
 @pytest.mark.parametrize("follow", [[], ["--follow"]], ids=["now", "follow"])
 def test_lines_of_a_severity_are_shown(run: tuple[str, str], kfgcp: Any, follow: list[str]) -> None:
-    done = kfgcp("logs", run[0], "--severity", "warning", "--json", *follow)
+    result = kfgcp("logs", run[0], "--severity", "warning", "--json", *follow)
 
-    texts = [json.loads(line)["text"] for line in done.out.splitlines()]
-    assert done.code == 0
+    texts = [json.loads(line)["text"] for line in result.out.splitlines()]
+    assert result.code == 0
     assert texts == [
         '{"severity": "WARNING", "message": "early warning"}',
         '{"severity": "error", "message": "late error"}',

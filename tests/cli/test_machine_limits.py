@@ -69,10 +69,10 @@ def test_a_result_that_cannot_be_written_is_an_error(
 ) -> None:
     store.add_run(make_run())
 
-    done = shell(f"kfgcp {command} > /dev/full")
+    result = shell(f"kfgcp {command} > /dev/full")
 
-    assert done.stderr == "error: Standard output cannot be written: No space left on device.\n"
-    assert done.returncode == 5
+    assert result.stderr == "error: Standard output cannot be written: No space left on device.\n"
+    assert result.returncode == 5
 
 
 @needs_full
@@ -87,7 +87,7 @@ def test_messages_that_cannot_be_written_change_nothing(
     unknown = shell("kfgcp show nonsense 2> /dev/full")
     no_verb = shell("kfgcp nonsense 2> /dev/full")
 
-    assert [done.returncode for done in (succeeded, failed, unknown, no_verb)] == [0, 6, 2, 2]
+    assert [result.returncode for result in (succeeded, failed, unknown, no_verb)] == [0, 6, 2, 2]
     assert '"state": "SUCCEEDED"' in succeeded.stdout
 
 
@@ -96,9 +96,9 @@ def test_a_reader_that_has_gone_ends_the_command_silently(
 ) -> None:
     store.add_run(make_run())
 
-    done = shell("set -o pipefail; kfgcp list | head -0")
+    result = shell("set -o pipefail; kfgcp list | head -0")
 
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 def test_a_run_in_the_background_needs_no_standard_streams(
@@ -106,9 +106,9 @@ def test_a_run_in_the_background_needs_no_standard_streams(
 ) -> None:
     """Its lock must not get the number of a closed stream, which the engine's process has for
     itself."""
-    done = shell(f"kfgcp run {pipeline('echo')} --detach <&- >&- 2>&-")
+    result = shell(f"kfgcp run {pipeline('echo')} --detach <&- >&- 2>&-")
 
-    assert done.returncode == 0
+    assert result.returncode == 0
     [run] = api.list()
     assert api.show(run.run_id).wait(PROCESS).state == "SUCCEEDED"
 
@@ -119,13 +119,13 @@ def test_a_question_without_a_terminal_is_a_wrong_call(
 ) -> None:
     store.add_run(make_run("aaaa00000001"))
 
-    done = shell(f"kfgcp delete aaaa {stdin}")
+    result = shell(f"kfgcp delete aaaa {stdin}")
 
-    assert done.returncode == 2
+    assert result.returncode == 2
     assert (
-        done.stderr
-        == "error: Cannot ask without a terminal: Delete aaaa00000001?\nhint: To do it without a"
-        " question, use --yes.\n"
+        result.stderr
+        == "error: Cannot ask without a terminal: Delete aaaa00000001?\nhint: To answer yes"
+        " in advance, use --yes.\n"
     )
     assert store.known_ids() == {"aaaa00000001"}
 
@@ -134,19 +134,19 @@ def test_a_question_without_a_terminal_is_a_wrong_call(
     "command", ["init", "init new", "list", "show latest", "run p.py", "export", "diff a.py b.py"]
 )
 def test_a_current_folder_that_was_deleted_is_named(command: str, home: Path, shell: Any) -> None:
-    done = shell(f"mkdir gone && cd gone && rmdir ../gone && kfgcp {command}")
+    result = shell(f"mkdir gone && cd gone && rmdir ../gone && kfgcp {command}")
 
-    assert done.returncode == 5
+    assert result.returncode == 5
     assert (
-        done.stderr == "error: The current folder does not exist any more.\n"
+        result.stderr == "error: The current folder does not exist any more.\n"
         "hint: Change to another folder with cd.\n"
     )
 
 
 def test_a_new_project_has_its_folder_anywhere(home: Path, shell: Any) -> None:
-    done = shell(f"mkdir gone && cd gone && rmdir ../gone && kfgcp init {home}/new")
+    result = shell(f"mkdir gone && cd gone && rmdir ../gone && kfgcp init {home}/new")
 
-    assert done.returncode == 0
+    assert result.returncode == 0
     assert (home / "new" / "kfgcp.toml").exists()
 
 
@@ -168,7 +168,7 @@ def test_a_run_without_processes_or_threads_fails_in_one_line(
     environment: Callable[..., dict[str, str]],
     pipeline: Callable[[str], Path],
 ) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", NOTHING_TO_START, missing, "run", str(pipeline("echo"))],
         env=environment(),
         capture_output=True,
@@ -176,21 +176,21 @@ def test_a_run_without_processes_or_threads_fails_in_one_line(
         timeout=PROCESS,
     )
 
-    assert "Traceback" not in done.stderr
-    assert "This is a bug" not in done.stderr
-    assert done.returncode == 6
+    assert "Traceback" not in result.stderr
+    assert "This is a bug" not in result.stderr
+    assert result.returncode == 6
     reason = (
         "Resource temporarily unavailable"
         if "processes" in missing
         else "no more threads can be started"
     )
-    assert f"failed in task say: cannot prepare the task: {reason}" in done.stderr
+    assert f"failed in task say: cannot prepare the task: {reason}" in result.stderr
 
 
 def test_a_run_in_the_background_without_processes_does_not_start(
     home: Path, environment: Callable[..., dict[str, str]], pipeline: Callable[[str], Path]
 ) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -206,8 +206,8 @@ def test_a_run_in_the_background_without_processes_does_not_start(
         timeout=PROCESS,
     )
 
-    assert done.returncode == 5
-    assert done.stderr.splitlines()[0].startswith(
+    assert result.returncode == 5
+    assert result.stderr.splitlines()[0].startswith(
         "error: The engine could not be started: Resource temporarily"
     )
 
@@ -218,7 +218,7 @@ def test_too_little_memory_is_no_bug(
     """At its import this pipeline asks for more than the limit of the address space."""
     (home / "big.py").write_text("data = bytearray(1 << 40)\n")
 
-    done = subprocess.run(
+    result = subprocess.run(
         [KFGCP, "compile", "big.py"],
         env=environment(),
         capture_output=True,
@@ -227,8 +227,8 @@ def test_too_little_memory_is_no_bug(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33)),
     )
 
-    assert done.returncode == 5
-    assert done.stderr.splitlines()[0] == "error: There is no memory left."
+    assert result.returncode == 5
+    assert result.stderr.splitlines()[0] == "error: This machine or container has no memory left."
 
 
 def test_what_is_wrong_with_the_machine_is_told_from_bugs() -> None:

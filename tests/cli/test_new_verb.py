@@ -42,7 +42,7 @@ class Checkout:
 
     def python(self, *arguments: str) -> str:
         """Return what a Python prints that imports kfgcp from the copy."""
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.root,
             env=self._environment | {"PYTHONPATH": str(self.root)},
@@ -51,8 +51,8 @@ class Checkout:
             timeout=PROCESS,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from patience import PROCESS
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def open_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the reads of the configuration and the stores that are opened."""
     counts: Counter[str] = Counter()
     load, open_store = config.load, Reader.__init__
@@ -35,7 +35,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_each_command_reads_one_configuration_and_opens_one_store(
-    home: Path, pipeline: Callable[[str], Path], opened: Counter[str]
+    home: Path, pipeline: Callable[[str], Path], open_counts: Counter[str]
 ) -> None:
     file = str(pipeline("echo"))
     commands = [
@@ -56,19 +56,19 @@ def test_each_command_reads_one_configuration_and_opens_one_store(
         ("delete", "latest", "--yes"),
     ]
     for command in commands:
-        opened.clear()
+        open_counts.clear()
 
         assert _exit_code(list(command)) == 0, command
 
-        assert opened == {"configurations": 1, "stores": 1}, command
+        assert open_counts == {"configurations": 1, "stores": 1}, command
 
 
 def test_each_function_reads_one_configuration_and_opens_no_further_store(
-    home: Path, pipeline: Callable[[str], Path], opened: Counter[str]
+    home: Path, pipeline: Callable[[str], Path], open_counts: Counter[str]
 ) -> None:
     file = str(pipeline("echo"))
     run = kfgcp.run(file, timeout=PROCESS)
-    assert opened == {"configurations": 1, "stores": 1}
+    assert open_counts == {"configurations": 1, "stores": 1}
     calls: list[Callable[[], object]] = [
         lambda: kfgcp.submit(file).wait(PROCESS),
         lambda: kfgcp.rerun(run, timeout=PROCESS),
@@ -86,17 +86,17 @@ def test_each_function_reads_one_configuration_and_opens_no_further_store(
         lambda: kfgcp.delete("latest"),
     ]
     for call in calls:
-        opened.clear()
+        open_counts.clear()
 
         call()
 
-        assert opened == {"configurations": 1}
+        assert open_counts == {"configurations": 1}
 
 
 def test_a_run_in_the_cloud_has_one_of_each_too(
     service: VertexStandIn,
     pipeline: Callable[[str], Path],
-    opened: Counter[str],
+    open_counts: Counter[str],
 ) -> None:
     for command in (
         ("run", str(pipeline("echo")), "--env", "dev"),
@@ -104,8 +104,8 @@ def test_a_run_in_the_cloud_has_one_of_each_too(
         ("show",),
         ("logs",),
     ):
-        opened.clear()
+        open_counts.clear()
 
         assert _exit_code(list(command)) == 0, command
 
-        assert opened == {"configurations": 1, "stores": 1}, command
+        assert open_counts == {"configurations": 1, "stores": 1}, command

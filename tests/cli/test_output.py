@@ -87,12 +87,12 @@ def test_the_live_table_ends_with_each_task_and_its_state(
     lines = screen(written)
     rows = [line.split() for line in lines]
     assert code == 6
-    for wanted in (
+    for expected_line in (
         ["✓", "fine", "SUCCEEDED"],
         ["✗", "boom", "FAILED"],
         ["✓", "below-2", "SUCCEEDED"],
     ):
-        assert [row[:3] for row in rows].count(wanted) == 1, "\n".join(lines)
+        assert [row[:3] for row in rows].count(expected_line) == 1, "\n".join(lines)
     assert ["-", "below", "SKIPPED"] in [row[:3] for row in rows]
     assert [row for row in rows if row[:2] == ["FAILED", "one-fails"]] != []
     assert "boom │ about to fail" in lines
@@ -185,9 +185,9 @@ DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
     ids=lambda words: words[0],
 )
 def test_texts_of_runs_are_shown_not_obeyed(kfgcp: Any, arguments: list[str]) -> None:
-    done = kfgcp(*arguments)
+    result = kfgcp(*arguments)
 
-    written = done.out + done.err
+    written = result.out + result.err
     assert SHOWN[:20] in written
     assert not [line for line in written.split("\n") if DANGEROUS.search(line)]
 
@@ -354,10 +354,10 @@ def test_a_log_in_a_terminal_keeps_its_colours_and_is_not_obeyed_otherwise(
 
 
 def test_json_keeps_hostile_texts_as_they_are(kfgcp: Any, hostile: Run) -> None:
-    done = kfgcp("show", "aaaa", "--json")
+    result = kfgcp("show", "aaaa", "--json")
 
-    assert done.json == json.loads(json.dumps(hostile.to_dict()))
-    assert done.out.isascii()
+    assert result.json == json.loads(json.dumps(hostile.to_dict()))
+    assert result.out.isascii()
 
 
 def test_a_hostile_parameter_goes_through_a_whole_run(
@@ -365,16 +365,16 @@ def test_a_hostile_parameter_goes_through_a_whole_run(
 ) -> None:
     text = HOSTILE.replace("\x00", "")
 
-    done = kfgcp(
+    result = kfgcp(
         "run", pipeline("echo"), "-p", f"text={text}", "--experiment", text, "--name", text
     )
     shown = kfgcp("show")
 
-    assert done.code == 0
-    assert SHOWN in done.out
-    assert f"experiment {SHOWN}" in done.err.splitlines()[0]
+    assert result.code == 0
+    assert SHOWN in result.out
+    assert f"experiment {SHOWN}" in result.err.splitlines()[0]
     assert SHOWN in shown.out
-    assert not [line for line in (done.out + shown.out).split("\n") if DANGEROUS.search(line)]
+    assert not [line for line in (result.out + shown.out).split("\n") if DANGEROUS.search(line)]
     assert kfgcp("show", "--json").json["outputs"] == {"Output": text}
 
 
@@ -390,10 +390,10 @@ def test_a_pipe_gets_no_colours_and_no_trailing_blanks(
         ["show", "zzzz"],
         ["-h"],
     ):
-        done = kfgcp(*arguments)
-        written = done.out + done.err
+        result = kfgcp(*arguments)
+        written = result.out + result.err
         assert "\x1b" not in written, arguments
-        assert not [line for line in done.out.splitlines() if line != line.rstrip()], arguments
+        assert not [line for line in result.out.splitlines() if line != line.rstrip()], arguments
 
 
 def test_a_narrow_encoding_gets_escapes(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
@@ -413,13 +413,13 @@ def test_a_closed_stream_is_no_bug(environment: Callable[[], dict[str, str]], cl
     command = Path(sys.executable).with_name("kfgcp")
 
     for verb, code in (("list", 0), ("nonsense", 2)):
-        done = subprocess.run(
+        result = subprocess.run(
             ["sh", "-c", f'exec "$0" "$@" {closed}', command, verb],
             env=environment(),
             capture_output=True,
             text=True,
         )
-        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+        assert (result.returncode, "Traceback" in result.stderr) == (code, False)
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ def test_a_full_disk_leaves_what_was_there(
     store.add_run(make_run(params={"text": "x" * 20_000}))
     file = full / "old.yaml"
     if verb == "export":
-        done = kfgcp("export", "--format", "csv", "-o", file)
+        result = kfgcp("export", "--format", "csv", "-o", file)
     else:
-        done = kfgcp("compile", pipeline_file("echo"), "-o", file)
+        result = kfgcp("compile", pipeline_file("echo"), "-o", file)
 
-    assert (done.code, done.out) == (5, "")
-    assert done.err.splitlines() == [
+    assert (result.code, result.out) == (5, "")
+    assert result.err.splitlines() == [
         f"error: {file} cannot be written: No space left on device.",
         "hint: Choose another file with -o.",
     ]
@@ -62,9 +62,9 @@ def test_export_and_compile_replace_a_file_and_keep_its_permissions(
         file.write_text("old")
         file.chmod(0o640)
         with file.open() as reader:
-            done = kfgcp(*arguments, "-o", file)
+            result = kfgcp(*arguments, "-o", file)
 
-            assert done.code == 0, done.err
+            assert result.code == 0, result.err
             assert reader.read() == "old", "it was written in place"
         assert file.stat().st_mode & 0o777 == 0o640
         assert len(file.read_text()) > 100
@@ -75,7 +75,7 @@ def test_export_to_standard_output_by_its_name(
 ) -> None:
     store.add_run(make_run())
 
-    done = kfgcp("export", "--format", "csv", "-o", "/dev/stdout")
+    result = kfgcp("export", "--format", "csv", "-o", "/dev/stdout")
 
-    assert done.code == 0, done.err
-    assert done.out == kfgcp("export").out
+    assert result.code == 0, result.err
+    assert result.out == kfgcp("export").out

@@ -55,13 +55,13 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(
     kfgcp: Any, pipeline: Pipeline
 ) -> None:
-    done = kfgcp(
+    result = kfgcp(
         *("run", pipeline("chain"), "-p", "n=5", "--experiment", "spring", "--name", "my run"),
         *("--label", "team=growth", "--label", "eq=a=b", "--json"),
     )
 
-    assert done.code == 0, done.err
-    run = done.json
+    assert result.code == 0, result.err
+    run = result.json
     assert list(run) == RUN_KEYS
     assert re.fullmatch(r"[0-9a-f]{12}", run["run_id"])
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", run["version"])
@@ -118,24 +118,24 @@ def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(
 
 
 def test_a_pipeline_in_a_python_file(kfgcp: Any, pipeline_file: Callable[[str], Path]) -> None:
-    done = kfgcp("run", f"{pipeline_file('chain')}:chain", "--json")
+    result = kfgcp("run", f"{pipeline_file('chain')}:chain", "--json")
 
-    assert (done.code, done.json["outputs"]) == (0, {"Output": 17})
-    assert "Warning" not in done.err
+    assert (result.code, result.json["outputs"]) == (0, {"Output": 17})
+    assert "Warning" not in result.err
 
 
 def test_states_and_logs_go_to_stderr_and_results_to_stdout(kfgcp: Any, pipeline: Pipeline) -> None:
-    done = kfgcp("run", pipeline("chain"))
+    result = kfgcp("run", pipeline("chain"))
 
-    assert done.code == 0
-    assert [line.split() for line in done.out.splitlines()] == [
+    assert result.code == 0
+    assert [line.split() for line in result.out.splitlines()] == [
         [],
         ["OUTPUT", "VALUE"],
         ["Output", "17"],
     ]
     lines = [
         re.sub(r"\d+\.\d\d s", "T s", re.sub(r"[0-9a-f]{12}", "ID", line))
-        for line in done.err.splitlines()
+        for line in result.err.splitlines()
     ]
     assert lines[0] == "run ID  chain  env local  experiment default"
     assert lines[-2:] == [
@@ -199,10 +199,10 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
 def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(
     kfgcp: Any, pipeline: Pipeline
 ) -> None:
-    done = kfgcp("run", pipeline("one_fails"), "--json")
+    result = kfgcp("run", pipeline("one_fails"), "--json")
 
-    assert done.code == 6
-    run = done.json
+    assert result.code == 6
+    run = result.json
     assert run["state"] == "FAILED"
     assert {task["path"]: task["state"] for task in run["tasks"]} == {
         "fine": "SUCCEEDED",
@@ -215,8 +215,8 @@ def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(
     assert run["error"]["log_tail"][-1] == "ValueError: no luck with 7"
     [boom] = [task for task in run["tasks"] if task["path"] == "boom"]
     assert boom["error"] == run["error"]
-    assert "boom | about to fail" in done.err.splitlines()
-    assert done.err.splitlines()[-1] == "failed in task boom: ValueError: no luck with 7"
+    assert "boom | about to fail" in result.err.splitlines()
+    assert result.err.splitlines()[-1] == "failed in task boom: ValueError: no luck with 7"
 
     shown = kfgcp("show")
     assert shown.code == 0
@@ -224,32 +224,34 @@ def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(
 
 
 def test_many_lines_of_both_streams_keep_their_order(kfgcp: Any, pipeline: Pipeline) -> None:
-    done = kfgcp("run", pipeline("chatter"))
-    wanted = [*(f"line {number}" for number in range(2000)), "no newline at the end"]
+    result = kfgcp("run", pipeline("chatter"))
+    expected_lines = [*(f"line {number}" for number in range(2000)), "no newline at the end"]
 
-    assert done.code == 0
+    assert result.code == 0
     assert [
-        line.removeprefix("talk | ") for line in done.err.splitlines() if line.startswith("talk | ")
-    ] == wanted
-    assert kfgcp("logs", "latest", "talk").out.splitlines() == wanted
-    assert kfgcp("logs").out.splitlines() == [f"talk | {line}" for line in wanted]
+        line.removeprefix("talk | ")
+        for line in result.err.splitlines()
+        if line.startswith("talk | ")
+    ] == expected_lines
+    assert kfgcp("logs", "latest", "talk").out.splitlines() == expected_lines
+    assert kfgcp("logs").out.splitlines() == [f"talk | {line}" for line in expected_lines]
     assert kfgcp("logs", "latest", "--follow").out.splitlines() == [
-        f"talk | {line}" for line in wanted
+        f"talk | {line}" for line in expected_lines
     ]
 
 
 def test_params_from_a_file_and_from_options(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
     (home / "params.yaml").write_text("first: 0.125\nsecond: 0.25\n")
 
-    done = kfgcp(
+    result = kfgcp(
         "run", pipeline("two_scores"), "--params-file", "params.yaml", "-p", "second=1", "--json"
     )
 
-    assert (done.code, done.json["params"]) == (0, {"first": 0.125, "second": 1.0})
+    assert (result.code, result.json["params"]) == (0, {"first": 0.125, "second": 1.0})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["-p", "x=1"], 2, "x"),
         (["-p", "n=abc"], 2, "n"),
@@ -259,14 +261,14 @@ def test_params_from_a_file_and_from_options(kfgcp: Any, pipeline: Pipeline, hom
     ],
 )
 def test_what_is_wrong_before_the_start_starts_nothing(
-    kfgcp: Any, pipeline: Pipeline, arguments: list[str], code: int, said: str
+    kfgcp: Any, pipeline: Pipeline, arguments: list[str], code: int, message: str
 ) -> None:
-    done = kfgcp("run", pipeline("chain"), *arguments)
+    result = kfgcp("run", pipeline("chain"), *arguments)
 
-    assert (done.code, done.out) == (code, "")
-    assert said in done.err
+    assert (result.code, result.out) == (code, "")
+    assert message in result.err
     # Hints of many lines, such as the list of parameters, come first.
-    assert any(line.startswith("error: ") for line in done.err.splitlines())
+    assert any(line.startswith("error: ") for line in result.err.splitlines())
     assert kfgcp("list", "--json").json == []
 
 
@@ -288,10 +290,10 @@ def test_a_backend_that_nobody_answers_for_exits_with_5(
         '[env.gke]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:1"\nauth = "anonymous"\n'
     )
 
-    done = kfgcp("run", pipeline("echo"), "--env", "gke")
+    result = kfgcp("run", pipeline("echo"), "--env", "gke")
 
-    assert done.code == 5
-    assert done.err.startswith("error: Kubeflow Pipelines: 127.0.0.1")
+    assert result.code == 5
+    assert result.err.startswith("error: Kubeflow Pipelines: 127.0.0.1")
     assert kfgcp("list", "--no-refresh", "--json").json == []
 
 
@@ -303,10 +305,10 @@ def test_a_damaged_store_exits_with_5_and_says_what_to_do(
     file.write_bytes(b"this is no database, " * 1000)
 
     for arguments in (["run", pipeline("echo")], ["list"], ["show"]):
-        done = kfgcp(*arguments)
-        assert (done.code, done.out) == (5, "")
-        assert f"{file} is damaged" in done.err
-        assert "mv " in done.err
+        result = kfgcp(*arguments)
+        assert (result.code, result.out) == (5, "")
+        assert f"{file} is damaged" in result.err
+        assert "mv " in result.err
     assert file.read_bytes() == b"this is no database, " * 1000
 
 

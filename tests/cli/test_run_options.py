@@ -188,11 +188,11 @@ def test_a_new_option_is_one_field_and_its_use(
 
     def python(code: str, *arguments: str) -> str:
         command = [sys.executable, "-c", code, *arguments]
-        done = subprocess.run(
+        result = subprocess.run(
             command, env=variables, cwd=home, capture_output=True, text=True, timeout=PROCESS
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     def command(*arguments: str) -> str:
         return python("from kfgcp.cli.main import main; main()", *arguments)

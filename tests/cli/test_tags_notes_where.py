@@ -25,8 +25,8 @@ def recorded(store: Store, make_run: MakeRun) -> None:
 
 
 def test_tags_are_shown_listed_and_found(kfgcp: Any) -> None:
-    done = kfgcp("tag", "0000", "good", "new")
-    assert (done.code, done.out, done.err) == (0, "good new\n", "")
+    result = kfgcp("tag", "0000", "good", "new")
+    assert (result.code, result.out, result.err) == (0, "good new\n", "")
     assert kfgcp("tag", "0000", "--remove", "new", "--json").json == ["good"]
 
     assert [run["run_id"][0] for run in kfgcp("list", "--tag", "good", "--json").json] == ["0"]
@@ -37,8 +37,8 @@ def test_tags_are_shown_listed_and_found(kfgcp: Any) -> None:
 
 
 def test_a_note_is_written_shown_found_and_removed(kfgcp: Any) -> None:
-    done = kfgcp("note", "1111", "the learning rate\nwas too high")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    result = kfgcp("note", "1111", "the learning rate\nwas too high")
+    assert (result.code, result.out, result.err) == (0, "", "")
 
     assert kfgcp("note", "1111").out == "the learning rate\nwas too high\n"
     assert [
@@ -59,10 +59,10 @@ def test_a_note_is_written_shown_found_and_removed(kfgcp: Any) -> None:
     ],
 )
 def test_wrong_usage_exits_with_2(kfgcp: Any, arguments: list[str]) -> None:
-    done = kfgcp(*arguments)
+    result = kfgcp(*arguments)
 
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: ")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: ")
 
 
 def test_list_takes_expressions_and_an_order(kfgcp: Any) -> None:
@@ -74,10 +74,10 @@ def test_list_takes_expressions_and_an_order(kfgcp: Any) -> None:
 
 
 def test_an_expression_that_cannot_be_read_is_pointed_at(kfgcp: Any) -> None:
-    done = kfgcp("list", "--where", "params.lr < ")
+    result = kfgcp("list", "--where", "params.lr < ")
 
-    assert (done.code, done.out) == (2, "")
-    assert done.err.splitlines()[:3] == [
+    assert (result.code, result.out) == (2, "")
+    assert result.err.splitlines()[:3] == [
         "error: The expression cannot be used: a value is expected (character 13).",
         "hint: params.lr < ",
         "hint:             ^",
@@ -85,8 +85,8 @@ def test_an_expression_that_cannot_be_read_is_pointed_at(kfgcp: Any) -> None:
 
 
 def test_export_of_a_table_of_chosen_runs(kfgcp: Any) -> None:
-    done = kfgcp("export", "--table", "metrics", "--where", "params.lr > 0")
-    assert done.out.splitlines() == [
+    result = kfgcp("export", "--table", "metrics", "--where", "params.lr > 0")
+    assert result.out.splitlines() == [
         "run_id,task,artifact,name,value",
         "111111111111,evaluate,metrics,accuracy,0.9",
         "222222222222,evaluate,metrics,accuracy,0.7",
@@ -104,9 +104,11 @@ def test_export_of_a_table_of_chosen_runs(kfgcp: Any) -> None:
 
 
 def test_compare_measures_against_the_baseline_in_every_form(kfgcp: Any) -> None:
-    done = kfgcp("compare", "0000", "2222", "--baseline", "1111", "--json")
-    assert [run["run_id"][0] for run in done.json["runs"]] == ["1", "0", "2"]
-    [metric] = [each for each in done.json["differences"] if each["group"] == "metrics"]
+    result = kfgcp("compare", "0000", "2222", "--baseline", "1111", "--json")
+    assert [run["run_id"][0] for run in result.json["runs"]] == ["1", "0", "2"]
+    [metric] = [
+        difference for difference in result.json["differences"] if difference["group"] == "metrics"
+    ]
     assert (metric["goal"], metric["better"], metric["best"]) == ("higher", [None, False, False], 0)
 
     assert metric["direction"] == "maximize"

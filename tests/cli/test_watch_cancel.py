@@ -83,12 +83,12 @@ def test_cancel_from_another_process_ends_the_run(
 
     asked = kfgcp("cancel")
 
-    done = kfgcp.end(process)
+    result = kfgcp.end(process)
     assert asked.code == 0
     assert asked.out.split()[1:] in (["cancel", "requested"], ["CANCELLED"])
-    assert (done.code, _states(done.json)) == (6, CANCELLED)
+    assert (result.code, _states(result.json)) == (6, CANCELLED)
     eventually(lambda: not any(map(alive, pids)))
-    assert kfgcp("show", "--json").json == done.json
+    assert kfgcp("show", "--json").json == result.json
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -99,10 +99,10 @@ def test_a_signal_cancels_the_run(
 
     os.killpg(process.pid, number)
 
-    done = kfgcp.end(process)
-    assert (done.code, _states(done.json)) == (6, CANCELLED)
+    result = kfgcp.end(process)
+    assert (result.code, _states(result.json)) == (6, CANCELLED)
     eventually(lambda: not any(map(alive, pids)))
-    assert "Traceback" not in done.err
+    assert "Traceback" not in result.err
     assert kfgcp("list", "--json").json[0]["state"] == "CANCELLED"
 
 
@@ -113,10 +113,10 @@ def test_an_interrupt_before_the_run_is_shown_cancels_it(
         "run", pipeline("sleeps"), "-p", f"pids={home / 'pids'}", program=INTERRUPTED_KFGCP
     )
 
-    done = kfgcp.end(process)
+    result = kfgcp.end(process)
 
-    assert done.code == 130
-    assert "Traceback" not in done.err
+    assert result.code == 130
+    assert "Traceback" not in result.err
     assert [run["state"] for run in kfgcp("list", "--json").json] == ["CANCELLED"]
 
 
@@ -132,19 +132,19 @@ def test_a_second_interrupt_kills_what_does_not_end(
         assert alive(pids[0])
     os.killpg(process.pid, signal.SIGINT)
 
-    done = kfgcp.end(process)
-    assert (done.code, _states(done.json)) == (6, CANCELLED)
+    result = kfgcp.end(process)
+    assert (result.code, _states(result.json)) == (6, CANCELLED)
     eventually(lambda: not any(map(alive, pids)))
 
 
 def test_a_run_that_is_out_of_time_is_cancelled_and_exits_with_7(
     kfgcp: Any, pipeline: Pipeline
 ) -> None:
-    done = kfgcp("run", pipeline("sleeps"), "--timeout", "0.5", "--json")
+    result = kfgcp("run", pipeline("sleeps"), "--timeout", "0.5", "--json")
 
-    assert done.code == 7
-    assert done.json["state"] == "CANCELLED"
-    assert "did not end within 0.5 s and was cancelled" in done.err
+    assert result.code == 7
+    assert result.json["state"] == "CANCELLED"
+    assert "did not end within 0.5 s and was cancelled" in result.err
     assert kfgcp("list", "--json").json[0]["state"] == "CANCELLED"
 
 
@@ -183,8 +183,8 @@ def test_a_run_killed_while_it_is_watched_ends_the_watching(kfgcp: Any, asleep: 
     process.kill()
     process.wait()
 
-    done = kfgcp.end(watching)
-    assert (done.code, done.json["state"]) == (6, "FAILED")
+    result = kfgcp.end(watching)
+    assert (result.code, result.json["state"]) == (6, "FAILED")
 
 
 def test_a_detached_run_goes_on_by_itself(
@@ -203,11 +203,11 @@ def test_a_detached_run_goes_on_by_itself(
     watching = kfgcp.start("watch", run_id, "--json")
     assert watching.stderr.readline() == f"run {run_id}  sleeps  env local  experiment default\n"
     ended = kfgcp("cancel", run_id, "--wait", "--json")
-    done = kfgcp.end(watching)
+    result = kfgcp.end(watching)
 
     assert (ended.code, ended.json["state"]) == (0, "CANCELLED")
-    assert (done.code, _states(done.json)) == (6, CANCELLED)
-    assert "sleep | asleep" in done.err.splitlines()
+    assert (result.code, _states(result.json)) == (6, CANCELLED)
+    assert "sleep | asleep" in result.err.splitlines()
     eventually(lambda: not any(map(alive, pids)))
 
 
@@ -236,9 +236,9 @@ def test_an_interrupted_watch_leaves_the_run_alone(kfgcp: Any, asleep: Any, aliv
 
     os.killpg(watching.pid, signal.SIGINT)
 
-    done = kfgcp.end(watching)
-    assert done.code == 130
-    assert "Traceback" not in done.err
+    result = kfgcp.end(watching)
+    assert result.code == 130
+    assert "Traceback" not in result.err
     assert all(map(alive, pids))
     assert kfgcp("list", "--json").json[0]["state"] == "RUNNING"
     os.killpg(process.pid, signal.SIGINT)
@@ -250,9 +250,9 @@ def test_cancelling_what_has_ended_changes_nothing_and_is_no_error(
 ) -> None:
     run = kfgcp("run", pipeline("echo"), "--json").json
 
-    done = kfgcp("cancel", run["run_id"])
+    result = kfgcp("cancel", run["run_id"])
 
-    assert (done.code, done.out) == (0, f"{run['run_id']}  SUCCEEDED\n")
+    assert (result.code, result.out) == (0, f"{run['run_id']}  SUCCEEDED\n")
     assert kfgcp("cancel", "--json", "--wait").json == run
 
 

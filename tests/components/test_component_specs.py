@@ -49,7 +49,7 @@ ARTIFACTS = {
 }
 
 
-def run(code: str, cwd: Path, **environment: str) -> str:
+def run_python(code: str, cwd: Path, **environment: str) -> str:
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,
@@ -62,7 +62,7 @@ def run(code: str, cwd: Path, **environment: str) -> str:
     return result.stdout
 
 
-def compiled(component: Any, folder: Path) -> dict[str, Any]:
+def compile_component(component: Any, folder: Path) -> dict[str, Any]:
     compiler.Compiler().compile(component, str(folder / "spec.yaml"))
     spec: dict[str, Any] = yaml.safe_load((folder / "spec.yaml").read_text())
     return spec
@@ -79,7 +79,7 @@ def artifact_types(definitions: dict[str, Any]) -> dict[str, str]:
 def test_a_component_compiles_to_documented_typed_inputs_and_outputs(
     name: str, tmp_path: Path
 ) -> None:
-    spec = compiled(getattr(kfgcp_components, name), tmp_path)
+    spec = compile_component(getattr(kfgcp_components, name), tmp_path)
     (definition,) = spec["components"].values()
     inputs, outputs = definition["inputDefinitions"], definition["outputDefinitions"]
     parameters = {key: value["parameterType"] for key, value in inputs["parameters"].items()}
@@ -93,7 +93,7 @@ def test_a_component_compiles_to_documented_typed_inputs_and_outputs(
 def test_a_component_runs_in_its_familys_image_and_installs_nothing(
     name: str, tmp_path: Path
 ) -> None:
-    spec = compiled(getattr(kfgcp_components, name), tmp_path)
+    spec = compile_component(getattr(kfgcp_components, name), tmp_path)
     (executor,) = spec["deploymentSpec"]["executors"].values()
     assert executor["container"]["image"] == IMAGE
     assert not re.search(r"\bpip\b", " ".join(executor["container"]["command"]))
@@ -111,7 +111,7 @@ def test_the_readme_of_a_component_names_every_input_and_output(name: str, tmp_p
 
 
 def test_the_example_compiles_without_pandas_scikit_learn_or_a_warning(tmp_path: Path) -> None:
-    output = run(
+    output = run_python(
         "import json, sys, warnings\nwarnings.simplefilter('error',"
         f" FutureWarning)\nsys.path.insert(0, {str(ROOT / 'examples')!r})\nimport train_classifier"
         " as example\nfrom kfp import"
@@ -142,7 +142,7 @@ def test_the_example_compiles_without_pandas_scikit_learn_or_a_warning(tmp_path:
 
 
 def test_the_example_runs_task_by_task_through_kfps_own_executor(tmp_path: Path) -> None:
-    run(
+    run_python(
         "import sys\n"
         f"sys.path.insert(0, {str(ROOT / 'examples')!r})\n"
         "from kfp import local\n"
@@ -154,8 +154,8 @@ def test_the_example_runs_task_by_task_through_kfps_own_executor(tmp_path: Path)
         KFGCP_SUBMIT_DIR=str(ROOT),
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     )
-    (written,) = tmp_path.glob("root/*/evaluate-classifier/executor_output.json")
-    artifacts = json.loads(written.read_text())["artifacts"]
+    (output_file,) = tmp_path.glob("root/*/evaluate-classifier/executor_output.json")
+    artifacts = json.loads(output_file.read_text())["artifacts"]
     metrics = artifacts["metrics"]["artifacts"][0]["metadata"]
     assert metrics["accuracy"] > 0.95
     assert metrics["roc_auc"] > 0.98
@@ -168,14 +168,14 @@ def test_the_example_runs_task_by_task_through_kfps_own_executor(tmp_path: Path)
 
 def test_importing_the_package_loads_neither_kfp_nor_pandas(tmp_path: Path) -> None:
     code = "import sys, kfgcp_components; print('kfp' in sys.modules, 'pandas' in sys.modules)"
-    assert run(code, tmp_path).split() == ["False", "False"]
+    assert run_python(code, tmp_path).split() == ["False", "False"]
 
 
 def test_logic_can_be_imported_where_kfp_is_missing(tmp_path: Path) -> None:
     modules = ", ".join(
         f"kfgcp_components.{name.replace('_', '.')}.logic" for name in kfgcp_components.__all__
     )
-    run(f"import sys; sys.modules['kfp'] = None; import {modules}", tmp_path)
+    run_python(f"import sys; sys.modules['kfp'] = None; import {modules}", tmp_path)
 
 
 def test_a_name_means_the_component_even_after_its_folder_was_imported(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_name_means_the_component_even_after_its_folder_was_imported(tmp_path:
         "from kfgcp_components import split_table\n"
         "print(type(split_table).__name__)\n"
     )
-    assert run(code, tmp_path).split() == ["PythonComponent"]
+    assert run_python(code, tmp_path).split() == ["PythonComponent"]
 
 
 def test_an_unknown_component_is_an_attribute_error() -> None:
@@ -208,4 +208,4 @@ def test_the_registry_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 def test_components_are_made_without_a_future_warning(tmp_path: Path) -> None:
     code = "import kfgcp_components as all; [getattr(all, name) for name in all.__all__]"
-    run(code, tmp_path, PYTHONWARNINGS="error::FutureWarning")
+    run_python(code, tmp_path, PYTHONWARNINGS="error::FutureWarning")

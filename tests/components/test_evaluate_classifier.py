@@ -24,7 +24,7 @@ from kfgcp_components.tables import write_parquet
 from kfgcp_components.train.classifier.logic import train
 
 
-class Fixed:
+class ColumnModel:
     """A model whose probabilities are the columns of its input, one per class."""
 
     feature_names_in_: list[str]
@@ -43,19 +43,19 @@ class Fixed:
         return self.classes_[inputs.to_numpy().argmax(axis=1)]
 
 
-class WithoutProbabilities(Fixed):
+class WithoutProbabilities(ColumnModel):
     predict_proba = property()  # type: ignore[assignment]
 
 
-def scored(labels: list[Any], positive: list[float]) -> pd.DataFrame:
+def make_test_set(labels: list[Any], positive: list[float]) -> pd.DataFrame:
     return pd.DataFrame({"p0": [1 - p for p in positive], "p1": positive, "label": labels})
 
 
-SIX = scored(["a", "a", "a", "b", "b", "b"], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9])
+SIX_ROWS = make_test_set(["a", "a", "a", "b", "b", "b"], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9])
 
 
 def test_a_case_computed_by_hand() -> None:
-    result = evaluate(Fixed("a", "b"), SIX, "label")
+    result = evaluate(ColumnModel("a", "b"), SIX_ROWS, "label")
     assert result.metrics == pytest.approx(
         {
             "accuracy": 4 / 6,
@@ -145,14 +145,16 @@ def test_three_classes_agree_with_scikit_learn_on_real_data() -> None:
 def test_ten_classes_keep_the_numeric_order_of_their_labels() -> None:
     labels = list(range(1, 11))
     frame = pd.DataFrame(np.eye(10), columns=[f"p{i}" for i in range(10)]).assign(label=labels)
-    result = evaluate(Fixed(*labels), frame, "label")
+    result = evaluate(ColumnModel(*labels), frame, "label")
     assert result.categories == [str(label) for label in labels]
     assert result.confusion == np.eye(10, dtype=int).tolist()
     assert result.metrics["log_loss"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_class_missing_from_the_test_set_is_noted_and_what_it_makes_undefined_left_out() -> None:
-    result = evaluate(Fixed("a", "b"), scored(["a", "a", "a"], [0.1, 0.2, 0.3]), "label")
+    result = evaluate(
+        ColumnModel("a", "b"), make_test_set(["a", "a", "a"], [0.1, 0.2, 0.3]), "label"
+    )
     assert result.metrics.keys() == {"accuracy", "balanced_accuracy", "log_loss"}
     assert result.confusion == [[3, 0], [0, 0]]
     assert result.roc == []
@@ -161,7 +163,7 @@ def test_a_class_missing_from_the_test_set_is_noted_and_what_it_makes_undefined_
 
 
 def test_precision_without_a_positive_prediction_is_left_out() -> None:
-    result = evaluate(Fixed("a", "b"), scored(["a", "b"], [0.1, 0.2]), "label")
+    result = evaluate(ColumnModel("a", "b"), make_test_set(["a", "b"], [0.1, 0.2]), "label")
     assert "precision" not in result.metrics
     assert result.metrics["recall"] == 0
     assert "precision is undefined on this test set and left out" in result.notes
@@ -176,15 +178,15 @@ def test_one_of_three_classes_missing_averages_roc_auc_over_the_others() -> None
             "label": ["a", "b", "a"],
         }
     )
-    result = evaluate(Fixed("a", "b", "c"), frame, "label")
+    result = evaluate(ColumnModel("a", "b", "c"), frame, "label")
     assert result.metrics["roc_auc"] == 1.0
     assert result.metrics["accuracy"] == 1.0
     assert result.notes == ["these classes have no rows in the test set: c"]
 
 
 def test_a_class_the_model_never_saw_counts_as_wrong_and_leaves_log_loss_out() -> None:
-    frame = scored(["a", "b", "zebra", "alien"], [0.1, 0.9, 0.8, 0.3])
-    result = evaluate(Fixed("a", "b"), frame, "label")
+    frame = make_test_set(["a", "b", "zebra", "alien"], [0.1, 0.9, 0.8, 0.3])
+    result = evaluate(ColumnModel("a", "b"), frame, "label")
     assert result.categories == ["a", "b", "alien", "zebra"]
     assert result.confusion == [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
     assert result.metrics["accuracy"] == 0.5
@@ -196,7 +198,7 @@ def test_a_class_the_model_never_saw_counts_as_wrong_and_leaves_log_loss_out() -
 
 
 def test_a_model_without_probabilities_gets_the_other_metrics() -> None:
-    result = evaluate(WithoutProbabilities("a", "b"), SIX, "label")
+    result = evaluate(WithoutProbabilities("a", "b"), SIX_ROWS, "label")
     assert result.metrics.keys() == {"accuracy", "balanced_accuracy", "precision", "recall", "f1"}
     assert result.notes == [
         "the model gives no probabilities: no log_loss, no roc_auc, no ROC curve"
@@ -220,11 +222,11 @@ def test_a_long_roc_curve_is_thinned_but_keeps_its_ends_and_its_area() -> None:
 
 def test_a_test_set_without_a_needed_column_or_target_is_refused() -> None:
     with pytest.raises(ValueError, match="lacks columns that the model was trained with: p1"):
-        evaluate(Fixed("a", "b"), SIX.drop(columns="p1"), "label")
+        evaluate(ColumnModel("a", "b"), SIX_ROWS.drop(columns="p1"), "label")
     with pytest.raises(ValueError, match=r"no target column 'lable' .* Did you mean 'label'\?"):
-        evaluate(Fixed("a", "b"), SIX, "lable")
+        evaluate(ColumnModel("a", "b"), SIX_ROWS, "lable")
     with pytest.raises(ValueError, match="none of the 6 rows of the test set has a value"):
-        evaluate(Fixed("a", "b"), SIX.assign(label=None), "label")
+        evaluate(ColumnModel("a", "b"), SIX_ROWS.assign(label=None), "label")
 
 
 def test_a_file_that_is_no_model_is_one_clear_line(tmp_path: Path) -> None:

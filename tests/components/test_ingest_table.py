@@ -158,8 +158,8 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_secrets_of_a_url_are_not_displayed() -> None:
-    shown = hide_secrets("https://user:pass@host:8080/a/b.csv?X-Signature=abc#frag")
-    assert shown == "https://host:8080/a/b.csv"
+    displayed = hide_secrets("https://user:pass@host:8080/a/b.csv?X-Signature=abc#frag")
+    assert displayed == "https://host:8080/a/b.csv"
 
 
 class _Files(http.server.BaseHTTPRequestHandler):
@@ -246,10 +246,10 @@ def test_a_failed_download_is_one_clear_line(
 
 def test_nobody_listening_is_a_connection_error(site: str) -> None:
     probe = http.server.HTTPServer(("127.0.0.1", 0), _Files)
-    free = probe.server_port
+    free_port = probe.server_port
     probe.server_close()
     with pytest.raises(ConnectionError, match="cannot fetch"):
-        ingest(f"http://127.0.0.1:{free}/data.csv", timeout=REQUEST)
+        ingest(f"http://127.0.0.1:{free_port}/data.csv", timeout=REQUEST)
 
 
 def test_a_timeout_of_zero_is_refused() -> None:
@@ -282,8 +282,8 @@ def test_a_missing_library_names_the_extra_to_install(url: str, module: str, ext
         f"import sys; sys.modules[{module!r}] = None\n"
         f"from kfgcp_components.ingest.table.logic import ingest; ingest({url!r})"
     )
-    last = output.splitlines()[-1]
-    assert last == f"ImportError: reading {url} needs more packages: pip install '{extra}'"
+    last_line = output.splitlines()[-1]
+    assert last_line == f"ImportError: reading {url} needs more packages: pip install '{extra}'"
 
 
 class _Bucket(http.server.BaseHTTPRequestHandler):
@@ -338,8 +338,8 @@ def test_a_bucket_is_read_and_its_refusals_are_one_line() -> None:
         server.shutdown()
         thread.join()
         server.server_close()
-    found, denied, absent = output.splitlines()
-    assert found == "2 rows"
+    rows, denied, absent = output.splitlines()
+    assert rows == "2 rows"
     assert denied.startswith("ConnectionError cannot read gs://shared/denied.csv: 403")
     assert "not allowed" in denied
     assert absent == "FileNotFoundError no file gs://shared/other.csv; check the URL"

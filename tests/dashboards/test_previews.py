@@ -52,9 +52,9 @@ def _look(file: Path, folder: Path, kind: str = "system.Artifact") -> tuple[str,
         (b"<!DOCTYPE html><p>hi", "system.Artifact", ("html", "<!DOCTYPE html><p>hi")),
         (b"# hi", "system.Markdown", ("markdown", "# hi")),
         (PNG, "system.Artifact", ("image", ("image/png", PNG))),
-        (b"", "system.Artifact", ("none", "It is empty.")),
-        (bytes(300), "system.Model", ("none", "It is binary: 300 bytes.")),
-        (b"\xff\xfe\xfd", "system.Model", ("none", "It is binary: 3 bytes.")),
+        (b"", "system.Artifact", ("none", "The file is empty.")),
+        (bytes(300), "system.Model", ("none", "The file is binary: 300 bytes.")),
+        (b"\xff\xfe\xfd", "system.Model", ("none", "The file is binary: 3 bytes.")),
         (b"<svg onload=alert(1)>", "system.Artifact", ("text", "<svg onload=alert(1)>")),
     ],
 )
@@ -69,10 +69,10 @@ def test_what_a_file_holds(
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("", "It has no file."),
+        ("", "The artifact has no file."),
         (
             "s3://tables/a.csv",
-            "It is not below the pipeline_root of an environment, so it is not read here.",
+            "No environment has a pipeline_root above this address, so it is not read here.",
         ),
     ],
 )

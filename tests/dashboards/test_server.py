@@ -59,8 +59,8 @@ def test_it_answers_on_this_machine_and_ends_with_the_signal(
     assert ended.code == 0
     assert ended.out.splitlines()[0] == f"http://127.0.0.1:{port}"
     assert ended.err.splitlines() == [
-        "note: there is no sign-in, so it answers on this machine only",
-        "next: press Ctrl-C to stop it",
+        "note: there is no sign-in, so the dashboard answers on this machine only",
+        "next: press Ctrl-C to stop the dashboard",
     ]
     if listening:
         assert re.search(rf"0100007F:{port:04X} 00000000:0000 0A", listening)
@@ -96,7 +96,7 @@ def test_with_one_it_answers_elsewhere_too(
     process.terminate()
     ended = kfgcp.end(process)
 
-    assert "note: read-only" in ended.err
+    assert "note: the dashboard is read-only" in ended.err
     assert "this machine only" not in ended.err
 
 

@@ -1,5 +1,4 @@
-"""The table of errors in the guide to Kubeflow Pipelines: each row is what is said in the situation
-that it is for."""
+"""The table of errors in the guide to Kubeflow Pipelines: each row is the text of a real error."""
 
 import json
 import re
@@ -10,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from doctor_checks import HEALTH, Broken, Diagnose, ScriptedServer, WithTls
 from kfgcp import api
+from kfgcp.diagnosis.checks import Finding
 from kfgcp.errors import BackendError, KfgcpError
 from kfgcp.services.auth import port_forward
 from kfgcp.testing import kubeflow
@@ -19,22 +20,23 @@ from patience import PROCESS
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "gke.md").read_text(encoding="utf-8")
 TABLE = GUIDE.partition("| the error says |")[2].partition("\n\n")[0]
 ROWS = re.findall(r"^\| `([^`]+)` \|", TABLE, re.MULTILINE)
-HEALTH = "GET /apis/v2beta1/healthz"
 Situation = Callable[["Stage"], str]
 SITUATIONS: dict[str, Situation] = {}
-"""The row that the situation is for -> what is said in it."""
+"""The row of the table -> the function that causes the error and returns its text."""
 
 
 def situation(row: str) -> Callable[[Situation], Situation]:
-    def keep(say: Situation) -> Situation:
-        SITUATIONS[row] = say
-        return say
+    """Register a function as the situation for a row of the table."""
 
-    return keep
+    def register(function: Situation) -> Situation:
+        SITUATIONS[row] = function
+        return function
+
+    return register
 
 
 class Stage:
-    """What a situation is made of. server: a Kubeflow Pipelines that works, to be spoilt."""
+    """The servers and settings for a situation."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._get = request.getfixturevalue
@@ -42,55 +44,59 @@ class Stage:
         self.patch: pytest.MonkeyPatch = self._get("monkeypatch")
 
     @property
-    def server(self) -> Any:
-        found = self._get("scripted")
-        found.says(HEALTH, {"multi_user": False, "pipeline_store": "database"})
-        return found
+    def server(self) -> ScriptedServer:
+        """A scripted Kubeflow Pipelines that works. A situation changes its answers."""
+        server = self._get("scripted")
+        server.answer(HEALTH, {"multi_user": False, "pipeline_store": "database"})
+        return server
 
     @property
     def stand_in(self) -> Any:
-        """A stand-in with several users; the environment `gke` of the current project leads
-        there."""
+        """A stand-in for several users. The environment `gke` of the project leads to it."""
         return self._get("stand_in")
 
     def with_token(self, host: str, **settings: str) -> str:
-        """What `doctor` says of the first thing that is broken."""
+        """Return the text of the check that fails, with a token in a file."""
         (self.folder / "token").write_text("a-token")
         return self.broken(
             host=host, auth="token-file", token_file=str(self.folder / "token"), **settings
         )
 
     def broken(self, **settings: str) -> str:
-        return str(
-            self._get("broken")(self._get("diagnose")(backend="kubeflow", **settings)).detail
-        )
+        """Return the text of the check that fails."""
+        broken: Broken = self._get("broken")
+        return broken(self.findings(**settings)).detail
 
-    def found(self, **settings: str) -> dict[str, Any]:
-        return dict(self._get("diagnose")(backend="kubeflow", **settings))
+    def findings(self, **settings: str) -> dict[str, Finding]:
+        """Return the findings for these settings, by the names of the checks."""
+        diagnose: Diagnose = self._get("diagnose")
+        return diagnose(backend="kubeflow", **settings)
 
-    def secure(self, server: Any) -> str:
-        return str(self._get("tls")(server))
+    def secure(self, server: ScriptedServer) -> str:
+        """Let a server use TLS, and return its address."""
+        tls: WithTls = self._get("tls")
+        return tls(server)
 
-    def kubectl(self, says: str | None) -> str:
-        """What is said when kubectl ends with a complaint, or is not there."""
+    def kubectl(self, error: str | None) -> str:
+        """Return the text of the check when kubectl fails with an error, or is missing (None)."""
         folder = self.folder / "bin"
         folder.mkdir()
-        if says is not None:
-            (folder / "kubectl").write_text(f"#!/bin/sh\necho '{says}' >&2\nexit 1\n")
+        if error is not None:
+            (folder / "kubectl").write_text(f"#!/bin/sh\necho '{error}' >&2\nexit 1\n")
             (folder / "kubectl").chmod(0o755)
         self.patch.setenv("PATH", str(folder))
-        self.patch.setattr(port_forward, "_open", {})
+        self.patch.setattr(port_forward, "_port_forwards", {})
         return self.broken(auth="port-forward")
 
     def signed_in_as(self, login: dict[str, str], **settings: str) -> str:
-        """What is said when IAP is in front and Google's services refuse whatever is asked."""
+        """Return the text of the check behind IAP, when Google refuses all requests for tokens."""
         google = self.server
-        google.says(
+        google.answer(
             "POST /token",
             {"error": "invalid_audience", "error_description": "not in one project"},
             400,
         )
-        google.says(
+        google.answer(
             "POST /accounts/*",
             {"error": {"message": "Permission denied", "status": "PERMISSION_DENIED"}},
             403,
@@ -107,6 +113,7 @@ class Stage:
         )
 
     def refused(self, call: Callable[[], Any]) -> str:
+        """Return the message of the error that a call raises."""
         with pytest.raises(KfgcpError) as caught:
             call()
         return caught.value.message
@@ -138,9 +145,11 @@ def test_every_row_has_its_situation() -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_error_is_as_the_guide_has_it(row: str, request: pytest.FixtureRequest) -> None:
-    said = SITUATIONS[row](Stage(request))
+    message = SITUATIONS[row](Stage(request))
 
-    assert re.fullmatch(".*".join(map(re.escape, row.split("…"))), said), said
+    # An ellipsis in the table stands for any text.
+    pattern = ".*".join(map(re.escape, row.split("…")))
+    assert re.fullmatch(pattern, message), message
 
 
 @situation("… needs kubectl, which is not on the PATH.")
@@ -182,7 +191,7 @@ def _(stage: Stage) -> str:
 )
 def _(stage: Stage) -> str:
     server = stage.server
-    server.says(HEALTH, b"Invalid IAP credentials", 401, X_Goog_IAP_Generated_Response="true")
+    server.answer(HEALTH, b"Invalid IAP credentials", 401, X_Goog_IAP_Generated_Response="true")
     return stage.with_token(server.api_endpoint)
 
 
@@ -224,14 +233,14 @@ def _(stage: Stage) -> str:
 @situation("Kubeflow Pipelines wants a sign-in at … instead of answering …")
 def _(stage: Stage) -> str:
     server = stage.server
-    server.says(HEALTH, b"", 302, Location="https://dex.example/dex/auth?client_id=kubeflow")
+    server.answer(HEALTH, b"", 302, Location="https://dex.example/dex/auth?client_id=kubeflow")
     return stage.with_token(server.api_endpoint)
 
 
 @situation("… answered … with a web page, not with JSON: …")
 def _(stage: Stage) -> str:
     server = stage.server
-    server.says(
+    server.answer(
         "GET /apis/v2beta1/experiments",
         b"<html><title>Grafana</title></html>",
         Content_Type="text/html",
@@ -246,14 +255,14 @@ def _(stage: Stage) -> str:
 @situation("Kubeflow Pipelines did not accept the sign-in: …")
 def _(stage: Stage) -> str:
     server = stage.server
-    server.says(HEALTH, {"message": "there is no user identity header", "code": 16}, 401)
+    server.answer(HEALTH, {"message": "there is no user identity header", "code": 16}, 401)
     return stage.with_token(server.api_endpoint)
 
 
 @situation("… is not Kubeflow Pipelines: it has no apis/v2beta1/healthz.")
 def _(stage: Stage) -> str:
     server = stage.server
-    server.says(HEALTH, {"message": "Not Found"}, 404)
+    server.answer(HEALTH, {"message": "Not Found"}, 404)
     return stage.with_token(server.api_endpoint)
 
 
@@ -262,15 +271,15 @@ def _(stage: Stage) -> str:
 )
 def _(stage: Stage) -> str:
     server = stage.server
-    server.says(HEALTH, {"message": "Not Found"}, 404)
-    server.says("GET /apis/v1beta1/healthz", {"tag_name": "1.8.5"})
+    server.answer(HEALTH, {"message": "Not Found"}, 404)
+    server.answer("GET /apis/v1beta1/healthz", {"tag_name": "1.8.5"})
     return stage.with_token(server.api_endpoint)
 
 
 @situation("Task … Kubeflow Pipelines supports this since … This server is ….")
 def _(stage: Stage) -> str:
-    with kubeflow(mode="instant", version="2.5.0") as older:
-        (stage.folder / "kfgcp.toml").write_text(older.toml("gke"))
+    with kubeflow(mode="instant", version="2.5.0") as old_server:
+        (stage.folder / "kfgcp.toml").write_text(old_server.toml("gke"))
         stage.patch.chdir(stage.folder)
         return stage.refused(
             lambda: stage.submit(stage.named("shapes"), params={"uri": "gs://b/x"})
@@ -290,9 +299,8 @@ def _(stage: Stage) -> str:
 
 @situation("Environment 'gke' has no namespace, and the server is for several users.")
 def _(stage: Stage) -> str:
-    return stage.with_token(stage.stand_in.host).replace(
-        "'dev'", "'gke'"
-    )  # the environment of `diagnose`
+    # The fixture `diagnose` uses the environment dev, the guide uses gke.
+    return stage.with_token(stage.stand_in.host).replace("'dev'", "'gke'")
 
 
 @situation("Kubeflow Pipelines refused …: … is not authorized … (403 PERMISSION_DENIED).")
@@ -303,9 +311,9 @@ def _(stage: Stage) -> str:
 @situation("Runs of gke are shown without values, metrics and artifacts: …")
 def _(stage: Stage) -> str:
     stage.stand_in.faults(1, ["404"], path="*/ml_metadata.*")
-    with pytest.warns(api.NotWhole) as told:
+    with pytest.warns(api.NotWhole) as warnings:
         stage.submit().wait(PROCESS)
-    return str(told[0].message)
+    return str(warnings[0].message)
 
 
 @situation("The parameters take … bytes (…); Kubeflow Pipelines takes at most 120,000.")
@@ -314,7 +322,7 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: stage.submit(params={"text": "a" * 120_000}))
 
 
-@situation("Kubeflow Pipelines takes specs of schema 2.1.0, this one is of …")
+@situation("Kubeflow Pipelines accepts specs of schema 2.1.0, but this spec has schema …")
 def _(stage: Stage) -> str:
     assert stage.stand_in
     file = stage.folder / "old.yaml"
@@ -322,14 +330,14 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: stage.submit(file))
 
 
-@situation("The pods of Kubeflow keep no times and severities.")
+@situation("The logs of pods on Kubeflow have no times and severities.")
 def _(stage: Stage) -> str:
     assert stage.stand_in
     run = stage.submit().wait(PROCESS)
     return stage.refused(lambda: list(run.logs(since="5m")))
 
 
-@situation("The log of … is not there any more: …")
+@situation("The log of … does not exist any more: …")
 def _(stage: Stage) -> str:
     stage.stand_in.logs.kept = "gone"
     run = stage.submit().wait(PROCESS)

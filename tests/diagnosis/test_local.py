@@ -1,5 +1,4 @@
-"""What keeps runs from starting on this machine: each fault is made for real, found, and mended as
-the hint says."""
+"""The checks of `kfgcp doctor` for this machine find real problems, and their hints solve them."""
 
 import json
 import shutil
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from doctor_checks import Broken, Diagnose
 from kfgcp import api
 from kfgcp.backends.local import doctor as local
 from kfgcp.errors import StateError
@@ -21,42 +21,44 @@ CHECKS = ["config", "python", "kfp", "disk", "store", "uv", "docker"]
 
 @pytest.fixture(autouse=True)
 def no_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No Docker engine answers, wherever the tests run."""
+    """Lets no Docker engine answer, also on a machine with Docker."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
 
 
-def _files(folder: Path) -> list[tuple[str, int]]:
+def _list_files(folder: Path) -> list[tuple[str, int]]:
     return sorted((str(file), file.stat().st_mtime_ns) for file in folder.rglob("*"))
 
 
 def test_all_is_well_in_an_empty_folder_and_nothing_is_written(home: Path) -> None:
-    before = _files(home)
+    before = _list_files(home)
 
-    found = {each.check: each for each in api.doctor()}
+    findings = {finding.check: finding for finding in api.doctor()}
 
-    assert list(found) == CHECKS
-    assert [name for name, each in found.items() if not each.ok] == ["docker"]
-    assert found["docker"].ok is None
-    assert found["docker"].hint == (
+    assert list(findings) == CHECKS
+    assert [name for name, finding in findings.items() if not finding.ok] == ["docker"]
+    assert findings["docker"].ok is None
+    assert findings["docker"].hint == (
         "Start Docker, or set DOCKER_HOST. Lightweight Python components need none."
     )
-    assert found["config"].detail == "no kfgcp.toml, environment local: local"
-    assert found["kfp"].detail.startswith("2.")
-    assert found["uv"].detail.startswith("uv ")
-    assert _files(home) == before
+    assert findings["config"].detail == "no kfgcp.toml, environment local: local"
+    assert findings["kfp"].detail.startswith("2.")
+    assert findings["uv"].detail.startswith("uv ")
+    assert _list_files(home) == before
 
 
 def test_after_a_run(home: Path, store: Any, make_run: Any) -> None:
     store.add_run(make_run())
     before = (home / ".kfgcp/kfgcp.db").read_bytes()
 
-    found = {each.check: each for each in api.doctor()}
+    findings = {finding.check: finding for finding in api.doctor()}
 
-    assert found["store"].detail == str(home / ".kfgcp" / "kfgcp.db")
+    assert findings["store"].detail == str(home / ".kfgcp" / "kfgcp.db")
     assert (home / ".kfgcp/kfgcp.db").read_bytes() == before
 
 
-def test_an_index_of_an_older_kfgcp_is_not_brought_up_to_date(diagnose: Any, home: Path) -> None:
+def test_an_index_of_an_older_kfgcp_is_not_brought_up_to_date(
+    diagnose: Diagnose, home: Path
+) -> None:
     (home / ".kfgcp").mkdir()
     with sqlite3.connect(home / ".kfgcp/kfgcp.db") as database:
         database.execute("PRAGMA user_version = 1")
@@ -70,7 +72,7 @@ def test_an_index_of_an_older_kfgcp_is_not_brought_up_to_date(diagnose: Any, hom
 
 @pytest.mark.parametrize("version", [None, 10**6])
 def test_an_index_that_cannot_be_used(
-    diagnose: Any, broken: Any, home: Path, version: int | None
+    diagnose: Diagnose, broken: Broken, home: Path, version: int | None
 ) -> None:
     file = home / ".kfgcp/kfgcp.db"
     file.parent.mkdir()
@@ -95,11 +97,12 @@ def test_an_index_that_cannot_be_used(
 
 
 def test_an_index_with_a_page_that_was_overwritten(
-    diagnose: Any, broken: Any, home: Path, store: Any
+    diagnose: Diagnose, broken: Broken, home: Path, store: Any
 ) -> None:
     store.close()
     with (home / ".kfgcp/kfgcp.db").open("r+b") as file:
-        file.seek(4096)  # the header of the second page: it is no tree any more
+        # The header of the second page. The page is not a tree after this.
+        file.seek(4096)
         file.write(b"\xff" * 64)
 
     assert broken(diagnose(backend="local")).check == "store"
@@ -122,14 +125,14 @@ def test_a_kfp_that_cannot_be_imported(kfgcp: Any, home: Path, tmp_path: Path) -
         "raise ImportError('built for another Python')"
     )
 
-    done = kfgcp("doctor", env={"PYTHONPATH": str(tmp_path / "bad")})
+    result = kfgcp("doctor", env={"PYTHONPATH": str(tmp_path / "bad")})
 
-    assert done.code == 5
-    assert done.out.splitlines()[-1].split(None, 2)[1:] == [
+    assert result.code == 5
+    assert result.out.splitlines()[-1].split(None, 2)[1:] == [
         "kfp",
         "kfp cannot be imported: ImportError: built for another Python",
     ]
-    assert "-m pip install 'kfp>=2.10,<3'" in done.err
+    assert "-m pip install 'kfp>=2.10,<3'" in result.err
     assert kfgcp("doctor").code == 0
 
 
@@ -138,33 +141,33 @@ def test_an_old_kfp(kfgcp: Any, home: Path, tmp_path: Path) -> None:
     (tmp_path / "old" / "kfp" / "__init__.py").write_text("__version__ = '1.8.22'")
     (tmp_path / "old" / "kfp" / "compiler.py").write_text("")
 
-    done = kfgcp("doctor", env={"PYTHONPATH": str(tmp_path / "old")})
+    result = kfgcp("doctor", env={"PYTHONPATH": str(tmp_path / "old")})
 
-    assert (done.code, "kfp 1.8.22 is installed; this kfgcp works with kfp 2." in done.out) == (
+    assert (result.code, "kfp 1.8.22 is installed; this kfgcp works with kfp 2." in result.out) == (
         5,
         True,
     )
 
 
-@pytest.mark.parametrize("made", [False, True])
-def test_a_state_folder_that_cannot_be_written(somebody: Any, made: bool) -> None:
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_state_folder_that_cannot_be_written(somebody: Any, exists: bool) -> None:
     home = somebody.folder / ".kfgcp"
-    if made:
+    if exists:
         with Store(home):
             pass
         for path in (*home.rglob("*"), home):
             path.chmod(0o555 if path.is_dir() else 0o444)
     somebody.folder.chmod(0o555)
     try:
-        done = somebody.kfgcp("doctor", "--json")
-        elsewhere = somebody.kfgcp("doctor", "--json", KFGCP_HOME=tempfile.gettempdir())
+        result = somebody.kfgcp("doctor", "--json")
+        result_elsewhere = somebody.kfgcp("doctor", "--json", KFGCP_HOME=tempfile.gettempdir())
     finally:
         for path in (somebody.folder, home):
             if path.exists():
                 path.chmod(0o755)
 
-    finding = json.loads(done.out)[-1]
-    assert (done.code, elsewhere.code) == (5, 0)
+    finding = json.loads(result.out)[-1]
+    assert (result.code, result_elsewhere.code) == (5, 0)
     assert (finding["check"], finding["detail"]) == (
         "store",
         f"The state folder {home} cannot be written.",
@@ -172,14 +175,16 @@ def test_a_state_folder_that_cannot_be_written(somebody: Any, made: bool) -> Non
     assert finding["hint"] == "Make it writable, or point KFGCP_HOME at a folder that is."
 
 
-def test_a_pipeline_root_here(diagnose: Any, home: Path) -> None:
+def test_a_pipeline_root_here(diagnose: Diagnose, home: Path) -> None:
     assert diagnose(backend="local", pipeline_root="out/runs")["pipeline_root"].detail == str(
         home / "out/runs"
     )
     assert not (home / "out").exists()
 
 
-def test_a_pipeline_root_in_a_bucket(diagnose: Any, broken: Any, vertex_stand_in: Any) -> None:
+def test_a_pipeline_root_in_a_bucket(
+    diagnose: Diagnose, broken: Broken, vertex_stand_in: Any
+) -> None:
     finding = broken(diagnose(backend="local", pipeline_root="gs://not-there/runs"))
     assert finding.check == "pipeline_root"
     assert finding.detail.startswith(
@@ -212,9 +217,9 @@ def test_a_pipeline_root_in_a_bucket(diagnose: Any, broken: Any, vertex_stand_in
 def test_a_configuration_that_is_wrong(kfgcp: Any, home: Path, text: str, detail: str) -> None:
     (home / "kfgcp.toml").write_text(text)
 
-    done = kfgcp("doctor", "--env", "dev", "--json")
+    result = kfgcp("doctor", "--env", "dev", "--json")
 
-    assert done.code == 2
-    (finding,) = done.json
+    assert result.code == 2
+    (finding,) = result.json
     assert (finding["check"], finding["ok"], finding["detail"]) == ("config", False, detail)
     assert finding["hint"]

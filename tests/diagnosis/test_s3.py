@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from doctor_checks import Diagnose, ScriptedServer
 from kfgcp.diagnosis.checks import Finding
 from s3_servers import REGION, S3Server, forget_s3_settings, free_port, moto
 
@@ -13,6 +13,7 @@ pytest.importorskip("boto3", reason="the extra s3 is not installed")
 
 BUCKET = "acme-runs"
 CheckRoot = Callable[..., Finding]
+SignIn = Callable[[str, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -26,32 +27,30 @@ def store() -> Iterator[S3Server]:
 
 @pytest.fixture(autouse=True)
 def nobody_is_signed_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the machine counts, and no client or result of another test."""
+    """Removes the S3 settings of this machine, and the clients and results of other tests."""
     forget_s3_settings(monkeypatch, tmp_path)
 
 
 @pytest.fixture
-def sign_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    def sign_in(key: str, secret: str) -> None:
+def sign_in(monkeypatch: pytest.MonkeyPatch) -> SignIn:
+    def set_credentials(key: str, secret: str) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
 
-    return sign_in
+    return set_credentials
 
 
 @pytest.fixture
-def check_root(scripted: Any, diagnose: Any, store: S3Server) -> CheckRoot:
-    """Returns what doctor finds about a pipeline root, of an environment that leads to the
-    store."""
-    scripted.says("GET /apis/v2beta1/healthz", {"multi_user": False})
-    scripted.says("GET /apis/v2beta1/runs", {"runs": []})
+def check_root(scripted: ScriptedServer, diagnose: Diagnose, store: S3Server) -> CheckRoot:
+    """Returns the finding about a pipeline root, for an environment that leads to the store."""
+    scripted.answer("GET /apis/v2beta1/healthz", {"multi_user": False})
+    scripted.answer("GET /apis/v2beta1/runs", {"runs": []})
 
     def check(root: str, **settings: str) -> Finding:
         settings = {"s3_endpoint": store.url, "s3_region": REGION} | settings
         settings = {key: value for key, value in settings.items() if value}
         settings |= {"host": scripted.api_endpoint, "auth": "anonymous", "pipeline_root": root}
-        finding: Finding = diagnose(backend="kubeflow", **settings)["pipeline_root"]
-        return finding
+        return diagnose(backend="kubeflow", **settings)["pipeline_root"]
 
     return check
 
@@ -60,7 +59,7 @@ def check_root(scripted: Any, diagnose: Any, store: S3Server) -> CheckRoot:
     "root", [f"s3://{BUCKET}/runs", f"minio://{BUCKET}/runs", f"s3://{BUCKET}"]
 )
 def test_a_bucket_that_can_be_used(
-    store: S3Server, check_root: CheckRoot, sign_in: Any, root: str
+    store: S3Server, check_root: CheckRoot, sign_in: SignIn, root: str
 ) -> None:
     sign_in(store.access_key, store.secret_key)
 
@@ -73,7 +72,9 @@ def test_a_bucket_that_can_be_used(
     assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
 
 
-def test_a_bucket_that_is_not_there(store: S3Server, check_root: CheckRoot, sign_in: Any) -> None:
+def test_a_bucket_that_is_not_there(
+    store: S3Server, check_root: CheckRoot, sign_in: SignIn
+) -> None:
     sign_in(store.access_key, store.secret_key)
 
     finding = check_root("s3://nowhere/runs")
@@ -83,9 +84,9 @@ def test_a_bucket_that_is_not_there(store: S3Server, check_root: CheckRoot, sign
 
 
 def test_who_may_only_read_is_told_what_is_missing(
-    store: S3Server, check_root: CheckRoot, sign_in: Any
+    store: S3Server, check_root: CheckRoot, sign_in: SignIn
 ) -> None:
-    """Pods have their own credentials, so this is no reason to stop."""
+    """Pods have their own credentials, so missing permissions are not an error."""
     sign_in(store.reader_key, store.reader_secret)
 
     finding = check_root(f"s3://{BUCKET}/runs")
@@ -98,7 +99,7 @@ def test_who_may_only_read_is_told_what_is_missing(
 
 
 def test_a_wrong_secret_is_told_with_the_answer_of_the_store(
-    store: S3Server, check_root: CheckRoot, sign_in: Any
+    store: S3Server, check_root: CheckRoot, sign_in: SignIn
 ) -> None:
     sign_in(store.access_key, "another")
 
@@ -131,7 +132,9 @@ def test_an_unknown_profile_is_named(
     assert "(acme)" in finding.detail
 
 
-def test_a_store_that_cannot_be_reached_is_not_checked(check_root: CheckRoot, sign_in: Any) -> None:
+def test_a_store_that_cannot_be_reached_is_not_checked(
+    check_root: CheckRoot, sign_in: SignIn
+) -> None:
     sign_in("key", "secret")
 
     finding = check_root(f"s3://{BUCKET}/runs", s3_endpoint=f"http://127.0.0.1:{free_port()}")
@@ -141,9 +144,9 @@ def test_a_store_that_cannot_be_reached_is_not_checked(check_root: CheckRoot, si
 
 
 def test_a_server_that_is_not_a_store_does_not_lack_a_bucket(
-    check_root: CheckRoot, sign_in: Any, scripted: Any
+    check_root: CheckRoot, sign_in: SignIn, scripted: ScriptedServer
 ) -> None:
-    """Every other path of this server is answered with 404."""
+    """The server answers 404 to the requests of S3."""
     sign_in("key", "secret")
 
     finding = check_root(f"s3://{BUCKET}/runs", s3_endpoint=scripted.api_endpoint)
@@ -152,7 +155,7 @@ def test_a_server_that_is_not_a_store_does_not_lack_a_bucket(
     assert "no bucket" not in finding.detail
 
 
-def test_the_address_of_minio_is_needed(check_root: CheckRoot, sign_in: Any) -> None:
+def test_the_address_of_minio_is_needed(check_root: CheckRoot, sign_in: SignIn) -> None:
     sign_in("key", "secret")
 
     finding = check_root("minio://mlpipeline/v2", s3_endpoint="")

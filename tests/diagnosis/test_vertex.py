@@ -1,5 +1,4 @@
-"""What keeps runs from starting on Vertex AI: faults of the stand-in are found, named, and mended
-as the hint says."""
+"""The checks of `kfgcp doctor` for Vertex AI find problems, and their hints solve them."""
 
 import os
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from doctor_checks import TOKEN, Broken, Diagnose, ScriptedServer, WithImages
 from kfgcp.config import Environment
 from kfgcp.diagnosis.google_cloud import Cloud
 from kfgcp.errors import BadAnswer
@@ -21,96 +21,112 @@ from kfgcp.testing.server import Request, Response
 from kfgcp.testing.vertex_ai import VertexStandIn
 
 CHECKS = [
-    *(
-        "config",
-        "service",
-        "clock",
-        "credentials",
-        "api",
-        "region",
-        "bucket",
-        "runner",
-        "service_account",
-        "images",
-    ),
-    *("quota", "logs"),
+    "config",
+    "service",
+    "clock",
+    "credentials",
+    "api",
+    "region",
+    "bucket",
+    "runner",
+    "service_account",
+    "images",
+    "quota",
+    "logs",
 ]
 RUNNER = "runner@acme.iam.gserviceaccount.com"
-TOKEN = "ya29.a-token-that-must-not-show"  # noqa: S105
 
 
 class Vertex(VertexStandIn):
-    """The stand-in, which refuses some requests with an error of Google's."""
+    """The stand-in, with errors of Google for the requests that a test chooses."""
 
     def __init__(self) -> None:
         self.refusals: dict[str, GoogleError] = {}
         super().__init__(mode="instant")
 
-    def refuses(self, what: str, code: int, message: str, reason: str = "", **facts: str) -> None:
-        kind = "type.googleapis.com/google.rpc.ErrorInfo"
-        details = [{"@type": kind, "reason": reason, "metadata": facts}] if reason else []
-        self.refusals[what] = GoogleError(code, message, details=details)
+    def refuse(
+        self, pattern: str, code: int, message: str, reason: str = "", **metadata: str
+    ) -> None:
+        """Refuse the requests `METHOD PATH` that fit a glob.
+
+        Args:
+            pattern: the glob.
+            code: the HTTP status.
+            message: the text of the error.
+            reason: the reason in google.rpc.ErrorInfo, empty for an error without this detail.
+            metadata: the metadata in google.rpc.ErrorInfo.
+        """
+        error_info = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "metadata": metadata,
+        }
+        details = [error_info] if reason else []
+        self.refusals[pattern] = GoogleError(code, message, details=details)
 
     def handle(self, request: Request) -> Response:
-        asked = f"{request.method} {request.path}"
-        found = next(
-            (error for what, error in self.refusals.items() if fnmatchcase(asked, what)), None
-        )
-        return found.response if found else super().handle(request)
+        request_line = f"{request.method} {request.path}"
+        for pattern, error in self.refusals.items():
+            if fnmatchcase(request_line, pattern):
+                return error.response
+        return super().handle(request)
 
 
 @pytest.fixture
 def vertex() -> Iterator[Vertex]:
-    with Vertex() as opened:
-        yield opened
+    with Vertex() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
 def settings(vertex: Vertex, tmp_path: Path) -> dict[str, str]:
     """An environment that signs in with a token."""
     (tmp_path / "token").write_text(TOKEN)
-    signed = {
+    return vertex.settings() | {
         "auth": "token-file",
         "token_file": str(tmp_path / "token"),
         "service_account": RUNNER,
     }
-    return vertex.settings() | signed
 
 
 def test_all_is_well_and_nothing_is_written(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, home: Path
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, home: Path
 ) -> None:
-    found = diagnose(**settings)
+    findings = diagnose(**settings)
 
-    assert list(found) == CHECKS
-    assert [name for name, each in found.items() if not each.ok] == ["images"], (
+    assert list(findings) == CHECKS
+    assert [name for name, finding in findings.items() if not finding.ok] == ["images"], (
         "no pipeline is named"
     )
-    assert found["images"].hint == "kfgcp doctor PIPELINE --env dev"
-    assert found["credentials"].detail == "signed in as somebody@stand-in.example"
-    assert found["clock"].detail == "right"
-    assert found["bucket"].detail == f"gs://{vertex.bucket} can be written and read"
+    assert findings["images"].hint == "kfgcp doctor PIPELINE --env dev"
+    assert findings["credentials"].detail == "signed in as somebody@stand-in.example"
+    assert findings["clock"].detail == "right"
+    assert findings["bucket"].detail == f"gs://{vertex.bucket} can be written and read"
     assert {entry.method for entry in vertex.requests} <= {"GET", "POST"}
-    posted = [entry.path for entry in vertex.requests if entry.method == "POST"]
-    assert posted == [
+    posted_paths = [entry.path for entry in vertex.requests if entry.method == "POST"]
+    assert posted_paths == [
         "/tokeninfo",
         "/v1/iam:troubleshoot",
         f"/v1/projects/-/serviceAccounts/{RUNNER}:testIamPermissions",
         "/v2/entries:list",
     ]
     assert [file.name for file in home.iterdir()] == ["kfgcp.toml"]
-    assert TOKEN not in str(found)
+    assert TOKEN not in str(findings)
 
 
-def test_an_emulator_without_a_sign_in_or_an_account(vertex: Vertex, diagnose: Any) -> None:
-    found = diagnose(**vertex.settings())
+def test_an_emulator_without_a_sign_in_or_an_account(vertex: Vertex, diagnose: Diagnose) -> None:
+    findings = diagnose(**vertex.settings())
 
-    assert found["credentials"].detail == "none: an emulator needs no sign-in"
-    assert (found["runner"].ok, found["service_account"].ok, found["logs"].ok) == (None, None, True)
+    assert findings["credentials"].detail == "none: an emulator needs no sign-in"
+    assert (findings["runner"].ok, findings["service_account"].ok, findings["logs"].ok) == (
+        None,
+        None,
+        True,
+    )
 
 
 def test_a_location_that_is_none(
-    settings: dict[str, str], diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, str], diagnose: Diagnose, broken: Broken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`.invalid` never resolves (RFC 6761)."""
     monkeypatch.setattr(
@@ -130,7 +146,7 @@ def test_a_location_that_is_none(
 
 
 def test_a_service_that_does_not_answer(
-    settings: dict[str, str], diagnose: Any, broken: Any
+    settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     finding = broken(diagnose(**settings | {"api_endpoint": "http://127.0.0.1:9"}))
 
@@ -138,12 +154,12 @@ def test_a_service_that_does_not_answer(
 
 
 def test_a_clock_that_is_wrong(
-    settings: dict[str, str], diagnose: Any, broken: Any, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, str], diagnose: Diagnose, broken: Broken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def late(*_: object) -> str:
+    def earlier_date(*_: object) -> str:
         return formatdate(time.time() - 1000, usegmt=True)
 
-    monkeypatch.setattr("http.server.BaseHTTPRequestHandler.date_time_string", late)
+    monkeypatch.setattr("http.server.BaseHTTPRequestHandler.date_time_string", earlier_date)
 
     finding = broken(diagnose(**settings))
 
@@ -151,7 +167,7 @@ def test_a_clock_that_is_wrong(
     assert "s ahead of the clock of the server, so sign-ins fail." in finding.detail
 
 
-def test_nobody_is_signed_in(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_nobody_is_signed_in(settings: dict[str, str], diagnose: Diagnose, broken: Broken) -> None:
     token = Path(settings["token_file"])
     token.unlink()
 
@@ -166,14 +182,14 @@ def test_nobody_is_signed_in(settings: dict[str, str], diagnose: Any, broken: An
 
 
 def test_a_token_that_is_not_accepted(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     vertex.accept_tokens("another")
 
-    found = diagnose(**settings)
+    findings = diagnose(**settings)
 
-    finding = broken(found)
-    assert found["credentials"].detail == "signed in; the token does not name the account"
+    finding = broken(findings)
+    assert findings["credentials"].detail == "signed in; the token does not name the account"
     assert finding.check == "api"
     assert finding.detail.startswith("Vertex AI did not accept the sign-in: ")
     assert finding.hint == f"Write a new token to {settings['token_file']}."
@@ -182,13 +198,13 @@ def test_a_token_that_is_not_accepted(
 
 
 def test_an_api_that_is_not_enabled(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     text = (
         "Vertex AI API has not been used in project stand-in-project before or it is disabled."
         f" {TOKEN}"
     )
-    vertex.refuses(
+    vertex.refuse(
         "GET */pipelineJobs", 403, text, "SERVICE_DISABLED", service="aiplatform.googleapis.com"
     )
 
@@ -203,10 +219,10 @@ def test_an_api_that_is_not_enabled(
 
 
 def test_runs_that_may_not_be_listed(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     text = "Permission 'aiplatform.pipelineJobs.list' denied on resource (or it may not exist)."
-    vertex.refuses(
+    vertex.refuse(
         "GET */pipelineJobs",
         403,
         text,
@@ -229,27 +245,29 @@ def test_runs_that_may_not_be_listed(
     ]
 
 
-def test_another_project(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
+def test_another_project(settings: dict[str, str], diagnose: Diagnose, broken: Broken) -> None:
     finding = broken(diagnose(**settings | {"project": "another"}))
 
     assert finding.check == "api"
     assert "another" in finding.hint
 
 
-def test_a_location_without_pipelines(settings: dict[str, str], diagnose: Any, broken: Any) -> None:
-    found = diagnose(**settings | {"location": "europe-west9"})
+def test_a_location_without_pipelines(
+    settings: dict[str, str], diagnose: Diagnose, broken: Broken
+) -> None:
+    findings = diagnose(**settings | {"location": "europe-west9"})
 
-    assert found["api"].ok
-    assert broken(found).check == "region"
-    assert broken(found).hint.startswith("Is 'europe-west9' a location of Vertex AI")
+    assert findings["api"].ok
+    assert broken(findings).check == "region"
+    assert broken(findings).hint.startswith("Is 'europe-west9' a location of Vertex AI")
     assert diagnose(**settings)["region"].detail == "europe-west4 offers Vertex AI Pipelines"
 
 
 def test_a_bad_request_that_is_not_about_the_location(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
-    """Only the path of the request has the word location in it."""
-    vertex.refuses("GET /v1/projects/*/pipelineJobs", 400, "Request contains an invalid argument.")
+    """The path of the request contains the word location, but the error does not."""
+    vertex.refuse("GET /v1/projects/*/pipelineJobs", 400, "Request contains an invalid argument.")
 
     finding = broken(diagnose(**settings))
 
@@ -258,7 +276,7 @@ def test_a_bad_request_that_is_not_about_the_location(
 
 
 def test_a_bucket_that_is_not_there(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     settings["pipeline_root"] = "gs://acme-runs/x"
 
@@ -275,13 +293,13 @@ def test_a_bucket_that_is_not_there(
 
 def test_a_bucket_that_may_not_be_written(
     settings: dict[str, str],
-    scripted: Any,
-    diagnose: Any,
-    broken: Any,
+    scripted: ScriptedServer,
+    diagnose: Diagnose,
+    broken: Broken,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", scripted.api_endpoint)
-    scripted.says(
+    scripted.answer(
         "GET */iam/testPermissions",
         {"permissions": ["storage.objects.get", "storage.objects.list"]},
     )
@@ -300,19 +318,19 @@ def test_a_bucket_that_may_not_be_written(
 
 
 def test_a_bucket_that_nobody_can_tell_of(
-    settings: dict[str, str], diagnose: Any, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, str], diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The real Cloud Storage is not asked about what an emulator of Vertex AI uses."""
+    """With an emulator of Vertex AI, no request goes to the real Cloud Storage."""
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
 
-    found = diagnose(**settings)
+    findings = diagnose(**settings)
 
-    assert (found["bucket"].ok, found["logs"].ok) == (None, True)
-    assert "STORAGE_EMULATOR_HOST" in found["bucket"].detail
+    assert (findings["bucket"].ok, findings["logs"].ok) == (None, True)
+    assert "STORAGE_EMULATOR_HOST" in findings["bucket"].detail
 
 
 def test_a_pipeline_root_that_is_in_no_bucket(
-    settings: dict[str, str], diagnose: Any, broken: Any
+    settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     finding = broken(diagnose(**settings | {"pipeline_root": "runs"}))
 
@@ -324,7 +342,7 @@ def test_a_pipeline_root_that_is_in_no_bucket(
 
 
 def test_a_service_account_that_one_may_not_act_as(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     vertex.service_accounts = set()
 
@@ -341,9 +359,9 @@ def test_a_service_account_that_one_may_not_act_as(
 
 
 def test_a_service_account_that_is_not_there(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
-    vertex.refuses("POST */serviceAccounts/*", 404, "Unknown service account")
+    vertex.refuse("POST */serviceAccounts/*", 404, "Unknown service account")
 
     finding = broken(diagnose(**settings))
 
@@ -352,10 +370,10 @@ def test_a_service_account_that_is_not_there(
 
 
 def test_a_project_without_the_api_of_iam(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose
 ) -> None:
-    """A submission does not need it."""
-    vertex.refuses(
+    """A submission does not need this API."""
+    vertex.refuse(
         "POST */serviceAccounts/*",
         403,
         "disabled",
@@ -363,14 +381,14 @@ def test_a_project_without_the_api_of_iam(
         service="iam.googleapis.com",
     )
 
-    found = diagnose(**settings)
+    findings = diagnose(**settings)
 
-    assert (found["service_account"].ok, found["logs"].ok) == (None, True)
-    assert "gcloud services enable iam.googleapis.com" in found["service_account"].hint
+    assert (findings["service_account"].ok, findings["logs"].ok) == (None, True)
+    assert "gcloud services enable iam.googleapis.com" in findings["service_account"].hint
 
 
 def test_a_runner_that_may_not_write(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     vertex.permissions.denied = {(RUNNER, "storage.objects.create")}
 
@@ -385,8 +403,8 @@ def test_a_runner_that_may_not_write(
         finding.hint == f"gcloud storage buckets add-iam-policy-binding gs://{vertex.bucket}"
         f" --member=serviceAccount:{RUNNER} --role=roles/storage.objectUser"
     )
-    (asked,) = vertex.requests.select("POST", "/v1/iam:troubleshoot")
-    assert asked.body["accessTuple"] == {
+    (request,) = vertex.requests.select("POST", "/v1/iam:troubleshoot")
+    assert request.body["accessTuple"] == {
         "principal": RUNNER,
         "fullResourceName": f"//storage.googleapis.com/projects/_/buckets/{vertex.bucket}",
         "permission": "storage.objects.create",
@@ -396,16 +414,14 @@ def test_a_runner_that_may_not_write(
 
 
 def test_a_runner_that_nobody_can_tell_of(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, scripted: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, scripted: ScriptedServer
 ) -> None:
-    """Neither the API of the troubleshooter nor the right to see policies is needed to start
-    runs."""
+    """A submission needs neither the API of Policy Troubleshooter nor the right to see
+    policies."""
     service = "policytroubleshooter.googleapis.com"
-    vertex.refuses(
-        "POST /v1/iam:troubleshoot", 403, "disabled", "SERVICE_DISABLED", service=service
-    )
+    vertex.refuse("POST /v1/iam:troubleshoot", 403, "disabled", "SERVICE_DISABLED", service=service)
     disabled = diagnose(**settings)
-    vertex.refuses("POST /v1/iam:troubleshoot", 403, "Permission denied")
+    vertex.refuse("POST /v1/iam:troubleshoot", 403, "Permission denied")
     denied = diagnose(**settings)
 
     assert (disabled["runner"].ok, disabled["logs"].ok) == (None, True)
@@ -415,7 +431,11 @@ def test_a_runner_that_nobody_can_tell_of(
 
 
 def test_an_image_that_is_not_there(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any, with_images: Any
+    vertex: Vertex,
+    settings: dict[str, str],
+    diagnose: Diagnose,
+    broken: Broken,
+    with_images: WithImages,
 ) -> None:
     place = "europe-west4-docker.pkg.dev/stand-in-project/ml"
     pipeline = with_images(f"{place}/train:v2", "python:3.11")
@@ -426,16 +446,20 @@ def test_an_image_that_is_not_there(
     assert finding.hint == f"gcloud artifacts docker images list {place} --include-tags"
     address = vertex.publish("train", "an image", "v2", repository="ml")
     detail = diagnose(pipeline, **settings)["images"].detail
-    assert detail == "1 in Artifact Registry; not checked, because outside of it: python:3.11"
+    assert detail == "1 in Artifact Registry; not checked, because they are elsewhere: python:3.11"
     by_digest = with_images(f"{place}/train@{address.rpartition('/')[2]}")
     assert diagnose(by_digest, **settings)["images"].detail == "1 in Artifact Registry"
 
 
 def test_an_image_that_may_not_be_pulled(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any, with_images: Any
+    vertex: Vertex,
+    settings: dict[str, str],
+    diagnose: Diagnose,
+    broken: Broken,
+    with_images: WithImages,
 ) -> None:
     text = "Permission 'artifactregistry.tags.get' denied on resource"
-    vertex.refuses(
+    vertex.refuse(
         "GET */packages/*",
         403,
         text,
@@ -453,26 +477,26 @@ def test_an_image_that_may_not_be_pulled(
 
 
 def test_images_of_other_registries_are_not_asked_for(
-    settings: dict[str, str], diagnose: Any, with_images: Any
+    settings: dict[str, str], diagnose: Diagnose, with_images: WithImages
 ) -> None:
-    found = diagnose(with_images("python:3.11", "ghcr.io/acme/train"), **settings)["images"]
+    finding = diagnose(with_images("python:3.11", "ghcr.io/acme/train"), **settings)["images"]
 
-    assert found.ok is None
+    assert finding.ok is None
     assert (
-        found.detail
-        == "not checked, because outside of Artifact Registry: ghcr.io/acme/train, python:3.11"
+        finding.detail
+        == "not checked, because they are not in Artifact Registry: ghcr.io/acme/train, python:3.11"
     )
 
 
 @pytest.mark.parametrize(
-    ("cpus", "said"), [(42, "42 CPUs for tasks"), (-1, "any number of CPUs for tasks")]
+    ("cpus", "number"), [(42, "42 CPUs for tasks"), (-1, "any number of CPUs for tasks")]
 )
 def test_a_quota(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, cpus: int, said: str
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, cpus: int, number: str
 ) -> None:
     vertex.permissions.training_cpus = cpus
 
-    assert diagnose(**settings)["quota"].detail == f"{said} in europe-west4"
+    assert diagnose(**settings)["quota"].detail == f"{number} in europe-west4"
 
 
 def test_a_region_has_a_quota_of_its_own(vertex: Vertex) -> None:
@@ -480,11 +504,11 @@ def test_a_region_has_a_quota_of_its_own(vertex: Vertex) -> None:
         "dev", "vertex", {key: Setting(value, "test") for key, value in vertex.settings().items()}
     )
 
-    assert Cloud(env, Anonymous()).quota("asia-east1") == "7 CPUs for tasks in asia-east1"
+    assert Cloud(env, Anonymous()).check_quota("asia-east1") == "7 CPUs for tasks in asia-east1"
 
 
 def test_a_quota_of_nothing(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     vertex.permissions.training_cpus = 0
 
@@ -515,23 +539,25 @@ def test_a_quota_of_nothing(
         ),
     ],
 )
-def test_a_quota_in_another_form_is_named(scripted: Any, answer: Any, field: str) -> None:
-    scripted.says("GET /v1beta1/*", answer)
+def test_a_quota_in_another_form_is_named(
+    scripted: ScriptedServer, answer: Any, field: str
+) -> None:
+    scripted.answer("GET /v1beta1/*", answer)
     settings = {"project": "acme", "api_endpoint": scripted.api_endpoint}
     env = Environment(
         "dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}
     )
 
     with pytest.raises(BadAnswer) as caught:
-        Cloud(env, Anonymous()).quota("europe-west4")
+        Cloud(env, Anonymous()).check_quota("europe-west4")
 
     assert caught.value.message.startswith("Service Usage answered with a quota whose ")
     assert field in caught.value.message
 
 
 @pytest.mark.parametrize("permissions", [3, {"a": 1}, [None], [[]]])
-def test_permissions_in_another_form_are_named(scripted: Any, permissions: Any) -> None:
-    scripted.says("POST /v1/*", {"permissions": permissions})
+def test_permissions_in_another_form_are_named(scripted: ScriptedServer, permissions: Any) -> None:
+    scripted.answer("POST /v1/*", {"permissions": permissions})
     settings = {"project": "acme", "api_endpoint": scripted.api_endpoint, "service_account": RUNNER}
     env = Environment(
         "dev", "vertex", {key: Setting(value, "test") for key, value in settings.items()}
@@ -540,25 +566,25 @@ def test_permissions_in_another_form_are_named(scripted: Any, permissions: Any) 
     with pytest.raises(
         BadAnswer, match="IAM answered with a list of permissions whose permissions"
     ):
-        Cloud(env, Anonymous()).act_as()
+        Cloud(env, Anonymous()).check_act_as()
 
 
 def test_a_quota_that_may_not_be_seen(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose
 ) -> None:
-    vertex.refuses("GET */consumerQuotaMetrics/*", 403, "Permission denied to get service")
+    vertex.refuse("GET */consumerQuotaMetrics/*", 403, "Permission denied to get service")
 
-    found = diagnose(**settings)
+    findings = diagnose(**settings)
 
-    assert (found["quota"].ok, found["logs"].ok) == (None, True)
-    assert "--role=roles/serviceusage.serviceUsageViewer" in found["quota"].hint
+    assert (findings["quota"].ok, findings["logs"].ok) == (None, True)
+    assert "--role=roles/serviceusage.serviceUsageViewer" in findings["quota"].hint
 
 
 def test_logs_that_may_not_be_read(
-    vertex: Vertex, settings: dict[str, str], diagnose: Any, broken: Any
+    vertex: Vertex, settings: dict[str, str], diagnose: Diagnose, broken: Broken
 ) -> None:
     vertex.permissions.account = RUNNER
-    vertex.refuses("POST /v2/entries:list", 403, "Permission denied for all log views")
+    vertex.refuse("POST /v2/entries:list", 403, "Permission denied for all log views")
 
     finding = broken(diagnose(**settings))
 
@@ -574,7 +600,7 @@ def test_the_command(kfgcp: Any, vertex: Vertex, home: Path) -> None:
     (home / "kfgcp.toml").write_text('[env.dev]\nbackend = "vertex"\n')
 
     good = kfgcp("doctor", "--env", "dev", env=environ)
-    vertex.refuses("POST /v2/entries:list", 403, "Permission denied for all log views")
+    vertex.refuse("POST /v2/entries:list", 403, "Permission denied for all log views")
     bad = kfgcp("doctor", "--env", "dev", env=environ)
     listed = kfgcp("doctor", "--env", "dev", "--json", env=environ)
 
@@ -584,13 +610,15 @@ def test_the_command(kfgcp: Any, vertex: Vertex, home: Path) -> None:
     assert (bad.code, bad.out.splitlines()[-1][:6]) == (5, "✗ logs")
     assert "next: gcloud projects add-iam-policy-binding stand-in-project " in bad.err
     assert listed.code == 5
-    assert [set(each) for each in listed.json] == [{"check", "ok", "detail", "hint"}] * len(CHECKS)
-    told = {each["check"]: each["ok"] for each in listed.json}
-    assert [name for name, ok in told.items() if ok is None] == [
+    assert [set(finding) for finding in listed.json] == [{"check", "ok", "detail", "hint"}] * len(
+        CHECKS
+    )
+    ok_by_check = {finding["check"]: finding["ok"] for finding in listed.json}
+    assert [name for name, ok in ok_by_check.items() if ok is None] == [
         "runner",
         "service_account",
         "images",
     ]
-    assert [name for name, ok in told.items() if ok is False] == ["logs"]
+    assert [name for name, ok in ok_by_check.items() if ok is False] == ["logs"]
     assert listed.err == ""
     assert os.environ["STORAGE_EMULATOR_HOST"] == vertex.storage_endpoint

@@ -198,7 +198,7 @@ def test_what_a_busy_server_does_not_take_at_once_arrives_later(
                 "env": {},
                 "scratch": str(scratch),
                 "log": str(attempt.log),
-                "remote": None,
+                "copies_folder": None,
             },
         )
     busy._process.send_signal(signal.SIGCONT)

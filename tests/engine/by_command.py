@@ -43,8 +43,8 @@ def run(spec: Spec, params: Mapping[str, Any], folder: Path, options: Mapping[st
             ]
         else:
             command += [f"--{name.replace('_', '-')}", str(value)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PROCESS)
-    if done.returncode in ERRORS:
-        raise ERRORS[done.returncode](done.stderr)
-    assert done.returncode in (0, 6), done.stderr
-    return Run.from_dict(json.loads(done.stdout))
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PROCESS)
+    if process.returncode in ERRORS:
+        raise ERRORS[process.returncode](process.stderr)
+    assert process.returncode in (0, 6), process.stderr
+    return Run.from_dict(json.loads(process.stdout))

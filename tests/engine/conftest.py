@@ -114,7 +114,7 @@ def states() -> Callable[[Any], dict[str, str]]:
 @pytest.fixture(scope="session")
 def task() -> Callable[[Run, str], Task]:
     """The task of a run at a path."""
-    return lambda run, path: next(found for found in run.tasks if found.path == path)
+    return lambda run, path: next(one_task for one_task in run.tasks if one_task.path == path)
 
 
 @pytest.fixture(scope="session")
@@ -126,12 +126,12 @@ def written() -> Callable[[Run, str], Any]:
 
 
 def every_node(root: Node) -> list[Node]:
-    found, todo = [], list(root.children.values())
+    nodes, todo = [], list(root.children.values())
     while todo:
         node = todo.pop(0)
-        found.append(node)
+        nodes.append(node)
         todo = [*node.children.values(), *todo]
-    return found
+    return nodes
 
 
 @pytest.fixture(scope="session")

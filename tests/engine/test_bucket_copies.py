@@ -112,7 +112,7 @@ def run(home: Path, bucket: str, environment: Any) -> Any:
     (home / "imports.py").write_text(SOURCE, encoding="utf-8")
 
     def run(uri: str) -> dict[str, Any]:
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 Path(sys.executable).with_name("kfgcp"),
                 "run",
@@ -133,23 +133,23 @@ def run(home: Path, bucket: str, environment: Any) -> Any:
             check=False,
             timeout=PROCESS,
         )
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        result: dict[str, Any] = json.loads(process.stdout)
+        return result
 
     return run
 
 
 @pytest.mark.rule("Artifacts: remote URIs map to local paths, or to a copy where there is no mount")
 def test_an_object_is_copied_before_the_task_and_keeps_its_uri(run: Any, home: Path) -> None:
-    found = run("gs://shared/one/table.csv")
-    assert found["outputs"] == {"Output": "gs://shared/one/table.csv a,b\n1,2\n"}, found["error"]
-    assert [artifact["uri"] for artifact in found["artifacts"]] == ["gs://shared/one/table.csv"]
+    result = run("gs://shared/one/table.csv")
+    assert result["outputs"] == {"Output": "gs://shared/one/table.csv a,b\n1,2\n"}, result["error"]
+    assert [artifact["uri"] for artifact in result["artifacts"]] == ["gs://shared/one/table.csv"]
 
 
 @pytest.mark.rule("Artifacts: remote URIs map to local paths, or to a copy where there is no mount")
 def test_all_below_a_prefix_is_copied(run: Any) -> None:
-    found = run("gs://shared/many")
-    assert found["outputs"] == {"Output": "deep/y.txt=y x.txt=x"}, found["error"]
+    result = run("gs://shared/many")
+    assert result["outputs"] == {"Output": "deep/y.txt=y x.txt=x"}, result["error"]
 
 
 @pytest.mark.rule("Running a task: what cannot be honoured here fails the task before it starts")
@@ -157,12 +157,12 @@ def test_all_below_a_prefix_is_copied(run: Any) -> None:
 def test_what_the_store_refuses_fails_the_task_before_it_starts(
     run: Any, home: Path, name: str
 ) -> None:
-    found = run(f"gs://shared/{name}")
-    assert found["state"] == "FAILED"
-    assert found["error"]["task"] == "read"
-    assert found["error"]["message"].startswith(f"gs://shared/{name} cannot be read: ")
-    assert "\n" not in found["error"]["message"]
-    assert found["error"]["log_tail"] == []
+    result = run(f"gs://shared/{name}")
+    assert result["state"] == "FAILED"
+    assert result["error"]["task"] == "read"
+    assert result["error"]["message"].startswith(f"gs://shared/{name} cannot be read: ")
+    assert "\n" not in result["error"]["message"]
+    assert result["error"]["log_tail"] == []
 
 
 def test_only_what_is_in_a_bucket_and_not_here_is_copied(tmp_path: Path) -> None:

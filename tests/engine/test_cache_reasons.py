@@ -18,7 +18,9 @@ from kfgcp.store.store import Store
 def test_gone_artifacts(gone, execute, states):
     first = execute(cached)
     file = next(
-        Path(found.uri.removeprefix("file://")) for found in first.artifacts if found.name == "data"
+        Path(artifact.uri.removeprefix("file://"))
+        for artifact in first.artifacts
+        if artifact.name == "data"
     )
     if gone == "file":
         file.unlink()

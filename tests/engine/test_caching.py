@@ -49,13 +49,15 @@ def test_a_nested_pipeline_that_was_all_cached_has_the_times_of_its_tasks(execut
     execute(nests)
     second = execute(nests)
 
-    groups = [each for each in second.tasks if each.kind == "dag"]
+    groups = [one_task for one_task in second.tasks if one_task.kind == "dag"]
     assert groups
     for group in groups:
-        inner = [each for each in second.tasks if each.path.startswith(f"{group.path}/")]
-        assert {each.state for each in inner if each.kind == "container"} == {"CACHED"}
-        assert group.started_at == min(each.started_at for each in inner)
-        assert group.ended_at == max(each.ended_at for each in inner)
+        inner = [
+            one_task for one_task in second.tasks if one_task.path.startswith(f"{group.path}/")
+        ]
+        assert {one_task.state for one_task in inner if one_task.kind == "container"} == {"CACHED"}
+        assert group.started_at == min(one_task.started_at for one_task in inner)
+        assert group.ended_at == max(one_task.ended_at for one_task in inner)
 
 
 @pytest.mark.rule("Caching: failures are never stored")

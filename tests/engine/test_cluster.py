@@ -54,9 +54,10 @@ def deaf(seconds: float) -> str:
 def spec_of(pipeline: Any) -> Spec:
     """Both documents of a compiled pipeline."""
     documents = [
-        json_format.MessageToDict(each) for each in (pipeline.pipeline_spec, pipeline.platform_spec)
+        json_format.MessageToDict(message)
+        for message in (pipeline.pipeline_spec, pipeline.platform_spec)
     ]
-    return from_documents([each for each in documents if each], "test")
+    return from_documents([document for document in documents if document], "test")
 
 
 def with_task(
@@ -64,9 +65,9 @@ def with_task(
 ) -> Spec:
     @dsl.pipeline(name=name)
     def pipeline() -> str:
-        made = task()
-        configure(made)
-        return made.output
+        dsl_task = task()
+        configure(dsl_task)
+        return dsl_task.output
 
     return spec_of(pipeline)
 
@@ -92,9 +93,9 @@ def test_variables_of_a_secret_come_from_the_environment(
     monkeypatch.setenv("DB_PASSWORD", "s3cret")
     monkeypatch.setenv("DB_USER", "ann")
 
-    done = run(with_task(lambda: variables(names=["DB_USER", "DB_PASSWORD"]), secret))
+    finished_run = run(with_task(lambda: variables(names=["DB_USER", "DB_PASSWORD"]), secret))
 
-    assert done.outputs == {"Output": "ann,s3cret"}, done.error
+    assert finished_run.outputs == {"Output": "ann,s3cret"}, finished_run.error
 
 
 @pytest.mark.rule("Running a task: what cannot be honoured here fails the task before it starts")
@@ -104,14 +105,14 @@ def test_a_secret_that_is_not_there_fails_the_task_before_it_starts(
     monkeypatch.setenv("DB_USER", "ann")
     monkeypatch.delenv("DB_PASSWORD", raising=False)
 
-    done = run(with_task(lambda: variables(names=["DB_USER"]), secret))
+    finished_run = run(with_task(lambda: variables(names=["DB_USER"]), secret))
 
-    assert done.error is not None
-    assert done.error.task == "variables"
-    assert done.error.message == (
+    assert finished_run.error is not None
+    assert finished_run.error.task == "variables"
+    assert finished_run.error.message == (
         "DB_PASSWORD comes from the secret 'db' on a cluster; here, set the variable DB_PASSWORD"
     )
-    assert done.error.log_tail == ()
+    assert finished_run.error.log_tail == ()
 
 
 def test_an_optional_secret_may_be_missing(
@@ -120,13 +121,13 @@ def test_an_optional_secret_may_be_missing(
     monkeypatch.delenv("DB_PASSWORD", raising=False)
     monkeypatch.delenv("DB_USER", raising=False)
 
-    done = run(
+    finished_run = run(
         with_task(
             lambda: variables(names=["DB_PASSWORD"]), lambda task: secret(task, optional=True)
         )
     )
 
-    assert done.outputs == {"Output": "-"}, done.error
+    assert finished_run.outputs == {"Output": "-"}, finished_run.error
 
 
 @pytest.mark.rule("Running a task: a folder at the place of a volume stands in for it")
@@ -164,13 +165,15 @@ def test_an_attempt_that_takes_too_long_is_ended(
         functools.partial(EngineSettings, grace=0.5),
     )
 
-    done = run(
-        with_task(lambda: task(seconds=3600.0), lambda made: kubernetes.set_timeout(made, 1))
+    finished_run = run(
+        with_task(
+            lambda: task(seconds=3600.0), lambda dsl_task: kubernetes.set_timeout(dsl_task, 1)
+        )
     )
 
-    assert done.error is not None
-    assert done.error.message == "took longer than its timeout of 1 s"
-    seconds = done.tasks[0].seconds
+    assert finished_run.error is not None
+    assert finished_run.error.message == "took longer than its timeout of 1 s"
+    seconds = finished_run.tasks[0].seconds
     assert seconds is not None
     assert seconds >= 1
 
@@ -180,21 +183,21 @@ def test_a_timeout_counts_for_each_attempt(run: Callable[[Spec], Run]) -> None:
         task.set_retry(num_retries=1, backoff_duration="0s")
         kubernetes.set_timeout(task, 1)
 
-    done = run(with_task(lambda: sleep(seconds=3600.0), configure))
+    finished_run = run(with_task(lambda: sleep(seconds=3600.0), configure))
 
-    assert done.tasks[0].attempts == 2
-    assert done.tasks[0].error is not None
-    assert done.tasks[0].error.message == "took longer than its timeout of 1 s"
+    assert finished_run.tasks[0].attempts == 2
+    assert finished_run.tasks[0].error is not None
+    assert finished_run.tasks[0].error.message == "took longer than its timeout of 1 s"
 
 
 def test_a_task_that_is_quick_enough_does_not_notice_its_timeout(
     run: Callable[[Spec], Run],
 ) -> None:
-    done = run(
+    finished_run = run(
         with_task(lambda: sleep(seconds=0.1), lambda task: kubernetes.set_timeout(task, 300))
     )
 
-    assert done.outputs == {"Output": "rested"}
+    assert finished_run.outputs == {"Output": "rested"}
 
 
 @pytest.mark.rule("Running a task: what cannot change a result is reported as ignored")
@@ -255,11 +258,11 @@ def test_a_plain_pipeline_has_no_notes(home: Path) -> None:
 def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(home: Path) -> None:
     @dsl.pipeline(name="makes-a-volume")
     def pipeline() -> None:
-        made = kubernetes.CreatePVC(
+        claim = kubernetes.CreatePVC(
             access_modes=["ReadWriteOnce"], size="1Gi", pvc_name_suffix="-x"
         )
         task = variables(names=[])
-        kubernetes.mount_pvc(task, made.outputs["name"], "/data")
+        kubernetes.mount_pvc(task, claim.outputs["name"], "/data")
 
     with pytest.raises(
         Unsupported, match=r"cannot create or delete the volume of comp-createpvc\."

@@ -224,7 +224,7 @@ def test_a_data_input_without_dependent_tasks(execute, compiled, states):
     run = execute(spec)
 
     assert states(run) == {"number": "SUCCEEDED", "number-2": "SUCCEEDED"}
-    assert [found.path for found in run.tasks] == ["number", "number-2"]
+    assert [recorded_task.path for recorded_task in run.tasks] == ["number", "number-2"]
 
 
 @pytest.mark.rule("Control flow: a task runs only when every upstream task is SUCCEEDED or CACHED")
@@ -279,16 +279,16 @@ def test_comparisons(operator, x, taken, execute, states):
 def test_conditions_of_every_type(execute, states):
     @dsl.pipeline(name="types")
     def types(name: str = "a", x: int = 3, y: int = 3):
-        made = scores(x=0.5, flag=True)
-        with dsl.If(made.outputs["ratio"] == 0.5):
+        producer = scores(x=0.5, flag=True)
+        with dsl.If(producer.outputs["ratio"] == 0.5):
             number(x=1)
-        with dsl.If(made.outputs["ratio"] > 0.4):
+        with dsl.If(producer.outputs["ratio"] > 0.4):
             number(x=2)
-        with dsl.If(made.outputs["ratio"] < 0.1):
+        with dsl.If(producer.outputs["ratio"] < 0.1):
             number(x=3)
-        with dsl.If(made.outputs["flag"] == True):  # noqa: E712
+        with dsl.If(producer.outputs["flag"] == True):  # noqa: E712
             number(x=4)
-        with dsl.If(made.outputs["flag"] == False):  # noqa: E712
+        with dsl.If(producer.outputs["flag"] == False):  # noqa: E712
             number(x=5)
         with dsl.If(name == "a"):
             number(x=6)
@@ -369,9 +369,9 @@ def test_a_condition_that_cannot_be_evaluated(condition, execute, compiled, stat
 
     spec = compiled(broken)
     spec["root"]["dag"]["tasks"]["number-2"]["dependentTasks"] = ["condition-1"]
-    found = spec["root"]["dag"]["tasks"]["condition-1"]
-    found["inputs"]["parameters"]["s"] = {"componentInputParameter": "s"}
-    found["triggerPolicy"]["condition"] = condition
+    condition_task = spec["root"]["dag"]["tasks"]["condition-1"]
+    condition_task["inputs"]["parameters"]["s"] = {"componentInputParameter": "s"}
+    condition_task["triggerPolicy"]["condition"] = condition
     run = execute(spec)
 
     assert run.state == "FAILED"
@@ -400,12 +400,12 @@ HOSTILE = [
 def test_hostile_texts_compare_as_data(value, execute, states, task):
     @dsl.pipeline(name="hostile")
     def hostile(value: str, other: str):
-        made = text(x=value)
-        with dsl.If(made.output == value):
-            text(x=made.output)
-        with dsl.If(made.output == other):
+        producer = text(x=value)
+        with dsl.If(producer.output == value):
+            text(x=producer.output)
+        with dsl.If(producer.output == other):
             number(x=2)
-        with dsl.If(made.output != other):
+        with dsl.If(producer.output != other):
             number(x=3)
 
     run = execute(hostile, {"value": value, "other": value + "x"})
@@ -437,10 +437,10 @@ def test_a_text_that_cannot_be_compared_is_an_error_and_never_a_wrong_answer(exe
 def test_a_large_value_compares_correctly(execute, states):
     @dsl.pipeline(name="large")
     def large(value: str, other: str):
-        made = text(x=value)
-        with dsl.If(made.output == value):
+        producer = text(x=value)
+        with dsl.If(producer.output == value):
             number(x=1)
-        with dsl.If(made.output == other):
+        with dsl.If(producer.output == other):
             number(x=2)
 
     big = "x'\"" * 170_000

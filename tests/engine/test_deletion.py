@@ -74,7 +74,9 @@ def adds(x: int = 1) -> int:
 
 
 def path_of(run, name="model", task="train"):
-    uri = next(found.uri for found in run.artifacts if (found.task, found.name) == (task, name))
+    uri = next(
+        artifact.uri for artifact in run.artifacts if (artifact.task, artifact.name) == (task, name)
+    )
     return Path(unquote(urlsplit(uri).path))
 
 
@@ -210,13 +212,13 @@ def test_files_that_are_not_in_the_state_folder_stay(execute, home):
         train(x=1)
 
     run = execute(imports, {"uri": str(mine)})
-    made = path_of(run)
-    assert made.is_relative_to(home / "out")
+    model = path_of(run)
+    assert model.is_relative_to(home / "out")
 
     api.delete(run.run_id)
 
     assert mine.read_text() == "mine"
-    assert made.read_text() == "model 1"
+    assert model.read_text() == "model 1"
 
 
 @pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
@@ -364,20 +366,20 @@ def test_delete_says_what_it_keeps_and_for_whom(execute, kfgcp):
     for number in range(5):
         execute(trains, name=f"copy-{number}")
 
-    done = kfgcp("delete", first.run_id, "--yes")
+    result = kfgcp("delete", first.run_id, "--yes")
 
     kept = "2 files kept: used by runs copy-0, copy-1, copy-2 and 2 more"
-    assert (done.code, done.out) == (0, f"{first.run_id}  deleted, {kept}\n")
+    assert (result.code, result.out) == (0, f"{first.run_id}  deleted, {kept}\n")
     only_logs = execute(adds)
     execute(adds, name="best")
-    done = kfgcp("delete", only_logs.run_id, "--yes")
-    assert done.out == f"{only_logs.run_id}  deleted, 1 log kept: used by run best\n"
+    result = kfgcp("delete", only_logs.run_id, "--yes")
+    assert result.out == f"{only_logs.run_id}  deleted, 1 log kept: used by run best\n"
 
 
 @pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
 def test_an_artifact_that_a_run_was_given_is_kept_although_no_task_has_taken_it(execute, home):
-    made = execute(trains)
-    uri = path_of(made).as_uri()
+    producer_run = execute(trains)
+    uri = path_of(producer_run).as_uri()
 
     @dsl.component(base_image=IMAGE)
     def read(data: dsl.Input[dsl.Model]) -> str:
@@ -395,10 +397,12 @@ def test_an_artifact_that_a_run_was_given_is_kept_although_no_task_has_taken_it(
 
     run = execute(given, {"data": uri})
 
-    assert api.delete(made.run_id) == Deleted(kept_files=2, kept_logs=1, used_by=(run.name,))
-    assert path_of(made).read_text() == "model 1"
+    assert api.delete(producer_run.run_id) == Deleted(
+        kept_files=2, kept_logs=1, used_by=(run.name,)
+    )
+    assert path_of(producer_run).read_text() == "model 1"
     api.delete(run.run_id)
-    assert not path_of(made).exists()
+    assert not path_of(producer_run).exists()
 
 
 @dsl.component(base_image=IMAGE)
@@ -428,13 +432,13 @@ def imports_folder(uri: str):
     ],
 )
 def test_an_imported_folder_above_attempts_keeps_their_files(folder, tasks, execute, state, home):
-    made = execute(nests)
-    run_folder = state / "artifacts" / "nests" / made.run_id
+    producer_run = execute(nests)
+    run_folder = state / "artifacts" / "nests" / producer_run.run_id
     (home / "link").symlink_to(run_folder)
     uri = {
         "run": run_folder,
         "run, slash": f"{run_folder}/",
-        "run, dots": f"{state}/artifacts/nests/../nests/{made.run_id}",
+        "run, dots": f"{state}/artifacts/nests/../nests/{producer_run.run_id}",
         "run, link": home / "link",
         "pipeline": run_folder.parent,
         "artifacts": state / "artifacts",
@@ -445,7 +449,7 @@ def test_an_imported_folder_above_attempts_keeps_their_files(folder, tasks, exec
     importing = execute(imports_folder, {"uri": str(uri)}, name="importing")
     expected = {path for path in before if _task_of(path, run_folder) in tasks}
 
-    deleted = api.delete(made.run_id)
+    deleted = api.delete(producer_run.run_id)
 
     kept = {path for path in files_below(run_folder) if path.name != "executor_output.json"}
     assert kept == expected
@@ -462,9 +466,9 @@ def _task_of(path, run_folder):
 
 @pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")
 def test_a_link_to_an_artifact_of_another_run_keeps_it(execute, home):
-    made = execute(trains)
-    (home / "best").symlink_to(path_of(made))
+    producer_run = execute(trains)
+    (home / "best").symlink_to(path_of(producer_run))
     execute(imports_folder, {"uri": "best"}, name="importing")
 
-    assert api.delete(made.run_id).used_by == ("importing",)
+    assert api.delete(producer_run.run_id).used_by == ("importing",)
     assert (home / "best").read_text() == "model 1"

@@ -36,8 +36,8 @@ def slow(file: str) -> int:
 def report(status: dsl.PipelineTaskFinalStatus, note: str = "") -> str:
     import json
 
-    found = [status.state, status.pipeline_task_name, status.pipeline_job_resource_name]
-    return json.dumps([*found, status.error_code, status.error_message, note])
+    status_fields = [status.state, status.pipeline_task_name, status.pipeline_job_resource_name]
+    return json.dumps([*status_fields, status.error_code, status.error_message, note])
 
 
 @dsl.component(base_image=IMAGE)

@@ -52,7 +52,7 @@ def originals():
 
 def places(value, at=()):
     """Every place below a value."""
-    found = [at] if at else []
+    paths = [at] if at else []
     items = (
         value.items()
         if isinstance(value, dict)
@@ -61,8 +61,8 @@ def places(value, at=()):
         else ()
     )
     for key, item in items:
-        found += places(item, (*at, key))
-    return found
+        paths += places(item, (*at, key))
+    return paths
 
 
 def mutated(spec, data):
@@ -142,7 +142,7 @@ def put_out(node, layout, data):
     output_file = Path(wire["outputs"]["outputFile"])
     output_file.parent.mkdir(parents=True, exist_ok=True)
     output_file.write_text(json.dumps({"parameterValues": written}))
-    return files.read_outputs(node.component, wire, layout.remote)
+    return files.read_outputs(node.component, wire, layout.copies_folder)
 
 
 @pytest.mark.trial("specs with random changes, run to their end")
@@ -160,9 +160,11 @@ def test_mutated_specs_end(originals, tmp_path_factory, data, trial):
         resolve(spec.params, {})
     except KfgcpError:
         return
-    found = drive(spec, Layout(tmp_path_factory.getbasetemp() / "fuzz", "p", "aaaa00000001"), data)
+    scheduler = drive(
+        spec, Layout(tmp_path_factory.getbasetemp() / "fuzz", "p", "aaaa00000001"), data
+    )
 
-    assert found.root.state.final
+    assert scheduler.root.state.final
 
 
 texts = st.text(max_size=40) | st.lists(
@@ -383,7 +385,7 @@ def test_any_output_file_ends_in_values_or_a_problem(written, tmp_path_factory, 
         }
     }
     try:
-        found = files.read_outputs(component, wire, folder / "remote")
+        outputs = files.read_outputs(component, wire, folder / "remote")
     except ValueProblem:
         return
-    json.dumps([dict(found.params), [item.to_wire() for item in found.artifacts["a"]]])
+    json.dumps([dict(outputs.params), [item.to_wire() for item in outputs.artifacts["a"]]])

@@ -203,11 +203,11 @@ def test_the_command_prints_the_hint_below_the_error(kfgcp: Any, home: Path) -> 
         " open(path)\n"
     )
 
-    done = kfgcp("run", "p.py", "-p", "path=table.csv")
+    result = kfgcp("run", "p.py", "-p", "path=table.csv")
     shown = kfgcp("show")
 
-    assert done.code == 6
-    lines = done.err.splitlines()
+    assert result.code == 6
+    lines = result.err.splitlines()
     at = next(
         number for number, line in enumerate(lines) if line.startswith("failed in task read:")
     )
@@ -228,7 +228,7 @@ CONTAINER = TaskPlace("acme/train:1", True, "", {})
         (
             "ModuleNotFoundError: No module named 'sklearn.svm'",
             (
-                "acme/train:1 does not have it: use another base_image, or add"
+                "acme/train:1 does not have sklearn.svm: use another base_image, or add"
                 ' packages_to_install=["scikit-learn"] to the component.'
             ),
         ),

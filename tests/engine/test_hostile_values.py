@@ -82,10 +82,10 @@ def test_deep_and_odd_structures(execute, written):
 def test_an_output_that_nests_too_deep_fails_the_task(depth, execute, task):
     @dsl.component(base_image=IMAGE)
     def deep(depth: int) -> list:
-        found = []
+        nested_list = []
         for _ in range(depth):
-            found = [found]
-        return found
+            nested_list = [nested_list]
+        return nested_list
 
     @dsl.pipeline(name="deep")
     def pipeline(depth: int):

@@ -21,23 +21,23 @@ def locate(path: str) -> str:
 
 @dsl.pipeline(name="imports")
 def imports(uri: str, note: str = "n"):
-    made = dsl.importer(
+    importer = dsl.importer(
         artifact_uri=uri, artifact_class=dsl.Dataset, metadata={"note": note, "k": "v"}
     )
-    read(data=made.output)
+    read(data=importer.output)
 
 
 @dsl.pipeline(name="reimports")
 def reimports(uri: str):
-    made = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, reimport=True)
-    read(data=made.output)
+    importer = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, reimport=True)
+    read(data=importer.output)
 
 
 @pytest.fixture
 def file(tmp_path):
-    found = tmp_path / "some data.csv"
-    found.write_text("content")
-    return found
+    file = tmp_path / "some data.csv"
+    file.write_text("content")
+    return file
 
 
 @pytest.mark.rule("Importer: the URI comes from a constant or an input")
@@ -46,13 +46,13 @@ def test_the_uri_from_an_input_a_constant_and_a_task(execute, written, task, fil
 
     @dsl.pipeline(name="sources")
     def sources(uri: str):
-        given = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset)
+        constant_importer = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset)
         constant = dsl.importer(artifact_uri=path, artifact_class=dsl.Dataset)
-        made = locate(path=uri)
-        found = dsl.importer(artifact_uri=made.output, artifact_class=dsl.Dataset)
-        read(data=given.output)
+        locator = locate(path=uri)
+        input_importer = dsl.importer(artifact_uri=locator.output, artifact_class=dsl.Dataset)
+        read(data=constant_importer.output)
         read(data=constant.output)
-        read(data=found.output)
+        read(data=input_importer.output)
 
     run = execute(sources, {"uri": path})
 
@@ -69,7 +69,7 @@ def test_metadata(execute, written, file):
 
     @dsl.pipeline(name="metadata")
     def metadata(uri: str, note: str, n: int = 3):
-        made = dsl.importer(
+        importer = dsl.importer(
             artifact_uri=uri,
             artifact_class=dsl.Dataset,
             metadata={
@@ -80,7 +80,7 @@ def test_metadata(execute, written, file):
                 "text": f"<{note}>",
             },
         )
-        read(data=made.output)
+        read(data=importer.output)
 
     run = execute(metadata, {"uri": str(file), "note": note})
 

@@ -76,16 +76,18 @@ def test_the_pipeline_recorded_on_kubeflow_gives_the_same_outputs(execute, task)
     run = execute(load(str(recorded_runs.pipeline("list-arguments"))))
 
     succeeded = {
-        path: found.outputs["Output"]
-        for path, found in recorded.items()
-        if found.state == "SUCCEEDED"
+        path: recorded_task.outputs["Output"]
+        for path, recorded_task in recorded.items()
+        if recorded_task.state == "SUCCEEDED"
     }
     assert len(succeeded) == 14
     for path, output in succeeded.items():
-        found = task(run, path)
-        assert found.state == "SUCCEEDED", path
-        assert (path, found.outputs["Output"]) == (path, output)
-    failed = sorted(path for path, found in recorded.items() if found.state == "FAILED")
+        run_task = task(run, path)
+        assert run_task.state == "SUCCEEDED", path
+        assert (path, run_task.outputs["Output"]) == (path, output)
+    failed = sorted(
+        path for path, recorded_task in recorded.items() if recorded_task.state == "FAILED"
+    )
     assert failed == ["see-5", "see-6", "see-8"]
     assert [json.loads(task(run, path).outputs["Output"]) for path in failed] == [
         ['[1,"two"]'],
@@ -98,12 +100,22 @@ def test_the_pipeline_recorded_on_kubeflow_gives_the_same_outputs(execute, task)
 def test_values_inside_lists_and_dicts_become_text(execute, written):
     @dsl.pipeline(name="inside")
     def inside(n: int = 7, ratio: float = 2.0):
-        made = every_type()
+        producer = every_type()
         three = number(value=3)
         see_list(
-            xs=[made.outputs["s"], made.outputs["r"], made.outputs["b"], three.output, n, ratio, 4]
+            xs=[
+                producer.outputs["s"],
+                producer.outputs["r"],
+                producer.outputs["b"],
+                three.output,
+                n,
+                ratio,
+                4,
+            ]
         )
-        see_list(xs=[made.outputs["l"], made.outputs["d"], [[f"run-{made.outputs['s']}"]]])
+        see_list(
+            xs=[producer.outputs["l"], producer.outputs["d"], [[f"run-{producer.outputs['s']}"]]]
+        )
         with dsl.ParallelFor([1, 2]) as item:
             see_dict(
                 d={
@@ -130,9 +142,9 @@ def test_values_inside_lists_and_dicts_become_text(execute, written):
 def test_a_whole_argument_keeps_its_type(execute, written):
     @dsl.pipeline(name="whole")
     def whole():
-        made = every_type()
-        see_list(xs=made.outputs["l"])
-        see_dict(d=made.outputs["d"])
+        producer = every_type()
+        see_list(xs=producer.outputs["l"])
+        see_dict(d=producer.outputs["d"])
 
     run = execute(whole)
 
@@ -159,9 +171,9 @@ def test_a_whole_argument_keeps_its_type(execute, written):
 def test_values_never_change_the_structure(value, execute, written):
     @dsl.pipeline(name="hostile")
     def hostile(value: str):
-        made = text(value=value)
-        see_list(xs=[made.output, value, [f"<{made.output}>"]])
-        see_dict(d={"k": made.output, "l": {"m": [value]}})
+        producer = text(value=value)
+        see_list(xs=[producer.output, value, [f"<{producer.output}>"]])
+        see_dict(d={"k": producer.output, "l": {"m": [value]}})
 
     run = execute(hostile, {"value": value})
 
@@ -237,12 +249,12 @@ def test_metadata_of_an_importer(execute, written, tmp_path):
     @dsl.pipeline(name="imports")
     def imports(uri: str, note: str):
         three = number(value=3)
-        made = dsl.importer(
+        importer = dsl.importer(
             artifact_uri=uri,
             artifact_class=dsl.Dataset,
             metadata={"n": three.output, "l": [three.output, {"note": note}], "plain": 4},
         )
-        metadata_of(data=made.output)
+        metadata_of(data=importer.output)
 
     run = execute(imports, {"uri": str(tmp_path / "data"), "note": '"}'})
 
@@ -290,7 +302,7 @@ def test_an_unfilled_placeholder_fails_the_task(value, execute, compiled, task, 
 
     failed = task(run, "see-list")
     assert (run.state, failed.state, failed.attempts) == ("FAILED", "FAILED", 0)
-    assert failed.error.message.startswith("input 'xs' holds ")
+    assert failed.error.message.startswith("input 'xs' contains ")
     assert "\n" not in failed.error.message
 
 
@@ -325,15 +337,15 @@ def test_an_output_where_kfp_cannot_compile_it_fails_the_task(execute, task):
 
     @dsl.pipeline(name="odd-places")
     def odd_places():
-        made = text(value="x")
-        see_dict(d={f"{made.output}": made.output})
-        with dsl.ParallelFor([f"x-{made.output}", "b"]) as item:
+        producer = text(value="x")
+        see_dict(d={f"{producer.output}": producer.output})
+        with dsl.ParallelFor([f"x-{producer.output}", "b"]) as item:
             text(value=item)
-        variable(name="A").set_env_variable("A", f"<{made.output}>")
+        variable(name="A").set_env_variable("A", f"<{producer.output}>")
 
     run = execute(odd_places)
 
-    problem = "holds the output text.Output at a place where KFP cannot compile it"
+    problem = "contains the output text.Output at a place where KFP cannot compile it"
     assert task(run, "see-dict").error.message == f"input 'd' {problem}"
     assert task(run, "for-loop-2").error.message == f"the loop's list of items {problem}"
     assert task(run, "variable").error.message == f"the variable A {problem}"
@@ -371,8 +383,8 @@ def nested(value: object, levels: int) -> object:
 def test_a_list_of_50_levels(execute, written, task):
     @dsl.pipeline(name="deep")
     def deep(given: list):
-        made = text(value="x")
-        see_list(xs=nested(made.output, 50))
+        producer = text(value="x")
+        see_list(xs=nested(producer.output, 50))
         see_list(xs=given)
 
     run = execute(deep, {"given": nested("y", 50)})
@@ -387,13 +399,13 @@ def test_a_dict_key_of_the_user_that_looks_like_a_placeholder_is_data(execute, w
     def keys(d: dict):
         see_dict(d=d)
 
-    given = {
+    value = {
         PARAMETER: 1,
         "{{$}}": {"{{$.pipeline_job_name}}": 2},
         "{{channel:task=a;name=b;type=c;}}": 3,
     }
 
-    assert written(execute(keys, {"d": given}), "see-dict") == given
+    assert written(execute(keys, {"d": value}), "see-dict") == value
 
 
 @pytest.mark.rule("Running a task: values are data")

@@ -25,7 +25,7 @@ class Log:
         os.utime(self.file, (at, at))
         if noted:
             self._looks += 1
-            self._times.note(self._looks * NOTE_SECONDS, {7: self.file})
+            self._times.write(self._looks * NOTE_SECONDS, {7: self.file})
 
     def since(self, time: float) -> list[str]:
         return [*LogReader(self.file, time).read(to_the_end=True)]
@@ -111,7 +111,7 @@ def test_logs_are_looked_at_once_a_second() -> None:
     times = LogTimes()
 
     assert times.is_due(0.0)
-    times.note(0.0, {})
+    times.write(0.0, {})
     assert not times.is_due(0.9)
     assert times.is_due(1.0)
 

@@ -73,9 +73,9 @@ def read_all(data: dsl.Input[List[dsl.Dataset]]) -> str:  # noqa: UP006
 def outputs(run, task):
     """The outputs of one task in every iteration, by the path of the iteration."""
     return {
-        found.path.rpartition("/")[0]: found.outputs.get("Output")
-        for found in run.tasks
-        if found.path.rpartition("/")[2] == task
+        recorded_task.path.rpartition("/")[0]: recorded_task.outputs.get("Output")
+        for recorded_task in run.tasks
+        if recorded_task.path.rpartition("/")[2] == task
     }
 
 
@@ -103,10 +103,10 @@ def test_items_written_in_the_pipeline(execute, states):
 def test_items_from_an_input_and_from_a_task(execute):
     @dsl.pipeline(name="sources")
     def sources(items: List[int]):  # noqa: UP006
-        made = numbers(n=2)
+        producer = numbers(n=2)
         with dsl.ParallelFor(items) as item:
             double(x=item)
-        with dsl.ParallelFor(made.output) as item:
+        with dsl.ParallelFor(producer.output) as item:
             add(x=item, y=100)
 
     run = execute(sources, {"items": [7, 8]})
@@ -161,10 +161,10 @@ def test_what_is_no_list_fails_the_loop(items, execute, compiled, states, task):
 def test_fields_of_items(execute):
     @dsl.pipeline(name="fields")
     def fields():
-        made = records()
+        producer = records()
         with dsl.ParallelFor([{"a": "x", "n": 1}, {"a": "it's", "n": 2}]) as item:
             text(x=item.a)
-        with dsl.ParallelFor(made.output) as item:
+        with dsl.ParallelFor(producer.output) as item:
             add(x=item.x, y=item.y)
 
     run = execute(fields)
@@ -190,10 +190,10 @@ def test_captured_values(execute):
     @dsl.pipeline(name="captured")
     def captured(name: str, n: int = 5):
         base = double(x=n)
-        made = text(x=name)
+        producer = text(x=name)
         with dsl.ParallelFor([1, 2]) as item:
             add(x=item, y=base.output)
-            text(x=made.output)
+            text(x=producer.output)
             with dsl.ParallelFor([10]) as inner:
                 add(x=inner, y=item)
 
@@ -210,10 +210,10 @@ def test_zero_items(execute, states):
     @dsl.pipeline(name="zero")
     def zero(items: List[int]) -> str:  # noqa: UP006
         with dsl.ParallelFor(items) as item:
-            made = double(x=item)
+            producer = double(x=item)
             data = write(x=item)
         read_all(data=dsl.Collected(data.outputs["data"]))
-        return join(items=dsl.Collected(made.output)).output
+        return join(items=dsl.Collected(producer.output)).output
 
     run = execute(zero, {"items": []})
 
@@ -320,14 +320,14 @@ def test_a_loop_over_artifacts(execute, states):
     @dsl.pipeline(name="inner")
     def inner(data: List[dsl.Dataset]) -> str:  # noqa: UP006
         with dsl.ParallelFor(data) as item:
-            found = read(data=item)
-        return join(items=dsl.Collected(found.output)).output
+            reader = read(data=item)
+        return join(items=dsl.Collected(reader.output)).output
 
     @dsl.pipeline(name="artifacts")
     def artifacts() -> str:
         with dsl.ParallelFor([1, 2, 3]) as item:
-            made = write(x=item)
-        return inner(data=dsl.Collected(made.outputs["data"])).output
+            producer = write(x=item)
+        return inner(data=dsl.Collected(producer.outputs["data"])).output
 
     run = execute(artifacts)
 
@@ -346,8 +346,8 @@ def test_collected_in_iteration_order(execute):
     @dsl.pipeline(name="ordered")
     def ordered() -> str:
         with dsl.ParallelFor([1, 2, 3]) as item:
-            made = slow_first(x=item)
-        return join(items=dsl.Collected(made.output)).output
+            producer = slow_first(x=item)
+        return join(items=dsl.Collected(producer.output)).output
 
     assert execute(ordered, max_parallel=3).outputs == {"Output": "[1, 2, 3]"}
 
@@ -357,15 +357,15 @@ def test_collected_from_nested_loops(execute):
     @dsl.pipeline(name="nested")
     def nested() -> str:
         with dsl.ParallelFor([1, 2]) as x, dsl.ParallelFor([10, 20, 30]) as y:
-            made = add(x=x, y=y)
+            producer = add(x=x, y=y)
             data = write(x=y)
         read_all(data=dsl.Collected(data.outputs["data"]))
-        return join(items=dsl.Collected(made.output)).output
+        return join(items=dsl.Collected(producer.output)).output
 
     run = execute(nested)
 
     assert json.loads(run.outputs["Output"]) == [[11, 21, 31], [12, 22, 32]]
-    read = next(found for found in run.tasks if found.path == "read-all")
+    read = next(recorded_task for recorded_task in run.tasks if recorded_task.path == "read-all")
     assert json.loads(read.outputs["Output"]) == ["data 10", "data 20", "data 30"] * 2
 
 
@@ -376,15 +376,15 @@ def test_collected_leaves_out_skipped_iterations(execute, compiled):
         with dsl.ParallelFor([1, 2, 3, 4]) as x:
             checked = double(x=x)
             with dsl.If(checked.output != 4):
-                made = double(x=x)
+                producer = double(x=x)
                 data = write(x=x)
         read_all(data=dsl.Collected(data.outputs["data"]))
-        return join(items=dsl.Collected(made.output)).output
+        return join(items=dsl.Collected(producer.output)).output
 
     run = execute(skips)
 
     assert json.loads(run.outputs["Output"]) == [2, 6, 8]
-    read = next(found for found in run.tasks if found.path == "read-all")
+    read = next(recorded_task for recorded_task in run.tasks if recorded_task.path == "read-all")
     assert json.loads(read.outputs["Output"]) == ["data 1", "data 3", "data 4"]
 
 
@@ -395,9 +395,9 @@ def test_a_failed_iteration(execute, states, task):
     @dsl.pipeline(name="fails")
     def fails() -> str:
         with dsl.ParallelFor([1, 2, 3], parallelism=1) as x:
-            made = fail_on(x=x, bad=2)
-            double(x=made.output)
-        return join(items=dsl.Collected(made.output)).output
+            producer = fail_on(x=x, bad=2)
+            double(x=producer.output)
+        return join(items=dsl.Collected(producer.output)).output
 
     run = execute(fails)
 
@@ -464,8 +464,8 @@ def test_the_limit_of_an_artifact_loop(simulate):
     @dsl.pipeline(name="artifacts")
     def artifacts():
         with dsl.ParallelFor([1, 2, 3]) as item:
-            made = write(x=item)
-        inner(data=dsl.Collected(made.outputs["data"]))
+            producer = write(x=item)
+        inner(data=dsl.Collected(producer.outputs["data"]))
 
     seen = []
 

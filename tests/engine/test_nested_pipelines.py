@@ -83,8 +83,8 @@ def test_outputs_of_nested_pipelines(execute, task):
 
     @dsl.pipeline(name="outer")
     def outer(x: int = 1) -> int:
-        made = write()
-        first = inner(data=made.outputs["data"], x=x)
+        producer = write()
+        first = inner(data=producer.outputs["data"], x=x)
         second = inner(data=first.outputs["copy"], x=first.outputs["total"])
         return second.outputs["total"]
 
@@ -108,8 +108,8 @@ def test_a_failing_child(execute, states, task):
 
     @dsl.pipeline(name="outer")
     def outer():
-        made = inner()
-        add(x=made.output)
+        producer = inner()
+        add(x=producer.output)
         other = add(x=5)
         add(x=other.output)
 
@@ -164,8 +164,8 @@ def test_twenty_levels(execute, states):
 def deeper(inner, level):
     @dsl.pipeline(name=f"level{level}")
     def nested(x: int) -> int:
-        made = inner(x=x)
-        return add(x=made.output).output
+        producer = inner(x=x)
+        return add(x=producer.output).output
 
     return nested
 

@@ -81,7 +81,7 @@ def run(home: Path, environment: Any) -> Callable[..., Any]:
     (home / "imports.py").write_text(SOURCE, encoding="utf-8")
 
     def run(uri: str, **variables: str) -> Any:
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 Path(sys.executable).with_name("kfgcp"),
                 "run",
@@ -96,7 +96,7 @@ def run(home: Path, environment: Any) -> Callable[..., Any]:
             check=False,
             timeout=PROCESS,
         )
-        return json.loads(done.stdout)
+        return json.loads(process.stdout)
 
     return run
 
@@ -152,7 +152,7 @@ def test_the_metadata_server_is_looked_for_once(
         if name != "GOOGLE_APPLICATION_CREDENTIALS"
     }
 
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env=kept | variables,
         capture_output=True,
@@ -161,7 +161,7 @@ def test_the_metadata_server_is_looked_for_once(
         check=True,
     )
 
-    assert done.stdout == "(None, None)\n"
+    assert process.stdout == "(None, None)\n"
     assert metadata.connections == 1
 
 

@@ -52,9 +52,9 @@ def notebook(home: Path, state_folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
         @dsl.pipeline(name="notebook")
         def pipeline(factor: int, text: str, numbers: list) -> str:
-            made = sums(factor=factor, text=text, numbers=numbers)
-            length(table=made.outputs["table"])
-            return made.outputs["Output"]
+            producer = sums(factor=factor, text=text, numbers=numbers)
+            length(table=producer.outputs["table"])
+            return producer.outputs["Output"]
 
         return pipeline
 

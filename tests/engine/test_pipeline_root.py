@@ -45,8 +45,8 @@ def read(data: Input[Dataset], model: Input[Model]) -> str:
 
 @dsl.pipeline(name="two-steps")
 def pipeline(text: str = "héllo") -> str:
-    made = write(text=text)
-    return read(data=made.outputs["data"], model=made.outputs["model"]).output
+    producer = write(text=text)
+    return read(data=producer.outputs["data"], model=producer.outputs["model"]).output
 
 
 @dsl.component(base_image="python:3.11")

@@ -73,11 +73,11 @@ def test_constants_of_the_job_and_the_task(execute, task, home):
 def test_several_in_one_constant(execute, task):
     @dsl.pipeline(name="several")
     def several(name: str = "x", ratio: float = 2.0):
-        made = number()
+        producer = number()
         deep = structure()
         same(
             text=(
-                f"{name}/{made.output}-{name} {ratio} {deep.output}"
+                f"{name}/{producer.output}-{name} {ratio} {deep.output}"
                 f" {dsl.PIPELINE_TASK_NAME_PLACEHOLDER}"
             )
         )
@@ -91,17 +91,17 @@ def test_several_in_one_constant(execute, task):
 def test_a_value_that_looks_like_a_placeholder_is_put_in_as_it_is(execute, task):
     @dsl.pipeline(name="hostile")
     def hostile(name: str):
-        made = hostile_text()
-        same(text=f"<{made.output}|{name}>")
-        same(text=made.output)
+        producer = hostile_text()
+        same(text=f"<{producer.output}|{name}>")
+        same(text=producer.output)
         same(text=name)
 
     name = "{{$.inputs.parameters['pipelinechannel--name']}}{{$.pipeline_job_name}}"
     run = execute(hostile, {"name": name})
 
-    made = "{{$.inputs.parameters['text']}} {{$}} '\"\n}}"
-    assert task(run, "same").outputs["Output"] == f"<{made}|{name}>"
-    assert task(run, "same-2").outputs["Output"] == made
+    filled_text = "{{$.inputs.parameters['text']}} {{$}} '\"\n}}"
+    assert task(run, "same").outputs["Output"] == f"<{filled_text}|{name}>"
+    assert task(run, "same-2").outputs["Output"] == filled_text
     assert task(run, "same-3").outputs["Output"] == name
 
 
@@ -151,11 +151,9 @@ def test_the_order_of_inputs_does_not_matter(execute, compiled, task):
         }
         errors.append(task(execute(spec), "three").error.message)
 
-    # An input that holds placeholders itself is not a value to put in.
-    assert (
-        errors
-        == ["input 'c' holds the placeholder {{$.inputs.parameters['a']}}, which has no value"] * 3
-    )
+    # An input that contains placeholders itself has no value for other inputs.
+    problem = "input 'c' contains the placeholder {{$.inputs.parameters['a']}}, which has no value"
+    assert errors == [problem] * 3
 
 
 @pytest.mark.rule(
@@ -178,7 +176,7 @@ def test_a_constant_with_a_placeholder_that_has_no_value_fails_the_task(text, ex
     failed = task(execute(unfilled), "same")
 
     assert failed.state == "FAILED"
-    assert failed.error.message.startswith("input 'text' holds the placeholder {{$")
+    assert failed.error.message.startswith("input 'text' contains the placeholder {{$")
 
 
 # -- commands
@@ -224,8 +222,8 @@ def make(data: dsl.Output[dsl.Dataset]):
 
 @dsl.pipeline(name="tools")
 def tools(text: str, items: list, ratio: float, maybe: Optional[str] = None):  # noqa: UP045
-    made = make()
-    tool(text=text, items=items, ratio=ratio, data=made.outputs["data"], maybe=maybe)
+    producer = make()
+    tool(text=text, items=items, ratio=ratio, data=producer.outputs["data"], maybe=maybe)
 
 
 @pytest.fixture
@@ -384,6 +382,6 @@ def test_a_name_that_the_task_does_not_have(argument, command):
 def test_a_whole_artifact_in_a_command(side, command):
     """It is refused before the run; this is for what reaches the engine by another way."""
     with pytest.raises(
-        ValueProblem, match=r"takes the whole artifact '(data|model)', and KFP does not define"
+        ValueProblem, match=r"takes the whole artifact '(data|model)', but KFP does not define"
     ):
         command(tools, {"text": "", "items": [], "ratio": 2.0}, [f"--x={{{{$.{side}}}}}"])

@@ -17,11 +17,11 @@ def fails_until(count: int, file: str) -> int:
 
     with open(file, "a") as log:
         log.write("x")
-    done = os.path.getsize(file)
-    print(f"attempt {done}")
-    if done < count:
-        raise ValueError(f"attempt {done} fails")
-    return done
+    previous_attempts = os.path.getsize(file)
+    print(f"attempt {previous_attempts}")
+    if previous_attempts < count:
+        raise ValueError(f"attempt {previous_attempts} fails")
+    return previous_attempts
 
 
 @dsl.component(base_image=IMAGE)
@@ -43,13 +43,13 @@ def test_extra_attempts(retries, state, attempts, execute, task, tmp_path, log):
 
     run = execute(pipeline, {"file": str(tmp_path / "count")})
 
-    found = task(run, "fails-until")
+    failing_task = task(run, "fails-until")
     assert run.state == state
-    assert (found.state, found.attempts) == (state, attempts)
+    assert (failing_task.state, failing_task.attempts) == (state, attempts)
     assert [log(run, "fails-until", n)[0] for n in range(1, attempts + 1)] == [
         f"attempt {n}" for n in range(1, attempts + 1)
     ]
-    assert (found.error is None) == (state == "SUCCEEDED")
+    assert (failing_task.error is None) == (state == "SUCCEEDED")
 
 
 @pytest.mark.rule("Control flow: maxRetryCount N means N extra attempts, after failure only")
@@ -110,11 +110,11 @@ def test_a_policy_of_a_nested_pipeline_is_that_of_its_containers(execute, compil
     }
     run = execute(spec, {"file": str(tmp_path / "count"), "others": str(tmp_path / "others")})
 
-    found = {
+    tasks = {
         path: task(run, path)
         for path in ("inner/fails-until", "inner/fails-until-2", "inner/innermost/fails-until")
     }
-    assert {path: (one.state, one.attempts) for path, one in found.items()} == {
+    assert {path: (one.state, one.attempts) for path, one in tasks.items()} == {
         "inner/fails-until": ("SUCCEEDED", 3),
         "inner/fails-until-2": ("FAILED", 2),
         "inner/innermost/fails-until": ("FAILED", 3),
@@ -217,10 +217,10 @@ def test_fail_fast_forgets_retries_that_wait(compiled, simulate, states, tmp_pat
         tried.append(node.path)
         return "no"
 
-    found = simulate(pipeline, behave, limit=1, fail_fast=True)
+    scheduler = simulate(pipeline, behave, limit=1, fail_fast=True)
 
     # the second ends the run while the first waits for its next attempt
-    assert states(found) == {"fails-until": "FAILED", "fails-until-2": "FAILED"}
+    assert states(scheduler) == {"fails-until": "FAILED", "fails-until-2": "FAILED"}
     assert tried == ["fails-until", "fails-until-2"]
 
 
@@ -232,9 +232,9 @@ def test_fail_fast_launches_nothing_that_waits(simulate, states):
         last = fails_until(count=1, file="b")
         fails_until(count=1, file="c").after(last)
 
-    found = simulate(pipeline, lambda node: "no", limit=1, fail_fast=True)
+    scheduler = simulate(pipeline, lambda node: "no", limit=1, fail_fast=True)
 
-    assert states(found) == {
+    assert states(scheduler) == {
         "fails-until": "FAILED",
         "fails-until-2": "SKIPPED",
         "fails-until-3": "SKIPPED",

@@ -104,7 +104,7 @@ def test_a_list_of_artifacts(execute, written, home):
         ({"data": ["a"]}, "data must be the URI of an artifact"),
         ({"data": "a\nb"}, "data must be the URI of an artifact"),
         ({"data": None}, "data must be artifact, not null"),
-        ({"data": "nobody/has/this"}, "the artifact data is not there: .*nobody/has/this"),
+        ({"data": "nobody/has/this"}, "the artifact data does not exist: .*nobody/has/this"),
         ({"date": "a"}, r"date is unknown \(did you mean data\?\); data is required"),
     ],
 )
@@ -119,11 +119,11 @@ def test_from_the_command_line(kfgcp, home, compiled):
     (home / "given.json").write_text(json.dumps(compiled(given)))
     (home / "data=1.csv").write_text("content")
 
-    done = kfgcp("run", "given.json", "-p", "data=data=1.csv", "--json")
+    result = kfgcp("run", "given.json", "-p", "data=data=1.csv", "--json")
     missing = kfgcp("run", "given.json", "--json")
 
-    assert done.code == 0
-    outputs = {task["path"]: task["outputs"] for task in done.json["tasks"]}
+    assert result.code == 0
+    outputs = {task["path"]: task["outputs"] for task in result.json["tasks"]}
     assert json.loads(outputs["read"]["Output"])[0] == "content"
     assert missing.code == 2
     assert "data is required" in missing.err

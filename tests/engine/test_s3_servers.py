@@ -383,8 +383,8 @@ def proxy(server: S3Server) -> Iterator[Callable[..., CuttingProxy]]:
         return proxies[-1]
 
     yield start
-    for each in proxies:
-        each.close()
+    for proxy in proxies:
+        proxy.close()
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -530,9 +530,9 @@ else:
 def in_a_process(verb: str, uri: str, folder: Path, server: S3Server) -> int:
     """Copy in a process of its own, and return the most memory that it needed, in bytes."""
     command = [sys.executable, "-c", TRANSFER, verb, uri, str(folder), server.url, REGION]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return int(process.stdout)
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -635,10 +635,10 @@ def test_a_run_reads_and_writes_where_the_environment_says(
 
     def kfgcp(*arguments: str) -> dict[str, Any]:
         command = [Path(sys.executable).with_name("kfgcp"), *arguments, "--json"]
-        done = subprocess.run(
+        process = subprocess.run(
             command, env=variables, capture_output=True, text=True, check=False, timeout=PROCESS
         )
-        answer: dict[str, Any] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(process.stdout)
         return answer
 
     run = kfgcp("run", "pipe.py", "-p", f"uri=s3://{BUCKET}/input.txt")

@@ -69,16 +69,16 @@ def behaviour(failing):
 
 
 def outputs(scheduler):
-    found, todo = {}, [scheduler.root]
+    results, todo = {}, [scheduler.root]
     while todo:
         node = todo.pop()
-        found[node.path] = (
+        results[node.path] = (
             node.state,
             dict(node.outputs.params),
             node.error and node.error.message,
         )
         todo += node.children.values()
-    return found
+    return results
 
 
 PATHS = [
@@ -106,9 +106,9 @@ def test_any_order_of_ends_gives_the_same(simulate, seed, limit, failing):
     order = random.Random(seed)  # noqa: S311
     expected = outputs(simulate(everything, behaviour(failing)))
 
-    found = simulate(everything, behaviour(failing), choose=order.randrange, limit=limit)
+    scheduler = simulate(everything, behaviour(failing), choose=order.randrange, limit=limit)
 
-    assert outputs(found) == expected
+    assert outputs(scheduler) == expected
 
 
 @pytest.mark.rule(
@@ -146,27 +146,27 @@ def test_the_order_of_launches_does_not_depend_on_the_order_in_the_spec(simulate
 @settings(max_examples=40, deadline=None)
 def test_nothing_runs_below_what_did_not_succeed(simulate, failing, fast, seed):
     order = random.Random(seed)  # noqa: S311
-    found = simulate(everything, behaviour(failing), choose=order.randrange, fail_fast=fast)
-    todo = [found.root]
+    scheduler = simulate(everything, behaviour(failing), choose=order.randrange, fail_fast=fast)
+    todo = [scheduler.root]
     while todo:
         node = todo.pop()
         todo += node.children.values()
         assert node.state.final
         if node.attempts and not node.task.runs_always and node.parent.kind == "dag":
             assert all(node.parent.children[key].state.ok for key in node.task.upstream)
-    failed = any(state == "FAILED" for state, _, _ in outputs(found).values())
-    assert (found.root.state == "FAILED") == failed
+    failed = any(state == "FAILED" for state, _, _ in outputs(scheduler).values())
+    assert (scheduler.root.state == "FAILED") == failed
 
 
 @pytest.mark.rule("Control flow: the exit task runs whatever happened in its exit handler")
 @given(failing=st.sets(st.sampled_from(PATHS[:-1])), fast=st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_the_exit_task_always_runs(simulate, failing, fast):
-    found = outputs(simulate(everything, behaviour(failing), fail_fast=fast))
+    outputs_by_path = outputs(simulate(everything, behaviour(failing), fail_fast=fast))
 
-    assert found["state-of"][0] == "SUCCEEDED"
-    assert found["state-of"][1]["Output"] == (
-        "FAILED" if found["exit-handler-1"][0] == "FAILED" else "SUCCEEDED"
+    assert outputs_by_path["state-of"][0] == "SUCCEEDED"
+    assert outputs_by_path["state-of"][1]["Output"] == (
+        "FAILED" if outputs_by_path["exit-handler-1"][0] == "FAILED" else "SUCCEEDED"
     )
 
 
@@ -179,10 +179,12 @@ def test_a_wide_loop_is_scheduled_in_linear_time(simulate, compiled):
         with dsl.ParallelFor(items) as item:
             gather_text(x=item)
 
-    found = simulate(wide, lambda node: Values({"Output": ""}), {"items": ["x"] * 5000}, limit=4)
+    scheduler = simulate(
+        wide, lambda node: Values({"Output": ""}), {"items": ["x"] * 5000}, limit=4
+    )
 
-    assert found.root.state == "SUCCEEDED"
-    assert len(outputs(found)) == 10_002
+    assert scheduler.root.state == "SUCCEEDED"
+    assert len(outputs(scheduler)) == 10_002
 
 
 @dsl.component(base_image=IMAGE)

@@ -91,13 +91,15 @@ def test_folders(execute, written, home):
 
     assert one["cwd"] != two["cwd"]
     assert one["tmpdir"] != two["tmpdir"]
-    for found in (one, two):
-        assert [name for name in found["files"] if not name.startswith(".")] == ["relative.txt"]
-        assert found["pwd"] == found["cwd"]
-        assert found["gettempdir"] == found["tmpdir"]
-        assert found["temporary"].startswith(found["tmpdir"] + "/")
-        assert not Path(found["cwd"]).exists()
-        assert not Path(found["tmpdir"]).exists()
+    for environment in (one, two):
+        assert [name for name in environment["files"] if not name.startswith(".")] == [
+            "relative.txt"
+        ]
+        assert environment["pwd"] == environment["cwd"]
+        assert environment["gettempdir"] == environment["tmpdir"]
+        assert environment["temporary"].startswith(environment["tmpdir"] + "/")
+        assert not Path(environment["cwd"]).exists()
+        assert not Path(environment["tmpdir"]).exists()
     assert one["env"]["MINE"] == "it's {{$}}\n=x"
     assert "MINE" not in two["env"]
     assert one["env"]["KFGCP_TASK"] == "surroundings"
@@ -280,11 +282,11 @@ def test_tasks_do_not_share_random_numbers_or_modules(execute, task):
             draws(x=item)
 
     run = execute(pipeline)
-    found = [json.loads(t.outputs["Output"]) for t in run.tasks if t.path.endswith("draws")]
+    drawn_numbers = [json.loads(t.outputs["Output"]) for t in run.tasks if t.path.endswith("draws")]
 
-    assert len({one[0] for one in found}) == 4
-    assert len({one[1] for one in found}) == 4
-    assert [one[2] for one in found] == [1, 1, 1, 1]
+    assert len({one[0] for one in drawn_numbers}) == 4
+    assert len({one[1] for one in drawn_numbers}) == 4
+    assert [one[2] for one in drawn_numbers] == [1, 1, 1, 1]
 
 
 @pytest.mark.rule(
@@ -314,8 +316,8 @@ def test_a_folder_of_the_user_stays(execute, tmp_path, home):
 
     @dsl.pipeline(name="mine")
     def pipeline(folder: str):
-        made = dsl.importer(artifact_uri=folder, artifact_class=dsl.Artifact)
-        uses(data=made.output)
+        importer = dsl.importer(artifact_uri=folder, artifact_class=dsl.Artifact)
+        uses(data=importer.output)
 
     run = execute(pipeline, {"folder": str(folder)})
 
@@ -343,8 +345,8 @@ def test_the_same_whatever_the_parallelism(execute, states, task):
     runs = [execute(pipeline, max_parallel=n, cache=False) for n in (1, 2, 8)]
 
     assert states(runs[0]) == states(runs[1]) == states(runs[2])
-    found = [{t.path: dict(t.outputs) for t in run.tasks} for run in runs]
-    assert found[0] == found[1] == found[2]
+    outputs = [{t.path: dict(t.outputs) for t in run.tasks} for run in runs]
+    assert outputs[0] == outputs[1] == outputs[2]
 
 
 @dsl.component(base_image="python:3.11")

@@ -194,8 +194,8 @@ def test_a_string_given_another_kind_receives_its_json_text(value, text, execute
 def test_a_string_given_an_upstream_struct_receives_its_json_text(execute, compiled, task):
     @dsl.pipeline(name="texts")
     def texts():
-        made = everything()
-        same(text=made.outputs["s"])
+        producer = everything()
+        same(text=producer.outputs["s"])
 
     spec = compiled(texts)
     source = spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"][
@@ -432,9 +432,9 @@ def test_every_source_of_an_input(execute, task):
     def sources(x: int = 3):
         with dsl.ExitHandler(status_of()):
             first = add(x=x, y=10)
-            made = make()
-            read(data=made.outputs["data"])
-            inner(data=made.outputs["data"], x=first.output)
+            producer = make()
+            read(data=producer.outputs["data"])
+            inner(data=producer.outputs["data"], x=first.output)
 
     run = execute(sources)
 
@@ -461,54 +461,6 @@ def test_constants_in_the_form_of_schema_2_0_0(execute, compiled, written):
     spec["schemaVersion"] = "2.0.0"
 
     assert written(execute(spec), "as-json")[:3] == ["a", 4, 0.25]
-
-
-@pytest.mark.rule(
-    'Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes'
-)
-@pytest.mark.parametrize(
-    ("selector", "expected"),
-    [
-        ('parseJson(string_value)["a"]["b"][1]', "two"),
-        ('parseJson(string_value)["a"]["n"]', "2"),
-        ('parseJson(string_value)["list"][0]["x"]', 'it\'s "x"'),
-        ('struct_value["a"]["b"][0]', "one"),
-        ('struct_value["a"]', '{"b":["one","two"],"n":2}'),
-    ],
-)
-def test_selectors(selector, expected, execute, compiled, task):
-    assert task(execute(selecting(compiled, selector)), "same").outputs == {"Output": expected}
-
-
-def selecting(compiled, selector):
-    @dsl.pipeline(name="selectors")
-    def selectors(value: str = "x"):
-        same(text=value)
-
-    spec = compiled(selectors)
-    spec["root"]["inputDefinitions"]["parameters"]["value"] = {
-        "parameterType": "STRUCT",
-        "defaultValue": {"a": {"b": ["one", "two"], "n": 2.0}, "list": [{"x": 'it\'s "x"'}]},
-    }
-    spec["root"]["dag"]["tasks"]["same"]["inputs"]["parameters"]["text"][
-        "parameterExpressionSelector"
-    ] = selector
-    return spec
-
-
-@pytest.mark.rule(
-    'Values: parameterExpressionSelector: CEL, chains of parseJson(string_value)["k"] and indexes'
-)
-@pytest.mark.parametrize(
-    "selector", ['parseJson(string_value)["nope"]', "struct_value[", "1 / 0", "no_such_name"]
-)
-def test_a_selector_that_cannot_be_applied_fails_the_task(
-    selector, execute, compiled, states, task
-):
-    run = execute(selecting(compiled, selector))
-
-    assert states(run) == {"same": "FAILED"}
-    assert selector in task(run, "same").error.message
 
 
 @pytest.mark.rule(

@@ -75,13 +75,13 @@ def start(
 def test_tasks_start_before_the_libraries_are_imported_and_have_them_afterwards(start: Any) -> None:
     executor, run = start("numpy", "no_such_module")
     assert run(1, "import sys; print('numpy' in sys.modules)") == "False"
-    wait_for(lambda: executor._warm.ready)
+    wait_for(lambda: executor._warm_server.ready)
     assert run(2, "import sys; print('numpy' in sys.modules)") == "True"
 
 
 def test_random_numbers_of_tasks_differ(start: Any) -> None:
     executor, run = start("numpy.random")
-    wait_for(lambda: executor._warm.ready)
+    wait_for(lambda: executor._warm_server.ready)
     drawn = {
         run(number, "import numpy, random; print(numpy.random.rand(), random.random())")
         for number in range(5)
@@ -104,7 +104,7 @@ def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path
     assert run(1, "print(hash('a'))", PYTHONHASHSEED="1") == seeds[0]
     assert run(2, "print(hash('a'))", PYTHONHASHSEED="2", OTHER="x") == seeds[1]
     assert run(3, "print(hash('a'))", PYTHONHASHSEED="1", OTHER="y") == seeds[0]
-    assert len(executor._others) == 2, "tasks with the same ones share their servers"
+    assert len(executor._other_executors) == 2, "tasks with the same ones share their servers"
 
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "only_there.py").write_text("print('found')")
@@ -116,13 +116,13 @@ def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path
         PYTHONWARNINGS="error",
     ) == ("1 ['error']")
     assert run(6, "import sys; print(sys.flags.utf8_mode, sys.warnoptions)") == "0 []"
-    assert len(executor._others) == 4
+    assert len(executor._other_executors) == 4
 
 
 @linux
 def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(start: Any) -> None:
     executor, run = start("sklearn.ensemble")
-    wait_for(lambda: executor._warm.ready)
+    wait_for(lambda: executor._warm_server.ready)
     body = (
         "import sklearn.ensemble, threadpoolctl; print(*{p['num_threads'] for p in"
         " threadpoolctl.threadpool_info() if p['user_api'] == 'openmp'})"
@@ -174,10 +174,10 @@ def kill(server: Any) -> None:
 
 def test_servers_that_are_killed_are_replaced(start: Any) -> None:
     executor, run = start("numpy")
-    wait_for(lambda: executor._warm.ready)
-    kill(executor._warm)
+    wait_for(lambda: executor._warm_server.ready)
+    kill(executor._warm_server)
     assert run(1, "print('still')") == "still"
-    kill(executor._plain)
+    kill(executor._plain_server)
     assert run(2, "print('again')") == "again"
 
 
@@ -190,7 +190,7 @@ def test_an_attempt_whose_server_is_killed_is_reported_as_lost(
     log = tmp_path / "sleeper.log"
     executor.start(Attempt(7, Lightweight("f", source), wire, {}, tmp_path / "scratch" / "7", log))
     wait_for(lambda: log.exists() and "up" in log.read_text())
-    os.kill(executor._plain._process.pid, signal.SIGKILL)
+    os.kill(executor._plain_server._process.pid, signal.SIGKILL)
     found = ended.get(timeout=REQUEST)
     assert (found.id, found.lost) == (7, True)
     assert "SIGKILL" in (found.message or "")
@@ -207,8 +207,8 @@ def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
     executor, run = start()
     seen = []
     for number in range(3):
-        wait_for(lambda: len(waiting(executor._plain)) == 1)
-        seen += waiting(executor._plain)
+        wait_for(lambda: len(waiting(executor._plain_server)) == 1)
+        seen += waiting(executor._plain_server)
         assert (
             run(number, "import os; print(os.getpid(), os.getpgid(0))") == f"{seen[-1]} {seen[-1]}"
         )
@@ -218,19 +218,19 @@ def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
 @linux
 def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start: Any) -> None:
     executor, run = start()
-    wait_for(lambda: len(waiting(executor._plain)) == 1)
-    os.kill(waiting(executor._plain)[0], signal.SIGKILL)
-    wait_for(lambda: waiting(executor._plain) == [])
+    wait_for(lambda: len(waiting(executor._plain_server)) == 1)
+    os.kill(waiting(executor._plain_server)[0], signal.SIGKILL)
+    wait_for(lambda: waiting(executor._plain_server) == [])
     assert run(1, "print('done')") == "done"
-    wait_for(lambda: len(waiting(executor._plain)) == 1)
+    wait_for(lambda: len(waiting(executor._plain_server)) == 1)
 
 
 @linux
 def test_processes_that_wait_end_with_their_server(start: Any) -> None:
     executor, _ = start()
-    wait_for(lambda: len(waiting(executor._plain)) == 1)
-    pid = waiting(executor._plain)[0]
-    kill(executor._plain)
+    wait_for(lambda: len(waiting(executor._plain_server)) == 1)
+    pid = waiting(executor._plain_server)[0]
+    kill(executor._plain_server)
     wait_for(
         lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
     )
@@ -261,7 +261,7 @@ def test_closing_does_not_wait_for_libraries_that_are_still_imported(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     executor = PythonExecutor(lambda ended: None, libraries=["takes_an_hour"])
     wait_for(importing.exists)
-    server = executor._warm._process.pid
+    server = executor._warm_server._process.pid
 
     closing = threading.Thread(target=executor.close, daemon=True)
     closing.start()

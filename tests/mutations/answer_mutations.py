@@ -289,12 +289,12 @@ def _mutate_message(answer: WireAnswer, random: Random) -> Mutated:
     if choice < 0.3:
         return _mutate_frames(answer, random)
     try:
-        message = mlmd.decode(name, answer.body, answer.headers)
+        message = mlmd.decode_response(name, answer.body, answer.headers)
     except mlmd.MlmdError:
         return _mutate_bytes(answer, random)
     count = random.choice((1, 1, 1, 2, 4))
     changes = [_mutate_field(random.choice(list(_messages(message))), random) for _ in range(count)]
-    return Mutated(replace(answer, body=mlmd.answer(message)), ", ".join(changes))
+    return Mutated(replace(answer, body=mlmd.encode_response(message)), ", ".join(changes))
 
 
 def _mutate_frames(answer: WireAnswer, random: Random) -> Mutated:
@@ -400,7 +400,7 @@ def _scalar(field: Any, random: Random) -> Any:
 def is_message(name: str, body: bytes) -> bool:
     """Whether the bytes are a message of that name."""
     try:
-        mlmd.message(name)().ParseFromString(body)
+        mlmd.message_class(name)().ParseFromString(body)
     except DecodeError:
         return False
     return True

@@ -172,7 +172,7 @@ def test_a_wait_beyond_the_budget_ends_it_at_once(
         client().get("x")
 
     assert caught.value.message == "Vertex AI failed to answer GET x: busy (503 UNAVAILABLE)."
-    assert caught.value.hint.startswith("It asks to wait 3600 s. ")
+    assert caught.value.hint.startswith("The service asks to wait 3600 s. ")
     assert clock.slept == []
 
 
@@ -553,7 +553,7 @@ def test_pages_without_anything_new_have_an_end(
     server.always(lambda _: reply({"jobs": jobs, "nextPageToken": str(next(tokens))}))
 
     with pytest.raises(
-        BadAnswer, match="Vertex AI answered GET jobs with 100 pages without anything new"
+        BadAnswer, match="Vertex AI answered GET jobs with 100 pages without new items"
     ):
         list(client().pages("jobs", None, "jobs"))
 
@@ -571,7 +571,7 @@ def test_pages_without_anything_new_end_after_ten_minutes(
 
     server.always(late)
 
-    with pytest.raises(BadAnswer, match="pages without anything new for 600 s"):
+    with pytest.raises(BadAnswer, match="pages without new items for 600 s"):
         list(client().pages("jobs", None, "jobs"))
 
 

@@ -210,4 +210,4 @@ def test_what_is_long_past_is_forgotten(logging: CloudLogging, server: Any) -> N
     for _ in range(3):
         list(tail.read(["this"]))
 
-    assert list(tail._seen) == ["new 2026-01-02T03:10:00Z"]
+    assert list(tail._returned_entries) == ["new 2026-01-02T03:10:00Z"]

@@ -278,7 +278,7 @@ def test_the_earlier_of_two_deadlines_holds(clock: Any) -> None:
         assert inner is outer
     with within(10, clock) as outer, within(5, clock) as inner:
         assert current_deadline() is inner
-        assert inner.left == 5
+        assert inner.seconds_left == 5
         clock.now += 5
         assert (inner.has_passed, outer.has_passed) == (True, False)
     assert current_deadline() is None
@@ -342,9 +342,9 @@ def test_a_deadline_that_moves_with_each_whole_piece() -> None:
 
     now[0] = 8.0
     deadline.count(99)
-    assert deadline.left == 2
+    assert deadline.seconds_left == 2
     deadline.count(1)
-    assert deadline.left == 10
+    assert deadline.seconds_left == 10
     now[0] = 18.0
     assert deadline.has_passed
 

@@ -268,7 +268,7 @@ def test_a_credentials_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -
             {"type": "service_account", "private_key": "x"},
             "Failed to load service account credentials from",
         ),
-        ([1], "The Google credentials cannot be used: they are not of the right form"),
+        ([1], "The Google credentials cannot be used: they do not have the right form"),
     ],
 )
 def test_a_credentials_file_that_is_wrong(sign_in: Any, content: Any, message: str) -> None:
@@ -329,7 +329,7 @@ def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None
     assert error.message == (
         "Google does not accept the service account's key: invalid_grant: Invalid JWT Signature."
     )
-    assert error.hint.startswith("Is the key deleted, or the clock of this machine wrong?")
+    assert error.hint.startswith("Is the key deleted, or is the clock of this machine wrong?")
 
 
 # -- acting as a service account
@@ -574,6 +574,5 @@ def test_a_metadata_server_that_fails(
 
     assert isinstance(error, Unreachable)
     assert (
-        error.message
-        == "The metadata server of this machine, which gives its tokens, does not answer."
+        error.message == "The metadata server, which gives tokens to this machine, does not answer."
     )

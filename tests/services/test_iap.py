@@ -316,7 +316,7 @@ def test_what_is_no_id_token(server: Any, sign_in: Any, token: str) -> None:
     ("content", "message"),
     [
         ("{", "is not JSON."),
-        ("[]", "is not of the right form."),
+        ("[]", "does not have the right form."),
         (
             {"type": "authorized_user"},
             "the login of a person lacks client_id or client_secret or refresh_token.",
@@ -359,7 +359,7 @@ def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None
     )
 
     assert _error(_source()).hint.startswith(
-        "Is the key deleted, or the clock of this machine wrong?"
+        "Is the key deleted, or is the clock of this machine wrong?"
     )
 
 

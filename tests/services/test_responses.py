@@ -170,12 +170,14 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 "PERMISSION_DENIED",
                 _info("CONSUMER_INVALID"),
             ),
-            "Is acme the id of the project, and may you see it? gcloud projects describe acme",
+            "Check that acme is the id of the project, and that you may see the project: gcloud"
+            " projects describe acme",
         ),
         (
             403,
             _google(403, "Permission denied on resource project acme.", "PERMISSION_DENIED"),
-            "Is acme the id of the project, and may you see it? gcloud projects describe acme",
+            "Check that acme is the id of the project, and that you may see the project: gcloud"
+            " projects describe acme",
         ),
         (
             403,
@@ -192,7 +194,7 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
             ),
             (
                 "Let your account use the project payer for quotas"
-                " (roles/serviceusage.serviceUsageConsumer), or choose another: gcloud auth"
+                " (roles/serviceusage.serviceUsageConsumer), or choose another project: gcloud auth"
                 " application-default set-quota-project PROJECT"
             ),
         ),
@@ -268,7 +270,7 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
             429,
             _google(429, "Quota exceeded.", "RESOURCE_EXHAUSTED"),
             (
-                "Wait a minute and start less at once, or ask for more quota: "
+                "Wait a minute and start fewer runs at the same time, or ask for more quota: "
                 "https://console.cloud.google.com/iam-admin/quotas?project=acme"
             ),
         ),

@@ -71,7 +71,7 @@ def test_an_emulator_that_wants_a_token(server: Any, client: Client, reply: Any)
 
     assert (
         caught.value.hint
-        == "The service needs a sign-in: set auth of the environment to google, iap or token-file."
+        == "The service needs a sign-in: set auth in the environment to google, iap or token-file."
     )
 
 

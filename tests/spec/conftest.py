@@ -52,12 +52,12 @@ def sub(xs: list) -> dsl.Model:
 def rich(n: int = 2, names: list = [], options: dict = {}, data: str = "gs://b/d") -> int:
     source = dsl.importer(artifact_uri=data, artifact_class=dsl.Model, metadata={"k": 1})
     with dsl.ExitHandler(notify()):
-        made = make(x=n).set_cpu_limit("2").set_env_variable("A", "b")
-        made.set_retry(2, backoff_duration="5s")
-        with dsl.ParallelFor(made.output, parallelism=3) as item:
-            each = double(x=item)
-        trained = sub(xs=dsl.Collected(each.output))
-        report(model=trained.output).after(made, source).set_caching_options(False)
+        numbers = make(x=n).set_cpu_limit("2").set_env_variable("A", "b")
+        numbers.set_retry(2, backoff_duration="5s")
+        with dsl.ParallelFor(numbers.output, parallelism=3) as item:
+            doubled = double(x=item)
+        trained = sub(xs=dsl.Collected(doubled.output))
+        report(model=trained.output).after(numbers, source).set_caching_options(False)
     first = double(x=n)
     with dsl.If(first.output == 4):
         a = double(x=1)

@@ -167,11 +167,13 @@ def test_what_the_file_prints_goes_to_stderr_and_kfps_warnings_nowhere(tmp_path)
     text = "import warnings\nprint('from the file')\nwarnings.warn('mine', FutureWarning)\n" + HEAD
     path = write(tmp_path, text + COMPONENT.format("step"))
     code = f"from kfgcp.spec.load import load; print(load({str(path)!r}).name)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "step\n"
-    assert "from the file" in done.stderr
-    assert "FutureWarning: mine" in done.stderr
-    assert "base_image" not in done.stderr
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "step\n"
+    assert "from the file" in process.stderr
+    assert "FutureWarning: mine" in process.stderr
+    assert "base_image" not in process.stderr
 
 
 def test_a_syntax_error_names_the_line(tmp_path):
@@ -302,5 +304,7 @@ def test_loading_a_compiled_file_imports_neither_kfp_nor_other_heavy_modules(tmp
         " 'difflib', 'asyncio'}\n"
         "print(sorted(heavy & (set(sys.modules) - before)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "[]\n"

@@ -28,7 +28,7 @@ def test_users_and_passwords_of_urls_are_masked(text: str, masked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "text", "masked"),
+    ("value", "text", "masked"),
     [
         (
             "--index-url https://bob:p#wsecret@h:9/simple",
@@ -75,14 +75,14 @@ def test_users_and_passwords_of_urls_are_masked(text: str, masked: str) -> None:
     ],
 )  # fmt: skip
 def test_a_password_that_does_not_belong_in_a_url_is_masked(
-    known: str, text: str, masked: str
+    value: str, text: str, masked: str
 ) -> None:
-    assert mask_credentials(text, [known]) == masked
-    assert has_credentials(known)
+    assert mask_credentials(text, [value]) == masked
+    assert has_credentials(value)
 
 
 @pytest.mark.parametrize(
-    "known",
+    "value",
     [
         "-i https://h.example/simple",
         "-i https://h.example:8080/simple",
@@ -94,15 +94,15 @@ def test_a_password_that_does_not_belong_in_a_url_is_masked(
         "a @ ./folder",
     ],
 )
-def test_an_address_without_a_password_is_shown(known: str) -> None:
-    assert mask_credentials(f"no answer: {known}", [known]) == f"no answer: {known}"
-    assert not has_credentials(known)
+def test_an_address_without_a_password_is_shown(value: str) -> None:
+    assert mask_credentials(f"no answer: {value}", [value]) == f"no answer: {value}"
+    assert not has_credentials(value)
 
 
 def test_a_known_password_is_masked_wherever_it_stands() -> None:
-    known = ["--index-url https://bob:hunter%2F2222@index.acme.example/simple"]
+    sources = ["--index-url https://bob:hunter%2F2222@index.acme.example/simple"]
 
-    shown = mask_credentials("refused bob:hunter/2222 and hunter%2F2222, bob is unknown", known)
+    shown = mask_credentials("refused bob:hunter/2222 and hunter%2F2222, bob is unknown", sources)
 
     assert shown == "refused *** and ***, bob is unknown"
 

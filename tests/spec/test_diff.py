@@ -30,7 +30,7 @@ PROPERTY = settings(
 
 
 def spec(tasks=None, components=None, executors=None, **root):
-    """A small PipelineSpec: `load` feeds `train`, and what is given beside or instead of them."""
+    """A small PipelineSpec: `load` feeds `train`, and the arguments add or replace fields."""
     tasks = {"load": task("comp-load"), "train": train()} | (tasks or {})
     components = {
         "comp-load": component("exec-load", outputs={"rows": {"parameterType": "NUMBER_INTEGER"}}),
@@ -88,17 +88,17 @@ def compiled(folder, body, name="pipeline.py"):
     return load(str(path)).pipeline_spec
 
 
-def one(before, after):
+def only_change(before, after):
     (change,) = diff(before, after)
     return change
 
 
-def told(changes):
+def summarize(changes):
     return [(change.path, change.what, change.name, change.kind) for change in changes]
 
 
 @pytest.mark.parametrize(
-    ("fields", "what", "name", "before", "after"),
+    ("fields", "word", "name", "before", "after"),
     [
         ({"image": "python:3.12"}, "image", "", "python:3.11", "python:3.12"),
         ({"command": ["go"]}, "command", "", ["run"], ["go"]),
@@ -127,11 +127,11 @@ def told(changes):
         ),
     ],
 )
-def test_what_a_container_runs(fields, what, name, before, after):
+def test_what_a_container_runs(fields, word, name, before, after):
     other = spec(executors={"exec-train": container("python:3.11") | {}})
     other["deploymentSpec"]["executors"]["exec-train"]["container"].update(fields)
     kind = "added" if before is None else "changed"
-    assert one(spec(), other) == Change("train", what, kind, before, after, name)
+    assert only_change(spec(), other) == Change("train", word, kind, before, after, name)
 
 
 @pytest.mark.parametrize(
@@ -170,14 +170,14 @@ def test_what_a_container_runs(fields, what, name, before, after):
     ],
 )
 def test_what_a_dag_says_of_a_task(changed, expected):
-    assert one(spec(), spec({"train": changed})) == expected
+    assert only_change(spec(), spec({"train": changed})) == expected
 
 
 def test_an_input_that_comes_from_elsewhere_tells_its_dependency_too():
     other = train()
     other["inputs"]["parameters"]["n"] = constant(5)
     other["dependentTasks"] = []
-    change = one(spec(), spec({"train": other}))
+    change = only_change(spec(), spec({"train": other}))
     assert change == Change(
         "train", "input", "changed", {"task": "load", "output": "rows"}, {"constant": 5}, "n"
     )
@@ -187,10 +187,10 @@ def test_what_a_loop_goes_over():
     def loop(items):
         return spec({"train": train(parameterIterator={"items": items, "itemInput": "lr"})})
 
-    assert one(loop({"raw": "[1]"}), loop({"raw": "[1, 2]"})) == Change(
+    assert only_change(loop({"raw": "[1]"}), loop({"raw": "[1, 2]"})) == Change(
         "train", "iterator", "changed", "[1]", "[1, 2]", "items"
     )
-    assert one(loop({"raw": "[1]"}), loop({"inputParameter": "n"})).after == {"input": "n"}
+    assert only_change(loop({"raw": "[1]"}), loop({"inputParameter": "n"})).after == {"input": "n"}
 
 
 def test_the_interface_of_a_component():
@@ -231,13 +231,13 @@ def test_the_pipelines_own_parameters_and_outputs_have_no_path():
 
 
 def test_a_task_that_comes_or_goes_is_one_change():
-    more = spec(
+    extended_spec = spec(
         {"report": task("comp-report")},
         {"comp-report": component("exec-r")},
         {"exec-r": container("r")},
     )
-    assert diff(spec(), more) == (Change("report", "task", "added", None, "report"),)
-    assert diff(more, spec()) == (Change("report", "task", "removed", "report", None),)
+    assert diff(spec(), extended_spec) == (Change("report", "task", "added", None, "report"),)
+    assert diff(extended_spec, spec()) == (Change("report", "task", "removed", "report", None),)
 
 
 def test_names_of_components_and_executors_do_not_count():
@@ -251,8 +251,8 @@ def test_names_of_components_and_executors_do_not_count():
 
 
 def test_a_component_that_no_task_uses_counts():
-    more = spec(components={"comp-spare": component("exec-load")})
-    assert told(diff(spec(), more)) == [("", "component", "comp-spare", "added")]
+    extended_spec = spec(components={"comp-spare": component("exec-load")})
+    assert summarize(diff(spec(), extended_spec)) == [("", "component", "comp-spare", "added")]
 
 
 def test_a_task_with_another_name_is_told_once():
@@ -264,9 +264,9 @@ def test_a_task_with_another_name_is_told_once():
 
 
 def test_of_two_equal_tasks_none_is_told_to_have_another_name():
-    two = {"a": task("comp-load"), "b": task("comp-load")}
+    two_tasks = {"a": task("comp-load"), "b": task("comp-load")}
     other = {"c": task("comp-load"), "d": task("comp-load")}
-    assert {change.kind for change in diff(spec(two), spec(other))} == {"added", "removed"}
+    assert {change.kind for change in diff(spec(two_tasks), spec(other))} == {"added", "removed"}
 
 
 def test_a_task_that_moved_into_a_group_is_told_once():
@@ -309,7 +309,7 @@ def test_a_task_between_others_of_its_name_shifts_their_numbers_only(tmp_path):
         STEPS.format("a = say(text='a'); say(text='new'); count(text=say(text='b').output)"),
         "b.py",
     )
-    assert told(diff(before, after)) == [
+    assert summarize(diff(before, after)) == [
         ("say-2", "task", "", "added"),
         ("say-3", "task", "", "changed"),
     ]
@@ -324,7 +324,7 @@ def test_a_group_between_others_shifts_their_numbers_only(tmp_path):
     new = "\n    with dsl.ParallelFor(['c']):\n        count(text='x')"
     before = compiled(tmp_path, STEPS.format(first), "a.py")
     after = compiled(tmp_path, STEPS.format("a = say(text='a')" + new + body), "b.py")
-    assert told(diff(before, after)) == [
+    assert summarize(diff(before, after)) == [
         ("for-loop-2", "task", "", "added"),
         ("for-loop-2/count", "task", "", "added"),
         ("for-loop-4", "task", "", "changed"),
@@ -390,7 +390,7 @@ def test_what_a_platform_says_of_a_task_follows_its_label():
         Change("train", "platform", "changed", {"a": "b"}, {"a": "c"}, "kubernetes.nodeSelector"),
     )
     workspace = {"platforms": {"kubernetes": {"pipelineConfig": {"workspace": {"size": "1Gi"}}}}}
-    assert told(diff(spec(), spec(), None, workspace)) == [
+    assert summarize(diff(spec(), spec(), None, workspace)) == [
         ("", "platform", "kubernetes.pipelineConfig", "added")
     ]
 
@@ -399,13 +399,15 @@ def test_an_order_that_only_the_version_knows_counts():
     pairs = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}]
     before = spec(executors={"exec-train": container("python:3.11", env=pairs)})
     after = spec(executors={"exec-train": container("python:3.11", env=pairs[::-1])})
-    assert one(before, after) == Change("train", "other", "changed", pairs, pairs[::-1], "env")
+    assert only_change(before, after) == Change(
+        "train", "other", "changed", pairs, pairs[::-1], "env"
+    )
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_pipeline_does_not_differ_from_itself(name):
-    whole = load(f"tests/pipelines/{name}").pipeline_spec
-    assert diff(whole, copy.deepcopy(whole)) == ()
+    pipeline_spec = load(f"tests/pipelines/{name}").pipeline_spec
+    assert diff(pipeline_spec, copy.deepcopy(pipeline_spec)) == ()
 
 
 @pytest.fixture(scope="module")
@@ -424,16 +426,16 @@ def places(value, place=()):
             yield from places(item, (*place, key))
 
 
-def mutated(value, place, how):
+def mutated(value, place, mutation):
     """A copy with one place taken out, or given another value, or twice."""
     value = copy.deepcopy(value)
     parent = value
     for step in place[:-1]:
         parent = parent[step]
     last = place[-1]
-    if how == "remove":
+    if mutation == "remove":
         del parent[last]
-    elif how == "repeat" and isinstance(parent, list):
+    elif mutation == "repeat" and isinstance(parent, list):
         parent.insert(last, copy.deepcopy(parent[last]))
     elif isinstance(parent[last], dict):
         parent[last]["unheard-of"] = {"a": 1}

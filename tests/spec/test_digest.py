@@ -110,9 +110,11 @@ def test_a_pin_in_an_ordinary_container_counts():
 
 def test_the_order_of_dependent_tasks_does_not_count_and_that_of_arguments_does(rich):
     tasks = rich["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    many = next(task for task in tasks.values() if len(task.get("dependentTasks", ())) > 1)
+    task_with_upstreams = next(
+        task for task in tasks.values() if len(task.get("dependentTasks", ())) > 1
+    )
     before = digest(rich)
-    many["dependentTasks"].reverse()
+    task_with_upstreams["dependentTasks"].reverse()
     assert digest(rich) == before
     rich["deploymentSpec"]["executors"]["exec-report"]["container"]["args"].reverse()
     assert digest(rich) != before

@@ -123,8 +123,8 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         ("", "the file is empty"),
         ("# only a comment\n---\n", "the file is empty"),
-        ("just text", "not a compiled pipeline: a mapping"),
-        ("- a\n- b\n", "not a compiled pipeline: a mapping"),
+        ("just text", "not a compiled pipeline, because it is not a mapping"),
+        ("- a\n- b\n", "not a compiled pipeline, because it is not a mapping"),
         ("root:\n  dag: [\n", "pipeline.yaml:3:1: not valid YAML"),
         ("a: 'open\n", "not valid YAML"),
         ("a: \tb\n\t- c", "not valid YAML"),
@@ -175,8 +175,8 @@ def test_a_broken_yaml_is_an_error_that_names_the_place(write, text, message):
         ('{"a": "\\ud800"}', "a holds characters that are not Unicode text"),
         ("[" * 100_000, "nests too deep"),
         ("[" * 500 + "]" * 500, "nests"),
-        ("[1, 2]", "a mapping is expected"),
-        ('{"a": ' + "9" * 5000 + "}", "not usable JSON"),
+        ("[1, 2]", "it is not a mapping"),
+        ('{"a": ' + "9" * 5000 + "}", "kfgcp cannot use this JSON"),
     ],
 )
 def test_a_broken_json_is_an_error_that_names_the_place(write, text, message):
@@ -232,7 +232,7 @@ def test_a_wrong_field_is_named_with_its_line(write):
         f"{path}:17: root.dag.tasks.a.componentRef.name is 'comp-b', which is not in components."
     )
     path = write(SMALL.replace("      a:\n", "      a: []\n      b:\n"))
-    assert refused(path).message == f"{path}:15: root.dag.tasks.a is a list; a mapping is expected."
+    assert refused(path).message == f"{path}:15: root.dag.tasks.a must be a mapping, not a list."
     path = write(json.dumps({"pipelineSpec": {"schemaVersion": "9"}}, indent=1), "job.json")
     assert refused(path).message.startswith(f"{path}:3: schemaVersion is '9'")
 

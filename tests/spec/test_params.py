@@ -23,7 +23,7 @@ JSON = st.recursive(
 )
 
 
-def one(kind, **fields):
+def one_param(kind, **fields):
     return {"x": ParamSpec("x", kind, **fields)}
 
 
@@ -45,13 +45,13 @@ def test_declared_parameters_come_in_the_order_of_the_spec():
         "a": {"parameterType": "STRING", "literals": ["x", "y"]},
         "c": {"parameterType": "LIST", "isOptional": True},
     }
-    found = declared_params({"root": {"inputDefinitions": {"parameters": parameters}}})
-    assert list(found) == ["b", "a", "c"]
-    assert found["b"] == ParamSpec("b", "NUMBER_INTEGER", 2, True, True, "the b")
-    assert isinstance(found["b"].default, int)
-    assert found["a"] == ParamSpec("a", "STRING", None, False, False, "", ("x", "y"))
-    assert found["c"] == ParamSpec("c", "LIST", None, False, True)
-    assert [param.required for param in found.values()] == [False, True, False]
+    declared = declared_params({"root": {"inputDefinitions": {"parameters": parameters}}})
+    assert list(declared) == ["b", "a", "c"]
+    assert declared["b"] == ParamSpec("b", "NUMBER_INTEGER", 2, True, True, "the b")
+    assert isinstance(declared["b"].default, int)
+    assert declared["a"] == ParamSpec("a", "STRING", None, False, False, "", ("x", "y"))
+    assert declared["c"] == ParamSpec("c", "LIST", None, False, True)
+    assert [param.required for param in declared.values()] == [False, True, False]
 
 
 def test_a_pipeline_without_inputs_declares_nothing():
@@ -85,9 +85,9 @@ def test_a_pipeline_without_inputs_declares_nothing():
     ],
 )
 def test_a_text_is_read_by_the_declared_type(kind, text, value):
-    got = parse_assignments(one(kind), [f"x={text}"])
-    assert got == {"x": value}
-    assert json.dumps(got["x"]) == json.dumps(value)
+    values = parse_assignments(one_param(kind), [f"x={text}"])
+    assert values == {"x": value}
+    assert json.dumps(values["x"]) == json.dumps(value)
 
 
 @pytest.mark.parametrize(
@@ -123,22 +123,24 @@ def test_a_text_is_read_by_the_declared_type(kind, text, value):
     ],
 )
 def test_a_text_of_another_type_is_refused(kind, text):
-    error = refused(parse_assignments, one(kind), [f"x={text}"])
+    error = refused(parse_assignments, one_param(kind), [f"x={text}"])
     assert "Wrong parameters: x " in error.message
     assert len(error.message) < 250
 
 
 @pytest.mark.parametrize("kind", ["NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT"])
 def test_null_stands_for_no_value_of_an_optional_parameter_only(kind):
-    assert parse_assignments(one(kind, optional=True), ["x=null"]) == {"x": None}
-    refused(parse_assignments, one(kind), ["x=null"])
-    refused(parse_assignments, one(kind, optional=True, has_default=True, default=[]), ["x=null"])
+    assert parse_assignments(one_param(kind, optional=True), ["x=null"]) == {"x": None}
+    refused(parse_assignments, one_param(kind), ["x=null"])
+    refused(
+        parse_assignments, one_param(kind, optional=True, has_default=True, default=[]), ["x=null"]
+    )
 
 
 @pytest.mark.parametrize("assignment", ["x", "", "=5", "--lr"])
 def test_an_assignment_without_name_or_equals_sign_shows_the_form(assignment):
     with pytest.raises(UsageError, match="NAME=VALUE"):
-        parse_assignments(one("STRING"), [assignment])
+        parse_assignments(one_param("STRING"), [assignment])
 
 
 def test_everything_wrong_is_named_at_once():
@@ -196,8 +198,8 @@ def test_resolve_gives_every_parameter_in_the_declared_order():
     ],
 )
 def test_a_string_receives_the_json_text_of_another_kind_of_value(value, text):
-    assert resolve(one("STRING"), {"x": value}) == {"x": text}
-    assert resolve(one("STRING", default=value, has_default=True), {}) == {"x": text}
+    assert resolve(one_param("STRING"), {"x": value}) == {"x": text}
+    assert resolve(one_param("STRING", default=value, has_default=True), {}) == {"x": text}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +233,7 @@ def test_a_string_receives_the_json_text_of_another_kind_of_value(value, text):
     ],
 )
 def test_a_value_of_another_type_is_refused(kind, value):
-    error = refused(resolve, one(kind), {"x": value})
+    error = refused(resolve, one_param(kind), {"x": value})
     assert "x " in error.message
     assert "is required" not in error.message
 
@@ -239,23 +241,23 @@ def test_a_value_of_another_type_is_refused(kind, value):
 def test_values_that_contain_themselves_or_nest_without_end_are_refused():
     loop: list = []
     loop.append(loop)
-    assert "nests deeper" in refused(resolve, one("LIST"), {"x": loop}).message
+    assert "nests deeper" in refused(resolve, one_param("LIST"), {"x": loop}).message
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    assert "nests deeper" in refused(resolve, one("LIST"), {"x": deep}).message
+    assert "nests deeper" in refused(resolve, one_param("LIST"), {"x": deep}).message
     while deep:  # taken apart here, for freeing it at once would recurse
         deep = deep.pop()
 
 
 def test_the_numbers_and_tuples_of_other_libraries_become_plain():
-    values = resolve(one("LIST"), {"x": (np.int64(1), np.float64(0.5), (2,))})["x"]
+    values = resolve(one_param("LIST"), {"x": (np.int64(1), np.float64(0.5), (2,))})["x"]
     assert values == [1, 0.5, [2]]
     assert [type(value) for value in values] == [int, float, list]
 
 
 def test_a_value_must_be_one_of_the_literals():
-    params = one("NUMBER_INTEGER", literals=(1, 2))
+    params = one_param("NUMBER_INTEGER", literals=(1, 2))
     assert resolve(params, {"x": 2.0}) == {"x": 2}
     assert (
         refused(resolve, params, {"x": 3}).message
@@ -263,12 +265,12 @@ def test_a_value_must_be_one_of_the_literals():
     )
     assert (
         "one of 'a', 'b'"
-        in refused(parse_assignments, one("STRING", literals=("a", "b")), ["x=c"]).message
+        in refused(parse_assignments, one_param("STRING", literals=("a", "b")), ["x=c"]).message
     )
 
 
 def test_a_default_of_the_wrong_type_is_named_as_such():
-    params = one("NUMBER_INTEGER", default="abc", has_default=True)
+    params = one_param("NUMBER_INTEGER", default="abc", has_default=True)
     assert "the default of x must be int" in refused(resolve, params, {}).message
 
 
@@ -308,7 +310,7 @@ def test_a_parameter_file_may_be_json_or_empty(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("p.yaml", "- 1\n", "p.yaml:1: a mapping"),
+        ("p.yaml", "- 1\n", "p.yaml:1: a file of parameters must be a mapping, not list"),
         ("p.yaml", "a: 1\nb: [\n", "p.yaml:3:1: not valid YAML"),
         ("p.yaml", "a: 1\nb: 2\na: 3\n", "p.yaml:3:1: not valid YAML: the key 'a' is given twice"),
         ("p.yaml", "a: 1\nb:\n  c: .nan\n", "p.yaml:3: b.c is nan"),
@@ -360,8 +362,8 @@ def test_whole_leaves_floats_that_proto_json_writes_with_an_exponent():
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
 def test_what_is_parsed_from_json_is_what_was_written(value):
-    assert parse_assignments(one("STRUCT"), [f"x={json.dumps(value)}"]) == {"x": value}
-    assert resolve(one("STRUCT"), {"x": value}) == {"x": value}
+    assert parse_assignments(one_param("STRUCT"), [f"x={json.dumps(value)}"]) == {"x": value}
+    assert resolve(one_param("STRUCT"), {"x": value}) == {"x": value}
 
 
 @pytest.mark.parametrize(
@@ -386,7 +388,7 @@ def test_a_default_of_the_compiled_spec_is_that_integer(written, number):
 
 
 def test_a_double_stays_one():
-    params = one("NUMBER_DOUBLE")
+    params = one_param("NUMBER_DOUBLE")
 
     assert isinstance(resolve(params, {"x": 1e18})["x"], float)
     assert isinstance(parse_assignments(params, ["x=1e18"])["x"], float)
@@ -396,25 +398,25 @@ def test_a_double_stays_one():
 def test_an_integer_that_python_cannot_convert_is_refused(text):
     assert (
         "x has more than 4,300 digits"
-        in refused(parse_assignments, one("NUMBER_INTEGER"), [f"x={text}"]).message
+        in refused(parse_assignments, one_param("NUMBER_INTEGER"), [f"x={text}"]).message
     )
     assert (
         "is a number of more than 4300 digits"
-        in refused(resolve, one("NUMBER_INTEGER"), {"x": 10**4300}).message
+        in refused(resolve, one_param("NUMBER_INTEGER"), {"x": 10**4300}).message
     )
 
 
 @given(st.text())
 def test_a_string_is_never_changed(text):
-    assert parse_assignments(one("STRING"), [f"x={text}"]) == {"x": text}
-    assert resolve(one("STRING"), {"x": text}) == {"x": text}
+    assert parse_assignments(one_param("STRING"), [f"x={text}"]) == {"x": text}
+    assert resolve(one_param("STRING"), {"x": text}) == {"x": text}
 
 
 @given(st.integers(-(10**300), 10**300))
 def test_integers_survive_their_text(number):
-    assert parse_assignments(one("NUMBER_INTEGER"), [f"x={number}"]) == {"x": number}
+    assert parse_assignments(one_param("NUMBER_INTEGER"), [f"x={number}"]) == {"x": number}
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_survive_their_text(number):
-    assert parse_assignments(one("NUMBER_DOUBLE"), [f"x={number!r}"]) == {"x": number}
+    assert parse_assignments(one_param("NUMBER_DOUBLE"), [f"x={number!r}"]) == {"x": number}

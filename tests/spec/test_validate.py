@@ -98,8 +98,8 @@ def test_unknown_fields_are_tolerated_anywhere():
         ("pipelineInfo/name", "", "pipelineInfo.name is empty"),
         ("schemaVersion", DROP, "schemaVersion is missing"),
         ("schemaVersion", "3.0.0", "schemaVersion is '3.0.0'; kfgcp reads 2.0.0 and 2.1.0"),
-        ("root/dag/tasks", [], "root.dag.tasks is a list; a mapping is expected"),
-        ("components", None, "components is null; a mapping is expected"),
+        ("root/dag/tasks", [], "root.dag.tasks must be a mapping, not a list"),
+        ("components", None, "components must be a mapping, not null"),
         (f"{TASK}/componentRef", DROP, "root.dag.tasks.b.componentRef is missing"),
         (
             f"{TASK}/componentRef/name",
@@ -121,7 +121,7 @@ def test_unknown_fields_are_tolerated_anywhere():
         (
             f"{TASK}/dependentTasks",
             "a",
-            "root.dag.tasks.b.dependentTasks is text; a list is expected",
+            "root.dag.tasks.b.dependentTasks must be a list, not text",
         ),
         (
             f"{TASK}/inputs/parameters/x",
@@ -154,19 +154,19 @@ def test_unknown_fields_are_tolerated_anywhere():
         (
             f"{TASK}/cachingOptions",
             {"enableCache": "yes"},
-            "cachingOptions.enableCache is text; true or false",
+            "cachingOptions.enableCache must be true or false, not text",
         ),
         (
             f"{TASK}/retryPolicy",
             {"maxRetryCount": 1.5},
-            "retryPolicy.maxRetryCount is 1.5; a whole number",
+            "retryPolicy.maxRetryCount must be a whole number from 0, not 1.5",
         ),
         (
             f"{TASK}/retryPolicy",
             {"backoffDuration": "5m"},
-            "retryPolicy.backoffDuration is '5m'; seconds",
+            "retryPolicy.backoffDuration must be a number of seconds such as '60s', not '5m'",
         ),
-        (f"{TASK}/triggerPolicy", {"strategy": "NOW"}, "triggerPolicy.strategy is 'NOW'; one of"),
+        (f"{TASK}/triggerPolicy", {"strategy": "NOW"}, "triggerPolicy.strategy must be one of "),
         (
             "root/dag/outputs/parameters/r",
             {"valueFromParameter": {"producerSubtask": "z", "outputParameterKey": "o"}},
@@ -176,14 +176,14 @@ def test_unknown_fields_are_tolerated_anywhere():
             "root/inputDefinitions/parameters/n/parameterType",
             "INT",
             (
-                "root.inputDefinitions.parameters.n.parameterType is 'INT'; one of STRING,"
+                "root.inputDefinitions.parameters.n.parameterType must be one of STRING,"
                 " NUMBER_INTEGER"
             ),
         ),
         (
             "root/inputDefinitions/parameters/n",
             {"type": "INT"},
-            "parameters.n.type is how KFP 1 declared",
+            "parameters.n.type is a field of KFP 1",
         ),
         (
             "deploymentSpec/executors/exec-a",
@@ -249,10 +249,10 @@ def test_whole_numbers_written_as_floats_are_accepted():
     ("document", "place"),
     [
         ({}, "platforms is missing"),
-        ({"platforms": []}, "platforms is a list"),
+        ({"platforms": []}, "platforms must be a mapping, not a list"),
         (
             {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"e": 1}}}}},
-            "executors.e is a number",
+            "executors.e must be a mapping, not a number",
         ),
     ],
 )

@@ -23,9 +23,9 @@ def test_cached_outputs_come_back_by_key(store: Store, make_run: MakeRun) -> Non
 
     assert store.find_cached("train", "k1") == old
     assert store.find_cached("train", "k4") is None
-    again = entry("k1", 5)
-    store.apply("aaaa00000001", Changes(cached=[again]))
-    assert store.find_cached("train", "k1") == again
+    newest_entry = entry("k1", 5)
+    store.apply("aaaa00000001", Changes(cached=[newest_entry]))
+    assert store.find_cached("train", "k1") == newest_entry
 
 
 def test_what_a_task_was_made_of_in_other_runs_comes_newest_first(
@@ -115,21 +115,21 @@ def test_equal_successes_of_one_deleted_run_leave_one_behind(
 def test_a_run_that_uses_one_file_of_a_success_does_not_have_that_success(
     store: Store, make_run: MakeRun
 ) -> None:
-    made, retried = Origin("aaaa00000001", "fit", 2), Origin("aaaa00000001", "fit", 1)
+    origin, retried = Origin("aaaa00000001", "fit", 2), Origin("aaaa00000001", "fit", 1)
     for number in (1, 2, 3):
         store.add_run(make_run(f"aaaa0000000{number}"))
-    entry = CacheEntry("train", "k1", "fit", made, "2026-01-01T00:00:00.000Z", {}, {})
-    store.apply(made.run_id, Changes(cached=[entry]))
+    entry = CacheEntry("train", "k1", "fit", origin, "2026-01-01T00:00:00.000Z", {}, {})
+    store.apply(origin.run_id, Changes(cached=[entry]))
     store.apply(
-        "aaaa00000002", Changes(uses=[Use("importer", made), Use("other", retried, cached=True)])
+        "aaaa00000002", Changes(uses=[Use("importer", origin), Use("other", retried, cached=True)])
     )
 
-    store.forget(made.run_id)
+    store.forget(origin.run_id)
 
     imported = store.find_cached("train", "k1")
     assert imported is not None
     assert imported.known_run == ""
-    store.apply("aaaa00000003", Changes(uses=[Use("fit", made, cached=True)]))
+    store.apply("aaaa00000003", Changes(uses=[Use("fit", origin, cached=True)]))
     cached = store.find_cached("train", "k1")
     assert cached is not None
     assert cached.known_run == "aaaa00000003"
@@ -138,21 +138,23 @@ def test_a_run_that_uses_one_file_of_a_success_does_not_have_that_success(
 def test_what_a_run_uses_is_kept_until_the_last_user_is_forgotten(
     store: Store, make_run: MakeRun
 ) -> None:
-    made, other = Origin("aaaa00000001", "fit", 2), Origin("aaaa00000001", "other", 1)
+    origin, other = Origin("aaaa00000001", "fit", 2), Origin("aaaa00000001", "other", 1)
     ids = [f"aaaa0000000{number}" for number in (1, 2, 3)]
     for number, run_id in enumerate(ids):
         store.add_run(make_run(run_id, created_at=f"2026-01-0{number + 1}T00:00:00.000Z"))
     entries = [
-        CacheEntry("train", key, origin.path, origin, "2026-01-01T00:00:00.000Z", {}, {})
-        for key, origin in (("used", made), ("unused", other))
+        CacheEntry(
+            "train", key, entry_origin.path, entry_origin, "2026-01-01T00:00:00.000Z", {}, {}
+        )
+        for key, entry_origin in (("used", origin), ("unused", other))
     ]
     store.apply(ids[0], Changes(cached=entries))
-    store.apply(ids[1], Changes(uses=[Use("fit", made)]))
-    store.apply(ids[1], Changes(uses=[Use("fit", made, cached=True)]))
-    store.apply(ids[2], Changes(uses=[Use("import", made)]))
+    store.apply(ids[1], Changes(uses=[Use("fit", origin)]))
+    store.apply(ids[1], Changes(uses=[Use("fit", origin, cached=True)]))
+    store.apply(ids[2], Changes(uses=[Use("import", origin)]))
 
-    assert store.users(ids[0]) == {made: [ids[1], ids[2]]}
-    assert store.origins(ids[1]) == {"fit": made}
+    assert store.users(ids[0]) == {origin: [ids[1], ids[2]]}
+    assert store.origins(ids[1]) == {"fit": origin}
     assert store.origins(ids[2]) == {}, "only an artifact is from there"
     store.forget(ids[0], has_files=True)
     assert [*store.removals().values()] == [ids[0]]

@@ -92,19 +92,21 @@ def test_what_a_killed_process_had_written_is_there(home: Path, make_run: MakeRu
     assert writer.stdout is not None
     acknowledged = [int(writer.stdout.readline()) for _ in range(40)]
     writer.send_signal(signal.SIGKILL)
-    rest = writer.stdout.read()  # communicate() would leave out what was read ahead
+    remaining_output = writer.stdout.read()  # communicate() would leave out what was read ahead
     writer.communicate()
-    acknowledged += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    acknowledged += [
+        int(line) for line in remaining_output.splitlines(keepends=True) if line.endswith("\n")
+    ]
 
     with Store(folder) as store:
-        found = {metric.value for metric in store.get("aaaa00000001").metrics}
+        recorded_values = {metric.value for metric in store.get("aaaa00000001").metrics}
     connection = sqlite3.connect(folder / "kfgcp.db")
     intact = connection.execute("PRAGMA integrity_check").fetchone()[0]
     connection.close()
 
     assert writer.returncode == -signal.SIGKILL
-    assert found >= set(acknowledged)
-    assert len(found) <= len(acknowledged) + 1
+    assert recorded_values >= set(acknowledged)
+    assert len(recorded_values) <= len(acknowledged) + 1
     assert intact == "ok"
 
 

@@ -85,10 +85,10 @@ def test_a_closed_store_is_one_clear_error_in_every_thread(store: Store, home: P
                     call()
                 assert "kfgcp.Workspace.open" in caught.value.hint
     store.close()
-    with sqlite3.connect(home / ".kfgcp" / "kfgcp.db") as alone:
-        alone.execute("PRAGMA locking_mode = EXCLUSIVE")
-        alone.execute("UPDATE state_folder SET inode = inode")
-    alone.close()
+    with sqlite3.connect(home / ".kfgcp" / "kfgcp.db") as exclusive:
+        exclusive.execute("PRAGMA locking_mode = EXCLUSIVE")
+        exclusive.execute("UPDATE state_folder SET inode = inode")
+    exclusive.close()
 
 
 def test_a_store_that_is_kept_open_is_closed_later(store: Store) -> None:

@@ -70,8 +70,12 @@ def test_a_run_that_is_observed_often_has_the_events_of_one_that_is_observed_onc
         other.put(end)
         assert set(store.events(end.run_id)) == set(other.events(end.run_id))
     assert keys(store) == [
-        *("run.created", "run.started", "task.started/train", "task.succeeded/train"),
-        *("run.succeeded/2026-01-01T00:00:05", "metric.recorded/train/metrics/accuracy"),
+        "run.created",
+        "run.started",
+        "task.started/train",
+        "task.succeeded/train",
+        "run.succeeded/2026-01-01T00:00:05",
+        "metric.recorded/train/metrics/accuracy",
     ], "the metric came late"
 
 
@@ -79,23 +83,26 @@ def test_a_run_that_was_continued_by_its_service_keeps_its_first_end(
     store: Store, make_run: MakeRun
 ) -> None:
     running = make_run(**RUNNING, tasks=(TASK,))
-    again = replace(TASK, attempts=2, started_at="2026-01-01T00:00:06.000Z")
+    second_attempt = replace(TASK, attempts=2, started_at="2026-01-01T00:00:06.000Z")
 
     store.put(ended(running, 5, RunState.FAILED))
     store.reopen(running.run_id)
-    store.put(replace(running, tasks=(again,)))
+    store.put(replace(running, tasks=(second_attempt,)))
     store.put(
-        replace(ended(running, 8), tasks=(replace(again, state=TaskState.SUCCEEDED, ended_at="8"),))
+        replace(
+            ended(running, 8),
+            tasks=(replace(second_attempt, state=TaskState.SUCCEEDED, ended_at="8"),),
+        )
     )
 
     assert keys(store) == [
-        *(
-            "run.created",
-            "run.started",
-            "task.started/train",
-            "task.failed/train/2026-01-01T00:00:05",
-        ),
-        *("run.failed/2026-01-01T00:00:05", "task.retried/train/2", "task.succeeded/train"),
+        "run.created",
+        "run.started",
+        "task.started/train",
+        "task.failed/train/2026-01-01T00:00:05",
+        "run.failed/2026-01-01T00:00:05",
+        "task.retried/train/2",
+        "task.succeeded/train",
         "run.succeeded/2026-01-01T00:00:08",
     ]
 
@@ -215,12 +222,12 @@ def test_two_observers_at_the_same_time_record_each_event_once(
 ) -> None:
     running = make_run(**RUNNING, tasks=(TASK,))
     states = [running, ended(running, 5, RunState.FAILED), running, ended(running, 8)]
-    together = threading.Barrier(2)
+    barrier = threading.Barrier(2)
 
     def observe() -> None:
         with Store(home / ".kfgcp") as own:
             for state in states:
-                together.wait(PROCESS)
+                barrier.wait(PROCESS)
                 own.put(state)
 
     observers = [threading.Thread(target=observe) for _ in range(2)]
@@ -230,13 +237,13 @@ def test_two_observers_at_the_same_time_record_each_event_once(
         observer.join(PROCESS)
 
     assert sorted(keys(store)) == [
-        *(
-            "run.created",
-            "run.failed/2026-01-01T00:00:05",
-            "run.started",
-            "run.succeeded/2026-01-01T00:00:08",
-        ),
-        *("task.failed/train/2026-01-01T00:00:05", "task.started/train", "task.succeeded/train"),
+        "run.created",
+        "run.failed/2026-01-01T00:00:05",
+        "run.started",
+        "run.succeeded/2026-01-01T00:00:08",
+        "task.failed/train/2026-01-01T00:00:05",
+        "task.started/train",
+        "task.succeeded/train",
     ]
 
 

@@ -47,12 +47,12 @@ def _mode(path: Path) -> int:
 
 
 def _open_to_others(home: Path) -> list[str]:
-    found: list[str] = []
+    open_paths: list[str] = []
     for path in (home, *home.rglob("*")):
         with contextlib.suppress(FileNotFoundError):  # a lock may be removed meanwhile
             if not path.is_symlink() and _mode(path) & 0o077:
-                found.append(str(path.relative_to(home)))
-    return found
+                open_paths.append(str(path.relative_to(home)))
+    return open_paths
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
@@ -137,14 +137,14 @@ def test_an_old_state_folder_is_closed_once(
 
     assert (_mode(old), _mode(old / "kfgcp.db")) == (0o700, 0o600)
     # Files of environments may be the files of uv's own cache.
-    left = [
+    open_paths = [
         "artifacts/second name",
         "envs/key",
         "envs/key/bin",
         "envs/key/bin/python",
         "workspaces/run",
     ]
-    assert sorted(_open_to_others(old)) == left
+    assert sorted(_open_to_others(old)) == open_paths
     assert _mode(home / "outside") == 0o644
     assert sorted(path.name for path in walks) == ["artifacts", "locks", "logs"]
 

@@ -101,10 +101,10 @@ def test_a_write_is_refused_in_one_line(
     shutil.copy(pipeline_file("echo"), somebody.folder / "echo.py")
     before = contents(recorded)
 
-    done = somebody.kfgcp(*arguments)
+    result = somebody.kfgcp(*arguments)
 
-    assert done.code == 5, done.err
-    assert done.err.splitlines() == [
+    assert result.code == 5, result.err
+    assert result.err.splitlines() == [
         f"error: The state folder {recorded}{where} cannot be written.",
         "hint: Make it writable, or point KFGCP_HOME at a folder that is.",
     ]
@@ -119,11 +119,11 @@ def test_an_older_schema_says_what_to_do(somebody: Any, recorded: Path) -> None:
     connection.close()
     close(recorded)
 
-    done = somebody.kfgcp("list")
+    result = somebody.kfgcp("list")
 
-    assert done.code == 5
-    assert "was written by an older kfgcp" in done.err.splitlines()[0]
-    assert "a copy of the folder" in done.err.splitlines()[1]
+    assert result.code == 5
+    assert "was written by an older kfgcp" in result.err.splitlines()[0]
+    assert "a copy of the folder" in result.err.splitlines()[1]
 
 
 def test_a_read_only_file_system(
@@ -135,11 +135,11 @@ def test_a_read_only_file_system(
     read_only = somebody.folder / "mounted"
     read_only.mkdir()
     for options in (["--bind", recorded], ["-o", "remount,bind,ro"]):
-        done = subprocess.run(
+        mounting = subprocess.run(
             ["mount", *options, read_only], capture_output=True, text=True, check=False
         )
-        if done.returncode:
-            pytest.skip(f"mount says: {done.stderr.strip()}")
+        if mounting.returncode:
+            pytest.skip(f"mount says: {mounting.stderr.strip()}")
     try:
         with Store(read_only) as store:
             assert [run.run_id for run in store.select()] == ["bbbb00000002", "aaaa00000001"]
@@ -152,9 +152,9 @@ def test_a_read_only_file_system(
             (("delete", "hamlet", "--yes"), ""),
             (("run", "echo.py"), "/locks"),
         ):
-            done = command(*arguments, cwd=somebody.folder, env={"KFGCP_HOME": str(read_only)})
-            assert (done.code, done.out) == (5, "")
-            assert done.err.splitlines() == [
+            result = command(*arguments, cwd=somebody.folder, env={"KFGCP_HOME": str(read_only)})
+            assert (result.code, result.out) == (5, "")
+            assert result.err.splitlines() == [
                 f"error: The state folder {read_only}{where} cannot be written.",
                 "hint: Make it writable, or point KFGCP_HOME at a folder that is.",
             ]

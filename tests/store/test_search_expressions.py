@@ -87,7 +87,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("where", "found"),
+    ("where", "run_ids"),
     [
         ("params.lr < 0.1", "b"),
         ("params.lr <= 0.1", "ab"),
@@ -193,18 +193,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun) -> Any:
         ("not duration < 90", "abcd"),
     ],
 )
-def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, found: str) -> None:
-    wanted = RunFilter(where=where)
+def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, run_ids: str) -> None:
+    run_filter = RunFilter(where=where)
 
-    assert "".join(sorted(run.run_id for run in runs.page(wanted))) == found
-    assert runs.count(wanted) == len(found)
+    assert "".join(sorted(run.run_id for run in runs.page(run_filter))) == run_ids
+    assert runs.count(run_filter) == len(run_ids)
     assert (
-        "".join(sorted(run.run_id for run in runs.page(wanted, limit=max(len(found), 1)))) == found
+        "".join(sorted(run.run_id for run in runs.page(run_filter, limit=max(len(run_ids), 1))))
+        == run_ids
     )
 
 
 @pytest.mark.parametrize(
-    ("where", "place", "said", "hint"),
+    ("where", "position", "problem", "hint"),
     [
         ("", 0, "it is empty", "params.lr < 0.1"),
         ("params.lr <", 11, "a value is expected", "'a text'"),
@@ -230,7 +231,7 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
         ("state = BROKEN", 8, "there is no state BROKEN", "SUCCEEDED"),
         ("state < FAILED", 8, "states have no order", "="),
         ("tags > good", 7, "tags have no order", "tags = good"),
-        ("created_at > 7d", 13, "a time is expected", "-7d"),
+        ("created_at > 7d", 13, "a time is expected, not a duration", "-7d"),
         ("created_at > yesterday", 13, "yesterday is not a time", "2026-01-31"),
         ("duration > long", 11, "a duration is a number of seconds", "5m"),
         ("duration != nan", 12, "a duration is a number of seconds", "5m"),
@@ -240,20 +241,20 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, fou
     ],
 )
 def test_what_cannot_be_read_is_pointed_at(
-    runs: Store, where: str, place: int, said: str, hint: str
+    runs: Store, where: str, position: int, problem: str, hint: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         runs.page(RunFilter(where=where or " "), limit=1) if where else parse(where)
 
-    assert said in caught.value.message
-    assert f"(character {place + 1})" in caught.value.message
-    shown, caret, *rest = caught.value.hint.split("\n")
-    assert (shown, caret.index("^")) == (where, place)
-    assert hint in " ".join(rest)
+    assert problem in caught.value.message
+    assert f"(character {position + 1})" in caught.value.message
+    shown, caret, *hint_lines = caught.value.hint.split("\n")
+    assert (shown, caret.index("^")) == (where, position)
+    assert hint in " ".join(hint_lines)
 
 
 def test_of_a_long_expression_only_the_place_is_shown() -> None:
-    for where, said in (
+    for where, problem in (
         (" or ".join(["params.lr < 1"] * 201), "it is too long (character 3401)"),
         (" " * 500 + "x" * 100_000 + " = 1", "(character 501)"),
         ("name = 'open" + "\\'" * 50_000, "a text has no end (character 8)"),
@@ -261,10 +262,10 @@ def test_of_a_long_expression_only_the_place_is_shown() -> None:
         with pytest.raises(UsageError) as caught:
             parse(where)
 
-        assert said in caught.value.message
+        assert problem in caught.value.message
         shown, caret, *_ = caught.value.hint.split("\n")
-        place = int(caught.value.message.rpartition(" ")[2].strip(").")) - 1
-        assert shown[caret.index("^")] == where[place]
+        position = int(caught.value.message.rpartition(" ")[2].strip(").")) - 1
+        assert shown[caret.index("^")] == where[position]
         assert len(caught.value.message) + len(caught.value.hint) < 1000
 
 
@@ -278,11 +279,11 @@ def test_any_text_is_a_value_and_a_name_in_its_quotes(text: str) -> None:
 @given(st.text(max_size=60))
 def test_whatever_is_typed_is_an_expression_or_a_usage_error(runs: Store, text: str) -> None:
     try:
-        found = runs.count(RunFilter(where=text))
+        count = runs.count(RunFilter(where=text))
     except UsageError as error:
         assert "\n" not in error.message  # noqa: PT017
     else:
-        assert 0 <= found <= 4
+        assert 0 <= count <= 4
 
 
 @pytest.mark.parametrize("text", ["'); DROP TABLE runs; --", '" OR 1=1 --', "%", "_"])
@@ -297,7 +298,7 @@ def test_texts_are_never_sql(runs: Store, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "found"),
+    ("order", "run_ids"),
     [
         ("created_at", "abcd"),
         ("created_at desc", "dcba"),
@@ -312,9 +313,9 @@ def test_texts_are_never_sql(runs: Store, text: str) -> None:
     ],
 )
 def test_runs_are_ordered_by_any_column_those_without_it_last(
-    runs: Store, order: str, found: str
+    runs: Store, order: str, run_ids: str
 ) -> None:
-    assert "".join(run.run_id for run in runs.page(order=order)) == found
+    assert "".join(run.run_id for run in runs.page(order=order)) == run_ids
 
 
 @pytest.mark.parametrize("order", ["nothing", "params.lr up", "tags", "params.lr desc, name", ""])
@@ -335,11 +336,15 @@ def test_a_page_of_what_most_runs_match_is_the_same_as_of_all(
                 else DAY.format(5)
             )
             store.add_run(make_run(f"r{number:04d}", created_at=at, params={"n": number}))
-        wanted = RunFilter(where="params.n < 1500 or params.n = 2000")
+        run_filter = RunFilter(where="params.n < 1500 or params.n = 2000")
 
-        whole = [run.run_id for run in store.page(wanted)]
+        all_run_ids = [run.run_id for run in store.page(run_filter)]
 
-        assert len(whole) == 1501
-        assert [run.run_id for run in store.page(wanted, limit=20)] == whole[:20]
-        assert [run.run_id for run in store.page(wanted, limit=20, offset=1395)] == whole[1395:1415]
-        assert [run.run_id for run in store.page(wanted, limit=20, offset=1490)] == whole[1490:]
+        assert len(all_run_ids) == 1501
+        assert [run.run_id for run in store.page(run_filter, limit=20)] == all_run_ids[:20]
+        assert [run.run_id for run in store.page(run_filter, limit=20, offset=1395)] == all_run_ids[
+            1395:1415
+        ]
+        assert [run.run_id for run in store.page(run_filter, limit=20, offset=1490)] == all_run_ids[
+            1490:
+        ]

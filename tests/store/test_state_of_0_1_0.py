@@ -80,10 +80,10 @@ def test_its_runs_are_repeated(kfgcp: Any) -> None:
     repeated = kfgcp("rerun", "broken", "-p", "limit=2", "--json")
     assert repeated.code == 0, repeated.err
     assert json.loads(repeated.out)["outputs"] == {"Output": 2}
-    again = kfgcp("run", "long_words.py", "-p", "longer_than=3", "--json")
-    assert again.code == 0, again.err
+    result = kfgcp("run", "long_words.py", "-p", "longer_than=3", "--json")
+    assert result.code == 0, result.err
     # quick, brown, jumps, over and lazy.
-    assert json.loads(again.out)["outputs"] == {"Output": pytest.approx(5 / 9)}
+    assert json.loads(result.out)["outputs"] == {"Output": pytest.approx(5 / 9)}
 
 
 def test_its_runs_are_deleted_with_their_files(kfgcp: Any, project: Path) -> None:

@@ -31,7 +31,7 @@ TASK = Task(
     error=ErrorInfo("ValueError: no", "inner/train", ("last", "lines")),
 )
 
-WHOLE = Run(
+COMPLETE_RUN = Run(
     run_id="a1b2c3d4e5f6",
     env="dev",
     backend="vertex",
@@ -58,12 +58,12 @@ WHOLE = Run(
 
 
 def test_every_field_of_a_run_comes_back(store: Store) -> None:
-    store.add_run(WHOLE)
+    store.add_run(COMPLETE_RUN)
 
-    assert store.get(WHOLE.run_id) == WHOLE
+    assert store.get(COMPLETE_RUN.run_id) == COMPLETE_RUN
 
 
-@pytest.mark.parametrize("value", [WHOLE, TASK], ids=["run", "task"])
+@pytest.mark.parametrize("value", [COMPLETE_RUN, TASK], ids=["run", "task"])
 def test_the_run_of_these_tests_sets_every_field(value: Run | Task) -> None:
     """So that a field added to the model and forgotten in the store fails the test above."""
     for field in dataclasses.fields(value):
@@ -102,22 +102,24 @@ def test_tasks_stay_in_the_order_they_were_first_written_in(
         store.apply(
             "aaaa00000001", Changes(tasks=[Task(path, TaskKind.CONTAINER, TaskState.RUNNING)])
         )
-    done = Task("z", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=2)
-    store.apply("aaaa00000001", Changes(tasks=[done]))
+    finished_task = Task("z", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=2)
+    store.apply("aaaa00000001", Changes(tasks=[finished_task]))
 
     tasks = store.get("aaaa00000001").tasks
 
     assert [task.path for task in tasks] == ["z", "m", "a"]
-    assert tasks[0] == done
+    assert tasks[0] == finished_task
 
 
 def test_changes_leave_alone_what_they_do_not_name(store: Store) -> None:
-    store.add_run(WHOLE)
-    store.apply(WHOLE.run_id, Changes(metrics=[Metric("evaluate", "metrics", "accuracy", 0.5)]))
+    store.add_run(COMPLETE_RUN)
+    store.apply(
+        COMPLETE_RUN.run_id, Changes(metrics=[Metric("evaluate", "metrics", "accuracy", 0.5)])
+    )
 
-    run = store.get(WHOLE.run_id)
+    run = store.get(COMPLETE_RUN.run_id)
 
-    assert dataclasses.replace(run, metrics=WHOLE.metrics) == WHOLE
+    assert dataclasses.replace(run, metrics=COMPLETE_RUN.metrics) == COMPLETE_RUN
     assert [metric.key for metric in run.metrics] == [
         "train/metrics/accuracy",
         "train/metrics/epochs",
@@ -126,10 +128,10 @@ def test_changes_leave_alone_what_they_do_not_name(store: Store) -> None:
 
 
 def test_a_metric_reported_again_has_its_newest_value(store: Store) -> None:
-    store.add_run(WHOLE)
-    store.apply(WHOLE.run_id, Changes(metrics=[Metric("train", "metrics", "accuracy", 0.5)]))
+    store.add_run(COMPLETE_RUN)
+    store.apply(COMPLETE_RUN.run_id, Changes(metrics=[Metric("train", "metrics", "accuracy", 0.5)]))
 
-    assert {metric.key: metric.value for metric in store.get(WHOLE.run_id).metrics} == {
+    assert {metric.key: metric.value for metric in store.get(COMPLETE_RUN.run_id).metrics} == {
         "train/metrics/accuracy": 0.5,
         "train/metrics/epochs": 3,
     }
@@ -155,9 +157,9 @@ def test_the_end_of_a_run_is_recorded_in_one_write(store: Store, make_run: MakeR
 
 
 def test_a_row_of_the_list_has_no_tasks_and_artifacts(store: Store) -> None:
-    store.add_run(WHOLE)
+    store.add_run(COMPLETE_RUN)
 
-    assert store.select() == [dataclasses.replace(WHOLE, tasks=(), artifacts=())]
+    assert store.select() == [dataclasses.replace(COMPLETE_RUN, tasks=(), artifacts=())]
 
 
 def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) -> None:
@@ -171,7 +173,7 @@ def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("run_filter", "run_ids"),
     [
         (RunFilter(), ["old", "failed", "labelled"]),
         (RunFilter(pipeline="churn"), ["failed"]),
@@ -192,7 +194,7 @@ def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) 
     ],
 )
 def test_a_filter_lets_through_what_matches_all_of_it(
-    store: Store, make_run: MakeRun, wanted: RunFilter, found: list[str]
+    store: Store, make_run: MakeRun, run_filter: RunFilter, run_ids: list[str]
 ) -> None:
     store.add_run(make_run("old", created_at="2026-01-01T00:00:00.000Z"))
     store.add_run(
@@ -215,8 +217,8 @@ def test_a_filter_lets_through_what_matches_all_of_it(
         )
     )
 
-    assert [run.run_id for run in reversed(store.select(wanted))] == found
-    assert [run.run_id for run in reversed(store.select()) if matches(wanted, run)] == found
+    assert [run.run_id for run in reversed(store.select(run_filter))] == run_ids
+    assert [run.run_id for run in reversed(store.select()) if matches(run_filter, run)] == run_ids
 
 
 class TestFind:

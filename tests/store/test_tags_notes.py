@@ -80,8 +80,8 @@ def test_they_survive_what_the_backend_says_of_the_run(store: Store, make_run: M
     for read in (ReadLevel.LISTED, ReadLevel.EVERYTHING):
         store.put(replace(run, state=RunState.SUCCEEDED, labels={"k": "v"}), read_level=read)
 
-    found = store.get("a")
-    assert (found.state, found.tags, found.note) == (RunState.SUCCEEDED, ("good",), "look here")
+    run = store.get("a")
+    assert (run.state, run.tags, run.note) == (RunState.SUCCEEDED, ("good",), "look here")
 
 
 def test_they_go_with_the_run(store: Store, make_run: MakeRun) -> None:
@@ -94,7 +94,7 @@ def test_they_go_with_the_run(store: Store, make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("run_filter", "run_ids"),
     [
         (RunFilter(tags=["good"]), "ab"),
         (RunFilter(tags=["good", "new"]), "b"),
@@ -113,7 +113,7 @@ def test_they_go_with_the_run(store: Store, make_run: MakeRun) -> None:
     ],
 )
 def test_filters_beside_expressions(
-    store: Store, make_run: MakeRun, wanted: RunFilter, found: str
+    store: Store, make_run: MakeRun, run_filter: RunFilter, run_ids: str
 ) -> None:
     store.add_run(
         make_run("a", created_at="2026-01-01T00:00:00.000Z", tags=("good",), note="ist gut, Güte")
@@ -130,8 +130,8 @@ def test_filters_beside_expressions(
         make_run("c", created_at="2026-01-03T00:00:00.000Z", name="renewed", experiment="spring")
     )
 
-    assert "".join(run.run_id for run in reversed(store.page(wanted))) == found
-    assert store.count(wanted) == len(found)
+    assert "".join(run.run_id for run in reversed(store.page(run_filter))) == run_ids
+    assert store.count(run_filter) == len(run_ids)
 
 
 def test_a_limit_beyond_all_numbers_of_the_database_is_no_limit(
@@ -139,9 +139,9 @@ def test_a_limit_beyond_all_numbers_of_the_database_is_no_limit(
 ) -> None:
     store.add_run(make_run("a"))
 
-    for wanted in (RunFilter(), RunFilter(where="name != x")):
-        assert [run.run_id for run in store.page(wanted, limit=10**30)] == ["a"]
-        assert store.page(wanted, limit=10**30, offset=10**30) == []
+    for run_filter in (RunFilter(), RunFilter(where="name != x")):
+        assert [run.run_id for run in store.page(run_filter, limit=10**30)] == ["a"]
+        assert store.page(run_filter, limit=10**30, offset=10**30) == []
 
 
 def test_choices_are_the_values_of_matching_runs(store: Store, make_run: MakeRun) -> None:
@@ -153,5 +153,5 @@ def test_choices_are_the_values_of_matching_runs(store: Store, make_run: MakeRun
     assert store.values("labels.team") == ["g"]
     assert store.values("labels.team", RunFilter(env="dev")) == []
     assert store.values("tags", RunFilter(env="local")) == ["t1"]
-    with pytest.raises(UsageError, match="There are no choices of 'created_at'"):
+    with pytest.raises(UsageError, match="The values of 'created_at' cannot be listed"):
         store.values("created_at")

@@ -84,13 +84,13 @@ class RecordedMetadata:
 
     def answer(self, method: str, body: bytes) -> bytes:
         """Return the body of an answer: a message and its trailers, or trailers with an error."""
-        request = mlmd.received(f"{method}Request", body)
+        request = mlmd.decode_request(f"{method}Request", body)
         if method == "GetContextByTypeAndName":
             if request.context_name in self.failures:
                 return self.failures[request.context_name]
             recording = self._by_run.get(request.context_name)
             if recording is None:
-                return mlmd.failure(NO_SUCH_CONTEXT, "there is no such context")
+                return mlmd.encode_error(NO_SUCH_CONTEXT, "there is no such context")
             return _reply(method, {"context": recording["run_context"]})
         if method == "GetExecutionsByContext":
             return _reply(
@@ -115,9 +115,9 @@ class RecordedMetadata:
 
 
 def _reply(method: str, content: Mapping[str, Any]) -> bytes:
-    message = mlmd.message(f"{method}Response")()
+    message = mlmd.message_class(f"{method}Response")()
     json_format.ParseDict(_with_numbers(content), message, ignore_unknown_fields=True)
-    return mlmd.answer(message)
+    return mlmd.encode_response(message)
 
 
 def _with_numbers(content: Any) -> Any:

@@ -376,7 +376,7 @@ def kubectl(
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     monkeypatch.setenv("FAKE_LOG", str(folder / "log"))
     monkeypatch.setenv("FAKE_TARGET", server.url.rpartition(":")[2])
-    monkeypatch.setattr(port_forward, "_open", {})
+    monkeypatch.setattr(port_forward, "_port_forwards", {})
     yield Kubectl(folder, alive)
-    for each in port_forward._open.values():
+    for each in port_forward._port_forwards.values():
         each.close()

@@ -195,7 +195,7 @@ def test_stand_ins_are_taken_where_a_registry_answered_once_and_gives_nothing_no
 
     assert (done.returncode, done.stdout.strip()) == (0, "Success! The configuration is valid.")
     assert "no route to it" in done.stderr
-    assert "with stand-ins now" in done.stderr
+    assert "using stand-ins instead" in done.stderr
 
 
 FILL = """\

@@ -1,5 +1,4 @@
-"""What tests of stand-ins share: compiled pipelines, plain HTTP to Vertex, Google's real
-clients."""
+"""The fixtures of tests of stand-ins: pipelines, plain HTTP to Vertex AI, Google's own clients."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ FINAL = ("PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CA
 
 @dataclass
 class Rest:
-    """Vertex's REST API as plain HTTP; paths are those below the location."""
+    """Vertex AI's REST API over plain HTTP. Paths are relative to the location."""
 
     env: VertexStandIn
     session: requests.Session
@@ -31,7 +30,7 @@ class Rest:
         return self.session.request(method, self.url(path), timeout=REQUEST, **options)
 
     def get(self, path: str, **query: Any) -> Any:
-        """The answer as JSON; it must be 200."""
+        """Return the answer as JSON. It must have the status 200."""
         answer = self.call("GET", path, params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -40,14 +39,14 @@ class Rest:
         return self.call("POST", path, json=body or {}, params=query)
 
     def refused(self, answer: requests.Response) -> tuple[int, str, str]:
-        """Code, status and message of an error, whose form is checked."""
+        """Return the code, the status and the message of an error. Check its form."""
         error = answer.json()["error"]
         assert set(answer.json()) == {"error"}
         assert error["code"] == answer.status_code
         return error["code"], error["status"], error["message"]
 
-    def logs(self, filter: str, **more: Any) -> Any:
-        body = {"resourceNames": [f"projects/{self.env.project}"], "filter": filter, **more}
+    def logs(self, filter: str, **fields: Any) -> Any:
+        body = {"resourceNames": [f"projects/{self.env.project}"], "filter": filter, **fields}
         answer = self.session.post(
             f"{self.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST
         )
@@ -57,16 +56,16 @@ class Rest:
 
 @pytest.fixture
 def env() -> Iterator[VertexStandIn]:
-    """Jobs run on the engine."""
-    with vertex() as opened:
-        yield opened
+    """Return a stand-in that runs jobs on the engine."""
+    with vertex() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
 def instant() -> Iterator[VertexStandIn]:
-    """Jobs are made up."""
-    with vertex(mode="instant") as opened:
-        yield opened
+    """Return a stand-in that invents the results of jobs."""
+    with vertex(mode="instant") as stand_in:
+        yield stand_in
 
 
 def _rest(env: VertexStandIn) -> Iterator[Rest]:
@@ -81,30 +80,29 @@ def rest(env: VertexStandIn) -> Iterator[Rest]:
 
 @pytest.fixture
 def quick(instant: VertexStandIn) -> Iterator[Rest]:
-    """Plain HTTP to the stand-in that makes jobs up."""
+    """Return plain HTTP to the stand-in that invents results."""
     yield from _rest(instant)
 
 
 @pytest.fixture(scope="session")
 def spec_of(pipeline: Callable[[str], Path]) -> Callable[[str], Any]:
-    """The PipelineSpec of a pipeline in tests/pipelines."""
+    """Return a function that gives the PipelineSpec of a pipeline in tests/pipelines."""
     return lambda name: next(iter(yaml.safe_load_all(pipeline(name).read_text())))
 
 
 @pytest.fixture(scope="session")
 def features() -> Any:
-    """A PipelineSpec with loops, conditions and nested pipelines."""
+    """Return a PipelineSpec with loops, conditions and nested pipelines."""
     file = Path(__file__).parents[1] / "engine" / "specs" / "features-2.14.6.yaml"
     return next(iter(yaml.safe_load_all(file.read_text())))
 
 
 @pytest.fixture(scope="session")
 def body_of(spec_of: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
-    """The body that creates a job: of a pipeline in tests/pipelines, with parameters and further
-    fields."""
+    """Return a function that builds the request for a job of a pipeline in tests/pipelines."""
 
     def body(
-        name: str, params: dict[str, Any] | None = None, root: str = "", **more: Any
+        name: str, params: dict[str, Any] | None = None, root: str = "", **fields: Any
     ) -> dict[str, Any]:
         runtime = {
             "gcsOutputDirectory": root or "gs://stand-in-project-pipelines/runs",
@@ -114,7 +112,7 @@ def body_of(spec_of: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
             "displayName": name,
             "pipelineSpec": spec_of(name),
             "runtimeConfig": runtime,
-            **more,
+            **fields,
         }
 
     return body
@@ -122,21 +120,21 @@ def body_of(spec_of: Callable[[str], Any]) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def ended(eventually: Callable[..., Any]) -> Callable[..., Any]:
-    """A job once it has ended."""
+    """Return a function that waits for the end of a job and returns the job."""
 
     def wait(rest: Rest, job_id: str) -> Any:
-        def done() -> Any:
+        def read_ended_job() -> Any:
             job = rest.get(f"pipelineJobs/{job_id}")
             return job if job["state"] in FINAL else None
 
-        return eventually(done)
+        return eventually(read_ended_job)
 
     return wait
 
 
 @pytest.fixture
 def tasks() -> Callable[[Any], dict[str, Any]]:
-    """The task details of a job by their unique names."""
+    """Return a function that gives the task details of a job by their unique names."""
     return lambda job: {
         detail["taskUniqueName"]: detail for detail in job["jobDetail"]["taskDetails"]
     }

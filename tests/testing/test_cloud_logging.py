@@ -1,4 +1,4 @@
-"""Log entries of tasks and jobs, what clients write, and the filters that are understood."""
+"""Log entries of tasks and jobs, entries that clients write, and the supported filters."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ SCRIPT = '{"message": "structured", "severity": "WARNING", "step": 3}'
 
 @pytest.fixture
 def number(rest: Any, body_of: Any, ended: Any, tasks: Any) -> str:
-    """The id of the custom job of a task that has written six lines."""
+    """Return the id of the custom job of a task that has written six lines."""
     text = f"plain\nWARNING: careful\nERROR bad\n{SCRIPT}\n[INFO] fine\nlast"
     rest.post("pipelineJobs", body_of("echo", {"text": text}), pipelineJobId="says")
     container = tasks(ended(rest, "says"))["say"]["executorDetail"]["containerDetail"]
@@ -49,44 +49,52 @@ def test_each_line_of_a_task_is_an_entry_in_order(rest: Any, number: str) -> Non
 
 
 def test_entries_come_in_either_order_page_by_page(rest: Any, number: str) -> None:
-    wanted = {
+    request = {
         "resourceNames": [f"projects/{rest.env.project_number}"],
         "filter": f"resource.labels.job_id={number}",
     }
-    wanted |= {"pageSize": 4, "orderBy": "timestamp desc"}
+    request |= {"pageSize": 4, "orderBy": "timestamp desc"}
     url = f"{rest.env.api_endpoint}/v2/entries:list"
 
-    first = rest.session.post(url, json=wanted, timeout=REQUEST).json()
-    second = rest.session.post(
-        url, json=wanted | {"pageToken": first["nextPageToken"]}, timeout=REQUEST
+    first_page = rest.session.post(url, json=request, timeout=REQUEST).json()
+    second_page = rest.session.post(
+        url, json=request | {"pageToken": first_page["nextPageToken"]}, timeout=REQUEST
     ).json()
 
-    assert _messages(first["entries"])[0] == "last"
-    assert _messages(second["entries"]) == ["WARNING: careful", "plain"]
-    assert "nextPageToken" not in second
+    assert _messages(first_page["entries"])[0] == "last"
+    assert _messages(second_page["entries"]) == ["WARNING: careful", "plain"]
+    assert "nextPageToken" not in second_page
 
 
 def test_filters_by_severity_time_and_payload(rest: Any, number: str) -> None:
     base = f'resource.type="ml_job" resource.labels.job_id="{number}"'
-    third = rest.logs(base)[2]["timestamp"]
+    third_time = rest.logs(base)[2]["timestamp"]
 
-    def found(more: str) -> list[str]:
-        return _messages(rest.logs(f"{base} {more}"))
+    def matching_messages(condition: str) -> list[str]:
+        return _messages(rest.logs(f"{base} {condition}"))
 
-    assert found("severity>=WARNING") == ["WARNING: careful", "ERROR bad", "structured"]
-    assert found("AND severity=ERROR") == ["ERROR bad"]
-    assert found(f'timestamp>="{third}"') == ["ERROR bad", "structured", "[INFO] fine", "last"]
-    assert found(f'timestamp>"{third}" AND severity>=WARNING') == ["structured"]
-    assert found(f'timestamp<"{third}"') == ["plain", "WARNING: careful"]
-    assert found('jsonPayload.message:"CAREFUL"') == ["WARNING: careful"]
-    assert found('jsonPayload.message=~"^.INFO"') == ["[INFO] fine"]
-    assert found("jsonPayload.step=3") == ["structured"]
-    assert found("jsonPayload.step:*") == ["structured"]
-    assert found('NOT severity="INFO" AND NOT jsonPayload.step=3') == [
+    assert matching_messages("severity>=WARNING") == ["WARNING: careful", "ERROR bad", "structured"]
+    assert matching_messages("AND severity=ERROR") == ["ERROR bad"]
+    assert matching_messages(f'timestamp>="{third_time}"') == [
+        "ERROR bad",
+        "structured",
+        "[INFO] fine",
+        "last",
+    ]
+    assert matching_messages(f'timestamp>"{third_time}" AND severity>=WARNING') == ["structured"]
+    assert matching_messages(f'timestamp<"{third_time}"') == ["plain", "WARNING: careful"]
+    assert matching_messages('jsonPayload.message:"CAREFUL"') == ["WARNING: careful"]
+    assert matching_messages('jsonPayload.message=~"^.INFO"') == ["[INFO] fine"]
+    assert matching_messages("jsonPayload.step=3") == ["structured"]
+    assert matching_messages("jsonPayload.step:*") == ["structured"]
+    assert matching_messages('NOT severity="INFO" AND NOT jsonPayload.step=3') == [
         "WARNING: careful",
         "ERROR bad",
     ]
-    assert found('(severity=ERROR OR jsonPayload.message="last")') == ["ERROR bad", "last"]
+    assert matching_messages('(severity=ERROR OR jsonPayload.message="last")') == [
+        "ERROR bad",
+        "last",
+    ]
 
 
 def test_another_custom_job_has_no_entries(rest: Any, number: str) -> None:
@@ -125,14 +133,17 @@ def test_what_happened_to_a_job_is_there_too(rest: Any, number: str) -> None:
         "aiplatform.googleapis.com%2Fpipeline_job_task_events",
     )
     assert [entry["logName"].rpartition("/")[2] for entry in entries] == [jobs, tasks, jobs]
-    started, said, ended = [entry["jsonPayload"] for entry in entries]
-    assert (started["state"], ended["state"]) == (
+    start_event, task_event, end_event = [entry["jsonPayload"] for entry in entries]
+    assert (start_event["state"], end_event["state"]) == (
         "PIPELINE_STATE_RUNNING",
         "PIPELINE_STATE_SUCCEEDED",
     )
-    assert ended["pipelineName"] == "says"
-    assert (said["payload"]["taskName"], said["payload"]["state"]) == ("say", "SUCCEEDED")
-    assert "state" not in said
+    assert end_event["pipelineName"] == "says"
+    assert (task_event["payload"]["taskName"], task_event["payload"]["state"]) == (
+        "say",
+        "SUCCEEDED",
+    )
+    assert "state" not in task_event
 
 
 def test_lines_can_be_text_payloads(rest: Any, number: str) -> None:
@@ -237,10 +248,10 @@ def test_entries_that_clients_write_are_kept(quick: Any) -> None:
         == {}
     )
 
-    (one, two) = quick.logs(f'logName="{name}" labels.shared="yes"')
-    assert (one["textPayload"], one["severity"], one["labels"]) == (
+    (text_entry, json_entry) = quick.logs(f'logName="{name}" labels.shared="yes"')
+    assert (text_entry["textPayload"], text_entry["severity"], text_entry["labels"]) == (
         "one",
         "ERROR",
         {"shared": "yes", "n": "1"},
     )
-    assert (two["jsonPayload"], two["severity"]) == ({"message": "two"}, "DEFAULT")
+    assert (json_entry["jsonPayload"], json_entry["severity"]) == ({"message": "two"}, "DEFAULT")

@@ -1,4 +1,4 @@
-"""Every knob for what goes wrong, seen by a client over real sockets."""
+"""Each kind of fault, as a client sees it over real sockets."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from patience import REQUEST
 
 
 def _outcome(quick: Any, path: str = "pipelineJobs") -> str:
-    """How a request ended, in a word; each on a connection of its own."""
+    """Return in one word how a request ended. Each request has its own connection."""
     try:
         answer = requests.get(quick.url(path), timeout=REQUEST)
         answer.json()
@@ -30,8 +30,8 @@ def test_a_scripted_fault_befalls_the_next_requests_and_no_more(quick: Any) -> N
     quick.env.fail_next("reset")
 
     assert [_outcome(quick) for _ in range(4)] == ["503", "503", "reset", "200"]
-    assert [entry.fault for entry in quick.env.requests] == ["503", "503", "reset", None]
-    assert [entry.status for entry in quick.env.requests] == [503, 503, None, 200]
+    assert [request.fault for request in quick.env.requests] == ["503", "503", "reset", None]
+    assert [request.status for request in quick.env.requests] == [503, 503, None, 200]
 
 
 def test_a_scripted_fault_waits_for_its_request(quick: Any, body_of: Any) -> None:
@@ -55,7 +55,7 @@ def test_an_answer_is_lost_after_the_work_was_done(quick: Any, body_of: Any) -> 
     assert quick.env.jobs() == ["once"]
     again = quick.post("pipelineJobs", body_of("echo"), pipelineJobId="once")
     assert again.status_code == 409
-    assert [entry.status for entry in quick.env.requests.select("POST")] == [None, 409]
+    assert [request.status for request in quick.env.requests.select("POST")] == [None, 409]
 
 
 def test_the_work_may_be_done_after_the_connection_was_closed(
@@ -73,7 +73,7 @@ def test_the_work_may_be_done_after_the_connection_was_closed(
     assert quick.env.jobs() == []
     closed.set()
     eventually(lambda: quick.env.jobs() == ["later"])
-    assert [entry.status for entry in quick.env.requests.select("POST")] == [None]
+    assert [request.status for request in quick.env.requests.select("POST")] == [None]
 
 
 def test_a_reset_connection_did_nothing(quick: Any, body_of: Any) -> None:
@@ -104,11 +104,12 @@ def test_a_status_can_say_when_to_come_back(quick: Any, kind: str, status: str) 
     quick.env.fail_next(kind, retry_after=7)
     quick.env.fail_next(kind)
 
-    first, second = quick.call("GET", "pipelineJobs"), quick.call("GET", "pipelineJobs")
+    first_answer = quick.call("GET", "pipelineJobs")
+    second_answer = quick.call("GET", "pipelineJobs")
 
-    assert first.headers["Retry-After"] == "7"
-    assert "Retry-After" not in second.headers
-    assert quick.refused(first)[:2] == (int(kind), status)
+    assert first_answer.headers["Retry-After"] == "7"
+    assert "Retry-After" not in second_answer.headers
+    assert quick.refused(first_answer)[:2] == (int(kind), status)
 
 
 def test_faults_come_at_their_rate_the_same_ones_for_the_same_seed(quick: Any) -> None:
@@ -116,10 +117,10 @@ def test_faults_come_at_their_rate_the_same_ones_for_the_same_seed(quick: Any) -
         quick.env.faults(0.4, ("503", "429", "reset", "lost"), seed=3)
         return [_outcome(quick) for _ in range(100)]
 
-    first, second = outcomes(), outcomes()
+    first_outcomes, second_outcomes = outcomes(), outcomes()
 
-    assert first == second
-    counts = Counter(first)
+    assert first_outcomes == second_outcomes
+    counts = Counter(first_outcomes)
     assert set(counts) == {"200", "503", "429", "reset", "closed"}
     assert 45 <= counts["200"] <= 75
     quick.env.faults(0)
@@ -227,7 +228,7 @@ def test_there_are_no_other_faults(quick: Any) -> None:
 def test_a_port_that_is_taken_is_a_usage_error(quick: Any) -> None:
     from kfgcp.testing import vertex
 
-    taken = int(quick.env.api_endpoint.rpartition(":")[2])
-    for ports in ({"port": taken}, {"storage_port": taken}):
-        with pytest.raises(UsageError, match=f"Port {taken} "):
+    taken_port = int(quick.env.api_endpoint.rpartition(":")[2])
+    for ports in ({"port": taken_port}, {"storage_port": taken_port}):
+        with pytest.raises(UsageError, match=f"Port {taken_port} "):
             vertex(**ports)

@@ -1,5 +1,4 @@
-"""No stand-in answers what a foreign web page may have sent: each of its servers, request by
-request."""
+"""No server of a stand-in answers a request that a foreign web page may have sent."""
 
 import http.client
 import json
@@ -27,7 +26,7 @@ SERVERS = {
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The `127.0.0.1:PORT` of a server, and a path that it answers with 200."""
+    """Return the `127.0.0.1:PORT` of a server, and a path that it answers with 200."""
     name, _, storage = request.param.partition(" ")
     start = {"vertex": vertex, "kubeflow": kubeflow}[name]
     with start(mode="instant", host_names=("proxy.acme.example",)) as env:
@@ -36,8 +35,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 
 
 def _status(address: str, head: str, body: bytes = b"") -> int:
-    """Send a request as it stands here and return the status of the answer, 0 when there is
-    none."""
+    """Send a request unchanged, and return the status of the answer, 0 without an answer."""
     host, _, port = address.partition(":")
     with socket.create_connection((host, int(port)), timeout=REQUEST) as connection:
         connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n" + body)
@@ -114,10 +112,12 @@ def test_an_address_of_another_server_in_the_request_line_is_refused(
 def test_a_preflight_is_never_answered_with_consent(server: tuple[str, str]) -> None:
     address, path = server
     connection = http.client.HTTPConnection(address, timeout=REQUEST)
-    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    preflight_headers = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
 
     connection.request(
-        "OPTIONS", path, headers=asked | {"Access-Control-Request-Headers": "content-type"}
+        "OPTIONS",
+        path,
+        headers=preflight_headers | {"Access-Control-Request-Headers": "content-type"},
     )
     answer = connection.getresponse()
 

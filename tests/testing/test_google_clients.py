@@ -11,11 +11,11 @@ from kfgcp.testing import VertexStandIn
 
 @pytest.fixture
 def aiplatform(env: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The client of Vertex AI, initialised for the stand-in.
+    """Return the client of Vertex AI, initialised for the stand-in.
 
-    Before each submission it asks Cloud Resource Manager for the project's number, which is out of
-    this stand-in's reach (a gRPC service at a fixed address), so that one question is answered
-    here.
+    Before each submission the client asks Cloud Resource Manager for the number of the project.
+    That is a gRPC service at a fixed address, which the stand-in cannot replace. So this fixture
+    answers the question.
     """
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
@@ -41,15 +41,15 @@ def aiplatform(env: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture
 def job_of(aiplatform: Any, env: VertexStandIn, pipeline: Any) -> Any:
-    """A PipelineJob of a pipeline in tests/pipelines, not submitted yet."""
+    """Return a function that builds a PipelineJob, not submitted yet."""
 
-    def make(name: str, job_id: str, **more: Any) -> Any:
+    def make(name: str, job_id: str, **options: Any) -> Any:
         return aiplatform.PipelineJob(
             display_name=name,
             template_path=str(pipeline(name)),
             job_id=job_id,
             pipeline_root=env.pipeline_root,
-            **more,
+            **options,
         )
 
     return make
@@ -103,11 +103,11 @@ def test_jobs_are_deleted_and_cancelled_in_batches(
     job_of: Any, env: VertexStandIn, ended: Any, rest: Any
 ) -> None:
     env.seed(2)
-    first, second = env.jobs()
+    first_id, second_id = env.jobs()
     job = job_of("sleeps", "long", parameter_values={"seconds": 600.0})
     job.submit()
 
-    deleted = job.batch_delete(env.project, env.location, [first, second])
+    deleted = job.batch_delete(env.project, env.location, [first_id, second_id])
     cancelled = job.batch_cancel(env.project, env.location, ["long"]).result()
 
     assert len(deleted.pipeline_jobs) == 2
@@ -134,12 +134,13 @@ def test_errors_are_the_clients_own_exceptions(job_of: Any, aiplatform: Any) -> 
 def test_an_experiment_has_a_row_for_each_job_with_parameters_and_metrics(
     aiplatform: Any, job_of: Any
 ) -> None:
-    first, second = (
-        job_of("two_scores", f"scores-{n}", parameter_values={"second": n}) for n in (1, 2)
+    first_job, second_job = (
+        job_of("two_scores", f"scores-{number}", parameter_values={"second": number})
+        for number in (1, 2)
     )
-    for job in (first, second):
+    for job in (first_job, second_job):
         job.submit(experiment="compare")
-    for job in (first, second):
+    for job in (first_job, second_job):
         job.wait()
 
     frame = aiplatform.get_experiment_df("compare").sort_values("run_name", ignore_index=True)
@@ -190,15 +191,15 @@ def test_artifacts_and_executions_have_a_lineage(aiplatform: Any) -> None:
         execution.assign_input_artifacts([data])
         execution.assign_output_artifacts([model])
 
-    assert [found.uri for found in execution.get_input_artifacts()] == ["gs://b/data"]
-    assert [found.uri for found in execution.get_output_artifacts()] == ["gs://b/model"]
-    assert [found.name for found in aiplatform.Artifact.list(filter='uri="gs://b/model"')] == [
-        model.name
-    ]
+    assert [artifact.uri for artifact in execution.get_input_artifacts()] == ["gs://b/data"]
+    assert [artifact.uri for artifact in execution.get_output_artifacts()] == ["gs://b/model"]
+    assert [
+        artifact.name for artifact in aiplatform.Artifact.list(filter='uri="gs://b/model"')
+    ] == [model.name]
     data.update(metadata={"rows": 4})
     assert aiplatform.Artifact.get(data.name).metadata == {"rows": 4}
     model.delete()
-    assert [found.uri for found in aiplatform.Artifact.list()] == ["gs://b/data"]
+    assert [artifact.uri for artifact in aiplatform.Artifact.list()] == ["gs://b/data"]
 
 
 def test_a_schedule_is_made_fired_paused_resumed_changed_and_deleted(
@@ -219,12 +220,16 @@ def test_a_schedule_is_made_fired_paused_resumed_changed_and_deleted(
     assert aiplatform.PipelineJobSchedule.get(schedule.name).state.name == "PAUSED"
     schedule.resume(catch_up=True)
     schedule.update(display_name="weekly", cron="0 4 * * 1")
-    found = aiplatform.PipelineJobSchedule.get(schedule.name)
-    assert (found.state.name, found.display_name, found.cron) == ("ACTIVE", "weekly", "0 4 * * 1")
-    assert found.max_concurrent_run_count == 2
+    read_schedule = aiplatform.PipelineJobSchedule.get(schedule.name)
+    assert (read_schedule.state.name, read_schedule.display_name, read_schedule.cron) == (
+        "ACTIVE",
+        "weekly",
+        "0 4 * * 1",
+    )
+    assert read_schedule.max_concurrent_run_count == 2
     assert [
         item.name for item in aiplatform.PipelineJobSchedule.list(filter='display_name="weekly"')
-    ] == [found.name]
+    ] == [read_schedule.name]
     schedule.delete()
     assert aiplatform.PipelineJobSchedule.list() == []
 
@@ -244,9 +249,9 @@ def test_the_logging_client_reads_the_logs_of_a_task(
         _use_grpc=False,
         client_options={"api_endpoint": env.api_endpoint},
     )
-    wanted = f'resource.type="ml_job" resource.labels.job_id="{number}"'
+    filter_text = f'resource.type="ml_job" resource.labels.job_id="{number}"'
 
-    entries = list(client.list_entries(filter_=wanted, page_size=1))
+    entries = list(client.list_entries(filter_=filter_text, page_size=1))
     client.logger("mine").log_text("written here", severity="ERROR")
     (written,) = client.list_entries(
         filter_=f'logName="projects/{env.project}/logs/mine" AND severity>=WARNING'

@@ -1,4 +1,4 @@
-"""Jobs of the stand-in run on the engine and are shown as Vertex shows them."""
+"""Jobs that the stand-in runs on the engine and shows as Vertex AI shows them."""
 
 import json
 import time
@@ -23,15 +23,15 @@ def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(
         serviceAccount="runner@example.com",
     )
 
-    made = rest.post("pipelineJobs", body, pipelineJobId="scores-1").json()
+    created_job = rest.post("pipelineJobs", body, pipelineJobId="scores-1").json()
     job = ended(rest, "scores-1")
 
     assert (
-        made["name"]
+        created_job["name"]
         == job["name"]
         == "projects/123456789012/locations/europe-west4/pipelineJobs/scores-1"
     )
-    assert made["state"] in ("PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING")
+    assert created_job["state"] in ("PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING")
     assert job["state"] == "PIPELINE_STATE_SUCCEEDED"
     assert job["createTime"] <= job["startTime"] <= job["endTime"] == job["updateTime"]
     for name in ("displayName", "pipelineSpec", "runtimeConfig", "serviceAccount"):
@@ -72,12 +72,12 @@ def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(
 
 def test_every_answer_is_of_googles_own_types(rest: Any, features: Any, ended: Any) -> None:
     root = {"gcsOutputDirectory": rest.env.pipeline_root}
-    made = rest.post(
+    created_job = rest.post(
         "pipelineJobs", {"pipelineSpec": features, "runtimeConfig": root}, pipelineJobId="all"
     ).json()
     job = ended(rest, "all")
 
-    for answer in (made, job):
+    for answer in (created_job, job):
         json_format.ParseDict(
             answer, types.PipelineJob.pb()()
         )  # raises on a field that is not there
@@ -94,9 +94,11 @@ def test_loops_nested_pipelines_and_conditions_are_parents(
 
     details = tasks(ended(rest, "all"))
 
-    ids = {detail["taskId"]: name for name, detail in details.items()}
-    assert len(ids) == len(details)
-    parents = {name: ids.get(detail.get("parentTaskId", "")) for name, detail in details.items()}
+    names_by_id = {detail["taskId"]: name for name, detail in details.items()}
+    assert len(names_by_id) == len(details)
+    parents = {
+        name: names_by_id.get(detail.get("parentTaskId", "")) for name, detail in details.items()
+    }
     assert parents["for-loop-3"] == parents["inner"] == parents["condition-1"] == "all"
     assert parents["for-loop-3.for-loop-3-1"] == "for-loop-3"
     assert parents["for-loop-3.for-loop-3-1.double-3"] == "for-loop-3.for-loop-3-1"

@@ -10,7 +10,7 @@ def _ids(answer: Any) -> list[str]:
 
 
 def test_a_thousand_jobs_are_ten_pages_of_a_hundred(quick: Any) -> None:
-    made = quick.env.seed(
+    job_ids = quick.env.seed(
         1000,
         params={"lr": lambda number: number / 1000},
         metrics={"accuracy": lambda number: number},
@@ -25,14 +25,14 @@ def test_a_thousand_jobs_are_ten_pages_of_a_hundred(quick: Any) -> None:
             break
 
     assert [len(page) for page in pages] == [100] * 10
-    assert [job for page in pages for job in page] == made[::-1]  # newest first
+    assert [job for page in pages for job in page] == job_ids[::-1]  # newest first
     assert quick.env.requests.count("GET", "*/pipelineJobs") == 10
 
 
 def test_seeded_jobs_have_the_parameters_and_metrics_that_were_asked_for(
     quick: Any, tasks: Any
 ) -> None:
-    (first, second) = quick.env.seed(
+    (first_id, second_id) = quick.env.seed(
         2,
         params={"lr": lambda number: number / 10, "kind": "forest"},
         metrics={"accuracy": lambda number: 0.5 + number},
@@ -40,13 +40,13 @@ def test_seeded_jobs_have_the_parameters_and_metrics_that_were_asked_for(
     )
     (failed,) = quick.env.seed(1, failing={"train": "no memory"})
 
-    job = quick.get(f"pipelineJobs/{second}")
+    job = quick.get(f"pipelineJobs/{second_id}")
     assert job["runtimeConfig"]["parameterValues"] == {"lr": 0.1, "kind": "forest"}
     assert (job["labels"]["team"], job["labels"]["number"]) == ("growth", "1")
     train = tasks(job)["train"]
     assert train["outputs"]["metrics"]["artifacts"][0]["metadata"] == {"accuracy": 1.5}
     assert train["execution"]["metadata"] == {"input:lr": 0.1, "input:kind": "forest"}
-    assert quick.get(f"pipelineJobs/{first}")["createTime"] < job["createTime"]
+    assert quick.get(f"pipelineJobs/{first_id}")["createTime"] < job["createTime"]
     bad = quick.get(f"pipelineJobs/{failed}")
     assert (bad["state"], tasks(bad)["train"]["error"]["message"]) == (
         "PIPELINE_STATE_FAILED",
@@ -77,21 +77,21 @@ def test_a_page_token_belongs_to_its_list(quick: Any) -> None:
 
 
 def test_a_job_that_is_added_meanwhile_shifts_no_page(quick: Any) -> None:
-    made = quick.env.seed(4, age=60)
-    first = quick.get("pipelineJobs", pageSize=2)
+    job_ids = quick.env.seed(4, age=60)
+    first_page = quick.get("pipelineJobs", pageSize=2)
     quick.env.seed(1)
 
-    second = quick.get("pipelineJobs", pageSize=2, pageToken=first["nextPageToken"])
+    second_page = quick.get("pipelineJobs", pageSize=2, pageToken=first_page["nextPageToken"])
 
-    assert _ids(first) + _ids(second) == made[::-1]
-    assert "nextPageToken" not in second
+    assert _ids(first_page) + _ids(second_page) == job_ids[::-1]
+    assert "nextPageToken" not in second_page
 
 
 @pytest.fixture
 def listed(quick: Any) -> Any:
-    """Ids of the jobs that a filter gives, without their random part, out of four."""
+    """Return a function that gives the names of the jobs, of four, that a filter matches."""
     env, base = quick.env, {"metrics": {"accuracy": 1.0}}
-    made = {
+    job_ids_by_name = {
         "one": env.seed(1, labels={"team": "growth"}, display_name="alpha step", age=400, **base)[
             0
         ],
@@ -101,8 +101,11 @@ def listed(quick: Any) -> Any:
         )[0],
         "new": env.seed(1, display_name="gamma", age=100, **base)[0],
     }
-    names = {job: name for name, job in made.items()}
-    times = {name: quick.get(f"pipelineJobs/{job}")["createTime"] for name, job in made.items()}
+    names = {job: name for name, job in job_ids_by_name.items()}
+    times = {
+        name: quick.get(f"pipelineJobs/{job}")["createTime"]
+        for name, job in job_ids_by_name.items()
+    }
 
     def ask(filter: str, **query: Any) -> str:
         text = filter.format(**times)
@@ -196,14 +199,16 @@ def test_a_filter_that_is_not_supported_is_refused(quick: Any, filter: str) -> N
 )
 def test_an_order_is_obeyed_over_pages(listed: Any, quick: Any, order: str, expected: str) -> None:
     assert listed("", orderBy=order) == expected
-    first = quick.get("pipelineJobs", orderBy=order, pageSize=3)
-    second = quick.get("pipelineJobs", orderBy=order, pageSize=3, pageToken=first["nextPageToken"])
-    assert len(_ids(first)) == 3
-    assert len(_ids(second)) == 1
+    first_page = quick.get("pipelineJobs", orderBy=order, pageSize=3)
+    second_page = quick.get(
+        "pipelineJobs", orderBy=order, pageSize=3, pageToken=first_page["nextPageToken"]
+    )
+    assert len(_ids(first_page)) == 3
+    assert len(_ids(second_page)) == 1
 
 
 def test_another_order_is_refused(quick: Any) -> None:
-    for order in ("display_name", "create_time down"):
+    for order in ("display_name", "create_time down", ","):
         assert (
             "order_by"
             in quick.refused(quick.call("GET", "pipelineJobs", params={"orderBy": order}))[2]

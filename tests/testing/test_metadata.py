@@ -1,4 +1,4 @@
-"""The metadata service, beyond what Google's client asks of it in test_google_clients.py."""
+"""Calls of the metadata service that Google's client does not make in test_google_clients.py."""
 
 from typing import Any
 
@@ -10,8 +10,10 @@ STORE = "metadataStores/default"
 
 
 def test_the_nodes_of_a_job_are_found_by_its_context(quick: Any) -> None:
-    _, second = quick.env.seed(2, params={"lr": 0.5}, metrics={"accuracy": lambda number: number})
-    context = quick.get(f"pipelineJobs/{second}")["jobDetail"]["pipelineRunContext"]["name"]
+    _, second_id = quick.env.seed(
+        2, params={"lr": 0.5}, metrics={"accuracy": lambda number: number}
+    )
+    context = quick.get(f"pipelineJobs/{second_id}")["jobDetail"]["pipelineRunContext"]["name"]
 
     executions = quick.get(
         f"{STORE}/executions", filter=f'schema_title="system.Run" AND in_context("{context}")'
@@ -53,10 +55,12 @@ def test_contexts_have_children_and_parents(quick: Any) -> None:
 
     quick.post(f"{STORE}/contexts/above:addContextChildren", {"childContexts": [below]})
     filter = f'parent_contexts:"{above}"'
-    found = quick.get(f"{STORE}/contexts", filter=filter)["contexts"]
+    contexts = quick.get(f"{STORE}/contexts", filter=filter)["contexts"]
     quick.post(f"{STORE}/contexts/above:removeContextChildren", {"childContexts": [below]})
 
-    assert [(context["name"], context["parentContexts"]) for context in found] == [(below, [above])]
+    assert [(context["name"], context["parentContexts"]) for context in contexts] == [
+        (below, [above])
+    ]
     assert quick.get(f"{STORE}/contexts", filter=filter)["contexts"] == []
     missing = quick.post(
         f"{STORE}/contexts/above:addContextChildren", {"childContexts": [f"{below}-not"]}
@@ -69,7 +73,7 @@ def test_nodes_are_made_once_changed_and_deleted(quick: Any, kind: str) -> None:
     name = {"contexts": "contextId", "executions": "executionId", "artifacts": "artifactId"}[kind]
     path = f"{STORE}/{kind}/mine"
 
-    made = quick.post(
+    created_node = quick.post(
         f"{STORE}/{kind}", {"schemaTitle": "x.Y", "metadata": {"a": 1}}, **{name: "mine"}
     ).json()
     twice = quick.refused(quick.post(f"{STORE}/{kind}", {}, **{name: "mine"}))
@@ -77,7 +81,7 @@ def test_nodes_are_made_once_changed_and_deleted(quick: Any, kind: str) -> None:
         "PATCH", path, params={"updateMask": "metadata"}, json={"metadata": {"b": 2}}
     ).json()
 
-    assert made["metadata"] == {"a": 1}
+    assert created_node["metadata"] == {"a": 1}
     assert twice[:2] == (409, "ALREADY_EXISTS")
     assert changed["metadata"] == {"b": 2}
     assert quick.get(path) == changed
@@ -88,10 +92,10 @@ def test_nodes_are_made_once_changed_and_deleted(quick: Any, kind: str) -> None:
 
 
 def test_stores_are_made_and_kept_apart(quick: Any) -> None:
-    made = quick.post("metadataStores", {}, metadataStoreId="other").json()
+    operation = quick.post("metadataStores", {}, metadataStoreId="other").json()
     quick.post("metadataStores/other/contexts", {"schemaTitle": "x.Y"}, contextId="c")
 
-    assert made["response"]["name"].endswith("/metadataStores/other")
+    assert operation["response"]["name"].endswith("/metadataStores/other")
     assert quick.refused(quick.post("metadataStores", {}, metadataStoreId="other"))[:2] == (
         409,
         "ALREADY_EXISTS",

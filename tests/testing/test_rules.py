@@ -1,4 +1,4 @@
-"""What Google refuses, the stand-in refuses: with Google's codes, and saying which field."""
+"""Requests that Google refuses. The stand-in answers Google's codes, and names the field."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,11 +45,11 @@ def test_a_job_without_an_id_gets_one(quick: Any, body_of: Any) -> None:
 def test_a_second_job_of_that_id_already_exists(quick: Any, body_of: Any) -> None:
     quick.post("pipelineJobs", body_of("echo", labels={"number": "1"}), pipelineJobId="same")
 
-    second = quick.refused(
+    second_answer = quick.refused(
         quick.post("pipelineJobs", body_of("echo", labels={"number": "2"}), pipelineJobId="same")
     )
 
-    assert second[:2] == (409, "ALREADY_EXISTS")
+    assert second_answer[:2] == (409, "ALREADY_EXISTS")
     assert quick.get("pipelineJobs/same")["labels"]["number"] == "1"
 
 
@@ -64,7 +64,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "a field of the wrong type": (lambda body: body.update(displayName=3), "displayName"),
     "a long display name": (lambda body: body.update(displayName="x" * 129), "129 characters"),
-    "65 labels": (lambda body: body.update(labels={f"k{n}": "" for n in range(65)}), "65 labels"),
+    "65 labels": (lambda body: body.update(labels={f"k{i}": "" for i in range(65)}), "65 labels"),
     "a label key with capitals": (lambda body: body.update(labels={"Team": "x"}), '"Team"'),
     "a label key that starts with a digit": (lambda body: body.update(labels={"1a": "x"}), '"1a"'),
     "a long label key": (lambda body: body.update(labels={"k" * 64: "x"}), "63"),
@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_body_is_refused_for(quick: Any, body_of: Any, case: str) -> None:
-    change, said = REFUSED[case]
+    change, expected_text = REFUSED[case]
     body = body_of("echo", labels={})
     change(body)
 
@@ -104,7 +104,7 @@ def test_a_body_is_refused_for(quick: Any, body_of: Any, case: str) -> None:
     code, status, message = quick.refused(answer)
 
     assert (code, status) == (400, "INVALID_ARGUMENT")
-    assert said in message
+    assert expected_text in message
     (detail,) = answer.json()["error"]["details"]
     assert detail["@type"] == "type.googleapis.com/google.rpc.BadRequest"
     assert detail["fieldViolations"][0]["field"].startswith("pipeline_job")
@@ -112,7 +112,7 @@ def test_a_body_is_refused_for(quick: Any, body_of: Any, case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "expected_text"),
     [
         ({"seconds": "ten"}, "seconds must be float"),
         ({"stubborn": 1}, "stubborn must be bool"),
@@ -120,12 +120,12 @@ def test_a_body_is_refused_for(quick: Any, body_of: Any, case: str) -> None:
     ],
 )
 def test_a_parameter_of_another_type_is_refused(
-    quick: Any, body_of: Any, params: Any, said: str
+    quick: Any, body_of: Any, params: Any, expected_text: str
 ) -> None:
     code, status, message = quick.refused(quick.post("pipelineJobs", body_of("sleeps", params)))
 
     assert (code, status) == (400, "INVALID_ARGUMENT")
-    assert said in message
+    assert expected_text in message
 
 
 def test_a_missing_parameter_is_refused(quick: Any, body_of: Any) -> None:

@@ -1,4 +1,4 @@
-"""Schedules: their form, their states, and the jobs that they start when told to."""
+"""Schedules: their form, their states, and the jobs that they start."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from kfgcp.testing.cron import Cron
 
 @pytest.fixture
 def schedule_of(quick: Any, body_of: Any) -> Callable[..., dict[str, Any]]:
-    """The body of a schedule of the pipeline `echo`."""
+    """Return a function that builds the request for a schedule of the pipeline `echo`."""
 
     def make(**fields: Any) -> dict[str, Any]:
         parent = f"projects/{quick.env.project}/locations/{quick.env.location}"
@@ -43,19 +43,20 @@ def test_every_field_is_read_back(quick: Any, schedule_of: Any) -> None:
         allowQueueing=True,
     )
 
-    made = quick.post("schedules", body).json()
-    found = quick.get(f"schedules/{_id(made)}")
+    created_schedule = quick.post("schedules", body).json()
+    read_schedule = quick.get(f"schedules/{_id(created_schedule)}")
 
-    assert found == made
-    assert {name: found[name] for name in body} == body
-    assert (found["state"], found["startedRunCount"]) == ("ACTIVE", "0")
-    assert found["nextRunTime"] == "2097-01-01T02:00:00.000000Z"  # a Tuesday, 03:00 in Amsterdam
-    json_format.ParseDict(found, types.Schedule.pb()())
+    assert read_schedule == created_schedule
+    assert {name: read_schedule[name] for name in body} == body
+    assert (read_schedule["state"], read_schedule["startedRunCount"]) == ("ACTIVE", "0")
+    # A Tuesday, 03:00 in Amsterdam.
+    assert read_schedule["nextRunTime"] == "2097-01-01T02:00:00.000000Z"
+    json_format.ParseDict(read_schedule, types.Schedule.pb()())
     json_format.ParseDict(quick.get("schedules"), types.ListSchedulesResponse.pb()())
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "expected_text"),
     [
         ({"displayName": ""}, "display_name is required"),
         ({"displayName": "x" * 129}, "129 characters"),
@@ -69,11 +70,13 @@ def test_every_field_is_read_back(quick: Any, schedule_of: Any) -> None:
         ({"colour": "red"}, 'Unknown name "colour"'),
     ],
 )
-def test_a_schedule_is_refused_for(quick: Any, schedule_of: Any, fields: Any, said: str) -> None:
+def test_a_schedule_is_refused_for(
+    quick: Any, schedule_of: Any, fields: Any, expected_text: str
+) -> None:
     code, status, message = quick.refused(quick.post("schedules", schedule_of(**fields)))
 
     assert (code, status) == (400, "INVALID_ARGUMENT")
-    assert said in message
+    assert expected_text in message
 
 
 def test_the_job_of_a_schedule_is_checked_when_it_is_made(quick: Any, schedule_of: Any) -> None:
@@ -89,36 +92,38 @@ def test_the_job_of_a_schedule_is_checked_when_it_is_made(quick: Any, schedule_o
 
 
 def test_a_fired_schedule_starts_a_job_that_names_it(quick: Any, schedule_of: Any) -> None:
-    made = quick.post("schedules", schedule_of(maxRunCount="2")).json()
+    schedule = quick.post("schedules", schedule_of(maxRunCount="2")).json()
 
-    first = quick.env.fire(made["name"])
-    second = quick.env.fire(_id(made))
+    first_job_id = quick.env.fire(schedule["name"])
+    second_job_id = quick.env.fire(_id(schedule))
 
-    found = quick.get(f"schedules/{_id(made)}")
-    assert (found["startedRunCount"], found["state"]) == ("2", "COMPLETED")
-    assert "nextRunTime" not in found
-    assert found["lastScheduledRunResponse"]["runResponse"].endswith(f"/pipelineJobs/{second}")
-    jobs = quick.get("pipelineJobs", filter=f"schedule_name={made['name']}")["pipelineJobs"]
-    assert [job["name"].rpartition("/")[2] for job in jobs] == [second, first]
+    read_schedule = quick.get(f"schedules/{_id(schedule)}")
+    assert (read_schedule["startedRunCount"], read_schedule["state"]) == ("2", "COMPLETED")
+    assert "nextRunTime" not in read_schedule
+    assert read_schedule["lastScheduledRunResponse"]["runResponse"].endswith(
+        f"/pipelineJobs/{second_job_id}"
+    )
+    jobs = quick.get("pipelineJobs", filter=f"schedule_name={schedule['name']}")["pipelineJobs"]
+    assert [job["name"].rpartition("/")[2] for job in jobs] == [second_job_id, first_job_id]
     assert {job["labels"]["team"] for job in jobs} == {"growth"}
     assert jobs[0]["runtimeConfig"]["parameterValues"] == {"text": "scheduled"}
     for action in (":pause", ":resume"):
-        answer = quick.refused(quick.post(f"schedules/{_id(made)}{action}"))
+        answer = quick.refused(quick.post(f"schedules/{_id(schedule)}{action}"))
         assert answer[:2] == (400, "FAILED_PRECONDITION")
     with pytest.raises(UsageError, match="COMPLETED"):
-        quick.env.fire(made["name"])
+        quick.env.fire(schedule["name"])
 
 
 def test_a_paused_schedule_starts_nothing_until_it_is_resumed(quick: Any, schedule_of: Any) -> None:
-    made = quick.post("schedules", schedule_of()).json()
+    schedule = quick.post("schedules", schedule_of()).json()
 
-    assert quick.post(f"schedules/{_id(made)}:pause").json() == {}
-    paused = quick.get(f"schedules/{_id(made)}")
+    assert quick.post(f"schedules/{_id(schedule)}:pause").json() == {}
+    paused = quick.get(f"schedules/{_id(schedule)}")
     with pytest.raises(UsageError, match="PAUSED"):
-        quick.env.fire(made["name"])
-    quick.post(f"schedules/{_id(made)}:resume", {"catchUp": True})
-    resumed = quick.get(f"schedules/{_id(made)}")
-    quick.env.fire(made["name"])
+        quick.env.fire(schedule["name"])
+    quick.post(f"schedules/{_id(schedule)}:resume", {"catchUp": True})
+    resumed = quick.get(f"schedules/{_id(schedule)}")
+    quick.env.fire(schedule["name"])
 
     assert paused["state"] == "PAUSED"
     assert paused["lastPauseTime"]
@@ -129,16 +134,16 @@ def test_a_paused_schedule_starts_nothing_until_it_is_resumed(quick: Any, schedu
 
 def test_only_so_many_runs_are_under_way(quick: Any, schedule_of: Any) -> None:
     quick.env.instant.seconds = 600
-    made = quick.post("schedules", schedule_of(maxConcurrentActiveRunCount="1")).json()
-    quick.env.fire(made["name"])
+    schedule = quick.post("schedules", schedule_of(maxConcurrentActiveRunCount="1")).json()
+    quick.env.fire(schedule["name"])
 
     with pytest.raises(UsageError, match="at most 1"):
-        quick.env.fire(made["name"])
+        quick.env.fire(schedule["name"])
 
 
 def test_a_patch_changes_what_its_mask_names(quick: Any, schedule_of: Any) -> None:
-    made = quick.post("schedules", schedule_of(allowQueueing=True)).json()
-    path = f"schedules/{_id(made)}"
+    schedule = quick.post("schedules", schedule_of(allowQueueing=True)).json()
+    path = f"schedules/{_id(schedule)}"
 
     body = {"displayName": "weekly", "cron": "30 4 * * 1", "maxRunCount": "7"}
     changed = quick.call(
@@ -162,10 +167,10 @@ def test_a_patch_changes_what_its_mask_names(quick: Any, schedule_of: Any) -> No
 
 
 def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any) -> None:
-    made = [
+    schedules = [
         quick.post("schedules", schedule_of(displayName=f"s{number}")).json() for number in range(3)
     ]
-    quick.post(f"schedules/{_id(made[0])}:pause")
+    quick.post(f"schedules/{_id(schedules[0])}:pause")
 
     def listed(filter: str = "", **query: Any) -> list[str]:
         return [
@@ -186,8 +191,11 @@ def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any
     assert (
         quick.refused(quick.call("GET", "schedules", params={"filter": 'colour="red"'}))[0] == 400
     )
-    assert quick.call("DELETE", f"schedules/{_id(made[1])}").json()["done"]
-    assert quick.refused(quick.call("GET", f"schedules/{_id(made[1])}"))[:2] == (404, "NOT_FOUND")
+    assert quick.call("DELETE", f"schedules/{_id(schedules[1])}").json()["done"]
+    assert quick.refused(quick.call("GET", f"schedules/{_id(schedules[1])}"))[:2] == (
+        404,
+        "NOT_FOUND",
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,9 +224,9 @@ def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any
     ],
 )
 def test_a_cron_expression_is_due(cron: str, after: str, due: str) -> None:
-    found = Cron.parse(cron).after(datetime.fromisoformat(after).replace(tzinfo=UTC))
+    next_time = Cron.parse(cron).after(datetime.fromisoformat(after).replace(tzinfo=UTC))
 
-    assert found == datetime.fromisoformat(due).replace(tzinfo=UTC)
+    assert next_time == datetime.fromisoformat(due).replace(tzinfo=UTC)
 
 
 def test_a_cron_expression_can_be_never_due() -> None:

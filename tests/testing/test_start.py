@@ -1,5 +1,4 @@
-"""How a stand-in is started: in a `with`, as a fixture, by the command; and what it leaves
-behind."""
+"""The ways to start a stand-in: in a `with`, as a fixture, by the command. Its cleaning up."""
 
 import os
 import re
@@ -60,14 +59,14 @@ def test_the_storage_variable_never_names_a_storage_that_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    first = vertex(mode="instant")
-    second = vertex(mode="instant")
+    first_stand_in = vertex(mode="instant")
+    second_stand_in = vertex(mode="instant")
 
-    first.close()
-    assert os.environ["STORAGE_EMULATOR_HOST"] == second.storage_endpoint
-    second.close()
+    first_stand_in.close()
+    assert os.environ["STORAGE_EMULATOR_HOST"] == second_stand_in.storage_endpoint
+    second_stand_in.close()
     assert os.environ["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
-    second.close()
+    second_stand_in.close()
     assert os.environ["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
 
 
@@ -103,7 +102,7 @@ try:
 except MissingExtra as error:
     print(error.extra, error.hint)
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env=environment(),
         cwd=home,
@@ -112,7 +111,7 @@ except MissingExtra as error:
         timeout=PROCESS,
     )
 
-    assert done.stdout.strip() == f"testing {install_hint('testing')}", done.stderr
+    assert process.stdout.strip() == f"testing {install_hint('testing')}", process.stderr
 
 
 def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Pytester) -> None:
@@ -130,10 +129,10 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
         """
     )
 
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
 
-    done.assert_outcomes(passed=2, errors=1)
-    done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
 
 
 def test_other_test_suites_do_not_load_the_plug_in(pytester: pytest.Pytester) -> None:
@@ -149,14 +148,14 @@ def test_other_test_suites_do_not_load_the_plug_in(pytester: pytest.Pytester) ->
         """
     )
 
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
 
-    done.assert_outcomes(passed=1, errors=1)
-    done.stdout.fnmatch_lines(["*fixture 'vertex_stand_in' not found*"])
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*fixture 'vertex_stand_in' not found*"])
 
 
 def _table(lines: Iterator[str]) -> dict[str, str]:
-    """The environment that the command writes first, up to an empty line."""
+    """Return the environment that the command writes first, up to an empty line."""
     table: dict[str, str] = tomllib.loads("".join(takewhile(str.strip, lines)))["env"]["stand-in"]
     return table
 
@@ -179,11 +178,11 @@ def test_the_command_serves_until_it_is_stopped(
     numbers = [int(text) for text in pids.read_text().split()]
 
     process.send_signal(number)
-    done = kfgcp.end(process)
+    result = kfgcp.end(process)
 
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
     assert eventually(lambda: not any(map(alive, numbers)))
-    (line,) = [line for line in done.err.splitlines() if "POST" in line]
+    (line,) = [line for line in result.err.splitlines() if "POST" in line]
     assert re.fullmatch(r"\d\d:\d\d:\d\d POST /v1/\S+/pipelineJobs 200 \d+ ms", line)
 
 
@@ -207,7 +206,7 @@ def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any
 def test_a_taken_port_is_an_error_of_one_line(kfgcp: Any, instant: VertexStandIn) -> None:
     port = instant.api_endpoint.rpartition(":")[2]
 
-    done = kfgcp("testing", "vertex", "--port", port)
+    result = kfgcp("testing", "vertex", "--port", port)
 
-    assert done.code == 2
-    assert done.err.startswith(f"error: Port {port} of this machine cannot be used: ")
+    assert result.code == 2
+    assert result.err.startswith(f"error: Port {port} of this machine cannot be used: ")

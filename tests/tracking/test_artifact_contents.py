@@ -35,10 +35,12 @@ def artifact(metadata: Any = None, uri: str = "", kind: str = KINDS) -> Artifact
 
 def logged() -> dict[str, Any]:
     """Metadata as KFP's own class logs them, the curve not in its order."""
-    made = dsl.ClassificationMetrics()
-    made.log_confusion_matrix(["cat", "dog"], [[8, 2], [1, 9]])
-    made.log_roc_curve([1.0, 0.0, 0.25, 0.25], [1.0, 0.0, 0.75, 0.5], [0.1, math.inf, 0.4, 0.6])
-    return dict(made.metadata)
+    kfp_metrics = dsl.ClassificationMetrics()
+    kfp_metrics.log_confusion_matrix(["cat", "dog"], [[8, 2], [1, 9]])
+    kfp_metrics.log_roc_curve(
+        [1.0, 0.0, 0.25, 0.25], [1.0, 0.0, 0.75, 0.5], [0.1, math.inf, 0.4, 0.6]
+    )
+    return dict(kfp_metrics.metadata)
 
 
 def kubeflow(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def test_precision_is_there_when_it_was_logged(kept: Callable[[Any], Any]) -> No
 def test_sliced_metrics_are_read_by_slice(kept: Callable[[Any], Any]) -> None:
     other = dsl.ClassificationMetrics()
     other.log_roc_data_point(fpr=0.5, tpr=0.5, threshold=0.5)
-    found = artifact(
+    sliced = artifact(
         kept(
             {
                 "evaluationSlices": [
@@ -117,12 +119,12 @@ def test_sliced_metrics_are_read_by_slice(kept: Callable[[Any], Any]) -> None:
         kind="system.SlicedClassificationMetrics",
     )
 
-    assert slices(found) == ("old", "new")
-    assert roc(found) == roc(found, "old") == roc(artifact(logged()))
-    assert roc(found, "new") == ((0.5, 0.5, 0.5),)
-    assert confusion_matrix(found, "old") == confusion_matrix(artifact(logged()))
-    assert confusion_matrix(found, "new") is None
-    assert roc(found, "none such") == ()
+    assert slices(sliced) == ("old", "new")
+    assert roc(sliced) == roc(sliced, "old") == roc(artifact(logged()))
+    assert roc(sliced, "new") == ((0.5, 0.5, 0.5),)
+    assert confusion_matrix(sliced, "old") == confusion_matrix(artifact(logged()))
+    assert confusion_matrix(sliced, "new") is None
+    assert roc(sliced, "none such") == ()
 
 
 def test_points_without_a_rate_are_left_out_and_thresholds_may_be_missing() -> None:
@@ -187,14 +189,14 @@ JSON = st.recursive(
     )
 )
 def test_nothing_that_was_kept_makes_it_fail(metadata: dict[str, Any]) -> None:
-    found = artifact(metadata)
+    damaged = artifact(metadata)
 
-    for across, up, _ in (*roc(found), *precision_recall(found)):
+    for across, up, _ in (*roc(damaged), *precision_recall(damaged)):
         assert math.isfinite(across)
         assert math.isfinite(up)
-    matrix = confusion_matrix(found)
+    matrix = confusion_matrix(damaged)
     assert matrix is None or {len(row) for row in matrix.rows} == {len(matrix.labels)}
-    assert all(isinstance(name, str) for name in slices(found))
+    assert all(isinstance(name, str) for name in slices(damaged))
 
 
 @pytest.fixture
@@ -233,13 +235,13 @@ def test_a_folder_lists_its_files(page: Path, tmp_path: Path) -> None:
 def test_of_a_folder_with_many_files_a_thousand_are_listed(tmp_path: Path) -> None:
     for number in range(1001):
         (tmp_path / str(number)).touch()
-    found = text(artifact(uri=str(tmp_path)))
-    assert found.truncated
-    assert len(found.content.splitlines()) == 1000
+    artifact_text = text(artifact(uri=str(tmp_path)))
+    assert artifact_text.truncated
+    assert len(artifact_text.content.splitlines()) == 1000
 
 
 @pytest.mark.parametrize(
-    ("uri", "kind", "said"),
+    ("uri", "kind", "message"),
     [
         ("/no/such/file", NotFound, "/no/such/file does not exist."),
         ("", NotFound, "An artifact without a URI does not exist."),
@@ -249,11 +251,11 @@ def test_of_a_folder_with_many_files_a_thousand_are_listed(tmp_path: Path) -> No
     ],
 )
 def test_what_cannot_be_read_is_one_of_our_errors(
-    uri: str, kind: type[BackendError], said: str
+    uri: str, kind: type[BackendError], message: str
 ) -> None:
     with pytest.raises(kind) as raised:
         text(artifact(uri=uri))
-    assert raised.value.message == said
+    assert raised.value.message == message
     assert raised.value.hint
 
 
@@ -279,11 +281,11 @@ def test_curves_and_matrices_of_a_file_are_read_when_metadata_has_none(tmp_path:
     file = tmp_path / "metrics.json"
     file.write_text(json.dumps({"confusionMatrix": matrix, "confidenceMetrics": points, "else": 1}))
 
-    found = filled(artifact({"display": "evaluation"}, str(file)))
+    filled_artifact = filled(artifact({"display": "evaluation"}, str(file)))
 
-    assert confusion_matrix(found) == ConfusionMatrix(("cat", "dog"), ((3, 1), (0, 4)))
-    assert roc(found) == ((0.1, 0.9, 0.5),)
-    assert found.metadata.keys() == {"display", "confusionMatrix", "confidenceMetrics"}
+    assert confusion_matrix(filled_artifact) == ConfusionMatrix(("cat", "dog"), ((3, 1), (0, 4)))
+    assert roc(filled_artifact) == ((0.1, 0.9, 0.5),)
+    assert filled_artifact.metadata.keys() == {"display", "confusionMatrix", "confidenceMetrics"}
     logged_already = artifact({"confidenceMetrics": []}, "no/such/file")
     assert filled(logged_already) is logged_already
     file.write_text("no JSON")

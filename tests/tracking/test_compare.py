@@ -177,7 +177,7 @@ def test_deltas_are_as_exact_as_the_numbers(
     make_run: MakeRun, base: float, value: float, delta: float, better: bool | None
 ) -> None:
     [found] = compare(
-        [make_run(metrics=(Metric("t", "m", "loss", each),)) for each in (base, value)]
+        [make_run(metrics=(Metric("t", "m", "loss", loss),)) for loss in (base, value)]
     ).differences
 
     assert (found.deltas[1], found.better[1]) == (delta, better)
@@ -315,7 +315,9 @@ def test_users_see_no_difference_that_is_only_rounding(
         public.compare([local.run_id, remote.run_id]),
         data.compare_runs(store, [local, remote], {}),
     ):
-        assert [found.group for found in comparison.differences] == ["run"], "the environment"
+        assert [difference.group for difference in comparison.differences] == ["run"], (
+            "the environment"
+        )
 
 
 @pytest.mark.parametrize("first", ["local", "kubeflow"])
@@ -427,7 +429,7 @@ def test_the_baseline_comes_first(make_run: MakeRun) -> None:
 def test_commits_and_whether_files_were_changed(make_run: MakeRun) -> None:
     labels = [{"git": "a" * 40, "git-dirty": "false"}, {"git": "a" * 40, "git-dirty": "true"}, {}]
 
-    assert _differences(*(make_run(labels=each) for each in labels)) == [
+    assert _differences(*(make_run(labels=run_labels) for run_labels in labels)) == [
         ("run", "git commit", ("a" * 40, "a" * 40 + " with changes", MISSING), (None, None, None))
     ]
 
@@ -494,4 +496,4 @@ def test_of_other_versions_the_pipelines_are_compared_and_the_images_shown(
         ("train", "input", "lr", "changed"),
     ]
     assert (unknown.version, unknown.runs, unknown.changes) == ("v3", ("d",), None)
-    assert [each["version"] for each in comparison.to_dict()["versions"]] == ["v2", "v3"]
+    assert [version["version"] for version in comparison.to_dict()["versions"]] == ["v2", "v3"]

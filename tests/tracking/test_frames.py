@@ -220,17 +220,17 @@ def test_a_project_without_runs_has_empty_frames_with_the_types(home: Path) -> N
 def test_many_runs_are_read_as_few_are(
     store: Store, recorded: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = RunFilter(where="params.whole = 1")
+    run_filter = RunFilter(where="params.whole = 1")
     few = [
         store.flat(),
-        store.flat(wanted),
-        *(store.tidy(name, wanted) for name in ("metrics", "tasks", "artifacts")),
+        store.flat(run_filter),
+        *(store.tidy(name, run_filter) for name in ("metrics", "tasks", "artifacts")),
     ]
-    monkeypatch.setattr(bulk, "FEW", 0)
+    monkeypatch.setattr(bulk, "MAX_RUNS_BY_ID", 0)
     many = [
         store.flat(),
-        store.flat(wanted),
-        *(store.tidy(name, wanted) for name in ("metrics", "tasks", "artifacts")),
+        store.flat(run_filter),
+        *(store.tidy(name, run_filter) for name in ("metrics", "tasks", "artifacts")),
     ]
 
     assert repr(many) == repr(few)

@@ -48,7 +48,7 @@ class Answers:
         assert ref == REF
         return self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
 
-    def list(self, wanted: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
+    def list(self, run_filter: RunFilter, page: str | None = None, size: int = 100) -> Page[Run]:
         raise AssertionError("these tests do not list")
 
     def cancel(self, ref: RunRef) -> RunState:
@@ -63,12 +63,12 @@ class Talking(Answers):
         LogLine("eval", 1, "c"),
     )
 
-    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
+    def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
         for line in self.lines:
-            if wanted.task in (None, line.task) and wanted.attempt in (None, line.attempt):
+            if log_filter.task in (None, line.task) and log_filter.attempt in (None, line.attempt):
                 yield line
 
-    def tail(self, ref: RunRef, wanted: LogFilter) -> LogTail:
+    def tail(self, ref: RunRef, log_filter: LogFilter) -> LogTail:
         raise AssertionError("these tests do not follow logs")
 
 
@@ -208,20 +208,20 @@ def test_a_task_by_its_path(make_run: MakeRun) -> None:
         Answers(make_run(tasks=(task, Task("eval", TaskKind.CONTAINER, TaskState.SKIPPED))))
     )
 
-    found = handle.task("inner/train")
+    train_task = handle.task("inner/train")
 
-    assert (found.snapshot, found.state, found.attempts, found.error) == (
+    assert (train_task.snapshot, train_task.state, train_task.attempts, train_task.error) == (
         task,
         TaskState.FAILED,
         2,
         ErrorInfo("no"),
     )
-    assert repr(found) == "<task inner/train: FAILED>"
-    assert [each.path for each in handle.tasks] == ["inner/train", "eval"]
+    assert repr(train_task) == "<task inner/train: FAILED>"
+    assert [task.path for task in handle.tasks] == ["inner/train", "eval"]
 
 
 @pytest.mark.parametrize(
-    ("tasks", "known"),
+    ("tasks", "task_list"),
     [
         (("a", "b"), "Its tasks: a, b."),
         ((), "Its tasks: none yet."),
@@ -239,14 +239,14 @@ def test_a_task_by_its_path(make_run: MakeRun) -> None:
     ],
 )
 def test_a_task_that_is_not_there_names_those_that_are(
-    make_run: MakeRun, tasks: tuple[str, ...], known: str
+    make_run: MakeRun, tasks: tuple[str, ...], task_list: str
 ) -> None:
     run = make_run(tasks=tuple(Task(path, TaskKind.CONTAINER, TaskState.RUNNING) for path in tasks))
 
     with pytest.raises(UsageError, match="has no task 'train'") as caught:
         _handle(Answers(run)).task("train")
 
-    assert caught.value.hint == known
+    assert caught.value.hint == task_list
 
 
 def test_a_task_of_a_loop_without_its_iteration_names_the_iterations(make_run: MakeRun) -> None:

@@ -15,11 +15,11 @@ def test_a_thousand_handles_share_what_they_speak_through(
     vertex_stand_in: Any, home: Path, pipeline: Any
 ) -> None:
     (home / "kfgcp.toml").write_text(vertex_stand_in.toml("cloud"))
-    made = vertex_stand_in.seed(300)
+    seeded_runs = vertex_stand_in.seed(300)
     kfgcp.list()
     before = _descriptors()
 
-    handles = [kfgcp.show(run_id) for run_id in made]
+    handles = [kfgcp.show(run_id) for run_id in seeded_runs]
 
     assert _descriptors() < before + 20
     assert len({id(handle.backend) for handle in handles}) == 1

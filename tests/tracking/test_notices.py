@@ -24,6 +24,6 @@ def test_a_warning_points_to_the_caller_of_a_function_or_a_method(home: Path) ->
         with pytest.warns(kfgcp.RecordedCode) as noted:
             rerun(run)
 
-        (note,) = [each for each in noted if each.category is kfgcp.RecordedCode]
+        (note,) = [warning for warning in noted if warning.category is kfgcp.RecordedCode]
         assert note.filename == __file__
         assert linecache.getline(note.filename, note.lineno).strip() == "rerun(run)"

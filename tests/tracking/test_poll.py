@@ -52,12 +52,12 @@ def poller(remote: Remote, notices: list[str]) -> Poller:
 
 def waits(poller: Poller, remote: Remote, count: int) -> list[float]:
     """The pauses before so many looks, each as soon as it is due."""
-    found = []
+    pauses = []
     for _ in range(count):
-        found.append(round(poller.seconds_to_next_request, 6))
+        pauses.append(round(poller.seconds_to_next_request, 6))
         remote.now += poller.seconds_to_next_request
         poller.poll()
-    return found
+    return pauses
 
 
 def test_the_first_look_is_at_once_and_none_before_it_is_time(
@@ -76,12 +76,12 @@ def test_the_first_look_is_at_once_and_none_before_it_is_time(
 def test_a_run_that_does_not_change_is_looked_at_less_and_less(
     poller: Poller, remote: Remote
 ) -> None:
-    found = waits(poller, remote, 60)
+    pauses = waits(poller, remote, 60)
 
-    assert found[:11] == [0, *[1.0] * 10]
-    assert found[12] == pytest.approx(1.1)
-    assert found == sorted(found)
-    assert found[-1] == 30.0
+    assert pauses[:11] == [0, *[1.0] * 10]
+    assert pauses[12] == pytest.approx(1.1)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 30.0
 
 
 def test_a_change_brings_the_short_pause_back(
@@ -128,8 +128,8 @@ def test_a_look_through_an_outage_does_not_put_off_the_next_one_for_minutes(
 def test_another_pace(remote: Remote) -> None:
     poller = Poller(remote, REF, pace=Pace(5.0, 6.0), clock=lambda: remote.now)  # type: ignore[arg-type]
 
-    found = waits(poller, remote, 20)
-    assert (found[:3], found[-1]) == ([0, 5.0, 5.0], 6.0)
+    pauses = waits(poller, remote, 20)
+    assert (pauses[:3], pauses[-1]) == ([0, 5.0, 5.0], 6.0)
 
 
 def test_an_outage_is_said_once_and_so_is_its_end(
@@ -138,10 +138,10 @@ def test_an_outage_is_said_once_and_so_is_its_end(
     poller.poll()
     remote.error = Unreachable("no route")
 
-    found = waits(poller, remote, 30)
+    pauses = waits(poller, remote, 30)
     assert poller.poll() is None
     assert notices == ["dev cannot be reached; the run continues, and kfgcp tries again: no route"]
-    assert found == sorted(found)
+    assert pauses == sorted(pauses)
 
     remote.error = None
     remote.now += poller.seconds_to_next_request

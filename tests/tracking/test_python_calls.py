@@ -230,7 +230,7 @@ def test_a_wrong_timeout_is_an_error_before_a_run_starts(timeout: Any, home: Pat
             UsageError, match=r"The timeout must be a number of seconds, not"
         ) as caught:
             call()
-        assert caught.value.hint == "None waits for ever."
+        assert caught.value.hint == "To wait without a limit, use None."
     assert api.list() == []
 
 

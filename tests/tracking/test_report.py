@@ -88,12 +88,12 @@ def test_markdown_of_many_runs_has_a_row_a_run(make_run: MakeRun) -> None:
 def test_texts_of_runs_stay_texts_in_markdown(make_run: MakeRun, text: str) -> None:
     runs = [make_run(f"a{text}", params={text: text}), make_run("b", params={text: "x"})]
 
-    made = compare(runs).to_markdown()
+    markdown = compare(runs).to_markdown()
 
-    lines = made.splitlines()
+    lines = markdown.splitlines()
     assert len(lines) == 3
     assert all(line.count("|") == 4 for line in lines)
-    inside = re.findall(r"<code>(.*?)</code>", made)
+    inside = re.findall(r"<code>(.*?)</code>", markdown)
     assert len(inside) == 5
     for each in inside:
         assert not re.search(
@@ -114,14 +114,14 @@ def test_control_characters_are_shown_wherever_they_stand(make_run: MakeRun) -> 
     one = make_run(
         f"a{hostile}", version=f"v{hostile}", env=hostile, params={hostile: hostile}, labels=labels
     )
-    made = compare(
+    markdown = compare(
         [one, make_run(f"b{hostile}", version="w")],
         specs={one.version: spec(hostile), "w": spec("t")},
     )
 
-    for text in (made.to_text(), made.to_markdown(), made.to_html()):
+    for text in (markdown.to_text(), markdown.to_markdown(), markdown.to_html()):
         assert not set(text) & set(hostile) - set("[31m")
-    assert "  ~ t (was \\x1b[31m\\u202e\\x07)\n" in made.to_text()
+    assert "  ~ t (was \\x1b[31m\\u202e\\x07)\n" in markdown.to_text()
 
 
 class _Texts(HTMLParser):
@@ -167,11 +167,11 @@ def test_texts_of_runs_stay_texts_in_html(make_run: MakeRun, text: str) -> None:
 
 
 def test_html_loads_nothing_and_runs_nothing(make_run: MakeRun) -> None:
-    made = compare(_two(make_run)).to_html()
+    html = compare(_two(make_run)).to_html()
 
-    assert made.startswith("<!doctype html>")
-    assert not re.search(r"<script|<link|src=|href=|url\(|@import", made)
-    assert '<td class="better">0.75 <small>(+0.25, better)</small></td>' in made
+    assert html.startswith("<!doctype html>")
+    assert not re.search(r"<script|<link|src=|href=|url\(|@import", html)
+    assert '<td class="better">0.75 <small>(+0.25, better)</small></td>' in html
 
 
 def test_changes_of_pipelines_are_a_diff_that_nothing_can_leave(make_run: MakeRun) -> None:
@@ -188,10 +188,10 @@ def test_changes_of_pipelines_are_a_diff_that_nothing_can_leave(make_run: MakeRu
         }
 
     runs = [make_run("a", version="v1"), make_run("b", version="v2")]
-    made = compare(runs, specs={"v1": spec("one"), "v2": spec("x````</details>")})
+    markdown = compare(runs, specs={"v1": spec("one"), "v2": spec("x````</details>")})
 
-    lines = made.to_markdown().splitlines()
+    lines = markdown.to_markdown().splitlines()
     start = lines.index("`````diff")
     assert lines[start + 1 : start + 3] == ["~ t: image: one → x````</details>", "`````"]
-    assert "pipeline v1 → v2 of b\n  ~ t: image: one → x````" in made.to_text()
-    assert "x````&lt;/details&gt;" in made.to_html()
+    assert "pipeline v1 → v2 of b\n  ~ t: image: one → x````" in markdown.to_text()
+    assert "x````&lt;/details&gt;" in markdown.to_html()

@@ -72,10 +72,10 @@ class Backend:
         self._workspace.store.apply(ref.run_id, Changes(state=RunState.CANCELLED))
         return RunState.CANCELLED
 
-    def logs(self, ref: RunRef, wanted: LogFilter) -> Iterator[LogLine]:
+    def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
         raise AssertionError("these tests follow the logs")
 
-    def tail(self, ref: RunRef, wanted: LogFilter) -> object:
+    def tail(self, ref: RunRef, log_filter: LogFilter) -> object:
         self.threads.add(threading.get_ident())
         return self.tail_of_run
 

@@ -38,9 +38,9 @@ def test_a_good_message(message: str) -> None:
         ("Cancel a run", 'Begin the subject with a type, such as "fix: " or "feat(engine): ".'),
         ("feat:cancel a run", 'Begin the subject with a type, such as "fix: "'),
         ("feature: cancel a run", '"feature" is not a type. Use one of: build, chore, ci, docs'),
-        ("fix: ", "Say after the type what the commit does."),
+        ("fix: ", "Write what the commit does after the type."),
         ("fix: cancel a run.", "Remove the full stop at the end of the subject."),
-        ("feat: " + "x" * 67, "The subject has 73 characters, the most is 72."),
+        ("feat: " + "x" * 67, "The subject has 73 characters. It may have at most 72."),
         ("feat: cancel\nby name", "Leave the second line empty"),
     ],
 )
@@ -67,9 +67,9 @@ def test_git_refuses_a_commit_with_such_a_message(tmp_path: Path) -> None:
     hook.chmod(0o755)
 
     refused = git("commit", "--allow-empty", "-m", "Changed some things")
-    made = git("commit", "--allow-empty", "-m", "fix: keep the log of a killed task")
+    commit = git("commit", "--allow-empty", "-m", "fix: keep the log of a killed task")
 
     assert refused.returncode != 0
     assert "Begin the subject with a type" in refused.stderr
-    assert made.returncode == 0, made.stderr
+    assert commit.returncode == 0, commit.stderr
     assert git("log", "--format=%s").stdout == "fix: keep the log of a killed task\n"

@@ -10,7 +10,9 @@ from kfgcp.errors import BackendError, KfgcpError, MissingExtra, NotFound, Refus
 from kfgcp.installation import install_hint
 
 CLASSES = [
-    each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, KfgcpError)
+    error_class
+    for _, error_class in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(error_class, KfgcpError)
 ]
 
 
@@ -29,12 +31,13 @@ def _drawn() -> dict[str, tuple[str, int]]:
 
 def test_the_tree_is_the_one_drawn() -> None:
     assert {
-        each.__name__: (each.__bases__[0].__name__, each.exit_code) for each in CLASSES
+        error_class.__name__: (error_class.__bases__[0].__name__, error_class.exit_code)
+        for error_class in CLASSES
     } == _drawn()
 
 
 def test_exit_codes_are_those_of_the_contract() -> None:
-    assert {each.__name__: each.exit_code for each in CLASSES} == {
+    assert {error_class.__name__: error_class.exit_code for error_class in CLASSES} == {
         "KfgcpError": 1,
         "UsageError": 2,
         "ConfigError": 2,
@@ -59,7 +62,9 @@ def test_exit_codes_are_those_of_the_contract() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [each for each in CLASSES if each is not MissingExtra])
+@pytest.mark.parametrize(
+    "kind", [error_class for error_class in CLASSES if error_class is not MissingExtra]
+)
 def test_an_error_is_a_message_and_a_hint(kind: type[KfgcpError]) -> None:
     error = kind("It broke.", hint="Mend it.")
 

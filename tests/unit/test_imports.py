@@ -44,6 +44,8 @@ def _imported(code: str, environ: dict[str, str], cwd: Path) -> set[str]:
         "\nimport sys\nloaded = [name for name, module in sys.modules.items() if getattr(module,"
         " '__file__', None)]\nprint('imported:', *{name.partition('.')[0] for name in loaded})"
     )
+    # Coverage imports modules of its own into every process that it measures.
+    environ.pop("COVERAGE_PROCESS_CONFIG", None)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environ,

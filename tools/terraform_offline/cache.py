@@ -1,4 +1,4 @@
-"""Keep what takes long to make: the environment of the stand-in, and schemas of providers."""
+"""Cache what takes long to make: the Python environment of stub.py, and schemas of providers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ STUB_REQUIREMENTS: Final = ("grpcio>=1.67.1,<2", "msgpack>=1.1,<2", "protobuf>=6
 # they work with protobuf 6.
 PROTOCOL_PACKAGE: Final = "tf==1.2.0"
 
-# The prefix of folders for downloads. One that exists while nobody has the lock was left by a
-# process that was interrupted.
+# The prefix of folders for downloads. When a process that has the lock finds such a folder, an
+# interrupted process left it.
 UNFINISHED: Final = "unfinished-"
 
 
@@ -40,12 +40,12 @@ class Cache:
     """A folder that several processes may share.
 
     Args:
-        folder: where it is. It is made when something is missing.
+        folder: its path. The folder is made when the cache is filled for the first time.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        requirements = _digest(" ".join((PROTOCOL_PACKAGE, *STUB_REQUIREMENTS)).encode())
+        requirements = _digest(" ".join((PROTOCOL_PACKAGE,) + STUB_REQUIREMENTS).encode())
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         self.venv = folder / f"python-{version}-{requirements}"
         self.python = self.venv / "bin" / "python"
@@ -59,9 +59,9 @@ class Cache:
         return self.folder / f"schema-{provider}-{version}-{self._reader_digest}.json"
 
     def fill(self, providers: set[str]) -> None:
-        """Make what is missing for some providers.
+        """Make the environment, and the schemas of some providers, if they are missing.
 
-        When several processes need it, one makes it and the others wait.
+        When several processes need the same part, one process makes it and the others wait.
 
         Raises:
             OfflineError: something cannot be downloaded or installed.
@@ -126,13 +126,14 @@ class Cache:
         _run_or_fail(
             [str(self.python), "-I", "-c", imports], "the installed packages do not fit together"
         )
-        # The mark comes last: an interrupted installation has none, and is made again.
+        # This file comes last. An interrupted installation has no such file, and is made again.
         (self.venv / "complete").touch()
 
     def _pip(self, verb: str, *arguments: str) -> None:
-        pip = [str(self.python), "-I", "-m", "pip"]
-        options = ["--disable-pip-version-check", "--no-input", "--quiet"]
-        command = [*pip, *options, verb, "--only-binary=:all:", *arguments]
+        command = [str(self.python), "-I", "-m", "pip"]
+        command += ["--disable-pip-version-check", "--no-input", "--quiet"]
+        command += [verb, "--only-binary=:all:"]
+        command += arguments
         _run_or_fail(command, "is a package index reachable?")
 
 

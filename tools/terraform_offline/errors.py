@@ -1,4 +1,4 @@
-"""The one error that leaves this package."""
+"""Define the only error that this package raises to its callers."""
 
 
 class OfflineError(Exception):

@@ -24,10 +24,10 @@ class Block:
     """A block at the top level of a file.
 
     Attributes:
-        kind: its first word, such as `resource`.
+        kind: the first word of the block, such as `resource`.
         labels: the type and the name of a resource or of data, the name of other blocks.
-        body: its attributes, and lists of its nested blocks. Expressions are texts.
-        file: the file that it is in.
+        body: the attributes of the block, and lists of its nested blocks. Expressions are texts.
+        file: the file that contains the block.
     """
 
     kind: str

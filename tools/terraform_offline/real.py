@@ -1,6 +1,6 @@
 """Find out whether the real providers can be downloaded.
 
-Terraform itself is asked, and its answer is kept for an hour, so that tests do not wait long.
+Terraform tries a download. The result is kept for an hour, so that tests do not wait often.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-# Seconds for the question. A network that drops packets must not stop the tests.
+# Seconds for the download. In a network that drops packets, it would never end.
 TIMEOUT: Final = 20
 
 # Seconds for which an answer is used again.

@@ -95,7 +95,7 @@ class _Call:
 def main(arguments: list[str]) -> int:
     """Return the exit code of Terraform, or 2 when it did not run."""
     options = _build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         return run(
             options.module,
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
 
 
 def default_cache() -> Path:
-    """Return the folder, outside of the repository, for what takes long to make."""
+    """Return the folder for the cache. It is outside of the repository."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "terraform-offline"
 
 
@@ -137,7 +137,8 @@ def run(
         verbose: show the output of `terraform init` also when it succeeds.
 
     Raises:
-        OfflineError: there is no Terraform, no such folder, or a stand-in cannot be made.
+        OfflineError: Terraform or the folder of the module is missing, or a stand-in cannot be
+            made.
     """
     module = module.resolve()
     if not module.is_dir():
@@ -165,7 +166,7 @@ def run(
             if providers == "real":
                 return code
             print(
-                "offline: a registry answered, but gave no providers; with stand-ins now",
+                "offline: a registry answered, but gave no providers; using stand-ins instead",
                 file=sys.stderr,
             )
             shutil.rmtree(copy / ".terraform", ignore_errors=True)
@@ -199,8 +200,8 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """End the process on a signal in the usual way, so that it removes its folders."""
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    """Exit as after an error, so that `finally` and `with` remove the temporary folders."""
     raise SystemExit(128 + number)
 
 
@@ -225,8 +226,11 @@ def _clean_environment() -> Environment:
 def _exit_code(
     process: subprocess.CompletedProcess[str] | subprocess.CompletedProcess[bytes],
 ) -> int:
-    """Return an exit code as a shell has it: 128 and the signal for a process that was killed."""
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    """Return an exit code as in a shell: 128 plus the signal for a process that was killed."""
+    if process.returncode < 0:
+        # Python gives the negative number of the signal.
+        return 128 - process.returncode
+    return process.returncode
 
 
 @contextlib.contextmanager
@@ -307,7 +311,7 @@ def _write_mirror(work: Path, versions: dict[str, str]) -> Path:
 
 @contextlib.contextmanager
 def _run_stub(python: Path, work: Path, schema: dict[str, Any]) -> Iterator[str]:
-    """Run the process that plays all providers, and yield its value for TF_REATTACH_PROVIDERS."""
+    """Run the process that serves all providers, and yield the value of TF_REATTACH_PROVIDERS."""
     schema_path = work / "schema.json"
     log_path = work / "stub.log"
     schema_path.write_text(json.dumps(schema), encoding="utf-8")
@@ -319,7 +323,7 @@ def _run_stub(python: Path, work: Path, schema: dict[str, Any]) -> Iterator[str]
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            # A Ctrl-C in the terminal must not end it before Terraform has ended.
+            # A Ctrl-C in the terminal must not end the stand-ins before Terraform has ended.
             start_new_session=True,
         )
     assert stub.stdin is not None

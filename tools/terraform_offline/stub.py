@@ -1,16 +1,17 @@
-"""Play Terraform providers that know their schemas and have no cloud behind them.
+"""Serve stand-ins of Terraform providers, which have schemas but no cloud.
 
     stub.py SCHEMA.json SOCKET_DIR
 
-This is a process of its own. SCHEMA.json has the format of `terraform providers schema -json`. Each
-provider in it is served over plugin protocol 6 on its own socket. When all are ready, the process
-prints one line, the value for TF_REATTACH_PROVIDERS. With it Terraform talks to this process
-instead of starting a provider for every step. The process ends when its standard input is closed.
+`run.py` runs this file as a program. SCHEMA.json has the format of `terraform providers schema
+-json`. The program serves each provider of this file over plugin protocol 6 on its own socket. When
+all providers are ready, it prints one line, the value for TF_REATTACH_PROVIDERS. With this variable
+Terraform connects to the sockets, and does not start programs of providers. This program ends when
+its standard input is closed.
 
-That is enough for `terraform validate` and for tests with `mock_provider`. Terraform itself checks
-names, types and nesting against the schema, and makes the answers of a mocked provider. One check
-that the schema allows is left to the provider, so it is made here: nothing may be assigned to a
-read-only attribute. What needs a cloud is refused.
+The stand-ins are enough for `terraform validate` and for tests with `mock_provider`. Terraform
+itself checks names, types and nesting with the schema, and invents the answers of a mocked
+provider. It leaves one check to the provider, so a stand-in makes this check: no value may be
+assigned to a read-only attribute. A stand-in refuses every request that needs a cloud.
 """
 
 import json
@@ -51,7 +52,7 @@ class StubProvider(rpc.ProviderServicer):  # type: ignore[misc]
 
     Args:
         address: the address of the provider, such as `registry.terraform.io/hashicorp/google`.
-        schema: its part of `terraform providers schema -json`.
+        schema: the part of `terraform providers schema -json` for this provider.
     """
 
     def __init__(self, address: str, schema: Mapping[str, Any]) -> None:
@@ -192,7 +193,7 @@ def _find_read_only(
     for nested in block.block_types:
         path = (*parent, nested.type_name)
         value = values.get(nested.type_name)
-        # A block that can appear only once, such as `timeouts`, is a dictionary.
+        # A block that can occur only once, such as `timeouts`, is a dictionary.
         if isinstance(value, dict):
             yield from _find_read_only(nested.block, value, path)
         elif isinstance(value, list):

@@ -72,7 +72,8 @@ def find_providers(text: str) -> set[str]:
 def select_schemas(files: Mapping[str, Path], text: str) -> dict[str, Any]:
     """Return the schemas of the types that a text uses.
 
-    The most similar type of an unknown one is served too, because Terraform suggests it.
+    For a declared type that does not exist, the result also has the type with the most similar
+    name, because Terraform suggests this type in its error.
 
     Args:
         files: the file with the whole schema of each provider.
@@ -102,11 +103,12 @@ def select_schemas(files: Mapping[str, Path], text: str) -> dict[str, Any]:
 
 
 def copy_tree(module: Path, modules: Sequence[Path], destination: Path) -> Path:
-    """Copy what a module may read, and return the path of the module in the copy.
+    """Copy the files that a module may read, and return the path of the module in the copy.
 
-    Copied is the nearest folder above the module with the name terraform, else the module and
-    those that it uses. What is beside that, up to the root of the repository, is linked, so that
-    `file("../../x")` finds its file. Terraform writes only into the copy.
+    The function copies the nearest folder above the module with the name terraform. Without such a
+    folder, it copies the module and the modules that it uses. It links all other files up to the
+    root of the repository, so that `file("../../x")` finds its file. Terraform writes only into the
+    copy.
 
     Args:
         module: the folder of the module.
@@ -137,7 +139,7 @@ def copy_tree(module: Path, modules: Sequence[Path], destination: Path) -> Path:
 
 
 def _find_parent(folder: Path, condition: Callable[[Path], bool]) -> Path | None:
-    """Return the nearest of a folder and those above it for which a condition is true."""
+    """Return the nearest folder that meets a condition: the folder itself, or one above it."""
     for candidate in (folder, *folder.parents):
         if condition(candidate):
             return candidate
@@ -149,7 +151,7 @@ def _is_below_another(folder: Path, folders: Sequence[Path]) -> bool:
 
 
 def _link_siblings(copied: Sequence[Path], root: Path, destination: Path) -> None:
-    """Link what is beside the copied folders, and beside the folders above them up to the root."""
+    """Link what is beside the copied folders, and beside each parent of them up to the root."""
     parents: set[Path] = set()
     for path in copied:
         parents.update(folder for folder in path.parents if folder.is_relative_to(root))

@@ -53,9 +53,10 @@ def compare_timelines(runs: Sequence[tuple[str, Run]], now: str) -> ChartSpec:
         now: timestamp, where the bars of unfinished tasks end.
     """
     rows: list[ChartSpec] = []
+    names = []
     for name, run in runs:
+        names.append(name)
         rows += _relative_rows(name, run, now)
-    names = [name for name, _ in runs]
     # Tasks keep the order in which they first appear, so equal tasks have equal places.
     paths = list(dict.fromkeys(str(row["path"]) for row in rows))
     header = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kfgcp import Task, TaskKind, TaskState
-from kfgcp.spec.graph import Component, Graph, TaskDef, kind_of
+from kfgcp.spec.graph import Component, Graph, TaskDef, task_kind
 from kfgcp_dashboard.colors import FILL, LINES, SIGNS, STATES, TEXT
 from kfgcp_dashboard.text import format_duration, shorten, visible
 
@@ -47,14 +47,17 @@ class FoldedLoop:
         total = sum(self.counts.values())
         if not total:
             return "no iterations yet"
-        states = [f"{count} {SIGNS[state.value]}" for state, count in sorted(self.counts.items())]
+        states = []
+        for state, count in sorted(self.counts.items()):
+            states.append(f"{count} {SIGNS[state.value]}")
         return f"{total} iterations   {'  '.join(states)}"
 
 
 def fold_loops(tasks: Sequence[Task]) -> dict[str, FoldedLoop]:
     """Return the loops of a run by their paths.
 
-    A loop in another loop has a path in each iteration, so it is counted for each iteration.
+    A loop inside another loop has its own path in each iteration of the outer loop. So the result
+    has it once for each of these iterations.
     """
     counts: dict[str, Counter[TaskState]] = {}
     for task in tasks:
@@ -64,7 +67,10 @@ def fold_loops(tasks: Sequence[Task]) -> dict[str, FoldedLoop]:
         loop = _ITERATION.sub("", task.path)
         if loop != task.path and loop in counts:
             counts[loop][task.state] += 1
-    return {path: FoldedLoop(path, dict(states)) for path, states in counts.items()}
+    loops = {}
+    for path, states in counts.items():
+        loops[path] = FoldedLoop(path, dict(states))
+    return loops
 
 
 def list_iterations(loop: str, tasks: Sequence[Task]) -> list[Task]:
@@ -74,9 +80,11 @@ def list_iterations(loop: str, tasks: Sequence[Task]) -> list[Task]:
         loop: its path.
         tasks: all tasks of the run.
     """
-    iterations = [
-        task for task in tasks if task.path != loop and _ITERATION.sub("", task.path) == loop
-    ]
+    iterations = []
+    for task in tasks:
+        path_without_number = _ITERATION.sub("", task.path)
+        if task.path != loop and path_without_number == loop:
+            iterations.append(task)
     iterations.sort(key=_iteration_number)
     return iterations
 
@@ -85,12 +93,13 @@ def draw_graph(graph: Graph | None, tasks: Sequence[Task], theme: str = "light")
     """Return the graph of a run as DOT.
 
     Args:
-        graph: of the pipeline, None when it is not available. The tasks have no lines between them
-            then.
-        tasks: of the run, up to now.
+        graph: the graph of the pipeline, None when it is not available. The picture then has no
+            lines between the tasks.
+        tasks: the tasks of the run that exist up to now.
         theme: `light` or `dark`.
     """
-    drawing = _Drawing({task.path: task for task in tasks}, fold_loops(tasks), theme)
+    tasks_by_path = {task.path: task for task in tasks}
+    drawing = _Drawing(tasks_by_path, fold_loops(tasks), theme)
     if graph is None:
         for task in tasks:
             if not _INSIDE_LOOP.search(task.path):
@@ -106,14 +115,14 @@ def _iteration_number(task: Task) -> int:
 
 
 def _count_boxes(graph: Graph, component: Component) -> int:
-    """Return how many tasks a pipeline has, with those of nested pipelines."""
+    """Return the number of tasks in a pipeline and in its nested pipelines."""
     if not component.dag:
         return 0
     count = 0
     for task in component.dag.tasks.values():
         count += 1
         inner = graph.component(task)
-        if kind_of(task, inner) is TaskKind.DAG:
+        if task_kind(task, inner) is TaskKind.DAG:
             count += _count_boxes(graph, inner)
     return count
 
@@ -175,7 +184,7 @@ class _Drawing:
         for key, task in tasks.items():
             path = f"{prefix}{key}"
             inner = graph.component(task)
-            kind = kind_of(task, inner)
+            kind = task_kind(task, inner)
             if kind is TaskKind.DAG and draws_nested and inner.dag and inner.dag.tasks:
                 self._add_frame(graph, inner, path, task)
             else:

@@ -30,11 +30,12 @@ def scatter_chart(points: Sequence[tuple[str, object, object]], x: str, y: str) 
         y: title of the second value.
     """
     rows: list[ChartSpec] = []
+    # The names include runs without a point, so a run has the same colour in all charts of a page.
+    names = []
     for name, x_value, y_value in points:
+        names.append(name)
         if _is_drawable(x_value) and _is_drawable(y_value):
             rows.append({"run": name, "x": x_value, "y": y_value})
-    # All names belong to the scale, so that a run has the same colour in all charts of a page.
-    names = [name for name, _, _ in points]
     tooltip = [
         {"field": "run", "type": "nominal"},
         {"field": "x", "title": x},
@@ -67,7 +68,6 @@ def metric_bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> Ch
         for name, value in metrics[title]:
             if value is not None and is_finite(value):
                 rows.append({"metric": title, "run": name, "value": value})
-    names = [name for name, _ in next(iter(metrics.values()), ())]
     header = {
         "title": None,
         "labelAnchor": "start",
@@ -80,7 +80,7 @@ def metric_bars(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> Ch
         "facet": {"field": "metric", "type": "nominal", "sort": titles, "header": header},
         "columns": 3,
         "spacing": 22,
-        "spec": _bar_spec(names),
+        "spec": _bar_spec(_run_names(metrics)),
         "resolve": {"scale": {"x": "independent"}},
         "config": {"view": {"stroke": None}},
     }
@@ -113,6 +113,13 @@ def parallel_chart(names: Sequence[str], columns: Mapping[str, Sequence[object]]
         "animation": False,
         "series": series,
     }
+
+
+def _run_names(metrics: Mapping[str, Sequence[tuple[str, float | None]]]) -> list[str]:
+    """Return the names of the runs. All metrics have the same runs, so the first one is enough."""
+    for run_values in metrics.values():
+        return [name for name, _ in run_values]
+    return []
 
 
 def _bar_spec(names: Sequence[str]) -> ChartSpec:

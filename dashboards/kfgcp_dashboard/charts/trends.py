@@ -94,13 +94,15 @@ def rank_parameters(
     """
     ranking = []
     for name, values in params.items():
-        pairs: list[tuple[object, float]] = []
+        present_values: list[object] = []
+        scores: list[float] = []
         for value, score in zip(values, metric, strict=True):
             if value is not None and score is not None and is_finite(score):
-                pairs.append((value, float(score)))
-        is_varied = len({str(value) for value, _ in pairs}) > 1
-        if len(pairs) >= MIN_RUNS and is_varied:
-            ranking.append(_measure_importance(name, pairs))
+                present_values.append(value)
+                scores.append(float(score))
+        is_varied = len(set(map(str, present_values))) > 1
+        if len(scores) >= MIN_RUNS and is_varied:
+            ranking.append(_measure_importance(name, present_values, scores))
     ranking.sort(key=lambda importance: (-importance.strength, importance.name))
     return ranking
 
@@ -108,7 +110,9 @@ def rank_parameters(
 def importance_chart(ranking: Sequence[Importance]) -> ChartSpec:
     """Return the strongest parameters as bars from 0 to 1. The colour shows the direction."""
     rows: list[ChartSpec] = []
+    names = []
     for importance in ranking[:MAX_PARAMETERS]:
+        names.append(importance.name)
         row: ChartSpec = {
             "name": importance.name,
             "strength": round(importance.strength, 4),
@@ -119,7 +123,7 @@ def importance_chart(ranking: Sequence[Importance]) -> ChartSpec:
     y_axis = {
         "field": "name",
         "type": "nominal",
-        "sort": [row["name"] for row in rows],
+        "sort": names,
         "title": None,
         "axis": {"labelLimit": 220},
     }
@@ -148,21 +152,21 @@ def importance_chart(ranking: Sequence[Importance]) -> ChartSpec:
     }
 
 
-def _measure_importance(name: str, pairs: Sequence[tuple[object, float]]) -> Importance:
-    scores = [score for _, score in pairs]
-    numbers = [float(value) for value, _ in pairs if _is_finite_number(value)]
-    if len(numbers) == len(pairs):
-        correlation = _pearson(numbers, scores)
-        sign = 0
-        if correlation:
-            sign = 1 if correlation > 0 else -1
-        return Importance(name, abs(correlation), sign, len(pairs))
-    labels = [str(value) for value, _ in pairs]
-    return Importance(name, _correlation_ratio(labels, scores), 0, len(pairs))
+def _measure_importance(name: str, values: Sequence[object], scores: Sequence[float]) -> Importance:
+    """Return the correlation of a parameter's values with the metric's values, the scores."""
+    numbers = [float(value) for value in values if _is_finite_number(value)]
+    if len(numbers) < len(values):
+        strength = _correlation_ratio(list(map(str, values)), scores)
+        return Importance(name, strength, 0, len(scores))
+    correlation = _pearson(numbers, scores)
+    sign = 0
+    if correlation:
+        sign = 1 if correlation > 0 else -1
+    return Importance(name, abs(correlation), sign, len(scores))
 
 
 def _pearson(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Return Pearson's correlation, 0 when one of the two does not vary."""
+    """Return Pearson's correlation, 0 when the xs or the ys are all equal."""
     x_deviations = _deviations(_normalize(xs))
     y_deviations = _deviations(_normalize(ys))
     covariance = _dot_product(x_deviations, y_deviations)
@@ -176,7 +180,7 @@ def _pearson(xs: Sequence[float], ys: Sequence[float]) -> float:
 
 
 def _correlation_ratio(labels: Sequence[str], scores: Sequence[float]) -> float:
-    """Return the correlation ratio eta, 0 when the scores do not vary."""
+    """Return the correlation ratio eta, 0 when the scores are all equal."""
     deviations = _deviations(_normalize(scores))
     total = _dot_product(deviations, deviations)
     if not total:

@@ -24,7 +24,7 @@ from kfgcp_dashboard.elements import Column
 # More columns do not fit into a page.
 MAX_RUNS: Final = 20
 
-# The newest runs, which can be chosen besides those of the address.
+# The choice of runs offers this many of the newest runs, besides the runs in the address.
 RECENT_RUNS: Final = 200
 
 # Metrics that are drawn when nobody has chosen metrics.
@@ -66,7 +66,10 @@ def show() -> None:
     _show_pipelines(comparison, names)
     st.subheader("Timelines", anchor=False)
     now = timestamp(datetime.now(UTC).timestamp())
-    named_runs = [(names[run.run_id], run) for run in runs]
+    named_runs = []
+    for run in runs:
+        name = names[run.run_id]
+        named_runs.append((name, run))
     st.vega_lite_chart(compare_timelines(named_runs, now), width="content", key="gantts")
 
 
@@ -108,12 +111,16 @@ def _show_differences(
     columns[ids[0]] = Column(f"{names[ids[0]]} (baseline)", "right")
     rows = [_difference_row(difference, ids, titles) for difference in comparison.differences]
     elements.show_table("differences", columns, rows, export="differences")
-    if any(_has_better_run(difference) for difference in comparison.differences):
+    if _has_better_or_worse(comparison.differences):
         st.caption("▲ better and ▽ worse than the baseline")
 
 
-def _has_better_run(difference: Difference) -> bool:
-    return any(is_better is not None for is_better in difference.better)
+def _has_better_or_worse(differences: Sequence[Difference]) -> bool:
+    """Return whether a value in the table is marked as better or worse than the baseline."""
+    for difference in differences:
+        if any(is_better is not None for is_better in difference.better):
+            return True
+    return False
 
 
 def _difference_row(
@@ -174,11 +181,12 @@ def _show_metrics(runs: Sequence[Run], names: Mapping[str, str]) -> None:
         label_visibility="collapsed",
         format_func=lambda key: text.escape_markdown(titles[key]),
     )
-    metrics: dict[str, list[tuple[str, float | None]]] = {titles[key]: [] for key in chosen}
+    metrics: dict[str, list[tuple[str, float | None]]] = {}
     for run in runs:
         values = data.metrics_by_key(run)
         for key in chosen:
-            metrics[titles[key]].append((names[run.run_id], values.get(key)))
+            run_value = (names[run.run_id], values.get(key))
+            metrics.setdefault(titles[key], []).append(run_value)
     if metrics:
         st.vega_lite_chart(metric_bars(metrics), width="content", key="bars")
 
@@ -232,7 +240,8 @@ def _show_correlations(runs: Sequence[Run], names: Mapping[str, str]) -> None:
     if varied:
         columns = varied
     st.subheader("All parameters and metrics", anchor=False)
-    chart = parallel_chart([names[run.run_id] for run in runs], columns)
+    run_names = [names[run.run_id] for run in runs]
+    chart = parallel_chart(run_names, columns)
     st.echarts_chart(chart, height=340, key="parallel")
     st.subheader("Two values", anchor=False)
     left, right = st.columns(2)
@@ -246,7 +255,7 @@ def _show_correlations(runs: Sequence[Run], names: Mapping[str, str]) -> None:
 
 
 def _is_varied(values: Sequence[object]) -> bool:
-    return len({str(value) for value in values}) > 1
+    return len(set(map(str, values))) > 1
 
 
 def _value_columns(runs: Sequence[Run]) -> dict[str, list[object]]:
@@ -266,14 +275,16 @@ def _value_columns(runs: Sequence[Run]) -> dict[str, list[object]]:
 
 
 def _show_pipelines(comparison: Comparison, names: Mapping[str, str]) -> None:
-    """Show the differences of the pipelines from that of the baseline."""
+    """Show how the other pipelines differ from the pipeline of the baseline."""
     if not comparison.versions:
         return
     st.subheader("Pipelines", anchor=False)
-    changes = {change.version: change for change in comparison.versions}
+    changes = {}
     labels = {}
-    for version, change in changes.items():
-        labels[version] = f"{names[change.runs[0]]} ({data.short_version(version)})"
+    for change in comparison.versions:
+        changes[change.version] = change
+        first_run = names[change.runs[0]]
+        labels[change.version] = f"{first_run} ({data.short_version(change.version)})"
     chosen = next(iter(changes))
     if len(changes) > 1:
         chosen = address.widget(

@@ -1,4 +1,4 @@
-"""The page of the environments: their settings, the age of their data, and the checks of doctor."""
+"""The page of environments: their settings, the age of their data, and the checks of doctor."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Diagnosis:
     """The results of the checks of an environment, while a thread runs them.
 
     Attributes:
-        findings: of the checks that have ended.
-        done: whether no more will come.
-        problem: why the checks failed themselves; empty when they did not.
+        findings: the results of the checks that have ended.
+        done: whether all checks have ended.
+        problem: an error of kfgcp that stopped the checks; empty without one.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -82,7 +82,11 @@ def _environment_row(env: Environment, threads: sync.Sync) -> data.Row:
         problem = status.error
         if status.read_at is not None:
             read_at = datetime.fromtimestamp(status.read_at, UTC).isoformat()
-    settings = [f"{key} {env.get(key)}" for key in SHOWN_SETTINGS if env.get(key)]
+    settings = []
+    for key in SHOWN_SETTINGS:
+        value = env.get(key)
+        if value:
+            settings.append(f"{key} {value}")
     return {
         "env": env.name,
         "backend": env.backend,
@@ -93,12 +97,12 @@ def _environment_row(env: Environment, threads: sync.Sync) -> data.Row:
 
 
 def _show_checks(workspace: Workspace, env: Environment) -> None:
-    left, right = st.columns([4, 1], vertical_alignment="center")
+    name_place, button_place = st.columns([4, 1], vertical_alignment="center")
     name = text.html_element("span", env.name, style="font-weight:600")
     backend = text.html_element("span", f"  {env.backend}", style="opacity:.65")
-    left.html(name + backend)
+    name_place.html(name + backend)
     key = f"{workspace.project.root}/{env.name}"
-    if right.button("Check", key=f"doctor-{env.name}", icon=":material/stethoscope:"):
+    if button_place.button("Check", key=f"doctor-{env.name}", icon=":material/stethoscope:"):
         _diagnoses()[key] = _start_checks(workspace, env.name)
     diagnosis = _diagnoses().get(key)
     if diagnosis is None:

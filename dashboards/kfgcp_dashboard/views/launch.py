@@ -33,7 +33,7 @@ EXAMPLES: Final = {
 }
 
 # The form has a field for each of these. Other types are set by the backend.
-FORM_TYPES: Final = frozenset({*EXAMPLES, "STRING", "BOOLEAN"})
+FORM_TYPES: Final = frozenset(EXAMPLES) | {"STRING", "BOOLEAN"}
 JSON_TYPES: Final = ("LIST", "STRUCT")
 JSON_FIELD_HEIGHT: Final = 68
 
@@ -85,8 +85,10 @@ def _compile(_workspace: Workspace, key: str, _sources: Sequence[PipelineSource]
 
 
 def _forget_parameters() -> None:
-    """Remove the values of the pipeline before. Another pipeline can have a parameter with the
-    same name."""
+    """Remove the parameters of the pipeline that was chosen before.
+
+    Another pipeline can have a parameter with the same name.
+    """
     for key in list(st.session_state):
         if str(key).startswith(PARAM_PREFIX):
             del st.session_state[key]
@@ -151,9 +153,9 @@ def _show_field(param: ParamSpec) -> str | None:
     description = text.escape_markdown(param.description) or None
     if param.literals or param.type == "BOOLEAN":
         options = _field_options(param)
-        first = default if default in options else options[0]
+        first_option = default if default in options else options[0]
         value = address.widget(
-            st.selectbox, label, options, key=key, default=first, help=description
+            st.selectbox, label, options, key=key, default=first_option, help=description
         )
     elif param.type in JSON_TYPES:
         value = address.widget(
@@ -193,11 +195,14 @@ def _field_label(param: ParamSpec) -> str:
 
 
 def _field_options(param: ParamSpec) -> list[str]:
-    options = [_to_text(literal) for literal in param.literals] or ["true", "false"]
+    if param.literals:
+        options = list(map(_to_text, param.literals))
+    else:
+        options = ["true", "false"]
     if param.has_default or param.required:
         return options
     # The empty option means no value.
-    return ["", *options]
+    return [""] + options
 
 
 def _to_text(value: object) -> str:
@@ -208,8 +213,10 @@ def _to_text(value: object) -> str:
 
 
 def _show_options(project: Project) -> RunOptions:
-    """Show the fields of the options, and return the options. Empty fields leave the choice to the
-    project."""
+    """Show the fields of the options, and return the options.
+
+    The project decides the options whose fields are empty.
+    """
     first, second, third, fourth = st.columns(4)
     env = _choose_environment(first, project)
     experiment = address.widget(
@@ -259,8 +266,10 @@ def _choose_environment(place: DeltaGenerator, project: Project) -> str:
 def _read_values(
     spec: Spec, assignments: Sequence[str]
 ) -> tuple[dict[str, Any], KfgcpError | None]:
-    """Return the values of the parameters as the command line reads them, and what is wrong with
-    them."""
+    """Return the values of the parameters as the command line reads them.
+
+    The error says which value is wrong or missing; it is None when all values are valid.
+    """
     try:
         values = parse_assignments(spec.params, assignments)
         resolve(spec.params, values)

@@ -69,14 +69,15 @@ def _show_tabs(run: Run) -> None:
     # The titles never change, so Streamlit's own binding to the address is enough here.
     tabs = st.tabs(list(parts), key="tab", bind="query-params")
     for tab, show_part in zip(tabs, parts.values(), strict=True):
-        # Streamlit sends the contents of all tabs otherwise, and the logs would be read for nobody.
+        # Without this check, Streamlit would send the contents of all tabs, and the dashboard would
+        # read logs that nobody sees.
         if tab.open:
             with tab:
                 show_part(run)
 
 
 def _read_revision(run: Run) -> int:
-    """Return the revision of a run, and keep it among the runs that are read in the background."""
+    """Return the revision of a run. The background threads continue to read the run."""
     workspace = data.workspace()
     threads = sync.start_for(workspace)
     threads.touch()
@@ -174,15 +175,15 @@ def _show_metrics(run: Run) -> None:
     if not run.metrics:
         return
     st.subheader("Metrics", anchor=False)
-    rows = [
-        {
+    rows: list[data.Row] = []
+    for metric in run.metrics:
+        row: data.Row = {
             "task": metric.task,
             "artifact": metric.artifact,
             "name": metric.name,
             "value": metric.value,
         }
-        for metric in run.metrics
-    ]
+        rows.append(row)
     elements.show_table("metrics", METRIC_COLUMNS, rows, export=f"metrics-{run.run_id}")
 
 
@@ -195,7 +196,7 @@ def _show_section(title: str, key: str, values: Mapping[str, object]) -> None:
 
 def _show_tasks(run: Run) -> None:
     """Show the tasks as a table, and the selected one below it."""
-    # A nested pipeline is a task too, but its own tasks say more, unless it has failed itself.
+    # A nested pipeline is a task too. Its tasks show the same and more, except its own error.
     tasks = [task for task in run.tasks if task.kind is not TaskKind.DAG or task.error is not None]
     if not tasks:
         st.caption("No task has started yet.")
@@ -242,7 +243,7 @@ def _show_task(run: Run, task: Task) -> None:
         _show_section("Inputs", "task-inputs", task.inputs)
     with right:
         _show_section("Outputs", "task-outputs", task.outputs)
-    artifacts.show_of_task(run, task.path)
+    artifacts.show_task_artifacts(run, task.path)
 
 
 def _show_timeline(run: Run) -> None:

@@ -74,20 +74,20 @@ def show() -> None:
         return
     names = data.value_columns(store, st.query_params.get("pipeline", ""))
     query, columns_place = _show_filters(store, names)
-    # Before the runs are read: a change in between must run the page again.
+    # The stamp is read before the runs, so a change between the two runs the page again.
     stamp = data.change_stamp(store)
     try:
         runs, total = data.find_runs(store, query)
         if not runs and total:
-            # The page does not exist any more, so this is the last one.
+            # The address names a page that does not exist any more. Show the last page.
             query = replace(query, page=_count_pages(total))
             runs, total = data.find_runs(store, query)
     except UsageError as error:
         # The expression cannot be read.
         elements.show_error(error)
         return
-    # The table can run the page again (`st.rerun`), which skips everything after it. So the choice
-    # of the page, which is shown below the table, comes first.
+    # The table can run the page again (`st.rerun`), which skips all code after the table. So this
+    # code makes the choice of the page first, although it is below the table on the screen.
     table_place = st.container()
     _show_page_choice(query.page, total)
     with table_place:
@@ -149,7 +149,7 @@ def _show_filters(store: Store, names: Sequence[str]) -> tuple[data.Query, Delta
         states=tuple(states),
         sort=sort,
         descending=not ascending,
-        page=max(1, address.read("page", 1)),
+        page=max(1, address.read_value("page", 1)),
     )
     return query, right.container(horizontal_alignment="right")
 
@@ -158,7 +158,7 @@ def _choose_value(place: DeltaGenerator, store: Store, title: str, column: str) 
     return address.widget(
         place.selectbox,
         title,
-        ["", *data.column_values(store, column)],
+        [""] + data.column_values(store, column),
         key=column,
         default="",
         on_change=_go_to_first_page,
@@ -171,7 +171,7 @@ def _choose_order(names: Sequence[str]) -> tuple[str, bool]:
     sort = address.widget(
         st.selectbox,
         "Sort by",
-        [*data.SORTABLE, *names],
+        list(data.SORTABLE) + list(names),
         key="sort",
         default=data.NEWEST,
         on_change=_go_to_first_page,
@@ -203,8 +203,8 @@ def _go_to_first_page() -> None:
 
 def _count_pages(total: int) -> int:
     """Return the number of pages, at least 1."""
-    full_pages, rest = divmod(total, data.PAGE_SIZE)
-    if rest:
+    full_pages, runs_on_last_page = divmod(total, data.PAGE_SIZE)
+    if runs_on_last_page:
         return full_pages + 1
     return max(1, full_pages)
 
@@ -236,7 +236,7 @@ def _choose_columns(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Colu
     """Return the chosen columns, or the default ones with the first metrics of this page."""
     available = {**FACT_COLUMNS, **_value_columns(names)}
     page_metrics = [name for name in data.metric_columns(runs) if name in available]
-    default = [*DEFAULT_COLUMNS, *page_metrics[:DEFAULT_METRICS]]
+    default = list(DEFAULT_COLUMNS) + page_metrics[:DEFAULT_METRICS]
     with st.popover("Columns", icon=":material/view_column:", type="tertiary"):
         chosen = address.widget(
             st.multiselect,
@@ -250,8 +250,10 @@ def _choose_columns(names: Sequence[str], runs: Sequence[Run]) -> dict[str, Colu
 
 
 def _value_columns(names: Sequence[str]) -> dict[str, Column]:
-    """Return columns of parameters and metrics. Their title is the last part of the name when
-    that is unique."""
+    """Return the columns of parameters and metrics.
+
+    The title is the last part of the name when no other name ends with the same part.
+    """
     last_parts = {name: name.rpartition(".")[2] for name in names}
     counts = Counter(last_parts.values())
     columns = {}
@@ -270,15 +272,17 @@ def _show_table(query: data.Query, runs: Sequence[Run], columns: dict[str, Colum
     rows = data.table_rows(runs)
     for row in rows:
         row["open"] = _OPEN_ICON
+    picked_rows = [ids.index(run_id) for run_id in picked if run_id in ids]
     selection = Selection(
-        rows=sorted(ids.index(run_id) for run_id in picked if run_id in ids),
+        rows=sorted(picked_rows),
         modes=("multi-row", "single-column"),
         on_select=partial(_sort_by_selected_column, key, query),
     )
     all_columns = {"open": _OPEN_COLUMN, **_mark_sorted(columns, query)}
     selected = elements.show_table(key, all_columns, rows, height="content", selection=selection)
     _open_pressed_run(ids)
-    _store_picked([ids[index] for index in selected], ids, picked)
+    selected_ids = [ids[index] for index in selected]
+    _store_picked(selected_ids, ids, picked)
 
 
 def _table_key(query: data.Query, ids: Sequence[str], columns: dict[str, Column]) -> str:
@@ -337,12 +341,13 @@ def _store_picked(selected: Sequence[str], ids: Sequence[str], picked: Sequence[
         ids: all runs of this page.
         picked: the runs in the address, which can be on other pages too.
     """
-    kept = [run_id for run_id in picked if run_id not in ids or run_id in selected]
+    still_picked = [run_id for run_id in picked if run_id not in ids or run_id in selected]
     new = [run_id for run_id in selected if run_id not in picked]
-    if kept + new == list(picked):
+    new_picked = still_picked + new
+    if new_picked == list(picked):
         return
-    if kept or new:
-        st.query_params["pick"] = kept + new
+    if new_picked:
+        st.query_params["pick"] = new_picked
     else:
         st.query_params.pop("pick", None)
     # The bar above the table shows the number of the selected runs.

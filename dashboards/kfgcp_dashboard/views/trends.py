@@ -124,7 +124,7 @@ def _show_best_runs(runs: Sequence[Run], metric: str, *, highest: bool) -> None:
 
 
 def _group_by_experiment(runs: Sequence[Run], metric: str) -> dict[str, list[tuple[float, Run]]]:
-    """Return the runs that have the metric with its value, by their experiments."""
+    """Return pairs (value of the metric, run) by experiment, without runs that lack the metric."""
     groups: dict[str, list[tuple[float, Run]]] = {}
     for run in runs:
         value = _finite_value(run, metric)
@@ -153,7 +153,8 @@ def _show_importance(runs: Sequence[Run], metric: str, title: str) -> None:
     for run in runs:
         names.update(dict.fromkeys(run.params))
     params = {name: _param_values(runs, name) for name in names}
-    ranking = rank_parameters(params, [_finite_value(run, metric) for run in runs])
+    scores = [_finite_value(run, metric) for run in runs]
+    ranking = rank_parameters(params, scores)
     if not ranking:
         st.caption(
             f"No parameter differs in {MIN_RUNS} or more runs with {text.escape_markdown(title)}."

@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines on a cluster of one's own, by its REST API v2beta1."""
+"""The backend for a Kubeflow Pipelines on your own cluster, with its REST API v2beta1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from kfgcp.model import Run
 
 
-# The modules are imported in the functions, because every command loads the plug-in.
+# Every command loads this plug-in. So the functions import the modules of the backend when they are
+# called.
 def _service(project: Project, env: Environment, records: ServiceRecords) -> RunService:
     from kfgcp.backends.kubeflow.service import KubeflowService
 

@@ -1,11 +1,15 @@
-"""Where the services of a host are when its address has a path: `https://HOST/pipeline`.
+"""Find the services of a host whose address has a path, such as `https://HOST/pipeline`.
 
-The UI server has its routes `/k8s/pod/logs` and `/artifacts/get` below its path and at its root
-(frontend/server/app.ts). The gateway of a whole Kubeflow sends it only what is below `/pipeline`
-(manifests/kustomize/base/installs/multi-user/virtual-service.yaml). With
-STREAM_LOGS_FROM_SERVER_API the UI server has `/k8s/pod/logs` at its root only. ML Metadata
-(`/ml_metadata.MetadataStoreService/...`) has no path: the UI server and the gateway have it at the
-root. Other proxies may have everything below one path.
+A service may be below the path or at the root of the host:
+
+- The UI server has its routes `/k8s/pod/logs` and `/artifacts/get` below its path and at its root
+  (frontend/server/app.ts). With STREAM_LOGS_FROM_SERVER_API, it has `/k8s/pod/logs` at its root
+  only.
+- The gateway of a whole Kubeflow sends requests to the UI server only below `/pipeline`
+  (manifests/kustomize/base/installs/multi-user/virtual-service.yaml).
+- ML Metadata (`/ml_metadata.MetadataStoreService/...`) is at the root of the UI server and of the
+  gateway.
+- Another proxy may have all services below one path.
 """
 
 from __future__ import annotations
@@ -17,21 +21,26 @@ from urllib.parse import urlsplit
 
 from kfgcp.backends.kubeflow.server_errors import is_without_pod
 from kfgcp.errors import BackendError, NotFound, Refused
-from kfgcp.services.client import ServiceClient, ServiceResponse
+from kfgcp.services.client import ServiceClient
 from kfgcp.services.responses import is_page
+from kfgcp.services.service_response import ServiceResponse
 
 Answer = TypeVar("Answer")
 
+# The statuses of a server that does not have a route.
 _NO_ROUTE: Final = (404, 405)
 
 
 class Addresses:
-    """A service that may be at one of two addresses. The one that answered is used from then on.
+    """A service that may be at one of two addresses.
+
+    After one address has answered, all further requests go to this address.
 
     Args:
-        first: asked first.
-        second: asked when the first has no such route, or when a gateway answers there with a page
-            or a redirect, such as to a sign-in; None when there is no second address.
+        first: the client for the address that is tried first.
+        second: the client for the other address, None when there is only one address. It is tried
+            when the first address does not have the route, or when a gateway answers with a page or
+            a redirect, for example to sign in.
     """
 
     def __init__(self, first: ServiceClient, second: ServiceClient | None = None) -> None:
@@ -44,77 +53,84 @@ class Addresses:
 
         Until one address has answered, a web page counts as no answer.
         """
-        return self._ask(
+        return self._try_addresses(
             lambda client: client.exchange(method, path, **options),
             lambda answer: not is_page(answer.response),
         )
 
     def stream(self, path: str, **options: Any) -> Generator[bytes]:
         """Return the answer to a GET piece by piece; see `ServiceClient.stream`."""
-        return self._ask(lambda client: client.stream(path, **options), lambda chunks: True)
+        return self._try_addresses(
+            lambda client: client.stream(path, **options), lambda chunks: True
+        )
 
-    def _ask(
-        self, ask: Callable[[ServiceClient], Answer], is_answer: Callable[[Answer], bool]
+    def _try_addresses(
+        self, send: Callable[[ServiceClient], Answer], is_answer: Callable[[Answer], bool]
     ) -> Answer:
+        """Return the answer of the address that has the service.
+
+        Args:
+            send: sends the request with a client.
+            is_answer: returns whether an answer comes from the service itself.
+        """
         if self._answering is not None or self._second is None:
-            return ask(self._answering or self._first)
+            return send(self._answering or self._first)
         first_answer: Answer | None = None
-        refusal: BackendError | None = None
+        first_error: BackendError | None = None
         try:
-            first_answer = ask(self._first)
+            first_answer = send(self._first)
         except BackendError as error:
             if not _is_elsewhere(error):
                 raise
-            refusal = error
+            first_error = error
         if first_answer is not None and is_answer(first_answer):
             self._answering = self._first
             return first_answer
         second_answer: Answer | None = None
-        # The first address is the more likely one, so its refusal says more.
+        # The service is more likely at the first address. So when neither address has the service,
+        # the caller gets the error of the first address.
         with suppress(BackendError):
-            second_answer = ask(self._second)
+            second_answer = send(self._second)
         if second_answer is not None and is_answer(second_answer):
             self._answering = self._second
             return second_answer
-        if refusal is not None:
-            raise refusal
+        if first_error is not None:
+            raise first_error
         assert first_answer is not None
         return first_answer
 
 
-def metadata_addresses(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
-    """Return the addresses of ML Metadata: the root of the host, else below its path.
+def metadata_addresses(host: str, make_client: Callable[[str], ServiceClient]) -> Addresses:
+    """Return the addresses of ML Metadata: first the root of the host, then the whole address.
 
     Args:
         host: the address of an environment.
-        client: makes a client for an address.
+        make_client: returns a client for an address.
     """
-    root = root_of(host)
+    root = remove_path(host)
     if root == host:
-        return Addresses(client(host))
-    return Addresses(client(root), client(host))
+        return Addresses(make_client(host))
+    return Addresses(make_client(root), make_client(host))
 
 
-def ui_addresses(host: str, client: Callable[[str], ServiceClient]) -> Addresses:
-    """Return the addresses of the UI server's own routes.
-
-    They are below the path of the host, else at its root.
+def ui_addresses(host: str, make_client: Callable[[str], ServiceClient]) -> Addresses:
+    """Return the addresses of the UI server: first the whole address, then the root of the host.
 
     Args:
         host: the address of an environment.
-        client: makes a client for an address.
+        make_client: returns a client for an address.
     """
-    root = root_of(host)
+    root = remove_path(host)
     if root == host:
-        return Addresses(client(host))
-    return Addresses(client(host), client(root))
+        return Addresses(make_client(host))
+    return Addresses(make_client(host), make_client(root))
 
 
-def root_of(host: str) -> str:
+def remove_path(host: str) -> str:
     """Return an address without its path.
 
     Example:
-        >>> root_of("https://kfp.acme.example/pipeline")
+        >>> remove_path("https://kfp.acme.example/pipeline")
         'https://kfp.acme.example'
     """
     parts = urlsplit(host)
@@ -122,9 +138,10 @@ def root_of(host: str) -> str:
 
 
 def _is_elsewhere(error: BackendError) -> bool:
-    """Return whether the service does not answer at this address.
+    """Return whether an error means that the service is not at this address.
 
-    False when it answers that it does not have what was asked for.
+    An error of the service itself says that the service is at this address but does not have the
+    requested object.
     """
     if error.is_of_gateway:
         return True

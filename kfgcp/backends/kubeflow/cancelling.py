@@ -1,10 +1,11 @@
-"""Runs that are being cancelled and may never end.
+"""Recognize runs that are being cancelled and will never end.
 
-When the Workflow of a run is not in the cluster any more, nobody reports its end to the server, so
-it stays CANCELING for ever (recorded: run-terminate-workflow-gone.json,
-run-get-canceling-forever.json). The first terminate says so, after 10 s; a second one is refused
-because the run is not running. The server does not say since when a run is CANCELING:
-state_history has no entry for it.
+When the Workflow of a run has disappeared from the cluster, nobody reports the end of the run to
+the server. So the run stays CANCELING for ever (recorded: run-terminate-workflow-gone.json,
+run-get-canceling-forever.json). Only the answer to the first request to terminate the run says that
+the Workflow is gone, after 10 s. The server refuses a second request, because the run is not
+running. The server does not say since when a run is CANCELING, because state_history has no entry
+for this state. So kfgcp remembers the time.
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ from typing import Final
 from kfgcp.backends.service import ServiceRecords
 from kfgcp.model import RunState, timestamp
 
-# Seconds that a run may be CANCELLING before it counts as one that never ends. Pods have 30 s to
-# end.
+# After a run has been CANCELLING for this many seconds, kfgcp expects that it never ends.
+# Kubernetes gives pods 30 s to end.
 PATIENCE: Final = 120.0
 
-# The kind of `names` in the store that has the times by the ids of runs.
+# The kind of `ServiceRecords.names` with the times since which runs are CANCELLING, by run id.
 _SINCE: Final = "cancelling since"
 
-# The kind for runs of which the server said that their Workflow is gone. The names are empty.
+# The kind of `ServiceRecords.names` with the ids of runs whose Workflow is gone, as the server
+# said. The names are empty.
 _WITHOUT_WORKFLOW: Final = "without workflow"
 
 
 class CancellingRuns:
-    """When runs of a place were first seen CANCELLING.
+    """The runs that are CANCELLING, and when each was first CANCELLING.
 
-    It is remembered between commands, because each command reads a run once.
+    The times are kept between commands, because a command usually reads a run only once.
 
     Args:
-        records: remembers the times.
-        place: that of the service.
-        clock: the time of day, in seconds since 1970.
+        records: keeps the times.
+        place: the place of the service.
+        clock: returns the time of day, in seconds since 1970.
     """
 
     def __init__(
@@ -48,13 +50,13 @@ class CancellingRuns:
         self._since = records.names(place, _SINCE)
         self._without_workflow = set(records.names(place, _WITHOUT_WORKFLOW))
 
-    def workflow_is_gone(self, server_id: str) -> None:
-        """Remember that the server could not stop the Workflow of a run because there is none."""
+    def record_missing_workflow(self, server_id: str) -> None:
+        """Remember that the server did not find the Workflow of a run that it had to stop."""
         self._without_workflow.add(server_id)
         self._records.remember_names(self._place, _WITHOUT_WORKFLOW, {server_id: ""})
 
-    def see(self, server_id: str, state: RunState) -> None:
-        """Remember when a run was first CANCELLING, and forget it when it has another state."""
+    def observe(self, server_id: str, state: RunState) -> None:
+        """Remember when a run was first CANCELLING. Forget a run with another state."""
         if state is RunState.CANCELLING:
             if server_id not in self._since:
                 now = timestamp(self._clock())
@@ -64,7 +66,7 @@ class CancellingRuns:
             self.forget(server_id)
 
     def never_ends(self, server_id: str) -> bool:
-        """Return whether a run that is CANCELLING is not expected to end any more."""
+        """Return whether a run is CANCELLING and will probably never end."""
         if server_id in self._without_workflow:
             return True
         since = self._since.get(server_id)
@@ -73,7 +75,7 @@ class CancellingRuns:
         return self._clock() - datetime.fromisoformat(since).timestamp() >= PATIENCE
 
     def note(self, run_id: str, server_id: str) -> str:
-        """Return a note about a run that is not expected to end, empty for other runs."""
+        """Return a note about a run that will probably never end, "" for other runs."""
         if not self.never_ends(server_id):
             return ""
         advice = f"It will not end. Delete it: kfgcp delete {run_id}"

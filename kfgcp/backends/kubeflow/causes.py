@@ -1,8 +1,8 @@
-"""Why the tasks of a failed run failed, read from their logs for a limited time.
+"""Read the logs of failed tasks to learn why they failed, for a limited time.
 
-Each log is one request or more, and a loop may have a thousand failed tasks. So the logs are read
-side by side until the time is over. The next reading of the run continues with the tasks that are
-left: the kind of their errors is still LOG_UNREAD.
+A log needs at least one request, and a loop may have a thousand failed tasks. So several threads
+read logs until the time is over. The errors of the other tasks keep the kind LOG_UNREAD, and the
+next reading of the run continues with these tasks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from kfgcp.deadlines import Deadline, obey
 from kfgcp.errors import BackendError, NotFound
 from kfgcp.model import ErrorInfo, ErrorKind, Run
 
-# Seconds in which the causes of one run are read.
+# The time limit for reading the causes of one run, in seconds.
 SECONDS: Final = 20.0
 
-# Logs that are read at the same time.
+# How many logs are read at the same time.
 READERS: Final = 8
 
-# Kinds of errors that the end of a log may explain.
+# The kinds of errors that the end of a log may explain.
 _UNEXPLAINED: Final = (ErrorKind.LOG_UNREAD, ErrorKind.LOG_SILENT)
 NO_CAUSE: Final = "the task failed; its log does not say why"
 LOST: Final = "the task failed; its log was not kept"
@@ -35,25 +35,27 @@ LOST: Final = "the task failed; its log was not kept"
 class Logs(Protocol):
     """The logs of a run. Threads may share them."""
 
-    def cause_of(self, task: str) -> str:
-        """Return why a task failed, empty when its log does not say it.
+    def read_cause(self, task: str) -> str:
+        """Return why a task failed, "" when its log does not say why.
 
         Raises:
-            NotFound: the log is nowhere.
-            BackendError: it cannot be read now.
+            NotFound: no service has the log.
+            BackendError: the log cannot be read now.
         """
 
 
 def is_unread(error: ErrorInfo | None) -> bool:
-    """Return whether the log of a failed task may say why it failed, and was not read."""
+    """Return whether an error belongs to a failed task whose log was not read yet."""
     return error is not None and error.task is not None and error.kind is ErrorKind.LOG_UNREAD
 
 
 def unread_tasks(run: Run) -> list[str]:
     """Return the paths of the failed tasks whose logs were not read, in the order of the tasks.
 
-    A group has the error of the first task that failed inside it, so the path is that of the error.
+    A failed group has the error of a task inside it, and the error contains the path of that task.
+    So the paths come from the errors.
     """
+    # A dict, because several tasks may have the same error, and the order matters.
     paths: dict[str, None] = {}
     for task in run.tasks:
         error = task.error
@@ -62,12 +64,12 @@ def unread_tasks(run: Run) -> list[str]:
     return list(paths)
 
 
-def error_of(cause: str, task: str | None) -> ErrorInfo:
+def error_from_log(cause: str, task: str | None) -> ErrorInfo:
     """Return the error of a task whose log was read.
 
     Args:
-        cause: why the task failed, empty when the log does not say it.
-        task: the path of the task.
+        cause: why the task failed, "" when the log does not say why.
+        task: the path of the task, None for the whole run.
     """
     if not cause:
         return ErrorInfo(NO_CAUSE, task, kind=ErrorKind.LOG_SILENT)
@@ -75,81 +77,83 @@ def error_of(cause: str, task: str | None) -> ErrorInfo:
 
 
 def read_causes(
-    logs: Logs, paths: Sequence[str], deadline: Deadline, *, lost: str
+    logs: Logs, paths: Sequence[str], deadline: Deadline, *, message_without_log: str
 ) -> dict[str, ErrorInfo]:
-    """Return why tasks failed, by their paths. Tasks that were not reached in time are left out.
+    """Return why tasks failed, by their paths. Tasks whose logs were not read are left out.
 
-    After the first log that cannot be read now, no other log is read: each further request could
-    take as long.
+    When a log cannot be read now, no further log is read, because each request could take as long.
 
     Args:
-        logs: of the run.
-        paths: the failed tasks.
+        logs: the logs of the run.
+        paths: the paths of the failed tasks.
         deadline: when to stop.
-        lost: the message of a task whose log is nowhere; empty to leave the task out.
+        message_without_log: the message for a task whose log no service has, "" to leave the task
+            out.
     """
-    has_failed = threading.Event()
+    has_outage = threading.Event()
 
-    def read(path: str) -> ErrorInfo | None:
-        if has_failed.is_set() or deadline.has_passed:
+    def read_error(path: str) -> ErrorInfo | None:
+        if has_outage.is_set() or deadline.has_passed:
             return None
         try:
             with obey(deadline):
-                return error_of(logs.cause_of(path), path)
+                return error_from_log(logs.read_cause(path), path)
         except NotFound:
-            return ErrorInfo(lost, path) if lost else None
+            return ErrorInfo(message_without_log, path) if message_without_log else None
         except BackendError:
-            has_failed.set()
+            has_outage.set()
             return None
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="kfgcp-causes") as pool:
-        errors = list(pool.map(read, paths))
+        errors = list(pool.map(read_error, paths))
     return {path: error for path, error in zip(paths, errors, strict=True) if error is not None}
 
 
-def with_log_end(run: Run, error: ErrorInfo, logs: RunLogs, line_count: int) -> Run:
-    """Return a failed run whose error has the end of its log, and the cause.
+def add_log_end(run: Run, error: ErrorInfo, logs: RunLogs, line_count: int) -> Run:
+    """Return a failed run whose error has the cause and the last lines of the log.
+
+    The run stays unchanged when no service has the log.
 
     Args:
         run: a failed run.
-        error: its error.
-        logs: of the run.
+        error: the error of the run.
+        logs: the logs of the run.
         line_count: how many lines of the log the error gets.
 
     Raises:
         BackendError: the log cannot be read now.
     """
     try:
-        end = logs.end_of(error.task, line_count)
+        log_end = logs.read_end(error.task, line_count)
     except NotFound:
         return run
-    message, kind = error.message, error.kind
-    if is_unread(error) or (end.cause and kind in _UNEXPLAINED):
-        read_error = error_of(end.cause, error.task)
-        message, kind = read_error.message, read_error.kind
-    explained = replace(error, log_tail=end.lines, message=message, kind=kind, hint="")
+    explained = replace(error, log_tail=log_end.lines, hint="")
+    if is_unread(error) or (log_end.cause and error.kind in _UNEXPLAINED):
+        from_log = error_from_log(log_end.cause, error.task)
+        explained = replace(explained, message=from_log.message, kind=from_log.kind)
     return replace_error(run, explained)
 
 
-def with_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Run:
-    """Return a run whose errors have the causes.
+def add_causes(run: Run, causes: Mapping[str, ErrorInfo]) -> Run:
+    """Return a failed run with causes in its error and in the errors of its tasks.
 
-    Errors without a cause get the command that shows the log as a hint.
+    An error whose log was not read gets a hint: the command that shows the log.
 
     Args:
         run: a failed run.
-        causes: as `read_causes` returns them.
+        causes: the errors by the paths of tasks, from `read_causes`.
     """
     tasks = tuple(
-        replace(task, error=_with_cause(task.error, causes, run.run_id)) for task in run.tasks
+        replace(task, error=_add_cause(task.error, causes, run.run_id)) for task in run.tasks
     )
-    error = _with_cause(run.error, causes, run.run_id)
+    error = _add_cause(run.error, causes, run.run_id)
     return replace(run, tasks=tasks, error=error)
 
 
-def _with_cause(
+def _add_cause(
     error: ErrorInfo | None, causes: Mapping[str, ErrorInfo], run_id: str
 ) -> ErrorInfo | None:
+    """Return an error with its cause, or with a hint when its log was not read."""
     if error is None or error.task is None or not is_unread(error):
         return error
     cause = causes.get(error.task)

@@ -1,4 +1,4 @@
-"""The HTTP clients of an environment: for its API, ML Metadata, UI server and Cloud Logging."""
+"""Open the HTTP clients of an environment: pipelines API, ML Metadata, UI server, Cloud Logging."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Clients:
 
     Attributes:
         host: the address of Kubeflow Pipelines, without a slash at its end.
-        tokens: sign its requests in.
-        certificates: the path of the certificates of the trusted authorities, None for the usual
-            ones.
-        api: the pipelines API.
-        metadata: ML Metadata.
-        ui: the UI server's own routes.
-        logging: Cloud Logging, None when the environment names no Google Cloud project.
+        tokens: sign the requests to Kubeflow Pipelines in.
+        certificates: the path of a file with the certificates of the trusted authorities, None for
+            the default authorities.
+        api: the client of the pipelines API.
+        metadata: the client of ML Metadata.
+        ui: the client of the UI server, which has logs and artifacts.
+        logging: the client of Cloud Logging, None when the environment has no Google Cloud project.
     """
 
     host: str
@@ -46,7 +46,7 @@ class Clients:
 
 
 def open_clients(env: Environment) -> Clients:
-    """Return the clients of an environment. Nothing is sent yet.
+    """Return the clients of an environment. This sends no request.
 
     Raises:
         ConfigError: a setting is missing, or the certificates cannot be read.
@@ -55,7 +55,7 @@ def open_clients(env: Environment) -> Clients:
     address, tokens = address_and_tokens(env)
     host = address.rstrip("/")
     certificates = ca_file(env)
-    client = partial(
+    make_client = partial(
         ServiceClient,
         tokens=tokens,
         ca_file=certificates,
@@ -67,19 +67,19 @@ def open_clients(env: Environment) -> Clients:
         host=host,
         tokens=tokens,
         certificates=certificates,
-        api=client(host, service=SERVICE, paging=PAGE_KEYS),
-        metadata=metadata_addresses(host, partial(client, service="ML Metadata")),
-        ui=ui_addresses(host, partial(client, service=SERVICE)),
-        logging=_cloud_logging(settings, tokens),
+        api=make_client(host, service=SERVICE, paging=PAGE_KEYS),
+        metadata=metadata_addresses(host, partial(make_client, service="ML Metadata")),
+        ui=ui_addresses(host, partial(make_client, service=SERVICE)),
+        logging=_open_cloud_logging(settings, tokens),
     )
 
 
-def _cloud_logging(settings: KubeflowSettings, tokens: TokenSource) -> CloudLogging | None:
+def _open_cloud_logging(settings: KubeflowSettings, tokens: TokenSource) -> CloudLogging | None:
     if not settings.project:
         return None
     address = settings.logging_endpoint or LOGGING_ADDRESS
-    # The tokens of Kubeflow may be those of a cluster or a proxy, which Google does not accept. A
-    # stand-in on this machine accepts any.
+    # The tokens for Kubeflow may be tokens of a cluster or a proxy, which Google does not accept. A
+    # stand-in on this machine accepts any token.
     if not is_loopback(address):
         tokens = google_tokens(settings.impersonate_service_account)
     client = ServiceClient(

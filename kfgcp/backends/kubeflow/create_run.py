@@ -1,10 +1,11 @@
 """Create a run exactly once, on a service that creates a second run when a request is repeated.
 
-When an answer is lost, kfgcp looks for the run by the id of its submission. At that time the
-request may still be on its way, or the server may still work on it. The server first creates the
-workflow, and then the run that kfgcp can find (CreateRun in its resource_manager.go). So kfgcp
-looks several times before it sends the request again. After a second request it looks once more.
-When both requests created a run, the older one stays.
+When an answer is lost, kfgcp looks for the run by the id of its submission. At that time, the
+network may still carry the request, or the server may still process it. The server first creates
+the workflow, and then the run that kfgcp can find (CreateRun in its resource_manager.go). So kfgcp
+looks several times before it sends the request again. After a repeated request, kfgcp looks for
+runs of the submission again. When more than one request created a run, kfgcp keeps the oldest run
+and deletes the others.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.errors import BackendError, BadAnswer, Unreachable
 from kfgcp.services.client import ServiceClient
 
-# A request is sent at most this many times.
+# How often a request is sent at most.
 TRIES: Final = 4
 
 # After a lost answer: the seconds to wait before each lookup of the run.
 LOOKUP_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
 
-# After an error in which the server says that it stopped, no run can appear later.
+# The lookups after an error that says that the server stopped: no run can appear later.
 _ONE_LOOKUP: Final = (0.0,)
 
-# Seconds to wait before the second request, when the first one certainly created no run. The pause
-# doubles with each request.
+# Seconds to wait before the second request, when the first request certainly created no run. The
+# pause doubles with each request.
 PAUSE: Final = 0.5
 
-# With these statuses the service itself says that it has stopped working on the request.
+# With these statuses, the service itself says that it has stopped processing the request.
 _HAS_STOPPED: Final = (500, 503)
 
 
@@ -40,22 +41,23 @@ def create(
     http: ServiceClient,
     path: str,
     body: Mapping[str, Any],
-    find: Callable[[], Sequence[RunAnswer]],
+    find_runs: Callable[[], Sequence[RunAnswer]],
 ) -> RunAnswer:
-    """Create the run that a body describes, once, and return it.
+    """Create a run exactly once, and return it.
 
     Args:
-        http: the service.
+        http: the client of the service.
         path: the path of the list of runs.
-        body: the body of the request.
-        find: returns the runs of this submission that exist, the oldest first.
+        body: the body of the request, which describes the run.
+        find_runs: returns the existing runs of this submission, the oldest first.
 
     Raises:
-        BackendError: the run was not created, or it is not known whether it was created. In the
-            second case the attribute `unknown` is True.
+        BackendError: the run was not created, or kfgcp does not know whether it was created. If
+            kfgcp does not know, the attribute `unknown` is True.
     """
     may_exist = False
-    for number in range(TRIES):
+    for retry_number in range(TRIES):
+        is_first_request = retry_number == 0
         try:
             run = _send(http, path, body)
         except BackendError as error:
@@ -64,41 +66,44 @@ def create(
             has_stopped = _has_stopped(error)
             may_exist = may_exist or not has_stopped
             pauses = _ONE_LOOKUP if has_stopped else LOOKUP_PAUSES
-            runs = _look_for(find, pauses, error, body)
-            if runs:
-                return runs[0] if number == 0 else _keep_oldest(http, path, runs[0], find)
-            if number == TRIES - 1:
-                raise _final_error(error, body, may_exist=may_exist) from None
-            if has_stopped:
-                time.sleep(PAUSE * 2**number)
-        else:
-            return run if number == 0 else _keep_oldest(http, path, run, find)
+            runs = _look_for(find_runs, pauses, error, body)
+            if not runs:
+                if retry_number == TRIES - 1:
+                    raise _final_error(error, body, may_exist=may_exist) from None
+                if has_stopped:
+                    time.sleep(PAUSE * 2**retry_number)
+                continue
+            run = runs[0]
+        # The first request creates at most one run. After a second request, several may exist.
+        return run if is_first_request else _keep_oldest(http, path, run, find_runs)
     raise AssertionError("the last try returns or raises")
 
 
 def _send(http: ServiceClient, path: str, body: Mapping[str, Any]) -> RunAnswer:
+    """Send the request, and return the run of the answer."""
     answer = http.post(path, body=body)
     try:
         return check_run(answer)
     except BadAnswer as error:
-        # The server did something, but its answer does not say what.
+        # The answer does not say whether the server has created the run.
         raise error.amended(unknown=True) from error
 
 
 def _has_stopped(error: BackendError) -> bool:
+    """Return whether the server says that it has stopped processing the request."""
     return isinstance(error, Unreachable) and error.from_service and error.status in _HAS_STOPPED
 
 
 def _look_for(
-    find: Callable[[], Sequence[RunAnswer]],
+    find_runs: Callable[[], Sequence[RunAnswer]],
     pauses: Sequence[float],
     request_error: BackendError,
     body: Mapping[str, Any],
 ) -> Sequence[RunAnswer]:
-    """Return the runs of a submission whose answer was lost, none when no run was created.
+    """Return the runs of a submission whose answer was lost, empty when no run was created.
 
     Args:
-        find: returns the runs of the submission that exist.
+        find_runs: returns the existing runs of the submission, the oldest first.
         pauses: the seconds to wait before each lookup.
         request_error: the error of the request whose answer was lost.
         body: the body of the request.
@@ -106,7 +111,7 @@ def _look_for(
     try:
         for pause in pauses:
             time.sleep(pause)
-            runs = find()
+            runs = find_runs()
             if runs:
                 return runs
     except BackendError as error:
@@ -115,16 +120,26 @@ def _look_for(
 
 
 def _keep_oldest(
-    http: ServiceClient, path: str, created: RunAnswer, find: Callable[[], Sequence[RunAnswer]]
+    http: ServiceClient,
+    path: str,
+    created: RunAnswer,
+    find_runs: Callable[[], Sequence[RunAnswer]],
 ) -> RunAnswer:
-    """Return the oldest run of a submission that was sent more than once, and remove the others."""
+    """Return the oldest run of a submission that was sent more than once, and remove the others.
+
+    Args:
+        http: the client of the service.
+        path: the path of the list of runs.
+        created: a run of the submission. It is returned when the runs cannot be listed.
+        find_runs: returns the existing runs of the submission, the oldest first.
+    """
     try:
-        runs = list(find()) or [created]
+        runs = list(find_runs()) or [created]
     except BackendError:
         return created
     for run in runs[1:]:
         run_path = f"{path}/{quote(run['run_id'])}"
-        # Terminate it first, so that it ends even when it cannot be deleted.
+        # Terminate the run first, so that it ends even when it cannot be deleted.
         with suppress(BackendError):
             http.post(f"{run_path}:terminate", body={}, repeatable=True)
         with suppress(BackendError):
@@ -133,7 +148,7 @@ def _keep_oldest(
 
 
 def _final_error(error: BackendError, body: Mapping[str, Any], *, may_exist: bool) -> BackendError:
-    """Return the error that ends `create`. When the run may exist, the message says so."""
+    """Return the error that `create` raises. When the run may exist, the message says so."""
     if not may_exist:
         return error.amended(unknown=False)
     return error.amended(

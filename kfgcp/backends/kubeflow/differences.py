@@ -1,8 +1,9 @@
-"""What Kubeflow Pipelines does in another way than it is documented, and than local runs do.
+"""The features for which Kubeflow Pipelines differs from its documentation and from local runs.
 
-Each difference was recorded on a whole Kubeflow Pipelines 2.17.0 (tests/recorded/cluster-2.17.0).
-Where no recording is named, it was read in the source. Nothing here is refused. A run with one of
-these features may fail, or succeed with other values, so a note names the task before the run.
+Most differences were recorded on a whole Kubeflow Pipelines 2.17.0 (tests/recorded/cluster-2.17.0).
+A difference without a recording was found in the source. kfgcp refuses none of these features. A
+run with one of them may fail, or succeed with other values. So before the run, a note names the
+task.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from kfgcp.spec.graph import (
     TaskDef,
 )
 
-# How kfp begins the names of the groups that an exit task waits for.
+# kfp begins the name of the group in an exit handler with this text.
 _EXIT_HANDLER: Final = "exit-handler-"
 _CONCAT: Final = '{"Concat":'
 _PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"]+)['\"]\]")
 
-# Values of these types have no quotes and brackets as text.
+# As text, values of these types contain no quotes and brackets.
 _PLAIN_TYPES: Final = ("NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN")
 _METRIC_TYPES: Final = ("system.Metrics",)
 
@@ -45,7 +46,7 @@ def has_metrics(graph: Graph) -> bool:
 
 
 def _collected_outputs(context: TaskContext) -> Iterator[tuple[TaskDef, str]]:
-    """Yield the loops that a task collects from, and which of their outputs."""
+    """Yield each loop from which a task collects outputs, with the name of the output."""
     bindings = list(context.task.params.values()) + list(context.task.artifacts.values())
     for binding in bindings:
         if isinstance(binding.source, FromTask):
@@ -55,15 +56,15 @@ def _collected_outputs(context: TaskContext) -> Iterator[tuple[TaskDef, str]]:
 
 
 def _collected_producers(context: TaskContext) -> Iterator[tuple[TaskDef, bool]]:
-    """Yield the tasks inside loops whose outputs a task collects, see `_producers`."""
+    """Yield the tasks inside loops that produce the collected outputs, see `_producers`."""
     for loop, output in _collected_outputs(context):
         yield from _producers(context.graph, context.graph.component(loop), output)
 
 
 def _producers(graph: Graph, component: Component, output: str) -> Iterator[tuple[TaskDef, bool]]:
-    """Yield the tasks inside a group that an output of it comes from, outermost first.
+    """Yield the tasks inside a group that produce an output of the group, outermost first.
 
-    With each task, yield whether it is one of several, of which one makes the output (dsl.OneOf).
+    With each task, yield whether several tasks are alternative sources of the output (dsl.OneOf).
     """
     if component.dag is None:
         return
@@ -93,7 +94,7 @@ def _collects_from_unknown_items(context: TaskContext) -> bool:
 def _may_be_empty(loop: TaskDef) -> bool:
     """Return whether a loop may have no items.
 
-    Its items may come from a task, or their list in the pipeline may be empty.
+    The items may come from a task, or the list in the pipeline may be empty.
     """
     raw = loop.iterator.raw if loop.iterator is not None else None
     if raw is None:
@@ -122,7 +123,7 @@ def _puts_values_into_a_list(context: TaskContext) -> bool:
 
 
 def _may_break_json(context: TaskContext, name: str) -> bool:
-    """Return whether the value of an input may contain quotes or brackets as text."""
+    """Return whether the text of an input may contain quotes or brackets."""
     binding = context.task.params.get(name)
     if binding is None or not isinstance(binding.source, FromTask):
         return True
@@ -147,7 +148,7 @@ def _concatenates(context: TaskContext) -> bool:
 
 
 def _ignores_failures(context: TaskContext) -> bool:
-    """Return whether a task runs after failures and is not an exit task."""
+    """Return whether a task runs after failures although it is not an exit task."""
     if not context.task.runs_always:
         return False
     upstream = context.task.upstream
@@ -163,26 +164,28 @@ def _has_retries(context: TaskContext) -> bool:
 
 
 def _equals_another(context: TaskContext) -> bool:
-    """Return whether another task of the group does the same with the same inputs.
+    """Return whether an earlier task of the same group has the same code and inputs.
 
-    Of several equal tasks, only the first one by name is not reported.
+    Tasks are compared in the order of their names, so the first of several equal tasks is not
+    reported.
     """
     if not _is_cached(context):
         return False
     for key, task in context.tasks.items():
-        if key < context.task.key and _does_the_same(context, task):
+        if key < context.task.key and _is_equal(context, task):
             return True
     return False
 
 
-def _does_the_same(context: TaskContext, other: TaskDef) -> bool:
+def _is_equal(context: TaskContext, other: TaskDef) -> bool:
+    """Return whether another task may use the cache, and has the same code and inputs."""
     if not other.cache:
         return False
-    mine, theirs = context.component, context.graph.component(other)
+    component, other_component = context.component, context.graph.component(other)
     has_same_code = (
-        mine.executor == theirs.executor
-        and mine.output_params == theirs.output_params
-        and mine.output_artifacts == theirs.output_artifacts
+        component.executor == other_component.executor
+        and component.output_params == other_component.output_params
+        and component.output_artifacts == other_component.output_artifacts
     )
     task = context.task
     has_same_inputs = (
@@ -211,11 +214,11 @@ def _has_vertex_accelerator(context: TaskContext) -> bool:
     if not isinstance(accelerator, Mapping):
         return False
     name = str(accelerator.get("resourceType") or accelerator.get("type") or "")
-    # Names of Kubernetes resources have a slash: `nvidia.com/gpu`.
+    # The name of an accelerator in Kubernetes contains a slash: `nvidia.com/gpu`.
     return bool(name) and "/" not in name and "{{$" not in name
 
 
-# Of the pipeline as a whole.
+# The difference that concerns the pipeline as a whole.
 METRICS: Final = Feature(
     "has metrics",
     lambda context: False,
@@ -225,7 +228,7 @@ METRICS: Final = Feature(
     hidden_before_runs=True,
 )
 
-# What is looked for in every task.
+# The differences that concern single tasks.
 DIFFERENCES: Final = (
     Feature(
         "collects from nested loops",

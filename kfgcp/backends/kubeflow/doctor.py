@@ -1,7 +1,7 @@
-"""The checks of `kfgcp doctor` for a Kubeflow Pipelines on a cluster of one's own.
+"""Check an environment with Kubeflow Pipelines, for `kfgcp doctor`.
 
-The checks only read, with one exception: to check a bucket of S3, an upload is started and then
-cancelled. S3 has no other way to ask for permission to write.
+The checks change nothing, with one exception: the check of an S3 bucket starts an upload and
+cancels it. S3 has no other way to test the permission to write.
 """
 
 from __future__ import annotations
@@ -56,33 +56,35 @@ from kfgcp.errors import (
 from kfgcp.hosts import LOOPBACK, is_loopback
 from kfgcp.services.auth.google import google_tokens
 from kfgcp.services.auth.sign_in import ca_file
-from kfgcp.services.client import ServiceClient, ServiceResponse
+from kfgcp.services.client import ServiceClient
 from kfgcp.services.redact import redacted_line
 from kfgcp.services.responses import is_page, title, wants_sign_in
+from kfgcp.services.service_response import ServiceResponse
 from kfgcp.services.transport import TransportError
 
+# Time limits of a request to ML Metadata and of a kubectl command, in seconds.
 METADATA_SECONDS: Final = 5.0
 KUBECTL_SECONDS: Final = 15.0
 
-# The keys of the answer of healthz. The UI server in front of the API server adds others, which
+# The keys in the answer of healthz. When the UI server passes the answer on, it adds keys that
 # begin with `apiServer`.
 _HEALTH_KEYS: Final = frozenset({"multi_user", "pipeline_store", "commit_sha", "tag_name"})
 _UI_PREFIX: Final = "apiServer"
 _GOOGLE_SIGN_IN: Final = "accounts.google.com"
 
-# How the names of service accounts begin in tokens of Kubernetes.
+# The beginning of the name of a service account in a token of Kubernetes.
 _SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 
-# The service that has only the API.
+# The Kubernetes service that has only the API.
 _API_SERVICE: Final = "ml-pipeline"
 
 
 def kubeflow_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
-    """Return the checks, in the order in which a submission would meet what they check.
+    """Return the checks. A check comes before the checks that depend on it.
 
     Args:
         env: the environment.
-        images: of the pipeline that will run, None when there is no pipeline.
+        images: the images of the pipeline that will run, None when there is no pipeline.
     """
     settings = KubeflowSettings.of(env.settings)
     cluster = Cluster(env)
@@ -114,14 +116,14 @@ def kubeflow_checks(env: Environment, images: Sequence[str] | None = None) -> li
 
 
 class Cluster:
-    """A Kubeflow Pipelines, as an environment describes it."""
+    """The Kubeflow Pipelines of an environment, with one method for each check."""
 
     def __init__(self, env: Environment) -> None:
         self._env = env
         self._settings = KubeflowSettings.of(env.settings)
         self._address, self._tokens = address_and_tokens(env)
         certificates = ca_file(env)
-        self._door = HostProbe(self._address, HEALTH, certificates)
+        self._probe = HostProbe(self._address, HEALTH, certificates)
         options: dict[str, Any] = {
             "ca_file": certificates,
             "in_cluster": is_in_cluster(env),
@@ -147,40 +149,40 @@ class Cluster:
         return f"forwards {forward.address} to {forward.target}"
 
     def host(self) -> str:
-        """Check that a server answers at the address, trusted or not."""
+        """Check that a server answers at the address. Its certificate may be untrusted."""
         try:
-            self._door.response()
+            self._probe.response()
         except TransportError as failure:
             if not failure.tls:
                 hint = f"Is host in [env.{self._env.name}] of kfgcp.toml right? {failure.hint}"
-                raise unreachable(self._door.host, failure, hint) from None
-        return f"{self._door.host} answers"
+                raise unreachable(self._probe.host, failure, hint) from None
+        return f"{self._probe.host} answers"
 
     def tls(self) -> str | Aside:
         """Check that the certificate of the server is trusted."""
         if not self._address.startswith("https:"):
-            if is_in_cluster(self._env) and self._door.name not in LOOPBACK:
+            if is_in_cluster(self._env) and self._probe.name not in LOOPBACK:
                 return Aside("not used: inside a cluster it is plain http")
             return Aside("not used: the host is this machine")
         try:
-            self._door.response()
+            self._probe.response()
         except TransportError as failure:
-            raise unreachable(self._door.host, failure) from None
+            raise unreachable(self._probe.host, failure) from None
         return "the certificate is trusted"
 
     def clock(self) -> str | Aside:
         """Check that the clocks of this machine and of the server agree."""
-        return clock_skew(self._door.response().headers)
+        return clock_skew(self._probe.response().headers)
 
     # -- the sign-in
 
     def credentials(self) -> str | Aside:
-        """Check that there is a token, and say whose it is."""
+        """Check that there is a token, and return the account of the token."""
         result, self._account = describe_login(self._env, self._tokens.get(), is_google_token=False)
         return result
 
     def iap(self) -> str | Aside:
-        """Check that Identity-Aware Proxy accepts the token, which is for `iap_client_id`."""
+        """Check that Identity-Aware Proxy accepts a token for the client `iap_client_id`."""
         answer = self._health()
         if not isinstance(answer, IapRefused):
             if self._iap_client():
@@ -205,21 +207,21 @@ class Cluster:
         raise answer
 
     def _iap_client(self) -> str:
-        """Return the client that the proxy sends people to sign in with, "" when there is none."""
-        location = urlsplit(self._door.response().headers.get("location", ""))
+        """Return the OAuth client in the proxy's redirect to a sign-in, "" without a redirect."""
+        location = urlsplit(self._probe.response().headers.get("location", ""))
         if location.hostname != _GOOGLE_SIGN_IN:
             return ""
         return parse_qs(location.query).get("client_id", [""])[0]
 
     def sign_in(self) -> str:
-        """Check that the token is accepted, also by a proxy in front of Kubeflow."""
+        """Check that Kubeflow, and a proxy in front of it, accept the token."""
         answer = self._health()
         if isinstance(answer, AuthError):
             raise answer
         if isinstance(answer, ServiceResponse):
             response = answer.response
             if is_page(response) and wants_sign_in(response):
-                # A page to sign in is not JSON, and the error says what to do.
+                # A page to sign in is not JSON, so this raises an error that says what to do.
                 answer.json()
         return "accepted"
 
@@ -238,7 +240,7 @@ class Cluster:
             raise answer
         if is_page(answer.response):
             raise BackendError(
-                f"{self._door.host} is not {SERVICE}: it answers with the web page"
+                f"{self._probe.host} is not {SERVICE}: it answers with the web page"
                 f" {title(answer.response)}.",
                 hint=hint,
             )
@@ -246,7 +248,7 @@ class Cluster:
         is_known = any(key in _HEALTH_KEYS or key.startswith(_UI_PREFIX) for key in health)
         if health and not is_known:
             raise BackendError(
-                f"{self._door.host} is not {SERVICE}: its {HEALTH} has unexpected fields.",
+                f"{self._probe.host} is not {SERVICE}: its {HEALTH} has unexpected fields.",
                 hint=hint,
             )
         if _is_multi_user(health):
@@ -254,15 +256,16 @@ class Cluster:
         return SERVICE
 
     def _not_v2(self, hint: str) -> BackendError:
+        """Return the error for a server without healthz of the v2 API."""
         try:
             return too_old(self._http.get(OLD_HEALTH))
         except BackendError:
             return BackendError(
-                f"{self._door.host} is not {SERVICE}: it has no {HEALTH}.", hint=hint
+                f"{self._probe.host} is not {SERVICE}: it has no {HEALTH}.", hint=hint
             )
 
     def version(self) -> str | Aside:
-        """Return the tag of the server."""
+        """Return the release of the server."""
         answers: list[Mapping[str, Any]] = [self._health_json()]
         with suppress(BackendError):
             answers.append(self._http.get(OLD_HEALTH))
@@ -271,10 +274,10 @@ class Cluster:
                 tag = answer.get(key)
                 if isinstance(tag, str) and tag:
                     return tag
-        return Aside("the server does not tell its version")
+        return Aside("the server does not report its version")
 
     def namespace(self) -> str | Aside:
-        """Check that a namespace is set when the server is for several users."""
+        """Check that a namespace is set, if the server is for several users."""
         name = self._settings.namespace
         if name:
             return name
@@ -290,7 +293,7 @@ class Cluster:
         return Aside("not needed: the server is for one user")
 
     def rbac(self) -> str:
-        """Check that the runs of the namespace can be listed."""
+        """Check that the account may list the runs of the namespace."""
         name = self._settings.namespace
         try:
             self._http.get("apis/v2beta1/runs", params={"namespace": name, "page_size": 1})
@@ -302,7 +305,7 @@ class Cluster:
         return f"runs can be listed in {name}" if name else "runs can be listed"
 
     def service_account(self) -> str | Aside:
-        """Check that the namespace has the service account of runs. Only kubectl can tell."""
+        """Check that the service account of runs exists in the namespace, if kubectl is used."""
         account = self._settings.service_account or ""
         kube_namespace = self._settings.kube_namespace or NAMESPACE
         namespace = self._settings.namespace or kube_namespace
@@ -312,25 +315,25 @@ class Cluster:
                 f"kubectl get serviceaccount {account} -n {namespace}",
             )
         try:
-            done = self._run_kubectl(account, namespace)
+            result = self._run_kubectl(account, namespace)
         except (OSError, subprocess.TimeoutExpired) as error:
             return Aside(f"not checked: kubectl failed ({type(error).__name__})")
-        if done.returncode != 0:
-            return Aside(f"not checked: {redacted_line(done.stderr, limit=200)}")
-        if not done.stdout.strip():
+        if result.returncode != 0:
+            return Aside(f"not checked: {redacted_line(result.stderr, limit=200)}")
+        if not result.stdout.strip():
             raise BackendError(
-                f"There is no service account {account} in the namespace {namespace}.",
+                f"The namespace {namespace} has no service account {account}.",
                 hint=f"kubectl create serviceaccount {account} --namespace={namespace}",
             )
-        return f"{account} is there"
+        return f"{account} exists"
 
     def _run_kubectl(self, account: str, namespace: str) -> subprocess.CompletedProcess[str]:
         command = ["kubectl"]
         if self._settings.kube_context:
             command += ["--context", self._settings.kube_context]
         command += ["get", "serviceaccount", account, "-n", namespace]
-        # With this option kubectl writes nothing and has status 0 when there is no such account.
-        # Other failures keep their status.
+        # When the account does not exist, kubectl with this option writes nothing and has status 0.
+        # For other failures its status is not 0.
         command += ["--ignore-not-found", "-o", "name"]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False
@@ -339,27 +342,27 @@ class Cluster:
     # -- what runs need
 
     def pipeline_root(self, root: str) -> str | Aside:
-        """Check the bucket. The account of the pods writes to it, not the user."""
+        """Check the bucket of the pipeline root. Pods write to it, not the user."""
         if not root:
-            return Aside("not set: the server has its own")
+            return Aside("not set: the server uses its default")
         if is_on_s3(root):
             return check_bucket(root, self._env)
         if not gs_bucket(root):
             return Aside(f"not checked: {root} is not in a bucket")
         try:
-            return self._cloud().bucket(root, needs_your_access=False)
+            return self._cloud().check_bucket(root, needs_your_access=False)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 
     def images(self, images: Sequence[str] | None) -> str | Aside:
-        """Check that the images of a pipeline that are in Artifact Registry are there."""
+        """Check that the images of a pipeline exist, if they are in Artifact Registry."""
         try:
-            return self._cloud().images(images)
+            return self._cloud().check_images(images)
         except (AuthError, Unreachable) as error:
             return Aside(f"not checked: {error.message}", error.hint)
 
     def _cloud(self) -> Cloud:
-        """Return Google Cloud. It has its own sign-in when Kubeflow has another one."""
+        """Return the client of Google Cloud, with tokens that Google accepts."""
         settings = self._settings
         is_stand_in = is_loopback(settings.api_endpoint or settings.artifact_registry_endpoint)
         has_google_sign_in = (settings.auth or "google") == "google"
@@ -368,42 +371,43 @@ class Cluster:
         return Cloud(self._env, google_tokens(settings.impersonate_service_account))
 
     def metadata(self) -> str | Aside:
-        """Return where the server keeps the tasks of runs.
+        """Check that the server's records of tasks can be read.
 
-        From 3.0 on this is the API server, before it is ML Metadata.
+        From 3.0 on, the API server has these records. Before 3.0, ML Metadata has them.
         """
         if Server(self._http).keeps_tasks(self._settings.namespace or ""):
             return f"not needed: the API server keeps tasks and metrics itself ({SERVICE} 3.0)"
-        # No run has this name, so the answer is small.
-        request = mlmd.message("GetContextByTypeAndNameRequest")(
+        # No run has this name, so the answer is an error or small.
+        request = mlmd.message_class("GetContextByTypeAndNameRequest")(
             type_name=mlmd.PIPELINE_RUN, context_name="kfgcp-doctor"
         )
         try:
             response = self._metadata.exchange(
                 "POST",
-                mlmd.path("GetContextByTypeAndName").lstrip("/"),
-                data=mlmd.encode(request),
+                mlmd.method_path("GetContextByTypeAndName").lstrip("/"),
+                data=mlmd.encode_request(request),
                 content_type=mlmd.CONTENT_TYPE,
                 repeatable=True,
                 retries=0,
                 read_timeout=METADATA_SECONDS,
             )
-            mlmd.decode("GetContextByTypeAndNameResponse", response.body, response.headers)
+            mlmd.decode_response("GetContextByTypeAndNameResponse", response.body, response.headers)
         except BackendError as error:
             return self._without_metrics(error.message)
         except mlmd.MlmdError as error:
             if error.code != mlmd.NOT_FOUND:
                 return self._without_metrics(
-                    f"ML Metadata at {self._door.host} has an unexpected answer: {error}."
+                    f"ML Metadata at {self._probe.host} has an unexpected answer: {error}."
                 )
         return f"ML Metadata answers: it keeps tasks and metrics ({SERVICE} 2.x)"
 
     def _without_metrics(self, reason: str) -> Aside:
+        """Return the result of the check when ML Metadata cannot be read."""
         hint = (
             "Check that ML Metadata runs and can be reached: kubectl get deploy"
             " metadata-grpc-deployment metadata-envoy-deployment -n kubeflow"
         )
-        if self._door.name.partition(".")[0] == _API_SERVICE:
+        if self._probe.name.partition(".")[0] == _API_SERVICE:
             hint = (
                 "Use the service ml-pipeline-ui instead of ml-pipeline: it also has metadata and"
                 " the logs of pods."
@@ -411,7 +415,7 @@ class Cluster:
         return Aside(f"Runs are shown without metrics. {reason}", hint)
 
     def _health(self) -> ServiceResponse | BackendError:
-        """Return the answer of healthz, or why there is none. It is requested once."""
+        """Return the answer of healthz, or the error of the request. Only one request is sent."""
         if self._health_answer is None:
             try:
                 self._health_answer = self._http.exchange("GET", HEALTH)
@@ -431,7 +435,7 @@ def _is_multi_user(health: Mapping[str, Any]) -> bool:
 
 
 def _rolebinding_command(account: str, namespace: str) -> str:
-    """Return the command that lets an account use Kubeflow in a namespace."""
+    """Return the kubectl command that allows an account to use Kubeflow in a namespace."""
     subject = f"--user={account}"
     if account.startswith(_SERVICE_ACCOUNT):
         subject = f"--serviceaccount={account.removeprefix(_SERVICE_ACCOUNT)}"

@@ -1,8 +1,8 @@
-"""What the server knows about a task: one record for all releases.
+"""The record of a task on the server, in one form for all releases.
 
 Servers up to 2.x keep the tasks of a run in ML Metadata (`executions_from_mlmd`). Servers of 3.0
-keep them in the API server (`executions_from_server`). Both modules return `Execution`s, so that
-the code that makes tasks of them is the same for both.
+keep tasks in the API server (`executions_from_server`). These two modules return objects of
+`Execution`, and the other modules do not depend on the release.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-# The name of the artifact that a launcher with PUBLISH_LOGS makes of a task's log (servers since
-# 2.5).
+# The launcher runs in the pod of a task and starts the program. With PUBLISH_LOGS, it stores the
+# log of the program as an artifact with this name (servers since 2.5).
 EXECUTOR_LOGS: Final = "executor-logs"
 
-# The state of an execution whose condition was false. The driver made no executions inside it.
+# The state of an execution whose condition was false. The execution contains no other executions.
 NOT_TRIGGERED: Final = "CANCELED"
 
-# The states of executions that do not change any more.
+# The states of executions that have ended.
 ENDED_STATES: Final = ("COMPLETE", "FAILED", "CACHED", NOT_TRIGGERED)
 
-# Metadata of artifacts that the launcher adds for its own use.
+# The keys that the launcher adds to the metadata of artifacts for its own use.
 _LAUNCHER_METADATA: Final = ("display_name", "store_session_info", "parameter_producer_task")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredArtifact:
-    """An artifact.
+    """An artifact as the server stores it.
 
     Attributes:
-        type: its schema title.
-        uri: its address, empty when it has no file.
-        metadata: what the task wrote about it.
+        type: the schema title of the artifact.
+        uri: the address of the artifact, "" when it has no file.
+        metadata: the metadata that the task wrote.
     """
 
     type: str
@@ -42,30 +42,31 @@ class StoredArtifact:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A task, a DAG, a loop or an iteration of a run.
+    """A task, a DAG, a loop, an iteration or a whole run, as the server records it.
 
     Attributes:
         id: the number of the execution.
         type: `mlmd.CONTAINER`, `mlmd.IMPORTER` or `mlmd.DAG`.
-        task: the name of the task, empty for the run itself.
-        parent: the id of the execution that this one is in, 0 when there is none.
+        task: the name of the task, "" for the whole run.
+        parent: the id of the execution that contains this execution, 0 when there is none.
         iteration: the number of an iteration in its loop, None for other executions.
         state: one of `mlmd.STATES`.
         params: the input parameters by name.
         output_params: the output parameters by name.
-        started_at: when it started, in seconds since 1970; 0 when it did not start.
-        ended_at: when it last changed, in seconds since 1970.
+        started_at: when the execution started, in seconds since 1970. 0 when it did not start.
+        ended_at: when the execution last changed, in seconds since 1970.
         inputs: the input artifacts by name.
         outputs: the output artifacts by name.
-        pod: the pod of the last attempt, empty when it is not known.
-        cached: whether its outputs are those of an earlier run.
-        logs: the URIs of the launcher's copies of the logs of all attempts, first to last. A run
-            that was retried keeps those from before.
+        pod: the pod of the last attempt, "" when the pod is not known.
+        cached: whether the outputs come from an earlier run.
+        logs: the URIs of the launcher's copies of the logs, from the first attempt to the last. A
+            run that was retried keeps the copies of the attempts before the retry.
         iterations: the number of iterations of a loop, None for other executions.
-        pods: the pods of all attempts, first to last, where the server has them. ML Metadata has
-            the last one only.
-        error: why it failed, empty where the server does not say it, as in ML Metadata.
-        is_reused: whether a retry of the run uses it again with the start that it had.
+        pods: the pods of all attempts, from the first to the last. Empty for executions from ML
+            Metadata, which has only the last pod.
+        error: why the execution failed, "" when the server gives no reason. ML Metadata has no
+            reasons.
+        is_reused: whether a retry of the run keeps this execution and its start time.
     """
 
     id: int
@@ -90,5 +91,5 @@ class Execution:
 
 
 def without_launcher_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of an artifact without what the launcher adds for its own use."""
+    """Return the metadata of an artifact without the keys that the launcher adds."""
     return {name: value for name, value in metadata.items() if name not in _LAUNCHER_METADATA}

@@ -1,7 +1,7 @@
-"""The executions of a run that ML Metadata keeps, on servers before 3.0.
+"""Read the executions of a run from ML Metadata, on servers before 3.0.
 
-There are four calls of gRPC-Web at the host of the pipelines API; `mlmd` has the protocol. The keys
-of the executions are those that KFP's driver and launcher write
+This takes four calls of gRPC-Web to the host of the pipelines API. `mlmd` implements the protocol.
+KFP's driver and launcher write the properties of the executions
 (backend/src/v2/metadata/client.go).
 """
 
@@ -25,51 +25,58 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.paging import PageLimit
 from kfgcp.spec.json_values import normalize_numbers
 
+# How many executions or artifacts a page has.
 PAGE: Final = 100
 
-# Seconds for one call. A run is shown without its values when ML Metadata hangs.
+# The time limit of one call, in seconds. When ML Metadata hangs, a run is shown without its values.
 SECONDS: Final = 10.0
 
-# Seconds for all calls for one run: there is one for each hundred executions or artifacts.
+# The time limit of all calls for one run, in seconds. Each page of executions or artifacts is a
+# call.
 ALL_SECONDS: Final = 60.0
 
-# Seconds until ML Metadata is asked again after it could not be reached. A list of runs would
-# otherwise wait for each of its runs.
+# After an outage, the seconds without further calls to ML Metadata. Without this pause, a list of
+# runs would wait once for each of its runs.
 LATER: Final = 30.0
 
-# Protobuf times are int64, but Python's last year is 9999.
+# The start of the year 10000, in milliseconds since 1970. Times in protobuf are int64, but the last
+# year in Python is 9999.
 _YEAR_10000: Final = 253_402_300_800_000
 
-# Messages of `mlmd`. Their classes are made at run time, so type checkers do not know them.
+# Messages of `mlmd`. The classes are made at run time, so type checkers do not know them.
 Message: TypeAlias = Any
 
 ArtifactsByName: TypeAlias = Mapping[str, Sequence[StoredArtifact]]
 
 
 class Metadata:
-    """The ML Metadata service of a host. Threads may share it."""
+    """The ML Metadata of a server. Threads may share this object.
+
+    Args:
+        http: the client of ML Metadata.
+    """
 
     def __init__(self, http: ServiceClient | Addresses) -> None:
         self._http = http
-        # Until when ML Metadata is not asked again, in monotonic seconds, and why.
+        # The end of the pause after an outage, in monotonic seconds, and the error of the outage.
         self._outage: tuple[float, BackendError] | None = None
 
     def read_executions(self, run_id: str, *, with_artifacts: bool = True) -> list[Execution]:
-        """Return the executions of a run in the order they were created.
+        """Return the executions of a run in the order in which they were created.
 
-        There are none when ML Metadata does not know the run.
+        The list is empty when ML Metadata does not know the run.
 
         Args:
-            run_id: of the run.
-            with_artifacts: read their artifacts too, with two more calls.
+            run_id: the id of the run.
+            with_artifacts: also read the artifacts, with two more calls.
 
         Raises:
-            BackendError: the service does not answer, or not with gRPC-Web. It is not asked again
-                for `LATER` seconds then.
+            BackendError: the service does not answer, or its answer is not gRPC-Web. For `LATER`
+                seconds after that, each call raises the same error without a request.
         """
         if self._outage is not None:
-            until, error = self._outage
-            if time.monotonic() < until:
+            pause_end, error = self._outage
+            if time.monotonic() < pause_end:
                 raise BackendError(error.message, hint=error.hint)
         try:
             return self._read(run_id, with_artifacts, time.monotonic() + ALL_SECONDS)
@@ -77,60 +84,75 @@ class Metadata:
             self._outage = (time.monotonic() + LATER, error)
             raise
 
-    def _read(self, run_id: str, with_artifacts: bool, until: float) -> list[Execution]:
-        request = mlmd.message("GetContextByTypeAndNameRequest")(
+    def _read(self, run_id: str, with_artifacts: bool, deadline: float) -> list[Execution]:
+        """Return the executions of a run.
+
+        Args:
+            run_id: the id of the run.
+            with_artifacts: also read the artifacts.
+            deadline: when all calls must have ended, in monotonic seconds.
+        """
+        request = mlmd.message_class("GetContextByTypeAndNameRequest")(
             type_name=mlmd.PIPELINE_RUN, context_name=run_id
         )
-        context = self._call("GetContextByTypeAndName", request, until).context
+        context = self._call("GetContextByTypeAndName", request, deadline).context
         if not context.id:
             return []
-        executions = self._read_all("GetExecutionsByContext", "executions", context.id, until)
+        executions = self._read_pages("GetExecutionsByContext", "executions", context.id, deadline)
         inputs: dict[int, ArtifactsByName] = {}
         outputs: dict[int, ArtifactsByName] = {}
         if with_artifacts:
-            stored = self._read_all("GetArtifactsByContext", "artifacts", context.id, until)
-            events = self._read_events(executions, until)
-            artifacts = self._make_artifacts(stored, until)
-            inputs = _artifacts_by_execution(events, mlmd.INPUT, artifacts)
-            outputs = _artifacts_by_execution(events, mlmd.OUTPUT, artifacts)
+            messages = self._read_pages("GetArtifactsByContext", "artifacts", context.id, deadline)
+            events = self._read_events(executions, deadline)
+            artifacts = self._make_artifacts(messages, deadline)
+            inputs = _group_artifacts(events, mlmd.INPUT, artifacts)
+            outputs = _group_artifacts(events, mlmd.OUTPUT, artifacts)
         return [
             _make_execution(execution, inputs.get(execution.id, {}), outputs.get(execution.id, {}))
-            for execution in sorted(executions, key=_creation)
+            for execution in sorted(executions, key=_creation_sort_key)
         ]
 
-    def _make_artifacts(self, stored: Sequence[Message], until: float) -> dict[int, StoredArtifact]:
+    def _make_artifacts(
+        self, messages: Sequence[Message], deadline: float
+    ) -> dict[int, StoredArtifact]:
         """Return the artifacts of a run by their ids."""
-        # Older services leave the names of types out of the artifacts.
-        unnamed = {artifact.type_id for artifact in stored if not artifact.type}
-        name_by_type = self._read_type_names(unnamed, until)
+        # In older services, artifacts have only the ids of their types.
+        unnamed_types = {artifact.type_id for artifact in messages if not artifact.type}
+        name_by_type = self._read_type_names(unnamed_types, deadline)
         artifacts: dict[int, StoredArtifact] = {}
-        for artifact in stored:
+        for artifact in messages:
             title = artifact.type or name_by_type.get(artifact.type_id, "")
             artifacts[artifact.id] = _make_artifact(artifact, title)
         return artifacts
 
-    def _read_type_names(self, type_ids: Collection[int], until: float) -> dict[int, str]:
+    def _read_type_names(self, type_ids: Collection[int], deadline: float) -> dict[int, str]:
+        """Return the names of artifact types by their ids."""
         if not type_ids:
             return {}
-        request = mlmd.message("GetArtifactTypesByIDRequest")(type_ids=sorted(type_ids))
-        response = self._call("GetArtifactTypesByID", request, until)
+        request = mlmd.message_class("GetArtifactTypesByIDRequest")(type_ids=sorted(type_ids))
+        response = self._call("GetArtifactTypesByID", request, deadline)
         return {artifact_type.id: artifact_type.name for artifact_type in response.artifact_types}
 
-    def _read_events(self, executions: Sequence[Message], until: float) -> list[Message]:
-        """Return which artifacts the executions read and wrote, in the order of the artifacts."""
-        ids = [execution.id for execution in executions]
-        request = mlmd.message("GetEventsByExecutionIDsRequest")(execution_ids=ids)
-        response = self._call("GetEventsByExecutionIDs", request, until)
-        return sorted(response.events, key=_position)
+    def _read_events(self, executions: Sequence[Message], deadline: float) -> list[Message]:
+        """Return the events of executions: each says which artifact was read or written.
 
-    def _read_all(self, method: str, field: str, context_id: int, until: float) -> list[Message]:
+        The events are in the order of the artifacts.
+        """
+        ids = [execution.id for execution in executions]
+        request = mlmd.message_class("GetEventsByExecutionIDsRequest")(execution_ids=ids)
+        response = self._call("GetEventsByExecutionIDs", request, deadline)
+        return sorted(response.events, key=_event_sort_key)
+
+    def _read_pages(
+        self, method: str, field: str, context_id: int, deadline: float
+    ) -> list[Message]:
         """Return the items of all pages of a list."""
         items: list[Message] = []
         limit = PageLimit("ML Metadata", method)
         options: dict[str, object] = {"max_result_size": PAGE}
         while True:
-            request = mlmd.message(f"{method}Request")(context_id=context_id, options=options)
-            response = self._call(method, request, until)
+            request = mlmd.message_class(f"{method}Request")(context_id=context_id, options=options)
+            response = self._call(method, request, deadline)
             page = list(getattr(response, field))
             items += page
             token = response.next_page_token
@@ -139,14 +161,15 @@ class Metadata:
             limit.check(tuple(item.id for item in page), token)
             options["next_page_token"] = token
 
-    def _call(self, method: str, request: Message, until: float) -> Message:
-        seconds = round(min(until - time.monotonic(), SECONDS), 1)
+    def _call(self, method: str, request: Message, deadline: float) -> Message:
+        """Return the response of a method, an empty response when the object does not exist."""
+        seconds = round(min(deadline - time.monotonic(), SECONDS), 1)
         if seconds <= 0:
             raise Unreachable(f"ML Metadata did not list the whole run within {ALL_SECONDS:g} s.")
         response = self._http.exchange(
             "POST",
-            mlmd.path(method).lstrip("/"),
-            data=mlmd.encode(request),
+            mlmd.method_path(method).lstrip("/"),
+            data=mlmd.encode_request(request),
             content_type=mlmd.CONTENT_TYPE,
             repeatable=True,
             read_timeout=seconds,
@@ -154,27 +177,27 @@ class Metadata:
             seconds=seconds,
         )
         try:
-            return mlmd.decode(f"{method}Response", response.body, response.headers)
+            return mlmd.decode_response(f"{method}Response", response.body, response.headers)
         except mlmd.MlmdError as error:
             if error.code == mlmd.NOT_FOUND:
-                return mlmd.message(f"{method}Response")()
+                return mlmd.message_class(f"{method}Response")()
             if error.code is None:
                 raise Unreachable(
                     f"ML Metadata did not answer {method}: {error}.",
-                    hint="Is it served at the address of the pipelines? kfgcp doctor",
+                    hint="Check whether the environment can reach ML Metadata: kfgcp doctor",
                 ) from None
             raise BackendError(f"ML Metadata refused {method}: {error}.") from None
 
 
-def _artifacts_by_execution(
+def _group_artifacts(
     events: Iterable[Message], event_type: int, artifacts: Mapping[int, StoredArtifact]
 ) -> dict[int, ArtifactsByName]:
-    """Return the inputs or the outputs of executions, by the ids of the executions.
+    """Return the input artifacts or the output artifacts of executions, by execution id.
 
     Args:
-        events: in the order of the artifacts.
+        events: the events in the order of the artifacts.
         event_type: `mlmd.INPUT` or `mlmd.OUTPUT`.
-        artifacts: by their ids.
+        artifacts: the artifacts by their ids.
     """
     by_execution: dict[int, dict[str, list[StoredArtifact]]] = defaultdict(dict)
     for event in events:
@@ -185,18 +208,18 @@ def _artifacts_by_execution(
 
 
 def _artifact_name(event: Message) -> str:
-    """Return the name of the input or output that an event is about."""
+    """Return the name of the input or output in an event, "" when the event has no name."""
     for step in event.path.steps:
         if step.WhichOneof("value") == "key":
             return str(step.key)
     return ""
 
 
-def _position(event: Message) -> tuple[int, int]:
-    """Return the sort key of an event.
+def _event_sort_key(event: Message) -> tuple[int, int]:
+    """Return the sort key of an event: the index of the artifact, and the time of the event.
 
-    The artifacts of a list have an index. The logs of attempts have none, so their times order
-    them.
+    The artifacts of a list have an index. The logs of attempts have no index, so their times decide
+    the order.
     """
     index = 0
     for step in event.path.steps:
@@ -206,14 +229,15 @@ def _position(event: Message) -> tuple[int, int]:
     return index, event.milliseconds_since_epoch
 
 
-def _creation(execution: Message) -> tuple[int, int]:
+def _creation_sort_key(execution: Message) -> tuple[int, int]:
+    """Return the sort key of an execution: its time of creation, and its id."""
     return execution.create_time_since_epoch, execution.id
 
 
 def _make_execution(
     stored: Message, inputs: ArtifactsByName, outputs: ArtifactsByName
 ) -> Execution:
-    properties = mlmd.values(stored.custom_properties)
+    properties = mlmd.read_properties(stored.custom_properties)
     state = "UNKNOWN"
     if 0 <= stored.last_known_state < len(mlmd.STATES):
         state = mlmd.STATES[stored.last_known_state]
@@ -247,12 +271,12 @@ def _read_number(value: object) -> int | None:
 
 
 def _read_seconds(milliseconds: int) -> float:
-    """Return a time in seconds since 1970, 0 for a number that is not a time."""
+    """Return a time in seconds since 1970, 0 when the number is out of the range of times."""
     return milliseconds / 1000 if 0 <= milliseconds < _YEAR_10000 else 0.0
 
 
 def _make_artifact(stored: Message, title: str) -> StoredArtifact:
-    metadata = without_launcher_metadata(mlmd.values(stored.custom_properties))
+    metadata = without_launcher_metadata(mlmd.read_properties(stored.custom_properties))
     as_written = {name: _unwrap(value) for name, value in metadata.items()}
     return StoredArtifact(title or "system.Artifact", stored.uri, as_written)
 
@@ -260,8 +284,8 @@ def _make_artifact(stored: Message, title: str) -> StoredArtifact:
 def _unwrap(value: object) -> object:
     """Return a value of metadata as the task wrote it.
 
-    The launcher keeps numbers as doubles, booleans as the integers 0 and 1, and lists and objects
-    in an object of their own (StructValueToMLMDValue in client.go).
+    The launcher stores numbers as doubles, booleans as the integers 0 and 1, and a list or object
+    inside another object with the key "list" or "struct" (StructValueToMLMDValue in client.go).
     """
     if isinstance(value, int) and value in (0, 1):
         return bool(value)

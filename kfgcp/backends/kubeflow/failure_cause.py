@@ -1,7 +1,8 @@
-"""Why a task failed, from what its pod wrote.
+"""Find the reason why a task failed in the log of its pod.
 
-Neither the API nor ML Metadata gives the reason. The log does: the last exception of the program,
-or the line in which the launcher or the driver gives up. `log_noise` tells their lines apart.
+The API and ML Metadata do not give the reason. The log contains it: the last exception of the
+program, or the last line of a launcher or driver that stopped with an error. `log_noise`
+distinguishes these lines.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from typing import Final
 from kfgcp.backends.kubeflow.log_noise import (
     EXIT_STATUS,
     ONLY_A_STATUS,
-    LineSources,
+    LineClassifier,
     Source,
-    message_of,
+    remove_klog_prefix,
 )
 from kfgcp.services.redact import redacted_line
 
-# Characters of a cause.
+# The greatest length of a cause, in characters.
 MAX_LENGTH: Final = 1000
 
-# An exception group has a margin.
+# The first line of a traceback. The lines of an exception group have a margin.
 _TRACEBACK: Final = re.compile(
     r"(?P<margin>  \+ )?(?:Exception Group )?Traceback \(most recent call last\):\s*"
 )
@@ -34,10 +35,11 @@ _GROUP_MARGIN: Final = "  | "
 _FRAME: Final = re.compile(r'  File ".*", line \d+.*')
 _NAME: Final = r"(?:(?:[^\W\d]\w*|<locals>)\.)*[^\W\d]\w*"
 
-# A line below a traceback: the name of an exception, and its message.
+# The line below the frames of a traceback: the name of an exception, and its message.
 _EXCEPTION: Final = re.compile(rf"(?P<name>{_NAME})(?::.*)?")
 
-# How the names of Python's own exceptions end, and by its convention (PEP 8) those of others.
+# The endings of the names of Python's own exceptions. By convention (PEP 8), the names of other
+# exceptions end with "Error", too.
 _EXCEPTION_ENDINGS: Final = (
     "Error",
     "Exception",
@@ -48,16 +50,16 @@ _EXCEPTION_ENDINGS: Final = (
     "Group",
 )
 
-# An exception without a traceback: a syntax error, or one of another language.
+# An exception without a traceback: a syntax error, or an exception of another language.
 _LONE_EXCEPTION: Final = re.compile(
     rf"{_NAME}(?:Error|Exception|Interrupt)(?::\s.*)?|panic: .+"
     r'|Exception in thread ".*|Caused by: .+|Uncaught \w+: .+|thread \'.*\' panicked at .+'
 )
 
-# What FORCE_COLOR and libraries for logs put around parts of a line.
+# The codes of colours, which FORCE_COLOR and logging libraries put into lines.
 _COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
 
-# The driver's message: its call, whose arguments are quoted, and the reason
+# The message of a driver: a function call with quoted arguments, and the reason
 # (backend/src/v2/driver/driver.go).
 _DRIVER: Final = re.compile(
     r'KFP driver: [\w.]+\((?:[^")]|"(?:[^"\\]|\\.)*")*\) failed: (?P<reason>.+)'
@@ -65,7 +67,10 @@ _DRIVER: Final = re.compile(
 
 
 def find_cause(lines: Iterable[str]) -> str:
-    """Return why the program of a log failed, on one line; "" when the log does not say it.
+    """Return why the program failed, on one line, or "" when its log does not say why.
+
+    Args:
+        lines: all lines of the log, in their order.
 
     Example:
         >>> traceback = "Traceback (most recent call last):"
@@ -79,47 +84,48 @@ def find_cause(lines: Iterable[str]) -> str:
 
 
 class CauseFinder:
-    """Looks for the cause in the lines of one log, from its beginning on.
+    """Looks for the cause of a failure in the lines of one log. It must get all lines, in order.
 
     It keeps only a few lines, because logs may be long.
     """
 
     def __init__(self) -> None:
-        self._sources = LineSources()
-        # What is before each line of the traceback that is being read; None outside of one.
+        self._classifier = LineClassifier()
+        # The prefix of each line in the current traceback, None outside of a traceback.
         self._margin: str | None = None
         self._has_frame = False
         self._likeness = _Likeness.NONE
-        # The last exception, and the one before the traceback that is being read.
+        # The last exception with a traceback, and the exception before the current traceback.
         self._exception = ""
         self._earlier_exception = ""
         self._lone_exception = ""
         self._last_line = ""
-        self._fatal = ""
-        self._status = ""
+        self._fatal_message = ""
+        self._status_line = ""
 
     def feed(self, line: str) -> None:
         """Read the next line."""
-        source = self._sources.source_of(line)
+        source = self._classifier.classify(line)
         if source is Source.FATAL:
-            self._fatal = _read_reason(message_of(line))
+            self._fatal_message = _read_reason(remove_klog_prefix(line))
         elif source is Source.STATUS:
-            self._status = line
+            self._status_line = line
         elif source is Source.PROGRAM:
             # Only the beginning of a very long line is shown, without colours.
-            self._read_program(_COLOUR.sub("", line[: 2 * MAX_LENGTH]))
+            self._read_program_line(_COLOUR.sub("", line[: 2 * MAX_LENGTH]))
 
     @property
     def cause(self) -> str:
         """The cause on one line, "" when the log has none."""
-        if self._fatal and not ONLY_A_STATUS.fullmatch(self._fatal):
-            # The program ended well, so it handled the exceptions in its log.
-            return redacted_line(self._fatal, limit=MAX_LENGTH)
+        if self._fatal_message and not ONLY_A_STATUS.fullmatch(self._fatal_message):
+            # The launcher or driver failed, not the program. So the exceptions in the log are not
+            # the cause: the program handled them.
+            return redacted_line(self._fatal_message, limit=MAX_LENGTH)
         exception = self._exception or self._lone_exception
         if exception:
             return redacted_line(exception, limit=MAX_LENGTH)
-        status = EXIT_STATUS.fullmatch(self._status)
-        ending = self._fatal
+        status = EXIT_STATUS.fullmatch(self._status_line)
+        ending = self._fatal_message
         if not ending and status is not None:
             ending = status["status"]
         last_line = redacted_line(self._last_line, limit=MAX_LENGTH)
@@ -127,7 +133,8 @@ class CauseFinder:
             return f"{ending} (last line: {last_line})"
         return ending or last_line
 
-    def _read_program(self, line: str) -> None:
+    def _read_program_line(self, line: str) -> None:
+        """Read the next line of the program."""
         text = line.strip()
         if text:
             self._last_line = text
@@ -139,7 +146,7 @@ class CauseFinder:
             self._earlier_exception = self._exception
             return
         if self._margin is not None and line.startswith(self._margin):
-            self._read_traceback(line.removeprefix(self._margin).rstrip())
+            self._read_traceback_line(line.removeprefix(self._margin).rstrip())
             return
         if text and self._exception.endswith(":"):
             # The message of the exception begins on the next line.
@@ -147,13 +154,13 @@ class CauseFinder:
         elif self._margin is None and _LONE_EXCEPTION.fullmatch(line.rstrip()):
             self._lone_exception = text
 
-    def _read_traceback(self, line: str) -> None:
+    def _read_traceback_line(self, line: str) -> None:
         """Read a line below the first line of a traceback.
 
-        The program may write lines of its own in between, such as `epoch: 5`. So a line is the
-        exception only below a frame. It is not the exception when another frame follows, or a line
-        that looks more like one. A line that looks like one of Python's own exceptions always is:
-        its message may have any lines.
+        The program may write other lines in between, such as `epoch: 5`, which have the form of an
+        exception. So a line counts as the exception only below a frame, until another frame or a
+        line that looks more like an exception follows. A line with the name of one of Python's own
+        exceptions ends the traceback, because the message below it may have any form.
         """
         if _FRAME.fullmatch(line):
             self._has_frame = True
@@ -165,20 +172,25 @@ class CauseFinder:
             return
         match = _EXCEPTION.fullmatch(line)
         if match is not None and self._has_frame:
-            likeness = _likeness(match["name"])
+            likeness = _rate_likeness(match["name"])
             if likeness.value > self._likeness.value:
                 self._exception = line
                 self._likeness = likeness
         elif not self._has_frame and _LONE_EXCEPTION.fullmatch(line):
             self._lone_exception = line
         is_indented = line.startswith(" ")
-        is_over = self._likeness is not _Likeness.NONE and match is None and not is_indented
-        if is_over or self._likeness is _Likeness.CLEAR:
+        has_exception = self._likeness is not _Likeness.NONE
+        is_outside = has_exception and match is None and not is_indented
+        if is_outside or self._likeness is _Likeness.CLEAR:
             self._margin = None
 
 
 class _Likeness(Enum):
-    """How much a line below a traceback looks like an exception, by its name."""
+    """How much the name at the beginning of a line looks like the name of an exception.
+
+    NONE is a line without a name, WORD a name in lower case, CLASS a name with the form of a class,
+    and CLEAR a name with the ending of an exception.
+    """
 
     NONE = 0
     WORD = 1
@@ -186,7 +198,8 @@ class _Likeness(Enum):
     CLEAR = 3
 
 
-def _likeness(name: str) -> _Likeness:
+def _rate_likeness(name: str) -> _Likeness:
+    """Return how much a name looks like the name of an exception."""
     last_part = name.rpartition(".")[2]
     if last_part.endswith(_EXCEPTION_ENDINGS):
         return _Likeness.CLEAR
@@ -196,9 +209,6 @@ def _likeness(name: str) -> _Likeness:
 
 
 def _read_reason(message: str) -> str:
-    """Return the reason in the message of a driver, without the arguments of its call.
-
-    Other messages are returned as they are.
-    """
+    """Return the reason in the message of a driver. Other messages stay unchanged."""
     driver = _DRIVER.fullmatch(message)
     return driver["reason"] if driver is not None else message

@@ -1,18 +1,18 @@
 """The features of a pipeline that a server of Kubeflow Pipelines cannot run.
 
-A server may be too old for a feature, or only Vertex AI may have it.
+A server may be too old for a feature, or only Vertex AI may have the feature.
 
-Only the spec and its graph are read. A feature is refused when the pipeline would not run, or not
-to the end. A note is given when the result is doubtful: the server ignores the feature without a
-word, or there is an open report. The versions are those of the public release notes and source
-(kubeflow/pipelines, CHANGELOG.md and backend/src/v2); numbers are of its pull requests and issues:
+The rules read only the spec and its graph. kfgcp refuses a feature when the pipeline would not run
+to its end. kfgcp shows a note when the result is doubtful, because the server ignores the feature
+silently or an issue is open. The versions come from the public release notes and source
+(kubeflow/pipelines, CHANGELOG.md and backend/src/v2). The numbers are its pull requests and issues:
 
     never     customJob and resolver executors, artifactIterator, a condition on an importer itself:
-              refused by the compiler of workflows (argocompiler/dag.go). Values of the run in
-              variables (#13034) are open.
+              the server's compiler refuses these (argocompiler/dag.go). The issue about values of
+              the run in environment variables is open (#13034).
     2.3       empty folders (#10913).
-    2.4       outputs of nested pipelines and of branches, dsl.OneOf (#11196; before, the task that
-              takes one fails: #10039), images and resources from parameters (#11404, #11501),
+    2.4       outputs of nested pipelines and of branches, dsl.OneOf (#11196; before, a task with
+              this input fails: #10039), images and resources from parameters (#11404, #11501),
               limits of loops (#10798), cache keys (#11434), exit tasks as hooks of the workflow
               (#11470).
     2.5       placeholders of the run and the task (#11599), retries of tasks (#11673).
@@ -20,14 +20,14 @@ word, or there is an open report. The versions are those of the public release n
               retries of nested pipelines (#11908), parameters of nested pipelines that are left out
               (#11980).
     2.17      importers in loops (#10860) and loops in exit handlers (#12390, seen with 2.14.3):
-              both work in 2.17.0 (recorded: cluster-2.17.0/importer-loop and exit-loop). It is not
-              known which release repaired them.
+              both work in 2.17.0 (recorded: cluster-2.17.0/importer-loop and exit-loop). The
+              release that fixed these bugs is not known.
 
-What a server runs in another way than it is documented is in differences.py.
+Features that a server supports in a different way than documented are in differences.py.
 
-Not confirmed: what a server does with a feature that it is too old for, where no issue says it, and
-what happens to components of google-cloud-pipeline-components, which call Vertex AI from a
-container.
+Two things are not confirmed: the behaviour of a server that is too old for a feature, unless an
+issue describes it, and the behaviour of google-cloud-pipeline-components, which call Vertex AI from
+a container.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ OLDEST: Final = (2, 0)
 # The first version that gives a pipeline its workspace.
 WORKSPACE: Final = (2, 14)
 
-# Distributions add to the number: `2.5.0-rc.1`. Nine digits are more than enough.
+# Text may follow the number: `2.5.0-rc.1`. Nine digits are enough for every release.
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 _RUN_PLACEHOLDER: Final = re.compile(
     r"\{\{\$\.(?:pipeline_job|pipeline_task)_(?:name|uuid|resource_name)\}\}"
@@ -67,10 +67,10 @@ _GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """A feature of a task that a server lacks, or treats in another way.
+    """A feature of a task that some servers lack, or support in a different way.
 
     Attributes:
-        task: its path; empty for the pipeline as a whole.
+        task: the path of the task, "" for the pipeline as a whole.
         feature: the feature.
     """
 
@@ -108,18 +108,18 @@ class Lack:
 
 
 def lacks(spec: Spec, version: Version | None) -> list[Lack]:
-    """Return what a server of a version lacks for a spec, refused features first.
+    """Return the features of a spec that a server lacks, refused features first.
 
     Args:
         spec: the pipeline.
-        version: of the server, None for the newest one.
+        version: the version of the server, None for the newest version.
     """
     true_lacks = [lack for lack in possible_lacks(spec) if lack.is_true_of(version)]
     return sorted(true_lacks, key=lambda lack: not lack.is_refused)
 
 
 def possible_lacks(spec: Spec) -> Iterator[Lack]:
-    """Yield the features of a spec that some server lacks, a feature once for each task."""
+    """Yield the features of a spec that some servers lack, for each task with the feature."""
     if platform.WORKSPACE in platform.pipeline_settings(spec.platform_spec):
         yield Lack("", WORKSPACE_FEATURE)
     graph = build(spec.pipeline_spec, spec.platform_spec)
@@ -133,7 +133,7 @@ def possible_lacks(spec: Spec) -> Iterator[Lack]:
 
 
 def parse_version(tag: object) -> Version | None:
-    """Return the version in the tag of a server, None when it has none.
+    """Return the version in the tag of a server, None when the tag has no version.
 
     Example:
         >>> parse_version("v2.5.0-rc.1")
@@ -157,7 +157,7 @@ def format_version(version: Version) -> str:
     return ".".join(str(part) for part in version)
 
 
-# -- what a task may have
+# -- rules: whether a task has a feature
 
 
 def _bindings(context: TaskContext) -> Iterator[Binding]:
@@ -166,7 +166,7 @@ def _bindings(context: TaskContext) -> Iterator[Binding]:
 
 
 def _has_executor(kind: str) -> Callable[[TaskContext], bool]:
-    """Return a rule for executors that only Vertex AI has."""
+    """Return the rule for a kind of executor that only Vertex AI has."""
 
     def applies(context: TaskContext) -> bool:
         executor = context.component.executor
@@ -283,7 +283,7 @@ def _has_placeholder(values: object) -> bool:
 
 
 WORKSPACE_FEATURE: Final = Feature("has a workspace", lambda context: False, WORKSPACE)
-# What is looked for in every task, refused features first.
+# The features of single tasks, refused features first.
 FEATURES: Final = (
     Feature("is a custom job, which only Vertex AI runs", _has_executor("customJob")),
     Feature("asks a resolver for artifacts", _has_executor("resolver")),

@@ -1,8 +1,8 @@
-"""Runs that the server calls ended before their tasks.
+"""Read a run again when it has ended but the server has not yet recorded the end of its tasks.
 
-The server records the final state of a run first, and then the nodes of its workflow one by one.
-Who reads in between gets a run that has SUCCEEDED with nodes that are RUNNING. Some seconds later
-all of them have ended.
+The server records the final state of a run first, and then the nodes of its workflow one by one. An
+answer in between has a run that has SUCCEEDED with nodes that are RUNNING. Some seconds later, all
+nodes have ended.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from typing import Final
 from kfgcp.backends.kubeflow.messages import RunAnswer, workflow_nodes
 from kfgcp.backends.kubeflow.progress import read_progress
 
-# Seconds before each further reading. So a run is read at most three times.
+# The seconds before the second and the third reading of a run. A run is read at most three times.
 PAUSES: Final = (1.0, 3.0)
 
-# Seconds after the end of a run in which its nodes may be late. Later, RUNNING nodes stay so.
+# Nodes may be late for this many seconds after the end of a run. A node that is RUNNING after that
+# stays RUNNING.
 JUST_ENDED: Final = 60.0
+
+# The states of nodes that may be late.
 _UNFINISHED: Final = ("PENDING", "RUNNING")
 
 
 def read_with_late_tasks(
-    read: Callable[[], RunAnswer],
+    request_run: Callable[[], RunAnswer],
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
@@ -32,16 +35,16 @@ def read_with_late_tasks(
     """Return a run. Read it again while its nodes are late.
 
     Args:
-        read: asks the server for the run, as `messages.check_run` returns it.
-        clock: the time of day, in seconds since 1970.
-        sleep: waits for some seconds.
+        request_run: requests the run from the server, and returns it as `messages.check_run` does.
+        clock: returns the time of day, in seconds since 1970.
+        sleep: waits for a number of seconds.
     """
-    answer = read()
+    answer = request_run()
     for pause in PAUSES:
         if not has_late_tasks(answer, clock()):
             break
         sleep(pause)
-        answer = read()
+        answer = request_run()
     return answer
 
 
@@ -49,18 +52,19 @@ def has_late_tasks(run: RunAnswer, now: float) -> bool:
     """Return whether a run has just ended and has nodes that have not ended.
 
     Args:
-        run: as `messages.check_run` returns it.
+        run: the run as `messages.check_run` returns it.
         now: the time of day, in seconds since 1970.
     """
     progress = read_progress(run)
     if not progress.has_ended or progress.ended_at is None:
         return False
     ended_at = datetime.fromisoformat(progress.ended_at).timestamp()
-    # The clock of the server may be ahead of ours.
+    # The clock of the server may be ahead of the clock of this machine.
     if abs(now - ended_at) > JUST_ENDED:
         return False
     for node in workflow_nodes(run):
-        # Rows without a name are not nodes: the launcher of a task that may be reused adds them.
+        # An entry without a name is not a node. The launcher of a task whose result may be reused
+        # adds such entries.
         if node.get("state") in _UNFINISHED and node.get("display_name"):
             return True
     return False

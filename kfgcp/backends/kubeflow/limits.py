@@ -1,7 +1,8 @@
-"""How long names and parameters may be. Longer ones are refused before a run is created.
+"""Refuse names and parameters that are too long for the server, before a run is created.
 
-The server answers 500 to an experiment that it cannot take. When the row of a run does not fit into
-the database, the run was started already: it runs, and nobody sees it.
+The server answers with status 500 when the name of an experiment is too long. When the parameters
+of a run do not fit into the database, the server has already started the run. Then the run executes
+but is not in any list.
 """
 
 from __future__ import annotations
@@ -14,37 +15,40 @@ from kfgcp.backends.kubeflow.features import format_version
 from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.errors import Unsupported, UsageError
 
-# Bytes of the name of an experiment, since 2.15 (recorded: experiment-create-long-name.json).
+# The longest name of an experiment since 2.15, in bytes (recorded:
+# experiment-create-long-name.json).
 MAX_NAME_BYTES: Final = 128
 
-# Characters of the name of an experiment before 2.15: the length of the column.
+# The longest name of an experiment before 2.15, in characters: the length of the column.
 MAX_NAME_CHARACTERS: Final = 255
 
-# The driver of the pipeline gets all parameters as one argument of a command. Linux allows 131,071
-# bytes (MAX_ARG_STRLEN), and there is more than the parameters in the argument.
+# The longest parameters of a run, in bytes. The driver of the pipeline gets all parameters in one
+# argument of a command. Linux allows 131,071 bytes for an argument (MAX_ARG_STRLEN), and the
+# argument contains more than the parameters.
 MAX_PARAMETER_BYTES: Final = 120_000
 
-# Bytes of parameters before 2.15: a column of MySQL's type TEXT.
+# The longest parameters of a run before 2.15, in bytes: a column of MySQL's type TEXT.
 SMALL_COLUMN: Final = 65_535
 
-# The first release whose column for parameters is larger. Since then names of experiments are
-# limited in bytes.
+# The first release with a larger column for parameters. Since this release, the limit for names of
+# experiments is in bytes.
 LARGE_COLUMNS: Final = (2, 15)
 
-# Characters that Go writes as `\u003c` and so on, and how many bytes that is more than in UTF-8.
-# Both the argument of the driver (stablyMarshalJSON in v2/compiler/argocompiler/proto.go) and the
-# column (toModelParameters in apiserver/server/api_converter.go) are written by json.Marshal, which
-# escapes them.
+# The characters that Go writes with an escape such as `\u003c`, and how many bytes longer the
+# escape is than the character in UTF-8. The server uses json.Marshal, which escapes these
+# characters, for the argument of the driver (stablyMarshalJSON in
+# v2/compiler/argocompiler/proto.go) and for the column (toModelParameters in
+# apiserver/server/api_converter.go).
 EXTRA_BYTES_IN_GO: Final = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
 
-# How many parameters a message names.
+# How many parameters a message names at most.
 MAX_SHOWN: Final = 3
 
 
 def check_experiment_name(name: str, server: Server) -> None:
-    """Check that an experiment can have a name.
+    """Check that the server accepts the name of an experiment.
 
-    The version of the server is read only when it makes a difference.
+    The version of the server is read only when the result depends on it.
 
     Raises:
         Unsupported: the name is empty or too long.
@@ -73,12 +77,12 @@ def check_experiment_name(name: str, server: Server) -> None:
 
 
 def check_parameters(params: Mapping[str, Any], server: Server) -> None:
-    """Check how long the parameters of a run are together.
+    """Check that the parameters of a run are not too long in total.
 
-    The version of the server is read only when it makes a difference.
+    The version of the server is read only when the result depends on it.
 
     Raises:
-        UsageError: they are too long; the message names the longest ones.
+        UsageError: the parameters are too long. The message names the longest parameters.
     """
     size = _json_bytes(params)
     if size <= SMALL_COLUMN:
@@ -92,14 +96,14 @@ def check_parameters(params: Mapping[str, Any], server: Server) -> None:
     if size <= limit:
         return
     raise UsageError(
-        f"The parameters take {size:,} bytes ({_longest(params)}); "
+        f"The parameters take {size:,} bytes ({_format_longest(params)}); "
         f"Kubeflow Pipelines{release} takes at most {limit:,}.",
         hint="Put large values into a file in a bucket, and pass its address.",
     )
 
 
-def _longest(params: Mapping[str, Any]) -> str:
-    """Return the longest parameters with the lengths of their values."""
+def _format_longest(params: Mapping[str, Any]) -> str:
+    """Return the names of the longest parameters, each with the length of its value."""
     sizes = {name: _json_bytes(value) for name, value in params.items()}
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     shown = [f"{name}: {sizes[name]:,}" for name in names[:MAX_SHOWN]]
@@ -109,10 +113,7 @@ def _longest(params: Mapping[str, Any]) -> str:
 
 
 def _json_bytes(value: object) -> int:
-    """Return the length of a value as the server passes it on and keeps it.
-
-    That is compact JSON in UTF-8, written by Go.
-    """
+    """Return the length of a value on the server, which uses compact JSON in UTF-8 from Go."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode())
     for character, extra_bytes in EXTRA_BYTES_IN_GO.items():

@@ -1,10 +1,15 @@
-"""Which lines of a pod's log the program wrote, and which came from what runs it.
+"""Separate the lines of the program in a pod's log from the lines of the software that runs it.
 
-The log of a pod has the lines of Argo's executor (`time=... argo=true`), those of the driver or the
-launcher of Kubeflow Pipelines (klog: `I1129 08:57:08.318690 14 main.go:67] ...`), those of kfp's
-executor inside the container (`[KFP Executor 2026-11-29 09:06:36,597 INFO]: ...`) and those of the
-program. The log of a pod that fails ends with the line `Error: exit status N` of Argo's executor.
-The forms are those of recorded logs of 2.17.0.
+The log of a pod contains the lines of four writers:
+
+- Argo's executor: `time=... argo=true`. When the pod fails, its last line is
+  `Error: exit status N`.
+- the driver or the launcher of Kubeflow Pipelines, in the format of the library klog:
+  `I1129 08:57:08.318690 14 main.go:67] ...`
+- kfp's executor inside the container: `[KFP Executor 2026-11-29 09:06:36,597 INFO]: ...`
+- the program.
+
+These formats were recorded with 2.17.0.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from typing import Final, TypeVar
 
-# The last line of Argo's executor, when the program failed.
+# The last line of Argo's executor when the program failed.
 EXIT_STATUS: Final = re.compile(r"Error: (?P<status>exit status \d+)")
 ONLY_A_STATUS: Final = re.compile(r".*\bexit status \d+")
 
@@ -24,7 +29,7 @@ _KLOG: Final = re.compile(
 )
 _KLOG_LEVELS: Final = ("I", "W", "E", "F")
 
-# Files of the driver and the launcher that write the first lines of a log.
+# Source files of the driver and the launcher that write the first lines of a log.
 _LAUNCHER_FILES: Final = frozenset(
     {
         "main.go",
@@ -37,8 +42,8 @@ _LAUNCHER_FILES: Final = frozenset(
     }
 )
 
-# What kfp writes itself (kfp/dsl/executor_main.py). The program's own messages have the same
-# beginning.
+# The messages of kfp's executor (kfp/dsl/executor_main.py). Messages that the program writes with
+# the logger of kfp begin with the same prefix.
 _KFP_EXECUTOR: Final = re.compile(
     r"\[KFP Executor [\d:, -]+ INFO\]: (?:Looking for component `|--component_module_path is not"
     r" specified\. "
@@ -50,10 +55,10 @@ Line = TypeVar("Line")
 
 
 class Source(Enum):
-    """Who wrote a line.
+    """The writer of a line.
 
-    FATAL is the last line of a launcher or driver that gives up. STATUS is `Error: exit status N`
-    of Argo's executor.
+    FATAL is the last line of a launcher or driver that stops with an error. STATUS is the line
+    `Error: exit status N` of Argo's executor.
     """
 
     PROGRAM = auto()
@@ -63,27 +68,27 @@ class Source(Enum):
     STATUS = auto()
 
 
-class LineSources:
-    """Tells who wrote each line of one log, from its beginning on."""
+class LineClassifier:
+    """Finds the writer of each line in one log. It must get all lines, in their order."""
 
     def __init__(self) -> None:
-        # The process of the launcher, empty before its first line.
-        self._launcher = ""
+        # The process number of the launcher or driver, "" before its first line.
+        self._launcher_process = ""
         self._is_in_json = False
         self._value_follows = False
         self._has_argo = False
 
-    def source_of(self, line: str) -> Source:
-        """Return who wrote the next line."""
-        # Most lines are of the program, and logs are long. Comparing the beginning is fast, so it
-        # comes before the regular expressions.
+    def classify(self, line: str) -> Source:
+        """Return the writer of the next line."""
+        # The program writes most lines, and logs are long. A comparison of the first characters is
+        # faster than a regular expression, so it comes first.
         if line.startswith("time=") and _ARGO.fullmatch(line):
             self._has_argo = True
             self._is_in_json = self._value_follows = False
             return Source.ARGO
         klog = _KLOG.match(line) if line.startswith(_KLOG_LEVELS) else None
-        if klog is not None and self._is_of_launcher(klog):
-            # A message may end in the JSON that the following lines contain.
+        if klog is not None and self._is_from_launcher(klog):
+            # The JSON or the value at the end of a message may continue on the next lines.
             self._is_in_json = line.endswith("{")
             self._value_follows = line.endswith("=")
             return Source.FATAL if klog["level"] == "F" else Source.LAUNCHER
@@ -93,7 +98,8 @@ class LineSources:
         if line.startswith("[KFP ") and _KFP_EXECUTOR.match(line):
             self._is_in_json = line.endswith(":")
             return Source.LAUNCHER
-        # Standard error is not buffered, so lines of it may be between those of the JSON.
+        # The program may write to standard error in the meantime. Its lines can be between the
+        # lines of the JSON, which begin with a blank or a brace.
         if self._is_in_json and line.startswith((" ", "{", "}")):
             self._is_in_json = line != "}"
             return Source.LAUNCHER
@@ -101,49 +107,52 @@ class LineSources:
             return Source.STATUS
         return Source.PROGRAM
 
-    def _is_of_launcher(self, klog: re.Match[str]) -> bool:
-        """Return whether the launcher wrote a line of klog.
+    def _is_from_launcher(self, klog: re.Match[str]) -> bool:
+        """Return whether the launcher or the driver wrote a line in the format of klog.
 
-        A program in Go may write such lines, too. It has another process number.
+        A program in Go may also use klog, but has a different process number.
         """
-        if not self._launcher and klog["file"] in _LAUNCHER_FILES:
-            self._launcher = klog["process"]
-        return klog["process"] == self._launcher
+        if not self._launcher_process and klog["file"] in _LAUNCHER_FILES:
+            self._launcher_process = klog["process"]
+        return klog["process"] == self._launcher_process
 
 
-def message_of(line: str) -> str:
-    """Return the message of a line of klog; other lines as they are."""
+def remove_klog_prefix(line: str) -> str:
+    """Return the message of a line in the format of klog. Other lines stay unchanged."""
     klog = _KLOG.match(line)
     return line[klog.end() :] if klog is not None else line
 
 
-def without_noise(lines: Iterable[Line], text: Callable[[Line], str] = str) -> Iterator[Line]:
+def without_noise(lines: Iterable[Line], get_text: Callable[[Line], str] = str) -> Iterator[Line]:
     """Yield the lines of the program.
 
-    Also yield the reason of a launcher or driver that gives up, when it says more than a status.
-    The lines that are yielded for the beginning of a log are also yielded for the whole log, in the
-    same order: who follows a log counts them.
+    Also yield the last line of a launcher or driver that stops with an error, when the line
+    contains more than an exit status. The lines for the beginning of a log are always the first
+    lines for the whole log, because a reader that follows a log skips lines by their number.
 
     Args:
-        lines: of one log, from its beginning on.
-        text: returns the text of a line.
+        lines: the lines of one log, from its beginning.
+        get_text: returns the text of a line.
 
     Example:
         >>> list(without_noise(["time=2026-11-29T09:06:36.016Z msg=waiting argo=true", "hello"]))
         ['hello']
     """
-    sources = LineSources()
-    statuses: list[Line] = []
+    classifier = LineClassifier()
+    # Lines with an exit status that may be from Argo's executor.
+    status_lines: list[Line] = []
     is_silent = True
     for line in lines:
-        source = sources.source_of(text(line))
+        text = get_text(line)
+        source = classifier.classify(text)
         if source is Source.STATUS:
-            # Only the last line is that of Argo's executor. A program may write such a line, too.
-            statuses.append(line)
+            status_lines.append(line)
         elif source is Source.PROGRAM:
-            yield from statuses
+            # Argo's executor writes its status at the end of the log. When a line of the program
+            # follows, the program wrote the status lines, too.
+            yield from status_lines
             yield line
-            statuses = []
+            status_lines = []
             is_silent = False
-        elif source is Source.FATAL and (is_silent or not ONLY_A_STATUS.fullmatch(text(line))):
+        elif source is Source.FATAL and (is_silent or not ONLY_A_STATUS.fullmatch(text)):
             yield line

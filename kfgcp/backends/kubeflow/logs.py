@@ -33,7 +33,7 @@ from kfgcp.backends.kubeflow.pod_logs import (
     RunInfo,
     Streams,
 )
-from kfgcp.backends.kubeflow.pod_names import pods_of_run
+from kfgcp.backends.kubeflow.pod_names import read_workflow_pods
 from kfgcp.backends.kubeflow.times import read_time
 from kfgcp.errors import BackendError, NotFound, NotWhole, Unreachable, Unsupported
 from kfgcp.log_lines import LineSplitter
@@ -50,12 +50,12 @@ MAX_LINE_LENGTH: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class LogServices:
-    """The services that have logs, and where the pods are.
+    """The services that have logs, and the namespace of the pods.
 
     Attributes:
-        ui: the UI server.
-        logging: Cloud Logging, None when it is not used.
-        namespace: where the pods run, empty when none is set.
+        ui: the client of the UI server.
+        logging: the client of Cloud Logging, None when the environment does not use it.
+        namespace: the namespace of the pods, "" when none is set.
         env: the name of the environment.
     """
 
@@ -67,11 +67,11 @@ class LogServices:
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """How the log of a failed task ends.
+    """The end of the log of a failed task.
 
     Attributes:
-        cause: why the task failed, on one line; empty when the log does not say it.
-        lines: the last lines, without those of the launcher and of Argo.
+        cause: why the task failed, on one line. "" when the log does not say why.
+        lines: the last lines of the log, without the lines of the launcher and of Argo.
     """
 
     cause: str = ""
@@ -79,9 +79,9 @@ class LogEnd:
 
 
 class RunLogs:
-    """The logs of a run that ran, or runs, on Kubeflow Pipelines. Threads may share this object.
+    """The logs of a run on Kubeflow Pipelines. Threads may share this object.
 
-    The attempts are those that were known when the run was read.
+    It has the logs of the attempts that the answer of the server names. Later attempts are missing.
 
     Args:
         services: the services that have the logs.
@@ -95,7 +95,7 @@ class RunLogs:
         self._services = services
         self._run_id = run["run_id"]
         self._created_at = read_time(run.get("created_at")) or ""
-        workflow_pods = pods_of_run(run)
+        workflow_pods = read_workflow_pods(run)
         self.attempts = list(read_attempts(run, executions, workflow_pods))
         # Only servers of 3.0 answer with tasks.
         self._tasks_without_pod = list(tasks_without_pod(run, executions)) if "tasks" in run else []
@@ -108,18 +108,19 @@ class RunLogs:
             _archive_bucket(executions),
         )
         self._pods = PodLogs(services.ui, run_info, raises_outages=services.logging is None)
-        # Where the last log was found; None for Cloud Logging, or before the first log.
+        # The source that had the last log. None for Cloud Logging, and before the first log.
         self._last_source: LogSource | None = None
 
     def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Yield the lines of all attempts that a filter names.
+        """Yield the lines of all attempts that match a filter.
 
-        The tasks come in the order of their start, and the attempts of a task in the order of their
-        numbers. A missing log of an earlier attempt is an error only when the filter names the
-        attempt. The warning `NotWhole` names a task whose pod is not known.
+        Tasks are in the order in which they started, and attempts in the order of their numbers.
+        When the log of an attempt that is not the last one is missing, this is an error only if the
+        filter names the attempt. The warning `NotWhole` names a task whose pod is not known.
 
         Raises:
-            NotFound: a log does not exist any more. The lines of the other logs are yielded first.
+            NotFound: a log does not exist any more. This is raised after the lines of the other
+                logs.
         """
         self._warn_of_tasks_without_pod(log_filter)
         errors: list[NotFound] = []
@@ -132,12 +133,12 @@ class RunLogs:
         if errors:
             raise errors[0]
 
-    def end_of(self, task: str | None, line_count: int) -> LogEnd:
-        """Return how the log of a task's last attempt ends.
+    def read_end(self, task: str | None, line_count: int) -> LogEnd:
+        """Return the cause and the last lines of the log of a task's last attempt.
 
         Args:
-            task: the path of the task. None for the driver of the whole run: its log is read only
-                when it failed.
+            task: the path of the task. None for the driver of the whole run, whose log is read only
+                when the driver failed.
             line_count: the number of lines to return.
         """
         attempts = [attempt for attempt in self.attempts if attempt.task == task]
@@ -150,26 +151,26 @@ class RunLogs:
         last_lines = deque(without_noise(_feed(finder, lines)), line_count)
         return LogEnd(finder.cause, tuple(line[-MAX_LINE_LENGTH:] for line in last_lines))
 
-    def cause_of(self, task: str) -> str:
+    def read_cause(self, task: str) -> str:
         """Return why a task failed, on one line.
 
-        Empty when its log does not say it, or when it has no log.
+        Return "" when the log does not say why, or when the task has no log.
 
         Raises:
             NotFound: no service has the log.
         """
-        return self.end_of(task, 0).cause
+        return self.read_end(task, 0).cause
 
     def matching_attempts(self, log_filter: LogFilter) -> Iterator[Attempt]:
-        """Yield the attempts that a filter names."""
+        """Yield the attempts that match a filter."""
         for attempt in self.attempts:
-            is_task = log_filter.task in (None, attempt.task)
-            is_attempt = log_filter.attempt in (None, attempt.number)
-            if is_task and is_attempt:
+            task_matches = log_filter.task in (None, attempt.task)
+            number_matches = log_filter.attempt in (None, attempt.number)
+            if task_matches and number_matches:
                 yield attempt
 
     def lines(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Yield the lines of one attempt. While it is running, yield only complete lines.
+        """Yield the lines of one attempt. While its pod is running, yield only complete lines.
 
         Raises:
             NotFound: no service has the log of the attempt.
@@ -211,10 +212,13 @@ class RunLogs:
             warnings.warn(note, NotWhole, stacklevel=2)
 
     def _sources_in_order(self, *, all_lines: bool) -> list[LogSource | None]:
-        """Return the sources to try for a log, the first one first. None stands for Cloud Logging.
+        """Return the sources of a log, in the order in which they are tried.
 
-        The launcher's copy has only the lines of the program. So it comes last when all lines are
-        wanted.
+        None stands for Cloud Logging.
+
+        Args:
+            all_lines: prefer a source with all lines. The launcher's copy has only the lines of the
+                program, so it comes last.
         """
         sources: list[LogSource | None] = [LogSource.POD, LogSource.COPY, LogSource.ARCHIVE]
         if self._services.logging is not None:
@@ -222,7 +226,7 @@ class RunLogs:
         if all_lines:
             sources.remove(LogSource.COPY)
             sources.append(LogSource.COPY)
-        # The source that had the last log most likely has the next one.
+        # The source that had the last log most likely has the next log.
         last_source = self._last_source
         if last_source is not None and not (all_lines and last_source is LogSource.COPY):
             sources.remove(last_source)
@@ -230,17 +234,22 @@ class RunLogs:
         return sources
 
     def _read_cloud_logging(self, attempt: Attempt, log_filter: LogFilter) -> Iterator[LogLine]:
+        """Yield the lines that Cloud Logging has for an attempt.
+
+        Raises:
+            Unsupported: the environment does not use Cloud Logging.
+        """
         if self._services.logging is None:
             raise Unsupported(
-                "The pods of Kubeflow keep no times and severities.",
+                "The logs of pods on Kubeflow have no times and severities.",
                 hint=(
-                    f"Set project in [env.{self._services.env}] to read Cloud Logging. Or leave out"
+                    f"Set project in [env.{self._services.env}] to read Cloud Logging, or leave out"
                     " since and severity."
                 ),
             )
         if not attempt.pod.name:
             return
-        # A pod writes nothing before its run is created; the time makes the search fast.
+        # A pod writes nothing before its run is created, and a search from a time on is fast.
         since = max(log_filter.since or "", self._created_at)
         clauses = [
             'resource.type="k8s_container"',
@@ -255,6 +264,12 @@ class RunLogs:
             yield LogLine(attempt.task, attempt.number, entry.text, written_at, entry.severity)
 
     def _not_found(self, attempt: Attempt, reasons: Sequence[str]) -> NotFound:
+        """Return the error for an attempt whose log no source has.
+
+        Args:
+            attempt: the attempt.
+            reasons: why each source does not have the log.
+        """
         name = attempt.task
         if not attempt.is_last:
             name = f"attempt {attempt.number} of {attempt.task}"
@@ -267,7 +282,7 @@ class RunLogs:
                 0, f"set project in [env.{self._services.env}] to read Cloud Logging on GKE"
             )
         return NotFound(
-            f"The log of {name} is not there any more: {'; '.join(reasons)}.",
+            f"The log of {name} does not exist any more: {'; '.join(reasons)}.",
             hint=f"For later runs {', or '.join(remedies)}.",
             status=404,
             reason="NOT_FOUND",
@@ -325,7 +340,7 @@ class RunTail:
 
 
 def _archive_bucket(executions: Sequence[Execution]) -> str:
-    """Return the bucket of the server's own store, where Argo archives logs, too."""
+    """Return the bucket of the server's own store. Argo archives logs in the same bucket."""
     for execution in executions:
         for uri in execution.logs:
             url = urlsplit(uri)
@@ -335,36 +350,38 @@ def _archive_bucket(executions: Sequence[Execution]) -> str:
 
 
 def _require_lines(lines: Iterator[LogLine]) -> Iterator[LogLine]:
-    """Return the lines.
+    """Return the lines unchanged.
 
     Raises:
-        NotKept: there are none.
+        NotKept: the iterator is empty.
     """
-    first = next(lines, None)
-    if first is None:
+    first_line = next(lines, None)
+    if first_line is None:
         raise NotKept("Cloud Logging has no lines for it")
-    return chain([first], lines)
+    return chain([first_line], lines)
 
 
 def _split_lines(attempt: Attempt, chunks: Iterator[bytes]) -> Iterator[LogLine]:
+    """Yield the lines in the pieces of a log."""
     splitter = LineSplitter()
     for chunk in chunks:
         for text in splitter.feed(chunk):
             yield LogLine(attempt.task, attempt.number, text)
-    # While the pod is running, the last line may not be complete.
+    # While the pod is running, the last line may be incomplete.
     if attempt.pod.has_ended:
         for text in splitter.end():
             yield LogLine(attempt.task, attempt.number, text)
 
 
 def _filter_noise(lines: Iterator[LogLine], log_filter: LogFilter) -> Iterator[LogLine]:
+    """Return the lines of the program, or all lines when the filter asks for all lines."""
     if log_filter.all_lines:
         return lines
-    return without_noise(lines, text=lambda line: line.text)
+    return without_noise(lines, get_text=lambda line: line.text)
 
 
 def _feed(finder: CauseFinder, lines: Iterator[LogLine]) -> Iterator[str]:
-    """Yield the texts of lines, and let a finder read them."""
+    """Yield the texts of lines, and pass each text to a finder."""
     for line in lines:
         finder.feed(line.text)
         yield line.text

@@ -1,8 +1,9 @@
-"""The answers of Kubeflow Pipelines that kfgcp reads: their fields, and the check of their types.
+"""Check the answers of Kubeflow Pipelines, and describe the fields that kfgcp reads.
 
-Names and types are those of the v2beta1 API (run.proto, experiment.proto and pipeline.proto below
-backend/api/v2beta1) in the JSON mapping of Protocol Buffers. Each `check_x` returns an answer whose
-fields have the types of the `TypedDict`, so that the rest of the package does not check them again.
+Names and types follow the v2beta1 API (run.proto, experiment.proto and pipeline.proto in
+backend/api/v2beta1) in the JSON mapping of Protocol Buffers. Each message has a `TypedDict` for
+type checkers and a check for answers. After the check, the fields of an answer have the types of
+the `TypedDict`, so the other modules do not check them again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Required, TypedDict, cast
 
 from kfgcp.backends.run_values import read_spec
+from kfgcp.backends.status import STATUS, Status
 from kfgcp.errors import BadAnswer
 from kfgcp.services.fields import (
     LONGEST_NAME,
@@ -32,24 +34,18 @@ from kfgcp.spec.load import Spec
 SERVICE: Final = "Kubeflow Pipelines"
 
 
-class StatusAnswer(TypedDict, total=False):
-    """An error (`google.rpc.Status`)."""
-
-    message: str
-
-
 class ChildAnswer(TypedDict, total=False):
-    """A node that comes after another one. `pod_name` is the id of the node."""
+    """A node that follows another node. Despite its name, `pod_name` is the id of the node."""
 
     pod_name: str
 
 
 class NodeAnswer(TypedDict, total=False):
-    """A node of the workflow of a run: `PipelineTaskDetail` of run.proto."""
+    """A node of the workflow of a run (`PipelineTaskDetail` of run.proto)."""
 
     display_name: str
     state: str
-    error: StatusAnswer
+    error: Status
     create_time: str
     start_time: str
     end_time: str
@@ -58,20 +54,20 @@ class NodeAnswer(TypedDict, total=False):
 
 
 class StateAnswer(TypedDict, total=False):
-    """A state that a run had: `RuntimeStatus`."""
+    """A state that a run had, with its time (`RuntimeStatus` of run.proto)."""
 
     state: str
     update_time: str
 
 
 class RunDetailsAnswer(TypedDict, total=False):
-    """`RunDetails` of run.proto."""
+    """The nodes of the workflow of a run (`RunDetails` of run.proto)."""
 
     task_details: list[NodeAnswer]
 
 
 class RuntimeConfigAnswer(TypedDict, total=False):
-    """`RuntimeConfig` of runtime_config.proto."""
+    """The inputs of a run (`RuntimeConfig` of runtime_config.proto)."""
 
     parameters: dict[str, Any]
 
@@ -84,7 +80,7 @@ class VersionReference(TypedDict, total=False):
 
 
 class RunAnswer(TypedDict, total=False):
-    """A run: `Run` of run.proto. Only servers of 3.0 send `tasks`, which are not checked here."""
+    """A run (`Run` of run.proto). Only servers of 3.0 send `tasks`, which `check_task` checks."""
 
     run_id: Required[str]
     created_at: Required[str]
@@ -93,7 +89,7 @@ class RunAnswer(TypedDict, total=False):
     experiment_id: str
     state: str
     state_history: list[StateAnswer]
-    error: StatusAnswer
+    error: Status
     finished_at: str
     pipeline_spec: Mapping[str, Any]
     pipeline_version_reference: VersionReference
@@ -103,14 +99,14 @@ class RunAnswer(TypedDict, total=False):
 
 
 class ProducerAnswer(TypedDict, total=False):
-    """The task that produced a value, and in which iteration."""
+    """The task that produced a value, and the iteration of the task."""
 
     task_name: str
     iteration: int
 
 
 class ParameterAnswer(TypedDict, total=False):
-    """A parameter of a task. The value is any JSON."""
+    """A parameter of a task. The value may be any JSON value."""
 
     parameter_key: str
     type: str
@@ -119,7 +115,7 @@ class ParameterAnswer(TypedDict, total=False):
 
 
 class ArtifactAnswer(TypedDict, total=False):
-    """An artifact: artifact.proto of the 3.0 branch."""
+    """An artifact (artifact.proto of the 3.0 branch)."""
 
     name: str
     type: str
@@ -143,7 +139,7 @@ class ValuesAnswer(TypedDict, total=False):
 
 
 class TypeAttributes(TypedDict, total=False):
-    """What belongs to one type of task: the number of an iteration, or how many a loop has."""
+    """The number of an iteration, or the number of iterations of a loop."""
 
     iteration_index: int
     iteration_count: int
@@ -157,7 +153,7 @@ class PodAnswer(TypedDict, total=False):
 
 
 class TaskAnswer(TypedDict, total=False):
-    """A task that the API server of 3.0 keeps: `PipelineTask` of run.proto in that branch."""
+    """A task on a server of 3.0 (`PipelineTask` of run.proto in the 3.0 branch)."""
 
     name: Required[str]
     task_id: Required[str]
@@ -165,7 +161,7 @@ class TaskAnswer(TypedDict, total=False):
     type: str
     type_attributes: TypeAttributes
     state: str
-    status_metadata: StatusAnswer
+    status_metadata: Status
     create_time: str
     end_time: str
     pods: list[PodAnswer]
@@ -175,18 +171,17 @@ class TaskAnswer(TypedDict, total=False):
 
 
 class ExperimentAnswer(TypedDict, total=False):
-    """An experiment: experiment.proto."""
+    """An experiment (experiment.proto)."""
 
     experiment_id: Required[str]
     display_name: str
 
 
-_STATUS: Final = message({"message": text})
 _NODE: Final = message(
     {
         "display_name": text,
         "state": text,
-        "error": _STATUS,
+        "error": STATUS,
         "create_time": time,
         "start_time": time,
         "end_time": time,
@@ -209,7 +204,7 @@ _TASK: Final = message(
         "type": text,
         "type_attributes": message({"iteration_index": count, "iteration_count": count}),
         "state": text,
-        "status_metadata": _STATUS,
+        "status_metadata": STATUS,
         "create_time": time,
         "end_time": time,
         "pods": list_of(message({"name": text, "type": text})),
@@ -227,7 +222,7 @@ _RUN: Final = message(
         "experiment_id": text,
         "state": text,
         "state_history": list_of(message({"state": text, "update_time": time})),
-        "error": _STATUS,
+        "error": STATUS,
         "created_at": time,
         "finished_at": time,
         "pipeline_spec": mapping,
@@ -238,7 +233,7 @@ _RUN: Final = message(
     },
     required=("run_id", "created_at"),
 )
-_UNCONVERTED_RUN: Final = message({"run_id": required_text, "error": _STATUS})
+_UNCONVERTED_RUN: Final = message({"run_id": required_text, "error": STATUS})
 _EXPERIMENT: Final = message(
     {"experiment_id": required_text, "display_name": text}, required=("experiment_id",)
 )
@@ -249,18 +244,18 @@ def check_run(answer: object) -> RunAnswer:
     """Return an answer, or an item of a list, as a run.
 
     Raises:
-        BadAnswer: it is not a run; the message names the field. Or the server could not convert the
-            run of its database.
+        BadAnswer: the answer is not a run, and the message names the wrong field. Or the server
+            could not convert the run from its database.
     """
     _refuse_unconverted(answer)
     return cast("RunAnswer", read(answer, _RUN, service=SERVICE, thing="a run"))
 
 
 def check_task(answer: object) -> TaskAnswer:
-    """Return an item of `tasks[]` as a task that the API server of 3.0 keeps.
+    """Return an item of `tasks[]` as a task of a server of 3.0.
 
     Raises:
-        BadAnswer: it is not a task; the message names the field.
+        BadAnswer: the item is not a task. The message names the wrong field.
     """
     return cast("TaskAnswer", read(answer, _TASK, service=SERVICE, thing="a task"))
 
@@ -269,17 +264,17 @@ def check_experiment(answer: object) -> ExperimentAnswer:
     """Return an answer, or an item of a list, as an experiment.
 
     Raises:
-        BadAnswer: it is not an experiment; the message names the field.
+        BadAnswer: the answer is not an experiment. The message names the wrong field.
     """
     checked = read(answer, _EXPERIMENT, service=SERVICE, thing="an experiment")
     return cast("ExperimentAnswer", checked)
 
 
 def check_version(answer: object) -> Mapping[str, Any]:
-    """Return the `pipeline_spec` of a version of a pipeline, empty when the version has none.
+    """Return the field `pipeline_spec` of a pipeline version, empty when it is missing.
 
     Raises:
-        BadAnswer: the answer is not a version; the message names the field.
+        BadAnswer: the answer is not a version. The message names the wrong field.
     """
     version = read(answer, _VERSION, service=SERVICE, thing="a pipeline version")
     pipeline_spec: Mapping[str, Any] = version.get("pipeline_spec") or {}
@@ -287,7 +282,7 @@ def check_version(answer: object) -> Mapping[str, Any]:
 
 
 def read_pipeline(run: RunAnswer) -> tuple[Spec | None, Graph | None]:
-    """Return the pipeline of a run: its spec and its graph, (None, None) when it cannot be read."""
+    """Return the spec and the graph of a run's pipeline, (None, None) when it cannot be read."""
     documents = run.get("pipeline_spec")
     if not isinstance(documents, Mapping):
         return None, None
@@ -295,25 +290,25 @@ def read_pipeline(run: RunAnswer) -> tuple[Spec | None, Graph | None]:
 
 
 def without_platform_spec(documents: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the PipelineSpec of a field `pipeline_spec`.
+    """Return the PipelineSpec in a field `pipeline_spec`.
 
-    With a platform spec beside it, the PipelineSpec is one level deeper.
+    A field that also contains a platform spec has the PipelineSpec one level deeper.
     """
     pipeline_spec: Mapping[str, Any] = documents.get("pipeline_spec") or documents
     return pipeline_spec
 
 
 def workflow_nodes(run: RunAnswer) -> Sequence[NodeAnswer]:
-    """Return the nodes of the workflow of a run, none when the answer has no details."""
+    """Return the nodes of the workflow of a run, empty when the answer has no nodes."""
     details = run.get("run_details") or RunDetailsAnswer()
     return details.get("task_details") or ()
 
 
 def _refuse_unconverted(answer: object) -> None:
-    """Raise BadAnswer for a run that the server could not convert.
+    """Raise BadAnswer for a run that the server could not convert from its database.
 
-    It answers `{experiment_id, run_id, error}` with status 200 then, also in lists (recorded:
-    run-get-not-converted.json, runs-list-not-converted.json).
+    For such a run, the server answers with `{experiment_id, run_id, error}` and status 200, also in
+    lists (recorded: run-get-not-converted.json, runs-list-not-converted.json).
     """
     if not isinstance(answer, Mapping) or answer.get("created_at"):
         return

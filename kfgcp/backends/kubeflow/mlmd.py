@@ -1,17 +1,19 @@
-"""The protocol of ML Metadata as Kubeflow Pipelines serves it beside its API.
+"""Encode and decode the calls of ML Metadata, which Kubeflow Pipelines serves beside its API.
 
-These are the messages of a few calls, framed as gRPC-Web:
+A call is a protobuf message in a frame of gRPC-Web:
 
-    request = mlmd.message("GetContextByTypeAndNameRequest")(
+    request = mlmd.message_class("GetContextByTypeAndNameRequest")(
         type_name=mlmd.PIPELINE_RUN, context_name=run_id
     )
-    url = host + mlmd.path("GetContextByTypeAndName")
-    answer = session.post(url, mlmd.encode(request), headers=mlmd.HEADERS)
-    response = mlmd.decode("GetContextByTypeAndNameResponse", answer.content, answer.headers)
+    url = host + mlmd.method_path("GetContextByTypeAndName")
+    answer = session.post(url, mlmd.encode_request(request), headers=mlmd.HEADERS)
+    name = "GetContextByTypeAndNameResponse"
+    response = mlmd.decode_response(name, answer.content, answer.headers)
 
-The released ml-metadata wheels cannot be installed beside protobuf 6. So the messages are built
-here from their field numbers, those of ml_metadata 1.17.1. Fields that kfgcp does not read are left
-out, which the wire format allows. Enums are plain numbers, see `STATES` and the constants below it.
+The released ml-metadata wheels cannot be installed beside protobuf 6. So this module builds the
+messages from the field numbers of ml_metadata 1.17.1. The messages here leave out the fields that
+kfgcp does not read, which the wire format allows. Enums are plain numbers, see `STATES` and the
+constants below it.
 """
 
 from __future__ import annotations
@@ -27,34 +29,35 @@ SERVICE: Final = "ml_metadata.MetadataStoreService"
 CONTENT_TYPE: Final = "application/grpc-web+proto"
 HEADERS: Final = {"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE, "X-Grpc-Web": "1"}
 
-# Types of contexts and executions.
+# The types of contexts and executions.
 PIPELINE: Final = "system.Pipeline"
 PIPELINE_RUN: Final = "system.PipelineRun"
 CONTAINER: Final = "system.ContainerExecution"
 DAG: Final = "system.DAGExecution"
 IMPORTER: Final = "system.ImporterExecution"
 
-# States of an execution, by number. CANCELED: its condition was false.
+# The states of an execution, by number. CANCELED means that the condition of the task was false.
 STATES: Final = ("UNKNOWN", "NEW", "RUNNING", "COMPLETE", "FAILED", "CACHED", "CANCELED")
 
-# Types of an event.
+# The types of an event: an execution read or wrote an artifact.
 INPUT: Final = 3
 OUTPUT: Final = 4
 
-# State of an artifact.
+# The state of an artifact that exists.
 LIVE: Final = 2
 
-# Codes of gRPC.
+# Status codes of gRPC.
 OK: Final = 0
 NOT_FOUND: Final = 5
 
-# A frame of gRPC-Web begins with a flag and its size. A flag with this bit means trailers.
+# A frame of gRPC-Web begins with a flag and the size of its content. If the flag has this bit, the
+# content is trailers, which are headers at the end of an answer.
 TRAILERS: Final = 0x80
 _FRAME_HEADER: Final = ">BI"
 _FRAME_HEADER_SIZE: Final = struct.calcsize(_FRAME_HEADER)
 _STATUS: Final = re.compile(r"[0-9]{1,9}")
 
-# Messages and their descriptors. Their classes are made at run time, so type checkers do not know
+# Messages and their descriptors. The classes are made at run time, so type checkers do not know
 # them.
 Message: TypeAlias = Any
 Descriptor: TypeAlias = Any
@@ -62,9 +65,9 @@ Descriptor: TypeAlias = Any
 _PACKAGE: Final = "ml_metadata"
 _PROPERTIES: Final = "properties=4 <Value>, custom_properties=5 <Value>"
 _TIMES: Final = "create_time_since_epoch={} int64, last_update_time_since_epoch={} int64"
-# The fields of each message as `name=NUMBER type`. After the type, `*` means repeated, `|` means in
-# the oneof `value`, and `?` means that the field may be missing where 0 is something else. `<T>` is
-# a map from text to T.
+# The fields of each message as `name=NUMBER type`. After the type, `*` means that the field is
+# repeated, `|` means that it is in the oneof `value`, and `?` means that a missing field differs
+# from 0. `<T>` is a map from text to T.
 _MESSAGES: Final[Mapping[str, str]] = {
     "Value": (
         "int_value=1 int64 |, double_value=2 double |, string_value=3 string |, struct_value=4"
@@ -115,10 +118,10 @@ _MESSAGES: Final[Mapping[str, str]] = {
 
 
 class MlmdError(Exception):
-    """The answer is an error, or it is not an answer of ML Metadata.
+    """The error for an answer with an error status, and for an answer that cannot be decoded.
 
     Attributes:
-        code: of gRPC; None when the answer is not gRPC-Web.
+        code: the status code of gRPC, None when the answer has no status or cannot be decoded.
     """
 
     def __init__(self, message: str, code: int | None = None) -> None:
@@ -126,44 +129,47 @@ class MlmdError(Exception):
         self.code = code
 
 
-def path(method: str) -> str:
-    """Return where a method is on the host.
+def method_path(method: str) -> str:
+    """Return the path of a method on the host.
 
     Example:
-        >>> path("GetArtifactTypes")
+        >>> method_path("GetArtifactTypes")
         '/ml_metadata.MetadataStoreService/GetArtifactTypes'
     """
     return f"/{SERVICE}/{method}"
 
 
 @cache
-def message(name: str) -> Message:
+def message_class(name: str) -> Message:
     """Return the class of a message.
 
     Args:
-        name: such as `Execution`, or `Event.Path` for one inside another.
+        name: the name of the message, such as `Execution`. `Event.Path` is a message inside
+            `Event`.
     """
     from google.protobuf import message_factory
 
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+    return message_factory.GetMessageClass(
+        _descriptor_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}")
+    )
 
 
 # -- gRPC-Web
 
 
-def encode(request: Message) -> bytes:
-    """Return a request as the body of a POST: one frame."""
+def encode_request(request: Message) -> bytes:
+    """Return the body of the POST for a request, which is one frame."""
     return _frame(0, request.SerializeToString())
 
 
-def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> Message:
+def decode_response(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> Message:
     """Return the message in the body of an answer.
 
     Args:
-        name: of the message.
+        name: the name of the message.
         body: frames of data and of trailers.
-        headers: of the answer. An answer without data may have its status there. Names are looked
-            up in lower case.
+        headers: the headers of the answer, with names in lower case. An answer without data may
+            have its status in the headers.
 
     Raises:
         MlmdError: the status is an error, or the body is not gRPC-Web.
@@ -182,7 +188,7 @@ def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> 
         raise MlmdError(unquote(trailers["grpc-message"]) or f"gRPC status {status}", int(status))
     from google.protobuf.message import DecodeError
 
-    decoded = message(name)()
+    decoded = message_class(name)()
     try:
         decoded.ParseFromString(data)
     except DecodeError as error:
@@ -190,23 +196,28 @@ def decode(name: str, body: bytes, headers: Mapping[str, str] | None = None) -> 
     return decoded
 
 
-def answer(response: Message) -> bytes:
-    """Return a response as a server sends it: data, then the trailers."""
-    return _frame(0, response.SerializeToString()) + failure(OK, "")
+def encode_response(response: Message) -> bytes:
+    """Return a response as a server sends it: a frame of data, then the trailers."""
+    return _frame(0, response.SerializeToString()) + encode_error(OK, "")
 
 
-def failure(code: int, text: str) -> bytes:
-    """Return an answer without data: its trailers have the code and the message."""
+def encode_error(code: int, text: str) -> bytes:
+    """Return an answer without data. Its trailers have the status code and the message."""
     return _frame(TRAILERS, f"grpc-status:{code}\r\ngrpc-message:{quote(text)}\r\n".encode())
 
 
-def received(name: str, body: bytes) -> Message:
+def decode_request(name: str, body: bytes) -> Message:
     """Return the request in the body of a POST.
 
+    Args:
+        name: the name of the message.
+        body: the body.
+
     Raises:
-        MlmdError: there is none.
+        MlmdError: the body does not contain the message.
     """
-    return decode(name, body, {"grpc-status": "0"})
+    # A request has no status.
+    return decode_response(name, body, {"grpc-status": "0"})
 
 
 def _frame(flag: int, content: bytes) -> bytes:
@@ -222,7 +233,7 @@ def _frames(body: bytes) -> Iterator[tuple[int, bytes]]:
             raise _not_grpc_web()
         flag, size = struct.unpack_from(_FRAME_HEADER, body, position)
         end = start + size
-        # Other bits of the flag mean compression, which no request of ours accepts.
+        # Another bit of the flag means compression, which our requests do not accept.
         if end > len(body) or flag & ~TRAILERS:
             raise _not_grpc_web()
         yield flag, body[start:end]
@@ -245,45 +256,46 @@ def _parse_trailers(content: bytes) -> dict[str, str]:
 # -- values
 
 
-def value(stored: Message) -> Any:
-    """Return the value of a Value, None when it has none.
+def read_value(stored: Message) -> Any:
+    """Return the content of a `Value`, None when the `Value` is empty.
 
-    Integral doubles in a Struct are int, as they are in JSON.
+    Integral doubles in a Struct become integers, as in JSON.
     """
-    kind = stored.WhichOneof("value")
-    if kind is None:
+    field = stored.WhichOneof("value")
+    if field is None:
         return None
-    item = getattr(stored, kind)
-    return plain(item) if kind == "struct_value" else item
+    content = getattr(stored, field)
+    return convert_struct(content) if field == "struct_value" else content
 
 
-def values(properties: Mapping[str, Message]) -> dict[str, Any]:
-    """Return properties in the order of their names: a map of protobuf has no fixed order."""
-    return {name: value(properties[name]) for name in sorted(properties)}
+def read_properties(properties: Mapping[str, Message]) -> dict[str, Any]:
+    """Return the values of properties by name, in the order of the names."""
+    # The order of a map in protobuf is not defined.
+    return {name: read_value(properties[name]) for name in sorted(properties)}
 
 
-def plain(item: Message) -> Any:
+def convert_struct(item: Message) -> Any:
     """Return a google.protobuf Struct, ListValue or Value in the types of JSON."""
     kind = item.DESCRIPTOR.name
     if kind == "Struct":
-        return {name: plain(item.fields[name]) for name in sorted(item.fields)}
+        return {name: convert_struct(item.fields[name]) for name in sorted(item.fields)}
     if kind == "ListValue":
-        return [plain(element) for element in item.values]
+        return [convert_struct(element) for element in item.values]
     field = item.WhichOneof("kind")
     if field is None or field == "null_value":
         return None
     content: Any = getattr(item, field)
     if field in ("struct_value", "list_value"):
-        return plain(content)
+        return convert_struct(content)
     if field == "number_value" and content.is_integer():
         return int(content)
     return content
 
 
-def store(properties: Any, name: str, item: object) -> None:
-    """Set a property: bool and int as int, a dict as a Struct."""
+def set_property(properties: Any, name: str, item: object) -> None:
+    """Set a property. A bool is stored as an int, and a dict as a Struct."""
     if isinstance(item, Mapping):
-        fill(properties[name].struct_value, item)
+        fill_struct(properties[name].struct_value, item)
     elif isinstance(item, int):
         properties[name].int_value = int(item)
     elif isinstance(item, float):
@@ -292,23 +304,23 @@ def store(properties: Any, name: str, item: object) -> None:
         properties[name].string_value = str(item)
 
 
-def fill(target: Message, items: Mapping[str, object]) -> None:
-    """Put JSON values into a Struct, which keeps numbers as doubles, also NaN and infinities."""
-    # An empty Struct is there, too.
+def fill_struct(target: Message, items: Mapping[str, object]) -> None:
+    """Put JSON values into a Struct. It keeps numbers as doubles, including NaN and infinities."""
+    # Without this call, a Struct without items would be a missing field.
     target.SetInParent()
     for name, item in items.items():
-        _put(target.fields[name], item)
+        _fill_value(target.fields[name], item)
 
 
-def _put(target: Message, item: object) -> None:
+def _fill_value(target: Message, item: object) -> None:
     """Put a JSON value into a google.protobuf.Value."""
     if isinstance(item, Mapping):
-        fill(target.struct_value, item)
+        fill_struct(target.struct_value, item)
     elif isinstance(item, (list, tuple)):
         target.list_value.SetInParent()
         for element in item:
-            _put(target.list_value.values.add(), element)
-    # A bool is an int in Python, so it comes first.
+            _fill_value(target.list_value.values.add(), element)
+    # In Python a bool is an int, so the test for bool comes before the test for int.
     elif isinstance(item, bool):
         target.bool_value = item
     elif isinstance(item, (int, float)):
@@ -323,15 +335,16 @@ def _put(target: Message, item: object) -> None:
 
 
 @cache
-def _pool() -> Any:
-    """Return the messages in a pool of their own.
+def _descriptor_pool() -> Any:
+    """Return a pool with the descriptors of the messages.
 
-    They do not clash with those of an ml_metadata in the same process.
+    The pool is separate, so its messages do not clash with the messages of an installed
+    ml_metadata.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, struct_pb2
 
-    # The service's own file is proto2. As proto3 the messages are the same on the wire, and a text
-    # that is not UTF-8 makes the answer unreadable; in proto2 it would become bytes.
+    # The file of ML Metadata is proto2. In proto3, the messages have the same form on the wire, and
+    # a text that is not UTF-8 raises an error. In proto2 this text would become bytes.
     file = descriptor_pb2.FileDescriptorProto(
         name="kfgcp/mlmd.proto",
         package=_PACKAGE,
@@ -348,12 +361,12 @@ def _pool() -> Any:
 
 
 def _describe_message(target: Descriptor, name: str, fields: str) -> None:
-    """Describe a message and those inside it.
+    """Fill the descriptor of a message, and add the messages inside it.
 
     Args:
-        target: its descriptor.
-        name: of the message.
-        fields: as `_MESSAGES` has them.
+        target: the descriptor.
+        name: the name of the message.
+        fields: the fields of the message, in the form of `_MESSAGES`.
     """
     target.name = name.rpartition(".")[2]
     for inner_name, inner_fields in _MESSAGES.items():
@@ -370,8 +383,8 @@ def _describe_field(target: Descriptor, message_name: str, text: str) -> None:
 
     Args:
         target: the descriptor of the message.
-        message_name: its name.
-        text: of the field, such as `steps=1 Event.Path.Step *`.
+        message_name: the name of the message.
+        text: the field in the form of `_MESSAGES`, such as `steps=1 Event.Path.Step *`.
     """
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
@@ -403,9 +416,9 @@ def _describe_field(target: Descriptor, message_name: str, text: str) -> None:
 def _describe_map_entry(
     target: Descriptor, message_name: str, field_name: str, value_kind: str
 ) -> str:
-    """Add the message that a map consists of, and return its name.
+    """Add the message for the entries of a map, and return the name of that message.
 
-    `protoc` makes it from `map<string, T>`: the name of the field in camel case, and `Entry`.
+    As in `protoc`, the name is the name of the field in camel case, followed by `Entry`.
     """
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
@@ -419,7 +432,12 @@ def _describe_map_entry(
 
 
 def _set_type(field: Descriptor, kind: str) -> None:
-    """Set the type of a field. Names of messages begin with a capital letter."""
+    """Set the type of a field.
+
+    Args:
+        field: the descriptor of the field.
+        kind: a type of protobuf, or the name of a message, which begins with a capital letter.
+    """
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
     if kind[0].islower():

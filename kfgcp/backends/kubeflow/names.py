@@ -1,13 +1,13 @@
-"""What the runs of a server name by ids: experiments, and versions of pipelines.
+"""Look up the experiments and pipeline versions that runs name by their ids.
 
-The server never changes what an id means, so each id is looked up once and then remembered.
+The server never gives an id to another object. So each id is looked up once and then remembered.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -27,24 +27,27 @@ from kfgcp.services.client import ServiceClient
 
 API: Final = "apis/v2beta1"
 
-# The server sends at most 200 items in a page. Experiments are small.
+# How many experiments a page has. The server sends at most 200 items in a page.
 PAGE: Final = 200
+
+# The status when an experiment with the same name exists.
 CONFLICT: Final = 409
 
-# The kinds of `names` in the store.
+# The kinds of `ServiceRecords.names`: names of experiments by id, ids of experiments by name, and
+# digests of specs by the id of the pipeline version.
 _NAMES: Final = "experiment"
 _IDS: Final = "experiment id"
 _VERSIONS: Final = "pipeline version"
 
 
 class Experiments:
-    """The experiments of a place, by id and by name. Threads may share it.
+    """The experiments of a service, by id and by name. Threads may share this object.
 
     Args:
-        http: the pipelines API.
-        records: remembers names and ids between commands.
-        place: that of the service.
-        namespace: of the experiments, empty when none is set.
+        http: the client of the pipelines API.
+        records: keeps names and ids from one command to the next.
+        place: the place of the service.
+        namespace: the namespace of the experiments, "" when none is set.
     """
 
     def __init__(
@@ -54,15 +57,15 @@ class Experiments:
         self._records = records
         self._place = place
         self._scope = {"namespace": namespace} if namespace else {}
-        # The ids of experiments that are known to be there now, by name.
+        # The ids of experiments that this process has found or created, by name.
         self._current_ids: dict[str, str] = {}
         self._lock = threading.RLock()
         self._names = records.names(place, _NAMES)
 
     def name(self, experiment_id: str) -> str:
-        """Return the name of an experiment, "" when it was deleted.
+        """Return the name of an experiment, "" when the experiment was deleted.
 
-        It costs a request when the name is not remembered.
+        This costs a request when the name is not remembered.
         """
         with self._lock:
             if experiment_id and experiment_id not in self._names:
@@ -70,9 +73,10 @@ class Experiments:
             return self._names.get(experiment_id, "")
 
     def name_in_list(self, experiment_id: str) -> str:
-        """Return the name of an experiment as `name` does.
+        """Return the name of an experiment as `name` does, for a run of a list.
 
-        When it is not remembered, read all experiments at once: a list has runs of many.
+        When the name is not remembered, read all experiments at once, because a list has runs of
+        many experiments.
         """
         with self._lock:
             if experiment_id and experiment_id not in self._names:
@@ -80,10 +84,10 @@ class Experiments:
                 self._remember({experiment_id: "", **self._read_all_names()})
             return self._names.get(experiment_id, "")
 
-    def id_of(self, name: str) -> str | None:
-        """Return the id of an experiment, None when there is none.
+    def find_id(self, name: str) -> str | None:
+        """Return the id of an experiment, None when the experiment does not exist.
 
-        It costs a request when the id is not remembered.
+        This costs a request when the id is not remembered.
         """
         remembered_id = self._records.names(self._place, _IDS).get(name)
         if remembered_id is not None:
@@ -98,10 +102,7 @@ class Experiments:
         self._records.remember_names(self._place, _IDS, {}, gone=[name])
 
     def ensure(self, name: str) -> str:
-        """Return the id that an experiment has now.
-
-        Create the experiment when there is none of that name.
-        """
+        """Return the current id of an experiment. Create the experiment when it does not exist."""
         if name not in self._current_ids:
             self._current_ids[name] = self._find(name) or self._create(name)
         return self._current_ids[name]
@@ -114,38 +115,47 @@ class Experiments:
         return check_experiment(answer).get("display_name") or ""
 
     def _read_all_names(self) -> dict[str, str]:
-        pages = self._http.pages(f"{API}/experiments", self._scope, "experiments", size=PAGE)
+        """Return the names of all experiments by id."""
         names: dict[str, str] = {}
-        for experiment in _readable(pages):
+        for experiment in self._list({}):
             names[experiment["experiment_id"]] = experiment.get("display_name") or ""
         return names
 
     def _find(self, name: str) -> str | None:
-        """Return the id of the experiment that the service takes for the one of that name.
+        """Return the id of an experiment on the server, None when the server does not find it.
 
-        MySQL and MariaDB compare names without regard to case and trailing spaces: a filter on
-        "churn" finds "Churn", and no other experiment can have that name. With PostgreSQL both may
-        be there, and only the exact one is found.
+        MySQL and MariaDB ignore case and trailing spaces when they compare names. There, a filter
+        for "churn" finds "Churn", and an experiment "churn" cannot exist beside it. With
+        PostgreSQL both may exist, and a filter finds only the exact name.
         """
         filter_text = filters.format_filter([filters.predicate("display_name", "EQUALS", name)])
-        params = {**self._scope, "filter": filter_text}
-        pages = self._http.pages(f"{API}/experiments", params, "experiments", size=PAGE)
-        experiments = list(_readable(pages))
+        experiments = list(self._list({"filter": filter_text}))
         exact = [experiment for experiment in experiments if experiment.get("display_name") == name]
         candidates = exact or experiments
         return candidates[0]["experiment_id"] if candidates else None
 
-    def _create(self, name: str) -> str:
-        """Create an experiment and return its id.
+    def _list(self, params: Mapping[str, str]) -> Iterator[ExperimentAnswer]:
+        """Yield the experiments of a list. Leave out experiments that cannot be read."""
+        all_params = {**self._scope, **params}
+        for item in self._http.pages(f"{API}/experiments", all_params, "experiments", size=PAGE):
+            try:
+                experiment = check_experiment(item)
+            except BadAnswer as error:
+                warnings.warn(f"An experiment is left out: {error.message}", NotWhole, stacklevel=2)
+                continue
+            yield experiment
 
-        Somebody else may create it at the same time.
+    def _create(self, name: str) -> str:
+        """Create an experiment, and return its id.
+
+        When somebody else creates the same experiment at the same time, return the id of theirs.
         """
         body = {"display_name": name, **self._scope}
         try:
             answer = self._http.post(f"{API}/experiments", body=body, repeatable=True)
             return check_experiment(answer)["experiment_id"]
         except Refused as refused:
-            # The service has each name only once.
+            # The server refuses a second experiment with the same name.
             experiment_id = self._find(name) if refused.status == CONFLICT else None
             if experiment_id is None:
                 raise
@@ -157,12 +167,12 @@ class Experiments:
 
 
 class Versions:
-    """The specs of versions of pipelines that the server has. Threads may share it.
+    """The specs of pipeline versions on the server. Threads may share this object.
 
     Args:
-        http: the pipelines API.
-        records: has the specs of earlier runs.
-        place: that of the service.
+        http: the client of the pipelines API.
+        records: has the specs of recorded runs.
+        place: the place of the service.
     """
 
     def __init__(self, http: ServiceClient, records: ServiceRecords, place: str) -> None:
@@ -172,14 +182,15 @@ class Versions:
         self._specs: dict[str, Mapping[str, Any] | None] = {}
         self._lock = threading.RLock()
 
-    def spec(self, run: RunAnswer, *, ask: bool) -> Mapping[str, Any] | None:
-        """Return the spec of a run that names a version and does not contain the spec.
+    def spec(self, run: RunAnswer, *, read_specs: bool) -> Mapping[str, Any] | None:
+        """Return the spec of the pipeline version that a run was started from.
 
-        None when it is not remembered, was deleted, or may not be read.
+        Return None when the run has no version, or when its spec cannot be read.
 
         Args:
-            run: as the service answered.
-            ask: read it from the server when it is not remembered, once.
+            run: the answer of the server.
+            read_specs: read the spec from the server when it is not recorded. A spec is read at
+                most once.
         """
         reference = run.get("pipeline_version_reference") or VersionReference()
         version = reference.get("pipeline_version_id") or ""
@@ -188,7 +199,7 @@ class Versions:
         with self._lock:
             if version not in self._specs:
                 recorded_spec = self._recorded_spec(version)
-                if recorded_spec is None and not ask:
+                if recorded_spec is None and not read_specs:
                     return None
                 pipeline = reference.get("pipeline_id") or ""
                 self._specs[version] = recorded_spec or self._read(pipeline, version)
@@ -202,7 +213,7 @@ class Versions:
         try:
             answer = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}")
         except Refused:
-            # It was deleted, or it is in a namespace of others, although its runs can be seen.
+            # The version was deleted, or the user may read its runs but not the version itself.
             return None
         documents = check_version(answer)
         spec, _ = read_spec(without_platform_spec(documents))
@@ -212,21 +223,10 @@ class Versions:
 
 
 def is_same_name(one: str, other: str) -> bool:
-    """Return whether MySQL takes two names for one.
+    """Return whether two names are equal for MySQL, which ignores case and trailing spaces.
 
     Example:
         >>> is_same_name("default", "Default ")
         True
     """
     return one.rstrip(" ").casefold() == other.rstrip(" ").casefold()
-
-
-def _readable(items: Iterable[object]) -> Iterator[ExperimentAnswer]:
-    """Yield the experiments of a list. One that cannot be read is left out with a note."""
-    for item in items:
-        try:
-            experiment = check_experiment(item)
-        except BadAnswer as error:
-            warnings.warn(f"An experiment is left out: {error.message}", NotWhole, stacklevel=2)
-            continue
-        yield experiment

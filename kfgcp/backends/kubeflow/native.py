@@ -1,4 +1,4 @@
-"""The official client, for what kfgcp cannot do."""
+"""Return runs as objects of the official client, for uses that kfgcp does not support."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from kfp.client.client import RunPipelineResult
     from kfp_server_api import Configuration
 
-# What `kfp.Client` takes for no namespace.
+# The value of `namespace` that `kfp.Client` treats as no namespace.
 NO_NAMESPACE: Final = "kubeflow"
 
-# What the client raises when an answer does not have the form that it expects: it does not check
-# answers.
+# The client does not check answers. It raises these errors for an answer of an unexpected form.
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
 _NOT_FOUND: Final = 404
 
@@ -34,30 +33,31 @@ def pipeline_run(
     run_id: str,
     seconds: float = REQUEST_SECONDS,
 ) -> RunPipelineResult:
-    """Return a run as `kfp.Client` does: its `run_info` is the `V2beta1Run` of kfp_server_api.
+    """Return a run as `kfp.Client` does. Its `run_info` is the `V2beta1Run` of kfp_server_api.
 
     Args:
         host: the address of the server.
         tokens: sign the requests of the client in.
-        namespace: of the run, empty when none is set.
-        ca_file: the certificates that are trusted, None for the usual ones.
+        namespace: the namespace of the run, "" when none is set.
+        ca_file: a file with the certificates of the trusted authorities, None for the default
+            authorities.
         run_id: the server's id of the run.
-        seconds: how long the client may take.
+        seconds: the time limit of the client.
 
     Raises:
         NotFound: the run was deleted.
-        BackendError: the client failed in another way.
+        BackendError: the client failed for another reason.
     """
-    # The import takes longer than some time limits, so it is not a part of the call.
+    # The import may take longer than the time limit, so it happens before the limited call.
     from kfp.client import client as kfp_client
 
-    # Without a token, `kfp.Client` signs in by itself for some hosts, and as its environment
-    # variables say.
+    # Without a token, `kfp.Client` signs in itself for some hosts, or if its environment variables
+    # are set. kfgcp always signs in itself.
     token = tokens.get()
 
     def read_run() -> RunPipelineResult:
         with warnings.catch_warnings():
-            # It warns that it does not support servers before 2.0.
+            # The client warns that it does not support servers before 2.0.
             warnings.simplefilter("ignore", FutureWarning)
             client = kfp_client.Client(
                 host=host,
@@ -66,24 +66,24 @@ def pipeline_run(
                 ssl_ca_cert=ca_file,
             )
 
-        # Tokens last an hour, so the client takes the newest one for each request.
-        def renew(configuration: Configuration) -> None:
+        # A token is valid for an hour, so the client gets the newest token for each request.
+        def renew_token(configuration: Configuration) -> None:
             newest = tokens.get()
             if newest is not None:
                 configuration.api_key["authorization"] = newest.value
 
-        client._existing_config.refresh_api_key_hook = renew
+        client._existing_config.refresh_api_key_hook = renew_token
         return kfp_client.RunPipelineResult(client, client.get_run(run_id))
 
-    # The header with the token may be in the message of an error.
+    # The message of an error may contain the header with the token.
     secrets = [token.value] if token is not None else []
-    with _our_errors(run_id, secrets, seconds):
+    with _convert_errors(run_id, secrets, seconds):
         return call_within(seconds, read_run)
 
 
 @contextmanager
-def _our_errors(run_id: str, secrets: Sequence[str], seconds: float) -> Iterator[None]:
-    """Turn the errors of the client into ours."""
+def _convert_errors(run_id: str, secrets: Sequence[str], seconds: float) -> Iterator[None]:
+    """Convert the errors of the client to errors of `kfgcp.errors`."""
     import kfp_server_api
     from urllib3.exceptions import HTTPError
 

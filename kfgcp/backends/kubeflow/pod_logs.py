@@ -1,12 +1,12 @@
-"""The logs of single pods: from the pod itself, from the launcher's copy, and from Argo's archive.
+"""Read the log of a pod: from the pod itself, from the launcher's copy, or from Argo's archive.
 
-- `/k8s/pod/logs` of the UI server has the log while the pod is there. It falls back to the archive
-  only where it is configured for that; then it needs the day of the run
-  (frontend/server/workflow-helper.ts). Even then it does not find drivers and repeated attempts,
-  whose pods have names of another form than it expects.
-- A launcher copies what the program of each attempt wrote to the artifact `executor-logs`, since
+- `/k8s/pod/logs` of the UI server has the log while the pod exists. After that, a UI server that is
+  configured for it reads the archive, and needs the day of the run for that
+  (frontend/server/workflow-helper.ts). But it expects another form of pod names, so it finds
+  neither the logs of drivers nor the logs of repeated attempts.
+- A launcher copies the output of the program in each attempt to the artifact `executor-logs`, since
   2.16 `executor-logs-0`, `executor-logs-1`, ... (backend/src/v2/component/launcher_v2.go).
-- Argo archives the whole log of every pod, drivers too. The keys are in
+- Argo archives the whole log of every pod, including the pods of drivers. The keys are in
   manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml.
 
 `/artifacts/get` of the UI server reads the copy and the archive.
@@ -28,24 +28,24 @@ BUCKET: Final = "mlpipeline"
 # Where pods run when no namespace is set.
 NAMESPACE: Final = "kubeflow"
 
-# Schemes of artifacts, and their names in the UI server.
+# The schemes of artifacts, and the names of these schemes in the UI server.
 SOURCES: Final = {"gs": "gcs", "s3": "s3", "minio": "minio"}
 
-# The first key is used since 2.16, the second one before.
+# The forms of the keys in the archive: since 2.16, and before 2.16.
 _ARCHIVE_KEYS: Final = (
     "private-artifacts/{namespace}/{workflow}/{day}/{pod}/main.log",
     "artifacts/{workflow}/{day}/{pod}/main.log",
 )
 
-# After so many requests without a log there is most likely no archive.
+# After this many requests without a log, the server most likely has no archive.
 _MAX_MISSES: Final = 3
 
-# The status when a pod does not exist, on servers before 2.14; on newer ones, when it is still
+# The status of servers before 2.14 when a pod does not exist. On newer servers, the pod is still
 # starting.
 _NO_POD: Final = 500
 
-# What the UI server answers when it may not say whether there is a pod: 422 for a namespace that is
-# missing.
+# The statuses when the UI server does not allow the request. 422 means that the namespace is
+# missing in the request.
 _REFUSED: Final = (400, 403, 422)
 
 
@@ -53,7 +53,7 @@ class Streams(Protocol):
     """A client that reads an answer piece by piece."""
 
     def stream(self, path: str, *, params: dict[str, str], retries: int) -> Iterator[bytes]:
-        """Return the answer to a GET; see `kfgcp.services.client.ServiceClient.stream`."""
+        """Return the pieces of the answer to a GET, see `ServiceClient.stream`."""
 
 
 class LogSource(Enum):
@@ -65,7 +65,10 @@ class LogSource(Enum):
 
 
 class NotKept(Exception):
-    """A source does not have the log. Its text is a part of a sentence, or empty."""
+    """The error of a source that does not have a log.
+
+    Its text is "" or a part of a sentence that says why, such as "its pod is gone".
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,9 @@ class Pod:
     """The pod of an attempt.
 
     Attributes:
-        name: empty when it is not known.
-        has_ended: whether it writes no more.
-        copy: the URI of the launcher's copy of its log, empty when there is none.
+        name: the name of the pod, "" when it is not known.
+        has_ended: whether the log of the pod is complete.
+        copy: the URI of the launcher's copy of the log, "" when there is no copy.
     """
 
     name: str
@@ -85,14 +88,14 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What the UI server needs to know about the run.
+    """The properties of a run that requests to the UI server contain.
 
     Attributes:
-        run_id: of the run.
-        day: when it was created, `YYYY-MM-DD`.
-        workflow: the name of its Argo workflow, empty when it is not known.
-        namespace: where its pods run, empty when none is set.
-        bucket: of its artifacts in the server's own store.
+        run_id: the id of the run.
+        day: the day on which the run was created, `YYYY-MM-DD`.
+        workflow: the name of the run's Argo workflow, "" when it is not known.
+        namespace: the namespace of the pods, "" when none is set.
+        bucket: the bucket of the run's artifacts in the server's own store.
     """
 
     run_id: str
@@ -103,13 +106,13 @@ class RunInfo:
 
 
 class PodLogs:
-    """Reads the logs of the pods of one run. Threads may share it.
+    """Reads the logs of the pods of one run. Threads may share this object.
 
     Args:
-        ui: the UI server.
-        run: what it needs to know about the run.
-        raises_outages: whether it is an error that the UI server cannot be reached. If not, it
-            counts as a source that has no log.
+        ui: the client of the UI server.
+        run: the properties of the run.
+        raises_outages: whether to raise an error when the UI server cannot be reached. Otherwise
+            the UI server counts as a source that does not have the log.
     """
 
     def __init__(self, ui: Streams, run: RunInfo, *, raises_outages: bool) -> None:
@@ -120,10 +123,10 @@ class PodLogs:
         self._misses = 0
 
     def read(self, source: LogSource, pod: Pod) -> Iterator[bytes]:
-        """Return the log of a pod as it comes.
+        """Return the pieces of the log of a pod.
 
         Raises:
-            NotKept: the source does not have it.
+            NotKept: the source does not have the log.
             BackendError: the UI server does not answer, or does not accept the sign-in.
         """
         if source is LogSource.POD:
@@ -138,7 +141,7 @@ class PodLogs:
         params = {"podname": pod.name, "runid": self._run.run_id, "createdat": self._run.day}
         if self._run.namespace:
             params["podnamespace"] = self._run.namespace
-        # A pod that is running is read again soon.
+        # The log of a running pod is read again soon, so a retry is not necessary.
         retries = int(pod.has_ended)
         try:
             return self._ui.stream("k8s/pod/logs", params=params, retries=retries)
@@ -168,7 +171,7 @@ class PodLogs:
     def _read_archive(self, pod: Pod) -> Iterator[bytes]:
         """Return the archived log.
 
-        The first log that is found shows which form the keys have.
+        The first log that is found shows the form of all keys in this archive.
         """
         if not (pod.name and pod.has_ended and self._run.workflow):
             raise NotKept("")

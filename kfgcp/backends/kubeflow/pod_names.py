@@ -1,19 +1,20 @@
-"""The names of a run's pods, computed from the paths of its tasks.
+"""Compute the names of a run's pods from the paths of its tasks.
 
 ML Metadata has the name of a task's pod only after the launcher of the task has started. When ML
-Metadata does not answer, or when the driver of a task failed, the name follows from the rules of
-Argo and of the server's compiler:
+Metadata does not answer, or when the driver of a task failed, kfgcp computes the name by the rules
+of Argo and of the server's compiler:
 
-- A pod is `WORKFLOW-TEMPLATE-N`, and its node has the id `WORKFLOW-N`. N is the FNV-1a hash of the
-  node's name, 32 bits (Argo: workflow/util/pod_name.go, workflow/common/util.go).
-- The name of a node is the name of the node around it, a dot, and its own name:
+- The name of a pod is `WORKFLOW-TEMPLATE-N`, and the id of its node is `WORKFLOW-N`. N is the
+  FNV-1a hash of the node's name, with 32 bits (Argo: workflow/util/pod_name.go,
+  workflow/common/util.go).
+- The name of a node is the name of the node that contains it, a dot, and its own name:
   `W.root.say-driver`, `W.root.say.executor` (backend/src/v2/compiler/argocompiler/dag.go and
   container.go).
 - A server whose workflow defaults have a retryStrategy, as 2.17.0 has, puts `(0)` behind each name:
   `W(0).root(0).say-driver(0)`.
 
-The ids are in `child_tasks` of the run's `task_details`: there, each node lists those that come
-next. A computed name is used only when its id is among them.
+In `task_details` of the run, the field `child_tasks` of a node has the ids of the nodes that follow
+it. kfgcp uses a computed name only when one of these ids belongs to it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from typing import Final
 
 from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer, read_pipeline, workflow_nodes
 from kfgcp.model import TaskKind
-from kfgcp.spec.graph import Graph, TaskDef, kind_of
+from kfgcp.spec.graph import Graph, TaskDef, task_kind
 
 FAILED: Final = "FAILED"
 
-# What follows the name of a node: nothing, or the number of its first attempt.
+# The suffix of the name of a node: nothing, or the number of the first attempt.
 _SUFFIXES: Final = ("", "(0)")
 _SEGMENT: Final = re.compile(r"(?P<key>.+?)(?:\[(?P<iteration>\d+)\])?")
 
@@ -41,11 +42,11 @@ _FNV_PRIME: Final = 0x01000193
 
 @dataclass(frozen=True, slots=True)
 class FailedDriver:
-    """The driver of a task, which failed.
+    """A driver that failed. A driver prepares a task and creates its pod.
 
     Attributes:
-        pod: its pod.
-        node: its node, or the node that stands for all its attempts.
+        pod: the name of the driver's pod.
+        node: the driver's node, or the node that stands for all attempts of the driver.
     """
 
     pod: str
@@ -57,14 +58,15 @@ class _Driver:
     """The driver of a task.
 
     Attributes:
-        node: the name of its node, without the number of an attempt.
-        template: the template that its pod is made from.
-        next: the node that follows it, without the number of an attempt.
+        node_name: the name of the driver's node, without the number of an attempt.
+        template: the template of the driver's pod.
+        next_node_name: the name of the node that follows the driver, without the number of an
+            attempt.
     """
 
-    node: str
+    node_name: str
     template: str
-    next: str
+    next_node_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,10 @@ class _Node:
     """The node of a task, of one of its iterations, or of the whole run.
 
     Attributes:
-        name: without the number of an attempt.
-        suffix: what follows the names of nodes in this workflow.
-        kind: of the task. An iteration and the run are DAGs.
-        is_retried: whether the pipeline has a retry for the task or for a group around it.
+        name: the name of the node, without the number of an attempt.
+        suffix: the suffix of the names of nodes in this workflow, see `_SUFFIXES`.
+        kind: the kind of the task. Iterations and the run are DAGs.
+        is_retried: whether the pipeline has a retry for the task or for a group that contains it.
     """
 
     name: str
@@ -84,37 +86,38 @@ class _Node:
     is_retried: bool = False
 
     def driver(self) -> _Driver | None:
-        """Return its driver, None for an importer, which has none."""
+        """Return the driver of the task, None for an importer, which has no driver."""
         if self.kind is TaskKind.IMPORTER:
             return None
         if self.kind is TaskKind.LOOP:
-            inside = f"{self.name}{self.suffix}"
-            iterations = f"{inside}.iteration-iterations"
-            return _Driver(f"{inside}.iteration-driver", "system-dag-driver", iterations)
+            loop = f"{self.name}{self.suffix}"
+            iterations = f"{loop}.iteration-iterations"
+            return _Driver(f"{loop}.iteration-driver", "system-dag-driver", iterations)
         template = "system-dag-driver"
         if self.kind is TaskKind.CONTAINER:
             template = "system-container-driver"
         return _Driver(f"{self.name}-driver", template, self.name)
 
     def executor(self) -> tuple[str, str, str] | None:
-        """Return the node of its executor, the template and the suffix, None for a group."""
+        """Return the node name, the template and the suffix of the executor, None for a group."""
         if self.kind is TaskKind.IMPORTER:
             return self.name, "system-importer", self.suffix
         if self.kind is not TaskKind.CONTAINER:
             return None
         name = f"{self.name}{self.suffix}.executor"
-        # The retry of the pipeline has a template of its own, and numbers the attempts.
+        # A task with a retry in the pipeline has a different template, and its attempts have
+        # numbers.
         if self.is_retried:
             return name, "retry-system-container-impl", "(0)"
         return name, "system-container-impl", self.suffix
 
 
 class WorkflowPods:
-    """The pods of a run.
+    """Computes the names of the pods of a run.
 
     Args:
         nodes: the nodes of the workflow of the run.
-        graph: its pipeline.
+        graph: the pipeline of the run.
     """
 
     def __init__(self, nodes: Sequence[NodeAnswer], graph: Graph) -> None:
@@ -131,41 +134,42 @@ class WorkflowPods:
         """Return the pod of a task's driver, "" when there is none.
 
         Args:
-            path: of a task or an iteration; "" for the whole run.
+            path: the path of a task or an iteration, "" for the whole run.
         """
         for driver, suffix in self._find_drivers(path):
-            attempts = self._find_attempts(driver.node, suffix)
+            attempts = self._find_attempts(driver.node_name, suffix)
             if attempts:
                 return self._pod(driver.template, attempts[-1])
         return ""
 
     def failed_driver(self, path: str) -> str:
-        """Return the pod of a task's driver when that driver failed, else "".
+        """Return the pod of a task's driver when the driver failed, otherwise "".
 
         Args:
-            path: of a task or an iteration; "" for the whole run.
+            path: the path of a task or an iteration, "" for the whole run.
         """
         failed = self.failed_driver_node(path)
         return failed.pod if failed is not None else ""
 
     def failed_driver_node(self, path: str) -> FailedDriver | None:
-        """Return the driver of a task when it failed, else None.
+        """Return the pod and the node of a task's driver when the driver failed, otherwise None.
 
         Args:
-            path: of a task or an iteration; "" for the whole run.
+            path: the path of a task or an iteration, "" for the whole run.
         """
         for driver, suffix in self._find_drivers(path):
-            next_id = self._id(driver.next)
-            for attempt in reversed(self._find_attempts(driver.node, suffix)):
-                node = self._find_failed_node(attempt.rpartition(".")[2], next_id)
+            next_id = self._id(driver.next_node_name)
+            for attempt in reversed(self._find_attempts(driver.node_name, suffix)):
+                display_name = attempt.rpartition(".")[2]
+                node = self._find_failed_node(display_name, next_id)
                 if node is not None:
                     return FailedDriver(self._pod(driver.template, attempt), node)
         return None
 
     def executors(self, path: str) -> list[str]:
-        """Return the pods that run a task, one for each attempt, first to last.
+        """Return the pods of a task's executor, one for each attempt, from the first to the last.
 
-        An importer has one. A group has none.
+        An importer has one pod. A group has no pods.
         """
         for node in self._find_nodes(path):
             executor = node.executor()
@@ -178,13 +182,14 @@ class WorkflowPods:
         return []
 
     def _find_drivers(self, path: str) -> Iterator[tuple[_Driver, str]]:
+        """Yield the drivers that a task may have, each with the suffix of its node."""
         for node in self._find_nodes(path):
             driver = node.driver()
             if driver is not None:
                 yield driver, node.suffix
 
     def _find_nodes(self, path: str) -> Iterator[_Node]:
-        """Yield the nodes that a task may have: with and without the number of an attempt."""
+        """Yield the nodes that a task may have, with and without the number of an attempt."""
         if not self.workflow:
             return
         segments = path.split("/") if path else []
@@ -193,7 +198,7 @@ class WorkflowPods:
             yield from _walk(root, "root", segments, self._graph)
 
     def _find_attempts(self, name: str, suffix: str) -> list[str]:
-        """Return the names of the nodes of all attempts, first to last."""
+        """Return the names of the nodes of all attempts, from the first to the last."""
         if not suffix:
             return [name] if self._id(name) in self._ids else []
         names: list[str] = []
@@ -205,9 +210,9 @@ class WorkflowPods:
         return names
 
     def _find_failed_node(self, display_name: str, next_id: str) -> NodeAnswer | None:
-        """Return the failed node of this name that the node with the id `next_id` follows.
+        """Return the failed node with a name, if the node with the id `next_id` follows it.
 
-        The drivers of several tasks may have the same name, but not the same next node.
+        The drivers of several tasks may have the same display name, but different nodes follow.
         """
         for node in self._nodes:
             if node.get("display_name") != display_name or node.get("state") != FAILED:
@@ -224,8 +229,8 @@ class WorkflowPods:
         return f"{self.workflow}-{template}-{node_hash(node_name)}"
 
 
-def pods_of_run(run: RunAnswer) -> WorkflowPods | None:
-    """Return the pods of a run, None when its pipeline cannot be read.
+def read_workflow_pods(run: RunAnswer) -> WorkflowPods | None:
+    """Return an object that computes the pods of a run, None when its pipeline cannot be read.
 
     Args:
         run: the answer of the server, with its spec.
@@ -249,17 +254,17 @@ def node_hash(name: str) -> int:
     return value
 
 
-def _walk(around: _Node, component: str, segments: Sequence[str], graph: Graph) -> Iterator[_Node]:
-    """Yield the nodes that the segments of a path lead to, from the node around them.
+def _walk(start: _Node, component: str, segments: Sequence[str], graph: Graph) -> Iterator[_Node]:
+    """Yield the nodes that the segments of a path lead to, from a start node.
 
     Args:
-        around: a node.
-        component: the name of the component that it runs.
-        segments: the rest of the path, such as `["for-loop-4[0]", "double"]`.
+        start: the node of the group that contains the first segment.
+        component: the name of the component that the group runs.
+        segments: the path inside the group, such as `["for-loop-4[0]", "double"]`.
         graph: the pipeline.
     """
     if not segments:
-        yield around
+        yield start
         return
     segment = _SEGMENT.fullmatch(segments[0])
     definition = graph.root if component == "root" else graph.components[component]
@@ -268,30 +273,32 @@ def _walk(around: _Node, component: str, segments: Sequence[str], graph: Graph) 
     task = definition.dag.tasks.get(segment["key"])
     if task is None:
         return
-    kind = kind_of(task, graph.component(task))
-    is_retried = around.is_retried or task.retry is not None
-    for parent in _possible_parents(around, task):
-        node = _Node(f"{parent}.{task.key}", around.suffix, kind, is_retried)
+    kind = task_kind(task, graph.component(task))
+    is_retried = start.is_retried or task.retry is not None
+    for parent in _possible_parents(start, task):
+        node = _Node(f"{parent}.{task.key}", start.suffix, kind, is_retried)
         if segment["iteration"] is not None:
             node = _iteration_node(node, segment["iteration"])
         yield from _walk(node, task.component, segments[1:], graph)
 
 
 def _iteration_node(loop: _Node, number: str) -> _Node:
-    # Argo names the nodes of withSequence by the index and the value, which are equal here.
+    """Return the node of an iteration of a loop."""
+    # An iteration is an item of Argo's withSequence. The name of its node contains the index and
+    # the value of the item, which are equal here.
     item = f"iteration-iterations({number}:{number})"
     name = f"{loop.name}{loop.suffix}.{item}{loop.suffix}.iteration-item"
     return _Node(name, loop.suffix, TaskKind.DAG, loop.is_retried)
 
 
-def _possible_parents(around: _Node, task: TaskDef) -> Iterator[str]:
-    """Yield the names of the nodes that a task may be in.
+def _possible_parents(group: _Node, task: TaskDef) -> Iterator[str]:
+    """Yield the names of the nodes that may contain the node of a task.
 
-    A task that also runs after a failure of another one is the exit hook of that one.
+    A task that also runs when another task failed is an exit hook of that other task.
     """
-    inside = f"{around.name}{around.suffix}"
+    group_name = f"{group.name}{group.suffix}"
     if not (task.runs_always and task.upstream):
-        yield inside
+        yield group_name
         return
     for upstream in task.upstream:
-        yield f"{inside}.{upstream}.onExit{around.suffix}"
+        yield f"{group_name}.{upstream}.onExit{group.suffix}"

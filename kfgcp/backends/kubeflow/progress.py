@@ -1,8 +1,9 @@
-"""How far a run is, from its state and the history of its states.
+"""Derive the state and the times of a run from its state and the history of its states.
 
-A run that was terminated ends FAILED; its history may say that it was CANCELING before. After
-`:retry` a run of 2.17 continues its history: PENDING, RUNNING, FAILED, RUNNING, FAILED. Both were
-recorded: see `sleepy-cancelled` and `fail-sub` in tests/recorded/cluster-2.17.0.
+A run that was terminated has the state FAILED. Its history may show that it was CANCELING before
+(recorded: tests/recorded/cluster-2.17.0/sleepy-cancelled). After `:retry`, the history of a run
+continues: PENDING, RUNNING, FAILED, RUNNING, FAILED (recorded:
+tests/recorded/cluster-2.17.0/fail-sub).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kfgcp.backends.kubeflow.states import RUN_STATES, run_state
 from kfgcp.backends.kubeflow.times import read_event_time
 from kfgcp.model import RunState, TaskState
 
-# The state of a run that has ended -> the state of its unfinished tasks.
+# The states of unfinished tasks after the end of their run, by the state of the run.
 _STATES_OF_UNFINISHED_TASKS: Final = {
     RunState.SUCCEEDED: TaskState.SUCCEEDED,
     RunState.FAILED: TaskState.FAILED,
@@ -26,16 +27,15 @@ _STATES_OF_UNFINISHED_TASKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """The state of a run, and the times of its changes as RFC 3339 text.
+
+    A time is None when the change has not happened, or when the service does not have the time.
 
     Attributes:
-        state: the state of the run; CANCELLED when it was terminated.
-        ended_at: when it ended, as RFC 3339 text; None when it has not ended, or when the service
-            does not say it.
-        retried_at: when it was last retried; None when it was never retried, or when the service
-            does not say it.
-        cancelled_at: when it was terminated; None when it was not, or when the service does not say
-            it.
+        state: the state of the run. CANCELLED when it was terminated.
+        ended_at: when the run ended.
+        retried_at: when the run was last retried.
+        cancelled_at: when the run was terminated.
     """
 
     state: RunState
@@ -48,10 +48,13 @@ class Progress:
         return self.state.final
 
     def task_state(self, state: TaskState) -> TaskState:
-        """Return the state of a task, given the state that the server has for it.
+        """Return the state of a task.
 
-        When the run has ended, an unfinished task gets the state of the run: a pod that was killed
-        leaves its task RUNNING.
+        A pod that was killed leaves its task RUNNING on the server. So when the run has ended, an
+        unfinished task gets the state of the run.
+
+        Args:
+            state: the state of the task on the server.
         """
         if state.final:
             return state
@@ -59,12 +62,12 @@ class Progress:
 
 
 def read_progress(run: RunAnswer, *, cancelled: bool = False) -> Progress:
-    """Return how far a run is.
+    """Return the state and the times of a run.
 
     Args:
         run: the answer of the server.
-        cancelled: whether kfgcp recorded that it cancelled the run. A server may have lost the
-            history of a run, and then its answer does not show that the run was cancelled.
+        cancelled: whether kfgcp recorded that it cancelled the run. The history of a run on the
+            server may be incomplete, and then the answer does not show the cancellation.
     """
     state = run_state(run)
     history, retried_at = _history_after_retry(run.get("state_history") or ())

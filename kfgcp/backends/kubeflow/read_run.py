@@ -1,17 +1,18 @@
-"""How a run of Kubeflow Pipelines becomes a `Run` of ours, with its tasks.
+"""Convert a run of Kubeflow Pipelines to a `Run` with its tasks.
 
 The answer of the server contains only a part of a run. These are the steps, each with its module:
 
 1. `messages` checks the fields of the answer.
-2. `names` adds what the answer names by an id: the experiment, and the spec of a pipeline version.
-3. The executions tell what became of the tasks. A server of 3.0 has them in the answer
-   (`executions_from_server`). Older ones have them in ML Metadata (`executions_from_mlmd`).
-4. `tree` puts each task at its path in the pipeline. When there are no executions, the nodes of the
-   workflow tell which tasks ran.
-5. `progress` tells how far the run is, from its state and the history of its states.
-6. `read_tasks` gives each task its state, its times and its values; `group_states` corrects the
+2. The answer has only the ids of the experiment and of the pipeline version. `names` looks up the
+   name of the experiment and the spec of the version.
+3. Executions are the server's records of tasks. A server of 3.0 has them in the answer
+   (`executions_from_server`). An older server has them in ML Metadata (`executions_from_mlmd`).
+4. `tree` puts each task at its path in the pipeline. When executions cannot be read, the nodes of
+   the workflow show which tasks ran.
+5. `progress` derives the state and the times of the run from the history of its states.
+6. `read_tasks` gives each task its state, its times and its values. `group_states` corrects the
    states of DAGs and loops after the end of the run.
-7. `read_run` below puts the run together.
+7. `read_run` below creates the `Run`.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ from kfgcp.backends.kubeflow.times import read_time
 from kfgcp.backends.kubeflow.tree import PlacedTask, place_tasks
 from kfgcp.backends.run_values import (
     dag_outputs,
-    error_info,
     find_first_failure,
     read_metrics,
     read_params,
 )
 from kfgcp.backends.service import FetchedRun, ServiceRecords
+from kfgcp.backends.status import error_info
 from kfgcp.errors import BackendError
 from kfgcp.labels import EXPERIMENT, SUBMISSION, pipeline_labels
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, Task
@@ -63,7 +64,7 @@ PIPELINE_NOT_STARTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place of a run.
+    """The server and the environment of a run.
 
     Attributes:
         host: the address of the server.
@@ -76,13 +77,13 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class RunSource:
-    """What a run was read from.
+    """The data that a run is made from.
 
     Attributes:
-        answer: the answer of the server, with its spec.
-        executions: of its tasks; none when they could not be read.
-        missing: a sentence about an outage that hid something, empty when there was none.
-        note: a sentence about what the server does not have, empty when it has everything.
+        answer: the answer of the server, with the spec.
+        executions: the executions of the tasks, empty when they could not be read.
+        missing: a sentence that says which data an outage hides, "" when there was no outage.
+        note: a sentence that says which data the server does not have, "" when it has everything.
     """
 
     answer: RunAnswer
@@ -96,13 +97,13 @@ class RunReader:
 
     Args:
         where: the server and the environment.
-        place: what the `backend_ref` of each run begins with.
-        namespace: of the runs, empty when none is set.
-        experiments: has the names of experiments.
-        versions: has the specs of pipeline versions.
-        metadata: ML Metadata, which has the tasks of runs before 3.0.
-        server: tells whether ML Metadata is needed.
-        records: tells which runs kfgcp has cancelled.
+        place: the beginning of the `backend_ref` of each run.
+        namespace: the namespace of the runs, "" when none is set.
+        experiments: returns the names of experiments.
+        versions: returns the specs of pipeline versions.
+        metadata: ML Metadata, which has the executions on servers before 3.0.
+        server: knows whether the server uses ML Metadata.
+        records: knows which runs kfgcp has cancelled.
     """
 
     def __init__(
@@ -127,22 +128,22 @@ class RunReader:
         self._records = records
 
     def read_created(self, answer: RunAnswer, experiment: str) -> Run:
-        """Return the run of the answer to its creation, which contains its spec."""
+        """Return a run from the answer to its creation, which contains the spec."""
         run, _ = self._read(RunSource(answer), experiment)
         return run
 
-    def read_listed(self, item: object, *, ask: bool) -> FetchedRun:
+    def read_listed(self, item: object, *, read_specs: bool) -> FetchedRun:
         """Return a run of a list, without its tasks.
 
         Args:
-            item: of the list.
-            ask: whether to read the spec of its version from the server when it is not remembered.
+            item: an item of the list.
+            read_specs: read the spec of a pipeline version from the server when it is not recorded.
 
         Raises:
             BadAnswer: the item is not a run.
         """
         answer = check_run(item)
-        without_nodes = self._with_spec(answer, ask=ask).copy()
+        without_nodes = self._with_spec(answer, read_specs=read_specs).copy()
         without_nodes.pop("run_details", None)
         experiment = parse_description(answer.get("description")).get(EXPERIMENT)
         if not experiment:
@@ -153,9 +154,9 @@ class RunReader:
         return FetchedRun(replace(run, tasks=()), changed_at, spec, answer)
 
     def read_with_tasks(self, answer: RunAnswer) -> tuple[FetchedRun, RunSource]:
-        """Return a run with its tasks, and what it was read from.
+        """Return a run with its tasks, and the data that it was made from.
 
-        The tasks of a run that has ended have their values and artifacts.
+        The values and artifacts of tasks are read only when the run has ended.
 
         Args:
             answer: the run as `messages.check_run` returns it.
@@ -164,7 +165,7 @@ class RunReader:
         run, spec = self._read(source, self._experiment_of(answer))
         changed_at = run.ended_at or run.created_at or ""
         fetched = FetchedRun(run, changed_at, spec)
-        # While a run is running, the next reading may find what is missing now.
+        # An unfinished run is read again, so the user does not need to know what is missing.
         if run_state(answer).final:
             fetched = replace(fetched, missing=source.missing, note=source.note)
         return fetched, source
@@ -172,15 +173,15 @@ class RunReader:
     # -- executions
 
     def _read_source(self, answer: RunAnswer) -> RunSource:
-        """Return what a run is read from: its answer, and the executions of its tasks."""
+        """Return the answer of a run with the executions of its tasks."""
         if "tasks" in answer:
-            return self._read_server(answer)
+            return self._read_server_tasks(answer)
         state = run_state(answer)
         if state is RunState.PENDING:
             return RunSource(answer)
         run_id = answer["run_id"]
         try:
-            # The artifacts take two more requests, and only the end of a run shows them.
+            # Reading artifacts costs two more requests, so it waits for the end of the run.
             executions = self._metadata.read_executions(run_id, with_artifacts=state.final)
         except BackendError as error:
             return self._without_metadata(answer, error)
@@ -191,8 +192,8 @@ class RunReader:
             )
         return RunSource(answer, executions, note=note)
 
-    def _read_server(self, answer: RunAnswer) -> RunSource:
-        """Return the executions that a server of 3.0 has in its answer."""
+    def _read_server_tasks(self, answer: RunAnswer) -> RunSource:
+        """Return the answer of a server of 3.0 with the executions that it contains."""
         tasks, problem = check_tasks(answer["tasks"])
         note = ""
         if problem:
@@ -202,8 +203,8 @@ class RunReader:
         return RunSource(answer, executions, note=note)
 
     def _without_metadata(self, answer: RunAnswer, error: BackendError) -> RunSource:
-        """Return what a run is read from when ML Metadata does not answer."""
-        # A server of 3.0 has no ML Metadata, so the next reading would not find more.
+        """Return the answer of a run without executions, because ML Metadata does not answer."""
+        # A server of 3.0 has no ML Metadata, so another reading would not find more.
         if self._server.keeps_tasks(self._namespace):
             title = self._title(answer["run_id"])
             return RunSource(answer, note=f"{title} is shown without tasks: {NO_TASKS}")
@@ -214,15 +215,19 @@ class RunReader:
         return RunSource(answer, missing=missing)
 
     def _title(self, run_id: str) -> str:
+        """Return the beginning of a sentence about a run."""
         return f"Run {run_id} of {self._where.env}"
 
     # -- names
 
-    def _with_spec(self, answer: RunAnswer, *, ask: bool = True) -> RunAnswer:
-        """Return a run with its spec. A run that names a version does not contain the spec."""
+    def _with_spec(self, answer: RunAnswer, *, read_specs: bool = True) -> RunAnswer:
+        """Return the answer of a run with its spec, when the spec can be read.
+
+        The answer of a run that was started from a pipeline version contains only the version.
+        """
         if answer.get("pipeline_spec"):
             return answer
-        spec = self._versions.spec(answer, ask=ask)
+        spec = self._versions.spec(answer, read_specs=read_specs)
         if spec is None:
             return answer
         with_spec = answer.copy()
@@ -230,16 +235,17 @@ class RunReader:
         return with_spec
 
     def _experiment_of(self, answer: RunAnswer) -> str:
-        """Return the name of a run's experiment as it was submitted, which is what lists show.
+        """Return the name of a run's experiment. The name as it was submitted comes first.
 
-        MySQL compares names without regard to case and trailing spaces, so a run of "default" may
-        be in "Default".
+        MySQL ignores case and trailing spaces when it compares names. So a run that was submitted
+        to "default" may be in the experiment "Default". Lists show the submitted name, too.
         """
         name = self._experiments.name(answer.get("experiment_id") or "")
         submitted_name = parse_description(answer.get("description")).get(EXPERIMENT, "")
         return submitted_name if is_same_name(submitted_name, name) else name
 
     def _read(self, source: RunSource, experiment: str) -> tuple[Run, Mapping[str, Any] | None]:
+        """Return a run with its `backend_ref`, and its PipelineSpec when it can be read."""
         run, spec = read_run(
             source.answer,
             self._where,
@@ -250,9 +256,10 @@ class RunReader:
         return replace(run, backend_ref=f"{self._place}{run.run_id}"), spec
 
     def _is_recorded_as_cancelled(self, answer: RunAnswer) -> bool:
-        """Return whether kfgcp cancelled a run that the server calls FAILED.
+        """Return whether kfgcp cancelled a run that has the state FAILED on the server.
 
-        The server does not always say it (recorded: run-get-canceled.json of api-2.17.0).
+        The answer does not always show that a run was cancelled (recorded: run-get-canceled.json of
+        api-2.17.0).
         """
         progress = read_progress(answer)
         if progress.state is not RunState.FAILED:
@@ -271,13 +278,14 @@ def read_run(
     executions: Sequence[Execution] = (),
     cancelled: bool = False,
 ) -> tuple[Run, Mapping[str, Any] | None]:
-    """Return the run of an answer, and its PipelineSpec when that can be read.
+    """Return the run of an answer, and its PipelineSpec when it can be read.
 
     Args:
         answer: the run as `messages.check_run` returns it, with its spec.
-        where: the place of the run.
-        experiment: the name of its experiment.
-        executions: of its tasks. Without them the tasks are those of the workflow, without values.
+        where: the server and the environment of the run.
+        experiment: the name of the run's experiment.
+        executions: the executions of the tasks. Without executions, the tasks come from the nodes
+            of the workflow, and have no values.
         cancelled: whether kfgcp recorded that it cancelled the run.
     """
     spec, graph = read_pipeline(answer)
@@ -322,10 +330,10 @@ def read_run(
 def _visible_tasks(
     answer: RunAnswer, executions: Sequence[Execution], progress: Progress
 ) -> list[PlacedTask]:
-    """Return the tasks of a run that are shown.
+    """Return the tasks that a run shows.
 
-    Of a task without an execution or a node nothing is known before the end of the run: it may be
-    skipped.
+    A task without an execution or a node may start later, or may be skipped. So it is shown only
+    after the end of the run.
     """
     placed = place_tasks(answer, executions)
     if progress.has_ended:
@@ -334,6 +342,7 @@ def _visible_tasks(
 
 
 def _pipeline_name(answer: RunAnswer, spec: Spec | None, labels: Mapping[str, str]) -> str:
+    """Return the name of the pipeline: from the spec, a label, or the name of the run."""
     if spec is not None:
         return spec.name
     return labels.get("pipeline") or answer.get("display_name") or ""
@@ -342,11 +351,11 @@ def _pipeline_name(answer: RunAnswer, spec: Spec | None, labels: Mapping[str, st
 def _read_labels(answer: RunAnswer, spec: Spec | None) -> dict[str, str]:
     """Return the labels of a run.
 
-    A run that kfgcp submitted also has the labels that follow from its spec: they may have been
-    left out of the description, which is short.
+    A run that kfgcp submitted also has the labels that follow from its spec. The description is
+    short, so these labels may be missing there.
     """
     labels = parse_description(answer.get("description"))
-    # This label is for lists, where the experiment has only its id.
+    # This label is only for lists, which have the id of an experiment but not the name.
     labels.pop(EXPERIMENT, None)
     if spec is None or SUBMISSION not in labels:
         return labels
@@ -354,6 +363,7 @@ def _read_labels(answer: RunAnswer, spec: Spec | None) -> dict[str, str]:
 
 
 def _run_start(answer: RunAnswer, tasks: Sequence[Task]) -> str | None:
+    """Return the start of the first task, or the creation of the run when no task has started."""
     starts = [task.started_at for task in tasks if task.started_at]
     return min(starts, default=read_time(answer.get("created_at")))
 
@@ -361,7 +371,8 @@ def _run_start(answer: RunAnswer, tasks: Sequence[Task]) -> str | None:
 def _run_end(progress: Progress, tasks: Sequence[Task]) -> str | None:
     """Return when a run ended.
 
-    The server has whole seconds, and a run does not end before its last task.
+    The server rounds the end of a run to whole seconds, which may be before the end of the last
+    task. Then the end of the last task counts.
     """
     if not progress.has_ended:
         return None
@@ -378,7 +389,8 @@ def _read_outputs(graph: Graph, tasks: Sequence[Task]) -> dict[str, Any]:
 def _read_error(answer: RunAnswer, tasks: Sequence[Task]) -> ErrorInfo:
     """Return the error of a failed run.
 
-    It is the first failure of a task, else what the server says about the whole run.
+    It is the error of the task that failed first. When no task has an error, it is the error that
+    the server has for the whole run.
     """
     failure = find_first_failure(tasks)
     if failure is not None:

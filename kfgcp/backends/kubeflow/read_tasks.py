@@ -1,8 +1,8 @@
-"""How the tasks of a run of Kubeflow Pipelines become `Task`s of ours.
+"""Convert the tasks of a run of Kubeflow Pipelines to `Task`s.
 
-`tree` has put each task at its path, with an execution, a node, or a failed driver. Here each one
-gets its state, its times and its values. After the end of a run, `group_states` corrects the DAGs
-and loops, which the server often leaves RUNNING.
+`tree` has placed each task at its path, with an execution, a node, or a failed driver. This module
+gives each task its state, its times and its values. After the end of a run, `group_states` corrects
+the states of DAGs and loops, because the server often leaves them RUNNING.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kfgcp.backends.kubeflow.execution import ENDED_STATES, Execution, StoredArtifact
 from kfgcp.backends.kubeflow.group_states import with_group_states
-from kfgcp.backends.kubeflow.messages import NodeAnswer, StatusAnswer
+from kfgcp.backends.kubeflow.messages import NodeAnswer
 from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 from kfgcp.backends.kubeflow.pod_names import FailedDriver
 from kfgcp.backends.kubeflow.progress import Progress
@@ -23,10 +23,10 @@ from kfgcp.backends.run_values import (
     LEAVES,
     add_group_errors,
     add_group_outputs,
-    error_info,
     order_values,
     uris_as_values,
 )
+from kfgcp.backends.status import Status, error_info
 from kfgcp.model import (
     Artifact,
     Cache,
@@ -39,7 +39,7 @@ from kfgcp.model import (
 )
 
 NO_REASON: Final = "the task failed; its log says why"
-# The driver reads the inputs of a task, decides whether the task runs, and makes its pod.
+# The driver reads the inputs of a task, decides whether the task runs, and creates its pod.
 NOT_STARTED: Final = "the task could not be started; the log of its driver says why"
 _CACHE_HIT: Final = Cache(
     True, "Kubeflow Pipelines took the outputs of an earlier run with the same code and inputs"
@@ -55,7 +55,7 @@ def read_tasks(
 
     Args:
         placed: the tasks at their paths.
-        progress: how far the run is.
+        progress: the state and the times of the run.
         attempts: finds the pods of attempts.
     """
     tasks = [_read_task(task, progress, attempts) for task in placed]
@@ -63,14 +63,14 @@ def read_tasks(
         execution_by_path = {task.path: task.execution for task in placed}
         tasks = with_group_states(tasks, execution_by_path, progress)
     components = {task.path: task.component for task in placed if task.kind not in LEAVES}
-    # Groups get the outputs and the errors of the tasks inside them, so they come last.
+    # These steps copy the outputs and errors of tasks to the groups, so they come last.
     return add_group_errors(add_group_outputs(tasks, components))
 
 
 def read_artifacts(placed: Sequence[PlacedTask]) -> Iterator[Artifact]:
     """Yield the output artifacts of the tasks that succeeded.
 
-    Those of a group are listed by the task inside it that made them.
+    An artifact of a group is also an artifact of a task inside the group, so groups are left out.
     """
     for task in placed:
         execution = task.execution
@@ -97,6 +97,7 @@ def _read_task(task: PlacedTask, progress: Progress, attempts: AttemptPods) -> T
 
 
 def _from_failed_driver(task: PlacedTask, driver: FailedDriver) -> Task:
+    """Return a task that did not start because its driver failed."""
     node = driver.node
     return Task(
         path=task.path,
@@ -108,11 +109,11 @@ def _from_failed_driver(task: PlacedTask, driver: FailedDriver) -> Task:
     )
 
 
-# -- tasks of which only the node of the workflow is known
+# -- tasks that have only a node of the workflow
 
 
 def _from_node(task: PlacedTask, node: NodeAnswer, progress: Progress) -> Task:
-    state = _state_of_node(node, progress)
+    state = _state_from_node(node, progress)
     ended_at = read_event_time(node.get("end_time"))
     if state is TaskState.FAILED and _was_killed(ended_at, progress):
         state = TaskState.CANCELLED
@@ -134,19 +135,20 @@ def _from_node(task: PlacedTask, node: NodeAnswer, progress: Progress) -> Task:
     )
 
 
-def _state_of_node(node: NodeAnswer, progress: Progress) -> TaskState:
+def _state_from_node(node: NodeAnswer, progress: Progress) -> TaskState:
+    """Return the state of a task that has only a node."""
     if not progress.has_ended:
         return node_state(node)
-    # The API has no word for Argo's state Omitted, and leaves the field out.
+    # The API leaves the state out for a node with Argo's state Omitted.
     if not node.get("state"):
         return TaskState.SKIPPED
     return progress.task_state(node_state(node))
 
 
 def _was_killed(ended_at: str | None, progress: Progress) -> bool:
-    """Return whether a node that failed was ended with its run. Argo says Failed for both.
+    """Return whether a failed node was killed because the run was cancelled.
 
-    ML Metadata leaves such a task RUNNING (recorded: sleepy-cancelled).
+    Argo uses the state Failed for both reasons (recorded: sleepy-cancelled).
     """
     if progress.state is not RunState.CANCELLED or progress.cancelled_at is None:
         return False
@@ -157,7 +159,7 @@ def _node_start(node: NodeAnswer) -> str | None:
     return read_event_time(node.get("start_time")) or read_time(node.get("create_time"))
 
 
-def _read_error(error: StatusAnswer | None, path: str) -> ErrorInfo:
+def _read_error(error: Status | None, path: str) -> ErrorInfo:
     return error_info(error, NO_REASON, path, kind=ErrorKind.LOG_UNREAD)
 
 
@@ -168,20 +170,21 @@ def _from_execution(
     task: PlacedTask, execution: Execution, progress: Progress, attempts: AttemptPods
 ) -> Task:
     is_leaf = task.kind in LEAVES
-    pods = attempts.of_execution(execution)
-    state = _state_of_execution(task, execution, progress, len(pods))
+    pods = attempts.find_for_execution(execution)
+    state = _state_from_execution(task, execution, progress, len(pods))
     did_run = state not in (TaskState.SKIPPED, TaskState.PENDING)
     was_cut_off = is_leaf and progress.has_ended and execution.state not in ENDED_STATES
     ended_at = progress.ended_at if was_cut_off else format_seconds(execution.ended_at)
     attempt_count = 0
     if did_run and is_leaf and state is not TaskState.CACHED:
-        # The nodes of pods that ran before a retry of the run are gone, but their logs were kept.
+        # After a retry of the run, the nodes of earlier pods are gone, but the logs of these pods
+        # stay.
         attempt_count = max(len(pods), len(execution.logs))
     inputs = {**execution.params, **_read_uris(execution.inputs)}
     outputs = {**execution.output_params, **_read_uris(execution.outputs)}
     error = None
     if state is TaskState.FAILED:
-        error = _read_error(StatusAnswer(message=execution.error), task.path)
+        error = _read_error(Status(message=execution.error), task.path)
     return Task(
         path=task.path,
         kind=task.kind,
@@ -190,8 +193,8 @@ def _from_execution(
         cache=_read_cache(task.kind, state),
         started_at=_start_of_execution(execution, progress, ended_at) if did_run else None,
         ended_at=ended_at if state.final else None,
-        inputs=order_values(inputs, task.component, inside=True),
-        outputs=order_values(outputs, task.component, inside=False),
+        inputs=order_values(inputs, task.component, are_inputs=True),
+        outputs=order_values(outputs, task.component, are_inputs=False),
         error=error,
     )
 
@@ -206,10 +209,13 @@ def _read_cache(kind: TaskKind, state: TaskState) -> Cache | None:
     return None
 
 
-def _state_of_execution(
-    task: PlacedTask, execution: Execution, progress: Progress, attempts: int
+def _state_from_execution(
+    task: PlacedTask, execution: Execution, progress: Progress, attempt_count: int
 ) -> TaskState:
-    """Return the state of a task. `group_states` may correct that of a group after the run."""
+    """Return the state of a task that has an execution.
+
+    After the end of the run, `group_states` may correct the state of a group.
+    """
     is_leaf = task.kind in LEAVES
     state = execution_state(execution.state)
     if execution.cached and state is TaskState.SUCCEEDED:
@@ -221,8 +227,8 @@ def _state_of_execution(
         return progress.task_state(state) if is_leaf else state
     if state is not TaskState.FAILED:
         return state
-    # Until the next attempt starts, the execution is as the last one left it.
-    if is_leaf and attempts <= task.retries:
+    # The execution keeps the state FAILED until the next attempt starts.
+    if is_leaf and attempt_count <= task.retries:
         return TaskState.RUNNING
     if _is_before_retry(execution, progress):
         return TaskState.PENDING if is_leaf else TaskState.RUNNING
@@ -230,7 +236,7 @@ def _state_of_execution(
 
 
 def _is_before_retry(execution: Execution, progress: Progress) -> bool:
-    """Return whether an execution has not changed since a retry of the run, which uses it again."""
+    """Return whether an execution has not changed since a retry of the run that reuses it."""
     ended_at = format_seconds(execution.ended_at)
     retried_at = progress.retried_at
     if not execution.is_reused or retried_at is None or ended_at is None:
@@ -243,8 +249,8 @@ def _start_of_execution(
 ) -> str | None:
     """Return when a task started.
 
-    A retry of the run uses the execution of a task again with the start that it had. When the task
-    ran again, it started with the retry.
+    A retry of the run reuses the execution of a task with its old start time. When the task ran
+    again, its start is the time of the retry.
     """
     started_at = format_seconds(execution.started_at)
     retried_at = progress.retried_at
@@ -257,19 +263,19 @@ def _start_of_execution(
 def _is_in_later_second(time: str, retried_at: str) -> bool:
     """Return whether a time is after the second in which a run was retried.
 
-    The server gives whole seconds for the retry, so a time in the same second can be before or
-    after it. A pod takes longer than a second to start and end, so what ended in that second ended
-    before the retry.
+    The server has the time of the retry in whole seconds, so a time in the same second can be
+    before or after the retry. A pod needs more than a second to start and end. So a task that ended
+    in this second ended before the retry.
     """
     seconds = len("2026-01-02T03:04:05")
     return time[:seconds] > retried_at[:seconds]
 
 
 def _read_uris(artifacts: Mapping[str, Sequence[StoredArtifact]]) -> dict[str, Any]:
-    """Return the addresses of artifacts by the names of the inputs or outputs."""
+    """Return the URIs of artifacts by the names of the inputs or outputs."""
     uris_by_name: dict[str, list[str]] = {}
     for name, stored in artifacts.items():
-        # Metrics of 3.0 have no file: their values are in the metadata.
+        # On 3.0, metrics have no file. Their values are in the metadata.
         uris = [artifact.uri for artifact in stored if artifact.uri]
         if uris:
             uris_by_name[name] = uris

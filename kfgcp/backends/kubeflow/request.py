@@ -1,8 +1,8 @@
-"""A submission as the body of `POST /apis/v2beta1/runs`, with labels that tell it apart later.
+"""Convert a submission to the body of `POST /apis/v2beta1/runs`, with labels.
 
-The service has no labels of its own. Ours are in the description of the run, which people read too
-and which the service can search. When the user gives no name, the id of the submission is also in
-the name of the run.
+The service has no labels. So kfgcp writes labels into the description of the run. People read the
+description, too, and the service can search it. When the user gives no name, the name of the run
+contains the id of the submission.
 """
 
 from __future__ import annotations
@@ -22,17 +22,22 @@ from kfgcp.options import local_flags
 from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.documents import parse_json
 
-# Characters of a run's name, and of its description: columns of the service's database
-# (`run_details`).
+# The longest name and the longest description of a run, in characters: the length of columns in the
+# service's database (`run_details`).
 MAX_LENGTH: Final = 255
+
+# The schema of PipelineSpecs that the service accepts.
 SCHEMA: Final = "2.1.0"
 
-# How many nested messages protobuf reads in C++ (`CodedInputStream::SetRecursionLimit`).
+# The deepest nesting of messages that protobuf reads in C++
+# (`CodedInputStream::SetRecursionLimit`).
 _MAX_NESTED_MESSAGES: Final = 100
 
-# Inside a request to ML Metadata: Execution, an entry of its custom_properties, ml_metadata.Value,
-# Struct, and an entry of that.
+# A parameter is inside five messages of a request to ML Metadata: Execution, an entry of its
+# custom_properties, ml_metadata.Value, Struct, and an entry of the Struct.
 _MESSAGES_AROUND_A_VALUE: Final = 5
+
+# The beginning of the line with labels in a description.
 _MARK: Final = "kfgcp: "
 _DESCRIPTION: Final = re.compile(rf"^{_MARK}(?P<labels>\{{.*\}})\s*$", re.MULTILINE)
 
@@ -48,15 +53,16 @@ def run_body(
 
     Args:
         request: the run to start.
-        settings: of the environment.
-        experiment_id: the server's id of its experiment.
-        submission: an id of this submission.
+        settings: the settings of the environment.
+        experiment_id: the server's id of the experiment.
+        submission: the id of this submission.
 
     Raises:
-        Unsupported: the spec is of another version, or the run cannot be repeated from the task.
-            Or the name or the labels are too long, or the pipeline gets an artifact.
-        ParamError: an integer of the parameters would not be kept exactly.
-        SpecError: an integer of the spec would not be kept exactly.
+        Unsupported: the spec has another version, the run cannot be repeated from the task, the
+            name or the labels are too long, a parameter is nested too deeply, or the pipeline gets
+            an artifact.
+        ParamError: the server would change an integer of the parameters.
+        SpecError: the server would change an integer of the spec.
     """
     pipeline_spec = _pipeline_spec(request)
     refuse_inexact(request.spec.pipeline_spec, request.params, SERVICE)
@@ -69,7 +75,8 @@ def run_body(
     name = request.options.name or f"{request.spec.name}-{submission}"
     if len(name) > MAX_LENGTH:
         raise Unsupported(
-            f"The name of the run has {len(name)} characters; {SERVICE} takes {MAX_LENGTH}.",
+            f"The name of the run has {len(name)} characters; {SERVICE} takes at most"
+            f" {MAX_LENGTH}.",
             hint="Choose a shorter --name.",
         )
     all_labels = {EXPERIMENT: request.options.experiment, **labels(request, submission)}
@@ -86,20 +93,21 @@ def run_body(
 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
-    """Return the labels of a request, with that of the submission."""
+    """Return the labels of a request, with the label of the submission."""
     return {**request.options.labels, SUBMISSION: submission}
 
 
 def notes(request: SubmitRequest) -> Iterator[str]:
-    """Yield what Kubeflow Pipelines leaves out of a request, a line each."""
-    local = local_flags(request.options)
-    if local:
+    """Yield a line for each part of a request that Kubeflow Pipelines ignores."""
+    flags = local_flags(request.options)
+    if flags:
+        verb = "is" if len(flags) == 1 else "are"
         yield (
-            f"{', '.join(local)} is for runs on this machine; Kubeflow runs each task in its own"
-            " image"
+            f"{', '.join(flags)} {verb} for runs on this machine; Kubeflow runs each task in its"
+            " own image"
         )
     if request.options.fail_fast:
-        yield (f"--fail-fast is not known to {SERVICE}: after a failure, other branches continue")
+        yield f"{SERVICE} ignores --fail-fast: after a failure, other branches continue"
 
 
 # -- labels in the description
@@ -108,18 +116,19 @@ def notes(request: SubmitRequest) -> Iterator[str]:
 def format_description(run_labels: Mapping[str, str]) -> str:
     """Return the description of a run that contains its labels.
 
-    When they are too long, those that follow from the run itself are left out.
+    When the description is too long, labels that follow from the run itself are left out.
 
     Raises:
-        Unsupported: the others are too long as well.
+        Unsupported: the description with the other labels is still too long.
 
     Example:
         >>> format_description({"team": "vision"})
         'kfgcp: {"team":"vision"}'
     """
-    # The submission comes first: a run whose answer was lost is found again by it.
-    first = {name: value for name, value in run_labels.items() if name == SUBMISSION}
-    ordered = {**first, **run_labels}
+    # kfgcp finds a run whose answer was lost by the label of its submission, so this label is
+    # first.
+    submission_label = {name: value for name, value in run_labels.items() if name == SUBMISSION}
+    ordered = {**submission_label, **run_labels}
     text = _MARK + _compact_json(ordered)
     for name in _REDUNDANT_LABELS:
         if len(text) <= MAX_LENGTH:
@@ -130,13 +139,13 @@ def format_description(run_labels: Mapping[str, str]) -> str:
         return text
     raise Unsupported(
         f"The labels of the run, with those of kfgcp, take {len(text)} characters; {SERVICE}"
-        f" keeps {MAX_LENGTH}.",
-        hint="Give it fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
+        f" keeps at most {MAX_LENGTH}.",
+        hint="Give the run fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
     )
 
 
 def parse_description(text: object) -> dict[str, str]:
-    """Return the labels in a description, none in one that kfgcp did not write.
+    """Return the labels in a description, empty when kfgcp did not write the description.
 
     Example:
         >>> parse_description('Written by people.\\nkfgcp: {"team":"vision"}')
@@ -154,21 +163,22 @@ def parse_description(text: object) -> dict[str, str]:
     return {str(name): str(value) for name, value in values.items()}
 
 
-def part_of_description(name: str, value: str, *, is_prefix: bool = False) -> str | None:
-    """Return the part of a description that a label becomes, for a filter.
+def format_label_part(name: str, value: str, *, is_prefix: bool = False) -> str | None:
+    """Return the text of a label in a description, for a filter.
 
-    None when the label may be left out of the description, or when a database cannot search for the
-    part: `LIKE` gives a backslash a meaning of its own.
+    Return None when the description may not contain the label, or when a database cannot search for
+    the text. A text with a backslash cannot be searched for, because `LIKE` treats backslashes
+    specially.
 
     Args:
-        name: of the label.
-        value: its value.
-        is_prefix: whether the label may continue after the value.
+        name: the name of the label.
+        value: the value of the label, or the beginning of the value.
+        is_prefix: whether `value` is only the beginning of the value.
     """
     part = _compact_json({name: value}).removeprefix("{").removesuffix("}")
     if name in _REDUNDANT_LABELS or "\\" in part:
         return None
-    # Without the quote that ends the value.
+    # The last character of the part is the quote at the end of the value.
     return part[:-1] if is_prefix else part
 
 
@@ -180,25 +190,25 @@ def _compact_json(run_labels: Mapping[str, str]) -> str:
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
-    """Return the spec with the caching of the request, and with the platform spec beside it."""
+    """Return the spec with the cache settings of the request, and with the platform spec."""
     spec = request.spec.pipeline_spec
     version = spec.get("schemaVersion")
     if version != SCHEMA:
         raise Unsupported(
-            f"{SERVICE} takes specs of schema {SCHEMA}, this one is of {version}.",
+            f"{SERVICE} accepts specs of schema {SCHEMA}, but this spec has schema {version}.",
             hint="Compile the pipeline again with a current kfp.",
         )
     if request.options.cache is not None:
         spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is not None:
-        spec = _repeated_from(spec, request.from_task)
+        spec = _without_cache_from(spec, request.from_task)
     if request.spec.platform_spec is None:
         return spec
     return {"pipeline_spec": spec, "platform_spec": request.spec.platform_spec}
 
 
-def _repeated_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """Return the spec with caching off for a task and what depends on it, so that these run."""
+def _without_cache_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Return the spec without the cache for a task and all tasks that depend on it."""
     try:
         return disable_caching_from(spec, task)
     except ValueError as error:
@@ -217,7 +227,7 @@ def _repeated_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:
 def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None:
     """Refuse input artifacts of the pipeline.
 
-    `RuntimeConfig` of v2beta1 has only parameters and a pipeline root.
+    `RuntimeConfig` of v2beta1 has no field for artifacts.
     """
     artifacts = [
         name for name, param in request.spec.params.items() if param.is_artifact and name in params
@@ -233,10 +243,10 @@ def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None
 
 
 def _refuse_deep_values(params: Mapping[str, Any]) -> None:
-    """Refuse values that ML Metadata cannot read.
+    """Refuse values that are nested too deeply for ML Metadata.
 
-    The driver writes them into an execution. ML Metadata is a C++ program, so the limit of protobuf
-    holds. The limit is documented; there is no recording of what happens to such a run.
+    The driver writes the parameters into an execution. ML Metadata is a C++ program, so the
+    documented limit of protobuf applies. A run beyond the limit was not recorded.
     """
     for name, value in params.items():
         if _MESSAGES_AROUND_A_VALUE + _nested_messages(value) > _MAX_NESTED_MESSAGES:
@@ -248,7 +258,7 @@ def _refuse_deep_values(params: Mapping[str, Any]) -> None:
 
 
 def _nested_messages(value: object) -> int:
-    """Return how many messages a google.protobuf.Value of this JSON value nests, with itself."""
+    """Return how deep messages nest in a google.protobuf.Value of a JSON value, itself included."""
     if isinstance(value, Mapping):
         if not value:
             return 1

@@ -1,10 +1,11 @@
-"""What the errors of Kubeflow Pipelines mean.
+"""Interpret the error messages of Kubeflow Pipelines.
 
-They are texts: the server wraps the cause into what it was doing.
+A message is a text in which the cause follows a description of what the server was doing.
 
-A bad pipeline is answered with status 500, like an outage (recorded: run-create-*.json). The
-server's own classes of errors, and a few texts of the libraries below it, tell the two apart.
-`InternalServerError` says nothing, because it is around both.
+The server answers with status 500 both to a bad pipeline and in an outage (recorded:
+run-create-*.json). kfgcp distinguishes the two by the server's own classes of errors, and by a few
+texts of the libraries that the server uses. The class `InternalServerError` does not help, because
+it occurs in both kinds of messages.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from kfgcp.errors import Remedy
 from kfgcp.services.error_rules import NO_ADVICE, Advice, ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
 
-# How the paths of Kubeflow Pipelines begin.
+# The beginning of all paths of the API of Kubeflow Pipelines.
 PATHS: Final = "apis/v"
 
-# The server's classes of errors that are about the request (backend/src/common/util/error.go).
+# The server's classes of errors for a bad request (backend/src/common/util/error.go).
 _REQUEST_ERRORS: Final = (
     "Invalid input"
     " error|InvalidInputError|ResourceNotFoundError|NotFoundError|BadRequestError|Already exist"
@@ -27,7 +28,7 @@ _REQUEST_ERRORS: Final = (
 )
 _NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
 
-# What is before the cause in a message.
+# The text before the cause in a message.
 _CONTEXT: Final = re.compile(
     rf".*\b(?:{_REQUEST_ERRORS}|InternalServerError|Internal error): (?=\S)|.*(?={_NO_WORKFLOW})"
 )
@@ -35,14 +36,14 @@ _BAD_PIPELINE: Final = r"invalid pipeline spec manifest|\nFailed to compile job\
 _REFUSALS: Final = re.compile(
     rf"\b(?:{_REQUEST_ERRORS}): "
     rf"|{_BAD_PIPELINE}"
-    # Kubernetes: an object that is too large, and a Workflow that is not there any more.
+    # Kubernetes: an object that is too large, and a Workflow that does not exist any more.
     r"|etcdserver: request is too large|Request entity too large"
     rf"|{_NO_WORKFLOW}"
     # MySQL and PostgreSQL, when a column is too short.
     r"|Data too long for column|value too long for type"
 )
 
-# A pattern in the message of the server, and what the user can do.
+# The hints for users, by patterns in the message of the server.
 _HINTS: Final = {
     r"Namespace:([\w-]+)": (
         r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
@@ -61,17 +62,18 @@ _HINTS: Final = {
     ),
 }
 
-# What the UI server says when a pod is gone. No other service has this route.
+# The message of the UI server when a pod does not exist any more.
 _NO_POD: Final = "pod not found"
 
-# What the UI server quotes from its store, with status 500, before 2.17.
+# Texts in the message of the UI server when its store does not have an object. Before 2.17, the
+# status of this answer is 500.
 _NO_OBJECT: Final = ("NoSuchKey", "specified key does not exist")
 
 
 def is_refusal(message: str) -> bool:
     """Return whether an answer with status 500 refuses the request.
 
-    The same request would be refused again.
+    If it does, the same request would fail again.
     """
     return _REFUSALS.search(message) is not None
 
@@ -92,16 +94,16 @@ def is_without_object(message: str) -> bool:
 
 
 def find_cause(message: str) -> str:
-    """Return the cause alone, in one line.
+    """Return only the cause in a message, in one line.
 
-    What the server was doing, and the trace of Go, are left out.
+    The description of what the server was doing, and the stack trace of Go, are left out.
 
     Example:
         >>> find_cause("Failed to create a run: InternalServerError: Invalid input error: No name")
         'No name'
     """
-    # A trace begins with the cause. What is around it comes in later lines, each with its place in
-    # the source.
+    # The first line of a stack trace is the cause. Each later line is a description with its place
+    # in the source.
     first_line = message.partition("\n")[0]
     return _CONTEXT.sub("", first_line)
 
@@ -110,9 +112,9 @@ def find_advice(status: int, message: str, host: str) -> Advice:
     """Return what the user can do about an error.
 
     Args:
-        status: of HTTP.
+        status: the HTTP status of the answer.
         message: the whole message of the server.
-        host: of the server.
+        host: the host of the server.
     """
     for pattern, template in _HINTS.items():
         match = re.search(pattern, message)
@@ -136,9 +138,9 @@ def find_advice(status: int, message: str, host: str) -> Advice:
 
 
 class KubeflowErrors(GoogleErrors):
-    """The rules of Kubeflow Pipelines.
+    """The rules for errors of Kubeflow Pipelines.
 
-    Paths of other services, such as a proxy of Google, have the rules of Google.
+    An error for another path may come from a proxy of Google, so it has the rules of Google.
     """
 
     def is_refusal(self, path: str, message: str) -> bool:

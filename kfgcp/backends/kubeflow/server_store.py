@@ -1,9 +1,9 @@
-"""Artifacts in the object store of the server itself, `minio://` by default.
+"""Read artifacts from the server's own object store, which is `minio://` by default.
 
-That store is inside the cluster, so this machine cannot reach it. The UI server reads it:
-`/artifacts/get` answers with an object, or with the first `peek` bytes of it. It unpacks what gzip
-packed. For a folder it answers with a line of text, since 2.17
-(frontend/server/handlers/artifacts.ts).
+The store is inside the cluster, so this machine cannot reach it. The UI server can reach it: its
+route `/artifacts/get` answers with an object, or with the first `peek` bytes of an object. The UI
+server decompresses objects that are compressed with gzip. Since 2.17, it answers with a line of
+text for a folder (frontend/server/handlers/artifacts.ts).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DEFAULT_ROOT: Final = "minio://mlpipeline/v2/artifacts/"
 def is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
     """Return whether an address is in the server's own store, at a place that belongs to a run.
 
-    These are the folders that are named after the run. Where all runs share a namespace, it is also
-    what is below the server's default root.
+    A folder with the name of a run belongs to that run. When all runs share a namespace, the
+    server's default root belongs to all runs.
 
     Args:
         env: the environment of the run.
-        run: has the artifact.
-        uri: of the artifact.
+        run: the run.
+        uri: the address of the artifact.
     """
     segments = uri.split("/")
     if segments[0] != f"{SCHEME}:" or ".." in segments:
@@ -45,12 +45,12 @@ def is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
 
 
 class ServerStore:
-    """The store of a server.
+    """The object store of a server.
 
     Args:
-        ui: the UI server.
-        namespace: where runs are, empty when none is set.
-        seconds: how long one reading may take.
+        ui: the client of the UI server.
+        namespace: the namespace of the runs, "" when none is set.
+        seconds: the time limit of one reading.
     """
 
     def __init__(self, ui: Addresses, namespace: str, seconds: float) -> None:
@@ -62,12 +62,12 @@ class ServerStore:
         """Return at most the first `size` bytes of an object.
 
         Args:
-            uri: `minio://BUCKET/KEY`.
-            size: more than 0.
+            uri: the address of the object, `minio://BUCKET/KEY`.
+            size: a number greater than 0.
 
         Raises:
-            NotFound: there is no such object.
-            BackendError: it may not be read, or the UI server does not answer.
+            NotFound: the object does not exist.
+            BackendError: access to the object is denied, or the UI server does not answer.
         """
         # A key may contain "#" and "?".
         bucket = urlsplit(uri, allow_fragments=False).netloc
@@ -91,6 +91,7 @@ class ServerStore:
             raise
 
     def _read(self, params: dict[str, str], size: int) -> bytes:
+        """Return the first `size` bytes of the answer to a request."""
         content = bytearray()
         with closing(self._ui.stream("artifacts/get", params=params, retries=0)) as chunks:
             for chunk in chunks:

@@ -1,9 +1,10 @@
-"""Which release of Kubeflow Pipelines a server is, and what of a pipeline it cannot run.
+"""Find the release of a server, and the features of a pipeline that the server cannot run.
 
-`GET apis/v2beta1/healthz` answers with `tag_name`. The builder of the server sets it; otherwise it
-is `unknown` (backend/src/apiserver/main.go). The UI server in front of it calls it
-`apiServerTagName`. It is read once, and only for a pipeline for which the version makes a
-difference. A server that does not tell its version is taken for the newest one.
+`GET apis/v2beta1/healthz` answers with the release in `tag_name`. Whoever builds the server sets
+this field. Otherwise its value is `unknown` (backend/src/apiserver/main.go). In answers of the UI
+server, the name of the field is `apiServerTagName`. kfgcp reads the release once, and only for a
+pipeline with a feature that depends on the release. When the release is unknown, kfgcp assumes the
+newest one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ HEALTH: Final = "apis/v2beta1/healthz"
 OLD_HEALTH: Final = "apis/v1beta1/healthz"
 ARTIFACTS: Final = "apis/v2beta1/artifacts"
 
-# Why a run has no tasks on a server that `keeps_tasks`.
+# The reason why a run has no tasks, on a server for which `keeps_tasks` is true.
 NO_TASKS: Final = (
     "the API server has no tasks of this run, and ML Metadata, where older servers keep tasks, does"
     " not answer."
@@ -44,11 +45,17 @@ NO_TASKS: Final = (
 
 # From this release on, the server and kfp have the same version numbers.
 FIRST_SDK: Final = (2, 14)
+
+# The fields with the release, in the answers of the UI server and of the API server.
 VERSION_KEYS: Final = ("apiServerTagName", "tag_name")
 
 
 class Server:
-    """The server behind an address."""
+    """The release of a server, and the features that it supports.
+
+    Args:
+        http: the client of the pipelines API.
+    """
 
     def __init__(self, http: ServiceClient) -> None:
         self._http = http
@@ -58,11 +65,11 @@ class Server:
 
     @property
     def version(self) -> Version | None:
-        """Its version, None when it does not tell.
+        """The version of the server, None when its answer has no version.
 
         Raises:
-            Unsupported: it is older than the API v2beta1.
-            Unreachable, AuthError: it does not answer.
+            Unsupported: the server is older than the API v2beta1.
+            Unreachable, AuthError: the server does not answer.
         """
         if not self._has_version:
             self._version = self._read_version()
@@ -70,11 +77,11 @@ class Server:
         return self._version
 
     def keeps_tasks(self, namespace: str) -> bool:
-        """Return whether the API server keeps tasks and artifacts itself.
+        """Return whether the API server keeps tasks and artifacts itself, instead of ML Metadata.
 
-        Servers of 3.0 do, instead of ML Metadata. Only they have an artifacts API
-        (tests/recorded/api-3.0-branch/artifacts-list-empty.json). It is asked once, when ML
-        Metadata does not answer.
+        Servers of 3.0 do, and only these have an artifacts API
+        (tests/recorded/api-3.0-branch/artifacts-list-empty.json). The first call sends a request to
+        this API.
         """
         if self._keeps_tasks is None:
             params: dict[str, Any] = {"page_size": 1}
@@ -103,25 +110,25 @@ class Server:
             raise _refusal(true_lacks, version)
 
     def notes(self, spec: Spec) -> Iterator[str]:
-        """Yield what the server does in another way than the pipeline says, a line each."""
+        """Yield a line for each feature that the server ignores or supports differently."""
         lacks = [lack for lack in possible_lacks(spec) if not lack.feature.hidden_before_runs]
         version = self._version_for(lacks)
         for lack in lacks:
             if lack.is_true_of(version) and not lack.is_refused:
                 yield str(lack)
-        versioned = [lack for lack in lacks if lack.feature.since]
-        if version is None and versioned:
-            newest = max(versioned, key=lambda lack: lack.feature.since or ())
+        supported_since = [lack for lack in lacks if lack.feature.since]
+        if version is None and supported_since:
+            newest = max(supported_since, key=lambda lack: lack.feature.since or ())
             yield (
-                "the server does not tell its version, so kfgcp assumes the newest one:"
+                "the server does not report its version, so kfgcp assumes the newest one:"
                 f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs version"
                 f" {format_version(newest.feature.since or ())} or newer"
             )
 
     def explain(self, refused: Refused) -> Refused:
-        """Return the refusal of a run.
+        """Return the error for a run that the server refused.
 
-        For a pipeline that the server cannot read or compile, the hint has the server's version.
+        When the server cannot read or compile the pipeline, the hint names the server's version.
         """
         if refused.remedy is not Remedy.RECOMPILE:
             return refused
@@ -133,12 +140,13 @@ class Server:
         return refused
 
     def _version_for(self, lacks: Sequence[Lack]) -> Version | None:
-        """Return the version, None without a request when no feature depends on it."""
+        """Return the version of the server. Send no request when no feature depends on it."""
         if any(lack.depends_on_version for lack in lacks):
             return self.version
         return None
 
     def _read_version(self) -> Version | None:
+        """Request the version of the server."""
         try:
             health = self._http.get(HEALTH)
         except NotFound:
@@ -146,21 +154,21 @@ class Server:
         except (Unreachable, AuthError):
             raise
         except BackendError:
-            # Other failures say nothing about the version.
+            # Another error says nothing about the version.
             return None
-        version = _version_in(health)
+        version = _find_version(health)
         if version is not None and version < OLDEST:
             raise too_old(health)
         return version
 
 
 def too_old(health: Mapping[str, Any]) -> Unsupported:
-    """Return the error about a server without the API v2beta1.
+    """Return the error for a server without the API v2beta1.
 
     Args:
-        health: the answer of its healthz.
+        health: the answer of the server to a request for healthz.
     """
-    version = _version_in(health)
+    version = _find_version(health)
     name = "Kubeflow Pipelines"
     if version is not None:
         name = f"Kubeflow Pipelines {format_version(version)}"
@@ -170,7 +178,8 @@ def too_old(health: Mapping[str, Any]) -> Unsupported:
     )
 
 
-def _version_in(health: Mapping[str, Any]) -> Version | None:
+def _find_version(health: Mapping[str, Any]) -> Version | None:
+    """Return the version in an answer of healthz, None when the answer has no version."""
     for key in VERSION_KEYS:
         version = parse_version(health.get(key))
         if version is not None:
@@ -188,6 +197,7 @@ def _recompile_hint(version: Version) -> str:
 
 
 def _refusal(lacks: Sequence[Lack], version: Version | None) -> Unsupported:
+    """Return the error for a pipeline with features that the server lacks."""
     first = str(lacks[0])
     message = f"{first[0].upper()}{first[1:]}."
     if version is not None:
@@ -195,7 +205,7 @@ def _refusal(lacks: Sequence[Lack], version: Version | None) -> Unsupported:
     others = [str(lack) for lack in lacks[1:]]
     if others:
         message += f" Also: {'; '.join(others)}."
-    hint = "Remove that from the pipeline, or run it on Vertex AI: --env NAME"
+    hint = "Remove the feature from the pipeline, or run it on Vertex AI: --env NAME"
     if all(lack.feature.since for lack in lacks):
-        hint = "Upgrade the server, or remove that from the pipeline."
+        hint = "Upgrade the server, or remove the feature from the pipeline."
     return Unsupported(message, hint=hint)

@@ -1,4 +1,4 @@
-"""The runs of a Kubeflow Pipelines: its REST API v2beta1, and ML Metadata beside it."""
+"""Create, read and end the runs of a Kubeflow Pipelines, with its REST API v2beta1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kfgcp.backends.kubeflow.limits import check_experiment_name, check_paramete
 from kfgcp.backends.kubeflow.logs import LogServices, RunLogs, RunTail
 from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
-from kfgcp.backends.kubeflow.pod_names import pods_of_run
+from kfgcp.backends.kubeflow.pod_names import read_workflow_pods
 from kfgcp.backends.kubeflow.read_run import RunReader, RunSource, Where
 from kfgcp.backends.kubeflow.server_errors import is_without_workflow
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
@@ -44,20 +44,21 @@ from kfgcp.query import RunFilter, matches
 RUNS: Final = f"{API}/runs"
 PAGE_SIZE: Final = 100
 
-# How many runs the server sends at most in one page.
+# The server sends at most this many runs in one page.
 LARGEST_PAGE: Final = 200
 
-# Seconds that the clock of a server may be behind ours. It is a long time, because a run that is
-# not found again is created twice.
+# Seconds that the clock of a server may be behind the clock of this machine. The time is long,
+# because kfgcp creates a run twice when it does not find the first one.
 CLOCK_TOLERANCE: Final = 86400.0
 
-# Lines of the log that the error of a run gets.
+# How many lines of the log the error of a run gets.
 TAIL_LINES: Final = 20
 
-# Seconds after the end of a run in which a missing log may still come, as in Cloud Logging.
+# A log that is missing may still appear for this many seconds after the end of a run, for example
+# in Cloud Logging.
 LATE_LOGS: Final = 600.0
 
-# With these reasons the server refuses to terminate a run that has ended meanwhile.
+# The reasons with which the server refuses to terminate a run that has ended.
 _HAS_ENDED: Final = ("FAILED_PRECONDITION", "INVALID_ARGUMENT")
 
 
@@ -65,13 +66,12 @@ class KubeflowService:
     """The runs of one host and namespace.
 
     Args:
-        project: not used. No other environment changes what the server answers.
+        project: not used. Every service gets the project, and this service needs only `env`.
         env: the environment.
-        records: what is remembered between commands.
+        records: keeps data from one command to the next.
     """
 
-    # A list has everything about its runs except what ML Metadata has, which is four requests for
-    # each run.
+    # A list has all fields of its runs. But a whole run also needs four requests to ML Metadata.
     facts = ServiceFacts(fetch_is_cheap=False, can_reopen=True)
 
     def __init__(self, project: Project, env: Environment, records: ServiceRecords) -> None:
@@ -95,40 +95,31 @@ class KubeflowService:
             records=records,
         )
         self._cancelling = CancellingRuns(records, self.place)
-        # The run that was read last, by its `backend_ref`: its logs and the cause of its failure
-        # are read next.
+        # The `backend_ref` of the run that was read last, and its source. Often the same command
+        # reads the logs or the cause of this run next.
         self._latest: tuple[str, RunSource | None] = ("", None)
 
     @property
     def place(self) -> str:
-        """The settings that name the server and the namespace.
-
-        It is not the address: a forwarded port has another address each time.
-        """
-        settings = self._settings
-        cluster = [
-            settings.kube_context or "",
-            settings.kube_namespace or "",
-            settings.kube_service or "",
-        ]
-        server = settings.api_endpoint or settings.host or f"cluster:{'/'.join(cluster)}"
-        return f"{server.rstrip('/')}/{self._namespace}/"
+        """The beginning of the `backend_ref` of each run: the server and the namespace."""
+        return self._settings.place
 
     # -- starting and ending runs
 
     def notes(self, request: SubmitRequest) -> list[str]:
-        """Return what the server leaves out of a request or does in another way."""
+        """Return a line for each part of a request that the server ignores or does differently."""
         return list(run_request.notes(request)) + list(self._server.notes(request.spec))
 
     def create(self, request: SubmitRequest) -> Run:
         """Create a run.
 
-        It carries an id of this submission, so that it is found again when an answer is lost.
+        The run has the id of this submission as a label. With this label, kfgcp finds the run when
+        the answer of the server is lost.
         """
         submission = secrets.token_hex(6)
         self._server.refuse(request.spec)
-        # Everything that is wrong with the request is found before anything is created, so the id
-        # of the experiment comes later.
+        # All checks of the request come before the experiment is created. So the body has no id of
+        # the experiment at first.
         run_body = run_request.run_body(request, self._settings, "", submission)
         check_experiment_name(request.options.experiment, self._server)
         check_parameters(run_body["runtime_config"]["parameters"], self._server)
@@ -158,34 +149,22 @@ class KubeflowService:
         try:
             return self._experiments.ensure(name)
         except NotFound:
-            # Reading the version raises an error that says so when the server is too old.
+            # A server that is too old has no experiments in this API. Then reading the version
+            # raises an error that says so.
             _ = self._server.version
             raise
 
     def _runs_of_submission(
         self, experiment_id: str, name: str, submission: str, since: str
     ) -> list[RunAnswer]:
-        """Return the runs of a submission, the oldest first.
-
-        Args:
-            experiment_id: of the submission.
-            name: of the run.
-            submission: the id of the submission.
-            since: a time before the submission.
-        """
+        """Return the runs of a submission that were created after `since`, the oldest first."""
         predicates = [
             filters.created_since(since),
             filters.predicate("display_name", "EQUALS", name),
         ]
-        params = {
-            **self._scope(),
-            "experiment_id": experiment_id,
-            "filter": filters.format_filter(predicates),
-            "sort_by": "created_at asc",
-        }
-        pages = self._http.pages(RUNS, params, "runs", size=PAGE_SIZE)
+        items = self._list(predicates, PAGE_SIZE, experiment_id, sort_by="created_at asc")
         runs: list[RunAnswer] = []
-        for run in _readable(pages):
+        for run in _readable(items):
             labels = run_request.parse_description(run.get("description"))
             if labels.get(SUBMISSION) == submission:
                 runs.append(run)
@@ -198,24 +177,25 @@ class KubeflowService:
             self._http.post(f"{_run_path(run_id)}:terminate", body={}, repeatable=True)
         except Refused as refused:
             if is_without_workflow(refused.explanation):
-                self._cancelling.workflow_is_gone(run_id)
+                self._cancelling.record_missing_workflow(run_id)
             elif refused.reason not in _HAS_ENDED:
                 raise
             return False
         return True
 
     def delete(self, backend_ref: str) -> None:
-        """Delete a run. It is not an error when there is no such run."""
+        """Delete a run. Do nothing when the run does not exist."""
         run_id = self._run_id(backend_ref)
         with suppress(NotFound):
             self._http.delete(_run_path(run_id))
         self._cancelling.forget(run_id)
 
     def retry(self, backend_ref: str) -> RunState:
-        """Continue a run that failed or was cancelled, and return the state that it had before.
+        """Continue a run that failed or was cancelled, and return its state before this call.
 
-        `POST runs/ID:retry` starts the failed pods again and keeps the others. A server that
-        refuses it may answer as in an outage, so the state of the run decides whether it continues.
+        `POST runs/ID:retry` starts the failed pods again and keeps the other pods. When the server
+        refuses the request, its answer may look like an outage. So the state of the run shows
+        whether the run continues.
         """
         before = self._state_and_end(backend_ref)
         state, _ = before
@@ -229,18 +209,18 @@ class KubeflowService:
         return state
 
     def _state_and_end(self, backend_ref: str) -> tuple[RunState, str | None]:
-        """Return the state of a run and when it ended, as the server has them now."""
+        """Return the state and the end time of a run, as the server has them now."""
         answer = self._get(backend_ref)
         return run_state(answer), answer.get("finished_at")
 
     def observe(self, run: Run) -> str:
-        """Remember since when a run is CANCELLING. Return a note when it is not expected to end."""
+        """Remember since when a run is CANCELLING. Return a note when it will never end."""
         run_id = self._run_id(run.backend_ref or "")
-        self._cancelling.see(run_id, run.state)
+        self._cancelling.observe(run_id, run.state)
         return self._cancelling.note(run.run_id, run_id)
 
     def is_stuck(self, run: Run) -> bool:
-        """Return whether a run that is CANCELLING is not expected to end."""
+        """Return whether a run is CANCELLING and will probably never end."""
         return self._cancelling.never_ends(self._run_id(run.backend_ref or ""))
 
     # -- reading one run
@@ -253,14 +233,14 @@ class KubeflowService:
     def fetch_listed(self, listed: FetchedRun) -> FetchedRun:
         """Return a run of a list with its tasks.
 
-        A list says about a run what the run itself says, so the run is not requested again.
+        An item of a list has the same fields as the run itself, so the run is not requested again.
         """
         backend_ref = listed.run.backend_ref or ""
         if listed.answer is None:
             return self.fetch(backend_ref)
-        # It is the answer that `RunReader.read_listed` checked.
+        # `RunReader.read_listed` has checked this answer.
         answer = cast("RunAnswer", listed.answer)
-        # Lists of servers from 3.0 on have no tasks.
+        # From 3.0 on, lists do not contain tasks.
         if "run_details" not in answer or has_late_tasks(answer, time.time()):
             return self.fetch(backend_ref)
         fetched, source = self._reader.read_with_tasks(answer)
@@ -274,8 +254,8 @@ class KubeflowService:
         return fetched, source
 
     def _get(self, backend_ref: str) -> RunAnswer:
-        # Servers from 3.0 on answer with tasks[] to this view. Older ones ignore it
-        # (tests/recorded: run-get-view-full).
+        # From 3.0 on, the answer contains tasks[] only with this view. Older servers ignore the
+        # view (tests/recorded: run-get-view-full).
         path = _run_path(self._run_id(backend_ref))
         return check_run(self._http.get(path, params={"view": "FULL"}))
 
@@ -285,56 +265,61 @@ class KubeflowService:
     # -- reading lists
 
     def changed_since(self, since: str) -> Iterator[FetchedRun]:
-        """Return the runs that have ended at this time or later, and all that have not ended.
+        """Return the runs that have ended at this time or later, and all unfinished runs.
 
-        A run that had ended may continue, and no time of the server says so.
+        An ended run may continue, and the server does not record the time when it continues. So all
+        unfinished runs are returned.
         """
-        yield from self._listed_runs(filters.unfinished(), ask=True)
-        yield from self._listed_runs([filters.ended_since(since)], ask=True)
+        yield from self._listed_runs(filters.unfinished(), read_specs=True)
+        yield from self._listed_runs([filters.ended_since(since)], read_specs=True)
 
     def created_between(self, since: str, until: str | None = None) -> Iterator[FetchedRun]:
         """Return the runs that were created in a window of time, newest first."""
         predicates = [filters.created_since(since)]
         if until:
             predicates.append(filters.created_before(until))
-        return self._listed_runs(predicates, ask=True)
+        return self._listed_runs(predicates, read_specs=True)
 
     def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
         """Return the newest runs that match, page by page.
 
-        When the server can choose the runs, one page has all of them. When it cannot, and all runs
-        of that time are recorded, return None: it is less to read what has changed.
+        When the server can evaluate the whole filter, one page has all these runs. When it cannot,
+        and all runs since the time of the filter are recorded, return None, because then it costs
+        less to read only the changes.
         """
         complete_since = self._records.complete_since(self.place)
         is_recorded = complete_since is not None and (run_filter.since or "") >= complete_since
-        if is_recorded and not filters.server_can_choose(run_filter):
+        if is_recorded and not filters.is_exact(run_filter):
             return None
         return self._newest_matching(run_filter, limit)
 
     def _newest_matching(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun]:
-        # The experiment is chosen by its id, because servers ignore the case of names.
-        in_any_experiment = replace(run_filter, experiment=None)
+        """Yield the newest runs that match, at most `limit` runs."""
+        # The server compares the id of the experiment. `matches` would compare the name, but
+        # databases of servers ignore the case of names.
+        filter_without_experiment = replace(run_filter, experiment=None)
         size = PAGE_SIZE
-        if filters.server_can_choose(run_filter):
+        if filters.is_exact(run_filter):
             size = min(limit, LARGEST_PAGE)
         for fetched in self._listed_in_experiment(run_filter, size):
-            if matches(in_any_experiment, fetched.run):
+            if matches(filter_without_experiment, fetched.run):
                 yield fetched
                 limit -= 1
             if not limit:
                 return
 
     def _listed_in_experiment(self, run_filter: RunFilter, size: int) -> Iterator[FetchedRun]:
-        """Yield what the server chooses, from the experiment of the filter.
+        """Yield the runs that the server finds for a filter, page by page.
 
-        An experiment that was deleted and created again has another id than before.
+        An experiment that was deleted and created again has a new id. So after NotFound, the
+        remembered id is looked up again.
         """
         predicates = filters.predicates(run_filter)
         if run_filter.experiment is None:
             yield from self._listed_runs(predicates, size)
             return
         for is_last_try in (False, True):
-            experiment_id = self._experiments.id_of(run_filter.experiment)
+            experiment_id = self._experiments.find_id(run_filter.experiment)
             if experiment_id is None:
                 return
             try:
@@ -346,7 +331,7 @@ class KubeflowService:
                     raise
 
     def reread(self, backend_refs: Sequence[str]) -> Iterator[FetchedRun]:
-        """Return runs without their tasks. Those that were deleted are left out."""
+        """Return runs without their tasks. Runs that were deleted are left out."""
         run_ids = [self._run_id(backend_ref) for backend_ref in backend_refs]
         for start in range(0, len(run_ids), PAGE_SIZE):
             page_ids = run_ids[start : start + PAGE_SIZE]
@@ -358,38 +343,50 @@ class KubeflowService:
         size: int = PAGE_SIZE,
         experiment_id: str = "",
         *,
-        ask: bool = False,
+        read_specs: bool = False,
     ) -> Iterator[FetchedRun]:
         """Yield the runs of a list without their tasks, newest first.
 
         Args:
-            predicates: what must be true of the runs.
+            predicates: the conditions that each run meets.
             size: how many runs a page has.
-            experiment_id: only runs of this experiment.
-            ask: read the specs of versions that are not recorded.
+            experiment_id: the experiment of the runs, "" for all experiments.
+            read_specs: read the specs of pipeline versions that are not recorded.
         """
-        params = {**self._scope(), "sort_by": "created_at desc"}
+        yield from readable_runs(
+            self._list(predicates, size, experiment_id, sort_by="created_at desc"),
+            lambda item: self._reader.read_listed(item, read_specs=read_specs),
+            id_field="run_id",
+            env_name=self._env.name,
+        )
+
+    def _list(
+        self, predicates: list[Predicate], size: int, experiment_id: str, *, sort_by: str
+    ) -> Iterator[object]:
+        """Yield the items of a list of runs, as the server answered.
+
+        Args:
+            predicates: the conditions that each run meets.
+            size: how many runs a page has.
+            experiment_id: the experiment of the runs, "" for all experiments.
+            sort_by: a field and a direction, such as "created_at desc".
+        """
+        params: dict[str, str] = {}
+        if self._namespace:
+            params["namespace"] = self._namespace
+        params["sort_by"] = sort_by
         if experiment_id:
             params["experiment_id"] = experiment_id
         if predicates:
             params["filter"] = filters.format_filter(predicates)
-        pages = self._http.pages(RUNS, params, "runs", size=size)
-        yield from readable_runs(
-            pages,
-            lambda item: self._reader.read_listed(item, ask=ask),
-            identity="run_id",
-            env_name=self._env.name,
-        )
-
-    def _scope(self) -> dict[str, str]:
-        return {"namespace": self._namespace} if self._namespace else {}
+        return self._http.pages(RUNS, params, "runs", size=size)
 
     # -- why a run failed
 
     def explain(self, run: Run, backend_ref: str) -> Run:
         """Return a failed run with the causes from its logs, and with the end of one log.
 
-        Without a log it stays as it is.
+        The run stays unchanged when no task or driver is known to have failed.
         """
         error = run.error
         if error is None or (error.task is None and not self._start_failed(backend_ref)):
@@ -397,37 +394,40 @@ class KubeflowService:
         if error.log_tail and not causes.unread_tasks(run):
             return run
         deadline = Deadline(causes.SECONDS)
-        is_old = run.ended_at is not None and run.ended_at < timestamp(time.time() - LATE_LOGS)
-        # A log that is missing now may still come while the run is young.
-        lost = causes.LOST if is_old else ""
+        oldest_end = timestamp(time.time() - LATE_LOGS)
+        logs_are_final = run.ended_at is not None and run.ended_at < oldest_end
+        # Soon after the end of the run, a missing log may still appear.
+        message_without_log = causes.LOST if logs_are_final else ""
         cause_by_task: dict[str, ErrorInfo] = {}
         try:
             logs = self._logs(backend_ref)
             if not error.log_tail:
-                run = causes.with_log_end(run, error, logs, TAIL_LINES)
+                run = causes.add_log_end(run, error, logs, TAIL_LINES)
             paths = [path for path in causes.unread_tasks(run) if path != error.task]
-            cause_by_task = causes.read_causes(logs, paths, deadline, lost=lost)
+            cause_by_task = causes.read_causes(
+                logs, paths, deadline, message_without_log=message_without_log
+            )
         except BackendError:
-            # The next look tries again.
+            # The next reading of the run tries again.
             pass
-        return causes.with_causes(run, cause_by_task)
+        return causes.add_causes(run, cause_by_task)
 
     def is_explained(self, run: Run) -> bool:
-        """Return whether the logs have nothing more to say about a failed run."""
+        """Return whether `explain` would read nothing more about a failed run."""
         return has_log_end(run) and not causes.unread_tasks(run)
 
     def _start_failed(self, backend_ref: str) -> bool:
-        """Return whether the driver of the whole run failed, so that no task is to blame."""
+        """Return whether the driver of the whole run failed, so that no task started."""
         latest_ref, source = self._latest
         if source is None or latest_ref != backend_ref:
             return False
-        pods = pods_of_run(source.answer)
+        pods = read_workflow_pods(source.answer)
         return pods is not None and bool(pods.failed_driver(""))
 
     # -- logs, artifacts and the official client
 
     def logs(self, backend_ref: str, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Return the lines that there are now."""
+        """Return the lines that were written until now."""
         return self._logs(backend_ref).read(log_filter)
 
     def tail(self, backend_ref: str, log_filter: LogFilter) -> RunTail:
@@ -437,7 +437,7 @@ class KubeflowService:
     def keeps(self, uri: str) -> bool:
         """Return whether an artifact is in the server's own store.
 
-        This machine has no address of that store, unless the settings name an endpoint.
+        This machine cannot reach that store itself, unless the settings name an endpoint.
         """
         has_endpoint = BucketSettings.of_environment(self._env).endpoint is not None
         return uri.startswith(f"{SCHEME}://") and not has_endpoint
@@ -448,7 +448,7 @@ class KubeflowService:
         return store.beginning(uri, size)
 
     def native(self, backend_ref: str) -> Any:
-        """Return a run as the run of `kfp.Client`."""
+        """Return a run as `kfp.Client` returns it."""
         from kfgcp.backends.kubeflow.native import pipeline_run
 
         return pipeline_run(
@@ -464,9 +464,9 @@ class KubeflowService:
         """Return the logs of a run.
 
         Args:
-            backend_ref: the run.
-            live: somebody follows them. Then the run was read just now, and the next reading may
-                find what is missing.
+            backend_ref: identifies the run.
+            live: whether the caller follows the logs of an unfinished run, and so reads again after
+                an outage of ML Metadata.
         """
         latest_ref, source = self._latest
         is_latest = source is not None and latest_ref == backend_ref
@@ -494,7 +494,7 @@ def _run_path(run_id: str) -> str:
 
 
 def _readable(items: Iterable[object]) -> Iterator[RunAnswer]:
-    """Yield the runs of a list that can be read."""
+    """Yield the runs of a list. Leave out items that cannot be read."""
     for item in items:
         with suppress(BadAnswer):
             yield check_run(item)

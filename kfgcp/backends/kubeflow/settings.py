@@ -11,7 +11,8 @@ from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS
 from kfgcp.settings import Setting
 
-# Ways to sign in that need no host: kubectl makes the address, or it is the usual one of a cluster.
+# The ways to sign in that need no host. With "port-forward", kubectl makes the address. With
+# "in-cluster", kfgcp uses the default address in a cluster.
 _WITHOUT_HOST: Final = ("port-forward", "in-cluster")
 
 
@@ -21,13 +22,13 @@ class KubeflowSettings(RemoteSettings):
 
     Attributes:
         host: the address of Kubeflow Pipelines.
-        namespace: of the user, on a server for several users.
+        namespace: the namespace of the user, on a server for several users.
         iap_client_id: the OAuth client of Identity-Aware Proxy, for auth = "iap".
-        project: the Google Cloud project whose Cloud Logging has the logs.
-        ca_file: the certificates of the only authorities that are trusted.
+        project: the Google Cloud project whose Cloud Logging has the logs of pods.
+        ca_file: a file with certificates of authorities. Only these authorities are trusted.
         kube_context: the context of kubectl, for auth = "port-forward".
-        kube_namespace: the namespace that Kubeflow Pipelines is in.
-        kube_service: the service of Kubeflow Pipelines.
+        kube_namespace: the namespace in which Kubeflow Pipelines is installed.
+        kube_service: the Kubernetes service of Kubeflow Pipelines.
     """
 
     host: str | None = None
@@ -59,6 +60,18 @@ class KubeflowSettings(RemoteSettings):
         if auth is not None and auth.value in _WITHOUT_HOST:
             return ()
         return ("host",)
+
+    @property
+    def place(self) -> str:
+        """The text that identifies the server and the namespace of an environment.
+
+        It contains no address of a forwarded port, because that address changes each time.
+        """
+        cluster = "/".join(
+            [self.kube_context or "", self.kube_namespace or "", self.kube_service or ""]
+        )
+        server = self.api_endpoint or self.host or f"cluster:{cluster}"
+        return f"{server.rstrip('/')}/{self.namespace or ''}/"
 
     @property
     def addresses(self) -> dict[str, str]:

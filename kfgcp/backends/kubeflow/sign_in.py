@@ -1,4 +1,4 @@
-"""Where the Kubeflow Pipelines of an environment is, and how requests to it are signed in."""
+"""Return the address of an environment's Kubeflow Pipelines, and the tokens for its requests."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kfgcp.services.auth.port_forward import PortForward, shared_port_forward
 from kfgcp.services.auth.sign_in import required_setting, token_source
 from kfgcp.services.auth.tokens import TokenFile, TokenSource
 
-# Where Kubeflow is in its cluster unless the settings say otherwise. This service also has logs and
-# metadata; the service `ml-pipeline` has only the API.
+# The default namespace and service of Kubeflow Pipelines in a cluster. This service also has logs
+# and metadata. The service `ml-pipeline` has only the API.
 NAMESPACE: Final = "kubeflow"
 UI_SERVICE: Final = "ml-pipeline-ui"
 
-# Ports of services in the manifests of Kubeflow Pipelines. All others have port 80.
+# The ports of services in the manifests of Kubeflow Pipelines. All other services have port 80.
 _PORTS: Final = {"ml-pipeline": 8888}
 _HTTP_PORT: Final = 80
 
-# Where a pod has its token for Kubeflow Pipelines, and the variable that names another place, as in
-# the KFP SDK.
+# The file with the token of a pod for Kubeflow Pipelines, and the environment variable for another
+# file. The KFP SDK uses the same names.
 _PROJECTED_PATH: Final = "/var/run/secrets/kubeflow/pipelines/token"
 _PATH_VARIABLE: Final = "KF_PIPELINES_SA_TOKEN_PATH"
 _TOKEN_HINT: Final = (
@@ -33,9 +33,9 @@ _TOKEN_HINT: Final = (
 
 
 def address_and_tokens(env: Environment) -> tuple[str, TokenSource]:
-    """Return the address of the Kubeflow Pipelines of an environment, and what signs requests in.
+    """Return the address of an environment's Kubeflow Pipelines, and the source of tokens.
 
-    Nothing is read, started or sent yet.
+    This reads no file, starts no process and sends no request.
 
     Raises:
         ConfigError: a setting is missing.
@@ -57,7 +57,7 @@ def is_in_cluster(env: Environment) -> bool:
 
 
 def port_forward(env: Environment) -> PortForward:
-    """Return the forwarded port of an environment. Nothing is started yet."""
+    """Return the forwarded port of an environment. This does not start kubectl."""
     settings = KubeflowSettings.of(env.settings)
     service = settings.kube_service or UI_SERVICE
     namespace = settings.kube_namespace or NAMESPACE
@@ -65,6 +65,7 @@ def port_forward(env: Environment) -> PortForward:
 
 
 def _cluster_address(settings: KubeflowSettings) -> str:
+    """Return the address of Kubeflow Pipelines inside its cluster."""
     service = settings.kube_service or UI_SERVICE
     namespace = settings.kube_namespace or NAMESPACE
     port = _port(service)

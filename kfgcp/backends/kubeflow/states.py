@@ -1,7 +1,7 @@
-"""The states of runs, nodes and executions in Kubeflow Pipelines, and our state for each of them.
+"""Convert the states of runs, nodes and executions in Kubeflow Pipelines to states of kfgcp.
 
-A newer server may have states that are unknown here. They count as pending, so that whoever follows
-the run asks again.
+A newer server may have states that are unknown here. An unknown state counts as pending, so that
+kfgcp reads the run again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from kfgcp.backends.kubeflow.execution import NOT_TRIGGERED
 from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer
 from kfgcp.model import RunState, TaskState
 
-# `V2beta1RuntimeState` of the v2beta1 API. Runs and the nodes of their workflows share it.
+# The states of runs: `V2beta1RuntimeState` of the v2beta1 API.
 RUN_STATES: Final = {
     "RUNTIME_STATE_UNSPECIFIED": RunState.PENDING,
     "PENDING": RunState.PENDING,
@@ -24,6 +24,7 @@ RUN_STATES: Final = {
     "CANCELED": RunState.CANCELLED,
     "PAUSED": RunState.PAUSED,
 }
+# The states of nodes in the workflow of a run. They are also `V2beta1RuntimeState`.
 NODE_STATES: Final = {
     "RUNTIME_STATE_UNSPECIFIED": TaskState.PENDING,
     "PENDING": TaskState.PENDING,
@@ -35,7 +36,7 @@ NODE_STATES: Final = {
     "CANCELED": TaskState.CANCELLED,
     "PAUSED": TaskState.PENDING,
 }
-# `Execution.State` of ML Metadata, see `mlmd.STATES`.
+# The states of executions: `Execution.State` of ML Metadata, see `mlmd.STATES`.
 EXECUTION_STATES: Final = {
     "UNKNOWN": TaskState.PENDING,
     "NEW": TaskState.PENDING,
@@ -43,15 +44,16 @@ EXECUTION_STATES: Final = {
     "COMPLETE": TaskState.SUCCEEDED,
     "FAILED": TaskState.FAILED,
     "CACHED": TaskState.CACHED,
-    # The driver of KFP sets it when the condition of a task is false. Nobody cancelled the task.
+    # The driver of KFP sets this state when the condition of a task is false. The task was not
+    # cancelled.
     NOT_TRIGGERED: TaskState.SKIPPED,
 }
 
 
 def run_state(run: RunAnswer) -> RunState:
-    """Return the state that the server gives a run.
+    """Return the state of a run on the server.
 
-    A terminated run may be FAILED here, see `progress.read_progress`.
+    It may be FAILED for a cancelled run. `progress.read_progress` returns CANCELLED for such a run.
     """
     return RUN_STATES.get(run.get("state", ""), RunState.PENDING)
 
@@ -62,5 +64,5 @@ def node_state(node: NodeAnswer) -> TaskState:
 
 
 def execution_state(state: str) -> TaskState:
-    """Return our state for the state of an execution."""
+    """Return the state of a task for a state of its execution."""
     return EXECUTION_STATES.get(state, TaskState.PENDING)

@@ -1,4 +1,4 @@
-"""The tasks of a pipeline with their surroundings, and the features that rules look for in them."""
+"""List the tasks of a pipeline with their surroundings, to which rules for features apply."""
 
 from __future__ import annotations
 
@@ -43,20 +43,21 @@ class TaskContext:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature of a pipeline that some servers do not have, or treat in another way.
+    """A feature of a pipeline that some servers do not have, or support in a different way.
 
     Attributes:
-        text: what follows `task X` in a message, such as "has a cache key".
+        text: the text that follows `task X` in a message, such as "has a cache key".
         applies: returns whether a task has the feature.
-        since: the first version that supports the feature, None when no version does.
-        note: what happens on a server that does not support the feature. Empty when kfgcp refuses
-            the pipeline.
-        first_affected: the first version that the note is true of, None when there is no such
-            limit.
-        differs: the server supports the feature in another way, which the note describes.
-        recorded: the run in tests/recorded/cluster-2.17.0 that shows the difference.
-        hidden_before_runs: the note is not shown before a run, because it is too common and too
-            harmless.
+        since: the first version that supports the feature, None when no version supports it.
+        note: what happens on a server that does not support the feature. "" when kfgcp refuses the
+            pipeline.
+        first_affected: the first version for which the note is true, None when it is true for all
+            versions before `since`.
+        differs: whether the server supports the feature, but in a different way. The note describes
+            the difference.
+        recorded: the run in tests/recorded/cluster-2.17.0 that shows the difference, "" for none.
+        hidden_before_runs: do not show the note before a run, because the feature is very common
+            and the difference is harmless.
     """
 
     text: str
@@ -70,7 +71,7 @@ class Feature:
 
 
 def walk_tasks(graph: Graph) -> Iterator[TaskContext]:
-    """Yield every task of a pipeline, also those of nested pipelines, branches and loops."""
+    """Yield every task of a pipeline, including tasks in nested pipelines, branches and loops."""
     yield from _walk(graph, graph.root, "", (), in_exit_handler=False)
 
 
@@ -82,10 +83,11 @@ def _walk(
     *,
     in_exit_handler: bool,
 ) -> Iterator[TaskContext]:
+    """Yield the tasks inside a component, whose own groups are `groups`."""
     if parent.dag is None:
         return
     tasks = parent.dag.tasks
-    # kfp compiles an exit handler to a group, and to an exit task that always runs after the group.
+    # kfp compiles an exit handler to a group and an exit task, which always runs after the group.
     exit_handlers: set[str] = set()
     for task in tasks.values():
         if task.runs_always:

@@ -1,4 +1,4 @@
-"""Times of Kubeflow Pipelines as ours: RFC 3339 text in UTC."""
+"""Convert times of Kubeflow Pipelines to RFC 3339 text in UTC."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from kfgcp.backends.kubeflow.messages import SERVICE
 from kfgcp.backends.run_values import parse_time
 from kfgcp.model import timestamp
 
-# Times of events that have not happened: the zero time of Go in nodes (recorded: `end_time`), and
-# that of Unix in runs (recorded: `finished_at` in api-2.14.3/run-create-of-pipeline.json).
+# The beginnings of times for events that have not happened. Nodes have the zero time of Go
+# (recorded: `end_time`). Runs have the zero time of Unix (recorded: `finished_at` in
+# api-2.14.3/run-create-of-pipeline.json).
 _ZERO_TIMES: Final = ("0001-", "1970-01-01")
 
 
 def read_time(text: str | None) -> str | None:
-    """Return a time of the service as ours, None when there is none.
+    """Return a time of the service as RFC 3339 text in UTC, None when the text is empty.
 
     Raises:
         BackendError: the text is not a time.
@@ -41,7 +42,7 @@ def read_seconds(text: str | None) -> float:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    # The year 1 is a negative number.
+    # The zero time of Go is in the year 1, so its number of seconds is negative.
     return max(moment.timestamp(), 0.0)
 
 

@@ -1,11 +1,11 @@
 """Places the tasks of a run at their paths in its pipeline.
 
-Executions come from ML Metadata, or from a server of version 3.0. Each execution names its parent
-execution. The execution of an iteration has the number of the iteration. A task of the pipeline
-that has no execution did not run, or has not run yet.
+Executions are the server's records of tasks. Each execution names its parent execution. The
+execution of an iteration has the number of the iteration. A task without an execution did not run,
+or has not run yet.
 
-Without executions, only the nodes of the workflow can be read. Nodes of drivers and wrappers are
-left out, because no task of the pipeline has their name.
+When executions cannot be read, this module uses the nodes of the workflow. It ignores the nodes of
+drivers and wrappers, because no task of the pipeline has the name of such a node.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from kfgcp.backends.kubeflow.execution import ENDED_STATES, NOT_TRIGGERED, Execu
 from kfgcp.backends.kubeflow.messages import NodeAnswer, RunAnswer, read_pipeline, workflow_nodes
 from kfgcp.backends.kubeflow.pod_names import FailedDriver, WorkflowPods
 from kfgcp.model import TaskKind
-from kfgcp.spec.graph import Component, Dag, Graph, TaskDef, kind_of
+from kfgcp.spec.graph import Component, Dag, Graph, TaskDef, task_kind
 
-# The name of a driver's node. The server adds the number of the attempt when the workflow has a
-# retry strategy.
+# The name of a driver's node. When the workflow has a retry strategy, the number of the attempt
+# follows the name.
 _DRIVER_NODE: Final = re.compile(r"(?P<driver>.+-driver)(?:\(\d+\))?")
 _LOOP_DRIVER: Final = "iteration-driver"
 _ITERATION_DRIVER: Final = "iteration-item-driver"
 
-# For components that have no tasks.
+# The DAG of a component that has no tasks.
 _EMPTY_DAG: Final = Dag({}, {}, {})
 
 
@@ -39,13 +39,14 @@ class PlacedTask:
     """A task at its path, with its execution or its node in the workflow, if it has one.
 
     Attributes:
-        path: such as `for-loop-4[0]/double`.
+        path: the path of the task, such as `for-loop-4[0]/double`.
         kind: the kind of the task. An iteration is a DAG.
-        component: what the task runs.
-        execution: its execution. None when it has none, or when no executions could be read.
-        node: its node in the workflow. None when executions could be read.
-        retries: how often it runs again when it fails.
-        failed_driver: its driver when that failed, so that the task did not start.
+        component: the component that the task runs.
+        execution: the execution of the task. None when the task has no execution, or when
+            executions could not be read.
+        node: the node of the task in the workflow. None when executions could be read.
+        retries: how often the pipeline retries the task after a failure.
+        failed_driver: the driver of the task, when it failed. Then the task did not start.
     """
 
     path: str
@@ -58,19 +59,19 @@ class PlacedTask:
 
     @property
     def driver_pod(self) -> str:
-        """The pod of the driver that failed, "" when it did not fail."""
+        """The pod of the failed driver, "" when the driver did not fail."""
         return self.failed_driver.pod if self.failed_driver is not None else ""
 
 
 def place_tasks(run: RunAnswer, executions: Sequence[Execution] = ()) -> Sequence[PlacedTask]:
-    """Return the tasks of a run at their paths, in the order they started.
+    """Return the tasks of a run at their paths, in the order in which they started.
 
     The result is empty when the pipeline cannot be read.
 
     Args:
         run: the answer of the server, with its spec.
-        executions: the executions of the run. Without them, the nodes of the workflow tell which
-            tasks ran.
+        executions: the executions of the run. When there are none, the nodes of the workflow show
+            which tasks ran.
     """
     _, graph = read_pipeline(run)
     if graph is None:
@@ -84,14 +85,21 @@ def place_tasks(run: RunAnswer, executions: Sequence[Execution] = ()) -> Sequenc
 
 
 def place_executions(executions: Sequence[Execution], graph: Graph) -> list[PlacedTask]:
-    """Return the tasks of a run in the order they started, those that did not run at the end."""
+    """Return the tasks of a run in the order in which they started.
+
+    Tasks that did not run are at the end.
+    """
     children = _children_by_parent(executions)
-    placed = list(_place_dag(_top_executions(children, graph), "", graph.root, graph, children))
+    top_executions = _top_executions(children, graph)
+    placed = _place_dag(top_executions, "", graph.root, graph, children)
     return sorted(placed, key=_started_at)
 
 
 def _children_by_parent(executions: Sequence[Execution]) -> dict[int, list[Execution]]:
-    """Return the executions by the id of their parent, 0 for those whose parent is not there."""
+    """Return the executions by the id of their parent.
+
+    Executions without a parent, or with an unknown parent, have the id 0.
+    """
     ids = {execution.id for execution in executions}
     children: dict[int, list[Execution]] = defaultdict(list)
     for execution in executions:
@@ -101,10 +109,10 @@ def _children_by_parent(executions: Sequence[Execution]) -> dict[int, list[Execu
 
 
 def _top_executions(children: Mapping[int, list[Execution]], graph: Graph) -> list[Execution]:
-    """Return the executions of the pipeline's own tasks.
+    """Return the executions of the tasks that are directly in the pipeline.
 
-    They are children of the execution of the run itself, or have no parent when that execution is
-    missing.
+    Their parent is the execution of the whole run. When that execution is missing, they have no
+    parent.
     """
     dag = graph.root.dag or _EMPTY_DAG
     top: list[Execution] = []
@@ -127,21 +135,21 @@ def _place_dag(
     graph: Graph,
     children: Mapping[int, list[Execution]],
 ) -> Iterator[PlacedTask]:
-    """Yield the tasks of a DAG and everything inside them.
+    """Yield the tasks of a DAG, and the tasks inside them.
 
     Args:
-        executions: the executions of the DAG's own tasks.
+        executions: the executions of the tasks that are directly in the DAG.
         prefix: the text before the key of a task in its path.
-        component: the DAG.
+        component: the component of the DAG.
         graph: the pipeline.
-        children: executions by the id of their parent.
+        children: all executions of the run, by the id of their parent.
     """
     dag = component.dag or _EMPTY_DAG
     execution_by_key = _find_executions(executions, dag)
     for key, execution in execution_by_key.items():
         definition = dag.tasks[key]
         task_component = graph.component(definition)
-        kind = kind_of(definition, task_component)
+        kind = task_kind(definition, task_component)
         retries = definition.retry.count if definition.retry is not None else 0
         path = f"{prefix}{key}"
         yield PlacedTask(path, kind, task_component, execution, retries=retries)
@@ -155,7 +163,7 @@ def _place_dag(
     for key, definition in dag.tasks.items():
         if key not in execution_by_key:
             task_component = graph.component(definition)
-            kind = kind_of(definition, task_component)
+            kind = task_kind(definition, task_component)
             yield PlacedTask(f"{prefix}{key}", kind, task_component)
 
 
@@ -166,21 +174,21 @@ def _place_iterations(
     graph: Graph,
     children: Mapping[int, list[Execution]],
 ) -> Iterator[PlacedTask]:
-    """Yield the iterations of a loop and everything inside them.
+    """Yield the iterations of a loop, and the tasks inside them.
 
     A retry of the run creates another execution of the same iteration. The last execution counts.
 
     Args:
         executions: the executions of the iterations.
         path: the path of the loop.
-        component: the DAG that each iteration runs.
+        component: the component that each iteration runs.
         graph: the pipeline.
-        children: executions by the id of their parent.
+        children: all executions of the run, by the id of their parent.
     """
     ordered = sorted(executions, key=lambda execution: (execution.iteration or 0, execution.id))
     execution_by_number: dict[int, Execution] = {}
     for position, execution in enumerate(ordered):
-        # Without a number, the order of the executions is the order of the iterations.
+        # When executions have no number, their order is the order of the iterations.
         number = position if execution.iteration is None else execution.iteration
         execution_by_number[number] = execution
     for number, execution in execution_by_number.items():
@@ -200,7 +208,8 @@ def _find_executions(executions: Sequence[Execution], dag: Dag) -> dict[str, Exe
         keys = _task_keys(dag, execution.task)
         if not keys:
             continue
-        # Tasks that share a name get the executions in turn. Further ones count for the last task.
+        # Tasks that share a name get one execution each, in order. Further executions replace the
+        # execution of the last task.
         free_keys = [key for key in keys if key not in execution_by_key]
         key = free_keys[0] if free_keys else keys[-1]
         execution_by_key[key] = execution
@@ -221,10 +230,10 @@ def _task_keys(dag: Dag, name: str) -> list[str]:
 
 
 def place_nodes(nodes: Sequence[NodeAnswer], graph: Graph) -> list[PlacedTask]:
-    """Return the tasks of a run by the nodes of its workflow, in the order they started.
+    """Return the tasks that have nodes in the workflow, in the order in which they started.
 
-    A node has a name, but does not say in which DAG or loop it is. So only tasks outside of loops
-    are returned, and only when no other task of the pipeline has the same name.
+    A node does not say in which DAG or loop it is. So a task is returned only when it is outside of
+    loops and no other task of the pipeline has the same name.
     """
     task_by_name = _unique_tasks(graph)
     placed: dict[str, PlacedTask] = {}
@@ -234,15 +243,15 @@ def place_nodes(nodes: Sequence[NodeAnswer], graph: Graph) -> list[PlacedTask]:
         path, definition = task_by_name[node["display_name"]]
         if path not in placed:
             component = graph.component(definition)
-            kind = kind_of(definition, component)
+            kind = task_kind(definition, component)
             placed[path] = PlacedTask(path, kind, component, node=node)
     return list(placed.values())
 
 
 def _unique_tasks(graph: Graph) -> dict[str, tuple[str, TaskDef]]:
-    """Return the paths and definitions of tasks outside of loops, by names that are unique.
+    """Return the paths and definitions of tasks that are outside of loops and have a unique name.
 
-    A node may have the key or the label of its task as its name.
+    The name of a node is the key or the label of its task.
     """
     tasks_by_name: dict[str, list[tuple[str, TaskDef]]] = defaultdict(list)
     names_in_loops: set[str] = set()
@@ -273,7 +282,7 @@ def _walk(
 
 
 def _node_start(node: NodeAnswer) -> str:
-    # "~" sorts behind all times.
+    # A node without a time comes last, because "~" is greater than every time.
     return node.get("start_time") or node.get("create_time") or "~"
 
 
@@ -283,10 +292,10 @@ def _node_start(node: NodeAnswer) -> str:
 def with_failed_drivers(
     placed: Sequence[PlacedTask], nodes: Sequence[NodeAnswer], graph: Graph
 ) -> Sequence[PlacedTask]:
-    """Return the tasks, with the drivers that failed.
+    """Return the tasks, with their failed drivers.
 
-    ML Metadata has no execution of a task whose driver failed. So iterations that have only a
-    failed driver are added here.
+    ML Metadata has no execution for an iteration whose driver failed. So this function adds such
+    iterations.
 
     Args:
         placed: the tasks.
@@ -299,7 +308,7 @@ def with_failed_drivers(
     pods = WorkflowPods(nodes, graph)
     with_drivers: list[PlacedTask] = []
     for task in placed:
-        # Comparing names is cheap; computing the ids of nodes is not.
+        # The computation of node ids is slow, so the names are compared first.
         if _driver_name(task) in drivers:
             task = _with_failed_driver(task, pods)
         with_drivers.append(task)
@@ -309,6 +318,7 @@ def with_failed_drivers(
 
 
 def _failed_driver_names(nodes: Sequence[NodeAnswer]) -> set[str]:
+    """Return the names of failed drivers, without the numbers of attempts."""
     names: set[str] = set()
     for node in nodes:
         match = _DRIVER_NODE.fullmatch(node.get("display_name") or "")
@@ -328,7 +338,8 @@ def _driver_name(task: PlacedTask) -> str:
 
 
 def _with_failed_driver(task: PlacedTask, pods: WorkflowPods) -> PlacedTask:
-    # An execution that has ended says by itself how the task ended.
+    """Return a task with its driver, if the driver failed."""
+    # An execution that has ended already shows how the task ended.
     if task.execution is not None and task.execution.state in ENDED_STATES:
         return task
     driver = pods.failed_driver_node(task.path)
@@ -340,10 +351,13 @@ def _with_failed_driver(task: PlacedTask, pods: WorkflowPods) -> PlacedTask:
 def _iterations_without_execution(
     placed: Sequence[PlacedTask], pods: WorkflowPods, node_count: int
 ) -> Iterator[PlacedTask]:
-    """Yield the iterations whose drivers failed.
+    """Yield the iterations without an execution whose drivers failed.
 
-    Each iteration has a node, so there are at most `node_count` of them. A wrong number of
-    iterations in ML Metadata must not keep this loop busy.
+    Args:
+        placed: the tasks that have an execution or a node.
+        pods: finds failed drivers.
+        node_count: the number of nodes. Each iteration has a node, so this limits the loop if ML
+            Metadata has a wrong number of iterations.
     """
     paths = {task.path for task in placed}
     for loop in placed:

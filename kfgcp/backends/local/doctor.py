@@ -21,12 +21,12 @@ from kfgcp.spec.compile import kfp_version
 from kfgcp.store import database
 from kfgcp.store.store import DATABASE_NAME
 
-# Bytes. A virtual environment with a few packages needs about this much.
-NEEDED_SPACE: Final = 200_000_000
+# The free bytes that the check `disk` asks for: one virtual environment with a few packages.
+NEEDED_BYTES: Final = 200_000_000
 
 
 def local_checks(project: Project, env: Environment) -> list[Check]:
-    """Return the checks, in the order in which a run needs what they look at."""
+    """Return the checks, in the order in which a run uses the things that they check."""
     checks: list[Check] = [
         ("python", python),
         ("kfp", kfp),
@@ -41,38 +41,38 @@ def local_checks(project: Project, env: Environment) -> list[Check]:
 
 
 def python() -> str:
-    """Return the version and the path of the interpreter."""
+    """Return the version and the path of the Python that runs kfgcp."""
     return f"{sys.version.split()[0]}, {sys.executable}"
 
 
 def kfp() -> str:
-    """Check that the SDK can be imported."""
+    """Check that the SDK of KFP can be imported, and return its version."""
     return kfp_version()
 
 
-def disk(home: Path, needed: int = NEEDED_SPACE) -> str:
-    """Check that there is room for the state folder.
+def disk(home: Path, needed: int = NEEDED_BYTES) -> str:
+    """Check that the disk of the state folder has enough free space.
 
     Args:
         home: the state folder, which may not exist yet.
-        needed: bytes that must be free.
+        needed: the bytes that must be free.
     """
     folder = _nearest_folder(home)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed:
         raise StateError(
-            f"{free / 1e6:.0f} MB are free for the state folder {home}, and {needed / 1e6:.0f} MB"
-            " are needed.",
+            f"{free_bytes / 1e6:.0f} MB are free for the state folder {home}, and"
+            f" {needed / 1e6:.0f} MB are needed.",
             hint=(
                 "Make room (kfgcp delete RUN removes a run's artifacts), or use another folder:"
                 " export KFGCP_HOME=FOLDER"
             ),
         )
-    return f"{free / 1e9:.1f} GB free for {home}"
+    return f"{free_bytes / 1e9:.1f} GB free for {home}"
 
 
 def store(home: Path) -> str:
-    """Check that the index of runs can be opened and written. Nothing is written.
+    """Check that kfgcp can open and write the database of runs. The check itself writes nothing.
 
     Args:
         home: the state folder, which may not exist yet.
@@ -81,11 +81,11 @@ def store(home: Path) -> str:
     folder = _nearest_folder(home)
     if not file.exists():
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise database.read_only(home)
+            raise database.read_only_error(home)
         return f"{file} will be created"
     database.examine(file)
-    if not database.writable(file):
-        raise database.read_only(home)
+    if not database.is_writable(file):
+        raise database.read_only_error(home)
     return str(file)
 
 
@@ -125,7 +125,8 @@ def docker() -> str | Aside:
 
 
 def pipeline_root(env: Environment, project_root: Path) -> str:
-    """Check that artifacts can be written: the bucket can be listed, or the folder is writable."""
+    """Check that kfgcp can write artifacts: the folder is writable, or the bucket can be listed."""
+    # For a bucket, `output_root` lists it.
     root = output_root(env, project_root)
     if is_bucket_uri(root):
         return root

@@ -1,6 +1,7 @@
-"""A recorded run that the calling process executes.
+"""Execute a recorded run in this process.
 
-As a program, this module is the engine process of a run.
+`LocalRun` executes a run in the process of the caller. Started as a program, this module executes a
+run in a process of its own: `python -m kfgcp.backends.local.local_run HOME RUN_ID LOCK_FD`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,14 @@ class LocalRun:
     """A recorded run that this process executes.
 
     Args:
-        store: has the run.
+        store: the store that has the run.
         home: the state folder.
         run_id: the id of the run.
-        run_lock: the lock of the run, which `execute` releases.
+        run_lock: the lock of the run, which the caller has taken and `execute` releases.
+
+    Raises:
+        StateError: the store does not have the pipeline of the run.
+        ParamError: the parameters do not fit the pipeline.
     """
 
     def __init__(self, store: Store, home: Path, run_id: str, run_lock: lock.RunLock) -> None:
@@ -57,11 +62,11 @@ class LocalRun:
         except ValueProblem as problem:
             raise ParamError(f"Wrong parameters: {problem}.") from None
         self._engine = Engine(store, layout, pipeline, inputs, request.options, settings)
-        # The workspace that started the run may be closed before the run has ended.
+        # The caller may close its workspace, and so the store, before the run has ended.
         store.keep_open()
 
     def execute(self) -> RunState:
-        """Execute the run in this thread, to its end."""
+        """Execute the run in this thread, and return its final state."""
         try:
             return self._engine.execute()
         finally:
@@ -74,23 +79,25 @@ class LocalRun:
 
 
 def main(home: str, run_id: str, lock_fd: str) -> None:
-    """Execute a run in a process of its own, which `LocalBackend.submit` started.
+    """Execute a run in this process, which `LocalBackend` started for it.
 
     Args:
         home: the state folder.
         run_id: the id of the run.
-        lock_fd: the number of the descriptor of the run's lock, which this process inherited.
+        lock_fd: the file descriptor of the run's lock, which this process inherited.
     """
     import signal
 
     fd = int(lock_fd)
-    # The processes of tasks must not keep the lock after the end of the engine.
+    # The processes of tasks must not inherit the descriptor. They would keep the lock after the end
+    # of the engine.
     os.set_inheritable(fd, False)
-    folder = Path(home)
-    run = LocalRun(Store(folder), folder, run_id, lock.RunLock(lock_file(folder, run_id), fd))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: run.cancel())
-    # The run continues when the terminal is closed.
+    home_folder = Path(home)
+    run_lock = lock.RunLock(lock_file(home_folder, run_id), fd)
+    run = LocalRun(Store(home_folder), home_folder, run_id, run_lock)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: run.cancel())
+    # A closed terminal sends SIGHUP. The run continues then.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     run.execute()
 

@@ -1,4 +1,4 @@
-"""The logs of local runs: filters of lines, and files that grow while a run is running."""
+"""Read the logs of local runs: follow files that grow, and filter lines by severity and time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Attempt = tuple[str, int]
 
 
 class FileTail:
-    """The logs of a run that has not ended, see `LogTail`.
+    """The log lines of a run that has not ended, see `LogTail`.
 
-    Lines of tasks that have ended come first, in the order in which the tasks ended.
+    Tasks that have ended come first, in the order of their ends. The other tasks follow.
     """
 
     late_seconds = 0.0
@@ -28,70 +28,76 @@ class FileTail:
         self._home = home
         self._run_id = run_id
         self._log_filter = log_filter
-        self._since = seconds_of(log_filter.since)
+        self._since = to_timestamp(log_filter.since)
         self._readers: dict[Attempt, LogReader] = {}
-        self._read_to_end: set[Attempt] = set()
+        # The attempts whose whole log has been read. They have no reader any more.
+        self._finished_attempts: set[Attempt] = set()
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
-        """Yield the lines since the last call."""
+        """Yield the lines that are new since the last call, see `LogTail.read`."""
         for task in tasks:
             self._add_readers(task)
-        ended_at = {task.path: task.ended_at or "" for task in tasks if task.state.final}
+        end_times = {task.path: task.ended_at or "" for task in tasks if task.state.final}
 
-        def order(attempt: Attempt) -> tuple[bool, str]:
+        def reading_order(attempt: Attempt) -> tuple[bool, str]:
             path, _ = attempt
-            return path not in ended_at, ended_at.get(path, "")
+            is_running = path not in end_times
+            return is_running, end_times.get(path, "")
 
-        for attempt in sorted(self._readers, key=order):
+        for attempt in sorted(self._readers, key=reading_order):
             path, number = attempt
-            has_ended = path in ended_at
+            has_ended = path in end_times
             for line in self._readers[attempt].read(to_the_end=has_ended):
                 if is_severe(line, self._log_filter.severity):
                     yield LogLine(path, number, line)
             if has_ended:
                 del self._readers[attempt]
-                self._read_to_end.add(attempt)
+                self._finished_attempts.add(attempt)
 
     def _add_readers(self, task: Task) -> None:
-        """Open the logs of a task's new attempts, when the filter asks for them."""
+        """Add a reader for each new attempt of a task, unless the filter excludes the attempt."""
         if task.kind is not TaskKind.CONTAINER or self._log_filter.task not in (None, task.path):
             return
         for number in range(1, task.attempts + 1):
             attempt = (task.path, number)
-            # A task that was interrupted changes again when its run is continued.
-            if attempt in self._read_to_end or self._log_filter.attempt not in (None, number):
+            if self._log_filter.attempt not in (None, number):
                 continue
-            if attempt not in self._readers:
+            # An interrupted task had ended, and starts again when its run is continued. The log
+            # of its earlier attempt must not be returned a second time.
+            if attempt not in self._finished_attempts and attempt not in self._readers:
                 file = log_file(self._home, self._run_id, task.path, number)
                 self._readers[attempt] = LogReader(file, self._since)
 
 
-def seconds_of(since: str | None) -> float | None:
-    """Return the time of a filter in seconds since 1970, None when it has no time."""
+def to_timestamp(since: str | None) -> float | None:
+    """Convert the time of a filter to seconds since 1970. None stays None."""
     if since is None:
         return None
     return datetime.fromisoformat(since).timestamp()
 
 
-def is_severe(line: str, least: str | None) -> bool:
-    """Return whether a line has at least a given severity.
+def is_severe(line: str, min_severity: str | None) -> bool:
+    """Return whether a line has a severity, or a higher one.
 
-    Structured logs of Google Cloud are lines of JSON with a key `severity`. Any other line has the
-    severity DEFAULT, which is below all of `SEVERITIES`.
+    Structured logs of Google Cloud are lines of JSON with a key `severity`. Other lines have the
+    severity DEFAULT, which is lower than all `SEVERITIES`.
 
     Args:
-        line: of a log.
-        least: one of `SEVERITIES`; None accepts every line.
+        line: a line of a log.
+        min_severity: one of `SEVERITIES`; None accepts every line.
     """
-    if least is None:
+    if min_severity is None:
         return True
-    severity = _severity_of(line)
-    return severity in SEVERITIES and SEVERITIES.index(severity) >= SEVERITIES.index(least)
+    severity = _read_severity(line)
+    if severity not in SEVERITIES:
+        return False
+    return SEVERITIES.index(severity) >= SEVERITIES.index(min_severity)
 
 
-def _severity_of(line: str) -> str:
+def _read_severity(line: str) -> str:
+    """Return the severity in a line of JSON, DEFAULT for other lines."""
     text = line.strip()
-    # Parsing each line would be slow.
+    # This check is much faster than parsing every line of a log as JSON.
     if not text.startswith("{") or '"severity"' not in text:
         return "DEFAULT"
     try:

@@ -1,11 +1,11 @@
 """The backend `local`: runs that the embedded engine executes on this machine.
 
-The engine of a run is in the calling process, or in a process of its own. That process continues
-when the calling process ends. Either way the engine holds the lock of its run. A run that has not
-ended and whose lock is free was interrupted.
+The engine executes a run in the calling process or in a new process. The new process continues when
+the calling process ends. The engine holds the lock of its run until the run has ended. So when a
+run has not ended and its lock is free, its engine was killed: the run was interrupted.
 
-The store has the runs and reads them (`kfgcp/store/`), so this folder has no request.py,
-read_run.py and filters.py (decision 23).
+The store (`kfgcp/store/`) writes and reads the runs. So this folder has no request.py, read_run.py
+and filters.py (decision 23).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kfgcp.backends.base import (
 )
 from kfgcp.backends.local import local_run
 from kfgcp.backends.local.local_run import LocalRun
-from kfgcp.backends.local.logs import FileTail, is_severe, seconds_of
+from kfgcp.backends.local.logs import FileTail, is_severe, to_timestamp
 from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
@@ -58,21 +58,25 @@ from kfgcp.store import database
 from kfgcp.store.rows import Changes, Origin
 from kfgcp.store.store import Store
 
+# The file in the folder of a run's logs that gets the output of the engine's process.
 ENGINE_LOG = "engine.log"
 
-# These variables tell the process of a task which task it is. A run that a task submits must not
-# inherit them.
+# The engine sets these variables for the processes of tasks. When a task submits a run, the engine
+# of that run must not inherit them.
 TASK_VARIABLES = ("KFGCP_RUN_ID", "KFGCP_TASK", "KFGCP_SUBMIT_DIR")
 
-# How long a deletion waits for the engine of a run that has ended. The engine removes temporary
-# folders before its process ends.
+# How long a deletion waits for the engine of a run that has ended, in seconds. The engine still
+# holds the lock while it removes its temporary folders.
 ENDING_SECONDS = 30.0
+
+# How often a deletion tries to take the lock, in seconds.
+LOCK_POLL_SECONDS = 0.02
 
 
 class LocalBackend:
-    """Runs on this machine, recorded in the store of the state folder.
+    """The backend that executes runs on this machine, and records them in the state folder.
 
-    Several processes may share the store.
+    Several processes may use the same state folder.
     """
 
     pace = Pace(0.05, 2.0)
@@ -83,13 +87,13 @@ class LocalBackend:
         self._home = project.home
         self._project_root = project.root
         self._store = store
-        # Whether the folders that an earlier version left behind have been searched.
+        # True after `delete` has searched for run folders without a record.
         self._has_searched = False
 
     # -- Backend
 
     def notes(self, request: SubmitRequest) -> list[str]:
-        """Return what this machine does in another way than a cluster, a line each."""
+        """Return a line for each thing in the request that a cluster does in another way."""
         spec = request.spec
         pipeline = graph.build(spec.pipeline_spec, spec.platform_spec)
         cluster_settings = platform.pipeline_settings(spec.platform_spec)
@@ -97,7 +101,7 @@ class LocalBackend:
         return list(cluster.notes(pipeline, cluster_settings, all_in_containers=all_in_containers))
 
     def submit(self, request: SubmitRequest) -> RunRef:
-        """Record a run, and start a process that executes it."""
+        """Record a new run, and start a process that executes the run."""
         run_id, run_lock = self._add(request)
         self._start_engine(run_id, run_lock)
         return RunRef(self._env.name, run_id)
@@ -123,16 +127,16 @@ class LocalBackend:
     # -- capabilities
 
     def logs(self, ref: RunRef, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Yield the lines that there are now."""
-        since = seconds_of(log_filter.since)
-        origins = self._store.origins(ref.run_id)
+        """Yield the log lines of a run up to now, task by task."""
+        since = to_timestamp(log_filter.since)
+        cached_origins = self._store.origins(ref.run_id)
         for task in self._store.tasks(ref.run_id):
             if log_filter.task not in (None, task.path):
                 continue
             origin = Origin(ref.run_id, task.path, task.attempts)
             if task.state is TaskState.CACHED:
-                # The log of a cached task is that of the task whose outputs it has.
-                origin = origins.get(task.path, origin)
+                # A cached task has the log of the task whose outputs it uses.
+                origin = cached_origins.get(task.path, origin)
             for attempt in range(1, origin.attempt + 1):
                 if log_filter.attempt not in (None, attempt):
                     continue
@@ -142,93 +146,103 @@ class LocalBackend:
                         yield LogLine(task.path, attempt, line)
 
     def tail(self, ref: RunRef, log_filter: LogFilter) -> FileTail:
-        """Return a reader of the lines of a run that has not ended."""
+        """Return a reader of the log lines of a run that has not ended."""
         return FileTail(self._home, ref.run_id, log_filter)
 
     def is_deletable(self, run: Run) -> bool:
-        """Return whether a run has ended."""
+        """Return True for a run that has ended."""
         return run.state.final
 
     def delete(self, ref: RunRef) -> Deleted:
-        """Remove a run, its record and its files. Files that other runs use are kept."""
+        """Remove the record and the files of a run. Files that other runs use are kept.
+
+        Raises:
+            UsageError: the run, or its engine, has not ended.
+        """
         if not self._store.writable:
-            raise database.read_only(self._home)
+            raise database.read_only_error(self._home)
         self._refuse_unfinished(self.get(ref))
         deadline = time.monotonic() + ENDING_SECONDS
-        while not self._forget(ref.run_id):
+        while not self._try_to_forget(ref.run_id):
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"The engine of run {ref.run_id} is still running.",
                     hint="End its process, and try again.",
                 )
-            time.sleep(0.02)
+            time.sleep(LOCK_POLL_SECONDS)
         if not self._has_searched:
             self._has_searched = True
-            self._store.add_removals(self._left_behind())
+            self._store.add_removals(self._find_unrecorded_runs())
         for folder in self._finish_removals():
             warnings.warn(
                 f"{folder} cannot be removed. Does it belong to another user?",
                 NotRemoved,
                 stacklevel=2,
             )
-        return self._kept(ref.run_id)
+        return self._describe_kept_files(ref.run_id)
 
-    def _forget(self, run_id: str) -> bool:
+    def _try_to_forget(self, run_id: str) -> bool:
         """Remove the record of a run that has ended.
 
         Returns:
-            False when its engine has not finished yet, so that nothing was removed.
+            False when the engine of the run still holds the lock. Then nothing was removed.
         """
         with lock.FileUse(self._home).exclusive():
-            # Another process may have deleted or resumed the run meanwhile.
-            self._refuse_unfinished(self._store.get(run_id, whole=False))
+            # Another process may have resumed the run, and its engine holds the lock then. This
+            # check refuses the deletion at once, so that `delete` does not wait for that engine.
+            self._refuse_unfinished(self._store.get(run_id, with_tasks=False))
             run_lock = lock.take(self._home, run_id)
             if run_lock is None:
                 return False
             try:
-                self._refuse_unfinished(self._store.get(run_id, whole=False))
+                # From here on, no other process can resume the run, so this check is reliable.
+                self._refuse_unfinished(self._store.get(run_id, with_tasks=False))
                 self._store.forget(run_id, has_files=True)
             finally:
                 run_lock.release()
         return True
 
     def _finish_removals(self) -> Sequence[Path]:
-        """Remove the files of deleted runs that no run uses, also those that a killed process left.
+        """Remove the files of deleted runs, except files that other runs use.
+
+        This includes deletions whose process was killed before it had removed all files.
 
         Returns:
             The folders that could not be removed.
         """
         failed_folders = []
-        for number, run_id in self._store.removals().items():
+        for removal_id, run_id in self._store.removals().items():
             failed_folder = removal.remove_files(self._home, run_id, self._store.users(run_id))
             if failed_folder is None:
-                self._store.finish_removal(number)
+                self._store.finish_removal(removal_id)
             else:
                 failed_folders.append(failed_folder)
         return failed_folders
 
-    def _left_behind(self) -> Sequence[str]:
-        """Return the runs without a record whose folders an earlier version left when it was
-        killed.
+    def _find_unrecorded_runs(self) -> Sequence[str]:
+        """Return the ids of the runs that have folders but no record.
 
-        A run is recorded before its folders are made, so the folders are listed first.
+        Earlier versions of kfgcp left such folders when they were killed during a deletion.
         """
+        # The order matters. A new run is recorded before it gets folders. So each new run in this
+        # list of folders is among the recorded ids below.
         folders = removal.find_run_folders(self._home)
         recorded_ids = self._store.known_ids() | set(self._store.removals().values())
         unrecorded_ids = sorted(folders.keys() - recorded_ids)
         if not unrecorded_ids:
             return []
-        first, last = self._store.recorded_between()
-        since = datetime.fromisoformat(first).timestamp()
-        until = datetime.fromisoformat(last).timestamp()
-        left_behind = []
+        first_record, last_record = self._store.recorded_between()
+        since = datetime.fromisoformat(first_record).timestamp()
+        until = datetime.fromisoformat(last_record).timestamp()
+        abandoned_ids = []
         for run_id in unrecorded_ids:
-            is_from_then = since <= removal.last_change(folders[run_id]) < until
-            if is_from_then and not self._is_alive(run_id):
-                left_behind.append(run_id)
-        return left_behind
+            # Folders from another time may belong to runs that this store never had.
+            is_abandoned = since <= removal.last_change(folders[run_id]) < until
+            if is_abandoned and not self._has_engine(run_id):
+                abandoned_ids.append(run_id)
+        return abandoned_ids
 
-    def _is_alive(self, run_id: str) -> bool:
+    def _has_engine(self, run_id: str) -> bool:
         """Return whether an engine holds the lock of a run."""
         run_lock = lock.take(self._home, run_id)
         if run_lock is None:
@@ -243,31 +257,31 @@ class LocalBackend:
                 hint=f"Cancel it first: kfgcp cancel {run.run_id}",
             )
 
-    def _kept(self, run_id: str) -> Deleted:
-        """Return which files of a deleted run are kept, and which runs use them."""
-        users = self._store.users(run_id)
-        kept = removal.count_kept(self._home, run_id, users)
-        user_ids = dict.fromkeys(itertools.chain(*users.values()))
-        names = tuple(self._name_of(user) for user in user_ids)
-        return Deleted(kept.files, kept.logs, names)
+    def _describe_kept_files(self, run_id: str) -> Deleted:
+        """Return how many files of a deleted run are kept, and which runs use them."""
+        users_by_origin = self._store.users(run_id)
+        kept = removal.count_kept_files(self._home, run_id, users_by_origin)
+        user_ids = dict.fromkeys(itertools.chain.from_iterable(users_by_origin.values()))
+        user_names = tuple(self._name_or_id(user_id) for user_id in user_ids)
+        return Deleted(kept.files, kept.logs, user_names)
 
-    def _name_of(self, run_id: str) -> str:
-        """Return the name of a run if it is unique, else its id."""
+    def _name_or_id(self, run_id: str) -> str:
+        """Return the name of a run when no other run has the same name, else the id of the run."""
         try:
-            name = self._store.get(run_id, whole=False).name
+            name = self._store.get(run_id, with_tasks=False).name
             is_unique = name and self._store.find(name) == run_id
         except UsageError:
-            # The run was deleted meanwhile, or several runs have this name.
+            # Another process has deleted the run, or several runs have this name.
             return run_id
         return name if is_unique else run_id
 
     def open(self, request: SubmitRequest) -> LocalRun:
-        """Record a new run, which the caller must execute."""
+        """Record a new run, and return it. The caller must then execute the run."""
         run_id, run_lock = self._add(request)
         return self._local_run(run_id, run_lock)
 
     def reopen(self, ref: RunRef) -> LocalRun:
-        """Return an interrupted run, which the caller must execute."""
+        """Return an interrupted run that is ready to continue. The caller must then execute it."""
         run_lock = self._take_interrupted(ref)
         return self._local_run(ref.run_id, run_lock)
 
@@ -278,10 +292,9 @@ class LocalBackend:
         return ref
 
     def refresh(self) -> None:
-        """Bring the records up to date.
+        """Update the records of runs whose engine was killed, and finish interrupted deletions.
 
-        A run whose engine has disappeared ends FAILED, so that no run stays RUNNING for ever.
-        Deletions that were interrupted are finished.
+        Such a run ends FAILED, so that it does not stay RUNNING for ever.
         """
         if self._store.writable:
             self._finish_removals()
@@ -298,7 +311,7 @@ class LocalBackend:
             raise
 
     def _take_interrupted(self, ref: RunRef) -> lock.RunLock:
-        """Take the lock of an interrupted run, and prepare the run so that it can continue.
+        """Take the lock of an interrupted run, clean up, and make the run RUNNING again.
 
         Raises:
             UsageError: the run has ended, or another process executes it.
@@ -309,7 +322,7 @@ class LocalBackend:
                 f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}"
             )
         try:
-            run = self._store.get(ref.run_id, whole=False)
+            run = self._store.get(ref.run_id, with_tasks=False)
             is_interrupted = run.error is not None and run.error.kind is ErrorKind.INTERRUPTED
             if run.state.final and not is_interrupted:
                 raise UsageError(
@@ -324,30 +337,29 @@ class LocalBackend:
         return run_lock
 
     def _start_engine(self, run_id: str, run_lock: lock.RunLock) -> None:
-        """Start a process that executes a recorded run. It inherits the lock of the run.
-
-        The process is in a session of its own, so that it continues when this one ends.
+        """Start a process that executes a recorded run. The process inherits the lock of the run.
 
         Raises:
-            StateError: the process cannot be started. The run has ended FAILED.
+            StateError: the process cannot be started. The record of the run is then FAILED.
         """
         folder = logs_folder(self._home, run_id)
         command = [sys.executable, "-P", "-m", local_run.__name__]
         command += [str(self._home), run_id, str(run_lock.fd)]
-        variables = {
-            name: value for name, value in os.environ.items() if name not in TASK_VARIABLES
-        }
+        engine_variables = dict(os.environ)
+        for name in TASK_VARIABLES:
+            engine_variables.pop(name, None)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / ENGINE_LOG).open("ab") as log:
+            with (folder / ENGINE_LOG).open("ab") as engine_log:
                 subprocess.Popen(
                     command,
                     pass_fds=(run_lock.fd,),
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    stdout=engine_log,
+                    stderr=engine_log,
+                    # In its own session, the process continues when this process ends.
                     start_new_session=True,
-                    env=variables,
+                    env=engine_variables,
                 )
         except OSError as error:
             problem = f"the engine could not be started: {error.strerror}"
@@ -356,26 +368,26 @@ class LocalBackend:
             raise StateError(
                 f"The engine could not be started: {error.strerror}: {error.filename}."
             ) from error
-        # The process has a descriptor of its own, which keeps the lock.
+        # Close the descriptor of this process only. The engine's descriptor keeps the lock.
         run_lock.close()
 
     def _add(self, request: SubmitRequest) -> tuple[str, lock.RunLock]:
-        """Record a new run, and return its id and its lock, which is taken.
+        """Record a new run and take its lock. Return the id of the run, and the lock.
 
         Raises:
             Unsupported: the engine cannot execute the pipeline.
             BackendError: the bucket for the artifacts cannot be used.
-            ParamError: an artifact that was given does not exist.
+            ParamError: a parameter names an artifact that does not exist.
         """
         pipeline = graph.build(request.spec.pipeline_spec)
         uses_docker = unsupported.refuse(pipeline, request.options)
         root = output_root(self._env, self._project_root)
         run_id = secrets.token_hex(6)
         run_lock = lock.take(self._home, run_id)
-        # The id is new, so nobody else can have the lock.
+        # The id is new, so no other process can hold the lock.
         assert run_lock is not None
         run = self._new_run(request, run_id)
-        stored = dataclasses.replace(
+        engine_request = dataclasses.replace(
             stored_request(request),
             uses_docker=uses_docker,
             container_credentials=self._settings.container_credentials,
@@ -383,12 +395,14 @@ class LocalBackend:
             buckets=BucketSettings.of_environment(self._env).to_dict(),
         )
         try:
-            # A deletion takes the exclusive lock. So the artifacts that the run was given cannot be
-            # removed before their use is recorded.
+            # A deletion needs the exclusive lock. So it cannot remove the input artifacts of this
+            # run before the store has recorded that the run uses them.
             with lock.FileUse(self._home).shared():
                 inputs = root_inputs(pipeline.root, request.params, request.submit_dir)
                 uses = tuple(Uses(self._store, run_id).root_uses(inputs.artifacts))
-                self._store.add_run(run, pipeline_spec=request.spec.pipeline_spec, request=stored)
+                self._store.add_run(
+                    run, pipeline_spec=request.spec.pipeline_spec, request=engine_request
+                )
                 if uses:
                     self._store.apply(run_id, Changes(uses=uses))
         except ValueProblem as problem:
@@ -417,24 +431,25 @@ class LocalBackend:
         )
 
     def _reconcile(self, run_id: str) -> None:
-        """End the record of a run whose engine has disappeared."""
-        if self._store.get(run_id, whole=False).state.final or not self._store.writable:
+        """Record the end of a run whose engine was killed. Other runs stay unchanged."""
+        if self._store.get(run_id, with_tasks=False).state.final or not self._store.writable:
             return
         self._store.check_room()
         run_lock = lock.take(self._home, run_id)
         if run_lock is None:
+            # The engine is running.
             return
         try:
             # The engine may have ended the run before it released the lock.
-            if self._store.get(run_id, whole=False).state.final:
+            if self._store.get(run_id, with_tasks=False).state.final:
                 return
             self._clean_up(run_id)
-            is_cancelling = self._store.get(run_id, whole=False).state is RunState.CANCELLING
+            is_cancelling = self._store.get(run_id, with_tasks=False).state is RunState.CANCELLING
             if is_cancelling or self._store.cancel_requests(run_id):
                 self._end(run_id, RunState.CANCELLED, None)
             else:
                 message = (
-                    "the engine was killed or crashed before the run ended; continue it with:"
+                    "the engine was killed or crashed before the run ended; continue the run with:"
                     f" kfgcp run --resume {run_id}"
                 )
                 self._end(run_id, RunState.FAILED, ErrorInfo(message, kind=ErrorKind.INTERRUPTED))
@@ -442,10 +457,9 @@ class LocalBackend:
             run_lock.release()
 
     def _clean_up(self, run_id: str) -> None:
-        """End the processes and containers of an engine that was killed, and remove its scratch
-        folder."""
+        """Remove what a killed engine left: processes, containers, and its temporary folder."""
         orphans.kill(run_id)
-        run = self._store.get(run_id, whole=False)
+        run = self._store.get(run_id, with_tasks=False)
         Layout(self._home, run.pipeline, run_id).remove_scratch()
         request = self._store.request(run_id)
         if request is not None and request.uses_docker:
@@ -454,7 +468,7 @@ class LocalBackend:
             remove_containers(run_id)
 
     def _end(self, run_id: str, state: RunState, error: ErrorInfo | None) -> None:
-        """Record the end of a run, and that its unfinished tasks were cancelled."""
+        """Record the end of a run. Its tasks that have not ended become CANCELLED."""
         now = timestamp(time.time())
         cancelled_tasks = [
             dataclasses.replace(task, state=TaskState.CANCELLED, ended_at=now)
@@ -466,7 +480,7 @@ class LocalBackend:
 
 
 def output_root(env: Environment, project_root: Path) -> str:
-    """Return where output artifacts go: a URI in a bucket, a folder, or "" for the state folder.
+    """Return the folder for output artifacts: a bucket URI, a path, or "" for the state folder.
 
     Raises:
         BackendError: the bucket cannot be listed.

@@ -13,16 +13,16 @@ class LocalSettings(BackendSettings):
     """The keys of an environment with backend = "local". See docs/guides/local.md.
 
     Attributes:
-        max_parallel: at most this many tasks run at the same time. None chooses by the processors
-            of this machine.
-        container_credentials: whether tasks in containers get the Google credentials of the user.
+        max_parallel: the most tasks that run at the same time. None is a number that depends on the
+            processors of this machine.
+        container_credentials: tasks in containers get the Google credentials of the user.
     """
 
     max_parallel: int | None = None
     container_credentials: bool = False
 
     def validate(self, where: str) -> None:
-        """Check what the types do not say, see `BackendSettings.validate`."""
+        """Check the values of the settings, see `BackendSettings.validate`."""
         super().validate(where)
         if self.max_parallel is not None and self.max_parallel < 1:
             raise ConfigError(f"{where}: max_parallel must be at least 1.")

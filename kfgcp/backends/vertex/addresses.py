@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+# The locations that cover several regions. Hosts of these locations have another form than hosts of
+# a region.
 MULTI_REGIONS: Final = ("us", "eu")
 
 
 def address(location: str) -> str:
-    """Return the address of the service for a location.
-
-    `global` has no prefix. The multi-regions have hosts of another form.
+    """Return the address of Vertex AI for a region, a multi-region or `global`.
 
     Example:
         >>> address("europe-west4")

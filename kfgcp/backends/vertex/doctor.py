@@ -26,35 +26,38 @@ from kfgcp.services.transport import TransportError
 
 
 def vertex_checks(env: Environment, images: Sequence[str] | None = None) -> list[Check]:
-    """Return the checks, in the order in which a submission needs what they look at.
+    """Return the checks, in the order in which a submission uses the things that they check.
 
     Args:
-        env: the environment. Its required settings must be there.
-        images: of the pipeline that will run, None when there is no pipeline.
+        env: an environment that has all required settings.
+        images: the container images of the pipeline that will run, None without a pipeline.
     """
-    place = Place(env)
-    settings = place.settings
+    vertex = _VertexChecks(env)
+    settings = vertex.settings
+    cloud = vertex.cloud
     return [
-        ("service", place.service),
-        ("clock", place.clock),
-        ("credentials", place.credentials),
-        ("api", place.api),
-        ("region", place.region),
-        ("bucket", place.bucket),
-        ("runner", partial(place.cloud.runner, settings.pipeline_root)),
-        ("service_account", place.cloud.act_as),
-        ("images", partial(place.cloud.images, images)),
-        ("quota", partial(place.cloud.quota, settings.location)),
-        ("logs", place.cloud.logs),
+        ("service", vertex.check_service),
+        ("clock", vertex.check_clock),
+        ("credentials", vertex.check_credentials),
+        ("api", vertex.check_api),
+        ("region", vertex.check_region),
+        ("bucket", vertex.check_bucket),
+        ("runner", partial(cloud.check_bucket_access_of_runs, settings.pipeline_root)),
+        ("service_account", cloud.check_act_as),
+        ("images", partial(cloud.check_images, images)),
+        ("quota", partial(cloud.check_quota, settings.location)),
+        ("logs", cloud.check_logs),
     ]
 
 
-class Place:
-    """A project and location of Vertex AI, as an environment describes it.
+class _VertexChecks:
+    """The checks of Vertex AI itself, in the project and location of an environment.
+
+    Each check returns what it found in one line, or raises an error with a hint.
 
     Attributes:
-        settings: of the environment.
-        cloud: the other services of Google Cloud that a run needs there.
+        settings: the settings of the environment.
+        cloud: the checks of the other Google Cloud services that a run uses.
     """
 
     def __init__(self, env: Environment) -> None:
@@ -62,54 +65,56 @@ class Place:
         self.settings = VertexSettings.of(env.settings)
         tokens = token_source(env)
         self._tokens = tokens
-        base = self.settings.api_endpoint or address(self.settings.location)
-        self._door = HostProbe(base, "")
-        self._vertex = ServiceClient(base, tokens, service="Vertex AI", **CALL_LIMITS)
+        vertex_address = self.settings.api_endpoint or address(self.settings.location)
+        self._probe = HostProbe(vertex_address, "")
+        self._vertex = ServiceClient(vertex_address, tokens, service="Vertex AI", **CALL_LIMITS)
+        # Two checks need the result of the same request, so its result is kept here.
         self._has_listed = False
         self._list_error: BackendError | None = None
         self.cloud = Cloud(env, tokens)
 
-    def service(self) -> str:
-        """Check that the service of the location can be reached, and its certificate is trusted."""
+    def check_service(self) -> str:
+        """Check that the host of the location answers, and that its certificate is trusted."""
         try:
-            self._door.response()
+            self._probe.response()
         except TransportError as failure:
-            # The name of the host contains the location, so a wrong location is an unknown name.
-            is_location_in_name = not self.settings.api_endpoint
-            hint = self._location_hint() if failure.unknown_name and is_location_in_name else ""
-            raise unreachable(self._door.host, failure, hint) from None
-        return f"{self._door.host} answers"
+            hint = ""
+            # Google's hosts contain the location. So a wrong location is an unknown host.
+            if failure.unknown_name and not self.settings.api_endpoint:
+                hint = self._location_hint()
+            raise unreachable(self._probe.host, failure, hint) from None
+        return f"{self._probe.host} answers"
 
-    def clock(self) -> str | Aside:
-        """Check that the clock of this machine agrees with that of the service."""
-        return clock_skew(self._door.response().headers)
+    def check_clock(self) -> str | Aside:
+        """Check that the clocks of this machine and of the service agree."""
+        return clock_skew(self._probe.response().headers)
 
-    def credentials(self) -> str | Aside:
-        """Check that there is a token, and tell whose it is."""
+    def check_credentials(self) -> str | Aside:
+        """Check that this machine has a token, and return the account of the token."""
         finding, account = describe_login(self._env, self._tokens.get(), is_google_token=True)
         self.cloud.account = account
         return finding
 
-    def api(self) -> str:
-        """Check that the API is enabled in the project, and that runs can be listed."""
-        error = self._error_of_list()
+    def check_api(self) -> str:
+        """Check that the project has enabled the API, and that the user may list runs."""
+        error = self._list_runs()
         if error is None or _is_about_location(error):
             return f"enabled, and you may list the runs of {self.settings.project}"
         if not isinstance(error, Refused):
             raise error
         hint = error.hint or f"Check project and location in [env.{self._env.name}] of kfgcp.toml."
         raise with_grant_command(
-            error.amended(hint=hint), self.cloud.grant("roles/aiplatform.user")
+            error.amended(hint=hint), self.cloud.grant_command("roles/aiplatform.user")
         )
 
-    def region(self) -> str:
+    def check_region(self) -> str:
         """Check that pipelines can run in the location."""
-        error = self._error_of_list()
+        error = self._list_runs()
         if error is not None:
             raise error.amended(hint=self._location_hint())
         return f"{self.settings.location} offers Vertex AI Pipelines"
 
-    def bucket(self) -> str | Aside:
+    def check_bucket(self) -> str | Aside:
         """Check that the bucket of the pipeline root exists."""
         root = self.settings.pipeline_root
         if not gs_bucket(root):
@@ -118,35 +123,39 @@ class Place:
                 " bucket.",
                 hint="Write gs://BUCKET/FOLDER.",
             )
-        return self.cloud.bucket(root)
+        return self.cloud.check_bucket(root)
 
-    def _error_of_list(self) -> BackendError | None:
-        """Return why runs cannot be listed, None when they can. Send the request only once."""
-        if not self._has_listed:
-            self._has_listed = True
-            project, location = self.settings.project, self.settings.location
-            path = f"v1/projects/{project}/locations/{location}/pipelineJobs"
-            try:
-                self._vertex.get(path, params={"pageSize": 1, "readMask": "name"})
-            except BackendError as error:
-                self._list_error = error
+    def _list_runs(self) -> BackendError | None:
+        """List one run, and return the error of the request, None when it succeeds.
+
+        Later calls return the result of the first call.
+        """
+        if self._has_listed:
+            return self._list_error
+        self._has_listed = True
+        project, location = self.settings.project, self.settings.location
+        path = f"v1/projects/{project}/locations/{location}/pipelineJobs"
+        try:
+            self._vertex.get(path, params={"pageSize": 1, "readMask": "name"})
+        except BackendError as error:
+            self._list_error = error
         return self._list_error
 
     def _location_hint(self) -> str:
         return (
-            f"Is '{self.settings.location}' a location of Vertex AI, like europe-west4 or"
+            f"Is '{self.settings.location}' a location of Vertex AI, such as europe-west4 or"
             f" us-central1? If not, correct it in [env.{self._env.name}] of kfgcp.toml. If it is,"
             " check the connection to the network."
         )
 
 
 def _is_about_location(error: BackendError) -> bool:
-    """Return whether a request was refused because of its location.
+    """Return whether Vertex AI refused a request because of its location.
 
-    Either there is no such collection, or the service says that it does not support the location.
+    The answer is then 404, or 400 with a message about the location.
     """
     if isinstance(error, NotFound):
         return True
-    return (
-        isinstance(error, Refused) and error.status == 400 and is_about_location(error.explanation)
-    )
+    if not isinstance(error, Refused) or error.status != 400:
+        return False
+    return is_about_location(error.explanation)

@@ -1,11 +1,12 @@
-"""Adds runs to Vertex AI Experiments.
+"""Add runs to Vertex AI Experiments.
 
-In ML Metadata, a run and an experiment each have a context. The context of the run becomes a child
-of the context of the experiment.
+In ML Metadata, an experiment is a context, and each run has a context, too. kfgcp makes the context
+of the run a child of the context of the experiment. The service creates the context of a run some
+time after the run. So kfgcp adds a run to its experiment when kfgcp reads the run, not when it
+submits the run.
 
-`experiment_tracking = true` turns this on. The names of schemas and requests are those of the REST
-reference of `metadataStores.contexts`. The service creates the context of a run some time after the
-run. So kfgcp adds a run to its experiment when it reads the run, not when it submits the run.
+kfgcp does this in environments with `experiment_tracking = true`. The names of schemas and requests
+come from the REST reference of `metadataStores.contexts`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from kfgcp.errors import BackendError, NotFound, Refused, UsageError
 from kfgcp.labels import SUBMISSION, label_value
 from kfgcp.services.client import ServiceClient
 
+# The type of the context of an experiment.
 _SCHEMA: Final = {"schemaTitle": "system.Experiment", "schemaVersion": "0.0.1"}
+# The ids that a context may have.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+# The HTTP status when the context exists already.
 _CONFLICT: Final = 409
 
 
 class Experiments:
-    """The experiments of one project and location. Threads may share it."""
+    """The experiments of one project and location. Threads may share the object."""
 
     def __init__(self, http: ServiceClient, parent: str) -> None:
         self._http = http
@@ -32,15 +36,16 @@ class Experiments:
         self._added_contexts: set[str] = set()
 
     def ensure(self, name: str) -> None:
-        """Create the experiment unless it exists.
+        """Create the experiment with this name, unless it exists.
 
         Raises:
             UsageError: Vertex AI does not accept the name.
+            BackendError: the service did not create the experiment.
         """
         if not _NAME.fullmatch(name):
             example = label_value(name) or "default"
             raise UsageError(
-                f"{name!r} cannot be the name of an experiment of Vertex AI.",
+                f"{name!r} cannot be the name of an experiment in Vertex AI.",
                 hint=(f"Use at most 128 lowercase letters, digits and -. For example: {example}"),
             )
         try:
@@ -54,22 +59,23 @@ class Experiments:
                 f"v1/{self._contexts_path}", params={"contextId": name}, body=body, repeatable=True
             )
         except Refused as refused:
-            # A conflict means that the experiment exists now: another run has created it, or an
-            # earlier try of this request.
+            # After a conflict the experiment exists: another process created it, or an earlier try
+            # of this request did, whose answer was lost.
             if refused.status != _CONFLICT:
                 raise
 
     def join(self, job: PipelineJob) -> None:
-        """Add a run to its experiment.
+        """Add the run of a job to its experiment.
 
-        Do nothing when kfgcp did not submit the run, when the run has no context yet, or when the
-        run is already in the experiment.
+        This does nothing when kfgcp did not submit the run, when the run has no context yet, or
+        when the run is already in the experiment. Errors of the service are ignored, because the
+        next read of the run tries again.
         """
         labels = job.get("labels") or {}
         context = (job.get("jobDetail") or {}).get("pipelineRunContext") or {}
         context_name = context.get("name", "")
         experiment = labels.get("experiment")
-        # Runs that kfgcp did not submit have no such label.
+        # Only the runs that kfgcp submitted have the label SUBMISSION.
         if not experiment or SUBMISSION not in labels:
             return
         if not context_name or context_name in self._added_contexts:
@@ -84,6 +90,5 @@ class Experiments:
                 repeatable=True,
             )
         except BackendError:
-            # The run can be shown without its experiment. The next read of the run tries again.
             return
         self._added_contexts.add(context_name)

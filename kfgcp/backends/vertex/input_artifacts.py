@@ -1,9 +1,12 @@
-"""Input artifacts of a pipeline: `runtimeConfig.inputArtifacts` names artifacts of ML Metadata.
+"""Give artifacts to a pipeline as inputs, and read the URIs of a job's input artifacts.
 
-Field names and limits are those of the REST reference of `metadataStores.artifacts.create` and of
+`runtimeConfig.inputArtifacts` of a job has the ids of artifacts in ML Metadata. So kfgcp first
+creates an artifact there for each URI. The artifact must be in the project and the location of the
+job, in the metadata store `default`. Its id has 4 to 128 characters of [a-z0-9-].
+
+Field names and limits come from the REST reference of `metadataStores.artifacts.create` and from
 `RuntimeConfig.InputArtifact` (google.cloud.aiplatform.v1, metadata_service.proto and
-pipeline_job.proto). The artifact must be in the same project, location and metadata store `default`
-as the job. Its id has 4 to 128 characters of [a-z0-9-].
+pipeline_job.proto).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from kfgcp.errors import BackendError, NotFound, ParamError, Refused, Unsupporte
 from kfgcp.services.client import ServiceClient
 from kfgcp.spec.graph import build
 
+# The HTTP status when the artifact exists already.
 _CONFLICT: Final = 409
 
 
@@ -27,9 +31,9 @@ class InputArtifact:
 
     Attributes:
         name: the name of the input.
-        uri: where the artifact is.
-        schema_title: the title of its type.
-        schema_version: the version of its type.
+        uri: the URI of the content.
+        schema_title: the type of the artifact, such as `system.Dataset`.
+        schema_version: the version of the type, such as `0.0.1`.
     """
 
     name: str
@@ -39,20 +43,21 @@ class InputArtifact:
 
     @property
     def artifact_id(self) -> str:
-        """The id in ML Metadata.
+        """The id of the artifact in ML Metadata.
 
-        It is the same for the same type and URI, so that tasks with this input can be cached.
+        Two artifacts with the same type and URI have the same id. So the service can take the
+        results of a task with this input from its cache.
         """
         identity = f"{self.schema_title} {self.schema_version} {self.uri}"
         return f"kfgcp-{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
 
 
 def input_artifacts(request: SubmitRequest) -> list[InputArtifact]:
-    """Return the artifacts that a request gives to its pipeline.
+    """Return the input artifacts of a request.
 
     Raises:
-        ParamError: an artifact is a file on this machine.
-        Unsupported: an input is a list of artifacts.
+        ParamError: a parameter for an artifact is a path on this machine.
+        Unsupported: a parameter for an artifact is a list.
     """
     artifacts = []
     for name, definition in build(request.spec.pipeline_spec).root.artifacts.items():
@@ -75,15 +80,26 @@ def input_artifacts(request: SubmitRequest) -> list[InputArtifact]:
 
 
 class ArtifactStore:
-    """The artifacts in the metadata store of one project and location. Threads may share it."""
+    """The artifacts in the metadata store of one project and location. Threads may share it.
+
+    Args:
+        http: the client of Vertex AI.
+        parent: `projects/PROJECT/locations/LOCATION`.
+    """
 
     def __init__(self, http: ServiceClient, parent: str) -> None:
         self._http = http
-        self._artifacts = f"v1/{parent}/metadataStores/default/artifacts"
-        self._uris: dict[str, str] = {}
+        self._artifacts_path = f"v1/{parent}/metadataStores/default/artifacts"
+        # An artifact never changes its URI, so each URI is requested once.
+        self._uris_by_id: dict[str, str] = {}
 
     def ensure(self, artifact: InputArtifact) -> None:
-        """Create the artifact unless it exists."""
+        """Create the artifact, unless it exists.
+
+        Raises:
+            NotFound: the project has no metadata store yet.
+            BackendError: the service did not create the artifact.
+        """
         body = {
             "displayName": artifact.name,
             "uri": artifact.uri,
@@ -93,40 +109,41 @@ class ArtifactStore:
         }
         try:
             self._http.post(
-                self._artifacts,
+                self._artifacts_path,
                 params={"artifactId": artifact.artifact_id},
                 body=body,
                 repeatable=True,
             )
         except NotFound as error:
             hint = (
-                "The first pipeline run creates the metadata store. First run one without input"
-                " artifacts."
+                "The first run in a project creates its metadata store. First run a pipeline"
+                " without input artifacts."
             )
             raise error.amended(hint=hint) from error
         except Refused as refused:
-            # A conflict means that it exists: an earlier run, or an earlier try, created it.
+            # After a conflict the artifact exists: an earlier run created it, or an earlier try of
+            # this request did, whose answer was lost.
             if refused.status != _CONFLICT:
                 raise
-        self._uris[artifact.artifact_id] = artifact.uri
+        self._uris_by_id[artifact.artifact_id] = artifact.uri
 
-    def uris(self, job: PipelineJob) -> dict[str, str]:
-        """Return the URIs of a job's input artifacts by the names of the inputs.
+    def input_uris(self, job: PipelineJob) -> dict[str, str]:
+        """Return the URI of each input artifact of a job, by the name of the input.
 
-        An artifact that cannot be read has its id instead of a URI.
+        When an artifact cannot be read, its id stands in place of the URI.
         """
         references = (job.get("runtimeConfig") or {}).get("inputArtifacts") or {}
         uris = {}
         for name, reference in references.items():
-            uris[name] = self._uri(reference.get("artifactId", ""))
+            uris[name] = self._fetch_uri(reference.get("artifactId", ""))
         return uris
 
-    def _uri(self, artifact_id: str) -> str:
-        if artifact_id not in self._uris:
+    def _fetch_uri(self, artifact_id: str) -> str:
+        if artifact_id not in self._uris_by_id:
             try:
-                artifact = self._http.get(f"{self._artifacts}/{artifact_id}")
+                artifact = self._http.get(f"{self._artifacts_path}/{artifact_id}")
             except BackendError:
-                # The run can be shown without the URI.
+                # A run without this URI is better than no run.
                 return artifact_id
-            self._uris[artifact_id] = str(artifact.get("uri") or artifact_id)
-        return self._uris[artifact_id]
+            self._uris_by_id[artifact_id] = str(artifact.get("uri") or artifact_id)
+        return self._uris_by_id[artifact_id]

@@ -1,6 +1,6 @@
-"""The logs of a job's tasks.
+"""Read the logs of a job's tasks from Cloud Logging.
 
-Each attempt of a task is a custom job. The entries in Cloud Logging have the id of the custom job.
+Vertex AI runs each attempt of a task as a custom job. Each log entry has the id of its custom job.
 """
 
 from __future__ import annotations
@@ -18,62 +18,64 @@ from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
 # Cloud Logging accepts filters of up to 20,000 characters. 50 ids of 19 digits stay far below that.
 JOBS_PER_FILTER: Final = 50
 
+# While no task changes, `JobTail` waits this long between two requests.
 POLL_SECONDS: Final = 3.0
-"""How long a tail waits between two requests while no task changes."""
+
+# Cloud Logging may show a line some time after it was written. So `JobTail` still asks for lines of
+# an attempt this long after the attempt has ended.
 LINGER_SECONDS: Final = 30.0
-"""How long a tail asks for lines of an attempt after its end, because lines may come late."""
 
 Attempt = tuple[str, int]
 """The path of a task, and the number of an attempt, from 1."""
 
 
 class JobLogs:
-    """The logs of the attempts that a job had when it was read."""
+    """The logs of all attempts that a job's tasks have had so far."""
 
     def __init__(self, logging: CloudLogging, job: PipelineJob) -> None:
         self._logging = logging
-        self._since = read_time(job.get("createTime")) or ""
-        self.attempts = _attempts(job)
+        self._job_start = read_time(job.get("createTime")) or ""
+        self._attempts = _attempts_by_custom_job(job)
 
     def read(self, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Yield the lines by task and attempt, in the order in which they were written."""
-        for custom_job, (task, attempt) in self.attempts.items():
+        """Yield the lines of one attempt after the other, each attempt in the order of time."""
+        for custom_job, (task, attempt) in self._attempts.items():
             if not _matches(log_filter, task, attempt):
                 continue
-            clauses = _common_clauses(log_filter, self._since)
+            clauses = _common_clauses(log_filter, self._job_start)
             clauses.append(_clause_for_jobs([custom_job]))
             for entry in self._logging.entries(clauses):
-                yield _line(entry, task, attempt)
+                yield _to_log_line(entry, task, attempt)
 
-    def last(self, task: str, lines: int) -> list[str]:
-        """Return the last lines of the last attempt of a task.
+    def read_end(self, task: str, line_count: int) -> list[str]:
+        """Return the last lines of the last attempt of a task, [] when it has no attempt.
 
         Args:
             task: the path of the task.
-            lines: how many lines.
+            line_count: the most lines to return.
         """
-        custom_jobs = [job for job, (path, _) in self.attempts.items() if path == task]
+        custom_jobs = [job for job, (path, _) in self._attempts.items() if path == task]
         if not custom_jobs:
             return []
-        clauses = _common_clauses(LogFilter(), self._since)
+        clauses = _common_clauses(LogFilter(), self._job_start)
         clauses.append(_clause_for_jobs(custom_jobs[-1:]))
-        newest = []
-        for entry in self._logging.entries(clauses, newest_first=True, size=lines):
-            newest.append(entry.text)
-            if len(newest) == lines:
+        newest_first = []
+        for entry in self._logging.entries(clauses, newest_first=True, size=line_count):
+            newest_first.append(entry.text)
+            if len(newest_first) == line_count:
                 break
-        return newest[::-1]
+        return newest_first[::-1]
 
 
 class JobTail:
-    """The logs of a job that has not ended.
+    """The log lines of a job that has not ended, as Cloud Logging gets them.
 
     Args:
-        logging: Cloud Logging.
-        read_job: returns the job as it is now. It is called when tasks have changed, because these
+        logging: the log entries of the project.
+        read_job: returns the job as it is now. It is called when tasks have changed, because they
             may have new attempts.
-        log_filter: which lines.
-        late_seconds: how long lines may still come after the run has ended, in seconds.
+        log_filter: which lines to return.
+        late_seconds: how long after the end of the run new lines may still come, in seconds.
     """
 
     def __init__(
@@ -88,14 +90,18 @@ class JobTail:
         self._logging = logging
         self._read_job = read_job
         self._log_filter = log_filter
+        # None until the first call of `read`, which reads the start of the job.
         self._tail: Tail | None = None
+        # The attempts that match the filter, and for each ended attempt the time when this object
+        # noticed the end. The keys are the ids of custom jobs.
         self._attempts: dict[str, Attempt] = {}
         self._ended_at: dict[str, float] = {}
+        # The custom jobs that an earlier call of `read` has asked for.
         self._jobs_read: set[str] = set()
         self._next_poll = 0.0
 
     def read(self, tasks: Sequence[Task]) -> Iterator[LogLine]:
-        """Yield the lines since the last call, see `LogTail`."""
+        """Yield the lines that are new since the last call, see `LogTail.read`."""
         now = time.monotonic()
         if not tasks and now < self._next_poll:
             return
@@ -104,8 +110,8 @@ class JobTail:
             job = self._read_job()
             self._add_attempts(job)
             if self._tail is None:
-                since = read_time(job.get("createTime")) or ""
-                self._tail = Tail(self._logging, _common_clauses(self._log_filter, since))
+                job_start = read_time(job.get("createTime")) or ""
+                self._tail = Tail(self._logging, _common_clauses(self._log_filter, job_start))
         new_jobs: list[str] = []
         earlier_jobs: list[str] = []
         for custom_job in self._attempts:
@@ -119,32 +125,35 @@ class JobTail:
         self._jobs_read.update(new_jobs)
         earlier_clauses = _clauses_for_batches(earlier_jobs)
         for entry in self._tail.read(earlier_clauses, _clauses_for_batches(new_jobs)):
-            attempt = self._attempts.get(entry.resource.get("job_id", ""))
-            if attempt is not None:
-                yield _line(entry, *attempt)
+            custom_job = entry.resource.get("job_id", "")
+            if custom_job in self._attempts:
+                task, attempt = self._attempts[custom_job]
+                yield _to_log_line(entry, task, attempt)
 
     def _add_attempts(self, job: PipelineJob) -> None:
+        """Add the new attempts of a job that match the filter, and note which have ended."""
         ended_tasks = set()
         for placed in locate_tasks(job):
             if task_state(placed.detail).final:
                 ended_tasks.add(placed.path)
-        for custom_job, (task, attempt) in _attempts(job).items():
+        for custom_job, (task, attempt) in _attempts_by_custom_job(job).items():
             if _matches(self._log_filter, task, attempt):
                 self._attempts[custom_job] = (task, attempt)
                 if task in ended_tasks:
                     self._ended_at.setdefault(custom_job, time.monotonic())
 
 
-def _common_clauses(log_filter: LogFilter, since: str) -> list[str]:
+def _common_clauses(log_filter: LogFilter, job_start: str) -> list[str]:
     """Return the clauses of a Cloud Logging filter that are the same for all attempts of a job.
 
     Args:
-        log_filter: which lines.
-        since: the start of the job. Without it, the service searches all its history.
+        log_filter: which lines to return.
+        job_start: RFC 3339 text, or "". Without a start, the service searches its whole history.
     """
     clauses = ['resource.type="ml_job"']
-    if log_filter.since or since:
-        clauses.append(f"timestamp>={quoted(max(log_filter.since or '', since))}")
+    since = max(log_filter.since or "", job_start)
+    if since:
+        clauses.append(f"timestamp>={quoted(since)}")
     if log_filter.severity:
         clauses.append(f"severity>={log_filter.severity}")
     return clauses
@@ -155,7 +164,10 @@ def _matches(log_filter: LogFilter, task: str, attempt: int) -> bool:
 
 
 def _clauses_for_batches(custom_jobs: Sequence[str]) -> list[str]:
-    """Return a clause for each batch of custom jobs. One request reads the entries of a batch."""
+    """Return one clause for each batch of JOBS_PER_FILTER custom jobs.
+
+    One request can read the entries of a whole batch.
+    """
     starts = range(0, len(custom_jobs), JOBS_PER_FILTER)
     return [_clause_for_jobs(custom_jobs[start : start + JOBS_PER_FILTER]) for start in starts]
 
@@ -166,8 +178,12 @@ def _clause_for_jobs(custom_jobs: Sequence[str]) -> str:
     return f"resource.labels.job_id=({' OR '.join(map(quoted, custom_jobs))})"
 
 
-def _attempts(job: PipelineJob) -> dict[str, Attempt]:
-    """Return the attempts of a job's tasks by the ids of their custom jobs, in their order."""
+def _attempts_by_custom_job(job: PipelineJob) -> dict[str, Attempt]:
+    """Return all attempts of a job's tasks, by the ids of their custom jobs.
+
+    The tasks are in the order in which they started, the attempts of a task in the order of their
+    numbers.
+    """
     attempts: dict[str, Attempt] = {}
     for placed in locate_tasks(job):
         for number, custom_job in enumerate(attempt_jobs(placed.detail), 1):
@@ -175,5 +191,5 @@ def _attempts(job: PipelineJob) -> dict[str, Attempt]:
     return attempts
 
 
-def _line(entry: Entry, task: str, attempt: int) -> LogLine:
+def _to_log_line(entry: Entry, task: str, attempt: int) -> LogLine:
     return LogLine(task, attempt, entry.text, read_time(entry.at) or "", entry.severity)

@@ -1,14 +1,16 @@
-"""The messages of Vertex AI that kfgcp reads: the fields that it uses, and their types.
+"""The messages of Vertex AI: the fields that kfgcp reads, their types, and the check of answers.
 
-Names and types are those of `google.cloud.aiplatform.v1` (pipeline_job.proto, artifact.proto,
-context.proto) in the JSON mapping of Protocol Buffers. Each message has a class for type checkers
-and a check for answers. Fields that are null in an answer are missing after the check.
+Each message has a class, which tells type checkers the fields, and a `Kind` of
+`kfgcp.services.fields`, which checks an answer. A field that is null in an answer is missing after
+the check. Names and types come from `google.cloud.aiplatform.v1` (pipeline_job.proto,
+artifact.proto, context.proto) in the JSON mapping of Protocol Buffers.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, Required, TypedDict
 
+from kfgcp.backends.status import STATUS, Status
 from kfgcp.model import JsonValue
 from kfgcp.services.fields import (
     list_of,
@@ -23,12 +25,6 @@ from kfgcp.services.fields import (
 )
 
 SERVICE: Final = "Vertex AI"
-
-
-class Status(TypedDict, total=False):
-    """Why a job or a task failed."""
-
-    message: str
 
 
 class ArtifactMessage(TypedDict, total=False):
@@ -67,7 +63,7 @@ class CustomJobDetail(TypedDict, total=False):
 
 
 class ExecutorDetail(TypedDict, total=False):
-    """What a task ran as."""
+    """The custom jobs of a task. A task has one of the two fields."""
 
     containerDetail: ContainerDetail
     customJobDetail: CustomJobDetail
@@ -120,7 +116,7 @@ class RunContext(TypedDict, total=False):
 
 
 class JobDetail(TypedDict, total=False):
-    """What a job has done."""
+    """The progress of a job: its context and its tasks."""
 
     pipelineRunContext: RunContext
     taskDetails: list[TaskDetail]
@@ -145,7 +141,6 @@ class PipelineJob(TypedDict, total=False):
     jobDetail: JobDetail
 
 
-STATUS: Final = message({"message": text})
 _ARTIFACTS: Final = message(
     {"artifacts": list_of(message({"uri": text, "schemaTitle": text, "metadata": mapping}))}
 )
@@ -204,10 +199,10 @@ JOB: Final = message(
 
 
 def read_job(answer: object) -> PipelineJob:
-    """Return an answer, or an item of a list, as a pipeline job.
+    """Check an answer, or an item of a list, and return it as a pipeline job.
 
     Raises:
-        BadAnswer: it is not one; the message names the field.
+        BadAnswer: the answer is not a pipeline job. The message names the wrong field.
     """
     job: PipelineJob = read(answer, JOB, service=SERVICE, thing="a pipeline job")
     return job

@@ -1,4 +1,4 @@
-"""The official client of Vertex AI, for what kfgcp itself does not have."""
+"""Return a job as an object of Vertex AI's official client, for features that kfgcp lacks."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from kfgcp.deadlines import DeadlineError, call_within
 from kfgcp.errors import BackendError, MissingExtra, NotFound, Unreachable
 from kfgcp.services.redact import redacted_line
 
+# The HTTP status of an unknown job.
 NOT_FOUND: Final = 404
 
-# The client does not check the form of answers. These errors come from its code when a field is
+# The client does not check answers. Its code raises these errors when a field of an answer is
 # missing or has another type.
 WRONG_FORM: Final = (ValueError, TypeError, AttributeError, LookupError)
 
 
-# The client is an optional dependency, so its types cannot be named here.
+# The client is an optional dependency, so signatures here cannot use its types.
 def pipeline_job(settings: VertexSettings, job_id: str) -> Any:
     """Return a job as a `google.cloud.aiplatform.PipelineJob`.
 
-    The client signs in with Application Default Credentials, like all clients of Google. When the
-    environment has an `api_endpoint`, the client is set to it for the whole process.
+    The client signs in with Application Default Credentials. When the environment has an
+    `api_endpoint`, this function sets that address for the client in the whole process.
 
     Raises:
         MissingExtra: the client is not installed.
-        NotFound: the job was deleted.
-        Unreachable: the client got no answer in `request_seconds`.
+        NotFound: Vertex AI has no such job.
+        Unreachable: Vertex AI did not answer the client within `request_seconds`.
         BackendError: the client failed in another way.
     """
     try:
@@ -57,15 +58,15 @@ def pipeline_job(settings: VertexSettings, job_id: str) -> Any:
         raise Unreachable(
             f"Vertex AI did not answer its official client within {settings.request_seconds} s.",
             hint=(
-                "Check the connection to the network. request_seconds of the environment gives"
-                " requests more time."
+                "Check the connection to the network. To give requests more time, set"
+                " request_seconds in the environment."
             ),
         ) from None
     except GoogleAPICallError as error:
         if error.code == NOT_FOUND:
             raise NotFound(
                 f"Vertex AI does not have the run {job_id} any more.",
-                hint="See what was recorded: kfgcp list",
+                hint="See the recorded runs: kfgcp list",
             ) from None
         raise _client_error(error) from None
     except (GoogleAuthError, ParseError, RequestException, *WRONG_FORM) as error:

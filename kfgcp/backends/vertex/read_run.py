@@ -1,7 +1,7 @@
-"""Read a pipeline job of the service as a run.
+"""Convert a pipeline job of the service to a `Run`.
 
-Field names and states are those of `google.cloud.aiplatform.v1` (pipeline_job.proto). tree.py finds
-the paths of tasks.
+Field names and states come from `google.cloud.aiplatform.v1` (pipeline_job.proto). tree.py finds
+the paths of the tasks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from kfgcp.backends.run_values import (
     add_group_errors,
     add_group_outputs,
     dag_outputs,
-    error_info,
     find_first_failure,
     order_values,
     parse_time,
@@ -24,6 +23,7 @@ from kfgcp.backends.run_values import (
     read_spec,
     uris_as_values,
 )
+from kfgcp.backends.status import error_info
 from kfgcp.backends.vertex.messages import (
     SERVICE,
     ArtifactList,
@@ -59,8 +59,8 @@ RUN_STATES: Final = {
     "PIPELINE_STATE_CANCELLED": RunState.CANCELLED,
     "PIPELINE_STATE_PAUSED": RunState.PAUSED,
 }
-# In the proto, SKIPPED means that outputs came from the cache, and NOT_TRIGGERED that a condition
-# was false.
+# In the proto, SKIPPED means that the outputs of the task came from the cache, and NOT_TRIGGERED
+# means that the condition of the task was false.
 TASK_STATES: Final = {
     "PENDING": TaskState.PENDING,
     "RUNNING": TaskState.RUNNING,
@@ -81,28 +81,28 @@ DEFAULT_EXPERIMENT: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """The place of a job.
+class JobLocation:
+    """The project and the region of a job, and the environment that its run gets.
 
     Attributes:
         project: the Google Cloud project.
-        location: the region.
-        env: the environment of runs that do not name another one.
+        region: such as `europe-west4`.
+        env: the name of the environment.
     """
 
     project: str
-    location: str
+    region: str
     env: str
 
 
-def run_from_job(job: PipelineJob, where: Where) -> tuple[Run, dict[str, Any] | None]:
-    """Return the run of a job, and its PipelineSpec when that can be read.
+def run_from_job(job: PipelineJob, location: JobLocation) -> tuple[Run, dict[str, Any] | None]:
+    """Return the run of a job, and the PipelineSpec of the job, None when it cannot be read.
 
-    A job of a list has no tasks, and only the name of its pipeline.
+    A job that comes from a list has no tasks, and of its spec only the name of the pipeline.
 
     Args:
         job: as `messages.read_job` returns it.
-        where: its place.
+        location: the project, the region and the environment of the job.
     """
     name = job["name"]
     job_id = name.rpartition("/")[2]
@@ -121,10 +121,10 @@ def run_from_job(job: PipelineJob, where: Where) -> tuple[Run, dict[str, Any] | 
     artifacts = [artifact for placed in placed_tasks for artifact in _output_artifacts(placed)]
     run = Run(
         run_id=job_id,
-        env=where.env,
+        env=location.env,
         backend="vertex",
         backend_ref=name,
-        url=console_url(job_id, where),
+        url=console_url(job_id, location),
         pipeline=_pipeline_name(job, spec),
         version=spec.version if spec else "",
         experiment=experiment or DEFAULT_EXPERIMENT,
@@ -144,26 +144,26 @@ def run_from_job(job: PipelineJob, where: Where) -> tuple[Run, dict[str, Any] | 
     return run, spec.pipeline_spec if spec else None
 
 
-def console_url(job_id: str, where: Where) -> str:
+def console_url(job_id: str, location: JobLocation) -> str:
     """Return the address of a job in Google's console."""
     console = "https://console.cloud.google.com/vertex-ai/locations"
-    return f"{console}/{where.location}/pipelines/runs/{job_id}?project={where.project}"
+    return f"{console}/{location.region}/pipelines/runs/{job_id}?project={location.project}"
 
 
 def read_time(text: str | None) -> str | None:
-    """Return a time of the service in the form that kfgcp uses, None when there is no time."""
+    """Convert a time of the service to the form that kfgcp uses. None stays None."""
     return parse_time(text, SERVICE)
 
 
 def task_state(detail: TaskDetail) -> TaskState:
-    """Return the state of a task. A state that only a newer service has counts as PENDING."""
+    """Return the state of a task, PENDING when kfgcp does not know the state."""
     return TASK_STATES.get(detail.get("state") or "", TaskState.PENDING)
 
 
 def attempt_jobs(detail: TaskDetail) -> list[str]:
-    """Return the ids of the custom jobs of a task's attempts, from the first to the last.
+    """Return the ids of a task's custom jobs: one for each attempt, from the first to the last.
 
-    Log entries have these ids.
+    The entries in Cloud Logging have the same ids.
     """
     executor = detail.get("executorDetail") or {}
     container = executor.get("containerDetail") or {}
@@ -190,13 +190,18 @@ def _spec_and_graph(job: PipelineJob) -> tuple[Spec | None, Graph | None]:
 def _tasks(
     placed_tasks: Sequence[PlacedTask], graph: Graph | None, params: Mapping[str, JsonValue]
 ) -> list[Task]:
-    """Return the tasks of a job, with what the service leaves out."""
-    groups = {}
+    """Return the tasks of a job.
+
+    kfgcp adds what the service leaves out: the outputs of DAGs and loops, the task that caused
+    their error, and the inputs of skipped tasks.
+    """
+    group_components = {}
     for placed in placed_tasks:
         if placed.component is not None and placed.kind not in LEAVES:
-            groups[placed.path] = placed.component
+            group_components[placed.path] = placed.component
     tasks = [_task(placed) for placed in placed_tasks]
-    tasks = add_group_errors(add_group_outputs(tasks, groups))
+    tasks = add_group_outputs(tasks, group_components)
+    tasks = add_group_errors(tasks)
     if graph is None:
         return tasks
     return add_skipped_inputs(tasks, placed_tasks, graph, params)
@@ -210,7 +215,10 @@ def _pipeline_name(job: PipelineJob, spec: Spec | None) -> str:
 
 
 def _params(runtime: RuntimeConfig, spec: Spec | None) -> dict[str, JsonValue]:
-    """Return the values of the pipeline's parameters. Each schema has a field of its own."""
+    """Return the values of the pipeline's parameters.
+
+    A job of schema 2.0.0 has them in `parameters`, a job of a later schema in `parameterValues`.
+    """
     values: dict[str, JsonValue] = {}
     for name, old_value in (runtime.get("parameters") or {}).items():
         values[name] = _read_old_value(old_value)
@@ -220,11 +228,12 @@ def _params(runtime: RuntimeConfig, spec: Spec | None) -> dict[str, JsonValue]:
 
 
 def _read_old_value(value: OldValue) -> JsonValue:
-    """Return a parameter of schema 2.0.0, which is an object with one field for its type."""
+    """Return a parameter of schema 2.0.0. It is an object with one field, whose name is a type."""
     if "intValue" in value:
         return int(value["intValue"])
-    any_field: JsonValue = normalize_numbers(next(iter(value.values()), None))
-    return any_field
+    only_field = next(iter(value.values()), None)
+    parameter: JsonValue = normalize_numbers(only_field)
+    return parameter
 
 
 def _task(placed: PlacedTask) -> Task:
@@ -248,8 +257,8 @@ def _task(placed: PlacedTask) -> Task:
         cache=_cache(placed, state),
         started_at=started_at,
         ended_at=read_time(detail.get("endTime")) if state.final else None,
-        inputs=order_values(inputs, placed.component, inside=True),
-        outputs=order_values(outputs, placed.component, inside=False),
+        inputs=order_values(inputs, placed.component, are_inputs=True),
+        outputs=order_values(outputs, placed.component, are_inputs=False),
         error=error,
     )
 
@@ -260,7 +269,8 @@ def _count_attempts(placed: PlacedTask, state: TaskState) -> int:
     job_ids = attempt_jobs(placed.detail)
     if job_ids:
         return len(job_ids)
-    # A task that has started has at least one attempt, also before its job is known.
+    # The service may list the custom job later than the start of the task. So a task that runs or
+    # ran has at least one attempt. A cached task has none.
     return 0 if state is TaskState.CACHED else 1
 
 
@@ -273,11 +283,11 @@ def _cache(placed: PlacedTask, state: TaskState) -> Cache | None:
 
 
 def _params_of_execution(metadata: Mapping[str, JsonValue], prefix: str) -> dict[str, JsonValue]:
-    """Return the parameters of a task from the metadata of its execution.
+    """Return the input or output parameters of a task from the metadata of its execution.
 
     Args:
-        metadata: keys are `input:NAME` and `output:NAME`.
-        prefix: `input:` or `output:`.
+        metadata: a value for each key `input:NAME` and `output:NAME`.
+        prefix: `input:` or `output:`, to choose the parameters.
     """
     params: dict[str, JsonValue] = {}
     for key, value in metadata.items():
@@ -295,9 +305,9 @@ def _uris(artifact_lists: Mapping[str, ArtifactList]) -> dict[str, JsonValue]:
 
 
 def _output_artifacts(placed: PlacedTask) -> Iterator[Artifact]:
-    """Yield the output artifacts of a task that succeeded.
+    """Yield the output artifacts of a task, none when the task did not succeed.
 
-    The outputs of a DAG are left out, because the task that made them has them, too.
+    A DAG yields none, because the task inside it that made an artifact yields this artifact.
     """
     if placed.kind not in LEAVES or not task_state(placed.detail).ok:
         return
@@ -313,7 +323,10 @@ def _output_artifacts(placed: PlacedTask) -> Iterator[Artifact]:
 
 
 def _run_error(job: PipelineJob, tasks: Sequence[Task]) -> ErrorInfo | None:
-    """Return why a run failed: the first failure of a task, or else what the service says."""
+    """Return the error of a failed run, None for other runs.
+
+    It is the first error of a task. Without one, it is the error of the job.
+    """
     if job.get("state") != "PIPELINE_STATE_FAILED":
         return None
     return find_first_failure(tasks) or error_info(job.get("error"), NO_REASON)

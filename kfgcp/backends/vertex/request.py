@@ -1,6 +1,6 @@
-"""Write a submission as the body of `pipelineJobs.create`.
+"""Convert a submission to the body of a `pipelineJobs.create` request.
 
-Field names and limits are those of the REST reference of `projects.locations.pipelineJobs`, v1.
+Field names and limits come from the REST reference of `projects.locations.pipelineJobs`, v1.
 """
 
 from __future__ import annotations
@@ -22,22 +22,29 @@ from kfgcp.spec import platform
 from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.load import Spec
 
-# Schema 2.0.0 has typed values in `parameters`. Later schemas have JSON in `parameterValues`.
+# A job of schema 2.0.0 has typed values in `parameters`. A job of a later schema has JSON values in
+# `parameterValues`.
 OLD_SCHEMA: Final = "2.0.0"
-LONGEST_ID: Final = 128
-LONGEST_NAME: Final = 128
-MOST_LABELS: Final = 64
+
+# Limits of the service, in characters and in labels.
+MAX_ID_LENGTH: Final = 128
+MAX_NAME_LENGTH: Final = 128
+MAX_LABELS: Final = 64
+
+# The integers that fit into 64 bits.
 INT64: Final = range(-(2**63), 2**63)
+
+# The names and the values that Google Cloud accepts for labels.
 _LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 def job_id(pipeline: str, submission: str) -> str:
-    """Return the id of a new job: the name of the pipeline, and a part that is new each time.
+    """Return the id of a new job: the name of the pipeline and the id of the submission.
 
     Args:
-        pipeline: the name of the pipeline. Characters that ids cannot have become `-`.
-        submission: the part that is new.
+        pipeline: the name of the pipeline. Characters that an id cannot have become `-`.
+        submission: a random id, different for each submission.
 
     Example:
         >>> job_id("Churn model", "abc123")
@@ -46,8 +53,8 @@ def job_id(pipeline: str, submission: str) -> str:
     name = re.sub(r"[^a-z0-9-]+", "-", pipeline.lower()).strip("-")
     if not name[:1].isalpha():
         name = f"p{name}"
-    longest_name = LONGEST_ID - len(submission) - 1
-    return f"{name[:longest_name].rstrip('-')}-{submission}"
+    max_name_length = MAX_ID_LENGTH - len(submission) - 1
+    return f"{name[:max_name_length].rstrip('-')}-{submission}"
 
 
 def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> dict[str, Any]:
@@ -55,25 +62,25 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
 
     Args:
         request: the run to start.
-        settings: of its environment.
-        submission: the label that tells this run from others.
+        settings: the settings of the environment.
+        submission: the random id of this submission, which becomes a label of the job.
 
     Raises:
-        Unsupported: a label or the name is not as Google needs it, or the run should repeat from a
-            task that this service cannot be told to repeat.
-        ParamError: a parameter has a number that is too large to be kept exactly.
-        SpecError: the spec has such a number.
+        Unsupported: Vertex AI does not accept a label or the name of the run, or it cannot repeat
+            the run from the task in `request.from_task`.
+        ParamError: a parameter has a number that is too large for Vertex AI to keep exactly.
+        SpecError: the spec has a number that is too large for Vertex AI to keep exactly.
     """
     name = request.options.name
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME_LENGTH:
         raise Unsupported(
             f"The name of the run has {len(name)} characters. Vertex AI accepts at most"
-            f" {LONGEST_NAME}.",
-            hint="Give it a shorter name, and write the rest as labels: --name, --label.",
+            f" {MAX_NAME_LENGTH}.",
+            hint="Use a shorter name (--name), and keep the other information in labels (--label).",
         )
     refuse_inexact(request.spec.pipeline_spec, _params_sent_as_doubles(request), "Vertex AI")
     body: dict[str, Any] = {
-        "displayName": name or job_id(request.spec.name, submission)[:LONGEST_NAME],
+        "displayName": name or job_id(request.spec.name, submission)[:MAX_NAME_LENGTH],
         "pipelineSpec": _pipeline_spec(request),
         "labels": labels(request, submission),
         "runtimeConfig": _runtime_config(request, settings),
@@ -91,7 +98,7 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
-    """Return the labels of a job: those of the request, its experiment, and the submission's.
+    """Return the labels of a job: the experiment, the labels of the request, and the submission.
 
     Raises:
         Unsupported: there are too many labels, or Google does not accept one of them.
@@ -101,10 +108,10 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
         **request.options.labels,
         SUBMISSION: submission,
     }
-    if len(job_labels) > MOST_LABELS:
+    if len(job_labels) > MAX_LABELS:
         raise Unsupported(
-            f"The run has {len(job_labels)} labels. Vertex AI accepts at most {MOST_LABELS}.",
-            hint="Remove some from --label, or from labels in kfgcp.toml.",
+            f"The run has {len(job_labels)} labels. Vertex AI accepts at most {MAX_LABELS}.",
+            hint="Use fewer labels: check --label and the labels in kfgcp.toml.",
         )
     for name, value in job_labels.items():
         _check_label(name, value)
@@ -115,8 +122,8 @@ def _check_label(name: str, value: str) -> None:
     if _LABEL_KEY.fullmatch(name) and _LABEL_VALUE.fullmatch(value):
         return
     hint = (
-        "Names and values have at most 63 lowercase letters, digits, _ and -; a name starts with a"
-        " letter."
+        "Use at most 63 lowercase letters, digits, _ and - for the name and for the value. The name"
+        " must start with a letter."
     )
     if label_value(name)[:1].isalpha():
         hint += f" For example: {label_value(name)}={label_value(value)}"
@@ -124,7 +131,7 @@ def _check_label(name: str, value: str) -> None:
 
 
 def notes(request: SubmitRequest) -> Iterator[str]:
-    """Yield a line for each part of a request that Vertex AI cannot do."""
+    """Yield a line for each group of settings in a request that Vertex AI ignores."""
     cluster_settings = _cluster_settings(request.spec)
     if cluster_settings:
         yield (
@@ -141,7 +148,7 @@ def notes(request: SubmitRequest) -> Iterator[str]:
 
 
 def _cluster_settings(spec: Spec) -> list[str]:
-    """Return what a pipeline asks of a Kubernetes cluster, in words."""
+    """Return the Kubernetes settings of a pipeline in words, such as "node selector of train"."""
     settings = []
     for label, config in platform.executor_configs(spec.platform_spec).items():
         task = label.removeprefix("exec-")
@@ -152,10 +159,13 @@ def _cluster_settings(spec: Spec) -> list[str]:
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
-    """Return the spec with the caching that the request asks for.
+    """Return the spec with caching as the request asks for.
 
-    Vertex AI cannot repeat a run from a task. Instead, the tasks that must run again do not use the
-    cache, and the others have their results from the cache.
+    Vertex AI cannot repeat a run from a task. So caching is turned off for the tasks that must run
+    again. The other tasks get their results from the cache.
+
+    Raises:
+        Unsupported: the request repeats from a task for which this is not possible.
     """
     spec = request.spec.pipeline_spec
     if request.options.cache is not None:
@@ -168,8 +178,8 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
             hint=(
-                "Name a task outside of loops, or repeat the run without --from: the results of"
-                " tasks that succeeded come from the cache."
+                "Name a task outside of loops. Or repeat the run without --from: tasks that"
+                " succeeded get their results from the cache."
             ),
         ) from None
 
@@ -198,10 +208,10 @@ def _runtime_config(request: SubmitRequest, settings: VertexSettings) -> dict[st
 
 
 def _params_sent_as_doubles(request: SubmitRequest) -> dict[str, JsonValue]:
-    """Return the parameters whose numbers the service keeps as doubles.
+    """Return the parameters with numbers that the service keeps as doubles.
 
-    In schema 2.0.0 an integer of 64 bits is sent as `intValue`, and lists and structs are sent as
-    JSON text. Only larger integers remain.
+    In schema 2.0.0, `intValue` keeps an integer of 64 bits exactly, and lists and structs are sent
+    as JSON text. So only integers of more than 64 bits are returned.
     """
     if not _has_old_schema(request.spec):
         return dict(request.params)
@@ -217,15 +227,19 @@ def _has_old_schema(spec: Spec) -> bool:
 
 
 def _old_values(spec: Spec, params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return parameters as schema 2.0.0 has them: numbers and text; other values as JSON text."""
+    """Return parameters in the form of schema 2.0.0: an object with a field for the type.
+
+    A list or a struct becomes JSON text.
+    """
     values: dict[str, JsonValue] = {}
     for name, value in params.items():
         kind = spec.params[name].type
         if kind == "NUMBER_INTEGER":
-            # Proto JSON has integers of 64 bits as text.
+            # The JSON mapping of Protocol Buffers writes integers of 64 bits as text.
             values[name] = {"intValue": str(value)}
         elif kind == "NUMBER_DOUBLE":
             values[name] = {"doubleValue": value}
         else:
-            values[name] = {"stringValue": value if isinstance(value, str) else json.dumps(value)}
+            string_value = value if isinstance(value, str) else json.dumps(value)
+            values[name] = {"stringValue": string_value}
     return values

@@ -24,7 +24,7 @@ from kfgcp.backends.vertex.experiment import Experiments
 from kfgcp.backends.vertex.input_artifacts import ArtifactStore, input_artifacts
 from kfgcp.backends.vertex.logs import JobLogs, JobTail
 from kfgcp.backends.vertex.messages import PipelineJob, read_job
-from kfgcp.backends.vertex.read_run import Where, read_time, run_from_job
+from kfgcp.backends.vertex.read_run import JobLocation, read_time, run_from_job
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.config import Environment, Project
 from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
@@ -37,7 +37,8 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging
 
-# A list asks for these fields of a job. It leaves out the spec and the tasks, which are large.
+# The fields of a job that kfgcp requests in a list. The spec and the tasks are not among them,
+# because they are large.
 LISTED_FIELDS: Final = (
     "name",
     "displayName",
@@ -53,16 +54,21 @@ LISTED_FIELDS: Final = (
     "scheduleName",
     "pipelineSpec.pipelineInfo",
 )
+# The jobs that kfgcp requests in one page of a list.
 PAGE_SIZE: Final = 100
-CONFLICT: Final = 409
-TAIL_LINES: Final = 20
-"""How many lines of its log the error of a failed task has."""
-LATE_SECONDS: Final = 8.0
-"""How long to wait for the last lines after the end of a run.
 
-Cloud Logging has most of them within seconds.
-"""
-# A refusal may name the mask as in the proto or as in JSON.
+# The HTTP status when a job with this id exists already.
+CONFLICT: Final = 409
+
+# The number of log lines in the error of a failed task.
+TAIL_LINES: Final = 20
+
+# How long to wait for the last log lines after the end of a run. Cloud Logging has most of them
+# within seconds.
+LATE_SECONDS: Final = 8.0
+
+# The mask of a list has the first name in the proto, and the second name in JSON. A refusal may use
+# either name.
 _MASK_FIELDS: Final = ("read_mask", "readMask")
 
 
@@ -70,9 +76,9 @@ class VertexService:
     """The pipeline jobs of one project and location.
 
     Args:
-        project: the project, for its other environments.
-        env: the environment.
-        records: not used. A job says everything about itself.
+        project: the configuration of the project, which has the other environments.
+        env: the environment of this service.
+        records: not used, because every answer about a job is complete.
     """
 
     facts = ServiceFacts()
@@ -82,7 +88,7 @@ class VertexService:
         self._env = env
         settings = VertexSettings.of(env.settings)
         self._settings = settings
-        self._where = Where(settings.project, settings.location, env.name)
+        self._job_location = JobLocation(settings.project, settings.location, env.name)
         tokens = token_source(env)
         self._http = ServiceClient(
             settings.api_endpoint or address(settings.location),
@@ -90,8 +96,8 @@ class VertexService:
             service="Vertex AI",
             seconds=settings.request_seconds,
         )
-        # A private endpoint (Private Service Connect) is for Vertex AI alone, so api_endpoint does
-        # not change the address of Cloud Logging.
+        # The address of Cloud Logging does not depend on api_endpoint, because a private endpoint
+        # (Private Service Connect) serves only Vertex AI.
         logging_client = ServiceClient(
             settings.logging_endpoint or LOGGING_ADDRESS,
             tokens,
@@ -105,29 +111,33 @@ class VertexService:
             self._experiments = Experiments(self._http, self._parent)
         # False after the service has refused the mask of a list once.
         self._accepts_mask = True
-        # The `backend_ref` and the answer of the last fetch, for the tail of its logs.
+        # The `backend_ref` and the job of the last fetch. `tail` uses the job, to save a request.
         self._last_fetch: tuple[str, PipelineJob] | None = None
 
     @property
     def place(self) -> str:
-        """What the name of each job begins with."""
+        """The beginning of the resource name of each job, see `RunService.place`."""
         return f"{self._parent}/pipelineJobs/"
 
     @property
     def _parent(self) -> str:
-        return f"projects/{self._where.project}/locations/{self._where.location}"
+        return f"projects/{self._job_location.project}/locations/{self._job_location.region}"
 
     # -- starting and ending runs
 
     def notes(self, request: SubmitRequest) -> list[str]:
-        """Return what Vertex AI leaves out of a request or does in another way."""
+        """Return a line for each group of settings in a request that Vertex AI ignores."""
         return list(job_request.notes(request))
 
     def create(self, request: SubmitRequest) -> Run:
-        """Create a job with one request.
+        """Create exactly one job, and return its run.
 
-        The request names the job, so that a second request makes no second job when the first
-        answer is lost.
+        kfgcp chooses the id of the job. So when an answer is lost and the request is sent again,
+        the service refuses the second request, and no second job starts.
+
+        Raises:
+            BackendError: the service did not create the job. The message says when this is not
+                certain.
         """
         submission = secrets.token_hex(6)
         job_id = job_request.job_id(request.spec.name, submission)
@@ -144,9 +154,9 @@ class VertexService:
                 raise
             raise error.amended(
                 message=f"{error.message} It is not known whether the run {job_id} was created.",
-                hint=f"Before you start it again, look for it: kfgcp show {job_id}",
+                hint=f"Before you start the pipeline again, look for this run: kfgcp show {job_id}",
             ) from error
-        # The answer may leave out parts of the spec, so the run has the spec that was sent.
+        # The answer may leave out parts of the spec, so the spec of the request replaces it.
         job["pipelineSpec"] = job_body["pipelineSpec"]
         run, _ = self._read_run(job)
         return replace(
@@ -158,11 +168,11 @@ class VertexService:
         )
 
     def _create_job(self, job_id: str, job_body: Mapping[str, Any], submission: str) -> PipelineJob:
-        """Create a job, and return it as the service answered.
+        """Create a job, and return the job in the answer of the service.
 
         Raises:
-            BackendError: the service refused it, or its answer cannot be read. `unknown` says that
-                the job may exist.
+            BackendError: the service refused the request, or kfgcp cannot read the answer. With
+                `unknown`, the job may exist nevertheless.
         """
         path = f"v1/{self._parent}/pipelineJobs"
         try:
@@ -170,8 +180,8 @@ class VertexService:
                 path, params={"pipelineJobId": job_id}, body=job_body, repeatable=True
             )
         except Refused as refused:
-            # After a retry, a conflict may mean that the first try created the job and its answer
-            # was lost.
+            # A conflict after a retry: probably the first try created the job, and its answer was
+            # lost. Only a job from this submission has the right value in the label SUBMISSION.
             if refused.status != CONFLICT or not refused.retried:
                 raise
             existing_job = self._existing_job(job_id)
@@ -190,18 +200,18 @@ class VertexService:
             raise error.amended(unknown=True) from error
 
     def cancel(self, backend_ref: str) -> bool:
-        """Ask a job to end, and return whether Vertex AI accepted it."""
+        """Request the end of a job. Return False when the job has ended already."""
         try:
             self._http.post(f"v1/{backend_ref}:cancel", body={}, repeatable=True)
         except Refused as refused:
-            # FAILED_PRECONDITION: the job has ended meanwhile.
+            # The service gives this reason when the job has ended.
             if refused.reason != "FAILED_PRECONDITION":
                 raise
             return False
         return True
 
     def delete(self, backend_ref: str) -> None:
-        """Delete a job. It is not an error when there is no such job."""
+        """Delete a job. A job that does not exist is not an error."""
         with suppress(NotFound):
             self._http.delete(f"v1/{backend_ref}")
 
@@ -217,40 +227,40 @@ class VertexService:
         return FetchedRun(run, read_time(job.get("updateTime")) or "", pipeline_spec)
 
     def changed_since(self, since: str) -> Iterator[FetchedRun]:
-        """Return the runs that have changed at this time or later, the last change first."""
+        """Return the runs that have changed since a time, the run that changed last first."""
         return self._listed_runs(
             {"filter": f'update_time>="{since}"', "orderBy": "update_time desc"}
         )
 
     def created_between(self, since: str, until: str | None = None) -> Iterator[FetchedRun]:
-        """Return the runs that were created in a window of time, newest first."""
+        """Return the runs that were created since a time and before `until`, newest first."""
         clauses = [f'create_time>="{since}"']
         if until:
             clauses.append(f'create_time<"{until}"')
         return self._listed_runs({"filter": " AND ".join(clauses), "orderBy": "create_time desc"})
 
     def newest(self, run_filter: RunFilter, limit: int) -> Iterator[FetchedRun] | None:
-        """Return the newest runs that match, None when Vertex AI cannot choose them."""
+        """Return the newest runs that match, None when Vertex AI cannot filter in this way."""
         clauses = filters.clauses(run_filter)
         if clauses is None:
             return None
-        # Where environments share a place, a run can belong to the one that read it first. Vertex
-        # AI does not know that.
+        # When two environments have the same project and location, Vertex AI does not know which
+        # of them a run belongs to.
         if run_filter.env is not None and self._may_share_place():
             return None
         params = {"filter": " AND ".join(clauses) or None, "orderBy": "create_time desc"}
         return islice(self._listed_runs(params), limit)
 
     def explain(self, run: Run, backend_ref: str) -> Run:
-        """Return a failed run with the end of the failing task's log.
+        """Add the last log lines of the task that failed to the error of a run.
 
-        The run stays as it is when Cloud Logging may not be read or does not answer.
+        Return the run unchanged when it has no such task, or when the log cannot be read.
         """
         error = run.error
         if error is None or error.task is None or error.log_tail:
             return run
         try:
-            log_lines = tuple(self._logs(self._job(backend_ref)).last(error.task, TAIL_LINES))
+            log_lines = tuple(self._logs(self._job(backend_ref)).read_end(error.task, TAIL_LINES))
         except BackendError:
             return run
         return replace_error(run, replace(error, log_tail=log_lines))
@@ -259,89 +269,104 @@ class VertexService:
         return read_job(self._http.get(f"v1/{quote(backend_ref, safe='/')}"))
 
     def _read_run(self, job: PipelineJob) -> tuple[Run, Mapping[str, Any] | None]:
-        """Return the run of a job and its PipelineSpec."""
-        run, pipeline_spec = run_from_job(job, self._where)
-        params = {**run.params, **self._artifacts.uris(job)}
-        env_name = self._env_of_label(run.labels.get("env", ""))
-        backend_ref = f"{self.place}{run.run_id}"
-        return replace(run, env=env_name, backend_ref=backend_ref, params=params), pipeline_spec
+        """Return the run of a job, and the PipelineSpec of the job, None when it cannot be read."""
+        run, pipeline_spec = run_from_job(job, self._job_location)
+        run = replace(
+            run,
+            env=self._choose_env(run.labels.get("env", "")),
+            # The name in an answer may have the number of the project instead of its id.
+            backend_ref=f"{self.place}{run.run_id}",
+            params={**run.params, **self._artifacts.input_uris(job)},
+        )
+        return run, pipeline_spec
 
-    def _env_of_label(self, label: str) -> str:
-        """Return the environment that a run belongs to.
+    def _choose_env(self, label: str) -> str:
+        """Return the name of the environment that a run belongs to.
 
-        It is the one that the run's label names, when that environment has the same place.
+        Args:
+            label: the value of the run's label `env`. It counts when this environment has the same
+                project and location. In all other cases the run belongs to `self._env`.
         """
-        labelled = self._project.environments.get(label)
-        if labelled is not None and self._shares_place(labelled):
-            return labelled.name
-        # The place of an environment that is not valid is not known. The record of a run keeps its
-        # environment for ever, so the label counts.
+        labelled_env = self._project.environments.get(label)
+        if labelled_env is not None and self._shares_place(labelled_env):
+            return labelled_env.name
+        # The project and location of an invalid environment are not known. A record keeps the
+        # environment of its run for ever, so the label counts here, too.
         if label in self._project.invalid_environments:
             return label
         return self._env.name
 
     def _may_share_place(self) -> bool:
-        """Return whether another environment has the same place, or is not valid and may have."""
+        """Return whether another environment may have the same project and location.
+
+        An invalid environment may have the same, because its settings are not known.
+        """
         if self._project.invalid_environments:
             return True
         return any(self._shares_place(other) for other in self._project.environments.values())
 
     def _shares_place(self, other: Environment) -> bool:
+        """Return whether another environment certainly has the same project and location."""
         if other.backend != "vertex" or other.name == self._env.name or other.missing:
             return False
         return _place(VertexSettings.of(other.settings)) == _place(self._settings)
 
     def _listed_runs(self, params: Mapping[str, str | None]) -> Iterator[FetchedRun]:
         jobs = self._listed_jobs(params)
-        return readable_runs(jobs, self._listed_run, identity="name", env_name=self._env.name)
+        return readable_runs(jobs, self._read_listed_run, id_field="name", env_name=self._env.name)
 
-    def _listed_run(self, item: object) -> FetchedRun:
+    def _read_listed_run(self, item: object) -> FetchedRun:
         job = read_job(item)
         run, _ = self._read_run(job)
         return FetchedRun(run, read_time(job.get("updateTime")) or run.created_at or "")
 
     def _listed_jobs(self, params: Mapping[str, str | None]) -> Iterator[object]:
-        """Yield the jobs of a list, as the service answered.
+        """Yield the jobs of a list, each as the JSON of the service.
 
-        The reference does not say that a mask may have paths into the spec. So when a service
-        refuses the mask, the list is read without it, and the mask is not sent again.
+        `readMask` keeps large fields out of the answer. The reference does not say that a mask may
+        name a field inside the spec. So when the service refuses the mask, this method repeats the
+        request without a mask, and sends no mask from then on.
         """
         path = f"v1/{self._parent}/pipelineJobs"
         mask = ",".join(LISTED_FIELDS) if self._accepts_mask else None
         jobs = self._http.pages(path, {**params, "readMask": mask}, "pipelineJobs", size=PAGE_SIZE)
+        # `pages` sends its first request when the first job is read. So read this job here, where a
+        # refusal of the mask can be caught.
         try:
-            first = next(jobs, None)
+            first_job = next(jobs, None)
         except Refused as refused:
-            if mask is None or not _may_refuse_mask(refused):
+            if mask is None or not _is_mask_refusal(refused):
                 raise
             jobs = self._http.pages(path, params, "pipelineJobs", size=PAGE_SIZE)
-            first = next(jobs, None)
+            first_job = next(jobs, None)
             self._accepts_mask = False
-        if first is not None:
-            yield first
+        if first_job is not None:
+            yield first_job
             yield from jobs
 
     # -- logs and the official client
 
     def logs(self, backend_ref: str, log_filter: LogFilter) -> Iterator[LogLine]:
-        """Return the lines that Cloud Logging has now."""
+        """Return the log lines of a run that Cloud Logging has now."""
         return self._logs(self._job(backend_ref)).read(log_filter)
 
     def tail(self, backend_ref: str, log_filter: LogFilter) -> JobTail:
-        """Return a reader of the lines of a run that has not ended."""
+        """Return a reader of the log lines of a run that has not ended."""
 
         def latest_job() -> PipelineJob:
-            # A caller that follows a run fetches it just before it reads the lines.
-            if self._last_fetch is not None and self._last_fetch[0] == backend_ref:
-                return self._last_fetch[1]
+            # A caller that follows a run fetches the run just before it reads the log lines.
+            if self._last_fetch is not None:
+                fetched_ref, job = self._last_fetch
+                if fetched_ref == backend_ref:
+                    return job
             return self._job(backend_ref)
 
-        # A stand-in has every line at once. A private address of Cloud Logging has them as late as
-        # the public one.
+        # The stand-in of Cloud Logging on this machine has no delay. A private endpoint of Cloud
+        # Logging has the same delay as the public one.
         late_seconds = 0.0 if is_loopback(self._settings.logging_endpoint) else LATE_SECONDS
         return JobTail(self._logging, latest_job, log_filter, late_seconds=late_seconds)
 
-    # The client is an optional dependency, so its types cannot be named here.
+    # The official client is an optional dependency, so the signature cannot use its types.
     def native(self, backend_ref: str) -> Any:
         """Return a run as an `aiplatform.PipelineJob`."""
         from kfgcp.backends.vertex.native import pipeline_job
@@ -353,21 +378,21 @@ class VertexService:
 
 
 def _check_id(job: PipelineJob, job_id: str) -> None:
+    """Raise BadAnswer when a job in an answer has another id than the job in the request."""
     if not job["name"].endswith(f"/{job_id}"):
-        error = BadAnswer(
-            "Vertex AI answered with a different run, not with the one in the request."
-        )
+        error = BadAnswer("Vertex AI answered with another run than the run in the request.")
         raise error.amended(unknown=True)
 
 
 def _place(settings: VertexSettings) -> tuple[str, str, str | None]:
+    """Return the settings that environments with the same jobs have in common."""
     return settings.project, settings.location, settings.api_endpoint
 
 
-def _may_refuse_mask(refused: Refused) -> bool:
-    """Return whether a list may have been refused because of its mask.
+def _is_mask_refusal(refused: Refused) -> bool:
+    """Return whether the mask may be the reason why the service refused a list.
 
-    The service names the mask, or no field at all.
+    The refusal names the mask, or it names no field.
     """
     if refused.reason != "INVALID_ARGUMENT":
         return False

@@ -18,20 +18,21 @@ class VertexSettings(RemoteSettings):
     Attributes:
         project: the Google Cloud project.
         location: the region, `us`, `eu` or `global`.
-        pipeline_root: the folder for artifacts in Cloud Storage.
-        network: the VPC network that jobs are peered with.
-        psc_network_attachment: the network attachment of Private Service Connect.
-        reserved_ip_ranges: names of ranges in the network for the jobs.
-        encryption_key: the Cloud KMS key of the jobs.
-        failure_policy: what the other tasks do when one failed: `slow` or `fast`.
-        preflight_validations: whether Vertex AI checks a job before it starts.
-        experiment_tracking: whether runs join the experiment of Vertex AI.
+        pipeline_root: the folder for artifacts, `gs://BUCKET/FOLDER`.
+        network: the VPC network that is peered with the network of the jobs.
+        psc_network_attachment: the network attachment for Private Service Connect.
+        reserved_ip_ranges: the names of the IP ranges in `network` that jobs may use.
+        encryption_key: the Cloud KMS key that encrypts the data of the jobs.
+        failure_policy: `slow` runs all tasks that can still run after a task failed. `fast` starts
+            no new tasks then.
+        preflight_validations: Vertex AI checks a job before it starts.
+        experiment_tracking: kfgcp adds each run to its experiment in Vertex AI Experiments.
     """
 
     project: str
     location: str
-    # BackendSettings has a default for this key. field() without a default removes it, so that the
-    # key is required here.
+    # BackendSettings gives this key a default. `field()` removes the default, so the key is
+    # required for Vertex AI.
     pipeline_root: str = field()
     network: str | None = None
     psc_network_attachment: str | None = None
@@ -42,12 +43,12 @@ class VertexSettings(RemoteSettings):
     experiment_tracking: bool = False
 
     def validate(self, where: str) -> None:
-        """Check what the types do not say, see `BackendSettings.validate`."""
+        """Check the values of the settings, see `BackendSettings.validate`."""
         super().validate(where)
         if self.failure_policy is not None and self.failure_policy not in FAILURE_POLICIES:
             raise ConfigError(
                 f"{where}: failure_policy is {self.failure_policy!r}.",
-                hint=f"failure_policy is one of: {', '.join(FAILURE_POLICIES)}.",
+                hint=f"Set failure_policy to one of: {', '.join(FAILURE_POLICIES)}.",
             )
         if not self.pipeline_root.startswith("gs://"):
             raise ConfigError(

@@ -1,8 +1,8 @@
 """Load pipelines from Artifact Registry.
 
-Their addresses are `https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/VERSION`. VERSION is a
-tag, or `sha256:` and a digest. A tag may be moved. So it is resolved to a digest before the
-pipeline is read, and a run records the version that it really has.
+The address of a pipeline is `https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/VERSION`.
+VERSION is a tag or `sha256:DIGEST`. A tag can be moved to another version at any time. So kfgcp
+first requests the digest of the tag, and the record of a run has the digest.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _TAG: Final = message({"version": text})
 
 
 def is_template(pipeline: str) -> bool:
-    """Return whether a text names a pipeline by its address."""
+    """Return whether the argument PIPELINE is an address, and not a file."""
     return pipeline.startswith("https://")
 
 
 def load_template(address: str, env: Environment) -> Spec:
-    """Return the pipeline at an address. Its template has the digest of the version.
+    """Load the pipeline at an address. `Spec.template` is the same address with the digest.
 
     Args:
-        address: of a version in Artifact Registry.
-        env: the environment whose sign-in is used. It may have any backend.
+        address: the address of a version in Artifact Registry.
+        env: the environment whose sign-in the requests use. It may have any backend.
 
     Raises:
-        UsageError: the text is not the address of a pipeline.
-        NotFound: there is no such version.
+        UsageError: `address` is not the address of a pipeline.
+        NotFound: Artifact Registry has no such version.
         SpecError: the version is not a valid PipelineSpec.
     """
     match = _ADDRESS.fullmatch(address)
@@ -58,40 +58,43 @@ def load_template(address: str, env: Environment) -> Spec:
                 " sha256:DIGEST instead of the tag."
             ),
         )
-    parts = match.groupdict()
+    address_parts = match.groupdict()
     settings = RemoteSettings.of(env.settings)
     emulator = settings.artifact_registry_endpoint
-    client = partial(
+    new_client = partial(
         ServiceClient,
         tokens=token_source(env),
         service=SERVICE,
         seconds=settings.request_seconds,
     )
-    version = parts["version"]
+    version = address_parts["version"]
     if not version.startswith("sha256:"):
-        version = _resolve_tag(client(emulator or _API), parts)
-    repository = client(emulator or f"https://{parts['location']}-kfp.pkg.dev")
-    path = f"{parts['project']}/{parts['repository']}/{parts['package']}/{version}"
+        version = _resolve_tag(new_client(emulator or _API), address_parts)
+    repository = new_client(emulator or f"https://{address_parts['location']}-kfp.pkg.dev")
+    package_path = "/".join(address_parts[name] for name in ("project", "repository", "package"))
     try:
-        content = repository.exchange("GET", path).body.decode()
+        content = repository.exchange("GET", f"{package_path}/{version}").body.decode()
     except UnicodeDecodeError:
-        raise BadAnswer(
-            f"The template that Artifact Registry has at {address} is not text."
-        ) from None
-    resolved_address = address.removesuffix(parts["version"]) + version
+        raise BadAnswer(f"The pipeline at {address} is not UTF-8 text.") from None
+    resolved_address = address.removesuffix(address_parts["version"]) + version
     return replace(from_text(content, address), template=resolved_address)
 
 
-def _resolve_tag(api: ServiceClient, parts: dict[str, str]) -> str:
-    """Return the digest of the version that a tag names now."""
-    place = f"projects/{parts['project']}/locations/{parts['location']}"
-    package = f"repositories/{parts['repository']}/packages/{parts['package']}"
-    answer = api.get(f"v1/{place}/{package}/tags/{parts['version']}")
+def _resolve_tag(api: ServiceClient, address_parts: dict[str, str]) -> str:
+    """Return the digest of the version that a tag points to now.
+
+    Args:
+        api: the client of Artifact Registry's API.
+        address_parts: the groups of `_ADDRESS`.
+    """
+    location = f"projects/{address_parts['project']}/locations/{address_parts['location']}"
+    package = f"repositories/{address_parts['repository']}/packages/{address_parts['package']}"
+    answer = api.get(f"v1/{location}/{package}/tags/{address_parts['version']}")
     tag = read(answer, _TAG, service=SERVICE, thing="a tag")
     version = str(tag.get("version") or "").rpartition("/")[2]
     if not _DIGEST.fullmatch(version):
         raise BadAnswer(
-            "Artifact Registry answered with a tag that does not name a version:"
+            "Artifact Registry answered with a tag whose version has no digest:"
             f" {redacted_line(version, limit=100)}.",
             hint=HINT,
         )

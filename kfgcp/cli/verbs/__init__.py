@@ -1,10 +1,10 @@
 """The verbs of the command line. Each module of this package is one verb.
 
 The module `<verb>.py` has a click command with the name `command`. The first line of its docstring
-is the line of the verb in `kfgcp --help`. No other code names the verb.
+is the line of the verb in `kfgcp --help`. A new verb needs no other code.
 
-The functions below look at the files and import no verb: `kfgcp --help` and a mistyped verb must
-not pay for the imports of all verbs.
+The functions below find the verbs by the names of the files, because importing all verbs would make
+`kfgcp --help` slow.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # A text, not a Path: nothing else in `kfgcp --help` needs pathlib, which is slow to import.
 _FOLDER: Final = os.path.dirname(__file__)
 
-# The order in the help: start runs, look at runs, change runs, compare, annotate, the project.
-# A verb that is not named here comes last, so a new verb works without an entry.
+# The order of verbs in the help: start runs, look at runs, change runs, compare, annotate, the
+# project. A verb without an entry comes last, so a new verb works without one.
 _ORDER: Final = (
     "run",
     "compile",

@@ -10,7 +10,7 @@ from kfgcp.workspace import Workspace
 
 @click.command(epilog="Example: kfgcp cancel a1b2 --wait")
 @options.run_argument
-@click.option("--wait", is_flag=True, help="Return when the run has ended.")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @click.option(
     "--timeout",
     type=float,
@@ -25,10 +25,12 @@ def command(
 ) -> None:
     """Cancel a run.
 
-    A run that has ended does not change; this is not an error.
+    RUN is an id, the beginning of an id, a name, or `latest` (the default).
 
-    On this machine, kfgcp asks the tasks to end, and exit tasks still run. A second cancel kills
-    everything that still runs.
+    To cancel a run that has ended is not an error: the run does not change.
+
+    The tasks of a run on this machine are asked to end, and then its exit tasks run. A second
+    `kfgcp cancel` kills every task that still runs.
     """
     handle = workspace.cancel(run)
     if wait or timeout is not None:

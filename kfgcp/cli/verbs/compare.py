@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("text", "json", "markdown", "html")
 
-# The least characters for the column of a run on a terminal. With fewer, a digest or a path wraps
-# over many lines. Runs that do not fit beside the others are shown below them.
+# The smallest width in characters of the column of a run on a terminal. In a narrower column, a
+# digest or a path wraps over many lines. Runs that do not fit beside the others are shown below.
 _MIN_COLUMN_WIDTH: Final = 24
 
-# Spaces before the name of a value, and between its column and the next one.
+# Two spaces before each name, and two spaces between the names and the next column.
 _NAME_PADDING: Final = 4
 
 
 @click.command(epilog="Example: kfgcp compare a1b2 c3d4 --format markdown")
 @click.argument("runs", nargs=-1, metavar="[RUN RUN...]")
 @click.option(
-    "--baseline", metavar="RUN", help="Compare the others with this run, not the first one."
+    "--baseline", metavar="RUN", help="The run to compare the others with. Default: the first one."
 )
 @click.option(
-    "--maximize", multiple=True, metavar="METRIC", help="Higher values of this metric are better."
+    "--maximize", multiple=True, metavar="METRIC", help="Higher values of METRIC are better."
 )
 @click.option(
-    "--minimize", multiple=True, metavar="METRIC", help="Lower values of this metric are better."
+    "--minimize", multiple=True, metavar="METRIC", help="Lower values of METRIC are better."
 )
 @click.option(
     "--higher", multiple=True, metavar="METRIC", hidden=True, help="The old name of --maximize."
@@ -67,8 +67,10 @@ def command(
 ) -> None:
     """Show only what differs between runs.
 
-    Default: the two newest runs. The others are compared with the first run, the baseline. Use
-    --format markdown for pull requests.
+    RUN is an id, the beginning of an id, or a name. Without RUN, the two newest runs are compared.
+
+    The first run is the baseline: every other run is compared with it. For a comment in a pull
+    request, use --format markdown.
     """
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} exclude each other. Use one of them.")
@@ -90,13 +92,13 @@ def _read_goals(maximize: tuple[str, ...], minimize: tuple[str, ...]) -> dict[st
     """Return the better direction of each metric that an option names.
 
     Raises:
-        UsageError: a metric is to be both maximized and minimized.
+        UsageError: a metric stands in both options.
     """
     for metric in maximize:
         if metric in minimize:
             raise UsageError(
-                f"Either the higher or the lower values of '{metric}' are better, not both.",
-                hint="Use --maximize or --minimize for each metric.",
+                f"The metric '{metric}' cannot be both maximized and minimized.",
+                hint="Name each metric in --maximize or in --minimize.",
             )
     goals = dict.fromkeys(maximize, Direction.MAXIMIZE)
     goals.update(dict.fromkeys(minimize, Direction.MINIMIZE))
@@ -117,9 +119,10 @@ def _print_comparison(comparison: Comparison) -> None:
 
 
 def _column_blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
-    """Yield the indexes of runs that are shown beside each other, always with the baseline.
+    """Yield blocks: the indexes of the runs that are shown beside each other.
 
-    A block has as many runs as the terminal is wide enough for. A pipe or file gets one block.
+    Each block begins with the baseline, and has as many runs as fit into the width of the terminal.
+    A pipe or file gets one block with all runs.
     """
     baseline = [0]
     others = list(range(1, len(comparison.runs)))
@@ -127,7 +130,7 @@ def _column_blocks(comparison: Comparison) -> Iterator[Sequence[int]]:
     if sys.stdout.isatty():
         name_width = max(len(difference.name) for difference in comparison.differences)
         free_width = output.console().width - name_width - _NAME_PADDING
-        # One column less, because the baseline has one too.
+        # The baseline takes one of the columns.
         block_size = max(free_width // _MIN_COLUMN_WIDTH - 1, 1)
     for start in range(0, len(others), block_size):
         yield baseline + others[start : start + block_size]

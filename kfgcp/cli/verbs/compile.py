@@ -27,8 +27,8 @@ from kfgcp.workspace import Workspace
 def command(pipeline: str, output_file: Path | None, as_json: bool) -> None:
     """Compile and validate a pipeline.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints its name, version
-    and parameters.
+    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints the name, the
+    version and the parameters of the pipeline.
     """
     spec = Workspace.compile(pipeline, output_file)
     if as_json:

@@ -19,15 +19,16 @@ from kfgcp.workspace import Workspace
 @click.option(
     "--host", default="127.0.0.1", metavar="H", show_default=True, help="The address to listen on."
 )
-@click.option("--read-only", is_flag=True, help="Nobody may launch, cancel, rerun or annotate.")
+@click.option("--read-only", is_flag=True, help="Nobody can start, cancel, rerun or annotate runs.")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @options.workspace
 def command(workspace: Workspace, port: int, host: str, read_only: bool, no_browser: bool) -> None:
     """Show the runs in the browser.
 
-    Prints the address of the dashboard, and serves it until Ctrl-C. The dashboard reads the runs of
-    all backends into the store in the background, and its pages read the store.
+    Prints the address of the dashboard, and serves it until Ctrl-C. In the background, the
+    dashboard reads the runs of all backends into the store. Its pages show the runs in the store.
 
-    Any other HOST than this machine needs a sign-in, see docs/guides/dashboard.md.
+    When --host is an address that other machines can reach, the dashboard needs a sign-in: see
+    docs/guides/dashboard.md.
     """
     workspace.dashboard(host=host, port=port, read_only=read_only, browser=not no_browser)

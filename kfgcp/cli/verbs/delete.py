@@ -13,28 +13,31 @@ from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.workspace import Workspace
 
-# A cached file can have hundreds of users. Three names and a number fit into a line.
+# The most run ids in the line about files that are kept. Hundreds of runs can use a cached file.
 MAX_NAMES: Final = 3
 
 
 @click.command(epilog="Example: kfgcp delete a1b2 c3d4 --yes")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 @options.workspace
 def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
     """Delete runs that have ended.
 
-    Deletes their records and their files on this machine, and the runs on a remote backend.
+    RUN is an id, the beginning of an id, a name, or `latest`.
 
-    Files and logs that other runs use, because tasks of these runs came from the cache, stay until
-    you delete the last of these runs. Artifacts in a bucket stay.
+    Deletes the records and the files of the runs on this machine. Runs of a remote backend are
+    deleted there too. Artifacts in a bucket stay.
+
+    Other runs can use files and logs of a deleted run, because they took tasks from the cache.
+    These files and logs stay until you delete the last run that uses them.
     """
     handles = _find_runs(workspace, runs)
     for handle in handles:
         if not handle.is_deletable:
             raise UsageError(
-                f"Run {handle.run_id} is {handle.state}, and only a run that has ended can be"
-                " deleted. Nothing was deleted.",
+                f"Run {handle.run_id} is {handle.state}. Only a run that has ended can be deleted."
+                " Nothing was deleted.",
                 hint=f"Cancel it first: kfgcp cancel {handle.run_id}",
             )
     run_ids = ", ".join(handle.run_id for handle in handles)
@@ -46,27 +49,27 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
 
 
 def _find_runs(workspace: Workspace, runs: tuple[str, ...]) -> list[RunHandle]:
-    """Return the runs that are named, each once."""
+    """Return the runs with these ids or names. A run that is named twice is returned once."""
     handle_by_id: dict[str, RunHandle] = {}
     for run in runs:
-        handle = lookup.look(workspace, run)
+        handle = lookup.find_without_logs(workspace, run)
         handle_by_id[handle.run_id] = handle
     return list(handle_by_id.values())
 
 
 def _format_kept(deleted: Deleted) -> str:
-    """Return the end of the line of a run: what was kept, and which runs use it."""
-    count, word = deleted.kept_files, "file"
+    """Return a phrase on the files that were kept and the runs that use them, "" without files."""
+    count, noun = deleted.kept_files, "file"
     if not count:
-        count, word = deleted.kept_logs, "log"
+        count, noun = deleted.kept_logs, "log"
     if not count or not deleted.used_by:
         return ""
-    names = [output.plain(run_id) for run_id in deleted.used_by[:MAX_NAMES]]
-    users = ", ".join(names)
-    hidden = len(deleted.used_by) - len(names)
-    if hidden:
-        users += f" and {hidden} more"
-    run_word = "runs" if len(deleted.used_by) > 1 else "run"
+    shown_ids = [output.plain(run_id) for run_id in deleted.used_by[:MAX_NAMES]]
+    users = ", ".join(shown_ids)
+    hidden_count = len(deleted.used_by) - len(shown_ids)
+    if hidden_count:
+        users += f" and {hidden_count} more"
+    run_noun = "runs" if len(deleted.used_by) > 1 else "run"
     if count > 1:
-        word += "s"
-    return f", {count} {word} kept: used by {run_word} {users}"
+        noun += "s"
+    return f", {count} {noun} kept: used by {run_noun} {users}"

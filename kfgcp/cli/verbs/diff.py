@@ -14,22 +14,23 @@ from kfgcp.workspace import Workspace
 
 COLORS: Final = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
 
-# The digits of a digest in the heading. Everywhere else kfgcp shows as many.
+# The heading shows 12 digits of a version, like all other texts of kfgcp.
 _SHORT_VERSION_LENGTH: Final = len("sha256:") + 12
 
 
 @click.command(epilog="Example: kfgcp diff train.py latest")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
-@click.option("--exit-code", "exit_code", is_flag=True, help="Exit with 4 when they differ.")
+@click.option("--exit-code", "exit_code", is_flag=True, help="Exit with 4 when A and B differ.")
 @options.as_json
 @options.workspace
 def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_json: bool) -> int:
     """Show what differs between pipelines, task by task.
 
-    A and B are each a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or the
-    version of a recorded run: sha256: and at least the first 8 digits. Changes that do not change
-    the version of a pipeline are not shown.
+    A and B can each be a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or
+    the version of a recorded run: sha256: and at least the first 8 digits.
+
+    Only changes that give the pipeline another version are shown.
     """
     diff = workspace.diff(before, after)
     if as_json:

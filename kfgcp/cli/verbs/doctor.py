@@ -12,10 +12,11 @@ from kfgcp.workspace import Workspace
 if TYPE_CHECKING:
     from kfgcp.diagnosis.checks import Finding
 
-# The sign and the color of a finding by `Finding.ok`.
+# `Finding.ok` -> the sign of the finding and its color.
 _SIGNS: Final = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")}  # noqa: RUF001
 
-# The width of the names of checks. A longer name moves only its own line to the right.
+# The width in characters of the column with the names of checks. In a line with a longer name,
+# the text begins further to the right.
 _NAME_WIDTH: Final = 15
 
 
@@ -29,13 +30,12 @@ _NAME_WIDTH: Final = 15
 def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json: bool) -> int:
     """Find what prevents a run from starting.
 
-    Checks everything that a run needs, in order, and stops at the first problem. The next line
-    says how to fix it. With a PIPELINE, its images are checked too.
+    Checks one after the other what a run needs, and stops at the first problem with a hint how to
+    fix it. With PIPELINE, the images of the pipeline are checked too. doctor changes nothing.
 
-    A line with a dash is something that is not needed or could not be checked. doctor writes
-    nothing.
+    A dash marks a part that a run does not need, or that could not be checked.
 
-    Exits with 5 when there is a problem, with 2 when the configuration is wrong.
+    Exits with 5 when there is a problem, and with 2 when the configuration is wrong.
     """
     if as_json:
         findings = workspace.doctor(env, pipeline)

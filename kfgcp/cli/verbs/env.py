@@ -30,9 +30,9 @@ def command() -> None:
     "--from",
     "key",
     metavar="KEY",
-    help="The key in kfgcp_environments, if there are several. Default: NAME.",
+    help="The key of the output kfgcp_environments to import. Default: NAME.",
 )
-@click.option("--replace", is_flag=True, help="Replace an environment with this name.")
+@click.option("--replace", is_flag=True, help="Replace the environment NAME if it exists.")
 @options.workspace
 def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, replace: bool) -> None:
     """Write Terraform's outputs as [env.NAME] into kfgcp.toml.
@@ -49,7 +49,7 @@ def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, rep
 def _read_text(file: IO[str]) -> str:
     if file is sys.stdin and file.isatty():
         raise UsageError(
-            "There is nothing on standard input.",
+            "Standard input is a terminal, so the outputs of Terraform are missing.",
             hint="Use a pipe or --file: terraform output -json | kfgcp env import NAME",
         )
     try:

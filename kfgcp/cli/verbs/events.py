@@ -24,12 +24,14 @@ _NO_FIRST_EVENTS: Final = (
 def command(workspace: Workspace, run: str, as_json: bool) -> None:
     """Show what happened to a run.
 
-    The events are in the order in which they happened. Tasks that ran at the same time may be in
-    any order. An event says that a run or a task started, ended or was retried, or that a metric
-    was recorded. The time of an event comes from the record of the run. It is empty when the record
-    has no time, as for a task that was skipped.
+    RUN is an id, the beginning of an id, a name, or `latest` (the default).
 
-    Each event has a key, which --json shows. The same event always has the same key.
+    An event says that the run or a task started, ended or was retried, or that a metric was
+    recorded. The events are in the order in which they happened. Events of tasks that ran at the
+    same time may be in any order.
+
+    An event has no time when the backend recorded none, for example for a skipped task. Each event
+    has a key, which --json shows. The same event always has the same key.
     """
     handle = workspace.show(run)
     events = handle.events()

@@ -32,12 +32,12 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
     type=click.Choice(TABLES),
     default="runs",
     show_default=True,
-    help="What a row is: one run, metric, task or artifact.",
+    help="Write one row for each run, metric, task or artifact.",
 )
 @click.option(
     "--raw",
     is_flag=True,
-    help="In CSV, do not put ' before texts that a spreadsheet reads as formulas.",
+    help="In CSV, write no ' before texts that a spreadsheet takes for formulas.",
 )
 @options.filters
 @options.workspace
@@ -53,11 +53,11 @@ def command(
 ) -> None:
     """Write runs as CSV, JSON or Parquet.
 
-    Writes the named runs, or all runs that match the options, oldest first.
+    Writes the named runs. Without RUN, writes all runs that match the options, oldest first.
 
-    CSV and Parquet have one row for each run, with columns params.* and metrics.<task>.<name>. JSON
-    has whole runs. With --table, all three have a row for each metric, task or artifact of the
-    runs.
+    A row of CSV or Parquet is a run, with columns params.* and metrics.<task>.<name>. JSON has the
+    whole runs with their tasks. With --table metrics, tasks or artifacts, every format has a row
+    for each metric, task or artifact of the runs.
     """
     text = workspace.export(
         runs,
@@ -74,10 +74,10 @@ def command(
 
 
 def _format_of_file(file: Path | None) -> str:
-    """Return the format that the ending of a file means; csv for standard output.
+    """Return the format that belongs to the ending of a file; csv for standard output.
 
     Raises:
-        UsageError: the ending is not that of a format.
+        UsageError: the ending belongs to no format.
     """
     if file is None:
         return "csv"

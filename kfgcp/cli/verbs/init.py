@@ -15,7 +15,7 @@ from kfgcp.workspace import Workspace
 def command(folder: str) -> None:
     """Start a new project.
 
-    Writes kfgcp.toml and a pipeline that runs at once into DIR, by default the current folder.
+    Writes kfgcp.toml and an example pipeline into DIR. Default: the current folder.
     """
     scaffold = Workspace.init(folder)
     for file in scaffold.files:

@@ -21,8 +21,9 @@ MINUTE: Final = 60
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-# What follows the name of the pipeline in the name of a run that was submitted without a name:
-# by kfgcp for Kubeflow Pipelines, by kfgcp on this machine, by the client of Kubeflow Pipelines.
+# A run that was submitted without a name gets the name of its pipeline and one of these endings:
+# from kfgcp for Kubeflow Pipelines, from kfgcp on this machine, from the client of Kubeflow
+# Pipelines.
 _GENERATED_ENDING: Final = re.compile(
     r"""(?:[- ](?:
         [0-9a-f]{12}
@@ -32,26 +33,26 @@ _GENERATED_ENDING: Final = re.compile(
     re.VERBOSE,
 )
 
-# The columns that are cut off where the terminal is too narrow. Ids must be whole to be copied, and
-# the other columns are short.
+# The columns whose texts are cut off where the terminal is too narrow. Ids must be whole to be
+# copied, and the other columns are short.
 _SHORTENED: Final = ("NAME", "PIPELINE", "EXPERIMENT", "ENV", "METRICS", "TAGS")
 
-# The least characters of such a column. With fewer, names look alike.
+# The smallest width in characters of a shortened column. In a narrower column, names look alike.
 _MIN_WIDTH: Final = 8
 
-# The columns that are left out when even that does not fit, the first one first.
+# The columns that are left out, in this order, when the shortened columns do not fit either.
 _LEAVE_OUT: Final = ("METRICS", "EXPERIMENT", "ENV", "TAGS", "TOOK", "NAME")
 
-# The columns that are left out when no run has such a thing.
+# The columns that are left out when they are empty for all runs.
 _ONLY_WHEN_USED: Final = ("NAME", "TAGS")
 
-# The blanks between two columns, see `output.table`.
+# The number of spaces between two columns, see `output.table`.
 _GAP: Final = 2
 
-# More metrics do not fit into a line.
+# The most metrics in the cell of a run. More do not fit into a line.
 _MAX_METRICS: Final = 3
 
-# The cells of each column by its header. A state is a text, too.
+# Header -> the cells of the column. A state is a text too.
 Columns = dict[str, list[str]]
 
 
@@ -61,24 +62,24 @@ Columns = dict[str, list[str]]
     "--order",
     default=NEWEST_FIRST,
     metavar="NAME [desc]",
-    help="Sort by params.lr or another name of --where.",
+    help="Sort by a name that --where knows, such as params.lr; desc: largest first.",
 )
 @click.option(
     "--limit",
     default=20,
     show_default=True,
     type=click.IntRange(min=1),
-    help="The largest number of runs.",
+    help="List at most this many runs.",
 )
 @click.option(
     "--refresh/--no-refresh",
     default=True,
-    help="Ask remote backends for changes (the default), or not.",
+    help="Ask remote backends for changes, or show only what is recorded. Default: ask.",
 )
 @click.option(
     "--metrics",
     is_flag=True,
-    help="Read missing metrics from the server: on Kubeflow, several requests for each run.",
+    help="Also read metrics that were not read yet. Kubeflow needs several requests for each run.",
 )
 @options.as_json
 @options.workspace
@@ -94,18 +95,18 @@ def command(
 ) -> None:
     """List runs of all environments, newest first.
 
-    --where takes comparisons of params.NAME, metrics.TASK.NAME, labels.NAME, state, created_at,
-    duration, tags, note and other columns. Join them with and, or, not: 'params.lr < 0.1 and
-    metrics.evaluate.accuracy > 0.9'. Put texts of several words in quotes. ~ means "contains".
+    --where compares params.NAME, metrics.TASK.NAME, labels.NAME, state, created_at, duration, tags,
+    note and other columns with values. Join comparisons with and, or, not: 'params.lr < 0.1 and
+    metrics.evaluate.accuracy > 0.9'. Put a text of several words in quotes. ~ means "contains".
 
-    Kubeflow needs one request for a list, and another one for a new experiment. Metrics that were
-    not read yet are shown as `…`, in JSON as null. --metrics reads those of the listed runs; show
-    and compare read those of single runs.
+    A list of Kubeflow runs takes one request, and one more for each new experiment. It does not
+    read the metrics of new runs: they are shown as `…`, in JSON as null. --metrics reads the
+    metrics of all listed runs. `kfgcp show` and `kfgcp compare` read those of their runs.
 
-    The column NAME shows the names that were given to runs (`kfgcp run --name`). It is left out
-    when no run has one.
+    The column NAME has the names of runs that were started with `kfgcp run --name`. It is left out
+    when no run has such a name.
 
-    In a narrow terminal, ids of Kubeflow are shown by their first 8 characters, and some columns
+    In a narrow terminal, ids of Kubeflow runs are cut to their first 8 characters, and some columns
     are left out.
     """
     runs = workspace.list(
@@ -114,14 +115,14 @@ def command(
     unread = workspace.unread(runs)
     env = filters.get("env")
     if not runs and env:
-        # The list of a mistyped environment is empty too. This raises the error for it.
+        # A mistyped environment has no runs either. This line raises its error.
         workspace.project.env(env)
     if as_json:
         _print_json(runs, unread)
     elif runs:
         _print_table(runs, unread)
         if unread and not metrics:
-            output.hint("kfgcp list --metrics   (… stands for metrics that were not read yet)")
+            output.hint("kfgcp list --metrics   (… means that metrics were not read yet)")
     else:
         click.echo("No runs." if any(filters.values()) else "No runs yet.", err=True)
         output.hint("kfgcp run PIPELINE")
@@ -147,7 +148,12 @@ def _print_table(runs: Sequence[Run], unread: Collection[str]) -> None:
 
 
 def _make_columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
-    """Return the cells of each column by its header."""
+    """Return the columns of the table, without those that are empty for all runs.
+
+    Args:
+        runs: the runs, one for each row.
+        unread: the ids of runs whose metrics were not read yet.
+    """
     now = time.time()
     columns: Columns = {}
     for run in runs:
@@ -172,9 +178,9 @@ def _make_columns(runs: Sequence[Run], unread: Collection[str]) -> Columns:
 
 
 def _given_name(run: Run) -> str:
-    """Return the name that somebody gave a run.
+    """Return the name that somebody gave a run, "" when its name was generated.
 
-    It is "" when the name of the run was made from its id or its pipeline.
+    A generated name is the id of the run, or its pipeline with one of the known endings.
     """
     if run.name == run.run_id:
         return ""
@@ -185,9 +191,9 @@ def _given_name(run: Run) -> str:
 
 
 def _fit_columns(columns: Columns, width: int) -> Columns:
-    """Return the columns that can be read in a terminal.
+    """Return the columns that fit into the width of a terminal.
 
-    Ids of Kubeflow are shortened first, then some of the columns are left out.
+    Ids of Kubeflow are shortened first. Then columns are left out, see `_LEAVE_OUT`.
 
     Args:
         columns: all columns.
@@ -203,7 +209,7 @@ def _fit_columns(columns: Columns, width: int) -> Columns:
 
 
 def _least_width(columns: Columns) -> int:
-    """Return how many characters a table needs when its columns are as narrow as they can be."""
+    """Return the smallest width of a table in characters, with all columns as narrow as allowed."""
     from rich.cells import cell_len
 
     width = _GAP * (len(columns) - 1)
@@ -218,9 +224,9 @@ def _least_width(columns: Columns) -> int:
 
 
 def _shorten_ids(run_ids: list[str]) -> list[str]:
-    """Return the first part of ids that are UUIDs, which names a run too.
+    """Shorten ids that are UUIDs to their first part, by which kfgcp finds a run too.
 
-    All ids stay as they are when two of them begin the same.
+    Return the ids unchanged when two of them have the same first part.
     """
     short_ids = []
     for run_id in run_ids:
@@ -252,9 +258,9 @@ def ago(created_at: str | None, now: float) -> str:
 
 def _format_metrics(run: Run) -> str:
     """Return the first metrics of a run in one line."""
-    pairs = [
+    shown_metrics = [
         f"{metric.name}={output.number(metric.value)}" for metric in run.metrics[:_MAX_METRICS]
     ]
     if len(run.metrics) > _MAX_METRICS:
-        pairs.append("…")
-    return " ".join(pairs)
+        shown_metrics.append("…")
+    return " ".join(shown_metrics)

@@ -22,7 +22,11 @@ from kfgcp.workspace import Workspace
 @click.option(
     "--attempt", type=click.IntRange(min=1), metavar="N", help="Only the log of attempt N."
 )
-@click.option("--since", metavar="AGE", help="Only lines younger than 30m, 12h, or since a time.")
+@click.option(
+    "--since",
+    metavar="AGE",
+    help="Only lines younger than AGE, such as 30m, 12h; or written since a time.",
+)
 @click.option(
     "--severity",
     type=click.Choice(SEVERITIES, case_sensitive=False),
@@ -33,7 +37,7 @@ from kfgcp.workspace import Workspace
     is_flag=True,
     help="Also show the lines of Kubeflow's launcher, of kfp and of Argo.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Continue until the run has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until the run has ended.")
 @options.as_json
 @options.workspace
 def command(
@@ -49,25 +53,24 @@ def command(
 ) -> None:
     """Print the logs of a run: of all tasks, or of TASK.
 
-    TASK is the path of a task, such as 'for-loop-1[2]/train'. With --json, each line is a JSON
-    object.
+    RUN is an id, the beginning of an id, a name, or `latest` (the default). TASK is the path of a
+    task, such as 'for-loop-1[2]/train'. With --json, each line is a JSON object.
 
-    In the logs of runs on this machine, a line that is JSON with a key "severity" has that
-    severity. Every other line has DEFAULT, the lowest one. Times are exact to one second, so
-    --since may also show lines that are up to a second older.
+    Runs on this machine: a line that is JSON with a key "severity" has that severity. Every other
+    line has DEFAULT, the lowest severity. Times are exact to one second, so --since may also show
+    lines that are up to a second older.
 
-    In the logs of runs on Kubeflow, lines of the launcher, of kfp and of Argo are left out, unless
-    --all-lines is given. Logs of runs on this machine and on Vertex AI have no such lines, and are
-    always complete.
+    Runs on Kubeflow: without --all-lines, the lines of Kubeflow's launcher, of kfp and of Argo are
+    left out. Other backends have no such lines.
     """
     log_filter = LogFilter(
         task,
         attempt,
-        None if since is None else moment(since),
-        severity and severity.upper(),
+        since=None if since is None else moment(since),
+        severity=severity and severity.upper(),
         all_lines=all_lines,
     )
-    handle = lookup.look(workspace, run)
+    handle = lookup.find_without_logs(workspace, run)
     if follow:
         for update in handle.updates(logs=log_filter, notice=output.note):
             if isinstance(update, LogWritten):
@@ -81,7 +84,7 @@ def command(
         _print_line(line, task, as_json)
         has_lines = True
     if attempt is not None and not has_lines:
-        # Raises an error when the task has no such attempt. An attempt may also have no lines.
+        # No lines: either the attempt wrote none, or it does not exist, which is an error.
         handle.check_attempt(task, attempt)
     _print_cached_tasks(handle, task)
 
@@ -105,7 +108,12 @@ def _print_line(line: LogLine, task: str | None, as_json: bool) -> None:
 
 
 def _print_cached_tasks(handle: RunHandle, task_path: str | None) -> None:
-    """Say which of the tasks wrote nothing because they did not run."""
+    """Print which tasks have no log because they came from the cache.
+
+    Args:
+        handle: the run.
+        task_path: the only task whose log was printed, None for all tasks.
+    """
     for task in handle.tasks:
         is_shown = task_path is None or task_path == task.path
         if is_shown and task.cache is not None and task.cache.hit:

@@ -18,6 +18,8 @@ from kfgcp.workspace import Workspace
 def command(workspace: Workspace, run: str, text: str | None, remove: bool, as_json: bool) -> None:
     """Write or show the note of a run.
 
+    RUN is an id, the beginning of an id, a name, or `latest`.
+
     TEXT replaces the note. Without TEXT, the note is shown.
 
     Notes stay on this machine. Find runs by them: kfgcp list --where "note ~ 'too high'".

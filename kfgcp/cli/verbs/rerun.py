@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from kfgcp.cli import options
 from kfgcp.cli.foreground import start
-from kfgcp.cli.run_options import params_file, read_params, rerun_options
+from kfgcp.cli.run_options import ParamOptions, rerun_options
 from kfgcp.labels import repeated_labels
 from kfgcp.workspace import Workspace
 
@@ -25,44 +24,41 @@ if TYPE_CHECKING:
     metavar="TASK",
     help="Run this task again, and every task that depends on it.",
 )
-@click.option(
-    "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a parameter."
-)
-@params_file
 @rerun_options
-@options.detach
-@options.timeout
-@options.as_json
+@options.start_options
 @options.workspace
 def command(
     workspace: Workspace,
     run: str,
     from_task: str | None,
-    assignments: tuple[str, ...],
-    params_file: Path | None,
-    detach: bool,
-    timeout: float | None,
-    as_json: bool,
+    params: ParamOptions,
     changes: OptionKeywords,
+    start_options: options.StartOptions,
 ) -> int:
     """Repeat a run, and run only the tasks that changed.
 
-    Tasks that succeeded with the same code and inputs are taken from RUN. Failed tasks run again.
-    On a remote backend, its cache decides.
+    RUN is an id, the beginning of an id, a name, or `latest` (the default).
+
+    A task that succeeded in RUN does not run again while its code and inputs are the same: the new
+    run takes its results from RUN. Failed tasks run again. On a remote backend, the cache of the
+    backend decides which tasks run.
 
     Options that you leave out keep the values of RUN, except --name.
     """
     before = workspace.show(run)
-    declared_params = workspace.spec_of(before.snapshot).params
-    params = read_params(declared_params, params_file, assignments)
+    param_values = params.read(workspace.spec_of(before.snapshot).params)
     added_labels = changes.get("labels")
     if added_labels:
         changes["labels"] = {**repeated_labels(before.snapshot.labels), **added_labels}
+    in_process = not start_options.detach
     return start(
         lambda: workspace.rerun(
-            before, from_task=from_task, params=params, wait=False, in_process=not detach, **changes
+            before,
+            from_task=from_task,
+            params=param_values,
+            wait=False,
+            in_process=in_process,
+            **changes,
         ),
-        detach=detach,
-        timeout=timeout,
-        as_json=as_json,
+        start_options,
     )

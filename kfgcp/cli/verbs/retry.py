@@ -11,18 +11,14 @@ from kfgcp.workspace import Workspace
 
 @click.command(epilog="Example: kfgcp retry a1b2")
 @options.run_argument
-@options.detach
-@options.timeout
-@options.as_json
+@options.start_options
 @options.workspace
-def command(
-    workspace: Workspace, run: str, detach: bool, timeout: float | None, as_json: bool
-) -> int:
+def command(workspace: Workspace, run: str, start_options: options.StartOptions) -> int:
     """Continue a run that failed or was cancelled.
 
-    Kubeflow only. Keeps the tasks that succeeded, and runs the others again in the same run. On
-    other backends, use `kfgcp rerun`: it starts a new run.
+    RUN is an id, the beginning of an id, a name, or `latest` (the default).
+
+    Works only on Kubeflow. Keeps the tasks that succeeded, and runs the other tasks again in the
+    same run. On other backends, use `kfgcp rerun`, which starts a new run.
     """
-    return start(
-        lambda: workspace.retry(run, wait=False), detach=detach, timeout=timeout, as_json=as_json
-    )
+    return start(lambda: workspace.retry(run, wait=False), start_options)

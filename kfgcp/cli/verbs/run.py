@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from kfgcp.cli import options
 from kfgcp.cli.foreground import start
-from kfgcp.cli.run_options import params_file, read_params, run_options
+from kfgcp.cli.run_options import ParamOptions, run_options
 from kfgcp.errors import UsageError
 from kfgcp.workspace import Workspace
 
@@ -24,32 +23,18 @@ if TYPE_CHECKING:
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Continue the interrupted run RUN. Do not give PIPELINE.",
+    help="Continue the interrupted run RUN. Leave out PIPELINE.",
 )
-@click.option(
-    "-p",
-    "--param",
-    "assignments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="The value of a parameter.",
-)
-@params_file
 @run_options
-@options.detach
-@options.timeout
-@options.as_json
+@options.start_options
 @options.workspace
 def command(
     workspace: Workspace,
     pipeline: str | None,
     resume: str | None,
-    assignments: tuple[str, ...],
-    params_file: Path | None,
-    detach: bool,
-    timeout: float | None,
-    as_json: bool,
+    params: ParamOptions,
     changes: OptionKeywords,
+    start_options: options.StartOptions,
 ) -> int:
     """Run a pipeline and wait for its end.
 
@@ -62,25 +47,19 @@ def command(
     if pipeline is not None and resume is not None:
         raise click.UsageError("Name either a PIPELINE, or a run with --resume, not both.")
     if resume is not None:
-        if assignments or params_file or detach or changes:
+        if params.are_given or changes or start_options.detach:
             raise UsageError(
                 "A resumed run continues as it was submitted: --resume takes only --timeout and"
                 " --json.",
                 hint=f"To run it again with other options: kfgcp rerun {resume}",
             )
-        return start(
-            lambda: workspace.resume(resume, wait=False, in_process=True),
-            detach=False,
-            timeout=timeout,
-            as_json=as_json,
-        )
+        return start(lambda: workspace.resume(resume, wait=False, in_process=True), start_options)
     if pipeline is None:
         raise click.UsageError("Name either a PIPELINE, or a run with --resume.")
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
-    params = read_params(spec.params, params_file, assignments)
+    param_values = params.read(spec.params)
+    in_process = not start_options.detach
     return start(
-        lambda: workspace.submit(spec, params=params, in_process=not detach, **changes),
-        detach=detach,
-        timeout=timeout,
-        as_json=as_json,
+        lambda: workspace.submit(spec, params=param_values, in_process=in_process, **changes),
+        start_options,
     )

@@ -40,7 +40,7 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
 
 
 def _to_json(handle: RunHandle, deleted_uris: Collection[str]) -> dict[str, JsonValue]:
-    """Return the run JSON, with `deleted: true` on each artifact whose file was deleted."""
+    """Return the run as JSON. An artifact whose file was deleted has `deleted: true`."""
     run = handle.to_dict()
     artifacts: list[JsonValue] = []
     for artifact in handle.snapshot.artifacts:
@@ -93,7 +93,7 @@ def _print_tasks(run: Run) -> None:
 
 
 def _print_artifacts(run: Run, deleted_uris: Collection[str]) -> None:
-    """Print a line for each artifact, never folded: an address to copy must be whole."""
+    """Print one line for each artifact. Lines are never folded, so that addresses can be copied."""
     if not run.artifacts:
         return
     rows = [("ARTIFACT", "TYPE", "URI")]
@@ -112,7 +112,7 @@ def _print_artifacts(run: Run, deleted_uris: Collection[str]) -> None:
 
 
 def _format_place(artifact: Artifact, deleted_uris: Collection[str]) -> str:
-    """Return the URI of an artifact, or why there is nothing at it."""
+    """Return the URI of an artifact, or a word that says why it has no file."""
     uri = artifact.uri
     if uri in deleted_uris:
         return "deleted"

@@ -21,6 +21,8 @@ def command(
 ) -> None:
     """Add or remove tags of a run, and show its tags.
 
+    RUN is an id, the beginning of an id, a name, or `latest`.
+
     Tags stay on this machine. Find runs by them: kfgcp list --tag good.
     """
     tags_after = workspace.tag(run, *tags, remove=remove)

@@ -1,4 +1,4 @@
-"""Run stand-ins of services on this machine."""
+"""Run stand-ins of Vertex AI and Kubeflow on this machine, for tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LATENCY = click.option(
     default=0.0,
     type=click.FloatRange(min=0),
     metavar="S",
-    help="Answer each request after this many seconds.",
+    help="Answer each request after S seconds.",
 )
 _INSTANT = click.option(
     "--instant", is_flag=True, help="Invent results instead of running pipelines."
@@ -39,13 +39,16 @@ _HOST_NAMES = click.option(
     "host_names",
     multiple=True,
     metavar="NAME",
-    help="Accept requests to this host name or NAME:PORT, too; may be given several times.",
+    help="Also accept requests to the host NAME or NAME:PORT; may be given several times.",
 )
 
 
 @click.group(epilog="Example: kfgcp testing vertex --port 8080")
 def command() -> None:
-    """Run stand-ins of services on this machine."""
+    """Run stand-ins of Vertex AI and Kubeflow on this machine, for tests.
+
+    A stand-in answers requests like the service. It needs no account and no cluster.
+    """
 
 
 @command.command(epilog="Example: kfgcp testing vertex --port 8080 --storage-port 8081")
@@ -90,14 +93,14 @@ def vertex(
     "--namespace",
     multiple=True,
     metavar="NAME",
-    help="Multi-user mode with this namespace; may be given several times.",
+    help="Use multi-user mode with the namespace NAME; may be given several times.",
 )
 @click.option(
     "--server-version",
     default="2.17.0",
     metavar="V",
     show_default=True,
-    help="The version of the server.",
+    help="The version of Kubeflow Pipelines to imitate.",
 )
 @_HOST_NAMES
 @_LATENCY
@@ -139,7 +142,7 @@ def _mode(instant: bool) -> str:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """Return an event that Ctrl-C and SIGTERM set."""
+    """Yield an event that Ctrl-C and SIGTERM set."""
     stop = threading.Event()
 
     def set_event(number: int, frame: FrameType | None) -> None:
@@ -155,7 +158,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _serve(stand_in: RunningStandIn, stop: threading.Event, latency: float) -> None:
-    """Show requests until the event is set."""
+    """Print the settings for clients, and then each request until the event is set."""
     stand_in.latency = latency
     stand_in.requests.watcher = _print_request
     _print_settings(stand_in)

@@ -18,6 +18,8 @@ from kfgcp.workspace import Workspace
 def command(workspace: Workspace, run: str, as_json: bool) -> int:
     """Follow a run until it ends.
 
+    RUN is an id, the beginning of an id, a name, or `latest` (the default).
+
     Ctrl-C stops watching, and the run continues. Exits with 6 when the run failed or was cancelled.
     """
     handle = workspace.show(run)

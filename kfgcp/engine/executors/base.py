@@ -1,6 +1,6 @@
-"""An executor runs one attempt of a task: as a process or as a container.
+"""The interface of executors, which run attempts of tasks as processes or containers.
 
-An executor knows nothing of DAGs, retries or the store.
+An executor does not know DAGs, retries or the store.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from kfgcp.spec.lightweight import Lightweight
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command in an image, without placeholders.
+    """A command to run in a container. Its placeholders are filled in.
 
     Attributes:
-        image: the image.
-        argv: the command and its arguments; empty runs the command of the image.
-        resources: the limits of the task as the spec has them.
+        image: the image of the container.
+        argv: the command and its arguments; empty for the image's own command.
+        resources: the `resources` of the container in the spec, such as cpu and memory limits.
     """
 
     image: str
@@ -34,15 +34,18 @@ class Attempt:
     """One attempt to run.
 
     Attributes:
-        id: unique in the engine.
+        id: a number that no other attempt of the engine has.
         work: the function or command to run.
-        executor_input: the ExecutorInput. The executor makes the folders of its outputs.
-        env: variables beside those of the engine.
-        scratch: the attempt's working folder, in a folder of the run. The executor makes it.
-        log: the file for output and errors, in the order they are written.
-        remote: a folder with copies of files in buckets, see `kfgcp.engine.remote`.
-        mounts: for a container, path in it -> folder here, `""` for an empty one.
-        options: how the run is run.
+        executor_input: the ExecutorInput. The executor makes the folders of the outputs in it.
+        env: environment variables that the task has in addition to the engine's own.
+        scratch: the working folder of the attempt. The executor makes it.
+        log: the file for standard output and standard error, in the order in which they are
+            written.
+        copies_folder: a folder with copies of files in buckets, see `kfgcp.engine.bucket_copies`.
+            None when there is no such folder.
+        mounts: the folders to mount in a container: path in the container -> folder here, `""`
+            for a new empty folder.
+        options: the user's options.
     """
 
     id: int
@@ -51,7 +54,7 @@ class Attempt:
     env: Mapping[str, str]
     scratch: Path
     log: Path
-    remote: Path | None = None
+    copies_folder: Path | None = None
     mounts: Mapping[str, str] = field(default_factory=dict)
     options: RunOptions = field(default_factory=RunOptions)
 
@@ -61,10 +64,12 @@ class Containers:
     """The settings that all containers of a run share.
 
     Attributes:
-        workspace: a folder that they share at the path it has here.
-        credentials: whether they get Google's credentials, see
+        workspace: a folder that all containers share. It has the same path in the containers and
+            on this machine. None for no shared folder.
+        credentials: whether containers get Google's credentials, see
             `kfgcp.engine.executors.container_credentials`.
-        home: the state folder, whose files only their owner can read.
+        home: the state folder. Only its owner can read files in it, so the executor must make
+            input artifacts readable. None when that is not needed.
     """
 
     workspace: Path | None = None
@@ -74,17 +79,18 @@ class Containers:
 
 @dataclass(frozen=True, slots=True)
 class TaskException:
-    """The exception that ended a task; fields that do not belong to it are empty.
+    """The exception that ended a task. Fields that do not apply to the exception are empty.
 
     Attributes:
         missing_module: the module that an import did not find.
         undefined_name: the name that is not defined.
-        is_missing_file: a file or folder was not there.
-        missing_file: that file as the task named it; empty when the exception does not have it as
-            an attribute.
-        message: the message of the exception when a file is missing and `missing_file` is empty.
-        in_component: the component's own code raised it.
-        raised_in: the top-level package of the code that raised it.
+        is_missing_file: whether the task did not find a file or folder.
+        missing_file: the path of that file or folder, as the task wrote it. It is empty when the
+            exception does not have the path as an attribute.
+        message: the message of the exception, only when `is_missing_file` is true and
+            `missing_file` is empty.
+        in_component: whether the component's own code raised the exception.
+        raised_in: the top-level package of the code that raised the exception.
     """
 
     missing_module: str = ""
@@ -102,9 +108,10 @@ class AttemptEnded:
 
     Attributes:
         id: the attempt.
-        message: one line, why it failed; None when it exited with 0.
-        lost: the attempt did not fail: the process that ran it ended.
-        exception: the exception that ended it, None when it is unknown.
+        message: one line with the reason of the failure; None when the attempt exited with 0.
+        lost: whether the attempt ended only because the process that ran it has ended. Then the
+            attempt itself did not fail.
+        exception: the exception that ended the attempt, None when it is unknown.
     """
 
     id: int
@@ -128,16 +135,19 @@ class Executor(Protocol):
     """The interface of every executor."""
 
     def start(self, attempt: Attempt) -> None:
-        """Start an attempt and return. Its end is emitted exactly once, whatever happens to it."""
+        """Start an attempt and return at once. The end of the attempt is emitted exactly once."""
 
-    def signal(self, attempt_id: int, number: int) -> None:
-        """Send a signal to the attempt and all that it started; no effect when it has ended."""
+    def signal(self, attempt_id: int, signal_number: int) -> None:
+        """Send a signal to an attempt and to all processes that it started.
+
+        An attempt that has ended is ignored.
+        """
 
     def kill(self, attempt_id: int) -> None:
-        """Kill the attempt and the process that runs it, which may not answer any more.
+        """Kill an attempt and the process that runs it. This works also when the process hangs.
 
-        Other attempts in the same process may end too. Their ends are emitted with `lost`.
+        Other attempts of the same process end too. Their ends are emitted with `lost`.
         """
 
     def close(self) -> None:
-        """Kill all attempts that still run and free everything."""
+        """Kill all running attempts, and end all processes and threads of the executor."""

@@ -1,4 +1,4 @@
-"""Google's application default credentials of this machine, for containers that get them."""
+"""Find Google's application default credentials on this machine, and pass them to containers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Final
 from kfgcp.errors import Unsupported
 
 VARIABLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
-PROJECTS: Final = ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT")
+PROJECT_VARIABLES: Final = ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT")
 INSIDE: Final = "/run/kfgcp/credentials.json"
-"""The path of the file in a container."""
+"""The path of the credentials file inside a container."""
 
 
 def find() -> Path:
     """Return the file with the credentials.
 
-    The order is Google's own: the file that the variable names, else the file that gcloud wrote.
+    As in Google's libraries, this is the file that `VARIABLE` names. Without the variable, it is
+    the file that gcloud wrote.
 
     Raises:
         Unsupported: there is no such file.
@@ -40,9 +41,9 @@ def _candidate() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of a container that has the file at `INSIDE`."""
+    """Return the environment variables of a container with the credentials file at `INSIDE`."""
     variables = {VARIABLE: INSIDE}
-    for name in PROJECTS:
+    for name in PROJECT_VARIABLES:
         project = os.environ.get(name)
         if project:
             variables[name] = project

@@ -1,8 +1,8 @@
 """Run tasks in containers of a Docker engine on this machine.
 
-A container sees the folders of the attempt (its artifacts, its outputs) and its input artifacts at
-the paths they have here, so the ExecutorInput means the same inside and outside. The exit status is
-the container's own.
+The folders of the attempt and its input artifacts have the same paths in the container and on this
+machine. So the paths in the ExecutorInput are valid in both. The exit status of the task is the
+exit status of the container.
 """
 
 from __future__ import annotations
@@ -28,23 +28,26 @@ from kfgcp.machine import start_thread
 from kfgcp.semantics.placeholders import MOUNTS
 
 LABEL: Final = "kfgcp.run"
+"""The label of a container with the id of its run."""
 
-# The names of the program that is missing where an engine cannot honour `init`.
+# Names of init programs in the error messages of container engines that do not have one.
 _NO_INIT: Final = re.compile(r"docker-init|tini|catatonit|container-init|init binary")
 
-# 128 + SIGKILL, as a shell reports it. The kernel kills a container that exceeds its memory so.
+# 128 + SIGKILL, as a shell reports it. The kernel sends SIGKILL to a container that exceeds its
+# memory limit.
 _KILLED: Final = 137
 
 Binds = dict[str, dict[str, str]]
-"""What a container sees of this machine: path here -> `bind`, the path in it, and `mode`."""
+"""The files and folders of this machine in a container. The key is the path on this machine. The
+value has `bind`, the path in the container, and `mode`, "rw" or "ro"."""
 
 
 def connect() -> Any:
-    """Return a client of the Docker engine that answers here.
+    """Return a client of the Docker engine of this machine.
 
     Raises:
         MissingExtra: the docker package is not installed.
-        Unsupported: no engine answers.
+        Unsupported: no Docker engine answers.
     """
     try:
         import docker
@@ -62,9 +65,9 @@ def connect() -> Any:
 
 
 def remove_containers(run_id: str) -> None:
-    """Remove the containers that a killed engine left running.
+    """Remove the containers of a run whose engine was killed.
 
-    Nothing happens when no Docker engine answers.
+    Do nothing when no Docker engine answers.
     """
     with suppress(Exception):
         client = connect()
@@ -74,25 +77,26 @@ def remove_containers(run_id: str) -> None:
 
 
 class DockerExecutor:
-    """An executor that runs each attempt in a container of its own, watched by a thread.
+    """An executor that runs each attempt in a container of its own, with a thread for each.
 
-    Where the engine has a small init program, it is the first process of the container. A process
-    with the id 1 ignores SIGTERM unless it has a handler (kill(2)), so a shell in that place could
-    not be asked to end.
+    If the Docker engine has a small init program, this program is the first process of the
+    container. The first process has the id 1 and ignores SIGTERM unless it has a handler (kill(2)).
+    So without an init program, a shell as the first process could not be asked to end.
 
     Args:
         emit: takes the end of each attempt; called from any thread.
-        options: the settings of all containers.
+        settings: the settings of all containers.
 
     Raises:
         MissingExtra: the docker package is not installed.
-        Unsupported: no engine answers.
+        Unsupported: no Docker engine answers.
     """
 
-    def __init__(self, emit: Emit, options: Containers = Containers()) -> None:  # noqa: B008  # frozen
+    def __init__(self, emit: Emit, settings: Containers = Containers()) -> None:  # noqa: B008  # frozen
         self._emit = emit
-        self._options = options
-        self._workspace = None if options.workspace is None else str(options.workspace)
+        self._settings = settings
+        self._workspace = None if settings.workspace is None else str(settings.workspace)
+        # Becomes False when the engine reports that it has no init program.
         self._has_init = True
         self._client = connect()
         self._lock = threading.Lock()
@@ -101,36 +105,37 @@ class DockerExecutor:
         self._threads: list[threading.Thread] = []
 
     def start(self, attempt: Attempt) -> None:
-        """Start an attempt and return. Its end is emitted exactly once.
+        """Start an attempt and return at once. The end of the attempt is emitted exactly once.
 
         Raises:
-            OSError: its folders or the thread cannot be made.
+            OSError: the folders of the attempt cannot be made, or the thread cannot be started.
         """
         log_folder = attempt.log.parent
         private.make_folders(log_folder)
         attempt.log.touch(0o600 if private.is_private(log_folder) else 0o660)
         for folder in {str(attempt.scratch)} | _output_folders(attempt):
-            # The engine would make missing folders too, but they would belong to root.
+            # If a folder is missing, the Docker engine makes it, but then it belongs to root.
             os.makedirs(folder, exist_ok=True)
-        self._threads.append(start_thread(self._watch, "kfgcp-container", attempt))
+        self._threads.append(start_thread(self._run_and_emit, "kfgcp-container", attempt))
 
-    def signal(self, attempt_id: int, number: int) -> None:
-        """Send a signal to a container. An attempt without a container does not start any more."""
-        # The lock pairs with `_run_once`: either the container is here, or it is not started.
+    def signal(self, attempt_id: int, signal_number: int) -> None:
+        """Send a signal to a container. If the container has not started, it never starts."""
+        # `_run_once` uses the same lock. So either the container is in `_containers` already, or
+        # `_run_once` sees that the attempt was stopped and does not start it.
         with self._lock:
             self._stopped.add(attempt_id)
             container = self._containers.get(attempt_id)
         if container is not None:
             # The container may have ended meanwhile.
             with suppress(Exception):
-                container.kill(signal=number)
+                container.kill(signal=signal_number)
 
     def kill(self, attempt_id: int) -> None:
-        """Kill a container. The process that runs it is the Docker engine, which stays."""
+        """Kill a container. The Docker engine that runs it is not killed."""
         self.signal(attempt_id, signal.SIGKILL)
 
     def close(self) -> None:
-        """Remove all containers and wait for the threads that watch them."""
+        """Remove all containers, and wait for their threads to end."""
         with self._lock:
             running = list(self._containers.values())
         for container in running:
@@ -140,8 +145,11 @@ class DockerExecutor:
             thread.join()
         self._client.close()
 
-    def _watch(self, attempt: Attempt) -> None:
-        """Run a container to its end and emit that. This is a thread."""
+    def _run_and_emit(self, attempt: Attempt) -> None:
+        """Run an attempt to its end, and emit its end.
+
+        This method runs in its own thread.
+        """
         message: str | None
         try:
             message = self._run(attempt)
@@ -153,10 +161,10 @@ class DockerExecutor:
         self._emit(AttemptEnded(attempt.id, message, exception=exception))
 
     def _run(self, attempt: Attempt) -> str | None:
-        """Run a container and return why it failed, None when it exited with 0."""
+        """Run an attempt and return why it failed, None when it exited with 0."""
         command = attempt.work
         assert isinstance(command, Command)
-        volumes = _volumes(attempt, self._options)
+        volumes = _volumes(attempt, self._settings)
         options = self._container_options(attempt, command, volumes)
         writable = [path for path, bind in volumes.items() if bind["mode"] == "rw"]
         try:
@@ -166,7 +174,7 @@ class DockerExecutor:
             status = self._run_once(attempt, command.image, options, writable)
         if status is None:
             return "stopped before it started"
-        # Before the end is emitted, because the engine then reads and moves the files.
+        # This comes before the end is emitted, because then the engine reads and moves the files.
         problem = ownership.hand_over(self._client, command.image, writable, options["labels"])
         if problem is not None:
             with attempt.log.open("a", encoding="utf-8") as log:
@@ -176,10 +184,10 @@ class DockerExecutor:
     def _container_options(
         self, attempt: Attempt, command: Command, volumes: Binds
     ) -> dict[str, Any]:
-        """Return the options of a container as the docker package has them."""
+        """Return the options of a container for the docker package."""
         argv, index_variables = hide_index_passwords(command.argv)
         environment: dict[str, str] = {}
-        if self._options.credentials:
+        if self._settings.credentials:
             environment |= credentials.environment()
         environment |= attempt.env
         environment |= index_variables
@@ -188,17 +196,23 @@ class DockerExecutor:
             "entrypoint": argv[:1] or None,
             "environment": environment,
             "volumes": volumes,
-            "labels": {LABEL: attempt.env.get(orphans.MARK, "")},
+            "labels": {LABEL: attempt.env.get(orphans.RUN_ID_VARIABLE, "")},
         }
         return options | _limits(command)
 
     def _run_once(
         self, attempt: Attempt, image: str, options: dict[str, Any], writable: list[str]
     ) -> dict[str, Any] | None:
-        """Run a container and return how it ended, None when it was stopped before it started.
+        """Run a container and return its status, None when it was stopped before it started.
+
+        Args:
+            attempt: the attempt.
+            image: the image of the container.
+            options: the result of `_container_options`.
+            writable: the folders that the container may write to.
 
         Raises:
-            _NoInitError: the engine has no init program.
+            _NoInitError: the Docker engine has no init program.
         """
         with_init = self._has_init
         container = None
@@ -206,17 +220,17 @@ class DockerExecutor:
             with _detect_missing_init(with_init):
                 container = self._create(image, init=with_init, **options)
             user = container.attrs["Config"].get("User") or ""
-            if self._options.home is not None:
+            if self._settings.home is not None:
                 binds = options["volumes"].items()
                 inputs = [path for path, bind in binds if bind["mode"] == "ro"]
-                ownership.make_readable(inputs, self._options.home, user)
+                ownership.make_readable(inputs, self._settings.home, user)
             with ownership.writable(writable, self._workspace, user):
                 with self._lock:
                     if attempt.id in self._stopped:
                         return None
                     self._containers[attempt.id] = container
-                # Attached before the start, so that no output is missed. Following the logs instead
-                # can miss a last line without a newline.
+                # This comes before the start, so that no output is lost. The other way to get the
+                # output, following the logs, can lose a last line without a newline.
                 output = container.attach(stream=True)
                 with _detect_missing_init(with_init):
                     container.start()
@@ -233,7 +247,11 @@ class DockerExecutor:
                     container.remove(force=True)
 
     def _create(self, image: str, **options: Any) -> Any:
-        """Return a new container. Its image is pulled when it is not here."""
+        """Return a new container. If its image is not on this machine, pull the image first.
+
+        Raises:
+            Unsupported: the image cannot be pulled.
+        """
         from docker.errors import APIError, ImageNotFound
 
         try:
@@ -248,54 +266,55 @@ class DockerExecutor:
 
 
 class _NoInitError(Exception):
-    """The engine lacks the program that would be the first process of a container."""
+    """The Docker engine has no init program, which would be the first process of a container."""
 
 
 @contextmanager
 def _detect_missing_init(with_init: bool) -> Iterator[None]:
-    """Turn the failure of a missing init program into `_NoInitError`.
+    """Raise `_NoInitError` when the Docker engine fails because of a missing init program.
 
-    The API has no error code for it, so the message of the engine must do.
+    Args:
+        with_init: whether the container was created with an init program.
     """
     from docker.errors import APIError
 
     try:
         yield
     except APIError as error:
+        # The Docker API has no error code for this failure, so only the message shows it.
         if with_init and _NO_INIT.search(str(error)):
             raise _NoInitError from None
         raise
 
 
-def _volumes(attempt: Attempt, options: Containers) -> Binds:
-    """Return what a container sees of this machine.
+def _volumes(attempt: Attempt, settings: Containers) -> Binds:
+    """Return the files and folders of this machine that an attempt needs in its container.
 
-    The folders that the attempt writes to and the artifacts that it reads have the same paths in
-    the container. There may also be Google's credentials, copies of files in buckets, and folders
-    that stand in for volumes of a cluster.
+    These are the folders that the attempt writes to, and the artifacts that it reads. They may also
+    be credentials of Google, copies of files in buckets, and folders instead of cluster volumes.
     """
     binds: Binds = {}
-    written = _output_folders(attempt)
-    if options.workspace is not None:
-        written.add(str(options.workspace))
-    for path in written:
+    writable = _output_folders(attempt)
+    if settings.workspace is not None:
+        writable.add(str(settings.workspace))
+    for path in writable:
         binds[path] = {"bind": path, "mode": "rw"}
-    for path in _input_paths(attempt) - written:
+    for path in _input_paths(attempt) - writable:
         binds[path] = {"bind": path, "mode": "ro"}
-    if options.credentials:
+    if settings.credentials:
         binds[str(credentials.find())] = {"bind": credentials.INSIDE, "mode": "ro"}
-    if attempt.remote is not None:
+    if attempt.copies_folder is not None:
         for name in MOUNTS.values():
-            copies = attempt.remote / name
+            copies = attempt.copies_folder / name
             if copies.is_dir():
                 binds[str(copies)] = {"bind": f"/{name}", "mode": "rw"}
-    for inside, here in _cluster_volumes(attempt):
-        binds[here] = {"bind": inside, "mode": "rw"}
+    for path_in_container, folder in _cluster_volumes(attempt):
+        binds[folder] = {"bind": path_in_container, "mode": "rw"}
     return binds
 
 
 def _output_folders(attempt: Attempt) -> set[str]:
-    """Return the folders of the attempt's outputs."""
+    """Return the folders on this machine that the attempt writes its outputs to."""
     outputs = attempt.executor_input["outputs"]
     files: set[str] = {outputs["outputFile"]}
     files |= {parameter["outputFile"] for parameter in outputs["parameters"].values()}
@@ -310,14 +329,14 @@ def _input_paths(attempt: Attempt) -> set[str]:
 
 
 def _artifact_uris(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the URIs of all artifacts among the inputs or outputs of an ExecutorInput."""
+    """Yield the URIs of all artifacts in the inputs or in the outputs of an ExecutorInput."""
     for artifacts in values["artifacts"].values():
         for artifact in artifacts["artifacts"]:
             yield artifact["uri"]
 
 
 def _cluster_volumes(attempt: Attempt) -> Iterator[tuple[str, str]]:
-    """Yield the folders that stand in for volumes: path in the container, and folder here."""
+    """Yield a path in the container and a folder of this machine, for each volume of a cluster."""
     for number, (path, folder) in enumerate(attempt.mounts.items()):
         if folder:
             yield path, folder
@@ -328,10 +347,7 @@ def _cluster_volumes(attempt: Attempt) -> Iterator[tuple[str, str]]:
 
 
 def _limits(command: Command) -> dict[str, int]:
-    """Return the cpu and memory limits of the spec.
-
-    Numbers in the spec are cores and gigabytes (10**9).
-    """
+    """Return the cpu and memory limits of a task as options for the docker package."""
     limits: dict[str, int] = {}
     resources = command.resources
     cpu = resources.get("cpuLimit") or resources.get("resourceCpuLimit")
@@ -340,25 +356,29 @@ def _limits(command: Command) -> dict[str, int]:
         limits["nano_cpus"] = int(_cores(cpu) * 1e9)
     if memory:
         limits["mem_limit"] = _bytes(memory)
-        # Without this limit of memory and swap together, the container may use swap as well.
+        # This is the limit for memory and swap together. Without it, the container could use swap
+        # in addition to its memory.
         limits["memswap_limit"] = limits["mem_limit"]
     return limits
 
 
 def _cores(value: object) -> float:
-    """Return a number of cores: `0.5` and `500m` are the same."""
+    """Return a number of cores. In the spec it is a number, or text such as `500m` for 0.5."""
     text = str(value)
     return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 def _bytes(value: object) -> int:
-    """Return a size in bytes: a number of gigabytes, or text such as `512Mi`."""
+    """Return a size in bytes. In the spec it is a number of gigabytes, or text such as `512Mi`."""
     text = str(value)
     for power, letter in enumerate("KMGTPE", 1):
         for suffix, base in ((f"{letter}i", 1024), (letter, 1000)):
             if text.endswith(suffix):
                 return int(float(text.removesuffix(suffix)) * base**power)
-    return int(text) if isinstance(value, str) else int(float(text) * 10**9)
+    if isinstance(value, str):
+        # Text without a suffix is a number of bytes.
+        return int(text)
+    return int(float(text) * 10**9)
 
 
 def _describe_exit(code: int, command: Command) -> str | None:
@@ -372,5 +392,6 @@ def _describe_exit(code: int, command: Command) -> str | None:
 
 
 def _one_line(error: Exception) -> str:
+    """Return the explanation of a docker error, or the message of another error, as one line."""
     explanation = getattr(error, "explanation", None) or str(error)
     return " ".join(str(explanation).split())

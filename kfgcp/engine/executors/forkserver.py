@@ -1,17 +1,20 @@
-"""The process that forks the processes of tasks, with KFP's executor already imported.
+"""The fork server: the process that forks a process for each task, after all slow imports.
 
-`main` takes as arguments the descriptor of a socket and the names of more modules to import.
+The program has two kinds of arguments: the descriptor of a socket to the engine, and the names of
+modules to import in addition to KFP's executor.
 
-The server reads from the socket which tasks to start and to signal, and reports which tasks started
-and ended. It ends with the engine: when the socket closes, it kills every task and all that the
-task started. No code of a task runs in this process.
+Through the socket, the server receives orders to start and to signal tasks, and reports when tasks
+start and end. When the socket closes, the engine has ended. Then the server kills all tasks and the
+processes that they started, and ends too. No code of a task runs in the server itself.
 
-While a core is free, one child is forked ahead, the spare: it prepares itself and reads its task
-from a pipe. Like any other child it runs one task and ends (decision 9).
+While a core is free, the server has one spare: a child that was forked in advance. The spare
+prepares itself and reads its task from a pipe. Like any other child, it runs one task and ends
+(decision 9).
 
-The server has one thread. `fork` copies only the calling thread, so a lock that another thread
-holds would stay locked in the child for ever (fork(2)). And PR_SET_PDEATHSIG, which ends a task
-with its server, means the end of the thread that forked (prctl(2)).
+The server has only one thread, for two reasons. `fork` copies only the calling thread, so a lock
+that another thread holds would stay locked in the child for ever (fork(2)). And PR_SET_PDEATHSIG,
+which ends a task together with its server, reacts to the end of the thread that has forked the task
+(prctl(2)).
 """
 
 from __future__ import annotations
@@ -32,11 +35,12 @@ from kfgcp.engine.executors import process_messages, task_process
 from kfgcp.engine.executors.process_messages import SignalMessage, StartMessage
 
 _HIGHEST_FD: Final = 64
-"""Higher than any descriptor of the server: it has a handful, and the libraries that it imports
-open few."""
+"""A number above all descriptors of the server. The server itself and the libraries that it imports
+have only a few."""
 
 
 def _count_cores() -> int:
+    """Return the number of cores that this process may use."""
     if sys.platform == "linux":
         # A container or `taskset` may allow fewer cores than the machine has.
         return len(os.sched_getaffinity(0))
@@ -48,11 +52,11 @@ _CORES: Final = _count_cores()
 
 @dataclass(frozen=True, slots=True)
 class _Spare:
-    """A process that waits for its task.
+    """A child that waits for its task.
 
     Attributes:
-        pid: its process id.
-        message_pipe: the end of a pipe where the start message of the task is written.
+        pid: the process id of the child.
+        message_pipe: the descriptor to which the server writes the start message of the task.
     """
 
     pid: int
@@ -69,26 +73,30 @@ class ForkServer:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._pid = os.getpid()
-        self._attempt_of: dict[int, int] = {}  # by process id
+        # Process id of a task -> id of the attempt.
+        self._attempts_by_pid: dict[int, int] = {}
         self._spare: _Spare | None = None
         self._needs_spare = True
 
     def serve(self) -> None:
-        """Serve until the engine closes its end."""
+        """Handle messages and the ends of tasks until the engine closes its end of the socket."""
+        # SIGCHLD must end the wait in `select`. Python repeats a `select` that a signal interrupts
+        # (PEP 475), so a handler alone does not end it. Instead, the signal writes a byte to
+        # `wake_write`, and `select` returns because `wake_read` has data. Python writes the byte
+        # only for signals with a handler, so SIGCHLD has a handler that does nothing.
+        # When the socket is full, a byte is lost. But then `select` returns anyway, and `_reap`
+        # handles all children that have ended.
         wake_read, wake_write = socket.socketpair()
-        # Python repeats a `select` that a signal interrupts (PEP 475), so a handler alone would not
-        # end it. The wake-up descriptor makes the selector return. It gets a byte only for signals
-        # with a handler in Python, so SIGCHLD has one that does nothing.
-        # A full socket already wakes the selector, so no byte is missed: `_reap` asks for all ends.
         wake_write.setblocking(False)
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        lines = process_messages.Lines()
+        decoder = process_messages.MessageDecoder()
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
             selector.register(wake_read, selectors.EVENT_READ)
             while True:
-                # The spare is forked only when there is nothing else to do.
+                # The spare is forked only when there is nothing else to do. Until then, `select`
+                # does not wait.
                 timeout = 0 if self._needs_spare else None
                 ready = selector.select(timeout)
                 if not ready:
@@ -102,14 +110,14 @@ class ForkServer:
                     if not data:
                         self._kill_all()
                         return
-                    for message in lines.feed(data):
+                    for message in decoder.feed(data):
                         self._handle(message)
 
     def _handle(self, message: StartMessage | SignalMessage) -> None:
         if message["do"] == "start":
             self._start(message)
             return
-        for pid, attempt_id in self._attempt_of.items():
+        for pid, attempt_id in self._attempts_by_pid.items():
             if attempt_id == message["id"]:
                 _signal_group(pid, message["signal"])
 
@@ -120,7 +128,8 @@ class ForkServer:
             pid = _fork(lambda: task_process.wait_and_run(child_end, self._pid), keep=child_end)
             self._spare = _Spare(pid, own_end)
         except OSError:
-            # The system has no process left. If that lasts, the next start reports it.
+            # The system cannot start another process. If it still cannot do so later, the start of
+            # the next task reports the error.
             os.close(own_end)
         os.close(child_end)
 
@@ -128,7 +137,7 @@ class ForkServer:
         spare = self._spare
         self._spare = None
         try:
-            if spare is not None and _send_task(spare, message):
+            if spare is not None and _send_to_spare(spare, message):
                 pid = spare.pid
             else:
                 pid = _fork(lambda: task_process.run(message, self._pid))
@@ -136,17 +145,18 @@ class ForkServer:
             problem = f"cannot start a process: {error.strerror}"
             self._send({"id": message["id"], "status": None, "error": problem})
             return
-        self._attempt_of[pid] = message["id"]
-        # The engine needs the id to kill the task when this server is stopped.
+        self._attempts_by_pid[pid] = message["id"]
+        # The engine needs the process id to kill the task while this server is stopped (SIGSTOP).
         self._send({"id": message["id"], "pid": pid})
-        # With a task on every core, forking ahead gains nothing: the work is the same, only
-        # earlier.
-        self._needs_spare = len(self._attempt_of) < _CORES
+        # While every core runs a task, a spare gains nothing: its preparation costs the same time,
+        # only earlier.
+        self._needs_spare = len(self._attempts_by_pid) < _CORES
 
     def _reap(self) -> None:
-        """Report all children that have ended.
+        """Report the ends of all tasks that have ended.
 
-        Signals of one kind are not queued (signal(7)): one SIGCHLD can stand for several children.
+        Signals of one kind are not queued (signal(7)). So one SIGCHLD can mean that several
+        children have ended.
         """
         while True:
             try:
@@ -155,14 +165,14 @@ class ForkServer:
                 return
             if pid == 0:
                 return
-            attempt_id = self._attempt_of.pop(pid, None)
+            attempt_id = self._attempts_by_pid.pop(pid, None)
             if attempt_id is None:
-                # A spare that somebody has killed.
+                # This child was a spare, and somebody has killed it.
                 continue
-            # The task may have left processes in the background. They are killed before the end is
-            # reported, because the engine then reads and removes the files of the task. The id is
-            # safe to use: it is not given to another process while its group exists (POSIX,
-            # "Process ID Reuse").
+            # The task may have left processes in the background. They are killed before the report,
+            # because after it the engine reads and removes the files of the task. The id is safe to
+            # use: while processes of the group exist, the system gives its id to no other process
+            # (POSIX, "Process ID Reuse").
             _signal_group(pid, signal.SIGKILL)
             self._send({"id": attempt_id, "status": status})
 
@@ -171,39 +181,41 @@ class ForkServer:
             self._connection.sendall(process_messages.encode(message))
 
     def _kill_all(self) -> None:
-        for pid in self._attempt_of:
+        for pid in self._attempts_by_pid:
             _signal_group(pid, signal.SIGKILL)
 
 
 def _fork(run: Callable[[], NoReturn], *, keep: int = _HIGHEST_FD) -> int:
-    """Return the id of a new child.
+    """Fork a child and return its process id.
 
     Args:
         run: the code of the child.
-        keep: the only descriptor of the server that the child keeps.
+        keep: the only descriptor of the server that stays open in the child, beside 0, 1 and 2. The
+            default keeps none.
 
     Raises:
         OSError: the system cannot start another process.
     """
     pid = os.fork()
     if pid == 0:
-        # The wake-up descriptor is shared with the server, which a signal to the child must not
-        # wake.
+        # The child has a copy of the wake-up descriptor. Without this line, a signal to the child
+        # would wake the server.
         signal.set_wakeup_fd(-1)
-        # With a copy of the socket, a child would keep the connection to the engine open after the
-        # server's death. With the other end of a pipe, it would keep a spare waiting.
+        # A copy of the socket would keep the connection to the engine open after the end of the
+        # server. A copy of the server's end of a pipe would keep the spare at its other end waiting
+        # after the end of the server.
         os.closerange(3, keep)
         os.closerange(keep + 1, _HIGHEST_FD)
         run()
-    # The child does the same. Whichever comes first, the group exists before a signal is sent to
-    # it (GNU C Library manual, "Launching Jobs").
+    # The child makes the same call. Both do, because either may run first, and the group must exist
+    # before the server sends a signal to it (GNU C Library manual, "Launching Jobs").
     with suppress(OSError):
         os.setpgid(pid, pid)
     return pid
 
 
-def _send_task(spare: _Spare, message: StartMessage) -> bool:
-    """Send a task to a spare; return False when somebody has killed the spare."""
+def _send_to_spare(spare: _Spare, message: StartMessage) -> bool:
+    """Send a start message to a spare; return False when somebody has killed the spare."""
     try:
         with open(spare.message_pipe, "wb") as pipe:
             marshal.dump(cast("dict[str, Any]", message), pipe)
@@ -212,31 +224,31 @@ def _send_task(spare: _Spare, message: StartMessage) -> bool:
     return True
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _signal_group(pid: int, signal_number: int) -> None:
     """Send a signal to a task and all processes in its group.
 
-    Nothing happens when the group has ended, or has only processes of another user (kill(2)), such
-    as a program with the set-user-ID bit.
+    Do nothing when the group has ended, or has only processes of another user (kill(2)), such as a
+    program with the set-user-ID bit.
     """
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+        os.killpg(pid, signal_number)
 
 
 def main() -> None:
-    """Import modules and serve. This function never returns to its caller."""
-    # Somebody may send these to every process of a run. Only the engine ends the server, by
-    # closing the socket, so that tasks end in order. Tasks restore the default actions.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    """Import modules, and serve until the engine ends. This function never returns."""
+    # Somebody may send these signals to all processes of a run. The server ignores them: it ends
+    # when the engine closes the socket, and so tasks end in order. Tasks do not ignore the signals.
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.SIG_IGN)
     task_process.preload(sys.argv[2:])
-    # A garbage collection writes to every object that it looks at, and then the child needs its own
-    # copy of the page. After `freeze` it leaves out what was imported (Python documentation,
-    # `gc.freeze`).
+    # A garbage collection writes to every object that it visits. In a child, each memory page with
+    # these objects would then be copied. After `freeze`, garbage collections do not visit the
+    # objects that exist now, such as imported modules (Python documentation, `gc.freeze`).
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         connection.sendall(process_messages.encode({"id": None}))
         ForkServer(connection).serve()
-    # The engine waits for the end of this process. Ending the interpreter in the normal way takes
+    # The engine waits for the end of this process, and the normal end of the interpreter takes
     # longer than a small task.
     os._exit(0)

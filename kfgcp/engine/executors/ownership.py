@@ -1,9 +1,9 @@
-"""Decide who may write to the folders of a container, and who owns the files that it wrote.
+"""Let a container write to folders of this user, and give its files to this user afterwards.
 
-A container runs as its image says, most often as root. Only root may change the owner of a file. So
-a second container of the same image gives the files to the owner of the folder. It is started only
-when there are files of another owner. There are none when the engine maps root to the user
-(rootless Docker, Docker Desktop), nor when root itself runs kfgcp.
+A container runs as the user in its image, most often as root. So its files belong to another user,
+and only root may change the owner of a file. Therefore a second container of the same image, as
+root, gives the files to the owner of the folder. This container is not needed when the Docker
+engine maps root to this user (rootless Docker, Docker Desktop), or when root runs kfgcp.
 """
 
 from __future__ import annotations
@@ -15,27 +15,31 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-_ROOT: Final = ("", "0", "root")
+# The users in an image that mean root. Without a user, a container runs as root.
+_ROOT_USERS: Final = ("", "0", "root")
 
-# The script asks for the owner inside the container. In a rootless engine the user of this machine
-# is 0 there.
+# The script reads the owner of the folder inside the container, because there this user may have
+# another number: in a rootless engine it is 0.
 _HAND_OVER: Final = (
     'owner=$(stat -c %u:%g "$1") && chown -R "$owner" "$@" && chmod -R u+w,a+rX "$@"'
 )
 
-# The right to read for others, and for folders the right to enter them.
+# The rights of other users: to read a file, and to read and enter a folder.
 _READ: Final = 0o004
 _READ_AND_ENTER: Final = 0o005
 
 
 @contextmanager
 def writable(folders: Iterable[str], shared: str | None, user: str) -> Iterator[None]:
-    """Let the user of a container write to folders meanwhile. Root always can.
+    """Let the user of a container write to folders while the context is open.
+
+    Root can write to all folders, so nothing changes for root.
 
     Args:
-        folders: folders of this user.
-        shared: one more, which other containers use too and which stays writable.
-        user: the user as an image names it: a name or number, perhaps with a group after a colon.
+        folders: folders of this user. At the end they get their old modes back.
+        shared: one more folder, None for no such folder. It stays writable at the end, because
+            other containers may still use it.
+        user: the user in the image: a name or number, perhaps with a group after a colon.
     """
     if _is_root(user):
         yield
@@ -58,21 +62,24 @@ def writable(folders: Iterable[str], shared: str | None, user: str) -> Iterator[
 
 
 def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
-    """Let the user of a container read files of the state folder. Root always can.
+    """Let the user of a container read files of the state folder.
+
+    Root can read all files, so nothing changes for root.
 
     The files stay readable, because several containers may read them at the same time. Other users
-    still cannot reach them, because the state folder itself is closed. Files outside of the state
-    folder are not changed. A path may lead to the state folder through links.
+    of the machine still cannot reach them, because they cannot enter the state folder. Files
+    outside the state folder do not change.
 
     Args:
-        paths: files and folders that are mounted in a container to be read.
+        paths: files and folders that a container reads. They may lead to the state folder through
+            links.
         home: the state folder.
-        user: the user of the container, as its image names it.
+        user: the user of the container, as in `writable`.
     """
     if _is_root(user):
         return
-    # Links are resolved in both, because the state folder may have had another name when the paths
-    # were recorded.
+    # Links are resolved in the paths and in `home`, because the state folder may have had another
+    # name when the paths were recorded.
     real_home = os.path.realpath(home)
     for path in paths:
         real_path = Path(os.path.realpath(path))
@@ -81,7 +88,8 @@ def make_readable(paths: Iterable[str], home: Path, user: str) -> None:
         for parent, folders, files in os.walk(real_path):
             for name in folders + files:
                 _open_to_readers(Path(parent, name))
-        # The top comes last, because its mode shows that all below it is done.
+        # The path itself comes last. When it can be read, other calls skip it, so all files below
+        # it must be readable by then.
         _open_to_readers(real_path)
 
 
@@ -92,12 +100,12 @@ def hand_over(
 
     Args:
         client: a client of the Docker engine.
-        image: the image of the container that wrote them.
+        image: the image of the container that wrote the files.
         folders: folders of this user.
-        labels: labels of the second container.
+        labels: the labels of the container that changes the owner.
 
     Returns:
-        The reason when that is not possible, None when all files belong to the user.
+        None when all files belong to the user. Otherwise the reason, in one line.
     """
     if os.getuid() == 0:
         return None
@@ -116,26 +124,27 @@ def hand_over(
             remove=True,
         )
     except Exception as error:
-        # The image may have no shell, for example.
+        # For example, the image has no shell.
         explanation = getattr(error, "explanation", None) or error
         return " ".join(str(explanation).split())
     return None
 
 
 def _is_root(user: str) -> bool:
-    return user.partition(":")[0] in _ROOT
+    return user.partition(":")[0] in _ROOT_USERS
 
 
 def _can_be_read(path: Path) -> bool:
+    """Return whether other users may read a file, or read and enter a folder."""
     mode = path.stat().st_mode
     rights = _READ_AND_ENTER if stat.S_ISDIR(mode) else _READ
     return mode & rights == rights
 
 
 def _open_to_readers(path: Path) -> None:
-    """Let others read a file or folder.
+    """Let other users read a file or folder.
 
-    Others may also enter the folder or run the program when its owner can.
+    If the owner may enter the folder or run the file, other users may do that too.
     """
     with suppress(OSError):
         mode = path.lstat().st_mode
@@ -148,11 +157,11 @@ def _open_to_readers(path: Path) -> None:
 
 
 def _has_foreign_files(folder: str) -> bool:
-    """Return whether a folder has files of another user, or folders that cannot be read."""
+    """Return whether a folder contains files of another user, or folders that cannot be read."""
     own_id = os.getuid()
-    unreadable: list[OSError] = []
-    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
+    errors: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=errors.append):
         for name in folders + files:
             if os.lstat(os.path.join(parent, name)).st_uid != own_id:
                 return True
-    return bool(unreadable)
+    return bool(errors)

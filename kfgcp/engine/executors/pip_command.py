@@ -1,6 +1,7 @@
-"""Keep the passwords of package indexes out of the pip command in a container.
+"""Keep the passwords of package indexes out of the command line of a container.
 
-The command line of a container can be read by every user of the machine. Its environment cannot.
+Every user of the machine can read the command line of a container. Other users cannot read its
+environment variables.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import Final
 
 from kfgcp.spec.credentials import has_credentials
 
+# Two groups: `python3 -m pip install`, and its arguments up to the next command of the script.
 _PIP_INSTALL: Final = re.compile(
     r"(\S+[ \t]+-m[ \t]+pip[ \t]+install\b)(.*?)(?=&&|\n|$)", re.DOTALL
 )
-_OPTION: Final = re.compile(
+# Two groups: an option about package indexes, and its value, perhaps in quotes.
+_INDEX_OPTION: Final = re.compile(
     r"(?<!\S)(--index-url|-i|--extra-index-url|--trusted-host)(?:[ \t]+|=)"
     r"('[^']*'|\"[^\"]*\"|\S+)[ \t]*"
 )
-_VARIABLES: Final = {
+_PIP_VARIABLES: Final = {
     "--index-url": "PIP_INDEX_URL",
     "-i": "PIP_INDEX_URL",
     "--extra-index-url": "PIP_EXTRA_INDEX_URL",
@@ -31,15 +34,16 @@ _VARIABLES: Final = {
 def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Move package indexes with a user or a password from pip's options to environment variables.
 
-    pip's own variables are set only for the pip command, so other commands of the component do not
-    get them.
+    The variables of the container have names that only this function uses. In the script, pip's own
+    variables get their values for the pip command only. So other commands of the component do not
+    see pip's variables.
 
     Args:
         command: the command of a container. One of its arguments is the shell script in which KFP
             calls pip.
 
     Returns:
-        The command, and the variables that the container needs for it.
+        The new command, and the environment variables that the container needs for it.
 
     Example:
         >>> script = "python3 -m pip install --index-url https://u:pw@host/simple six"
@@ -56,7 +60,7 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
         indexes = _read_indexes(arguments)
         if not _have_credentials(indexes):
             return pip_install[0]
-        # A component can call pip several times. This number is different for each call.
+        # A script can call pip several times. This number is different for each call.
         number = len(variables)
         words: list[str] = []
         for pip_variable, values in indexes.items():
@@ -65,17 +69,19 @@ def hide_index_passwords(command: Sequence[str]) -> tuple[list[str], dict[str, s
             name = f"KFGCP_{pip_variable}_{number}"
             variables[name] = value
             words.append(f'{pip_variable}="${name}"')
-        words.append(command_start + _OPTION.sub("", arguments))
+        words.append(command_start + _INDEX_OPTION.sub("", arguments))
         return " ".join(words)
 
-    return [_PIP_INSTALL.sub(move_indexes, argument) for argument in command], variables
+    new_command = [_PIP_INSTALL.sub(move_indexes, argument) for argument in command]
+    return new_command, variables
 
 
 def _read_indexes(arguments: str) -> dict[str, list[str]]:
-    """Return the name of a variable of pip -> the values of the options that it replaces."""
+    """Return the values of pip's index options, by the pip variable that replaces the option."""
     indexes: dict[str, list[str]] = {}
-    for option, value in _OPTION.findall(arguments):
-        indexes.setdefault(_VARIABLES[option], []).extend(shlex.split(value))
+    for option, quoted_value in _INDEX_OPTION.findall(arguments):
+        values = indexes.setdefault(_PIP_VARIABLES[option], [])
+        values += shlex.split(quoted_value)
     return indexes
 
 

@@ -1,4 +1,7 @@
-"""Run lightweight Python components in processes of this machine, forked from warm servers."""
+"""Run lightweight Python components in processes that are forked from a server.
+
+The fork server has already imported what the components need, so a task starts in a moment.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ from kfgcp.spec.lightweight import Lightweight
 class PythonExecutor:
     """An executor whose attempts are children of fork servers.
 
-    The servers start at once and import modules while the engine prepares the first task. One
-    server has only KFP's executor and is ready in a moment. A second one imports common libraries
-    that the components use, and runs the later tasks as soon as it is ready (decision 7).
+    The servers start at once and import modules while the engine prepares the first task. The plain
+    server imports only KFP's executor and is ready in a moment. The warm server also imports common
+    libraries that the components use. As soon as it is ready, new tasks run there (decision 7).
 
-    Tasks with variables that are read at start (see `startup`) have servers of their own. Tasks
-    with the same such variables share them.
+    A task may have variables that are read at start (see `startup`). Such a task needs other
+    servers, so another `PythonExecutor` runs it. Tasks with the same variables share that executor.
 
     Args:
         emit: takes the end of each attempt; called from a thread of the executor.
-        python: the interpreter to run in.
-        libraries: modules for the second server; without modules there is no second server.
-        environ: variables that the servers start with, beside those of this process.
-        run_id: marks the servers and all processes that are forked from them, see
+        python: the Python interpreter of the servers.
+        libraries: the modules that the warm server imports. If empty, there is no warm server.
+        environ: environment variables of the servers, in addition to the variables of this process.
+        run_id: the run. The servers and their children have this id as a variable, see
             `kfgcp.engine.orphans`.
 
     Raises:
@@ -51,22 +54,23 @@ class PythonExecutor:
         self._libraries = libraries
         self._environ = environ or {}
         self._run_id = run_id
-        # The executors for variables that are read at start, by the sorted variables.
-        self._others: dict[tuple[tuple[str, str], ...], PythonExecutor] = {}
-        self._programs: dict[str, Path] = {}
-        self._server_of: dict[int, Server] = {}
-        self._plain = self._start_server()
-        self._warm: Server | None = None
+        # Sorted variables that are read at start -> the executor of tasks with these variables.
+        self._other_executors: dict[tuple[tuple[str, str], ...], PythonExecutor] = {}
+        # Source of a component -> the file with the source.
+        self._program_files: dict[str, Path] = {}
+        self._servers_by_attempt: dict[int, Server] = {}
+        self._plain_server = self._start_server()
+        self._warm_server: Server | None = None
         if libraries:
-            # Without the second server, tasks import the libraries themselves.
+            # If the warm server cannot start, tasks import the libraries themselves.
             with suppress(OSError):
-                self._warm = self._start_server(libraries)
+                self._warm_server = self._start_server(libraries)
 
     def start(self, attempt: Attempt) -> None:
-        """Start an attempt and return. Its end is emitted exactly once.
+        """Start an attempt and return at once. The end of the attempt is emitted exactly once.
 
         Raises:
-            OSError: its files or a new server cannot be made.
+            OSError: the files of the attempt cannot be written, or a server cannot be started.
         """
         variables_at_start = read_at_start(attempt.env)
         if variables_at_start and variables_at_start != self._environ:
@@ -74,81 +78,85 @@ class PythonExecutor:
             return
         function = attempt.work
         assert isinstance(function, Lightweight)
-        remote = str(attempt.remote) if attempt.remote is not None else None
+        program_file = self._write_program(function, attempt.scratch.parent)
+        copies_folder = None if attempt.copies_folder is None else str(attempt.copies_folder)
         message: StartMessage = {
             "do": "start",
             "id": attempt.id,
-            "program": str(self._program_file(function, attempt.scratch.parent)),
+            "program": str(program_file),
             "function": function.function,
             "executor_input": attempt.executor_input,
             "env": dict(attempt.env),
             "scratch": str(attempt.scratch),
             "log": str(attempt.log),
-            "remote": remote,
+            "copies_folder": copies_folder,
         }
         (attempt.scratch / TEMPORARY).mkdir(parents=True)
         server = self._choose_server()
-        self._server_of[attempt.id] = server
+        self._servers_by_attempt[attempt.id] = server
         server.start(attempt, message)
 
-    def signal(self, attempt_id: int, number: int) -> None:
-        """Send a signal to an attempt and all that it started; no effect when it has ended."""
-        server = self._server_of.get(attempt_id)
+    def signal(self, attempt_id: int, signal_number: int) -> None:
+        """Send a signal to an attempt and to all processes that it started.
+
+        An attempt that has ended is ignored.
+        """
+        server = self._servers_by_attempt.get(attempt_id)
         if server is not None:
-            message: SignalMessage = {"do": "signal", "id": attempt_id, "signal": number}
+            message: SignalMessage = {"do": "signal", "id": attempt_id, "signal": signal_number}
             server.send(message)
-        for executor in self._others.values():
-            executor.signal(attempt_id, number)
+        for executor in self._other_executors.values():
+            executor.signal(attempt_id, signal_number)
 
     def kill(self, attempt_id: int) -> None:
-        """Kill an attempt together with its server, which may not answer any more."""
-        server = self._server_of.get(attempt_id)
+        """Kill an attempt together with its server. This works also when the server hangs."""
+        server = self._servers_by_attempt.get(attempt_id)
         if server is not None:
             server.kill()
-        for executor in self._others.values():
+        for executor in self._other_executors.values():
             executor.kill(attempt_id)
 
     def close(self) -> None:
         """End all servers, which kill their tasks."""
-        for executor in self._others.values():
+        for executor in self._other_executors.values():
             executor.close()
-        self._plain.close()
-        if self._warm is not None:
-            self._warm.close()
+        self._plain_server.close()
+        if self._warm_server is not None:
+            self._warm_server.close()
 
     def _executor_with(self, environ: Mapping[str, str]) -> PythonExecutor:
         """Return the executor whose servers start with these variables."""
         key = tuple(sorted(environ.items()))
-        if key not in self._others:
-            self._others[key] = PythonExecutor(
+        if key not in self._other_executors:
+            self._other_executors[key] = PythonExecutor(
                 self._emit, self._python, self._libraries, environ, self._run_id
             )
-        return self._others[key]
+        return self._other_executors[key]
 
-    def _program_file(self, function: Lightweight, folder: Path) -> Path:
-        """Return the file with the function's source, written once for all tasks that run it."""
-        program = self._programs.get(function.source)
-        if program is None:
-            # Several executors write below one folder, so the id keeps their files apart.
-            name = f"{id(self):x}-{len(self._programs)}"
-            program = folder / "programs" / name / f"{MODULE}.py"
-            program.parent.mkdir(parents=True)
-            program.write_text(function.source, encoding="utf-8")
-            self._programs[function.source] = program
-        return program
+    def _write_program(self, function: Lightweight, folder: Path) -> Path:
+        """Return the file with a function's source. The first task that runs it writes the file."""
+        file = self._program_files.get(function.source)
+        if file is None:
+            # Several executors may write below the same folder, so the name has the executor's id.
+            name = f"{id(self):x}-{len(self._program_files)}"
+            file = folder / "programs" / name / f"{MODULE}.py"
+            file.parent.mkdir(parents=True)
+            file.write_text(function.source, encoding="utf-8")
+            self._program_files[function.source] = file
+        return file
 
     def _choose_server(self) -> Server:
-        """Return the server with the libraries when it is ready, else the plain one.
+        """Return the warm server when it is ready, otherwise the plain server.
 
-        When the plain server has ended, a new one is started.
+        When the plain server has ended, a new plain server is started.
         """
-        if self._warm is not None and self._warm.ready and not self._warm.lost:
-            return self._warm
-        if self._plain.lost:
-            self._plain.close()
-            self._plain = self._start_server()
-        return self._plain
+        if self._warm_server is not None and self._warm_server.ready and not self._warm_server.lost:
+            return self._warm_server
+        if self._plain_server.lost:
+            self._plain_server.close()
+            self._plain_server = self._start_server()
+        return self._plain_server
 
     def _start_server(self, libraries: Sequence[str] = ()) -> Server:
-        environ = {**self._environ, orphans.MARK: self._run_id}
+        environ = {**self._environ, orphans.RUN_ID_VARIABLE: self._run_id}
         return Server(self._emit, self._python, libraries, environ)

@@ -15,22 +15,22 @@ from kfgcp.options import RunOptions
 from kfgcp.spec.lightweight import Lightweight
 
 _CONTAINERS_KEY: Final = "containers"
-"""The key of the container executor in `Router._executors`. The other keys are `Requirements` of a
-virtual environment, and None for this Python environment."""
+"""The key of the container executor in `Router._executors`. The key of any other executor is the
+`Requirements` of its virtual environment, or None for this Python environment."""
 
 
 class Router:
     """An executor that passes each attempt to another executor.
 
-    It creates the other executors when the first task needs them.
+    It creates another executor when the first attempt needs it.
 
     Args:
         emit: called with each event, such as the end of an attempt.
         environments: the folder of virtual environments.
         libraries: modules to import in advance, so that tasks start faster.
         containers: the settings of all containers.
-        submit_dir: the folder that relative paths among requirements start from.
-        run_id: marks the processes of the run, see `kfgcp.engine.orphans`.
+        submit_dir: the folder that relative paths in requirements start from.
+        run_id: the run. Its processes have this id as a variable, see `kfgcp.engine.orphans`.
     """
 
     def __init__(
@@ -50,13 +50,17 @@ class Router:
         self._emit = emit
         self._environments = environments
         self._executors: dict[Requirements | str | None, Executor] = {}
-        self._executor_of: dict[int, Executor] = {}
+        self._executors_by_attempt: dict[int, Executor] = {}
 
     def warm_up(self, functions: Iterable[Lightweight], options: RunOptions) -> None:
-        """Start the processes that will run these functions, while the caller does other things.
+        """Start the processes that will run functions, and return without waiting for them.
 
-        This method does not build virtual environments, because the run may never reach the
-        functions that need them. It uses those that are built already.
+        The method does not build virtual environments, because the run may never reach the
+        functions that need them. It starts processes only in environments that exist already.
+
+        Args:
+            functions: the functions of the pipeline.
+            options: the user's options.
         """
         if options.executor == "docker":
             return
@@ -65,50 +69,52 @@ class Router:
         for function in functions:
             requirement_sets[missing_requirements(function, strict=options.strict_env)] = None
         if any(requirements is not None for requirements in requirement_sets):
-            # The search for uv is not thread-safe (see `uv_program`), so it comes before there are
-            # threads. When it fails, the task that needs uv reports the error.
+            # The search for uv is not thread-safe (see `uv_program`), so it comes before any
+            # executor starts threads. If it fails, the first task that needs uv reports the error.
             with suppress(OSError, ImportError):
                 uv_program()
         for requirements in requirement_sets:
             if requirements is None or is_built(requirements, self._environments):
-                # When a process cannot be started now, the task that needs it reports the error.
+                # If a process cannot be started now, the first task that needs it reports the
+                # error.
                 with suppress(OSError):
                     self._process_executor(requirements)
 
     def start(self, attempt: Attempt) -> None:
         """Start an attempt in the executor that can run it."""
-        executor = self._choose(attempt)
-        # The executor may emit the end before `start` returns, and the engine then forgets the
-        # attempt. So the entry comes first.
-        self._executor_of[attempt.id] = executor
+        executor = self._choose_executor(attempt)
+        # The entry comes before the start. The executor may emit the end before `start` returns,
+        # and then the engine calls `forget`, which must find the entry.
+        self._executors_by_attempt[attempt.id] = executor
         executor.start(attempt)
 
-    def signal(self, attempt_id: int, number: int) -> None:
-        """Send a signal to an attempt; no effect when it has ended."""
-        executor = self._executor_of.get(attempt_id)
+    def signal(self, attempt_id: int, signal_number: int) -> None:
+        """Send a signal to an attempt. An attempt that has ended is ignored."""
+        executor = self._executors_by_attempt.get(attempt_id)
         if executor is not None:
-            executor.signal(attempt_id, number)
+            executor.signal(attempt_id, signal_number)
 
     def kill(self, attempt_id: int) -> None:
-        """Kill an attempt and the process that runs it; no effect when it has ended."""
-        executor = self._executor_of.get(attempt_id)
+        """Kill an attempt and the process that runs it. An attempt that has ended is ignored."""
+        executor = self._executors_by_attempt.get(attempt_id)
         if executor is not None:
             executor.kill(attempt_id)
 
     def forget(self, attempt_id: int) -> None:
-        """Drop an attempt whose end was handled."""
-        self._executor_of.pop(attempt_id, None)
+        """Remove an attempt from the memory of the router after the engine has handled its end."""
+        self._executors_by_attempt.pop(attempt_id, None)
 
     def close(self) -> None:
         """Close all executors."""
         for executor in self._executors.values():
             executor.close()
 
-    def _choose(self, attempt: Attempt) -> Executor:
+    def _choose_executor(self, attempt: Attempt) -> Executor:
         options = attempt.options
         if options.executor == "docker" or isinstance(attempt.work, Command):
             return self._container_executor()
-        return self._process_executor(missing_requirements(attempt.work, strict=options.strict_env))
+        requirements = missing_requirements(attempt.work, strict=options.strict_env)
+        return self._process_executor(requirements)
 
     def _process_executor(self, requirements: Requirements | None) -> Executor:
         executor = self._executors.get(requirements)
@@ -120,7 +126,7 @@ class Router:
     def _new_process_executor(self, requirements: Requirements | None) -> Executor:
         if requirements is None:
             return PythonExecutor(self._emit, libraries=self._libraries, run_id=self._run_id)
-        # Most runs need no virtual environment, and the import takes time.
+        # The import takes time, and most runs need no virtual environment.
         from kfgcp.engine.executors.venv import VenvExecutor
 
         return VenvExecutor(

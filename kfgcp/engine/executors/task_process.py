@@ -1,7 +1,7 @@
-"""A task's own process, from the fork to its end.
+"""Run a task in its own process, from the fork to the end of the process.
 
-The functions that run a task never return to the code that forked the process. They end it with
-`os._exit`, because the normal end of the interpreter would run the cleanup of the fork server.
+The functions that run a task never return to the code that forked the process. They end the process
+with `os._exit`, because the normal end of the interpreter would run the cleanup of the fork server.
 """
 
 from __future__ import annotations
@@ -30,20 +30,25 @@ if TYPE_CHECKING:
     import ctypes
 
 MODULE: Final = "ephemeral_component"
-FAILURE: Final = ".failure"
-TEMPORARY: Final = ".tmp"
+"""The name of the module with the component's source, as in the commands that KFP compiles."""
 
-# Constants of <sys/prctl.h> on Linux.
+FAILURE: Final = ".failure"
+"""The file in the working folder with the reason why the task failed, see `run`."""
+
+TEMPORARY: Final = ".tmp"
+"""The folder for temporary files in the working folder."""
+
+# From <sys/prctl.h> on Linux.
 _PR_SET_PDEATHSIG: Final = 1
 
-# The set-group-ID bit and the right of the group to write: a folder that is shared with a group on
-# purpose, see `kfgcp.private`.
+# The set-group-ID bit, and the right of the group to write. A folder with both is shared with a
+# group on purpose, see `kfgcp.private`.
 _SHARED_FOLDER: Final = 0o2020
 
 _LONGEST_MESSAGE: Final = 10_000
-"""The longest message of an exception that is handed on, in characters."""
+"""The longest message of an exception that the engine gets, in characters."""
 
-_HEAD: Final = compile(
+_COMPONENT_IMPORTS: Final = compile(
     "import kfp\nfrom kfp import dsl\nfrom kfp.dsl import *\nfrom typing import *\n",
     "<head>",
     "exec",
@@ -52,15 +57,17 @@ _HEAD: Final = compile(
 
 
 def preload(modules: Sequence[str]) -> None:
-    """Import what tasks need, before the fork.
+    """Import KFP's executor and other modules, so that tasks find them already imported.
+
+    The fork server calls this before it forks the first task.
 
     Args:
-        modules: modules beside KFP's executor. Some may not be installed.
+        modules: the other modules. Some may not be installed.
     """
     import kfp.dsl.executor  # noqa: F401
 
     for name in modules:
-        # The component that imports the module reports what is wrong with it.
+        # If a module cannot be imported, the component that imports it reports the error.
         with suppress(Exception):
             importlib.import_module(name)
 
@@ -69,22 +76,26 @@ def preload(modules: Sequence[str]) -> None:
 
 
 def wait_and_run(message_pipe: int, server: int) -> NoReturn:
-    """Wait for a start message and run the task; end when the server ends before it sends one.
+    """Wait for a start message and run the task in this process, the spare of the fork server.
 
-    Meanwhile the process goes through the beginning of a task. After a fork each page of memory is
-    copied when it is first written to, and that is most of the time of a small task (decision 9).
+    Before it waits, the process rehearses the beginning of a task. After a fork, each page of
+    memory is copied when it is first written to, and a small task spends most of its time on these
+    copies (decision 9).
+
+    When the server ends before it sends a message, this process ends too.
 
     Args:
         message_pipe: the descriptor to read the message from.
-        server: the id of the process that forked this one.
+        server: the process id of the server.
     """
     try:
         _leave_server(server)
-        # A future kfp may differ. Then the task starts without the rehearsal.
+        # With a future version of kfp, the rehearsal may fail. Then the task starts without it.
         with suppress(Exception):
             _rehearse()
         with open(message_pipe, "rb", buffering=0) as pipe:
-            # When the server has ended, there is no data and the error ends this process.
+            # When the server has ended, there is no data. Then `loads` raises an error, which ends
+            # this process.
             message = marshal.loads(pipe.readall())  # noqa: S302 - the server wrote it
     except BaseException:
         os._exit(1)
@@ -92,12 +103,16 @@ def wait_and_run(message_pipe: int, server: int) -> NoReturn:
 
 
 def run(message: StartMessage, server: int) -> NoReturn:
-    """Run the function of a start message in this process, which ends with it and with `server`.
+    """Run the task of a start message, and end this process.
 
-    The exit status is 0 when the function returned and its outputs were written, the number of
-    `sys.exit`, or 1. For 1 the file `.failure` of the working folder has the reason as JSON:
-    `message`, one line, and `exception`, the fields of
+    The exit status is 0 when the function has returned and its outputs were written. After
+    `sys.exit(N)` it is N. Otherwise it is 1, and the file `.failure` in the working folder has the
+    reason as JSON: `message`, one line, and `exception`, the fields of
     `kfgcp.engine.executors.base.TaskException` that are set.
+
+    Args:
+        message: the start message.
+        server: the process id of the fork server. When the server ends, this process ends too.
     """
     try:
         _leave_server(server)
@@ -111,45 +126,51 @@ def _run(message: StartMessage) -> NoReturn:
     try:
         _become_task(message)
         status = _execute(message)
-        # `os._exit` below skips the end of the interpreter. These are its steps that a component
-        # may rely on, in its order: wait for threads, call what `atexit` has, flush.
+        # `os._exit` below skips the normal end of the interpreter. A component may rely on three
+        # steps of it: wait for threads, call the functions of `atexit`, and flush. The interpreter
+        # does them in this order.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         _flush()
     except BaseException as error:
         status = 1
-        _write_failure(message, _last_line(error))
+        _write_failure(message, _describe_error(error))
     finally:
         os._exit(status)
 
 
 def _leave_server(server: int) -> None:
-    """Make this process independent of the server, except that it ends with the server."""
-    # In a group of its own, the task and all that it starts can be signalled together.
+    """Make this process independent of the server, but let it end when the server ends."""
+    # With a process group of its own, a signal reaches the task and all processes that it starts.
     os.setpgid(0, 0)
     if sys.platform == "linux":
         _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The server may have been killed before the call above, and then no signal comes. A process
-        # whose parent has ended has another parent (prctl(2), PR_SET_PDEATHSIG).
+        # If the server was killed before this call, no signal comes. But then this process has
+        # another parent (prctl(2), PR_SET_PDEATHSIG).
         if os.getppid() != server:
             os._exit(1)
-    # The server ignores the first three, and ignored signals stay ignored after a fork.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    # numpy drew its seed when the server imported it, so all tasks would draw the same numbers.
+    # The server ignores the first three signals and handles SIGCHLD. A fork copies these settings.
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(signal_number, signal.SIG_DFL)
+    # numpy chose its seed when the server imported it. With this seed, all tasks would get the same
+    # random numbers.
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
 
 
 def _rehearse() -> None:
-    """Do what most components do before their own code. The task does all of it again."""
+    """Do what most components do before their own code.
+
+    The real start of the task repeats all of this. It is faster then, because the pages of memory
+    that it writes to are copied already.
+    """
     from kfp.dsl.executor import Executor
 
     sys.stdout = _text_stream(1)
     sys.stderr = _text_stream(2)
     importlib.util.spec_from_file_location(MODULE, Path(os.devnull))
-    exec(_HEAD, {})  # noqa: S102
+    exec(_COMPONENT_IMPORTS, {})  # noqa: S102
     no_values = {"inputs": {}, "outputs": {"outputFile": ""}}
     Executor(executor_input=no_values, function_to_execute=_rehearse)
 
@@ -160,18 +181,18 @@ def _become_task(message: StartMessage) -> None:
     scratch = message["scratch"]
     os.chdir(scratch)
     os.environ.update(message["env"], TMPDIR=f"{scratch}/{TEMPORARY}", PWD=scratch)
-    # The C library reads TZ only at the start of a process and here.
+    # The C library reads TZ only when a process starts and when `tzset` is called.
     if "TZ" in message["env"]:
         time.tzset()
 
 
 def _open_log(file: str) -> None:
-    """Let output and errors go to a log, in the order they are written."""
+    """Send standard output and standard error to a log, in the order in which they are written."""
     folder = os.path.dirname(file)
     os.makedirs(folder, exist_ok=True)
     is_shared = os.stat(folder).st_mode & _SHARED_FOLDER == _SHARED_FOLDER
     mode = 0o660 if is_shared else 0o600
-    # O_APPEND: other processes write to the log too, and none may overwrite the lines of another.
+    # Several processes write to the log. With O_APPEND, none overwrites the lines of another.
     log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -184,7 +205,7 @@ def _open_log(file: str) -> None:
 
 
 def _flush() -> None:
-    """Write what Python and C libraries still hold in buffers. `os._exit` does not do that."""
+    """Write the contents of the buffers of Python and of C libraries, as `os._exit` does not."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if stream is not None:
             with suppress(OSError, ValueError):
@@ -194,9 +215,10 @@ def _flush() -> None:
 
 
 def _text_stream(fd: int) -> io.TextIOWrapper:
-    """Return a stream that writes whole lines at once.
+    """Return a stream that writes each line as soon as it is complete.
 
-    So output and errors keep their order, and can be read while the task runs.
+    So the lines of standard output and standard error keep their order, and can be read while the
+    task runs. With PYTHONUNBUFFERED, the stream writes every text at once.
     """
     if os.environ.get("PYTHONUNBUFFERED"):
         raw: Any = io.FileIO(fd, "w", closefd=False)
@@ -208,24 +230,29 @@ def _execute(message: StartMessage) -> int:
     """Run the component and return the exit status."""
     from kfp.dsl.executor import Executor
 
-    if message["remote"] is not None:
-        _use_copies_of_buckets(message["remote"])
+    if message["copies_folder"] is not None:
+        _use_copies_of_buckets(message["copies_folder"])
     program = Path(message["program"])
     try:
-        module = _load(program)
+        module = _load_program(program)
         function = getattr(module, message["function"])
         Executor(executor_input=message["executor_input"], function_to_execute=function).execute()
     except SystemExit as stop:
         return _exit_status(stop, message)
     except BaseException as error:
         _print_user_traceback(error, program)
-        _write_failure(message, _last_line(error), _describe_exception(error, program))
+        fields = _exception_fields(error, program)
+        _write_failure(message, _describe_error(error), fields)
         return 1
     return 0
 
 
 def _use_copies_of_buckets(folder: str) -> None:
-    """Let `Artifact.path` lead to copies instead of mounts, for the buckets that were copied."""
+    """Let `Artifact.path` return paths of copies, for each scheme whose files were copied.
+
+    Args:
+        folder: the folder with copies of files in buckets.
+    """
     from kfp.dsl.types import artifact_types
 
     for name, mount in (("_GCS", "gcs"), ("_S3", "s3"), ("_MINIO", "minio")):
@@ -233,20 +260,24 @@ def _use_copies_of_buckets(folder: str) -> None:
             setattr(artifact_types, f"{name}_LOCAL_MOUNT_PREFIX", f"{folder}/{mount}/")
 
 
-def _load(program: Path) -> ModuleType:
+def _load_program(program: Path) -> ModuleType:
+    """Return the module of the component's source file."""
     sys.path.insert(0, str(program.parent))
     spec = importlib.util.spec_from_file_location(MODULE, program)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Before the code runs, because pickle and dataclasses look the module up.
+    # This comes before the code runs, because pickle and dataclasses look the module up.
     sys.modules[MODULE] = module
     spec.loader.exec_module(module)
     return module
 
 
 def _exit_status(stop: SystemExit, message: StartMessage) -> int:
-    """Return the exit status of `sys.exit`, as Python itself would."""
+    """Return the exit status for an exception of `sys.exit`, as Python itself does.
+
+    When the argument of `sys.exit` is a text, print it and write it as the reason of the failure.
+    """
     if stop.code is None:
         return 0
     if isinstance(stop.code, int):
@@ -258,9 +289,10 @@ def _exit_status(stop: SystemExit, message: StartMessage) -> int:
 
 
 def _print_user_traceback(error: BaseException, program: Path) -> None:
-    """Print the traceback, beginning with the component's own code.
+    """Print the traceback from the first frame of the component's own code.
 
-    The frames of this file and of KFP above it do not help the author of the component.
+    Before this frame, there are frames of this file and of KFP. They do not help the author of the
+    component.
     """
     frame: TracebackType | None = error.__traceback__
     while frame is not None and frame.tb_frame.f_code.co_filename != str(program):
@@ -268,30 +300,34 @@ def _print_user_traceback(error: BaseException, program: Path) -> None:
     traceback.print_exception(type(error), error, frame or error.__traceback__)
 
 
-def _last_line(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Return an exception as one line: `ValueError: the first line of its message`."""
     if isinstance(error, SyntaxError):
         return traceback.format_exception_only(type(error), error)[-1].strip()
     # nbclient raises an error with these attributes when a cell of a notebook fails.
-    cell: Any = error.__cause__
-    if hasattr(cell, "ename") and hasattr(cell, "evalue"):
-        return f"{cell.ename}: {cell.evalue}".strip().partition("\n")[0]
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__", MODULE):
-        name = f"{kind.__module__}.{name}"
+    cell_error: Any = error.__cause__
+    if hasattr(cell_error, "ename") and hasattr(cell_error, "evalue"):
+        return f"{cell_error.ename}: {cell_error.evalue}".strip().partition("\n")[0]
+    error_type = type(error)
+    name = error_type.__qualname__
+    if error_type.__module__ not in ("builtins", "__main__", MODULE):
+        name = f"{error_type.__module__}.{name}"
     for line in str(error).splitlines():
         if line.strip():
             return f"{name}: {line.strip()}"
     return name
 
 
-def _describe_exception(error: BaseException, program: Path) -> dict[str, str | bool]:
-    """Return the fields of a TaskException for an exception, or for one of its causes."""
-    cause = _known_cause(error)
+def _exception_fields(error: BaseException, program: Path) -> dict[str, str | bool]:
+    """Return the fields of a TaskException for an exception or for one of its causes.
+
+    Returns:
+        The fields; {} when no hint exists for the exception and its causes.
+    """
+    cause = _find_cause_with_hint(error)
     if cause is None:
         return {}
-    fields = _describe_place(cause, program)
+    fields = _place_fields(cause, program)
     if isinstance(cause, ModuleNotFoundError):
         fields["missing_module"] = cause.name or ""
     elif isinstance(cause, FileNotFoundError):
@@ -303,14 +339,14 @@ def _describe_exception(error: BaseException, program: Path) -> dict[str, str | 
     elif type(cause) is NameError:
         fields["undefined_name"] = cause.name or ""
     else:
-        # An UnboundLocalError is a NameError too, but a rest of the file that KFP does not ship
-        # cannot be its cause.
+        # This is an UnboundLocalError, a subclass of NameError. The hint for NameError is that KFP
+        # ships only the function. That cannot be the cause of this error.
         fields["undefined_name"] = ""
     return fields
 
 
-def _known_cause(error: BaseException) -> BaseException | None:
-    """Return the first exception in the chain of causes that has a hint for the user."""
+def _find_cause_with_hint(error: BaseException) -> BaseException | None:
+    """Return the first exception in the chain of causes for which a hint exists."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, (ModuleNotFoundError, NameError, FileNotFoundError)):
@@ -319,8 +355,8 @@ def _known_cause(error: BaseException) -> BaseException | None:
     return None
 
 
-def _describe_place(error: BaseException, program: Path) -> dict[str, str | bool]:
-    """Return which code raised an exception, as fields of a TaskException."""
+def _place_fields(error: BaseException, program: Path) -> dict[str, str | bool]:
+    """Return the fields of a TaskException that say which code raised an exception."""
     frame = error.__traceback__
     if frame is None:
         return {}
@@ -334,16 +370,16 @@ def _describe_place(error: BaseException, program: Path) -> dict[str, str | bool
 
 
 def _write_failure(
-    message: StartMessage, line: str, exception: Mapping[str, str | bool] | None = None
+    message: StartMessage, reason: str, exception: Mapping[str, str | bool] | None = None
 ) -> None:
-    """Write why the task failed, for the engine."""
+    """Write the reason why the task failed to a file, which the engine reads."""
     file = f"{message['scratch']}/{FAILURE}"
     with open(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        json.dump({"message": line, "exception": exception or {}}, stream)
+        json.dump({"message": reason, "exception": exception or {}}, stream)
 
 
 def _libc() -> ctypes.CDLL:
-    """Return the C library. The server loads it before the fork, once for all tasks."""
+    """Return the C library. The fork server loads it once, before it forks tasks."""
     global _loaded_libc
     if _loaded_libc is None:
         import ctypes

@@ -1,8 +1,9 @@
-"""Tokens of Google: Application Default Credentials, which may act as a service account.
+"""Get tokens for Google's services with Application Default Credentials.
 
-The credentials are the first of these that exist: the file that GOOGLE_APPLICATION_CREDENTIALS
-names, the file that `gcloud auth application-default login` writes, and the metadata server of a
-machine at Google.
+The credentials ("the login") are the first of these that exist: the file in the variable
+GOOGLE_APPLICATION_CREDENTIALS, the file that `gcloud auth application-default login` writes, or the
+service account of a machine at Google. With the login, kfgcp may impersonate a service account: it
+then gets tokens of this account. Messages call this "act as".
 """
 
 from __future__ import annotations
@@ -22,32 +23,36 @@ from kfgcp.services.responses import read_error
 from kfgcp.services.transport import Response, Transport, TransportError
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
-# Seconds to connect to a service that gives tokens, and to wait for its answer.
+# Seconds to connect to a service that gives tokens, and seconds to wait for its answer.
 TIMEOUT: Final = (5.0, 30.0)
-AGAIN: Final = f"Sign in again: {LOG_IN}"
-# The universe domain of Google's public cloud.
-UNIVERSE: Final = "googleapis.com"
-# The path of the universe domain at the metadata server, as google.auth reads it.
+SIGN_IN_AGAIN: Final = f"Sign in again: {LOG_IN}"
+PROXY_HINT: Final = (
+    "Check HTTPS_PROXY, NO_PROXY and the network: a proxy may answer instead of Google."
+)
+
+# A universe is one cloud with Google's software. The public cloud has this universe domain.
+PUBLIC_UNIVERSE: Final = "googleapis.com"
+# The path of the universe domain at the metadata server, as in google.auth.
 _UNIVERSE_PATH: Final = "universe/universe-domain"
-PROXY: Final = "Check HTTPS_PROXY, NO_PROXY and the network: a proxy may answer instead of Google."
 
 
 def google_tokens(
     account: str | None = None, login: Mapping[str, Any] | None = None
 ) -> RenewedTokens:
-    """Return the tokens of the login of this machine.
+    """Return a source of access tokens for Google's services.
 
     Args:
-        account: a service account that the login may act as; None for the login itself.
-        login: the content of a file with credentials, in place of the login of this machine.
+        account: the service account to impersonate; None for the login itself.
+        login: the content of a file with credentials; None for the login of this machine.
     """
-    return RenewedTokens(_Login(account, login).fetch, sign_in_hint=AGAIN)
+    return RenewedTokens(_Login(account, login).fetch_token, sign_in_hint=SIGN_IN_AGAIN)
 
 
 class _Login:
-    """Google's credentials, which are read at the first use.
+    """The credentials of Google that give tokens.
 
-    They are read again after a failure, because the user may have signed in meanwhile.
+    They are read at the first use, and again after each failure, because the user may have signed
+    in since then.
     """
 
     def __init__(self, account: str | None, login: Mapping[str, Any] | None) -> None:
@@ -55,24 +60,31 @@ class _Login:
         self._login = login
         self._credentials: Any = None
 
-    def fetch(self) -> tuple[Token, float | None]:
-        """Return a new token and when it expires. `RenewedTokens` uses one thread at a time."""
-        request = exchange()
+    def fetch_token(self) -> tuple[Token, float | None]:
+        """Return a new token, and the time when it expires in seconds since 1970.
+
+        None in place of the time means never. Only one thread at a time may call this method.
+
+        Raises:
+            AuthError: there are no credentials, or Google refuses them.
+            Unreachable: the service that gives tokens does not answer.
+        """
+        request = auth_request()
         try:
             with warnings.catch_warnings():
                 # google.auth warns about quota projects and old versions of Python.
                 warnings.simplefilter("ignore")
                 if self._credentials is None:
-                    credentials = _load(request, self._account, self._login)
+                    credentials = _load_credentials(request, self._account, self._login)
                     _check_universe(credentials)
                     self._credentials = credentials
                 self._credentials.refresh(request)
         except AuthError:
             raise
         except Exception as error:
-            failed = self._credentials
+            failed_credentials = self._credentials
             self._credentials = None
-            raise explain_failure(error, failed, self._account) from None
+            raise explain_failure(error, failed_credentials, self._account) from None
         credentials = self._credentials
         account = account_of(credentials)
         token = Token(credentials.token, credentials.quota_project_id, account)
@@ -82,10 +94,16 @@ class _Login:
         return token, credentials.expiry.replace(tzinfo=UTC).timestamp()
 
 
-def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) -> Any:
-    """Return credentials that can be refreshed."""
-    # For a file, `google.auth.default` would start `gcloud` to find a project. This takes about a
-    # second, and the project is not used.
+def _load_credentials(request: Any, account: str | None, login: Mapping[str, Any] | None) -> Any:
+    """Load credentials of google.auth, and return them before their first refresh.
+
+    Args:
+        request: a transport of google.auth.
+        account: the service account to impersonate; None for the login itself.
+        login: the content of a file with credentials; None for the login of this machine.
+    """
+    # A file is not loaded with `google.auth.default`. That function would also start `gcloud` to
+    # find the project, which takes about a second, and kfgcp does not use this project.
     import google.auth
     from google.auth import compute_engine
     from google.auth.credentials import with_scopes_if_required
@@ -98,9 +116,9 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
     else:
         credentials, _ = google.auth.default(request=request)
         if isinstance(credentials, compute_engine.Credentials):
-            # Without it, google.auth requests it before it impersonates, and no deadline ends
-            # that request.
-            credentials = credentials.with_universe_domain(_universe_of_machine(request))
+            # Without a universe domain, google.auth requests it when it impersonates an account.
+            # No deadline would end that request.
+            credentials = credentials.with_universe_domain(_fetch_universe(request))
     credentials = with_scopes_if_required(credentials, SCOPES)
     if account is None:
         return credentials
@@ -114,8 +132,8 @@ def _load(request: Any, account: str | None, login: Mapping[str, Any] | None) ->
     )
 
 
-def _universe_of_machine(request: Any) -> str:
-    """Return the universe domain that the metadata server names, with one short request."""
+def _fetch_universe(request: Any) -> str:
+    """Return the universe domain of this machine, with one request to the metadata server."""
     from google.auth.compute_engine import _metadata
     from google.auth.exceptions import GoogleAuthError
 
@@ -125,42 +143,46 @@ def _universe_of_machine(request: Any) -> str:
         )
     except GoogleAuthError:
         domain = None
-    # Older metadata servers do not know the path. They are in the public cloud.
+    # Older metadata servers, which are all in the public cloud, do not have this path.
     if not isinstance(domain, str):
-        return UNIVERSE
-    return domain.strip() or UNIVERSE
+        return PUBLIC_UNIVERSE
+    return domain.strip() or PUBLIC_UNIVERSE
 
 
 def _check_universe(credentials: Any) -> None:
-    """Refuse credentials of another universe than Google's public cloud.
-
-    Its services have other addresses. A file names its universe in `universe_domain`.
+    """Check that credentials are for Google's public cloud. Other clouds have other addresses.
 
     Raises:
         AuthError: the credentials are for another universe.
     """
-    domain = getattr(credentials, "universe_domain", None) or UNIVERSE
-    if domain != UNIVERSE:
+    domain = getattr(credentials, "universe_domain", None) or PUBLIC_UNIVERSE
+    if domain != PUBLIC_UNIVERSE:
         raise AuthError(
             "The Google credentials are for the universe domain"
-            f" {redacted_line(str(domain), limit=100)}; kfgcp reaches {UNIVERSE} only.",
+            f" {redacted_line(str(domain), limit=100)}; kfgcp reaches {PUBLIC_UNIVERSE} only.",
             hint=(
-                f"Use credentials of {UNIVERSE}: {LOG_IN}, or another file in"
+                f"Use credentials of {PUBLIC_UNIVERSE}: {LOG_IN}, or another file in"
                 " GOOGLE_APPLICATION_CREDENTIALS."
             ),
         )
 
 
 def account_of(credentials: Any) -> str:
-    """Return the account of credentials, "" when they do not name it, as most logins of people."""
+    """Return the e-mail address of the account of credentials, "" when it is not known.
+
+    The credentials of a person usually do not have it.
+    """
     service_account = getattr(credentials, "service_account_email", None)
     account = str(service_account or getattr(credentials, "account", None) or "")
-    # Before the first refresh, the credentials of a machine have "default" here.
+    # Before the first refresh, the credentials of a machine have "default" in place of the address.
     return account if "@" in account else ""
 
 
 def login_file() -> str | None:
-    """Return the file with credentials, None when there is none. google.auth uses the same file."""
+    """Return the path of the file with the login, None when this machine has no such file.
+
+    google.auth chooses the file in the same way.
+    """
     variable = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if variable:
         return variable
@@ -177,14 +199,17 @@ def _gcloud_folder() -> Path:
     return Path("~/.config/gcloud")
 
 
-def exchange() -> Any:
-    """Return a transport for google.auth that sends its requests with `Transport`."""
+def auth_request() -> Any:
+    """Return a transport for google.auth that sends each request with `Transport`.
+
+    google.auth calls this object a request, although it can send many requests.
+    """
     from google.auth import transport
     from google.auth.exceptions import TransportError as GoogleTransportError
     from requests.structures import CaseInsensitiveDict
 
     class GoogleResponse(transport.Response):
-        """The answer in the form that google.auth reads."""
+        """A response of `Transport` with the attributes that google.auth reads."""
 
         def __init__(self, answer: Response) -> None:
             self._answer = answer
@@ -202,7 +227,7 @@ def exchange() -> Any:
             return self._answer.body
 
     class GoogleRequest(transport.Request):
-        """The transport of kfgcp in the form that google.auth calls."""
+        """`Transport` as the function that google.auth calls."""
 
         def __init__(self) -> None:
             self._transport = Transport()
@@ -234,12 +259,12 @@ def exchange() -> Any:
 
 
 def explain_failure(error: Exception, credentials: Any, account: str | None) -> BackendError:
-    """Return our error for an error of google.auth, without secrets.
+    """Convert an error of google.auth to one of our errors. Its message has no secrets.
 
     Args:
-        error: of google.auth, or another error while credentials were read.
-        credentials: those that failed, None when they could not be read.
-        account: the service account to act as, None for the login itself.
+        error: an error of google.auth, or any error while the credentials were read.
+        credentials: the credentials that failed, None when they could not be read.
+        account: the service account to impersonate, None for the login itself.
     """
     from google.auth import exceptions
 
@@ -250,7 +275,7 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     # Errors of google.auth have the body of the answer as their second argument.
     answer = error.args[1] if len(error.args) > 1 else None
     if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
-        return no_credentials(f"they are not of the right form ({type(error).__name__})")
+        return no_credentials(f"they do not have the right form ({type(error).__name__})")
     if isinstance(error, exceptions.DefaultCredentialsError):
         return no_credentials(error_text)
     if error_text.startswith("Unable to acquire impersonated credentials"):
@@ -258,7 +283,7 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
         return not_impersonated(answer, target)
     if error_text.startswith("<"):
         return Unreachable(
-            "A web page came instead of an answer of Google's sign-in service.", hint=PROXY
+            "A web page came instead of an answer of Google's sign-in service.", hint=PROXY_HINT
         )
     if isinstance(error, exceptions.GoogleAuthError) and error.retryable:
         return Unreachable(
@@ -267,13 +292,14 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     is_reauthentication = isinstance(error, exceptions.ReauthFailError)
     if is_reauthentication or error_text.startswith("Reauthentication is needed"):
         return AuthError(
-            "Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN
+            "Google asks you to sign in again (your organisation limits sessions).",
+            hint=SIGN_IN_AGAIN,
         )
     return refused_sign_in(error_text)
 
 
 def _find_transport_error(error: BaseException) -> BaseException | None:
-    """Return the failed connection that caused an error, None when there was another cause."""
+    """Return the TransportError of google.auth that caused an error, None without one."""
     from google.auth.exceptions import TransportError as GoogleTransportError
 
     cause: BaseException | None = error
@@ -284,24 +310,25 @@ def _find_transport_error(error: BaseException) -> BaseException | None:
 
 def _describe(error: Exception, credentials: Any) -> str:
     """Return the message of an error on one line, without the secrets of the credentials."""
-    names = ("token", "refresh_token", "client_secret")
-    secrets = [str(getattr(credentials, name, None) or "") for name in names]
-    # The other arguments quote the whole answer.
+    secret_attributes = ("token", "refresh_token", "client_secret")
+    secrets = [str(getattr(credentials, name, None) or "") for name in secret_attributes]
+    # Only the first argument is the message. The others contain the whole answer.
     text = str(error.args[0]) if error.args else type(error).__name__
     return redacted_line(text, *secrets)
 
 
 def _connection_problem(error: BaseException) -> BackendError:
+    """Convert a TransportError of google.auth to one of our errors."""
     text = str(error.args[0]) if error.args else ""
     if "metadata" in text:
         if "404" in text:
             return AuthError(
                 "This machine in Google Cloud has no service account.",
-                hint="Attach one to it, or sign in.",
+                hint=f"Attach a service account to the machine, or sign in: {LOG_IN}",
             )
         return Unreachable(
-            "The metadata server of this machine, which gives its tokens, does not answer.",
-            hint=f"Try again. If this machine is not in Google Cloud: {LOG_IN}",
+            "The metadata server, which gives tokens to this machine, does not answer.",
+            hint=f"Try again. If this machine is not in Google Cloud, sign in: {LOG_IN}",
         )
     failure = error.__cause__
     if not isinstance(failure, TransportError):
@@ -310,7 +337,11 @@ def _connection_problem(error: BaseException) -> BackendError:
 
 
 def no_credentials(problem: str) -> AuthError:
-    """Return the error for credentials that are missing or cannot be used."""
+    """Return the error for credentials that are missing or cannot be used.
+
+    Args:
+        problem: the message of google.auth, or the reason as a clause, such as "FILE is not JSON".
+    """
     if "default credentials were not found" in problem:
         return AuthError(
             "You are not signed in to Google: there are no Application Default Credentials on this"
@@ -326,11 +357,11 @@ def no_credentials(problem: str) -> AuthError:
 
 
 def not_impersonated(answer: object, account: str | None) -> AuthError:
-    """Return the error for a login that may not act as a service account.
+    """Return the error for a login that may not impersonate a service account.
 
     Args:
-        answer: the body of the answer of IAM Credentials, if there is one.
-        account: the service account, if it is known.
+        answer: the body of the answer of IAM Credentials; anything but text when there is no body.
+        account: the service account; None when it is not known.
     """
     target = account or "the service account"
     body = answer if isinstance(answer, (str, bytes)) else ""
@@ -346,16 +377,22 @@ def not_impersonated(answer: object, account: str | None) -> AuthError:
 
 
 def refused_sign_in(answer: str) -> AuthError:
-    """Return the error for a refusal of Google's sign-in service (RFC 6749, section 5.2)."""
+    """Return the error for a refusal of Google's sign-in service.
+
+    Args:
+        answer: the error code of RFC 6749, section 5.2, and a description.
+    """
     reason = answer.rstrip(".")
     if answer.startswith("invalid_grant") and "JWT" in answer:
         return AuthError(
             f"Google does not accept the service account's key: {reason}.",
             hint=(
-                "Is the key deleted, or the clock of this machine wrong? Make a new key, or sign in"
-                " another way."
+                "Is the key deleted, or is the clock of this machine wrong? Make a new key, or sign"
+                " in another way."
             ),
         )
     if answer.startswith("invalid_grant"):
-        return AuthError(f"The Google login has expired or was revoked: {reason}.", hint=AGAIN)
-    return AuthError(f"Google refused the sign-in: {reason}.", hint=AGAIN)
+        return AuthError(
+            f"The Google login has expired or was revoked: {reason}.", hint=SIGN_IN_AGAIN
+        )
+    return AuthError(f"Google refused the sign-in: {reason}.", hint=SIGN_IN_AGAIN)

@@ -1,12 +1,12 @@
-"""Id tokens for Identity-Aware Proxy (IAP).
+"""Get the id tokens that Identity-Aware Proxy (IAP) accepts.
 
-They are OpenID Connect tokens of Google whose audience is the OAuth client of the proxy. The login
-is the one that google.py finds:
+Such a token is an OpenID Connect token of Google. Its audience is the OAuth client of the proxy.
+kfgcp uses the login that google.py finds. The kind of login decides how to get an id token:
 
-- A service account's key and a machine at Google give id tokens directly.
-- Acting as a service account needs `generateIdToken` of IAM Credentials.
-- The login of a person gives id tokens only when it was made with a desktop OAuth client of the
-  same project as the client of the proxy. The token endpoint then takes the proxy's client as
+- The key of a service account, and a machine at Google, give id tokens directly.
+- To impersonate a service account, kfgcp calls `generateIdToken` of IAM Credentials.
+- The login of a person gives id tokens only when the login was made with a desktop OAuth client in
+  the project of the proxy's client. The token endpoint then accepts the proxy's client as
   `audience` (Google's guide to programmatic access to IAP).
 """
 
@@ -22,10 +22,10 @@ from urllib.parse import urlencode
 from kfgcp.errors import AuthError, Unreachable
 from kfgcp.model import JsonValue
 from kfgcp.services.auth.google import (
-    AGAIN,
-    PROXY,
+    PROXY_HINT,
+    SIGN_IN_AGAIN,
     TIMEOUT,
-    exchange,
+    auth_request,
     explain_failure,
     google_tokens,
     login_file,
@@ -54,20 +54,20 @@ _DESKTOP_HINT: Final = (
     f"{LOG_IN} --client-id-file=FILE --scopes={_SCOPES} (or set impersonate_service_account)"
 )
 
-# Python's dates end here, in seconds since 1970.
+# The beginning of the year 10000 in seconds since 1970. Python has no later dates.
 _YEAR_10000: Final = 253_402_300_800
 
 
 def iap_tokens(audience: str, account: str | None = None) -> RenewedTokens:
-    """Return the id tokens for an IAP client.
+    """Return a source of id tokens for an IAP client.
 
     Args:
-        audience: the IAP client.
-        account: a service account that the login may act as; None for the login itself.
+        audience: the OAuth client of the proxy.
+        account: the service account to impersonate; None for the login itself.
     """
     return RenewedTokens(
-        _IdTokens(audience, account).fetch,
-        sign_in_hint=f"Is iap_client_id that of the proxy? {AGAIN}",
+        _IdTokens(audience, account).fetch_token,
+        sign_in_hint=f"Is iap_client_id the OAuth client of the proxy? {SIGN_IN_AGAIN}",
     )
 
 
@@ -89,62 +89,75 @@ def claims_of(token: str) -> dict[str, JsonValue]:
 
 
 class _IdTokens:
-    """The id tokens of the login of this machine. They are for one audience.
+    """The login of this machine, which gives id tokens for one audience.
 
     Args:
-        audience: the IAP client.
-        account: the service account to act as, None for the login itself.
+        audience: the OAuth client of the proxy.
+        account: the service account to impersonate, None for the login itself.
     """
 
     def __init__(self, audience: str, account: str | None) -> None:
         self._audience = audience
         self._account = account
-        self._sources: dict[str, TokenSource] = {}
+        # The access tokens with which kfgcp calls IAM Credentials, by their login as JSON.
+        self._access_tokens: dict[str, TokenSource] = {}
         self._transport = Transport()
 
-    def fetch(self) -> tuple[Token, float]:
-        """Return a new token and when it expires. `RenewedTokens` uses one thread at a time."""
-        token = self._fetch(_read_login())
-        claims = claims_of(token)
-        ends = claims.get("exp")
-        if not isinstance(ends, (int, float)) or not 0 <= ends < _YEAR_10000:
-            raise AuthError("Google's answer is not an id token.", hint=PROXY)
-        return Token(token, account=str(claims.get("email") or "")), float(ends)
+    def fetch_token(self) -> tuple[Token, float]:
+        """Return a new id token, and the time when it expires in seconds since 1970.
 
-    def _fetch(self, login: Mapping[str, Any]) -> str:
-        kind = login.get("type", "")
+        Only one thread at a time may call this method.
+
+        Raises:
+            AuthError: there is no login, or it gives no id token.
+            Unreachable: Google's sign-in service does not answer.
+        """
+        id_token = self._fetch_for_login(_read_login())
+        claims = claims_of(id_token)
+        expires_at = claims.get("exp")
+        if not isinstance(expires_at, (int, float)) or not 0 <= expires_at < _YEAR_10000:
+            raise AuthError("Google's answer is not an id token.", hint=PROXY_HINT)
+        return Token(id_token, account=str(claims.get("email") or "")), float(expires_at)
+
+    def _fetch_for_login(self, login: Mapping[str, Any]) -> str:
+        """Return a new id token. login: the content of its file, {} without a file."""
         if self._account is not None:
-            return self._fetch_as(self._account, None)
-        if kind == "impersonated_service_account":
+            return self._fetch_by_impersonation(self._account, None)
+        login_type = login.get("type", "")
+        if login_type == "impersonated_service_account":
             # The URL ends with ACCOUNT:generateAccessToken.
             url = str(login.get("service_account_impersonation_url"))
             account = url.rpartition("/")[2].partition(":")[0]
-            return self._fetch_as(account, login)
-        if kind == "authorized_user":
+            return self._fetch_by_impersonation(account, login)
+        if login_type == "authorized_user":
             return self._fetch_for_person(login)
-        if str(kind).startswith("external_account"):
+        if str(login_type).startswith("external_account"):
             raise AuthError(
                 "A federated login cannot get id tokens for IAP by itself.",
-                hint="Set impersonate_service_account to a service account that it may act as.",
+                hint=(
+                    "Set impersonate_service_account to a service account that the login may act"
+                    " as."
+                ),
             )
         return self._fetch_for_service_account()
 
-    def _fetch_as(self, account: str, login: Mapping[str, Any] | None) -> str:
-        """Return the token of a service account that another login may act as.
+    def _fetch_by_impersonation(self, account: str, login: Mapping[str, Any] | None) -> str:
+        """Return an id token of a service account that another login may impersonate.
 
         Args:
             account: the service account.
-            login: contains the other login; None for the login of this machine.
+            login: a file of type impersonated_service_account, which contains the other login; None
+                when the other login is the login of this machine.
         """
         source_login: Mapping[str, Any] | None = None
         delegates: list[str] = []
         if login is not None:
             source_login = login.get("source_credentials")
             delegates = login.get("delegates") or []
-        source_key = json.dumps(source_login, sort_keys=True)
-        if source_key not in self._sources:
-            self._sources[source_key] = google_tokens(login=source_login)
-        access_token = self._sources[source_key].get()
+        login_key = json.dumps(source_login, sort_keys=True)
+        if login_key not in self._access_tokens:
+            self._access_tokens[login_key] = google_tokens(login=source_login)
+        access_token = self._access_tokens[login_key].get()
         assert access_token is not None
         body = {"audience": self._audience, "includeEmail": True, "delegates": delegates}
         headers = {"Content-Type": "application/json"}
@@ -157,6 +170,7 @@ class _IdTokens:
         return _read_token(answer.body, access_token.value)
 
     def _fetch_for_person(self, login: Mapping[str, Any]) -> str:
+        """Return an id token of a person, for the refresh token in the login."""
         keys = ("client_id", "client_secret", "refresh_token")
         form: dict[str, str] = {}
         for key in keys:
@@ -171,26 +185,28 @@ class _IdTokens:
         id_token = data.get("id_token")
         if answer.status == 200 and isinstance(id_token, str):
             return id_token
-        code = str(data.get("error") or answer.status)
+        error_code = str(data.get("error") or answer.status)
         description = str(data.get("error_description") or "")
-        text = f"{code}: {description}" if description else code
-        text = redacted_line(text, form["client_secret"], form["refresh_token"])
+        reason = f"{error_code}: {description}" if description else error_code
+        reason = redacted_line(reason, form["client_secret"], form["refresh_token"])
+        # RAPT is Google's token for a repeated sign-in.
         if data.get("error_subtype") in ("invalid_rapt", "rapt_required"):
             raise AuthError(
-                "Google asks you to sign in again (your organisation limits sessions).", hint=AGAIN
+                "Google asks you to sign in again (your organisation limits sessions).",
+                hint=SIGN_IN_AGAIN,
             )
-        if code == "invalid_grant":
-            raise refused_sign_in(text)
+        if error_code == "invalid_grant":
+            raise refused_sign_in(reason)
         if answer.status == 200:
-            text = "the login lacks the scope openid"
+            reason = "the login lacks the scope openid"
         raise AuthError(
-            f"Your login gets no token for the IAP client {self._audience}: {text.rstrip('.')}.",
+            f"Your login gets no token for the IAP client {self._audience}: {reason.rstrip('.')}.",
             hint=_DESKTOP_HINT,
         )
 
     def _fetch_for_service_account(self) -> str:
-        """Return the token of a key, or of the metadata server of a machine at Google."""
-        request = exchange()
+        """Return an id token for a service account's key, or else for a machine at Google."""
+        request = auth_request()
         file = login_file()
         credentials: Any = None
         try:
@@ -204,7 +220,7 @@ class _IdTokens:
                 import google.auth
                 from google.auth.compute_engine import IDTokenCredentials as MachineCredentials
 
-                # When nobody is signed in, this raises the error that says so.
+                # On a machine without credentials, this call raises the error that says so.
                 google.auth.default(request=request)
                 credentials = MachineCredentials(
                     request, self._audience, use_metadata_identity_endpoint=True
@@ -217,10 +233,10 @@ class _IdTokens:
     def _post(
         self, url: str, body: str, headers: Mapping[str, str], token: Token | None = None
     ) -> Response:
-        """Return the answer of Google's sign-in service.
+        """Send a POST to Google's sign-in service, and return the answer.
 
         Raises:
-            Unreachable: the service failed, or a proxy or a page answered.
+            Unreachable: the service failed or did not answer, or a proxy answered in its place.
         """
         sign = token.sign if token else None
         try:
@@ -233,7 +249,7 @@ class _IdTokens:
             ) from None
         if is_page(answer) or 300 <= answer.status < 400:
             raise Unreachable(
-                "A web page came instead of an answer of Google's sign-in service.", hint=PROXY
+                "A web page came instead of an answer of Google's sign-in service.", hint=PROXY_HINT
             )
         if answer.status == 429 or answer.status >= 500:
             raise Unreachable(
@@ -243,7 +259,11 @@ class _IdTokens:
 
 
 def _read_login() -> Mapping[str, Any]:
-    """Return the content of the file with credentials, {} without a file."""
+    """Return the content of the file with the login, {} without a file.
+
+    Raises:
+        AuthError: the file cannot be read, or it does not contain a JSON object.
+    """
     file = login_file()
     if file is None:
         return {}
@@ -254,12 +274,12 @@ def _read_login() -> Mapping[str, Any]:
     except ValueError:
         raise no_credentials(f"{file} is not JSON") from None
     if not isinstance(content, dict):
-        raise no_credentials(f"{file} is not of the right form")
+        raise no_credentials(f"{file} does not have the right form")
     return content
 
 
 def _to_object(body: bytes) -> dict[str, JsonValue]:
-    """Return the JSON object in a body, {} when there is none."""
+    """Return the JSON object in a body, {} when the body is something else."""
     try:
         value = parse_json(body.decode())
     except ValueError:
@@ -268,11 +288,19 @@ def _to_object(body: bytes) -> dict[str, JsonValue]:
 
 
 def _read_token(body: bytes, secret: str) -> str:
-    """Return the token in an answer of IAM Credentials. secret: must not be shown."""
+    """Return the token in an answer of IAM Credentials.
+
+    Args:
+        body: the body of the answer.
+        secret: a text that an error message must not contain.
+
+    Raises:
+        AuthError: the answer has no token.
+    """
     data = _to_object(body)
     token = data.get("token")
     if not isinstance(token, str):
         raise AuthError(
-            f"Google sent no token: {redacted_line(json.dumps(data), secret)}.", hint=PROXY
+            f"Google sent no token: {redacted_line(json.dumps(data), secret)}.", hint=PROXY_HINT
         )
     return token

@@ -1,8 +1,11 @@
-"""Reaches a service inside a cluster with `kubectl port-forward`, until this process ends.
+"""Reach a service inside a cluster with `kubectl port-forward`, until this process ends.
 
-kubectl is started when the first request is sent, on a local port that stays the same. It is
-started again when it has ended or has lost the pod. It runs below a shell that ends it at the end
-of a pipe. The system closes the pipe however this process ends, so no kubectl is left behind.
+The first request starts kubectl. A later request starts it again when kubectl has ended or has lost
+its pod. The local port stays the same.
+
+No kubectl may stay behind when this process ends, not even when this process is killed. So kubectl
+runs below a shell that reads from a pipe. The system closes the pipe when this process ends, and
+the shell then ends kubectl.
 """
 
 from __future__ import annotations
@@ -24,21 +27,20 @@ from kfgcp.machine import start_thread
 from kfgcp.services.auth.tokens import Token
 from kfgcp.services.redact import redacted_line
 
-# Seconds until a new kubectl must listen. Before that it asks the cluster for the service and for
-# one of its pods.
+# How long kubectl may take until it listens. It first asks the cluster for the service and a pod.
 START_SECONDS: Final = 30.0
 
-# Seconds until a kubectl that was asked to end is killed.
+# How long kubectl may take to end after SIGTERM. Then it gets SIGKILL.
 END_SECONDS: Final = 3.0
 
-# Lines of kubectl.
+# The beginnings of two lines that kubectl prints: when it listens, and for each connection.
 _LISTENING: Final = "Forwarding from "
 _CONNECTION: Final = "Handling connection "
-# After these lines kubectl forwards nothing any more. Older versions do not end then.
+# After a line with one of these texts, kubectl does not forward any more. Older versions of kubectl
+# still run then.
 _LOST: Final = ("lost connection to pod", "error occurred forwarding")
 
-# A pattern in the error of kubectl -> what to do. They are about its configuration, the cluster and
-# rights.
+# A pattern in an error of kubectl -> the hint. These errors stay until the user changes something.
 _HINTS: Final = {
     r"context .* does not exist|context was not found": (
         "Set kube_context to one of these: kubectl config get-contexts"
@@ -62,8 +64,8 @@ _HINTS: Final = {
     ),
 }
 
-# Starts kubectl, and ends it when the pipe at descriptor 3 ends. kubectl itself must not hold the
-# pipe, and must not read the terminal.
+# The shell script that starts kubectl, and ends it when the pipe at descriptor 3 is closed. kubectl
+# must not inherit the pipe, and must not read the terminal.
 _SHELL: Final = """\
 exec 3<&0
 "$@" 3<&- </dev/null &
@@ -79,37 +81,38 @@ exit "$status"
 
 
 class PortForward:
-    """A forwarded port: requests to `address` reach the service.
+    """A local port whose connections reach a service in a cluster.
 
-    It is also a `TokenSource`, which starts kubectl when a request needs it, and has no token.
-    Threads may share it.
+    It is also a `TokenSource` without tokens: `get` starts kubectl, because a `ServiceClient` calls
+    `get` before each request. Threads may share it.
 
     Args:
-        context: of kubectl; None for the current one.
-        namespace: of the service.
+        context: the context of kubectl; None for the current context.
+        namespace: the namespace of the service.
         service: the name of the service.
-        port: of the service.
+        port: the port of the service.
 
     Attributes:
-        target: the service in words.
+        target: the service and its namespace, for messages.
     """
 
     def __init__(self, context: str | None, namespace: str, service: str, port: int) -> None:
         self.target = f"svc/{service} in the namespace {namespace}"
-        # The socket reserves the port until kubectl takes it.
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self._port: int = self._socket.getsockname()[1]
+        # A socket with a free port, so that no other program takes the port before kubectl starts.
+        self._reserved = socket.socket()
+        self._reserved.bind(("127.0.0.1", 0))
+        self._port: int = self._reserved.getsockname()[1]
         self._command = ["kubectl"]
         if context:
             self._command += ["--context", context]
         ports = f"{self._port}:{port}"
         self._command += ["port-forward", "-n", namespace, f"svc/{service}", ports]
         self._lock = threading.Lock()
-        self._running: _Kubectl | None = None
+        self._kubectl: _Kubectl | None = None
 
     @property
     def address(self) -> str:
+        """The address at which the service can be reached."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
@@ -120,14 +123,14 @@ class PortForward:
         )
 
     def get(self, refused: Token | None = None) -> None:
-        """Return no token, when kubectl listens.
+        """Start kubectl, unless it forwards already. Return None, because there is no token.
 
         Raises:
-            BackendError: kubectl is not installed, or its configuration must be corrected.
+            BackendError: kubectl is not installed, or the user must correct its configuration.
             Unreachable: kubectl cannot reach the service.
         """
         with self._lock:
-            if self._running is None or not self._running.is_forwarding:
+            if self._kubectl is None or not self._kubectl.is_forwarding:
                 self._end()
                 self._start()
 
@@ -145,10 +148,10 @@ class PortForward:
                     ' auth = "anonymous" and host = "http://localhost:PORT".'
                 ),
             )
-        self._socket.close()
+        self._reserved.close()
         atexit.register(self.close)
-        self._running = running = _Kubectl(self._command)
-        problem = running.wait()
+        self._kubectl = _Kubectl(self._command)
+        problem = self._kubectl.wait_until_listening()
         if problem is not None:
             self._end()
             raise self._error(problem)
@@ -157,27 +160,27 @@ class PortForward:
         message = f"kubectl cannot forward a port to {self.target}: {problem}."
         for pattern, hint in _HINTS.items():
             if re.search(pattern, problem):
-                # The user must correct something first, so another try would fail too.
+                # Another try would fail too. Unlike Unreachable, a BackendError is not tried again.
                 return BackendError(message, hint=hint)
         return Unreachable(message, hint=f"See its output: {shlex.join(self._command)}")
 
     def _end(self) -> None:
-        if self._running is not None:
+        if self._kubectl is not None:
             atexit.unregister(self.close)
-            self._running.end()
-            self._running = None
+            self._kubectl.end()
+            self._kubectl = None
 
 
 class _Kubectl:
     """One process of kubectl, below its shell."""
 
     def __init__(self, command: list[str]) -> None:
-        self._owner = os.getpid()
+        self._parent_pid = os.getpid()
         self._last_message = ""
         self._is_listening = False
-        self._is_lost = False
-        # Set when kubectl listens or has ended.
-        self._has_started = threading.Event()
+        self._has_lost_pod = False
+        # Set when kubectl listens, or when its output has ended.
+        self._start_is_decided = threading.Event()
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _SHELL, "kfgcp-port-forward", *command],
             stdin=subprocess.PIPE,
@@ -189,21 +192,22 @@ class _Kubectl:
 
     @property
     def is_forwarding(self) -> bool:
-        """Whether it lives and has not lost the pod."""
-        return self._process.poll() is None and not self._is_lost
+        """True while kubectl runs and has not lost its pod."""
+        return self._process.poll() is None and not self._has_lost_pod
 
-    def wait(self) -> str | None:
-        """Wait until kubectl listens. Return None then, else why it does not."""
-        if not self._has_started.wait(START_SECONDS):
+    def wait_until_listening(self) -> str | None:
+        """Wait until kubectl listens, and return None. Return the problem when kubectl fails."""
+        if not self._start_is_decided.wait(START_SECONDS):
             return f"it does not listen after {START_SECONDS:g} s"
         if self._is_listening:
             return None
         return self._last_message or f"it ended with status {self._process.wait()}"
 
     def end(self) -> None:
-        """End kubectl and everything that it started."""
-        # A process that was forked from this one must not end a kubectl that is not its own.
-        if os.getpid() != self._owner:
+        """End the shell, kubectl and all processes that kubectl started."""
+        # A fork of this process also runs the functions of `atexit`. It must not end the kubectl of
+        # its parent.
+        if os.getpid() != self._parent_pid:
             return
         self._signal(signal.SIGTERM)
         try:
@@ -214,10 +218,11 @@ class _Kubectl:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
-    def _signal(self, number: signal.Signals) -> None:
-        # The group has the id of the shell. macOS refuses signals to a group that has ended.
+    def _signal(self, signal_number: signal.Signals) -> None:
+        # The id of the process group is the id of the shell. When the group has ended, macOS raises
+        # PermissionError, and other systems raise ProcessLookupError.
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+            os.killpg(self._process.pid, signal_number)
 
     def _read(self) -> None:
         """Read the output of kubectl until it ends."""
@@ -225,32 +230,32 @@ class _Kubectl:
         with self._process.stdout as stream:
             for line in stream:
                 self._read_line(redacted_line(line.decode("utf-8", "replace")))
-        self._has_started.set()
+        self._start_is_decided.set()
 
     def _read_line(self, line: str) -> None:
         if line.startswith(_LISTENING):
             self._is_listening = True
-            self._has_started.set()
+            self._start_is_decided.set()
         elif line and not line.startswith(_CONNECTION):
             self._last_message = line.rstrip(".")
             if any(text in line for text in _LOST):
-                self._is_lost = True
+                self._has_lost_pod = True
 
 
-# One forwarded port for each context, namespace and service.
-_open: dict[tuple[str | None, str, str], PortForward] = {}
-_open_lock = threading.Lock()
+# The forwarded ports of this process, by context, namespace and service.
+_port_forwards: dict[tuple[str | None, str, str], PortForward] = {}
+_port_forwards_lock = threading.Lock()
 
 
 def shared_port_forward(
     context: str | None, namespace: str, service: str, port: int
 ) -> PortForward:
-    """Return the forwarded port to a service. Nothing is started yet.
+    """Return the forwarded port for a service. All calls for a service return the same object.
 
-    Calls for the same service return the same object.
+    This function does not start kubectl.
     """
     key = (context, namespace, service)
-    with _open_lock:
-        if key not in _open:
-            _open[key] = PortForward(context, namespace, service, port)
-        return _open[key]
+    with _port_forwards_lock:
+        if key not in _port_forwards:
+            _port_forwards[key] = PortForward(context, namespace, service, port)
+        return _port_forwards[key]

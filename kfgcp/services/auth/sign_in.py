@@ -1,4 +1,4 @@
-"""Chooses the tokens for the requests of an environment, by its setting `auth`."""
+"""Choose how the requests of an environment sign in, by its setting `auth`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from kfgcp.errors import ConfigError
 from kfgcp.hosts import LOOPBACK
 from kfgcp.services.auth.tokens import Anonymous, TokenFile, TokenSource
 
-# The settings that are addresses of services.
+# The settings that contain the address of a service.
 _ADDRESS_KEYS: Final = ("host", "api_endpoint", "logging_endpoint", "artifact_registry_endpoint")
 
-# With these values of `auth`, requests to Google's services use the Google login. "in-cluster" and
-# "port-forward" are ways to sign in to a cluster, see `kfgcp.backends.kubeflow.sign_in`.
+# The values of `auth` with which requests to Google's services use the Google login. For
+# "in-cluster" and "port-forward", `kfgcp.backends.kubeflow.sign_in` signs in to the cluster.
 _WITH_GOOGLE_LOGIN: Final = ("google", "in-cluster", "port-forward")
 
 
 def token_source(env: Environment) -> TokenSource:
-    """Return the source of tokens for an environment. Nothing is read or sent yet.
+    """Return the source of tokens for an environment, before its first token is read or requested.
 
     Raises:
-        ConfigError: `auth` is unknown, or a setting that it needs is missing.
+        ConfigError: kfgcp does not know the value of `auth`, or a setting for it is missing.
     """
     mode = env.get("auth", "google")
     if mode == "anonymous":
@@ -60,8 +60,8 @@ def ca_file(env: Environment) -> str | None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:
-        # A missing file and a file without certificates are both an OSError. A path with a NUL
-        # character is a ValueError, which has no `strerror`.
+        # OpenSSL raises an OSError for a missing file, and also for a file without certificates. A
+        # path with a NUL character raises a ValueError, which has no `strerror`.
         if os.path.isfile(path):
             problem = "contains no certificates"
         else:
@@ -77,10 +77,10 @@ def ca_file(env: Environment) -> str | None:
 
 
 def required_setting(env: Environment, key: str) -> str:
-    """Return a setting that `auth` needs.
+    """Return a setting that the value of `auth` requires.
 
     Raises:
-        ConfigError: it is missing.
+        ConfigError: the environment does not have the setting.
     """
     value = env.get(key)
     if not value:
@@ -94,12 +94,12 @@ def required_setting(env: Environment, key: str) -> str:
 
 
 def _anonymous(env: Environment) -> Anonymous:
-    """Return the source without tokens, when all services are on this machine.
+    """Return the source without tokens, for services on this machine.
 
     The checks of kfgcp.toml have the same rule.
 
     Raises:
-        ConfigError: an address is not on this machine, or there is none.
+        ConfigError: the environment has the address of another machine, or it has no address.
     """
     hosts = set()
     for key in _ADDRESS_KEYS:

@@ -1,11 +1,11 @@
-"""The clients of buckets: Cloud Storage, S3, and servers with the protocol of S3, such as MinIO.
+"""Read and write buckets of Cloud Storage, S3, and servers with the protocol of S3, such as MinIO.
 
-The rest of kfgcp names what it needs by a URI:
+Other parts of kfgcp call these modules, with the URI of an object or a folder:
 
-- `objects` downloads and uploads, and checks whether something exists;
-- `preview` reads the beginning of an object and the names in a folder;
-- `permissions` tests what this machine may do in a bucket.
+- `objects` downloads, uploads, and checks that an object exists.
+- `preview` reads the beginning of an object, and the names in a folder.
+- `permissions` tests the permissions of this machine in a bucket.
 
-They open a bucket with `connect`. `bucket` says what every bucket can do; `gcs` and `s3` implement
-it. `downloads` and `uploads` copy files with these methods.
+These modules open a bucket with `connect`. Each bucket has the methods of the protocol in `bucket`,
+which `gcs` and `s3` implement. `downloads` and `uploads` copy files with these methods.
 """

@@ -1,4 +1,4 @@
-"""The methods that every bucket has, whichever service stores it."""
+"""The interface of buckets, which is the same for every service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import RawIOBase
 from typing import Protocol, runtime_checkable
 
 Sink = Callable[[bytes], None]
-"""Takes the next bytes of an object."""
+"""A function that gets the next bytes of an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +16,10 @@ class StoredObject:
     """An object in a bucket.
 
     Attributes:
-        key: its name.
-        size: in bytes; None when the size of its download is not known.
-        version: changes with the content, so that no file mixes two versions; "" when the service
-            gives none.
+        key: the name of the object in the bucket.
+        size: the size of its download in bytes, None when the size is not known.
+        version: a text that changes with the content; "" when the service has none. With it, a
+            download cannot mix two versions of an object.
     """
 
     key: str
@@ -28,62 +28,63 @@ class StoredObject:
 
 
 class Bucket(Protocol):
-    """A bucket. Each method sends its requests once and obeys the deadline of `kfgcp.deadlines`.
+    """A bucket. Its methods do not repeat requests, and obey the deadline of `kfgcp.deadlines`.
 
     The methods raise errors of the client library.
     """
 
     def find(self, key: str) -> StoredObject | None:
-        """Return an object, None when none has this key."""
+        """Return the object with a key, None when the bucket has no such object."""
 
     def pages(self, prefix: str, limit: int) -> Iterator[list[StoredObject]]:
         """Yield the objects whose keys begin with a prefix, one page of the service at a time.
 
         Args:
-            prefix: "" for all objects of the bucket.
-            limit: how many objects are requested. The last page may have more.
+            prefix: the prefix, "" for all objects of the bucket.
+            limit: the number of objects that the caller needs. The last page may have more objects.
         """
 
     def read_beginning(self, key: str, size: int) -> bytes:
-        """Return at most the first `size` bytes of an object, and request no more bytes."""
+        """Return at most the first `size` bytes of an object. Only these bytes are requested."""
 
     def read(self, stored: StoredObject, start: int, end: int | None, sink: Sink) -> None:
         """Pass a part of an object to `sink`, piece by piece.
 
         Args:
-            stored: from `find` or `pages`. The service refuses when it has changed since then.
-            start: the first byte; 0 is the first byte of the object.
-            end: the byte after the last one. None reads everything; `start` must then be 0.
-            sink: called with each piece.
+            stored: an object from `find` or `pages`. The method raises an error when the object has
+                changed since then.
+            start: the position of the first byte, from 0.
+            end: the position after the last byte. None reads the whole object, with `start` 0.
+            sink: the function that gets each piece.
         """
 
     def upload(self, key: str, body: RawIOBase, size: int) -> None:
-        """Write an object. The client library may send several requests for it."""
+        """Write an object of `size` bytes. The client library may send several requests."""
 
 
 @runtime_checkable
 class MultipartBucket(Bucket, Protocol):
-    """A bucket to which kfgcp sends large objects in parts.
+    """A bucket to which kfgcp itself sends a large object in parts.
 
-    With other buckets the client library does this in `upload`.
+    For other buckets, the client library does so in `upload`.
     """
 
     @property
     def part_bytes(self) -> int:
-        """The size of a part. A file of at most two parts is uploaded as a whole."""
+        """The size of a part. A file of at most two parts is uploaded with one request."""
 
     def start_parts(self, key: str) -> Parts:
-        """Begin an object that is written in parts."""
+        """Start the upload of an object in parts."""
 
 
 class Parts(Protocol):
-    """An object that is written in parts, in any order. It appears with `finish`."""
+    """An upload in parts, which may be sent in any order. The object appears after `finish`."""
 
     def upload(self, number: int, body: RawIOBase, size: int) -> None:
-        """Write a part. number: 1 for the first one."""
+        """Write a part. number: the position of the part in the object, from 1."""
 
     def finish(self) -> None:
-        """Put the object together."""
+        """Make the object from its parts."""
 
     def abort(self) -> None:
-        """Remove the parts. It never raises an error."""
+        """Remove the parts, and ignore all errors."""

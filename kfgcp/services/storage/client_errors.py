@@ -1,7 +1,7 @@
-"""Questions about errors of the client libraries: is it temporary, and which status did it have?
+"""Answer questions about an error of a client library: its status, its text, and is it temporary?
 
-The libraries are imported only where a client is made, so this module cannot name their classes. It
-looks at attributes and at the names of classes.
+The libraries are imported only where a client is made, because their imports are slow. So this
+module cannot use their classes. It compares attributes and the names of classes instead.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Final
 # The longest description of an error that a message shows, in characters.
 MAX_DESCRIPTION: Final = 500
 
+# The HTTP statuses after which the same request may succeed.
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
+# The classes of errors after which the same request may succeed.
 _CONNECTION_ERRORS: Final = frozenset(
     {
         # Python, requests and botocore have classes with this name.
@@ -38,18 +40,18 @@ _CONNECTION_ERRORS: Final = frozenset(
     }
 )
 
-# Subclasses of connection errors that stay until somebody changes a setting.
+# Subclasses of these classes whose errors stay until the user changes a setting.
 _LASTING_ERRORS: Final = frozenset(
     {"SSLError", "ProxyConnectionError", "InvalidProxiesConfigError"}
 )
 
 
 class ChangedError(Exception):
-    """An object is not the version that was listed."""
+    """The error for an object that has changed since `find` or `pages` returned it."""
 
 
 def has_response(error: Exception) -> bool:
-    """Return whether the store answered. Errors without an answer have no response."""
+    """Return whether an error was caused by an answer of the store."""
     return getattr(error, "response", None) is not None
 
 
@@ -57,11 +59,11 @@ def http_status(error: Exception) -> int:
     """Return the HTTP status of an error of a client library, 0 when there was no answer."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        # botocore
+        # An error of botocore.
         metadata = response.get("ResponseMetadata") or {}
         status: object = metadata.get("HTTPStatusCode")
     else:
-        # google.api_core has `code`, and requests has the status in its response.
+        # An error of google.api_core has `code`. An error of requests has the status in `response`.
         status = getattr(error, "code", None)
         if not isinstance(status, int):
             status = getattr(response, "status_code", None)
@@ -69,13 +71,13 @@ def http_status(error: Exception) -> int:
 
 
 def s3_error_code(error: Exception) -> str:
-    """Return the code that S3 gives an error, such as `NoSuchBucket`, "" for other errors."""
+    """Return the code of an error of S3, such as `NoSuchBucket`, "" for other errors."""
     return str(_s3_details(error).get("Code") or "")
 
 
 def is_changed(error: Exception) -> bool:
-    """Return whether an object is not the version that was asked for."""
-    # 412 Precondition Failed is the answer to If-Match and to ifGenerationMatch.
+    """Return whether a read failed because the object has changed."""
+    # Stores answer 412 (Precondition Failed) to If-Match and to ifGenerationMatch.
     return isinstance(error, ChangedError) or http_status(error) == 412
 
 
@@ -94,7 +96,7 @@ def describe_error(error: Exception) -> str:
     """Return the message of an error in one line."""
     details = _s3_details(error)
     text = str(error)
-    # The own text of an error of botocore also counts retries, which kfgcp does itself.
+    # `str` of an error of botocore also has the number of retries, which is always 0 here.
     if details.get("Message"):
         text = f"{details['Message']} ({details.get('Code', '')})"
     line = " ".join(text.split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Opens the bucket of a URI with the client library of its store."""
+"""Open the bucket of a URI with the client library of its store."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _IMPORT_LOCK: Final = threading.Lock()
 
 
 class NoAddressError(Exception):
-    """The address of a store is not known."""
+    """The error for a store whose address kfgcp does not know."""
 
 
 def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucket, str]:
-    """Return the bucket of a URI, and the key in it. It sends no request to the bucket.
+    """Return the bucket of a URI, and the key in the URI. No request goes to the bucket yet.
 
     Raises:
-        NoAddressError: it is a `minio://` URI, and no setting has the address of the server.
-        ImportError: the library is missing.
+        NoAddressError: the URI is a `minio://` URI, and no setting has the address of the server.
+        ImportError: the client library is not installed.
     """
     scheme, name, key = split_uri(uri)
     if scheme == "gs":
@@ -43,13 +43,13 @@ def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucke
 
 
 def connect_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucket, str]:
-    """Return the bucket of a URI and the key in it, after the store has answered a request.
+    """Check that the store of a URI answers, and return the same as `open_bucket`.
 
     Raises:
         NoAnswerError: the store did not answer in time.
-        NoAddressError: as `open_bucket`.
-        ImportError: the library is missing.
-        Exception: an error of the client library: there is no connection, or the sign-in failed.
+        NoAddressError: as for `open_bucket`.
+        ImportError: the client library is not installed.
+        Exception: an error of the client library: the connection or the sign-in failed.
     """
     scheme, name, _ = split_uri(uri)
     library = "boto3"
@@ -57,22 +57,22 @@ def connect_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bu
     if scheme == "gs":
         library = "google.cloud.storage"
         address = os.environ.get("STORAGE_EMULATOR_HOST")
-    # The imports are slow, so they come before the time limit of the first request begins. They
-    # need a lock: several threads copy at the same time, and with circular imports a second thread
-    # could see a module that is not complete.
+    # The import is slow, so it comes before the time limit of the first request begins. It needs a
+    # lock, because several threads copy at the same time. The libraries have circular imports, with
+    # which a second thread could get a module that is not complete.
     with _IMPORT_LOCK:
         import_module(library)
-    store = f"{scheme}://{name} at {address}"
-    _REACHABILITY.ensure_reachable(store, lambda: _send_first_request(uri, settings))
+    store_name = f"{scheme}://{name} at {address}"
+    _REACHABILITY.ensure_reachable(store_name, lambda: _send_first_request(uri, settings))
     return open_bucket(uri, settings)
 
 
 def _send_first_request(uri: str, settings: BucketSettings) -> None:
-    """Send one request to the store of a URI, and raise an error when there is no answer."""
+    """Send one request to the store of a URI. Raise an error when the store does not answer."""
     bucket, _ = open_bucket(uri, settings)
     try:
         bucket.send_first_request()
     except Exception as error:
-        # Any answer proves that the store can be reached, also "not allowed".
+        # Any answer proves that the store can be reached, also the answer "not allowed".
         if not has_response(error):
             raise

@@ -1,4 +1,4 @@
-"""Buckets of Cloud Storage, with Google's client library."""
+"""Read and write buckets of Cloud Storage with Google's client library."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from kfgcp.services.storage.bucket import Sink, StoredObject
 from kfgcp.services.storage.google_credentials import google_credentials
 from kfgcp.services.storage.reachability import CONNECT_SECONDS, READ_SECONDS
 
-# How many connections stay open. Each thread of a transfer needs one.
+# The most connections that stay open: one for each thread of a transfer.
 CONNECTIONS: Final = 16
 
-# A larger file is sent in requests of this size. The library holds each of them in memory.
+# The size of one request of an upload. The library holds this many bytes in memory.
 CHUNK_BYTES: Final = 4 << 20
 
+# The most objects in one page of a list.
 PAGE_SIZE: Final = 1000
 
-# Only what `StoredObject` needs, because a list may have many thousand objects.
+# The fields of each object in a list. `StoredObject` needs no other fields, and a list may have
+# thousands of objects.
 FIELDS: Final = "items(name,size,generation,contentEncoding),nextPageToken"
 
 
 class GcsBucket:
-    """A bucket of Cloud Storage.
+    """A bucket of Cloud Storage, see `Bucket`.
 
     Args:
-        client: of the library.
-        name: of the bucket.
+        client: a client of Google's library.
+        name: the name of the bucket.
     """
 
     def __init__(self, client: Any, name: str) -> None:
@@ -39,9 +41,8 @@ class GcsBucket:
         self._bucket = client.bucket(name)
 
     def send_first_request(self) -> None:
-        """Send one small request."""
-        # The result does not matter. Other methods of the library also read the bucket, but repeat
-        # the request.
+        """Send one small request, and ignore the result."""
+        # Other methods of the library that read the bucket would repeat a failed request.
         self._bucket.exists(timeout=(CONNECT_SECONDS, READ_SECONDS), retry=None)
 
     def find(self, key: str) -> StoredObject | None:
@@ -71,8 +72,8 @@ class GcsBucket:
             options["if_generation_match"] = int(stored.version)
         is_part = end is not None and (start > 0 or end != stored.size)
         if is_part and end:
-            # The checksum of an answer is that of the whole object, so the library must not compare
-            # it with a part. The library's `end` is the last byte.
+            # The library must not check the checksum of a part, because the answer has the checksum
+            # of the whole object. The `end` of the library is the position of the last byte.
             options.update(start=start, end=end - 1, checksum=None)
         self._bucket.blob(stored.key).download_to_file(
             _SinkFile(sink), raw_download=stored.size is not None, retry=None, **options
@@ -81,17 +82,17 @@ class GcsBucket:
     def upload(self, key: str, body: RawIOBase, size: int) -> None:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
-        # An upload of several requests continues where it failed, which only the library can do.
-        # Its retries must end with the deadline.
+        # When a request of a large upload fails, only the library can continue the upload. So its
+        # retries are on here, until the deadline.
         deadline = current_deadline()
-        seconds = 0.0 if deadline is None else max(deadline.left, 0.0)
+        seconds = 0.0 if deadline is None else max(deadline.seconds_left, 0.0)
         self._bucket.blob(key, chunk_size=CHUNK_BYTES).upload_from_file(
             body, size=size, retry=DEFAULT_RETRY.with_timeout(seconds)
         )
 
 
 class _SinkFile:
-    """A file for the library to write to, which passes the bytes on."""
+    """A file to which the library writes, and which passes the bytes to a sink."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -107,21 +108,21 @@ class _SinkFile:
 
 
 def _to_stored_object(blob: Any) -> StoredObject:
-    # Cloud Storage unpacks objects that were stored with gzip, so a download has another size than
-    # the object. https://cloud.google.com/storage/docs/transcoding
+    # Cloud Storage unpacks an object that was stored with gzip. So the download has another size
+    # than the object. https://cloud.google.com/storage/docs/transcoding
     size = None if blob.content_encoding == "gzip" else blob.size
     return StoredObject(str(blob.name), size, str(blob.generation or ""))
 
 
-# `lru_cache` alone could make two clients when two threads ask at the same time.
+# With `lru_cache` alone, two threads at the same time could make two clients.
 _CLIENT_LOCK: Final = threading.Lock()
 
 
 def storage_client() -> Any:
-    """Return a client of the library for the address in STORAGE_EMULATOR_HOST, else for Google.
+    """Return the client for Cloud Storage, or for the emulator in STORAGE_EMULATOR_HOST.
 
     Raises:
-        ImportError: the library is missing.
+        ImportError: the client library is not installed.
     """
     with _CLIENT_LOCK:
         return _client_at(os.environ.get("STORAGE_EMULATOR_HOST"))
@@ -129,21 +130,22 @@ def storage_client() -> Any:
 
 @lru_cache
 def _client_at(emulator: str | None) -> Any:
-    """Return a client. The library itself reads the address from the environment."""
+    """Return a client. The library itself reads the address of the emulator from its variable."""
     from google.cloud.storage import Client
 
     from kfgcp.sockets import mount_deadlines
 
     credentials, project = None, None
-    # An emulator needs no sign-in. Where there are no credentials, the search takes seconds.
+    # An emulator needs no credentials, and the search for credentials may take seconds.
     if not emulator:
         credentials, project = google_credentials()
     if credentials is None:
         client = Client.create_anonymous_client()
     else:
         client = Client(credentials=credentials, project=project)
-    # The sessions for objects and for tokens both need deadlines: the timeouts of `requests` start
-    # again with each byte. The library has no public way to change its sessions.
+    # The client has one session for objects and one for tokens. Both need deadlines, because the
+    # timeouts of `requests` start again with each byte. The library has no public way to change
+    # its sessions.
     mount_deadlines(client._http, connections=CONNECTIONS)
     mount_deadlines(client._http._auth_request.session)
     return client

@@ -1,4 +1,4 @@
-"""The Google credentials of this machine, found within seconds also without a network."""
+"""Find the Google credentials of this machine for Cloud Storage within seconds."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ METADATA_SECONDS: Final = 2.0
 def google_credentials() -> tuple[Any, str | None]:
     """Return the Google credentials of this machine and their project.
 
-    Both are None when there are no credentials.
+    Both are None when this machine has no credentials.
     """
-    # google.auth sends three requests to the metadata server, with growing pauses. It needs up to
-    # 13 s when nothing answers at that address. So all requests after a failed one fail at once.
+    # google.auth sends three requests to the metadata server, with growing pauses. Without an
+    # answer this takes up to 13 s. So after a failed request, all later requests fail at once.
     import google.auth
-    import requests
     from google.auth.exceptions import DefaultCredentialsError, TransportError
-    from google.auth.transport.requests import Request
+    from google.auth.transport import Request
 
-    from kfgcp.sockets import mount_deadlines
+    from kfgcp.services.auth.google import auth_request
+
+    send = auth_request()
 
     class FailFastRequest(Request):
-        """A transport that sends requests until one fails, and then repeats that error."""
+        """A transport of google.auth that sends requests until one fails, then sends no more."""
 
-        failure: Exception | None = None
+        failure: TransportError | None = None
 
         def __call__(
             self,
@@ -38,17 +39,14 @@ def google_credentials() -> tuple[Any, str | None]:
         ) -> Any:
             if self.failure is not None:
                 raise self.failure
-            send: Any = super().__call__
             try:
                 return send(url, method, body, headers, METADATA_SECONDS, **options)
             except TransportError as error:
                 self.failure = error
                 raise
 
-    session = requests.Session()
-    mount_deadlines(session)
     try:
-        credentials, project = google.auth.default(request=FailFastRequest(session))
+        credentials, project = google.auth.default(request=FailFastRequest())
     except DefaultCredentialsError:
         return None, None
     return credentials, project

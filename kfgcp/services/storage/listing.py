@@ -1,4 +1,4 @@
-"""Lists the objects of a bucket. All functions obey the deadline of the calling code."""
+"""List the objects of a bucket, and find single objects, within the deadline of the caller."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from kfgcp.services.storage.bucket import Bucket, StoredObject
 
 
 def list_objects(bucket: Bucket, prefix: str, limit: int) -> list[StoredObject]:
-    """Return at most `limit` objects whose keys begin with a prefix, in the order of the service.
+    """Return the first objects whose keys begin with a prefix, in the order of the service.
+
+    Args:
+        bucket: the bucket.
+        prefix: the prefix, "" for all objects.
+        limit: the most objects to return.
 
     Raises:
         DeadlineError: the list did not end in time.
@@ -19,14 +24,14 @@ def list_objects(bucket: Bucket, prefix: str, limit: int) -> list[StoredObject]:
         objects.extend(page)
         if len(objects) >= limit:
             break
-        # Each request obeys the deadline by itself. This check ends a list of endless pages.
+        # The sockets stop each request at the deadline. This check stops a list that has no end.
         if deadline is not None and deadline.has_passed:
             raise DeadlineError(f"the list did not end within {deadline.seconds:g} s")
     return objects[:limit]
 
 
 def folder_prefix(key: str) -> str:
-    """Return what the keys of the objects in a folder begin with, "" for the whole bucket.
+    """Return the prefix of all keys in a folder, "" for the whole bucket.
 
     Example:
         >>> folder_prefix("models/a"), folder_prefix("models/a/"), folder_prefix("")
@@ -38,14 +43,14 @@ def folder_prefix(key: str) -> str:
 
 
 def find_object(bucket: Bucket, key: str) -> StoredObject | None:
-    """Return the object with a key, None when there is none or the key can only be a folder."""
+    """Return the object with a key, None without such an object. A folder is not an object."""
     if not key.strip("/") or key.endswith("/"):
         return None
     return bucket.find(key)
 
 
 def exists(bucket: Bucket, key: str) -> bool:
-    """Return whether there is an object with a key, or one below it."""
+    """Return whether the bucket has an object with a key, or objects in a folder with this key."""
     if find_object(bucket, key) is not None:
         return True
     return bool(list_objects(bucket, folder_prefix(key), limit=1))

@@ -1,6 +1,6 @@
-"""Downloads and uploads by URI, and checks whether something is there.
+"""Download from a URI, upload to a URI, and check that a URI exists.
 
-The URIs are `gs://`, `s3://` and `minio://`. All errors are a `StorageProblem`.
+The URIs begin with `gs://`, `s3://` or `minio://`. Every error is a `StorageProblem`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from kfgcp.services.storage.retry import call_with_retries
 
 
 def download(uri: str, target: Path, settings: BucketSettings = DEFAULTS) -> None:
-    """Copy an object to a file, or everything below a prefix to a folder.
+    """Copy an object to a file, or all objects below a prefix to a folder.
 
-    The file or folder appears when it is complete.
+    The target appears only when it is complete.
 
     Args:
-        uri: of the object or the prefix.
-        target: the file or the folder.
-        settings: of the environment.
+        uri: the URI of the object or of the prefix.
+        target: the new file or folder.
+        settings: the settings for buckets of the environment.
 
     Raises:
-        StorageProblem: the library is missing, or the store refused or does not answer.
+        StorageProblem: the client library is not installed, the store refused a request, or it does
+            not answer.
     """
     partial = target.with_name(f".{uuid.uuid4().hex}")
     try:
@@ -38,7 +39,7 @@ def download(uri: str, target: Path, settings: BucketSettings = DEFAULTS) -> Non
         os.rename(partial, target)
     except Exception as error:
         _remove(partial)
-        # Another task may have copied the same object in the meantime. Then its copy is used.
+        # Another task may have copied the same object at the same time. Then its copy is used.
         if not os.path.exists(target):
             raise storage_problem(uri, "read", error) from None
 
@@ -47,12 +48,12 @@ def upload(uri: str, source: Path, settings: BucketSettings = DEFAULTS) -> None:
     """Copy a file or a folder to a bucket.
 
     Args:
-        uri: of the object, or the prefix for the files of a folder.
+        uri: the URI of the new object, or the prefix for the files of a folder.
         source: the file or the folder.
-        settings: of the environment.
+        settings: the settings for buckets of the environment.
 
     Raises:
-        StorageProblem: the library is missing, or the store refused or does not answer.
+        StorageProblem: see `download`.
     """
     try:
         bucket, key = connect_bucket(uri, settings)
@@ -62,10 +63,10 @@ def upload(uri: str, source: Path, settings: BucketSettings = DEFAULTS) -> None:
 
 
 def exists(uri: str, settings: BucketSettings = DEFAULTS) -> bool:
-    """Return whether there is an object at a URI, or one below it.
+    """Return whether a URI is the URI of an object, or of a folder with objects.
 
     Raises:
-        StorageProblem: the library is missing, or the store refused or does not answer.
+        StorageProblem: see `download`.
     """
     try:
         bucket, key = connect_bucket(uri, settings)
@@ -75,10 +76,10 @@ def exists(uri: str, settings: BucketSettings = DEFAULTS) -> bool:
 
 
 def check_root(root: str, settings: BucketSettings = DEFAULTS) -> None:
-    """Check that this machine can list the bucket of a pipeline root.
+    """Check that this machine may list the bucket of a pipeline root.
 
     Raises:
-        StorageProblem: the library is missing, there is no such bucket, or it may not be read.
+        StorageProblem: see `download`. Also the bucket does not exist.
     """
     try:
         bucket, key = connect_bucket(root, settings)

@@ -1,4 +1,4 @@
-"""Runs the parts of a transfer in a few threads."""
+"""Run the parts of a transfer in several threads."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from kfgcp.machine import start_thread
 
 Item = TypeVar("Item")
 
-# Threads of one transfer, with the calling one. They mostly wait for the service.
+# The most threads of one transfer, including the thread of the caller. There may be more threads
+# than processors, because they mostly wait for the service.
 WORKERS: Final = 16
 
 
 def run_all(items: Iterable[Item], work: Callable[[Item], None]) -> None:
-    """Call `work` for each item, in a few threads. After the first error no other item is begun.
+    """Call `work` for each item, in several threads.
+
+    After the first error, the threads finish the items that they have begun, and begin no others.
 
     Args:
-        items: read one at a time, when a thread is free.
-        work: called once for each item.
+        items: the items. The next item is read only when a thread is free.
+        work: the function, which is called once for each item.
 
     Raises:
-        BaseException: the first error, when all threads have ended.
+        BaseException: the first error of `work` or of `items`, after all threads have ended.
     """
     queue = _ItemQueue(iter(items))
 
@@ -36,7 +39,7 @@ def run_all(items: Iterable[Item], work: Callable[[Item], None]) -> None:
             queue.stop(error)
 
     threads: list[threading.Thread] = []
-    # When the machine has no more threads, this thread and those that started do all the work.
+    # When the machine cannot start another thread, the threads so far do all the work.
     with suppress(OSError):
         while len(threads) < WORKERS - 1 and queue.has_next():
             threads.append(start_thread(run, "kfgcp-transfer-part"))
@@ -48,23 +51,23 @@ def run_all(items: Iterable[Item], work: Callable[[Item], None]) -> None:
 
 
 class _ItemQueue(Iterator[Item]):
-    """An iterator that several threads share, until one of them reports an error."""
+    """An iterator that several threads share. It ends when one of the threads reports an error."""
 
     def __init__(self, items: Iterator[Item]) -> None:
         self.error: BaseException | None = None
         self._items = items
-        # The next item, if `has_next` has already read it.
+        # [] or a list of one item: the next item, after `_look_ahead` has read it.
         self._next: list[Item] = []
         self._lock = threading.Lock()
 
     def has_next(self) -> bool:
-        """Return whether there is another item."""
+        """Return whether an item is left and no thread has reported an error."""
         with self._lock:
             self._look_ahead()
             return bool(self._next)
 
     def stop(self, error: BaseException) -> None:
-        """End the iteration for all threads. The first error is kept."""
+        """End the iteration for all threads. Only the first error is kept."""
         with self._lock:
             if self.error is None:
                 self.error = error

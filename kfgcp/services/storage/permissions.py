@@ -1,4 +1,4 @@
-"""Tests which permissions this machine has in a bucket on S3."""
+"""Test which permissions this machine has in a bucket of S3, for `kfgcp doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kfgcp.services.storage.listing import folder_prefix, list_objects
 from kfgcp.services.storage.problems import StorageProblem, storage_problem
 from kfgcp.services.storage.retry import call_with_retries
 
-# Errors of boto3 about credentials. With them no request was sent.
+# The classes of boto3's errors about credentials. After such an error, no request was sent.
 _SIGN_IN_ERRORS: Final = frozenset(
     {
         "NoCredentialsError",
@@ -28,40 +28,40 @@ _SIGN_IN_ERRORS: Final = frozenset(
 
 
 class MissingBucketError(Exception):
-    """There is no such bucket."""
+    """The error for a bucket that does not exist."""
 
 
 class SignInProblem(StorageProblem):
-    """This machine has no credentials for a store, or they cannot be read."""
+    """The error for a store for which this machine has no credentials, or cannot read them."""
 
 
 def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[str, str]:
     """Return the permissions that this machine lacks for a pipeline root on S3.
 
-    Nothing is written. An upload is started and then cancelled, because S3 has no request that asks
-    for permissions.
+    S3 has no request that asks for permissions. So this function sends requests that need them, and
+    leaves the bucket unchanged: it starts an upload and cancels it.
 
     Args:
         root: `s3://BUCKET/FOLDER` or `minio://BUCKET/FOLDER`.
-        settings: where the store is.
+        settings: the settings for buckets of the environment.
 
     Returns:
-        The answer of the store for each missing permission, by Amazon's name, such as
-        `s3:PutObject`. Empty when the bucket can be used.
+        The missing permissions by Amazon's name, such as `s3:PutObject`, each with the refusal of
+        the store. {} when no permission is missing.
 
     Raises:
         MissingBucketError: the store has no such bucket.
         SignInProblem: this machine has no credentials for the store.
-        StorageProblem: the library is missing, or the store does not answer.
+        StorageProblem: the client library is not installed, or the store does not answer.
     """
     try:
         bucket, folder = connect_bucket(root, settings)
         requests = _test_requests(bucket, folder_prefix(folder))
-        refused: dict[str, str] = {}
+        refusals: dict[str, str] = {}
         for permission, request in requests.items():
-            answer = _refusal(request, settings.request_seconds)
-            if answer is not None:
-                refused[permission] = answer
+            refusal = _send_test(request, settings.request_seconds)
+            if refusal is not None:
+                refusals[permission] = refusal
     except MissingBucketError:
         raise
     except Exception as error:
@@ -70,12 +70,13 @@ def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[
                 f"this machine has no credentials for {root}: {describe_error(error)}"
             ) from None
         raise storage_problem(root, "checked", error) from None
-    return refused
+    return refusals
 
 
 def _test_requests(bucket: Bucket, prefix: str) -> dict[str, Callable[[], object]]:
-    """Return a request for each permission that a run needs. They change nothing in the bucket."""
-    # No object has this name. S3 answers 404 to those who may read it, and 403 to others.
+    """Return a request for each permission that a run needs. They do not change the bucket."""
+    # No object has this key. S3 answers 404 when this machine may read objects, and 403 when it may
+    # not.
     unused_key = f"{prefix}kfgcp-doctor-{uuid.uuid4().hex}"
     requests: dict[str, Callable[[], object]] = {
         "s3:ListBucket": lambda: list_objects(bucket, prefix, limit=1),
@@ -86,8 +87,8 @@ def _test_requests(bucket: Bucket, prefix: str) -> dict[str, Callable[[], object
     return requests
 
 
-def _refusal(request: Callable[[], object], seconds: float) -> str | None:
-    """Return the answer to a request that needs a missing permission, None when it is allowed.
+def _send_test(request: Callable[[], object], seconds: float) -> str | None:
+    """Send a request, and return the refusal of the store. None means that it is allowed.
 
     Raises:
         MissingBucketError: the store has no such bucket.

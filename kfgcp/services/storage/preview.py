@@ -1,6 +1,6 @@
-"""Reads the beginning of an object and the names in a folder, without a download.
+"""Read the beginning of an object, and the names in a folder, without a download.
 
-The URIs are `gs://`, `s3://` and `minio://`. All errors are errors of `kfgcp.errors`.
+The URIs begin with `gs://`, `s3://` or `minio://`. Every error is an error of `kfgcp.errors`.
 """
 
 from __future__ import annotations
@@ -30,62 +30,65 @@ from kfgcp.services.storage.uris import EXTRAS, sign_in_hint, split_uri
 MISSING_HINT: Final = "It may have been deleted, or never written."
 
 _ADDRESS_HINT: Final = (
-    "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+    "Set s3_endpoint in the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
 )
 
 
 def read_beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> bytes | None:
-    """Return at most the first `size` bytes of an object, None when there is no such object.
-
-    No other bytes are requested.
+    """Return the first bytes of an object, None when there is no such object.
 
     Args:
-        uri: of the object.
-        size: more than 0.
-        settings: of the environment.
+        uri: the URI of the object.
+        size: the most bytes to request, more than 0.
+        settings: the settings for buckets of the environment.
 
     Raises:
-        NotFound: there is no such bucket.
-        MissingExtra: the library for the store is not installed.
-        ConfigError: the address of the store is not known.
-        BackendError: the store refused, or it cannot be reached.
+        NotFound: the URI names no bucket.
+        MissingExtra: the client library for the store is not installed.
+        ConfigError: no setting has the address of the store.
+        BackendError: the store refused the request, or it cannot be reached.
     """
     key = _key_in_bucket(uri)
     if not key or key.endswith("/"):
         return None
 
-    def read() -> bytes:
-        # Opening the bucket signs in, which also takes time. So it is inside the time limit.
+    def open_and_read() -> bytes:
+        # The sign-in takes time, too. So the bucket is opened within the time limit.
         bucket, _ = open_bucket(uri, settings)
         return bucket.read_beginning(key, size)
 
     try:
         with _kfgcp_errors(uri):
-            return call_with_retries(settings.request_seconds, read)
+            return call_with_retries(settings.request_seconds, open_and_read)
     except NotFound:
         return None
     except Refused as error:
-        # An empty object has no first byte, so the store cannot satisfy the range.
+        # An empty object has no first byte. So the store answers that the range does not exist.
         if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return b""
         raise
 
 
 def list_names(uri: str, limit: int, settings: BucketSettings = DEFAULTS) -> list[str]:
-    """Return the names of at most `limit` objects below a prefix, sorted and without the prefix.
+    """Return the names of objects in a folder, sorted.
+
+    Args:
+        uri: the URI of the folder. The names do not include it.
+        limit: the most names to return.
+        settings: the settings for buckets of the environment.
 
     Raises:
-        KfgcpError: the same errors as `read_beginning`.
+        KfgcpError: the same errors as `read_beginning`, and NotFound for a missing bucket.
     """
     prefix = folder_prefix(_key_in_bucket(uri))
 
-    def read() -> list[StoredObject]:
+    def open_and_list() -> list[StoredObject]:
         bucket, _ = open_bucket(uri, settings)
-        # One more than the limit, because the prefix itself may be an object.
+        # One more than the limit, because an object may have the prefix as its key.
         return list_objects(bucket, prefix, limit + 1)
 
     with _kfgcp_errors(uri):
-        objects = call_with_retries(settings.request_seconds, read)
+        objects = call_with_retries(settings.request_seconds, open_and_list)
     names = sorted(stored.key.removeprefix(prefix) for stored in objects if stored.key != prefix)
     return names[:limit]
 
@@ -94,13 +97,13 @@ def _key_in_bucket(uri: str) -> str:
     """Return the key of a URI, and raise NotFound when the URI names no bucket."""
     scheme, bucket, key = split_uri(uri)
     if not bucket:
-        raise NotFound(f"{uri} names no bucket.", hint=f"Its form is {scheme}://BUCKET/KEY.")
+        raise NotFound(f"{uri} names no bucket.", hint=f"Write {scheme}://BUCKET/KEY.")
     return key
 
 
 @contextmanager
 def _kfgcp_errors(uri: str) -> Iterator[None]:
-    """Turn the errors of a client library in this block into errors of kfgcp."""
+    """Convert the errors of a client library in this block to errors of kfgcp."""
     try:
         yield
     except KfgcpError:
@@ -110,7 +113,7 @@ def _kfgcp_errors(uri: str) -> Iterator[None]:
 
 
 def _to_kfgcp_error(uri: str, error: Exception) -> KfgcpError:
-    """Return the error of kfgcp that corresponds to an error of a client library."""
+    """Return the error of kfgcp for an error of a client library."""
     if isinstance(error, ImportError):
         scheme, _, _ = split_uri(uri)
         return MissingExtra(f"Reading {uri}", EXTRAS[scheme])
@@ -129,7 +132,7 @@ def _to_kfgcp_error(uri: str, error: Exception) -> KfgcpError:
     if status == HTTPStatus.FORBIDDEN:
         return Refused(
             f"{uri} may not be read: {description}",
-            hint="The account needs a role that may read the bucket.",
+            hint="Ask for a role that allows your account to read the bucket.",
             status=status,
             reason="PERMISSION_DENIED",
         )
@@ -139,9 +142,9 @@ def _to_kfgcp_error(uri: str, error: Exception) -> KfgcpError:
 
 
 def _is_sign_in_error(error: Exception) -> bool:
-    """Return whether an error is about credentials. Such an error has no status."""
+    """Return whether an error without a status is about missing or wrong credentials."""
     kind = type(error)
     if kind.__module__.startswith("google.auth"):
         return kind.__name__ != "TransportError"
-    # botocore: NoCredentialsError, CredentialRetrievalError and others
+    # botocore has NoCredentialsError, CredentialRetrievalError and others.
     return "Credential" in kind.__name__

@@ -1,4 +1,4 @@
-"""Errors of client libraries as a `StorageProblem`: one line that names the URI."""
+"""Convert an error of a client library to a `StorageProblem`, a message of one line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class StorageProblem(Exception):
 
 
 def storage_problem(uri: str, action: str, error: Exception) -> StorageProblem:
-    """Return the problem that an error of a client library means.
+    """Return the problem for an error of a client library.
 
     Args:
-        uri: of the object, the folder or the bucket.
-        action: what failed, as a participle: `read`, `written`.
+        uri: the URI of the object, the folder or the bucket.
+        action: the verb for the message "URI cannot be ACTION": `read`, `written`.
         error: the error of the library, an `ImportError`, or an `OSError` of this machine.
     """
     if isinstance(error, ImportError):
@@ -35,9 +35,9 @@ def storage_problem(uri: str, action: str, error: Exception) -> StorageProblem:
 
 
 def _connection_error(error: Exception) -> Exception | None:
-    """Return why an exception of `requests` got no connection, None when it is another error."""
-    # The message of a ConnectionError of `requests` begins with the whole request. Its argument is
-    # an error of urllib3, whose `reason` is the error of the socket.
+    """Return the error of the socket inside an exception of `requests`, None for other errors."""
+    # The message of the ConnectionError in `requests` contains the whole request. The argument of
+    # the ConnectionError is an error of urllib3, and `reason` of that error is the socket's error.
     cause = error.args[0] if error.args else None
     reason = getattr(cause, "reason", None)
     return reason if isinstance(reason, Exception) else None

@@ -1,8 +1,8 @@
-"""Checks within seconds that an object store can be reached, before a task uses it.
+"""Check within seconds that an object store can be reached, before a task uses the store.
 
-The client libraries of Google and Amazon repeat a failed request for one to two minutes. That
-helps during a long transfer. Before the transfer it only delays the message that the network is
-down. So one small request is sent first, and it is not repeated.
+The client libraries of Google and Amazon repeat a failed request for one to two minutes. The
+repeats help during a long transfer. Before the transfer, they only delay the message that the
+network is down. So this module first sends one small request, and does not repeat it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Final
 
 from kfgcp.deadlines import DeadlineError, call_within
 
-# How long the sign-in and the first request may take together. The limit also holds when a name
-# server, a proxy or the sign-in hangs. CONNECT_SECONDS and READ_SECONDS must fit into it.
+# How long the sign-in and the first request may take together, also when a name server, a proxy or
+# the sign-in hangs. The limit must be more than CONNECT_SECONDS and READ_SECONDS together.
 LIMIT_SECONDS: Final = 8.0
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 4.0
 
-# After an answer, the store is not checked again for this time.
+# For this time after a successful check, the store is not checked again.
 SUCCESS_VALID_SECONDS: Final = 60.0
 
-# After a failed check, the store is not checked again for this time. The next task fails at once.
+# For this time after a failed check, the store is not checked again, and each task fails at once.
 FAILURE_VALID_SECONDS: Final = 5.0
 
 
 class NoAnswerError(Exception):
-    """A store did not answer in time."""
+    """The error for a store that did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class _CheckResult:
     """The result of a check.
 
     Attributes:
-        checked_at: the time of the clock, in seconds.
-        error: None when the store answered.
+        checked_at: when the check ended, in seconds of the clock.
+        error: the error of the check, None when the store answered.
     """
 
     checked_at: float
@@ -45,10 +45,10 @@ class _CheckResult:
 
 
 class ReachabilityChecks:
-    """Checks that stores answer. Each result is valid for a while.
+    """The checks of several stores. Each result is valid for some seconds.
 
     Args:
-        clock: monotonic, in seconds.
+        clock: a monotonic clock, in seconds.
         limit: how long one check may take, in seconds.
     """
 
@@ -63,13 +63,14 @@ class ReachabilityChecks:
         """Check that a store answers, unless a recent result is still valid.
 
         Args:
-            store: the name of the store.
-            send_request: signs in and sends one request to the store. It raises an error when there
-                is no answer.
+            store: a name that is different for each store.
+            send_request: signs in and sends one request to the store. It raises an error when the
+                store does not answer.
 
         Raises:
-            NoAnswerError: there was no answer within the limit.
-            Exception: the error of `send_request`, from this check or from the last one.
+            NoAnswerError: the store did not answer within the limit.
+            Exception: the error of `send_request`, from this check or from an earlier check whose
+                result is still valid.
         """
         result = self._results.get(store)
         if result is None or self._is_outdated(result):
@@ -84,7 +85,7 @@ class ReachabilityChecks:
         return self._clock() - result.checked_at > valid_for
 
     def _check(self, send_request: Callable[[], None]) -> Exception | None:
-        """Return the error of the request, None when it was answered."""
+        """Send the request, and return its error, None when the store answered."""
         try:
             call_within(self._limit, send_request)
         except DeadlineError:

@@ -1,4 +1,4 @@
-"""Buckets of S3, and of servers that speak its protocol, with boto3."""
+"""Read and write buckets of S3, and of servers with the protocol of S3, with boto3."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kfgcp.services.storage.client_errors import ChangedError, http_status
 from kfgcp.services.storage.reachability import CONNECT_SECONDS
 from kfgcp.settings import MAX_REQUEST_SECONDS
 
-# How many connections stay open. Each thread of a transfer needs one.
+# The most connections that stay open: one for each thread of a transfer.
 CONNECTIONS: Final = 16
 
-# How much of a body is read at a time.
+# The most bytes of a body that are read at once.
 PIECE_BYTES: Final = 256 << 10
 
-# The size of the parts of a large file. S3 allows 5 MiB to 5 GiB, and 10,000 parts:
+# The size of the parts of a large file. S3 allows at most 10,000 parts of 5 MiB to 5 GiB:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 PART_BYTES: Final = 16 << 20
 
@@ -30,11 +30,11 @@ PAGE_SIZE: Final = 1000
 
 
 class S3Bucket:
-    """A bucket of S3 or of a server that speaks its protocol.
+    """A bucket of S3 or of a server with its protocol, see `MultipartBucket`.
 
     Args:
-        client: of boto3.
-        name: of the bucket.
+        client: a client of boto3.
+        name: the name of the bucket.
     """
 
     part_bytes = PART_BYTES
@@ -44,7 +44,7 @@ class S3Bucket:
         self._name = name
 
     def send_first_request(self) -> None:
-        """Send one small request."""
+        """Send one small request, and ignore the result."""
         self._client.list_objects_v2(Bucket=self._name, MaxKeys=1)
 
     def find(self, key: str) -> StoredObject | None:
@@ -79,14 +79,14 @@ class S3Bucket:
         if is_part and end is not None:
             options["Range"] = f"bytes={start}-{end - 1}"
         answer = self._client.get_object(Bucket=self._name, Key=stored.key, **options)
-        # Some servers ignore IfMatch.
+        # Some servers ignore IfMatch, and send another version of the object.
         if stored.version and answer.get("ETag", stored.version) != stored.version:
             answer["Body"].close()
             raise ChangedError
         # A server that does not support ranges sends the whole object.
-        is_whole = is_part and "ContentRange" not in answer
+        has_ignored_range = is_part and "ContentRange" not in answer
         with answer["Body"] as body:
-            if is_whole:
+            if has_ignored_range:
                 _skip(body, start)
             if end is None:
                 _copy_all(body, sink)
@@ -103,11 +103,11 @@ class S3Bucket:
 
 
 class _S3Parts:
-    """A multipart upload.
+    """A multipart upload, see `Parts`.
 
     Args:
-        client: of boto3.
-        target: the arguments of each request that name the bucket, the key and the upload.
+        client: a client of boto3.
+        target: the arguments `Bucket`, `Key` and `UploadId`, which each request needs.
     """
 
     def __init__(self, client: Any, target: dict[str, str]) -> None:
@@ -122,7 +122,7 @@ class _S3Parts:
         self._etags[number] = answer["ETag"]
 
     def finish(self) -> None:
-        # S3 wants the parts in the order of their numbers. Threads upload them in any order.
+        # S3 requires the parts in the order of their numbers. The threads upload them in any order.
         parts = [
             {"PartNumber": number, "ETag": etag} for number, etag in sorted(self._etags.items())
         ]
@@ -134,19 +134,19 @@ class _S3Parts:
 
 
 def _skip(body: Any, size: int) -> None:
-    """Read bytes that nobody needs."""
+    """Read the next `size` bytes of a body, and drop them."""
     _copy(body, size, lambda piece: None)
 
 
 def _copy(body: Any, size: int, sink: Sink) -> None:
-    """Pass at most `size` bytes of a body to `sink`, fewer when the body ends before."""
-    left = size
-    while left > 0:
-        piece = body.read(min(PIECE_BYTES, left))
+    """Pass the next `size` bytes of a body to `sink`, or fewer bytes when the body ends."""
+    bytes_left = size
+    while bytes_left > 0:
+        piece = body.read(min(PIECE_BYTES, bytes_left))
         if not piece:
             return
         sink(piece)
-        left -= len(piece)
+        bytes_left -= len(piece)
 
 
 def _copy_all(body: Any, sink: Sink) -> None:
@@ -154,21 +154,24 @@ def _copy_all(body: Any, sink: Sink) -> None:
         sink(piece)
 
 
-# `lru_cache` alone could make two clients when two threads ask at the same time.
+# With `lru_cache` alone, two threads at the same time could make two clients.
 _CLIENT_LOCK: Final = threading.Lock()
 
 
 def s3_client(endpoint: str | None, region: str, addressing: str) -> Any:
-    """Return a client of boto3. It is kept, because making one takes a tenth of a second.
+    """Return the client of boto3 for these settings.
+
+    Later calls return the same client, because it takes a tenth of a second to make a client.
 
     Args:
-        endpoint: the address of the server; None is what boto3 finds in its own files, else
-            Amazon's.
-        region: "" is what boto3 finds.
-        addressing: `path` or `virtual`; "" is `path` at an endpoint and `virtual` at Amazon's own.
+        endpoint: the address of the server. None uses the address in the files of boto3, or else
+            the address of Amazon.
+        region: the region; "" uses the region in the files of boto3.
+        addressing: the place of the bucket's name in an address: `path` or `virtual`. "" uses
+            `path` for an endpoint, and `virtual` for Amazon.
 
     Raises:
-        ImportError: the library is missing.
+        ImportError: boto3 is not installed.
     """
     with _CLIENT_LOCK:
         return _client(endpoint, region, addressing)
@@ -183,15 +186,15 @@ def _client(endpoint: str | None, region: str, addressing: str) -> Any:
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
-        # The longest deadline that a setting allows. The deadline itself ends a request.
+        # Not shorter than any `request_seconds`, because the deadline must end a slow request.
         read_timeout=MAX_REQUEST_SECONDS,
         max_pool_connections=CONNECTIONS,
-        # `retry` repeats requests, and continues downloads where they were.
+        # `retry` repeats failed requests instead, and continues downloads in the middle.
         retries={"total_max_attempts": 1},
         s3={"addressing_style": addressing} if addressing else None,
-        # Many servers cannot read checksums at the end of a body, among them the MinIO that
-        # Kubeflow Pipelines up to 2.14 installs (RELEASE.2019-08-14). Boto3 sends them since 1.36
-        # unless this is set.
+        # Since 1.36, boto3 sends a checksum at the end of each body unless this is set. Many
+        # servers cannot read it, for example the MinIO that Kubeflow Pipelines up to 2.14 installs
+        # (RELEASE.2019-08-14).
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -1,55 +1,31 @@
-"""Connections for boto3 that obey the deadline of `kfgcp.deadlines`.
+"""Make the connections of boto3 obey the deadline of `kfgcp.deadlines`.
 
-`kfgcp.sockets` has the same for `requests`. Boto3 has timeouts for connecting and for each read,
-but none for a whole answer. It has no public way to change its connections, so this module sets
-private attributes of botocore's session. tests/services/storage/test_slow_stores.py fails when
-botocore changes them.
+`kfgcp.sockets` does the same for `requests`. Boto3 has timeouts for connecting and for each read,
+but none for a whole answer. It has no public way to change its connections, so this module changes
+private attributes of botocore's session. tests/services/storage/test_slow_stores.py fails when a
+new version of botocore no longer has these attributes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from kfgcp.sockets import (
-    LimitedSocket,
-    LimitedTlsSocket,
-    connect_within,
-    read_headers,
-    some_deadline,
-)
+from kfgcp.sockets import LimitedConnection, LimitedTlsSocket
 
 
-class _Connection(AWSHTTPConnection):  # type: ignore[misc]
+class _Connection(LimitedConnection, AWSHTTPConnection):  # type: ignore[misc]
+    """A connection of botocore without TLS."""
+
+
+class _TlsConnection(LimitedConnection, AWSHTTPSConnection):  # type: ignore[misc]
     def connect(self) -> None:
-        with some_deadline():
-            super().connect()
-
-    def _new_conn(self) -> LimitedSocket:
-        return connect_within(super()._new_conn)
-
-    def getresponse(self, **options: Any) -> Any:
-        response: Callable[..., Any] = super().getresponse
-        return read_headers(lambda: response(**options))
-
-
-class _TlsConnection(AWSHTTPSConnection):  # type: ignore[misc]
-    def _new_conn(self) -> LimitedSocket:
-        return connect_within(super()._new_conn)
-
-    def getresponse(self, **options: Any) -> Any:
-        response: Callable[..., Any] = super().getresponse
-        return read_headers(lambda: response(**options))
-
-    def connect(self) -> None:
-        # No other client of boto3 uses this context.
+        # Each client of boto3 has its own context, so this line does not change other clients.
         if self.ssl_context is not None:
             self.ssl_context.sslsocket_class = LimitedTlsSocket
-        with some_deadline():
-            super().connect()
+        super().connect()
 
 
 class _Pool(HTTPConnectionPool):
@@ -61,9 +37,10 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 def mount_deadlines(client: Any) -> None:
-    """Make a client of boto3 obey deadlines."""
+    """Make the requests of a client of boto3 obey the deadline."""
     session = client._endpoint.http_session
     pools = session._pool_classes_by_scheme
-    # All connection managers share this mapping, also those that are made later for a proxy.
+    # The connection managers of the session share this mapping, also those for a proxy that boto3
+    # makes later.
     pools["http"] = _Pool
     pools["https"] = _TlsPool

@@ -1,8 +1,7 @@
-"""Uploads to a bucket: in parallel, and repeated when a connection breaks.
+"""Upload files to a bucket in parallel, and repeat requests when a connection breaks.
 
-A few threads send the files of a folder. A large file is sent in parts when the bucket supports it.
-A failed request is sent again from its beginning. An upload ends with an error when a piece takes
-too long.
+Several threads send the files of a folder. To a `MultipartBucket`, they send a large file in parts.
+A failed request is sent again from its beginning. The upload fails when a piece takes too long.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from kfgcp.services.storage.listing import folder_prefix
 from kfgcp.services.storage.parallel import run_all
 from kfgcp.services.storage.retry import call_with_retries, repeat, transfer_deadline
 
-# A limit of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+# The most parts of an object in S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS: Final = 10_000
 
 # The key of an object, or the number of a part.
@@ -31,14 +30,14 @@ Name = TypeVar("Name")
 def upload(bucket: Bucket, key: str, source: Path, seconds: float) -> None:
     """Copy a file to an object, or the files of a folder to objects below a prefix.
 
-    A folder without files becomes an object whose key ends with a slash, as the consoles of Google
-    and Amazon write it.
+    An empty folder becomes an object whose key ends with a slash, as in the consoles of Google and
+    Amazon.
 
     Args:
-        bucket: where the object goes.
-        key: of the object, or the prefix without a slash at the end.
-        source: a file or folder.
-        seconds: how long each piece may take.
+        bucket: the bucket.
+        key: the key of the new object, or the prefix without a slash at the end.
+        source: the file or the folder.
+        seconds: the time limit for each piece.
 
     Raises:
         DeadlineError: a piece took too long.
@@ -60,18 +59,18 @@ def upload(bucket: Bucket, key: str, source: Path, seconds: float) -> None:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, and the folders without any."""
+    """Yield all files below a folder, and all empty folders."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         # `os.walk` enters only the folders that stay in this list.
-        folders[:] = [name for name in folders if not _links_to_parent(os.path.join(parent, name))]
+        folders[:] = [name for name in folders if not _is_endless(os.path.join(parent, name))]
         for name in names:
             yield Path(parent, name)
         if not folders and not names:
             yield Path(parent)
 
 
-def _links_to_parent(path: str) -> bool:
-    """Return whether a folder is a link to one above it. Following it would never end."""
+def _is_endless(path: str) -> bool:
+    """Return whether a folder is a link to a folder above it. A walk into it would never end."""
     if not os.path.islink(path):
         return False
     parent = Path(os.path.realpath(os.path.dirname(path)))
@@ -79,8 +78,7 @@ def _links_to_parent(path: str) -> bool:
 
 
 def _mark_folder(bucket: Bucket, key: str, folder: Path, seconds: float) -> None:
-    """Write the object for an empty folder."""
-    # The bucket itself needs no object.
+    """Write an object for an empty folder, but none for the whole bucket."""
     if key:
         body = _FilePart(folder, 0, 0, transfer_deadline(seconds))
         _send(bucket.upload, folder_prefix(key), body)
@@ -88,7 +86,7 @@ def _mark_folder(bucket: Bucket, key: str, folder: Path, seconds: float) -> None
 
 def _upload_file(bucket: Bucket, key: str, file: Path, seconds: float) -> None:
     status = file.stat()
-    # Reading a pipe could wait for ever.
+    # A read from a pipe could wait for ever.
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{file} is not a regular file")
     size = status.st_size
@@ -101,7 +99,7 @@ def _upload_file(bucket: Bucket, key: str, file: Path, seconds: float) -> None:
 def _upload_in_parts(
     bucket: MultipartBucket, key: str, file: Path, size: int, seconds: float
 ) -> None:
-    before = call_with_retries(seconds, lambda: bucket.find(key))
+    old_object = call_with_retries(seconds, lambda: bucket.find(key))
     parts = call_with_retries(seconds, lambda: bucket.start_parts(key))
     smallest_part = math.ceil(size / MAX_PARTS)
     part_bytes = max(bucket.part_bytes, smallest_part)
@@ -116,11 +114,11 @@ def _upload_in_parts(
         try:
             call_with_retries(seconds, parts.finish)
         except Exception as error:
-            # The answer may be lost although the store has put the object together. Most servers
-            # then refuse the repeated request, because the upload does not exist any more. So a new
+            # Perhaps the store has made the object, and only its answer was lost. Most servers then
+            # refuse the repeated request, because the upload does not exist any more. So a new
             # object of the right size counts as success.
-            after = call_with_retries(seconds, lambda: bucket.find(key))
-            if after is None or after.size != size or after == before:
+            new_object = call_with_retries(seconds, lambda: bucket.find(key))
+            if new_object is None or new_object.size != size or new_object == old_object:
                 raise error
     except BaseException:
         # S3 charges for the parts of an upload until it is aborted.
@@ -129,7 +127,7 @@ def _upload_in_parts(
 
 
 def _send(upload: Callable[[Name, io.RawIOBase, int], None], name: Name, body: _FilePart) -> None:
-    """Send a body, and again from its beginning after a temporary error."""
+    """Send a body with `upload`, and send it again after a temporary error."""
 
     def send() -> None:
         body.seek(0)
@@ -140,13 +138,14 @@ def _send(upload: Callable[[Name, io.RawIOBase, int], None], name: Name, body: _
 
 
 class _FilePart(io.RawIOBase):
-    """A part of a file that looks like a whole file. Bytes that are read from it are progress.
+    """A part of a file that looks like a whole file. Each read from it moves the deadline.
 
     Args:
         file: the whole file.
-        start: the first byte of the part.
-        length: of the part. With 0 the file is not opened, so it may be a folder.
-        deadline: moves with the progress.
+        start: the position of the first byte of the part.
+        length: the length of the part in bytes. With 0, the file is not opened, so that it may be a
+            folder.
+        deadline: the deadline of the transfer.
     """
 
     def __init__(self, file: Path, start: int, length: int, deadline: MovingDeadline) -> None:
@@ -160,11 +159,14 @@ class _FilePart(io.RawIOBase):
         return self._length
 
     def read(self, size: int | None = -1) -> bytes:
-        left = self._length - self._position
-        count = left if size is None or size < 0 else min(size, left)
-        if self._file is None or count <= 0:
+        bytes_left = self._length - self._position
+        if size is None or size < 0:
+            byte_count = bytes_left
+        else:
+            byte_count = min(size, bytes_left)
+        if self._file is None or byte_count <= 0:
             return b""
-        data = os.pread(self._file.fileno(), count, self._start + self._position)
+        data = os.pread(self._file.fileno(), byte_count, self._start + self._position)
         if not data:
             raise OSError(f"{self._file.name} became shorter while it was copied")
         self._position += len(data)

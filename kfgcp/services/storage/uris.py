@@ -1,4 +1,4 @@
-"""URIs of objects and folders in a bucket: `gs://BUCKET/KEY`, `s3://…` and `minio://…`."""
+"""Split the URIs of objects and folders in a bucket: `gs://BUCKET/KEY`, `s3://…`, `minio://…`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIGN_IN_HINTS: Final = {
 
 
 def is_bucket_uri(uri: str) -> bool:
-    """Return whether a text is the URI of something in a bucket.
+    """Return whether a text is the URI of a bucket, or of an object or a folder in a bucket.
 
     Example:
         >>> is_bucket_uri("gs://models/a"), is_bucket_uri("/data/a"), is_bucket_uri("oci://image")
@@ -26,7 +26,7 @@ def is_bucket_uri(uri: str) -> bool:
 
 
 def split_uri(uri: str) -> tuple[str, str, str]:
-    """Return the scheme, the bucket and the key of a URI; parts that are missing are "".
+    """Split a URI into the scheme, the bucket and the key. A part that is missing is "".
 
     Example:
         >>> split_uri("gs://models/2024/a.bin")
@@ -38,6 +38,6 @@ def split_uri(uri: str) -> tuple[str, str, str]:
 
 
 def sign_in_hint(uri: str) -> str:
-    """Return how to sign in to the store of a URI."""
+    """Return the hint how to sign in to the store of a URI."""
     scheme, _, _ = split_uri(uri)
     return _SIGN_IN_HINTS[scheme]

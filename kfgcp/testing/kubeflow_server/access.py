@@ -1,13 +1,13 @@
-"""Who may do what: namespaces in multi-user mode, no checks in single-user mode.
+"""Check that the caller of a request may use the objects in a namespace.
 
-In single-user mode the server ignores the namespace of a request. In multi-user mode runs and
-experiments need a namespace. The server answers PERMISSION_DENIED for a namespace that the caller
-may not use, whether or not it exists. Pipelines without a namespace are shared.
+In single-user mode the server ignores the namespace of a request and checks nothing. In multi-user
+mode runs and experiments need a namespace. The server answers PERMISSION_DENIED for a namespace
+that the caller may not use, whether or not it exists. Pipelines without a namespace are shared.
 
-Every good token belongs to the same user until a test sets `users`. Then the header
-`kubeflow-userid` names the user, as the proxy in front of a real server sets it. The texts are
-those of mu-no-user.json, mu-no-namespace.json, mu-not-allowed.json and mu-run-get-not-allowed.json.
-There is no path `/auth` (mu-auth.json).
+Every valid token belongs to the same user until a test sets `users`. From then on the header
+`kubeflow-userid` names the user. The proxy in front of a real server sets this header. The texts of
+errors are those of mu-no-user.json, mu-no-namespace.json, mu-not-allowed.json and
+mu-run-get-not-allowed.json. The server does not have a path `/auth` (mu-auth.json).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _RESOURCE_NAMES: Final = {
 
 
 class Access:
-    """What the caller may use.
+    """The namespaces that the caller of a request may use.
 
     Attributes:
         multi_user: whether the server knows users.
@@ -69,7 +69,7 @@ class Access:
         shared: bool = False,
         name: str = "",
     ) -> None:
-        """Refuse an object that the caller may not use.
+        """Raise an error unless the caller may use an object.
 
         Args:
             namespace: the namespace of the object.
@@ -92,7 +92,7 @@ class Access:
         user = self._read_user(*contexts)
         if namespace in self._allowed_namespaces(user):
             return
-        # The text that Kubernetes's Go code makes of a ResourceAttributes.
+        # How the Go code of Kubernetes prints a ResourceAttributes.
         attributes = (
             f"Namespace:{namespace},Verb:{verb},Group:pipelines.kubeflow.org,Version:v1beta1,"
             f"Resource:{resource},Subresource:,Name:{name},FieldSelector:nil,LabelSelector:nil,"
@@ -112,7 +112,7 @@ class Access:
         return self.users.get(user, ())
 
     def _read_user(self, *contexts: str) -> str:
-        """Return the caller of the current request."""
+        """Return the caller of the current request. Raise UNAUTHENTICATED if it names no user."""
         if self.users is None:
             return USER
         user = _CALLER.get()

@@ -1,4 +1,4 @@
-"""The ids and the times of new runs, experiments, pipelines and versions. A test may set both."""
+"""Give new runs, experiments, pipelines and versions their ids and times. A test may set both."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from kfgcp.testing.kubeflow_server.versions import ServerVersion
 
 
 class Creation:
-    """Gives ids and times.
+    """The source of ids and times for new objects.
 
     Attributes:
         version: the version of the server.
         make_id: gives the UUID of the next new object.
-        clock: Unix time in seconds. It gives `created_at` and `updated_at`. How long runs take
-            does not depend on it.
+        clock: gives the Unix time in seconds, for `created_at` and `updated_at`. The durations of
+            runs do not depend on this clock.
     """
 
     def __init__(self, version: ServerVersion) -> None:
@@ -29,5 +29,5 @@ class Creation:
         return self.make_id()
 
     def now(self) -> int:
-        """Return the time in whole seconds, as the server's tables have it."""
+        """Return the Unix time in whole seconds, as the server's tables store times."""
         return int(self.clock())

@@ -1,4 +1,4 @@
-"""How the server refuses a request: a gRPC status in JSON.
+"""The errors that the server answers: a gRPC status in JSON.
 
 - `message` is a chain: what the server was doing, the error, and its cause. `details[0].message`
   has only the text for users. For each 500 this text is "Internal Server Error"
@@ -54,7 +54,7 @@ class KfpError(Exception):
         code: the code of gRPC.
         message: the text for users.
         contexts: what the server was doing, the outermost step first.
-        cause: the text after `message` in the chain, empty for none.
+        cause: the text after `message` in the chain, empty without a cause.
         detail: the code and the message of `details[0]`, by default `code` and `message`.
     """
 
@@ -74,7 +74,7 @@ class KfpError(Exception):
         self.detail = detail or (code, message)
 
     def within(self, *contexts: str) -> KfpError:
-        """Return a copy of the error with more contexts around its own."""
+        """Return a copy of the error, with more contexts before the contexts that it has."""
         return type(self)(
             self.code,
             self.message,
@@ -139,7 +139,8 @@ def error_for_status(status: int, message: str) -> KfpError:
     return KfpError(INTERNAL if status >= 500 else INVALID, message)
 
 
-# The texts before the messages below are those of backend/src/common/util/error.go.
+# The prefixes of the messages below, such as "Invalid input error", are those of
+# backend/src/common/util/error.go.
 
 
 def invalid_input(message: str, *contexts: str) -> KfpError:
@@ -169,9 +170,9 @@ def bad_request(message: str, cause: str) -> KfpError:
 
 
 def internal_error(problem: KfpError | str, *contexts: str) -> KfpError:
-    """Return the error that wraps an error which the server's code does not expect: 500.
+    """Return the error 500 with which the server wraps another error, or a problem of its own.
 
-    The status is 500 for any wrapped error, and the text for users does not name the problem.
+    The status is 500 whatever the wrapped error is. The text for users does not name the problem.
     """
     message = problem if isinstance(problem, str) else problem.chain
     detail = (INTERNAL, _INTERNAL_TEXT)

@@ -1,6 +1,6 @@
 """The executions of a run's tasks, as ML Metadata keeps them.
 
-`metadata_store` lists what is confirmed.
+The docstring of `metadata_store` lists which parts the source of the server confirms.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from kfgcp.testing.kubeflow_server.nodes import is_driver_failure, is_reached
 from kfgcp.testing.kubeflow_server.records import RunRecord
 from kfgcp.testing.kubeflow_server.workflows import list_pods
 
-# Every other kind of task is a DAG.
+# Tasks of all other kinds have executions of the type DAG.
 _EXECUTION_TYPES: Final = {TaskKind.CONTAINER: mlmd.CONTAINER, TaskKind.IMPORTER: mlmd.IMPORTER}
 
-# Not confirmed: the execution of a container that was killed stays RUNNING.
+# The execution of a task in another state is RUNNING. Not confirmed: the execution of a container
+# that was killed is also RUNNING.
 _EXECUTION_STATES: Final = {
     TaskState.SUCCEEDED: "COMPLETE",
     TaskState.CACHED: "CACHED",
@@ -46,13 +47,17 @@ class TaskExecution:
         label: the name that the server shows.
         execution_type: the type of the execution in ML Metadata.
         task: the task, None for the root DAG.
+        component: the component of the task in the pipeline.
+        run: the run that contains the task.
         started: milliseconds since 1970.
         ended: milliseconds since 1970, 0 while it has not ended.
-        inputs: the parameters.
-        outputs: the parameters of a container that has succeeded, else None.
-        iteration: the number of an iteration, from 0, else None.
+        inputs: the input parameters.
+        outputs: the output parameters of a container that has succeeded, None for another task.
+        iteration: the number of an iteration, from 0, None for a task that is not an iteration.
         iteration_count: how many iterations a loop has, None for another task.
-        pod: the pod of the last attempt, empty before the first one.
+        input_artifacts: the input artifacts of the task.
+        output_artifacts: the output artifacts of a container or an importer.
+        pod: the pod of the last attempt, empty before the first attempt.
         fingerprint: the key in the cache, empty for a task that is not cached.
     """
 
@@ -91,12 +96,12 @@ class TaskExecution:
 
     @property
     def task_count(self) -> int:
-        """How many tasks a DAG has."""
+        """The number of tasks in a DAG, 0 for another task."""
         return len(self.component.dag.tasks) if self.component.dag is not None else 0
 
     @property
     def image(self) -> str:
-        """The image of a container, else empty."""
+        """The image of a container, empty for another task."""
         executor = self.component.executor
         return executor.image if isinstance(executor, Container) else ""
 
@@ -119,11 +124,11 @@ class TaskExecution:
             producers[name] = json.dumps(source)
         return producers
 
-    def state(self, modern: bool) -> str:
+    def last_known_state(self, modern: bool) -> str:
         """Return the `last_known_state`.
 
         Args:
-            modern: whether the server is 2.14 or newer. Older servers do not end DAGs.
+            modern: whether the server is 2.14 or newer. In older servers DAGs stay RUNNING.
         """
         # The root DAG stays RUNNING in every version.
         if self.task is None:
@@ -133,7 +138,7 @@ class TaskExecution:
             return "RUNNING"
         return _EXECUTION_STATES.get(self.task.state, "RUNNING")
 
-    def artifact(self, name: str, uri: str) -> tuple[str, JsonObject]:
+    def describe_artifact(self, name: str, uri: str) -> tuple[str, JsonObject]:
         """Return the type and the metadata of an output artifact."""
         for artifact in self.run.artifacts:
             if artifact.uri == uri:
@@ -142,28 +147,29 @@ class TaskExecution:
         return (definition.type if definition else "system.Artifact"), {}
 
 
-def task_executions(record: RunRecord, *, with_failed_drivers: bool = False) -> list[TaskExecution]:
+def list_executions(record: RunRecord, *, with_failed_drivers: bool = False) -> list[TaskExecution]:
     """Return the executions of a run: the root DAG first, then the tasks in the order of the run.
 
     Args:
         record: the run.
-        with_failed_drivers: whether to add tasks whose driver failed. ML Metadata has no executions
-            of them.
+        with_failed_drivers: whether to add the tasks whose driver failed. ML Metadata has no
+            executions for these tasks.
     """
     cache_key = f"executions {with_failed_drivers}"
     cached: list[TaskExecution] | None = record.cache.get(cache_key)
     if cached is not None:
         return cached
-    run = record.run()
+    run = record.current_run()
     if run.started_at is None:
         return []
     reader = _ExecutionReader(record, run)
-    executions = [reader.root()]
+    executions = [reader.read_root()]
     for task in run.tasks:
         is_failed_driver = is_driver_failure(task)
         if (with_failed_drivers or not is_failed_driver) and reader.is_reached(task):
-            executions.append(reader.read(task))
-    # The numbers become ids of ML Metadata. They follow this order, and never change.
+            executions.append(reader.read_task(task))
+    # This call gives each new execution the next number. The number is part of the id in ML
+    # Metadata, so it must follow this order and never change.
     for execution in executions:
         record.execution_number(execution.path)
     if run.state.final:
@@ -187,7 +193,7 @@ class _ExecutionReader:
                 count = self._iteration_counts.get(loop_path, 0)
                 self._iteration_counts[loop_path] = count + 1
 
-    def root(self) -> TaskExecution:
+    def read_root(self) -> TaskExecution:
         """Return the execution of the root DAG."""
         return TaskExecution(
             path="",
@@ -205,13 +211,13 @@ class _ExecutionReader:
 
     def is_reached(self, task: Task) -> bool:
         """Return whether the driver of a task has run."""
-        # A run has an iteration only after the driver of the iteration has run.
+        # The run contains an iteration only after the driver of the iteration has run.
         if paths.iteration(task.path):
             return True
         definition, _ = paths.find(self._graph, task.path)
         return is_reached(task, definition, paths.parent(task.path), self._tasks_by_path)
 
-    def read(self, task: Task) -> TaskExecution:
+    def read_task(self, task: Task) -> TaskExecution:
         """Return the execution of a task."""
         definition, component = paths.find(self._graph, task.path)
         execution_type = _EXECUTION_TYPES.get(task.kind, mlmd.DAG)
@@ -241,7 +247,7 @@ class _ExecutionReader:
             iteration=iteration[1] if iteration else None,
             iteration_count=self._count_iterations(task),
             pod=self._find_pod(task, component),
-            fingerprint=_fingerprint(definition, component, inputs),
+            fingerprint=_make_fingerprint(definition, component, inputs),
         )
 
     def _count_iterations(self, task: Task) -> int | None:
@@ -264,7 +270,7 @@ def _drop_none(values: JsonObject) -> dict[str, Any]:
 
 
 def _list_artifacts(values: JsonObject, names: Mapping[str, object]) -> ArtifactUris:
-    """Return the artifacts among the inputs or outputs of a task. A list has several."""
+    """Return the artifacts among the inputs or outputs of a task. A list is several artifacts."""
     artifacts: list[tuple[str, str]] = []
     for name, value in values.items():
         if name not in names:
@@ -274,18 +280,19 @@ def _list_artifacts(values: JsonObject, names: Mapping[str, object]) -> Artifact
     return tuple(artifacts)
 
 
-def _fingerprint(definition: TaskDef, component: Component, inputs: JsonObject) -> str:
+def _make_fingerprint(definition: TaskDef, component: Component, inputs: JsonObject) -> str:
     """Return the key of a task in the cache, empty for a task that is not cached.
 
-    Not confirmed: from what the server makes it.
+    Not confirmed: which values a real server hashes.
     """
     if not definition.cache or not isinstance(component.executor, Container):
         return ""
     if definition.cache_key:
         return definition.cache_key
     executor = component.executor
-    parts = [executor.image, executor.command, executor.args, inputs]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    hashed_values = [executor.image, executor.command, executor.args, inputs]
+    text = json.dumps(hashed_values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _millis(time: str | None) -> int:

@@ -1,4 +1,4 @@
-"""Experiments: `/apis/v2beta1/experiments`. Each namespace has `Default` from the start.
+"""Experiments: `/apis/v2beta1/experiments`. Each namespace starts with the experiment `Default`.
 
 The texts of errors are those of the recordings experiment-create-taken.json,
 experiment-create-long-name.json and experiment-get-unknown.json (tests/recorded/api-*). Texts
@@ -38,7 +38,9 @@ from kfgcp.testing.kubeflow_server.messages import (
 from kfgcp.testing.server import Request, Response, Route
 
 DEFAULT: Final = "Default"
-_DEFAULT_TEXT: Final = "All runs created without specifying an experiment will be grouped here."
+_DEFAULT_DESCRIPTION: Final = (
+    "All runs created without specifying an experiment will be grouped here."
+)
 # The limit of names since 2.15, in bytes (apiserver/validation/length.go).
 MAX_NAME: Final = 128
 
@@ -63,7 +65,7 @@ class Experiment:
 
     Attributes:
         created: Unix time in seconds.
-        last_run: creation of its newest run, Unix time in seconds; 0 without a run.
+        last_run: when its newest run was created, Unix time in seconds; 0 without a run.
     """
 
     id: str
@@ -99,7 +101,7 @@ class Experiments:
 
     Args:
         access: checks what the caller may do.
-        on_archive: called with the id of an experiment that is archived.
+        on_archive: called with the id of each experiment that is archived.
         creation: gives ids and times, and the version of the server.
     """
 
@@ -112,7 +114,7 @@ class Experiments:
         self._experiments_by_id: dict[str, Experiment] = {}
         self._lock = threading.RLock()
         for namespace in access.namespaces or [""]:
-            self.default(namespace)
+            self.get_default(namespace)
 
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
@@ -140,11 +142,11 @@ class Experiments:
         self._access.check(namespace, "create", "experiments", context, *_UNAUTHORIZED_CONTEXTS)
         with self._lock:
             if self.find_by_name(name, namespace):
-                text = (
+                message = (
                     f"Failed to create a new experiment. The name {name} already exists. Please"
                     " specify a new name"
                 )
-                raise already_exists(text, context)
+                raise already_exists(message, context)
             experiment = self._add(name, namespace, read_text(body, "description"))
             return Response(body=experiment.to_json())
 
@@ -206,9 +208,9 @@ class Experiments:
                 return experiment
         return None
 
-    def default(self, namespace: str) -> Experiment:
-        """Return the experiment for runs without one. Create it if it does not exist."""
-        return self.get_or_create(DEFAULT, namespace, _DEFAULT_TEXT)
+    def get_default(self, namespace: str) -> Experiment:
+        """Return the experiment `Default` of a namespace. Create it if it does not exist."""
+        return self.get_or_create(DEFAULT, namespace, _DEFAULT_DESCRIPTION)
 
     def get_or_create(self, name: str, namespace: str, description: str = "") -> Experiment:
         """Return the experiment with a name. Create it if it does not exist."""
@@ -221,7 +223,7 @@ class Experiments:
 
         Args:
             experiment_id: the id of the experiment.
-            contexts: for the error, what the server was doing, the outermost step first.
+            contexts: what the server was doing, the outermost step first, for the error.
 
         Raises:
             KfpError: NOT_FOUND.
@@ -247,11 +249,13 @@ class Experiments:
 
     def _check_name(self, name: str) -> None:
         """Raise an error with the status 500 for an empty or too long name (api_converter.go)."""
+        is_limited = self._creation.version.limits_names
+        problem = None
         if not name:
             problem = invalid_input("Experiment must have a non-empty name")
-        elif self._creation.version.limits_names and len(name.encode()) > MAX_NAME:
+        elif is_limited and len(name.encode()) > MAX_NAME:
             problem = invalid_input(f"Experiment.Name length cannot exceed {MAX_NAME}")
-        else:
+        if problem is None:
             return
         error = internal_error(problem, "Failed to convert API experiment to model experiment")
         raise error.within(

@@ -13,15 +13,14 @@ from kfgcp.testing.google import micros, snake_case
 from kfgcp.testing.kubeflow_server.errors import KfpError, invalid_input
 
 Fields = Mapping[str, Callable[[Any], str | int]]
-"""Name in filters and orders -> the value of an item.
+"""The name of a field in filters and orders -> a function that gives the field's value of an item.
 
 A value is text or an integer. Times are integers in seconds."""
 
 Matcher = Callable[[Any], bool]
 """Returns whether an item matches."""
 
-# The numbers of the operations. Proto JSON accepts them beside the names, and kfp.Client sends
-# them.
+# Proto JSON accepts the number of an operation instead of its name, and kfp.Client sends numbers.
 _OPERATIONS_BY_NUMBER: Final = {
     1: "EQUALS",
     2: "NOT_EQUALS",
@@ -135,8 +134,8 @@ def _build_matcher(predicate: JsonObject, fields: Fields, text: str) -> Matcher:
     if operation not in _COMPARISONS:
         raise invalid_input(f"invalid predicate operation: {operation}")
     compare = _COMPARISONS[operation]
-    other = _convert_value(value_field, value, text)
-    return lambda item: _compare(compare, _fold_case(get_value(item)), other)
+    predicate_value = _convert_value(value_field, value, text)
+    return lambda item: _compare(compare, _fold_case(get_value(item)), predicate_value)
 
 
 def _build_in(
@@ -145,7 +144,7 @@ def _build_in(
     if value_field in _SCALAR_FIELDS:
         raise invalid_input(f"cannot use IN operator with scalar type {value_field}")
     values = value.get("values", []) if isinstance(value, dict) else []
-    # `string_values` is a list of what `string_value` is.
+    # The items of `string_values` have the type of `string_value`.
     item_field = value_field.removesuffix("s")
     allowed_values = {_convert_value(item_field, item, text) for item in values}
     return lambda item: _fold_case(get_value(item)) in allowed_values
@@ -193,7 +192,7 @@ def _fold_case(value: str | int) -> str | int:
 
 
 def _convert_value(value_field: str, value: Any, text: str) -> str | int:
-    """Return the value of a predicate in the form of a field's value."""
+    """Convert the value of a predicate to the type of `Fields`, with text in lower case."""
     try:
         if value_field == "timestamp_value":
             return micros(value) // 1_000_000

@@ -8,10 +8,10 @@ The source is filter.go, list.go and list_request_util.go of the server.
 - Without `sort_by` the oldest items come first. Times have whole seconds, and equal items are
   sorted by their ids.
 - A page has 20 items by default and at most 200, even when a request asks for more.
-- A page token stands for the first item of the next page, and has the filter and the order of the
-  list. The request for a later page may leave both out. When it repeats one of them, it must repeat
-  both. A filter on a time, a number or a list cannot be repeated: in the token, numbers have become
-  floating point and lists have lost their type (runs-list-since-page-2-refused.json,
+- A page token contains the first item of the next page, and the filter and the order of the list.
+  The request for a later page may leave out the filter and the order. If it repeats one of the two,
+  it must repeat both. A filter on a time, a number or a list cannot be repeated: the token stores
+  numbers as floating point and lists without their type (runs-list-since-page-2-refused.json,
   runs-list-since-page-2-sort-by-refused.json, runs-list-in-page-2-refused.json).
 """
 
@@ -69,7 +69,7 @@ class _PageToken:
     Attributes:
         order: the `sort_by` of the list.
         filter_text: the `filter` of the list.
-        rank: the rank of the first item of the page.
+        rank: the value and the id of the first item of the page.
     """
 
     order: str
@@ -112,9 +112,9 @@ def list_page(
     matches = build_filter(filter_text, listable.fields)
     get_value, is_descending = _read_order(order, listable)
 
-    # The rank of an item is its value and its id, so the order of equal values is fixed.
+    # Items are sorted by value and then by id, so the order of equal values is fixed.
     ranked = [((get_value(item), listable.item_id(item)), item) for item in items if matches(item)]
-    ranked.sort(key=lambda entry: entry[0], reverse=is_descending)
+    ranked.sort(key=lambda rank_and_item: rank_and_item[0], reverse=is_descending)
     ranks = [rank for rank, _ in ranked]
     start = _find_start(ranks, first_rank, is_descending)
     end = start + size
@@ -167,37 +167,37 @@ def _read_token(text: str, token_name: str) -> _PageToken:
 
 
 def _check_repeated(order: str, filter_text: str, token: _PageToken, listable: Listable) -> None:
-    """Refuse an order and a filter that differ from those of the token."""
+    """Refuse an order or a filter that differs from the order or the filter of the token."""
     has_same_order = _read_order(order, listable) == _read_order(token.order, listable)
     predicates = parse_predicates(filter_text)
     token_predicates = parse_predicates(token.filter_text)
-    # An invalid filter has an error of its own.
+    # An invalid filter gets its own error instead of the mismatch below.
     build_filter(filter_text, listable.fields)
     values = _group_values(predicates, listable.fields)
     token_values = _group_values(token_predicates, listable.fields)
-    # Only a filter on text is the same after the way through the token.
-    can_repeat = all(item.get("string_value") is not None for item in token_predicates)
-    if not has_same_order or values != token_values or not can_repeat:
+    # Only text keeps its type in a token, so only a filter on text can equal the one in the token.
+    has_only_text = all(item.get("string_value") is not None for item in token_predicates)
+    if not has_same_order or values != token_values or not has_only_text:
         raise invalid_input(_MISMATCH)
 
 
 def _group_values(
     predicates: Sequence[JsonObject], fields: Fields
 ) -> dict[tuple[str, int], list[Any]]:
-    """Return the values of predicates by operation and column.
+    """Return the text values of predicates by operation and column.
 
-    Names such as `name` and `display_name` are one column. They share one function in `fields`.
+    `name` and `display_name` are the same column: both have the same function in `fields`.
     """
     values: dict[tuple[str, int], list[Any]] = {}
     for predicate in predicates:
-        column = id(fields.get(predicate.get("key", "")))
-        key = (get_operation(predicate), column)
+        column_id = id(fields.get(predicate.get("key", "")))
+        key = (get_operation(predicate), column_id)
         values.setdefault(key, []).append(predicate.get("string_value"))
     return values
 
 
 def _read_order(text: str, listable: Listable) -> tuple[Callable[[Any], str | int], bool]:
-    """Return the value to sort by, and whether the order is descending."""
+    """Return the function that gives the value to sort by, and whether the order is descending."""
     words = text.lower().split()
     has_wrong_direction = len(words) == 2 and words[1] not in ("asc", "desc")
     if len(words) > 2 or has_wrong_direction:
@@ -218,11 +218,11 @@ def _find_start(
 ) -> int:
     """Return the index of the first item of a page.
 
-    The item that a token stands for may be gone. Then the page begins with the item after it.
+    The item in a token may have been deleted. Then the page begins with the next item.
 
     Args:
         ranks: the ranks of the items, sorted.
-        first_rank: the rank in the token, None for the first page.
+        first_rank: the rank from the token, None for the first page.
         is_descending: whether the ranks are sorted in descending order.
     """
     if first_rank is None:

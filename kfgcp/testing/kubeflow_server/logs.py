@@ -1,15 +1,17 @@
 """The logs of pods: at the UI server, in its archive, and in Cloud Logging.
 
-- `GET /k8s/pod/logs?podname=&podnamespace=` answers text. When the pod and its archive are gone,
-  the UI server answers 404 `pod not found`, and older ones 500 `Could not get main container logs:
-  ...`. In multi-user mode podnamespace is required (pod-logs.ts of its public source).
+- `GET /k8s/pod/logs?podname=&podnamespace=` answers text. When the pod and its archived log are
+  gone, the UI server answers 404 `pod not found`. UI servers before 2.14 answer 500 `Could not get
+  main container logs: ...`. In multi-user mode podnamespace is required (pod-logs.ts of the public
+  source).
 - A UI server can be configured to read the archive itself. Then the client must send
   `createdat=YYYY-MM-DD` (workflow-helper.ts).
-- `GET /artifacts/get?source=&bucket=&key=` has the archive, with the keys of the servers' manifests
-  (workflow-controller-configmap-patch.yaml; since 2.15 the key is a different one). It also has the
-  artifacts `executor-logs` of launchers that publish logs.
-- On GKE the same lines are entries of `resource.type="k8s_container"`. Their labels are those of
-  the pod after `k8s-pod/`. Not confirmed: the stream and the severity of a line there.
+- `GET /artifacts/get?source=&bucket=&key=` answers an archived log. The form of the key is in the
+  server's manifests (workflow-controller-configmap-patch.yaml), and changed in 2.15. The same path
+  also answers the artifacts `executor-logs` of launchers that publish logs.
+- On GKE the same lines are entries with `resource.type="k8s_container"`. An entry has the labels of
+  the pod, with the prefix `k8s-pod/`. Not confirmed: the stream and the severity of a line in Cloud
+  Logging.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ BUCKET: Final = "mlpipeline"
 NAMESPACE: Final = "kubeflow"
 
 _RUN_ID_FILTER: Final = re.compile(r'"k8s-pod/pipeline/runid"\s*=\s*"([^"]+)"')
-# With these operators in a filter, its run ids do not say which runs it means.
+# A filter with one of these operators can also match entries of runs that it does not name.
 _OTHER_OPERATORS: Final = re.compile(r"\b(OR|NOT)\b|!=")
 _PUBLISHED_LOG: Final = re.compile(rf"/(?P<run>[0-9a-f-]{{36}})/(?P<path>.+)/{EXECUTOR_LOGS}$")
 _POD_NAME: Final = re.compile(r"(.+)-((?:retry-)?system-[a-z-]+|exit-hook-.+)-\d+")
@@ -61,7 +63,7 @@ class Logs:
     Attributes:
         kept: `pods` while the pods exist, `archive` when they are gone and their logs are in the
             archive, `gone` when both are gone.
-        falls_back: whether the UI server reads the archive for a pod that is gone.
+        falls_back: whether the UI server itself reads the archive when a pod is gone.
         published: whether launchers create an artifact `executor-logs` with the log of a task's
             last attempt.
     """
@@ -93,31 +95,31 @@ class Logs:
         name = request.query.get("podname", "")
         namespace = request.query.get("podnamespace", "")
         if not name:
-            return _text(400, "podname argument is required")
+            return _text_response(400, "podname argument is required")
         if self._access.multi_user and not namespace:
-            return _text(422, "podnamespace argument is required")
+            return _text_response(422, "podnamespace argument is required")
         try:
             self._access.check(namespace, "get", "viewers")
         except KfpError:
-            return _text(403, "Access denied to namespace")
+            return _text_response(403, "Access denied to namespace")
         pod = self._find_readable_pod(name, request.query.get("createdat"))
         if pod is not None:
-            return _text(200, self._read_log(*pod))
+            return _text_response(200, self._read_log(*pod))
         if self._modern:
-            return _text(404, "pod not found")
+            return _text_response(404, "pod not found")
         problem = "Error: Unable to find pod log archive information from workflow status."
-        return _text(500, f"Could not get main container logs: {problem}")
+        return _text_response(500, f"Could not get main container logs: {problem}")
 
     def get_archived_log(self, request: Request) -> Response:
         """Return a log from the archive, or one that a launcher has published."""
         pod = self._find_archived_pod(request)
         if pod is None:
             bucket = request.query.get("bucket", "")
-            return _text(500, f"Failed to get object in bucket {bucket}: NoSuchKey")
-        return _text(200, self._read_log(*pod))
+            return _text_response(500, f"Failed to get object in bucket {bucket}: NoSuchKey")
+        return _text_response(200, self._read_log(*pod))
 
-    def uri(self, record: RunRecord, path: str) -> str:
-        """Return the URI of the artifact with the log of a task, empty when there is none."""
+    def log_uri(self, record: RunRecord, path: str) -> str:
+        """Return the URI of the artifact with a task's log, empty if launchers publish no logs."""
         if not self.published:
             return ""
         root = record.root.rstrip("/")
@@ -127,8 +129,8 @@ class Logs:
         """Return the entries of Cloud Logging that a filter can match.
 
         Args:
-            filter_text: the filter. Cloud Logging applies it to the entries; here it only saves
-                reading the logs of other runs.
+            filter_text: the filter of the request. The caller applies it to the entries. This
+                function uses it only to skip the logs of other runs.
             payload: `json` or `text`.
         """
         run_ids: set[str] = set()
@@ -136,7 +138,7 @@ class Logs:
             run_ids.update(_RUN_ID_FILTER.findall(filter_text))
         for record in self._list_runs():
             if not run_ids or record.id in run_ids:
-                yield from self._run_entries(record, payload)
+                yield from self._list_run_entries(record, payload)
 
     # -- pods
 
@@ -145,8 +147,8 @@ class Logs:
 
         Args:
             name: the name of the pod.
-            created_on: the date in the request, which is the date of the run. It is only needed to
-                read the archive.
+            created_on: the date of the run's creation, as the request has it. Only a pod whose log
+                is in the archive needs it.
         """
         if self.kept == GONE or (self.kept == ARCHIVE and not self.falls_back):
             return None
@@ -157,12 +159,13 @@ class Logs:
         return pod if created_on == _creation_date(record) else None
 
     def _find_archived_pod(self, request: Request) -> Pod | None:
+        """Return the pod whose archived or published log a request reads."""
         key = request.query.get("key", "")
-        published = _PUBLISHED_LOG.search(key) if self.published else None
-        if published is not None:
+        published_log = _PUBLISHED_LOG.search(key) if self.published else None
+        if published_log is not None:
             if request.query.get("source") != "gcs":
                 return None
-            return self._find_last_pod(published["run"], published["path"])
+            return self._find_last_pod(published_log["run"], published_log["path"])
         if self.kept == GONE:
             return None
         name = key.removesuffix("/main.log").rpartition("/")[2]
@@ -192,10 +195,11 @@ class Logs:
         return None
 
     def _read_log(self, record: RunRecord, node: Node) -> str:
+        """Return the log of a driver, or of an attempt of a task."""
         task = _find_task(record, node.path)
         task_name = node.display_name.partition("(")[0].removesuffix("-driver")
         if task is not None and is_driver_failure(task) and task.error is not None:
-            # The form is that of tests/recorded/cluster-2.17.0/param-none/pod-logs.
+            # The line has the form of tests/recorded/cluster-2.17.0/param-none/pod-logs.
             driver = (
                 f"driver.Container(pipelineName={record.graph.name}, runID={record.id},"
                 f' taskName="{task_name}")'
@@ -206,25 +210,25 @@ class Logs:
             )
         if task is None or not node.attempt:
             return f"driver of {task_name}\n"
-        ended = task.state.final or node.attempt < task.attempts
-        lines = record.execution.log(task.path, node.attempt, ended=ended)
+        has_ended = task.state.final or node.attempt < task.attempts
+        lines = record.execution.log(task.path, node.attempt, ended=has_ended)
         return "".join(f"{line}\n" for line in lines)
 
     # -- Cloud Logging
 
-    def _run_entries(self, record: RunRecord, payload: str) -> Iterator[Entry]:
+    def _list_run_entries(self, record: RunRecord, payload: str) -> Iterator[Entry]:
         pod_names: dict[tuple[str, int], str] = {}
         for name, node in list_pods(record):
             if node.attempt:
                 pod_names[node.path, node.attempt] = name
-        for task in record.run().tasks:
+        for task in record.current_run().tasks:
             if task.kind is not TaskKind.CONTAINER:
                 continue
             for attempt in range(1, task.attempts + 1):
                 pod = pod_names.get((task.path, attempt), "")
-                yield from self._attempt_entries(record, task, attempt, pod, payload)
+                yield from self._list_attempt_entries(record, task, attempt, pod, payload)
 
-    def _attempt_entries(
+    def _list_attempt_entries(
         self, record: RunRecord, task: Task, attempt: int, pod: str, payload: str
     ) -> Iterator[Entry]:
         resource_labels = {
@@ -247,7 +251,7 @@ class Logs:
 
 
 def _find_task(record: RunRecord, path: str) -> Task | None:
-    for task in record.run().tasks:
+    for task in record.current_run().tasks:
         if task.path == path:
             return task
     return None
@@ -263,10 +267,10 @@ def _is_archived_at(request: Request, record: RunRecord, node: Node) -> bool:
     if request.query.get("source") != "minio" or request.query.get("bucket") != BUCKET:
         return False
     date = _creation_date(record).replace("-", "/")
-    place = f"{record.workflow}/{date}/{pod_name(record.workflow, node)}/main.log"
+    log_path = f"{record.workflow}/{date}/{pod_name(record.workflow, node)}/main.log"
     namespace = record.namespace or NAMESPACE
     # The key since 2.15, and the key of older servers.
-    keys = (f"private-artifacts/{namespace}/{place}", f"artifacts/{place}")
+    keys = (f"private-artifacts/{namespace}/{log_path}", f"artifacts/{log_path}")
     return request.query.get("key") in keys
 
 
@@ -278,5 +282,5 @@ def _pod_labels(record: RunRecord) -> dict[str, str]:
     }
 
 
-def _text(status: int, text: str) -> Response:
+def _text_response(status: int, text: str) -> Response:
     return Response(status, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})

@@ -1,8 +1,8 @@
-"""Reading of requests, and the form of times in answers.
+"""Read the bodies and the queries of requests, and format times and fields for answers.
 
-Names of fields and of query parameters are accepted in snake_case and in camelCase, as proto JSON
-does. Answers have names in snake_case and times in whole seconds. Empty fields are left out of
-answers. Newer servers may send them, and clients should not depend on the difference.
+Requests may name fields and query parameters in snake_case or in camelCase, as in proto JSON.
+Answers have names in snake_case and times in whole seconds. Answers leave out empty fields. Newer
+servers may send empty fields, so clients should not depend on the difference.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from kfgcp.testing.google import snake_case
 from kfgcp.testing.kubeflow_server.errors import INVALID, GatewayError
 from kfgcp.testing.server import Request
 
-# The server's tables hold 0 for "no time yet": `finished_at` of a run that has not ended, and
-# `last_run_created_at` of an experiment without runs.
+# The server's tables store 0 for "no time yet". So this time is `finished_at` of a run that has not
+# ended, and `last_run_created_at` of an experiment without runs.
 UNIX_EPOCH: Final = "1970-01-01T00:00:00Z"
-# The zero time of Go: `end_time` of a node that has not ended.
+# The zero time of Go, which is `end_time` of a node that has not ended.
 ZERO_TIME: Final = "0001-01-01T00:00:00Z"
 
 # How many characters of a wrong value an error shows.
-_MAX_SHOWN: Final = 60
+_MAX_SHOWN_CHARACTERS: Final = 60
 
 
 def read_body(
@@ -35,14 +35,16 @@ def read_body(
     Args:
         request: the request.
         field_names: the fields of the message.
-        lenient: whether other fields are left out, as before 2.14, and not refused.
+        lenient: whether to drop unknown fields instead of refusing them, as servers before 2.14 do.
 
     Raises:
-        GatewayError: INVALID (run-create-not-json.json).
+        GatewayError: INVALID, the body is not a JSON object (run-create-not-json.json) or has an
+            unknown field.
     """
     try:
         body = json.loads(request.body or b"{}")
-        # Python reads one half of a surrogate pair, which proto JSON refuses. It fails here.
+        # Python's JSON reader accepts half of a surrogate pair, but proto JSON does not. To encode
+        # it as UTF-8 raises a ValueError.
         json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise GatewayError(INVALID, _describe_syntax_error(request.body)) from None
@@ -59,10 +61,10 @@ def read_fields(
     Args:
         data: the JSON object.
         field_names: the fields of the message.
-        lenient: whether other fields are left out, as before 2.14, and not refused.
+        lenient: whether to drop unknown fields instead of refusing them, as servers before 2.14 do.
 
     Raises:
-        GatewayError: INVALID, there are other fields (run-create-unknown-body-field.json).
+        GatewayError: INVALID, the object has an unknown field (run-create-unknown-body-field.json).
     """
     fields: dict[str, Any] = {}
     for original_name, value in data.items():
@@ -84,15 +86,15 @@ def read_text(body: JsonObject, name: str) -> str:
     """
     value = body.get(name, "")
     if not isinstance(value, str):
-        shown = json.dumps(value)[:_MAX_SHOWN]
+        shown_value = json.dumps(value)[:_MAX_SHOWN_CHARACTERS]
         raise GatewayError(
-            INVALID, f"proto: (line 1:25): invalid value for string field {name}: {shown}"
+            INVALID, f"proto: (line 1:25): invalid value for string field {name}: {shown_value}"
         )
     return value
 
 
 def read_query(request: Request) -> dict[str, str]:
-    """Return the query with names in snake_case. Unknown parameters are not refused."""
+    """Return the query with names in snake_case. Unknown parameters are allowed."""
     return {snake_case(name): value for name, value in request.query.items()}
 
 
@@ -112,7 +114,7 @@ def drop_empty(data: JsonObject) -> dict[str, Any]:
 
 
 def _describe_syntax_error(body: bytes) -> str:
-    """Return the message of Go's JSON decoder, which reads a body before proto JSON does."""
+    """Return the message of Go's JSON decoder, which reads a body before proto JSON reads it."""
     text = body.decode(errors="replace").lstrip()
     if text.startswith("{") and text[1:].lstrip():
         letter = text[1:].lstrip()[0]

@@ -1,23 +1,29 @@
-"""ML Metadata beside the API: the calls of `ml_metadata.MetadataStoreService` that read runs.
+"""The stand-in of ML Metadata: the calls of `ml_metadata.MetadataStoreService` that read runs.
 
-Confirmed by the public source of the server (v2/metadata/client.go and converter.go, v2/driver):
+The public source of the server confirms (v2/metadata/client.go and converter.go, v2/driver):
 
 - The contexts are system.Pipeline, with the name of the pipeline, and system.PipelineRun, with the
   id of the run.
-- There is one execution for each driver that has run. Its custom properties are task_name,
+- Each driver that has run has created one execution. Its custom properties are task_name,
   display_name, inputs, outputs, parent_dag_id, iteration_index, iteration_count, total_dag_tasks,
   pod_name, image, cached_execution_id and others. DAGs have `parameter_producer_task` instead of
   outputs.
 - The root DAG has the name `run/ID` and stays RUNNING. CANCELED means that a condition was false.
-  An iteration has the name of its loop. A task that is not reached has no execution, and nothing
-  says why a task failed.
-- The name of an artifact is in the path of its events. Its metadata are custom properties: a bool
-  is an int, lists and dicts are in a struct with the key `list` or `struct`.
+  An iteration has the name of its loop. A task that was not reached has no execution. An execution
+  does not say why its task failed.
+- The name of an artifact is in the path of its events. The metadata of an artifact are custom
+  properties: a bool is stored as an int, and a list or a dict in a struct with the key `list` or
+  `struct`.
 
-Since 2.14 task_name is the key of the task and display_name its label, and DAGs other than the root
-end COMPLETE or FAILED. Before, task_name is the label, and DAGs stay RUNNING. Not confirmed: which
-version changed this, that containers which were killed stay RUNNING, that `type` is filled beside
-type_id (without it: `names_types`), and from what cache_fingerprint is made.
+Since 2.14 task_name is the key of the task and display_name is its label. DAGs other than the root
+end COMPLETE or FAILED. Before 2.14 task_name is the label, and DAGs stay RUNNING.
+
+Not confirmed:
+
+- which version changed this;
+- that the execution of a container that was killed stays RUNNING;
+- that the server fills both `type` and type_id (a test can set `names_types` to leave out `type`);
+- which values the server hashes for cache_fingerprint.
 
 `options` without max_result_size mean 20 items, as the proto says.
 """
@@ -35,15 +41,15 @@ from kfgcp.backends.kubeflow.execution import EXECUTOR_LOGS
 from kfgcp.testing.kubeflow_server.executions import (
     ArtifactUris,
     TaskExecution,
-    task_executions,
+    list_executions,
 )
 from kfgcp.testing.kubeflow_server.records import RunRecord
 from kfgcp.testing.server import Request, Response
 
 T = TypeVar("T")
 
-# The id of an execution is the number of the run times this, plus a number in the run. So a run may
-# have this many executions.
+# The id of an execution is the number of its run * MAX_EXECUTIONS + its number in the run. So a run
+# can have fewer than this many executions.
 MAX_EXECUTIONS: Final = 100_000
 
 # The default and the upper bound of ListOperationOptions.max_result_size in metadata_store.proto.
@@ -55,7 +61,7 @@ _INVALID: Final = 3
 _UNIMPLEMENTED: Final = 12
 
 _PARENT_FILTER: Final = re.compile(r"\s*custom_properties\.parent_dag_id\.int_value\s*=\s*(\d+)\s*")
-# Ids of types. A client must not depend on them: a real server numbers the types as they come.
+# Ids of types. A client must not depend on them: a real server numbers types as they are created.
 _EXECUTION_TYPES: Final = {mlmd.DAG: 11, mlmd.CONTAINER: 12, mlmd.IMPORTER: 13}
 _CONTEXT_TYPES: Final = {mlmd.PIPELINE: 9, mlmd.PIPELINE_RUN: 10}
 _FIRST_ARTIFACT_TYPE: Final = 20
@@ -72,8 +78,8 @@ class MetadataStore:
         run_by_number: gives the run with a number, None when there is none.
         list_runs: gives all runs, the oldest first.
         modern: whether the server is 2.14 or newer.
-        log_uri: gives the artifact with the log of a container's last attempt, empty when there is
-            none.
+        log_uri: gives the URI of the artifact with the log of a task's last attempt, empty when
+            there is none.
 
     Attributes:
         names_types: whether executions, artifacts and contexts have the name of their type beside
@@ -110,17 +116,20 @@ class MetadataStore:
         }
 
     def call(self, request: Request) -> Response:
-        """Return the answer to a call. Its status is always 200, and a failure is in trailers."""
+        """Return the answer to a call: HTTP status 200, with the gRPC error of a failed call."""
         method = request.path.rpartition("/")[2]
         headers = {"Content-Type": mlmd.CONTENT_TYPE}
         try:
             if method not in self._methods:
                 raise mlmd.MlmdError(f"the stand-in has no {method}", _UNIMPLEMENTED)
-            response = mlmd.message(f"{method}Response")()
-            self._methods[method](mlmd.received(f"{method}Request", request.body), response)
+            call_request = mlmd.decode_request(f"{method}Request", request.body)
+            response = mlmd.message_class(f"{method}Response")()
+            self._methods[method](call_request, response)
         except mlmd.MlmdError as error:
-            return Response(body=mlmd.failure(error.code or _INVALID, str(error)), headers=headers)
-        return Response(body=mlmd.answer(response), headers=headers)
+            return Response(
+                body=mlmd.encode_error(error.code or _INVALID, str(error)), headers=headers
+            )
+        return Response(body=mlmd.encode_response(response), headers=headers)
 
     def execution_id(self, record: RunRecord, path: str) -> int:
         """Return the id of the execution of a task. The path of the root DAG is empty."""
@@ -130,7 +139,7 @@ class MetadataStore:
         """Return path -> id for the executions of a run."""
         return {
             execution.path: self.execution_id(record, execution.path)
-            for execution in task_executions(record)
+            for execution in list_executions(record)
         }
 
     # -- methods of the service: each fills the fields of its response
@@ -139,34 +148,35 @@ class MetadataStore:
         name = request.context_name
         if request.type_name == mlmd.PIPELINE_RUN:
             record = self._find_run(name)
-            # The root driver creates the context.
-            if record is not None and record.run().started_at:
+            # The root driver creates the context, so a run that has not started has none.
+            if record is not None and record.current_run().started_at:
                 self._fill_run_context(response.context, record)
         elif request.type_name == mlmd.PIPELINE and self._has_pipeline(name):
             self._fill_pipeline_context(response.context, name)
 
     def _get_executions(self, request: mlmd.Message, response: mlmd.Message) -> None:
         executions = []
-        for record in self._runs_of_context(request.context_id):
+        for record in self._find_runs_of_context(request.context_id):
             executions += [
-                self._format_execution(record, execution) for execution in task_executions(record)
+                self._format_execution(record, execution) for execution in list_executions(record)
             ]
         if request.options.filter_query:
             parent_id = _read_parent_filter(request.options.filter_query)
             executions = [item for item in executions if _parent_id(item) == parent_id]
         executions.sort(key=lambda item: item.id)
-        page, response.next_page_token = _page(request, executions)
+        page, response.next_page_token = _select_page(request, executions)
         response.executions.extend(page)
 
     def _get_artifacts(self, request: mlmd.Message, response: mlmd.Message) -> None:
         artifacts_by_id: dict[int, mlmd.Message] = {}
-        for record in self._runs_of_context(request.context_id):
-            for execution in task_executions(record):
+        for record in self._find_runs_of_context(request.context_id):
+            for execution in list_executions(record):
                 for name, uri in self._output_artifacts(record, execution):
                     artifact = self._format_artifact(execution, name, uri)
-                    # Tasks and nested pipelines can share an artifact. The first one names it.
+                    # Tasks and nested pipelines can share an artifact. It keeps the name that the
+                    # first of them gives it.
                     artifacts_by_id.setdefault(artifact.id, artifact)
-        page, response.next_page_token = _page(request, list(artifacts_by_id.values()))
+        page, response.next_page_token = _select_page(request, list(artifacts_by_id.values()))
         response.artifacts.extend(page)
 
     def _get_events(self, request: mlmd.Message, response: mlmd.Message) -> None:
@@ -175,7 +185,7 @@ class MetadataStore:
             record = self._run_by_number(run_number)
             if record is None:
                 continue
-            for execution in task_executions(record):
+            for execution in list_executions(record):
                 execution_id = self.execution_id(record, execution.path)
                 executions_by_id[execution_id] = (record, execution)
         for execution_id in request.execution_ids:
@@ -205,7 +215,7 @@ class MetadataStore:
             if type_id in request.type_ids:
                 response.execution_types.add(id=type_id, name=name)
 
-    # -- contexts: ids of runs are even, those of pipelines are odd
+    # -- contexts: the context of a run has an even id, the context of a pipeline an odd id
 
     def _fill_run_context(self, context: mlmd.Message, record: RunRecord) -> None:
         context.id = record.number * 2
@@ -218,7 +228,7 @@ class MetadataStore:
             "store_session_info": "{}",
         }
         for key, value in properties.items():
-            mlmd.store(context.custom_properties, key, value)
+            mlmd.set_property(context.custom_properties, key, value)
 
     def _fill_pipeline_context(self, context: mlmd.Message, name: str) -> None:
         with self._lock:
@@ -228,10 +238,10 @@ class MetadataStore:
         context.name = name
 
     def _has_pipeline(self, name: str) -> bool:
-        """Return whether the pipeline of a run has this name."""
+        """Return whether any run has a pipeline with this name."""
         return any(record.graph.name == name for record in self._list_runs())
 
-    def _runs_of_context(self, context_id: int) -> list[RunRecord]:
+    def _find_runs_of_context(self, context_id: int) -> list[RunRecord]:
         if context_id % 2 == 0:
             record = self._run_by_number(context_id // 2)
             return [record] if record is not None else []
@@ -243,9 +253,9 @@ class MetadataStore:
     # -- executions
 
     def _format_execution(self, record: RunRecord, execution: TaskExecution) -> mlmd.Message:
-        message = mlmd.message("Execution")(
+        message = mlmd.message_class("Execution")(
             id=self.execution_id(record, execution.path),
-            last_known_state=mlmd.STATES.index(execution.state(self._modern)),
+            last_known_state=mlmd.STATES.index(execution.last_known_state(self._modern)),
             create_time_since_epoch=execution.started,
             last_update_time_since_epoch=execution.ended or execution.started,
         )
@@ -253,7 +263,7 @@ class MetadataStore:
         if not execution.path:
             message.name = f"run/{record.id}"
         for key, value in self._execution_properties(record, execution):
-            mlmd.store(message.custom_properties, key, value)
+            mlmd.set_property(message.custom_properties, key, value)
         return message
 
     def _execution_properties(
@@ -292,14 +302,15 @@ class MetadataStore:
                 yield "cached_execution_id", str(cached_id)
 
     def _find_cached_execution(self, record: RunRecord, execution: TaskExecution) -> int | None:
-        """Return the id of the execution whose outputs a cached one has.
+        """Return the id of the execution whose outputs a cached execution reuses.
 
-        It is the newest earlier success of the same task.
+        This is the newest execution of the same task with the same inputs that succeeded in an
+        earlier run.
         """
         for other in reversed(self._list_runs()):
             if other.number >= record.number or other.graph.name != record.graph.name:
                 continue
-            for earlier in task_executions(other):
+            for earlier in list_executions(other):
                 is_same_task = earlier.path == execution.path and earlier.inputs == execution.inputs
                 if is_same_task and earlier.has_succeeded:
                     return self.execution_id(other, earlier.path)
@@ -317,8 +328,8 @@ class MetadataStore:
         return execution.output_artifacts + ((EXECUTOR_LOGS, uri),)
 
     def _format_artifact(self, execution: TaskExecution, name: str, uri: str) -> mlmd.Message:
-        type_name, metadata = execution.artifact(name, uri)
-        message = mlmd.message("Artifact")(
+        type_name, metadata = execution.describe_artifact(name, uri)
+        message = mlmd.message_class("Artifact")(
             id=self._artifact_id(uri),
             uri=uri,
             state=mlmd.LIVE,
@@ -337,7 +348,7 @@ class MetadataStore:
         if "store_session_info" not in metadata:
             properties["store_session_info"] = "{}"
         for key, value in properties.items():
-            mlmd.store(message.custom_properties, key, value)
+            mlmd.set_property(message.custom_properties, key, value)
         return message
 
     def _artifact_id(self, uri: str) -> int:
@@ -381,7 +392,7 @@ def _make_uid(pod: str) -> str:
 
 
 def _read_parent_filter(query: str) -> int:
-    """Return the id of the DAG whose executions a filter wants."""
+    """Return the id of the parent DAG that a filter selects. Raise MlmdError for another filter."""
     match = _PARENT_FILTER.fullmatch(query)
     if match is None:
         raise mlmd.MlmdError(
@@ -407,8 +418,8 @@ def _convert_metadata(value: object) -> object:
     return value
 
 
-def _page(request: mlmd.Message, items: list[T]) -> tuple[list[T], str]:
-    """Return a page and the token of the next one, which is the number of items before it."""
+def _select_page(request: mlmd.Message, items: list[T]) -> tuple[list[T], str]:
+    """Return a page, and the token of the next page: the number of items before that page."""
     if not request.HasField("options"):
         return items, ""
     options = request.options

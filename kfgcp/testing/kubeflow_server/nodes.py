@@ -12,7 +12,7 @@ from typing import Final
 from kfgcp.model import Task, TaskKind, TaskState
 from kfgcp.spec.graph import TaskDef
 
-# Argo's phase Omitted is not a state of the API, which answers such a node without a state.
+# The API has no state for Argo's phase Omitted, so it leaves the state of such a node empty.
 OMITTED: Final = ""
 
 NODE_STATES: Final[Mapping[TaskState, str]] = {
@@ -43,9 +43,9 @@ class Node:
         end: RFC 3339, None before the end.
         path: the path of the task of the node.
         attempt: the number of the attempt for the pod of an executor, else 0.
-        main: whether the node stands for the task itself.
-        children: the nodes that come next.
-        wrapped: the node inside, for the wrapper of a retry strategy.
+        main: whether the node stands for the task itself, not for a driver or an attempt.
+        children: the nodes that follow this node.
+        wrapped: the node inside, if this node is the wrapper of a retry strategy, else None.
     """
 
     name: str
@@ -90,13 +90,14 @@ def is_reached(
 ) -> bool:
     """Return whether the driver of a task has run.
 
-    The driver of a skipped task has run only when the condition of the task itself was false.
+    The driver of a skipped task has run only if the task was skipped because its own condition was
+    false. It has not run if an earlier task failed or was skipped.
 
     Args:
-        task: the task of the run.
-        definition: the task of the pipeline.
+        task: the task in the run.
+        definition: the task in the pipeline.
         parent_path: the path of the DAG that contains the task, empty for the root.
-        tasks_by_path: the tasks of the run.
+        tasks_by_path: all tasks of the run.
     """
     if task.state is not TaskState.SKIPPED:
         return True

@@ -1,8 +1,8 @@
 """The pipelines and versions that the server keeps.
 
 - Names are unique without regard to case, as MySQL compares text.
-- Since 2.17 pipelines and versions have tags (pipeline.proto, pipeline_tags.go). `name` exists
-  since 2.14: api-2.5.0 has only display_name.
+- Since 2.17 pipelines and versions have tags (pipeline.proto, pipeline_tags.go). Since 2.14 they
+  have a `name`: the recordings in api-2.5.0 have only display_name.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from kfgcp.testing.kubeflow_server.errors import (
 from kfgcp.testing.kubeflow_server.messages import drop_empty, format_time
 from kfgcp.testing.kubeflow_server.uploads import format_spec
 
-# The limits of pipeline_tags.go. MAX_TAG is in characters, for a key and for a value.
+# The limits of pipeline_tags.go: the tags of an object, and the characters of a key or a value.
 MAX_TAGS: Final = 20
-MAX_TAG: Final = 63
+MAX_TAG_LENGTH: Final = 63
 
 Tags = dict[str, str]
 
@@ -117,7 +117,7 @@ class PipelineStore:
         self._pipelines_by_id: dict[str, Pipeline] = {}
         self._versions_by_id: dict[str, Version] = {}
         self._count = 0
-        # Reentrant: an upload holds it while it adds a pipeline and its version.
+        # An upload holds the lock while it calls two methods that take it, so it must be reentrant.
         self._lock = threading.RLock()
 
     def all(self) -> list[Pipeline]:
@@ -125,7 +125,7 @@ class PipelineStore:
         with self._lock:
             return list(self._pipelines_by_id.values())
 
-    def versions_of(self, pipeline_id: str) -> list[Version]:
+    def get_versions(self, pipeline_id: str) -> list[Version]:
         """Return the versions of a pipeline, the oldest first."""
         with self._lock:
             versions = list(self._versions_by_id.values())
@@ -155,7 +155,11 @@ class PipelineStore:
         return version
 
     def find_namespace(self, reference: JsonObject) -> str | None:
-        """Return the namespace of the pipeline that a reference names, None without a pipeline."""
+        """Return the namespace of the pipeline that a reference names.
+
+        Returns:
+            None if the pipeline does not exist.
+        """
         version = self._versions_by_id.get(reference.get("pipeline_version_id") or "")
         pipeline_id = reference.get("pipeline_id") or ""
         if version is not None:
@@ -174,28 +178,28 @@ class PipelineStore:
         pipeline_id = reference.get("pipeline_id") or ""
         version_id = reference.get("pipeline_version_id") or ""
         context = "Failed to fetch a template due to error retrieving pipeline version"
-        fetching = "Failed to fetch a pipeline version and its manifest from"
+        step = "Failed to fetch a pipeline version and its manifest from"
         if version_id:
             version = self.get_version_record(
                 version_id,
                 context,
-                f"{fetching} pipeline version {version_id}",
+                f"{step} pipeline version {version_id}",
                 f"Failed to get a pipeline version with id {version_id}",
             )
             if pipeline_id not in ("", version.pipeline_id):
-                text = (
+                message = (
                     f"Pipeline version {version_id} belongs to pipeline {version.pipeline_id} (not"
                     f" {pipeline_id})"
                 )
-                raise invalid_input(text, context)
+                raise invalid_input(message, context)
             return version
-        versions = self.versions_of(pipeline_id)
+        versions = self.get_versions(pipeline_id)
         if not versions:
             raise not_found(
                 "PipelineVersion",
                 pipeline_id,
                 context,
-                f"{fetching} pipeline {pipeline_id}",
+                f"{step} pipeline {pipeline_id}",
                 f"Failed to get the latest pipeline version with pipeline id {pipeline_id}",
             )
         return find_newest(versions)
@@ -217,11 +221,11 @@ class PipelineStore:
         with self._lock:
             for other in self.all():
                 if other.namespace == namespace and other.name.lower() == name.lower():
-                    text = (
+                    message = (
                         f"Failed to create a new pipeline. The name {name} already exists. Please"
                         " specify a new name"
                     )
-                    raise already_exists(text, *contexts)
+                    raise already_exists(message, *contexts)
             pipeline = Pipeline(
                 id=self._creation.new_id(),
                 name=name,
@@ -249,13 +253,15 @@ class PipelineStore:
             KfpError: ALREADY_EXISTS.
         """
         with self._lock:
-            for other in self.versions_of(pipeline_id):
+            for other in self.get_versions(pipeline_id):
                 if other.name.lower() == name.lower():
-                    text = (
+                    message = (
                         f"Failed to create a new pipeline version. The name {name} already exists."
                         " Specify a new name"
                     )
-                    raise already_exists(text, "Failed to create pipeline version in PipelineStore")
+                    raise already_exists(
+                        message, "Failed to create pipeline version in PipelineStore"
+                    )
             self._count += 1
             version = Version(
                 id=self._creation.new_id(),
@@ -286,14 +292,14 @@ class PipelineStore:
 
         Args:
             pipeline_id: the id of the pipeline.
-            context: the method that fails, for errors.
+            context: what the server was doing, for errors.
             with_versions: whether to remove its versions too.
 
         Raises:
             KfpError: INVALID, the pipeline has versions and `with_versions` is false.
         """
         with self._lock:
-            versions = self.versions_of(pipeline_id)
+            versions = self.get_versions(pipeline_id)
             if versions and not with_versions:
                 newest = find_newest(versions)
                 raise invalid_input(
@@ -312,10 +318,10 @@ def find_newest(versions: list[Version]) -> Version:
 
 
 def check_tags(tags: object) -> Tags:
-    """Return tags as they are, if the server accepts them.
+    """Return tags unchanged, if the server accepts them.
 
     Args:
-        tags: the JSON value; None when it is not JSON.
+        tags: the tags as parsed JSON, None when the request has text that is not JSON.
 
     Raises:
         KfpError: INVALID.
@@ -335,6 +341,8 @@ def check_tags(tags: object) -> Tags:
             raise invalid_input("tag key cannot be empty")
         if "." in key:
             raise invalid_input(f"tag key \"{key}\" must not contain '.' character")
-        if max(len(key), len(value)) > MAX_TAG:
-            raise invalid_input(f'tag key "{key}" exceeds maximum length of {MAX_TAG} characters')
+        if max(len(key), len(value)) > MAX_TAG_LENGTH:
+            raise invalid_input(
+                f'tag key "{key}" exceeds maximum length of {MAX_TAG_LENGTH} characters'
+            )
     return tags

@@ -1,11 +1,11 @@
 """Pipelines and their versions: `/apis/v2beta1/pipelines`.
 
-- Errors of uploads have a form of their own, see `upload_errors`. The answer to a name that is too
-  long is plain text (pipeline-upload-long-name.json).
+- Errors of uploads have their own form, see `upload_errors`. The error for a name that is too long
+  is plain text (pipeline-upload-long-name.json).
 - The texts of other errors are those of pipeline-*.json. Texts without a recording are those of
   pipeline_server.go and resource_manager.go.
 - Since 2.17 PATCH changes display_name and tags (pipeline.proto, pipeline_tags.go).
-- Versions at an address (`package_url`) are not supported.
+- The stand-in refuses a version that is at an address (`package_url`): it downloads nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kfgcp.testing.kubeflow_server.pipeline_store import (
     Version,
     check_tags,
 )
-from kfgcp.testing.kubeflow_server.upload_errors import name_too_long, refuse_upload
+from kfgcp.testing.kubeflow_server.upload_errors import refuse_long_name, refuse_upload
 from kfgcp.testing.kubeflow_server.uploads import MAX_SPEC_BYTES, parse_spec_file, read_upload
 from kfgcp.testing.server import Request, Response, Route
 
@@ -82,7 +82,7 @@ _UPDATE_FIELDS: Final = (
     "namespace",
     "tags",
 )
-# The end of many texts of pipeline_server.go.
+# Many messages in pipeline_server.go end with this text.
 _STACK: Final = "Check error stack"
 
 
@@ -94,7 +94,7 @@ class Pipelines(PipelineStore):
         creation: gives ids and times, and the version of the server.
 
     Attributes:
-        max_spec_bytes: the server refuses longer files.
+        max_spec_bytes: the size of the longest file that the server accepts.
     """
 
     def __init__(self, access: Access, creation: Creation) -> None:
@@ -105,8 +105,8 @@ class Pipelines(PipelineStore):
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
         pipelines = f"{base}/pipelines"
-        pipeline = pipelines + "/{pipeline}"
-        version = pipeline + "/versions/{version}"
+        pipeline = pipelines + "/{pipeline_id}"
+        version = pipeline + "/versions/{version_id}"
         return [
             Route("POST", pipelines + "/upload", self.upload),
             Route("POST", pipelines + "/upload_version", self.upload_version),
@@ -131,19 +131,19 @@ class Pipelines(PipelineStore):
         query = read_query(request)
         server_version = self._server_version
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
-        summary = "Failed to create a pipeline"
+        read_summary = "Failed to create a pipeline"
         try:
             file_name, text = read_upload(request, self.max_spec_bytes)
         except KfpError as error:
             return refuse_upload(server_version, 400, error, error.contexts[0])
         try:
-            contexts = (f"{summary} due to authorization error", "Authorization Failure")
+            contexts = (f"{read_summary} due to authorization error", "Authorization Failure")
             self._access.check(namespace, "create", "pipelines", *contexts, shared=True)
         except KfpError as error:
-            return refuse_upload(server_version, 400, error, summary)
+            return refuse_upload(server_version, 400, error, read_summary)
         name = query.get("name") or query.get("display_name") or file_name
         if self._is_too_long(name, MAX_NAME):
-            return name_too_long("Pipeline", MAX_NAME)
+            return refuse_long_name("Pipeline", MAX_NAME)
         summary = "Failed to create a pipeline and a pipeline version"
         display_name = query.get("display_name") or name
         description = query.get("description", "")
@@ -174,7 +174,7 @@ class Pipelines(PipelineStore):
             return refuse_upload(server_version, 400, error, summary)
         name = query.get("name") or query.get("display_name") or file_name
         if self._is_too_long(name, MAX_VERSION_NAME):
-            return name_too_long("PipelineVersion", MAX_VERSION_NAME)
+            return refuse_long_name("PipelineVersion", MAX_VERSION_NAME)
         display_name = query.get("display_name") or name
         description = query.get("description", "")
         try:
@@ -185,7 +185,7 @@ class Pipelines(PipelineStore):
             return refuse_upload(server_version, _upload_status(error), error, summary)
         return Response(body=self._to_json(version))
 
-    def create_from_address(self, request: Request, pipeline: str = "") -> Response:
+    def create_from_address(self, request: Request, pipeline_id: str = "") -> Response:
         """Refuse to create a pipeline or a version from an address."""
         raise KfpError(
             UNIMPLEMENTED,
@@ -208,11 +208,11 @@ class Pipelines(PipelineStore):
                 f"Pipeline.Name length cannot exceed {MAX_NAME}",
                 "Failed to create a pipeline as pipeline conversion failed",
             )
-        denied = (
+        denied_context = (
             "Failed to create a pipeline due to authorization error. Check if you have write"
             f" permissions to namespace {namespace}"
         )
-        self._access.check(namespace, "create", "pipelines", context, denied, shared=True)
+        self._access.check(namespace, "create", "pipelines", context, denied_context, shared=True)
         pipeline = self.add_pipeline(
             name,
             display_name,
@@ -224,10 +224,10 @@ class Pipelines(PipelineStore):
         )
         return Response(body=self._to_json(pipeline))
 
-    def get(self, request: Request, pipeline: str) -> Response:
+    def get(self, request: Request, pipeline_id: str) -> Response:
         """Return a pipeline."""
-        context = f"Failed to get a pipeline {pipeline}. {_STACK}"
-        return Response(body=self._to_json(self.get_allowed(pipeline, "get", context)))
+        context = f"Failed to get a pipeline {pipeline_id}. {_STACK}"
+        return Response(body=self._to_json(self.get_allowed(pipeline_id, "get", context)))
 
     def get_by_name(self, request: Request, name: str) -> Response:
         """Return the pipeline with a name."""
@@ -251,34 +251,34 @@ class Pipelines(PipelineStore):
         items = [self._to_json(pipeline) for pipeline in page]
         return Response(body=lists.format_page("pipelines", items, total, token))
 
-    def update(self, request: Request, pipeline: str) -> Response:
-        """Change the shown name and the tags of a pipeline."""
-        context = f"Failed to update pipeline {pipeline}"
+    def update(self, request: Request, pipeline_id: str) -> Response:
+        """Change the display name and the tags of a pipeline."""
+        context = f"Failed to update pipeline {pipeline_id}"
         self._check_can_update()
-        record = self.get_allowed(pipeline, "update", f"{context} due to authorization error")
+        record = self.get_allowed(pipeline_id, "update", f"{context} due to authorization error")
         return self._update(request, record, f"{context}. {_STACK}")
 
-    def delete(self, request: Request, pipeline: str) -> Response:
+    def delete(self, request: Request, pipeline_id: str) -> Response:
         """Delete a pipeline."""
-        context = f"Failed to delete pipeline {pipeline}. {_STACK}"
-        missing = f"Failed to delete pipeline with id {pipeline} as it was not found"
-        self.get_allowed(pipeline, "delete", context, missing)
+        context = f"Failed to delete pipeline {pipeline_id}. {_STACK}"
+        missing_context = f"Failed to delete pipeline with id {pipeline_id} as it was not found"
+        self.get_allowed(pipeline_id, "delete", context, missing_context)
         cascade = read_query(request).get("cascade", "").lower() == "true"
-        self.remove_pipeline(pipeline, context, with_versions=cascade)
+        self.remove_pipeline(pipeline_id, context, with_versions=cascade)
         return Response()
 
     # -- versions
 
-    def list_versions(self, request: Request, pipeline: str) -> Response:
+    def list_versions(self, request: Request, pipeline_id: str) -> Response:
         """Return a page of the versions of a pipeline."""
-        context = f"Failed to list pipeline versions for pipeline {pipeline}"
-        fetching = (
+        context = f"Failed to list pipeline versions for pipeline {pipeline_id}"
+        fetching_context = (
             "Failed to list pipeline versions due to error fetching the namespace for pipeline"
-            f" {pipeline}"
+            f" {pipeline_id}"
         )
-        self.get_allowed(pipeline, "list", context, fetching)
+        self.get_allowed(pipeline_id, "list", context, fetching_context)
         page, total, token = _list_page(
-            self.versions_of(pipeline),
+            self.get_versions(pipeline_id),
             read_query(request),
             _VERSIONS,
             "Failed to list pipeline versions",
@@ -286,32 +286,34 @@ class Pipelines(PipelineStore):
         items = [self._to_json(version) for version in page]
         return Response(body=lists.format_page("pipeline_versions", items, total, token))
 
-    def get_version(self, request: Request, pipeline: str, version: str) -> Response:
+    def get_version(self, request: Request, pipeline_id: str, version_id: str) -> Response:
         """Return a version."""
         contexts = (
-            f"Failed to get a pipeline version {version}",
-            f"Failed to get a pipeline version with id {version}",
+            f"Failed to get a pipeline version {version_id}",
+            f"Failed to get a pipeline version with id {version_id}",
         )
-        self.get_allowed(pipeline, "get", *contexts)
-        return Response(body=self._to_json(self.get_version_record(version, *contexts)))
+        self.get_allowed(pipeline_id, "get", *contexts)
+        return Response(body=self._to_json(self.get_version_record(version_id, *contexts)))
 
-    def update_version(self, request: Request, pipeline: str, version: str) -> Response:
-        """Change the shown name and the tags of a version."""
-        context = f"Failed to update pipeline version {version}"
+    def update_version(self, request: Request, pipeline_id: str, version_id: str) -> Response:
+        """Change the display name and the tags of a version."""
+        context = f"Failed to update pipeline version {version_id}"
         self._check_can_update()
-        self.get_allowed(pipeline, "update", f"{context} due to authorization error")
-        record = self.get_version_record(version, f"{context}. {_STACK}")
+        self.get_allowed(pipeline_id, "update", f"{context} due to authorization error")
+        record = self.get_version_record(version_id, f"{context}. {_STACK}")
         return self._update(request, record, f"{context}. {_STACK}")
 
-    def delete_version(self, request: Request, pipeline: str, version: str) -> Response:
+    def delete_version(self, request: Request, pipeline_id: str, version_id: str) -> Response:
         """Delete a version."""
         context = (
-            f"Failed to delete a pipeline version id {version} under pipeline id {pipeline}."
+            f"Failed to delete a pipeline version id {version_id} under pipeline id {pipeline_id}."
             f" {_STACK}"
         )
-        missing = f"Failed to delete pipeline version with id {version} as it was not found"
-        self.get_allowed(pipeline, "delete", context)
-        self.remove_version(version, context, missing)
+        missing_context = (
+            f"Failed to delete pipeline version with id {version_id} as it was not found"
+        )
+        self.get_allowed(pipeline_id, "delete", context)
+        self.remove_version(version_id, context, missing_context)
         return Response()
 
     # -- helpers
@@ -323,7 +325,7 @@ class Pipelines(PipelineStore):
         return self._server_version.limits_names and len(name.encode()) > limit
 
     def _check_tags(self, tags: object) -> Tags:
-        """Return the tags that the server keeps: none before 2.17."""
+        """Check tags, and return the tags that the server stores: none before 2.17."""
         checked_tags = check_tags(tags)
         return checked_tags if self._server_version.has_tags else {}
 
@@ -333,7 +335,7 @@ class Pipelines(PipelineStore):
             raise GatewayError(UNIMPLEMENTED, "Method Not Allowed")
 
     def _update(self, request: Request, record: Pipeline | Version, context: str) -> Response:
-        """Change the shown name, and replace all tags, if the body has them."""
+        """Replace the display name if the body has one, and all tags if the body has tags."""
         body = read_body(request, _UPDATE_FIELDS)
         try:
             if "tags" in body:
@@ -360,7 +362,7 @@ def _read_tags(query: Mapping[str, str]) -> object:
 
 
 def _upload_status(error: KfpError) -> int:
-    """Return the HTTP status for an upload that failed after its file was read."""
+    """Return the HTTP status for an error after the file of an upload was read."""
     return 409 if error.status == 409 else 500
 
 

@@ -1,4 +1,4 @@
-"""A run of the server: its request, its execution, and its form as JSON.
+"""A run of the server: its request, its execution, and its JSON in answers.
 
 - A run is PENDING and has no `run_details` until the persistence agent reports it (run-create.json,
   run-get-fresh.json). The agent writes the state first and the tasks after it: see
@@ -7,15 +7,15 @@
   not ended is 1970, because the server's converter writes the 0 of its table
   (run-get-running.json).
 - A run has either `pipeline_spec` or `pipeline_version_reference`, never both.
-- A run in a list is the same as a single run: the server reads the tasks for both.
-- A terminated run ends FAILED, without an `error`. `state_history` has CANCELING only when the
-  agent reports the run before it ends (cluster-2.17.0/sleepy-cancelled; without it:
-  run-get-canceled.json). The method terminate does not write it (run_store.go).
+- A list answers each run with the same fields as the answer for a single run, including its tasks.
+- A terminated run ends FAILED, without an `error`. The method terminate does not write to
+  `state_history` (run_store.go). So the history has CANCELING only if the agent reports the run
+  before its end, as in cluster-2.17.0/sleepy-cancelled. run-get-canceled.json does not have it.
 - After the Workflow is deleted, the agent reports nothing. A terminated run then stays CANCELING
   (run-get-canceling-forever.json).
-- A run whose pipeline the server cannot read has only its ids and `error`
+- If the server cannot read the pipeline of a run, it answers only the ids of the run and `error`
   (run-get-not-converted.json).
-- Not confirmed: that names of workflows end in five letters or digits in every version.
+- Not confirmed: in every version the name of a workflow ends in five letters or digits.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ STATES: Final[Mapping[RunState, str]] = {
     RunState.CANCELLED: "CANCELED",
     RunState.PAUSED: "PAUSED",
 }
-# Requests run in threads: two of them must not number the tasks of a run differently, and two
-# reports must not mix their states.
+# Each request runs in a thread. Two requests must not give a task two numbers, and two reports must
+# not mix their states.
 _NUMBERING: Final = threading.Lock()
 _REPORTING: Final = threading.Lock()
 
 
 @dataclass(slots=True)
 class Report:
-    """What the persistence agent has written about a run.
+    """The data that the persistence agent has written about a run.
 
     Attributes:
         state: the state of the run, in the server's words.
@@ -84,19 +84,19 @@ class RunRecord:
         id: a UUID.
         number: the place of the run in the order of creation, from 1.
         experiment_id: the id of its experiment.
-        source: the field of its JSON that names its pipeline.
+        source: the field of the answer that names the pipeline.
         created: Unix time in seconds.
         workflow: the name of its Argo workflow.
-        terminated_state: the final state after a termination.
-        recurring_run_id: the id of the recurring run that started it, empty for none.
+        terminated_state: the final state of the run if it is terminated.
+        recurring_run_id: the id of the recurring run that started this run, empty for none.
         workflow_defaults: whether every node of its Workflow has a retry strategy.
         workflow_gone: whether its Workflow was deleted from the cluster.
         unreadable: whether the server cannot read its pipeline.
-        earlier_tasks: the tasks of the attempt before a retry.
-        final_run: the run after its end, None before.
+        earlier_tasks: the tasks as they were before a retry.
+        final_run: the run after its end, None before its end.
         execution_numbers: path of a task -> its number, which does not change.
-        cache: answers that do not change after the end of the run.
-        reported: what the persistence agent has written.
+        cache: parts of answers that do not change after the end of the run.
+        reported: the data that the persistence agent has written.
     """
 
     id: str
@@ -136,7 +136,7 @@ class RunRecord:
 
     @property
     def state(self) -> str:
-        """The state as it was last reported or set, in the server's words."""
+        """The state that was last reported or set, in the server's words."""
         return self.reported.state
 
     @property
@@ -150,8 +150,8 @@ class RunRecord:
         finished = self.reported.finished
         return micros(finished) // 1_000_000 if finished else 0
 
-    def run(self) -> Run:
-        """Return the run as it is now, whatever was reported."""
+    def current_run(self) -> Run:
+        """Return the run as it is now. The persistence agent may not have reported it yet."""
         if self.final_run is not None:
             return self.final_run
         run = self.execution.run()
@@ -167,7 +167,8 @@ class RunRecord:
         """Write the current state of the run, as the persistence agent does.
 
         Args:
-            with_tasks: whether the agent also writes the tasks. It writes the state first.
+            with_tasks: whether the agent also writes the tasks. A real agent writes them later than
+                the state.
             watched: whether the agent has watched the run all the time, so that the history has
                 every state.
         """
@@ -176,7 +177,7 @@ class RunRecord:
         if self.workflow_gone or is_complete:
             return
         with _REPORTING:
-            run = self.run()
+            run = self.current_run()
             state = self._server_state(run.state)
             if watched:
                 self._fill_history(run, state)
@@ -198,9 +199,9 @@ class RunRecord:
         Args:
             execution: the new execution.
             now: the time, in RFC 3339.
-            keeps_history: whether the earlier states stay in the history.
+            keeps_history: whether the history keeps the earlier states.
         """
-        self.earlier_tasks = self.run().tasks
+        self.earlier_tasks = self.current_run().tasks
         self.final_run = None
         self.terminating = False
         self.execution = execution
@@ -229,7 +230,7 @@ class RunRecord:
             self._set_state(cut_fraction(run.ended_at or run.started_at), "CANCELING")
 
     def _set_state(self, time: str, state: str) -> None:
-        """Set the state, and add it to the history if it differs from the last one."""
+        """Set the state, and add it to the history if it differs from the last state there."""
         self.reported.state = state
         history = self.reported.history
         if not history or history[-1][1] != state:
@@ -238,7 +239,7 @@ class RunRecord:
     # -- answers
 
     def execution_number(self, path: str) -> int:
-        """Return the number of the task at a path, from 1. It does not change."""
+        """Return the number of the task at a path, from 1. The first call for a path sets it."""
         with _NUMBERING:
             return self.execution_numbers.setdefault(path, len(self.execution_numbers) + 1)
 
@@ -319,19 +320,19 @@ RUN_FIELDS: Final[Fields] = {
 def _merge_tasks(tasks: tuple[Task, ...], earlier_tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     """Return the tasks of a retried run.
 
-    A task that succeeded before and did not run again is the task of the earlier attempt.
+    A task that succeeded before and did not run again stays as it was before the retry.
     """
-    succeeded = {task.path: task for task in earlier_tasks if task.state.ok}
+    succeeded_tasks = {task.path: task for task in earlier_tasks if task.state.ok}
     paths = {task.path for task in tasks}
-    merged = [task for path, task in succeeded.items() if path not in paths]
+    merged = [task for path, task in succeeded_tasks.items() if path not in paths]
     for task in tasks:
         was_reused = task.cache is not None and task.cache.hit
-        merged.append(succeeded.get(task.path, task) if was_reused else task)
+        merged.append(succeeded_tasks.get(task.path, task) if was_reused else task)
     return tuple(merged)
 
 
 class _SpecByIdentity:
-    """A spec as a key of the cache below. Hashing its content would be slow."""
+    """A spec as a key of the cache below. It compares identities: to hash the content is slow."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec

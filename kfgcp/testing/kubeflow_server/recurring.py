@@ -1,14 +1,15 @@
-"""Recurring runs: `/apis/v2beta1/recurringruns`. They start runs when a test calls `fire`.
+"""Recurring runs: `/apis/v2beta1/recurringruns`. They start runs only when a test calls `fire`.
 
-- A cron expression has six fields, the first are seconds. With five fields the weekday is missing,
-  not the seconds: the server's library reads them so.
+- A cron expression has six fields, and the first field is the seconds. The server's library also
+  reads expressions with five fields: the first field is still the seconds, and the weekday is
+  missing.
 - Without `mode` the server creates a recurring run that is disabled
   (recurring-run-create-no-mode.json). Without a trigger it creates one that never fires
   (recurring-run-create-no-trigger.json). max_concurrency has no default
   (recurring-run-create-no-concurrency.json).
-- namespace and service_account are always in the answer (recurring-run-get.json).
+- The answer always has namespace and service_account (recurring-run-get.json).
 - The texts of errors are those of recurring-run-*.json, job_server.go and api_converter.go. Not
-  confirmed: the names of the runs that start.
+  confirmed: the names of the runs that a recurring run starts.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ _FIELDS: Final[Fields] = {
 }
 _LISTABLE: Final = lists.Listable("Job", _FIELDS, lambda recurring: recurring.id)
 
-# The namespace of the server itself. Recurring runs of single-user mode are there.
+# The namespace of the server itself, which has the recurring runs in single-user mode.
 _SERVER_NAMESPACE: Final = "kubeflow"
 
 
@@ -89,10 +90,10 @@ class RecurringRun:
 
     Attributes:
         body: the fields that the client sent.
-        source: the field of its JSON that names its pipeline.
+        source: the field of the answer that names the pipeline.
         created: Unix time in seconds.
         updated: Unix time in seconds.
-        fire_count: how many runs it has started.
+        fire_count: how many runs the recurring run has started.
     """
 
     id: str
@@ -134,7 +135,7 @@ class RecurringRun:
                 "experiment_id": self.experiment_id,
             }
         )
-        # Unlike other fields, an empty trigger is in the answer.
+        # The answer also has an empty trigger. It leaves out other empty fields.
         fields["trigger"] = body.get("trigger") or {}
         return fields
 
@@ -144,8 +145,8 @@ class RecurringRuns:
 
     Args:
         access: who may do what.
-        runs: the runs of the server, to which recurring runs add theirs.
-        requests: reads what the request for a recurring run names.
+        runs: the runs of the server. A recurring run adds the runs that it starts.
+        requests: finds the experiment and the pipeline that a request names.
         creation: gives ids and times, and the version of the server.
     """
 
@@ -162,7 +163,7 @@ class RecurringRuns:
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
         recurring_runs = f"{base}/recurringruns"
-        recurring_run = recurring_runs + "/{recurring_run}"
+        recurring_run = recurring_runs + "/{recurring_run_id}"
         return [
             Route("POST", recurring_runs, self.create),
             Route("GET", recurring_runs, self.list_all),
@@ -186,9 +187,9 @@ class RecurringRuns:
             self._recurring_runs_by_id[recurring_run.id] = recurring_run
         return Response(body=recurring_run.to_json())
 
-    def get(self, request: Request, recurring_run: str) -> Response:
+    def get(self, request: Request, recurring_run_id: str) -> Response:
         """Return a recurring run."""
-        record = self._get_allowed(recurring_run, "get", "Failed to fetch a recurring run")
+        record = self._get_allowed(recurring_run_id, "get", "Failed to fetch a recurring run")
         return Response(body=record.to_json())
 
     def list_all(self, request: Request) -> Response:
@@ -200,18 +201,20 @@ class RecurringRuns:
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
         experiment_id = query.get("experiment_id")
         if experiment_id:
-            problem = (
+            fetching_context = (
                 "Failed to list recurring runs due to error fetching namespace for experiment"
                 f" {experiment_id}"
             )
-            experiment = self._requests.find_listed_experiment(experiment_id, context, problem)
+            experiment = self._requests.find_listed_experiment(
+                experiment_id, context, fetching_context
+            )
             namespace = experiment.namespace
             records = [record for record in records if record.experiment_id == experiment_id]
-        denied = (
+        denied_context = (
             "Failed to list recurring runs due to authorization error. Check if you have permission"
             f" to access namespace {namespace}"
         )
-        self._access.check(namespace, "list", "jobs", context, denied)
+        self._access.check(namespace, "list", "jobs", context, denied_context)
         records = [record for record in records if record.namespace == namespace]
         try:
             page, total, token = lists.list_page(records, query, _LISTABLE)
@@ -222,21 +225,23 @@ class RecurringRuns:
         items = [record.to_json() for record in page]
         return Response(body=lists.format_page("recurringRuns", items, total, token))
 
-    def delete(self, request: Request, recurring_run: str) -> Response:
+    def delete(self, request: Request, recurring_run_id: str) -> Response:
         """Delete a recurring run."""
-        missing = f"Failed to delete recurring run {recurring_run}. Check if exists"
-        self._get_allowed(recurring_run, "delete", "Failed to delete a recurring run", missing)
+        missing_context = f"Failed to delete recurring run {recurring_run_id}. Check if exists"
+        self._get_allowed(
+            recurring_run_id, "delete", "Failed to delete a recurring run", missing_context
+        )
         with self._lock:
-            self._recurring_runs_by_id.pop(recurring_run, None)
+            self._recurring_runs_by_id.pop(recurring_run_id, None)
         return Response()
 
-    def enable(self, request: Request, recurring_run: str) -> Response:
+    def enable(self, request: Request, recurring_run_id: str) -> Response:
         """Enable a recurring run."""
-        return self._set_enabled(recurring_run, True)
+        return self._set_enabled(recurring_run_id, True)
 
-    def disable(self, request: Request, recurring_run: str) -> Response:
+    def disable(self, request: Request, recurring_run_id: str) -> Response:
         """Disable a recurring run."""
-        return self._set_enabled(recurring_run, False)
+        return self._set_enabled(recurring_run_id, False)
 
     # -- for the stand-in
 
@@ -255,6 +260,7 @@ class RecurringRuns:
         self._check_concurrency(recurring_run)
         recurring_run.fire_count += 1
         count = recurring_run.fire_count
+        # The suffix makes the name differ from the names of other runs.
         digest = hashlib.sha256(f"{recurring_run.id}/{count}".encode()).hexdigest()
         suffix = int(digest[:8], 16)
         try:
@@ -279,8 +285,10 @@ class RecurringRuns:
 
     def _check_concurrency(self, recurring_run: RecurringRun) -> None:
         active_count = 0
-        for run in self._runs.all():
-            if run.recurring_run_id == recurring_run.id and not run.run().state.final:
+        for record in self._runs.all():
+            if record.recurring_run_id != recurring_run.id:
+                continue
+            if not record.current_run().state.final:
                 active_count += 1
         limit = recurring_run.max_concurrency
         if active_count >= limit:
@@ -290,7 +298,7 @@ class RecurringRuns:
             )
 
     def _check_body(self, body: JsonObject) -> None:
-        """Refuse what cannot become a row of the table (api_converter.go: toModelJob)."""
+        """Refuse a body that the server cannot convert to a row (api_converter.go: toModelJob)."""
         try:
             self._check_fields(body)
         except KfpError as error:
@@ -341,19 +349,19 @@ class RecurringRuns:
         )
 
     def _get_allowed(
-        self, recurring_run_id: str, verb: str, context: str, *missing: str
+        self, recurring_run_id: str, verb: str, context: str, *missing_contexts: str
     ) -> RecurringRun:
         """Return a recurring run if it exists and the caller may use it.
 
         Args:
             recurring_run_id: the id of the recurring run.
             verb: the verb of the permission.
-            context: the method that fails.
-            missing: the steps that fail when the recurring run does not exist.
+            context: the step that fails.
+            missing_contexts: the steps that fail when the recurring run does not exist.
         """
         recurring_run = self._recurring_runs_by_id.get(recurring_run_id)
         if recurring_run is None:
-            raise not_found("Job", recurring_run_id, context, *missing)
+            raise not_found("Job", recurring_run_id, context, *missing_contexts)
         self._access.check(
             recurring_run.namespace,
             verb,
@@ -366,12 +374,12 @@ class RecurringRuns:
 
     def _set_enabled(self, recurring_run_id: str, enabled: bool) -> Response:
         verb = "enable" if enabled else "disable"
-        missing = (
+        missing_context = (
             f"Failed to change recurring run's mode to enable:{str(enabled).lower()}. Check if"
             f" recurring run {recurring_run_id} exists"
         )
         recurring_run = self._get_allowed(
-            recurring_run_id, verb, f"Failed to {verb} a recurring run", missing
+            recurring_run_id, verb, f"Failed to {verb} a recurring run", missing_context
         )
         recurring_run.enabled = enabled
         recurring_run.updated = self._creation.now()
@@ -379,15 +387,17 @@ class RecurringRuns:
 
 
 def _check_trigger(trigger: JsonObject, *, lenient: bool) -> None:
-    """Refuse a trigger with a wrong schedule."""
+    """Refuse a trigger with two schedules or an invalid schedule."""
     schedules = read_fields(trigger, ("cron_schedule", "periodic_schedule"), lenient=lenient)
     if not schedules:
         return
     if len(schedules) != 1:
         raise GatewayError(INVALID, "proto: (line 1:25): oneof trigger is already set")
     kind = next(iter(schedules))
-    own_field = "cron" if kind == "cron_schedule" else "interval_second"
-    schedule = read_fields(schedules[kind], ("start_time", "end_time", own_field), lenient=lenient)
+    schedule_field = "cron" if kind == "cron_schedule" else "interval_second"
+    schedule = read_fields(
+        schedules[kind], ("start_time", "end_time", schedule_field), lenient=lenient
+    )
     try:
         micros(schedule.get("start_time"))
         micros(schedule.get("end_time"))
@@ -403,7 +413,7 @@ def _check_trigger(trigger: JsonObject, *, lenient: bool) -> None:
 
 def _check_cron(text: str) -> None:
     try:
-        _parse_cron(text)
+        _check_cron_fields(text)
     except ValueError as error:
         problem = (
             "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)"
@@ -411,16 +421,16 @@ def _check_cron(text: str) -> None:
         raise invalid_input(f"{problem}. Error: {error}") from None
 
 
-def _parse_cron(text: str) -> None:
+def _check_cron_fields(text: str) -> None:
     """Raise ValueError unless a text has six valid fields, or five without the weekday."""
-    # Names such as @daily.
+    # The server's library also accepts names such as @daily.
     if text.startswith("@"):
         return
     # `?` means any value, as `*` does.
     fields = [field.replace("?", "*") for field in text.split()]
     if len(fields) not in (5, 6):
         raise ValueError(f"Expected 5 to 6 fields, found {len(fields)}: {text}")
-    # `Cron` has no seconds. They have the range of minutes, so they are checked as minutes.
+    # `Cron` has no field for seconds. Seconds have the range of minutes, so check them as minutes.
     Cron.parse(f"{fields[0]} * * * *")
     weekday = fields[5] if len(fields) == 6 else "*"
     Cron.parse(" ".join([*fields[1:5], weekday]))

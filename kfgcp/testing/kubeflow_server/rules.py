@@ -1,15 +1,16 @@
-"""What the server refuses in a run, as in v2_template.go, dag.go and visitor.go of its compiler.
+"""Check the pipeline and the parameters of a run, as v2_template.go, dag.go and visitor.go do.
 
 - The error is 500 with code 13 for a pipeline that cannot be read and for a version that does not
   exist: the server wraps all errors while it fetches the manifest (run-create-unknown-field.json,
   run-create-unknown-version.json).
-- For a pipeline that its compiler does not know, the server has no error of its own: 500 with a Go
+- If the server's compiler does not support a part of the pipeline, the server answers 500 with a Go
   trace of several KB (run-create-does-not-compile.json).
 - The error for wrong parameters is 400 (run-create-extra-parameter.json,
   run-create-wrong-parameter.json, run-create-missing-parameter.json).
-- Servers before 2.14 refuse final states of tasks (run-create-exit-handler.json of 2.5.0). They
-  accept collected outputs of loops (run-get-shapes.json of 2.5.0), but their driver cannot start
-  the tasks that read them. The stand-in runs these tasks.
+- Servers before 2.14 refuse a task that reads the final status of another task
+  (run-create-exit-handler.json of 2.5.0). They accept a task that reads the collected outputs of a
+  loop (run-get-shapes.json of 2.5.0), but their driver cannot start this task. The stand-in runs
+  it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from kfgcp.testing.rules import Submission
 GENERATE_ERROR: Final = "Failed to generate the ExecutionSpec"
 _INPUTS_ERROR: Final = "invalid pipeline job inputs"
 
-# Function and file of each frame in a trace. Real traces have more frames.
+# The function and the file of each frame in a trace. Real traces have more frames.
 _TRACE_FRAMES: Final = (
     ("common/util.Wrap", "src/common/util/error.go:1"),
     ("apiserver/template.(*V2Spec).RunWorkflow", "src/apiserver/template/v2_template.go:1"),
@@ -57,7 +58,7 @@ _PYTHON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "LIST": (list,),
     "STRUCT": (dict,),
 }
-# The middle of the text for a value of a wrong type (visitor.go).
+# The middle of the message for a value of a wrong type (visitor.go).
 _TYPE_ERRORS: Final = {
     "NUMBER_INTEGER": "double or integer, but the parameter value is not of number",
     "NUMBER_DOUBLE": "double or integer, but the parameter value is not of number",
@@ -69,11 +70,11 @@ _TYPE_ERRORS: Final = {
 
 
 class UnexpectedError(KfpError):
-    """An error that is not one of the server's own. The answer has the cause first, then a trace.
+    """An error that the server does not expect. The answer has the cause first, then a Go trace.
 
     Args:
         problem: the cause.
-        contexts: what the server was doing, where the answer says it.
+        contexts: what the server was doing, if the answer names it.
     """
 
     def __init__(self, problem: str, *contexts: str) -> None:
@@ -81,7 +82,7 @@ class UnexpectedError(KfpError):
         super().__init__(INTERNAL, text, detail=(UNKNOWN, text))
 
     def within(self, *contexts: str) -> KfpError:
-        """Return the error unchanged: the trace has what the server was doing."""
+        """Return the error unchanged: the trace already shows what the server was doing."""
         return self
 
 
@@ -89,7 +90,7 @@ def build_submission(
     spec: Spec,
     parameters: JsonObject,
     version: ServerVersion,
-    generating: str = GENERATE_ERROR,
+    generating_context: str = GENERATE_ERROR,
 ) -> Submission:
     """Return a pipeline with all its parameters, for the engine.
 
@@ -97,18 +98,19 @@ def build_submission(
         spec: the pipeline.
         parameters: the parameters of the request.
         version: the version of the server.
-        generating: the step that fails with wrong parameters, for errors.
+        generating_context: the step that fails with wrong parameters, for errors.
 
     Raises:
         KfpError: the server refuses the parameters or the pipeline.
     """
-    # RuntimeConfig cannot hold artifacts. Not confirmed: what the server answers for a pipeline
-    # that needs one.
+    # A request cannot contain artifacts. Not confirmed: what the server answers when the pipeline
+    # requires an artifact.
     declared = declared_params(spec.pipeline_spec).items()
     definitions = {name: param for name, param in declared if not param.is_artifact}
-    contexts = (generating, _INPUTS_ERROR)
+    contexts = (generating_context, _INPUTS_ERROR)
     _check_parameters(definitions, parameters, contexts)
-    for problem in _find_problems(spec, version):
+    problem = next(_find_problems(spec, version), None)
+    if problem is not None:
         raise UnexpectedError(problem, "Failed to compile job")
     try:
         return Submission(spec, resolve(definitions, parameters))
@@ -152,10 +154,11 @@ def _check_parameters(
                 " provided value",
                 *contexts,
             )
-    extra = [name for name in parameters if name not in definitions]
-    if extra:
+    extra_names = [name for name in parameters if name not in definitions]
+    if extra_names:
         raise invalid_input(
-            f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", *contexts
+            f"parameter(s) provided are not required by pipeline: {', '.join(extra_names)}",
+            *contexts,
         )
 
 
@@ -176,7 +179,7 @@ def _check_type(name: str, param: ParamSpec, value: object, contexts: tuple[str,
 
 
 def _find_problems(spec: Spec, version: ServerVersion) -> Iterator[str]:
-    """Return what the server's compiler does not know in a pipeline."""
+    """Yield the errors of the server's compiler for a pipeline."""
     pipeline = graph.build(spec.pipeline_spec)
     for component in (pipeline.root, *pipeline.components.values()):
         if isinstance(component.executor, OtherExecutor):

@@ -1,4 +1,4 @@
-"""What a request for a run or a recurring run names: its experiment, its pipeline, its parameters.
+"""Read the experiment, the pipeline and the parameters of a request for a run or a recurring run.
 
 The texts of errors are those of the recordings tests/recorded/api-2.17.0/run-*.json. Texts without
 a recording are those of resource_manager.go.
@@ -30,13 +30,13 @@ from kfgcp.testing.kubeflow_server.uploads import parse_spec_document
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.rules import Submission
 
-# The fields of a body that can name the pipeline. They are a `oneof`: only one may be there.
+# The fields of a body that can name the pipeline. They are a `oneof`: a body may have one of them.
 PIPELINE_SOURCES: Final = ("pipeline_spec", "pipeline_version_reference", "pipeline_version_id")
 
-# `run_details` has VARCHAR(255) for texts without a size of their own (model/run.go,
-# client_manager.go). The name and the description of a run are such texts.
-MAX_TEXT: Final = 255
-# Before 2.15, the parameters are in a column of the type TEXT, in bytes.
+# In the table `run_details`, text columns without an explicit size are VARCHAR(255) (model/run.go,
+# client_manager.go). The columns for the name and the description of a run have no explicit size.
+MAX_TEXT_LENGTH: Final = 255
+# Before 2.15 the parameters are in a column of the type TEXT, which has this size.
 MAX_PARAMETERS_BYTES: Final = 65_535
 
 
@@ -46,7 +46,7 @@ class RequestedPipeline:
 
     Attributes:
         spec: the pipeline.
-        reference: the ids of the pipeline and the version, None when the body has the pipeline.
+        reference: the ids of the pipeline and the version, None if the request contains the spec.
         submission: the pipeline with all its parameters.
     """
 
@@ -56,7 +56,7 @@ class RequestedPipeline:
 
 
 class RunRequests:
-    """Reads what requests for runs and recurring runs name.
+    """A reader of requests for runs and recurring runs.
 
     Args:
         access: who may do what.
@@ -81,14 +81,14 @@ class RunRequests:
         self,
         body: JsonObject,
         context: str = "Failed to create a run due to error fetching manifest",
-        generating: str = rules.GENERATE_ERROR,
+        generating_context: str = rules.GENERATE_ERROR,
     ) -> RequestedPipeline:
         """Return the pipeline of a run or a recurring run, with its parameters.
 
         Args:
             body: the body of the request.
             context: the step that fails without the pipeline, for errors.
-            generating: the step that fails with wrong parameters, for errors.
+            generating_context: the step that fails with wrong parameters, for errors.
 
         Raises:
             KfpError: the server refuses the pipeline or the parameters.
@@ -99,13 +99,13 @@ class RunRequests:
         )
         parameters = runtime_config.get("parameters") or {}
         spec, reference = self._find_pipeline(body, context)
-        submission = rules.build_submission(spec, parameters, self._version, generating)
+        submission = rules.build_submission(spec, parameters, self._version, generating_context)
         return RequestedPipeline(spec, reference, submission)
 
     def read_experiment(
         self, body: JsonObject, namespace: str, resource: str, context: str
     ) -> Experiment:
-        """Return the experiment of a new run or recurring run, by default that of the namespace.
+        """Return the experiment of a new run or recurring run, by default `Default`.
 
         Args:
             body: the body of the request.
@@ -116,8 +116,8 @@ class RunRequests:
         Raises:
             KfpError: the experiment does not exist, or the caller may not use it.
         """
-        invalid = f"{context} due to invalid experimentId and namespace combination"
-        denied = (
+        invalid_context = f"{context} due to invalid experimentId and namespace combination"
+        denied_prefix = (
             f"{context} due to authorization error. Check if you have write permissions to"
             " namespace "
         )
@@ -125,29 +125,31 @@ class RunRequests:
         if experiment_id:
             experiment = self._experiments.get_any(
                 experiment_id,
-                invalid,
+                invalid_context,
                 f"Failed to fetch namespace for experiment {experiment_id}",
                 f"Failed to fetch namespace from experiment {experiment_id}",
             )
             namespace = experiment.namespace
-            self._access.check(namespace, "create", resource, denied + namespace)
+            self._access.check(namespace, "create", resource, denied_prefix + namespace)
             return experiment
         if self._access.multi_user and not namespace:
-            raise invalid_input("Experiment id can not be empty in multi-user mode", invalid)
-        self._access.check(namespace, "create", resource, denied + namespace)
-        return self._experiments.default(namespace)
+            raise invalid_input(
+                "Experiment id can not be empty in multi-user mode", invalid_context
+            )
+        self._access.check(namespace, "create", resource, denied_prefix + namespace)
+        return self._experiments.get_default(namespace)
 
     def find_listed_experiment(self, experiment_id: str, *contexts: str) -> Experiment:
-        """Return the experiment whose runs or recurring runs a request lists.
+        """Return the experiment for a list of its runs or recurring runs.
 
         Raises:
             KfpError: NOT_FOUND.
         """
-        fetching = f"Failed to fetch namespace from experiment {experiment_id}"
-        return self._experiments.get_any(experiment_id, *contexts, fetching)
+        fetching_context = f"Failed to fetch namespace from experiment {experiment_id}"
+        return self._experiments.get_any(experiment_id, *contexts, fetching_context)
 
     def _find_pipeline(self, body: JsonObject, context: str) -> tuple[Spec, dict[str, str] | None]:
-        """Return the pipeline, and the ids of its version when it has been uploaded."""
+        """Return the pipeline, and the ids of its version if it has been uploaded before."""
         sources = [name for name in PIPELINE_SOURCES if body.get(name)]
         if len(sources) > 1:
             raise GatewayError(
@@ -165,8 +167,7 @@ class RunRequests:
                 return parse_spec_document(body["pipeline_spec"]), None
             return self._find_version(reference)
         except KfpError as error:
-            # A caller without permission, and a body that the gateway refuses, get their own
-            # errors. The server wraps any other error.
+            # The server wraps all errors except a missing permission and an error of the gateway.
             if error.status == 403 or isinstance(error, GatewayError):
                 raise
             raise internal_error(error, context) from None
@@ -210,11 +211,11 @@ def check_columns(
 def _find_too_long_column(
     name: str, description: str, parameters: JsonObject, version: ServerVersion
 ) -> str | None:
-    if len(name) > MAX_TEXT:
+    if len(name) > MAX_TEXT_LENGTH:
         return "DisplayName"
-    if len(description) > MAX_TEXT:
+    if len(description) > MAX_TEXT_LENGTH:
         return "Description"
-    # From 2.15 on, the server also limits names, and parameters have no limit of their own.
+    # Servers that limit names, since 2.15, do not limit the parameters.
     if version.limits_names:
         return None
     column_text = json.dumps(parameters, ensure_ascii=False, separators=(",", ":"))
@@ -222,6 +223,6 @@ def _find_too_long_column(
 
 
 def make_workflow_name(spec: Spec) -> str:
-    """Return a new name of an Argo workflow: the pipeline's name and five random characters."""
+    """Return a name for a new Argo workflow: the pipeline's name and five random characters."""
     letters = random.choices(string.ascii_lowercase + string.digits, k=5)  # noqa: S311
     return f"{spec.name}-{''.join(letters)}"

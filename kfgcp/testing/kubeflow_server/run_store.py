@@ -1,4 +1,4 @@
-"""The runs that the server keeps, and the persistence agent that reports what became of them."""
+"""The runs that the server keeps, and the persistence agent that reports their states and tasks."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class RunStore:
 
     Attributes:
         terminated_state: the final state of a terminated run.
-        workflow_defaults: whether the nodes of new runs have a retry strategy. At first this is as
-            in the server's release.
+        workflow_defaults: whether the nodes of new runs have a retry strategy. By default, this
+            depends on the release of the server.
     """
 
     def __init__(self, access: Access, creation: Creation) -> None:
@@ -51,11 +51,11 @@ class RunStore:
 
     @property
     def reporting(self) -> str:
-        """What the persistence agent reports by itself.
+        """How much the persistence agent reports without a call of `report`.
 
-        `all`: each request sees the current state of each run. `states`: requests see the current
-        states of runs but not their tasks, which arrive later on a real server. `nothing`: a test
-        calls `report`.
+        `all`: each request sees the current state and the current tasks of each run. `states`:
+        requests see the current states, but not the tasks, which a real agent reports later.
+        `nothing`: requests see only what a test reports with `report`.
         """
         return self._reporting
 
@@ -67,7 +67,7 @@ class RunStore:
 
     @property
     def service_account(self) -> str:
-        """The service account of runs whose request names none."""
+        """The service account of a run whose request does not name one."""
         return _MULTI_USER_ACCOUNT if self._access.multi_user else _SERVICE_ACCOUNT
 
     def report(self, run_id: str) -> None:
@@ -102,9 +102,9 @@ class RunStore:
             runtime_config: the field of the answer with the parameters.
             root: the pipeline root.
             description: the text to show.
-            service_account: empty for the default account.
-            recurring_run_id: the recurring run that starts this run, empty for none.
-            run_id: empty for a new id.
+            service_account: the account of the run, empty for the default account.
+            recurring_run_id: the id of the recurring run that starts this run, empty for none.
+            run_id: the id of the run, empty for a new id.
         """
         with self._lock:
             self._count += 1
@@ -133,26 +133,26 @@ class RunStore:
             return record
 
     def remove(self, run_id: str) -> None:
-        """Forget a run."""
+        """Remove a run. Do nothing if it does not exist."""
         with self._lock:
             record = self._runs_by_id.pop(run_id, None)
             if record is not None:
                 self._runs_by_number.pop(record.number, None)
 
     def all(self) -> list[RunRecord]:
-        """Return the runs as they are reported now, the oldest first."""
+        """Let the persistence agent report the runs, and return them, the oldest first."""
         with self._lock:
             records = list(self._runs_by_id.values())
         for record in records:
-            self.report_now(record)
+            self.report_automatically(record)
         return records
 
     def find(self, run_id: str) -> RunRecord | None:
-        """Return a run as it was last reported."""
+        """Return a run as it was last reported, None if it does not exist."""
         return self._runs_by_id.get(run_id)
 
-    def by_number(self, number: int) -> RunRecord | None:
-        """Return the run with a number, as it was last reported."""
+    def find_by_number(self, number: int) -> RunRecord | None:
+        """Return the run with a number, as it was last reported, None if it does not exist."""
         return self._runs_by_number.get(number)
 
     def archive_all(self, experiment_id: str) -> None:
@@ -161,7 +161,7 @@ class RunStore:
             if record.experiment_id == experiment_id:
                 record.archived = True
 
-    def report_now(self, record: RunRecord) -> None:
-        """Let the persistence agent report a run, unless it reports only on request."""
+    def report_automatically(self, record: RunRecord) -> None:
+        """Let the persistence agent report a run if `reporting` allows it."""
         if self._reporting != REPORT_NOTHING:
             record.report(with_tasks=self._reporting == REPORT_ALL, watched=True)

@@ -1,10 +1,12 @@
 """Runs: `/apis/v2beta1/runs`.
 
 The texts of errors are those of the recordings tests/recorded/api-2.17.0/run-*.json. Texts without
-a recording are those of run_server.go, resource_manager.go and api_converter.go. The limits:
+a recording are those of run_server.go, resource_manager.go and api_converter.go.
+
+Limits of a new run:
 
 - The API does not limit parameters. The whole Workflow must fit into etcd
-  (run-create-too-big.json), and before 2.15 the parameters into a column of 65,535 bytes.
+  (run-create-too-big.json). Before 2.15 the parameters must also fit into a column of 65,535 bytes.
 - The server checks the columns after it has created the Workflow. The Workflow of a run that does
   not fit its columns keeps running, and no list shows it (resource_manager.go: CreateRun).
 """
@@ -73,7 +75,7 @@ _UNAUTHORIZED: Final = "Failed to authorize the request"
 
 
 class StartExecution(Protocol):
-    """Starts a run on the engine. `repeats` is the execution that a retry continues."""
+    """A function that starts a run. `repeats` is the execution that a retry continues."""
 
     def __call__(
         self, submission: Submission, run: str, root: str, *, repeats: Execution | None = None
@@ -86,19 +88,19 @@ class Runs(RunStore):
     Args:
         access: who may do what.
         experiments: the experiments of the server.
-        requests: reads what the request for a run names.
-        start: starts a run, from the submission, its name and its pipeline root.
+        requests: finds the experiment and the pipeline that a request names.
+        start: starts a run on the engine.
         default_root: gives the default pipeline root.
         task_details: gives the task details of a run.
         creation: gives ids and times, and the version of the server.
 
     Attributes:
         max_workflow_bytes: the limit for a pipeline and its parameters together, as in etcd.
-        retries_failed_programs: whether a server with workflow defaults repeats tasks with a
-            number of retries after their program failed. The release 2.17.0 does not
-            (cluster-2.17.0/retry-good-with-default-configmap).
-        unseen: the workflows of runs that the server refused after it had created them.
-        tasks: the tasks that the server keeps itself, None when it keeps none.
+        retries_failed_programs: whether a server with workflow defaults repeats a task after its
+            program failed, if the pipeline sets retries for the task. The release 2.17.0 does not
+            repeat it (cluster-2.17.0/retry-good-with-default-configmap).
+        unseen: the executions of runs that the server refused after it had created their Workflow.
+        tasks: the tasks that the server keeps itself, None when ML Metadata has the tasks.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class Runs(RunStore):
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
         runs = f"{base}/runs"
-        run = runs + "/{run}"
+        run = runs + "/{run_id}"
         return [
             Route("POST", runs, self.create),
             Route("GET", runs, self.list_all),
@@ -160,12 +162,12 @@ class Runs(RunStore):
         except KfpError as error:
             raise error.within("Failed to create a new run") from None
 
-    def get(self, request: Request, run: str) -> Response:
+    def get(self, request: Request, run_id: str) -> Response:
         """Return a run."""
         context = "Failed to get a run"
         with_tasks = self._wants_tasks(request)
-        missing = (context, f"Failed to fetch run {run}")
-        record = self._get_allowed(run, "get", context, missing)
+        missing_contexts = (context, f"Failed to fetch run {run_id}")
+        record = self._get_allowed(run_id, "get", context, missing_contexts)
         return Response(body=self._to_json(record, with_tasks=with_tasks))
 
     def list_all(self, request: Request) -> Response:
@@ -178,17 +180,19 @@ class Runs(RunStore):
         namespace = self._access.normalize_namespace(query.get("namespace", ""))
         experiment_id = query.get("experiment_id", "")
         if experiment_id:
-            problem = (
+            fetching_context = (
                 f"{context} due to error fetching namespace for experiment {experiment_id}. Try"
                 " filtering based on namespace"
             )
-            experiment = self._requests.find_listed_experiment(experiment_id, context, problem)
+            experiment = self._requests.find_listed_experiment(
+                experiment_id, context, fetching_context
+            )
             namespace = experiment.namespace
-        denied = (
+        denied_context = (
             f"{context} due to authorization error. Check if you have permission to access"
             f" namespace {namespace}"
         )
-        self._check_access(namespace, "list", "", context, denied)
+        self._check_access(namespace, "list", "", context, denied_context)
         records = [record for record in self.all() if record.namespace == namespace]
         if experiment_id:
             records = [record for record in records if record.experiment_id == experiment_id]
@@ -199,45 +203,45 @@ class Runs(RunStore):
         items = [self._to_json(record, with_tasks=with_tasks) for record in page]
         return Response(body=lists.format_page("runs", items, total, token))
 
-    def delete(self, request: Request, run: str) -> Response:
+    def delete(self, request: Request, run_id: str) -> Response:
         """Cancel and delete a run."""
         context = "Failed to delete a run"
-        missing = (
+        missing_contexts = (
             context,
-            f"Failed to delete run {run} as it does not exist",
-            f"Failed to fetch run {run}",
+            f"Failed to delete run {run_id} as it does not exist",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "delete", context, missing)
+        record = self._get_allowed(run_id, "delete", context, missing_contexts)
         if not record.execution.state.final:
             record.execution.cancel()
-        self.remove(run)
+        self.remove(run_id)
         return Response()
 
-    def archive(self, request: Request, run: str) -> Response:
+    def archive(self, request: Request, run_id: str) -> Response:
         """Archive a run."""
         context = "Failed to archive a run"
-        missing = (
+        missing_contexts = (
             context,
-            f"Failed to archive run {run} as it failed to be retrieved",
-            f"Failed to fetch run {run}",
+            f"Failed to archive run {run_id} as it failed to be retrieved",
+            f"Failed to fetch run {run_id}",
         )
-        self._get_allowed(run, "archive", context, missing).archived = True
+        self._get_allowed(run_id, "archive", context, missing_contexts).archived = True
         return Response()
 
-    def unarchive(self, request: Request, run: str) -> Response:
+    def unarchive(self, request: Request, run_id: str) -> Response:
         """Restore an archived run."""
         context = "Failed to unarchive a run"
-        missing = (
+        missing_contexts = (
             context,
-            f"Failed to unarchive run {run} as it does not exist",
-            f"Failed to fetch run {run}",
+            f"Failed to unarchive run {run_id} as it does not exist",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "unarchive", context, missing)
+        record = self._get_allowed(run_id, "unarchive", context, missing_contexts)
         for experiment in self._experiments.all():
             if experiment.id == record.experiment_id and experiment.archived:
                 raise KfpError(
                     FAILED_PRECONDITION,
-                    f"Failed to unarchive run {run} as experiment {experiment.id} must be"
+                    f"Failed to unarchive run {run_id} as experiment {experiment.id} must be"
                     " un-archived first",
                     context,
                     "FailedPreconditionError",
@@ -246,41 +250,41 @@ class Runs(RunStore):
         record.archived = False
         return Response()
 
-    def terminate(self, request: Request, run: str) -> Response:
+    def terminate(self, request: Request, run_id: str) -> Response:
         """Terminate a run."""
         context = "Failed to terminate a run"
-        missing = (
+        missing_contexts = (
             context,
-            f"Failed to terminate run {run} due to error fetching the run",
-            f"Failed to fetch run {run}",
+            f"Failed to terminate run {run_id} due to error fetching the run",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "terminate", context, missing)
+        record = self._get_allowed(run_id, "terminate", context, missing_contexts)
         if record.state not in _TERMINABLE_STATES:
             raise invalid_input(
-                f"{context} {run}. Row not found", context, f"Failed to terminate run {run}"
+                f"{context} {run_id}. Row not found", context, f"Failed to terminate run {run_id}"
             )
         record.terminate()
         if record.workflow_gone:
             raise _workflow_not_found(record).within(context)
         return Response()
 
-    def retry(self, request: Request, run: str) -> Response:
+    def retry(self, request: Request, run_id: str) -> Response:
         """Continue a failed run."""
         context = "Failed to retry a run"
-        missing = (
+        missing_contexts = (
             context,
-            f"Failed to retry run {run} due to error fetching the run",
-            f"Failed to fetch run {run}",
+            f"Failed to retry run {run_id} due to error fetching the run",
+            f"Failed to fetch run {run_id}",
         )
-        record = self._get_allowed(run, "retry", context, missing)
+        record = self._get_allowed(run_id, "retry", context, missing_contexts)
         if record.reported.run is None:
-            text = f"Failed to retry run {run} due to error fetching workflow manifest"
+            text = f"Failed to retry run {run_id} due to error fetching workflow manifest"
             cause = "Invalid input error: Workflow manifest cannot be empty"
             raise bad_request(text, cause).within(context)
         if record.state not in ("FAILED", self.terminated_state):
             text = "Workflow must be Failed/Error to retry"
             error = bad_request(text, "workflow cannot be retried")
-            raise error.within(context, f"Failed to retry run {run}")
+            raise error.within(context, f"Failed to retry run {run_id}")
         execution = self._execute(
             record.submission, record.name, record.root, repeats=record.execution
         )
@@ -302,8 +306,9 @@ class Runs(RunStore):
 
         Args:
             body: the fields of the run.
-            name: the name to show, by default that of the body.
-            recurring_run_id: the recurring run that starts it, by default that of the body.
+            name: the name to show, by default the `display_name` of the body.
+            recurring_run_id: the id of the recurring run that starts this run, by default the
+                `recurring_run_id` of the body.
             namespace: the namespace to use when the body names no experiment.
 
         Raises:
@@ -320,8 +325,8 @@ class Runs(RunStore):
         description = read_text(body, "description")
         check_workflow_size(pipeline.spec, parameters, self.max_workflow_bytes)
         execution = self._execute(pipeline.submission, name, root)
-        # The server creates the Workflow before the row of the run, so a row that MySQL refuses
-        # leaves a Workflow that runs unseen.
+        # The server creates the Workflow before it writes the row of the run. If MySQL refuses the
+        # row, the Workflow runs, but no list shows it.
         try:
             check_columns(name, description, parameters, self._version)
         except KfpError:
@@ -354,41 +359,41 @@ class Runs(RunStore):
             raise invalid_input(f"The stand-in cannot run this pipeline: {error.message}") from None
 
     def _get_allowed(
-        self, run_id: str, verb: str, context: str, missing: tuple[str, ...]
+        self, run_id: str, verb: str, context: str, missing_contexts: tuple[str, ...]
     ) -> RunRecord:
-        """Return a run as it is reported now, if it exists and the caller may use it.
+        """Let the agent report a run, and return it, if it exists and the caller may use it.
 
         Args:
             run_id: the id of the run.
             verb: the verb of the permission.
-            context: the method that fails when the caller may not use the run.
-            missing: the steps that fail when the run does not exist, the outermost first.
+            context: the step that fails when the caller may not use the run.
+            missing_contexts: the steps that fail when the run does not exist, the outermost first.
 
         Raises:
             KfpError: NOT_FOUND or PERMISSION_DENIED.
         """
         record = self.find(run_id)
         if record is None:
-            raise not_found("Run", run_id, *missing)
+            raise not_found("Run", run_id, *missing_contexts)
         self._check_access(
             record.namespace, verb, run_id, context, _UNAUTHORIZED, name=record.workflow
         )
-        self.report_now(record)
+        self.report_automatically(record)
         return record
 
     def _check_access(
         self, namespace: str, verb: str, run_id: str, *contexts: str, name: str = ""
     ) -> None:
-        """Refuse runs of a namespace that the caller may not use (run_server.go: canAccessRun)."""
+        """Refuse a request for runs that the caller may not use (run_server.go: canAccessRun)."""
         if namespace:
             step = f"Failed to access run {run_id}. Check if you have access to namespace"
             contexts = (*contexts, f"{step} {namespace}")
         self._access.check(namespace, verb, "runs", *contexts, name=name)
 
     def _wants_tasks(self, request: Request) -> bool:
-        """Return whether a request wants tasks.
+        """Return whether the answer to a request must contain the tasks.
 
-        Servers up to 2.17 ignore `view` (run-get-view-full.json).
+        Servers up to 2.17 ignore the parameter `view` (run-get-view-full.json).
         """
         return self.tasks is not None and wants_tasks(request)
 
@@ -396,13 +401,13 @@ class Runs(RunStore):
         run = record.to_json(self._task_details)
         if self.tasks is None or record.unreadable:
             return run
-        return {**run, **self.tasks.fields(record, full=with_tasks)}
+        return {**run, **self.tasks.format_fields(record, full=with_tasks)}
 
 
 def _workflow_not_found(record: RunRecord) -> KfpError:
     """Return the error when the Workflow of a run is gone (run-terminate-workflow-gone.json).
 
-    A real server answers it after ten seconds of retries.
+    A real server answers this error after ten seconds of retries.
     """
     patching = f"Failed to terminate workflow {record.workflow} due to patching error"
     cause = f'workflows.argoproj.io "{record.workflow}" not found'

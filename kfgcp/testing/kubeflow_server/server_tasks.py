@@ -1,17 +1,24 @@
 """The tasks of a run as a server of Kubeflow Pipelines 3.0 keeps them, instead of ML Metadata.
 
-The shapes are those of the recordings tests/recorded/api-3.0-branch (run-get-*-full.json,
-tasks-list.json, artifact-*.json). There the recorder sent the requests of drivers and launchers.
-What the recordings do not show follows the source of the branch: backend/src/v2/driver (dag.go,
-container.go), component/launcher_v2.go and importer_launcher.go, and apiclient/kfpapi/api.go. These
-are the types of conditions, the inputs for the items of a loop, SKIPPED and CACHED groups, the
-titles of artifacts in `_kfp_schema_title`, and that the pod of a program is added after its end.
+The JSON has the form of the recordings in tests/recorded/api-3.0-branch (run-get-*-full.json,
+tasks-list.json, artifact-*.json). No driver or launcher ran for these recordings: the recorder
+itself sent the requests that they send.
 
-- Iterations are not tasks. A task in an iteration has its number, and the tasks directly in an
-  iteration are children of the loop.
+- Iterations are not tasks. A task inside an iteration has the number of the iteration. If it is
+  directly in the iteration, its parent is the loop.
 - A task that was killed stays RUNNING (run-get-terminated-ended.json).
 - Groups other than nested pipelines have no outputs in the recordings. On a real server the
-  launcher copies the outputs of tasks to them.
+  launcher copies the outputs of tasks to their groups.
+
+Some parts are not in the recordings. They follow the source of the branch: backend/src/v2/driver
+(dag.go, container.go), component/launcher_v2.go and importer_launcher.go, and
+apiclient/kfpapi/api.go:
+
+- the types of conditions;
+- the inputs for the items of a loop;
+- the groups that are SKIPPED or CACHED;
+- the titles of artifacts in `_kfp_schema_title`;
+- the launcher adds its pod to the task after the program has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from kfgcp.model import RunState, TaskKind, TaskState
 from kfgcp.spec.graph import TaskDef
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import paths
-from kfgcp.testing.kubeflow_server.executions import TaskExecution, task_executions
+from kfgcp.testing.kubeflow_server.executions import TaskExecution, list_executions
 from kfgcp.testing.kubeflow_server.messages import drop_empty, format_time
 from kfgcp.testing.kubeflow_server.nodes import is_driver_failure
 from kfgcp.testing.kubeflow_server.records import RunRecord
@@ -48,7 +55,8 @@ _TASK_STATES: Final = {
 }
 _ROOT_STATES: Final = {RunState.SUCCEEDED: "SUCCEEDED", RunState.FAILED: "FAILED"}
 _GROUP_KINDS: Final = (TaskKind.DAG, TaskKind.LOOP)
-# The names that the server shows for groups, instead of the labels of their tasks.
+# The names that the server shows for groups, instead of the labels of their tasks. The server shows
+# the name of the run for the root.
 _GROUP_NAMES: Final = {
     "LOOP": "Loop",
     "CONDITION_BRANCH": "Condition Branch",
@@ -58,20 +66,20 @@ _GROUP_NAMES: Final = {
 _PROGRAM_FAILED: Final = "failed to execute component: exit status 1"
 
 
-def list_tasks(record: RunRecord, log_uri: LogUri) -> list[dict[str, Any]]:
-    """Return the tasks of a run, in the order of their ids.
+def format_tasks(record: RunRecord, log_uri: LogUri) -> list[dict[str, Any]]:
+    """Return the tasks of a run as JSON, in the order of their ids.
 
     Args:
         record: the run.
-        log_uri: gives the artifact with the log of a task, empty when there is none.
+        log_uri: gives the URI of the artifact with a task's log, empty if there is none.
     """
     cache_key = "server tasks"
     cached: list[dict[str, Any]] | None = record.cache.get(cache_key)
     if cached is not None:
         return cached
-    # Asked before the tasks are read: a run that ends meanwhile must not leave old tasks in the
-    # cache.
-    is_final = record.run().state.final
+    # Read the state of the run before its tasks. Tasks that were read before the end of the run are
+    # out of date at its end, so they must not be in the cache.
+    is_final = record.current_run().state.final
     tasks = _TaskFormatter(record, log_uri).format_all()
     ordered = sorted(tasks, key=lambda task: str(task["task_id"]))
     if is_final:
@@ -79,11 +87,11 @@ def list_tasks(record: RunRecord, log_uri: LogUri) -> list[dict[str, Any]]:
     return ordered
 
 
-def list_artifacts(task: JsonObject) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+def iterate_artifacts(task: JsonObject) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Yield the artifacts of a task.
 
     Yields:
-        `inputs` or `outputs`, the input or output that has the artifact, and the artifact.
+        `inputs` or `outputs`, the input or the output that has the artifact, and the artifact.
     """
     for side in ("inputs", "outputs"):
         for group in task[side].get("artifacts", ()):
@@ -92,11 +100,11 @@ def list_artifacts(task: JsonObject) -> Iterator[tuple[str, dict[str, Any], dict
 
 
 class _TaskFormatter:
-    """Makes the tasks of a run as JSON."""
+    """A writer of the tasks of a run as JSON."""
 
     def __init__(self, record: RunRecord, log_uri: LogUri) -> None:
         self._record = record
-        self._executions = task_executions(record, with_failed_drivers=True)
+        self._executions = list_executions(record, with_failed_drivers=True)
         self._values = TaskValues(record, self._executions, log_uri)
         self._children: dict[str, list[TaskExecution]] = defaultdict(list)
         for execution in self._executions:
@@ -119,7 +127,7 @@ class _TaskFormatter:
         if execution.path:
             definition, _ = paths.find(self._record.graph, execution.path)
         task_type = _task_type(execution, definition)
-        state = self._state(execution)
+        state = self._task_state(execution)
         created = format_time(execution.started // 1000)
         ended = ""
         if state not in (_RUNNING, _SKIPPED):
@@ -161,7 +169,7 @@ class _TaskFormatter:
         ]
         return sorted(children, key=lambda child: child["task_id"])
 
-    def _state(self, execution: TaskExecution) -> str:
+    def _task_state(self, execution: TaskExecution) -> str:
         task = execution.task
         if task is None:
             return _ROOT_STATES.get(execution.run.state, _RUNNING)
@@ -170,7 +178,7 @@ class _TaskFormatter:
             return state
         # A group has the state of its tasks when all are SKIPPED or all are CACHED (updateStatuses
         # in kfpapi/api.go).
-        child_states = {self._state(child) for child in self._children[execution.path]}
+        child_states = {self._task_state(child) for child in self._children[execution.path]}
         if child_states in ({_SKIPPED}, {"CACHED"}):
             return child_states.pop()
         # The driver skips a loop without items (terminalDAGState in dag.go).
@@ -181,7 +189,7 @@ class _TaskFormatter:
     def _format_pods(self, execution: TaskExecution, task_type: str) -> list[dict[str, str]]:
         pods = []
         for attempt, name in self._pods[execution.path]:
-            # The pod of an importer has no attempt either, but it is not a driver.
+            # A pod without an attempt is a driver, except the pod of an importer.
             is_driver = attempt == 0 and task_type != "IMPORTER"
             if is_driver or _has_ended(execution, attempt):
                 pod_type = "DRIVER" if is_driver else "EXECUTOR"
@@ -190,9 +198,9 @@ class _TaskFormatter:
 
 
 def _has_ended(execution: TaskExecution, attempt: int) -> bool:
-    """Return whether the program of an attempt has ended by itself.
+    """Return whether the program of an attempt has ended by itself, and was not killed.
 
-    Its launcher adds the pod to the task at this time.
+    The launcher adds its pod to the task when the program has ended.
     """
     task = execution.task
     if task is None or task.state is TaskState.CACHED:
@@ -230,7 +238,7 @@ def _format_history(state: str, created: str, ended: str) -> list[dict[str, str]
 
 
 def _format_status(execution: TaskExecution, task_type: str, state: str) -> dict[str, str]:
-    """Return why a task failed."""
+    """Return the reason why a task failed, empty for a task that did not fail."""
     task = execution.task
     if task is None or task_type not in LEAF_TYPES or state != "FAILED":
         return {}

@@ -1,4 +1,4 @@
-"""The inputs, outputs and artifacts of the tasks of `server_tasks`, which names the sources."""
+"""The JSON of the inputs, outputs and artifacts of tasks. `server_tasks` names the sources."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ LEAF_TYPES: Final = ("RUNTIME", "IMPORTER")
 _TYPES_WITH_OUTPUTS: Final = ("RUNTIME", "IMPORTER", "DAG")
 
 _METRICS: Final = "system.Metrics"
-# Title of an artifact type -> its type on the server. Another title is in the metadata.
+# The title of an artifact type -> the type on the server. An artifact with another title is an
+# Artifact, with the title in its metadata.
 _ARTIFACT_TYPES: Final = {
     "system.Artifact": "Artifact",
     "system.Model": "Model",
@@ -34,7 +35,7 @@ _ARTIFACT_TYPES: Final = {
 }
 
 LogUri = Callable[[RunRecord, str], str]
-"""Gives the URI of the log of a task from its path, empty when there is no such artifact."""
+"""Gives the URI of the artifact with the log of a task at a path, empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,9 @@ class TaskPlace:
     """Where a task is in a run.
 
     Attributes:
-        parent_path: the path of the task that it is a child of. For a task directly in an
-            iteration this is the loop.
-        iteration: the number of the innermost iteration around it, None outside of loops.
+        parent_path: the path of the parent task. The parent of a task directly in an iteration is
+            the loop.
+        iteration: the number of the innermost iteration around the task, None outside of loops.
         scope: the `scope_path`: the keys of the tasks from the root to the task.
     """
 
@@ -54,12 +55,12 @@ class TaskPlace:
 
 
 class TaskValues:
-    """Makes the inputs and outputs of the tasks of a run as JSON.
+    """A writer of the inputs and outputs of a run's tasks as JSON.
 
     Args:
         record: the run.
         executions: the executions of its tasks.
-        log_uri: gives the artifact with the log of a task, empty when there is none.
+        log_uri: gives the URI of the artifact with a task's log, empty if there is none.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class TaskValues:
         self._executions = executions
         self._log_uri = log_uri
         self._types_by_uri: dict[str, tuple[str, JsonObject]] = {}
-        for artifact in record.run().artifacts:
+        for artifact in record.current_run().artifacts:
             self._types_by_uri[artifact.uri] = (artifact.type, artifact.metadata)
-        # An artifact is one row, with the name and the time of the task that created it. This is
-        # the deepest task: nested pipelines only pass artifacts on.
+        # The server stores an artifact once, with the name and the time from the task that created
+        # it: the deepest task that has the artifact. Nested pipelines only pass artifacts on.
         self._origins: dict[str, tuple[str, int]] = {}
         for execution in sorted(executions, key=lambda item: -item.path.count("/")):
             for name, uri in execution.output_artifacts:
@@ -85,13 +86,13 @@ class TaskValues:
             execution: the execution of the task.
             definition: the task of the pipeline, None for the root DAG.
         """
-        # importer_launcher.go creates the task without its inputs.
+        # importer_launcher.go creates the task of an importer without inputs.
         if execution.task is not None and execution.task.kind is TaskKind.IMPORTER:
             return {}
         loop = definition.iterator if definition is not None else None
         parameters = []
         for name, value in execution.inputs.items():
-            # The items of a loop follow, one for each iteration.
+            # `_format_items` adds the items of a loop below.
             if loop is None or name != loop.item:
                 source = self._format_source(execution, definition, name)
                 parameters.append({"value": value, "parameter_key": name, **source})
@@ -148,15 +149,13 @@ class TaskValues:
     ) -> list[dict[str, Any]]:
         """Return the inputs for the items of a loop: one for each iteration, with the same key."""
         items = []
-        for iteration in self._executions:
-            is_iteration = iteration.iteration is not None
-            if not is_iteration or iteration.parent_path != execution.path:
-                continue
-            if loop.item in iteration.inputs:
-                producer = {"task_name": definition.key, "iteration": str(iteration.iteration)}
+        for other in self._executions:
+            is_iteration = other.iteration is not None and other.parent_path == execution.path
+            if is_iteration and loop.item in other.inputs:
+                producer = {"task_name": definition.key, "iteration": str(other.iteration)}
                 items.append(
                     {
-                        "value": iteration.inputs[loop.item],
+                        "value": other.inputs[loop.item],
                         "type": "ITERATOR_INPUT",
                         "parameter_key": loop.item,
                         "producer": producer,
@@ -167,7 +166,7 @@ class TaskValues:
     def _format_source(
         self, execution: TaskExecution, definition: TaskDef | None, name: str
     ) -> dict[str, Any]:
-        """Return the type of an input, and its producer when this is another task."""
+        """Return the type of an input, and its producer if another task produces the input."""
         if definition is None:
             run_parameters = self._record.runtime_config.get("parameters") or {}
             if name in run_parameters:
@@ -201,7 +200,7 @@ class TaskValues:
         return component.dag
 
     def _find_loop(self, path: str) -> Iterator | None:
-        """Return the loop of a task that is directly in an iteration, else None."""
+        """Return the loop of a task that is directly in an iteration, None for another task."""
         parent_path = paths.parent(path)
         if not paths.iteration(parent_path):
             return None
@@ -213,7 +212,7 @@ class TaskValues:
     def _format_log(
         self, execution: TaskExecution, producer: Mapping[str, str]
     ) -> list[dict[str, Any]]:
-        """Return the output with the log of the last attempt, where launchers publish logs."""
+        """Return the output with the log of the last attempt, empty if there is no such log."""
         if not execution.pod or not execution.ended:
             return []
         uri = self._log_uri(self._record, execution.path)
@@ -230,8 +229,9 @@ class TaskValues:
         Args:
             name: the name of the input or output.
             uris: the URIs of the artifacts.
-            title: the type in the definition of the component.
-            created: milliseconds since 1970, for artifacts that no task of the run created.
+            title: the type of the artifacts in the definition of the component.
+            created: the time of artifacts that no task of the run created, in milliseconds since
+                1970.
         """
         artifacts: list[dict[str, Any]] = []
         for uri in uris:
@@ -245,7 +245,7 @@ class TaskValues:
 
 
 def find_place(path: str) -> TaskPlace:
-    """Return where a task is. Its path may lead through iterations."""
+    """Return the place of the task at a path. The path may contain iterations."""
     direct_parent = paths.parent(path)
     iteration_number = None
     ancestor = direct_parent
@@ -293,7 +293,7 @@ def _format_artifact(
 
 
 def _format_metrics(uri: str, metadata: JsonObject, created: int) -> list[dict[str, Any]]:
-    """Return the artifacts for a system.Metrics: the server has one for each number."""
+    """Return the artifacts of a system.Metrics: the server stores one for each number."""
     metrics = []
     for name, value in metadata.items():
         # In Python a bool is also an int.
@@ -313,7 +313,7 @@ def _format_metrics(uri: str, metadata: JsonObject, created: int) -> list[dict[s
 
 
 def _group_by_name(artifacts: ArtifactUris) -> dict[str, list[str]]:
-    """Return the URIs of each input or output."""
+    """Return the URIs by the name of the input or output."""
     uris_by_name: dict[str, list[str]] = defaultdict(list)
     for name, uri in artifacts:
         uris_by_name[name].append(uri)

@@ -1,4 +1,4 @@
-"""The stand-in itself: `kfgcp.testing.kubeflow`."""
+"""Start and stop a stand-in of a Kubeflow Pipelines server: `kfgcp.testing.kubeflow`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kfgcp.testing.kubeflow_server.records import RunRecord, format_source
 from kfgcp.testing.kubeflow_server.recurring import RecurringRuns
 from kfgcp.testing.kubeflow_server.run_requests import RunRequests
 from kfgcp.testing.kubeflow_server.runs import MAX_REQUEST_BYTES, Runs
-from kfgcp.testing.kubeflow_server.task_details import task_details
+from kfgcp.testing.kubeflow_server.task_details import format_task_details
 from kfgcp.testing.kubeflow_server.tasks_api import Tasks
 from kfgcp.testing.kubeflow_server.versions import ServerVersion
 from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
@@ -50,32 +50,34 @@ _LOGIN_PAGE: Final = (
 class KubeflowStandIn(RunningStandIn):
     """Kubeflow Pipelines with ML Metadata, logs of pods, Cloud Logging and Cloud Storage.
 
-    All but Cloud Storage are at `host`.
+    All these services except Cloud Storage are at `host`.
 
     Attributes:
         mode: `engine` runs pipelines on the embedded engine; `instant` invents the results of
-            runs, see `instant`.
+            runs, as the attribute `instant` says.
         instant: the results of invented runs.
-        version: the version of the server. Before 2.0 it has only its health at the API v1beta1.
-        tells_version: whether its health names the version. It is `unknown` otherwise, as in
-            servers that were built without a version.
-        access: `namespaces` are those that the caller may use in multi-user mode; `users` tells
-            users apart.
-        sign_in: the answer to a request without a good token: `401`, `redirect` to a login page,
+        version: the version of the server. A version before 2.0 answers only the health path of
+            the API v1beta1.
+        tells_version: whether the answer of the health path names the version. Otherwise the
+            version is `unknown`, as in servers that were built without a version.
+        access: in multi-user mode, `namespaces` are the namespaces that every caller may use, and
+            `users` gives each user its own namespaces.
+        sign_in: the answer to a request without a valid token: `401`, `redirect` to a login page,
             or the login `page` with 200.
         creation: gives ids and times to new objects; a test may set both.
-        runs: `reporting` and `report` are for what the persistence agent writes and when;
+        runs: `reporting` and `report` control what the persistence agent writes and when;
             `max_workflow_bytes` is a limit.
         pipelines: `max_spec_bytes` is a limit.
-        metadata: ML Metadata; see its `names_types`.
+        metadata: ML Metadata; `names_types` sets whether its answers name types.
         keeps_tasks: whether the API server keeps the tasks of runs itself, without ML Metadata, as
-            since 3.0. A test that sets it upgrades the server, which then has no tasks of the runs
-            that exist.
+            since 3.0. A test that sets this attribute upgrades the server, which then does not
+            have the tasks of older runs.
         tasks: the tasks of a server that keeps them.
-        logs: `kept` is `pods`, `archive` or `gone`; see also `falls_back` and `published`.
+        logs: `kept` says where logs still exist: `pods`, `archive` or `gone`; see also
+            `falls_back` and `published`.
         logging: Cloud Logging; its `payload` is `json` or `text`.
         full_details: whether task details have pod_name, execution_id and parent_task_id, which
-            servers leave empty.
+            real servers leave empty.
     """
 
     def __init__(
@@ -117,14 +119,18 @@ class KubeflowStandIn(RunningStandIn):
         self.recurring = RecurringRuns(self.access, self.runs, requests, self.creation)
         self.logs = Logs(self.access, project, self.runs.all, self._modern)
         self.metadata = MetadataStore(
-            self.runs.find, self.runs.by_number, self.runs.all, self._modern, log_uri=self.logs.uri
+            self.runs.find,
+            self.runs.find_by_number,
+            self.runs.all,
+            self._modern,
+            log_uri=self.logs.log_uri,
         )
-        self.tasks = Tasks(self.access, self.runs.find, self.runs.all, self.logs.uri)
+        self.tasks = Tasks(self.access, self.runs.find, self.runs.all, self.logs.log_uri)
         self.keeps_tasks = server_version.keeps_tasks
         self.logging = CloudLogging(project, PROJECT_NUMBER, self.logs.entries)
         self._router = Router(self._routes())
         self._tasks_router = Router(self.tasks.routes(BASE))
-        # The last step: from here on the server answers requests.
+        # This must be the last step, because the server answers requests from now on.
         super().__init__(
             mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
         )
@@ -200,7 +206,10 @@ class KubeflowStandIn(RunningStandIn):
         seed_experiment = self.experiments.get_or_create(experiment, namespace)
         run_ids: list[str] = []
         for seed in seeds(
-            count, id_of=lambda name, number: self.creation.new_id(), root=self.pipeline_root, **how
+            count,
+            make_id=lambda name, number: self.creation.new_id(),
+            root=self.pipeline_root,
+            **how,
         ):
             pipeline = seed.submission.spec
             record = self.runs.add(
@@ -250,7 +259,7 @@ class KubeflowStandIn(RunningStandIn):
 
     def handle(self, request: Request) -> Response:
         """Return the answer to a request that is signed in."""
-        # The UI server in front of the API also serves it below /pipeline.
+        # The UI server in front of the API also serves the API below /pipeline.
         path = request.path.removeprefix("/pipeline")
         if self._is_metadata_call(request.method, path):
             return self.metadata.call(request)
@@ -273,11 +282,11 @@ class KubeflowStandIn(RunningStandIn):
             return error.response
 
     def refusal(self, status: int, text: str) -> Response:
-        """Return the service's error for a status and a text."""
+        """Return the error that the service answers for an HTTP status and a text."""
         return error_for_status(status, text).response(with_error=not self._modern)
 
     def unauthenticated(self) -> Response:
-        """Return the answer to a request without a good token."""
+        """Return the answer to a request without a valid token."""
         if self._sign_in == "401":
             text = "Unauthenticated: Request header error: there is no user identity header."
             return self.refusal(401, f"{text}: Failed to authorize the request")
@@ -292,7 +301,7 @@ class KubeflowStandIn(RunningStandIn):
         return request.path == LOGIN
 
     def takes_type(self, request: Request, content_type: str) -> bool:
-        """Return whether a request that is not JSON has the content type of its path.
+        """Return whether a request that is not JSON has the content type that its path requires.
 
         These requests are uploads of pipelines, and binary messages to ML Metadata.
         """
@@ -347,8 +356,10 @@ class KubeflowStandIn(RunningStandIn):
             cached: list[dict[str, Any]] = record.cache[cache_key]
             return cached
         execution_ids = self.metadata.execution_ids(record)
-        details = task_details(record, run, full=self.full_details, execution_ids=execution_ids)
-        # A retry replaces the final run, so only details of the current one may be cached.
+        details = format_task_details(
+            record, run, full=self.full_details, execution_ids=execution_ids
+        )
+        # A retry discards the final run. Details of a discarded run must not be in the cache.
         if run.state.final and run is record.final_run:
             record.cache[cache_key] = details
         return details
@@ -376,8 +387,8 @@ def kubeflow(
     Args:
         multi_user: whether the server knows users and namespaces.
         namespaces: in multi-user mode, the namespaces that the caller may use.
-        version: the version of the server, 2.0 to 2.17 or 3.0. It refuses what only newer versions
-            accept, as far as the differences are known.
+        version: the version of the server, 2.0 to 2.17 or 3.0. The stand-in refuses requests that
+            only newer versions accept, for each difference between versions that is known.
         mode: `engine` runs pipelines on the embedded engine, `instant` invents their results.
         project: the id of the Google Cloud project whose Cloud Logging has the logs.
         port: the port of the server and of Cloud Logging, 0 for a free one.

@@ -1,22 +1,23 @@
 """`run_details.task_details`: what the API answers about the nodes of a run's workflow.
 
-Confirmed by the public source of the server:
-- There is one for every node, in the order of the nodes' ids, also for drivers and for the nodes
-  around other nodes, see `nodes`.
+The public source of the server confirms:
+
+- The list has one item for every node, in the order of the nodes' ids. This includes drivers and
+  the nodes that wrap other nodes, see `workflows`.
 - The converter fills run_id, task_id, display_name, the times in whole seconds, state,
   state_history and child_tasks, which has the ids of the next nodes. The API also has `pod_name`,
   `execution_id`, `parent_task_id`, `error`, `inputs` and `outputs`, but the server does not fill
-  them for nodes. Users of the server report the same for pod_name and error. `full_details` of the
-  stand-in fills the first three.
-- For an execution that can be reused, the launcher records a task of its own (CreateTaskV1), which
-  has an execution_id and no name. All tasks of a run are listed.
+  them for nodes. Users of the server also report that pod_name and error are empty. With
+  `full_details` the stand-in fills pod_name, execution_id and parent_task_id.
+- If a later run can reuse an execution, the launcher records another task for it (CreateTaskV1).
+  This task has an execution_id and no name (cluster-2.17.0/hello).
 - `end_time` of a node that has not ended is 0001, the zero time of Argo.
 
-A node that is not reached has no state, because the API has no state OMITTED (run-get-failed.json).
-Tasks of launchers have only an execution_id (cluster-2.17.0/hello). A state_history has the states
-that the persistence agent has seen, so its steps differ from run to run. A client should show only
-the nodes that stand for a task, `X`, and should not need this list: ML Metadata has all tasks and
-their results.
+A node that was not reached has no state, because the API has no state OMITTED
+(run-get-failed.json). `state_history` has only the states that the persistence agent has seen, so
+it can differ between two runs of the same pipeline. A client should show only the nodes that stand
+for a task (`X` in `workflows`). It should not need this list at all, because ML Metadata has all
+tasks and their results.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from kfgcp.testing.kubeflow_server.records import RunRecord
 from kfgcp.testing.kubeflow_server.workflows import build_nodes
 
 
-def task_details(
+def format_task_details(
     record: RunRecord, run: Run, *, full: bool, execution_ids: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """Return the task details of a run.

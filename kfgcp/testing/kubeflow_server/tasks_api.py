@@ -26,7 +26,7 @@ from kfgcp.testing.kubeflow_server.errors import (
 from kfgcp.testing.kubeflow_server.lists import DEFAULT_PAGE, MAX_PAGE, format_page
 from kfgcp.testing.kubeflow_server.messages import read_query
 from kfgcp.testing.kubeflow_server.records import RunRecord
-from kfgcp.testing.kubeflow_server.server_tasks import list_artifacts, list_tasks
+from kfgcp.testing.kubeflow_server.server_tasks import format_tasks, iterate_artifacts
 from kfgcp.testing.kubeflow_server.server_values import LogUri
 from kfgcp.testing.server import Request, Response, Route
 
@@ -80,7 +80,7 @@ class Tasks:
         access: who may do what.
         find_run: gives the run with an id, None when there is none.
         list_runs: gives all runs, the oldest first.
-        log_uri: gives the artifact with the log of a task, empty when there is none.
+        log_uri: gives the URI of the artifact with a task's log, empty if there is none.
 
     Attributes:
         lost: ids of runs whose tasks the server does not have, because an older server ran them.
@@ -101,28 +101,28 @@ class Tasks:
 
     def routes(self, base: str) -> list[Route]:
         """Return the routes of the API below a path."""
-        tasks = base + "/runs/{run}/tasks"
+        tasks = base + "/runs/{run_id}/tasks"
         artifacts = f"{base}/artifacts"
         return [
             Route("GET", tasks, self.list_tasks),
-            Route("GET", tasks + "/{task}", self.get_task),
+            Route("GET", tasks + "/{task_id}", self.get_task),
             Route("GET", artifacts, self.list_artifacts),
-            Route("GET", artifacts + "/{artifact}", self.get_artifact),
+            Route("GET", artifacts + "/{artifact_id}", self.get_artifact),
             Route("GET", f"{base}/artifact_tasks", self.list_artifact_tasks),
         ]
 
-    def fields(self, record: RunRecord, *, full: bool) -> dict[str, Any]:
+    def format_fields(self, record: RunRecord, *, full: bool) -> dict[str, Any]:
         """Return the fields of a run about its tasks.
 
         Args:
             record: the run.
-            full: whether to include the tasks, and not only their number.
+            full: whether to include the tasks and not only the number of tasks.
         """
         # The drivers create tasks after the Workflow has started (run-create.json,
         # run-get-fresh-full.json).
         if record.state == "PENDING":
             return {}
-        tasks = self._tasks_of(record)
+        tasks = self._get_tasks(record)
         if not tasks:
             return {}
         if full:
@@ -131,10 +131,10 @@ class Tasks:
 
     # -- methods of the API
 
-    def list_tasks(self, request: Request, run: str) -> Response:
+    def list_tasks(self, request: Request, run_id: str) -> Response:
         """Return a page of the tasks of a run."""
         query = read_query(request)
-        tasks = self._tasks_of(self._get_allowed(run, "Failed to list tasks"))
+        tasks = self._get_tasks(self._get_allowed(run_id, "Failed to list tasks"))
         parent_id = query.get("parent_id", "")
         if parent_id:
             if parent_id not in [task["task_id"] for task in tasks]:
@@ -142,16 +142,16 @@ class Tasks:
                 raise not_found("task", parent_id, context)
             tasks = [task for task in tasks if task.get("parent_task_id") == parent_id]
         ordered = sorted(tasks, key=lambda task: (str(task["create_time"]), str(task["task_id"])))
-        return _page("tasks", ordered, query)
+        return _format_page("tasks", ordered, query)
 
-    def get_task(self, request: Request, run: str, task: str) -> Response:
+    def get_task(self, request: Request, run_id: str, task_id: str) -> Response:
         """Return a task of a run."""
         context = "Failed to get task"
-        record = self._get_allowed(run, context)
-        for run_task in self._tasks_of(record):
-            if run_task["task_id"] == task:
+        record = self._get_allowed(run_id, context)
+        for run_task in self._get_tasks(record):
+            if run_task["task_id"] == task_id:
                 return Response(body=run_task)
-        raise not_found("task", task, context, f"Failed to fetch task {task}")
+        raise not_found("task", task_id, context, f"Failed to fetch task {task_id}")
 
     def list_artifacts(self, request: Request) -> Response:
         """Return a page of the artifacts in a namespace."""
@@ -162,22 +162,22 @@ class Tasks:
         for record in self._list_runs():
             if record.namespace != namespace:
                 continue
-            for item in self._task_artifacts(record):
-                # Runs can share an artifact. The first run decides how it looks, here and in
-                # `get_artifact`.
+            for item in self._iterate_artifacts(record):
+                # Runs can share an artifact, each with another name or time. The first run wins,
+                # here and in `get_artifact`.
                 artifacts_by_id.setdefault(item.artifact["artifact_id"], item.artifact)
         ordered = [artifacts_by_id[artifact_id] for artifact_id in sorted(artifacts_by_id)]
-        return _page("artifacts", ordered, query)
+        return _format_page("artifacts", ordered, query)
 
-    def get_artifact(self, request: Request, artifact: str) -> Response:
+    def get_artifact(self, request: Request, artifact_id: str) -> Response:
         """Return an artifact."""
         context = "Failed to get artifact"
         for record in self._list_runs():
-            for item in self._task_artifacts(record):
-                if item.artifact["artifact_id"] == artifact:
+            for item in self._iterate_artifacts(record):
+                if item.artifact["artifact_id"] == artifact_id:
                     self._access.check(record.namespace, "get", "artifacts", context)
                     return Response(body=item.artifact)
-        raise not_found("artifact", artifact, context)
+        raise not_found("artifact", artifact_id, context)
 
     def list_artifact_tasks(self, request: Request) -> Response:
         """Return a page of the links between artifacts and tasks."""
@@ -189,22 +189,23 @@ class Tasks:
             raise invalid_input(problem, context)
         links = []
         for record in self._list_runs():
-            for item in self._task_artifacts(record):
+            for item in self._iterate_artifacts(record):
                 if _matches(record, item, filters):
                     self._access.check(record.namespace, "list", "artifacts", context)
                     links.append(item.format_link())
-        return _page("artifact_tasks", sorted(links, key=lambda link: str(link["id"])), query)
+        links.sort(key=lambda link: str(link["id"]))
+        return _format_page("artifact_tasks", links, query)
 
     # -- helpers
 
-    def _tasks_of(self, record: RunRecord) -> list[dict[str, Any]]:
+    def _get_tasks(self, record: RunRecord) -> list[dict[str, Any]]:
         if record.id in self.lost:
             return []
-        return list_tasks(record, self._log_uri)
+        return format_tasks(record, self._log_uri)
 
-    def _task_artifacts(self, record: RunRecord) -> Iterator[_TaskArtifact]:
-        for task in self._tasks_of(record):
-            for side, group, artifact in list_artifacts(task):
+    def _iterate_artifacts(self, record: RunRecord) -> Iterator[_TaskArtifact]:
+        for task in self._get_tasks(record):
+            for side, group, artifact in iterate_artifacts(task):
                 yield _TaskArtifact(task, side, group, artifact)
 
     def _get_allowed(self, run_id: str, context: str) -> RunRecord:
@@ -244,15 +245,16 @@ def limit_page_size(size: str) -> str:
 
 
 def _matches(record: RunRecord, item: _TaskArtifact, filters: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether each filter contains the id of the run, the task or the artifact."""
     ids = {
         "run_ids": record.id,
         "task_ids": item.task["task_id"],
         "artifact_ids": item.artifact["artifact_id"],
     }
-    return all(ids[name] in values for name, values in filters.items())
+    return all(ids[name] in allowed_ids for name, allowed_ids in filters.items())
 
 
-def _page(name: str, items: Sequence[JsonObject], query: Mapping[str, str]) -> Response:
+def _format_page(name: str, items: Sequence[JsonObject], query: Mapping[str, str]) -> Response:
     """Return a page of a list. The page token is the number of items before the page."""
     try:
         start = int(base64.b64decode(query.get("page_token", ""), validate=True) or 0)

@@ -1,9 +1,11 @@
-"""Errors of uploads. They have `error_message` and `error_details`, unlike other errors of the API.
+"""Errors of uploads. Unlike other errors, they have `error_message` and `error_details`.
 
-Since 2.15 the message names only the step that failed, and the details have a Go trace. Before,
-both have the whole cause (pipeline-upload-taken.json of both versions). The status for a bad spec
-is 400 since 2.17, with the text for users as the message, and 500 before
-(pipeline-upload-bad.json). The status for a name that exists is 409.
+- Before 2.15 the message and the details have the whole cause. Since 2.15 the message names only
+  the step that failed, and the details add a Go trace (pipeline-upload-taken.json of both
+  versions).
+- The status for a bad spec is 500 before 2.17. Since 2.17 it is 400, and the message is the text
+  for users (pipeline-upload-bad.json).
+- The status for a name that already exists is 409.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def refuse_upload(version: ServerVersion, status: int, error: KfpError, summary:
         version: the version of the server.
         status: the HTTP status.
         error: the reason.
-        summary: the step that failed, the whole message of servers that hide the reason.
+        summary: the step that failed. Since 2.15 the message of most errors is only this text.
     """
     if version.tells_why_uploads_fail:
         message = error.chain
@@ -45,8 +47,8 @@ def refuse_upload(version: ServerVersion, status: int, error: KfpError, summary:
     return Response(status, {"error_message": message, "error_details": message + _TRACE})
 
 
-def name_too_long(kind: str, limit: int) -> Response:
-    """Return the answer to a name that is too long, which is plain text.
+def refuse_long_name(kind: str, limit: int) -> Response:
+    """Return the error for a name that is too long, which is plain text.
 
     Args:
         kind: the server's word for the type of the object, such as `Pipeline`.

@@ -1,8 +1,8 @@
-"""Files of pipelines: the multipart body of an upload, and the YAML in it or in its archive.
+"""Read pipelines from uploaded files and from bodies, and format them for answers.
 
-A spec with an unknown field is refused with an error that does not name the field
-(run-create-unknown-field.json). Only fields of the PipelineSpec itself are checked here, not those
-of the messages in it.
+The server refuses a spec with an unknown field. The error does not name the field
+(run-create-unknown-field.json). This module checks only the fields of the PipelineSpec itself, not
+the fields of messages inside it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_upload(request: Request, max_bytes: int) -> tuple[str, str]:
 
     Args:
         request: the multipart request.
-        max_bytes: the limit for the text.
+        max_bytes: the size of the longest text that the server accepts.
 
     Raises:
         KfpError: INVALID, there is no file, it is too long, or its name has an unknown ending
@@ -70,8 +70,9 @@ def read_upload(request: Request, max_bytes: int) -> tuple[str, str]:
 def format_spec(spec: Spec) -> dict[str, Any]:
     """Return the `pipeline_spec` of an answer.
 
-    With a platform spec, both specs are one level deeper. Numbers in a Struct are doubles, and
-    integral ones are written without a fraction (run-create-exit-handler.json).
+    This is the pipeline spec itself, or an object with both specs if the pipeline has a platform
+    spec. Numbers in a Struct are doubles, and the server writes integral doubles without a fraction
+    (run-create-exit-handler.json).
     """
     pipeline_spec: dict[str, Any] = whole_numbers(spec.pipeline_spec)
     if spec.platform_spec is None:
@@ -80,7 +81,7 @@ def format_spec(spec: Spec) -> dict[str, Any]:
 
 
 def parse_spec_file(text: str) -> Spec:
-    """Return the pipeline of a file, which may have two documents.
+    """Return the pipeline of a file. Its second document, if it has one, is the platform spec.
 
     Raises:
         KfpError: INVALID.
@@ -129,8 +130,8 @@ def _build_spec(documents: Sequence[Any]) -> Spec:
     return spec
 
 
-def _refuse_spec(text: str) -> KfpError:
-    return KfpError(INVALID, text, "InvalidInputError", cause="pipeline spec is invalid")
+def _refuse_spec(message: str) -> KfpError:
+    return KfpError(INVALID, message, "InvalidInputError", cause="pipeline spec is invalid")
 
 
 def _read_text(file_name: str, content: bytes, max_bytes: int) -> str:
@@ -165,7 +166,7 @@ def _extract(file_name: str, content: bytes) -> bytes | None:
 
 
 def _choose_file(names: Sequence[str]) -> str:
-    """Return the YAML or JSON file of an archive. `pipeline.yaml` comes first."""
+    """Return the name of an archive's YAML or JSON file, `pipeline.yaml` if it is there."""
     text_files = [name for name in names if name.endswith(_TEXT_ENDINGS)]
     if not text_files:
         raise ValueError("no YAML")

@@ -1,7 +1,7 @@
 """Differences between versions of the server. Each rule names its recording or its source.
 
-The folders are those of tests/recorded. The files of Kubeflow are those of its tags 2.5.0 to
-2.17.0.
+Names such as api-2.5.0 are folders in tests/recorded. Names such as length.go are files of Kubeflow
+Pipelines at its tags 2.5.0 to 2.17.0.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class ServerVersion(NamedTuple):
-    """A version of the server, as far as its answers depend on it."""
+    """A version of the server, without the patch number, which changes no answers."""
 
     major: int
     minor: int
@@ -48,7 +48,7 @@ class ServerVersion(NamedTuple):
 
     @property
     def tells_why_uploads_fail(self) -> bool:
-        """Whether a refused upload has the cause (pipeline_upload_server.go, until 2.14)."""
+        """Whether errors of uploads contain the cause (pipeline_upload_server.go, until 2.14)."""
         return self < (2, 15)
 
     @property

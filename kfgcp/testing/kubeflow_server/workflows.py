@@ -1,24 +1,25 @@
 """The nodes of the Argo workflow of a run, compared with those of tests/recorded/cluster-2.17.0.
 
-The public source of the server's compiler (argocompiler/dag.go, container.go) has their names:
+The public source of the server's compiler (argocompiler/dag.go, container.go) gives the names of
+the nodes. For a task with the key `X` they are:
 
-- of the whole run: `root-driver` and `root`;
-- of a container: `X-driver`, `X`, and inside `executor`;
-- of a nested pipeline or a condition: `X-driver` and `X`;
-- of a loop: `X`, inside `iteration-driver`, and for each iteration `iteration-item-driver` and
-  `iteration-item`;
-- of an importer: only `X`.
+- the whole run: `root-driver` and `root`;
+- a container: `X-driver`, `X`, and inside `X` the node `executor`;
+- a nested pipeline or a condition: `X-driver` and `X`;
+- a loop: `X`, inside `X` the node `iteration-driver`, and for each iteration
+  `iteration-item-driver` and `iteration-item`;
+- an importer: only `X`.
 
-The `executor` of a cached task is SKIPPED, and so is the `X` of a condition that is false. A loop
-without items has a skipped `iteration-iterations`. When a driver fails, `X-driver` is FAILED and
-`X` is Omitted (param-none). Argo makes the ids of nodes and the names of pods from the name of the
-workflow and a hash of the node's name.
+The `executor` of a cached task and the `X` of a false condition are SKIPPED. A loop without items
+has a skipped `iteration-iterations`. When a driver fails, `X-driver` is FAILED and `X` is Omitted
+(param-none). Argo makes the ids of nodes and the names of pods from the name of the workflow and a
+hash of the node's name.
 
-With the workflow defaults of 2.17, a node exists twice: `X` for the retry strategy, and inside
-`X(0)`, which does what `X` does without them (hello). Groups of iterations and skipped nodes exist
-only once. The node after a task is a child of its `X(0)` with the defaults, and of its executor
-without them (sub-artifact). The hook of an exit handler is a child of the task before it (exit-bad,
-exit-pipeline).
+The workflow defaults of 2.17 add a retry strategy to each node. Then a node exists twice: `X` is
+the wrapper for the retry strategy, and the node `X(0)` inside `X` does the work (hello). Groups of
+iterations and skipped nodes have no wrapper. With the defaults the node of the next task is a child
+of `X(0)`, without them it is a child of the executor (sub-artifact). The hook of an exit handler is
+a child of the task before it (exit-bad, exit-pipeline).
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from kfgcp.testing.kubeflow_server.nodes import (
 )
 from kfgcp.testing.kubeflow_server.records import RunRecord
 
-# The states of the nodes that stand for the whole run. Argo has no state for a run that is being
-# cancelled (run-get-canceling.json).
+# The states of the nodes for the whole run. Argo has no own state for a run that is being cancelled
+# (run-get-canceling.json).
 _RUN_STATES: Final[Mapping[RunState, str]] = {
     RunState.PENDING: "PENDING",
     RunState.RUNNING: "RUNNING",
@@ -65,9 +66,9 @@ def build_nodes(record: RunRecord, run: Run | None = None) -> list[Node]:
 
     Args:
         record: the run.
-        run: the state of the run to show, by default the current one.
+        run: the run as it was at some time, by default as it is now.
     """
-    return _Workflow(record, run or record.run()).nodes
+    return _Workflow(record, run or record.current_run()).nodes
 
 
 def list_pods(record: RunRecord) -> Iterator[tuple[str, Node]]:
@@ -81,10 +82,10 @@ def list_pods(record: RunRecord) -> Iterator[tuple[str, Node]]:
 
 
 class _Workflow:
-    """Builds the nodes of a run, each after the node that contains it.
+    """The nodes of a run, each after the node that contains it.
 
-    The methods that build the nodes of a task return the first node, and the last ones: those that
-    the next tasks follow.
+    The methods that add the nodes of a task return the first node of the task, and the last nodes.
+    The first node of the next task follows these last nodes.
     """
 
     def __init__(self, record: RunRecord, run: Run) -> None:
@@ -96,7 +97,7 @@ class _Workflow:
         self._add_run(record.workflow)
 
     def _with_times(self, task: Task) -> Task:
-        """Return a skipped task with times: those of the run's end, or else of its start."""
+        """Return a task with times. A skipped task may have none, so it gets a time of the run."""
         if task.state is not TaskState.SKIPPED:
             return task
         time = task.ended_at or task.started_at or self._run.ended_at or self._run.started_at
@@ -138,8 +139,8 @@ class _Workflow:
         self._add_dag(root, self._graph.root.dag, "")
 
     def _add_dag(self, dag_node: Node, dag: Dag, dag_path: str) -> list[Node]:
-        """Add the nodes of the tasks of a DAG, and return the last ones."""
-        last_nodes: dict[str, list[Node]] = {}
+        """Add the nodes of the tasks of a DAG, and return the last nodes."""
+        last_nodes_by_key: dict[str, list[Node]] = {}
         for key, definition in dag.tasks.items():
             task = self._tasks_by_path.get(f"{dag_path}/{key}".lstrip("/"))
             if task is None:
@@ -149,14 +150,17 @@ class _Workflow:
                 self._add_exit_hook(dag_node, task, definition, component)
                 continue
             if is_reached(task, definition, dag_path, self._tasks_by_path):
-                first, last_nodes[key] = self._add_task(
+                first, last_nodes_by_key[key] = self._add_task(
                     dag_node.inner.name, key, task, definition, component
                 )
             else:
-                first, last_nodes[key] = self._add_omitted(dag_node, task, component, definition)
-            for previous in _previous_nodes(definition, last_nodes) or [dag_node.inner]:
+                first, last_nodes_by_key[key] = self._add_omitted(
+                    dag_node, task, component, definition
+                )
+            previous_nodes = _find_previous_nodes(definition, last_nodes_by_key)
+            for previous in previous_nodes or [dag_node.inner]:
                 previous.children.append(first)
-        return _last_nodes(dag, last_nodes) or [dag_node.inner]
+        return _find_last_nodes(dag, last_nodes_by_key) or [dag_node.inner]
 
     def _add_task(
         self, prefix: str, key: str, task: Task, definition: TaskDef, component: Component
@@ -226,7 +230,7 @@ class _Workflow:
             executor.state = "SKIPPED"
             executor.end = task.started_at
             return self._add(executor)
-        # A task that runs has an attempt, although the engine may not have counted it yet.
+        # A running task has at least one attempt, but the engine may not have counted it yet.
         attempts = max(task.attempts, 1)
         has_retries = definition.retry is not None
         if not has_retries and not self._has_wrappers:
@@ -282,11 +286,11 @@ class _Workflow:
         loop.inner.children.append(driver)
         driver.inner.children.append(group)
         last_nodes: list[Node] = []
-        for number, iteration in enumerate(self._iterations(task.path)):
+        for number, iteration in enumerate(self._list_iterations(task.path)):
             last_nodes += self._add_iteration(prefix, group, number, iteration, component)
         return loop, _visible_last_nodes(loop, last_nodes or [group])
 
-    def _iterations(self, loop_path: str) -> list[Task]:
+    def _list_iterations(self, loop_path: str) -> list[Task]:
         iterations: list[Task] = []
         while f"{loop_path}[{len(iterations)}]" in self._tasks_by_path:
             iterations.append(self._tasks_by_path[f"{loop_path}[{len(iterations)}]"])
@@ -295,7 +299,7 @@ class _Workflow:
     def _add_iteration(
         self, prefix: str, group: Node, number: int, iteration: Task, component: Component
     ) -> list[Node]:
-        """Add the nodes of an iteration, and return the last ones."""
+        """Add the nodes of an iteration, and return the last nodes."""
         state = NODE_STATES[iteration.state]
         display_name = f"iteration-iterations({number}:{number})"
         outer = self._add(
@@ -328,11 +332,11 @@ class _Workflow:
     def _add_exit_hook(
         self, dag_node: Node, task: Task, definition: TaskDef, component: Component
     ) -> None:
-        """Add the nodes of a task that always runs: the exit hook of the task before it."""
+        """Add the nodes of a task that always runs: it is the exit hook of the task before it."""
         guarded_key = definition.upstream[0]
-        guarded = self._find(f"{dag_node.inner.name}.{guarded_key}")
+        guarded_node = self._find(f"{dag_node.inner.name}.{guarded_key}")
         # Argo has no hook for a task that did not start (exit-driver).
-        if guarded is None or guarded.state == OMITTED or task.state is TaskState.SKIPPED:
+        if task.state is TaskState.SKIPPED or guarded_node is None or guarded_node.state == OMITTED:
             return
         display_name = f"{guarded_key}.onExit"
         hook = self._add(
@@ -348,7 +352,7 @@ class _Workflow:
         )
         first, _ = self._add_task(hook.inner.name, definition.key, task, definition, component)
         hook.inner.children.append(first)
-        guarded.children.append(hook)
+        guarded_node.children.append(hook)
 
     def _find(self, name: str) -> Node | None:
         for node in self.nodes:
@@ -427,7 +431,7 @@ class _Workflow:
         )
 
     def _add(self, node: Node) -> Node:
-        """Add a node, with the workflow defaults also the node inside, and return the outer one."""
+        """Add a node, and with the workflow defaults the node inside. Return the outer node."""
         self._add_single(node)
         if self._has_wrappers and node.state not in ("SKIPPED", OMITTED):
             node.wrapped = self._add_single(
@@ -448,30 +452,32 @@ class _Workflow:
         return node
 
 
-def _previous_nodes(definition: TaskDef, last_nodes: Mapping[str, list[Node]]) -> list[Node]:
+def _find_previous_nodes(
+    definition: TaskDef, last_nodes_by_key: Mapping[str, list[Node]]
+) -> list[Node]:
     """Return the last nodes of the tasks before a task."""
     previous: list[Node] = []
     for key in definition.upstream:
-        previous += last_nodes.get(key, [])
+        previous += last_nodes_by_key.get(key, [])
     return previous
 
 
-def _last_nodes(dag: Dag, last_nodes: Mapping[str, list[Node]]) -> list[Node]:
+def _find_last_nodes(dag: Dag, last_nodes_by_key: Mapping[str, list[Node]]) -> list[Node]:
     """Return the last nodes of the tasks that no other task of the DAG follows."""
-    followed: set[str] = set()
+    followed_keys: set[str] = set()
     for definition in dag.tasks.values():
-        followed.update(definition.upstream)
+        followed_keys.update(definition.upstream)
     nodes: list[Node] = []
-    for key, task_nodes in last_nodes.items():
-        if key not in followed:
+    for key, task_nodes in last_nodes_by_key.items():
+        if key not in followed_keys:
             nodes += task_nodes
     return nodes
 
 
 def _visible_last_nodes(node: Node, last_nodes: list[Node]) -> list[Node]:
-    """Return the nodes that the next tasks follow.
+    """Return the nodes of a task that the next tasks follow.
 
-    The wrapper of a retry strategy hides the nodes inside it, so the next tasks follow the node
-    that it wraps.
+    If the node of the task is the wrapper of a retry strategy, the next tasks follow the node
+    inside the wrapper, not the last nodes.
     """
     return [node.wrapped] if node.wrapped is not None else last_nodes

@@ -406,7 +406,7 @@ def test_a_pipeline_of_another_schema(
 
     error, hint = fails(5, "run", home / "old.yaml")
 
-    assert "takes specs of schema 2.1.0, this one is of 2.0.0" in error
+    assert "accepts specs of schema 2.1.0, but this spec has schema 2.0.0" in error
     assert "current kfp" in hint
     nothing_was_started(_ids(cluster))
 

@@ -38,7 +38,7 @@ class FakeLogs:
         self._lock = threading.Lock()
         self.asked: list[str] = []
 
-    def cause_of(self, task: str) -> str:
+    def read_cause(self, task: str) -> str:
         assert current_deadline() is not None, "a log that never ends must not block"
         with self._lock:
             self.asked.append(task)
@@ -55,7 +55,7 @@ def test_every_failed_task_of_a_large_loop_has_its_cause() -> None:
     }
     logs = FakeLogs(dict(expected))
 
-    errors = causes.read_causes(logs, list(expected), Deadline(60, Clock()), lost="")
+    errors = causes.read_causes(logs, list(expected), Deadline(60, Clock()), message_without_log="")
 
     assert errors == {path: ErrorInfo(cause, path) for path, cause in expected.items()}
 
@@ -65,7 +65,7 @@ def test_reading_stops_when_the_time_is_over() -> None:
     paths = [f"task-{number}" for number in range(1000)]
     logs = FakeLogs(dict.fromkeys(paths, "ValueError"), clock, seconds=1.0)
 
-    causes_by_path = causes.read_causes(logs, paths, Deadline(20, clock), lost="")
+    causes_by_path = causes.read_causes(logs, paths, Deadline(20, clock), message_without_log="")
 
     # Those that other threads have begun are read to their end.
     assert 20 <= len(causes_by_path) < 20 + causes.READERS
@@ -76,7 +76,7 @@ def test_nothing_more_is_read_when_the_ui_server_does_not_answer() -> None:
     paths = [f"task-{number}" for number in range(1000)]
     logs = FakeLogs(dict.fromkeys(paths, Unreachable("no answer")))
 
-    assert causes.read_causes(logs, paths, Deadline(60, Clock()), lost="lost") == {}
+    assert causes.read_causes(logs, paths, Deadline(60, Clock()), message_without_log="lost") == {}
     assert len(logs.asked) <= causes.READERS
 
 
@@ -86,13 +86,15 @@ def test_a_log_that_is_gone_or_silent_does_not_stop_the_others() -> None:
     )
     deadline = Deadline(60, Clock())
 
-    assert causes.read_causes(logs, ["gone", "silent", "loud"], deadline, lost="") == {
+    assert causes.read_causes(
+        logs, ["gone", "silent", "loud"], deadline, message_without_log=""
+    ) == {
         "silent": ErrorInfo(
             "the task failed; its log does not say why", "silent", kind=ErrorKind.LOG_SILENT
         ),
         "loud": ErrorInfo("ValueError", "loud"),
     }
-    assert causes.read_causes(logs, ["gone"], deadline, lost=causes.LOST) == {
+    assert causes.read_causes(logs, ["gone"], deadline, message_without_log=causes.LOST) == {
         "gone": ErrorInfo("the task failed; its log was not kept", "gone"),
     }
 
@@ -122,7 +124,7 @@ def test_tasks_without_a_cause_name_the_command_that_shows_their_log() -> None:
     )
 
     assert causes.unread_tasks(run) == ["for-loop-1[2]/work", "say"]
-    shown = causes.with_causes(run, {"say": ErrorInfo("no such parameter", "say")})
+    shown = causes.add_causes(run, {"say": ErrorInfo("no such parameter", "say")})
 
     hint = "kfgcp logs run-1 'for-loop-1[2]/work'"
     unread = ErrorInfo(NO_REASON, "for-loop-1[2]/work", hint=hint, kind=ErrorKind.LOG_UNREAD)
@@ -134,7 +136,7 @@ def test_tasks_without_a_cause_name_the_command_that_shows_their_log() -> None:
     ]
     assert shown.error == unread
     assert causes.unread_tasks(shown) == ["for-loop-1[2]/work"], "the next look continues here"
-    explained = causes.with_causes(
+    explained = causes.add_causes(
         shown, {"for-loop-1[2]/work": ErrorInfo("ValueError", "for-loop-1[2]/work")}
     )
     assert explained.error == ErrorInfo("ValueError", "for-loop-1[2]/work")

@@ -612,7 +612,7 @@ def test_a_server_that_does_not_tell_its_version_is_taken_for_a_new_one_and_that
     older.tells_version = False
 
     with pytest.warns(
-        api.NotHeeded, match=r"does not tell its version.*work is tried again.*needs version 2\.5"
+        api.NotHeeded, match=r"does not report its version.*work is tried again.*needs version 2\.5"
     ):
         api.submit(spec_of(task={"retryPolicy": {"maxRetryCount": 2}}), env="gke")
 

@@ -92,7 +92,7 @@ def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(
         {"key": "description", "operation": "IS_SUBSTRING", "string_value": part}
     ]
     assert part in run_request.format_description({"user": "ann", **labels, "z": "last"})
-    assert filters.server_can_choose(wanted)
+    assert filters.is_exact(wanted)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_what_the_service_cannot_find_is_not_asked_for(wanted: RunFilter) -> Non
     """Descriptions that would be too long are without pipeline and version; LIKE takes a backslash
     for itself."""
     assert filters.predicates(wanted) == []
-    assert not filters.server_can_choose(wanted)
+    assert not filters.is_exact(wanted)

@@ -11,7 +11,7 @@ import pytest
 import recorded_runs
 from kfgcp.backends.base import Backend, LogFilter, RunRef, SupportsLogs, capability
 from kfgcp.backends.kubeflow import mlmd
-from kfgcp.backends.kubeflow.addresses import Addresses, root_of
+from kfgcp.backends.kubeflow.addresses import Addresses, remove_path
 from kfgcp.backends.kubeflow.doctor import Cluster
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import AuthError, BackendError, NotFound
@@ -195,7 +195,7 @@ def test_doctor_finds_ml_metadata_where_it_is(host: Any, backend: Any) -> None:
     ],
 )
 def test_the_root_of_an_address(address: str, root: str) -> None:
-    assert root_of(address) == root
+    assert remove_path(address) == root
 
 
 @pytest.fixture

@@ -111,9 +111,9 @@ def test_the_end_of_a_log(chain: Any, client: Any, server: Any, reply: Any) -> N
 
     read = chain(client())
 
-    assert read.end_of("add", 3) == LogEnd("49", ("47", "48", "49"))
-    assert read.end_of("inner/add", 3) == LogEnd(), "it has no pod"
-    assert read.end_of("nobody", 3) == LogEnd()
+    assert read.read_end("add", 3) == LogEnd("49", ("47", "48", "49"))
+    assert read.read_end("inner/add", 3) == LogEnd(), "it has no pod"
+    assert read.read_end("nobody", 3) == LogEnd()
 
 
 # -- after the pod is gone
@@ -192,7 +192,7 @@ def test_times_and_severities_are_cloud_loggings(
 
     assert (line.text, line.severity) == ("a", "ERROR")
     assert server.asked[0].json["filter"].endswith(clause)
-    with pytest.raises(Unsupported, match="keep no times and severities") as caught:
+    with pytest.raises(Unsupported, match="have no times and severities") as caught:
         list(chain(client()).read(wanted))
     assert "Set project" in caught.value.hint
 
@@ -268,7 +268,7 @@ def test_a_tail_says_what_it_cannot_do(
     chain: Any, client: Any, server: Any, reply: Any, logging: CloudLogging
 ) -> None:
     """By severity, where there is only the pod; and from Cloud Logging, which does not let us."""
-    with pytest.raises(Unsupported, match="keep no times and severities"):
+    with pytest.raises(Unsupported, match="have no times and severities"):
         list(RunTail(lambda: chain(client()), LogFilter(severity="ERROR")).read(()))
 
     server.answers(

@@ -102,7 +102,7 @@ def test_a_log_that_is_nowhere_is_one_error_with_what_was_tried_and_what_to_set(
     server.logs.kept = "gone"
 
     with pytest.raises(
-        NotFound, match=r"The log of train is not there any more: its pod \S+ is gone.*\(404\)"
+        NotFound, match=r"The log of train does not exist any more: its pod \S+ is gone.*\(404\)"
     ) as caught:
         run.task("train").logs()
     assert "set project in [env.gke]" in caught.value.hint
@@ -149,7 +149,7 @@ def test_other_tasks_are_printed_before_what_is_lost_is_said(
     done = kfgcp("logs", handle.run_id)
 
     assert done.code == 5
-    assert "The log of evaluate is not there any more" in done.err
+    assert "The log of evaluate does not exist any more" in done.err
     assert done.out == "evaluate-2 | evaluate-2 is made up\n"
 
 
@@ -195,7 +195,7 @@ def test_requests_for_the_logs_of_a_failed_run_of_20_tasks(
 
 
 def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
-    with pytest.raises(Unsupported, match="keep no times and severities") as caught:
+    with pytest.raises(Unsupported, match="have no times and severities") as caught:
         list(run.logs(severity="ERROR"))
 
     assert "[env.gke]" in caught.value.hint

@@ -45,39 +45,41 @@ def says(server: Any, reply: Any) -> Callable[..., None]:
     def queue(
         executions: Any = (), artifacts: Any = (), events: Any = (), types: Any = None
     ) -> None:
-        context = mlmd.message("GetContextByTypeAndNameResponse")()
+        context = mlmd.message_class("GetContextByTypeAndNameResponse")()
         context.context.id = 7
-        first = mlmd.message("GetExecutionsByContextResponse")(executions=executions)
-        second = mlmd.message("GetArtifactsByContextResponse")(artifacts=artifacts)
+        first = mlmd.message_class("GetExecutionsByContextResponse")(executions=executions)
+        second = mlmd.message_class("GetArtifactsByContextResponse")(artifacts=artifacts)
         named = (
             []
             if types is None
-            else [mlmd.message("GetArtifactTypesByIDResponse")(artifact_types=types)]
+            else [mlmd.message_class("GetArtifactTypesByIDResponse")(artifact_types=types)]
         )
-        third = mlmd.message("GetEventsByExecutionIDsResponse")(events=events)
+        third = mlmd.message_class("GetEventsByExecutionIDsResponse")(events=events)
         answers = [context, first, second, third, *named]
-        server.answers(*(reply(mlmd.answer(each), headers=GRPC_WEB) for each in answers))
+        server.answers(*(reply(mlmd.encode_response(each), headers=GRPC_WEB) for each in answers))
 
     return queue
 
 
 def stored(number: int, state: int = 3, **properties: Any) -> Any:
     """An execution; properties that are no JSON value are set as they are."""
-    made = mlmd.message("Execution")(
+    made = mlmd.message_class("Execution")(
         id=number,
         last_known_state=state,
         create_time_since_epoch=1767322800000 + number,
         last_update_time_since_epoch=1767322860000,
     )
     for name, value in properties.items():
-        mlmd.store(made.custom_properties, name, value)
+        mlmd.set_property(made.custom_properties, name, value)
     return made
 
 
 def artifact(number: int, kind: str = "system.Metrics", **properties: Any) -> Any:
-    made = mlmd.message("Artifact")(id=number, type=kind, uri=f"gs://b/{number}", state=mlmd.LIVE)
+    made = mlmd.message_class("Artifact")(
+        id=number, type=kind, uri=f"gs://b/{number}", state=mlmd.LIVE
+    )
     for name, value in properties.items():
-        mlmd.store(made.custom_properties, name, value)
+        mlmd.set_property(made.custom_properties, name, value)
     return made
 
 
@@ -88,7 +90,7 @@ def event(
     kind: int = mlmd.OUTPUT,
     index: int | None = None,
 ) -> Any:
-    made = mlmd.message("Event")(execution_id=execution, artifact_id=artifact, type=kind)
+    made = mlmd.message_class("Event")(execution_id=execution, artifact_id=artifact, type=kind)
     if key is not None:
         made.path.steps.add(key=key)
     if index is not None:
@@ -196,7 +198,7 @@ def test_properties_of_another_type_are_none(
 def test_times_that_are_none(known: Metadata, says: Any, millis: int, seconds: float) -> None:
     says(
         [
-            mlmd.message("Execution")(
+            mlmd.message_class("Execution")(
                 id=1, create_time_since_epoch=millis, last_update_time_since_epoch=millis
             )
         ]
@@ -243,7 +245,7 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
             event(9, 5, "of an execution that is not here"),
             event(1, 5, "declared", kind=5),
         ],
-        types=[mlmd.message("ArtifactType")(id=0, name="acme.Report")],
+        types=[mlmd.message_class("ArtifactType")(id=0, name="acme.Report")],
     )
 
     first, second = known.read_executions("run-1")
@@ -289,7 +291,7 @@ def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
         [stored(1)],
         [made, unknown],
         [event(1, 5, "metrics"), event(1, 6, "other")],
-        types=[mlmd.message("ArtifactType")(id=21, name="system.Metrics")],
+        types=[mlmd.message_class("ArtifactType")(id=21, name="system.Metrics")],
     )
 
     (found,) = known.read_executions("run-1")
@@ -297,32 +299,35 @@ def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
     assert [each.type for each in found.outputs["metrics"]] == ["system.Metrics"]
     assert [each.type for each in found.outputs["other"]] == ["system.Artifact"]
     assert server.asked[-1].path.endswith("/GetArtifactTypesByID")
-    assert list(mlmd.received("GetArtifactTypesByIDRequest", server.asked[-1].body).type_ids) == [
+    assert list(
+        mlmd.decode_request("GetArtifactTypesByIDRequest", server.asked[-1].body).type_ids
+    ) == [
         21,
         22,
     ]
 
 
 def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> None:
-    context = mlmd.message("GetContextByTypeAndNameResponse")()
+    context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
-    page = mlmd.message("GetExecutionsByContextResponse")
+    page = mlmd.message_class("GetExecutionsByContextResponse")
     tokens = ("a", "b", "")
     pages = [
         page(executions=[stored(number)], next_page_token=token)
         for number, token in enumerate(tokens, 1)
     ]
     rest = [
-        mlmd.message(f"{each}Response")()
+        mlmd.message_class(f"{each}Response")()
         for each in ("GetArtifactsByContext", "GetEventsByExecutionIDs")
     ]
     server.answers(
-        *(reply(mlmd.answer(each), headers=GRPC_WEB) for each in (context, *pages, *rest))
+        *(reply(mlmd.encode_response(each), headers=GRPC_WEB) for each in (context, *pages, *rest))
     )
 
     assert [each.id for each in known.read_executions("run-1")] == [1, 2, 3]
     asked = [
-        mlmd.received("GetExecutionsByContextRequest", each.body) for each in server.asked[1:4]
+        mlmd.decode_request("GetExecutionsByContextRequest", each.body)
+        for each in server.asked[1:4]
     ]
     assert [each.options.next_page_token for each in asked] == ["", "a", "b"]
     assert {(each.context_id, each.options.max_result_size) for each in asked} == {(7, 100)}
@@ -332,15 +337,15 @@ def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> N
 def test_a_page_token_that_comes_again_is_an_error(
     known: Metadata, server: Any, reply: Any, tokens: tuple[str, ...]
 ) -> None:
-    context = mlmd.message("GetContextByTypeAndNameResponse")()
+    context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
-    page = mlmd.message("GetExecutionsByContextResponse")
+    page = mlmd.message_class("GetExecutionsByContextResponse")
     pages = [
         page(executions=[stored(number)], next_page_token=token)
         for number, token in enumerate(tokens, 1)
     ]
     server.answers(
-        *(reply(mlmd.answer(message), headers=GRPC_WEB) for message in (context, *pages))
+        *(reply(mlmd.encode_response(message), headers=GRPC_WEB) for message in (context, *pages))
     )
 
     with pytest.raises(
@@ -350,7 +355,8 @@ def test_a_page_token_that_comes_again_is_an_error(
 
 
 @pytest.mark.parametrize(
-    "body", [mlmd.failure(5, "no context"), mlmd.answer(mlmd.message("Context")())]
+    "body",
+    [mlmd.encode_error(5, "no context"), mlmd.encode_response(mlmd.message_class("Context")())],
 )
 def test_a_run_that_is_not_known_there_has_no_executions(
     known: Metadata, server: Any, reply: Any, body: bytes
@@ -409,7 +415,7 @@ def test_bytes_that_are_no_answer(known: Metadata, server: Any, reply: Any, body
 def test_any_bytes_are_an_answer_or_none(body: bytes) -> None:
     for name in ("GetExecutionsByContextResponse", "GetEventsByExecutionIDsResponse"):
         try:
-            mlmd.decode(name, body, {})
+            mlmd.decode_response(name, body, {})
         except mlmd.MlmdError:
             continue
 
@@ -454,11 +460,15 @@ def test_any_execution_is_read(state: int, properties: Mapping[str, Any]) -> Non
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_values_of_parameters_come_back_as_they_went(values: dict[str, Any]) -> None:
     """Every value of JSON, in a Struct: its numbers are doubles, whole ones come back as int."""
-    made = mlmd.message("Execution")()
-    mlmd.store(made.custom_properties, "inputs", values)
+    made = mlmd.message_class("Execution")()
+    mlmd.set_property(made.custom_properties, "inputs", values)
 
     assert (
-        mlmd.value(mlmd.decode("Execution", mlmd.answer(made)).custom_properties["inputs"])
+        mlmd.read_value(
+            mlmd.decode_response("Execution", mlmd.encode_response(made)).custom_properties[
+                "inputs"
+            ]
+        )
         == values
     )
 
@@ -480,7 +490,7 @@ def test_a_struct_that_is_nested_without_end_is_no_answer() -> None:
     body = frame(0, b"\x2a" + _size(len(entry)) + entry) + OK
 
     with pytest.raises(mlmd.MlmdError, match="is not the message Execution"):
-        mlmd.decode("Execution", body, {})
+        mlmd.decode_response("Execution", body, {})
 
 
 def _size(number: int) -> bytes:
@@ -526,7 +536,7 @@ def test_a_service_that_was_away_is_asked_again_later(
 def test_an_error_for_one_run_does_not_stand_for_others(
     known: Metadata, server: Any, reply: Any, says: Any
 ) -> None:
-    server.answers(reply(mlmd.failure(13, "mysql: gone"), headers=GRPC_WEB))
+    server.answers(reply(mlmd.encode_error(13, "mysql: gone"), headers=GRPC_WEB))
     says([stored(1)])
 
     with pytest.raises(
@@ -543,13 +553,13 @@ def test_the_calls_of_a_run_share_their_time(
     now = 1000.0
     monkeypatch.setattr(metadata, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(metadata, "SECONDS", REQUEST)
-    context = mlmd.message("GetContextByTypeAndNameResponse")()
+    context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
 
     def slow(_: Any) -> Any:
         nonlocal now
         now += metadata.ALL_SECONDS - 0.3
-        return reply(mlmd.answer(context), headers=GRPC_WEB)
+        return reply(mlmd.encode_response(context), headers=GRPC_WEB)
 
     server.answers(slow, reply(silent=True))
     known = Metadata(client(service="ML Metadata", retries=0))
@@ -580,13 +590,13 @@ def test_a_call_that_hangs_ends_before_the_time_of_all(
     client: Callable[..., Any], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metadata, "SECONDS", REQUEST)
-    context = mlmd.message("GetContextByTypeAndNameResponse")()
+    context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
 
     def first(_: Any) -> Any:
         # Only the second call, which never ends, has a short time.
         monkeypatch.setattr(metadata, "SECONDS", 0.3)
-        return reply(mlmd.answer(context), headers=GRPC_WEB)
+        return reply(mlmd.encode_response(context), headers=GRPC_WEB)
 
     server.answers(first, reply(silent=True))
     known = Metadata(client(service="ML Metadata", retries=0))

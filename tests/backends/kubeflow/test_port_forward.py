@@ -84,7 +84,7 @@ def test_it_is_started_again_on_the_same_port(
     tokens = address_and_tokens(_env())[1]
     assert isinstance(tokens, port_forward.PortForward)
     kubectl.tell(word)
-    eventually(lambda: tokens._running is not None and not tokens._running.is_forwarding)
+    eventually(lambda: tokens._kubectl is not None and not tokens._kubectl.is_forwarding)
 
     assert http.get("x") == {"n": 2}
     assert len(kubectl.calls) == 2
@@ -142,7 +142,7 @@ def test_a_port_that_somebody_else_took(kubectl: Any) -> None:
     """Nothing is sent to whoever has it."""
     address, tokens = address_and_tokens(_env())
     assert isinstance(tokens, port_forward.PortForward)
-    tokens._socket.close()
+    tokens._reserved.close()
     with (
         socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))),
         pytest.raises(Unreachable, match="Address already in use"),
@@ -151,7 +151,7 @@ def test_a_port_that_somebody_else_took(kubectl: Any) -> None:
 
 
 def test_without_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(port_forward, "_open", {})
+    monkeypatch.setattr(port_forward, "_port_forwards", {})
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(BackendError) as caught:

@@ -171,8 +171,8 @@ def _facts(task: Task) -> Any:
 @pytest.mark.parametrize(
     "failure",
     [
-        mlmd.failure(mlmd.NOT_FOUND, "no context"),
-        mlmd.failure(13, "disk full"),
+        mlmd.encode_error(mlmd.NOT_FOUND, "no context"),
+        mlmd.encode_error(13, "disk full"),
         b"<html>Sign in</html>",
     ],
     ids=["the run is unknown", "an error", "something else"],

@@ -145,7 +145,7 @@ def test_what_ml_metadata_cannot_read_is_refused(
     request = request_of(compiled("features-2.14.6.yaml"))
     name = "config" if key else "items"
     deep = replace(request, params={**request.params, name: nested(levels, key)})
-    answer = mlmd.message("GetExecutionsByContextResponse")()
+    answer = mlmd.message_class("GetExecutionsByContextResponse")()
     held = answer.executions.add().custom_properties["inputs"].struct_value
     json_format.ParseDict({name: nested(levels, key)}, held, max_recursion_depth=1000)
 
@@ -211,7 +211,9 @@ def test_a_name_of_255_characters_is_sent_and_one_more_is_not(
         made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"]
         == "\u00fc" * 255
     )
-    with pytest.raises(Unsupported, match="256 characters; Kubeflow Pipelines takes 255") as caught:
+    with pytest.raises(
+        Unsupported, match="256 characters; Kubeflow Pipelines takes at most 255"
+    ) as caught:
         run_request.run_body(
             request_of(spec, name="x" * 256),
             KubeflowSettings.of(environment_of().settings),
@@ -229,7 +231,7 @@ def test_a_spec_of_another_schema_is_refused(
     spec = replace(spec, pipeline_spec={**spec.pipeline_spec, "schemaVersion": version})
 
     with pytest.raises(
-        Unsupported, match=rf"takes specs of schema 2\.1\.0, this one is of {version}"
+        Unsupported, match=rf"accepts specs of schema 2\.1\.0, but this spec has schema {version}"
     ) as caught:
         run_request.run_body(request_of(spec), SETTINGS, "e-1", "abc123abc123")
     assert "current kfp" in caught.value.hint
@@ -387,7 +389,7 @@ def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
     request = request_of(compiled("tests/pipelines/echo.py"), labels=full(team="t" * 120))
 
     with pytest.raises(
-        Unsupported, match=r"take \d{3} characters; Kubeflow Pipelines keeps 255"
+        Unsupported, match=r"take \d{3} characters; Kubeflow Pipelines keeps at most 255"
     ) as caught:
         run_request.run_body(request, SETTINGS, "e-1", "abc123abc123")
     assert "--label" in caught.value.hint
@@ -414,8 +416,8 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
 
     request = request_of(spec, max_parallel=2, executor="docker", strict_env=True, fail_fast=True)
     (local, fast) = run_request.notes(request)
-    assert local.startswith("--max-parallel, --executor, --strict-env is for runs on this machine")
-    assert fast.startswith("--fail-fast is not known to Kubeflow Pipelines")
+    assert local.startswith("--max-parallel, --executor, --strict-env are for runs on this machine")
+    assert fast.startswith("Kubeflow Pipelines ignores --fail-fast")
 
 
 def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:

@@ -499,9 +499,7 @@ def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(
         None,
         listed["ended_at"],
     )
-    assert done.err.startswith(
-        f"note: Run {deleted} was deleted; this is what was recorded before:"
-    )
+    assert done.err.startswith(f"note: Run {deleted} was deleted. This is its last record:")
     assert kfgcp("show", deleted, "--json").json == done.json
 
 

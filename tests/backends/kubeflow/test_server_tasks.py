@@ -1,83 +1,32 @@
 """Runs of Kubeflow Pipelines 3.0, which keeps tasks in its API server, from recorded answers and
 from its source."""
 
-import copy
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from answer_mutations import encode_json, mutate_json
 from kfgcp.backends.base import LogFilter
 from kfgcp.backends.kubeflow import executions_from_server as server_tasks
 from kfgcp.backends.kubeflow.executions_from_server import check_tasks, make_executions
 from kfgcp.backends.kubeflow.logs import LogServices, RunLogs
 from kfgcp.backends.kubeflow.messages import check_run, read_pipeline
-from kfgcp.backends.kubeflow.pod_attempts import read_pods
-from kfgcp.backends.kubeflow.read_run import Where, read_run
+from kfgcp.backends.kubeflow.read_run import read_run
 from kfgcp.backends.kubeflow.read_tasks import NO_REASON
-from kfgcp.errors import BackendError, NotWhole
-from kfgcp.model import ErrorInfo, ErrorKind, Metric, Run, RunState, Task, TaskKind, TaskState
-from kfgcp.services.responses import parse_json
-from kfgcp.spec.json_values import NotJsonError
-from trials import Trial
-
-RECORDINGS = Path(__file__).parents[2] / "recorded" / "api-3.0-branch"
-FULL = (
-    "cached-full",
-    "failed-full",
-    "fresh-full",
-    "reported-succeeded-full",
-    "running-full",
-    "shapes-full",
-    "succeeded-full",
-    "terminated-ended",
+from kfgcp.errors import NotWhole
+from kfgcp.model import ErrorInfo, ErrorKind, Metric, RunState, TaskKind, TaskState
+from server_runs import (
+    FULL,
+    WHERE,
+    named,
+    pods,
+    recorded,
+    run_from,
+    run_of_recording,
+    states,
+    task_at,
 )
-WHERE = Where("https://kfp.acme.example", "gke")
+
 SECOND = "2026-11-29T08:39:22.000Z"
-
-
-def recorded(name: str) -> dict[str, Any]:
-    text = (RECORDINGS / f"run-get-{name}.json").read_text(encoding="utf-8")
-    answer: dict[str, Any] = json.loads(text)["answer"]
-    return answer
-
-
-def run_from(answer: Mapping[str, Any]) -> tuple[Run, str]:
-    """Return the run of an answer, and what is said of tasks that cannot be read."""
-    body = check_run(answer)
-    graph = read_pipeline(body)[1]
-    tasks, problem = check_tasks(body.get("tasks") or ())
-    executions = make_executions(tasks, graph) if graph is not None else []
-    return read_run(body, WHERE, executions=executions)[0], problem
-
-
-def run_of_recording(name: str) -> Run:
-    run, problem = run_from(recorded(name))
-    assert problem == ""
-    return run
-
-
-def states(run: Run) -> dict[str, TaskState]:
-    return {task.path: task.state for task in run.tasks}
-
-
-def task_at(run: Run, path: str) -> Task:
-    return next(task for task in run.tasks if task.path == path)
-
-
-def pods(answer: Mapping[str, Any]) -> dict[str, list[str]]:
-    body = check_run(answer)
-    graph = read_pipeline(body)[1]
-    assert graph is not None
-    return read_pods(body, make_executions(check_tasks(body["tasks"])[0], graph))
-
-
-def named(answer: Mapping[str, Any], name: str) -> Any:
-    """Return the task of that name as the server answers it."""
-    return next(task for task in answer["tasks"] if task["name"] == name)
 
 
 # -- recordings
@@ -268,197 +217,6 @@ def test_the_order_of_tasks_does_not_count(name: str) -> None:
 # -- what no recording has, from the source of the drivers and the launcher
 
 
-@pytest.mark.parametrize("is_raw", [False, True])
-def test_the_items_of_a_loop_are_inputs_of_its_iterations(is_raw: bool) -> None:
-    """The driver adds an input for each item, with the number of the iteration
-    (driver/resolver/parameters.go).
-
-    Loops and iterations have the inputs that ML Metadata has: recorded/cluster-2.17.0/loop-output
-    and loop-nested.
-    """
-    answer = recorded("shapes-full")
-    key = "pipelinechannel--items-loop-item"
-    items = [
-        {
-            "parameter_key": key,
-            "value": value,
-            "type": "ITERATOR_INPUT",
-            "producer": {"task_name": "for-loop-4", "iteration": str(number)},
-        }
-        for number, value in enumerate([1, 2, 3])
-    ]
-    outer = {"parameter_key": "pipelinechannel--n", "value": 7, "type": "COMPONENT_INPUT"}
-    parameters = [*items[::-1], outer]
-    listed = {"pipelinechannel--items": [1, 2, 3]}
-    iterator = answer["pipeline_spec"]["root"]["dag"]["tasks"]["for-loop-4"]["parameterIterator"]
-    if is_raw:
-        iterator["items"] = {"raw": "[1, 2, 3]"}
-        listed = {key: [1, 2, 3]}
-    else:
-        assert iterator["items"] == {"inputParameter": "pipelinechannel--items"}
-        producer = {"task_name": "ROOT", "iteration": "0"}
-        parameters.append(
-            {
-                "parameter_key": "pipelinechannel--items",
-                "value": [1, 2, 3],
-                "type": "COMPONENT_INPUT",
-                "producer": producer,
-            }
-        )
-    named(answer, "for-loop-4")["inputs"] = {"parameters": parameters}
-
-    run, _ = run_from(answer)
-
-    assert task_at(run, "for-loop-4").inputs == {**listed, "pipelinechannel--n": 7}
-    assert task_at(run, "for-loop-4[1]").inputs == {key: 2, "pipelinechannel--n": 7}
-
-
-def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A loop of 3,000 items took 20 s."""
-    looks = 0
-    is_item = server_tasks._is_item
-
-    def counted(parameter: Mapping[str, Any], loop: Mapping[str, Any]) -> bool:
-        nonlocal looks
-        looks += 1
-        return is_item(parameter, loop)
-
-    monkeypatch.setattr(server_tasks, "_is_item", counted)
-    answer = recorded("shapes-full")
-    loop = named(answer, "for-loop-4")
-    item = {"type": "ITERATOR_INPUT_RAW", "parameter_key": "x"}
-    loop["inputs"] = {
-        "parameters": [
-            item
-            | {"value": number, "producer": {"task_name": loop["name"], "iteration": str(number)}}
-            for number in range(100)
-        ]
-    }
-    task = next(task for task in answer["tasks"] if task.get("parent_task_id") == loop["task_id"])
-    answer["tasks"] += [
-        task | {"task_id": f"task-{number}", "type_attributes": {"iteration_index": str(number)}}
-        for number in range(100)
-    ]
-
-    run = run_from(answer)[0]
-
-    assert task_at(run, "for-loop-4[99]").inputs == {"x": 99}
-    assert looks <= 1000, "a few for each of 100 items"
-
-
-def test_an_empty_loop_and_a_group_whose_tasks_were_all_skipped_or_cached_ran() -> None:
-    """terminalDAGState in driver/dag.go, updateStatuses in apiclient/kfpapi/api.go."""
-    answer = recorded("shapes-full")
-    loop, inner, branches = (
-        named(answer, name) for name in ("for-loop-4", "inner", "condition-branches-1")
-    )
-    answer["tasks"] = [
-        task for task in answer["tasks"] if task.get("parent_task_id") != loop["task_id"]
-    ]
-    loop |= {"state": "SKIPPED", "type_attributes": {"iteration_count": "0"}}
-    inner["state"] = "CACHED"
-    for task in answer["tasks"]:
-        if task.get("parent_task_id") == inner["task_id"]:
-            task["state"] = "CACHED"
-    branches["state"] = named(answer, "condition-3")["state"] = "SKIPPED"
-    answer["tasks"].remove(named(answer, "say-2"))
-
-    run, _ = run_from(answer)
-
-    found = states(run)
-    assert (
-        found["for-loop-4"]
-        is found["inner"]
-        is found["condition-branches-1"]
-        is TaskState.SUCCEEDED
-    )
-    assert found["inner/double"] is TaskState.CACHED
-    assert found["condition-branches-1/condition-2"] is TaskState.SKIPPED
-    assert found["condition-branches-1/condition-3"] is TaskState.SKIPPED
-    assert "condition-branches-1/condition-3/say-2" not in found
-    assert task_at(run, "for-loop-4").outputs == {"pipelinechannel--double-Output": []}
-
-
-def test_a_nested_pipeline_in_iterations() -> None:
-    """Every task inside has an iteration_index; it tells the iteration only of direct children of a
-    loop."""
-    answer = recorded("shapes-full")
-    spec = answer["pipeline_spec"]
-    spec["components"]["comp-for-loop-4"]["dag"] = {
-        "tasks": {"inner": {"componentRef": {"name": "comp-inner"}, "taskInfo": {"name": "inner"}}}
-    }
-    loop, nested = named(answer, "for-loop-4"), named(answer, "inner")
-    root = named(answer, "ROOT")
-    inside = [task for task in answer["tasks"] if task.get("parent_task_id") == nested["task_id"]]
-    tasks = [root, loop]
-    for number in (1, 0):
-        around = {
-            **nested,
-            "task_id": f"inner-{number}",
-            "parent_task_id": loop["task_id"],
-            "type_attributes": {"iteration_index": str(number)},
-            "scope_path": "root.for-loop-4.inner",
-        }
-        tasks.append(around)
-        tasks += [
-            {
-                **task,
-                "task_id": f"{task['name']}-{number}",
-                "parent_task_id": around["task_id"],
-                "type_attributes": {"iteration_index": str(number)},
-                "scope_path": f"root.for-loop-4.inner.{task['name']}",
-            }
-            for task in inside
-        ]
-    answer["tasks"] = tasks
-
-    run, _ = run_from(answer)
-
-    made = [path for path, state in states(run).items() if state is TaskState.SUCCEEDED]
-    assert made == [
-        "for-loop-4",
-        "for-loop-4[0]",
-        "for-loop-4[0]/inner",
-        "for-loop-4[0]/inner/double",
-        "for-loop-4[0]/inner/double-2",
-        "for-loop-4[1]",
-        "for-loop-4[1]/inner",
-        "for-loop-4[1]/inner/double",
-        "for-loop-4[1]/inner/double-2",
-    ]
-
-
-def test_iterations_while_a_loop_runs() -> None:
-    answer = recorded("shapes-full")
-    answer["state"] = named(answer, "for-loop-4")["state"] = "RUNNING"
-    iterations = [
-        task for task in answer["tasks"] if "iteration_index" in task.get("type_attributes", {})
-    ]
-    by_number = {task["type_attributes"]["iteration_index"]: task for task in iterations}
-    by_number["1"] |= {
-        "state": "FAILED",
-        "status_metadata": {"message": 'failed to upload output artifact "model"'},
-    }
-    by_number["2"]["state"] = "RUNNING"
-
-    run, _ = run_from(answer)
-
-    found = states(run)
-    assert [found[f"for-loop-4[{number}]"].value for number in range(3)] == [
-        "SUCCEEDED",
-        "FAILED",
-        "RUNNING",
-    ]
-    assert found["for-loop-4"] is TaskState.RUNNING
-    failure = ErrorInfo('failed to upload output artifact "model"', "for-loop-4[1]/double")
-    assert (
-        task_at(run, "for-loop-4[1]/double").error == task_at(run, "for-loop-4[1]").error == failure
-    )
-    assert "say-3" not in found, "it may still be made"
-
-
 def test_a_retry_of_the_run_leaves_the_start_of_a_task_that_had_succeeded() -> None:
     """Also when the task ended in the second of the retry: the server itself sets the start of what
     is run again."""
@@ -614,84 +372,7 @@ def test_a_task_that_cannot_be_read_is_left_out_and_said() -> None:
     assert states(run) == {"say": TaskState.SKIPPED}
 
 
-# -- anything else
-
-
-def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the place of every field and item."""
-    items = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, item in items:
-        yield (*place, key)
-        yield from places(item, (*place, key))
-
-
-HUGE = (
-    "x" * 100_000,
-    2**80,
-    -(2**63),
-    list(range(1000)),
-    {str(number): number for number in range(1000)},
-)
-OTHERS = (None, "text", -1, 1.5, True, [], {"a": None}, *HUGE)
-REMOVED = object()
-
-
-@pytest.mark.trial("recorded runs of KFP 3.0, changed field by field")
-@pytest.mark.parametrize("name", FULL)
-def test_any_change_of_a_field_is_read_or_refused_in_one_line(trial: Trial, name: str) -> None:
-    answer = recorded(name)
-    fields = [place for place in places(answer) if "pipeline_spec" not in place]
-    changes = [(place, value) for place in fields for value in (REMOVED, *OTHERS)]
-    random = trial.random()
-    size = trial.size(sample=60, proof=len(changes))
-    for place, value in random.sample(changes, min(size, len(changes))):
-        changed = copy.deepcopy(answer)
-        parent = changed
-        for step in place[:-1]:
-            parent = parent[step]
-        if value is REMOVED:
-            del parent[place[-1]]
-        else:
-            parent[place[-1]] = value
-        read_or_refused(changed, f"{place}: {str(value)[:60]}")
-        trial.count("changes")
-
-
-@pytest.mark.trial("recorded runs of KFP 3.0, changed at random")
-@pytest.mark.parametrize("name", FULL)
-def test_random_changes_are_read_or_refused_in_one_line(trial: Trial, name: str) -> None:
-    random = trial.random()
-    for _ in range(trial.size(sample=40, proof=2000)):
-        changed, change = mutate_json(recorded(name), random)
-        try:
-            answer = parse_json(encode_json(changed))
-        except (ValueError, NotJsonError):
-            continue
-        read_or_refused(answer, change)
-        trial.count("changes")
-
-
-def read_or_refused(answer: Any, change: str) -> None:
-    """Read an answer; nothing but an error of one line about the service may come out."""
-    try:
-        run, said = run_from(answer)
-        json.dumps(run.to_dict(), default=str)
-    except BackendError as refused:
-        said = refused.message
-        is_named = "Kubeflow Pipelines" in said
-    except Exception as error:
-        raise AssertionError(change) from error
-    else:
-        is_named = True
-    assert is_named, change
-    assert "\n" not in said, change
-    assert len(said) < 700, change
+# -- logs
 
 
 @pytest.mark.parametrize(

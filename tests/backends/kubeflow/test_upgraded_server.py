@@ -109,15 +109,15 @@ def test_a_task_that_cannot_be_read_is_told_once(
     """The run has ended, so the task stays as it is."""
     cluster.keeps_tasks = True
     (run_id,) = cluster.seed(1, age=7200)
-    fields = cluster.tasks.fields
+    format_fields = cluster.tasks.format_fields
 
     def with_damage(*arguments: Any, **options: Any) -> dict[str, Any]:
-        answer = fields(*arguments, **options)
+        answer = format_fields(*arguments, **options)
         for task in answer.get("tasks", [])[:1]:
             task["create_time"] = "yesterday"
         return answer
 
-    monkeypatch.setattr(cluster.tasks, "fields", with_damage)
+    monkeypatch.setattr(cluster.tasks, "format_fields", with_damage)
     with pytest.warns(
         api.NotWhole, match=f"Run {run_id} of cloud is shown without some of its tasks"
     ):

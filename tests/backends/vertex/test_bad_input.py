@@ -188,7 +188,7 @@ def test_nobody_at_the_address(
                 b' "2026-01-02T03:04:05Z"}'
             ),
             "application/json",
-            "answered with a different run, not with the one in the request",
+            "answered with another run than the run in the request",
         ),
         (b"ok", "text/plain", "text/plain, not JSON"),
     ],
@@ -307,7 +307,7 @@ def test_a_pipeline_that_is_too_large(
     [
         ("Team=growth", "team=growth"),
         ("team=Growth & Co", "team=growth-co"),
-        ("1=a", "a name starts with a letter"),
+        ("1=a", "The name must start with a letter"),
     ],
 )
 def test_a_label_that_google_refuses(

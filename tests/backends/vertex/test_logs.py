@@ -106,11 +106,11 @@ def test_the_last_lines_are_those_of_the_last_attempt(
     newest_first = [entry("2", 9 - number, f"line {9 - number}") for number in range(5)]
     server.answers({"entries": newest_first, "nextPageToken": "more"})
 
-    found = logs.JobLogs(logging, job(train=["1", "2"])).last("train", 3)
+    found = logs.JobLogs(logging, job(train=["1", "2"])).read_end("train", 3)
 
     assert found == ["line 7", "line 8", "line 9"]
     assert filters(server) == [f'{CREATED} AND resource.labels.job_id="2"']
-    assert logs.JobLogs(logging, job()).last("train", 3) == []
+    assert logs.JobLogs(logging, job()).read_end("train", 3) == []
 
 
 def test_a_task_that_is_seen_late_loses_no_line(

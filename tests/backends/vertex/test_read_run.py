@@ -9,11 +9,11 @@ from google.protobuf import json_format
 
 from kfgcp.backends.vertex import read_run
 from kfgcp.backends.vertex.messages import read_job
-from kfgcp.backends.vertex.read_run import Where, run_from_job
+from kfgcp.backends.vertex.read_run import JobLocation, run_from_job
 from kfgcp.errors import BackendError
 from kfgcp.model import ErrorInfo, Metric, RunState, TaskKind, TaskState
 
-WHERE = Where("acme", "europe-west4", "dev")
+WHERE = JobLocation("acme", "europe-west4", "dev")
 NAME = "projects/123/locations/europe-west4/pipelineJobs/train-1"
 JOBS = "projects/123/locations/europe-west4/customJobs"
 

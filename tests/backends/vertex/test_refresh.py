@@ -380,7 +380,9 @@ def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, creat
     (row,) = api.list()
     assert (row.run_id, row.state) == ("gone-1", RunState.CANCELLED)
     assert row.error is not None
-    assert row.error.message == "the run was deleted before it had ended here"
+    assert (
+        row.error.message == "the run was deleted on its backend before kfgcp had recorded its end"
+    )
     assert row.ended_at is not None
 
 
@@ -398,7 +400,10 @@ def test_the_record_of_a_run_that_is_gone_can_be_shown_and_deleted(
     shown = api.show(gone).snapshot
     assert (shown.state, shown.params) == (RunState.CANCELLED, {"text": "hello"})
     assert shown.error is not None
-    assert shown.error.message == "the run was deleted before it had ended here"
+    assert (
+        shown.error.message
+        == "the run was deleted on its backend before kfgcp had recorded its end"
+    )
     api.delete(gone)
     assert api.list() == []
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp.backends.vertex.read_run import Where, run_from_job
+from kfgcp.backends.vertex.read_run import JobLocation, run_from_job
 
 DATA = "gs://acme/data"
 IN_THE_LOOP = "for-loop-1[0]/condition-2"
@@ -43,7 +43,7 @@ def inputs(compiled: Any, detail: Any) -> Any:
             "pipelineSpec": compiled("tests/pipelines/unmet.py").pipeline_spec,
             "jobDetail": {"taskDetails": details},
         }
-        run, _ = run_from_job(job, Where("acme", "europe-west4", "dev"))
+        run, _ = run_from_job(job, JobLocation("acme", "europe-west4", "dev"))
         return {task.path: task.inputs for task in run.tasks}
 
     return told

@@ -179,7 +179,7 @@ def test_a_minio_server_without_an_address_is_told(monkeypatch: pytest.MonkeyPat
         preview.read_beginning("minio://mlpipeline/v2/page.html", 10)
     assert (
         raised.value.hint
-        == "Write s3_endpoint into the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+        == "Set s3_endpoint in the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
     )
 
 

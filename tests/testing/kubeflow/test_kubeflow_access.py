@@ -14,7 +14,7 @@ from patience import REQUEST
 
 @pytest.fixture
 def shared() -> Any:
-    """A stand-in in multi-user mode."""
+    """Return a stand-in in multi-user mode."""
     with kubeflow(mode="instant", multi_user=True, namespaces=("growth", "risk")) as env:
         yield env
 
@@ -36,7 +36,9 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
     ]
     answers.append(
         requests.post(
-            quick.env.host + mlmd.path("GetArtifactTypes"), timeout=REQUEST, allow_redirects=False
+            quick.env.host + mlmd.method_path("GetArtifactTypes"),
+            timeout=REQUEST,
+            allow_redirects=False,
         )
     )
 
@@ -120,8 +122,8 @@ def test_the_callers_namespaces_are_open_and_others_are_denied(
 def test_what_loses_its_namespace_is_denied(shared: Any, api_of: Any, spec_of: Any) -> None:
     api = api_of(shared)
     (run,) = shared.seed(1, namespace="risk")
-    made = api.upload('{"pipelineInfo": {}}', namespace="risk")
-    assert made.json()["error_message"] == "unknown template format"  # and not denied
+    answer = api.upload('{"pipelineInfo": {}}', namespace="risk")
+    assert answer.json()["error_message"] == "unknown template format"  # and not denied
     experiment = api.get(f"runs/{run}")["experiment_id"]
     shared.access.namespaces.remove("risk")
 
@@ -156,9 +158,9 @@ def test_a_namespace_is_needed_where_there_are_users(
 
 
 def test_a_namespace_is_not_looked_at_where_there_are_none(quick: Any) -> None:
-    made = quick.post("experiments", {"display_name": "churn", "namespace": "anything"})
+    experiment = quick.post("experiments", {"display_name": "churn", "namespace": "anything"})
 
-    assert "namespace" not in made
+    assert "namespace" not in experiment
     assert quick.get("experiments", namespace="other")["total_size"] == 2
     assert quick.env.namespace == ""
 
@@ -178,7 +180,7 @@ def test_kfps_client_works_in_a_namespace(
     uploaded = client.upload_pipeline(str(pipeline("echo")), "echo", namespace="risk")
 
     assert client.get_experiment(experiment_name="churn").namespace == "risk"
-    assert [found.run_id for found in client.list_runs().runs] == [run]
+    assert [listed_run.run_id for listed_run in client.list_runs().runs] == [run]
     assert client.list_runs(namespace="growth").runs is None
     assert client.list_pipelines(namespace="risk").pipelines[0].pipeline_id == uploaded.pipeline_id
     with pytest.raises(Exception, match="403"):

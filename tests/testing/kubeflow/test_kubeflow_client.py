@@ -43,7 +43,7 @@ def test_a_pipeline_is_uploaded_run_awaited_and_read(
     assert client.get_pipeline_id("scores") == uploaded.pipeline_id
     assert client.get_pipeline(uploaded.pipeline_id).description == "two scores"
     versions = client.list_pipeline_versions(uploaded.pipeline_id, sort_by="created_at desc")
-    assert {each.display_name for each in versions.pipeline_versions} == {"scores", "second"}
+    assert {version.display_name for version in versions.pipeline_versions} == {"scores", "second"}
     spec = client.get_pipeline_version(
         uploaded.pipeline_id, version.pipeline_version_id
     ).pipeline_spec
@@ -98,18 +98,18 @@ def test_runs_are_listed_by_filters_pages_and_order(client: Any, env: KubeflowSt
     experiment = client.get_experiment(experiment_name="churn").experiment_id
     failed = json.dumps({"predicates": [{"operation": 1, "key": "state", "stringValue": "FAILED"}]})
 
-    first = client.list_runs(experiment_id=experiment, page_size=20, sort_by="created_at desc")
-    second = client.list_runs(
+    first_page = client.list_runs(experiment_id=experiment, page_size=20, sort_by="created_at desc")
+    second_page = client.list_runs(
         experiment_id=experiment,
         page_size=20,
         sort_by="created_at desc",
-        page_token=first.next_page_token,
+        page_token=first_page.next_page_token,
     )
     bad = client.list_runs(filter=failed, page_size=50)
 
-    names = [run.display_name for run in (*first.runs, *second.runs)]
+    names = [run.display_name for run in (*first_page.runs, *second_page.runs)]
     assert names == [f"run {number}" for number in reversed(range(25))]
-    assert (first.total_size, second.next_page_token) == (25, None)
+    assert (first_page.total_size, second_page.next_page_token) == (25, None)
     assert [run.display_name for run in bad.runs] == ["bad", "bad"]
     assert client.list_runs(filter=failed, experiment_id=experiment).runs is None
 
@@ -128,7 +128,9 @@ def test_a_run_is_terminated_archived_and_deleted(
     eventually(pids.exists)
 
     client.terminate_run(run_id)
-    run = eventually(lambda: (found := client.get_run(run_id)).state == "FAILED" and found)
+    run = eventually(
+        lambda: (failed_run := client.get_run(run_id)).state == "FAILED" and failed_run
+    )
 
     assert [step.state for step in run.state_history] == [
         "PENDING",
@@ -184,25 +186,25 @@ def test_recurring_runs_are_made_fired_disabled_and_deleted(
     client: Any, pipeline: Any, env: KubeflowStandIn
 ) -> None:
     experiment = client.create_experiment("nightly").experiment_id
-    made = client.create_recurring_run(
+    recurring_run = client.create_recurring_run(
         experiment,
         "nightly",
         cron_expression="0 0 3 ? * 2-6",
         pipeline_package_path=str(pipeline("echo")),
     )
 
-    run_id = env.fire(made.recurring_run_id)
+    run_id = env.fire(recurring_run.recurring_run_id)
 
     run = client.wait_for_run_completion(run_id, PROCESS, 0.1)
-    assert (run.state, run.recurring_run_id) == ("SUCCEEDED", made.recurring_run_id)
+    assert (run.state, run.recurring_run_id) == ("SUCCEEDED", recurring_run.recurring_run_id)
     assert run.display_name.startswith("nightly-1-")
     assert run.experiment_id == experiment
     (listed,) = client.list_recurring_runs(experiment_id=experiment).recurring_runs
     assert (listed.status, listed.trigger.cron_schedule.cron) == ("ENABLED", "0 0 3 ? * 2-6")
-    client.disable_recurring_run(made.recurring_run_id)
-    assert client.get_recurring_run(made.recurring_run_id).status == "DISABLED"
-    client.enable_recurring_run(made.recurring_run_id)
-    client.delete_recurring_run(made.recurring_run_id)
+    client.disable_recurring_run(recurring_run.recurring_run_id)
+    assert client.get_recurring_run(recurring_run.recurring_run_id).status == "DISABLED"
+    client.enable_recurring_run(recurring_run.recurring_run_id)
+    client.delete_recurring_run(recurring_run.recurring_run_id)
     assert client.list_recurring_runs(experiment_id=experiment).recurring_runs is None
 
 
@@ -218,7 +220,10 @@ def test_experiments_are_archived_with_their_runs(client: Any, env: KubeflowStan
     client.unarchive_experiment(experiment)
     client.unarchive_run(run_id)
     client.delete_experiment(experiment)
-    assert {each.display_name for each in client.list_experiments().experiments} == {"Default"}
+    assert {
+        listed_experiment.display_name
+        for listed_experiment in client.list_experiments().experiments
+    } == {"Default"}
 
 
 def test_a_pipeline_goes_with_its_versions_only(client: Any, pipeline: Any) -> None:
@@ -252,12 +257,11 @@ def test_an_expired_token_is_an_error_until_it_is_renewed(env: KubeflowStandIn, 
 
 @pytest.fixture
 def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[..., Any]:
-    """The real command `kfp`; the last JSON that it printed, around which there may be lines for
-    people."""
+    """Return a function that runs the real command `kfp` and returns its last printed JSON."""
     command = Path(sys.executable).with_name("kfp")
 
     def call(*arguments: str) -> Any:
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 str(command),
                 "--endpoint",
@@ -274,9 +278,11 @@ def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[
             timeout=PROCESS,
             stdin=subprocess.DEVNULL,
         )
-        assert done.returncode == 0, done.stderr
-        shown = re.findall(r"^[\[{].*?^[\]}]|^\[\]", done.stdout, flags=re.MULTILINE | re.DOTALL)
-        return json.loads(shown[-1])
+        assert process.returncode == 0, process.stderr
+        printed_documents = re.findall(
+            r"^[\[{].*?^[\]}]|^\[\]", process.stdout, flags=re.MULTILINE | re.DOTALL
+        )
+        return json.loads(printed_documents[-1])
 
     return call
 
@@ -290,19 +296,19 @@ def test_the_command_uploads_runs_lists_and_archives(
     )
 
     run_id = started["run_id"]
-    shown = eventually(
-        lambda: (found := kfp_command("run", "get", run_id))["state"] == "SUCCEEDED" and found
+    shown_run = eventually(
+        lambda: (run := kfp_command("run", "get", run_id))["state"] == "SUCCEEDED" and run
     )
     (listed,) = kfp_command("run", "list")
 
     assert uploaded["name"] == "echo"
-    assert shown["runtime_config"]["parameters"] == {"text": "hi"}
+    assert shown_run["runtime_config"]["parameters"] == {"text": "hi"}
     assert (listed["run_id"], listed["display_name"], listed["state"]) == (
         run_id,
         "mine",
         "SUCCEEDED",
     )
-    assert {each["display_name"] for each in kfp_command("experiment", "list")} == {
+    assert {experiment["display_name"] for experiment in kfp_command("experiment", "list")} == {
         "Default",
         "churn",
     }
@@ -330,7 +336,7 @@ def test_the_command_makes_recurring_runs(
     kfp_command: Any, pipeline: Any, env: KubeflowStandIn
 ) -> None:
     package = ("--pipeline-package-path", str(pipeline("echo")))
-    made = kfp_command(
+    recurring_run = kfp_command(
         *(
             "recurring-run",
             "create",
@@ -342,7 +348,7 @@ def test_the_command_makes_recurring_runs(
         ),
         *("--cron-expression", "0 0 3 ? * 2-6", *package, "text=hi"),
     )
-    recurring_id = made["recurring_run_id"]
+    recurring_id = recurring_run["recurring_run_id"]
 
     env.fire(recurring_id)
 

@@ -7,13 +7,13 @@ from urllib.parse import quote
 import pytest
 
 
-def predicates(*each: dict[str, Any]) -> str:
-    return json.dumps({"predicates": list(each)})
+def predicates(*items: dict[str, Any]) -> str:
+    return json.dumps({"predicates": list(items)})
 
 
 @pytest.fixture
 def listed(quick: Any) -> Any:
-    """Six runs, the names of those that a filter leaves."""
+    """Return a function that gives the names of the runs that a filter matches, out of six runs."""
     quick.env.seed(
         4, display_name=lambda number: f"Run {number}", experiment="churn", step=60, age=600
     )
@@ -55,17 +55,17 @@ def listed(quick: Any) -> Any:
 def test_each_operation_is_understood(
     listed: Any, predicate: dict[str, Any], names: list[str] | int
 ) -> None:
-    found = listed(predicates(predicate))
+    listed_names = listed(predicates(predicate))
 
-    assert (len(found) if isinstance(names, int) else found) == names
+    assert (len(listed_names) if isinstance(names, int) else listed_names) == names
 
 
 def test_times_are_compared_by_whole_seconds(listed: Any, quick: Any) -> None:
     third = quick.get("runs")["runs"][2]
-    at = third["created_at"]
+    third_time = third["created_at"]
     compared = {
         operation: listed(
-            predicates({"operation": operation, "key": "created_at", "timestamp_value": at})
+            predicates({"operation": operation, "key": "created_at", "timestamp_value": third_time})
         )
         for operation in (
             "EQUALS",
@@ -87,15 +87,15 @@ def test_times_are_compared_by_whole_seconds(listed: Any, quick: Any) -> None:
 
 
 def test_all_predicates_must_hold(listed: Any) -> None:
-    one = {"operation": "IS_SUBSTRING", "key": "display_name", "string_value": "run"}
+    name_predicate = {"operation": "IS_SUBSTRING", "key": "display_name", "string_value": "run"}
     other = {"operation": "NOT_EQUALS", "key": "display_name", "string_value": "Run 1"}
 
-    assert listed(predicates(one, other)) == ["Run 0", "Run 2", "Run 3"]
+    assert listed(predicates(name_predicate, other)) == ["Run 0", "Run 2", "Run 3"]
     assert listed("{}") == listed() != []
 
 
 def test_a_filter_is_decoded_once_more_than_the_query(listed: Any) -> None:
-    """So that a plus or a percent sign in it has to be encoded twice."""
+    """A plus or a percent sign in a filter must be encoded twice."""
     text = predicates({"operation": "EQUALS", "key": "display_name", "string_value": "50% + more"})
 
     assert listed(quote(text)) == ["50% + more"]
@@ -165,26 +165,26 @@ def test_pages_follow_each_other_whatever_comes_in_between(quick: Any, order: st
     quick.env.seed(30, step=1, age=100)
     whole = [run["run_id"] for run in quick.get("runs", page_size=200, sort_by=order)["runs"]]
 
-    seen: list[str] = []
+    listed_ids: list[str] = []
     token = ""
     while True:
         body = quick.get(
             "runs", page_size=7, sort_by=order, **({"page_token": token} if token else {})
         )
-        seen += [run["run_id"] for run in body["runs"]]
+        listed_ids += [run["run_id"] for run in body["runs"]]
         if not (token := body.get("next_page_token", "")):
             break
-        quick.call("DELETE", f"runs/{seen[0]}")
+        quick.call("DELETE", f"runs/{listed_ids[0]}")
 
-    assert seen == whole
+    assert listed_ids == whole
 
 
 def test_what_has_the_same_second_is_sorted_by_its_id(quick: Any) -> None:
     quick.env.seed(10, step=0)
 
     for order in ("created_at", "created_at desc"):
-        ids = [run["run_id"] for run in quick.get("runs", sort_by=order)["runs"]]
-        assert ids == sorted(ids, reverse=order.endswith("desc"))
+        run_ids = [run["run_id"] for run in quick.get("runs", sort_by=order)["runs"]]
+        assert run_ids == sorted(run_ids, reverse=order.endswith("desc"))
 
 
 def test_a_page_token_belongs_to_its_filter_and_order(quick: Any) -> None:
@@ -284,19 +284,19 @@ def test_other_lists_have_filters_and_pages_too(quick: Any, spec_of: Any, kind: 
             }
             quick.post(kind, {**body, "pipeline_spec": spec_of("echo")})
     name = "recurringRuns" if kind == "recurringruns" else kind
-    wanted = predicates(
+    filter_text = predicates(
         {"operation": "IS_SUBSTRING", "key": "display_name", "string_value": "item"}
     )
 
-    first = quick.get(kind, filter=wanted, sort_by="display_name desc", page_size=2)
-    second = quick.get(kind, page_token=first["next_page_token"])
+    first_page = quick.get(kind, filter=filter_text, sort_by="display_name desc", page_size=2)
+    second_page = quick.get(kind, page_token=first_page["next_page_token"])
 
-    assert [item["display_name"] for item in first[name] + second[name]] == [
+    assert [item["display_name"] for item in first_page[name] + second_page[name]] == [
         "item 2",
         "item 1",
         "item 0",
     ]
-    assert first["total_size"] == 3
+    assert first_page["total_size"] == 3
 
 
 def test_an_empty_list_has_no_list(quick: Any) -> None:

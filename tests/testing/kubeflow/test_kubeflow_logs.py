@@ -1,4 +1,4 @@
-"""Logs: of pods while they last, of the archive, in Cloud Logging."""
+"""Logs of pods, logs in the archive, and logs in Cloud Logging."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from patience import REQUEST
 
 
 def pod_of(api: Any, run: str, task: str) -> str:
-    """The pod that ML Metadata names for a task."""
+    """Return the pod that ML Metadata names for a task."""
     return next(
         values["pod_name"] for _, values in api.executions(run) if values["task_name"] == task
     )
@@ -53,15 +53,16 @@ def test_a_pod_that_runs_says_what_it_has_written_so_far(
 ) -> None:
     run = api.run(pipeline_spec=spec_of("sleeps"), runtime_config={"parameters": {"seconds": 600}})
 
-    def text() -> str:
-        found = (
-            [values.get("pod_name") for _, values in api.executions(run)]
-            if api.get(f"runs/{run}")["state"] == "RUNNING"
-            else []
-        )
-        return logs(api, podname=found[1]).text if len(found) > 1 and found[1] else ""
+    def read_log() -> str:
+        if api.get(f"runs/{run}")["state"] != "RUNNING":
+            return ""
+        pod_names = [values.get("pod_name") for _, values in api.executions(run)]
+        # The first execution is the root DAG, which has no pod.
+        if len(pod_names) < 2 or not pod_names[1]:
+            return ""
+        return str(logs(api, podname=pod_names[1]).text)
 
-    assert eventually(lambda: "asleep" in text())
+    assert eventually(lambda: "asleep" in read_log())
 
 
 def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
@@ -117,19 +118,19 @@ def test_pods_do_not_last(quick: Any) -> None:
     key = f"private-artifacts/kubeflow/{workflow}/{created[:10].replace('-', '/')}/{pod}/main.log"
     archive = {"source": "minio", "bucket": "mlpipeline", "key": key}
 
-    def both() -> tuple[int, int]:
-        found = quick.session.get(
+    def read_statuses() -> tuple[int, int]:
+        archived_log = quick.session.get(
             f"{quick.env.host}/artifacts/get", params=archive, timeout=REQUEST
         )
-        return logs(quick, podname=pod).status_code, found.status_code
+        return logs(quick, podname=pod).status_code, archived_log.status_code
 
     assert logs(quick, podname=pod).text == "train is made up\n"
-    assert both() == (200, 200)
+    assert read_statuses() == (200, 200)
     quick.env.logs.kept = "archive"
-    assert both() == (404, 200)
+    assert read_statuses() == (404, 200)
     assert logs(quick, podname=pod).text == "pod not found"
     quick.env.logs.kept = "gone"
-    assert both() == (404, 500)
+    assert read_statuses() == (404, 500)
     assert logs(quick).status_code == 400
     quick.env.logs.kept = "pods"
     assert logs(quick, podname="seeded-aaaaa-system-container-impl-1").status_code == 404
@@ -163,15 +164,15 @@ def test_cloud_logging_has_the_lines_of_a_run(api: Any, spec_of: Any, ended: Any
     base = 'resource.type="k8s_container"'
     label = 'labels."k8s-pod/pipeline/runid"'
 
-    (said,) = entries(api, f'{base} AND {label}="{runs[0]}"')
+    (log_entry,) = entries(api, f'{base} AND {label}="{runs[0]}"')
     failed = entries(api, f'{base} AND {label}="{runs[1]}" AND severity>=ERROR')
     everything = entries(api, base)
 
-    assert said["jsonPayload"]["message"] == "hello"
-    assert said["resource"]["labels"]["pod_name"] == pod_of(api, runs[0], "say")
+    assert log_entry["jsonPayload"]["message"] == "hello"
+    assert log_entry["resource"]["labels"]["pod_name"] == pod_of(api, runs[0], "say")
     assert (
-        said["resource"]["labels"]["namespace_name"],
-        said["resource"]["labels"]["container_name"],
+        log_entry["resource"]["labels"]["namespace_name"],
+        log_entry["resource"]["labels"]["container_name"],
     ) == (
         "kubeflow",
         "main",

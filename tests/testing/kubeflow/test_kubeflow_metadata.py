@@ -17,8 +17,8 @@ def spec_in(file: Path) -> Any:
     return next(iter(yaml.safe_load_all(file.read_text())))
 
 
-def by_name(found: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
-    return {values["task_name"]: (execution, values) for execution, values in found}
+def by_name(executions: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
+    return {values["task_name"]: (execution, values) for execution, values in executions}
 
 
 def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
@@ -35,22 +35,24 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
     executions = api.metadata("GetExecutionsByContext", context_id=context.id).executions
     artifacts = api.metadata("GetArtifactsByContext", context_id=context.id).artifacts
     events = api.metadata(
-        "GetEventsByExecutionIDs", execution_ids=[each.id for each in executions]
+        "GetEventsByExecutionIDs", execution_ids=[execution.id for execution in executions]
     ).events
 
     assert api.env.requests.count(since=mark) == 4
     assert (context.name, context.type) == (run, "system.PipelineRun")
     assert mlmd.values(context.custom_properties)["pipeline_root"].endswith(f"/features/{run}")
-    found = by_name((each, mlmd.values(each.custom_properties)) for each in executions)
-    root, values = found[""]
+    executions_by_name = by_name(
+        (execution, mlmd.values(execution.custom_properties)) for execution in executions
+    )
+    root, values = executions_by_name[""]
     assert (root.name, root.type, mlmd.STATES[root.last_known_state]) == (
         f"run/{run}",
         "system.DAGExecution",
         "RUNNING",
     )
     assert (values["inputs"]["n"], values["inputs"]["items"]) == (3, [5, 6])
-    two, values = found["two"]
-    assert (two.type, mlmd.STATES[two.last_known_state]) == (
+    task_two, values = executions_by_name["two"]
+    assert (task_two.type, mlmd.STATES[task_two.last_known_state]) == (
         "system.ContainerExecution",
         "COMPLETE",
     )
@@ -60,20 +62,21 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
         "python:3.11",
         "kubeflow",
     )
-    assert two.create_time_since_epoch > 1_600_000_000_000
-    metrics = {mlmd.values(each.custom_properties)["display_name"]: each for each in artifacts}[
-        "metrics"
-    ]
+    assert task_two.create_time_since_epoch > 1_600_000_000_000
+    artifacts_by_name = {
+        mlmd.values(artifact.custom_properties)["display_name"]: artifact for artifact in artifacts
+    }
+    metrics = artifacts_by_name["metrics"]
     assert metrics.type == "system.Metrics"
-    assert mlmd.values(metrics.custom_properties)["rows"] == 3.0
+    assert mlmd.read_properties(metrics.custom_properties)["rows"] == 3.0
     assert metrics.custom_properties["rows"].WhichOneof("value") == "double_value"
-    told = {
+    artifact_ids = {
         (event.type, event.execution_id, event.path.steps[0].key): event.artifact_id
         for event in events
     }
-    produce, consume = found["produce"][0].id, found["consume"][0].id
-    assert told[mlmd.OUTPUT, produce, "metrics"] == metrics.id
-    assert told[mlmd.OUTPUT, produce, "data"] == told[mlmd.INPUT, consume, "data"]
+    produce, consume = executions_by_name["produce"][0].id, executions_by_name["consume"][0].id
+    assert artifact_ids[mlmd.OUTPUT, produce, "metrics"] == metrics.id
+    assert artifact_ids[mlmd.OUTPUT, produce, "data"] == artifact_ids[mlmd.INPUT, consume, "data"]
 
 
 def test_loops_conditions_and_nested_pipelines_are_dags(
@@ -84,22 +87,24 @@ def test_loops_conditions_and_nested_pipelines_are_dags(
     )
     ended(api, run)
 
-    found = api.executions(run)
+    executions = api.executions(run)
 
-    root = found[0][0].id
+    root = executions[0][0].id
     loop, *iterations = [
-        (each, values) for each, values in found if values["task_name"] == "for-loop-3"
+        (execution, values)
+        for execution, values in executions
+        if values["task_name"] == "for-loop-3"
     ]
     assert (loop[1]["iteration_count"], loop[1]["parent_dag_id"]) == (2, root)
     assert [values["iteration_index"] for _, values in iterations] == [0, 1]
     assert {values["parent_dag_id"] for _, values in iterations} == {loop[0].id}
     doubled = {
         values["parent_dag_id"]: values["outputs"]
-        for _, values in found
+        for _, values in executions
         if values["task_name"] == "double-3"
     }
     assert doubled == {iterations[0][0].id: {"Output": 10}, iterations[1][0].id: {"Output": 12}}
-    names = by_name(found)
+    names = by_name(executions)
     inner, values = names["inner"]
     assert (inner.type, values["total_dag_tasks"], values["inputs"]) == (
         "system.DAGExecution",
@@ -128,15 +133,15 @@ def test_a_cache_hit_names_the_execution_that_it_repeats(
     runs.append(api.run(pipeline_spec=spec_in(features_file)))
     ended(api, runs[1])
 
-    first, second = (by_name(api.executions(run)) for run in runs)
+    first_run, second_run = (by_name(api.executions(run)) for run in runs)
 
-    execution, values = second["produce"]
+    execution, values = second_run["produce"]
     assert mlmd.STATES[execution.last_known_state] == "CACHED"
-    assert values["cached_execution_id"] == str(first["produce"][0].id)
-    assert values["cache_fingerprint"] == first["produce"][1]["cache_fingerprint"]
+    assert values["cached_execution_id"] == str(first_run["produce"][0].id)
+    assert values["cache_fingerprint"] == first_run["produce"][1]["cache_fingerprint"]
     assert values["pod_name"] == ""
-    ids = [each[0].id for each in (first["produce"], second["produce"])]
-    events = api.metadata("GetEventsByExecutionIDs", execution_ids=ids).events
+    execution_ids = [first_run["produce"][0].id, second_run["produce"][0].id]
+    events = api.metadata("GetEventsByExecutionIDs", execution_ids=execution_ids).events
     assert len(events) == 4
     assert len({event.artifact_id for event in events}) == 2
 
@@ -145,13 +150,13 @@ def test_a_failure_has_a_state_and_no_reason(api: Any, spec_of: Any, ended: Any)
     run = api.run(pipeline_spec=spec_of("one_fails"))
     ended(api, run)
 
-    found = by_name(api.executions(run))
+    executions_by_name = by_name(api.executions(run))
 
-    assert mlmd.STATES[found["boom"][0].last_known_state] == "FAILED"
-    assert "outputs" not in found["boom"][1]
-    assert "no luck" not in str(found["boom"])
-    assert "below" not in found  # it was not reached
-    assert mlmd.STATES[found["below-2"][0].last_known_state] == "COMPLETE"
+    assert mlmd.STATES[executions_by_name["boom"][0].last_known_state] == "FAILED"
+    assert "outputs" not in executions_by_name["boom"][1]
+    assert "no luck" not in str(executions_by_name["boom"])
+    assert "below" not in executions_by_name  # it was not reached
+    assert mlmd.STATES[executions_by_name["below-2"][0].last_known_state] == "COMPLETE"
 
 
 def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_path: Path) -> None:
@@ -186,7 +191,7 @@ def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_p
         "gs://stand-in-project-pipelines/table.csv",
         "system.Dataset",
     )
-    assert mlmd.values(artifact.custom_properties)["of"] == {"list": ["a"]}
+    assert mlmd.read_properties(artifact.custom_properties)["of"] == {"list": ["a"]}
     assert "importer-driver" not in {detail.get("display_name") for detail in details}
 
 
@@ -199,10 +204,10 @@ def test_before_2_14_names_were_labels_and_dags_did_not_end(
     total["runtimeValue"] = {"constant": [1, 2]}
     del spec["root"]["dag"]["tasks"]["total"]["dependentTasks"]
     with kubeflow(mode="instant", version="2.5.0") as env:
-        found = by_name(api_of(env).executions(api_of(env).run(pipeline_spec=spec)))
+        executions_by_name = by_name(api_of(env).executions(api_of(env).run(pipeline_spec=spec)))
 
-    assert "condition-1" not in found
-    execution, values = found["eight"]
+    assert "condition-1" not in executions_by_name
+    execution, values = executions_by_name["eight"]
     assert (mlmd.STATES[execution.last_known_state], values["display_name"]) == ("RUNNING", "")
 
 
@@ -221,18 +226,18 @@ def test_types_can_be_asked_for_by_their_ids(quick: Any) -> None:
     artifact_types = quick.metadata(
         "GetArtifactTypesByID", type_ids=[artifact.type_id]
     ).artifact_types
-    known = quick.metadata("GetExecutionTypes").execution_types
+    all_types = quick.metadata("GetExecutionTypes").execution_types
 
     assert (root.type, train.type, artifact.type) == ("", "", "")
-    assert {each.id: each.name for each in kinds} == {
+    assert {named_type.id: named_type.name for named_type in kinds} == {
         root.type_id: "system.DAGExecution",
         train.type_id: "system.ContainerExecution",
     }
-    assert [each.name for each in artifact_types] == ["system.Metrics"]
-    assert [each.name for each in quick.metadata("GetArtifactTypes").artifact_types] == [
-        "system.Metrics"
-    ]
-    assert len(known) == 3
+    assert [named_type.name for named_type in artifact_types] == ["system.Metrics"]
+    assert [
+        named_type.name for named_type in quick.metadata("GetArtifactTypes").artifact_types
+    ] == ["system.Metrics"]
+    assert len(all_types) == 3
     assert mlmd.values(artifact.custom_properties)["accuracy"] == 0.9
 
 
@@ -244,13 +249,16 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_
     context = quick.metadata(
         "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name=run
     ).context
-    options = mlmd.message("ListOperationOptions")
+    options = mlmd.message_class("ListOperationOptions")
 
-    def pages(**given: Any) -> list[int]:
+    def pages(**fields: Any) -> list[int]:
         sizes, token = [], ""
         while True:
-            asked = options(**given, **({"next_page_token": token} if token else {}))
-            answer = quick.metadata("GetExecutionsByContext", context_id=context.id, options=asked)
+            token_field = {"next_page_token": token} if token else {}
+            page_options = options(**fields, **token_field)
+            answer = quick.metadata(
+                "GetExecutionsByContext", context_id=context.id, options=page_options
+            )
             sizes.append(len(answer.executions))
             if not (token := answer.next_page_token):
                 return sizes
@@ -259,7 +267,9 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_
     assert whole > 50
     assert pages() == [20, 20, whole - 40]
     assert pages(max_result_size=1000) == [whole]
-    (loop_id,) = [each.id for each, values in quick.executions(run) if "iteration_count" in values]
+    (loop_id,) = [
+        execution.id for execution, values in quick.executions(run) if "iteration_count" in values
+    ]
     children = options(filter_query=f"custom_properties.parent_dag_id.int_value = {loop_id}")
     loop = quick.metadata(
         "GetExecutionsByContext", context_id=context.id, options=children
@@ -290,15 +300,15 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
     assert len(quick.metadata("GetExecutionsByContext", context_id=98).executions) == 0
     assert len(quick.metadata("GetEventsByExecutionIDs", execution_ids=[5, 100_001]).events) == 0
 
-    url = quick.env.host + mlmd.path("PutContexts")
+    url = quick.env.host + mlmd.method_path("PutContexts")
     answer = quick.session.post(url, data=b"\0\0\0\0\0", headers=mlmd.HEADERS, timeout=REQUEST)
-    types = quick.env.host + mlmd.path("GetArtifactTypes")
+    types = quick.env.host + mlmd.method_path("GetArtifactTypes")
     broken = quick.session.post(types, data=b"{}", headers=mlmd.HEADERS, timeout=REQUEST)
 
     for response, code in ((answer, 12), (broken, 3)):
         assert response.status_code == 200
         with pytest.raises(mlmd.MlmdError) as caught:
-            mlmd.decode("GetArtifactTypesResponse", response.content, response.headers)
+            mlmd.decode_response("GetArtifactTypesResponse", response.content, response.headers)
         assert caught.value.code == code
 
 
@@ -309,28 +319,27 @@ def test_executions_keep_their_ids_while_several_look_at_a_run(
         pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [1, 2, 3, 4]}}
     )
 
-    def look(_: int) -> dict[int, Any]:
-        seen: dict[int, Any] = {}
+    def read_until_the_end(_: int) -> dict[int, Any]:
+        keys_by_id: dict[int, Any] = {}
         with requests.Session() as session:
             reader = type(api)(api.env, session)
             while True:
                 state = reader.get(f"runs/{run}")["state"]
-                found = reader.executions(run) if state != "PENDING" else []
-                assert len({execution.id for execution, _ in found}) == len(found)
-                for execution, values in found:
+                executions = reader.executions(run) if state != "PENDING" else []
+                assert len({execution.id for execution, _ in executions}) == len(executions)
+                for execution, values in executions:
                     key = (
                         values["task_name"],
                         values.get("parent_dag_id"),
                         values.get("iteration_index"),
                     )
-                    assert seen.setdefault(execution.id, key) == key
+                    assert keys_by_id.setdefault(execution.id, key) == key
                 if state in ("SUCCEEDED", "FAILED"):
-                    return seen
+                    return keys_by_id
 
     with ThreadPoolExecutor() as pool:
-        seen = list(pool.map(look, range(4)))
+        first_keys, *other_keys = pool.map(read_until_the_end, range(4))
 
-    assert all(each == seen[0] for each in seen)
-    assert (
-        len(seen[0]) == 21
-    )  # the root, 10 containers, the loop and its 4 rounds, 2 more there, inner, 2 conditions
+    assert other_keys == [first_keys] * 3
+    # The root, 10 containers, the loop and its 4 iterations, 2 more there, inner, 2 conditions.
+    assert len(first_keys) == 21

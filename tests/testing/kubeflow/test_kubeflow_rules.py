@@ -1,4 +1,4 @@
-"""What the server refuses, and how."""
+"""The requests that the server refuses, and its errors."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(
         "POST", "runs", {"display_name": "x", "pipeline_spec": spec, "experiment_id": "nowhere"}
     )
     empty = quick.refused("POST", "runs", {"display_name": "x"})
-    both = {"pipeline_spec": spec, "pipeline_version_reference": {"pipeline_id": "x"}}
+    two_sources = {"pipeline_spec": spec, "pipeline_version_reference": {"pipeline_id": "x"}}
     unknown = quick.refused(
         "POST", "runs", {"display_name": "x", "pipeline_spec": spec, "labels": {}}
     )
@@ -50,7 +50,7 @@ def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(
     assert homeless[:2] == (404, 5)
     assert homeless[2].endswith("ResourceNotFoundError: Experiment nowhere not found")
     assert empty[:2] == (500, 13)
-    assert quick.refused("POST", "runs", {"display_name": "x", **both})[:2] == (400, 3)
+    assert quick.refused("POST", "runs", {"display_name": "x", **two_sources})[:2] == (400, 3)
     assert unknown[:2] == (400, 3)
     assert 'unknown field "labels"' in unknown[2]
     assert quick.get("runs") == {}
@@ -64,7 +64,7 @@ def test_half_of_a_surrogate_pair_is_no_text_of_proto_json(quick: Any, spec_of: 
 
 
 def test_a_version_that_is_not_there_is_an_internal_error(quick: Any) -> None:
-    """The server wraps whatever goes wrong while it fetches the manifest: 500, not 404."""
+    """The server wraps each error while it fetches the manifest, so the status is 500, not 404."""
     reference = {"pipeline_id": "a", "pipeline_version_id": "b"}
 
     status, code, message = quick.refused(
@@ -202,15 +202,21 @@ def test_what_only_google_knows_is_refused(quick: Any, spec_of: Any) -> None:
 
 def test_names_are_taken_once(quick: Any, spec_of: Any) -> None:
     text = json.dumps(spec_of("echo"))
-    first = quick.upload(text, name="echo").json()["pipeline_id"]
+    pipeline_id = quick.upload(text, name="echo").json()["pipeline_id"]
     upload = {"files": {"uploadfile": ("a.yaml", text)}}
 
     again = quick.upload(text, name="Echo")
     version = quick.call(
-        "POST", "pipelines/upload_version", **upload, params={"name": "echo", "pipelineid": first}
+        "POST",
+        "pipelines/upload_version",
+        **upload,
+        params={"name": "echo", "pipelineid": pipeline_id},
     )
     other = quick.call(
-        "POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": first}
+        "POST",
+        "pipelines/upload_version",
+        **upload,
+        params={"name": "v2", "pipelineid": pipeline_id},
     )
 
     assert again.status_code == version.status_code == 409
@@ -218,8 +224,8 @@ def test_names_are_taken_once(quick: Any, spec_of: Any) -> None:
     assert other.status_code == 200
     assert quick.refused("POST", "pipelines", {"display_name": "echo"})[:2] == (409, 6)
     assert quick.refused("POST", "experiments", {"display_name": "Default"})[:2] == (409, 6)
-    assert len(quick.get(f"pipelines/{first}/versions")["pipeline_versions"]) == 2
-    assert quick.get("pipelines/names/echo")["pipeline_id"] == first
+    assert len(quick.get(f"pipelines/{pipeline_id}/versions")["pipeline_versions"]) == 2
+    assert quick.get("pipelines/names/echo")["pipeline_id"] == pipeline_id
 
 
 def test_pipelines_have_names_to_show_and_tags_since_2_17(api_of: Any, spec_of: Any) -> None:
@@ -227,13 +233,19 @@ def test_pipelines_have_names_to_show_and_tags_since_2_17(api_of: Any, spec_of: 
     text = json.dumps(spec_of("echo"))
     with kubeflow(mode="instant") as new, kubeflow(mode="instant", version="2.16.1") as old:
         api = api_of(new)
-        made = api.upload(text, name="echo", display_name="Echo", tags='{"team": "growth"}').json()
-        path = f"pipelines/{made['pipeline_id']}"
+        uploaded_pipeline = api.upload(
+            text, name="echo", display_name="Echo", tags='{"team": "growth"}'
+        ).json()
+        path = f"pipelines/{uploaded_pipeline['pipeline_id']}"
         changed = api.good(
             api.call("PATCH", path, json={"display_name": "Louder", "tags": {"team": "risk"}})
         )
 
-        assert (made["name"], made["display_name"], made["tags"]) == (
+        assert (
+            uploaded_pipeline["name"],
+            uploaded_pipeline["display_name"],
+            uploaded_pipeline["tags"],
+        ) == (
             "echo",
             "Echo",
             {"team": "growth"},
@@ -245,14 +257,14 @@ def test_pipelines_have_names_to_show_and_tags_since_2_17(api_of: Any, spec_of: 
         )
         assert api.get(path) == changed
         (version,) = api.get(f"{path}/versions")["pipeline_versions"]
-        shown = api.good(
+        updated_pipeline = api.good(
             api.call(
                 "PATCH",
                 f"{path}/versions/{version['pipeline_version_id']}",
                 json={"tags": {"a": "b"}},
             )
         )
-        assert shown["tags"] == {"a": "b"}
+        assert updated_pipeline["tags"] == {"a": "b"}
         many = {str(number): "" for number in range(21)}
         assert api.refused("PATCH", path, {"tags": many})[:2] == (400, 3)
         assert api.refused("PATCH", path, {"tags": {"a.b": "c"}})[:2] == (400, 3)
@@ -272,9 +284,9 @@ def test_uploads_may_be_archives(quick: Any, pipeline: Any, kind: str) -> None:
             archive.writestr("echo.yaml", text)
     elif kind.endswith(".gz"):
         with tarfile.open(fileobj=packed, mode="w:gz") as archived:
-            entry = tarfile.TarInfo("echo.yaml")
-            entry.size = len(text)
-            archived.addfile(entry, io.BytesIO(text))
+            file_header = tarfile.TarInfo("echo.yaml")
+            file_header.size = len(text)
+            archived.addfile(file_header, io.BytesIO(text))
     else:
         packed.write(text)
 
@@ -300,21 +312,24 @@ def test_an_upload_without_a_file_and_one_that_is_no_archive(quick: Any) -> None
 
 
 def test_a_pipeline_without_a_version_runs_its_newest(quick: Any, spec_of: Any) -> None:
-    made = quick.upload(json.dumps(spec_of("echo")), name="echo").json()["pipeline_id"]
+    pipeline_id = quick.upload(json.dumps(spec_of("echo")), name="echo").json()["pipeline_id"]
     upload = {"files": {"uploadfile": ("a.yaml", json.dumps(spec_of("chain")))}}
-    second = quick.call(
-        "POST", "pipelines/upload_version", **upload, params={"name": "v2", "pipelineid": made}
+    newest_version = quick.call(
+        "POST",
+        "pipelines/upload_version",
+        **upload,
+        params={"name": "v2", "pipelineid": pipeline_id},
     ).json()
 
     run = quick.post(
-        "runs", {"display_name": "x", "pipeline_version_reference": {"pipeline_id": made}}
+        "runs", {"display_name": "x", "pipeline_version_reference": {"pipeline_id": pipeline_id}}
     )
 
     assert run["pipeline_version_reference"] == {
-        "pipeline_id": made,
-        "pipeline_version_id": second["pipeline_version_id"],
+        "pipeline_id": pipeline_id,
+        "pipeline_version_id": newest_version["pipeline_version_id"],
     }
-    wrong = {"pipeline_id": "other", "pipeline_version_id": second["pipeline_version_id"]}
+    wrong = {"pipeline_id": "other", "pipeline_version_id": newest_version["pipeline_version_id"]}
     body = {"display_name": "x", "pipeline_version_reference": wrong}
     assert "belongs to pipeline" in quick.refused("POST", "runs", body)[2]
 
@@ -353,20 +368,20 @@ def test_a_recurring_run_starts_nothing_when_it_may_not(api: Any, spec_of: Any, 
     trigger = {"periodic_schedule": {"interval_second": "60"}}
     body = {"display_name": "x", "mode": "ENABLE", "trigger": trigger, "max_concurrency": "1"}
     body["pipeline_spec"] = spec_of("sleeps")
-    made = api.post("recurringruns", {**body, "runtime_config": {"parameters": {"seconds": 600}}})[
-        "recurring_run_id"
-    ]
-    first = api.env.fire(made)
+    recurring_run_id = api.post(
+        "recurringruns", {**body, "runtime_config": {"parameters": {"seconds": 600}}}
+    )["recurring_run_id"]
+    first_run_id = api.env.fire(recurring_run_id)
 
     with pytest.raises(
         UsageError, match=r"^1 runs of .* are running, and its max_concurrency is 1"
     ):
-        api.env.fire(made)
-    api.post(f"runs/{first}:terminate")
-    ended(api, first)
-    api.post(f"recurringruns/{made}:disable")
+        api.env.fire(recurring_run_id)
+    api.post(f"runs/{first_run_id}:terminate")
+    ended(api, first_run_id)
+    api.post(f"recurringruns/{recurring_run_id}:disable")
     with pytest.raises(UsageError, match="is disabled"):
-        api.env.fire(made)
+        api.env.fire(recurring_run_id)
     with pytest.raises(UsageError, match="There is no recurring run other"):
         api.env.fire("other")
 

@@ -1,4 +1,4 @@
-"""How runs look: their own fields, and the nodes of their workflows."""
+"""Runs in answers: their own fields, and the nodes of their workflows."""
 
 import re
 from datetime import UTC, datetime
@@ -16,12 +16,12 @@ from kfgcp.testing.kubeflow_server.records import STATES
 
 
 def named(run: Any) -> dict[str, list[dict[str, Any]]]:
-    """The task details with a name, by it."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Return the task details that have a name, by this name."""
+    details_by_name: dict[str, list[dict[str, Any]]] = {}
     for detail in run["run_details"]["task_details"]:
         if "display_name" in detail:
-            found.setdefault(detail["display_name"], []).append(detail)
-    return found
+            details_by_name.setdefault(detail["display_name"], []).append(detail)
+    return details_by_name
 
 
 def spec_in(file: Path) -> Any:
@@ -29,11 +29,11 @@ def spec_in(file: Path) -> Any:
 
 
 def test_every_state_has_its_counterpart() -> None:
-    known = set(kfp_server_api.V2beta1RuntimeState.allowable_values)
+    client_states = set(kfp_server_api.V2beta1RuntimeState.allowable_values)
 
     assert set(STATES) == set(RunState)
     assert set(NODE_STATES) == set(TaskState)
-    assert {*STATES.values(), *NODE_STATES.values()} <= known
+    assert {*STATES.values(), *NODE_STATES.values()} <= client_states
 
 
 def test_a_run_that_goes_on_has_ended_in_1970(
@@ -41,29 +41,29 @@ def test_a_run_that_goes_on_has_ended_in_1970(
 ) -> None:
     parameters = {"runtime_config": {"parameters": {"seconds": 600}}}
     before = datetime.now(UTC).replace(microsecond=0)
-    made = api.post(
+    created_run = api.post(
         "runs", {"display_name": "long", "pipeline_spec": spec_of("sleeps"), **parameters}
     )
 
     running = eventually(
         lambda: (
-            (found := api.get(f"runs/{made['run_id']}"))
-            and "long" in str(found)
-            and named(found).get("executor")
-            and found
+            (running_run := api.get(f"runs/{created_run['run_id']}"))
+            and "long" in str(running_run)
+            and named(running_run).get("executor")
+            and running_run
         )
     )
 
-    assert made["state"] == "PENDING"
-    assert "run_details" not in made
+    assert created_run["state"] == "PENDING"
+    assert "run_details" not in created_run
     assert running["finished_at"] == "1970-01-01T00:00:00Z"
     assert running["created_at"] == running["scheduled_at"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", running["created_at"])
     assert datetime.fromisoformat(running["created_at"]) >= before
     (executor,) = named(running)["executor"]
     assert (executor["state"], executor["end_time"]) == ("RUNNING", "0001-01-01T00:00:00Z")
-    api.post(f"runs/{made['run_id']}:terminate")
-    run = ended(api, made["run_id"])
+    api.post(f"runs/{created_run['run_id']}:terminate")
+    run = ended(api, created_run["run_id"])
     assert run["finished_at"] > "2000"
     assert named(run)["executor"][0]["state"] == "FAILED"
     assert run["state"] == "FAILED"
@@ -109,7 +109,7 @@ def test_a_run_is_what_was_sent_and_what_is_the_default(quick: Any, spec_of: Any
     experiment = quick.post("experiments", {"displayName": "churn", "description": "d"})[
         "experiment_id"
     ]
-    given = {
+    sent_fields = {
         "display_name": "mine",
         "description": "why",
         "experiment_id": experiment,
@@ -117,13 +117,13 @@ def test_a_run_is_what_was_sent_and_what_is_the_default(quick: Any, spec_of: Any
     }
     config = {"parameters": {"text": "hi"}, "pipeline_root": "gs://stand-in-project-pipelines/mine"}
 
-    run = quick.post("runs", {**given, "pipelineSpec": spec, "runtimeConfig": config})
+    run = quick.post("runs", {**sent_fields, "pipelineSpec": spec, "runtimeConfig": config})
     plain = quick.post("runs", {"display_name": "plain", "pipeline_spec": spec})
 
-    shown = quick.get(f"runs/{run['run_id']}")
-    assert {name: shown[name] for name in given} == given
-    assert (shown["pipeline_spec"], shown["runtime_config"]) == (spec, config)
-    assert shown["storage_state"] == "AVAILABLE"
+    read_run = quick.get(f"runs/{run['run_id']}")
+    assert {name: read_run[name] for name in sent_fields} == sent_fields
+    assert (read_run["pipeline_spec"], read_run["runtime_config"]) == (spec, config)
+    assert read_run["storage_state"] == "AVAILABLE"
     assert plain["service_account"] == "pipeline-runner"
     default = quick.get(
         "experiments",
@@ -141,7 +141,7 @@ def test_drivers_and_nodes_around_are_listed_too(api: Any, features_file: Path, 
     run = ended(api, api.run(pipeline_spec=spec_in(features_file), runtime_config=config))
 
     details = run["run_details"]["task_details"]
-    names = {name: len(found) for name, found in named(run).items()}
+    names = {name: len(same_name_details) for name, same_name_details in named(run).items()}
     assert (
         names["root"]
         == names["root-driver"]
@@ -263,7 +263,7 @@ def test_each_attempt_is_a_node_of_a_task_with_retries(
 
 
 def test_ten_thousand_seeded_runs_are_listed_and_found(quick: Any) -> None:
-    ids = quick.env.seed(
+    run_ids = quick.env.seed(
         10_000,
         params={"lr": lambda number: number / 10},
         metrics={"accuracy": 0.5},
@@ -272,21 +272,23 @@ def test_ten_thousand_seeded_runs_are_listed_and_found(quick: Any) -> None:
     experiment = quick.post("experiments", {"display_name": "other"})["experiment_id"]
 
     newest = quick.get("runs", sort_by="created_at desc", page_size=200)
-    one = quick.get(f"runs/{ids[1234]}")
+    seeded_run = quick.get(f"runs/{run_ids[1234]}")
 
     assert newest["total_size"] == 10_000
-    assert [run["run_id"] for run in newest["runs"]] == list(reversed(ids))[:200]
-    assert one["runtime_config"]["parameters"] == {"lr": 123.4}
-    assert one["state"] == "SUCCEEDED"
-    assert one["experiment_id"] != experiment
+    assert [run["run_id"] for run in newest["runs"]] == list(reversed(run_ids))[:200]
+    assert seeded_run["runtime_config"]["parameters"] == {"lr": 123.4}
+    assert seeded_run["state"] == "SUCCEEDED"
+    assert seeded_run["experiment_id"] != experiment
 
 
 @pytest.mark.parametrize("mode", ["live", "made up"])
 def test_a_deleted_run_is_gone(api: Any, quick: Any, spec_of: Any, mode: str) -> None:
-    one = api if mode == "live" else quick
-    run = one.run(pipeline_spec=spec_of("sleeps"), runtime_config={"parameters": {"seconds": 600}})
+    server = api if mode == "live" else quick
+    run = server.run(
+        pipeline_spec=spec_of("sleeps"), runtime_config={"parameters": {"seconds": 600}}
+    )
 
-    assert one.call("DELETE", f"runs/{run}").json() == {}
+    assert server.call("DELETE", f"runs/{run}").json() == {}
 
-    assert one.refused("GET", f"runs/{run}")[:2] == (404, 5)
-    assert one.get("runs") == {}
+    assert server.refused("GET", f"runs/{run}")[:2] == (404, 5)
+    assert server.get("runs") == {}

@@ -1,4 +1,4 @@
-"""How the stand-in is started: in a `with`, as a fixture, by the command; and where it leads."""
+"""The ways to start the stand-in: in a `with`, as a fixture, by the command. Its addresses."""
 
 import os
 import re
@@ -85,12 +85,12 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
         """
     )
 
-    done = pytester.runpytest_subprocess(
+    result = pytester.runpytest_subprocess(
         "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "kfgcp.testing"
     )
 
-    done.assert_outcomes(passed=2, errors=1)
-    done.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*no request has met these faults: 503*"])
 
 
 def test_the_command_serves_until_it_is_stopped(kfgcp: Any, spec_of: Any) -> None:
@@ -117,15 +117,17 @@ def test_the_command_serves_until_it_is_stopped(kfgcp: Any, spec_of: Any) -> Non
     run = requests.post(f"{url}/runs", json=body, timeout=REQUEST).json()
 
     process.send_signal(signal.SIGTERM)
-    done = kfgcp.end(process)
+    result = kfgcp.end(process)
 
     assert (health["tag_name"], health["multi_user"], run["state"]) == ("2.14.3", True, "PENDING")
-    assert done.code == 0, done.err
-    assert re.search(r"^\d\d:\d\d:\d\d POST /apis/v2beta1/runs 200 \d+ ms$", done.err, re.MULTILINE)
+    assert result.code == 0, result.err
+    assert re.search(
+        r"^\d\d:\d\d:\d\d POST /apis/v2beta1/runs 200 \d+ ms$", result.err, re.MULTILINE
+    )
 
 
 def test_a_version_that_is_none_is_an_error_of_one_line(kfgcp: Any) -> None:
-    done = kfgcp("testing", "kubeflow", "--server-version", "newest")
+    result = kfgcp("testing", "kubeflow", "--server-version", "newest")
 
-    assert done.code == 2
-    assert done.err.startswith("error: 'newest' is not a version.")
+    assert result.code == 2
+    assert result.err.startswith("error: 'newest' is not a version.")

@@ -1,12 +1,12 @@
-"""Every recorded request to a real server is sent to the stand-in, in the recorded order; the
-answers must be alike.
+"""Every recorded request to a real server, sent to the stand-in in the recorded order.
 
-What is compared is said in `recorded_differences.py`. `ALLOWED` has the differences that are left,
-each with its reason. A difference that is not in it fails, and so does one in it that is gone.
+The answers of the stand-in must be like the recorded answers. `recorded_differences.py` says what
+is compared. `ALLOWED` has the differences that remain, each with its reason. A difference that is
+not in `ALLOWED` fails the test, and so does an entry of `ALLOWED` without a difference.
 
-The stand-in gets the ids and the times of the recording, so that lists have the same order. Runs
-come into the states of the recording by what the stand-in offers every test: `runs.reporting`,
-`instant`, `finish_runs`, and the flags of a run.
+The stand-in gets the ids and the times of the recording, so that lists have the same order. The
+tests bring runs into the recorded states with what the stand-in offers every test:
+`runs.reporting`, `instant`, `finish_runs`, and the flags of a run.
 """
 
 import json
@@ -39,7 +39,7 @@ class Allowed:
 
 
 def _row(name: str, children: int) -> str:
-    """A task as `differences` tells it: its name, state, number of child_tasks, and keys."""
+    """Return a task as `differences` describes it: name, state, number of children, keys."""
     keys = (
         "child_tasks create_time display_name end_time run_id start_time state state_history"
         " task_id"
@@ -107,12 +107,12 @@ def test_the_answer_is_like_the_recorded_one(
 
 def test_allowed_differences_are_those_of_recorded_exchanges() -> None:
     for version, table in ALLOWED.items():
-        assert set(table) <= {one.name for one in exchanges(version)}
+        assert set(table) <= {exchange.name for exchange in exchanges(version)}
 
 
 @pytest.fixture(scope="module")
 def found_differences() -> Callable[[str], dict[str, list[str]]]:
-    """The differences of each exchange of a version; a version is replayed once."""
+    """Return the differences of each exchange of a version. A version is replayed once."""
     replayed: dict[str, dict[str, list[str]]] = {}
 
     def of(version: str) -> dict[str, list[str]]:
@@ -125,8 +125,10 @@ def found_differences() -> Callable[[str], dict[str, list[str]]]:
 
 
 class Replay:
-    """The replay of the recordings of a version: two stand-ins, the second one with users, and what
-    was recorded."""
+    """The replay of the recordings of a version.
+
+    It has two stand-ins, the second one with users, and the recorded exchanges.
+    """
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -152,7 +154,7 @@ class Replay:
         self._stack.close()
 
     def run(self) -> Iterator[tuple[str, list[str]]]:
-        """Send every request; the differences of each answer."""
+        """Send every request, and return the differences of each answer."""
         for recorded in exchanges(self.version):
             prepare = PREPARATIONS.get(recorded.name)
             if prepare is not None:
@@ -161,7 +163,7 @@ class Replay:
             yield recorded.name, differences(recorded, status, answer)
 
     def send(self, recorded: Exchange) -> tuple[int, Any]:
-        """Send a recorded request to the stand-in; its status and its answer, JSON as a value."""
+        """Send a recorded request to the stand-in, and return the status and the answer."""
         env = self.shared if recorded.name.startswith("mu-") else self.env
         self.give_identity(env, recorded)
         query = dict(recorded.query)
@@ -192,7 +194,7 @@ class Replay:
         return answer.status_code, value
 
     def give_identity(self, env: KubeflowStandIn, recorded: Exchange) -> None:
-        """Let the stand-in give what this request makes the recorded id and time."""
+        """Give the object that a request creates the recorded id and time."""
         answer = recorded.answer if isinstance(recorded.answer, dict) else {}
         if recorded.method != "POST" or "created_at" not in answer:
             return
@@ -214,35 +216,38 @@ class Replay:
         if recorded.name == "pipeline-upload":
             versions = exchange("pipeline-versions-list", self.version).answer["pipeline_versions"]
             name = recorded.query["name"]
-            ids += [one["pipeline_version_id"] for one in versions if one["display_name"] == name]
+            ids += [
+                version["pipeline_version_id"]
+                for version in versions
+                if version["display_name"] == name
+            ]
         give(env, answer["created_at"], *ids)
 
     def make(self, name: str) -> str:
-        """Make the run of a recorded answer, whose own request was not recorded; its id."""
+        """Create the run of a recorded answer whose request was not recorded, and return its id."""
         answer = exchange(name, self.version).answer
         give(self.env, answer["created_at"], answer["run_id"])
         sent = ("display_name", "description", "experiment_id", "pipeline_spec", "runtime_config")
         body = {key: answer[key] for key in sent if key in answer}
         url = f"{self.env.host}/apis/v2beta1/runs"
-        made = self.session.post(url, json=body, timeout=REQUEST)
-        assert made.status_code == 200, made.text
-        run_id: str = made.json()["run_id"]
+        response = self.session.post(url, json=body, timeout=REQUEST)
+        assert response.status_code == 200, response.text
+        run_id: str = response.json()["run_id"]
         assert run_id == answer["run_id"]
         return run_id
 
     def id_of(self, name: str) -> str:
-        """The id in the path of a recorded request."""
+        """Return the id in the path of a recorded request."""
         return exchange(name, self.version).path.rpartition("/")[2].partition(":")[0]
 
     def ended(self, run_id: str) -> None:
-        """End the runs that are under way, and report one."""
+        """End the running runs, and report one."""
         self.env.finish_runs()
         self.env.runs.report(run_id)
 
 
 def give(env: KubeflowStandIn, created: str, *ids: str) -> None:
-    """Let what is made next have these ids and this time; what is made after it has ids of its
-    own."""
+    """Give the next new objects these ids and this time. Later objects get ids of their own."""
     identities = iter(ids)
     env.creation.make_id = lambda: next(identities, None) or str(uuid.uuid4())
     env.creation.clock = lambda: datetime.fromisoformat(created).timestamp()

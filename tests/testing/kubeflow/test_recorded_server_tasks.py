@@ -1,9 +1,9 @@
-"""The stand-in of Kubeflow Pipelines 3.0 runs the recorded pipelines; its answers are like the
-recorded ones.
+"""The recorded pipelines, run by the stand-in of Kubeflow Pipelines 3.0.
 
-Compared are, of each task, its name, type, state, parent, keys, history, types of pods, and the
-keys and types of its inputs and outputs; of other answers what `recorded_differences` compares.
-`ALLOWED` has the differences that are left.
+The answers of the stand-in must be like the recorded answers. For each task the tests compare its
+name, type, state, parent, keys, history, types of pods, and the keys and types of its inputs and
+outputs. For other answers they compare what `recorded_differences` compares. `ALLOWED` has the
+differences that remain.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,20 +58,20 @@ def call(
 
 
 def started(server: KubeflowStandIn, name: str) -> str:
-    """Start the run of a recorded answer; its id."""
+    """Start the run of a recorded answer, and return its id."""
     answer = exchange(name, VERSION).answer
     body = {
         key: answer[key]
         for key in ("display_name", "pipeline_spec", "runtime_config")
         if key in answer
     }
-    status, made = call(server, "POST", "/runs", body)
-    assert status == 200, made
-    return str(made["run_id"])
+    status, answer = call(server, "POST", "/runs", body)
+    assert status == 200, answer
+    return str(answer["run_id"])
 
 
 def ended(server: KubeflowStandIn, name: str) -> Any:
-    """Run the pipeline of a recorded answer to its end; the run with its tasks."""
+    """Run the pipeline of a recorded answer to its end, and return the run with its tasks."""
     run_id = started(server, name)
     server.finish_runs()
     server.runs.report(run_id)
@@ -79,7 +79,7 @@ def ended(server: KubeflowStandIn, name: str) -> Any:
 
 
 def rows(tasks: list[Any]) -> Rows:
-    """Return what is compared of tasks, by scope and iteration."""
+    """Return the compared fields of tasks, by scope and iteration."""
     scopes = {task["task_id"]: task["scope_path"] for task in tasks}
     names = {task["task_id"]: task["name"] for task in tasks}
     return {
@@ -110,19 +110,24 @@ def values(side: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return sorted(parameters + artifacts)
 
 
-def task_differences(recorded: list[Any], made: list[Any]) -> list[str]:
-    expected, found = rows(recorded), rows(made)
+def task_differences(recorded: list[Any], answered: list[Any]) -> list[str]:
+    recorded_rows, answered_rows = rows(recorded), rows(answered)
     different = [
-        f"{scope} {number}".strip() for scope, number in sorted(expected.keys() ^ found.keys())
+        f"{scope} {number}".strip()
+        for scope, number in sorted(recorded_rows.keys() ^ answered_rows.keys())
     ]
-    for key in sorted(expected.keys() & found.keys()):
-        fields = [field for field in expected[key] if expected[key][field] != found[key][field]]
+    for key in sorted(recorded_rows.keys() & answered_rows.keys()):
+        fields = [
+            field
+            for field in recorded_rows[key]
+            if recorded_rows[key][field] != answered_rows[key][field]
+        ]
         different += [f"{' '.join(key).strip()} {field}" for field in fields]
     return different
 
 
 def without_tasks(recorded: Exchange, answer: Any, status: int = 200) -> list[str]:
-    """Return the differences of an answer besides its tasks, which are compared by themselves."""
+    """Return the differences of an answer, except the differences of its tasks."""
     recorded.answer.pop("tasks", None)
     other = {key: value for key, value in answer.items() if key != "tasks"}
     return differences(recorded, status, other)
@@ -138,9 +143,9 @@ def check(name: str, answer: Any) -> None:
 
 def test_a_run_from_its_start_to_its_end(server: KubeflowStandIn) -> None:
     recorded = exchange("run-create", VERSION)
-    status, made = call(server, "POST", "/runs", recorded.body)
-    assert differences(recorded, status, made) == []
-    run_id = made["run_id"]
+    status, answer = call(server, "POST", "/runs", recorded.body)
+    assert differences(recorded, status, answer) == []
+    run_id = answer["run_id"]
 
     server.runs.report(run_id)
     _, running = call(server, "GET", f"/runs/{run_id}", view="FULL")
@@ -167,7 +172,7 @@ def test_a_run_that_has_ended(server: KubeflowStandIn, name: str) -> None:
 
 
 def alike(server: KubeflowStandIn, name: str, path: str, **query: Any) -> Any:
-    """Send the recorded request to another path; the answer must be like the recorded one."""
+    """Send the recorded request to another path. The answer must be like the recorded answer."""
     recorded = exchange(name, VERSION)
     status, answer = call(
         server, recorded.method, path, recorded.body, **{**recorded.query, **query}
@@ -188,7 +193,7 @@ def test_lists_of_tasks(server: KubeflowStandIn) -> None:
             call(server, "GET", path, page_size=3, page_token=pages[-1]["next_page_token"])[1]
         )
     _, inside = call(server, "GET", path, parent_id=root["task_id"])
-    _, one = call(server, "GET", f"{path}/{root['task_id']}")
+    _, single_task = call(server, "GET", f"{path}/{root['task_id']}")
 
     listed = [task for page in pages for task in page["tasks"]]
     assert sorted(task["task_id"] for task in listed) == [task["task_id"] for task in run["tasks"]]
@@ -197,7 +202,7 @@ def test_lists_of_tasks(server: KubeflowStandIn) -> None:
     assert set(exchange("tasks-list-page-1", VERSION).answer) == set(pages[0])
     assert {task["parent_task_id"] for task in inside["tasks"]} == {root["task_id"]}
     assert inside["total_size"] == len(root["child_tasks"]) == 7
-    assert one == root
+    assert single_task == root
     alike(server, "task-get-unknown", f"{path}/x")
 
 
@@ -214,10 +219,12 @@ def test_artifacts_and_their_tasks(server: KubeflowStandIn) -> None:
     assert set(dataset) | {"metadata"} == set(exchange("artifact-get", VERSION).answer)
     assert call(server, "GET", f"/artifacts/{dataset['artifact_id']}") == (200, dataset)
     assert {names[link["task_id"]] for link in links["artifact_tasks"]} == {"importer", "lines"}
-    (made,) = [link for link in links["artifact_tasks"] if names[link["task_id"]] == "importer"]
+    (importer_link,) = [
+        link for link in links["artifact_tasks"] if names[link["task_id"]] == "importer"
+    ]
     (recorded, _) = exchange("artifact-tasks-list", VERSION).answer["artifact_tasks"]
-    assert set(made) == set(recorded)
-    assert (made["type"], made["producer"], made["key"]) == (
+    assert set(importer_link) == set(recorded)
+    assert (importer_link["type"], importer_link["producer"], importer_link["key"]) == (
         "OUTPUT",
         {"task_name": "importer"},
         "artifact",

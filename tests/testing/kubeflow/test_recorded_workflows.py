@@ -1,10 +1,10 @@
-"""The nodes of workflows are those that Argo made of the same pipelines in
-tests/recorded/cluster-2.17.0.
+"""The nodes of workflows, compared with the nodes that Argo made of the same pipelines.
 
-Each node must have the name, the state and the children of Argo's. The made-up run fails, skips and
-caches the tasks that did so in the recording. Left out are recordings that made-up runs cannot
-repeat: loops over outputs of tasks, and tasks that did not turn out the same in every place of a
-pipeline.
+Argo's nodes are in tests/recorded/cluster-2.17.0. Each node must have the name, the state and the
+children of Argo's node. The stand-in invents the run: it fails, skips and caches the tasks that
+failed, were skipped or were cached in the recording. Some recordings are left out because the
+stand-in cannot repeat them: loops over outputs of tasks, and tasks that end differently in
+different places of a pipeline.
 """
 
 import json
@@ -73,9 +73,9 @@ def test_nodes_are_those_that_argo_made(name: str) -> None:
         record = env.runs.find(submit(env, name))
         assert record is not None
         record.workflow = workflow["name"]
-        made = build_nodes(record)
+        nodes = build_nodes(record)
 
-    assert {node.name: described(node) for node in made} == {
+    assert {node.name: described(node) for node in nodes} == {
         node["name"]: (
             STATES[node["phase"]],
             sorted(names[child] for child in node.get("children", ())),
@@ -103,10 +103,10 @@ def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
         record = env.runs.find(submit(env, name))
         assert record is not None
         record.workflow = workflow["name"]
-        found = {node.name: pod_name(record.workflow, node) for node in build_nodes(record)}
+        pod_names = {node.name: pod_name(record.workflow, node) for node in build_nodes(record)}
 
     assert {pod["node"]: pod["pod"] for pod in index} == {
-        pod["node"]: found[pod["node"]] for pod in index
+        pod["node"]: pod_names[pod["node"]] for pod in index
     }
 
 
@@ -125,7 +125,7 @@ def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
     with kubeflow(version=version) as env:
         record = env.runs.find(submit(env, "retry-good"))
         assert record is not None
-        run = eventually(lambda: (found := record.run()).state.final and found)
+        run = eventually(lambda: (ended_run := record.current_run()).state.final and ended_run)
         display_names = [node.name.rpartition(".")[2] for node in build_nodes(record)]
 
     assert run.state.value == "FAILED"
@@ -133,12 +133,12 @@ def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
 
 
 def described(node: Any) -> tuple[str, list[str]]:
-    """The state of a node, and the names of its children."""
+    """Return the state of a node, and the names of its children."""
     return node.state, sorted(child.name for child in node.children)
 
 
 def repeat(instant: Any, recorded: list[Any]) -> None:
-    """Let made-up runs fail, skip and cache the tasks that did so in a recorded workflow."""
+    """Let invented runs fail, skip and cache the same tasks as a recorded workflow."""
     instant.cached, instant.skipped = set(), set()
     for node in recorded:
         display, phase = node["displayName"].partition("(")[0], node["phase"]
@@ -154,7 +154,7 @@ def repeat(instant: Any, recorded: list[Any]) -> None:
 
 
 def submit(env: Any, name: str) -> str:
-    """Submit a recorded pipeline with its parameters; the id of the run."""
+    """Submit a recorded pipeline with its parameters, and return the id of the run."""
     spec, *platform = yaml.safe_load_all((RECORDED / name / "pipeline.yaml").read_text())
     if platform:
         spec = {"pipeline_spec": spec, "platform_spec": platform[0]}

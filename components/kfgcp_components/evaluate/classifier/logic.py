@@ -1,6 +1,6 @@
 """Measure a classifier on a test set.
 
-A metric that cannot be computed is left out, and a note says so.
+A metric that cannot be computed is left out, and a note names the metric.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from kfgcp_components.features import class_labels, prepare
 from kfgcp_components.messages import format_names
 from kfgcp_components.tables import require_column
 
-# The curve is stored as JSON in the metadata of an artifact, so its size has to be bounded.
+# The curve is stored as JSON in the metadata of an artifact, so it needs a limit. 200 points are
+# enough for a picture.
 MAX_ROC_POINTS = 200
 
-# The numbers of the classes of the rows, shape (rows,).
+# The class of each row as a number, shape (rows,).
 ClassCodes: TypeAlias = npt.NDArray[np.int64]
 # The probability of each class for each row, shape (rows, classes).
 Probabilities: TypeAlias = npt.NDArray[np.float64]
@@ -34,12 +35,13 @@ class Evaluation:
 
     Attributes:
         metrics: finite numbers by name.
-        categories: the classes of the confusion matrix: those of the model in its order, then
-            those that it never saw.
-        confusion: counts; a row for each true class, a column for each predicted class.
+        categories: the classes of the confusion matrix: first the classes of the model in the order
+            of the model, then the other classes of the test set.
+        confusion: numbers of rows, with a row for each true class and a column for each predicted
+            class.
         roc: points (false positive rate, true positive rate, threshold) with ascending rates. May
             be empty.
-        notes: one line for each metric that is missing and each thing that is unusual.
+        notes: one line for each missing metric, and for each unusual property of the test set.
     """
 
     metrics: dict[str, float]
@@ -52,8 +54,9 @@ class Evaluation:
 def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
     """Measure a fitted classifier on a test set.
 
-    A class that the model has never seen gets its own row in the confusion matrix. Its rows count
-    as mispredicted, and as negatives in ROC. Log loss would be infinite, so it is left out.
+    A class of the test set that the model does not know gets its own row in the confusion matrix.
+    The rows of such a class count as wrong predictions, and as negatives in the ROC curve. Log loss
+    would be infinite, so it is left out.
 
     Args:
         model: a fitted scikit-learn pipeline, as train_classifier makes it.
@@ -109,19 +112,19 @@ def roc_points(
 ) -> list[tuple[float, float, float]]:
     """Return points of the ROC curve, from (0, 0) to (1, 1).
 
-    With two classes the curve is that of the second one. With more it is the micro-average: each
-    pair of a row and a class is one decision, which is true when the row is of the class. The
-    first threshold, where no row is predicted positive, is 1.0. scikit-learn gives infinity for
-    it, which JSON does not have.
+    With two classes, the curve shows the second class. With more classes, it is the micro-average:
+    each pair of a row and a class is one decision, which is true if the row is of the class. At the
+    first threshold, no row is predicted positive. scikit-learn returns infinity for this threshold.
+    JSON has no infinity, so the function returns 1.0.
 
     Args:
         truth: the class codes, shape (rows,).
         probabilities: shape (rows, classes).
-        limit: the most points to return. They are spread evenly along the length of the curve.
+        limit: the largest number of points. They are spaced evenly along the curve.
 
     Returns:
-        Points (false positive rate, true positive rate, threshold). None when no decision, or
-        every decision, is true.
+        Points (false positive rate, true positive rate, threshold). The list is empty if no
+        decision or every decision is true.
 
     Example:
         >>> roc_points(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
@@ -139,10 +142,12 @@ def roc_points(
     last = len(false_rates) - 1
     indexes = np.arange(len(false_rates))
     if len(false_rates) > limit:
-        # Both rates go from 0 to 1, so their sum is the place on a curve of length 2.
-        places = np.searchsorted(false_rates + true_rates, np.linspace(0, 2, limit))
-        # The last sum can be less than 2 because of rounding.
-        indexes = np.unique(places.clip(max=last))
+        # Both rates go from 0 to 1. So their sum goes from 0 to 2, and measures the distance along
+        # the curve.
+        distances = false_rates + true_rates
+        chosen_indexes = np.searchsorted(distances, np.linspace(0, 2, limit))
+        # Because of rounding, the last sum can be less than 2.
+        indexes = np.unique(chosen_indexes.clip(max=last))
     points = []
     for index in indexes:
         point = (float(false_rates[index]), float(true_rates[index]), float(thresholds[index]))
@@ -151,6 +156,7 @@ def roc_points(
 
 
 def _select_inputs(model: Pipeline, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that a model was trained with, in the form that it takes."""
     names = list(model.feature_names_in_)
     missing = [name for name in names if name not in rows.columns]
     if missing:
@@ -168,8 +174,8 @@ def _metrics_of_predictions(
     truth: ClassCodes, predicted: ClassCodes, *, binary: bool
 ) -> dict[str, float]:
     if binary:
-        # These are metrics of the positive class. Without a row, or a prediction, of that class
-        # they are undefined.
+        # Precision, recall and F1 measure the positive class. They are undefined if no row is of
+        # this class, or none is predicted to be.
         arguments = {
             "y_true": truth == 1,
             "y_pred": predicted == 1,
@@ -192,24 +198,25 @@ def _metrics_of_predictions(
 
 def _log_loss(truth: ClassCodes, probabilities: Probabilities) -> float:
     class_count = probabilities.shape[1]
-    # The codes of classes that the model never saw come after its own. It gives them probability 0.
+    # Classes that the model does not know have the highest codes. The model gives them the
+    # probability 0, so the loss is infinite.
     if truth.max() >= class_count:
         return math.inf
     return float(score.log_loss(truth, probabilities, labels=range(class_count)))
 
 
 def _roc_auc(truth: ClassCodes, probabilities: Probabilities) -> float:
-    """Return the area for the second of two classes, or the mean area of each class against the
-    rest.
+    """Return the area under the ROC curve.
 
-    NaN when it is undefined for every class.
+    With two classes, it is the area for the second class. With more classes, it is the mean of the
+    areas for each class against the rest. It is NaN if it is undefined for every class.
     """
     class_count = probabilities.shape[1]
     codes = [1] if class_count == 2 else range(class_count)
     areas = []
     for code in codes:
         is_of_class = truth == code
-        # The area is undefined when one of the two sides has no rows.
+        # The area is undefined if all rows are of the class, or no row is.
         if 0 < is_of_class.sum() < len(truth):
             areas.append(score.roc_auc_score(is_of_class, probabilities[:, code]))
     if not areas:

@@ -12,10 +12,10 @@ from urllib.request import Request, url2pathname, urlopen
 
 from kfgcp_components.messages import one_line
 
-# The extra of kfgcp that reads the URLs of a scheme.
+# The scheme of a URL -> the extra of kfgcp that is needed to read the URL.
 EXTRAS = {"gs": "gcp", "s3": "s3"}
 
-# Bytes that are read from a connection at once. The timeout is checked after each of these reads.
+# The number of bytes in one read from a connection. The timeout is checked after each read.
 CHUNK_SIZE = 1 << 20
 
 
@@ -24,13 +24,13 @@ def fetch(source: str, folder: Path, *, timeout: float) -> Path:
 
     Args:
         source: a path, or a file://, http(s)://, gs:// or s3:// URL.
-        folder: where a download goes.
+        folder: the folder for a download.
         timeout: seconds that a download over http(s) may take.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the URL has another scheme, or the timeout is not positive.
-        OSError: the file cannot be reached; TimeoutError when that took too long.
+        OSError: the file cannot be reached. The error is a TimeoutError if the timeout is over.
         ImportError: the extra that reads such URLs is not installed.
     """
     if "://" not in source:
@@ -50,7 +50,7 @@ def fetch(source: str, folder: Path, *, timeout: float) -> Path:
 def hide_secrets(source: str) -> str:
     """Return a source without the parts of a URL that may be secret.
 
-    These are the user, the password, the query and the fragment.
+    These parts are the user, the password, the query and the fragment.
 
     Example:
         >>> hide_secrets("https://user:password@host/table.csv?signature=abc")
@@ -98,7 +98,7 @@ def _find_file_of_url(source: str) -> Path:
 
 
 def _download(url: str, target: Path, timeout: float) -> Path:
-    # Written this way round, NaN is refused too.
+    # `not timeout > 0` is also true for NaN. `timeout <= 0` is not.
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
     display_name = hide_secrets(url)
@@ -123,18 +123,21 @@ def _download(url: str, target: Path, timeout: float) -> Path:
 
 
 def _write_response(url: str, target: Path, timeout: float) -> None:
-    # The timeout of urlopen is that of one read: a slow server could go beyond it without end.
+    # The timeout of urlopen is for one read only. A slow server could send a few bytes at a time
+    # for ever, so there is also a deadline for the whole download.
     deadline = time.monotonic() + timeout
     request = Request(url, headers={"User-Agent": "kfgcp"})  # noqa: S310 - fetch() lets only http and https in
     with urlopen(request, timeout=timeout) as response, target.open("wb") as file:  # noqa: S310
-        expected = response.headers.get("Content-Length")
+        expected_bytes = response.headers.get("Content-Length")
         while chunk := response.read1(CHUNK_SIZE):
             file.write(chunk)
             if time.monotonic() > deadline:
                 raise TimeoutError
-        # read1() returns nothing, without an error, when a server closes the connection early.
-        if expected and file.tell() != int(expected):
-            raise ConnectionError(f"the download stopped after {file.tell()} of {expected} bytes")
+        # If the server closes the connection too early, read1() ends without an error.
+        if expected_bytes and file.tell() != int(expected_bytes):
+            raise ConnectionError(
+                f"the download stopped after {file.tell()} of {expected_bytes} bytes"
+            )
 
 
 def _download_from_bucket(url: str, target: Path, extra: str) -> Path:
@@ -150,7 +153,7 @@ def _download_from_bucket(url: str, target: Path, extra: str) -> Path:
         raise ImportError(
             f"reading {display_name} needs more packages: pip install 'kfgcp[{extra}]'"
         ) from error
-    # The client of each cloud has its own tree of errors.
+    # The client library of each cloud raises its own classes of errors.
     except Exception as error:
         hint = "check the URL, and that the task has credentials that may read it"
         raise ConnectionError(f"cannot read {display_name}: {one_line(error)}; {hint}") from error

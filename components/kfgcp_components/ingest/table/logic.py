@@ -1,4 +1,4 @@
-"""Read a CSV or Parquet file as a table, with one clear error for each thing that can be wrong."""
+"""Read a CSV or Parquet file as a table. Each kind of wrong file has its own error message."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kfgcp_components.ingest.table.fetch import fetch, hide_secrets
 from kfgcp_components.messages import one_line
 from kfgcp_components.tables import read_parquet, reject_duplicates
 
-# The cells of a CSV file that mean "no value". The defaults of pandas also contain "None" and
-# "n/a", which may be categories.
+# The cells of a CSV file that mean "no value". The list of pandas also contains "None" and "n/a",
+# which may be categories.
 MISSING = ["", "#N/A", "N/A", "NA", "NaN", "nan", "NULL", "null"]
 
 # Each Parquet file begins with these bytes (Apache Parquet, "File format").
@@ -33,7 +33,7 @@ def ingest(source: str, *, timeout: float = 60.0) -> tuple[pd.DataFrame, str]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a table: empty, unreadable, or with duplicated columns.
-        OSError: the file cannot be reached; TimeoutError when that took too long.
+        OSError: the file cannot be reached. The error is a TimeoutError if the timeout is over.
         ImportError: the extra that reads such URLs is not installed.
     """
     display_name = hide_secrets(source)
@@ -43,11 +43,11 @@ def ingest(source: str, *, timeout: float = 60.0) -> tuple[pd.DataFrame, str]:
 
 
 def read_table(file: Path, display_name: str) -> pd.DataFrame:
-    """Read a table from a file. Its content decides between Parquet and CSV, not its name.
+    """Read a table from a Parquet or CSV file. The format comes from the content of the file.
 
     Args:
         file: the file.
-        display_name: what to call it in an error.
+        display_name: the name of the file in error messages.
 
     Raises:
         ValueError: the file is empty or unreadable, or has no rows, no columns or duplicated
@@ -78,9 +78,9 @@ def _read_csv(file: Path, display_name: str, head: bytes) -> pd.DataFrame:
             f"{display_name} is neither Parquet nor CSV text in UTF-8: it contains binary data"
         )
     try:
-        # pandas renames duplicated columns, so the header is read as an ordinary row first. With
-        # two rows, a row that is longer than the header is an error. pandas would take its first
-        # fields for an index below.
+        # pandas renames duplicated columns, so first read the header as an ordinary row. Read two
+        # rows, because then pandas raises an error if the second row is longer than the header.
+        # The call below would take the first fields of such a row as an index.
         header = pd.read_csv(
             file, header=None, nrows=2, dtype=str, encoding="utf-8-sig", keep_default_na=False
         )
@@ -100,6 +100,7 @@ def _read_csv(file: Path, display_name: str, head: bytes) -> pd.DataFrame:
 
 
 def _reject_other_separators(names: Sequence[str], display_name: str) -> None:
+    """Raise an error if the only column name contains another separator than a comma."""
     if len(names) != 1:
         return
     for separator, word in ((";", "semicolons"), ("\t", "tabs")):
@@ -111,7 +112,7 @@ def _reject_other_separators(names: Sequence[str], display_name: str) -> None:
 
 
 def _mixed_columns_as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Turn columns into text that Parquet cannot store, such as integers above 64 bits."""
+    """Convert columns that Parquet cannot store to text, such as integers above 64 bits."""
     for name in table.columns:
         column = table[name]
         if column.dtype != object:

@@ -14,12 +14,12 @@ from kfgcp_components.tables import Column, require_column
 
 @dataclass(frozen=True)
 class Split:
-    """The two sets, and the facts that are recorded with both.
+    """The two sets, and the facts for the metadata of both sets.
 
     Attributes:
         train: the training set.
         test: the test set.
-        facts: how the sets were made, and how many rows were left out.
+        facts: the arguments of the split, and the number of rows without a target.
     """
 
     train: pd.DataFrame
@@ -35,22 +35,23 @@ def split(
     stratify: bool = True,
     seed: int = 0,
 ) -> Split:
-    """Split a table into two disjoint sets.
+    """Split a table into a training set and a test set. Each row is in one of them.
 
-    The test set has `test_fraction` of the rows, rounded up. Rows without a target are dropped
-    first. With `stratify`, the only row of a class goes to the training set. If the sets are too
-    small for every other class, the split is random, and the fact `stratified` is False.
+    First, rows without a target are dropped. The test set has `test_fraction` of the other rows,
+    rounded up. With `stratify`, both sets keep the shares of the classes, and a class with a single
+    row goes to the training set. If a set is too small to contain every other class, the split is
+    random, and the fact `stratified` is False.
 
     Args:
         table: the table.
-        target: the column to stratify by.
-        test_fraction: between 0 and 1, both excluded.
-        stratify: keep the shares of the classes.
+        target: the column with the classes.
+        test_fraction: the share of the rows in the test set, between 0 and 1, both excluded.
+        stratify: whether both sets keep the shares of the classes.
         seed: the seed of the random choice.
 
     Raises:
-        ValueError: the fraction is out of range, the column is unknown, or fewer than 2 rows have
-            a value in it.
+        ValueError: the fraction is out of range, the target column does not exist, or fewer than 2
+            rows have a value in this column.
 
     Example:
         >>> sets = split(pd.DataFrame({"label": ["a", "b", "a", "b"]}), "label", test_fraction=0.5)
@@ -68,7 +69,7 @@ def split(
             f"cannot split: {len(rows)} of {len(table)} rows have a value in {target!r}, 2 are"
             " needed"
         )
-    # At least one row has to be left for the training set.
+    # The training set needs at least one row.
     test_rows = min(math.ceil(test_fraction * len(rows)), len(rows) - 1)
     test_index = None
     if stratify:

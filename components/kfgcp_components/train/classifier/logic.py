@@ -20,28 +20,28 @@ from kfgcp_components.features import Features, Labels, choose_features, class_l
 from kfgcp_components.messages import did_you_mean, format_names, one_line
 from kfgcp_components.tables import require_column
 
-# The class of each model, and the arguments in which we differ from scikit-learn's defaults.
-# Without them, early stopping depends on the number of rows, and LogisticRegression often ends
-# before it has converged.
+# For each model, its class and our defaults, which replace defaults of scikit-learn. With the
+# defaults of scikit-learn, the number of rows decides about early stopping, and LogisticRegression
+# often stops before it has converged.
 ESTIMATORS: dict[str, tuple[Callable[..., ClassifierMixin], dict[str, object]]] = {
     "gradient_boosting": (HistGradientBoostingClassifier, {"early_stopping": False}),
     "logistic_regression": (LogisticRegression, {"max_iter": 1000}),
     "random_forest": (RandomForestClassifier, {}),
 }
 
-# scikit-learn takes 1.0 for all features or rows here, and 1 for one of them.
+# For these parameters, scikit-learn takes 1.0 as all features or rows, and 1 as one of them.
 FRACTION_OR_COUNT = frozenset({"max_features", "max_samples"})
 
-# Categories with a smaller share of the rows are grouped into one.
-RARE = 0.01
+# Categories with a smaller share of the rows are put into one group.
+MIN_CATEGORY_SHARE = 0.01
 
-# The most categories of one column, with the group of rare ones.
+# The largest number of categories of one column. The group of rare categories counts as one.
 MAX_CATEGORIES = 50
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted pipeline of scikit-learn's own steps, and the facts that are recorded with it."""
+    """A fitted pipeline of scikit-learn's own steps, and the facts for its metadata."""
 
     pipeline: Pipeline
     facts: dict[str, object]
@@ -105,7 +105,7 @@ def build_estimator(
 ) -> ClassifierMixin:
     """Return the unfitted estimator of a model.
 
-    Hyperparameters come before the seed, and the seed comes before our defaults.
+    Hyperparameters override the seed, and the seed overrides our defaults.
 
     Raises:
         ValueError: the model or a hyperparameter is unknown.
@@ -132,9 +132,9 @@ def build_estimator(
 
 
 def _whole_float_as_int(name: str, value: object) -> object:
-    """Return the value of a hyperparameter, with a whole float as an int.
+    """Return the value of a hyperparameter, with a float such as 3.0 as an int.
 
-    KFP carries every number inside a dictionary as a double.
+    KFP passes every number inside a dictionary as a double.
     """
     if not isinstance(value, float) or not value.is_integer():
         return value
@@ -144,6 +144,7 @@ def _whole_float_as_int(name: str, value: object) -> object:
 
 
 def _require_classes(labels: Labels, target: str) -> None:
+    """Raise an error unless the labels can be classes: two or more, and not too many."""
     counts = pd.Series(labels).value_counts()
     if counts.empty:
         raise ValueError(
@@ -155,7 +156,7 @@ def _require_classes(labels: Labels, target: str) -> None:
             f"the target column {target!r} has only the class {name!r}; a classifier needs at"
             " least two classes"
         )
-    # A table of any length may have 20 classes. More are plausible only with two rows for each.
+    # Up to 20 classes are always allowed. More classes need at least two rows for each on average.
     if len(counts) > max(20, len(labels) // 2):
         raise ValueError(
             f"the target column {target!r} has {len(counts)} classes in {len(labels)} rows, like an"
@@ -164,13 +165,17 @@ def _require_classes(labels: Labels, target: str) -> None:
 
 
 def _build_preparation(features: Features) -> ColumnTransformer:
+    """Return the step that turns prepared columns into the input of the estimator."""
     numeric = Pipeline([("impute", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     one_hot = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", min_frequency=RARE, max_categories=MAX_CATEGORIES
+        handle_unknown="infrequent_if_exist",
+        min_frequency=MIN_CATEGORY_SHARE,
+        max_categories=MAX_CATEGORIES,
     )
     fill_missing = SimpleImputer(strategy="constant", fill_value="(missing)")
     text = Pipeline([("impute", fill_missing), ("encode", one_hot)])
-    # A step without columns would fail. `evaluate` reads the names "numeric" and "text".
+    # A step without columns would fail, so leave it out. `evaluate` uses the names "numeric" and
+    # "text".
     steps = []
     if features.numeric:
         steps.append(("numeric", numeric, features.numeric))
