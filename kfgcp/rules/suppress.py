@@ -22,17 +22,15 @@ def suppress(
     by_place: dict[tuple[str, str, int], Suppression] = {}
     for comment in comments:
         if comment.reason:
-            suppression = Suppression(comment.reason, str(comment.location))
+            reason = Suppression(comment.reason, str(comment.location))
             for rule in comment.rules:
-                by_place[rule, comment.location.file, comment.applies_to] = suppression
-    shown = []
-    suppressed = []
+                by_place[rule, comment.location.file, comment.applies_to] = reason
+    shown: list[Row] = []
+    suppressed: list[Row] = []
     for row in rows:
         suppression = ignored.get(row.finding.rule)
         if suppression is None and row.location is not None:
-            suppression = by_place.get(
-                (row.finding.rule, row.location.file, row.location.line)
-            )
+            suppression = by_place.get((row.finding.rule, row.location.file, row.location.line))
         if suppression is None:
             shown.append(row)
         else:

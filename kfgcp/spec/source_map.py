@@ -364,14 +364,14 @@ def _read_document_lines(text: str, file: str, spec: Spec) -> dict[tuple[str, ..
     """
     # root.dag.tasks.KEY and components.NAME.dag.tasks.KEY
     lines_by_place = value_lines(text, 0, depth=5)
-    lines = {}
+    lines: dict[tuple[str, ...], Location] = {}
     for place, line in lines_by_place.items():
         if place == ("root",) or (len(place) == 2 and place[0] == "components"):
             lines[place] = Location(file, line)
     for context in walk_tasks(build(spec.pipeline_spec)):
         key = context.task.key
         parent = context.parent.name
-        dag_place = ("root",) if parent == "root" else ("components", parent)
+        dag_place: tuple[str, ...] = ("root",) if parent == "root" else ("components", parent)
         task_place = (*dag_place, "dag", "tasks", key)
         if task_place in lines_by_place:
             lines[tuple(context.path.split("/"))] = Location(file, lines_by_place[task_place])

@@ -1,4 +1,4 @@
-"""Check a pipeline for environments: which rules apply there, and what they find. Ask no service."""
+"""Check a pipeline for environments: which rules apply there, and what they find."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from kfgcp.rules.rule import (
     parse_version,
 )
 from kfgcp.rules.suppress import notes_about, suppress
+from kfgcp.settings import BackendSettings
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
 
@@ -127,7 +128,7 @@ def _choose_version(
     return version
 
 
-def _settings(plugin: BackendPlugin, env: Environment):
+def _settings(plugin: BackendPlugin, env: Environment) -> BackendSettings | None:
     """Return the typed settings of an environment, None when one of them is missing."""
     return None if env.missing else plugin.settings.of(env.settings)
 

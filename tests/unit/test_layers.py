@@ -15,6 +15,7 @@ LAYERS = [
             "atomic",
             "bucket_settings",
             "config",
+            "config_files",
             "cross_site",
             "deadlines",
             "errors",
@@ -37,7 +38,7 @@ LAYERS = [
     },
     {"spec"},
     {"semantics"},
-    {"check", "store"},
+    {"rules", "store"},
     {"services"},
     {"engine"},
     {"diagnosis"},
@@ -61,6 +62,7 @@ TOGETHER = [
         "machine",
         "model",
         "config",
+        "config_files",
         "labels",
         "options",
         "option_keywords",
@@ -108,6 +110,7 @@ PURE = (
         "tracking/format.py",
     ),
     "tracking/task_order.py",
+    *(f"rules/{file.name}" for file in sorted((ROOT / "rules").glob("*.py"))),
     *(f"semantics/{file.name}" for file in sorted((ROOT / "semantics").glob("*.py"))),
 )
 IMPURE = {
@@ -430,5 +433,5 @@ def test_a_wrong_import_would_be_found() -> None:
         "store imports kfgcp.tracking.updates",
         "store imports kfgcp.api",
     ]
-    assert _violations("check", ["kfgcp.store.store"]) == ["check imports kfgcp.store.store"]
+    assert _violations("rules", ["kfgcp.store.store"]) == ["rules imports kfgcp.store.store"]
     assert _violations("cli", ["kfgcp.api.run", "os.path"]) == []
