@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kfgcp.model import JsonValue
-from kfgcp.rules.rule import RuleFinding, Severity, Target
+from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target
 from kfgcp.spec.source_map import Location
 
 # From the worst to the most harmless, for sorting.
@@ -84,6 +84,7 @@ class Report:
         suppressed: what was found and is not shown, because the user gave a reason.
         notes: what to know about the check itself, a line for each: a version of a server that is
             not known, for example.
+        rules: the rules that were applied, sorted by their ids.
     """
 
     pipeline: str
@@ -92,6 +93,7 @@ class Report:
     rows: Sequence[Row]
     suppressed: Sequence[Row] = ()
     notes: Sequence[str] = ()
+    rules: Sequence[Rule] = ()
 
     def runs_on(self, env: str) -> bool:
         """Return whether nothing that was found prevents a run in an environment."""

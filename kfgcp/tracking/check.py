@@ -64,7 +64,8 @@ def check(
     options = options or CheckOptions()
     environments = [project.env(name) for name in envs]
     all_rules = _rules_by_id(plugin_of(env.backend) for env in environments)
-    chosen = {rule.id for rule in choose_rules(all_rules, options.select, options.ignore)}
+    chosen_rules = choose_rules(all_rules, options.select, options.ignore)
+    chosen = {rule.id for rule in chosen_rules}
     pipeline = PipelineContext(spec)
     notes: list[str] = []
     targets = []
@@ -80,7 +81,7 @@ def check(
     rows = [_with_location(row, source_map) for row in merge_findings(findings)]
     notes += notes_about(source_map.comments, (rule.id for rule in all_rules))
     shown, suppressed = suppress(rows, source_map.comments, _ignored_by(project))
-    return Report(spec.name, spec.version, targets, shown, suppressed, notes)
+    return Report(spec.name, spec.version, targets, shown, suppressed, notes, chosen_rules)
 
 
 def rules_for(plugin: BackendPlugin) -> tuple[Rule, ...]:

@@ -30,6 +30,7 @@ LAYERS = [
             "model",
             "option_keywords",
             "options",
+            "plain_text",
             "private",
             "settings",
             "query",
