@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from kfgcp.model import JsonValue
 from kfgcp.spec.graph import Component, Container, Graph, build
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
@@ -41,9 +43,12 @@ class PipelineContext:
 
     Attributes:
         spec: the pipeline as it was loaded.
+        params: the values of its parameters, as far as they are known before a run: the given ones
+            and the defaults.
     """
 
     spec: Spec
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
     def document(self) -> JsonObject:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress as ignoring
 from dataclasses import dataclass, field, replace
 
 from kfgcp.backends.plugin import BackendPlugin
-from kfgcp.backends.registry import plugin_of
-from kfgcp.config import Environment, Project
-from kfgcp.errors import UsageError
+from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of
+from kfgcp.config import FILE_NAME, Environment, Project
+from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import choose_rules, general_rules
@@ -25,6 +26,7 @@ from kfgcp.rules.rule import (
 )
 from kfgcp.rules.suppress import notes_about, suppress
 from kfgcp.settings import BackendSettings
+from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
 
@@ -37,12 +39,14 @@ class CheckOptions:
         server: the version of the servers, for backends that have versions. "" is the newest one.
         select: ids and families of rules; all when empty.
         ignore: ids and families of rules to leave out.
+        params: values of parameters, as a run would get them.
         run_options: how the pipeline would be run.
     """
 
     server: str = ""
     select: Sequence[str] = ()
     ignore: Sequence[str] = ()
+    params: Mapping[str, object] = field(default_factory=dict)
     run_options: RunOptions = field(default_factory=RunOptions)
 
 
@@ -54,48 +58,134 @@ def check(
     Args:
         project: the project of the environments.
         spec: the pipeline.
-        envs: the names of the environments, in the order of the columns.
+        envs: the names of the environments, in the order of the columns. A name that is given twice
+            counts once.
         options: how to check.
 
     Raises:
         ConfigError: there is no such environment, or [check] ignores a rule that does not exist.
         UsageError: a rule does not exist, or the version of the server is not a version.
+        ParamError: a parameter is unknown or of the wrong type.
+        BackendError: a rule of another distribution failed.
     """
     options = options or CheckOptions()
-    environments = [project.env(name) for name in envs]
-    all_rules = _rules_by_id(plugin_of(env.backend) for env in environments)
-    chosen_rules = choose_rules(all_rules, options.select, options.ignore)
-    chosen = {rule.id for rule in chosen_rules}
-    pipeline = PipelineContext(spec)
+    environments = [project.env(name) for name in dict.fromkeys(envs)]
+    all_rules = _known_rules(project)
+    _refuse_unknown_rules(project, all_rules)
+    chosen = {rule.id for rule in choose_rules(all_rules, options.select, options.ignore)}
+    pipeline = PipelineContext(spec, spec_params.resolve_known(spec.params, options.params))
     notes: list[str] = []
     targets = []
     findings: dict[str, list[RuleFinding]] = {}
+    applied: set[str] = set()
     for env in environments:
-        plugin = plugin_of(env.backend)
-        version = _choose_version(plugin, env, options.server, notes)
-        target = Target(env.name, env.backend, version, _settings(plugin, env), options.run_options)
-        rules = [rule for rule in rules_for(plugin) if rule.id in chosen]
+        target = _target(env, options, notes)
+        rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
+        applied.update(rule.id for rule in rules)
         targets.append(target)
-        findings[env.name] = judge(rules, pipeline, target)
+        findings[env.name] = _judge(rules, pipeline, target)
     source_map = read_source_map(spec)
-    rows = [_with_location(row, source_map) for row in merge_findings(findings)]
+    rows = [locate(row, source_map) for row in merge_findings(findings)]
     notes += notes_about(source_map.comments, (rule.id for rule in all_rules))
-    shown, suppressed = suppress(rows, source_map.comments, _ignored_by(project))
-    return Report(spec.name, spec.version, targets, shown, suppressed, notes, chosen_rules)
+    shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
+    rules = [rule for rule in all_rules if rule.id in applied]
+    return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
 
 
-def rules_for(plugin: BackendPlugin) -> tuple[Rule, ...]:
-    """Return the rules for an environment of a backend: the general ones and its own."""
-    own_rules = tuple(plugin.rules()) if plugin.rules is not None else ()
-    return general_rules() + own_rules
+def choose_envs(project: Project, envs: Sequence[str], *, all_envs: bool = False) -> list[str]:
+    """Return the names of the environments to check for.
+
+    Args:
+        project: the project.
+        envs: the names that the user gave. Without names, the default environment is chosen.
+        all_envs: choose all environments of the project, in the order of kfgcp.toml.
+
+    Raises:
+        UsageError: the user gave names, and also chose all.
+        ConfigError: `all_envs`, and an environment is not valid.
+    """
+    if not all_envs:
+        return list(envs) or [project.env().name]
+    if envs:
+        raise UsageError("Name environments, or check for all of them, not both.")
+    for name in project.invalid_environments:
+        # This raises the error of the environment.
+        project.env(name)
+    return list(project.environments)
 
 
-def _rules_by_id(plugins: Iterable[BackendPlugin]) -> list[Rule]:
+def rules_for(backend: str) -> tuple[Rule, ...]:
+    """Return the rules for environments of a backend: the general ones and its own.
+
+    Raises:
+        ConfigError: the distribution of the backend cannot be used.
+    """
+    plugin = plugin_of(backend)
+    if plugin.rules is None:
+        return general_rules()
+    with naming_distribution(backend, "failed in rules"):
+        return general_rules() + tuple(plugin.rules())
+
+
+def read_settings(env: Environment) -> BackendSettings | None:
+    """Return the typed settings of an environment, None when a required key is missing."""
+    return None if env.missing else plugin_of(env.backend).settings.of(env.settings)
+
+
+def locate(row: Row, source_map: SourceMap) -> Row:
+    """Return a row with the line that must change."""
+    return replace(row, location=_find_location(row.finding, source_map))
+
+
+def suppressions(project: Project) -> dict[str, Suppression]:
+    """Return the rules that [check] of kfgcp.toml ignores, with the reasons."""
+    return {rule: Suppression(reason, FILE_NAME) for rule, reason in project.ignored_rules.items()}
+
+
+def _known_rules(project: Project) -> list[Rule]:
+    """Return the rules of our backends and of those that the project uses, sorted by their ids.
+
+    A name in `--ignore` is correct although no environment of this check has the rule.
+
+    Raises:
+        UsageError: two backends have a rule with the same id.
+    """
+    backends = dict.fromkeys(BUILT_IN)
+    backends |= dict.fromkeys(env.backend for env in project.environments.values())
     rules: dict[str, Rule] = {}
-    for plugin in plugins:
-        for rule in rules_for(plugin):
-            rules[rule.id] = rule
+    for backend in backends:
+        # An environment of a broken backend fails only when it is checked.
+        with ignoring(ConfigError):
+            for rule in rules_for(backend):
+                if rules.setdefault(rule.id, rule) != rule:
+                    raise UsageError(
+                        f"The backend '{backend}' has a rule {rule.id}, and another backend has a"
+                        " rule with the same id.",
+                        hint="The author of the backend must choose another letter.",
+                    )
     return [rules[rule_id] for rule_id in sorted(rules)]
+
+
+def _refuse_unknown_rules(project: Project, rules: Iterable[Rule]) -> None:
+    """Refuse a table [check] that ignores a rule that does not exist."""
+    unknown = project.ignored_rules.keys() - {rule.id for rule in rules}
+    if unknown:
+        raise ConfigError(
+            f"{FILE_NAME} [check]: ignore names {', '.join(sorted(unknown))}, but there is no such"
+            " rule.",
+            hint="docs/reference/rules.md lists all rules.",
+        )
+
+
+def _judge(rules: Sequence[Rule], pipeline: PipelineContext, target: Target) -> list[RuleFinding]:
+    with naming_distribution(target.backend, "failed in a rule", error_class=BackendError):
+        return judge(rules, pipeline, target)
+
+
+def _target(env: Environment, options: CheckOptions, notes: list[str]) -> Target:
+    plugin = plugin_of(env.backend)
+    version = _choose_version(plugin, env, options.server, notes)
+    return Target(env.name, env.backend, version, read_settings(env), options.run_options)
 
 
 def _choose_version(
@@ -106,36 +196,35 @@ def _choose_version(
     Raises:
         UsageError: the text is not a version, or is older than all versions of the backend.
     """
-    if not plugin.versions or not server:
+    if not plugin.versions:
         return None
+    newest = plugin.versions[-1]
+    if not server:
+        notes.append(
+            f"{env.name}: checked as version {format_version(newest)}, the newest one that kfgcp"
+            " knows; --server gives another version"
+        )
+        return newest
     version = parse_version(server)
     if version is None:
         raise UsageError(
             f"--server {server} is not a version.", hint="Give the number of a release: 2.14.0"
         )
-    known = [release for release in plugin.versions if release <= version]
-    if not known:
+    older_versions = [release for release in plugin.versions if release <= version]
+    if not older_versions:
         oldest = format_version(plugin.versions[0])
         raise UsageError(
-            f"--server {server} is older than {oldest}, the first version that kfgcp works with."
+            f"--server {server} is older than {oldest}, the first version that kfgcp works with.",
+            hint="Upgrade the server, or give the version of another one.",
         )
     # 2.14.3 is a known version, because its release 2.14 is.
-    if version[:2] != known[-1][:2]:
-        notes.append(
-            f"{env.name}: kfgcp does not know version {server}; it is checked as"
-            f" {format_version(known[-1])}, the newest older one"
-        )
-        return known[-1]
-    return version
-
-
-def _settings(plugin: BackendPlugin, env: Environment) -> BackendSettings | None:
-    """Return the typed settings of an environment, None when one of them is missing."""
-    return None if env.missing else plugin.settings.of(env.settings)
-
-
-def _with_location(row: Row, source_map: SourceMap) -> Row:
-    return replace(row, location=_find_location(row.finding, source_map))
+    if version[:2] == older_versions[-1][:2]:
+        return version
+    notes.append(
+        f"{env.name}: kfgcp does not know version {server}; it is checked as"
+        f" {format_version(older_versions[-1])}, the newest older one"
+    )
+    return older_versions[-1]
 
 
 def _find_location(finding: RuleFinding, source_map: SourceMap) -> Location | None:
@@ -146,9 +235,3 @@ def _find_location(finding: RuleFinding, source_map: SourceMap) -> Location | No
     if location is None and finding.task:
         location = source_map.find_task(finding.task, finding.methods)
     return location or source_map.find_pipeline()
-
-
-def _ignored_by(project: Project) -> dict[str, Suppression]:
-    """Return the rules that [check] of kfgcp.toml ignores, with the reasons."""
-    origin = project.file.name if project.file else ""
-    return {rule: Suppression(reason, origin) for rule, reason in project.ignored_rules.items()}

@@ -34,6 +34,7 @@ from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
+from kfgcp.tracking.run_check import check_before_run
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
@@ -48,7 +49,8 @@ class Plan:
 
     Attributes:
         request: the run to start.
-        notes: what the backend leaves out of the request or does in another way, a line for each.
+        notes: what rules warn of, and what the backend leaves out of the request or does in another
+            way, a line for each.
     """
 
     request: SubmitRequest
@@ -226,10 +228,19 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
     )
 
 
+def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -> list[str]:
+    """Return what to say before a run: what the rules warn of, and what the backend leaves out.
+
+    Raises:
+        Unsupported: a rule says that the pipeline cannot run.
+    """
+    return [*check_before_run(workspace.project, request), *backend.notes(request)]
+
+
 def start(
     workspace: OpenProject, backend: Backend, request: SubmitRequest, *, in_process: bool = False
 ) -> RunHandle:
-    """Start a run. Warn with `NotHeeded` of each part of the request that the backend leaves out.
+    """Start a run. Warn with `NotHeeded` of each note about the request.
 
     Args:
         workspace: where it is recorded.
@@ -237,8 +248,12 @@ def start(
         request: the run.
         in_process: execute a run on this machine in a thread of this process. Otherwise it
             continues when this process ends, as remote runs always do.
+
+    Raises:
+        Unsupported: a rule says that the pipeline cannot run.
+        BackendError: the backend refused the run or cannot be reached.
     """
-    notes = backend.notes(request)
+    notes = notes_of(workspace, backend, request)
     for note in notes:
         warn_caller(note, NotHeeded)
     engine = capability(backend, SupportsForeground)

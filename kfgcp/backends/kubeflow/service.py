@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
+from kfgcp.backends.base import UNKNOWN_SUBMISSION, LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.kubeflow import causes, filters
 from kfgcp.backends.kubeflow import request as run_request
@@ -40,6 +40,7 @@ from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
 from kfgcp.query import RunFilter, matches
+from kfgcp.spec.json_values import JsonObject
 
 RUNS: Final = f"{API}/runs"
 PAGE_SIZE: Final = 100
@@ -109,6 +110,15 @@ class KubeflowService:
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each part of a request that the server ignores or does differently."""
         return list(run_request.notes(request)) + list(self._server.notes(request.spec))
+
+    def request_body(self, request: SubmitRequest) -> JsonObject:
+        """Return the run that `create` would send, see `SupportsPlan`.
+
+        Only the server knows the id of the experiment, and it is not asked. So the body has the
+        name instead.
+        """
+        experiment = f"the id of the experiment {request.options.experiment!r}"
+        return run_request.run_body(request, self._settings, experiment, UNKNOWN_SUBMISSION)
 
     def create(self, request: SubmitRequest) -> Run:
         """Create a run.

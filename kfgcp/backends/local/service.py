@@ -54,6 +54,7 @@ from kfgcp.services.storage import objects
 from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.services.storage.uris import is_bucket_uri, sign_in_hint
 from kfgcp.spec import graph, platform
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.store import database
 from kfgcp.store.rows import Changes, Origin
 from kfgcp.store.store import Store
@@ -99,6 +100,21 @@ class LocalBackend:
         cluster_settings = platform.pipeline_settings(spec.platform_spec)
         all_in_containers = request.options.executor == "docker"
         return list(cluster.notes(pipeline, cluster_settings, all_in_containers=all_in_containers))
+
+    def request_body(self, request: SubmitRequest) -> JsonObject:
+        """Return what the store would record of a run, see `SupportsPlan`.
+
+        The pipeline itself is left out: no service gets it.
+        """
+        return {
+            "pipeline": request.spec.name,
+            "version": request.spec.version,
+            "params": dict(request.params),
+            "options": request.options.to_dict(),
+            "submit_dir": request.submit_dir,
+            "pipeline_root": self._settings.pipeline_root or "",
+            "container_credentials": self._settings.container_credentials,
+        }
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Record a new run, and start a process that executes the run."""

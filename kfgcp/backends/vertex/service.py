@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
+from kfgcp.backends.base import UNKNOWN_SUBMISSION, LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.run_values import replace_error
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
@@ -36,6 +36,7 @@ from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging
+from kfgcp.spec.json_values import JsonObject
 
 # The fields of a job that kfgcp requests in a list. The spec and the tasks are not among them,
 # because they are large.
@@ -128,6 +129,10 @@ class VertexService:
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each group of settings in a request that Vertex AI ignores."""
         return list(job_request.notes(request))
+
+    def request_body(self, request: SubmitRequest) -> JsonObject:
+        """Return the pipelineJob that `create` would send, see `SupportsPlan`."""
+        return job_request.job(request, self._settings, UNKNOWN_SUBMISSION)
 
     def create(self, request: SubmitRequest) -> Run:
         """Create exactly one job, and return its run.
