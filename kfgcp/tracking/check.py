@@ -69,6 +69,7 @@ def check(
         BackendError: a rule of another distribution failed.
     """
     options = options or CheckOptions()
+    server = _parse_server(options.server)
     environments = [project.env(name) for name in dict.fromkeys(envs)]
     all_rules = _known_rules(project)
     _refuse_unknown_rules(project, all_rules)
@@ -79,11 +80,14 @@ def check(
     findings: dict[str, list[RuleFinding]] = {}
     applied: set[str] = set()
     for env in environments:
-        target = _target(env, options, notes)
+        version = _choose_version(env, server, notes)
+        target = Target(env.name, env.backend, version, read_settings(env), options.run_options)
         rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
         applied.update(rule.id for rule in rules)
         targets.append(target)
         findings[env.name] = _judge(rules, pipeline, target)
+    if server is not None and not any(target.version for target in targets):
+        notes.append("--server has no effect: the backends of these environments have no versions")
     source_map = read_source_map(spec)
     rows = [locate(row, source_map) for row in merge_findings(findings)]
     notes += notes_about(source_map.comments, (rule.id for rule in all_rules))
@@ -182,46 +186,54 @@ def _judge(rules: Sequence[Rule], pipeline: PipelineContext, target: Target) -> 
         return judge(rules, pipeline, target)
 
 
-def _target(env: Environment, options: CheckOptions, notes: list[str]) -> Target:
-    plugin = plugin_of(env.backend)
-    version = _choose_version(plugin, env, options.server, notes)
-    return Target(env.name, env.backend, version, read_settings(env), options.run_options)
-
-
-def _choose_version(
-    plugin: BackendPlugin, env: Environment, server: str, notes: list[str]
-) -> Version | None:
-    """Return the version of a server to check for. Add a note when it is not the given one.
+def _parse_server(text: str) -> Version | None:
+    """Return the version that the user gave, None without one.
 
     Raises:
-        UsageError: the text is not a version, or is older than all versions of the backend.
+        UsageError: the text is not a version.
     """
-    if not plugin.versions:
+    if not text:
         return None
-    newest = plugin.versions[-1]
-    if not server:
-        notes.append(
-            f"{env.name}: checked as version {format_version(newest)}, the newest one that kfgcp"
-            " knows; --server gives another version"
-        )
-        return newest
-    version = parse_version(server)
+    version = parse_version(text)
     if version is None:
         raise UsageError(
-            f"--server {server} is not a version.", hint="Give the number of a release: 2.14.0"
+            f"{text!r} is not the version of a server.", hint="Give the number of a release: 2.14.0"
         )
-    older_versions = [release for release in plugin.versions if release <= version]
+    return version
+
+
+def _choose_version(env: Environment, server: Version | None, notes: list[str]) -> Version | None:
+    """Return the version of a server to check for. Add a note when the user did not give it.
+
+    Args:
+        env: the environment.
+        server: the version that the user gave.
+        notes: gets the note.
+
+    Raises:
+        UsageError: the version is older than all versions of the backend.
+    """
+    versions = plugin_of(env.backend).versions
+    if not versions:
+        return None
+    if server is None:
+        notes.append(
+            f"{env.name}: checked as version {format_version(versions[-1])}, the newest one that"
+            " kfgcp knows; for another version: --server VERSION"
+        )
+        return versions[-1]
+    older_versions = [release for release in versions if release <= server]
     if not older_versions:
-        oldest = format_version(plugin.versions[0])
         raise UsageError(
-            f"--server {server} is older than {oldest}, the first version that kfgcp works with.",
+            f"Version {format_version(server)} is older than {format_version(versions[0])}, the"
+            f" first version of '{env.backend}' that kfgcp works with.",
             hint="Upgrade the server, or give the version of another one.",
         )
     # 2.14.3 is a known version, because its release 2.14 is.
-    if version[:2] == older_versions[-1][:2]:
-        return version
+    if server[:2] == older_versions[-1][:2]:
+        return server
     notes.append(
-        f"{env.name}: kfgcp does not know version {server}; it is checked as"
+        f"{env.name}: kfgcp does not know version {format_version(server)}; it is checked as"
         f" {format_version(older_versions[-1])}, the newest older one"
     )
     return older_versions[-1]

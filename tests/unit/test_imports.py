@@ -203,6 +203,7 @@ ALIASES: dict[str, set[str]] = {
     "PipelineLike": {"Spec"},
     "Pipeline": {"Spec", "RunHandle", "Run"},
     "RunLike": {"RunHandle", "Run"},
+    "JsonObject": set(),
     "Version": set(),  # a tuple of numbers
 }
 

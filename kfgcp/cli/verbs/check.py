@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import Final
 
 import click
@@ -9,12 +11,25 @@ import click
 from kfgcp.cli import options, output
 from kfgcp.cli.run_options import ParamOptions, param_options
 from kfgcp.errors import CheckFailed, UsageError
-from kfgcp.model import json_text
+from kfgcp.rules.formats.matrix import Cell, layout, matrix
 from kfgcp.rules.report import Report
-from kfgcp.rules.rule import Severity
+from kfgcp.rules.rule import Severity, Target, format_version
 from kfgcp.workspace import Workspace
 
 FORMATS: Final = ("text", "json", "sarif", "github", "markdown")
+
+_COLORS: Final = {
+    Severity.ERROR: "red",
+    Severity.WARNING: "yellow",
+    Severity.NOTE: "cyan",
+    Severity.NOT_JUDGED: "magenta",
+}
+_NOUNS: Final = {
+    Severity.ERROR: ("error", "errors"),
+    Severity.WARNING: ("warning", "warnings"),
+    Severity.NOTE: ("note", "notes"),
+    Severity.NOT_JUDGED: ("not judged", "not judged"),
+}
 
 
 @click.command(epilog="Example: kfgcp check pipelines/train.py --env dev --env gke")
@@ -100,7 +115,70 @@ def _split(values: tuple[str, ...]) -> list[str]:
 
 
 def _print_report(report: Report, form: str) -> None:
-    if form == "json":
-        output.print_json(report.to_dict())
-        return
-    raise NotImplementedError(json_text(form))
+    match form:
+        case "json":
+            output.print_json(report.to_dict())
+        case "sarif":
+            from kfgcp.rules.formats.sarif import format_sarif
+
+            click.echo(format_sarif(report), nl=False)
+        case "github":
+            from kfgcp.rules.formats.github import format_github
+
+            click.echo(format_github(report), nl=False)
+        case "markdown":
+            from kfgcp.rules.formats.markdown import format_markdown
+
+            click.echo(format_markdown(report), nl=False)
+        case _:
+            _print_matrix(report)
+
+
+def _print_matrix(report: Report) -> None:
+    """Print the findings as rows and the environments as columns, then hints and the result."""
+    # In a pipe or file, each finding is one line.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    shown = matrix(report)
+    for line in layout(shown, width):
+        cells = [_format_cell(cell) for cell in line]
+        click.echo("".join(cells).rstrip(), color=output.color())
+    if shown.rows:
+        click.echo()
+    for hint in shown.hints:
+        click.echo(f"hint: {hint}")
+    if shown.hints:
+        click.echo()
+    for target in report.targets:
+        click.echo(_describe_target(report, target), color=output.color())
+    click.echo(_describe_counts(report))
+    for note in report.notes:
+        output.note(note)
+
+
+def _format_cell(cell: Cell) -> str:
+    if cell.severity is None:
+        return cell.text
+    return click.style(cell.text, fg=_COLORS[cell.severity])
+
+
+def _describe_target(report: Report, target: Target) -> str:
+    """Return whether the pipeline runs in an environment: `gke (kubeflow 2.17): does not run`."""
+    backend = f"{target.backend} {format_version(target.version)}".strip()
+    where = output.plain(target.env)
+    if target.env != backend:
+        where = f"{where} ({output.plain(backend)})"
+    verdict = click.style("runs", fg="green")
+    if not report.runs_on(target.env):
+        verdict = click.style("does not run", fg="red")
+    return f"{where}: {verdict}"
+
+
+def _describe_counts(report: Report) -> str:
+    """Return the numbers of findings: `1 error, 2 warnings, 1 suppressed`."""
+    counts = [(report.count(severity), _NOUNS[severity]) for severity in Severity]
+    counts.append((len(report.suppressed), ("suppressed", "suppressed")))
+    words = []
+    for count, (singular, plural) in counts:
+        if count:
+            words.append(f"{count} {singular if count == 1 else plural}")
+    return ", ".join(words) or "no findings"
