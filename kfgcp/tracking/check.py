@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress as ignoring
 from dataclasses import dataclass, field, replace
 
-from kfgcp.backends.plugin import BackendPlugin
 from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of
 from kfgcp.config import FILE_NAME, Environment, Project
 from kfgcp.errors import BackendError, ConfigError, UsageError
