@@ -141,6 +141,7 @@ class Rule:
         since: the first version of the server that is affected, None when all are.
         fixed_in: the first version that is not affected any more, None when none is.
         methods: as in `RuleFinding`.
+        part: what must change.
     """
 
     id: str
@@ -155,6 +156,7 @@ class Rule:
     since: Version | None = None
     fixed_in: Version | None = None
     methods: tuple[str, ...] = ()
+    part: Part = Part.TASK
 
     @property
     def family(self) -> str:
@@ -188,19 +190,19 @@ class Rule:
             for task in pipeline.tasks:
                 match = self.task_function(task, target)
                 if match is not False and match is not None:
-                    yield self._finding(match, target, Part.TASK, task.path, task.component.name)
+                    yield self._finding(match, target, task.path, task.component.name)
         elif self.component_function is not None:
             for component in pipeline.components:
                 match = self.component_function(component, target)
                 if match is not False and match is not None:
                     name = component.component.name
-                    yield self._finding(match, target, Part.COMPONENT, component.task, name)
+                    yield self._finding(match, target, component.task, name)
         elif self.pipeline_function is not None:
             for match in _matches(self.pipeline_function(pipeline, target)):
-                yield self._finding(match, target, Part.PIPELINE)
+                yield self._finding(match, target)
 
     def _finding(
-        self, match: Match, target: Target, part: Part, task: str = "", component: str = ""
+        self, match: Match, target: Target, task: str = "", component: str = ""
     ) -> RuleFinding:
         values = {
             "task": f"task {task}" if task else "the pipeline",
@@ -211,14 +213,14 @@ class Rule:
         if isinstance(match, NotJudged):
             message = f"not judged: {match.reason.format(**values)}"
             return RuleFinding(
-                self.id, Severity.NOT_JUDGED, message, "", task, component, part, self.methods
+                self.id, Severity.NOT_JUDGED, message, "", task, component, self.part, self.methods
             )
         if isinstance(match, Mapping):
             values.update(match)
         message = self.message.format(**values)
         hint = self.hint.format(**values)
         return RuleFinding(
-            self.id, self.severity, message, hint, task, component, part, self.methods
+            self.id, self.severity, message, hint, task, component, self.part, self.methods
         )
 
 
@@ -260,7 +262,7 @@ def task_rule(
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: TaskFunction) -> Rule:
-        return replace(_with_source(rule, function), task_function=function)
+        return replace(_with_source(rule, function), task_function=function, part=Part.TASK)
 
     return decorate
 
@@ -274,15 +276,20 @@ def component_rule(
     since: Version | None = None,
     fixed_in: Version | None = None,
     methods: tuple[str, ...] = (),
+    part: Part = Part.COMPONENT,
 ) -> Callable[[ComponentFunction], Rule]:
     """Make a rule of a function that looks at one component; the arguments are as in `task_rule`.
 
     What it finds is reported once, not for each task that runs the component.
+
+    Args:
+        part: what must change. KFP writes the settings of a task, such as its resources, into the
+            component. For these it is `Part.TASK`: the first task that runs the component.
     """
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: ComponentFunction) -> Rule:
-        return replace(_with_source(rule, function), component_function=function)
+        return replace(_with_source(rule, function), component_function=function, part=part)
 
     return decorate
 
@@ -304,7 +311,7 @@ def pipeline_rule(
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: PipelineFunction) -> Rule:
-        return replace(_with_source(rule, function), pipeline_function=function)
+        return replace(_with_source(rule, function), pipeline_function=function, part=Part.PIPELINE)
 
     return decorate
 
