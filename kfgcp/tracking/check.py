@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress as ignoring
 from dataclasses import dataclass, field, replace
 
-from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of
+from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of, typed_settings
 from kfgcp.config import FILE_NAME, Environment, Project
 from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
@@ -24,10 +24,10 @@ from kfgcp.rules.rule import (
     parse_version,
 )
 from kfgcp.rules.suppress import notes_about, suppress
-from kfgcp.settings import BackendSettings
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
+from kfgcp.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,11 @@ class CheckOptions:
 
 
 def check(
-    project: Project, spec: Spec, envs: Sequence[str], options: CheckOptions | None = None
+    project: Project,
+    spec: Spec,
+    envs: Sequence[str],
+    options: CheckOptions | None = None,
+    store: Store | None = None,
 ) -> Report:
     """Return what the rules say about a pipeline in several environments.
 
@@ -60,6 +64,7 @@ def check(
         envs: the names of the environments, in the order of the columns. A name that is given twice
             counts once.
         options: how to check.
+        store: knows the versions of servers that kfgcp has seen. None when nothing was recorded.
 
     Raises:
         ConfigError: there is no such environment, or [check] ignores a rule that does not exist.
@@ -79,8 +84,10 @@ def check(
     findings: dict[str, list[RuleFinding]] = {}
     applied: set[str] = set()
     for env in environments:
-        version = _choose_version(env, server, notes)
-        target = Target(env.name, env.backend, version, read_settings(env), options.run_options)
+        version, note = _choose_version(env, server, store)
+        if note:
+            notes.append(note)
+        target = Target(env.name, env.backend, version, typed_settings(env), options.run_options)
         rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
         applied.update(rule.id for rule in rules)
         targets.append(target)
@@ -128,11 +135,6 @@ def rules_for(backend: str) -> tuple[Rule, ...]:
         return general_rules()
     with naming_distribution(backend, "failed in rules"):
         return general_rules() + tuple(plugin.rules())
-
-
-def read_settings(env: Environment) -> BackendSettings | None:
-    """Return the typed settings of an environment, None when a required key is missing."""
-    return None if env.missing else plugin_of(env.backend).settings.of(env.settings)
 
 
 def locate(row: Row, source_map: SourceMap) -> Row:
@@ -201,41 +203,55 @@ def _parse_server(text: str) -> Version | None:
     return version
 
 
-def _choose_version(env: Environment, server: Version | None, notes: list[str]) -> Version | None:
-    """Return the version of a server to check for. Add a note when the user did not give it.
+def _choose_version(
+    env: Environment, server: Version | None, store: Store | None
+) -> tuple[Version | None, str]:
+    """Return the version of a server to check for, and a note about the choice, "" without one.
 
     Args:
         env: the environment.
         server: the version that the user gave.
-        notes: gets the note.
+        store: knows the version of the server that kfgcp has seen last.
 
     Raises:
-        UsageError: the version is older than all versions of the backend.
+        UsageError: the given version is older than all versions of the backend.
     """
     versions = plugin_of(env.backend).versions
     if not versions:
-        return None
+        return None, ""
     if server is None:
-        notes.append(
-            f"{env.name}: checked as version {format_version(versions[-1])}, the newest one that"
-            " kfgcp knows; for another version: --server VERSION"
+        server = _seen_version(env, store)
+    if server is None:
+        newest = format_version(versions[-1])
+        return versions[-1], (
+            f"{env.name}: checked as version {newest}, the newest one that kfgcp knows; for another"
+            " version: --server VERSION"
         )
-        return versions[-1]
     older_versions = [release for release in versions if release <= server]
     if not older_versions:
         raise UsageError(
-            f"Version {format_version(server)} is older than {format_version(versions[0])}, the"
-            f" first version of '{env.backend}' that kfgcp works with.",
-            hint="Upgrade the server, or give the version of another one.",
+            f"Version {format_version(server)} of the server is older than"
+            f" {format_version(versions[0])}, the first one that kfgcp works with.",
+            hint="Upgrade the server, or give another version: --server VERSION",
         )
     # 2.14.3 is a known version, because its release 2.14 is.
     if server[:2] == older_versions[-1][:2]:
-        return server
-    notes.append(
+        return server, ""
+    return older_versions[-1], (
         f"{env.name}: kfgcp does not know version {format_version(server)}; it is checked as"
         f" {format_version(older_versions[-1])}, the newest older one"
     )
-    return older_versions[-1]
+
+
+def _seen_version(env: Environment, store: Store | None) -> Version | None:
+    """Return the version of a server that kfgcp has seen last. Send no request."""
+    seen_version = plugin_of(env.backend).seen_version
+    if seen_version is None or store is None or env.missing:
+        return None
+    from kfgcp.backends.store_records import StoreRecords
+
+    with naming_distribution(env.backend, "failed in seen_version", error_class=BackendError):
+        return seen_version(env, StoreRecords(store))
 
 
 def _find_location(finding: RuleFinding, source_map: SourceMap) -> Location | None:

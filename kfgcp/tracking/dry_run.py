@@ -24,14 +24,15 @@ class DryRun:
         env: the name of the environment.
         backend: the name of its backend.
         version: of the pipeline, `sha256:…`.
-        request: the body of the request. User names and passwords in addresses are `***`.
+        request: the body of the request. User names and passwords in addresses are `***`. None when
+            a rule says that the pipeline cannot run there: then `submit` sends nothing.
         report: what the rules say about the pipeline in this environment.
     """
 
     env: str
     backend: str
     version: str
-    request: JsonObject
+    request: JsonObject | None
     report: Report
 
     def to_dict(self) -> dict[str, JsonValue]:
@@ -40,7 +41,7 @@ class DryRun:
             "env": self.env,
             "backend": self.backend,
             "version": self.version,
-            "request": dict(self.request),
+            "request": None if self.request is None else dict(self.request),
             "findings": [row.to_dict() for row in self.report.rows],
         }
 
@@ -54,7 +55,8 @@ def dry_run(workspace: OpenProject, backend: Backend, request: SubmitRequest) ->
         request: the run.
 
     Raises:
-        Unsupported: the backend would refuse the request, or cannot show what it would send.
+        Unsupported: the backend would refuse the request for a reason that is not a rule, or it
+            cannot show what it would send.
     """
     env = workspace.project.env(request.options.env)
     planner = capability(backend, SupportsPlan)
@@ -64,8 +66,8 @@ def dry_run(workspace: OpenProject, backend: Backend, request: SubmitRequest) ->
             hint="Check the pipeline instead: kfgcp check PIPELINE --env NAME",
         )
     options = CheckOptions(params=_given_params(request), run_options=request.options)
-    report = check(workspace.project, request.spec, [env.name], options)
-    body = mask_body(planner.request_body(request))
+    report = check(workspace.project, request.spec, [env.name], options, workspace.recorded_store)
+    body = mask_body(planner.request_body(request)) if report.ok else None
     return DryRun(env.name, env.backend, request.spec.version, body, report)
 
 

@@ -10,72 +10,63 @@ from collections.abc import Sequence
 from typing import Final
 
 from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.registry import typed_settings
 from kfgcp.config import Project
-from kfgcp.errors import Unsupported
+from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
-from kfgcp.rules.report import Row, merge_findings
-from kfgcp.rules.rule import Severity, Target, judge
-from kfgcp.rules.suppress import suppress
-from kfgcp.spec.source_map import read_source_map
-from kfgcp.tracking.check import locate, read_settings, suppressions
+from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
+from kfgcp.spec.load import Spec
 
 # An error of these rules is true on every backend, so the run is refused. A backend refuses what it
 # cannot run itself.
 _REFUSING_FAMILY: Final = "S"
 
+# Notes, and what cannot be judged, are too common to be shown at every run.
+_SHOWN_SEVERITIES: Final = (Severity.ERROR, Severity.WARNING)
+
 
 def check_before_run(project: Project, request: SubmitRequest) -> list[str]:
-    """Return a line for each warning of the general rules about a run.
+    """Return a line for each warning of the general rules about a run, in the words of `check`.
 
     A repetition has no warnings, because they were shown before its first run.
 
     Raises:
-        Unsupported: a rule of the family S has found an error. The message is that of the check.
+        Unsupported: a rule of the family S has found an error.
     """
-    rows = _find_rows(project, request)
-    refused = [row for row in rows if _is_refused(row)]
-    if refused:
-        raise _refusal(refused)
+    findings = _find_problems(project, request)
+    refuse_errors([finding for finding in findings if finding.rule[0] == _REFUSING_FAMILY])
     if request.repeats is not None:
         return []
-    return [describe_row(row) for row in rows]
+    return warning_lines(findings)
 
 
-def describe_row(row: Row) -> str:
-    """Return a finding in one line: `train.py:12: task train … (S101)`."""
-    where = f"{row.location}: " if row.location is not None else ""
-    return f"{where}{row.finding.message} ({row.finding.rule})"
-
-
-def _find_rows(project: Project, request: SubmitRequest) -> list[Row]:
+def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding]:
     """Return the errors and warnings about a run that the user has not suppressed."""
     env = project.env(request.options.env)
-    target = Target(env.name, env.backend, None, read_settings(env), request.options)
-    shown_severities = (Severity.ERROR, Severity.WARNING)
-    ignored = suppressions(project)
+    target = Target(env.name, env.backend, None, typed_settings(env), request.options)
     rules = [
         rule
         for rule in general_rules()
-        if rule.severity in shown_severities and rule.id not in ignored
+        if rule.severity in _SHOWN_SEVERITIES and rule.id not in project.ignored_rules
     ]
     findings = judge(rules, PipelineContext(request.spec, request.params), target)
-    findings = [finding for finding in findings if finding.severity in shown_severities]
-    if not findings:
-        # Reading the files of the pipeline takes time.
-        return []
-    source_map = read_source_map(request.spec)
-    rows = [locate(row, source_map) for row in merge_findings({env.name: findings})]
-    shown, _ = suppress(rows, source_map.comments, ignored)
-    return shown
+    problems = [finding for finding in findings if finding.severity in _SHOWN_SEVERITIES]
+    # Most pipelines have no problems. Reading their files takes longer than the rules.
+    return _without_suppressed(project, request.spec, problems) if problems else []
 
 
-def _is_refused(row: Row) -> bool:
-    return row.worst is Severity.ERROR and row.finding.rule.startswith(_REFUSING_FAMILY)
+def _without_suppressed(
+    project: Project, spec: Spec, findings: Sequence[RuleFinding]
+) -> list[RuleFinding]:
+    """Return the findings that no comment and no [check] of kfgcp.toml suppresses."""
+    # Imported only here, because start-up time counts: see docs/performance.md.
+    from kfgcp.rules.report import merge_findings
+    from kfgcp.rules.suppress import suppress
+    from kfgcp.spec.source_map import read_source_map
+    from kfgcp.tracking.check import locate, suppressions
 
-
-def _refusal(rows: Sequence[Row]) -> Unsupported:
-    """Return the error for a pipeline that cannot run, with all reasons."""
-    reasons = [describe_row(row) for row in rows]
-    hints = [row.finding.hint for row in rows if row.finding.hint]
-    return Unsupported(f"{'; '.join(reasons)}.", hint="\n".join(dict.fromkeys(hints)))
+    source_map = read_source_map(spec)
+    rows = [locate(row, source_map) for row in merge_findings({"": findings})]
+    shown, _ = suppress(rows, source_map.comments, suppressions(project))
+    return [row.finding for row in shown]

@@ -85,7 +85,7 @@ class ProjectMethods(OpenProject):
             envs: the names of environments; the default one when None.
             all_envs: check for all environments of kfgcp.toml instead.
             server: the version of the servers of Kubeflow Pipelines, such as `2.14.0`; "" for the
-                version that kfgcp knows.
+                version that kfgcp has seen last, else the newest one.
             select: ids (`V203`) and families (`V`) of the only rules to apply; all when empty.
             ignore: ids and families of rules to leave out.
             params: values of parameters; the others have their defaults.
@@ -107,7 +107,7 @@ class ProjectMethods(OpenProject):
             server=server, select=as_list(select), ignore=as_list(ignore), params=params or {}
         )
         spec = pipelines.load_pipeline(self, pipeline, names[0])
-        return check(self.project, spec, names, options)
+        return check(self.project, spec, names, options, self.recorded_store)
 
     def diff(self, before: Pipeline, after: Pipeline) -> Diff:
         """Return what differs between two pipelines.

@@ -140,7 +140,7 @@ class StartMethods(RunMethods):
             UsageError: an option does not exist or has a wrong value.
             SpecError: the pipeline does not compile or is not a valid spec.
             ParamError: a parameter is unknown, missing or of the wrong type.
-            Unsupported: the backend would refuse the request.
+            Unsupported: the backend would refuse the request for a reason that is not a rule.
 
         Example::
 

@@ -10,7 +10,7 @@ from kfgcp.cli import options, output
 from kfgcp.cli.foreground import start
 from kfgcp.cli.run_options import ParamOptions, run_options
 from kfgcp.errors import Unsupported, UsageError
-from kfgcp.tracking.run_check import describe_row
+from kfgcp.rules.rule import Severity
 from kfgcp.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -81,12 +81,20 @@ def _print_dry_run(plan: DryRun, *, as_json: bool) -> int:
     if as_json:
         output.print_json(plan.to_dict())
     else:
-        output.print_json(dict(plan.request))
-        for row in plan.report.rows:
-            output.note(describe_row(row))
-        version = plan.version.removeprefix("sha256:")[:12]
-        output.note(
-            f"nothing was started: this is the request of version {version} to the environment"
-            f" {plan.env} ({plan.backend})"
-        )
+        if plan.request is not None:
+            output.print_json(dict(plan.request))
+        _print_findings(plan)
     return 0 if plan.report.ok else Unsupported.exit_code
+
+
+def _print_findings(plan: DryRun) -> None:
+    for row in plan.report.rows:
+        where = f"{row.location}: " if row.location is not None else ""
+        output.note(f"{where}{row.worst}: {row.finding.message} ({row.finding.rule})")
+        if row.worst is Severity.ERROR and row.finding.hint:
+            output.print_hint(row.finding.hint)
+    environment = f"{plan.env} ({plan.backend})"
+    if plan.request is None:
+        output.note(f"{environment} would refuse the run; nothing was sent")
+    else:
+        output.note(f"{environment} would get this request; nothing was sent")
