@@ -49,6 +49,19 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         )
 
 
+def describe_inexact(spec: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the first integer of a spec that would change, None when there is none.
+
+    Returns:
+        `number`: the integer. `place`: where it is.
+    """
+    inexact = _first_inexact(spec)
+    if inexact is None:
+        return None
+    place, number = inexact
+    return {"number": str(number), "place": format_place(place)}
+
+
 def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
     """Return the place and the value of the first integer that no double is equal to.
 

@@ -32,6 +32,7 @@ from kfgcp.hosts import is_loopback
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
+from kfgcp.rules.before_run import warning_lines
 from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
@@ -127,8 +128,9 @@ class VertexService:
     # -- starting and ending runs
 
     def notes(self, request: SubmitRequest) -> list[str]:
-        """Return a line for each group of settings in a request that Vertex AI ignores."""
-        return list(job_request.notes(request))
+        """Return a line for each warning of the rules about a request."""
+        findings = job_request.find_problems(request, self._settings)
+        return warning_lines(findings, self._project.ignored_rules)
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
         """Return the pipelineJob that `create` would send, see `SupportsPlan`."""
@@ -146,7 +148,7 @@ class VertexService:
         """
         submission = secrets.token_hex(6)
         job_id = job_request.job_id(request.spec.name, submission)
-        job_body = job_request.job(request, self._settings, submission)
+        job_body = job_request.job(request, self._settings, submission, self._project.ignored_rules)
         if self._experiments is not None:
             self._experiments.ensure(request.options.experiment)
         for artifact in input_artifacts(request):
