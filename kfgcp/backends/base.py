@@ -44,6 +44,8 @@ class SubmitRequest:
             that run do not run again. None runs all tasks.
         from_task: a task of the earlier run. This task and all tasks that depend on it run again.
         source: where the pipeline comes from, None when kfgcp cannot tell.
+        ignored_rules: the ids of rules that the user ignores. `notes` and `submit` say nothing
+            about what they find.
     """
 
     spec: Spec
@@ -53,6 +55,7 @@ class SubmitRequest:
     repeats: str | None = None
     from_task: str | None = None
     source: Source | None = None
+    ignored_rules: frozenset[str] = frozenset()
 
 
 def stored_request(request: SubmitRequest) -> StoredRequest:

@@ -12,12 +12,12 @@ import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from kfgcp.spec.documents import value_lines
 from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec
+from kfgcp.spec.pipeline_files import pipeline_files
 from kfgcp.spec.source import display_path
 from kfgcp.spec.task_contexts import walk_tasks
 
@@ -165,7 +165,7 @@ def read_source_map(spec: Spec) -> SourceMap:
     pipelines: dict[str, _Function] = {}
     comments: list[Comment] = []
     lines: dict[tuple[str, ...], Location] = {}
-    for file in _files(spec):
+    for file in pipeline_files(spec):
         try:
             text = file.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError):
@@ -181,16 +181,6 @@ def read_source_map(spec: Spec) -> SourceMap:
         # The name of the pipeline is not a text in the file, but there is only one pipeline.
         pipelines[pipeline] = next(iter(pipelines.values()))
     return SourceMap(pipeline, comments, components, pipelines, lines)
-
-
-def _files(spec: Spec) -> list[Path]:
-    """Return the files of a pipeline, the one that the user named first."""
-    files = [Path(file) for file in spec.files]
-    # A function of a Python program has no files, but its origin names the file.
-    named = Path(spec.origin.rpartition(":")[0] or spec.origin)
-    if not files and named.is_file():
-        files = [named.absolute()]
-    return sorted(files, key=lambda file: file.name != named.name)
 
 
 def sanitize(name: str) -> str:

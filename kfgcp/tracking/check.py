@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress as ignoring
 from dataclasses import dataclass, field, replace
 
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of, typed_settings
 from kfgcp.config import FILE_NAME, Environment, Project
 from kfgcp.errors import BackendError, ConfigError, UsageError
@@ -100,6 +101,22 @@ def check(
     shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
     rules = [rule for rule in all_rules if rule.id in applied]
     return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
+
+
+def find_suppressed_rules(
+    project: Project, request: SubmitRequest, store: Store | None
+) -> frozenset[str]:
+    """Return the rules whose findings about a run are all suppressed by comments."""
+    env = project.env(request.options.env)
+    version, _ = _choose_version(env, None, store)
+    target = Target(env.name, env.backend, version, typed_settings(env), request.options)
+    pipeline = PipelineContext(request.spec, request.params)
+    findings = _judge(rules_for(env.backend), pipeline, target)
+    source_map = read_source_map(request.spec)
+    rows = [locate(row, source_map) for row in merge_findings({env.name: findings})]
+    shown, suppressed = suppress(rows, source_map.comments, {})
+    suppressed_rules = {row.finding.rule for row in suppressed}
+    return frozenset(suppressed_rules - {row.finding.rule for row in shown})
 
 
 def choose_envs(project: Project, envs: Sequence[str], *, all_envs: bool = False) -> list[str]:

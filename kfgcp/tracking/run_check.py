@@ -2,11 +2,14 @@
 
 Only the rules that are true everywhere are judged here. A backend judges its own rules, because it
 may have to ask its server for the version.
+
+Most pipelines have no comment that suppresses a rule. So the modules that read comments are
+imported late: their imports take 10 ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from kfgcp.backends.base import SubmitRequest
@@ -16,7 +19,8 @@ from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
-from kfgcp.spec.load import Spec
+from kfgcp.spec.pipeline_files import may_suppress_rules
+from kfgcp.store.store import Store
 
 # An error of these rules is true on every backend, so the run is refused. A backend refuses what it
 # cannot run itself.
@@ -41,6 +45,18 @@ def check_before_run(project: Project, request: SubmitRequest) -> list[str]:
     return warning_lines(findings)
 
 
+def with_ignored_rules(
+    project: Project, request: SubmitRequest, store: Store | None
+) -> SubmitRequest:
+    """Return a request that names the rules that the user ignores, in kfgcp.toml or in comments."""
+    ignored = frozenset(project.ignored_rules)
+    if may_suppress_rules(request.spec):
+        from kfgcp.tracking.check import find_suppressed_rules
+
+        ignored |= find_suppressed_rules(project, request, store)
+    return replace(request, ignored_rules=ignored)
+
+
 def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding]:
     """Return the errors and warnings about a run that the user has not suppressed."""
     env = project.env(request.options.env)
@@ -48,25 +64,7 @@ def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding
     rules = [
         rule
         for rule in general_rules()
-        if rule.severity in _SHOWN_SEVERITIES and rule.id not in project.ignored_rules
+        if rule.severity in _SHOWN_SEVERITIES and rule.id not in request.ignored_rules
     ]
     findings = judge(rules, PipelineContext(request.spec, request.params), target)
-    problems = [finding for finding in findings if finding.severity in _SHOWN_SEVERITIES]
-    # Most pipelines have no problems. Reading their files takes longer than the rules.
-    return _without_suppressed(project, request.spec, problems) if problems else []
-
-
-def _without_suppressed(
-    project: Project, spec: Spec, findings: Sequence[RuleFinding]
-) -> list[RuleFinding]:
-    """Return the findings that no comment and no [check] of kfgcp.toml suppresses."""
-    # Imported only here: the imports take 10 ms, and most runs do not need them.
-    from kfgcp.rules.report import merge_findings
-    from kfgcp.rules.suppress import suppress
-    from kfgcp.spec.source_map import read_source_map
-    from kfgcp.tracking.check import locate, suppressions
-
-    source_map = read_source_map(spec)
-    rows = [locate(row, source_map) for row in merge_findings({"": findings})]
-    shown, _ = suppress(rows, source_map.comments, suppressions(project))
-    return [row.finding for row in shown]
+    return [finding for finding in findings if finding.severity in _SHOWN_SEVERITIES]

@@ -34,7 +34,7 @@ from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
-from kfgcp.tracking.run_check import check_before_run
+from kfgcp.tracking.run_check import check_before_run, with_ignored_rules
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
@@ -109,6 +109,7 @@ def prepare(
         submit_dir=str(folder),
         source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
     )
+    request = with_ignored_rules(workspace.project, request, workspace.recorded_store)
     return workspace.backend(environment.name), request
 
 

@@ -1,14 +1,11 @@
-"""`kfgcp check`: the verdict for each environment, its exit codes, and what it is told to leave out.
+"""`kfgcp check`: the verdict for each environment, exit codes, and rules that are left out.
 
-The rules are those of a backend of another distribution, and two of ours: S101 (a loop without
-items) and R101 (an image without a digest).
+The rules are those of a backend of another distribution, see `ruled_backend`.
 """
 
 from __future__ import annotations
 
 import json
-import pty
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,8 +58,8 @@ def test_the_matrix_has_a_column_for_each_environment(home: Path, check: Check) 
     assert result.code == 4
     assert result.out.splitlines() == [
         "severity  rule  where      finding                         ruled    local",
-        "error     T101  p.json:10  task never cannot run on ruled  error    -",
-        "warning   T201  p.json:18  task slow is slow on 2.0        warning  -",
+        "error     T101  p.json:13  task never cannot run on ruled  error    -",
+        "warning   T201  p.json:21  task slow is slow on 2.0        warning  -",
         "",
         "hint: T101: Give it another name.",
         "",
@@ -232,38 +229,6 @@ def test_the_formats_for_programs_go_to_stdout_alone(home: Path, check: Check) -
     (result,) = json.loads(sarif.out)["runs"][0]["results"]
     assert (result["ruleId"], result["level"]) == ("T101", "error")
     place = result["locations"][0]["physicalLocation"]
-    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("p.json", 10)
-    assert github.out.startswith("::error file=p.json,line=10,title=kfgcp T101::task never cannot")
-    assert "| error | T101 | p.json:10 | task never cannot run on ruled | error |" in markdown.out
-
-
-def test_a_terminal_gets_colors_and_its_width(
-    home: Path, check: Check, command: Any, environment: Any, variables: dict[str, str]
-) -> None:
-    write_pipeline(home / "p.json", "never")
-    del check
-    main, terminal = pty.openpty()
-    process = subprocess.Popen(
-        ["kfgcp", "check", "p.json", "--env", "ruled", "--select", "T101"],
-        env=environment({**variables, "COLUMNS": "50", "TERM": "xterm"}),
-        stdout=terminal,
-        stderr=subprocess.DEVNULL,
-    )
-    import os
-
-    os.close(terminal)
-    output = b""
-    while True:
-        try:
-            part = os.read(main, 4096)
-        except OSError:
-            break
-        if not part:
-            break
-        output += part
-    process.wait()
-    os.close(main)
-
-    text = output.decode()
-    assert "\x1b[31m" in text
-    assert all(len(line) <= 80 for line in text.splitlines())
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("p.json", 13)
+    assert github.out.startswith("::error file=p.json,line=13,title=kfgcp T101::task never cannot")
+    assert "| error | T101 | p.json:13 | task never cannot run on ruled | error |" in markdown.out

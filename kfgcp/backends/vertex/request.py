@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
@@ -53,19 +53,13 @@ def job_id(pipeline: str, submission: str) -> str:
     return f"{name[:max_name_length].rstrip('-')}-{submission}"
 
 
-def job(
-    request: SubmitRequest,
-    settings: VertexSettings,
-    submission: str,
-    ignored: Container[str] = (),
-) -> dict[str, Any]:
+def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> dict[str, Any]:
     """Return the body of the request that creates a run.
 
     Args:
         request: the run to start.
         settings: the settings of the environment.
         submission: the random id of this submission, which becomes a label of the job.
-        ignored: the ids of rules that the project ignores.
 
     Raises:
         Unsupported: a rule says that Vertex AI refuses the run, or it cannot repeat the run from
@@ -75,7 +69,7 @@ def job(
     """
     # A wrong number is an error of the pipeline or of a parameter, so it comes before the rules.
     refuse_inexact(request.spec.pipeline_spec, _params_sent_as_doubles(request), "Vertex AI")
-    refuse_errors(find_problems(request, settings), ignored)
+    refuse_errors(find_problems(request, settings), request.ignored_rules)
     name = request.options.name
     body: dict[str, Any] = {
         "displayName": name or job_id(request.spec.name, submission)[:MAX_NAME_LENGTH],

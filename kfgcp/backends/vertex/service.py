@@ -130,7 +130,7 @@ class VertexService:
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each warning of the rules about a request."""
         findings = job_request.find_problems(request, self._settings)
-        return warning_lines(findings, self._project.ignored_rules)
+        return warning_lines(findings, request.ignored_rules)
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
         """Return the pipelineJob that `create` would send, see `SupportsPlan`."""
@@ -148,7 +148,7 @@ class VertexService:
         """
         submission = secrets.token_hex(6)
         job_id = job_request.job_id(request.spec.name, submission)
-        job_body = job_request.job(request, self._settings, submission, self._project.ignored_rules)
+        job_body = job_request.job(request, self._settings, submission)
         if self._experiments is not None:
             self._experiments.ensure(request.options.experiment)
         for artifact in input_artifacts(request):
