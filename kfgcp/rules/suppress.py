@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 from kfgcp.rules.report import Row, Suppression
 from kfgcp.spec.source_map import Comment
@@ -23,8 +24,8 @@ def suppress(
     for comment in comments:
         if comment.reason:
             reason = Suppression(comment.reason, str(comment.location))
-            for rule in comment.rules:
-                by_place[rule, comment.location.file, comment.applies_to] = reason
+            for rule, line in product(comment.rules, comment.lines):
+                by_place[rule, comment.location.file, line] = reason
     shown: list[Row] = []
     suppressed: list[Row] = []
     for row in rows:

@@ -8,6 +8,8 @@ from typing import Final
 
 from kfgcp.spec.load import Spec
 
+_ENDINGS: Final = (".py", ".yaml", ".yml", ".json")
+
 # The word of every comment that suppresses a rule: `# kfgcp: V203 because the secret is public`.
 _COMMENT_WORD: Final = b"kfgcp:"
 
@@ -16,10 +18,18 @@ def pipeline_files(spec: Spec) -> list[Path]:
     """Return the files of a pipeline, the one that the user named first."""
     files = [Path(file) for file in spec.files]
     # A function of a Python program has no files, but its origin names the file.
-    named = Path(spec.origin.rpartition(":")[0] or spec.origin)
+    named = named_file(spec)
     if not files and named.is_file():
         files = [named.absolute()]
     return sorted(files, key=lambda file: file.name != named.name)
+
+
+def named_file(spec: Spec) -> Path:
+    """Return the file that the user named, with or without a function in it."""
+    origin = spec.origin
+    if origin.lower().endswith(_ENDINGS):
+        return Path(origin)
+    return Path(origin.rpartition(":")[0] or origin)
 
 
 def may_suppress_rules(spec: Spec) -> bool:

@@ -1,396 +1,242 @@
-"""Where the parts of a pipeline are written: the lines of its tasks and components.
+"""Where the parts of a pipeline are written: the lines of its tasks, groups and components.
 
-For a pipeline in Python, the files that it was compiled from are parsed, not imported. KFP names a
-component after its function, and a task after its component with a number: the second call of
-`train_model` is the task `train-model-2` (kfp/dsl/pipeline_context.py). A pipeline that calls a
-component in a loop of Python has more tasks than calls; the last call stands for all that follow.
+For a pipeline in Python, the files that it was compiled from are parsed, not imported, and calls
+and `with` statements are matched with the names of tasks and groups. A compiled file has the lines
+of its keys. Files are read at the first question, so a check without findings pays nothing.
 """
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 
-from kfgcp.spec.documents import value_lines
-from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec
 from kfgcp.spec.pipeline_files import pipeline_files
 from kfgcp.spec.source import display_path
-from kfgcp.spec.task_contexts import walk_tasks
 
-_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
-_NUMBER: Final = re.compile(r"(.+)-(\d+)")
-
-# The decorators of KFP that make a component of a function.
-_DECORATORS: Final = frozenset({"component", "container_component", "notebook_component"})
-_PIPELINE_DECORATORS: Final = frozenset({"pipeline", "graph_component"})
-
-# The decorators that tell nothing about the name of a component, such as `functools.wraps`.
-_COMMENT: Final = re.compile(
-    r"#\s*kfgcp:\s*(?P<rules>[A-Z]\d{3}(?:\s*,\s*[A-Z]\d{3})*)(?P<rest>.*)"
-)
-_REASON: Final = re.compile(r"\s+because\s+(\S.*)")
+# Users of source maps find these here.
+from kfgcp.spec.source_comments import Comment as Comment
+from kfgcp.spec.source_comments import read_yaml_comments
+from kfgcp.spec.source_document import DocumentLines
+from kfgcp.spec.source_lines import Location as Location
+from kfgcp.spec.source_lines import sanitize as sanitize
+from kfgcp.spec.source_lines import without_number
+from kfgcp.spec.source_python import Function, Module, Program, read_module
+from kfgcp.spec.source_tasks import Call, PipelineBody, parse_group
+from kfgcp.spec.wire import component_name, is_dag, read_components, read_root, read_tasks
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A line of a file.
-
-    Attributes:
-        file: its path, relative to the current folder if it is below that folder.
-        line: the number of the line, from 1.
-    """
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-@dataclass(frozen=True, slots=True)
-class Comment:
-    """A comment that suppresses rules: `# kfgcp: V203 because the secret is public`.
-
-    Attributes:
-        rules: the ids of the rules.
-        reason: the reason that it gives, empty without one.
-        location: where the comment is.
-        applies_to: the line that it is about: its own, or the first line of code after it.
-    """
-
-    rules: tuple[str, ...]
-    reason: str
-    location: Location
-    applies_to: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A call in the function of a pipeline.
-
-    Attributes:
-        line: of the function's name, where the call is written.
-        methods: the lines of the methods that are called on its result, by their names.
-    """
-
-    line: int
-    methods: Mapping[str, int]
-
-
-@dataclass(slots=True)
-class _Function:
-    """The function of a component or pipeline.
-
-    Attributes:
-        location: its decorator, or `def` without one.
-        calls: the calls in it by the names of their functions, in the order of execution.
-    """
-
-    location: Location
-    calls: dict[str, list[_Call]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class SourceMap:
     """The lines of the parts of a pipeline. Every method returns None for what is not known.
 
-    Attributes:
-        pipeline: the name of the pipeline, as KFP writes it.
-        comments: the comments that suppress rules.
+    Args:
+        spec: the pipeline. A file of it that cannot be read or parsed any more has no lines.
     """
 
-    pipeline: str
-    comments: Sequence[Comment]
-    _components: Mapping[str, _Function]
-    _pipelines: Mapping[str, _Function]
-    _lines: Mapping[tuple[str, ...], Location]
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._key = sanitize(spec.name)
+        self._bodies: dict[Function, PipelineBody] = {}
+        self._groups_by_pipeline: dict[str, dict[str, list[str]]] = {}
+
+    @property
+    def comments(self) -> Sequence[Comment]:
+        """The comments that suppress rules, in all files."""
+        comments: list[Comment] = []
+        for module in self._program.modules:
+            comments += module.comments
+        if self._document is not None:
+            comments += self._document_comments
+        return comments
 
     def find_pipeline(self) -> Location | None:
         """Return the line of the pipeline itself."""
-        function = self._pipelines.get(self.pipeline)
-        if function is not None:
-            return function.location
-        return self._lines.get(("root",))
+        if self._root is not None:
+            return self._root.location
+        if self._document is not None:
+            return self._document.find_root()
+        # A component that was compiled alone is a pipeline with one task.
+        components = self._program.find_functions(self._key, pipelines=False)
+        return components[0].location if components else None
 
-    def find_component(self, name: str) -> Location | None:
-        """Return the line of a component, by its name in the spec: `comp-train-model`."""
+    def find_component(self, name: str, task: str = "") -> Location | None:
+        """Return the line of a component.
+
+        Args:
+            name: in the spec: `comp-train-model`.
+            task: the path of a task that runs it. Components of different files may have the same
+                name, and the call of the task tells which one it is.
+        """
+        if self._document is not None:
+            return self._document.find_component(name)
+        call = self._find_call(task) if task else None
+        if call is not None and isinstance(call.target, Function):
+            return call.target.location
         key = name.removeprefix("comp-")
-        for name_of_function in (key, _without_number(key)):
-            function = self._components.get(name_of_function)
+        for function_key in (key, without_number(key)):
+            functions = self._program.find_functions(function_key, pipelines=False)
             # A component may have the name of the pipeline that it is in.
-            if function is None and name_of_function != self.pipeline:
-                function = self._pipelines.get(name_of_function)
-            if function is not None:
-                return function.location
-        return self._lines.get(("components", name))
+            if not functions and function_key != self._key:
+                functions = self._program.find_functions(function_key, pipelines=True)
+            if functions:
+                return functions[0].location
+        return None
 
     def find_task(self, path: str, methods: Sequence[str] = ()) -> Location | None:
-        """Return the line where a task is made, or where one of its methods is called.
+        """Return the line where a task or group is made, or where a method of the task is called.
+
+        The tasks of a pipeline whose code is not known have the line of the nearest part around
+        them that is known.
 
         Args:
             path: of the task in the spec, such as `for-loop-1/train-model-2`.
             methods: the names of methods, such as `set_retry`. The first one that is called wins.
         """
-        segments = path.split("/")
-        caller = self._caller(segments[:-1])
-        if caller is not None:
-            call = _find_call(caller.calls, segments[-1])
-            if call is not None:
-                called = [call.methods[name] for name in methods if name in call.methods]
-                return Location(caller.location.file, called[0] if called else call.line)
-        return self._lines.get(tuple(segments))
+        if self._document is not None:
+            return self._document.find_task(path.split("/"))
+        group_location = self._find_group(path)
+        if group_location is not None:
+            return group_location
+        call = self._find_call(path)
+        if call is not None:
+            for method in methods:
+                if method in call.methods:
+                    return Location(call.location.file, call.methods[method])
+            return call.location
+        around = path.rpartition("/")[0]
+        return self.find_task(around) if around else None
 
-    def _caller(self, groups: Iterable[str]) -> _Function | None:
-        """Return the function of the pipeline that makes the tasks of a group.
+    # -- files
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        """The files of the pipeline, the one that the user named first."""
+        return pipeline_files(self._spec)
+
+    @cached_property
+    def _program(self) -> Program:
+        modules: list[Module] = []
+        for file in self._files:
+            if file.suffix.lower() == ".py":
+                module = read_module(file, str(display_path(file)))
+                if module is not None:
+                    modules.append(module)
+        return Program(modules)
+
+    @cached_property
+    def _document_text(self) -> str | None:
+        for file in self._files[:1]:
+            if file.suffix.lower() != ".py":
+                try:
+                    return file.read_text("utf-8-sig")
+                except (OSError, UnicodeDecodeError):
+                    return None
+        return None
+
+    @cached_property
+    def _document(self) -> DocumentLines | None:
+        if self._document_text is None:
+            return None
+        name = str(display_path(self._files[0]))
+        return DocumentLines(self._document_text, name, self._spec.pipeline_spec)
+
+    @cached_property
+    def _document_comments(self) -> list[Comment]:
+        file = self._files[0]
+        # JSON has no comments.
+        if self._document_text is None or file.suffix.lower() == ".json":
+            return []
+        return read_yaml_comments(self._document_text, str(display_path(file)))
+
+    # -- functions
+
+    @cached_property
+    def _root(self) -> Function | None:
+        """The function of the pipeline."""
+        name = self._spec.origin.rpartition(":")[2]
+        for module in self._program.modules[:1]:
+            function = module.functions.get(name)
+            if function is not None and function.is_pipeline:
+                return function
+        pipelines = self._program.find_functions(self._key, pipelines=True)
+        if pipelines:
+            return pipelines[0]
+        # The name of the pipeline may be a text that is not in the file. That is no problem when
+        # the file has only one pipeline.
+        for module in self._program.modules[:1]:
+            functions = [item for item in module.functions.values() if item.is_pipeline]
+            if len(functions) == 1:
+                return functions[0]
+        return None
+
+    def _body(self, pipeline: Function) -> PipelineBody:
+        if pipeline not in self._bodies:
+            self._bodies[pipeline] = PipelineBody(pipeline, self._program)
+        return self._bodies[pipeline]
+
+    def _find_call(self, path: str) -> Call | None:
+        segments = path.split("/")
+        pipeline = self._pipeline_around(segments)
+        return self._body(pipeline).find_call(segments[-1]) if pipeline is not None else None
+
+    def _pipeline_around(self, segments: Sequence[str]) -> Function | None:
+        """Return the function that makes a task, None when its code is not known.
 
         Loops, conditions and exit handlers are written in the function of the pipeline around them.
         """
-        caller = self._pipelines.get(self.pipeline)
-        for group in groups:
-            nested = self._pipelines.get(group) or self._pipelines.get(_without_number(group))
-            caller = nested or caller
-        return caller
+        pipeline = self._root
+        for key in segments[:-1]:
+            if pipeline is None:
+                return None
+            if parse_group(key) is not None:
+                continue
+            call = self._body(pipeline).find_call(key)
+            target = call.target if call is not None else None
+            pipeline = target if isinstance(target, Function) and target.is_pipeline else None
+        return pipeline
+
+    def _find_group(self, path: str) -> Location | None:
+        segments = path.split("/")
+        group = parse_group(segments[-1])
+        pipeline = self._pipeline_around(segments)
+        if group is None or pipeline is None:
+            return None
+        keys = self._group_keys(segments)
+        return self._body(pipeline).find_group(segments[-1], keys.get(group[0], []))
+
+    def _group_keys(self, segments: Sequence[str]) -> Mapping[str, list[str]]:
+        """Return the groups of the pipeline that contains a group, by kind, in KFP's order."""
+        depth = len(segments) - 1
+        while depth > 0 and parse_group(segments[depth - 1]) is not None:
+            depth -= 1
+        pipeline_path = "/".join(segments[:depth])
+        if pipeline_path not in self._groups_by_pipeline:
+            groups = self._read_groups(segments[:depth])
+            self._groups_by_pipeline[pipeline_path] = groups
+        return self._groups_by_pipeline[pipeline_path]
+
+    def _read_groups(self, pipeline_path: Sequence[str]) -> dict[str, list[str]]:
+        components = read_components(self._spec.pipeline_spec)
+        tasks = read_tasks(read_root(self._spec.pipeline_spec))
+        for key in pipeline_path:
+            tasks = read_tasks(components.get(component_name(tasks.get(key, {})), {}))
+        numbers: dict[str, dict[int, str]] = {}
+        open_dags = [tasks]
+        while open_dags:
+            for key, task in open_dags.pop().items():
+                group = parse_group(key)
+                component = components.get(component_name(task), {})
+                # A component of the user may have the name of a group.
+                if group is not None and is_dag(component):
+                    numbers.setdefault(group[0], {})[group[1]] = key
+                    open_dags.append(read_tasks(component))
+        return {
+            kind: [by_number[number] for number in sorted(by_number)]
+            for kind, by_number in numbers.items()
+        }
 
 
 def read_source_map(spec: Spec) -> SourceMap:
-    """Return the lines of a pipeline's parts, read from the files that it was loaded from.
-
-    A file that cannot be read or parsed any more has no lines.
-    """
-    components: dict[str, _Function] = {}
-    pipelines: dict[str, _Function] = {}
-    comments: list[Comment] = []
-    lines: dict[tuple[str, ...], Location] = {}
-    for file in pipeline_files(spec):
-        try:
-            text = file.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError):
-            continue
-        name = str(display_path(file))
-        comments += _read_comments(text, name)
-        if file.suffix.lower() == ".py":
-            _read_functions(text, name, components, pipelines)
-        else:
-            lines = _read_document_lines(text, name, spec)
-    pipeline = sanitize(spec.name)
-    if pipeline not in pipelines and len(pipelines) == 1:
-        # The name of the pipeline is not a text in the file, but there is only one pipeline.
-        pipelines[pipeline] = next(iter(pipelines.values()))
-    return SourceMap(pipeline, comments, components, pipelines, lines)
-
-
-def sanitize(name: str) -> str:
-    """Return a name as KFP writes the names of components and tasks.
-
-    Example:
-        >>> sanitize("train_Model")
-        'train-model'
-    """
-    return _NOT_IN_NAMES.sub("-", name.lower()).strip("-")
-
-
-def _without_number(key: str) -> str:
-    match = _NUMBER.fullmatch(key)
-    return match[1] if match else key
-
-
-def _find_call(calls: Mapping[str, Sequence[_Call]], key: str) -> _Call | None:
-    """Return the call that made a task: the second one of `train` made `train-2`."""
-    if key in calls:
-        return calls[key][0]
-    match = _NUMBER.fullmatch(key)
-    if match is None or match[1] not in calls:
-        return None
-    same_name = calls[match[1]]
-    return same_name[min(int(match[2]), len(same_name)) - 1]
-
-
-# -- Python
-
-
-def _read_functions(
-    text: str,
-    file: str,
-    components: dict[str, _Function],
-    pipelines: dict[str, _Function],
-) -> None:
-    """Add the functions of a Python file. Those of earlier files win."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return
-    original_names = _imported_names(tree)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        decorator = _kfp_decorator(node)
-        if decorator is None:
-            continue
-        function = _Function(Location(file, decorator.lineno))
-        if _decorator_name(decorator) in _PIPELINE_DECORATORS:
-            function.calls = _read_calls(node, original_names)
-            pipelines.setdefault(sanitize(_given_name(decorator) or node.name), function)
-        else:
-            components.setdefault(sanitize(node.name), function)
-
-
-def _imported_names(tree: ast.Module) -> dict[str, str]:
-    """Return the names of imported functions by the names that they have here."""
-    names = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                if alias.asname:
-                    names[alias.asname] = alias.name
-    return names
-
-
-def _kfp_decorator(function: ast.FunctionDef) -> ast.expr | None:
-    known_names = _DECORATORS | _PIPELINE_DECORATORS
-    for decorator in function.decorator_list:
-        if _decorator_name(decorator) in known_names:
-            return decorator
-    return None
-
-
-def _decorator_name(decorator: ast.expr) -> str:
-    """Return `component` for `@dsl.component(base_image="…")`."""
-    return _called_name(decorator.func if isinstance(decorator, ast.Call) else decorator)
-
-
-def _called_name(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
-
-
-def _given_name(decorator: ast.expr) -> str:
-    """Return the text of `name=` in a decorator, "" when it is not a plain text."""
-    if not isinstance(decorator, ast.Call):
-        return ""
-    for keyword in decorator.keywords:
-        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-            return str(keyword.value.value)
-    return ""
-
-
-def _read_calls(
-    pipeline: ast.FunctionDef, original_names: Mapping[str, str]
-) -> dict[str, list[_Call]]:
-    """Return the calls in the function of a pipeline, by the sanitized names of the functions."""
-    found_calls = [node for node in ast.walk(pipeline) if isinstance(node, ast.Call)]
-    # Python calls a function after its arguments, so in the order of the ends of the calls.
-    found_calls.sort(key=lambda call: (call.end_lineno or 0, call.end_col_offset or 0))
-    variables = _assigned_calls(pipeline)
-    methods: dict[ast.Call, dict[str, int]] = {}
-    for call in found_calls:
-        maker = _maker_of(call, variables)
-        if maker is not None and isinstance(call.func, ast.Attribute):
-            # A chain over several lines: the method is written where its name ends.
-            line = call.func.end_lineno or call.lineno
-            methods.setdefault(maker, {}).setdefault(call.func.attr, line)
-    calls: dict[str, list[_Call]] = {}
-    for call in found_calls:
-        name = _called_name(call.func)
-        key = sanitize(original_names.get(name, name))
-        if key:
-            line = call.func.end_lineno or call.lineno
-            calls.setdefault(key, []).append(_Call(line, methods.get(call, {})))
-    return calls
-
-
-def _assigned_calls(pipeline: ast.FunctionDef) -> dict[str, list[tuple[int, ast.Call]]]:
-    """Return the calls whose results a variable holds, by its name, with the lines from which."""
-    assigned: dict[str, list[tuple[int, ast.Call]]] = {}
-    for node in ast.walk(pipeline):
-        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
-            continue
-        for target in node.targets:
-            if isinstance(target, ast.Name):
-                maker = _innermost_call(node.value)
-                assigned.setdefault(target.id, []).append((node.end_lineno or 0, maker))
-    return assigned
-
-
-def _innermost_call(call: ast.Call) -> ast.Call:
-    """Return the first call of a chain: that of `train` in `train(x=1).set_retry(3)`."""
-    while isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call):
-        call = call.func.value
-    return call
-
-
-def _maker_of(
-    call: ast.Call, variables: Mapping[str, Sequence[tuple[int, ast.Call]]]
-) -> ast.Call | None:
-    """Return the call that made the task whose method another call is, None when it is not one."""
-    if not isinstance(call.func, ast.Attribute):
-        return None
-    first: ast.expr = call.func.value
-    if isinstance(first, ast.Call):
-        innermost = _innermost_call(call)
-        if not isinstance(innermost.func, ast.Attribute):
-            return innermost
-        first = innermost.func.value
-        if not isinstance(first, ast.Name) or first.id not in variables:
-            # `components.train(x=1).set_retry(3)`: `components` is a module.
-            return innermost
-    if not isinstance(first, ast.Name):
-        return None
-    makers = [maker for line, maker in variables.get(first.id, ()) if line < call.lineno]
-    return makers[-1] if makers else None
-
-
-# -- compiled files
-
-
-def _read_document_lines(text: str, file: str, spec: Spec) -> dict[tuple[str, ...], Location]:
-    """Return the lines of the parts of a compiled file.
-
-    The keys are `("root",)`, `("components", NAME)`, and the segments of the paths of tasks.
-    """
-    # root.dag.tasks.KEY and components.NAME.dag.tasks.KEY
-    lines_by_place = value_lines(text, 0, depth=5)
-    lines: dict[tuple[str, ...], Location] = {}
-    for place, line in lines_by_place.items():
-        if place == ("root",) or (len(place) == 2 and place[0] == "components"):
-            lines[place] = Location(file, line)
-    for context in walk_tasks(build(spec.pipeline_spec)):
-        key = context.task.key
-        parent = context.parent.name
-        dag_place: tuple[str, ...] = ("root",) if parent == "root" else ("components", parent)
-        task_place = (*dag_place, "dag", "tasks", key)
-        if task_place in lines_by_place:
-            lines[tuple(context.path.split("/"))] = Location(file, lines_by_place[task_place])
-    return lines
-
-
-# -- comments
-
-
-def _read_comments(text: str, file: str) -> list[Comment]:
-    comments = []
-    all_lines = text.splitlines()
-    for number, line in enumerate(all_lines, start=1):
-        match = _COMMENT.search(line)
-        if match is None:
-            continue
-        rules = tuple(rule.strip() for rule in match["rules"].split(","))
-        reason = _REASON.match(match["rest"])
-        applies_to = number
-        if not line[: match.start()].strip():
-            applies_to = _next_code_line(all_lines, number)
-        text_of_reason = reason[1].strip() if reason else ""
-        comments.append(Comment(rules, text_of_reason, Location(file, number), applies_to))
-    return comments
-
-
-def _next_code_line(lines: Sequence[str], number: int) -> int:
-    """Return the number of the first line of code after the line with a number."""
-    for following, line in enumerate(lines[number:], start=number + 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            return following
-    return number
+    """Return the lines of a pipeline's parts. Files are read at the first question."""
+    return SourceMap(spec)

@@ -275,7 +275,7 @@ def _find_location(finding: RuleFinding, source_map: SourceMap) -> Location | No
     """Return the line that must change: of the part itself, or of the nearest part around it."""
     location = None
     if finding.part is Part.COMPONENT:
-        location = source_map.find_component(finding.component)
+        location = source_map.find_component(finding.component, finding.task)
     if location is None and finding.task:
         location = source_map.find_task(finding.task, finding.methods)
     return location or source_map.find_pipeline()
