@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from kfgcp.model import JsonValue
 from kfgcp.spec.graph import Component, Container, Graph, build
 from kfgcp.spec.json_values import JsonObject
+from kfgcp.spec.lightweight import Lightweight, recognise
 from kfgcp.spec.load import Spec
 
 # Rules about tasks import it from here, beside the other parts.
@@ -16,7 +18,7 @@ from kfgcp.spec.task_contexts import TaskContext as TaskContext
 from kfgcp.spec.task_contexts import walk_tasks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ComponentContext:
     """A component that runs a program or imports an artifact, and the tasks that run it.
 
@@ -36,6 +38,11 @@ class ComponentContext:
         executor = self.component.executor
         return executor if isinstance(executor, Container) else None
 
+    @cached_property
+    def lightweight(self) -> Lightweight | None:
+        """The Python function that the container runs, None when it runs something else."""
+        return recognise(self.container) if self.container is not None else None
+
 
 @dataclass(frozen=True)
 class PipelineContext:
@@ -45,10 +52,13 @@ class PipelineContext:
         spec: the pipeline as it was loaded.
         params: the values of its parameters, as far as they are known before a run: the given ones
             and the defaults.
+        memo: what was already computed from the pipeline, such as the findings of general rules,
+            by a key.
     """
 
     spec: Spec
     params: Mapping[str, JsonValue] = field(default_factory=dict)
+    memo: dict[Hashable, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def document(self) -> JsonObject:

@@ -32,6 +32,9 @@ from kfgcp.settings import BackendSettings
 
 _ID: Final = re.compile(r"[A-Z]\d{3}")
 
+# The rules in kfgcp/rules: S spec, P portability, R reproducibility, Y safety.
+_GENERAL_FAMILIES: Final = frozenset("SPRY")
+
 # Distributions add to the number: `2.5.0-rc.1`. Nine digits are more than enough.
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 
@@ -93,7 +96,24 @@ class NotJudged:
     reason: str
 
 
-Match: TypeAlias = bool | Mapping[str, str] | NotJudged | None
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The answer of a rule about a whole pipeline that has found a part of it.
+
+    Attributes:
+        values: the values of the placeholders in the message.
+        part: what must change.
+        task: the path of the task, empty for the pipeline itself.
+        component: the name of the component in the spec, empty when the answer is not about one.
+    """
+
+    values: Mapping[str, str]
+    part: Part = Part.PIPELINE
+    task: str = ""
+    component: str = ""
+
+
+Match: TypeAlias = bool | Mapping[str, str] | Located | NotJudged | None
 """What a rule returns. False and None: it has nothing to say. A mapping has the values of the
 placeholders in its message, beside `{task}`, `{component}`, `{env}` and `{version}`."""
 
@@ -182,8 +202,25 @@ class Rule:
         """Whether some versions are affected and others are not."""
         return self.since is not None or self.fixed_in is not None
 
-    def findings(self, pipeline: PipelineContext, target: Target) -> Iterator[RuleFinding]:
-        """Yield what the rule finds in a pipeline."""
+    @property
+    def is_general(self) -> bool:
+        """Whether it is true everywhere, so that it finds the same for each target."""
+        return self.family in _GENERAL_FAMILIES
+
+    def findings(self, pipeline: PipelineContext, target: Target) -> Iterable[RuleFinding]:
+        """Return what the rule finds in a pipeline.
+
+        A general rule is judged once for each pipeline, because it finds the same for each target.
+        """
+        if not self.is_general:
+            return self._judge(pipeline, target)
+        findings = pipeline.memo.get(self)
+        if findings is None:
+            findings = tuple(self._judge(pipeline, target))
+            pipeline.memo[self] = findings
+        return findings
+
+    def _judge(self, pipeline: PipelineContext, target: Target) -> Iterator[RuleFinding]:
         if not self.affects(target.version):
             return
         if self.task_function is not None:
@@ -204,6 +241,12 @@ class Rule:
     def _finding(
         self, match: Match, target: Target, task: str = "", component: str = ""
     ) -> RuleFinding:
+        given_values: Mapping[str, str] = {}
+        if isinstance(match, Located):
+            given_values = match.values
+            part, task, component = match.part, match.task, match.component
+        elif isinstance(match, Mapping):
+            given_values = match
         values = {
             "task": f"task {task}" if task else "the pipeline",
             "component": f"component {component.removeprefix('comp-')}",
@@ -215,8 +258,7 @@ class Rule:
             return RuleFinding(
                 self.id, Severity.NOT_JUDGED, message, "", task, component, self.part, self.methods
             )
-        if isinstance(match, Mapping):
-            values.update(match)
+        values.update(given_values)
         message = self.message.format(**values)
         hint = self.hint.format(**values)
         return RuleFinding(
@@ -227,7 +269,7 @@ class Rule:
 def _matches(result: Iterable[Match] | Match) -> Iterator[Match]:
     if result is None or result is False:
         return
-    if result is True or isinstance(result, Mapping | NotJudged):
+    if result is True or isinstance(result, Mapping | Located | NotJudged):
         yield result
         return
     for match in result:
