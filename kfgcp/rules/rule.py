@@ -241,6 +241,7 @@ class Rule:
     def _finding(
         self, match: Match, target: Target, task: str = "", component: str = ""
     ) -> RuleFinding:
+        part = self.part
         given_values: Mapping[str, str] = {}
         if isinstance(match, Located):
             given_values = match.values
@@ -256,13 +257,13 @@ class Rule:
         if isinstance(match, NotJudged):
             message = f"not judged: {match.reason.format(**values)}"
             return RuleFinding(
-                self.id, Severity.NOT_JUDGED, message, "", task, component, self.part, self.methods
+                self.id, Severity.NOT_JUDGED, message, "", task, component, part, self.methods
             )
         values.update(given_values)
         message = self.message.format(**values)
         hint = self.hint.format(**values)
         return RuleFinding(
-            self.id, self.severity, message, hint, task, component, self.part, self.methods
+            self.id, self.severity, message, hint, task, component, part, self.methods
         )
 
 
