@@ -22,10 +22,8 @@ from kfgcp.machine import current_folder
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.spec import params as spec_params
-from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source, display_path
-from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
@@ -95,7 +93,6 @@ def prepare(
         spec = pipeline
     else:
         spec = pipelines.load_pipeline(workspace, pipeline, environment.name)
-    refuse_whole_artifacts(build(spec.pipeline_spec))
     request = SubmitRequest(
         spec=spec,
         params=spec_params.resolve(spec.params, values),

@@ -93,7 +93,9 @@ def _print_findings(plan: DryRun) -> None:
         output.note(f"{where}{row.worst}: {row.finding.message} ({row.finding.rule})")
         if row.worst is Severity.ERROR and row.finding.hint:
             output.print_hint(row.finding.hint)
-    environment = f"{plan.env} ({plan.backend})"
+    environment = plan.env
+    if plan.env != plan.backend:
+        environment = f"{plan.env} ({plan.backend})"
     if plan.request is None:
         output.note(f"{environment} would refuse the run; nothing was sent")
     else:
