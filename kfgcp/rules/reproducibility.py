@@ -20,6 +20,10 @@ from kfgcp.rules.rule import (
 from kfgcp.rules.written_texts import texts_in
 from kfgcp.spec.graph import Constant, Importer
 
+# CreatePVC and DeletePVC of kfp-kubernetes. The driver does their work, and pulls no image
+# (v2/driver/k8s.go).
+_NOT_PULLED: Final = "argostub/"
+
 # The name of the package, its extras and the rest: `kfp[kubernetes]`, `==2.16.0`.
 _REQUIREMENT: Final = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*(?P<rest>.*)")
 
@@ -57,11 +61,9 @@ _VALUE_OF_ONE_RUN: Final = re.compile(
 def image_without_version(context: ComponentContext, target: Target) -> Match:
     """An image without a tag has the tag latest, which moves to each new version (the reference of
     image names of the Open Container Initiative)."""
-    container = context.container
-    if container is None or "{{" in container.image or "@" in container.image:
-        return False
-    tag = _tag(container.image)
-    return {"image": container.image} if tag in ("", "latest") else False
+    image = _movable_image(context)
+    tag = _tag(image)
+    return {"image": image} if image and tag in ("", "latest") else False
 
 
 @component_rule(
@@ -73,11 +75,19 @@ def image_without_version(context: ComponentContext, target: Target) -> Match:
 def image_without_digest(context: ComponentContext, target: Target) -> Match:
     """Only a digest names one image for ever (the specification of image indexes of the Open
     Container Initiative)."""
+    image = _movable_image(context)
+    tag = _tag(image)
+    return {"image": image} if image and tag not in ("", "latest") else False
+
+
+def _movable_image(context: ComponentContext) -> str:
+    """Return the image of a component, "" when it has none, a digest, or a name without meaning."""
     container = context.container
-    if container is None or "{{" in container.image or "@" in container.image:
-        return False
-    tag = _tag(container.image)
-    return False if tag in ("", "latest") else {"image": container.image}
+    if container is None or container.image.startswith(_NOT_PULLED):
+        return ""
+    # An image with {{ is an input of the task.
+    is_known = "{{" not in container.image
+    return container.image if is_known and "@" not in container.image else ""
 
 
 def _tag(image: str) -> str:

@@ -769,6 +769,7 @@ def test_a_general_rule_is_judged_once_for_all_targets() -> None:
         ((f"{TASK}.inputs.parameters.text", constant("gs://bucket/C:/x")), "P110"),
         ((f"{TASK}.inputs.parameters.text", constant(10**20)), "S120"),
         ((f"{CONTAINER}.image", "{{$.inputs.parameters['text']}}"), "R101"),
+        ((f"{CONTAINER}.image", "argostub/createpvc"), "R101"),
         ((f"{TASK}.triggerPolicy", {"condition": "size(inputs.parameter_values) > 0"}), "S110"),
         ((f"{TASK}.task_info", {"name": "say"}), "S141"),
     ],
