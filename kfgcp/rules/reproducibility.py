@@ -227,9 +227,8 @@ def cached_with_variables(context: TaskContext, target: Target) -> Match:
 
 @task_rule(
     "R113",
-    Severity.WARNING,
-    "{task} has caching on, and its command has {placeholder}, so it may reuse outputs that belong"
-    " to another run",
+    Severity.NOTE,
+    "{task} has caching on, and its command has {placeholder}, which does not count for the cache",
     hint="Turn caching off with set_caching_options(False), or pass the value as an input.",
     methods=("set_caching_options",),
 )

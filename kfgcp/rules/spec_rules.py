@@ -436,9 +436,10 @@ def input_not_set(context: TaskContext, target: Target) -> Match:
 )
 def optional_to_required(context: TaskContext, target: Target) -> Match:
     """Recorded on Kubeflow Pipelines 2.17 (param-none): null for a required input fails the
-    task."""
+    task. This is not known of loops, branches and nested pipelines: Vertex AI runs pipelines of
+    Google that pass null to them."""
     root = context.graph.root
-    if context.parent is not root:
+    if context.parent is not root or context.component.dag is not None:
         return False
     for name, binding in context.task.params.items():
         if not isinstance(binding.source, FromInput):

@@ -570,8 +570,8 @@ CASES = [
             (f"{TASK}.cachingOptions", {"enableCache": True}),
             (f"{CONTAINER}.args", ["--run={{$.pipeline_job_name}}"]),
         ],
-        "task say has caching on, and its command has {{$.pipeline_job_name}}, so it may reuse"
-        " outputs that belong to another run",
+        "task say has caching on, and its command has {{$.pipeline_job_name}}, which does not count"
+        " for the cache",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(
