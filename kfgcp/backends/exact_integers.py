@@ -31,7 +31,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         " (STRING) instead."
     )
     for name, value in params.items():
-        inexact = _first_inexact(value)
+        inexact = first_inexact(value)
         if inexact is not None:
             _, number = inexact
             raise ParamError(
@@ -39,7 +39,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
                 " number.",
                 hint=hint,
             )
-    inexact = _first_inexact(spec)
+    inexact = first_inexact(spec)
     if inexact is not None:
         place, number = inexact
         raise SpecError(
@@ -49,20 +49,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         )
 
 
-def describe_inexact(spec: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the first integer of a spec that would change, None when there is none.
-
-    Returns:
-        `number`: the integer. `place`: where it is.
-    """
-    inexact = _first_inexact(spec)
-    if inexact is None:
-        return None
-    place, number = inexact
-    return {"number": str(number), "place": format_place(place)}
-
-
-def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
+def first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
     """Return the place and the value of the first integer that no double is equal to.
 
     Args:
@@ -77,7 +64,7 @@ def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None
     elif isinstance(value, (list, tuple)):
         items = enumerate(value)
     for step, item in items:
-        inexact = _first_inexact(item, (*place, step))
+        inexact = first_inexact(item, (*place, step))
         if inexact is not None:
             return inexact
     return None

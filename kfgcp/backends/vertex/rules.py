@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-from kfgcp.backends.exact_integers import describe_inexact
+from kfgcp.backends.exact_integers import first_inexact
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.options import local_flags
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
@@ -46,6 +46,7 @@ from kfgcp.spec.graph import (
     TaskDef,
 )
 from kfgcp.spec.graph import Iterator as Loop
+from kfgcp.spec.json_values import format_place
 from kfgcp.spec.platform import VOLUME_IMAGES
 
 # The names of google.cloud.aiplatform_v1.AcceleratorType (accelerator_type.proto, as of
@@ -313,7 +314,11 @@ def too_many_collected(context: TaskContext, target: Target) -> Match:
 )
 def inexact_integer(context: PipelineContext, target: Target) -> Match:
     """PipelineJob.pipeline_spec is a google.protobuf.Struct, whose numbers are doubles."""
-    return describe_inexact(context.document)
+    inexact = first_inexact(context.document)
+    if inexact is None:
+        return False
+    place, number = inexact
+    return {"number": str(number), "place": format_place(place)}
 
 
 @pipeline_rule(
@@ -459,21 +464,15 @@ def default_machine(context: ComponentContext, target: Target) -> Match:
     return context.container is not None and not context.container.resources
 
 
-@task_rule(
+@pipeline_rule(
     "V307",
-    Severity.NOTE,
-    "{task} is cached, and its environment variables count for the cache on Vertex AI only",
-    hint="Set a cache key, or turn caching off where variables often change.",
-    methods=("set_env_variable",),
+    Severity.WARNING,
+    "the run has the label {name}, and Vertex AI replaces its value",
+    hint="Use another name for the label.",
 )
-def variables_in_cache_key(context: TaskContext, target: Target) -> Match:
-    """Vertex AI compares the whole container spec; the driver of Kubeflow leaves the variables out.
-
-    Source: Google's page "Configure execution caching"; backend/src/v2/cacheutils.
-    """
-    if context.container is None or not context.container.env:
-        return False
-    return context.task.cache and not context.task.cache_key
+def reserved_label(context: PipelineContext, target: Target) -> Match:
+    """Vertex AI Pipelines reserves one key and overrides its value (PipelineJob.labels)."""
+    return {"name": _RESERVED_LABEL} if _RESERVED_LABEL in _labels(target) else False
 
 
 @component_rule(
@@ -584,17 +583,6 @@ def local_options(context: PipelineContext, target: Target) -> Match:
     if not flags:
         return False
     return {"flags": ", ".join(flags), "verb": "is" if len(flags) == 1 else "are"}
-
-
-@pipeline_rule(
-    "V315",
-    Severity.WARNING,
-    "the run has the label {name}, and Vertex AI replaces its value",
-    hint="Use another name for the label.",
-)
-def reserved_label(context: PipelineContext, target: Target) -> Match:
-    """Vertex AI Pipelines reserves one key and overrides its value (PipelineJob.labels)."""
-    return {"name": _RESERVED_LABEL} if _RESERVED_LABEL in _labels(target) else False
 
 
 # -- helpers

@@ -211,9 +211,11 @@ CASES: Final[dict[str, Case]] = {
         " memory",
     ),
     "V307": Case(
-        {f"{TRAIN}/cachingOptions/enableCache": True, VARIABLE: [{"name": "A", "value": "b"}]},
-        {f"{TRAIN}/cachingOptions/enableCache": REMOVED},
-        "task train is cached, and its environment variables count for the cache on Vertex AI only",
+        {},
+        {},
+        "the run has the label vertex-ai-pipelines-run-billing-id, and Vertex AI replaces its"
+        " value",
+        {"labels": {"vertex-ai-pipelines-run-billing-id": "x"}},
     ),
     "V308": Case(
         {f"{CONTAINER}/resources/resourceCpuLimit": "{{$.inputs.parameters['cpus']}}"},
@@ -268,13 +270,6 @@ CASES: Final[dict[str, Case]] = {
         "--max-parallel, --executor, --strict-env are for runs on this machine; Vertex AI runs each"
         " task in its own image",
         {"max_parallel": 2, "executor": "docker", "strict_env": True},
-    ),
-    "V315": Case(
-        {},
-        {},
-        "the run has the label vertex-ai-pipelines-run-billing-id, and Vertex AI replaces its"
-        " value",
-        {"labels": {"vertex-ai-pipelines-run-billing-id": "x"}},
     ),
 }
 
