@@ -112,6 +112,7 @@ PURE = (
     ),
     "tracking/task_order.py",
     *(f"rules/{file.name}" for file in sorted((ROOT / "rules").glob("*.py"))),
+    *("backends/local/rules.py", "backends/vertex/rules.py"),
     *(f"semantics/{file.name}" for file in sorted((ROOT / "semantics").glob("*.py"))),
 )
 IMPURE = {
@@ -371,6 +372,7 @@ def test_only_the_local_backend_imports_the_engine() -> None:
     }
 
     assert importers == {
+        "backends/local/before_run.py",
         "backends/local/doctor.py",
         "backends/local/local_run.py",
         "backends/local/logs.py",
