@@ -72,6 +72,7 @@ reference: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate_public_names.py
 	$(BIN)/python docs/reference/generate.py
 	$(BIN)/python docs/reference/generate_check_rules.py
+	$(BIN)/python docs/reference/generate_check_guide.py
 
 docs: reference $(STORES)/stamp
 	$(BIN)/python docs/reference/generate_rules.py

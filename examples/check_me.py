@@ -1,6 +1,6 @@
 """A pipeline with mistakes on purpose, for docs/guides/check.md. Do not copy from it.
 
-    kfgcp check examples/check_me.py --all-envs
+kfgcp check examples/check_me.py --all-envs
 """
 
 from kfp import dsl

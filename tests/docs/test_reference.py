@@ -34,6 +34,14 @@ def test_the_reference_of_rules_is_up_to_date() -> None:
     )
 
 
+def test_the_guide_to_checks_shows_real_output() -> None:
+    generator = _generator("generate_check_guide")
+
+    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), (
+        "write it again: make reference"
+    )
+
+
 def test_every_rule_is_in_the_reference_once() -> None:
     from kfgcp.backends.registry import BUILT_IN
     from kfgcp.tracking.check import rules_for

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 import click
@@ -135,24 +136,34 @@ def _print_report(report: Report, form: str) -> None:
 
 
 def _print_matrix(report: Report) -> None:
-    """Print the findings as rows and the environments as columns, then hints and the result."""
     # In a pipe or file, each finding is one line.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in format_lines(report, width):
+        click.echo(line, color=output.color())
+    for note in report.notes:
+        output.note(note)
+
+
+def format_lines(report: Report, width: int | None) -> Iterator[str]:
+    """Yield the lines of a report: a matrix, then the hints and the verdict for each environment.
+
+    Args:
+        report: the report.
+        width: of the terminal, in characters. None prints each finding in one line.
+    """
     shown = matrix(report)
     for line in layout(shown, width):
         cells = [_format_cell(cell) for cell in line]
-        click.echo("".join(cells).rstrip(), color=output.color())
+        yield "".join(cells).rstrip()
     if shown.rows:
-        click.echo()
+        yield ""
     for hint in shown.hints:
-        click.echo(f"hint: {hint}")
+        yield f"hint: {hint}"
     if shown.hints:
-        click.echo()
+        yield ""
     for target in report.targets:
-        click.echo(_describe_target(report, target), color=output.color())
-    click.echo(_describe_counts(report))
-    for note in report.notes:
-        output.note(note)
+        yield _describe_target(report, target)
+    yield _describe_counts(report)
 
 
 def _format_cell(cell: Cell) -> str:
