@@ -235,17 +235,18 @@ def scalar_ends(text: str) -> dict[int, int]:
     ends: dict[int, int] = {}
     try:
         for event in yaml.parse(text, _loader_class(by_hand=False)):
-            if not isinstance(event, yaml.ScalarEvent):
+            start, end = event.start_mark, event.end_mark
+            if not isinstance(event, yaml.ScalarEvent) or start is None or end is None:
                 continue
-            first_line = event.start_mark.line + 1
-            last_line = event.end_mark.line + 1
+            first_line = start.line + 1
+            last_line = end.line + 1
             # A comment may follow the `|` of a block scalar.
             is_block = event.style in ("|", ">")
             for line in range(first_line + is_block, last_line):
                 ends[line] = _WHOLE_LINE
             # A block scalar ends at the start of a line, where nothing of it is.
-            if event.end_mark.column > 0:
-                ends[last_line] = event.end_mark.column
+            if end.column > 0:
+                ends[last_line] = end.column
     except (yaml.YAMLError, RecursionError):
         return {}
     return ends
