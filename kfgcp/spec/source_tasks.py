@@ -13,6 +13,7 @@ import ast
 import bisect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,7 +87,9 @@ class PipelineBody:
 
     def __init__(self, function: Function, program: Program) -> None:
         walk = _Walk(program)
-        walk.enter_function(function)
+        # When the statements nest too deep, what comes before them counts.
+        with suppress(RecursionError):
+            walk.enter_function(function)
         self._calls_by_key = walk.calls_by_key
         self._call_by_task = _name_tasks(walk.calls)
         self._groups = walk.groups.by_kind()
@@ -276,6 +279,9 @@ class _Walk:
         if isinstance(statement, ast.With | ast.AsyncWith):
             self._follow_with(statement)
             return
+        if isinstance(statement, ast.If):
+            self._follow_branches(statement)
+            return
         bodies = _bodies(statement)
         self._add_calls(_expressions(statement))
         turns = 1
@@ -286,6 +292,17 @@ class _Walk:
             is_repeated = body is bodies[0]
             for _ in range(turns if is_repeated else 1):
                 self._follow(body)
+
+    def _follow_branches(self, statement: ast.If) -> None:
+        """Follow all branches. Each `elif` is an `if` in the `else` of the one before."""
+        branch = statement
+        while True:
+            self._add_calls([branch.test])
+            self._follow(branch.body)
+            if len(branch.orelse) != 1 or not isinstance(branch.orelse[0], ast.If):
+                break
+            branch = branch.orelse[0]
+        self._follow(branch.orelse)
 
     def _follow_with(self, statement: ast.With | ast.AsyncWith) -> None:
         entered: list[str] = []
