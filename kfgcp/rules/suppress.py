@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from kfgcp.rules.report import Row, Suppression
+from kfgcp.settings import did_you_mean
 from kfgcp.spec.source_map import Comment
 
 
@@ -55,7 +56,19 @@ def notes_about(comments: Iterable[Comment], rule_ids: Iterable[str]) -> list[st
                 f"{comment.location}: {words} is not suppressed, because the comment gives no"
                 f" reason. Write: # kfgcp: {words} because REASON"
             )
-        unknown = [rule for rule in comment.rules if rule not in ids]
-        if unknown:
-            notes.append(f"{comment.location}: there is no rule {', '.join(unknown)}")
+        for rule in comment.rules:
+            if rule not in ids:
+                note = f"{comment.location}: there is no rule {rule}"
+                suggestion = suggest_rule(rule, ids).strip()
+                notes.append(f"{note}. {suggestion}" if suggestion else note)
     return notes
+
+
+def suggest_rule(word: str, rule_ids: Iterable[str]) -> str:
+    """Return a sentence that names the rule with the most similar id, "" when none is similar.
+
+    Example:
+        >>> suggest_rule("v203", ["K101", "V203"]), suggest_rule("secrets", ["V203"])
+        ("Did you mean 'V203'? ", '')
+    """
+    return did_you_mean(word.upper(), sorted(rule_ids))

@@ -19,8 +19,11 @@ from kfgcp.spec.source_lines import Location
 
 # A file without this text has no such comment, and its lines are not read.
 _MARK: Final = "kfgcp:"
+
+# Words that are almost the id of a rule are read, too, so that the check can say that there is no
+# such rule: `v203`, `V20`.
 _COMMENT: Final = re.compile(
-    r"#\s*kfgcp:\s*(?P<rules>[A-Z]\d{3}(?:\s*,\s*[A-Z]\d{3})*)\b(?P<rest>.*)"
+    r"#\s*kfgcp:\s*(?P<rules>[A-Za-z]\d{1,9}(?:\s*,\s*[A-Za-z]\d{1,9})*)\b(?P<rest>.*)"
 )
 _REASON: Final = re.compile(r"\s+because\s+(\S.*)")
 

@@ -49,9 +49,12 @@ def test_a_comment_without_a_reason_has_no_effect_and_is_a_note() -> None:
 
 
 def test_a_comment_with_an_unknown_rule_is_a_note() -> None:
-    comments = [comment_at(3, "V203", "V999")]
+    comments = [comment_at(3, "V203", "v102", "Z999")]
 
-    assert notes_about(comments, ["V203", "K101"]) == ["main.py:3: there is no rule V999"]
+    assert notes_about(comments, ["V203", "V102", "K101"]) == [
+        "main.py:3: there is no rule v102. Did you mean 'V102'?",
+        "main.py:3: there is no rule Z999",
+    ]
 
 
 def test_a_comment_with_reason_and_rule_is_no_note() -> None:

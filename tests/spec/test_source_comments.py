@@ -45,14 +45,20 @@ def test_a_comment_without_because_has_no_reason(text: str) -> None:
     "text",
     [
         "# kfgcp",
-        "# kfgcp: v203 because",
-        "# kfgcp: V20 because",
-        "# kfgcp: V2034 because a",
+        "# kfgcp: see V203",
+        "# kfgcp: VV203 because a",
+        "# kfgcp: V203b because a",
         "# V203",
     ],
 )
 def test_other_comments_are_not_read(text: str) -> None:
     assert comments_of(f"train()  {text}\n") == []
+
+
+def test_almost_an_id_is_read_so_that_the_check_can_refuse_it() -> None:
+    (comment,) = comments_of("train()  # kfgcp: v203, V20 because x\n")
+
+    assert (comment.rules, comment.reason) == (("v203", "V20"), "x")
 
 
 def test_a_comment_on_the_line_of_a_call() -> None:
