@@ -12,6 +12,7 @@ import re
 import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from kfgcp.spec.documents import scalar_ends
@@ -47,6 +48,14 @@ class Comment:
     reason: str
     location: Location
     lines: range
+
+
+def has_mark(file: Path) -> bool:
+    """Return whether a file may have such a comment. This is much faster than reading its code."""
+    try:
+        return _MARK.encode() in file.read_bytes()
+    except OSError:
+        return False
 
 
 def read_python_comments(text: str, tree: ast.Module, file: str) -> list[Comment]:

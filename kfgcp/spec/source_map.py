@@ -17,7 +17,7 @@ from kfgcp.spec.source import display_path
 
 # Users of source maps find these here.
 from kfgcp.spec.source_comments import Comment as Comment
-from kfgcp.spec.source_comments import read_yaml_comments
+from kfgcp.spec.source_comments import has_mark, read_yaml_comments
 from kfgcp.spec.source_document import DocumentLines
 from kfgcp.spec.source_lines import Location as Location
 from kfgcp.spec.source_lines import sanitize as sanitize
@@ -43,6 +43,8 @@ class SourceMap:
     @property
     def comments(self) -> Sequence[Comment]:
         """The comments that suppress rules, in all files."""
+        if not any(has_mark(file) for file in self._files):
+            return []
         comments: list[Comment] = []
         for module in self._program.modules:
             comments += module.comments

@@ -443,9 +443,10 @@ class _Assignments:
 
 
 def _read_scope(function: ast.FunctionDef | ast.AsyncFunctionDef, module: Module) -> _Scope:
-    assigned = _assigned_calls(function)
+    nodes = list(ast.walk(function))
+    assigned = _assigned_calls(nodes)
     methods: dict[ast.Call, dict[str, int]] = {}
-    for node in ast.walk(function):
+    for node in nodes:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         maker = _maker_of(node, assigned)
@@ -457,10 +458,10 @@ def _read_scope(function: ast.FunctionDef | ast.AsyncFunctionDef, module: Module
     return _Scope(module, methods, assigned)
 
 
-def _assigned_calls(function: ast.AST) -> dict[str, _Assignments]:
+def _assigned_calls(nodes: Iterable[ast.AST]) -> dict[str, _Assignments]:
     """Return the calls whose results variables hold, by the names of the variables."""
     pairs: list[tuple[int, str, ast.Call]] = []
-    for node in ast.walk(function):
+    for node in nodes:
         if isinstance(node, ast.Assign):
             targets = node.targets
         elif isinstance(node, ast.AnnAssign | ast.NamedExpr):

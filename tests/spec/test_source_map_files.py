@@ -1,5 +1,6 @@
 """Source maps of pipelines in several files, and of files that are hard to read."""
 
+import random
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,32 @@ from kfp import dsl
 def train(rows: int = 1):
     pass
 """
+
+
+EDITED = (
+    COMPONENT
+    + """
+import parts.steps as steps
+from parts import *
+other = load_component_from_file("other.yaml")
+def helper(a):  # kfgcp: R101 because of this
+    return train(rows=a).set_retry(3)
+@dsl.pipeline(name="churn", description=)
+def churn(names: list):
+    # kfgcp: K101, V203 because of that
+    first = train(rows=1)
+    first.set_retry(3)
+    for i in range(3):
+        with dsl.ParallelFor(names) as name, dsl.If(name == "a"):
+            helper(a=[train(rows=x) for x in (1, 2)])
+    with dsl.If(first.output == 1):
+        train()
+    with dsl.Elif(first.output == 2):
+        steps.train(rows=other().output)
+    with dsl.Else():
+        train()
+"""
+)
 
 
 @pytest.fixture
@@ -317,3 +344,52 @@ def test_hundreds_of_branches(write_file: WriteFile) -> None:
 
     # The first call is in line 10. The other 300 follow, each in the second line after another.
     assert str(source_map.find_task("train-301")) == "main.py:610"
+
+
+def test_a_file_without_comments_is_not_parsed(write_file: WriteFile) -> None:
+    source_map = read_source_map(spec_of("main.py", PROGRAM.encode()))
+    Path("main.py").write_text(PROGRAM)
+
+    assert source_map.comments == []
+    # The file is read at the first question, so a change before that still counts.
+    Path("main.py").write_text("\n\n" + PROGRAM)
+    assert str(source_map.find_task("train")) == "main.py:13"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_edits_end_no_question_with_an_error(write_file: WriteFile, seed: int) -> None:
+    generator = random.Random(seed)  # noqa: S311
+    program = EDITED.encode()
+    snippets = [
+        b"(",
+        b")",
+        b":",
+        b"\n",
+        b"    ",
+        b"*",
+        b"train",
+        b"with ",
+        b"\xff",
+        b'"""',
+        b"#",
+        b".",
+    ]
+    for _ in range(20):
+        content = bytearray(program)
+        for _ in range(generator.randint(1, 4)):
+            start = generator.randrange(len(content))
+            end = start + generator.choice([0, 0, 1, 5, 40])
+            content[start:end] = generator.choice(snippets)
+        source_map = read_source_map(spec_of("main.py", bytes(content)))
+
+        lines = content.count(b"\n") + 1
+        for location in (
+            source_map.find_pipeline(),
+            source_map.find_task("train"),
+            source_map.find_task("for-loop-2/train-3", ["set_retry"]),
+            source_map.find_task("condition-branches-3/condition-4/train"),
+            source_map.find_component("comp-train-2", "train-2"),
+        ):
+            assert location is None or 1 <= location.line <= lines
+        for comment in source_map.comments:
+            assert 1 <= comment.location.line <= lines
