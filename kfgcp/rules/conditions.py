@@ -27,6 +27,11 @@ _TOKEN: Final = re.compile(
     )\s*""",
     re.VERBOSE,
 )
+
+# The most common condition, which needs no parser.
+_COMPARISON: Final = re.compile(
+    r"inputs\.parameter_values\['(?P<input>[^'\"\\\]]*)'\] (?P<operator>==|!=) (?P<text>'[^'\\]*')"
+)
 _CONVERSIONS: Final = {"int": "number", "double": "number", "string": "text", "bool": "boolean"}
 
 
@@ -69,8 +74,8 @@ class _NotSimpleError(Exception):
     """The text is not a condition as KFP writes it. It may still be valid CEL."""
 
 
-# Many tasks have equal conditions, and several rules read each of them.
-@lru_cache(maxsize=4096)
+# Several rules read each condition, so the size is larger than the number of tasks of a pipeline.
+@lru_cache(maxsize=2**15)
 def read_condition(expression: str) -> Condition | None:
     """Return a condition that is written as KFP writes it, None for any other text.
 
@@ -81,6 +86,11 @@ def read_condition(expression: str) -> Condition | None:
         >>> read_condition("inputs.parameter_values['n'") is None
         True
     """
+    comparison = _COMPARISON.fullmatch(expression)
+    if comparison is not None:
+        left = Operand("input", comparison["input"])
+        right = Operand("text", comparison["text"])
+        return Condition((Comparison(left, comparison["operator"], right),), (left.text,))
     try:
         return _Parser(expression).parse()
     except _NotSimpleError:

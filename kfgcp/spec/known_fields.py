@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from kfgcp.spec.json_values import JsonObject, Place
 
@@ -39,7 +39,8 @@ def unknown_fields(pipeline_spec: JsonObject) -> Iterator[Place]:
         >>> list(unknown_fields({"pipelineInfo": {"name": "hello", "colour": "red"}}))
         [('pipelineInfo', 'colour')]
     """
-    stack: list[tuple[Place, object, _Message]] = [((), pipeline_spec, _PIPELINE)]
+    # Linked pairs `(parent, step)` are cheap to extend. Only places that are yielded become tuples.
+    stack: list[tuple[Any, object, _Message]] = [(None, pipeline_spec, _PIPELINE)]
     while stack:
         place, body, message = stack.pop()
         if not isinstance(body, dict):
@@ -51,16 +52,27 @@ def unknown_fields(pipeline_spec: JsonObject) -> Iterator[Place]:
             name = key
             if "_" in key:
                 name = _UNDERSCORE.sub(lambda match: match[1].upper(), key)
+            here = (place, key)
             if name in message.messages:
-                stack.append(((*place, key), value, message.messages[name]))
+                stack.append((here, value, message.messages[name]))
             elif name in message.maps and isinstance(value, dict):
+                item_message = message.maps[name]
                 for item_key, item in value.items():
-                    stack.append(((*place, key, item_key), item, message.maps[name]))
+                    stack.append(((here, item_key), item, item_message))
             elif name in message.lists and isinstance(value, list):
                 for index, item in enumerate(value):
-                    stack.append(((*place, key, index), item, message.lists[name]))
+                    stack.append(((here, index), item, message.lists[name]))
             elif name not in message.values and not _holds_messages(message, name):
-                yield (*place, key)
+                yield _unlink(here)
+
+
+def _unlink(place: Any) -> Place:
+    """Return the place for linked pairs."""
+    steps: list[str | int] = []
+    while place is not None:
+        place, step = place
+        steps.append(step)
+    return tuple(reversed(steps))
 
 
 def _holds_messages(message: _Message, name: str) -> bool:
