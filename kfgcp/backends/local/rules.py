@@ -27,7 +27,6 @@ from kfgcp.rules.rule import (
     sorted_rules,
 )
 from kfgcp.spec.graph import Constant, Importer, OtherExecutor
-from kfgcp.spec.lightweight import recognise
 from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE
 from kfgcp.spec.platform import pipeline_settings as read_pipeline_settings
 
@@ -235,7 +234,7 @@ def imported_from_bucket(context: ComponentContext, target: Target) -> Match:
 
 def _is_command(context: ComponentContext) -> bool:
     """Return whether a component runs a command, not a Python function that KFP compiled."""
-    return context.container is not None and recognise(context.container) is None
+    return context.container is not None and context.lightweight is None
 
 
 def _runs_in_container(context: ComponentContext, target: Target) -> bool:
