@@ -48,6 +48,7 @@ from kfgcp.spec.graph import (
 from kfgcp.spec.graph import Iterator as Loop
 from kfgcp.spec.json_values import format_place
 from kfgcp.spec.platform import VOLUME_IMAGES
+from kfgcp.spec.wire import read_executors
 
 # The names of google.cloud.aiplatform_v1.AcceleratorType (accelerator_type.proto, as of
 # google-cloud-aiplatform 2.7). A test compares them with the installed library. The name
@@ -495,7 +496,7 @@ def resources_from_parameters(context: ComponentContext, target: Target) -> Matc
             fields.append(what)
     if _PLACEHOLDER in str(resources.get("accelerator")):
         fields.append("the accelerator")
-    return {"what": " and ".join(fields)} if fields else False
+    return {"what": ", ".join(fields)} if fields else False
 
 
 @task_rule(
@@ -556,10 +557,13 @@ def infinite_metric(context: PipelineContext, target: Target) -> Match:
     Severity.NOT_JUDGED,
     "not judged: {what} is new in the specification, and it is not documented whether Vertex AI"
     " accepts it",
-    hint="Use a parameter without literals, and no dsl.TaskConfig, until you have tried it.",
+    hint="Try it with a small pipeline, or leave it out.",
 )
 def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
-    """TASK_CONFIG and literals of inputs are new in pipeline_spec.proto (kfp 2.15, kfp 2.17)."""
+    """TASK_CONFIG, literals and downloadToWorkspace came with kfp 2.15 to 2.17.
+
+    Source: pipeline_spec.proto. Nothing was recorded on Vertex AI.
+    """
     params = dict(context.graph.root.params)
     for component in context.graph.components.values():
         params.update(component.params)
@@ -569,6 +573,10 @@ def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
     with_config = [name for name, param in params.items() if param.type == "TASK_CONFIG"]
     if with_config:
         yield {"what": f"dsl.TaskConfig ({', '.join(with_config)})"}
+    for label, executor in read_executors(context.document).items():
+        if (executor.get("importer") or {}).get("downloadToWorkspace"):
+            name = label.removeprefix("exec-")
+            yield {"what": f"download_to_workspace of dsl.importer ({name})"}
 
 
 @pipeline_rule(

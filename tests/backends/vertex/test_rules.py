@@ -82,6 +82,7 @@ ITEMS_OF_PIPELINE: Final = {
 ITEMS: Final = f"{TASKS}/for-loop-1/parameterIterator/items/raw"
 INPUT_LIST: Final = {"root/inputDefinitions": {"artifacts": {"data": MODELS}}}
 VARIABLE: Final = f"{CONTAINER}/env"
+TASK_CONFIG: Final = {"parameterType": "TASK_CONFIG"}
 LITERALS: Final = {"parameterType": "STRING", "defaultValue": "a", "literals": ["a", "b"]}
 
 CASES: Final[dict[str, Case]] = {
@@ -315,6 +316,60 @@ def test_what_only_the_run_knows_is_not_judged(rule_id: str, edits: Any, message
     (finding,) = find(rules, [edits])
 
     assert (finding.severity, finding.message) == (Severity.NOT_JUDGED, message)
+
+
+@pytest.mark.parametrize(
+    ("edits", "what"),
+    [
+        (
+            {"components/comp-train/inputDefinitions": {"parameters": {"config": TASK_CONFIG}}},
+            "dsl.TaskConfig (config)",
+        ),
+        (
+            {
+                "deploymentSpec/executors/exec-train": {
+                    "importer": IMPORTER | {"downloadToWorkspace": True}
+                }
+            },
+            "download_to_workspace of dsl.importer (train)",
+        ),
+    ],
+)
+def test_other_new_fields_are_not_judged(edits: Any, what: str) -> None:
+    (finding,) = find([rule for rule in vertex_rules() if rule.id == "V313"], [edits])
+
+    assert finding.message.startswith(f"not judged: {what} is new in the specification")
+
+
+def test_nested_loops_multiply_what_is_collected() -> None:
+    def count_for(inner: str, outer: str) -> list[str]:
+        selector = {"producerSubtask": "for-loop-1", "outputArtifactKey": "models"}
+        edits = collected(inner)
+        outer_loop = {
+            "componentRef": {"name": "comp-for-loop-2"},
+            "parameterIterator": {"itemInput": "item", "items": {"raw": outer}},
+        }
+        source = {"producerTask": "for-loop-2", "outputArtifactKey": "models"}
+        nested = {
+            "components/comp-for-loop-2": {
+                "dag": {
+                    "tasks": edits[TASKS],
+                    "outputs": {"artifacts": {"models": {"artifactSelectors": [selector]}}},
+                },
+                "inputDefinitions": {"parameters": {"item": {"parameterType": "NUMBER_INTEGER"}}},
+                "outputDefinitions": {"artifacts": {"models": MODELS}},
+            },
+            f"{TASKS}/for-loop-1": REMOVED,
+            f"{TASKS}/for-loop-2": outer_loop,
+            f"{TASKS}/best/dependentTasks": ["for-loop-2"],
+            f"{TASKS}/best/inputs/artifacts/models/taskOutputArtifact": source,
+        }
+        rules = [rule for rule in vertex_rules() if rule.id == "V203"]
+        return [finding.message for finding in find(rules, [edits, nested])]
+
+    assert count_for(numbers(10), numbers(10)) == []
+    (message,) = count_for(numbers(11), numbers(10))
+    assert message.startswith("task best takes 110 artifacts of a loop")
 
 
 def test_nothing_is_found_in_a_plain_pipeline() -> None:
