@@ -141,11 +141,11 @@ def test_a_rule_has_its_text_without_placeholders(report: Report) -> None:
     rules = read_run(replace(report, rules=general_rules()))["tool"]["driver"]["rules"]
 
     rule = next(rule for rule in rules if rule["id"] == "R101")
-    assert rule["name"] == "ImageWithoutDigest"
-    assert rule["defaultConfiguration"] == {"level": "note"}
+    assert rule["name"] == "ImageWithoutVersion"
+    assert rule["defaultConfiguration"] == {"level": "warning"}
     assert "IMAGE" in rule["shortDescription"]["text"]
     assert "{" not in rule["shortDescription"]["text"]
-    assert rule["fullDescription"]["text"].startswith("A tag is a name that can be moved")
+    assert rule["fullDescription"]["text"].startswith("An image without a tag has the tag latest")
 
 
 def test_notes_about_the_check_are_notifications(report: Report) -> None:
