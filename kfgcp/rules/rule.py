@@ -113,9 +113,23 @@ class Located:
     component: str = ""
 
 
-Match: TypeAlias = bool | Mapping[str, str] | Located | NotJudged | None
+@dataclass(frozen=True, slots=True)
+class TaskMatch:
+    """The answer of a rule about the whole pipeline that is about one of its tasks.
+
+    Attributes:
+        context: the task.
+        values: the values of the placeholders in the message of the rule.
+    """
+
+    context: TaskContext
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+Match: TypeAlias = bool | Mapping[str, str] | Located | NotJudged | TaskMatch | None
 """What a rule returns. False and None: it has nothing to say. A mapping has the values of the
-placeholders in its message, beside `{task}`, `{component}`, `{env}` and `{version}`."""
+placeholders in its message, beside `{task}`, `{component}`, `{env}` and `{version}`. A `TaskMatch`
+is for rules about the whole pipeline."""
 
 TaskFunction: TypeAlias = Callable[[TaskContext, Target], Match]
 ComponentFunction: TypeAlias = Callable[[ComponentContext, Target], Match]
@@ -207,21 +221,30 @@ class Rule:
         """Whether it is true everywhere, so that it finds the same for each target."""
         return self.family in _GENERAL_FAMILIES
 
-    def findings(self, pipeline: PipelineContext, target: Target) -> Iterable[RuleFinding]:
+    def findings(
+        self, pipeline: PipelineContext, target: Target, *, any_version: bool = False
+    ) -> Iterable[RuleFinding]:
         """Return what the rule finds in a pipeline.
 
         A general rule is judged once for each pipeline, because it finds the same for each target.
+
+        Args:
+            pipeline: the pipeline.
+            target: where it would run.
+            any_version: judge also when the version of the target is not affected.
         """
         if not self.is_general:
-            return self._judge(pipeline, target)
+            return self._judge(pipeline, target, any_version=any_version)
         findings = pipeline.memo.get(self)
         if findings is None:
-            findings = tuple(self._judge(pipeline, target))
+            findings = tuple(self._judge(pipeline, target, any_version=any_version))
             pipeline.memo[self] = findings
         return findings
 
-    def _judge(self, pipeline: PipelineContext, target: Target) -> Iterator[RuleFinding]:
-        if not self.affects(target.version):
+    def _judge(
+        self, pipeline: PipelineContext, target: Target, *, any_version: bool
+    ) -> Iterator[RuleFinding]:
+        if not any_version and not self.affects(target.version):
             return
         if self.task_function is not None:
             for task in pipeline.tasks:
@@ -243,7 +266,11 @@ class Rule:
     ) -> RuleFinding:
         part = self.part
         given_values: Mapping[str, str] = {}
-        if isinstance(match, Located):
+        if isinstance(match, TaskMatch):
+            given_values = match.values
+            part = Part.TASK
+            task, component = match.context.path, match.context.component.name
+        elif isinstance(match, Located):
             given_values = match.values
             part, task, component = match.part, match.task, match.component
         elif isinstance(match, Mapping):
@@ -270,7 +297,7 @@ class Rule:
 def _matches(result: Iterable[Match] | Match) -> Iterator[Match]:
     if result is None or result is False:
         return
-    if result is True or isinstance(result, Mapping | Located | NotJudged):
+    if result is True or isinstance(result, Mapping | Located | NotJudged | TaskMatch):
         yield result
         return
     for match in result:
