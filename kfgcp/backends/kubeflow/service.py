@@ -83,7 +83,7 @@ class KubeflowService:
         self._clients = open_clients(env)
         self._http = self._clients.api
         self._metadata = Metadata(self._clients.metadata)
-        self._server = Server(self._http)
+        self._server = Server(self._http, env.name, records, self.place)
         self._experiments = Experiments(self._http, records, self.place, self._namespace)
         self._reader = RunReader(
             Where(self._clients.host, env.name),
@@ -109,7 +109,7 @@ class KubeflowService:
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each part of a request that the server ignores or does differently."""
-        return list(run_request.notes(request)) + list(self._server.notes(request.spec))
+        return list(run_request.notes(request)) + list(self._server.notes(request))
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
         """Return the run that `create` would send, see `SupportsPlan`.
@@ -127,7 +127,7 @@ class KubeflowService:
         the answer of the server is lost.
         """
         submission = secrets.token_hex(6)
-        self._server.refuse(request.spec)
+        self._server.refuse(request)
         # All checks of the request come before the experiment is created. So the body has no id of
         # the experiment at first.
         run_body = run_request.run_body(request, self._settings, "", submission)
