@@ -128,38 +128,40 @@ class Server:
             Unsupported: the server cannot run it, or is older than the API v2beta1.
         """
         pipeline = PipelineContext(request.spec)
-        findings, version = self._judge(Severity.ERROR, pipeline, request.options)
+        findings, version = self._judge(Severity.ERROR, pipeline, request)
         if findings:
             raise _refusal(findings, version)
 
     def notes(self, request: SubmitRequest) -> Iterator[str]:
         """Yield a line for all that the server ignores or does in another way."""
         pipeline = PipelineContext(request.spec)
-        findings, version = self._judge(Severity.WARNING, pipeline, request.options)
+        findings, version = self._judge(Severity.WARNING, pipeline, request)
         for finding in findings:
             yield finding.message
         if version is None and self._has_version:
             yield from self._notes_about_older_servers(pipeline, request.options)
 
     def _judge(
-        self, severity: Severity, pipeline: PipelineContext, options: RunOptions
+        self, severity: Severity, pipeline: PipelineContext, request: SubmitRequest
     ) -> tuple[Sequence[RuleFinding], Version | None]:
         """Return what the rules of a severity find, and the version of the server.
+
+        The rules that the user ignores find nothing.
 
         The version is requested only when a rule depends on it that finds something for some
         version. Otherwise it is None.
         """
-        any_target = self._target(None, options)
+        any_target = self._target(None, request.options)
         rules: list[Rule] = []
         for rule in kubeflow_rules():
-            if rule.severity is severity:
-                finding = next(rule.findings(pipeline, any_target, any_version=True), None)
-                if finding is not None:
+            if rule.severity is severity and rule.id not in request.ignored_rules:
+                findings = rule.findings(pipeline, any_target, any_version=True)
+                if next(iter(findings), None) is not None:
                     rules.append(rule)
         version = None
         if any(rule.depends_on_version for rule in rules):
             version = self.version
-        return judge(rules, pipeline, self._target(version, options)), version
+        return judge(rules, pipeline, self._target(version, request.options)), version
 
     def _notes_about_older_servers(
         self, pipeline: PipelineContext, options: RunOptions
