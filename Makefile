@@ -71,6 +71,8 @@ reference: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate_options.py
 	$(BIN)/python docs/reference/generate_public_names.py
 	$(BIN)/python docs/reference/generate.py
+	$(BIN)/python docs/reference/generate_check_rules.py
+	$(BIN)/python docs/reference/generate_check_guide.py
 
 docs: reference $(STORES)/stamp
 	$(BIN)/python docs/reference/generate_rules.py

@@ -75,15 +75,25 @@ if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords as OptionKeywords
     from kfgcp.options import OptionLeftOut as OptionLeftOut, RunOptions as RunOptions
     from kfgcp.query import RunFilter as RunFilter
+    from kfgcp.rules.report import Report as Report, Row as Row, Suppression as Suppression
+    from kfgcp.rules.rule import (
+        Part as Part,
+        Rule as Rule,
+        RuleFinding as RuleFinding,
+        Severity as Severity,
+        Target as Target,
+    )
     from kfgcp.scaffold import Scaffold as Scaffold
     from kfgcp.settings import BackendSettings as BackendSettings, Setting as Setting
     from kfgcp.spec.diff import Change as Change
     from kfgcp.spec.load import Spec as Spec
     from kfgcp.spec.source import Source as Source
+    from kfgcp.spec.source_map import Location as Location
     from kfgcp.store.database import DiskFullNote as DiskFullNote
     from kfgcp.store.store import Store as Store
     from kfgcp.tracking.choose import Choice as Choice
     from kfgcp.tracking.compare import Comparison as Comparison
+    from kfgcp.tracking.dry_run import DryRun as DryRun
     from kfgcp.tracking.difference import (
         Difference as Difference,
         Missing as Missing,
@@ -114,12 +124,14 @@ if TYPE_CHECKING:
     # generated: functions
     artifacts = _workspace.artifacts
     cancel = _workspace.cancel
+    check = _workspace.check
     compare = _workspace.compare
     compile = _workspace.compile
     dashboard = _workspace.dashboard
     delete = _workspace.delete
     diff = _workspace.diff
     doctor = _workspace.doctor
+    dry_run = _workspace.dry_run
     events = _workspace.events
     export = _workspace.export
     import_env = _workspace.import_env
@@ -165,15 +177,19 @@ _TYPES: Final = {
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
     "kfgcp.query": "RunFilter",
+    "kfgcp.rules.report": "Report Row Suppression",
+    "kfgcp.rules.rule": "Part Rule RuleFinding Severity Target",
     "kfgcp.scaffold": "Scaffold",
     "kfgcp.settings": "BackendSettings Setting",
     "kfgcp.spec.diff": "Change",
     "kfgcp.spec.load": "Spec",
     "kfgcp.spec.source": "Source",
+    "kfgcp.spec.source_map": "Location",
     "kfgcp.store.database": "DiskFullNote",
     "kfgcp.store.store": "Store",
     "kfgcp.tracking.choose": "Choice",
     "kfgcp.tracking.compare": "Comparison",
+    "kfgcp.tracking.dry_run": "DryRun",
     "kfgcp.tracking.difference": "Difference Missing VersionChange",
     "kfgcp.tracking.handle": "RunHandle TaskHandle",
     "kfgcp.tracking.notices": "NotHeeded NotRefreshed RecordedCode",
@@ -192,12 +208,14 @@ _TYPES: Final = {
 _FUNCTIONS: Final = (
     "artifacts",
     "cancel",
+    "check",
     "compare",
     "compile",
     "dashboard",
     "delete",
     "diff",
     "doctor",
+    "dry_run",
     "events",
     "export",
     "import_env",

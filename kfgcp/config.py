@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import copy
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kfgcp.config_files import DASHBOARD_KEYS as DASHBOARD_KEYS
+from kfgcp.config_files import FILE_NAME as FILE_NAME
+from kfgcp.config_files import Tables, check_pattern, read_tables
+from kfgcp.config_files import included_files as included_files
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.foreign_errors import in_one_line
@@ -29,32 +32,15 @@ from kfgcp.model import Direction
 from kfgcp.settings import (
     BackendSettings,
     Setting,
-    check_types,
     did_you_mean,
     read_settings,
-    refuse_unknown,
     variable_name,
 )
 
-FILE_NAME: Final = "kfgcp.toml"
 HOME_NAME: Final = ".kfgcp"
 
 # The environment that every project has.
 DEFAULT_ENV: Final = "local"
-
-_PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
-
-# The keys of [dashboard] and their types: docs/guides/dashboard.md.
-DASHBOARD_KEYS: Final[Mapping[str, type]] = {
-    "allow": list,
-    "host_names": list,
-    "iap_audience": str,
-    "iap_keys_url": str,
-    "pipelines": list,
-    "read_only": bool,
-    "sync": list,
-    "sync_seconds": int,
-}
 
 # The keys of [dashboard] that are lists of texts.
 _DASHBOARD_LISTS: Final = ("allow", "host_names", "pipelines", "sync")
@@ -127,6 +113,7 @@ class Project:
     environments: Mapping[str, Environment]
     metrics: Mapping[str, Direction] = field(default_factory=dict)
     dashboard: Mapping[str, Setting] = field(default_factory=dict)
+    ignored_rules: Mapping[str, str] = field(default_factory=dict)
     invalid_environments: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
@@ -176,7 +163,7 @@ def load(
     folder = project_folder(start)
     file = folder / FILE_NAME if folder else None
     root = folder or start
-    tables = _read_tables(file) if file else _Tables()
+    tables = read_tables(file) if file else Tables()
     tables.environments.setdefault(DEFAULT_ENV, {"backend": default_backend})
     environments: dict[str, Environment] = {}
     invalid: dict[str, ConfigError] = {}
@@ -197,146 +184,9 @@ def load(
         environments=environments,
         metrics=_directions(tables.project.get("metrics", {})),
         dashboard=_dashboard(tables.dashboard, tables.environments, environ),
+        ignored_rules=_ignored_rules(tables.check.get("ignore", {})),
         invalid_environments=invalid,
     )
-
-
-@dataclass(slots=True)
-class _Tables:
-    """The tables of kfgcp.toml and of the files that it includes.
-
-    Attributes:
-        project: the keys of [project].
-        environments: the tables of the environments by their names.
-        dashboard: the keys of [dashboard].
-        environment_files: the file of each environment, by its name.
-    """
-
-    project: dict[str, Any] = field(default_factory=dict)
-    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
-    dashboard: dict[str, Any] = field(default_factory=dict)
-    environment_files: dict[str, str] = field(default_factory=dict)
-
-    def file_of(self, environment: str) -> str:
-        """Return the name of the file that has an environment."""
-        return self.environment_files.get(environment, FILE_NAME)
-
-
-def _read_tables(file: Path) -> _Tables:
-    """Return the tables of kfgcp.toml and of its included files.
-
-    Raises:
-        ConfigError: a file cannot be read, a table has the wrong form, or two files have the same
-            key.
-    """
-    tables = _Tables()
-    data = _read(file)
-    patterns = data.pop("include", [])
-    _add_tables(tables, data, FILE_NAME)
-    for included in included_files(patterns, file.parent):
-        included_data = _read(included)
-        name = included.relative_to(file.parent).as_posix()
-        if "include" in included_data:
-            raise ConfigError(
-                f"{name}: only {FILE_NAME} itself may have the key include.",
-                hint=f"Name all files in the key include of {FILE_NAME}.",
-            )
-        _add_tables(tables, included_data, name)
-    return tables
-
-
-def included_files(patterns: Any, folder: Path) -> list[Path]:
-    """Return the files that `include` names, each once, in the order of its patterns.
-
-    Args:
-        patterns: the value of `include`.
-        folder: the folder of kfgcp.toml.
-
-    Raises:
-        ConfigError: the value is not a list of patterns below the folder, or a named file is
-            missing.
-    """
-    is_list = isinstance(patterns, list)
-    if not is_list or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ConfigError(
-            f"{FILE_NAME}: include must be a list of patterns, not {patterns!r}.",
-            hint='Write ["kfgcp.d/*.toml"].',
-        )
-    # A dict keeps the order of the files, and has each file once.
-    files: dict[Path, None] = {}
-    for pattern in patterns:
-        _check_pattern(pattern, f"{FILE_NAME}: include", example="kfgcp.d/*.toml")
-        matches = _matching_files(folder, pattern)
-        is_pattern = any(character in pattern for character in "*?[")
-        if not matches and not is_pattern:
-            raise ConfigError(f"{FILE_NAME}: the included file {pattern} does not exist.")
-        files.update(dict.fromkeys(matches))
-    files.pop(folder / FILE_NAME, None)
-    return list(files)
-
-
-def _check_pattern(pattern: str, where: str, *, example: str) -> None:
-    """Check that a pattern names files below the folder of kfgcp.toml.
-
-    Args:
-        pattern: as `Path.glob` takes it.
-        where: the key, for messages: `kfgcp.toml: include`.
-        example: a pattern, for hints.
-
-    Raises:
-        ConfigError: the pattern names other files, or is not a pattern.
-    """
-    path = Path(pattern)
-    if not pattern or path.is_absolute() or ".." in path.parts:
-        raise ConfigError(
-            f"{where} has {pattern!r}, which is not below the folder of {FILE_NAME}.",
-            hint=f'Write a path or pattern below that folder: "{example}".',
-        )
-    # Python 3.13 accepts `**` inside a part, as in "a**", and earlier versions raise an error. A
-    # configuration must work with all of them.
-    has_wrong_stars = any("**" in part and part != "**" for part in path.parts)
-    if not path.parts or has_wrong_stars:
-        raise ConfigError(
-            f"{where} has {pattern!r}, which is not a pattern of files.",
-            hint=f'Write a path or pattern: "{example}".',
-        )
-
-
-def _matching_files(folder: Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(path for path in folder.glob(pattern) if path.is_file())
-    except OSError as error:
-        raise ConfigError(
-            f"{FILE_NAME}: the files of include {pattern!r} cannot be found: {error}."
-        ) from None
-
-
-def _add_tables(tables: _Tables, data: Mapping[str, Any], name: str) -> None:
-    """Add the tables of the file with this name to the tables of the files before it."""
-    refuse_unknown(data, ("project", "env", "dashboard", "include"), name)
-    merged_tables = (
-        ("project", tables.project, _PROJECT_KEYS),
-        ("dashboard", tables.dashboard, DASHBOARD_KEYS),
-    )
-    for table, merged_values, types in merged_tables:
-        values = _table(data, table, name)
-        check_types(values, types, f"{name} [{table}]")
-        for key, value in values.items():
-            if key in merged_values:
-                raise ConfigError(
-                    f"{name}: {key} of [{table}] is also in another file.",
-                    hint=f"Keep {key} in one file.",
-                )
-            merged_values[key] = value
-    environments = _table(data, "env", name)
-    for environment in environments:
-        if environment in tables.environments:
-            raise ConfigError(
-                f"{name}: [env.{environment}] is also in {tables.file_of(environment)}.",
-                hint=f"Keep [env.{environment}] in one file.",
-            )
-        tables.environments[environment] = _table(environments, environment, name, "env.")
-        tables.environment_files[environment] = name
 
 
 def project_folder(start: Path) -> Path | None:
@@ -365,41 +215,27 @@ def _directions(metrics: Mapping[str, Any]) -> Mapping[str, Direction]:
     return directions
 
 
+def _ignored_rules(reasons: Mapping[str, Any]) -> dict[str, str]:
+    """Return the reasons for which rules of `kfgcp check` are ignored, by the ids of the rules.
+
+    Raises:
+        ConfigError: a reason is missing.
+    """
+    for rule, reason in reasons.items():
+        if not isinstance(reason, str) or not reason.strip():
+            raise ConfigError(
+                f"{FILE_NAME} [check]: ignore.{rule} has no reason.",
+                hint=f'Write why the project ignores it: ignore = {{ {rule} = "…" }}',
+            )
+    return dict(reasons)
+
+
 def _home(text: str) -> Path:
     """Return the state folder that KFGCP_HOME names."""
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
         raise ConfigError(f"KFGCP_HOME is {text!r}, but there is no such user.") from None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        # Editors on Windows may write a byte order mark, which tomllib does not accept.
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"{file} is not valid TOML: {error}.", hint="See README.md for an example."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}.") from None
-
-
-def _table(data: Mapping[str, Any], key: str, file_name: str, prefix: str = "") -> dict[str, Any]:
-    """Return the table at a key, an empty table when the key is missing.
-
-    Args:
-        data: the table around it.
-        key: the key of the table.
-        file_name: the name of the file, for messages.
-        prefix: the keys of the tables around the table, for messages: `env.`.
-    """
-    value = data.get(key, {})
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f"{file_name}: {prefix}{key} must be a table.", hint=f"Write [{prefix}{key}]."
-        )
-    return value
 
 
 def _environment(
@@ -459,7 +295,7 @@ def _dashboard(
             if not isinstance(entry, str):
                 raise ConfigError(f"{where}: {key} contains {entry!r}, which is not a text.")
     for pattern in lists["pipelines"]:
-        _check_pattern(pattern, f"{where}: pipelines", example="pipelines/*.py")
+        check_pattern(pattern, f"{where}: pipelines", example="pipelines/*.py")
     _check_sync(lists["sync"], environments, where)
     _check_host_names(lists["host_names"], where)
     if "sync_seconds" in settings and settings["sync_seconds"].value < 1:

@@ -7,11 +7,11 @@ The tables are:
 1. capabilities: the Protocols of kfgcp/backends/base.py that an opened backend has
 2. the contract: the `@pytest.mark.feature(...)` of tests/contract, from a run of these tests
 3. recordings: the `@pytest.mark.recorded(...)` of all tests
-4. features of servers: kfgcp/backends/kubeflow/features.py
-5. differences of servers: kfgcp/backends/kubeflow/differences.py
+4. what servers cannot do, and what they do in another way: kfgcp/backends/kubeflow/rules.py
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +21,9 @@ from xml.etree.ElementTree import Element
 from generate_rules import find_marks, list_marked, read_case_name, run_tests
 
 from kfgcp.backends import base, registry
-from kfgcp.backends.kubeflow.differences import DIFFERENCES, METRICS
-from kfgcp.backends.kubeflow.features import FEATURES, WORKSPACE, format_version
+from kfgcp.backends.kubeflow.rules import kubeflow_rules
 from kfgcp.config import Environment, Project, Setting
+from kfgcp.rules.rule import Rule, format_version
 from kfgcp.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -72,20 +72,22 @@ The tests with `@pytest.mark.recorded(...)` compare kfgcp, or its stand-in, with
 BOTTOM = """
 ## What servers of Kubeflow Pipelines cannot do
 
-Found in the spec before a run is submitted; the sources are in
-[`features.py`](../../kfgcp/backends/kubeflow/features.py). A refused feature is an error that names
-the task and the version that it needs. The others are notes before the run. A server that does not
-tell its version counts as new.
+Found in the spec by `kfgcp check`, and before a run is submitted. An error is refused, with
+the task and the version that it needs. A warning is shown before the run. A server that does not
+tell its version counts as new. The sources are in the docstrings of the
+[rules](../../kfgcp/backends/kubeflow/rules.py).
 
 """
 DIFFERENT = """
 ## What Kubeflow Pipelines does in another way
 
-Found in the spec too. A difference that may change a result is a note before the run. The
+Found in the spec too. A warning is shown before the run, a note only by `kfgcp check`. The
 recordings are runs on a real server, 2.17.0.
 
 """
-RECORDINGS = "../../tests/recorded/cluster-2.17.0"
+RECORDINGS = "../../tests/recorded"
+# What a rule of the third table begins with. The others are about what servers cannot do.
+DIFFERENCE = "K3"
 
 # The outcome of each test in each column: yes, no, or why it was skipped.
 Outcomes = Mapping[tuple[str, str], str]
@@ -195,29 +197,43 @@ def recording_path(recording: str) -> str:
 
 
 def features_table() -> str:
-    """Return the table of what servers of Kubeflow Pipelines cannot do, refused features first."""
-    rows = []
-    for feature in FEATURES:
-        versions = f"before {format_version(feature.since)}" if feature.since else "always"
-        rows.append([f"a task {feature.text}", versions, feature.note or "refused"])
-    rows.append(["the pipeline has a workspace", f"before {format_version(WORKSPACE)}", "refused"])
-    rows.sort(key=lambda row: row[2] != "refused")
-    return _format_table(["what", "on servers", "what happens"], rows)
+    """Return the table of what servers of Kubeflow Pipelines cannot do, errors first."""
+    rules = [rule for rule in kubeflow_rules() if not rule.id.startswith(DIFFERENCE)]
+    rows = [
+        [rule.id, _format_message(rule), _format_versions(rule), str(rule.severity)]
+        for rule in rules
+    ]
+    rows.sort(key=lambda row: row[3] != "error")
+    return _format_table(["rule", "what", "on servers", "severity"], rows)
 
 
 def differences_table() -> str:
     """Return the table of what Kubeflow Pipelines does in another way."""
     rows = []
-    for difference in (METRICS, *DIFFERENCES):
-        owner = "the pipeline" if difference is METRICS else "a task"
-        versions = "all"
-        if difference.first_affected:
-            versions = f"since {format_version(difference.first_affected)}"
-        link = ""
-        if difference.recorded:
-            link = f"[{difference.recorded}]({RECORDINGS}/{difference.recorded})"
-        rows.append([f"{owner} {difference.text}", versions, difference.note, link])
-    return _format_table(["what", "on servers", "what happens there", "recorded"], rows)
+    for rule in kubeflow_rules():
+        if rule.id.startswith(DIFFERENCE):
+            links = []
+            for recording in re.findall(r"cluster-[\d.]+/[\w-]+", rule.source):
+                name = recording.partition("/")[2]
+                links.append(f"[{name}]({RECORDINGS}/{recording})")
+            versions, severity = _format_versions(rule), str(rule.severity)
+            rows.append([rule.id, _format_message(rule), versions, severity, ", ".join(links)])
+    return _format_table(["rule", "what", "on servers", "severity", "recorded"], rows)
+
+
+def _format_message(rule: Rule) -> str:
+    """Return the message of a rule with a word for each placeholder."""
+    text = rule.message.replace("{task}", "a task").replace("{component}", "a component")
+    return re.sub(r"\{(\w+)(![rs])?\}", r"`\1`", text)
+
+
+def _format_versions(rule: Rule) -> str:
+    parts = []
+    if rule.since is not None:
+        parts.append(f"since {format_version(rule.since)}")
+    if rule.fixed_in is not None:
+        parts.append(f"before {format_version(rule.fixed_in)}")
+    return ", ".join(parts) or "all"
 
 
 def _format_names(names: Iterable[str]) -> list[str]:

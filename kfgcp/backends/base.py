@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 from kfgcp.model import Run, RunState, Task
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
 from kfgcp.store.request import StoredRequest
@@ -43,6 +44,8 @@ class SubmitRequest:
             that run do not run again. None runs all tasks.
         from_task: a task of the earlier run. This task and all tasks that depend on it run again.
         source: where the pipeline comes from, None when kfgcp cannot tell.
+        ignored_rules: the ids of rules that the user ignores. `notes` and `submit` say nothing
+            about what they find.
     """
 
     spec: Spec
@@ -52,6 +55,7 @@ class SubmitRequest:
     repeats: str | None = None
     from_task: str | None = None
     source: Source | None = None
+    ignored_rules: frozenset[str] = frozenset()
 
 
 def stored_request(request: SubmitRequest) -> StoredRequest:
@@ -112,6 +116,9 @@ class Deleted:
     kept_logs: int = 0
     used_by: tuple[str, ...] = ()
 
+
+UNKNOWN_SUBMISSION: Final = "0" * 12
+"""The id of a submission in a body that is only shown. It is as long as a real one."""
 
 SEVERITIES: Final = (
     "DEBUG",
@@ -355,6 +362,20 @@ class SupportsRetry(Protocol):
 
         Raises:
             UsageError: the run has not ended, or it succeeded.
+        """
+
+
+@runtime_checkable
+class SupportsPlan(Protocol):
+    """Can show what it would send for a request, without sending anything."""
+
+    def request_body(self, request: SubmitRequest) -> JsonObject:
+        """Return the body of the request that `submit` would send.
+
+        The id of the submission, which is different for each run, is `UNKNOWN_SUBMISSION`.
+
+        Raises:
+            Unsupported: `submit` would refuse the request, for the same reason.
         """
 
 

@@ -31,7 +31,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         " (STRING) instead."
     )
     for name, value in params.items():
-        inexact = _first_inexact(value)
+        inexact = first_inexact(value)
         if inexact is not None:
             _, number = inexact
             raise ParamError(
@@ -39,7 +39,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
                 " number.",
                 hint=hint,
             )
-    inexact = _first_inexact(spec)
+    inexact = first_inexact(spec)
     if inexact is not None:
         place, number = inexact
         raise SpecError(
@@ -49,13 +49,36 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         )
 
 
-def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
+def first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
     """Return the place and the value of the first integer that no double is equal to.
 
     Args:
         value: a JSON value.
         place: the place of the value in its document.
     """
+    # Almost no pipeline has such an integer, and the search for its place is slow.
+    return _find_inexact(value, place) if _has_inexact(value) else None
+
+
+def _has_inexact(value: object) -> bool:
+    """Return whether a JSON value contains an integer that no double is equal to."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        # Most values are texts, and `type` is faster than `isinstance`.
+        if type(item) is str:
+            continue
+        if isinstance(item, int):
+            if not _is_exact(item):
+                return True
+        elif isinstance(item, Mapping):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+    return False
+
+
+def _find_inexact(value: object, place: Place) -> tuple[Place, int] | None:
     if isinstance(value, int):
         return None if _is_exact(value) else (place, value)
     items: Iterable[tuple[str | int, object]] = ()
@@ -64,7 +87,7 @@ def _first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None
     elif isinstance(value, (list, tuple)):
         items = enumerate(value)
     for step, item in items:
-        inexact = _first_inexact(item, (*place, step))
+        inexact = _find_inexact(item, (*place, step))
         if inexact is not None:
             return inexact
     return None

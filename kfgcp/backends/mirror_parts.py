@@ -16,6 +16,7 @@ from kfgcp.backends.base import (
     SupportsArtifacts,
     SupportsLogs,
     SupportsNative,
+    SupportsPlan,
     SupportsRetry,
 )
 from kfgcp.backends.service import CanRetry, HasLogs, HasNativeClient, RunService
@@ -47,7 +48,8 @@ def find_part(mirror: MirroredRuns, service: RunService, protocol: type) -> obje
         return MirrorRetry(mirror, service)
     if protocol is SupportsNative and isinstance(service, HasNativeClient):
         return MirrorNative(mirror, service)
-    if protocol is SupportsArtifacts and isinstance(service, SupportsArtifacts):
+    # These Protocols name no run, so a service can implement them itself.
+    if protocol in (SupportsArtifacts, SupportsPlan) and isinstance(service, protocol):
         return service
     return None
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kfgcp.backends.service import RunService, ServiceRecords
     from kfgcp.diagnosis.checks import Check
     from kfgcp.model import Run
+    from kfgcp.rules.rule import Rule, Version
     from kfgcp.store.store import Store
 
 GROUP: Final = "kfgcp.backends"
@@ -44,6 +45,12 @@ class BackendPlugin:
             None when the service has no store of its own.
         runs_here: whether the backend executes its runs on this machine. Then nothing is read from
             a service.
+        rules: returns what `kfgcp check` knows of the backend, see `kfgcp.rules.rule`. It is called
+            only when a pipeline is checked.
+        versions: the releases of the server that the rules know, the oldest first; empty for a
+            service without versions.
+        seen_version: returns the version of the server that kfgcp read last, None when it never
+            read one. It sends no request. None for a service without versions.
         rounds_metrics: whether the service may round metrics to six decimals, as ML Metadata does.
 
     Example::
@@ -56,5 +63,8 @@ class BackendPlugin:
     open: Callable[[Project, Environment, Store], Backend] | None = None
     checks: Callable[[Project, Environment, Sequence[str] | None], Sequence[Check]] | None = None
     is_artifact_of: Callable[[Environment, Run, str], bool] | None = None
+    rules: Callable[[], Sequence[Rule]] | None = None
+    versions: tuple[tuple[int, ...], ...] = ()
+    seen_version: Callable[[Environment, ServiceRecords], Version | None] | None = None
     runs_here: bool = False
     rounds_metrics: bool = False

@@ -175,6 +175,14 @@ def require_settings(env: Environment) -> None:
     )
 
 
+def typed_settings(env: Environment) -> BackendSettings | None:
+    """Return the settings of an environment as its backend declares them.
+
+    None when a required key is missing.
+    """
+    return None if env.missing else plugin_of(env.backend).settings.of(env.settings)
+
+
 def runs_here(backend: str) -> bool:
     """Return whether a backend executes its runs on this machine.
 

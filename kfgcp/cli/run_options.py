@@ -57,6 +57,12 @@ class ParamOptions:
         return values | spec_params.parse_assignments(declared_params, self.assignments)
 
 
+def param_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the options that set parameters, as its argument `params`."""
+    help_text = "The value of a parameter; may be given several times."
+    return _add_param_options(command, help_text)
+
+
 def run_options(command: Callable[..., R]) -> Callable[..., R]:
     """Give the command `run` the options of a run.
 
@@ -85,26 +91,32 @@ def _add_options(
     """
 
     @functools.wraps(command)
-    def call(
-        *args: Any, assignments: tuple[str, ...], params_file: Path | None, **values: Any
-    ) -> R:
-        params = ParamOptions(assignments, params_file)
+    def call(*args: Any, **values: Any) -> R:
         changes: dict[str, object] = {}
         for field in option_fields():
             value = _read_value(field, values.pop(field.name))
             if value is not None:
                 changes[field.name] = value
-        return command(*args, **values, params=params, changes=cast("OptionKeywords", changes))
+        return command(*args, **values, changes=cast("OptionKeywords", changes))
 
     decorated: Callable[..., R] = call
     # click shows the options in the reverse order of the decorators.
     for field in reversed(option_fields()):
         decorated = _click_option(field, helps[field.name])(decorated)
-    decorated = _params_file(decorated)
+    return _add_param_options(decorated, param_help)
+
+
+def _add_param_options(command: Callable[..., R], help_text: str) -> Callable[..., R]:
+    @functools.wraps(command)
+    def call(
+        *args: Any, assignments: tuple[str, ...], params_file: Path | None, **values: Any
+    ) -> R:
+        return command(*args, **values, params=ParamOptions(assignments, params_file))
+
     add_param = click.option(
-        "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help=param_help
+        "-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help=help_text
     )
-    return add_param(decorated)
+    return add_param(_params_file(call))
 
 
 _params_file = click.option(

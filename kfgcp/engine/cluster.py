@@ -2,8 +2,8 @@
 
 The variables of a secret or config map come from variables with the same names in the user's
 environment. A volume is the folder of this machine at the path where the volume would be mounted. A
-task fails before it starts when a variable or folder that it needs does not exist here. Settings
-that cannot change a result are ignored, and a note names them (semantics.md, Running a task).
+task fails before it starts when a variable or folder that it needs does not exist here
+(semantics.md, Running a task). The rules of the local backend name what the engine ignores.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterator, Mapping
 
 from kfgcp.semantics.values import ValueProblem
-from kfgcp.spec.graph import Component, Container, Graph
+from kfgcp.spec.graph import Container, Graph
 from kfgcp.spec.lightweight import recognise
-from kfgcp.spec.platform import WORKSPACE, ClusterConfig, Variables
+from kfgcp.spec.platform import ClusterConfig, Variables
 
 
 def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -72,80 +72,38 @@ def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
     return paths
 
 
-def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool) -> Iterator[str]:
-    """Yield notes for the user about settings that have another effect here than on a cluster.
-
-    Each note is one line.
+def missing(graph: Graph, *, all_in_containers: bool) -> Iterator[str]:
+    """Yield a line for each variable or folder that a task needs and this machine does not have.
 
     Args:
         graph: the pipeline.
-        pipeline: the settings of the pipeline as a whole, see
-            `kfgcp.spec.platform.pipeline_settings`.
         all_in_containers: whether functions run in containers too.
     """
-    # Setting -> the components that have it.
-    ignored: dict[str, list[str]] = {}
-    for key, setting in pipeline.items():
-        # A workspace is not ignored: the tasks get a folder for it.
-        if key != WORKSPACE:
-            ignored.setdefault(setting, []).append("the pipeline")
     for component in graph.components.values():
         container = component.executor
         if not isinstance(container, Container):
             continue
-        name = _short_name(component)
+        name = component.name.removeprefix("comp-")
         in_container = all_in_containers or recognise(container) is None
-        for setting in _ignored_settings(container, in_container):
-            ignored.setdefault(setting, []).append(name)
-        yield from _variable_notes(name, container.cluster)
-        yield from _mount_notes(name, container.cluster, in_container)
-    if ignored:
-        phrases = [f"{setting} of {', '.join(names)}" for setting, names in ignored.items()]
-        yield "ignored on this machine: " + "; ".join(phrases)
+        yield from _missing_variables(name, container.cluster)
+        yield from _missing_folders(name, container.cluster, in_container)
 
 
-def _ignored_settings(container: Container, in_container: bool) -> Iterator[str]:
-    """Yield the settings of a container that have no effect here, in the user's words."""
-    resources = container.resources
-    has_limits = any("cpu" in key.lower() or "memory" in key.lower() for key in resources)
-    if has_limits and not in_container:
-        yield "cpu and memory"
-    accelerator = resources.get("accelerator")
-    if isinstance(accelerator, Mapping) and accelerator:
-        kind = accelerator.get("resourceType") or accelerator.get("type")
-        count = accelerator.get("resourceCount") or accelerator.get("count")
-        yield f"accelerator {kind} x {count}"
-    yield from container.cluster.placement
-
-
-def _variable_notes(name: str, config: ClusterConfig) -> Iterator[str]:
+def _missing_variables(name: str, config: ClusterConfig) -> Iterator[str]:
     for variable in config.variables:
-        present = [key for key in variable.names if key in os.environ]
-        missing = [key for key in variable.names if key not in os.environ]
-        if missing and not variable.optional:
+        unset_names = [key for key in variable.names if key not in os.environ]
+        if unset_names and not variable.optional:
             yield (
-                f"{name} will fail if it starts, because these variables of the {variable.source}"
-                f" are not set on this machine: {', '.join(missing)}"
-            )
-        elif present:
-            yield (
-                f"{name} takes {', '.join(present)} from this environment, not from the"
-                f" {variable.source}"
+                f"component {name} will fail if it starts, because these variables of the"
+                f" {variable.source} are not set on this machine: {', '.join(unset_names)}"
             )
 
 
-def _mount_notes(name: str, config: ClusterConfig, in_container: bool) -> Iterator[str]:
+def _missing_folders(name: str, config: ClusterConfig, in_container: bool) -> Iterator[str]:
     for mount in config.mounts:
-        if in_container and mount.scratch:
+        if mount.optional or (in_container and mount.scratch) or os.path.exists(mount.path):
             continue
-        if os.path.exists(mount.path):
-            yield f"{name} uses {mount.path} of this machine instead of the {mount.source}"
-        elif not mount.optional:
-            yield (
-                f"{name} will fail if it starts: {mount.path} ({mount.source}) does not exist on"
-                " this machine"
-            )
-
-
-def _short_name(component: Component) -> str:
-    return component.name.removeprefix("comp-")
+        yield (
+            f"component {name} will fail if it starts: {mount.path} ({mount.source}) does not exist"
+            " on this machine"
+        )

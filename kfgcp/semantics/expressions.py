@@ -61,6 +61,20 @@ def evaluate_condition(expression: str, inputs: Values) -> bool:
     return value
 
 
+def find_syntax_error(expression: str) -> str | None:
+    """Return why a condition or selector cannot be evaluated for any inputs, None when it can.
+
+    Example:
+        >>> find_syntax_error("inputs.parameter_values['rate'] > 0.5") is None
+        True
+    """
+    try:
+        _compile(expression)
+    except Exception as error:
+        return _reason(error)
+    return None
+
+
 def apply_selector(expression: str, value: Any) -> Any:
     """Return the result of a parameterExpressionSelector for the value of an input.
 

@@ -12,10 +12,13 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kfgcp.errors import KfgcpError, SpecError
 from kfgcp.spec.json_values import MAX_DEPTH, NotJsonError, Place, check_json, format_place
+
+if TYPE_CHECKING:
+    import yaml
 
 # A limit of our own, far above the size of real specs.
 MAX_BYTES: Final = 64 * 2**20
@@ -31,6 +34,9 @@ _SUSPICIOUS_INDENT: Final = 400
 
 # An opening bracket or brace of YAML's flow style, where a value can begin.
 _FLOW_OPENING: Final = re.compile(r"(?:^|(?<=[\s\[{,:]))[\[{]")
+
+# More columns than any line has.
+_WHOLE_LINE: Final = 10**9
 
 _DATE_TAG: Final = "tag:yaml.org,2002:timestamp"
 
@@ -158,6 +164,105 @@ def find_line(text: str, document: int, place: Place) -> int | None:
             break
         node, line = child
     return line + 1
+
+
+def value_lines(text: str, document: int, depth: int) -> dict[tuple[str, ...], int]:
+    """Return the lines of all values in mappings, by the keys that lead to them.
+
+    Args:
+        text: YAML or JSON, which YAML contains.
+        document: the index of the document in the text.
+        depth: the largest number of keys that lead to a value.
+
+    Returns:
+        Lines from 1. Empty when the text cannot be read again.
+
+    Example:
+        >>> value_lines("root:\\n  dag: {tasks: {}}\\n", 0, depth=2)
+        {('root',): 1, ('root', 'dag'): 2}
+    """
+    import yaml
+
+    try:
+        node = list(yaml.compose_all(text, _loader_class(by_hand=False)))[document]
+    except (yaml.YAMLError, IndexError, RecursionError):
+        return {}
+    lines: dict[tuple[str, ...], int] = {}
+    _add_value_lines(lines, node, (), depth)
+    return lines
+
+
+def find_text(text: str, place: tuple[str, ...]) -> tuple[str, int] | None:
+    """Return the text at a place of the first YAML document, and its line from 1; None without it.
+
+    Example:
+        >>> find_text("# A component.\\nname: Train\\n", ("name",))
+        ('Train', 2)
+    """
+    import yaml
+
+    try:
+        node = next(iter(yaml.compose_all(text, _loader_class(by_hand=False))), None)
+    except (yaml.YAMLError, RecursionError):
+        return None
+    line = 0
+    for step in place:
+        child = _find_child(node, step) if node is not None else None
+        if child is None:
+            return None
+        node, line = child
+    return (node.value, line + 1) if isinstance(node, yaml.ScalarNode) else None
+
+
+def scalar_ends(text: str) -> dict[int, int]:
+    """Return how far each line belongs to a YAML scalar, for those that end or begin a line.
+
+    What follows on the line may be a comment.
+
+    Args:
+        text: YAML.
+
+    Returns:
+        The columns after the last scalar of lines, by the lines from 1. A line that ends within a
+        scalar has its whole length or more. Empty when the text cannot be read again.
+
+    Example:
+        >>> scalar_ends("run: |\\n  # a\\nnext: '# c' # d\\n")
+        {1: 3, 2: 1000000000, 3: 11}
+    """
+    import yaml
+
+    ends: dict[int, int] = {}
+    try:
+        for event in yaml.parse(text, _loader_class(by_hand=False)):
+            start, end = event.start_mark, event.end_mark
+            if not isinstance(event, yaml.ScalarEvent) or start is None or end is None:
+                continue
+            first_line = start.line + 1
+            last_line = end.line + 1
+            # A comment may follow the `|` of a block scalar.
+            is_block = event.style in ("|", ">")
+            for line in range(first_line + is_block, last_line):
+                ends[line] = _WHOLE_LINE
+            # A block scalar ends at the start of a line, where nothing of it is.
+            if end.column > 0:
+                ends[last_line] = end.column
+    except (yaml.YAMLError, RecursionError):
+        return {}
+    return ends
+
+
+def _add_value_lines(
+    lines: dict[tuple[str, ...], int], node: yaml.Node | None, place: tuple[str, ...], depth: int
+) -> None:
+    import yaml
+
+    if depth == 0 or not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        inner_place = (*place, str(key.value))
+        lines[inner_place] = key.start_mark.line + 1
+        _add_value_lines(lines, value, inner_place, depth - 1)
 
 
 # -- JSON

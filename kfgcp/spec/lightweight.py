@@ -16,6 +16,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from kfgcp.spec.graph import Container
@@ -91,7 +92,9 @@ def _argument_after(flag: str, args: Sequence[str]) -> str | None:
     return args[index] if index < len(args) else None
 
 
-def _read_pip_commands(prelude: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+# Most components of a pipeline have the same prelude, and splitting it takes most of the time.
+@lru_cache(maxsize=256)
+def _read_pip_commands(prelude: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the requirements and the index options of the pip commands in a shell prelude."""
     # The keys of a dictionary keep their order, unlike a set, and each of them occurs once.
     requirements: dict[str, None] = {}

@@ -210,6 +210,31 @@ def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[
     return resolved
 
 
+def resolve_known(
+    params: Mapping[str, ParamSpec], values: Mapping[str, Any]
+) -> dict[str, JsonValue]:
+    """Return the values that are known before a run: as `resolve`, without what is missing.
+
+    Args:
+        params: the declared parameters by name.
+        values: the user's values by name.
+
+    Raises:
+        ParamError: a parameter is unknown or of the wrong type.
+
+    Example:
+        >>> params = {
+        ...     "epochs": ParamSpec("epochs", "NUMBER_INTEGER"),
+        ...     "rate": ParamSpec("rate", "NUMBER_DOUBLE", default=0.1, has_default=True),
+        ... }
+        >>> resolve_known(params, {})
+        {'rate': 0.1}
+    """
+    known = {name: param for name, param in params.items() if name in values or not param.required}
+    resolved = resolve(known, values)
+    return {name: value for name, value in resolved.items() if value is not None}
+
+
 def with_absolute_paths(
     params: Mapping[str, ParamSpec], values: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -82,6 +82,10 @@ NO_CLUSTER_CONFIG: Final = ClusterConfig()
 # The field of `pipelineConfig` that asks for a volume which all tasks share.
 WORKSPACE: Final = "workspace"
 
+# The images of CreatePVC and DeletePVC in kfp-kubernetes. KFP on a cluster recognizes these names,
+# and creates or deletes a volume instead of running the image.
+VOLUME_IMAGES: Final = ("argostub/createpvc", "argostub/deletepvc")
+
 _PLACEMENT: Final = {
     "nodeSelector": "node selector",
     "tolerations": "tolerations",

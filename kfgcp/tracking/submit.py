@@ -22,10 +22,8 @@ from kfgcp.machine import current_folder
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
 from kfgcp.spec import params as spec_params
-from kfgcp.spec.graph import build
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source, display_path
-from kfgcp.spec.whole_artifacts import refuse_whole_artifacts
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
@@ -34,6 +32,7 @@ from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
+from kfgcp.tracking.run_check import check_before_run, with_ignored_rules
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
@@ -48,7 +47,8 @@ class Plan:
 
     Attributes:
         request: the run to start.
-        notes: what the backend leaves out of the request or does in another way, a line for each.
+        notes: what rules warn of, and what the backend leaves out of the request or does in another
+            way, a line for each.
     """
 
     request: SubmitRequest
@@ -93,7 +93,6 @@ def prepare(
         spec = pipeline
     else:
         spec = pipelines.load_pipeline(workspace, pipeline, environment.name)
-    refuse_whole_artifacts(build(spec.pipeline_spec))
     request = SubmitRequest(
         spec=spec,
         params=spec_params.resolve(spec.params, values),
@@ -107,6 +106,7 @@ def prepare(
         submit_dir=str(folder),
         source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
     )
+    request = with_ignored_rules(workspace.project, request, workspace.recorded_store)
     return workspace.backend(environment.name), request
 
 
@@ -226,10 +226,19 @@ def _warn_of_edits(source: Source, run_id: str) -> None:
     )
 
 
+def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -> list[str]:
+    """Return what to say before a run: what the rules warn of, and what the backend leaves out.
+
+    Raises:
+        Unsupported: a rule says that the pipeline cannot run.
+    """
+    return [*check_before_run(workspace.project, request), *backend.notes(request)]
+
+
 def start(
     workspace: OpenProject, backend: Backend, request: SubmitRequest, *, in_process: bool = False
 ) -> RunHandle:
-    """Start a run. Warn with `NotHeeded` of each part of the request that the backend leaves out.
+    """Start a run. Warn with `NotHeeded` of each note about the request.
 
     Args:
         workspace: where it is recorded.
@@ -237,8 +246,12 @@ def start(
         request: the run.
         in_process: execute a run on this machine in a thread of this process. Otherwise it
             continues when this process ends, as remote runs always do.
+
+    Raises:
+        Unsupported: a rule says that the pipeline cannot run.
+        BackendError: the backend refused the run or cannot be reached.
     """
-    notes = backend.notes(request)
+    notes = notes_of(workspace, backend, request)
     for note in notes:
         warn_caller(note, NotHeeded)
     engine = capability(backend, SupportsForeground)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from kfgcp.config import FILE_NAME
 from kfgcp.spec.load import Spec, load
 from kfgcp.tracking import pipelines
+from kfgcp.tracking.choose import as_list
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 if TYPE_CHECKING:
     from kfgcp.diagnosis.checks import Finding
     from kfgcp.environments import Imported
+    from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
 
 
@@ -62,6 +64,50 @@ class ProjectMethods(OpenProject):
             BackendError: Artifact Registry refused it or cannot be reached.
         """
         return pipelines.load_pipeline(self, pipeline, env)
+
+    def check(
+        self,
+        pipeline: PipelineLike,
+        envs: str | Sequence[str] | None = None,
+        *,
+        all_envs: bool = False,
+        server: str = "",
+        select: str | Sequence[str] = (),
+        ignore: str | Sequence[str] = (),
+        params: Mapping[str, object] | None = None,
+    ) -> Report:
+        """Return what prevents a pipeline from running in environments, or changes its results.
+
+        Nothing is sent to a service.
+
+        Args:
+            pipeline: as in `submit`.
+            envs: the names of environments; the default one when None.
+            all_envs: check for all environments of kfgcp.toml instead.
+            server: the version of the servers of Kubeflow Pipelines, such as `2.14.0`; "" for the
+                version that kfgcp has seen last, else the newest one.
+            select: ids (`V203`) and families (`V`) of the only rules to apply; all when empty.
+            ignore: ids and families of rules to leave out.
+            params: values of parameters; the others have their defaults.
+
+        Raises:
+            UsageError: a rule does not exist, or `server` is not a version.
+            ConfigError: there is no such environment.
+            SpecError: the pipeline does not compile or is not a valid spec.
+            ParamError: a parameter is unknown or of the wrong type.
+
+        Example::
+
+            kfgcp.check("pipelines/churn.py", ["local", "dev"]).runs_on("dev")
+        """
+        from kfgcp.tracking.check import CheckOptions, check, choose_envs
+
+        names = choose_envs(self.project, as_list(envs or ()), all_envs=all_envs)
+        options = CheckOptions(
+            server=server, select=as_list(select), ignore=as_list(ignore), params=params or {}
+        )
+        spec = pipelines.load_pipeline(self, pipeline, names[0])
+        return check(self.project, spec, names, options, self.recorded_store)
 
     def diff(self, before: Pipeline, after: Pipeline) -> Diff:
         """Return what differs between two pipelines.

@@ -15,6 +15,7 @@ from kfgcp.workspace.run_methods import RunMethods
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
     from kfgcp.options import RunOptions
+    from kfgcp.tracking.dry_run import DryRun
     from kfgcp.tracking.submit import Plan
 
 
@@ -117,7 +118,39 @@ class StartMethods(RunMethods):
 
         combined = submit.combine(options, changes)
         backend, request = submit.prepare(self, pipeline, params, combined)
-        return submit.Plan(request, backend.notes(request))
+        return submit.Plan(request, submit.notes_of(self, backend, request))
+
+    def dry_run(
+        self,
+        pipeline: PipelineLike,
+        options: RunOptions | None = None,
+        *,
+        params: Mapping[str, object] | None = None,
+        **changes: Unpack[OptionKeywords],
+    ) -> DryRun:
+        """Return the request that `submit` would send, and what the rules say. Send nothing.
+
+        Args:
+            pipeline: as in `submit`.
+            options: how to run it.
+            params: values of the pipeline's parameters; the others have their defaults.
+            changes: options as keywords, see `RunOptions`. They override `options`.
+
+        Raises:
+            UsageError: an option does not exist or has a wrong value.
+            SpecError: the pipeline does not compile or is not a valid spec.
+            ParamError: a parameter is unknown, missing or of the wrong type.
+            Unsupported: the backend would refuse the request for a reason that is not a rule.
+
+        Example::
+
+            kfgcp.dry_run("pipelines/churn.py", env="dev").request["runtimeConfig"]
+        """
+        from kfgcp.tracking import dry_run, submit
+
+        combined = submit.combine(options, changes)
+        backend, request = submit.prepare(self, pipeline, params, combined)
+        return dry_run.dry_run(self, backend, request)
 
     def rerun(
         self,

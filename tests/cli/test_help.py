@@ -32,7 +32,7 @@ def test_the_help_lists_every_verb_with_its_summary() -> None:
 
 
 def test_the_help_lists_the_verbs_in_a_declared_order() -> None:
-    assert VERB_NAMES[:5] == ["run", "compile", "rerun", "retry", "list"]
+    assert VERB_NAMES[:5] == ["run", "compile", "check", "rerun", "retry"]
     assert VERB_NAMES[-3:] == ["init", "env", "testing"]
 
 

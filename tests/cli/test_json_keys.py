@@ -12,7 +12,7 @@ from typing import Any
 
 KEYS = Path(__file__).with_name("json_keys.json")
 # The keys of these objects are names that users choose.
-FREE_NAMES = {"artifacts", "inputs", "labels", "metadata", "outputs", "params", "images"}
+FREE_NAMES = {"artifacts", "envs", "inputs", "labels", "metadata", "outputs", "params", "images"}
 PIPELINE = """
 from kfp import dsl
 
@@ -40,6 +40,8 @@ COMMANDS = {
     "events": ("events", "four", "--json"),
     "compare": ("compare", "four", "five", "--json"),
     "diff": ("diff", "p.py", "q.py", "--json"),
+    "check": ("check", "p.py", "--json"),
+    "dry run": ("run", "p.py", "--dry-run", "--json"),
     "doctor": ("doctor", "--json"),
     "logs": ("logs", "four", "--json"),
     "tag": ("tag", "four", "good", "--json"),

@@ -16,7 +16,7 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
         place.submit("whole_list")
 
     assert "count passes the whole artifact 'data' to its command" in caught.value.message
-    assert "Input[list[Dataset]]" in caught.value.hint
+    assert "read a list in a Python component" in caught.value.hint
     assert "whole-list" not in [run.pipeline for run in api.list()]
 
 

@@ -86,10 +86,10 @@ def test_a_setting_of_a_cluster_is_named(place: Any) -> None:
         handle = api.submit(asking, env=place.env)
         assert handle.notes == []
         return  # it is a cluster: the settings are sent
-    with pytest.warns(api.NotHeeded, match="node selector of say"):
+    with pytest.warns(api.NotHeeded, match="component say .*: node selector"):
         handle = api.submit(asking, env=place.env)
 
-    assert any("node selector of say" in note for note in handle.notes)
+    assert any("component say" in note for note in handle.notes)
     assert handle.wait(PROCESS).state is RunState.SUCCEEDED
 
 

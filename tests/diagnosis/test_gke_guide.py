@@ -286,7 +286,7 @@ def _(stage: Stage) -> str:
         )
 
 
-@situation("Task … Kubeflow Pipelines does not support this.")
+@situation("Component … is a custom job, which only Vertex AI runs.")
 def _(stage: Stage) -> str:
     assert stage.stand_in
     document = yaml.safe_load(stage.pipeline.read_text())

@@ -26,6 +26,33 @@ def test_the_command_line_reference_is_up_to_date() -> None:
     assert written == _generator().render(), "write it again: make reference"
 
 
+def test_the_reference_of_rules_is_up_to_date() -> None:
+    generator = _generator("generate_check_rules")
+
+    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), (
+        "write it again: make reference"
+    )
+
+
+def test_the_guide_to_checks_shows_real_output() -> None:
+    generator = _generator("generate_check_guide")
+
+    assert generator.FILE.read_text(encoding="utf-8") == generator.render(), (
+        "write it again: make reference"
+    )
+
+
+def test_every_rule_is_in_the_reference_once() -> None:
+    from kfgcp.backends.registry import BUILT_IN
+    from kfgcp.tracking.check import rules_for
+
+    page = (REFERENCE / "rules.md").read_text(encoding="utf-8")
+    ids = {rule.id for backend in BUILT_IN for rule in rules_for(backend)}
+
+    assert len(ids) >= 60
+    assert [rule for rule in sorted(ids) if page.count(f"\n| {rule} | ") != 1] == []
+
+
 def test_the_keywords_that_type_checkers_read_are_the_fields_of_run_options() -> None:
     generator = _generator("generate_options")
 

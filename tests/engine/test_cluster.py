@@ -218,11 +218,18 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
     handle = api.submit(spec, in_process=True).wait(check=False)
 
     assert list(handle.notes) == [
-        "variables takes DB_PASSWORD, DB_USER from this environment, not from the secret 'db'",
+        "component variables runs in a process, which ignores its limits of cpu and memory (L202)",
         (
-            "ignored on this machine: cpu and memory of variables; accelerator NVIDIA_L4 x 2 of"
-            " variables; node selector of variables; tolerations of variables; pod labels and"
-            " annotations of variables"
+            "component variables runs without the accelerator NVIDIA_L4 x 2, because the local"
+            " engine assigns none (L203)"
+        ),
+        (
+            "component variables has settings for Kubernetes, which this machine ignores: node"
+            " selector, tolerations, pod labels and annotations (L204)"
+        ),
+        (
+            "component variables takes DB_PASSWORD, DB_USER from this environment, not from the"
+            " secret 'db' (L206)"
         ),
     ]
     assert handle.refresh().state == "SUCCEEDED"
@@ -264,9 +271,7 @@ def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(ho
         task = variables(names=[])
         kubernetes.mount_pvc(task, claim.outputs["name"], "/data")
 
-    with pytest.raises(
-        Unsupported, match=r"cannot create or delete the volume of comp-createpvc\."
-    ):
+    with pytest.raises(Unsupported, match=r"^Component createpvc creates or deletes a volume"):
         api.submit(spec_of(pipeline), in_process=True)
 
     assert api.list() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.plugin import BackendPlugin
@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from kfgcp.config import Environment, Project
     from kfgcp.diagnosis.checks import Check
     from kfgcp.model import Run
+    from kfgcp.rules.rule import Rule, Version
+
+# The releases that the rules know, the oldest first. 3.0 is the branch after 2.17.
+_VERSIONS: Final = (
+    (2, 0),
+    (2, 2),
+    (2, 3),
+    (2, 4),
+    (2, 5),
+    (2, 14),
+    (2, 15),
+    (2, 16),
+    (2, 17),
+    (3, 0),
+)
 
 
 # Every command loads this plug-in. So the functions import the modules of the backend when they are
@@ -35,10 +50,25 @@ def _is_artifact_of(env: Environment, run: Run, uri: str) -> bool:
     return is_artifact_of(env, run, uri)
 
 
+def _rules() -> Sequence[Rule]:
+    from kfgcp.backends.kubeflow.rules import kubeflow_rules
+
+    return kubeflow_rules()
+
+
+def _seen_version(env: Environment, records: ServiceRecords) -> Version | None:
+    from kfgcp.backends.kubeflow.seen_version import seen_version
+
+    return seen_version(env, records)
+
+
 BACKEND = BackendPlugin(
     settings=KubeflowSettings,
     service=_service,
     checks=_checks,
     is_artifact_of=_is_artifact_of,
+    rules=_rules,
+    versions=_VERSIONS,
+    seen_version=_seen_version,
     rounds_metrics=True,
 )

@@ -9,11 +9,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from kfgcp.backends.kubeflow.features import format_version
-from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.errors import Unsupported, UsageError
+from kfgcp.rules.rule import format_version
+
+if TYPE_CHECKING:
+    from kfgcp.backends.kubeflow.server_version import Server
+
+# The schema of PipelineSpecs that the service accepts.
+SCHEMA: Final = "2.1.0"
+
+# The longest name of a run, in characters: the length of the column in `run_details`.
+MAX_RUN_NAME: Final = 255
+
+# The longest argument of a program on Linux, in bytes without the final NUL (MAX_ARG_STRLEN).
+MAX_ARGUMENT_BYTES: Final = 131_071
+
+# The deepest nesting of messages that protobuf reads in C++
+# (`CodedInputStream::SetRecursionLimit`).
+_MAX_NESTED_MESSAGES: Final = 100
+
+# A parameter is inside five messages of a request to ML Metadata: Execution, an entry of its
+# custom_properties, ml_metadata.Value, Struct, and an entry of the Struct.
+_MESSAGES_AROUND_A_VALUE: Final = 5
 
 # The longest name of an experiment since 2.15, in bytes (recorded:
 # experiment-create-long-name.json).
@@ -84,7 +103,7 @@ def check_parameters(params: Mapping[str, Any], server: Server) -> None:
     Raises:
         UsageError: the parameters are too long. The message names the longest parameters.
     """
-    size = _json_bytes(params)
+    size = json_bytes(params)
     if size <= SMALL_COLUMN:
         return
     version = server.version
@@ -102,20 +121,42 @@ def check_parameters(params: Mapping[str, Any], server: Server) -> None:
     )
 
 
-def _format_longest(params: Mapping[str, Any]) -> str:
-    """Return the names of the longest parameters, each with the length of its value."""
-    sizes = {name: _json_bytes(value) for name, value in params.items()}
-    names = sorted(sizes, key=lambda name: (-sizes[name], name))
-    shown = [f"{name}: {sizes[name]:,}" for name in names[:MAX_SHOWN]]
-    if len(names) > MAX_SHOWN:
-        shown.append("…")
-    return ", ".join(shown)
+def is_too_deep(value: object) -> bool:
+    """Return whether a value is nested too deeply for ML Metadata.
+
+    The driver writes the parameters into an execution. ML Metadata is a C++ program, so the
+    documented limit of protobuf applies. A run beyond the limit was not recorded.
+    """
+    return _MESSAGES_AROUND_A_VALUE + _nested_messages(value) > _MAX_NESTED_MESSAGES
 
 
-def _json_bytes(value: object) -> int:
+def _nested_messages(value: object) -> int:
+    """Return how deep messages nest in a google.protobuf.Value of a JSON value, itself included."""
+    if isinstance(value, Mapping):
+        if not value:
+            return 1
+        # The Value, its Struct, and the entry of the map in the Struct.
+        return 3 + max(_nested_messages(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        # The Value and its ListValue.
+        return 2 + max((_nested_messages(item) for item in value), default=0)
+    return 1
+
+
+def json_bytes(value: object) -> int:
     """Return the length of a value on the server, which uses compact JSON in UTF-8 from Go."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode())
     for character, extra_bytes in EXTRA_BYTES_IN_GO.items():
         size += text.count(character) * extra_bytes
     return size
+
+
+def _format_longest(params: Mapping[str, Any]) -> str:
+    """Return the names of the longest parameters, each with the length of its value."""
+    sizes = {name: json_bytes(value) for name, value in params.items()}
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    shown = [f"{name}: {sizes[name]:,}" for name in names[:MAX_SHOWN]]
+    if len(names) > MAX_SHOWN:
+        shown.append("…")
+    return ", ".join(shown)

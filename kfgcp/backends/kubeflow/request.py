@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.exact_integers import refuse_inexact
+from kfgcp.backends.kubeflow.limits import is_too_deep
 from kfgcp.backends.kubeflow.messages import SERVICE
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.errors import Unsupported
@@ -22,20 +23,8 @@ from kfgcp.options import local_flags
 from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.documents import parse_json
 
-# The longest name and the longest description of a run, in characters: the length of columns in the
-# service's database (`run_details`).
+# The longest description of a run, in characters: the length of the column in `run_details`.
 MAX_LENGTH: Final = 255
-
-# The schema of PipelineSpecs that the service accepts.
-SCHEMA: Final = "2.1.0"
-
-# The deepest nesting of messages that protobuf reads in C++
-# (`CodedInputStream::SetRecursionLimit`).
-_MAX_NESTED_MESSAGES: Final = 100
-
-# A parameter is inside five messages of a request to ML Metadata: Execution, an entry of its
-# custom_properties, ml_metadata.Value, Struct, and an entry of the Struct.
-_MESSAGES_AROUND_A_VALUE: Final = 5
 
 # The beginning of the line with labels in a description.
 _MARK: Final = "kfgcp: "
@@ -58,9 +47,8 @@ def run_body(
         submission: the id of this submission.
 
     Raises:
-        Unsupported: the spec has another version, the run cannot be repeated from the task, the
-            name or the labels are too long, a parameter is nested too deeply, or the pipeline gets
-            an artifact.
+        Unsupported: the run cannot be repeated from the task, the labels are too long, a parameter
+            is nested too deeply, or the pipeline gets an artifact.
         ParamError: the server would change an integer of the parameters.
         SpecError: the server would change an integer of the spec.
     """
@@ -73,12 +61,6 @@ def run_body(
     if settings.pipeline_root:
         runtime_config["pipeline_root"] = settings.pipeline_root
     name = request.options.name or f"{request.spec.name}-{submission}"
-    if len(name) > MAX_LENGTH:
-        raise Unsupported(
-            f"The name of the run has {len(name)} characters; {SERVICE} takes at most"
-            f" {MAX_LENGTH}.",
-            hint="Choose a shorter --name.",
-        )
     all_labels = {EXPERIMENT: request.options.experiment, **labels(request, submission)}
     body = {
         "display_name": name,
@@ -106,8 +88,6 @@ def notes(request: SubmitRequest) -> Iterator[str]:
             f"{', '.join(flags)} {verb} for runs on this machine; Kubeflow runs each task in its"
             " own image"
         )
-    if request.options.fail_fast:
-        yield f"{SERVICE} ignores --fail-fast: after a failure, other branches continue"
 
 
 # -- labels in the description
@@ -192,12 +172,6 @@ def _compact_json(run_labels: Mapping[str, str]) -> str:
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
     """Return the spec with the cache settings of the request, and with the platform spec."""
     spec = request.spec.pipeline_spec
-    version = spec.get("schemaVersion")
-    if version != SCHEMA:
-        raise Unsupported(
-            f"{SERVICE} accepts specs of schema {SCHEMA}, but this spec has schema {version}.",
-            hint="Compile the pipeline again with a current kfp.",
-        )
     if request.options.cache is not None:
         spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is not None:
@@ -243,28 +217,11 @@ def _refuse_artifacts(request: SubmitRequest, params: Mapping[str, Any]) -> None
 
 
 def _refuse_deep_values(params: Mapping[str, Any]) -> None:
-    """Refuse values that are nested too deeply for ML Metadata.
-
-    The driver writes the parameters into an execution. ML Metadata is a C++ program, so the
-    documented limit of protobuf applies. A run beyond the limit was not recorded.
-    """
+    """Refuse values that are nested too deeply for ML Metadata."""
     for name, value in params.items():
-        if _MESSAGES_AROUND_A_VALUE + _nested_messages(value) > _MAX_NESTED_MESSAGES:
+        if is_too_deep(value):
             raise Unsupported(
                 f"The parameter {name} is nested too deeply for {SERVICE}: its ML Metadata reads at"
                 " most 47 nested lists or 31 nested dicts.",
                 hint="Pass it as JSON text (str), and parse the text in the task.",
             )
-
-
-def _nested_messages(value: object) -> int:
-    """Return how deep messages nest in a google.protobuf.Value of a JSON value, itself included."""
-    if isinstance(value, Mapping):
-        if not value:
-            return 1
-        # The Value, its Struct, and the entry of the map in the Struct.
-        return 3 + max(_nested_messages(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        # The Value and its ListValue.
-        return 2 + max((_nested_messages(item) for item in value), default=0)
-    return 1

@@ -1,10 +1,10 @@
-"""Find the release of a server, and the features of a pipeline that the server cannot run.
+"""Find the release of a server, and ask the rules what the server cannot run.
 
 `GET apis/v2beta1/healthz` answers with the release in `tag_name`. Whoever builds the server sets
 this field. Otherwise its value is `unknown` (backend/src/apiserver/main.go). In answers of the UI
 server, the name of the field is `apiServerTagName`. kfgcp reads the release once, and only for a
-pipeline with a feature that depends on the release. When the release is unknown, kfgcp assumes the
-newest one.
+pipeline to which a rule applies that depends on the release (rules.py). When the release is
+unknown, kfgcp assumes the newest one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from kfgcp.backends.kubeflow.features import (
-    OLDEST,
-    Lack,
-    format_version,
-    parse_version,
-    possible_lacks,
-)
-from kfgcp.backends.kubeflow.task_contexts import Version
+from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.kubeflow.rules import kubeflow_rules
+from kfgcp.backends.kubeflow.seen_version import remember_version
+from kfgcp.backends.service import ServiceRecords
 from kfgcp.errors import (
     AuthError,
     BackendError,
@@ -30,8 +26,22 @@ from kfgcp.errors import (
     Unreachable,
     Unsupported,
 )
+from kfgcp.options import RunOptions
+from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.rule import (
+    Rule,
+    RuleFinding,
+    Severity,
+    Target,
+    Version,
+    format_version,
+    judge,
+    parse_version,
+)
 from kfgcp.services.client import ServiceClient
-from kfgcp.spec.load import Spec
+
+# The first version that has the API v2beta1.
+OLDEST: Final = (2, 0)
 
 HEALTH: Final = "apis/v2beta1/healthz"
 OLD_HEALTH: Final = "apis/v1beta1/healthz"
@@ -51,14 +61,26 @@ VERSION_KEYS: Final = ("apiServerTagName", "tag_name")
 
 
 class Server:
-    """The release of a server, and the features that it supports.
+    """The release of a server, and what it cannot run.
 
     Args:
         http: the client of the pipelines API.
+        env: the name of the environment, for messages.
+        records: where to remember the version, None for nowhere.
+        place: the place of the server in `records`.
     """
 
-    def __init__(self, http: ServiceClient) -> None:
+    def __init__(
+        self,
+        http: ServiceClient,
+        env: str = "",
+        records: ServiceRecords | None = None,
+        place: str = "",
+    ) -> None:
         self._http = http
+        self._env = env
+        self._records = records
+        self._place = place
         self._version: Version | None = None
         self._has_version = False
         self._keeps_tasks: bool | None = None
@@ -74,6 +96,8 @@ class Server:
         if not self._has_version:
             self._version = self._read_version()
             self._has_version = True
+            if self._records is not None and self._version is not None:
+                remember_version(self._records, self._place, self._version)
         return self._version
 
     def keeps_tasks(self, namespace: str) -> bool:
@@ -97,33 +121,66 @@ class Server:
                 return False
         return self._keeps_tasks
 
-    def refuse(self, spec: Spec) -> None:
+    def refuse(self, request: SubmitRequest) -> None:
         """Refuse a pipeline that the server cannot run.
 
         Raises:
             Unsupported: the server cannot run it, or is older than the API v2beta1.
         """
-        refused = [lack for lack in possible_lacks(spec) if lack.is_refused]
-        version = self._version_for(refused)
-        true_lacks = [lack for lack in refused if lack.is_true_of(version)]
-        if true_lacks:
-            raise _refusal(true_lacks, version)
+        pipeline = PipelineContext(request.spec)
+        findings, version = self._judge(Severity.ERROR, pipeline, request)
+        if findings:
+            raise _refusal(findings, version)
 
-    def notes(self, spec: Spec) -> Iterator[str]:
-        """Yield a line for each feature that the server ignores or supports differently."""
-        lacks = [lack for lack in possible_lacks(spec) if not lack.feature.hidden_before_runs]
-        version = self._version_for(lacks)
-        for lack in lacks:
-            if lack.is_true_of(version) and not lack.is_refused:
-                yield str(lack)
-        supported_since = [lack for lack in lacks if lack.feature.since]
-        if version is None and supported_since:
-            newest = max(supported_since, key=lambda lack: lack.feature.since or ())
-            yield (
-                "the server does not report its version, so kfgcp assumes the newest one:"
-                f" {newest.task or 'the pipeline'} {newest.feature.text}, which needs version"
-                f" {format_version(newest.feature.since or ())} or newer"
-            )
+    def notes(self, request: SubmitRequest) -> Iterator[str]:
+        """Yield a line for all that the server ignores or does in another way."""
+        pipeline = PipelineContext(request.spec)
+        findings, version = self._judge(Severity.WARNING, pipeline, request)
+        for finding in findings:
+            yield finding.message
+        if version is None and self._has_version:
+            yield from self._notes_about_older_servers(pipeline, request.options)
+
+    def _judge(
+        self, severity: Severity, pipeline: PipelineContext, request: SubmitRequest
+    ) -> tuple[Sequence[RuleFinding], Version | None]:
+        """Return what the rules of a severity find, and the version of the server.
+
+        The rules that the user ignores find nothing.
+
+        The version is requested only when a rule depends on it that finds something for some
+        version. Otherwise it is None.
+        """
+        any_target = self._target(None, request.options)
+        rules: list[Rule] = []
+        for rule in kubeflow_rules():
+            if rule.severity is severity and rule.id not in request.ignored_rules:
+                findings = rule.findings(pipeline, any_target, any_version=True)
+                if next(iter(findings), None) is not None:
+                    rules.append(rule)
+        version = None
+        if any(rule.depends_on_version for rule in rules):
+            version = self.version
+        return judge(rules, pipeline, self._target(version, request.options)), version
+
+    def _notes_about_older_servers(
+        self, pipeline: PipelineContext, options: RunOptions
+    ) -> Iterator[str]:
+        """Yield a line for the newest feature of a pipeline that some servers do not have."""
+        rules = [rule for rule in kubeflow_rules() if rule.fixed_in is not None]
+        target = self._target(None, options)
+        for rule in sorted(rules, key=lambda rule: rule.fixed_in or (), reverse=True):
+            if rule.severity is Severity.NOTE:
+                continue
+            for finding in rule.findings(pipeline, target, any_version=True):
+                yield (
+                    "the server does not report its version, so kfgcp assumes the newest one. If it"
+                    f" is older than {format_version(rule.fixed_in)}: {finding.message}"
+                )
+                return
+
+    def _target(self, version: Version | None, options: RunOptions) -> Target:
+        return Target(self._env, "kubeflow", version, options=options)
 
     def explain(self, refused: Refused) -> Refused:
         """Return the error for a run that the server refused.
@@ -138,12 +195,6 @@ class Server:
                 hint = f"This server is {format_version(version)}. {_recompile_hint(version)}"
                 return refused.amended(hint=hint)
         return refused
-
-    def _version_for(self, lacks: Sequence[Lack]) -> Version | None:
-        """Return the version of the server. Send no request when no feature depends on it."""
-        if any(lack.depends_on_version for lack in lacks):
-            return self.version
-        return None
 
     def _read_version(self) -> Version | None:
         """Request the version of the server."""
@@ -196,16 +247,13 @@ def _recompile_hint(version: Version) -> str:
     )
 
 
-def _refusal(lacks: Sequence[Lack], version: Version | None) -> Unsupported:
-    """Return the error for a pipeline with features that the server lacks."""
-    first = str(lacks[0])
+def _refusal(findings: Sequence[RuleFinding], version: Version | None) -> Unsupported:
+    """Return the error for a pipeline that the server cannot run."""
+    first = findings[0].message
     message = f"{first[0].upper()}{first[1:]}."
     if version is not None:
         message += f" This server is {format_version(version)}."
-    others = [str(lack) for lack in lacks[1:]]
+    others = [finding.message for finding in findings[1:]]
     if others:
         message += f" Also: {'; '.join(others)}."
-    hint = "Remove the feature from the pipeline, or run it on Vertex AI: --env NAME"
-    if all(lack.feature.since for lack in lacks):
-        hint = "Upgrade the server, or remove the feature from the pipeline."
-    return Unsupported(message, hint=hint)
+    return Unsupported(message, hint=findings[0].hint)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
+from kfgcp.backends.base import UNKNOWN_SUBMISSION, LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.kubeflow import causes, filters
 from kfgcp.backends.kubeflow import request as run_request
@@ -40,6 +40,7 @@ from kfgcp.errors import BackendError, BadAnswer, NotFound, Refused
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, Run, RunState, timestamp
 from kfgcp.query import RunFilter, matches
+from kfgcp.spec.json_values import JsonObject
 
 RUNS: Final = f"{API}/runs"
 PAGE_SIZE: Final = 100
@@ -82,7 +83,7 @@ class KubeflowService:
         self._clients = open_clients(env)
         self._http = self._clients.api
         self._metadata = Metadata(self._clients.metadata)
-        self._server = Server(self._http)
+        self._server = Server(self._http, env.name, records, self.place)
         self._experiments = Experiments(self._http, records, self.place, self._namespace)
         self._reader = RunReader(
             Where(self._clients.host, env.name),
@@ -108,7 +109,16 @@ class KubeflowService:
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each part of a request that the server ignores or does differently."""
-        return list(run_request.notes(request)) + list(self._server.notes(request.spec))
+        return list(run_request.notes(request)) + list(self._server.notes(request))
+
+    def request_body(self, request: SubmitRequest) -> JsonObject:
+        """Return the run that `create` would send, see `SupportsPlan`.
+
+        Only the server knows the id of the experiment, and it is not asked. So the body has the
+        name instead.
+        """
+        experiment = f"the id of the experiment {request.options.experiment!r}"
+        return run_request.run_body(request, self._settings, experiment, UNKNOWN_SUBMISSION)
 
     def create(self, request: SubmitRequest) -> Run:
         """Create a run.
@@ -117,7 +127,7 @@ class KubeflowService:
         the answer of the server is lost.
         """
         submission = secrets.token_hex(6)
-        self._server.refuse(request.spec)
+        self._server.refuse(request)
         # All checks of the request come before the experiment is created. So the body has no id of
         # the experiment at first.
         run_body = run_request.run_body(request, self._settings, "", submission)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kfgcp.backends.base import Backend
     from kfgcp.config import Environment, Project
     from kfgcp.diagnosis.checks import Check
+    from kfgcp.rules.rule import Rule
     from kfgcp.store.store import Store
 
 
@@ -27,4 +28,12 @@ def _checks(project: Project, env: Environment, images: Sequence[str] | None) ->
     return local_checks(project, env)
 
 
-BACKEND = BackendPlugin(settings=LocalSettings, open=_open, checks=_checks, runs_here=True)
+def _rules() -> Sequence[Rule]:
+    from kfgcp.backends.local.rules import local_rules
+
+    return local_rules()
+
+
+BACKEND = BackendPlugin(
+    settings=LocalSettings, open=_open, checks=_checks, rules=_rules, runs_here=True
+)

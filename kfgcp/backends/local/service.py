@@ -34,13 +34,13 @@ from kfgcp.backends.base import (
     SubmitRequest,
     stored_request,
 )
-from kfgcp.backends.local import local_run
+from kfgcp.backends.local import before_run, local_run
 from kfgcp.backends.local.local_run import LocalRun
 from kfgcp.backends.local.logs import FileTail, is_severe, to_timestamp
 from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.config import Environment, Project
-from kfgcp.engine import cluster, lock, orphans, removal, unsupported
+from kfgcp.engine import lock, orphans, removal
 from kfgcp.engine.layout import Layout, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.root_inputs import root_inputs
@@ -49,11 +49,12 @@ from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
+from kfgcp.rules.contexts import PipelineContext
 from kfgcp.semantics.values import ValueProblem
 from kfgcp.services.storage import objects
 from kfgcp.services.storage.problems import StorageProblem
 from kfgcp.services.storage.uris import is_bucket_uri, sign_in_hint
-from kfgcp.spec import graph, platform
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.store import database
 from kfgcp.store.rows import Changes, Origin
 from kfgcp.store.store import Store
@@ -93,12 +94,25 @@ class LocalBackend:
     # -- Backend
 
     def notes(self, request: SubmitRequest) -> list[str]:
-        """Return a line for each thing in the request that a cluster does in another way."""
-        spec = request.spec
-        pipeline = graph.build(spec.pipeline_spec, spec.platform_spec)
-        cluster_settings = platform.pipeline_settings(spec.platform_spec)
-        all_in_containers = request.options.executor == "docker"
-        return list(cluster.notes(pipeline, cluster_settings, all_in_containers=all_in_containers))
+        """Return a line for each warning of the rules, and for what this machine lacks."""
+        return before_run.note_lines(
+            PipelineContext(request.spec), request.options, self._settings, request.ignored_rules
+        )
+
+    def request_body(self, request: SubmitRequest) -> JsonObject:
+        """Return what the store would record of a run, see `SupportsPlan`.
+
+        The pipeline itself is left out: no service gets it.
+        """
+        return {
+            "pipeline": request.spec.name,
+            "version": request.spec.version,
+            "params": dict(request.params),
+            "options": request.options.to_dict(),
+            "submit_dir": request.submit_dir,
+            "pipeline_root": self._settings.pipeline_root or "",
+            "container_credentials": self._settings.container_credentials,
+        }
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Record a new run, and start a process that executes the run."""
@@ -379,8 +393,8 @@ class LocalBackend:
             BackendError: the bucket for the artifacts cannot be used.
             ParamError: a parameter names an artifact that does not exist.
         """
-        pipeline = graph.build(request.spec.pipeline_spec)
-        uses_docker = unsupported.refuse(pipeline, request.options)
+        pipeline = PipelineContext(request.spec)
+        uses_docker = before_run.refuse(pipeline, request.options, self._settings)
         root = output_root(self._env, self._project_root)
         run_id = secrets.token_hex(6)
         run_lock = lock.take(self._home, run_id)
@@ -398,7 +412,7 @@ class LocalBackend:
             # A deletion needs the exclusive lock. So it cannot remove the input artifacts of this
             # run before the store has recorded that the run uses them.
             with lock.FileUse(self._home).shared():
-                inputs = root_inputs(pipeline.root, request.params, request.submit_dir)
+                inputs = root_inputs(pipeline.graph.root, request.params, request.submit_dir)
                 uses = tuple(Uses(self._store, run_id).root_uses(inputs.artifacts))
                 self._store.add_run(
                     run, pipeline_spec=request.spec.pipeline_spec, request=engine_request

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kfgcp.backends.service import RunService, ServiceRecords
     from kfgcp.config import Environment, Project
     from kfgcp.diagnosis.checks import Check
+    from kfgcp.rules.rule import Rule
 
 
 def _service(project: Project, env: Environment, records: ServiceRecords) -> RunService:
@@ -26,4 +27,10 @@ def _checks(project: Project, env: Environment, images: Sequence[str] | None) ->
     return vertex_checks(env, images)
 
 
-BACKEND = BackendPlugin(settings=VertexSettings, service=_service, checks=_checks)
+def _rules() -> Sequence[Rule]:
+    from kfgcp.backends.vertex.rules import vertex_rules
+
+    return vertex_rules()
+
+
+BACKEND = BackendPlugin(settings=VertexSettings, service=_service, checks=_checks, rules=_rules)

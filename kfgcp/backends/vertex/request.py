@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.backends.vertex.input_artifacts import input_artifacts
+from kfgcp.backends.vertex.rules import MAX_NAME_LENGTH, vertex_rules
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.model import JsonValue
-from kfgcp.options import local_flags
-from kfgcp.spec import platform
+from kfgcp.rules.before_run import refuse_errors
+from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.rule import RuleFinding, Target, judge
 from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.load import Spec
 
@@ -26,17 +28,11 @@ from kfgcp.spec.load import Spec
 # `parameterValues`.
 OLD_SCHEMA: Final = "2.0.0"
 
-# Limits of the service, in characters and in labels.
+# The longest id of a job, in characters.
 MAX_ID_LENGTH: Final = 128
-MAX_NAME_LENGTH: Final = 128
-MAX_LABELS: Final = 64
 
 # The integers that fit into 64 bits.
 INT64: Final = range(-(2**63), 2**63)
-
-# The names and the values that Google Cloud accepts for labels.
-_LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 def job_id(pipeline: str, submission: str) -> str:
@@ -66,19 +62,15 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
         submission: the random id of this submission, which becomes a label of the job.
 
     Raises:
-        Unsupported: Vertex AI does not accept a label or the name of the run, or it cannot repeat
-            the run from the task in `request.from_task`.
+        Unsupported: a rule says that Vertex AI refuses the run, or it cannot repeat the run from
+            the task in `request.from_task`.
         ParamError: a parameter has a number that is too large for Vertex AI to keep exactly.
         SpecError: the spec has a number that is too large for Vertex AI to keep exactly.
     """
-    name = request.options.name
-    if len(name) > MAX_NAME_LENGTH:
-        raise Unsupported(
-            f"The name of the run has {len(name)} characters. Vertex AI accepts at most"
-            f" {MAX_NAME_LENGTH}.",
-            hint="Use a shorter name (--name), and keep the other information in labels (--label).",
-        )
+    # A wrong number is an error of the pipeline or of a parameter, so it comes before the rules.
     refuse_inexact(request.spec.pipeline_spec, _params_sent_as_doubles(request), "Vertex AI")
+    refuse_errors(find_problems(request, settings), request.ignored_rules)
+    name = request.options.name
     body: dict[str, Any] = {
         "displayName": name or job_id(request.spec.name, submission)[:MAX_NAME_LENGTH],
         "pipelineSpec": _pipeline_spec(request),
@@ -98,64 +90,18 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
 
 
 def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
-    """Return the labels of a job: the experiment, the labels of the request, and the submission.
-
-    Raises:
-        Unsupported: there are too many labels, or Google does not accept one of them.
-    """
-    job_labels = {
+    """Return the labels of a job: the experiment, the labels of the request, and the submission."""
+    return {
         EXPERIMENT: label_value(request.options.experiment),
         **request.options.labels,
         SUBMISSION: submission,
     }
-    if len(job_labels) > MAX_LABELS:
-        raise Unsupported(
-            f"The run has {len(job_labels)} labels. Vertex AI accepts at most {MAX_LABELS}.",
-            hint="Use fewer labels: check --label and the labels in kfgcp.toml.",
-        )
-    for name, value in job_labels.items():
-        _check_label(name, value)
-    return job_labels
 
 
-def _check_label(name: str, value: str) -> None:
-    if _LABEL_KEY.fullmatch(name) and _LABEL_VALUE.fullmatch(value):
-        return
-    hint = (
-        "Use at most 63 lowercase letters, digits, _ and - for the name and for the value. The name"
-        " must start with a letter."
-    )
-    if label_value(name)[:1].isalpha():
-        hint += f" For example: {label_value(name)}={label_value(value)}"
-    raise Unsupported(f"Google refuses the label {name}={value}.", hint=hint)
-
-
-def notes(request: SubmitRequest) -> Iterator[str]:
-    """Yield a line for each group of settings in a request that Vertex AI ignores."""
-    cluster_settings = _cluster_settings(request.spec)
-    if cluster_settings:
-        yield (
-            "Vertex AI does not have Kubernetes settings. These are left out:"
-            f" {'; '.join(cluster_settings)}"
-        )
-    flags = local_flags(request.options)
-    if flags:
-        verb = "is" if len(flags) == 1 else "are"
-        yield (
-            f"{', '.join(flags)} {verb} for runs on this machine; Vertex AI runs each task in its"
-            " own image"
-        )
-
-
-def _cluster_settings(spec: Spec) -> list[str]:
-    """Return the Kubernetes settings of a pipeline in words, such as "node selector of train"."""
-    settings = []
-    for label, config in platform.executor_configs(spec.platform_spec).items():
-        task = label.removeprefix("exec-")
-        settings += [f"{setting} of {task}" for setting in config.words()]
-    for setting in platform.pipeline_settings(spec.platform_spec).values():
-        settings.append(f"{setting} of the pipeline")
-    return settings
+def find_problems(request: SubmitRequest, settings: VertexSettings) -> list[RuleFinding]:
+    """Return what the rules of Vertex AI find in a request."""
+    target = Target(request.options.env, "vertex", settings=settings, options=request.options)
+    return judge(vertex_rules(), PipelineContext(request.spec), target)
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:

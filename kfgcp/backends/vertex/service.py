@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
-from kfgcp.backends.base import LogFilter, LogLine, SubmitRequest
+from kfgcp.backends.base import UNKNOWN_SUBMISSION, LogFilter, LogLine, SubmitRequest
 from kfgcp.backends.incomplete import readable_runs
 from kfgcp.backends.run_values import replace_error
 from kfgcp.backends.service import FetchedRun, ServiceFacts, ServiceRecords
@@ -32,10 +32,12 @@ from kfgcp.hosts import is_loopback
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
+from kfgcp.rules.before_run import warning_lines
 from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
 from kfgcp.services.cloud_logging import CloudLogging
+from kfgcp.spec.json_values import JsonObject
 
 # The fields of a job that kfgcp requests in a list. The spec and the tasks are not among them,
 # because they are large.
@@ -126,8 +128,13 @@ class VertexService:
     # -- starting and ending runs
 
     def notes(self, request: SubmitRequest) -> list[str]:
-        """Return a line for each group of settings in a request that Vertex AI ignores."""
-        return list(job_request.notes(request))
+        """Return a line for each warning of the rules about a request."""
+        findings = job_request.find_problems(request, self._settings)
+        return warning_lines(findings, request.ignored_rules)
+
+    def request_body(self, request: SubmitRequest) -> JsonObject:
+        """Return the pipelineJob that `create` would send, see `SupportsPlan`."""
+        return job_request.job(request, self._settings, UNKNOWN_SUBMISSION)
 
     def create(self, request: SubmitRequest) -> Run:
         """Create exactly one job, and return its run.

@@ -25,6 +25,7 @@ _FOLDER: Final = os.path.dirname(__file__)
 _ORDER: Final = (
     "run",
     "compile",
+    "check",
     "rerun",
     "retry",
     "list",

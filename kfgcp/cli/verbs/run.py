@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kfgcp.cli import options
+from kfgcp.cli import options, output
 from kfgcp.cli.foreground import start
 from kfgcp.cli.run_options import ParamOptions, run_options
-from kfgcp.errors import UsageError
+from kfgcp.errors import Unsupported, UsageError
+from kfgcp.rules.rule import Severity
 from kfgcp.workspace import Workspace
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
+    from kfgcp.tracking.dry_run import DryRun
 
 
 @click.command(
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     metavar="RUN",
     help="Continue the interrupted run RUN. Leave out PIPELINE.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check, and print the request that would be sent. Nothing is started.",
+)
 @run_options
 @options.start_options
 @options.workspace
@@ -32,6 +39,7 @@ def command(
     workspace: Workspace,
     pipeline: str | None,
     resume: str | None,
+    dry_run: bool,
     params: ParamOptions,
     changes: OptionKeywords,
     start_options: options.StartOptions,
@@ -47,7 +55,7 @@ def command(
     if pipeline is not None and resume is not None:
         raise click.UsageError("Name either a PIPELINE, or a run with --resume, not both.")
     if resume is not None:
-        if params.are_given or changes or start_options.detach:
+        if params.are_given or changes or start_options.detach or dry_run:
             raise UsageError(
                 "A resumed run continues as it was submitted: --resume takes only --timeout and"
                 " --json.",
@@ -58,8 +66,37 @@ def command(
         raise click.UsageError("Name either a PIPELINE, or a run with --resume.")
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
     param_values = params.read(spec.params)
+    if dry_run:
+        plan = workspace.dry_run(spec, params=param_values, **changes)
+        return _print_dry_run(plan, as_json=start_options.as_json)
     in_process = not start_options.detach
     return start(
         lambda: workspace.submit(spec, params=param_values, in_process=in_process, **changes),
         start_options,
     )
+
+
+def _print_dry_run(plan: DryRun, *, as_json: bool) -> int:
+    """Print a request and the findings, and return the exit code."""
+    if as_json:
+        output.print_json(plan.to_dict())
+    else:
+        if plan.request is not None:
+            output.print_json(dict(plan.request))
+        _print_findings(plan)
+    return 0 if plan.report.ok else Unsupported.exit_code
+
+
+def _print_findings(plan: DryRun) -> None:
+    for row in plan.report.rows:
+        where = f"{row.location}: " if row.location is not None else ""
+        output.note(f"{where}{row.worst}: {row.finding.message} ({row.finding.rule})")
+        if row.worst is Severity.ERROR and row.finding.hint:
+            output.print_hint(row.finding.hint)
+    environment = plan.env
+    if plan.env != plan.backend:
+        environment = f"{plan.env} ({plan.backend})"
+    if plan.request is None:
+        output.note(f"{environment} would refuse the run; nothing was sent")
+    else:
+        output.note(f"{environment} would get this request; nothing was sent")

@@ -202,7 +202,7 @@ def test_both_documents_are_sent_in_one_object(
 # -- limits
 
 
-def test_a_name_of_255_characters_is_sent_and_one_more_is_not(
+def test_a_name_of_255_characters_is_sent(
     compiled: Any, request_of: Any, environment_of: Any
 ) -> None:
     spec = compiled("tests/pipelines/echo.py")
@@ -211,30 +211,6 @@ def test_a_name_of_255_characters_is_sent_and_one_more_is_not(
         made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"]
         == "\u00fc" * 255
     )
-    with pytest.raises(
-        Unsupported, match="256 characters; Kubeflow Pipelines takes at most 255"
-    ) as caught:
-        run_request.run_body(
-            request_of(spec, name="x" * 256),
-            KubeflowSettings.of(environment_of().settings),
-            "e-1",
-            "abc123abc123",
-        )
-    assert "--name" in caught.value.hint
-
-
-@pytest.mark.parametrize("version", ["2.0.0", "2.2.0", "", None])
-def test_a_spec_of_another_schema_is_refused(
-    edited: Any, request_of: Any, environment_of: Any, version: str | None
-) -> None:
-    spec = edited("tests/pipelines/echo.py", lambda each: None)
-    spec = replace(spec, pipeline_spec={**spec.pipeline_spec, "schemaVersion": version})
-
-    with pytest.raises(
-        Unsupported, match=rf"accepts specs of schema 2\.1\.0, but this spec has schema {version}"
-    ) as caught:
-        run_request.run_body(request_of(spec), SETTINGS, "e-1", "abc123abc123")
-    assert "current kfp" in caught.value.hint
 
 
 # -- caching
@@ -415,9 +391,8 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     assert [*run_request.notes(request_of(spec))] == []
 
     request = request_of(spec, max_parallel=2, executor="docker", strict_env=True, fail_fast=True)
-    (local, fast) = run_request.notes(request)
+    (local,) = run_request.notes(request)
     assert local.startswith("--max-parallel, --executor, --strict-env are for runs on this machine")
-    assert fast.startswith("Kubeflow Pipelines ignores --fail-fast")
 
 
 def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
@@ -425,8 +400,10 @@ def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: An
     this backend."""
     sent = {"spec", "params", "from_task"}
     # What is repeated comes from the service's cache.
-    ours = {"submit_dir", "source", "repeats"}
+    # Rules that the user ignores are used for notes only.
+    ours = {"submit_dir", "source", "repeats", "ignored_rules"}
     sent_options = {"experiment", "name", "labels", "cache"}
+    # The rule K325 names it.
     named_options = {"fail_fast"}
     our_options = {"env"}
 

@@ -11,9 +11,10 @@ from google.protobuf import json_format
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kfgcp.backends.vertex.request import find_problems, job_id
 from kfgcp.backends.vertex.request import job as job_body
-from kfgcp.backends.vertex.request import job_id, notes
 from kfgcp.errors import ParamError, SpecError, Unsupported
+from kfgcp.rules.before_run import warning_lines
 from kfgcp.spec.load import from_documents
 
 ROOT = Path(__file__).parents[3]
@@ -399,7 +400,7 @@ def test_more_labels_than_google_takes_are_refused(
         )
 
     assert len(parsed(made(62)).labels) == 64
-    with pytest.raises(Unsupported, match=r"has 65 labels\. Vertex AI accepts at most 64"):
+    with pytest.raises(Unsupported, match=r"has 65 labels, and Vertex AI accepts at most 64"):
         made(63)
 
 
@@ -412,7 +413,7 @@ def test_a_name_that_is_too_long_is_refused(
         job_body(request_of(spec, name="ü" * 128), vertex_settings(), "abc123")["displayName"]
         == "ü" * 128
     )
-    with pytest.raises(Unsupported, match=r"129 characters\. Vertex AI accepts at most 128"):
+    with pytest.raises(Unsupported, match=r"129 characters, and Vertex AI accepts at most 128"):
         job_body(request_of(spec, name="x" * 129), vertex_settings(), "abc123")
 
 
@@ -445,7 +446,9 @@ def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:
 # -- what the service cannot be told
 
 
-def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
+def test_what_is_left_out_is_said(compiled: Any, request_of: Any, vertex_settings: Any) -> None:
+    def notes(request: Any) -> list[str]:
+        return warning_lines(find_problems(request, vertex_settings()))
 
     spec = compiled("tests/pipelines/echo.py")
     platform = {
@@ -459,9 +462,9 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     }
     cluster = from_documents([spec.pipeline_spec, platform], "echo")
 
-    assert not list(notes(request_of(spec)))
-    (note,) = notes(request_of(cluster))
-    assert note.startswith("Vertex AI does not have Kubernetes settings. These are left out: ")
-    assert "say" in note
+    assert notes(request_of(spec)) == []
+    assert notes(request_of(cluster)) == [
+        "component say has settings for Kubernetes, which Vertex AI ignores: node selector (V303)"
+    ]
     (local,) = notes(request_of(spec, max_parallel=2, executor="docker", strict_env=True))
     assert local.startswith("--max-parallel, --executor, --strict-env are for runs on this machine")

@@ -1,0 +1,54 @@
+"""Ask the rules of the local engine, and this machine, whether a run can start here."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from kfgcp.backends.local.rules import local_rules
+from kfgcp.backends.local.settings import LocalSettings
+from kfgcp.engine import cluster, docker_need
+from kfgcp.options import RunOptions
+from kfgcp.rules.before_run import refuse_errors, warning_lines
+from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.rule import RuleFinding, Target, judge
+
+
+def refuse(pipeline: PipelineContext, options: RunOptions, settings: LocalSettings) -> bool:
+    """Refuse a run that the engine cannot execute on this machine.
+
+    Returns:
+        Whether the run needs a Docker engine.
+
+    Raises:
+        Unsupported: a rule refuses the pipeline, or it needs a Docker engine and none answers.
+    """
+    # The engine cannot run what its rules refuse, so the project cannot ignore these rules.
+    refuse_errors(_find_problems(pipeline, options, settings))
+    return docker_need.require_docker(pipeline.graph, options)
+
+
+def note_lines(
+    pipeline: PipelineContext,
+    options: RunOptions,
+    settings: LocalSettings,
+    ignored: Container[str],
+) -> list[str]:
+    """Return a line for each warning of the rules, and for what this machine lacks.
+
+    Args:
+        pipeline: the pipeline of the run.
+        options: the options of the run.
+        settings: the settings of the environment.
+        ignored: the ids of rules that the project ignores.
+    """
+    lines = warning_lines(_find_problems(pipeline, options, settings), ignored)
+    all_in_containers = options.executor == "docker"
+    lines += cluster.missing(pipeline.graph, all_in_containers=all_in_containers)
+    return lines
+
+
+def _find_problems(
+    pipeline: PipelineContext, options: RunOptions, settings: LocalSettings
+) -> list[RuleFinding]:
+    target = Target(options.env, "local", settings=settings, options=options)
+    return judge(local_rules(), pipeline, target)

@@ -1,0 +1,243 @@
+"""What the local engine refuses, ignores or does in another way than a cluster.
+
+    L1xx  refused
+    L2xx  ignored or done in another way
+
+The rules are pure, so they say what a pipeline needs. The engine looks at this machine: whether a
+Docker engine answers (`kfgcp/engine/docker_need.py`), and which variables and folders are missing
+(`kfgcp/engine/cluster.py`). "semantics" in a docstring is docs/reference/semantics.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
+
+from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.rule import (
+    Match,
+    Part,
+    Rule,
+    Severity,
+    Target,
+    component_rule,
+    pipeline_rule,
+    sorted_rules,
+)
+from kfgcp.spec.graph import Constant, Importer, OtherExecutor
+from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE
+from kfgcp.spec.platform import pipeline_settings as read_pipeline_settings
+
+# The official images of Python. They contain no packages that a function could need.
+_PYTHON_IMAGE: Final = re.compile(r"(docker\.io/)?(library/)?python([:@].*)?")
+
+# The schemes of URIs in buckets.
+_BUCKET_URI: Final = re.compile(r"(gs|s3|minio)://")
+
+
+@cache
+def local_rules() -> tuple[Rule, ...]:
+    """Return all rules of this module, sorted by their ids."""
+    return sorted_rules(value for value in globals().values() if isinstance(value, Rule))
+
+
+# -- refused
+
+
+@component_rule(
+    "L101",
+    Severity.ERROR,
+    "{component} is a {kind} executor, which the local engine cannot run",
+    hint="Submit the pipeline to a backend that has this executor.",
+)
+def other_executor(context: ComponentContext, target: Target) -> Match:
+    """The engine runs containers and importers only (semantics, Running a task)."""
+    executor = context.component.executor
+    return {"kind": executor.kind} if isinstance(executor, OtherExecutor) else False
+
+
+@component_rule(
+    "L102",
+    Severity.ERROR,
+    "{component} creates or deletes a volume of Kubernetes, which the local engine cannot do",
+    hint="dsl.WORKSPACE_PATH_PLACEHOLDER names a folder that all tasks of a run share, here and on"
+    " Kubeflow.",
+    part=Part.TASK,
+)
+def volume(context: ComponentContext, target: Target) -> Match:
+    """CreatePVC and DeletePVC change a cluster (semantics: what cannot be honoured here fails)."""
+    return context.container is not None and context.container.image in VOLUME_IMAGES
+
+
+@component_rule(
+    "L103",
+    Severity.ERROR,
+    "{component} runs a container, and --executor process does not allow containers",
+    hint="Use --executor auto.",
+)
+def container_in_process(context: ComponentContext, target: Target) -> Match:
+    """A process runs only Python functions (kfgcp/engine/executors/router.py)."""
+    return target.options.executor == "process" and _is_command(context)
+
+
+# -- ignored, or done in another way
+
+
+@component_rule(
+    "L201",
+    Severity.NOTE,
+    "{component} runs in a container, which needs a Docker engine on this machine",
+    hint="Start Docker, or write the component as a Python function: @dsl.component",
+)
+def needs_docker(context: ComponentContext, target: Target) -> Match:
+    """Whether a Docker engine answers is tried when the run starts."""
+    return _runs_in_container(context, target)
+
+
+@component_rule(
+    "L202",
+    Severity.WARNING,
+    "{component} runs in a process, which ignores its limits of cpu and memory",
+    hint="Use --executor docker to have the limits enforced.",
+    methods=("set_cpu_limit", "set_memory_limit", "set_cpu_request", "set_memory_request"),
+    part=Part.TASK,
+)
+def limits_of_process(context: ComponentContext, target: Target) -> Match:
+    """Limits are enforced where the executor can: in containers (semantics, Running a task)."""
+    if context.container is None or _runs_in_container(context, target):
+        return False
+    keys = [key.lower() for key in context.container.resources]
+    return any("cpu" in key or "memory" in key for key in keys)
+
+
+@component_rule(
+    "L203",
+    Severity.WARNING,
+    "{component} runs without the accelerator {type} x {count}, because the local engine assigns"
+    " none",
+    hint="Make the component work without it, or use a backend that has it.",
+    methods=("set_accelerator_type", "set_accelerator_limit", "add_node_selector_constraint"),
+    part=Part.TASK,
+)
+def accelerator(context: ComponentContext, target: Target) -> Match:
+    """No executor of the engine assigns accelerators (kfgcp/engine/executors)."""
+    if context.container is None:
+        return False
+    fields = context.container.resources.get("accelerator")
+    if not isinstance(fields, Mapping) or not fields:
+        return False
+    return {
+        "type": str(fields.get("resourceType") or fields.get("type")),
+        "count": str(fields.get("resourceCount") or fields.get("count")),
+    }
+
+
+@component_rule(
+    "L204",
+    Severity.WARNING,
+    "{component} has settings for Kubernetes, which this machine ignores: {settings}",
+    hint="They cannot change what the task computes, so there is nothing to do.",
+    part=Part.TASK,
+)
+def cluster_placement(context: ComponentContext, target: Target) -> Match:
+    """They say where and as which user a pod runs (kubernetes_executor_config.proto)."""
+    if context.container is None or not context.container.cluster.placement:
+        return False
+    return {"settings": ", ".join(context.container.cluster.placement)}
+
+
+@pipeline_rule(
+    "L205",
+    Severity.WARNING,
+    "the pipeline has settings for Kubernetes, which this machine ignores: {settings}",
+    hint="They cannot change what the tasks compute, so there is nothing to do.",
+)
+def pipeline_settings(context: PipelineContext, target: Target) -> Match:
+    """They say how a workflow is run and kept (PipelineConfig, pipeline_spec.proto)."""
+    settings = read_pipeline_settings(context.spec.platform_spec)
+    # A workspace is not ignored: the tasks get a folder for it.
+    names = dict.fromkeys(name for key, name in settings.items() if key != WORKSPACE)
+    return {"settings": ", ".join(names)} if names else False
+
+
+@component_rule(
+    "L206",
+    Severity.WARNING,
+    "{component} takes {settings}",
+    hint="Set the variables in the shell that starts the run. A task that lacks one fails.",
+    part=Part.TASK,
+)
+def cluster_variables(context: ComponentContext, target: Target) -> Match:
+    """Variables of the user's environment stand in for secrets (semantics, Running a task)."""
+    if context.container is None:
+        return False
+    settings = [
+        f"{', '.join(variables.names)} from this environment, not from the {variables.source}"
+        for variables in context.container.cluster.variables
+    ]
+    return {"settings": "; ".join(settings)} if settings else False
+
+
+@component_rule(
+    "L207",
+    Severity.WARNING,
+    "{component} uses {settings}",
+    hint="Make the folder on this machine. A task that lacks it fails.",
+    part=Part.TASK,
+)
+def cluster_mounts(context: ComponentContext, target: Target) -> Match:
+    """A folder at the place of a volume stands in for it (semantics, Running a task)."""
+    if context.container is None:
+        return False
+    mounts = context.container.cluster.mounts
+    if _runs_in_container(context, target):
+        # A container gets an empty folder of its own.
+        mounts = tuple(mount for mount in mounts if not mount.scratch)
+    settings = [f"{mount.path} of this machine instead of the {mount.source}" for mount in mounts]
+    return {"settings": "; ".join(settings)} if settings else False
+
+
+@component_rule(
+    "L208",
+    Severity.NOT_JUDGED,
+    "not judged: {component} runs its function without the image {image}; whether the function"
+    " needs something of it is not known",
+    hint="Name the packages in packages_to_install, or use --executor docker.",
+)
+def function_without_image(context: ComponentContext, target: Target) -> Match:
+    """Functions run in virtual environments (kfgcp/engine/executors/router.py), not in images."""
+    container = context.container
+    if container is None or _runs_in_container(context, target):
+        return False
+    return {"image": container.image} if not _PYTHON_IMAGE.fullmatch(container.image) else False
+
+
+@component_rule(
+    "L209",
+    Severity.NOTE,
+    "{component} imports {uri}, which this machine reads with your own credentials",
+    hint="Sign in to the place of the bucket before the run.",
+)
+def imported_from_bucket(context: ComponentContext, target: Target) -> Match:
+    """A task without credentials for a bucket fails (semantics, Running a task)."""
+    executor = context.component.executor
+    if not isinstance(executor, Importer) or not isinstance(executor.uri.source, Constant):
+        return False
+    uri = str(executor.uri.source.value)
+    return {"uri": uri} if _BUCKET_URI.match(uri) else False
+
+
+# -- helpers
+
+
+def _is_command(context: ComponentContext) -> bool:
+    """Return whether a component runs a command, not a Python function that KFP compiled."""
+    return context.container is not None and context.lightweight is None
+
+
+def _runs_in_container(context: ComponentContext, target: Target) -> bool:
+    if context.container is None:
+        return False
+    return target.options.executor == "docker" or _is_command(context)

@@ -1,0 +1,65 @@
+"""Use what rules found in a run that is about to start: refuse errors, and list warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Sequence
+from typing import Final
+
+from kfgcp.errors import Unsupported
+from kfgcp.rules.rule import RuleFinding, Severity
+
+# A pipeline can have hundreds of components with the same setting.
+_MAX_LINES_OF_RULE: Final = 3
+
+
+def refuse_errors(findings: Sequence[RuleFinding], ignored: Container[str] = ()) -> None:
+    """Refuse a run in which rules found errors.
+
+    Args:
+        findings: what the rules found.
+        ignored: the ids of rules that the user ignores.
+
+    Raises:
+        Unsupported: there are errors. The message is that of the first one, as `check` shows it.
+    """
+    errors = _select(findings, Severity.ERROR, ignored)
+    if not errors:
+        return
+    message = _describe(errors[0])
+    if len(errors) > 1:
+        message += f", and {len(errors) - 1} more: see kfgcp check"
+    raise Unsupported(f"{message[:1].upper()}{message[1:]}.", hint=errors[0].hint)
+
+
+def warning_lines(findings: Sequence[RuleFinding], ignored: Container[str] = ()) -> list[str]:
+    """Return a line for each warning, in the words of `check`. Of one rule, the first three.
+
+    Args:
+        findings: what the rules found.
+        ignored: the ids of rules that the user ignores.
+    """
+    lines: list[str] = []
+    count_by_rule: Counter[str] = Counter()
+    for finding in _select(findings, Severity.WARNING, ignored):
+        count_by_rule[finding.rule] += 1
+        if count_by_rule[finding.rule] <= _MAX_LINES_OF_RULE:
+            lines.append(_describe(finding))
+    for rule, count in count_by_rule.items():
+        if count > _MAX_LINES_OF_RULE:
+            lines.append(f"{count - _MAX_LINES_OF_RULE} more warnings of {rule}: see kfgcp check")
+    return lines
+
+
+def _select(
+    findings: Sequence[RuleFinding], severity: Severity, ignored: Container[str]
+) -> list[RuleFinding]:
+    return [
+        finding
+        for finding in findings
+        if finding.severity is severity and finding.rule not in ignored
+    ]
+
+
+def _describe(finding: RuleFinding) -> str:
+    return f"{finding.message} ({finding.rule})"

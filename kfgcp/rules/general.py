@@ -1,0 +1,59 @@
+"""All rules that are true everywhere, and the choice of rules by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from kfgcp.errors import UsageError
+from kfgcp.rules.rule import Rule, rules_of, sorted_rules
+
+
+@cache
+def general_rules() -> tuple[Rule, ...]:
+    """Return the rules of the families S, P, R and Y, sorted by their ids."""
+    from kfgcp.rules import portability, reproducibility, safety, spec_rules
+
+    modules = (spec_rules, portability, reproducibility, safety)
+    return sorted_rules(rule for module in modules for rule in rules_of(module))
+
+
+def choose_rules(
+    rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequence[str] = ()
+) -> list[Rule]:
+    """Return the rules that ids and families choose.
+
+    Args:
+        rules: all rules.
+        select: ids (`V203`) and letters of families (`V`); all rules when empty.
+        ignore: ids and letters of the rules to leave out.
+
+    Raises:
+        UsageError: no rule has this id, and no family this letter.
+    """
+    all_rules = list(rules)
+    for word in (*select, *ignore):
+        _require_rule(all_rules, word)
+    chosen = []
+    for rule in all_rules:
+        is_selected = not select or rule.id in select or rule.family in select
+        is_ignored = rule.id in ignore or rule.family in ignore
+        if is_selected and not is_ignored:
+            chosen.append(rule)
+    return chosen
+
+
+def _require_rule(rules: Sequence[Rule], word: str) -> None:
+    import difflib
+
+    ids = [rule.id for rule in rules]
+    families = sorted({rule.family for rule in rules})
+    if word in ids or word in families:
+        return
+    close_ids = difflib.get_close_matches(word.upper(), ids, n=1)
+    suggestion = f"Did you mean {close_ids[0]}? " if close_ids else ""
+    raise UsageError(
+        f"There is no rule {word!r}.",
+        hint=f"{suggestion}Give an id, such as V203, or one of the families"
+        f" {', '.join(families)}. docs/reference/rules.md lists all rules.",
+    )

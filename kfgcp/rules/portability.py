@@ -1,0 +1,243 @@
+"""Rules about what ties a pipeline to one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.rule import (
+    Located,
+    Match,
+    Part,
+    Severity,
+    Target,
+    component_rule,
+    pipeline_rule,
+)
+from kfgcp.rules.written_texts import written_texts
+from kfgcp.spec.graph import OtherExecutor
+from kfgcp.spec.platform import pipeline_settings
+
+_GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
+
+# A home folder, a file URI or a drive of Windows. A longer text is not a path.
+_LOCAL_PATH: Final = re.compile(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
+_MAX_PATH: Final = 1024
+
+_THIS_MACHINE: Final = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|host\.docker\.internal)"
+_LOCAL_IMAGE: Final = re.compile(rf"{_THIS_MACHINE}(?::\d+)?/")
+_LOCAL_ADDRESS: Final = re.compile(
+    rf"\b[a-z][a-z0-9+]*://(?:[^/\s@]*@)?{_THIS_MACHINE}(?=[:/?\s]|\Z)"
+)
+
+# A path below /gcs: a word of a command, or a text in the source of a Python function.
+_BUCKET_PATH: Final = re.compile(r"/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_WORD: Final = re.compile(r"(?:\A|(?<=[\s='\"]))/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_SOURCE: Final = re.compile(r"['\"]/gcs/[A-Za-z0-9]")
+
+_SUCCEEDED: Final = re.compile(r"(['\"])SUCCEEDED\1")
+
+# The variables of Argo Workflows that pipelines of KFP 1 use.
+_ARGO_VARIABLE: Final = re.compile(
+    r"\{\{ *(?:workflow\.(?:uid|name|namespace|parameters|creationTimestamp|status)|pod\.name)\b"
+)
+
+
+# -- executors, images and machines
+
+
+@component_rule(
+    "P101",
+    Severity.NOTE,
+    "{component} is a {kind} executor, which only Vertex AI runs",
+    hint="Use a container component to run it elsewhere.",
+)
+def vertex_executor(context: ComponentContext, target: Target) -> Match:
+    """Only Vertex AI has customJob and resolver executors (argocompiler/dag.go refuses them)."""
+    executor = context.component.executor
+    return {"kind": executor.kind} if isinstance(executor, OtherExecutor) else False
+
+
+@component_rule(
+    "P102",
+    Severity.NOTE,
+    "{component} is a Google Cloud component: it calls services of Google Cloud wherever it runs",
+    hint="Give the tasks a Google service account, or use a component without a cloud service.",
+)
+def google_component(context: ComponentContext, target: Target) -> Match:
+    """The components of google-cloud-pipeline-components start jobs of Vertex AI, BigQuery and
+    Dataflow (google_cloud_pipeline_components/_image.py)."""
+    container = context.container
+    return container is not None and _GOOGLE_COMPONENTS in container.image
+
+
+@component_rule(
+    "P103",
+    Severity.NOTE,
+    "{component} asks for the accelerator {accelerator}, a name that only {place} knows",
+    hint="Translate the name for other environments: [env.NAME.accelerators] in kfgcp.toml.",
+)
+def accelerator_name(context: ComponentContext, target: Target) -> Match:
+    """Vertex AI has names of its own (AcceleratorType of google.cloud.aiplatform.v1). Kubernetes
+    has names of resources, which contain a slash (device plugins)."""
+    container = context.container
+    accelerator = container.resources.get("accelerator") if container is not None else None
+    if not accelerator:
+        return False
+    name = str(accelerator.get("resourceType") or accelerator.get("type") or "")
+    if not name or "{{" in name:
+        return False
+    place = "Kubernetes" if "/" in name else "Vertex AI"
+    return {"accelerator": name, "place": place}
+
+
+@pipeline_rule(
+    "P104",
+    Severity.NOTE,
+    "the pipeline has settings that only Kubernetes understands: {settings}",
+    hint="Elsewhere they have no effect. Use settings of kfgcp.toml for what each environment has.",
+)
+def kubernetes_settings(pipeline: PipelineContext, target: Target) -> Match:
+    """The second document of the file is a PlatformSpec for kubernetes (kfp-kubernetes;
+    docs/reference/semantics.md)."""
+    names: dict[str, None] = {}
+    for component in pipeline.components:
+        if component.container is not None:
+            for word in component.container.cluster.words():
+                names[word] = None
+    for name in pipeline_settings(pipeline.spec.platform_spec).values():
+        names[name] = None
+    if not names:
+        return False
+    shown = list(names)[:3]
+    more = [f"{len(names) - 3} more"] if len(names) > 3 else []
+    return {"settings": ", ".join(shown + more)}
+
+
+@component_rule(
+    "P105",
+    Severity.WARNING,
+    "the image of {component} is in a registry of one machine: {image}",
+    hint="Push the image to a registry that every environment can read.",
+)
+def image_of_one_machine(context: ComponentContext, target: Target) -> Match:
+    """In a cluster, localhost is the node that pulls the image, not the machine that built it."""
+    container = context.container
+    if container is None or not _LOCAL_IMAGE.match(container.image):
+        return False
+    return {"image": container.image}
+
+
+# -- addresses and paths
+
+
+@pipeline_rule(
+    "P110",
+    Severity.WARNING,
+    "{where} is a path of one machine",
+    hint="Use an address in a bucket, such as gs://bucket/data.csv.",
+)
+def local_path(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
+    """Tasks run in containers, or on machines of a service, which have no such folder."""
+    for text in written_texts(pipeline):
+        if len(text.text) <= _MAX_PATH and _LOCAL_PATH.match(text.text):
+            yield text.locate()
+
+
+@pipeline_rule(
+    "P111",
+    Severity.WARNING,
+    "{where} has an address of this machine: {address}",
+    hint="Use an address that the tasks can reach where they run.",
+)
+def local_address(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
+    """In a container, localhost is the container itself."""
+    for text in written_texts(pipeline):
+        match = _LOCAL_ADDRESS.search(text.text) if "://" in text.text else None
+        if match is not None:
+            yield text.locate(address=_without_user(match[0]))
+
+
+@pipeline_rule(
+    "P112",
+    Severity.WARNING,
+    "{where} has a path below /gcs, where only Vertex AI mounts buckets",
+    hint="Use gs:// and an artifact or a client of the storage, which work everywhere.",
+)
+def mounted_bucket(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
+    """Vertex AI mounts Cloud Storage at /gcs in each task (Cloud Storage FUSE). Elsewhere this
+    folder has only the artifacts of the task (component/launcher_v2.go)."""
+    for text in written_texts(pipeline):
+        if _BUCKET_PATH.match(text.text):
+            yield text.locate()
+    for component in pipeline.components:
+        if _has_bucket_path(component):
+            name = component.component.name
+            where = f"the command of component {name.removeprefix('comp-')}"
+            yield Located({"where": where}, Part.COMPONENT, component.task, name)
+
+
+def _has_bucket_path(context: ComponentContext) -> bool:
+    container = context.container
+    if container is None:
+        return False
+    words = container.command + container.args
+    if not any("/gcs/" in word for word in words):
+        return False
+    if context.lightweight is not None:
+        return bool(_BUCKET_PATH_IN_SOURCE.search(context.lightweight.source))
+    return any(_BUCKET_PATH_IN_WORD.search(word) for word in words)
+
+
+def _without_user(address: str) -> str:
+    """Return an address without its user and password."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+# -- the words of one backend
+
+
+@component_rule(
+    "P120",
+    Severity.WARNING,
+    "{component} compares a final status with SUCCEEDED, but Kubeflow Pipelines says COMPLETE",
+    hint='Test for failure instead: status.state == "FAILED".',
+)
+def final_status_name(context: ComponentContext, target: Target) -> Match:
+    """Recorded on Kubeflow Pipelines 2.17: the final status of an exit handler is COMPLETE or
+    FAILED. Vertex AI says SUCCEEDED (docs/reference/semantics.md)."""
+    params = context.component.params.values()
+    if not any(param.type == "TASK_FINAL_STATUS" for param in params):
+        return False
+    source = context.lightweight.source if context.lightweight is not None else ""
+    return bool(_SUCCEEDED.search(source)) and "COMPLETE" not in source
+
+
+@pipeline_rule(
+    "P121",
+    Severity.WARNING,
+    "{where} has the variable {variable}}}}}, which only Argo Workflows fills in",
+    hint="Use a placeholder of KFP, such as dsl.PIPELINE_JOB_NAME_PLACEHOLDER.",
+)
+def argo_variable(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
+    """A PipelineSpec has placeholders of its own (kfp/dsl/__init__.py). Only Kubeflow Pipelines
+    runs on Argo Workflows."""
+    for text in written_texts(pipeline):
+        match = _ARGO_VARIABLE.search(text.text) if "{{" in text.text else None
+        if match is not None:
+            yield text.locate(variable=match[0])
+    for component in pipeline.components:
+        container = component.container
+        if container is None:
+            continue
+        for word in container.command + container.args:
+            match = _ARGO_VARIABLE.search(word) if "{{" in word else None
+            if match is not None:
+                name = component.component.name
+                where = f"the command of component {name.removeprefix('comp-')}"
+                values = {"where": where, "variable": match[0]}
+                yield Located(values, Part.COMPONENT, component.task, name)
+                break

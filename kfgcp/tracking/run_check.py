@@ -1,0 +1,70 @@
+"""Check a pipeline before a run: refuse what cannot run, and warn of what may surprise.
+
+Only the rules that are true everywhere are judged here. A backend judges its own rules, because it
+may have to ask its server for the version.
+
+Most pipelines have no comment that suppresses a rule. So the modules that read comments are
+imported late: their imports take 10 ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from kfgcp.backends.base import SubmitRequest
+from kfgcp.backends.registry import typed_settings
+from kfgcp.config import Project
+from kfgcp.rules.before_run import refuse_errors, warning_lines
+from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.general import general_rules
+from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
+from kfgcp.spec.pipeline_files import may_suppress_rules
+from kfgcp.store.store import Store
+
+# An error of these rules is true on every backend, so the run is refused. A backend refuses what it
+# cannot run itself.
+_REFUSING_FAMILY: Final = "S"
+
+# Notes, and what cannot be judged, are too common to be shown at every run.
+_SHOWN_SEVERITIES: Final = (Severity.ERROR, Severity.WARNING)
+
+
+def check_before_run(project: Project, request: SubmitRequest) -> list[str]:
+    """Return a line for each warning of the general rules about a run, in the words of `check`.
+
+    A repetition has no warnings, because they were shown before its first run.
+
+    Raises:
+        Unsupported: a rule of the family S has found an error.
+    """
+    findings = _find_problems(project, request)
+    refuse_errors([finding for finding in findings if finding.rule[0] == _REFUSING_FAMILY])
+    if request.repeats is not None:
+        return []
+    return warning_lines(findings)
+
+
+def with_ignored_rules(
+    project: Project, request: SubmitRequest, store: Store | None
+) -> SubmitRequest:
+    """Return a request that names the rules that the user ignores, in kfgcp.toml or in comments."""
+    ignored = frozenset(project.ignored_rules)
+    if may_suppress_rules(request.spec):
+        from kfgcp.tracking.check import find_suppressed_rules
+
+        ignored |= find_suppressed_rules(project, request, store)
+    return replace(request, ignored_rules=ignored)
+
+
+def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding]:
+    """Return the errors and warnings about a run that the user has not suppressed."""
+    env = project.env(request.options.env)
+    target = Target(env.name, env.backend, None, typed_settings(env), request.options)
+    rules = [
+        rule
+        for rule in general_rules()
+        if rule.severity in _SHOWN_SEVERITIES and rule.id not in request.ignored_rules
+    ]
+    findings = judge(rules, PipelineContext(request.spec, request.params), target)
+    return [finding for finding in findings if finding.severity in _SHOWN_SEVERITIES]

@@ -1,0 +1,135 @@
+"""The rules of the local engine: a pipeline for each, and the smallest edit that silences it."""
+
+from typing import Any, Final
+
+import pytest
+
+from kfgcp.backends.local import BACKEND
+from kfgcp.backends.local.rules import local_rules
+from rule_cases import REMOVED, Case, check_case, find
+
+CONTAINER: Final = "deploymentSpec/executors/exec-train/container"
+PLATFORM: Final = "platforms/kubernetes/deploymentSpec/executors/exec-train"
+FUNCTION: Final = {
+    "image": "python:3.12",
+    "command": [
+        "sh",
+        "-ec",
+        'printf "%s" "$0" > "$program_path/ephemeral_component.py" && '
+        '_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "$@"',
+        "def train() -> None: ...",
+    ],
+    "args": ["--executor_input", "{{$}}", "--function_to_execute", "train"],
+}
+"""A container as KFP compiles a Python function."""
+IMPORTER: Final = {
+    "artifactUri": {"constant": "gs://data/table"},
+    "typeSchema": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"},
+}
+SECRET: Final = {"secretName": "db", "keyToEnv": [{"secretKey": "p", "envVar": "DB_PASSWORD"}]}
+
+CASES: Final[dict[str, Case]] = {
+    "L101": Case(
+        {"deploymentSpec/executors/exec-train": {"customJob": {"customJob": {}}}},
+        {"deploymentSpec/executors/exec-train": {"container": FUNCTION}},
+        "component train is a customJob executor, which the local engine cannot run",
+    ),
+    "L102": Case(
+        {f"{CONTAINER}/image": "argostub/deletepvc"},
+        {f"{CONTAINER}/image": "python:3.12"},
+        "component train creates or deletes a volume of Kubernetes, which the local engine cannot"
+        " do",
+    ),
+    "L103": Case(
+        {},
+        {},
+        "component train runs a container, and --executor process does not allow containers",
+        {"executor": "process"},
+    ),
+    "L201": Case(
+        {},
+        {CONTAINER: FUNCTION},
+        "component train runs in a container, which needs a Docker engine on this machine",
+    ),
+    "L202": Case(
+        {CONTAINER: FUNCTION | {"resources": {"cpuLimit": 4.0}}},
+        {f"{CONTAINER}/resources": REMOVED},
+        "component train runs in a process, which ignores its limits of cpu and memory",
+    ),
+    "L203": Case(
+        {f"{CONTAINER}/resources/accelerator": {"type": "NVIDIA_L4", "count": "2"}},
+        {f"{CONTAINER}/resources/accelerator": REMOVED},
+        "component train runs without the accelerator NVIDIA_L4 x 2, because the local engine"
+        " assigns none",
+    ),
+    "L204": Case(
+        {PLATFORM: {"nodeSelector": {"labels": {"pool": "big"}}, "tolerations": [{"key": "gpu"}]}},
+        {PLATFORM: {}},
+        "component train has settings for Kubernetes, which this machine ignores: node selector,"
+        " tolerations",
+    ),
+    "L205": Case(
+        {"platforms/kubernetes/pipelineConfig": {"resourceTtl": 60, "workspace": {"size": "1Gi"}}},
+        {"platforms/kubernetes/pipelineConfig/resourceTtl": REMOVED},
+        "the pipeline has settings for Kubernetes, which this machine ignores: time to live",
+    ),
+    "L206": Case(
+        {f"{PLATFORM}/secretAsEnv": [SECRET]},
+        {f"{PLATFORM}/secretAsEnv": REMOVED},
+        "component train takes DB_PASSWORD from this environment, not from the secret 'db'",
+    ),
+    "L207": Case(
+        {
+            f"{PLATFORM}/pvcMount": [{"constant": "claim", "mountPath": "/data"}],
+            f"{PLATFORM}/emptyDirMounts": [{"volumeName": "tmp", "mountPath": "/scratch"}],
+        },
+        {f"{PLATFORM}/pvcMount": REMOVED},
+        "component train uses /data of this machine instead of the volume claim 'claim'",
+    ),
+    "L208": Case(
+        {CONTAINER: FUNCTION | {"image": "pytorch/pytorch"}},
+        {f"{CONTAINER}/image": "python:3.12-slim"},
+        "not judged: component train runs its function without the image pytorch/pytorch; whether"
+        " the function needs something of it is not known",
+    ),
+    "L209": Case(
+        {"deploymentSpec/executors/exec-train": {"importer": IMPORTER}},
+        {"deploymentSpec/executors/exec-train/importer/artifactUri/constant": "file:///data/table"},
+        "component train imports gs://data/table, which this machine reads with your own"
+        " credentials",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", local_rules(), ids=lambda rule: rule.id)
+def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Any) -> None:
+    assert rule.id in CASES, f"{rule.id} has no pipeline in this file"
+    check_case(rule, CASES[rule.id])
+
+
+def test_the_cases_are_about_rules() -> None:
+    assert set(CASES) == {rule.id for rule in local_rules()}
+    assert BACKEND.rules is not None
+    assert list(BACKEND.rules()) == list(local_rules())
+
+
+def test_nothing_is_found_in_a_plain_function() -> None:
+    assert find(local_rules(), [{CONTAINER: FUNCTION}]) == []
+
+
+def test_a_function_in_a_container_has_its_image_and_its_limits() -> None:
+    function = FUNCTION | {"image": "pytorch/pytorch", "resources": {"cpuLimit": 4.0}}
+
+    findings = find(local_rules(), [{CONTAINER: function}], {"executor": "docker"})
+
+    assert [finding.rule for finding in findings] == ["L201"]
+
+
+def test_an_empty_folder_of_a_process_is_a_folder_of_this_machine() -> None:
+    folder = {f"{PLATFORM}/emptyDirMounts": [{"volumeName": "tmp", "mountPath": "/scratch"}]}
+
+    (finding,) = find(local_rules(), [{CONTAINER: FUNCTION}, folder])
+
+    assert finding.message == (
+        "component train uses /scratch of this machine instead of the empty folder 'tmp'"
+    )
