@@ -15,6 +15,7 @@ from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
+from kfgcp.spec.translate import Translated
 from kfgcp.store.request import StoredRequest
 
 T = TypeVar("T")
@@ -43,6 +44,8 @@ class SubmitRequest:
             that run do not run again. None runs all tasks.
         from_task: a task of the earlier run. This task and all tasks that depend on it run again.
         source: where the pipeline comes from, None when kfgcp cannot tell.
+        translated: the documents of the pipeline in the form that the backend takes. None when
+            nothing was translated.
     """
 
     spec: Spec
@@ -52,6 +55,14 @@ class SubmitRequest:
     repeats: str | None = None
     from_task: str | None = None
     source: Source | None = None
+    translated: Translated | None = None
+
+    @property
+    def sent_pipeline(self) -> Translated:
+        """The documents to send. The name and the version of the pipeline come from `spec`."""
+        if self.translated is not None:
+            return self.translated
+        return Translated(self.spec.pipeline_spec, self.spec.platform_spec)
 
 
 def stored_request(request: SubmitRequest) -> StoredRequest:
@@ -63,6 +74,7 @@ def stored_request(request: SubmitRequest) -> StoredRequest:
         from_task=request.from_task,
         source=request.source,
         platform_spec=request.spec.platform_spec,
+        translation=tuple(change.to_dict() for change in request.sent_pipeline.changes),
     )
 
 

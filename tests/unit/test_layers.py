@@ -33,6 +33,7 @@ LAYERS = [
             "private",
             "settings",
             "query",
+            "translation_tables",
         ),
         "sockets",
     },
@@ -69,6 +70,7 @@ TOGETHER = [
         "hosts",
         "settings",
         "query",
+        "translation_tables",
     },
     {"workspace", "scaffold", "environments"},
 ]
@@ -98,7 +100,9 @@ PURE = (
         "spec/json_values.py",
         "spec/records.py",
         "spec/tasks.py",
+        "spec/translate.py",
     ),
+    "translation_tables.py",
     "spec/wire.py",
     *("store/search_tokens.py", "store/search_expressions.py", "store/conditions.py"),
     *(

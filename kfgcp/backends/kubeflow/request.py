@@ -190,8 +190,9 @@ def _compact_json(run_labels: Mapping[str, str]) -> str:
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
-    """Return the spec with the cache settings of the request, and with the platform spec."""
-    spec = request.spec.pipeline_spec
+    """Return the translated spec with the cache settings of the request, and the platform spec."""
+    sent = request.sent_pipeline
+    spec = sent.pipeline_spec
     version = spec.get("schemaVersion")
     if version != SCHEMA:
         raise Unsupported(
@@ -202,9 +203,9 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
         spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is not None:
         spec = _without_cache_from(spec, request.from_task)
-    if request.spec.platform_spec is None:
-        return spec
-    return {"pipeline_spec": spec, "platform_spec": request.spec.platform_spec}
+    if sent.platform_spec is None:
+        return dict(spec)
+    return {"pipeline_spec": spec, "platform_spec": sent.platform_spec}
 
 
 def _without_cache_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from kfgcp.errors import ConfigError
 from kfgcp.settings import BackendSettings
+from kfgcp.translation_tables import Form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class LocalSettings(BackendSettings):
 
     max_parallel: int | None = None
     container_credentials: bool = False
+
+    form: ClassVar = Form.LOCAL
 
     def validate(self, where: str) -> None:
         """Check the values of the settings, see `BackendSettings.validate`."""

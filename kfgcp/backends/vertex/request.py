@@ -132,7 +132,8 @@ def _check_label(name: str, value: str) -> None:
 
 def notes(request: SubmitRequest) -> Iterator[str]:
     """Yield a line for each group of settings in a request that Vertex AI ignores."""
-    cluster_settings = _cluster_settings(request.spec)
+    # A setting that was translated is in the PipelineSpec, so it is not left out.
+    cluster_settings = _cluster_settings(request.sent_pipeline.platform_spec)
     if cluster_settings:
         yield (
             "Vertex AI does not have Kubernetes settings. These are left out:"
@@ -147,19 +148,19 @@ def notes(request: SubmitRequest) -> Iterator[str]:
         )
 
 
-def _cluster_settings(spec: Spec) -> list[str]:
+def _cluster_settings(platform_spec: Mapping[str, Any] | None) -> list[str]:
     """Return the Kubernetes settings of a pipeline in words, such as "node selector of train"."""
     settings = []
-    for label, config in platform.executor_configs(spec.platform_spec).items():
+    for label, config in platform.executor_configs(platform_spec).items():
         task = label.removeprefix("exec-")
         settings += [f"{setting} of {task}" for setting in config.words()]
-    for setting in platform.pipeline_settings(spec.platform_spec).values():
+    for setting in platform.pipeline_settings(platform_spec).values():
         settings.append(f"{setting} of the pipeline")
     return settings
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
-    """Return the spec with caching as the request asks for.
+    """Return the translated spec with caching as the request asks for.
 
     Vertex AI cannot repeat a run from a task. So caching is turned off for the tasks that must run
     again. The other tasks get their results from the cache.
@@ -167,11 +168,11 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
     Raises:
         Unsupported: the request repeats from a task for which this is not possible.
     """
-    spec = request.spec.pipeline_spec
+    spec = request.sent_pipeline.pipeline_spec
     if request.options.cache is not None:
         spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is None:
-        return spec
+        return dict(spec)
     try:
         return disable_caching_from(spec, request.from_task)
     except ValueError as error:

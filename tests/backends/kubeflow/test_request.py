@@ -423,7 +423,7 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
 def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
     """Whoever adds a field to a request, or an option that is not for local runs only, must look at
     this backend."""
-    sent = {"spec", "params", "from_task"}
+    sent = {"spec", "params", "from_task", "translated"}
     # What is repeated comes from the service's cache.
     ours = {"submit_dir", "source", "repeats"}
     sent_options = {"experiment", "name", "labels", "cache"}
