@@ -13,6 +13,7 @@ import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import NoneType
 from typing import Any, ClassVar, Final, Self, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -87,7 +88,7 @@ class BackendSettings:
     form: ClassVar[Form] = Form.NONE
     """The form in which the backend takes GPUs and secrets."""
 
-    @property
+    @cached_property
     def tables(self) -> Tables:
         """The tables `accelerators` and `secrets`, for `kfgcp.spec.translate`."""
         return read_tables(self.form, self.accelerators, self.secrets)

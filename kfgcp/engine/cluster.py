@@ -9,20 +9,27 @@ that cannot change a result are ignored, and a note names them (semantics.md, Ru
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from kfgcp.engine.secrets import Secrets
 from kfgcp.semantics.values import ValueProblem
 from kfgcp.spec.graph import Component, Container, Graph
 from kfgcp.spec.lightweight import recognise
 from kfgcp.spec.platform import WORKSPACE, ClusterConfig, Variables
 
 
-def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def variables(
+    config: ClusterConfig,
+    *,
+    environ: Mapping[str, str] | None = None,
+    known: Collection[str] = (),
+) -> dict[str, str]:
     """Return the variables that a task would get from a cluster, with their values here.
 
     Args:
         config: the settings of the task for a cluster.
         environ: the environment of the user, None for the environment of this process.
+        known: variables to leave out, because `kfgcp.engine.secrets` has their values.
 
     Raises:
         ValueProblem: a variable that is not optional is not set here.
@@ -32,7 +39,8 @@ def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None
     declared: dict[str, Variables] = {}
     for variables_setting in config.variables:
         for name in variables_setting.names:
-            declared[name] = variables_setting
+            if name not in known:
+                declared[name] = variables_setting
     values: dict[str, str] = {}
     for name, setting in declared.items():
         if name in environ:
@@ -72,7 +80,9 @@ def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
     return paths
 
 
-def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool) -> Iterator[str]:
+def notes(
+    graph: Graph, pipeline: Mapping[str, str], secrets: Secrets, *, all_in_containers: bool
+) -> Iterator[str]:
     """Yield notes for the user about settings that have another effect here than on a cluster.
 
     Each note is one line.
@@ -81,6 +91,7 @@ def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool)
         graph: the pipeline.
         pipeline: the settings of the pipeline as a whole, see
             `kfgcp.spec.platform.pipeline_settings`.
+        secrets: the secrets whose places on this machine are known.
         all_in_containers: whether functions run in containers too.
     """
     # Setting -> the components that have it.
@@ -97,8 +108,9 @@ def notes(graph: Graph, pipeline: Mapping[str, str], *, all_in_containers: bool)
         in_container = all_in_containers or recognise(container) is None
         for setting in _ignored_settings(container, in_container):
             ignored.setdefault(setting, []).append(name)
-        yield from _variable_notes(name, container.cluster)
+        yield from _variable_notes(name, container.cluster, secrets)
         yield from _mount_notes(name, container.cluster, in_container)
+    yield from secrets.notes(graph)
     if ignored:
         phrases = [f"{setting} of {', '.join(names)}" for setting, names in ignored.items()]
         yield "ignored on this machine: " + "; ".join(phrases)
@@ -118,10 +130,12 @@ def _ignored_settings(container: Container, in_container: bool) -> Iterator[str]
     yield from container.cluster.placement
 
 
-def _variable_notes(name: str, config: ClusterConfig) -> Iterator[str]:
+def _variable_notes(name: str, config: ClusterConfig, secrets: Secrets) -> Iterator[str]:
+    covered = secrets.covers(config)
     for variable in config.variables:
-        present = [key for key in variable.names if key in os.environ]
-        missing = [key for key in variable.names if key not in os.environ]
+        names = [key for key in variable.names if key not in covered]
+        present = [key for key in names if key in os.environ]
+        missing = [key for key in names if key not in os.environ]
         if missing and not variable.optional:
             yield (
                 f"{name} will fail if it starts, because these variables of the {variable.source}"

@@ -22,8 +22,8 @@ from kfgcp.spec.platform import executor_configs, read_node_selector
 from kfgcp.spec.wire import as_mapping, read_executors
 from kfgcp.translation_tables import Accelerator, Form, Secret, Tables, requested_secret
 
-# The fields of an AcceleratorConfig (pipeline_spec.proto) with the name of the accelerator. kfp also
-# writes the deprecated `type`, for older servers (kubeflow/pipelines, #11097).
+# The fields of an AcceleratorConfig (pipeline_spec.proto) with the name of the accelerator. kfp
+# writes also the deprecated `type`, for older servers (kubeflow/pipelines, #11097).
 _TYPE_FIELDS: Final = ("resourceType", "type")
 
 # The platform of kfp-kubernetes in the second document.
@@ -43,15 +43,18 @@ class Change:
         kind: `accelerator` or `secret`.
         before: what the pipeline asks for.
         after: what the backend gets, in words. It never contains the value of a secret.
+        variable: the environment variable that gets the secret, "" for an accelerator.
     """
 
     component: str
     kind: str
     before: str
     after: str
+    variable: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.component}: {self.before} → {self.after}"
+        owner = f"{self.variable} of {self.component}" if self.variable else self.component
+        return f"{owner}: {self.before} → {self.after}"
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON."""
@@ -60,6 +63,7 @@ class Change:
             "kind": self.kind,
             "before": self.before,
             "after": self.after,
+            "variable": self.variable or None,
         }
 
 
@@ -119,7 +123,7 @@ def translate(
         >>> entry = Accelerator("NVIDIA_L4", "NVIDIA_L4", "nvidia.com/gpu", {"gpu": "l4"})
         >>> translated = translate(spec, None, Tables(Form.KUBERNETES, (entry,)))
         >>> print(translated.changes[0])
-        accelerator of train: NVIDIA_L4 → nvidia.com/gpu on nodes with gpu=l4
+        train: NVIDIA_L4 → nvidia.com/gpu on nodes with gpu=l4
     """
     executors: dict[str, Any] = {}
     platform_executors: dict[str, Any] = {}
@@ -305,7 +309,7 @@ def _secret_change(component: str, variable: str, before: str, entry: Secret, fo
         after = f"variable {entry.variable} of this machine"
     else:
         after = f"file {entry.file}"
-    return Change(component, SECRET, f"{variable} = {before}", after)
+    return Change(component, SECRET, before, after, variable)
 
 
 # -- the documents

@@ -44,6 +44,7 @@ from kfgcp.engine import cluster, lock, orphans, removal, unsupported
 from kfgcp.engine.layout import Layout, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.root_inputs import root_inputs
+from kfgcp.engine.secrets import Secrets, read_stored_secrets, stored_secrets
 from kfgcp.engine.uses import Uses
 from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
@@ -86,6 +87,7 @@ class LocalBackend:
         self._settings = LocalSettings.of(env.settings)
         self._home = project.home
         self._project_root = project.root
+        self._secret_places = stored_secrets(self._settings.tables.secrets, project.root)
         self._store = store
         # True after `delete` has searched for run folders without a record.
         self._has_searched = False
@@ -98,7 +100,11 @@ class LocalBackend:
         pipeline = graph.build(spec.pipeline_spec, spec.platform_spec)
         cluster_settings = platform.pipeline_settings(spec.platform_spec)
         all_in_containers = request.options.executor == "docker"
-        return list(cluster.notes(pipeline, cluster_settings, all_in_containers=all_in_containers))
+        secrets = Secrets(read_stored_secrets(self._secret_places))
+        notes = cluster.notes(
+            pipeline, cluster_settings, secrets, all_in_containers=all_in_containers
+        )
+        return list(notes)
 
     def submit(self, request: SubmitRequest) -> RunRef:
         """Record a new run, and start a process that executes the run."""
@@ -393,6 +399,7 @@ class LocalBackend:
             container_credentials=self._settings.container_credentials,
             pipeline_root=root,
             buckets=BucketSettings.of_environment(self._env).to_dict(),
+            secrets=self._secret_places,
         )
         try:
             # A deletion needs the exclusive lock. So it cannot remove the input artifacts of this
