@@ -7,7 +7,7 @@ Protocol of its own. `capability` returns the part of a backend that has a capab
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState, Task
@@ -44,8 +44,8 @@ class SubmitRequest:
             that run do not run again. None runs all tasks.
         from_task: a task of the earlier run. This task and all tasks that depend on it run again.
         source: where the pipeline comes from, None when kfgcp cannot tell.
-        translated: the documents of the pipeline in the form that the backend takes. None when
-            nothing was translated.
+        translated: the documents of the pipeline in the form that the backend takes. None when the
+            caller has not translated them.
     """
 
     spec: Spec
@@ -58,15 +58,20 @@ class SubmitRequest:
     translated: Translated | None = None
 
     @property
-    def sent_pipeline(self) -> Translated:
-        """The documents to send. The name and the version of the pipeline come from `spec`."""
-        if self.translated is not None:
-            return self.translated
-        return Translated(self.spec.pipeline_spec, self.spec.platform_spec)
+    def sent_spec(self) -> Spec:
+        """The documents to send. The version of the run is that of `spec`, not of these."""
+        if self.translated is None or not self.translated.changes:
+            return self.spec
+        return replace(
+            self.spec,
+            pipeline_spec=dict(self.translated.pipeline_spec),
+            platform_spec=self.translated.platform_spec,
+        )
 
 
 def stored_request(request: SubmitRequest) -> StoredRequest:
     """Return what the store keeps of a request."""
+    changes = request.translated.changes if request.translated is not None else ()
     return StoredRequest(
         options=request.options,
         submit_dir=request.submit_dir,
@@ -74,7 +79,7 @@ def stored_request(request: SubmitRequest) -> StoredRequest:
         from_task=request.from_task,
         source=request.source,
         platform_spec=request.spec.platform_spec,
-        translation=tuple(change.to_dict() for change in request.sent_pipeline.changes),
+        translation=tuple(change.to_dict() for change in changes),
     )
 
 

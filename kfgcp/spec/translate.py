@@ -99,7 +99,7 @@ class Translated:
     """
 
     pipeline_spec: JsonObject
-    platform_spec: JsonObject | None
+    platform_spec: dict[str, Any] | None
     changes: tuple[Change, ...] = ()
 
 
@@ -138,7 +138,8 @@ def translate(
             platform_executors[label] = work.platform
             changes += work.changes
     if not changes:
-        return Translated(pipeline_spec, platform_spec)
+        unchanged = dict(platform_spec) if platform_spec is not None else None
+        return Translated(pipeline_spec, unchanged)
     return Translated(
         _with_executors(pipeline_spec, executors),
         _with_platform_executors(platform_spec, platform_executors),
@@ -487,7 +488,7 @@ def _with_executors(pipeline_spec: JsonObject, executors: JsonObject) -> dict[st
 
 def _with_platform_executors(
     platform_spec: JsonObject | None, executors: JsonObject
-) -> JsonObject | None:
+) -> dict[str, Any] | None:
     """Return a second document with other executors. An executor without settings is left out."""
     platforms = as_mapping((platform_spec or {}).get("platforms"))
     kubernetes = as_mapping(platforms.get(_KUBERNETES))

@@ -191,7 +191,7 @@ def _compact_json(run_labels: Mapping[str, str]) -> str:
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
     """Return the translated spec with the cache settings of the request, and the platform spec."""
-    sent = request.sent_pipeline
+    sent = request.sent_spec
     spec = sent.pipeline_spec
     version = spec.get("schemaVersion")
     if version != SCHEMA:
@@ -204,7 +204,7 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
     if request.from_task is not None:
         spec = _without_cache_from(spec, request.from_task)
     if sent.platform_spec is None:
-        return dict(spec)
+        return spec
     return {"pipeline_spec": spec, "platform_spec": sent.platform_spec}
 
 

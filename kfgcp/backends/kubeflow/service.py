@@ -108,7 +108,7 @@ class KubeflowService:
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each part of a request that the server ignores or does differently."""
-        return list(run_request.notes(request)) + list(self._server.notes(request.spec))
+        return list(run_request.notes(request)) + list(self._server.notes(request.sent_spec))
 
     def create(self, request: SubmitRequest) -> Run:
         """Create a run.

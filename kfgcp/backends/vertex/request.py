@@ -133,7 +133,7 @@ def _check_label(name: str, value: str) -> None:
 def notes(request: SubmitRequest) -> Iterator[str]:
     """Yield a line for each group of settings in a request that Vertex AI ignores."""
     # A setting that was translated is in the PipelineSpec, so it is not left out.
-    cluster_settings = _cluster_settings(request.sent_pipeline.platform_spec)
+    cluster_settings = _cluster_settings(request.sent_spec.platform_spec)
     if cluster_settings:
         yield (
             "Vertex AI does not have Kubernetes settings. These are left out:"
@@ -168,11 +168,11 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
     Raises:
         Unsupported: the request repeats from a task for which this is not possible.
     """
-    spec = request.sent_pipeline.pipeline_spec
+    spec = request.sent_spec.pipeline_spec
     if request.options.cache is not None:
         spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is None:
-        return dict(spec)
+        return spec
     try:
         return disable_caching_from(spec, request.from_task)
     except ValueError as error:
