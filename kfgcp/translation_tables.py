@@ -273,10 +273,17 @@ def _read_tolerations(table: Mapping[str, Any], where: str) -> tuple[Mapping[str
                     f" {value!r}.",
                     hint=f"Write {example}.",
                 )
-        # In JSON, the fields of a proto have names in camelCase.
-        json_names = {"toleration_seconds": "tolerationSeconds"}
-        result.append({json_names.get(key, key): value for key, value in toleration.items()})
+        result.append(_toleration_json(toleration))
     return tuple(result)
+
+
+def _toleration_json(toleration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a toleration in the JSON of protos, as kfp-kubernetes writes it."""
+    result = dict(toleration)
+    if "toleration_seconds" in result:
+        # The JSON mapping of protos writes integers of 64 bits as text.
+        result["tolerationSeconds"] = str(result.pop("toleration_seconds"))
+    return result
 
 
 def _refuse_same_request(form: Form, accelerators: Iterable[Accelerator], where: str) -> None:
