@@ -131,7 +131,9 @@ class Tables:
             name: the name on Vertex AI, or the name in the table.
         """
         for accelerator in self.accelerators:
-            if accelerator.resource and name in (accelerator.machine, accelerator.name):
+            # The name of an entry may be its resource, which needs no translation.
+            is_known = accelerator.resource not in ("", name)
+            if is_known and name in (accelerator.machine, accelerator.name):
                 return accelerator
         return None
 

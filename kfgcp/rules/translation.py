@@ -6,8 +6,8 @@ environment. docs/guides/portable.md explains the tables.
 
 from __future__ import annotations
 
-from kfgcp.rules.contexts import ComponentContext
-from kfgcp.rules.rule import Match, NotJudged, Severity, Target, component_rule
+from kfgcp.rules.contexts import TaskContext
+from kfgcp.rules.rule import Match, NotJudged, Severity, Target, task_rule
 from kfgcp.spec.graph import Container
 from kfgcp.spec.translate import (
     ACCELERATOR,
@@ -21,14 +21,14 @@ from kfgcp.spec.translate import (
 from kfgcp.translation_tables import Form, Tables, requested_secret
 
 
-@component_rule(
+@task_rule(
     "P201",
     Severity.ERROR,
-    "{component} asks for the accelerator {name}, a name that {env} does not have",
+    "{task} asks for the accelerator {name}, a name that {env} does not have",
     hint="Add it in kfgcp.toml: [env.{env}.accelerators] {entry}",
     methods=("set_accelerator_type", "add_node_selector_constraint", "set_accelerator_limit"),
 )
-def accelerator_without_translation(context: ComponentContext, target: Target) -> Match:
+def accelerator_without_translation(context: TaskContext, target: Target) -> Match:
     """Kubernetes takes names of resources (driver.go of backend/src/v2: the name becomes a key of
     the limits, and extended resources have a domain), and Vertex AI takes names of AcceleratorType
     (google.cloud.aiplatform_v1)."""
@@ -41,7 +41,7 @@ def accelerator_without_translation(context: ComponentContext, target: Target) -
     for missing in _missing(context, container, tables, ACCELERATOR):
         if missing.depends_on_run:
             return NotJudged(
-                "parameters of the run give {component} its accelerator or its node selector, so"
+                "parameters of the run give {task} its accelerator or its node selector, so"
                 " kfgcp cannot translate the accelerator"
             )
         if tables.form is Form.KUBERNETES:
@@ -52,14 +52,14 @@ def accelerator_without_translation(context: ComponentContext, target: Target) -
     return False
 
 
-@component_rule(
+@task_rule(
     "P202",
     Severity.ERROR,
-    "{component} asks for the secret {name}, which has no place in {env}",
+    "{task} asks for the secret {name}, which has no place in {env}",
     hint="Add it in kfgcp.toml: [env.{env}.secrets] {entry}",
     methods=("set_env_variable",),
 )
-def secret_without_translation(context: ComponentContext, target: Target) -> Match:
+def secret_without_translation(context: TaskContext, target: Target) -> Match:
     """Without a place, the variable would have the text secret:NAME instead of a secret
     (docs/guides/portable.md)."""
     container = context.container
@@ -77,15 +77,14 @@ def secret_without_translation(context: ComponentContext, target: Target) -> Mat
     return {"name": ", ".join(names), "entry": _secret_entry(next(iter(names)), tables.form)}
 
 
-@component_rule(
+@task_rule(
     "P203",
     Severity.WARNING,
-    "{component} does not get {variables} on {env}: the Kubernetes secret {name} does not exist"
-    " there",
+    "{task} does not get {variables} on {env}: the Kubernetes secret {name} does not exist there",
     hint="Add the secret in kfgcp.toml: [env.{env}.secrets] {entry}",
     methods=("use_secret_as_env",),
 )
-def cluster_secret_without_translation(context: ComponentContext, target: Target) -> Match:
+def cluster_secret_without_translation(context: TaskContext, target: Target) -> Match:
     """Vertex AI does not read the second document of a pipeline (PipelineJob of
     google.cloud.aiplatform_v1 has no field for it)."""
     container = context.container
@@ -97,7 +96,7 @@ def cluster_secret_without_translation(context: ComponentContext, target: Target
         return False
     if all(request.depends_on_run for request in required):
         return NotJudged(
-            "parameters of the run name the Kubernetes secrets of {component}, so kfgcp cannot"
+            "parameters of the run name the Kubernetes secrets of {task}, so kfgcp cannot"
             " translate them"
         )
     known = [request for request in required if not request.depends_on_run]
@@ -112,13 +111,13 @@ def cluster_secret_without_translation(context: ComponentContext, target: Target
     }
 
 
-@component_rule(
+@task_rule(
     "P204",
     Severity.NOTE,
-    "{component} is translated for {env}: {changes}",
+    "{task} is translated for {env}: {changes}",
     hint="The version of the pipeline is that of the text before the translation.",
 )
-def translated(context: ComponentContext, target: Target) -> Match:
+def translated(context: TaskContext, target: Target) -> Match:
     """The tables of the environment translate requests of pipelines (docs/guides/portable.md)."""
     container = context.container
     if container is None or target.settings is None:
@@ -130,14 +129,14 @@ def translated(context: ComponentContext, target: Target) -> Match:
     return {"changes": "; ".join(f"{change.before} → {change.after}" for change in changes)}
 
 
-@component_rule(
+@task_rule(
     "P205",
     Severity.NOTE,
-    "{component} gets the name of a secret version in {variables} on {env}, not the secret",
+    "{task} gets the name of a secret version in {variables} on {env}, not the secret",
     hint="Read the version with the service account when the value begins with projects/.",
     methods=("set_env_variable", "use_secret_as_env"),
 )
-def secret_by_name(context: ComponentContext, target: Target) -> Match:
+def secret_by_name(context: TaskContext, target: Target) -> Match:
     """A variable of a PipelineSpec has a name and a value only (PipelineContainerSpec.EnvVar in
     pipeline_spec.proto), so Vertex AI cannot fill in a secret
     (docs/decisions/0025-secrets-on-vertex.md)."""
@@ -157,14 +156,14 @@ _WITHOUT_SETTINGS = "{env} lacks required keys, so nobody knows what it translat
 
 
 def _missing(
-    context: ComponentContext, container: Container, tables: Tables, kind: str
+    context: TaskContext, container: Container, tables: Tables, kind: str
 ) -> list[Missing]:
     """Return the requests of one kind that the tables do not translate."""
     missing = missing_in_container(_short_name(context), container, tables)
     return [request for request in missing if request.kind == kind]
 
 
-def _short_name(context: ComponentContext) -> str:
+def _short_name(context: TaskContext) -> str:
     return context.component.name.removeprefix("comp-")
 
 

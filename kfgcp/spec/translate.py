@@ -365,32 +365,40 @@ class _Executor:
         """Add labels to those of the pipeline. The pipeline's own value of a label stays."""
         if not labels:
             return
-        selector = self.platform.setdefault("nodeSelector", {})
+        selector = dict(as_mapping(self.platform.get("nodeSelector")))
+        self.platform["nodeSelector"] = selector
         if "nodeSelectorJson" in selector:
             value = selector["nodeSelectorJson"]["runtimeValue"]
             value["constant"] = {**labels, **value["constant"]}
         else:
-            selector["labels"] = {**labels, **(selector.get("labels") or {})}
+            selector["labels"] = {**labels, **as_mapping(selector.get("labels"))}
 
     def _add_tolerations(self, entry: Accelerator) -> None:
+        tolerations = _as_list(self.platform.get("tolerations"))
         for toleration in entry.tolerations:
-            tolerations = self.platform.setdefault("tolerations", [])
             if toleration not in tolerations:
                 tolerations.append(dict(toleration))
+        if tolerations:
+            self.platform["tolerations"] = tolerations
 
     def _drop_placement(self, entry: Accelerator) -> None:
         """Drop the labels and tolerations that the name on Vertex AI now stands for."""
-        labels = (self.platform.get("nodeSelector") or {}).get("labels") or {}
+        selector = dict(as_mapping(self.platform.get("nodeSelector")))
+        labels = dict(as_mapping(selector.get("labels")))
         for label in entry.node_selector:
             labels.pop(label, None)
-        if not labels and "nodeSelectorJson" not in self.platform.get("nodeSelector", {}):
+        if labels:
+            self.platform["nodeSelector"] = {**selector, "labels": labels}
+        elif "nodeSelectorJson" not in selector:
             self.platform.pop("nodeSelector", None)
-        tolerations = self.platform.get("tolerations") or []
-        remaining = [item for item in tolerations if item not in entry.tolerations]
-        if tolerations and not remaining:
-            del self.platform["tolerations"]
-        elif tolerations:
+        tolerations = _as_list(self.platform.get("tolerations"))
+        remaining = [
+            toleration for toleration in tolerations if toleration not in entry.tolerations
+        ]
+        if remaining:
             self.platform["tolerations"] = remaining
+        else:
+            self.platform.pop("tolerations", None)
 
     def _translate_variables(self) -> None:
         """Translate the variables whose values are `secret:NAME`."""
@@ -465,6 +473,11 @@ class _Executor:
             self.platform["secretAsEnv"] = remaining_items
         else:
             del self.platform["secretAsEnv"]
+
+
+def _as_list(value: object) -> list[Any]:
+    """Return a copy of the value if it is a list, else an empty list."""
+    return list(value) if isinstance(value, list) else []
 
 
 def _platform_executor(platform_spec: JsonObject | None, label: str) -> JsonObject:

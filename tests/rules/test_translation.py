@@ -86,7 +86,7 @@ CASES = {
         "P201",
         (ask_gpu, cluster()),
         (ask_gpu, cluster(accelerators=GPU)),
-        "component train asks for the accelerator NVIDIA_L4, a name that gke does not have",
+        "task train asks for the accelerator NVIDIA_L4, a name that gke does not have",
         "Add it in kfgcp.toml: [env.gke.accelerators] NVIDIA_L4 = { resource = "
         '"nvidia.com/gpu", node_selector = { … } }',
     ),
@@ -94,21 +94,21 @@ CASES = {
         "P201",
         (ask_resource, vertex()),
         (ask_resource, vertex(accelerators={"nvidia.com/gpu": {"machine": "NVIDIA_L4"}})),
-        "component train asks for the accelerator nvidia.com/gpu, a name that dev does not have",
+        "task train asks for the accelerator nvidia.com/gpu, a name that dev does not have",
         'Add it in kfgcp.toml: [env.dev.accelerators] "nvidia.com/gpu" = { machine = "NVIDIA_L4" }',
     ),
     "P202 of Kubeflow": (
         "P202",
         (ask_secret, cluster(secrets={"DB": {"variable": "DB"}})),
         (ask_secret, cluster(secrets=SECRET)),
-        "component train asks for the secret DB, which has no place in gke",
+        "task train asks for the secret DB, which has no place in gke",
         'Add it in kfgcp.toml: [env.gke.secrets] DB = { secret = "SECRET", key = "KEY" }',
     ),
     "P202 of Vertex": (
         "P202",
         (ask_secret, vertex()),
         (ask_secret, vertex(secrets=SECRET)),
-        "component train asks for the secret DB, which has no place in dev",
+        "task train asks for the secret DB, which has no place in dev",
         "Add it in kfgcp.toml: [env.dev.secrets] DB = { secret_manager ="
         ' "projects/PROJECT/secrets/SECRET/versions/1" }',
     ),
@@ -116,14 +116,14 @@ CASES = {
         "P202",
         (ask_secret, local()),
         (ask_secret, local(secrets=SECRET)),
-        "component train asks for the secret DB, which has no place in local",
+        "task train asks for the secret DB, which has no place in local",
         'Add it in kfgcp.toml: [env.local.secrets] DB = { variable = "DB" }',
     ),
     "P203": (
         "P203",
         (ask_cluster_secret, vertex()),
         (ask_cluster_secret, vertex(secrets=SECRET)),
-        "component train does not get PASSWORD on dev: the Kubernetes secret db/password does not"
+        "task train does not get PASSWORD on dev: the Kubernetes secret db/password does not"
         " exist there",
         'Add the secret in kfgcp.toml: [env.dev.secrets] PASSWORD = { secret = "db", key ='
         ' "password", secret_manager = "projects/PROJECT/secrets/SECRET/versions/1" }',
@@ -132,14 +132,14 @@ CASES = {
         "P204",
         (ask_gpu, cluster(accelerators=GPU)),
         (ask_resource, cluster(accelerators=GPU)),
-        "component train is translated for gke: NVIDIA_L4 → nvidia.com/gpu on nodes with gpu=l4",
+        "task train is translated for gke: NVIDIA_L4 → nvidia.com/gpu on nodes with gpu=l4",
         "The version of the pipeline is that of the text before the translation.",
     ),
     "P205": (
         "P205",
         (ask_secret, vertex(secrets=SECRET)),
         (ask_secret, cluster(secrets=SECRET)),
-        "component train gets the name of a secret version in PASSWORD on dev, not the secret",
+        "task train gets the name of a secret version in PASSWORD on dev, not the secret",
         "Read the version with the service account when the value begins with projects/.",
     ),
 }
@@ -153,7 +153,7 @@ def test_a_rule_has_a_trigger_and_an_edit_that_silences_it(case: str) -> None:
 
     assert (finding.message, finding.hint) == (message, hint)
     assert (finding.task, finding.component) == ("train", "comp-train")
-    assert finding.part is Part.COMPONENT
+    assert finding.part is Part.TASK
     assert found(spec_of(other_ask), other_target, rule) == []
 
 

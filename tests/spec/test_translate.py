@@ -3,6 +3,7 @@ in place."""
 
 import copy
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from kfp import dsl, kubernetes
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from kfgcp.errors import SpecError
 from kfgcp.spec.digest import digest
 from kfgcp.spec.graph import Container, build
 from kfgcp.spec.load import from_documents
@@ -380,3 +382,72 @@ def test_other_platforms_and_executors_stay() -> None:
     assert list(kubernetes_part["deploymentSpec"]["executors"]) == ["exec-other", "exec-train"]
     assert translated["platforms"]["other"] == platform["platforms"]["other"]
     json.dumps(translated)
+
+
+# -- damaged documents
+
+
+REPLACEMENTS: tuple[Any, ...] = (
+    *(None, "", 0, 1.5, True, [], {}, "x", ["a"], {"a": 1}),
+    *("{{$.inputs.parameters['x']}}", "nvidia.com/gpu", "secret:DB"),
+    {"runtimeValue": {"constant": {"disk": "ssd"}}},
+    {"componentInputParameter": "x"},
+)
+FIELDS = ("nodeSelectorJson", "labels", "secretAsEnv", "keyToEnv", "tolerations", "env", "type")
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The places of all parts of the executor in both documents."""
+    found = [place] if "exec-train" in place else []
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, part in items:
+        found += places(part, (*place, key))
+    return found
+
+
+def damage(both: list[Any], chance: random.Random) -> list[Any]:
+    """Both documents with one to three random edits of the executor."""
+    damaged = copy.deepcopy(both)
+    for _ in range(chance.choice((1, 1, 2, 3))):
+        *parents, last = chance.choice(places(damaged) or [(0, "deploymentSpec", "executors")])
+        part = damaged
+        for key in parents:
+            part = part[key]
+        edit = chance.random()
+        if edit < 0.3:
+            del part[last]
+        elif edit < 0.45 and isinstance(part, dict):
+            part[chance.choice(FIELDS)] = copy.deepcopy(chance.choice(REPLACEMENTS))
+        else:
+            part[last] = copy.deepcopy(chance.choice(REPLACEMENTS))
+    return damaged
+
+
+def test_no_valid_document_breaks_the_translation() -> None:
+    """Documents that kfgcp accepts are translated, and a second time nothing changes."""
+
+    def ask(task: Any) -> None:
+        ask_kubernetes(task)
+        kubernetes.add_toleration(task, key="gpu", operator="Exists")
+        task.set_env_variable("TOKEN", "secret:DB")
+
+    chance = random.Random(20261130)  # noqa: S311 - edits need no secure numbers
+    both = list(documents(ask))
+    valid = 0
+    for _ in range(600):
+        try:
+            spec = from_documents(damage(both, chance), "test")
+        except SpecError:
+            continue
+        valid += 1
+        graph = build(spec.pipeline_spec, spec.platform_spec)
+        for form in Form:
+            once = translate(spec.pipeline_spec, spec.platform_spec, tables(form))
+            twice = translate(once.pipeline_spec, once.platform_spec, tables(form))
+            missing_translations(graph, tables(form))
+            assert twice.changes == () or form is Form.LOCAL
+    assert valid > 100
