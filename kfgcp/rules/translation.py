@@ -9,7 +9,7 @@ from __future__ import annotations
 from kfgcp.rules.contexts import TaskContext
 from kfgcp.rules.rule import Match, NotJudged, Severity, Target, task_rule
 from kfgcp.spec.graph import Container
-from kfgcp.spec.translate import (
+from kfgcp.spec.portable_requests import (
     ACCELERATOR,
     CLUSTER_SECRET,
     SECRET,

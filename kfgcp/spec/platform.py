@@ -190,7 +190,7 @@ def _read_config(body: Mapping[str, Any]) -> ClusterConfig:
         mounts=tuple(_read_mounts(body)),
         timeout=deadline or None,
         placement=tuple(_read_placement(body)),
-        secrets=tuple(_read_secrets(body)),
+        secrets=tuple(read_secrets(body)),
         node_selector=read_node_selector(body),
     )
 
@@ -216,7 +216,12 @@ def read_node_selector(body: Mapping[str, Any]) -> dict[str, str] | None:
     return dict(constant) if isinstance(constant, Mapping) else None
 
 
-def _read_secrets(body: Mapping[str, Any]) -> Iterator[SecretVariable]:
+def read_secrets(body: Mapping[str, Any]) -> Iterator[SecretVariable]:
+    """Yield the environment variables of an executor that come from Kubernetes secrets.
+
+    Args:
+        body: the settings of the executor (KubernetesExecutorConfig).
+    """
     for item in body.get("secretAsEnv") or ():
         secret = str(_read_source_name(item) or "")
         for key_to_env in item.get("keyToEnv") or ():

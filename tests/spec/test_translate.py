@@ -17,12 +17,8 @@ from kfgcp.errors import SpecError
 from kfgcp.spec.digest import digest
 from kfgcp.spec.graph import Container, build
 from kfgcp.spec.load import from_documents
-from kfgcp.spec.translate import (
-    Translated,
-    changes_in_container,
-    missing_translations,
-    translate,
-)
+from kfgcp.spec.portable_requests import changes_in_container
+from kfgcp.spec.translate import Translated, missing_translations, translate
 from kfgcp.translation_tables import Form, Tables, read_tables
 
 LABEL = "cloud.google.com/gke-accelerator"

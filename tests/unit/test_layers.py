@@ -100,6 +100,7 @@ PURE = (
         "spec/json_values.py",
         "spec/records.py",
         "spec/tasks.py",
+        "spec/portable_requests.py",
         "spec/translate.py",
     ),
     "translation_tables.py",
