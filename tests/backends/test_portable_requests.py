@@ -133,17 +133,27 @@ def test_vertex_gets_the_accelerator_and_the_name_of_the_version(
     assert PASSWORD not in json.dumps(body)
 
 
+def test_here_the_program_gets_the_variable_and_no_file_has_its_value(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", PASSWORD)
+    (home / "kfgcp.toml").write_text(guide_tables("local"))
+
+    run = run_there("local")
+
+    assert run.outputs == {"Output": f"3 epochs, a password of {len(PASSWORD)} characters"}
+    files = [file for file in home.rglob("*") if file.is_file()]
+    assert any(b"secret:DB_PASSWORD" in file.read_bytes() for file in files)
+    assert [file for file in files if PASSWORD.encode() in file.read_bytes()] == []
+
+
 def test_the_version_is_that_of_the_text_before_the_translation(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", PASSWORD)
     with testing.kubeflow(mode="instant") as cluster:
         (home / "kfgcp.toml").write_text(
-            cluster.toml("gke")
-            + "\n"
-            + guide_tables("gke")
-            + '[env.local]\nbackend = "local"\n'
-            + guide_tables("local")
+            cluster.toml("gke") + "\n" + guide_tables("gke") + guide_tables("local")
         )
 
         there = run_there("gke")

@@ -146,6 +146,15 @@ def test_one_entry_may_stand_in_every_environment(tmp_path: Path, backend: str) 
     assert settings.tables.secrets["DB"].is_known(settings.form)
 
 
+def test_the_environment_of_every_project_needs_no_backend_for_its_tables(tmp_path: Path) -> None:
+    (tmp_path / "kfgcp.toml").write_text('[env.local.secrets]\nDB = { variable = "DB" }\n')
+
+    env = load_project(tmp_path, {}).env("local")
+
+    assert env.backend == "local"
+    assert env.declaration.of(env.settings).tables.secrets["DB"].variable == "DB"
+
+
 def test_a_variable_of_the_environment_cannot_hold_a_table_of_tables(tmp_path: Path) -> None:
     (tmp_path / "kfgcp.toml").write_text(f"[env.x]\n{BACKENDS['local']}")
 
