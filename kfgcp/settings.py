@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import NoneType
-from typing import Any, ClassVar, Final, Self, get_args, get_origin, get_type_hints
+from typing import Any, Final, Self, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from kfgcp.deadlines import REQUEST_SECONDS
@@ -85,7 +85,8 @@ class BackendSettings:
     accelerators: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
-    form: ClassVar[Form] = Form.NONE
+    # Without an annotation, it is an attribute of the class and not a key.
+    form = Form.NONE
     """The form in which the backend takes GPUs and secrets."""
 
     @cached_property

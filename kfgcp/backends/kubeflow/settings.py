@@ -41,7 +41,7 @@ class KubeflowSettings(RemoteSettings):
     kube_namespace: str | None = None
     kube_service: str | None = None
 
-    form: ClassVar = Form.KUBERNETES
+    form = Form.KUBERNETES
     auth_modes: ClassVar = (
         "google",
         "iap",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from kfgcp.errors import ConfigError
 from kfgcp.settings import BackendSettings
@@ -23,7 +22,7 @@ class LocalSettings(BackendSettings):
     max_parallel: int | None = None
     container_credentials: bool = False
 
-    form: ClassVar = Form.LOCAL
+    form = Form.LOCAL
 
     def validate(self, where: str) -> None:
         """Check the values of the settings, see `BackendSettings.validate`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import Final
 
 from kfgcp.backends.remote_settings import RemoteSettings
 from kfgcp.errors import ConfigError
@@ -43,7 +43,7 @@ class VertexSettings(RemoteSettings):
     preflight_validations: bool = False
     experiment_tracking: bool = False
 
-    form: ClassVar = Form.VERTEX
+    form = Form.VERTEX
 
     def validate(self, where: str) -> None:
         """Check the values of the settings, see `BackendSettings.validate`."""
