@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState, Task
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
-from kfgcp.spec.translate import Translated
 from kfgcp.store.request import StoredRequest
+
+if TYPE_CHECKING:
+    from kfgcp.spec.translate import Translated
 
 T = TypeVar("T")
 CapabilityT = TypeVar("CapabilityT")

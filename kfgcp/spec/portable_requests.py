@@ -25,7 +25,7 @@ CLUSTER_SECRET: Final = "cluster secret"  # noqa: S105 - a kind of request
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TranslatedRequest:
     """A part of a pipeline that was translated.
 
     Attributes:
@@ -116,7 +116,7 @@ def missing_in_container(
 
 def changes_in_container(
     component: str, container: Container, tables: Tables
-) -> tuple[Change, ...]:
+) -> tuple[TranslatedRequest, ...]:
     """Return what `translate` changes in a container, see `missing_in_container`."""
     changes = []
     cluster = container.cluster
@@ -222,17 +222,21 @@ def _missing_cluster_secrets(
 # -- changes in words
 
 
-def accelerator_change(component: str, name: str, entry: Accelerator, form: Form) -> Change:
+def accelerator_change(
+    component: str, name: str, entry: Accelerator, form: Form
+) -> TranslatedRequest:
     if form is Form.VERTEX:
-        return Change(component, ACCELERATOR, name, entry.machine)
+        return TranslatedRequest(component, ACCELERATOR, name, entry.machine)
     after = entry.resource
     if entry.node_selector:
         labels = [f"{label}={value}" for label, value in entry.node_selector.items()]
         after += f" on nodes with {', '.join(labels)}"
-    return Change(component, ACCELERATOR, name, after)
+    return TranslatedRequest(component, ACCELERATOR, name, after)
 
 
-def secret_change(component: str, variable: str, before: str, entry: Secret, form: Form) -> Change:
+def secret_change(
+    component: str, variable: str, before: str, entry: Secret, form: Form
+) -> TranslatedRequest:
     if form is Form.KUBERNETES:
         after = f"key {entry.key} of the Kubernetes secret {entry.secret}"
     elif form is Form.VERTEX:
@@ -241,4 +245,4 @@ def secret_change(component: str, variable: str, before: str, entry: Secret, for
         after = f"variable {entry.variable} of this machine"
     else:
         after = f"file {entry.file}"
-    return Change(component, SECRET, before, after, variable)
+    return TranslatedRequest(component, SECRET, before, after, variable)

@@ -19,7 +19,7 @@ from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.platform import SecretVariable, read_node_selector, read_secrets
 from kfgcp.spec.portable_requests import (
     TYPE_FIELDS,
-    Change,
+    TranslatedRequest,
     accelerator_change,
     accelerator_name,
     find_accelerator,
@@ -46,9 +46,9 @@ class Translated:
         changes: what was translated.
     """
 
-    pipeline_spec: JsonObject
+    pipeline_spec: Mapping[str, Any]
     platform_spec: dict[str, Any] | None
-    changes: tuple[Change, ...] = ()
+    changes: tuple[TranslatedRequest, ...] = ()
 
 
 def translate(
@@ -75,7 +75,7 @@ def translate(
     """
     executors: dict[str, Any] = {}
     platform_executors: dict[str, Any] = {}
-    changes: list[Change] = []
+    changes: list[TranslatedRequest] = []
     for label, executor in read_executors(pipeline_spec).items():
         platform = _platform_executor(platform_spec, label)
         # Copies are slow, and most containers of a large pipeline ask for nothing.
@@ -122,7 +122,7 @@ class _Executor:
     ) -> None:
         self.executor: dict[str, Any] = copy.deepcopy(dict(executor))
         self.platform: dict[str, Any] = copy.deepcopy(dict(platform))
-        self.changes: list[Change] = []
+        self.changes: list[TranslatedRequest] = []
         self._component = label.removeprefix("exec-")
         self._container: dict[str, Any] = self.executor["container"]
         self._tables = tables

@@ -32,8 +32,8 @@ class StoredRequest:
             this machine.
         pipeline_root: where a local run writes its outputs. Empty when that is the state folder.
         buckets: where the buckets of a local run are, in the form of `BucketSettings.to_dict`.
-        translation: what was translated for the backend, in the form of `Change.to_dict` (see
-            `kfgcp.spec.translate`).
+        translation: what was translated for the backend, in the form of
+            `TranslatedRequest.to_dict` (see `kfgcp.spec.portable_requests`).
         secrets: where the secrets of a local run are: the name of a variable or a file for each.
             Their values are never stored.
     """
