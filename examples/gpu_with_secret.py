@@ -15,8 +15,8 @@ def train(epochs: int) -> str:
     import urllib.request
 
     def get_json(url: str, **headers: str) -> dict:
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - Google's addresses
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return json.load(answer)
 
     password = os.environ["DB_PASSWORD"]
@@ -29,9 +29,7 @@ def train(epochs: int) -> str:
         secret_manager = os.environ.get(
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", "https://secretmanager.googleapis.com/"
         )
-        version = get_json(
-            f"{secret_manager}v1/{password}:access", Authorization=f"Bearer {token}"
-        )
+        version = get_json(f"{secret_manager}v1/{password}:access", Authorization=f"Bearer {token}")
         password = base64.b64decode(version["payload"]["data"]).decode()
     return f"{epochs} epochs, a password of {len(password)} characters"
 
