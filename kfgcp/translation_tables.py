@@ -235,11 +235,14 @@ def _read_accelerator(name: str, body: object, where: str) -> Accelerator:
             hint=_GUIDE,
         )
     # The name of an entry is already one of the two names.
-    is_resource = "/" in name
+    if "/" in name:
+        resource = resource or name
+    else:
+        machine = machine or name
     return Accelerator(
         name=name,
-        machine=machine or ("" if is_resource else name),
-        resource=resource or (name if is_resource else ""),
+        machine=machine,
+        resource=resource,
         node_selector=_read_labels(table, where),
         tolerations=_read_tolerations(table, where),
     )

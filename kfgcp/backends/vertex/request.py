@@ -20,6 +20,7 @@ from kfgcp.model import JsonValue
 from kfgcp.options import local_flags
 from kfgcp.spec import platform
 from kfgcp.spec.caching import disable_caching_from, set_caching
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 
 # A job of schema 2.0.0 has typed values in `parameters`. A job of a later schema has JSON values in
@@ -148,7 +149,7 @@ def notes(request: SubmitRequest) -> Iterator[str]:
         )
 
 
-def _cluster_settings(platform_spec: Mapping[str, Any] | None) -> list[str]:
+def _cluster_settings(platform_spec: JsonObject | None) -> list[str]:
     """Return the Kubernetes settings of a pipeline in words, such as "node selector of train"."""
     settings = []
     for label, config in platform.executor_configs(platform_spec).items():
