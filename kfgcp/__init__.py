@@ -87,8 +87,10 @@ if TYPE_CHECKING:
     from kfgcp.settings import BackendSettings as BackendSettings, Setting as Setting
     from kfgcp.spec.diff import Change as Change
     from kfgcp.spec.load import Spec as Spec
+    from kfgcp.spec.portable_requests import TranslatedRequest as TranslatedRequest
     from kfgcp.spec.source import Source as Source
     from kfgcp.spec.source_map import Location as Location
+    from kfgcp.spec.translate import Translated as Translated
     from kfgcp.store.database import DiskFullNote as DiskFullNote
     from kfgcp.store.store import Store as Store
     from kfgcp.tracking.choose import Choice as Choice
@@ -183,8 +185,10 @@ _TYPES: Final = {
     "kfgcp.settings": "BackendSettings Setting",
     "kfgcp.spec.diff": "Change",
     "kfgcp.spec.load": "Spec",
+    "kfgcp.spec.portable_requests": "TranslatedRequest",
     "kfgcp.spec.source": "Source",
     "kfgcp.spec.source_map": "Location",
+    "kfgcp.spec.translate": "Translated",
     "kfgcp.store.database": "DiskFullNote",
     "kfgcp.store.store": "Store",
     "kfgcp.tracking.choose": "Choice",

@@ -164,7 +164,8 @@ def load(
     file = folder / FILE_NAME if folder else None
     root = folder or start
     tables = read_tables(file) if file else Tables()
-    tables.environments.setdefault(DEFAULT_ENV, {"backend": default_backend})
+    # Without this default, [env.local.secrets] would need a table [env.local] above it.
+    tables.environments.setdefault(DEFAULT_ENV, {}).setdefault("backend", default_backend)
     environments: dict[str, Environment] = {}
     invalid: dict[str, ConfigError] = {}
     for name, table in tables.environments.items():

@@ -3,7 +3,8 @@
 `BackendSettings` has the keys that every environment has. A backend declares its own keys in a
 subclass, and reads them as `MySettings.of(env.settings)`. A field is a key. A field without a
 default is required. Types are text, whole numbers, true or false, lists of texts
-(`tuple[str, ...]`) and tables of texts (`Mapping[str, str]`).
+(`tuple[str, ...]`), tables of texts (`Mapping[str, str]`) and tables of tables
+(`Mapping[str, Mapping[str, object]]`). `validate` checks what is inside a table.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import NoneType
 from typing import Any, Final, Self, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK, parse_address
+from kfgcp.translation_tables import Form, Tables, read_tables
 
 S3_ADDRESSING: Final = ("path", "virtual")
 
@@ -61,6 +64,10 @@ class BackendSettings:
         s3_region: the region of that server.
         s3_addressing: `path` when an address of that server has the bucket in its path, `virtual`
             when it has the bucket in its host name.
+        accelerators: the names of GPUs here, by the names that pipelines use. See
+            docs/guides/portable.md.
+        secrets: the places of secrets here, by the names that pipelines use. See
+            docs/guides/portable.md.
 
     Example:
         >>> @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,17 @@ class BackendSettings:
     s3_endpoint: str | None = None
     s3_region: str | None = None
     s3_addressing: str | None = None
+    accelerators: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    secrets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    # Without an annotation, it is an attribute of the class and not a key.
+    form = Form.NONE
+    """The form in which the backend takes GPUs and secrets."""
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables `accelerators` and `secrets`, for `kfgcp.spec.translate`."""
+        return read_tables(self.form, self.accelerators, self.secrets)
 
     @classmethod
     def types(cls) -> Mapping[str, type]:
@@ -156,6 +174,7 @@ class BackendSettings:
                 raise ConfigError(f"{where}: the label {key} must be a text, not {value!r}.")
         if not 1 <= self.request_seconds <= MAX_REQUEST_SECONDS:
             raise ConfigError(f"{where}: request_seconds must be from 1 to {MAX_REQUEST_SECONDS}.")
+        read_tables(self.form, self.accelerators, self.secrets, where)
         self._validate_s3(where)
 
     def _validate_s3(self, where: str) -> None:

@@ -7,8 +7,8 @@ Protocol of its own. `capability` returns the part of a backend that has a capab
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState, Task
 from kfgcp.options import RunOptions
@@ -17,6 +17,9 @@ from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
 from kfgcp.store.request import StoredRequest
+
+if TYPE_CHECKING:
+    from kfgcp.spec.translate import Translated
 
 T = TypeVar("T")
 CapabilityT = TypeVar("CapabilityT")
@@ -46,6 +49,8 @@ class SubmitRequest:
         source: where the pipeline comes from, None when kfgcp cannot tell.
         ignored_rules: the ids of rules that the user ignores. `notes` and `submit` say nothing
             about what they find.
+        translated: the documents of the pipeline in the form that the backend takes. None when the
+            caller has not translated them.
     """
 
     spec: Spec
@@ -56,10 +61,23 @@ class SubmitRequest:
     from_task: str | None = None
     source: Source | None = None
     ignored_rules: frozenset[str] = frozenset()
+    translated: Translated | None = None
+
+    @property
+    def sent_spec(self) -> Spec:
+        """The documents to send. The version of the run is that of `spec`, not of these."""
+        if self.translated is None or not self.translated.changes:
+            return self.spec
+        return replace(
+            self.spec,
+            pipeline_spec=dict(self.translated.pipeline_spec),
+            platform_spec=self.translated.platform_spec,
+        )
 
 
 def stored_request(request: SubmitRequest) -> StoredRequest:
     """Return what the store keeps of a request."""
+    changes = request.translated.changes if request.translated is not None else ()
     return StoredRequest(
         options=request.options,
         submit_dir=request.submit_dir,
@@ -67,6 +85,7 @@ def stored_request(request: SubmitRequest) -> StoredRequest:
         from_task=request.from_task,
         source=request.source,
         platform_spec=request.spec.platform_spec,
+        translation=tuple(change.to_dict() for change in changes),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from kfgcp.engine import cluster, orphans
 from kfgcp.engine.executors.base import Attempt, Command, TaskException
 from kfgcp.engine.layout import Layout
+from kfgcp.engine.secrets import Secrets
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.options import RunOptions
 from kfgcp.semantics import arguments
@@ -33,6 +34,7 @@ class Attempts:
         self._layout = layout
         self._options = options
         self._submit_dir = settings.submit_dir
+        self._secrets = Secrets(settings.secrets)
         self._functions: dict[int, Lightweight | None] = {}
         # The two names contain the name of the pipeline, not the name of the run. KFP's own
         # end-to-end pipelines expect that.
@@ -63,8 +65,8 @@ class Attempts:
             executor_input: the ExecutorInput of the attempt, in its JSON form.
 
         Raises:
-            ValueProblem: the task needs a variable or folder of a cluster that this machine does
-                not have, or the placeholders in its arguments have no value.
+            ValueProblem: the task needs a variable, secret or folder of a cluster that this machine
+                does not have, or the placeholders in its arguments have no value.
         """
         container = node.component.executor
         assert isinstance(container, Container)
@@ -75,7 +77,9 @@ class Attempts:
             "KFGCP_TASK": node.path,
             "KFGCP_SUBMIT_DIR": self._submit_dir,
         }
-        env |= cluster.variables(container.cluster)
+        secrets = self._secrets.cluster_variables(container.cluster)
+        env |= cluster.variables(container.cluster, known=self._secrets.covers(container.cluster))
+        env |= secrets
         env |= component_variables
         return Attempt(
             id=attempt_id,
@@ -110,6 +114,10 @@ class Attempts:
         constants = self.constants(node)
         variables: dict[str, str] = {}
         for name, value in container.env.items():
+            secret = self._secrets.value(value)
+            if secret is not None:
+                variables[name] = secret
+                continue
             # The value is passed inside a dict, because values there always become text.
             filled = fill_constant({name: value}, params, constants, f"the variable {name}")
             variables[name] = filled[name]

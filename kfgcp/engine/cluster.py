@@ -9,20 +9,27 @@ task fails before it starts when a variable or folder that it needs does not exi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from kfgcp.engine.secrets import Secrets
 from kfgcp.semantics.values import ValueProblem
 from kfgcp.spec.graph import Container, Graph
 from kfgcp.spec.lightweight import recognise
 from kfgcp.spec.platform import ClusterConfig, Variables
 
 
-def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def variables(
+    config: ClusterConfig,
+    *,
+    environ: Mapping[str, str] | None = None,
+    known: Collection[str] = (),
+) -> dict[str, str]:
     """Return the variables that a task would get from a cluster, with their values here.
 
     Args:
         config: the settings of the task for a cluster.
         environ: the environment of the user, None for the environment of this process.
+        known: variables to leave out, because `kfgcp.engine.secrets` has their values.
 
     Raises:
         ValueProblem: a variable that is not optional is not set here.
@@ -32,7 +39,8 @@ def variables(config: ClusterConfig, *, environ: Mapping[str, str] | None = None
     declared: dict[str, Variables] = {}
     for variables_setting in config.variables:
         for name in variables_setting.names:
-            declared[name] = variables_setting
+            if name not in known:
+                declared[name] = variables_setting
     values: dict[str, str] = {}
     for name, setting in declared.items():
         if name in environ:
@@ -72,11 +80,12 @@ def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
     return paths
 
 
-def missing(graph: Graph, *, all_in_containers: bool) -> Iterator[str]:
+def missing(graph: Graph, secrets: Secrets, *, all_in_containers: bool) -> Iterator[str]:
     """Yield a line for each variable or folder that a task needs and this machine does not have.
 
     Args:
         graph: the pipeline.
+        secrets: the secrets whose places on this machine are known.
         all_in_containers: whether functions run in containers too.
     """
     for component in graph.components.values():
@@ -85,13 +94,16 @@ def missing(graph: Graph, *, all_in_containers: bool) -> Iterator[str]:
             continue
         name = component.name.removeprefix("comp-")
         in_container = all_in_containers or recognise(container) is None
-        yield from _missing_variables(name, container.cluster)
+        yield from _missing_variables(name, container.cluster, secrets)
         yield from _missing_folders(name, container.cluster, in_container)
+    yield from secrets.notes(graph)
 
 
-def _missing_variables(name: str, config: ClusterConfig) -> Iterator[str]:
+def _missing_variables(name: str, config: ClusterConfig, secrets: Secrets) -> Iterator[str]:
+    covered = secrets.covers(config)
     for variable in config.variables:
-        unset_names = [key for key in variable.names if key not in os.environ]
+        names = [key for key in variable.names if key not in covered]
+        unset_names = [key for key in names if key not in os.environ]
         if unset_names and not variable.optional:
             yield (
                 f"component {name} will fail if it starts, because these variables of the"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
+from kfgcp.translation_tables import Secret
 
 GRACE_SECONDS: Final = 10.0
 
@@ -22,6 +24,7 @@ class EngineSettings:
             when they are unchanged.
         container_credentials: whether containers get the Google credentials of this machine.
         buckets: the addresses of object stores, and how long an answer may take.
+        secrets: where the secrets of the environment are, by their names.
     """
 
     grace: float = GRACE_SECONDS
@@ -30,3 +33,4 @@ class EngineSettings:
     from_task: str | None = None
     container_credentials: bool = False
     buckets: BucketSettings = DEFAULTS
+    secrets: Mapping[str, Secret] = field(default_factory=dict)

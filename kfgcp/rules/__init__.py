@@ -4,7 +4,7 @@ A rule is a decorated function that looks at one part of a pipeline, see `rule`.
 true everywhere, one file for each family:
 
     S  spec             what the pipeline itself says is wrong or does not do what it seems to
-    P  portability      what ties a pipeline to one place
+    P  portability      what ties a pipeline to one place; P2xx is in `translation`
     R  reproducibility  what makes a second run differ from the first one
     Y  safety           secrets and code that others can change
 

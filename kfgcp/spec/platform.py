@@ -8,7 +8,7 @@ Only a cluster can apply these settings. The fields come from `KubernetesExecuto
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 
@@ -24,6 +24,23 @@ class Variables:
 
     source: str
     names: tuple[str, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SecretVariable:
+    """An environment variable whose value is a key of a Kubernetes secret.
+
+    Attributes:
+        variable: the name of the variable.
+        secret: the name of the secret. "" when a parameter has the name.
+        key: the key in the secret.
+        optional: whether the task runs without it when the secret does not exist.
+    """
+
+    variable: str
+    secret: str
+    key: str
     optional: bool = False
 
 
@@ -54,12 +71,16 @@ class ClusterConfig:
         timeout: seconds that an attempt may take, None for no limit.
         placement: the names of settings that say on which machine and as which user the task runs.
             They cannot change what the task computes.
+        secrets: the environment variables that come from secrets. `variables` has them, too.
+        node_selector: the labels of the nodes, None when a parameter has them.
     """
 
     variables: tuple[Variables, ...] = ()
     mounts: tuple[Mount, ...] = ()
     timeout: float | None = None
     placement: tuple[str, ...] = ()
+    secrets: tuple[SecretVariable, ...] = ()
+    node_selector: Mapping[str, str] | None = field(default_factory=dict)
 
     def words(self) -> list[str]:
         """Return a description of each setting, for messages.
@@ -173,7 +194,43 @@ def _read_config(body: Mapping[str, Any]) -> ClusterConfig:
         mounts=tuple(_read_mounts(body)),
         timeout=deadline or None,
         placement=tuple(_read_placement(body)),
+        secrets=tuple(read_secrets(body)),
+        node_selector=read_node_selector(body),
     )
+
+
+def read_node_selector(body: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the labels of the nodes of an executor, None when a parameter has them.
+
+    Args:
+        body: the settings of the executor (KubernetesExecutorConfig).
+
+    Example:
+        >>> read_node_selector({"nodeSelector": {"labels": {"disk": "ssd"}}})
+        {'disk': 'ssd'}
+    """
+    selector = body.get("nodeSelector")
+    if not isinstance(selector, Mapping):
+        return {}
+    if "nodeSelectorJson" not in selector:
+        labels = selector.get("labels")
+        return dict(labels) if isinstance(labels, Mapping) else {}
+    # kubernetes_executor_config.proto: node_selector_json takes precedence over labels.
+    constant = _read_constant(selector["nodeSelectorJson"])
+    return dict(constant) if isinstance(constant, Mapping) else None
+
+
+def read_secrets(body: Mapping[str, Any]) -> Iterator[SecretVariable]:
+    """Yield the environment variables of an executor that come from Kubernetes secrets.
+
+    Args:
+        body: the settings of the executor (KubernetesExecutorConfig).
+    """
+    for item in body.get("secretAsEnv") or ():
+        secret = str(_read_source_name(item) or "")
+        for key_to_env in item.get("keyToEnv") or ():
+            variable, key = str(key_to_env.get("envVar")), str(key_to_env.get("secretKey"))
+            yield SecretVariable(variable, secret, key, bool(item.get("optional")))
 
 
 def _read_placement(body: Mapping[str, Any]) -> list[str]:
@@ -186,8 +243,8 @@ def _read_placement(body: Mapping[str, Any]) -> list[str]:
 
 
 def _read_variables(body: Mapping[str, Any]) -> Iterator[Variables]:
-    for field, kind in _VARIABLE_FIELDS.items():
-        for item in body.get(field) or ():
+    for list_field, kind in _VARIABLE_FIELDS.items():
+        for item in body.get(list_field) or ():
             keys_to_env = item.get("keyToEnv") or ()
             names = tuple(str(key_to_env.get("envVar")) for key_to_env in keys_to_env)
             yield Variables(_describe_source(kind, item), names, bool(item.get("optional")))
@@ -196,12 +253,12 @@ def _read_variables(body: Mapping[str, Any]) -> Iterator[Variables]:
 
 
 def _read_mounts(body: Mapping[str, Any]) -> Iterator[Mount]:
-    for field, kind in _MOUNT_FIELDS.items():
-        for item in body.get(field) or ():
+    for list_field, kind in _MOUNT_FIELDS.items():
+        for item in body.get(list_field) or ():
             path = str(item.get("mountPath"))
             yield Mount(_describe_source(kind, item), path, bool(item.get("optional")))
-    for field, kind in _SCRATCH_FIELDS.items():
-        for item in body.get(field) or ():
+    for list_field, kind in _SCRATCH_FIELDS.items():
+        for item in body.get(list_field) or ():
             path = str(item.get("mountPath"))
             yield Mount(f"{kind} '{item.get('volumeName')}'", path, scratch=True)
 
@@ -213,16 +270,21 @@ def _describe_source(kind: str, item: Mapping[str, Any]) -> str:
 
 
 def _read_source_name(item: Mapping[str, Any]) -> Any:
-    for field in _NAME_FIELDS:
-        name = item.get(field)
+    for name_field in _NAME_FIELDS:
+        name = item.get(name_field)
         if isinstance(name, str) and name:
             return name
         # kubernetes_executor_config.proto: `secretName` is deprecated, and newer versions of
         # kfp-kubernetes write `secretNameParameter`. The two other fields have changed in the same
         # way.
-        parameter = item.get(f"{field}Parameter") or {}
-        constant = (parameter.get("runtimeValue") or {}).get("constant")
+        constant = _read_constant(item.get(f"{name_field}Parameter"))
         if constant:
             return constant
     # The field `constant` of the deprecated pvc_reference names a volume claim.
     return item.get("constant")
+
+
+def _read_constant(parameter: Any) -> Any:
+    """Return the constant of an InputParameterSpec, None when the value comes from a run."""
+    runtime_value = parameter.get("runtimeValue") if isinstance(parameter, Mapping) else None
+    return runtime_value.get("constant") if isinstance(runtime_value, Mapping) else None

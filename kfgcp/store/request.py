@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from kfgcp.model import JsonValue
 from kfgcp.options import RunOptions
 from kfgcp.spec.source import Source
 
@@ -31,6 +32,10 @@ class StoredRequest:
             this machine.
         pipeline_root: where a local run writes its outputs. Empty when that is the state folder.
         buckets: where the buckets of a local run are, in the form of `BucketSettings.to_dict`.
+        translation: what was translated for the backend, in the form of
+            `TranslatedRequest.to_dict` (see `kfgcp.spec.portable_requests`).
+        secrets: where the secrets of a local run are: the name of a variable or a file for each.
+            Their values are never stored.
     """
 
     options: RunOptions = field(default_factory=RunOptions)
@@ -43,6 +48,8 @@ class StoredRequest:
     container_credentials: bool = False
     pipeline_root: str = ""
     buckets: Mapping[str, Any] = field(default_factory=dict)
+    translation: Sequence[Mapping[str, JsonValue]] = ()
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as JSON."""
@@ -57,6 +64,8 @@ class StoredRequest:
             "container_credentials": self.container_credentials,
             "pipeline_root": self.pipeline_root,
             "buckets": dict(self.buckets),
+            "translation": [dict(change) for change in self.translation],
+            "secrets": {name: dict(places) for name, places in self.secrets.items()},
         }
 
     @classmethod
@@ -83,6 +92,8 @@ class StoredRequest:
             container_credentials=stored.get("container_credentials", False),
             pipeline_root=stored.get("pipeline_root", ""),
             buckets=stored.get("buckets", {}),
+            translation=tuple(stored.get("translation") or ()),
+            secrets=stored.get("secrets", {}),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from kfgcp.backends.base import (
@@ -137,6 +137,16 @@ class RunHandle:
     def tasks(self) -> Sequence[TaskHandle]:
         """The tasks in the order in which they started."""
         return [TaskHandle(self, task) for task in self._run.tasks]
+
+    @property
+    def translation(self) -> Sequence[Mapping[str, JsonValue]]:
+        """What kfgcp translated in the pipeline when it started the run, see the guide portable.md.
+
+        Each item has `component`, `kind` (accelerator, secret), `before`, `after` and `variable`.
+        It is empty for a run that was started elsewhere.
+        """
+        request = self._workspace.store.request(self.run_id)
+        return request.translation if request is not None else ()
 
     @property
     def snapshot(self) -> Run:

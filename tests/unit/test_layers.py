@@ -34,6 +34,7 @@ LAYERS = [
             "private",
             "settings",
             "query",
+            "translation_tables",
         ),
         "sockets",
     },
@@ -70,6 +71,7 @@ TOGETHER = [
         "hosts",
         "settings",
         "query",
+        "translation_tables",
     },
     {"workspace", "scaffold", "environments"},
 ]
@@ -99,7 +101,10 @@ PURE = (
         "spec/json_values.py",
         "spec/records.py",
         "spec/tasks.py",
+        "spec/portable_requests.py",
+        "spec/translate.py",
     ),
+    "translation_tables.py",
     "spec/wire.py",
     *("store/search_tokens.py", "store/search_expressions.py", "store/conditions.py"),
     *(

@@ -170,15 +170,16 @@ def _compact_json(run_labels: Mapping[str, str]) -> str:
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
-    """Return the spec with the cache settings of the request, and with the platform spec."""
-    spec = request.spec.pipeline_spec
+    """Return the translated spec with the cache settings of the request, and the platform spec."""
+    sent = request.sent_spec
+    spec = sent.pipeline_spec
     if request.options.cache is not None:
         spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is not None:
         spec = _without_cache_from(spec, request.from_task)
-    if request.spec.platform_spec is None:
+    if sent.platform_spec is None:
         return spec
-    return {"pipeline_spec": spec, "platform_spec": request.spec.platform_spec}
+    return {"pipeline_spec": spec, "platform_spec": sent.platform_spec}
 
 
 def _without_cache_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:

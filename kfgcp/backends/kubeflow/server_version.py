@@ -127,14 +127,14 @@ class Server:
         Raises:
             Unsupported: the server cannot run it, or is older than the API v2beta1.
         """
-        pipeline = PipelineContext(request.spec)
+        pipeline = PipelineContext(request.sent_spec)
         findings, version = self._judge(Severity.ERROR, pipeline, request)
         if findings:
             raise _refusal(findings, version)
 
     def notes(self, request: SubmitRequest) -> Iterator[str]:
         """Yield a line for all that the server ignores or does in another way."""
-        pipeline = PipelineContext(request.spec)
+        pipeline = PipelineContext(request.sent_spec)
         findings, version = self._judge(Severity.WARNING, pipeline, request)
         for finding in findings:
             yield finding.message

@@ -10,6 +10,7 @@ from kfgcp.backends.remote_settings import RemoteSettings, is_in_cluster
 from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS
 from kfgcp.settings import Setting
+from kfgcp.translation_tables import Form
 
 # The ways to sign in that need no host. With "port-forward", kubectl makes the address. With
 # "in-cluster", kfgcp uses the default address in a cluster.
@@ -40,6 +41,7 @@ class KubeflowSettings(RemoteSettings):
     kube_namespace: str | None = None
     kube_service: str | None = None
 
+    form = Form.KUBERNETES
     auth_modes: ClassVar = (
         "google",
         "iap",

@@ -7,6 +7,7 @@ from collections.abc import Container
 from kfgcp.backends.local.rules import local_rules
 from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.engine import cluster, docker_need
+from kfgcp.engine.secrets import Secrets
 from kfgcp.options import RunOptions
 from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
@@ -32,6 +33,7 @@ def note_lines(
     options: RunOptions,
     settings: LocalSettings,
     ignored: Container[str],
+    secrets: Secrets,
 ) -> list[str]:
     """Return a line for each warning of the rules, and for what this machine lacks.
 
@@ -40,10 +42,11 @@ def note_lines(
         options: the options of the run.
         settings: the settings of the environment.
         ignored: the ids of rules that the project ignores.
+        secrets: the secrets whose places on this machine are known.
     """
     lines = warning_lines(_find_problems(pipeline, options, settings), ignored)
     all_in_containers = options.executor == "docker"
-    lines += cluster.missing(pipeline.graph, all_in_containers=all_in_containers)
+    lines += cluster.missing(pipeline.graph, secrets, all_in_containers=all_in_containers)
     return lines
 
 

@@ -15,6 +15,7 @@ from kfgcp.engine import lock
 from kfgcp.engine.layout import Layout, lock_file
 from kfgcp.engine.loop import Engine
 from kfgcp.engine.root_inputs import root_inputs
+from kfgcp.engine.secrets import read_stored_secrets
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.errors import ParamError, StateError
 from kfgcp.model import RunState
@@ -56,6 +57,7 @@ class LocalRun:
             from_task=request.from_task,
             container_credentials=request.container_credentials,
             buckets=BucketSettings.from_dict(request.buckets),
+            secrets=read_stored_secrets(request.secrets),
         )
         try:
             inputs = root_inputs(pipeline.root, run.params, request.submit_dir)

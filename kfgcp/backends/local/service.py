@@ -44,6 +44,7 @@ from kfgcp.engine import lock, orphans, removal
 from kfgcp.engine.layout import Layout, log_file, logs_folder
 from kfgcp.engine.logs import LogReader
 from kfgcp.engine.root_inputs import root_inputs
+from kfgcp.engine.secrets import Secrets, read_stored_secrets, stored_secrets
 from kfgcp.engine.uses import Uses
 from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
@@ -87,6 +88,7 @@ class LocalBackend:
         self._settings = LocalSettings.of(env.settings)
         self._home = project.home
         self._project_root = project.root
+        self._secret_places = stored_secrets(self._settings.tables.secrets, project.root)
         self._store = store
         # True after `delete` has searched for run folders without a record.
         self._has_searched = False
@@ -96,7 +98,11 @@ class LocalBackend:
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each warning of the rules, and for what this machine lacks."""
         return before_run.note_lines(
-            PipelineContext(request.spec), request.options, self._settings, request.ignored_rules
+            PipelineContext(request.sent_spec),
+            request.options,
+            self._settings,
+            request.ignored_rules,
+            Secrets(read_stored_secrets(self._secret_places)),
         )
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
@@ -407,6 +413,7 @@ class LocalBackend:
             container_credentials=self._settings.container_credentials,
             pipeline_root=root,
             buckets=BucketSettings.of_environment(self._env).to_dict(),
+            secrets=self._secret_places,
         )
         try:
             # A deletion needs the exclusive lock. So it cannot remove the input artifacts of this

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kfgcp.errors import ConfigError
 from kfgcp.settings import BackendSettings
+from kfgcp.translation_tables import Form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class LocalSettings(BackendSettings):
 
     max_parallel: int | None = None
     container_credentials: bool = False
+
+    form = Form.LOCAL
 
     def validate(self, where: str) -> None:
         """Check the values of the settings, see `BackendSettings.validate`."""

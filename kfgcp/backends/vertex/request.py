@@ -101,11 +101,11 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
 def find_problems(request: SubmitRequest, settings: VertexSettings) -> list[RuleFinding]:
     """Return what the rules of Vertex AI find in a request."""
     target = Target(request.options.env, "vertex", settings=settings, options=request.options)
-    return judge(vertex_rules(), PipelineContext(request.spec), target)
+    return judge(vertex_rules(), PipelineContext(request.sent_spec), target)
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
-    """Return the spec with caching as the request asks for.
+    """Return the translated spec with caching as the request asks for.
 
     Vertex AI cannot repeat a run from a task. So caching is turned off for the tasks that must run
     again. The other tasks get their results from the cache.
@@ -113,7 +113,7 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
     Raises:
         Unsupported: the request repeats from a task for which this is not possible.
     """
-    spec = request.spec.pipeline_spec
+    spec = request.sent_spec.pipeline_spec
     if request.options.cache is not None:
         spec = set_caching(spec, enabled=request.options.cache)
     if request.from_task is None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from kfgcp.backends.remote_settings import RemoteSettings
 from kfgcp.errors import ConfigError
+from kfgcp.translation_tables import Form
 
 FAILURE_POLICIES: Final = ("slow", "fast")
 
@@ -41,6 +42,8 @@ class VertexSettings(RemoteSettings):
     failure_policy: str | None = None
     preflight_validations: bool = False
     experiment_tracking: bool = False
+
+    form = Form.VERTEX
 
     def validate(self, where: str) -> None:
         """Check the values of the settings, see `BackendSettings.validate`."""

@@ -32,6 +32,7 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
     snapshot = handle.snapshot
     _print_facts(snapshot)
     _print_params(snapshot)
+    _print_translation(handle)
     _print_tasks(snapshot)
     print_results(snapshot)
     _print_artifacts(snapshot, deleted_uris)
@@ -40,7 +41,10 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
 
 
 def _to_json(handle: RunHandle, deleted_uris: Collection[str]) -> dict[str, JsonValue]:
-    """Return the run as JSON. An artifact whose file was deleted has `deleted: true`."""
+    """Return the run as JSON. An artifact whose file was deleted has `deleted: true`.
+
+    `translation` is there only when something was translated.
+    """
     run = handle.to_dict()
     artifacts: list[JsonValue] = []
     for artifact in handle.snapshot.artifacts:
@@ -49,6 +53,8 @@ def _to_json(handle: RunHandle, deleted_uris: Collection[str]) -> dict[str, Json
             artifact_json["deleted"] = True
         artifacts.append(artifact_json)
     run["artifacts"] = artifacts
+    if handle.translation:
+        run["translation"] = [dict(change) for change in handle.translation]
     return run
 
 
@@ -82,6 +88,16 @@ def _print_facts(run: Run) -> None:
 def _print_params(run: Run) -> None:
     rows = [(name, output.value_text(value)) for name, value in run.params.items()]
     output.print_section(("PARAMETER", "VALUE"), rows)
+
+
+def _print_translation(handle: RunHandle) -> None:
+    """Print the GPUs and secrets that were translated for the backend of the run."""
+    rows = []
+    for change in handle.translation:
+        component, variable = str(change["component"]), change["variable"]
+        owner = f"{variable} of {component}" if variable else component
+        rows.append((owner, str(change["before"]), str(change["after"])))
+    output.print_section(("TRANSLATED", "FROM", "TO"), rows)
 
 
 def _print_tasks(run: Run) -> None:

@@ -398,7 +398,7 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
 def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
     """Whoever adds a field to a request, or an option that is not for local runs only, must look at
     this backend."""
-    sent = {"spec", "params", "from_task"}
+    sent = {"spec", "params", "from_task", "translated"}
     # What is repeated comes from the service's cache.
     # Rules that the user ignores are used for notes only.
     ours = {"submit_dir", "source", "repeats", "ignored_rules"}
