@@ -51,6 +51,8 @@ class BackendPlugin:
             service without versions.
         seen_version: returns the version of the server that kfgcp read last, None when it never
             read one. It sends no request. None for a service without versions.
+        newest_release: the version to check for when the version of the server is not known. None
+            for the last one of `versions`, which may not be released yet.
         rounds_metrics: whether the service may round metrics to six decimals, as ML Metadata does.
 
     Example::
@@ -65,6 +67,7 @@ class BackendPlugin:
     is_artifact_of: Callable[[Environment, Run, str], bool] | None = None
     rules: Callable[[], Sequence[Rule]] | None = None
     versions: tuple[tuple[int, ...], ...] = ()
+    newest_release: tuple[int, ...] | None = None
     seen_version: Callable[[Environment, ServiceRecords], Version | None] | None = None
     runs_here: bool = False
     rounds_metrics: bool = False

@@ -176,6 +176,7 @@ class Rule:
         fixed_in: the first version that is not affected any more, None when none is.
         methods: as in `RuleFinding`.
         part: what must change.
+        needs_target: whether a general rule reads the settings of the environment.
     """
 
     id: str
@@ -191,6 +192,7 @@ class Rule:
     fixed_in: Version | None = None
     methods: tuple[str, ...] = ()
     part: Part = Part.TASK
+    needs_target: bool = False
 
     @property
     def family(self) -> str:
@@ -218,22 +220,27 @@ class Rule:
 
     @property
     def is_general(self) -> bool:
-        """Whether it is true everywhere, so that it finds the same for each target."""
+        """Whether it is not a rule of a backend."""
         return self.family in _GENERAL_FAMILIES
+
+    @property
+    def is_same_everywhere(self) -> bool:
+        """Whether it finds the same for each target."""
+        return self.is_general and not self.needs_target
 
     def findings(
         self, pipeline: PipelineContext, target: Target, *, any_version: bool = False
     ) -> Iterable[RuleFinding]:
         """Return what the rule finds in a pipeline.
 
-        A general rule is judged once for each pipeline, because it finds the same for each target.
+        A rule that finds the same for each target is judged once for each pipeline.
 
         Args:
             pipeline: the pipeline.
             target: where it would run.
             any_version: judge also when the version of the target is not affected.
         """
-        if not self.is_general:
+        if not self.is_same_everywhere:
             return self._judge(pipeline, target, any_version=any_version)
         findings = pipeline.memo.get(self)
         if findings is None:
@@ -317,6 +324,7 @@ def task_rule(
     since: Version | None = None,
     fixed_in: Version | None = None,
     methods: tuple[str, ...] = (),
+    needs_target: bool = False,
 ) -> Callable[[TaskFunction], Rule]:
     """Make a rule of a function that looks at one task, see the text of this module.
 
@@ -328,11 +336,17 @@ def task_rule(
         since: the first version of the server that is affected.
         fixed_in: the first version that is not affected any more.
         methods: the methods of a task that write it in Python, such as `set_retry`.
+        needs_target: whether a general rule reads the settings of the environment.
     """
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: TaskFunction) -> Rule:
-        return replace(_with_source(rule, function), task_function=function, part=Part.TASK)
+        return replace(
+            _with_source(rule, function),
+            task_function=function,
+            part=Part.TASK,
+            needs_target=needs_target,
+        )
 
     return decorate
 

@@ -27,6 +27,7 @@ from kfgcp.translation_tables import Form, Tables, requested_secret
     "{task} asks for the accelerator {name}, a name that {env} does not have",
     hint="Add it in kfgcp.toml: [env.{env}.accelerators] {entry}",
     methods=("set_accelerator_type", "add_node_selector_constraint", "set_accelerator_limit"),
+    needs_target=True,
 )
 def accelerator_without_translation(context: TaskContext, target: Target) -> Match:
     """Kubernetes takes names of resources (driver.go of backend/src/v2: the name becomes a key of
@@ -58,6 +59,7 @@ def accelerator_without_translation(context: TaskContext, target: Target) -> Mat
     "{task} asks for the secret {name}, which has no place in {env}",
     hint="Add it in kfgcp.toml: [env.{env}.secrets] {entry}",
     methods=("set_env_variable",),
+    needs_target=True,
 )
 def secret_without_translation(context: TaskContext, target: Target) -> Match:
     """Without a place, the variable would have the text secret:NAME instead of a secret
@@ -83,6 +85,7 @@ def secret_without_translation(context: TaskContext, target: Target) -> Match:
     "{task} does not get {variables} on {env}: the Kubernetes secret {name} does not exist there",
     hint="Add the secret in kfgcp.toml: [env.{env}.secrets] {entry}",
     methods=("use_secret_as_env",),
+    needs_target=True,
 )
 def cluster_secret_without_translation(context: TaskContext, target: Target) -> Match:
     """Vertex AI does not read the second document of a pipeline (PipelineJob of
@@ -135,6 +138,7 @@ def translated(context: TaskContext, target: Target) -> Match:
     "{task} gets the name of a secret version in {variables} on {env}, not the secret",
     hint="Read the version with the service account when the value begins with projects/.",
     methods=("set_env_variable", "use_secret_as_env"),
+    needs_target=True,
 )
 def secret_by_name(context: TaskContext, target: Target) -> Match:
     """A variable of a PipelineSpec has a name and a value only (PipelineContainerSpec.EnvVar in

@@ -29,6 +29,7 @@ from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
 from kfgcp.store.store import Store
+from kfgcp.tracking.translation import translate_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def check(
         rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
         applied.update(rule.id for rule in rules)
         targets.append(target)
-        findings[env.name] = _judge(rules, pipeline, target)
+        findings[env.name] = _judge_for(env, rules, pipeline, target)
     if server is not None and not any(target.version for target in targets):
         notes.append("--server has no effect: the backends of these environments have no versions")
     source_map = read_source_map(spec)
@@ -111,7 +112,7 @@ def find_suppressed_rules(
     version, _ = _choose_version(env, None, store)
     target = Target(env.name, env.backend, version, typed_settings(env), request.options)
     pipeline = PipelineContext(request.spec, request.params)
-    findings = _judge(rules_for(env.backend), pipeline, target)
+    findings = _judge_for(env, rules_for(env.backend), pipeline, target)
     source_map = read_source_map(request.spec)
     rows = [locate(row, source_map) for row in merge_findings({env.name: findings})]
     shown, suppressed = suppress(rows, source_map.comments, {})
@@ -199,9 +200,32 @@ def _refuse_unknown_rules(project: Project, rules: Iterable[Rule]) -> None:
         )
 
 
-def _judge(rules: Sequence[Rule], pipeline: PipelineContext, target: Target) -> list[RuleFinding]:
+def _judge_for(
+    env: Environment, rules: Sequence[Rule], pipeline: PipelineContext, target: Target
+) -> list[RuleFinding]:
+    """Return what rules find for an environment.
+
+    General rules see the pipeline as it is written. The rules of the backend see what is sent: the
+    pipeline with the GPUs and secrets of the environment.
+    """
+    general = [rule for rule in rules if rule.is_general]
+    own = [rule for rule in rules if not rule.is_general]
+    findings = judge(general, pipeline, target)
     with naming_distribution(target.backend, "failed in a rule", error_class=BackendError):
-        return judge(rules, pipeline, target)
+        findings += judge(own, _sent_pipeline(env, pipeline), target)
+    return findings
+
+
+def _sent_pipeline(env: Environment, pipeline: PipelineContext) -> PipelineContext:
+    translated = translate_for(env, pipeline.spec)
+    if not translated.changes:
+        return pipeline
+    sent_spec = replace(
+        pipeline.spec,
+        pipeline_spec=dict(translated.pipeline_spec),
+        platform_spec=translated.platform_spec,
+    )
+    return PipelineContext(sent_spec, pipeline.params)
 
 
 def _parse_server(text: str) -> Version | None:
@@ -233,16 +257,17 @@ def _choose_version(
     Raises:
         UsageError: the given version is older than all versions of the backend.
     """
-    versions = plugin_of(env.backend).versions
+    plugin = plugin_of(env.backend)
+    versions = plugin.versions
     if not versions:
         return None, ""
     if server is None:
         server = _seen_version(env, store)
     if server is None:
-        newest = format_version(versions[-1])
-        return versions[-1], (
-            f"{env.name}: checked as version {newest}, the newest one that kfgcp knows; for another"
-            " version: --server VERSION"
+        newest = plugin.newest_release or versions[-1]
+        return newest, (
+            f"{env.name}: checked as version {format_version(newest)}, the newest release that"
+            " kfgcp knows; for another version: --server VERSION"
         )
     older_versions = [release for release in versions if release <= server]
     if not older_versions:

@@ -22,10 +22,6 @@ from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
 from kfgcp.spec.pipeline_files import may_suppress_rules
 from kfgcp.store.store import Store
 
-# An error of these rules is true on every backend, so the run is refused. A backend refuses what it
-# cannot run itself.
-_REFUSING_FAMILY: Final = "S"
-
 # Notes, and what cannot be judged, are too common to be shown at every run.
 _SHOWN_SEVERITIES: Final = (Severity.ERROR, Severity.WARNING)
 
@@ -36,10 +32,10 @@ def check_before_run(project: Project, request: SubmitRequest) -> list[str]:
     A repetition has no warnings, because they were shown before its first run.
 
     Raises:
-        Unsupported: a rule of the family S has found an error.
+        Unsupported: a general rule has found an error.
     """
     findings = _find_problems(project, request)
-    refuse_errors([finding for finding in findings if finding.rule[0] == _REFUSING_FAMILY])
+    refuse_errors(findings)
     if request.repeats is not None:
         return []
     return warning_lines(findings)

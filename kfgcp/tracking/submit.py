@@ -21,11 +21,9 @@ from kfgcp.errors import Unsupported, UsageError
 from kfgcp.machine import current_folder
 from kfgcp.model import Run
 from kfgcp.options import RunOptions
-from kfgcp.settings import BackendSettings
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source, display_path
-from kfgcp.spec.translate import Translated, translate
 from kfgcp.store.request import StoredRequest
 from kfgcp.tracking import lookup, pipelines
 from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
@@ -35,7 +33,7 @@ from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
 from kfgcp.tracking.run_check import check_before_run, with_ignored_rules
-from kfgcp.translation_tables import read_tables
+from kfgcp.tracking.translation import translate_for
 
 if TYPE_CHECKING:
     from kfgcp.option_keywords import OptionKeywords
@@ -112,14 +110,6 @@ def prepare(
     )
     request = with_ignored_rules(workspace.project, request, workspace.recorded_store)
     return workspace.backend(environment.name), request
-
-
-def translate_for(environment: Environment, spec: Spec) -> Translated:
-    """Return the documents of a pipeline in the form that the backend of an environment takes."""
-    # A required key may be missing here. The workspace reports it when it opens the backend.
-    settings = BackendSettings.of(environment.settings)
-    tables = read_tables(environment.declaration.form, settings.accelerators, settings.secrets)
-    return translate(spec.pipeline_spec, spec.platform_spec, tables)
 
 
 def _check_params(params: Mapping[str, object] | None) -> Mapping[str, object]:

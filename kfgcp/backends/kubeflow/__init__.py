@@ -69,6 +69,7 @@ BACKEND = BackendPlugin(
     is_artifact_of=_is_artifact_of,
     rules=_rules,
     versions=_VERSIONS,
+    newest_release=(2, 17),
     seen_version=_seen_version,
     rounds_metrics=True,
 )
