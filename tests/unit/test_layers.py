@@ -117,7 +117,8 @@ PURE = (
     ),
     "tracking/task_order.py",
     *(f"rules/{file.name}" for file in sorted((ROOT / "rules").glob("*.py"))),
-    *("backends/local/rules.py", "backends/vertex/rules.py"),
+    "backends/local/rules.py",
+    *(f"backends/vertex/{file.name}" for file in (ROOT / "backends" / "vertex").glob("rules*.py")),
     *(f"semantics/{file.name}" for file in sorted((ROOT / "semantics").glob("*.py"))),
 )
 IMPURE = {

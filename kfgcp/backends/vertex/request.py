@@ -13,7 +13,8 @@ from typing import Any, Final
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.backends.vertex.input_artifacts import input_artifacts
-from kfgcp.backends.vertex.rules import MAX_NAME_LENGTH, vertex_rules
+from kfgcp.backends.vertex.rules import vertex_rules
+from kfgcp.backends.vertex.rules_limits import MAX_NAME_LENGTH
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value

@@ -315,7 +315,7 @@ def test_a_label_that_google_refuses(
 ) -> None:
     error, hint = fails(5, "run", pipeline("echo"), "--label", label)
 
-    assert f"Google refuses the label {label}." in error
+    assert f"Google refuses the label {label} (V207)." in error
     assert mend in hint
     assert len(cloud.requests) == 0
     nothing_was_started(cloud.jobs())

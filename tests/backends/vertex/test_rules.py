@@ -8,7 +8,8 @@ from google.cloud.aiplatform_v1 import types
 
 from kfgcp.backends.vertex import BACKEND
 from kfgcp.backends.vertex.request import job as job_body
-from kfgcp.backends.vertex.rules import ACCELERATOR_TYPES, vertex_rules
+from kfgcp.backends.vertex.rules import vertex_rules
+from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
 from kfgcp.rules.rule import Severity

@@ -1,0 +1,268 @@
+"""What Vertex AI ignores or does in another way, and what nobody documents: the rules V3xx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from kfgcp.backends.vertex.rules_limits import run_labels
+from kfgcp.options import local_flags
+from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.rule import (
+    Match,
+    Part,
+    Severity,
+    Target,
+    component_rule,
+    pipeline_rule,
+    task_rule,
+)
+from kfgcp.spec import platform
+from kfgcp.spec.graph import Importer
+from kfgcp.spec.wire import read_executors
+
+# The beginning of a placeholder.
+_PLACEHOLDER: Final = "{{$"
+
+# The label that Vertex AI itself sets (PipelineJob.labels).
+_RESERVED_LABEL: Final = "vertex-ai-pipelines-run-billing-id"
+
+# The fields of a container's resources, and their names in messages. A newer field has the limit as
+# text, and may contain a placeholder.
+_LIMITS: Final = (
+    ("cpu", "cpuLimit", "resourceCpuLimit", "cpuRequest", "resourceCpuRequest"),
+    ("memory", "memoryLimit", "resourceMemoryLimit", "memoryRequest", "resourceMemoryRequest"),
+)
+
+_METRICS: Final = "system.Metrics"
+
+
+@component_rule(
+    "V301",
+    Severity.WARNING,
+    "{component} takes {settings}, which Vertex AI does not have: the variables are not set",
+    hint="Read the secret in the task: Secret Manager, with the service account of the run.",
+    part=Part.TASK,
+)
+def cluster_variables(context: ComponentContext, target: Target) -> Match:
+    """Vertex AI does not read the platform spec: PipelineJob has a field only for the pipeline."""
+    if context.container is None:
+        return False
+    settings = [
+        f"{variables.source} as {', '.join(variables.names)}"
+        for variables in context.container.cluster.variables
+    ]
+    return {"settings": "; ".join(settings)} if settings else False
+
+
+@component_rule(
+    "V302",
+    Severity.WARNING,
+    "{component} mounts {settings}, which Vertex AI does not have: the folder is missing",
+    hint="Use a bucket, which is mounted below /gcs/, or pass the files as an artifact.",
+    part=Part.TASK,
+)
+def cluster_mounts(context: ComponentContext, target: Target) -> Match:
+    """Vertex AI does not read the platform spec: PipelineJob has a field only for the pipeline."""
+    if context.container is None:
+        return False
+    settings = [f"{mount.source} at {mount.path}" for mount in context.container.cluster.mounts]
+    return {"settings": "; ".join(settings)} if settings else False
+
+
+@component_rule(
+    "V303",
+    Severity.WARNING,
+    "{component} has settings for Kubernetes, which Vertex AI ignores: {settings}",
+    hint="Ask for a machine with set_cpu_limit, set_memory_limit and set_accelerator_type.",
+    part=Part.TASK,
+)
+def cluster_placement(context: ComponentContext, target: Target) -> Match:
+    """Vertex AI does not read the platform spec: PipelineJob has a field only for the pipeline."""
+    if context.container is None:
+        return False
+    config = context.container.cluster
+    settings = list(config.placement)
+    if config.timeout is not None:
+        settings.insert(0, f"timeout of {config.timeout:g} s")
+    return {"settings": ", ".join(settings)} if settings else False
+
+
+@pipeline_rule(
+    "V304",
+    Severity.WARNING,
+    "the pipeline has settings for Kubernetes, which Vertex AI ignores: {settings}",
+    hint="Remove them from dsl.PipelineConfig if the pipeline runs only on Vertex AI.",
+)
+def pipeline_settings(context: PipelineContext, target: Target) -> Match:
+    """Vertex AI does not read the platform spec: PipelineJob has a field only for the pipeline."""
+    settings = dict.fromkeys(platform.pipeline_settings(context.spec.platform_spec).values())
+    return {"settings": ", ".join(settings)} if settings else False
+
+
+@component_rule(
+    "V305",
+    Severity.WARNING,
+    "{component} requests {what} without a limit, and Vertex AI reads only limits",
+    hint="Set the limit too: set_cpu_limit, set_memory_limit",
+    methods=("set_cpu_request", "set_memory_request"),
+    part=Part.TASK,
+)
+def request_without_limit(context: ComponentContext, target: Target) -> Match:
+    """Vertex AI chooses the machine by the limits.
+
+    Source: Google's page "Specify the machine configuration for a pipeline step".
+    """
+    if context.container is None:
+        return False
+    resources = context.container.resources
+    requested = []
+    for what, limit, limit_text, request, request_text in _LIMITS:
+        has_request = resources.get(request) or resources.get(request_text)
+        has_limit = resources.get(limit) or resources.get(limit_text)
+        if has_request and not has_limit:
+            requested.append(what)
+    return {"what": " and ".join(requested)} if requested else False
+
+
+@component_rule(
+    "V306",
+    Severity.NOTE,
+    "{component} has no limits, so it runs on an e2-standard-4 with 4 CPUs and 16 GB of memory",
+    hint="Ask for another machine with set_cpu_limit and set_memory_limit.",
+    part=Part.TASK,
+)
+def default_machine(context: ComponentContext, target: Target) -> Match:
+    """Without limits, a task runs on an e2-standard-4.
+
+    Source: Google's page "Specify the machine configuration for a pipeline step".
+    """
+    return context.container is not None and not context.container.resources
+
+
+@pipeline_rule(
+    "V307",
+    Severity.WARNING,
+    "the run has the label {name}, and Vertex AI replaces its value",
+    hint="Use another name for the label.",
+)
+def reserved_label(context: PipelineContext, target: Target) -> Match:
+    """Vertex AI Pipelines reserves one key and overrides its value (PipelineJob.labels)."""
+    return {"name": _RESERVED_LABEL} if _RESERVED_LABEL in run_labels(target) else False
+
+
+@component_rule(
+    "V308",
+    Severity.NOT_JUDGED,
+    "not judged: {component} takes {what} from a parameter, and it is not documented whether Vertex"
+    " AI reads such values",
+    hint="Set a constant.",
+    methods=("set_cpu_limit", "set_memory_limit", "set_accelerator_type", "set_accelerator_limit"),
+    part=Part.TASK,
+)
+def resources_from_parameters(context: ComponentContext, target: Target) -> Match:
+    """Newer fields of ResourceSpec hold placeholders (#11404); no page of Google names them."""
+    if context.container is None:
+        return False
+    fields = []
+    resources = context.container.resources
+    for what, _, limit_text, _, request_text in _LIMITS:
+        if _PLACEHOLDER in f"{resources.get(limit_text)}{resources.get(request_text)}":
+            fields.append(what)
+    if _PLACEHOLDER in str(resources.get("accelerator")):
+        fields.append("the accelerator")
+    return {"what": ", ".join(fields)} if fields else False
+
+
+@task_rule(
+    "V309",
+    Severity.NOT_JUDGED,
+    "not judged: {task} imports an artifact in a loop, and it is not documented whether Vertex AI"
+    " can do this",
+    hint="Import the artifact outside of the loop.",
+)
+def importer_in_loop(context: TaskContext, target: Target) -> Match:
+    """Kubeflow Pipelines fails before 2.17 (#10860). Nothing was recorded on Vertex AI."""
+    return context.in_loop and isinstance(context.component.executor, Importer)
+
+
+@task_rule(
+    "V310",
+    Severity.NOT_JUDGED,
+    "not judged: {task} loops over artifacts, and it is not documented whether Vertex AI can do"
+    " this",
+    hint="Loop over their URIs, and import each with dsl.importer in the loop.",
+)
+def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
+    """ArtifactIteratorSpec (#10441). Nothing was recorded on Vertex AI."""
+    return context.task.iterator is not None and context.task.iterator.artifacts
+
+
+@task_rule(
+    "V311",
+    Severity.NOT_JUDGED,
+    "not judged: {task} has a cache key of its own, and it is not documented whether Vertex AI"
+    " compares it",
+    hint="Give the task an input that changes when it must run again.",
+    methods=("set_caching_options",),
+)
+def cache_key(context: TaskContext, target: Target) -> Match:
+    """CachingOptions.cache_key (#11434). The official client erases it: enable_caching."""
+    return bool(context.task.cache_key)
+
+
+@pipeline_rule(
+    "V312",
+    Severity.NOT_JUDGED,
+    "not judged: whether a metric is NaN or infinite, and what Vertex AI does then ({components})",
+    hint="Log only finite numbers: math.isfinite",
+)
+def infinite_metric(context: PipelineContext, target: Target) -> Match:
+    """The launcher of Kubeflow refuses such a metric (recorded). Nothing was recorded on Vertex."""
+    names = []
+    for component in context.components:
+        outputs = component.component.output_artifacts.values()
+        if any(artifact.type == _METRICS for artifact in outputs):
+            names.append(component.component.name.removeprefix("comp-"))
+    return {"components": ", ".join(names)} if names else False
+
+
+@pipeline_rule(
+    "V313",
+    Severity.NOT_JUDGED,
+    "not judged: {what} is new in the specification, and it is not documented whether Vertex AI"
+    " accepts it",
+    hint="Try it with a small pipeline, or leave it out.",
+)
+def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
+    """TASK_CONFIG, literals and downloadToWorkspace came with kfp 2.15 to 2.17.
+
+    Source: pipeline_spec.proto. Nothing was recorded on Vertex AI.
+    """
+    params = dict(context.graph.root.params)
+    for component in context.graph.components.values():
+        params.update(component.params)
+    with_literals = [name for name, param in params.items() if param.literals]
+    if with_literals:
+        yield {"what": f"a parameter with literals ({', '.join(with_literals)})"}
+    with_config = [name for name, param in params.items() if param.type == "TASK_CONFIG"]
+    if with_config:
+        yield {"what": f"dsl.TaskConfig ({', '.join(with_config)})"}
+    for label, executor in read_executors(context.document).items():
+        if (executor.get("importer") or {}).get("downloadToWorkspace"):
+            name = label.removeprefix("exec-")
+            yield {"what": f"download_to_workspace of dsl.importer ({name})"}
+
+
+@pipeline_rule(
+    "V314",
+    Severity.WARNING,
+    "{flags} {verb} for runs on this machine; Vertex AI runs each task in its own image",
+    hint="Leave the options out.",
+)
+def local_options(context: PipelineContext, target: Target) -> Match:
+    """The options whose `local_only` is true in kfgcp/options.py."""
+    flags = local_flags(target.options)
+    if not flags:
+        return False
+    return {"flags": ", ".join(flags), "verb": "is" if len(flags) == 1 else "are"}
