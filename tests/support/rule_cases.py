@@ -9,7 +9,7 @@ from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, judge
 from kfgcp.settings import BackendSettings
-from kfgcp.spec.load import from_documents
+from kfgcp.spec.load import Spec, from_documents
 
 REMOVED: Final = None
 """The value of an edit that removes a field."""
@@ -69,6 +69,16 @@ class Case:
     severity: Severity | None = None
 
 
+def build_spec(edits: Iterable[Edits] = ()) -> Spec:
+    """Return the small pipeline after some edits."""
+    documents: list[Any] = [copy.deepcopy(_PIPELINE), {}]
+    for changes in edits:
+        for place, value in changes.items():
+            document = documents[1] if place.startswith("platforms") else documents[0]
+            _edit(document, place.split("/"), copy.deepcopy(value))
+    return from_documents([document for document in documents if document], "small")
+
+
 def find(
     rules: Sequence[Rule],
     edits: Iterable[Edits],
@@ -76,14 +86,8 @@ def find(
     settings: BackendSettings | None = None,
 ) -> list[RuleFinding]:
     """Return what rules find in the small pipeline after some edits."""
-    documents: list[Any] = [copy.deepcopy(_PIPELINE), {}]
-    for changes in edits:
-        for place, value in changes.items():
-            document = documents[1] if place.startswith("platforms") else documents[0]
-            _edit(document, place.split("/"), copy.deepcopy(value))
-    spec = from_documents([document for document in documents if document], "small")
     target = Target("there", "any", settings=settings, options=RunOptions(**options or {}))
-    return judge(rules, PipelineContext(spec), target)
+    return judge(rules, PipelineContext(build_spec(edits)), target)
 
 
 def check_case(rule: Rule, case: Case) -> None:
