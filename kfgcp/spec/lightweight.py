@@ -101,7 +101,7 @@ def _read_pip_commands(prelude: tuple[str, ...]) -> tuple[tuple[str, ...], tuple
     options: dict[str, None] = {}
     for script in prelude:
         for match in _PIP_INSTALL.finditer(script):
-            words = iter(shlex.split(match[1]))
+            words = iter(_split_words(match[1]))
             for word in words:
                 editable = _EDITABLE.match(word)
                 if word in _OPTIONS_WITH_VALUE:
@@ -112,3 +112,12 @@ def _read_pip_commands(prelude: tuple[str, ...]) -> tuple[tuple[str, ...], tuple
                 elif not word.startswith("-"):
                     requirements[word] = None
     return tuple(requirements), tuple(options)
+
+
+def _split_words(command: str) -> list[str]:
+    """Return the words of a shell command."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        # A quotation without an end. The compiler of KFP writes none, but a file may contain one.
+        return command.split()
