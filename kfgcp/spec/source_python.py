@@ -22,7 +22,12 @@ _PIPELINE_DECORATORS: Final = frozenset({"pipeline", "graph_component"})
 
 # The functions of kfp.components that read a component from YAML.
 _LOADERS: Final = frozenset(
-    {"load_component_from_file", "load_component_from_text", "load_component"}
+    {
+        "load_component_from_file",
+        "load_component_from_text",
+        "load_component_from_url",
+        "load_component",
+    }
 )
 
 # Bytes. Files that people write are far smaller; parsing one of this size takes about a second.
@@ -39,7 +44,8 @@ class Function:
     """A function in a Python file, or a component that is loaded from YAML.
 
     Attributes:
-        key: the name of its component, as KFP writes names.
+        key: the name of its component, as KFP writes names; empty when it is not known, because the
+            component is read from an address or from a file that is not there.
         location: its decorator, or `def` without one; for YAML, the name in the file.
         is_component: whether it is a component or a pipeline; otherwise it is a plain function.
         is_pipeline: whether it is a pipeline.
@@ -287,7 +293,7 @@ class Program:
             return self._resolve(value, module, aliases)
         if isinstance(value, ast.Call):
             if called_name(value.func) in _LOADERS:
-                return load_yaml_component(value, module) or sanitize(name)
+                return load_yaml_component(value, module)
             component = self._resolve_argument(value, module, aliases)
             if component is not None:
                 return component
@@ -330,7 +336,7 @@ def _has(module: Module, name: str) -> bool:
 # -- components in YAML
 
 
-def load_yaml_component(call: ast.Call, module: Module) -> Function | None:
+def load_yaml_component(call: ast.Call, module: Module) -> Function:
     """Return the component that a call of `load_component_from_file` loads.
 
     Args:
@@ -338,15 +344,16 @@ def load_yaml_component(call: ast.Call, module: Module) -> Function | None:
         module: the file that the call is in.
 
     Returns:
-        The component, None when the file or its name is not found.
+        The component. When its name is not found, it has no key, and the line of the call.
     """
     texts = _texts_in(call)
-    if called_name(call.func) == "load_component_from_text":
+    unknown = Function("", Location(module.file, call.lineno), True, False, None, module)
+    loader = called_name(call.func)
+    if loader == "load_component_from_text":
         name_line = _find_yaml_name(texts[0]) if texts else None
-        if name_line is None:
-            return None
-        location = Location(module.file, call.lineno)
-        return Function(sanitize(name_line[0]), location, True, False, None, module)
+        return replace(unknown, key=sanitize(name_line[0])) if name_line is not None else unknown
+    if loader == "load_component_from_url":
+        return unknown
     for text in reversed(texts):
         # KFP opens a relative path from the current folder. Most programs begin the path with the
         # folder of their file.
@@ -357,8 +364,8 @@ def load_yaml_component(call: ast.Call, module: Module) -> Function | None:
             if name_line is not None:
                 file = str(display_path(path.absolute()))
                 location = Location(file, name_line[1])
-                return Function(sanitize(name_line[0]), location, True, False, None, module)
-    return None
+                return replace(unknown, key=sanitize(name_line[0]), location=location)
+    return unknown
 
 
 def _texts_in(call: ast.Call) -> list[str]:

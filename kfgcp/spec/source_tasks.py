@@ -91,6 +91,7 @@ class PipelineBody:
         with suppress(RecursionError):
             walk.enter_function(function)
         self._calls_by_key = walk.calls_by_key
+        self._unknown_calls = _group_unknown(walk.calls)
         self._call_by_task = _name_tasks(walk.calls)
         self._groups = walk.groups.by_kind()
 
@@ -99,7 +100,13 @@ class PipelineBody:
         if key in self._call_by_task:
             return self._call_by_task[key]
         calls = self._calls_by_key.get(without_number(key))
-        return calls[-1] if calls else None
+        if calls:
+            return calls[-1]
+        if len(self._unknown_calls) == 1 and parse_group(key) is None:
+            # Only one component has a name that is not known, so this must be it.
+            (unknown_calls,) = self._unknown_calls
+            return _name_tasks(unknown_calls, without_number(key)).get(key)
+        return None
 
     def find_group(self, key: str, keys_of_kind: Sequence[str]) -> Location | None:
         """Return the line of a group.
@@ -132,12 +139,26 @@ def parse_group(key: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def _name_tasks(calls: Iterable[Call]) -> dict[str, Call]:
-    """Return the calls by the names of their tasks, as KFP makes the names unique."""
+def _group_unknown(calls: Iterable[Call]) -> list[list[Call]]:
+    """Return the calls of components whose names are not known, a list for each component."""
+    groups: dict[Location, list[Call]] = {}
+    for call in calls:
+        if isinstance(call.target, Function) and not call.key:
+            groups.setdefault(call.target.location, []).append(call)
+    return list(groups.values())
+
+
+def _name_tasks(calls: Iterable[Call], unknown_name: str = "") -> dict[str, Call]:
+    """Return the calls by the names of their tasks, as KFP makes the names unique.
+
+    Args:
+        calls: the calls in their order.
+        unknown_name: the name of components whose names are not known.
+    """
     tasks: dict[str, Call] = {}
     numbers: dict[str, int] = {}
     for call in calls:
-        key = call.key
+        key = call.key or unknown_name
         if key in tasks:
             number = numbers.get(key, 2)
             while f"{key}-{number}" in tasks:

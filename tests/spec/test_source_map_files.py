@@ -185,6 +185,38 @@ def test_components_in_yaml(write_file: WriteFile) -> None:
     assert str(source_map.find_component("comp-from-text", "from-text")) == "main.py:6"
 
 
+LOADED = """\
+from kfp import components, dsl
+first = components.load_component_from_url("https://example.com/train.yaml")
+{second}
+@dsl.pipeline
+def churn():
+    print()
+    first(rows=1)
+    {call}
+    first(rows=2)
+"""
+
+
+def test_the_only_component_of_an_address(write_file: WriteFile) -> None:
+    """Its name is not in the file, but nothing else can have made the task."""
+    program = LOADED.format(second="", call="")
+    source_map = read_source_map(spec_of("main.py", program.encode()))
+
+    assert str(source_map.find_task("train")) == "main.py:7"
+    assert str(source_map.find_task("train-2")) == "main.py:9"
+    assert str(source_map.find_component("comp-train", "train")) == "main.py:2"
+    assert source_map.find_task("train-3") is None
+
+
+def test_one_of_two_components_of_an_address(write_file: WriteFile) -> None:
+    second = "second = components.load_component_from_file('missing.yaml')"
+    program = LOADED.format(second=second, call="second()")
+    source_map = read_source_map(spec_of("main.py", program.encode()))
+
+    assert source_map.find_task("train") is None
+
+
 def test_tasks_of_a_compiled_pipeline_in_a_pipeline_have_the_line_of_its_call(
     write_file: WriteFile,
 ) -> None:
