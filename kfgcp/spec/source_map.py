@@ -128,13 +128,13 @@ class SourceMap:
 
     @cached_property
     def _document_text(self) -> str | None:
-        for file in self._files[:1]:
-            if file.suffix.lower() != ".py":
-                try:
-                    return file.read_text("utf-8-sig")
-                except (OSError, UnicodeDecodeError):
-                    return None
-        return None
+        """The content of a compiled file, None for a pipeline in Python."""
+        if not self._files or self._files[0].suffix.lower() == ".py":
+            return None
+        try:
+            return self._files[0].read_text("utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            return None
 
     @cached_property
     def _document(self) -> DocumentLines | None:
@@ -156,21 +156,19 @@ class SourceMap:
     @cached_property
     def _root(self) -> Function | None:
         """The function of the pipeline."""
-        name = self._spec.origin.rpartition(":")[2]
-        for module in self._program.modules[:1]:
-            function = module.functions.get(name)
-            if function is not None and function.is_pipeline:
-                return function
-        pipelines = self._program.find_functions(self._key, pipelines=True)
-        if pipelines:
-            return pipelines[0]
-        # The name of the pipeline may be a text that is not in the file. That is no problem when
-        # the file has only one pipeline.
-        for module in self._program.modules[:1]:
-            functions = [item for item in module.functions.values() if item.is_pipeline]
-            if len(functions) == 1:
-                return functions[0]
-        return None
+        if not self._program.modules:
+            return None
+        functions = self._program.modules[0].functions
+        named = functions.get(self._spec.origin.rpartition(":")[2])
+        if named is not None and named.is_pipeline:
+            return named
+        same_name = self._program.find_functions(self._key, pipelines=True)
+        if same_name:
+            return same_name[0]
+        # The program may compute the name of the pipeline. That does not matter when its file has
+        # only one pipeline.
+        pipelines = [function for function in functions.values() if function.is_pipeline]
+        return pipelines[0] if len(pipelines) == 1 else None
 
     def _body(self, pipeline: Function) -> PipelineBody:
         if pipeline not in self._bodies:
@@ -233,10 +231,10 @@ class SourceMap:
                 if group is not None and is_dag(component):
                     numbers.setdefault(group[0], {})[group[1]] = key
                     open_dags.append(read_tasks(component))
-        return {
-            kind: [by_number[number] for number in sorted(by_number)]
-            for kind, by_number in numbers.items()
-        }
+        keys: dict[str, list[str]] = {}
+        for kind, by_number in numbers.items():
+            keys[kind] = [by_number[number] for number in sorted(by_number)]
+        return keys
 
 
 def read_source_map(spec: Spec) -> SourceMap:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from string import Formatter
 from typing import Final
 from urllib.parse import quote
 
@@ -92,15 +93,16 @@ def _describe_rule(rule: Rule) -> dict[str, JsonValue]:
 
 
 def _without_placeholders(template: str) -> str:
-    """Return the message of a rule for all pipelines: `TASK loops over artifacts`."""
-    return template.format_map(_UpperCaseNames())
+    """Return the message of a rule for all pipelines.
 
-
-class _UpperCaseNames(dict[str, str]):
-    """The values of placeholders: their own names in capitals."""
-
-    def __missing__(self, name: str) -> str:
-        return name.upper()
+    Example:
+        >>> _without_placeholders("{task} loops over {count} artifacts")
+        'TASK loops over COUNT artifacts'
+    """
+    text = ""
+    for literal, placeholder, _, _ in Formatter().parse(template):
+        text += literal + (placeholder or "").upper()
+    return text
 
 
 # -- results
