@@ -22,7 +22,7 @@ from kfgcp.spec.source_document import DocumentLines
 from kfgcp.spec.source_lines import Location as Location
 from kfgcp.spec.source_lines import sanitize as sanitize
 from kfgcp.spec.source_lines import without_number
-from kfgcp.spec.source_python import Function, Module, Program, read_module
+from kfgcp.spec.source_python import Function, Program
 from kfgcp.spec.source_tasks import Call, PipelineBody, parse_group
 from kfgcp.spec.wire import component_name, is_dag, read_components, read_root, read_tasks
 
@@ -43,13 +43,10 @@ class SourceMap:
     @property
     def comments(self) -> Sequence[Comment]:
         """The comments that suppress rules, in all files."""
-        if not any(has_mark(file) for file in self._files):
-            return []
         comments: list[Comment] = []
-        for module in self._program.modules:
-            comments += module.comments
-        if self._document is not None:
-            comments += self._document_comments
+        for file in self._files:
+            if has_mark(file):
+                comments += self._read_comments(file)
         return comments
 
     def find_pipeline(self) -> Location | None:
@@ -59,8 +56,8 @@ class SourceMap:
         if self._document is not None:
             return self._document.find_root()
         # A component that was compiled alone is a pipeline with one task.
-        components = self._program.find_functions(self._key, pipelines=False)
-        return components[0].location if components else None
+        component = self._program.find_function(self._key, is_pipeline=False)
+        return component.location if component is not None else None
 
     def find_component(self, name: str, task: str = "") -> Location | None:
         """Return the line of a component.
@@ -77,12 +74,12 @@ class SourceMap:
             return call.target.location
         key = name.removeprefix("comp-")
         for function_key in (key, without_number(key)):
-            functions = self._program.find_functions(function_key, pipelines=False)
+            function = self._program.find_function(function_key, is_pipeline=False)
             # A component may have the name of the pipeline that it is in.
-            if not functions and function_key != self._key:
-                functions = self._program.find_functions(function_key, pipelines=True)
-            if functions:
-                return functions[0].location
+            if function is None and function_key != self._key:
+                function = self._program.find_function(function_key, is_pipeline=True)
+            if function is not None:
+                return function.location
         return None
 
     def find_task(self, path: str, methods: Sequence[str] = ()) -> Location | None:
@@ -118,13 +115,7 @@ class SourceMap:
 
     @cached_property
     def _program(self) -> Program:
-        modules: list[Module] = []
-        for file in self._files:
-            if file.suffix.lower() == ".py":
-                module = read_module(file, str(display_path(file)))
-                if module is not None:
-                    modules.append(module)
-        return Program(modules)
+        return Program(file for file in self._files if file.suffix.lower() == ".py")
 
     @cached_property
     def _document_text(self) -> str | None:
@@ -143,12 +134,13 @@ class SourceMap:
         name = str(display_path(self._files[0]))
         return DocumentLines(self._document_text, name, self._spec.pipeline_spec)
 
-    @cached_property
-    def _document_comments(self) -> list[Comment]:
-        file = self._files[0]
+    def _read_comments(self, file: Path) -> Sequence[Comment]:
+        if file.suffix.lower() == ".py":
+            module = self._program.read(file)
+            return module.comments if module is not None else ()
         # JSON has no comments.
         if self._document_text is None or file.suffix.lower() == ".json":
-            return []
+            return ()
         return read_yaml_comments(self._document_text, str(display_path(file)))
 
     # -- functions
@@ -156,15 +148,16 @@ class SourceMap:
     @cached_property
     def _root(self) -> Function | None:
         """The function of the pipeline."""
-        if not self._program.modules:
+        if not self._program.files:
             return None
-        functions = self._program.modules[0].functions
+        module = self._program.read(self._program.files[0])
+        functions = module.functions if module is not None else {}
         named = functions.get(self._spec.origin.rpartition(":")[2])
         if named is not None and named.is_pipeline:
             return named
-        same_name = self._program.find_functions(self._key, pipelines=True)
-        if same_name:
-            return same_name[0]
+        same_name = self._program.find_function(self._key, is_pipeline=True)
+        if same_name is not None:
+            return same_name
         # The program may compute the name of the pipeline. That does not matter when its file has
         # only one pipeline.
         pipelines = [function for function in functions.values() if function.is_pipeline]

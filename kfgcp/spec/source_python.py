@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import tokenize
 import warnings
 from collections.abc import Iterable, Sequence
@@ -208,28 +209,34 @@ def _add_assigned(target: ast.expr, value: ast.expr, module: Module) -> None:
 
 
 class Program:
-    """The Python files of a pipeline.
+    """The Python files of a pipeline. A file is parsed when a question needs it.
 
     Args:
-        modules: the files, the one that the user named first.
+        files: the files, the one that the user named first.
     """
 
-    def __init__(self, modules: Iterable[Module]) -> None:
-        self.modules = list(modules)
-        self._by_name: dict[str, list[Module]] = {}
-        for module in self.modules:
-            name = module.path.parent.name if module.path.stem == "__init__" else module.path.stem
-            self._by_name.setdefault(name, []).append(module)
+    def __init__(self, files: Iterable[Path]) -> None:
+        self.files = list(files)
+        self._modules: dict[Path, Module | None] = {}
+        self._files_by_name: dict[str, list[Path]] = {}
+        for file in self.files:
+            self._files_by_name.setdefault(_module_path(file).name, []).append(file)
 
-    def find_functions(self, key: str, *, pipelines: bool) -> list[Function]:
-        """Return the pipelines, or the other components, that have a name."""
-        found = []
-        for module in self.modules:
-            for function in module.functions.values():
-                is_wanted_kind = function.is_component and function.is_pipeline is pipelines
+    def read(self, file: Path) -> Module | None:
+        """Return the parsed content of a file, None when it cannot be parsed."""
+        if file not in self._modules:
+            self._modules[file] = read_module(file, str(display_path(file)))
+        return self._modules[file]
+
+    def find_function(self, key: str, *, is_pipeline: bool) -> Function | None:
+        """Return the first pipeline, or the first other component, that has a name."""
+        for file in self.files:
+            module = self.read(file)
+            for function in module.functions.values() if module is not None else ():
+                is_wanted_kind = function.is_component and function.is_pipeline is is_pipeline
                 if function.key == key and is_wanted_kind:
-                    found.append(function)
-        return found
+                    return function
+        return None
 
     def resolve(self, expression: ast.expr, module: Module) -> Function | str:
         """Return the function that an expression in a file means, or its name when it is unknown.
@@ -280,11 +287,10 @@ class Program:
         """Return the file of a module, by the end of its path."""
         if not names:
             return None
-        for module in self._by_name.get(names[-1], ()):
-            path = module.path.parent if module.path.stem == "__init__" else module.path
-            parts = (*path.parent.parts, names[-1])
+        for file in self._files_by_name.get(names[-1], ()):
+            parts = _module_path(file).parts
             if list(parts[-len(names) :]) == list(names):
-                return module
+                return self.read(file)
         return None
 
     def _resolve_assigned(self, name: str, module: Module, aliases: int) -> Function | str:
@@ -315,6 +321,11 @@ class Program:
             return None
         location = Location(module.file, call.lineno)
         return replace(function, is_component=True, location=location)
+
+
+def _module_path(file: Path) -> Path:
+    """Return the path of a module without an ending: `a/b` for `a/b.py` and `a/b/__init__.py`."""
+    return file.parent if file.stem == "__init__" else file.with_suffix("")
 
 
 def _dotted_names(expression: ast.expr) -> list[str]:
@@ -362,7 +373,7 @@ def load_yaml_component(call: ast.Call, module: Module) -> Function:
             content = _read_yaml(path)
             name_line = _find_yaml_name(content) if content is not None else None
             if name_line is not None:
-                file = str(display_path(path.absolute()))
+                file = str(display_path(Path(os.path.abspath(path))))
                 location = Location(file, name_line[1])
                 return replace(unknown, key=sanitize(name_line[0]), location=location)
     return unknown
