@@ -70,17 +70,17 @@ def read_python_comments(text: str, tree: ast.Module, file: str) -> list[Comment
         return []
     comments: list[Comment] = []
     code_lines: set[int] = set()
-    found: list[tuple[int, str, bool]] = []
+    candidates: list[tuple[int, str, bool]] = []
     for token in _tokens(text):
         line = token.start[0]
         if token.type == tokenize.COMMENT:
             has_code_before = bool(token.line[: token.start[1]].strip())
-            found.append((line, token.string, has_code_before))
+            candidates.append((line, token.string, has_code_before))
         elif token.type not in _LAYOUT:
             code_lines.update(range(line, token.end[0] + 1))
     statements = _statement_lines(tree)
     sorted_code_lines = sorted(code_lines)
-    for line, string, has_code_before in found:
+    for line, string, has_code_before in candidates:
         target = line if has_code_before else _next_line(sorted_code_lines, line)
         lines = statements.get(target, range(target, target + 1))
         comment = _parse(string, Location(file, line), lines)

@@ -19,11 +19,12 @@ from kfgcp.spec.source import display_path
 from kfgcp.spec.source_comments import Comment as Comment
 from kfgcp.spec.source_comments import has_mark, read_yaml_comments
 from kfgcp.spec.source_document import DocumentLines
+from kfgcp.spec.source_groups import parse_group
 from kfgcp.spec.source_lines import Location as Location
 from kfgcp.spec.source_lines import sanitize as sanitize
 from kfgcp.spec.source_lines import without_number
 from kfgcp.spec.source_python import Function, Program
-from kfgcp.spec.source_tasks import Call, PipelineBody, parse_group
+from kfgcp.spec.source_tasks import Call, PipelineBody
 from kfgcp.spec.wire import component_name, is_dag, read_components, read_root, read_tasks
 
 

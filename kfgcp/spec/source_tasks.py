@@ -11,27 +11,14 @@ from __future__ import annotations
 
 import ast
 import bisect
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from kfgcp.spec.source_groups import GROUP_KINDS, Groups, parse_group
 from kfgcp.spec.source_lines import Location, without_number
 from kfgcp.spec.source_python import Function, Module, Program, called_name
-
-_GROUP_KEY: Final = re.compile(r"(for-loop|condition|condition-branches|exit-handler)-(\d+)")
-
-# The classes of kfp.dsl that are groups, with the names that KFP gives to the groups. `If` and
-# `Condition` are the same.
-_GROUPS: Final = {
-    "ParallelFor": "for-loop",
-    "If": "condition",
-    "Condition": "condition",
-    "Elif": "condition",
-    "Else": "condition",
-    "ExitHandler": "exit-handler",
-}
 
 # Limits against programs that make very many tasks. What comes after is not found.
 _MAX_TURNS: Final = 1000
@@ -57,24 +44,6 @@ class Call:
     def key(self) -> str:
         """The name of its component."""
         return self.target if isinstance(self.target, str) else self.target.key
-
-
-@dataclass(slots=True)
-class Group:
-    """A `with` statement that makes a group.
-
-    Attributes:
-        kind: what KFP calls it: `for-loop`, `condition`, `condition-branches` or `exit-handler`.
-        keyword: the class of kfp.dsl.
-        location: the line of the `with`.
-        number: in the order of KFP. Numbers that KFP uses for the items of loops are left out, so
-            only the order of groups counts.
-    """
-
-    kind: str
-    keyword: str
-    location: Location
-    number: int
 
 
 class PipelineBody:
@@ -128,17 +97,6 @@ class PipelineBody:
         return groups[min(index, len(groups) - 1)].location
 
 
-def parse_group(key: str) -> tuple[str, int] | None:
-    """Return the kind and the number of a group by its name, None for the name of a task.
-
-    Example:
-        >>> parse_group("condition-branches-3"), parse_group("train-3")
-        (('condition-branches', 3), None)
-    """
-    match = _GROUP_KEY.fullmatch(key)
-    return (match[1], int(match[2])) if match else None
-
-
 def _group_unknown(calls: Iterable[Call]) -> list[list[Call]]:
     """Return the calls of components whose names are not known, a list for each component."""
     groups: dict[Location, list[Call]] = {}
@@ -169,77 +127,6 @@ def _name_tasks(calls: Iterable[Call], unknown_name: str = "") -> dict[str, Call
     return tasks
 
 
-# -- groups
-
-
-@dataclass(slots=True)
-class _Level:
-    """The groups directly in a group.
-
-    Attributes:
-        last: the group that was entered last, None for none.
-    """
-
-    last: Group | None = None
-
-
-@dataclass(slots=True)
-class _Groups:
-    """The groups that a function has entered, and the ones that it is in.
-
-    This follows `TasksGroup.__enter__`, `Elif` and `Else` of kfp/dsl/tasks_group.py.
-    """
-
-    entered: list[Group] = field(default_factory=list)
-    _levels: list[_Level] = field(default_factory=lambda: [_Level()])
-    _counter: int = 0
-
-    def by_kind(self) -> dict[str, list[Group]]:
-        """Return the groups by their kinds, in the order of their numbers."""
-        groups: dict[str, list[Group]] = {}
-        for group in sorted(self.entered, key=lambda group: group.number):
-            groups.setdefault(group.kind, []).append(group)
-        return groups
-
-    def enter(self, keyword: str, location: Location) -> None:
-        """Enter a group, by the name of its class."""
-        last = self._levels[-1].last
-        if keyword in ("Elif", "Else") and last is not None and last.keyword != "Elif":
-            self._wrap(last)
-        self._push(Group(_GROUPS[keyword], keyword, location, self._next_number()))
-
-    def leave(self, keyword: str) -> None:
-        """Leave the group that was entered last."""
-        self._pop()
-        if keyword == "Else":
-            # `Else` also leaves the group around all branches.
-            self._pop()
-
-    def _wrap(self, first_branch: Group) -> None:
-        """Put the group `condition-branches` around the first branch; the two swap numbers."""
-        number = self._next_number()
-        branches = Group(
-            "condition-branches", "", first_branch.location, number=first_branch.number
-        )
-        first_branch.number = number
-        self._push(branches)
-        self._levels[-1].last = first_branch
-
-    def _push(self, group: Group) -> None:
-        self.entered.append(group)
-        self._levels[-1].last = group
-        self._levels.append(_Level())
-
-    def _pop(self) -> None:
-        # A program that KFP would refuse must not end here with an error.
-        if len(self._levels) > 1:
-            self._levels.pop()
-
-    def _next_number(self) -> int:
-        self._counter += 1
-        return self._counter
-
-
 # -- statements
 
 
@@ -268,7 +155,7 @@ class _Walk:
     def __init__(self, program: Program) -> None:
         self.calls: list[Call] = []
         self.calls_by_key: dict[str, list[Call]] = {}
-        self.groups = _Groups()
+        self.groups = Groups()
         self._program = program
         self._scopes: list[_Scope] = []
         self._functions: list[Function] = []
@@ -351,7 +238,7 @@ class _Walk:
         name = called_name(call.func)
         if isinstance(call.func, ast.Name):
             name = scope.module.imports.get(name, ("", name))[1] or name
-        return name if name in _GROUPS else ""
+        return name if name in GROUP_KINDS else ""
 
     def _add_calls(self, expressions: Iterable[ast.expr]) -> None:
         for expression in expressions:
