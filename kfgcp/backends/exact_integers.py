@@ -93,6 +93,21 @@ def _find_inexact(value: object, place: Place) -> tuple[Place, int] | None:
     return None
 
 
+def has_large_integer(document: Mapping[str, Any]) -> bool:
+    """Return whether a JSON document contains an integer above 2**53, which may be inexact."""
+    containers: list[Any] = [document]
+    while containers:
+        container = containers.pop()
+        values = container if isinstance(container, list) else container.values()
+        for value in values:
+            kind = type(value)
+            if kind is dict or kind is list:
+                containers.append(value)
+            elif kind is int and abs(value) > EXACT_DOUBLES:
+                return True
+    return False
+
+
 def _is_exact(number: int) -> bool:
     """Return whether a double is equal to an integer."""
     if abs(number) <= EXACT_DOUBLES:

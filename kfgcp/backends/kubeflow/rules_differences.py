@@ -262,14 +262,11 @@ def long_defaults(pipeline: PipelineContext, target: Target) -> Match:
 def large_workflow(pipeline: PipelineContext, target: Target) -> Match:
     """The workflow has each task, and each different executor once (argocompiler/argo.go). etcd's
     --max-request-bytes is 1.5 MiB by default. Not recorded for workflows."""
-    executors = wire.read_executors(pipeline.document).values()
-    # Equal components of a workflow share one text.
-    size = sum(map(len, {json.dumps(executor) for executor in executors}))
-    components = (
-        wire.read_root(pipeline.document),
-        *wire.read_components(pipeline.document).values(),
-    )
-    for component in components:
+    # Equal executors share one text in the workflow.
+    programs = {arguments(context) for context in pipeline.components}
+    size = sum(len(argument) for program in programs for argument in program)
+    document = pipeline.document
+    for component in (wire.read_root(document), *wire.read_components(document).values()):
         tasks = wire.read_tasks(component)
         if tasks:
             size += len(json.dumps(tasks))
@@ -400,13 +397,20 @@ def _code_key(component: Component) -> Hashable:
     return (container.image, container.command, container.args, tuple(claims), outputs)
 
 
-def _input_key(task: TaskDef) -> str:
-    """Return what of a task is in the key of the cache, as text."""
+def _input_key(task: TaskDef) -> Hashable:
+    """Return what of a task is in the key of the cache."""
+    inputs = []
+    for bindings in (task.params, task.artifacts):
+        names = sorted(bindings)
+        inputs.append(tuple((name, _source_key(bindings[name])) for name in names))
+    return (*inputs, task.cache_key)
 
-    def by_name(inputs: Mapping[str, Binding]) -> list[tuple[str, str]]:
-        return sorted((name, repr(binding)) for name, binding in inputs.items())
 
-    return repr((by_name(task.params), by_name(task.artifacts), task.cache_key))
+def _source_key(binding: Binding) -> Hashable:
+    """Return where an input comes from, as a value that can be a key. Constants may be lists."""
+    if isinstance(binding.source, Constant):
+        return (repr(binding.source.value), binding.selector)
+    return binding
 
 
 @task_rule(
