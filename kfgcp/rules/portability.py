@@ -29,7 +29,7 @@ _MAX_PATH: Final = 1024
 _THIS_MACHINE: Final = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|host\.docker\.internal)"
 _LOCAL_IMAGE: Final = re.compile(rf"{_THIS_MACHINE}(?::\d+)?/")
 _LOCAL_ADDRESS: Final = re.compile(
-    rf"\b[a-z][a-z0-9+]*://(?:[^/\s@]*@)?{_THIS_MACHINE}(?=[:/?\s]|\Z)"
+    rf"\b[a-z][a-z0-9+]{{0,20}}://(?:[^/\s@]{{0,256}}@)?{_THIS_MACHINE}(?=[:/?\s]|\Z)"
 )
 
 # A path below /gcs: a word of a command, or a text in the source of a Python function.

@@ -31,9 +31,7 @@ _REQUIREMENT: Final = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\
 _PINNED: Final = re.compile(r"={2,3}\s*(?P<version>[^\s,;*]+)\s*(?:,|;|\Z)")
 
 _REPOSITORY: Final = re.compile(r"\b(?:git|hg|svn|bzr)\+[a-z]+://(?P<address>[^\s;#]*)")
-_ARCHIVE_OF_BRANCH: Final = re.compile(
-    r"https?://\S*/(?:main|master|HEAD|develop)(?:\.zip|\.tar\.gz|/)"
-)
+_ARCHIVE_OF_BRANCH: Final = re.compile(r"/(?:main|master|HEAD|develop)(?:\.zip|\.tar\.gz|/)")
 _BRANCHES: Final = frozenset({"main", "master", "HEAD", "develop", "trunk"})
 
 # The compiler of KFP adds these to every component (kfp/dsl/component_factory.py).
