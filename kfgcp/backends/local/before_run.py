@@ -12,24 +12,27 @@ from kfgcp.options import RunOptions
 from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.rule import RuleFinding, Target, judge
+from kfgcp.spec.graph import Graph
+from kfgcp.spec.load import Spec
 
 
-def refuse(pipeline: PipelineContext, options: RunOptions, settings: LocalSettings) -> bool:
+def refuse(spec: Spec, options: RunOptions, settings: LocalSettings) -> tuple[Graph, bool]:
     """Refuse a run that the engine cannot execute on this machine.
 
     Returns:
-        Whether the run needs a Docker engine.
+        The graph of the pipeline, and whether the run needs a Docker engine.
 
     Raises:
         Unsupported: a rule refuses the pipeline, or it needs a Docker engine and none answers.
     """
+    pipeline = PipelineContext(spec)
     # The engine cannot run what its rules refuse, so the project cannot ignore these rules.
     refuse_errors(_find_problems(pipeline, options, settings))
-    return docker_need.require_docker(pipeline.graph, options)
+    return pipeline.graph, docker_need.require_docker(pipeline.graph, options)
 
 
 def note_lines(
-    pipeline: PipelineContext,
+    spec: Spec,
     options: RunOptions,
     settings: LocalSettings,
     ignored: Container[str],
@@ -38,12 +41,13 @@ def note_lines(
     """Return a line for each warning of the rules, and for what this machine lacks.
 
     Args:
-        pipeline: the pipeline of the run.
+        spec: the pipeline of the run.
         options: the options of the run.
         settings: the settings of the environment.
         ignored: the ids of rules that the project ignores.
         secrets: the secrets whose places on this machine are known.
     """
+    pipeline = PipelineContext(spec)
     lines = warning_lines(_find_problems(pipeline, options, settings), ignored)
     all_in_containers = options.executor == "docker"
     lines += cluster.missing(pipeline.graph, secrets, all_in_containers=all_in_containers)

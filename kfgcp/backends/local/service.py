@@ -34,7 +34,7 @@ from kfgcp.backends.base import (
     SubmitRequest,
     stored_request,
 )
-from kfgcp.backends.local import before_run, local_run
+from kfgcp.backends.local import local_run
 from kfgcp.backends.local.local_run import LocalRun
 from kfgcp.backends.local.logs import FileTail, is_severe, to_timestamp
 from kfgcp.backends.local.settings import LocalSettings
@@ -50,7 +50,6 @@ from kfgcp.errors import BackendError, ParamError, StateError, UsageError
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import ErrorInfo, ErrorKind, Run, RunState, TaskState, timestamp
 from kfgcp.query import RunFilter
-from kfgcp.rules.contexts import PipelineContext
 from kfgcp.semantics.values import ValueProblem
 from kfgcp.services.storage import objects
 from kfgcp.services.storage.problems import StorageProblem
@@ -97,12 +96,16 @@ class LocalBackend:
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each warning of the rules, and for what this machine lacks."""
-        return before_run.note_lines(
-            PipelineContext(request.sent_spec),
+        # The rules take time to import, and most commands start no run.
+        from kfgcp.backends.local.before_run import note_lines
+
+        secret_places = Secrets(read_stored_secrets(self._secret_places))
+        return note_lines(
+            request.sent_spec,
             request.options,
             self._settings,
             request.ignored_rules,
-            Secrets(read_stored_secrets(self._secret_places)),
+            secret_places,
         )
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
@@ -399,8 +402,10 @@ class LocalBackend:
             BackendError: the bucket for the artifacts cannot be used.
             ParamError: a parameter names an artifact that does not exist.
         """
-        pipeline = PipelineContext(request.spec)
-        uses_docker = before_run.refuse(pipeline, request.options, self._settings)
+        # The rules take time to import, and most commands start no run.
+        from kfgcp.backends.local.before_run import refuse
+
+        pipeline, uses_docker = refuse(request.spec, request.options, self._settings)
         root = output_root(self._env, self._project_root)
         run_id = secrets.token_hex(6)
         run_lock = lock.take(self._home, run_id)
@@ -419,7 +424,7 @@ class LocalBackend:
             # A deletion needs the exclusive lock. So it cannot remove the input artifacts of this
             # run before the store has recorded that the run uses them.
             with lock.FileUse(self._home).shared():
-                inputs = root_inputs(pipeline.graph.root, request.params, request.submit_dir)
+                inputs = root_inputs(pipeline.root, request.params, request.submit_dir)
                 uses = tuple(Uses(self._store, run_id).root_uses(inputs.artifacts))
                 self._store.add_run(
                     run, pipeline_spec=request.spec.pipeline_spec, request=engine_request

@@ -8,22 +8,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.exact_integers import refuse_inexact
 from kfgcp.backends.vertex.input_artifacts import input_artifacts
-from kfgcp.backends.vertex.rules import vertex_rules
-from kfgcp.backends.vertex.rules_limits import MAX_NAME_LENGTH
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.model import JsonValue
-from kfgcp.rules.before_run import refuse_errors
-from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import RuleFinding, Target, judge
 from kfgcp.spec.caching import disable_caching_from, set_caching
 from kfgcp.spec.load import Spec
+
+if TYPE_CHECKING:
+    from kfgcp.rules.rule import RuleFinding
 
 # A job of schema 2.0.0 has typed values in `parameters`. A job of a later schema has JSON values in
 # `parameterValues`.
@@ -68,12 +66,15 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
         ParamError: a parameter has a number that is too large for Vertex AI to keep exactly.
         SpecError: the spec has a number that is too large for Vertex AI to keep exactly.
     """
+    # The rules take time to import, and most commands start no run.
+    from kfgcp.rules.before_run import refuse_errors
+
     # A wrong number is an error of the pipeline or of a parameter, so it comes before the rules.
     refuse_inexact(request.spec.pipeline_spec, _params_sent_as_doubles(request), "Vertex AI")
     refuse_errors(find_problems(request, settings), request.ignored_rules)
     name = request.options.name
     body: dict[str, Any] = {
-        "displayName": name or job_id(request.spec.name, submission)[:MAX_NAME_LENGTH],
+        "displayName": name or job_id(request.spec.name, submission),
         "pipelineSpec": _pipeline_spec(request),
         "labels": labels(request, submission),
         "runtimeConfig": _runtime_config(request, settings),
@@ -101,6 +102,11 @@ def labels(request: SubmitRequest, submission: str) -> dict[str, str]:
 
 def find_problems(request: SubmitRequest, settings: VertexSettings) -> list[RuleFinding]:
     """Return what the rules of Vertex AI find in a request."""
+    # The rules take time to import, and most commands start no run.
+    from kfgcp.backends.vertex.rules import vertex_rules
+    from kfgcp.rules.contexts import PipelineContext
+    from kfgcp.rules.rule import Target, judge
+
     target = Target(request.options.env, "vertex", settings=settings, options=request.options)
     return judge(vertex_rules(), PipelineContext(request.sent_spec), target)
 

@@ -32,7 +32,6 @@ from kfgcp.hosts import is_loopback
 from kfgcp.labels import SUBMISSION
 from kfgcp.model import Run
 from kfgcp.query import RunFilter
-from kfgcp.rules.before_run import warning_lines
 from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import ADDRESS as LOGGING_ADDRESS
@@ -129,6 +128,9 @@ class VertexService:
 
     def notes(self, request: SubmitRequest) -> list[str]:
         """Return a line for each warning of the rules about a request."""
+        # The rules take time to import, and most commands start no run.
+        from kfgcp.rules.before_run import warning_lines
+
         findings = job_request.find_problems(request, self._settings)
         return warning_lines(findings, request.ignored_rules)
 

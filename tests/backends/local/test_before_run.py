@@ -9,7 +9,6 @@ from kfgcp.backends.local.before_run import note_lines, refuse
 from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.errors import Unsupported
 from kfgcp.options import RunOptions
-from kfgcp.rules.contexts import PipelineContext
 from rule_cases import build_spec
 
 EXECUTOR: Final = "deploymentSpec/executors/exec-train"
@@ -20,12 +19,8 @@ TAKEN: Final = (
 )
 
 
-def pipeline(*edits: Any) -> PipelineContext:
-    return PipelineContext(build_spec(edits))
-
-
 def notes(*edits: Any, ignored: tuple[str, ...] = ()) -> list[str]:
-    return note_lines(pipeline(*edits), RunOptions(), LocalSettings(), ignored)
+    return note_lines(build_spec(edits), RunOptions(), LocalSettings(), ignored)
 
 
 def test_a_variable_that_is_missing_is_named_beside_the_warning(
@@ -62,7 +57,7 @@ def test_a_rule_that_the_project_ignores_is_not_shown(monkeypatch: pytest.Monkey
 
 
 def test_what_the_engine_cannot_run_is_refused_in_the_words_of_the_rule() -> None:
-    custom_job = pipeline({EXECUTOR: {"customJob": {"customJob": {}}}})
+    custom_job = build_spec([{EXECUTOR: {"customJob": {"customJob": {}}}}])
 
     with pytest.raises(Unsupported) as caught:
         refuse(custom_job, RunOptions(), LocalSettings())
@@ -71,4 +66,4 @@ def test_what_the_engine_cannot_run_is_refused_in_the_words_of_the_rule() -> Non
         "Component train is a customJob executor, which the local engine cannot run (L101)."
     )
     with pytest.raises(Unsupported, match=r"--executor process does not allow containers \(L103\)"):
-        refuse(pipeline(), RunOptions(executor="process"), LocalSettings())
+        refuse(build_spec(), RunOptions(executor="process"), LocalSettings())
