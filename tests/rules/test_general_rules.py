@@ -5,17 +5,6 @@ from typing import Any
 
 import pytest
 
-from kfgcp.model import TaskState
-from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.general import general_rules
-from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
-from kfgcp.semantics import arguments
-from kfgcp.semantics.expressions import evaluate_condition
-from kfgcp.semantics.nodes import Node
-from kfgcp.semantics.scheduler import Scheduler
-from kfgcp.semantics.values import ValueProblem, Values
-from kfgcp.spec.graph import Container, build
-from kfgcp.spec.load import from_documents
 from general_rule_cases import (
     BASE,
     CASES,
@@ -28,6 +17,17 @@ from general_rule_cases import (
     findings,
     python_function,
 )
+from kfgcp.model import TaskState
+from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.general import general_rules
+from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
+from kfgcp.semantics import arguments
+from kfgcp.semantics.expressions import evaluate_condition
+from kfgcp.semantics.nodes import Node
+from kfgcp.semantics.scheduler import Scheduler
+from kfgcp.semantics.values import ValueProblem, Values
+from kfgcp.spec.graph import Container, build
+from kfgcp.spec.load import from_documents
 
 
 def messages(rule: str, found: Sequence[RuleFinding]) -> list[str]:
