@@ -13,9 +13,9 @@ def test_the_outputs_of_an_environment_become_a_table_that_runs_are_submitted_wi
 ) -> None:
     (home / "outputs.json").write_text(json.dumps(outputs["vertex_ai_alone"]))
 
-    done = kfgcp("env", "import", "dev", "--file", "outputs.json")
+    result = kfgcp("env", "import", "dev", "--file", "outputs.json")
 
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
     assert tomllib.loads((home / "kfgcp.toml").read_text()) == {
         "env": {
             "dev": {
@@ -36,9 +36,9 @@ def test_each_team_has_an_environment_on_each_backend(
 ) -> None:
     (home / "outputs.json").write_text(json.dumps(outputs["all_parts_and_two_teams"]))
 
-    done = kfgcp("env", "import", "mine", "--from", key, "--file", "outputs.json")
+    result = kfgcp("env", "import", "mine", "--from", key, "--file", "outputs.json")
 
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
     table = tomllib.loads((home / "kfgcp.toml").read_text())["env"]["mine"]
     assert (table["backend"], table["labels"]["team"]) == (backend, "fraud")
 
@@ -67,9 +67,9 @@ def test_doctor_is_content_with_what_was_imported(
         }
         keys = ("API_ENDPOINT", "LOGGING_ENDPOINT", "ARTIFACT_REGISTRY_ENDPOINT", "HOST")
         led |= {f"KFGCP_ENV_{name.upper()}_{key}": env.api_endpoint for key in keys}
-        done = kfgcp(
+        result = kfgcp(
             "doctor", "--env", name, env=led | {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"}
         )
 
-    assert done.code == 0, done.out + done.err
-    assert settings["pipeline_root"] in done.out
+    assert result.code == 0, result.out + result.err
+    assert settings["pipeline_root"] in result.out

@@ -45,8 +45,8 @@ def test_the_request_of_a_schedule_starts_a_run(
     with vertex(project="acme-ml-dev", location="europe-west4") as env:
         (home / "kfgcp.toml").write_text(env.toml("dev"))
         env.make_bucket("acme-ml-dev-artifacts")
-        made = _post(f"{env.api_endpoint}{url.path}", body | {"pipelineSpec": spec})
-        assert made["serviceAccount"] == "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com"
+        job = _post(f"{env.api_endpoint}{url.path}", body | {"pipelineSpec": spec})
+        assert job["serviceAccount"] == "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com"
 
         def ended() -> list[dict[str, Any]]:
             listed = kfgcp("list", "--env", "dev", "--label", "schedule=churn-daily", "--json").json
@@ -66,5 +66,5 @@ def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=REQUEST) as answer:  # noqa: S310
-        found: dict[str, Any] = json.load(answer)
-    return found
+        answer_json: dict[str, Any] = json.load(answer)
+    return answer_json
