@@ -18,8 +18,9 @@ from google.auth import crypt, jwt
 from kfgcp import api
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 from kfgcp_dashboard.access import IAP_HEADER, IAP_ISSUER
-from patience import PAUSE, PROCESS, REQUEST, wait_for
+from patience import PAUSE, PROCESS, REQUEST, WaitFor, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -144,7 +145,7 @@ Open = Callable[..., Visit]
 
 
 @pytest.fixture
-def visit(kfgcp: Any, home: Path, browser: "Browser", eventually: Any) -> Iterator[Open]:
+def visit(kfgcp: Command, home: Path, browser: "Browser", eventually: WaitFor) -> Iterator[Open]:
     """Starts the dashboard of the current project and opens a tab on it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -182,7 +183,7 @@ def two_runs(home: Path, pipeline: Callable[[str], Path]) -> list[Run]:
     ]
 
 
-def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually: Any) -> None:
+def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually: WaitFor) -> None:
     """Open, filter, pick two runs, compare, open one, read its log, launch one and see it finish,
     reload the link."""
     tab = visit().go()
@@ -234,7 +235,7 @@ def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually
 
 
 def test_a_run_is_cancelled_and_repeated(
-    visit: Open, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+    visit: Open, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: WaitFor
 ) -> None:
     run = api.submit(str(pipeline("sleeps")), params={"seconds": 600.0}, name="long")
     eventually(lambda: any(task.state is TaskState.RUNNING for task in store.tasks(run.run_id)))
@@ -254,7 +255,7 @@ def test_a_run_is_cancelled_and_repeated(
     api.cancel(again.run_id)
 
 
-def test_a_log_follows_its_task(visit: Open, home: Path, store: Store, eventually: Any) -> None:
+def test_a_log_follows_its_task(visit: Open, home: Path, store: Store, eventually: WaitFor) -> None:
     gate = home / "go on"
     (home / "waits.py").write_text(WAITS)
     run = api.submit("waits.py", params={"gate": str(gate)}, cache=False)

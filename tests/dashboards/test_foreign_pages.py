@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from kfgcp.testing import KubeflowStandIn, VertexStandIn, kubeflow, vertex
+from kfgcp_command import Command
 from kfgcp_dashboard.protection import HEADERS
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
@@ -178,7 +179,7 @@ def test_a_page_of_the_same_origin_starts_a_run(
 
 
 @pytest.fixture
-def dashboard(kfgcp: Any, home: Any, eventually: Any) -> str:
+def dashboard(kfgcp: Command, home: Any, eventually: WaitFor) -> str:
     """The `127.0.0.1:PORT` of a dashboard."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from kfgcp import api
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
-from patience import PROCESS
+from patience import PROCESS, WaitFor
 
 Page = Callable[..., AppTest]
 VIEWS = ("runs", "compare", "run", "launch", "trends", "versions", "health")
@@ -332,7 +332,7 @@ def test_infinite_and_missing_metrics_have_names(
 
 
 def test_a_run_from_each_backend_is_on_one_page_side_by_side(
-    open_page: Page, home: Path, pipeline: Callable[[str], Path], eventually: Any
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], eventually: WaitFor
 ) -> None:
     from kfgcp import testing
 

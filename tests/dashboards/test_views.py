@@ -16,7 +16,7 @@ from kfgcp.model import Artifact, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
 from kfgcp_dashboard.links import PAGES
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 Page = Callable[..., AppTest]
 
@@ -112,7 +112,7 @@ def test_a_question_stays_open_while_the_page_is_drawn_anew(open_page: Page, fai
 
 
 def test_it_is_repeated_after_a_confirmation(
-    open_page: Page, failed: Run, store: Store, eventually: Any
+    open_page: Page, failed: Run, store: Store, eventually: WaitFor
 ) -> None:
     page = open_page("run", run=failed.run_id)
     _press(page, "Rerun")
@@ -124,7 +124,7 @@ def test_it_is_repeated_after_a_confirmation(
 
 
 def test_it_is_cancelled_after_a_confirmation(
-    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: WaitFor
 ) -> None:
     run = api.submit(str(pipeline("sleeps")), params={"seconds": 600.0})
     eventually(lambda: any(task.state is TaskState.RUNNING for task in store.tasks(run.run_id)))
@@ -269,7 +269,7 @@ def test_the_form_is_made_from_the_declared_parameters(
 
 
 def test_a_run_is_launched_after_a_confirmation(
-    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: WaitFor
 ) -> None:
     (home / "echo.yaml").write_bytes(pipeline("echo").read_bytes())
     page = open_page("launch", pipeline="echo.yaml")
@@ -358,7 +358,7 @@ def test_an_artifact_on_a_server_of_ones_own_has_no_link_to_amazon(
     open_page: Any,
     home: Path,
     store: Store,
-    make_run: Any,
+    make_run: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     setting: str,
     links: Any,

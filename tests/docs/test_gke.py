@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from kfgcp.testing import kubeflow
+from kfgcp_command import Command
 from patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def free_port() -> str:
 
 
 def test_the_way_without_a_cluster_is_as_it_is_told(
-    command: Any, terminal: Any, section: Section, free_port: str
+    command: Command, terminal: Any, section: Section, free_port: str
 ) -> None:
     (_, install), (_, start), (_, init), *rest = BLOCK.findall(
         section(GUIDE, "## Without a cluster")

@@ -6,7 +6,6 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -15,6 +14,7 @@ import yaml
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.registry import load_project, plugin_of, require_settings
 from kfgcp.cli.main import cli
+from kfgcp_command import Command
 from patience import PROCESS
 
 GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
@@ -52,7 +52,7 @@ def _calls(line: str) -> Iterator[list[str]]:
 
 
 def _parse(
-    command: Any, name: str, arguments: list[str], above: click.Context | None = None
+    command: Command, name: str, arguments: list[str], above: click.Context | None = None
 ) -> None:
     """Raises click's error when the arguments are not those of the command; runs nothing."""
     with command.make_context(name, list(arguments), parent=above) as context:

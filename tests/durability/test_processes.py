@@ -19,6 +19,7 @@ from kfgcp.engine.requirements import Requirements
 from kfgcp.model import Run, RunState
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST, wait_for
 
 KFGCP = Path(sys.executable).with_name("kfgcp")
@@ -327,7 +328,7 @@ def test_names_of_any_length_and_script_are_different_files() -> None:
     assert all(len(file) <= 255 and "/" not in file and file not in (".", "..") for file in files)
 
 
-def test_resuming_takes_no_other_options(home: Path, kfgcp: Any) -> None:
+def test_resuming_takes_no_other_options(home: Path, kfgcp: Command) -> None:
     done = kfgcp("run", "--resume", "abcd", "-p", "a=1")
     assert done.code == 2
     assert "continues as it was submitted" in done.err

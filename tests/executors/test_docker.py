@@ -15,6 +15,7 @@ import pytest
 from kfgcp import api
 from kfgcp.errors import Unsupported
 from kfgcp.model import Run, RunState, TaskState
+from kfgcp_command import Command
 from patience import PAUSE, wait_for
 
 Execute = Callable[..., Run]
@@ -154,7 +155,7 @@ def pipeline():
 
 
 def test_a_cancelled_container_is_gone(
-    execute: Execute, docker: Any, home: Path, kfgcp: Any
+    execute: Execute, docker: Any, home: Path, kfgcp: Command
 ) -> None:
     (home / "slow.py").write_text(
         HEAD
@@ -207,7 +208,9 @@ def pipeline():
 
 
 @pytest.mark.usefixtures("docker")
-def test_functions_run_in_containers_too_when_asked(execute: Execute, import_image: Any) -> None:
+def test_functions_run_in_containers_too_when_asked(
+    execute: Execute, import_image: Callable[..., None]
+) -> None:
     python = Path("/usr/bin/python3.11")
     if not (python.exists() and Path("/usr/lib/python3.11").exists()):
         pytest.skip("no system Python 3.11 to make an image of")

@@ -14,6 +14,7 @@ import pytest
 
 from kfgcp import api
 from kfgcp.model import Run, RunState
+from kfgcp_command import Command, Somebody
 from patience import PROCESS, wait_for
 
 Execute = Callable[..., Run]
@@ -89,7 +90,9 @@ CREDENTIALS = {"type": "authorized_user", "client_id": "of-a-test"}
 
 
 @pytest.mark.usefixtures("docker")
-def test_a_shell_that_waits_ends_when_it_is_asked_to(home: Path, kfgcp: Any, docker: Any) -> None:
+def test_a_shell_that_waits_ends_when_it_is_asked_to(
+    home: Path, kfgcp: Command, docker: Any
+) -> None:
     """As process 1 a shell ignores SIGTERM, so that it lasts until SIGKILL, unless there is an
     init."""
     (home / "slow.py").write_text(HEAD + SLOW, encoding="utf-8")
@@ -171,7 +174,7 @@ def _image_of_user(user: str) -> str:
 @pytest.mark.usefixtures("docker")
 @pytest.mark.parametrize("user", ["root", "54322:54322"])
 def test_what_a_container_writes_belongs_to_who_runs_kfgcp(
-    somebody: Any, import_image: Any, user: str
+    somebody: Somebody, import_image: Callable[..., None], user: str
 ) -> None:
     image = IMAGE if user == "root" else _image_of_user(user)
     (somebody.folder / "files.py").write_text(HEAD.replace(IMAGE, image) + FILES, encoding="utf-8")

@@ -8,7 +8,6 @@ index.
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,8 @@ from kfgcp.engine.requirements import Requirements
 from kfgcp.model import Run, RunState
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import recognise
+from kfgcp_command import Command
+from patience import WaitFor
 from small_project import write
 
 Execute = Callable[..., Run]
@@ -77,7 +78,7 @@ def test_a_changed_folder_is_installed_anew(execute: Execute, home: Path, form: 
 
 
 def test_a_relative_path_leads_from_where_the_run_was_submitted(
-    home: Path, kfgcp: Any, tmp_path: Path, eventually: Any
+    home: Path, kfgcp: Command, tmp_path: Path, eventually: WaitFor
 ) -> None:
     write(home / "lib", "of the project")
     (home / "kfgcp.toml").touch()

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from kfgcp.engine.executors.venv import Builder, BuildError
 from kfgcp.engine.pinning import pin
 from kfgcp.engine.requirements import READY, Requirements
 from kfgcp.model import Run, RunState
+from kfgcp_command import Command
 from small_project import write
 
 PASSWORD = "correct-horse-7"  # noqa: S105
@@ -235,7 +235,7 @@ def test_a_package_that_the_index_does_not_have_is_told_without_the_password(
     "password", ["p#wsecret9", "p/wsecret9", "p?wsecret9", "wsecret9#p", "p wsecret9"]
 )
 def test_a_password_that_does_not_belong_in_a_url_is_not_shown(
-    execute: Callable[..., Run], kfgcp: Any, home: Path, password: str
+    execute: Callable[..., Run], kfgcp: Command, home: Path, password: str
 ) -> None:
     """uv refuses the address and quotes it."""
     source = f"""
@@ -269,7 +269,7 @@ def pipeline() -> str:
 
 
 def test_the_record_of_a_failed_run_does_not_show_the_password(
-    execute: Callable[..., Run], kfgcp: Any, home: Path, index: Index
+    execute: Callable[..., Run], kfgcp: Command, home: Path, index: Index
 ) -> None:
     """The component names a file on the index that is not there, so that uv says the whole
     address."""

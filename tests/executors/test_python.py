@@ -21,6 +21,7 @@ from kfgcp.spec.graph import build
 from kfgcp.spec.lightweight import Lightweight
 from kfgcp.spec.load import load
 from patience import REQUEST, wait_for
+from service_fixtures import Server
 
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="libraries are imported ahead on Linux only"
@@ -167,7 +168,7 @@ def test_output_is_not_held_back_when_it_is_to_be_unbuffered(
     assert ended.get(timeout=REQUEST) == AttemptEnded(1, "the process was killed by SIGKILL")
 
 
-def kill(server: Any) -> None:
+def kill(server: Server) -> None:
     os.kill(server._process.pid, signal.SIGKILL)
     wait_for(lambda: bool(server.lost))
 
@@ -196,7 +197,7 @@ def test_an_attempt_whose_server_is_killed_is_reported_as_lost(
     assert "SIGKILL" in (found.message or "")
 
 
-def waiting(server: Any) -> list[int]:
+def waiting(server: Server) -> list[int]:
     """The processes of an idle server: those that wait for a task."""
     pid = server._process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

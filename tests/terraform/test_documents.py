@@ -8,11 +8,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
 
+from kfgcp_command import Command
 from terraform_offline.hcl import Block, parse_blocks, read_blocks
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ def test_the_variables_of_the_guide_are_accepted(
 
 
 def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(
-    home: Path, kfgcp: Any
+    home: Path, kfgcp: Command
 ) -> None:
     assert kfgcp("init", "words").code == 0
     (schedules,) = [block for block in _blocks(GUIDE, "hcl") if block.startswith("schedules")]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kfgcp_command import Command
 from patience import REQUEST
 
 PIPELINE = """\
@@ -28,7 +29,7 @@ def churn(lr: float = 0.5) -> float:
 
 
 def test_the_request_of_a_schedule_starts_a_run(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Any, eventually: Callable[..., Any]
+    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command, eventually: Callable[..., Any]
 ) -> None:
     """The service fetches the pipeline from Artifact Registry by templateUri; that step is the
     test's."""
