@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from kfgcp.errors import Unsupported
 from kfgcp.model import Run, RunState, TaskState
 from kfgcp_command import Command
 from patience import PAUSE, wait_for
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 Execute = Callable[..., Run]
 IMAGE = "kfgcp-tests/busybox:1"
@@ -116,7 +119,7 @@ def pipeline():
     assert sorted(log.read_text() for log in logs) == sorted(f"one\ntwo {n}" for n in range(20))
 
 
-def test_limits_are_enforced(execute: Execute, docker: Any) -> None:
+def test_limits_are_enforced(execute: Execute, docker: "DockerClient") -> None:
     seen: list[dict[str, Any]] = []
     over = threading.Event()
 
@@ -155,7 +158,7 @@ def pipeline():
 
 
 def test_a_cancelled_container_is_gone(
-    execute: Execute, docker: Any, home: Path, kfgcp: Command
+    execute: Execute, docker: "DockerClient", home: Path, kfgcp: Command
 ) -> None:
     (home / "slow.py").write_text(
         HEAD
@@ -176,12 +179,12 @@ def pipeline():
     run_id = wait_for(lambda: [run.run_id for run in api.list()])[0]
     wait_for(lambda: docker.containers.list(filters={"label": f"kfgcp.run={run_id}"}))
     process.send_signal(signal.SIGINT)
-    done = kfgcp.end(process)
-    assert done.code == 6
-    assert done.json["state"] == "CANCELLED"
-    assert [task["state"] for task in done.json["tasks"]] == [TaskState.CANCELLED]
+    result = kfgcp.end(process)
+    assert result.code == 6
+    assert result.json["state"] == "CANCELLED"
+    assert [task["state"] for task in result.json["tasks"]] == [TaskState.CANCELLED]
     assert (
-        docker.containers.list(all=True, filters={"label": f"kfgcp.run={done.json['run_id']}"})
+        docker.containers.list(all=True, filters={"label": f"kfgcp.run={result.json['run_id']}"})
         == []
     )
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +16,9 @@ from kfgcp import api
 from kfgcp.model import Run, RunState
 from kfgcp_command import Command, Somebody
 from patience import PROCESS, wait_for
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 Execute = Callable[..., Run]
 IMAGE = "kfgcp-tests/busybox:1"
@@ -91,7 +94,7 @@ CREDENTIALS = {"type": "authorized_user", "client_id": "of-a-test"}
 
 @pytest.mark.usefixtures("docker")
 def test_a_shell_that_waits_ends_when_it_is_asked_to(
-    home: Path, kfgcp: Command, docker: Any
+    home: Path, kfgcp: Command, docker: "DockerClient"
 ) -> None:
     """As process 1 a shell ignores SIGTERM, so that it lasts until SIGKILL, unless there is an
     init."""
@@ -110,7 +113,7 @@ def test_a_shell_that_waits_ends_when_it_is_asked_to(
 
 
 @pytest.fixture
-def engine_without_init(docker: Any) -> Iterator[str]:
+def engine_without_init(docker: "DockerClient") -> Iterator[str]:
     """The address of a Docker engine of its own whose init is not there; it has IMAGE."""
     if os.getuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("starting another Docker engine takes root and dockerd")
@@ -179,10 +182,10 @@ def test_what_a_container_writes_belongs_to_who_runs_kfgcp(
     image = IMAGE if user == "root" else _image_of_user(user)
     (somebody.folder / "files.py").write_text(HEAD.replace(IMAGE, image) + FILES, encoding="utf-8")
 
-    done = somebody.kfgcp("run", "files.py", "--json")
+    result = somebody.kfgcp("run", "files.py", "--json")
 
-    assert done.code == 0, done.err
-    assert done.json["outputs"] == {"Output": "deep\n"}
+    assert result.code == 0, result.err
+    assert result.json["outputs"] == {"Output": "deep\n"}
     written = [path for path in (somebody.folder / ".kfgcp").rglob("*") if path.exists()]
     assert {path.name for path in written} >= {"a", "b", "c"}
     assert {path.lstat().st_uid for path in written} == {somebody.uid}
@@ -286,11 +289,11 @@ def test_containers_get_no_credentials_by_themselves(execute: Execute, home: Pat
 
 
 @pytest.mark.usefixtures("docker")
-@pytest.mark.parametrize("place", ["variable", "gcloud"])
+@pytest.mark.parametrize("source", ["variable", "gcloud"])
 def test_containers_get_the_credentials_when_asked(
-    execute: Execute, home: Path, credentials: Path, place: str, monkeypatch: pytest.MonkeyPatch
+    execute: Execute, home: Path, credentials: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if place == "gcloud":
+    if source == "gcloud":
         monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("CLOUDSDK_CONFIG", raising=False)

@@ -47,10 +47,10 @@ def git(folder: Path, *arguments: str) -> str:
         "-c",
         "init.defaultBranch=main",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         ["git", *settings, *arguments], cwd=folder, check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_branch_is_installed_as_it_is_now(execute: Execute, repository: Path) 
     assert execute(text, cache=False).outputs == {"Output": "second"}
 
 
-def wanted(*packages: str) -> Requirements:
+def requirements(*packages: str) -> Requirements:
     return Requirements(packages, (), None)
 
 
@@ -120,8 +120,8 @@ def test_git_references_lead_to_commits(repository: Path, tmp_path: Path) -> Non
     at = f"git+{repository.as_uri()}"
 
     def pinned(text: str) -> str:
-        [found] = pin(wanted(text), tmp_path, tmp_path / "refs").packages
-        return found
+        [package] = pin(requirements(text), tmp_path, tmp_path / "refs").packages
+        return package
 
     assert pinned(f"{at}@main") == f"{at}@{first}"
     assert pinned(f"{at}@v1") == f"{at}@{first}", "the commit, not the tag's own object"
@@ -140,38 +140,38 @@ def test_a_repository_that_does_not_answer_is_taken_as_it_last_was(
     repository: Path, tmp_path: Path
 ) -> None:
     text = f"git+{repository.as_uri()}@main"
-    online = pin(wanted(text), tmp_path, tmp_path / "refs")
+    online = pin(requirements(text), tmp_path, tmp_path / "refs")
     repository.rename(tmp_path / "away")
-    assert pin(wanted(text), tmp_path, tmp_path / "refs") == online
-    assert pin(wanted(text), tmp_path, tmp_path / "other").packages == (text,)
+    assert pin(requirements(text), tmp_path, tmp_path / "refs") == online
+    assert pin(requirements(text), tmp_path, tmp_path / "other").packages == (text,)
 
 
 @pytest.mark.parametrize(
     "text", ["pandas", "pandas>=2,<3", "x[a]==1 ; python_version<'3'", "https://e.invalid/x-1.whl"]
 )
 def test_what_cannot_change_is_left_as_it_is(text: str) -> None:
-    assert not can_change(wanted(text))
+    assert not can_change(requirements(text))
 
 
 def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
     lib = write(tmp_path / "lib", "one")
 
     def key() -> str:
-        return pin(wanted("./lib"), tmp_path, tmp_path / "refs").key
+        return pin(requirements("./lib"), tmp_path, tmp_path / "refs").key
 
     first = key()
-    for made in (
+    for path in (
         ".git/index",
         "build/lib/mine.py",
         "__pycache__/mine.pyc",
         "mine.egg-info/PKG-INFO",
         "env/x.py",
     ):
-        (lib / made).parent.mkdir(parents=True, exist_ok=True)
-        (lib / made).write_text(made)
-        if made == "env/x.py":
+        (lib / path).parent.mkdir(parents=True, exist_ok=True)
+        (lib / path).write_text(path)
+        if path == "env/x.py":
             (lib / "env" / "pyvenv.cfg").touch()
-        assert key() == first, made
+        assert key() == first, path
     (lib / "link").symlink_to("nowhere")
     assert key() == first
 
@@ -195,7 +195,7 @@ def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
 )
 def test_editable_requirements_are_read_from_the_compiled_command(words: str) -> None:
     script = 'x $program_path/ephemeral_component.py kfp.dsl.executor_main "$@"'
-    found = recognise(
+    function = recognise(
         Container(
             image="python:3.11",
             command=(
@@ -212,5 +212,5 @@ def test_editable_requirements_are_read_from_the_compiled_command(words: str) ->
             resources={},
         )
     )
-    assert found is not None
-    assert found.requirements == ("-e ./lib", "other==1")
+    assert function is not None
+    assert function.requirements == ("-e ./lib", "other==1")

@@ -4,10 +4,10 @@ shows."""
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kfp import compiler, dsl
+from kfp.dsl.python_component import PythonComponent
 
 from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.spec.load import load
@@ -40,7 +40,7 @@ def public():
     pass
 
 
-def _command(component: Any, folder: Path) -> list[str]:
+def _command(component: PythonComponent, folder: Path) -> list[str]:
     file = folder / "component.yaml"
     compiler.Compiler().compile(component, str(file))
     (executor,) = load(str(file)).pipeline_spec["deploymentSpec"]["executors"].values()

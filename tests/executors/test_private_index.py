@@ -70,7 +70,7 @@ def index() -> Iterator[Index]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             allowed = self.headers.get("Authorization") == BASIC
-            body = opened.answer(self.path) if allowed else None
+            body = index.answer(self.path) if allowed else None
             status = 401 if not allowed else 404 if body is None else 200
             self.send_response(status)
             if not allowed:
@@ -90,9 +90,9 @@ def index() -> Iterator[Index]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    opened = Index(f"127.0.0.1:{server.server_port}")
+    index = Index(f"127.0.0.1:{server.server_port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield opened
+    yield index
     server.shutdown()
     server.server_close()
 
@@ -301,12 +301,12 @@ def pipeline() -> str:
     assert run.state is RunState.FAILED
     assert run.error is not None
     assert index.address in run.error.message
-    texts = [json.dumps(run.to_dict()), *(done.out + done.err for done in shown)]
+    texts = [json.dumps(run.to_dict()), *(result.out + result.err for result in shown)]
     texts += [
         file.read_text(errors="replace")
         for file in (home / ".kfgcp" / "logs").rglob("*")
         if file.is_file()
     ]
     assert not [text for text in texts if PASSWORD in text]
-    assert all(done.code in (0, 4, 6) for done in shown)
+    assert all(result.code in (0, 4, 6) for result in shown)
     _assert_hidden(index)

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,22 +27,25 @@ linux = pytest.mark.skipif(
 )
 
 
+Start = Callable[..., tuple[PythonExecutor, Callable[..., str]]]
+
+
 @pytest.fixture
 def ended() -> "queue.SimpleQueue[AttemptEnded]":
     return queue.SimpleQueue()
 
 
 @pytest.fixture
-def start(
-    ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path
-) -> Iterator[Callable[..., tuple[PythonExecutor, Any]]]:
-    """An executor with these libraries, and a function that starts `body` in it and gives what it
-    wrote."""
-    made: list[PythonExecutor] = []
+def start(ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path) -> Iterator[Start]:
+    """Return a function that makes an executor with some preloaded libraries.
 
-    def make(*libraries: str) -> tuple[PythonExecutor, Callable[[int, str], str]]:
+    It returns the executor and a function that runs a body there and returns its output.
+    """
+    executors: list[PythonExecutor] = []
+
+    def make(*libraries: str) -> tuple[PythonExecutor, Callable[..., str]]:
         executor = PythonExecutor(ended.put, libraries=libraries)
-        made.append(executor)
+        executors.append(executor)
 
         def run(number: int, body: str, **env: str) -> str:
             log = tmp_path / f"{number}.log"
@@ -62,25 +64,27 @@ def start(
                     log,
                 )
             )
-            found = ended.get(timeout=REQUEST)
-            assert found == AttemptEnded(number, None)
+            end = ended.get(timeout=REQUEST)
+            assert end == AttemptEnded(number, None)
             return log.read_text().strip()
 
         return executor, run
 
     yield make
-    for executor in made:
+    for executor in executors:
         executor.close()
 
 
-def test_tasks_start_before_the_libraries_are_imported_and_have_them_afterwards(start: Any) -> None:
+def test_tasks_start_before_the_libraries_are_imported_and_have_them_afterwards(
+    start: Start,
+) -> None:
     executor, run = start("numpy", "no_such_module")
     assert run(1, "import sys; print('numpy' in sys.modules)") == "False"
     wait_for(lambda: executor._warm_server.ready)
     assert run(2, "import sys; print('numpy' in sys.modules)") == "True"
 
 
-def test_random_numbers_of_tasks_differ(start: Any) -> None:
+def test_random_numbers_of_tasks_differ(start: Start) -> None:
     executor, run = start("numpy.random")
     wait_for(lambda: executor._warm_server.ready)
     drawn = {
@@ -98,7 +102,7 @@ def fresh(code: str, **env: str) -> str:
     ).strip()
 
 
-def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path: Path) -> None:
+def test_variables_that_are_read_at_start_have_their_effect(start: Start, tmp_path: Path) -> None:
     executor, run = start()
     seeds = [fresh("print(hash('a'))", PYTHONHASHSEED=seed) for seed in ("1", "2")]
     assert seeds[0] != seeds[1]
@@ -121,7 +125,7 @@ def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path
 
 
 @linux
-def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(start: Any) -> None:
+def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(start: Start) -> None:
     executor, run = start("sklearn.ensemble")
     wait_for(lambda: executor._warm_server.ready)
     body = (
@@ -134,7 +138,7 @@ def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(st
 
 
 @linux
-def test_a_library_can_be_preloaded_into_a_task(start: Any, tmp_path: Path) -> None:
+def test_a_library_can_be_preloaded_into_a_task(start: Start, tmp_path: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler to make a library with")
@@ -155,7 +159,7 @@ def test_a_library_can_be_preloaded_into_a_task(start: Any, tmp_path: Path) -> N
 
 
 def test_output_is_not_held_back_when_it_is_to_be_unbuffered(
-    start: Any, tmp_path: Path, ended: Any
+    start: Start, tmp_path: Path, ended: "queue.SimpleQueue[AttemptEnded]"
 ) -> None:
     executor, _ = start()
     source = "def f():\n    import time\n    print('half a line', end='')\n    time.sleep(3600)\n"
@@ -173,7 +177,7 @@ def kill(server: Server) -> None:
     wait_for(lambda: bool(server.lost))
 
 
-def test_servers_that_are_killed_are_replaced(start: Any) -> None:
+def test_servers_that_are_killed_are_replaced(start: Start) -> None:
     executor, run = start("numpy")
     wait_for(lambda: executor._warm_server.ready)
     kill(executor._warm_server)
@@ -183,7 +187,7 @@ def test_servers_that_are_killed_are_replaced(start: Any) -> None:
 
 
 def test_an_attempt_whose_server_is_killed_is_reported_as_lost(
-    start: Any, ended: Any, tmp_path: Path
+    start: Start, ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path
 ) -> None:
     executor, _ = start()
     wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "out.json")}}
@@ -192,9 +196,9 @@ def test_an_attempt_whose_server_is_killed_is_reported_as_lost(
     executor.start(Attempt(7, Lightweight("f", source), wire, {}, tmp_path / "scratch" / "7", log))
     wait_for(lambda: log.exists() and "up" in log.read_text())
     os.kill(executor._plain_server._process.pid, signal.SIGKILL)
-    found = ended.get(timeout=REQUEST)
-    assert (found.id, found.lost) == (7, True)
-    assert "SIGKILL" in (found.message or "")
+    end = ended.get(timeout=REQUEST)
+    assert (end.id, end.lost) == (7, True)
+    assert "SIGKILL" in (end.message or "")
 
 
 def waiting(server: Server) -> list[int]:
@@ -204,7 +208,7 @@ def waiting(server: Server) -> list[int]:
 
 
 @linux
-def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
+def test_a_process_waits_for_each_task_and_runs_no_other(start: Start) -> None:
     executor, run = start()
     seen = []
     for number in range(3):
@@ -217,7 +221,7 @@ def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
 
 
 @linux
-def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start: Any) -> None:
+def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start: Start) -> None:
     executor, run = start()
     wait_for(lambda: len(waiting(executor._plain_server)) == 1)
     os.kill(waiting(executor._plain_server)[0], signal.SIGKILL)
@@ -227,7 +231,7 @@ def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start:
 
 
 @linux
-def test_processes_that_wait_end_with_their_server(start: Any) -> None:
+def test_processes_that_wait_end_with_their_server(start: Start) -> None:
     executor, _ = start()
     wait_for(lambda: len(waiting(executor._plain_server)) == 1)
     pid = waiting(executor._plain_server)[0]
@@ -237,7 +241,9 @@ def test_processes_that_wait_end_with_their_server(start: Any) -> None:
     )
 
 
-def test_an_input_of_megabytes_reaches_a_task(start: Any, ended: Any, tmp_path: Path) -> None:
+def test_an_input_of_megabytes_reaches_a_task(
+    start: Start, ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path
+) -> None:
     executor, _ = start()
     text = "x" * 3_000_000
     wire = {

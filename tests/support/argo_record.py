@@ -90,7 +90,7 @@ def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
         metadata: the content of `mlmd.json`.
     """
     nodes = _by_path(workflow)
-    tasks = {path: _expected(path, found) for path, found in nodes.items() if path}
+    tasks = {path: _expected(path, node) for path, node in nodes.items() if path}
     values = _Values(metadata)
     for path, task in tasks.items():
         if task.state == "SKIPPED" or task.driver_failed:
@@ -218,13 +218,13 @@ class _Values:
 
     def execution(self, group: str, name: str) -> Mapping[str, Any] | None:
         """Return the execution of a task in a group; the last one."""
-        found = [
+        executions = [
             execution
             for execution in self._executions
             if _property(execution, "parent_dag_id") == group
             and _property(execution, "task_name") == name
         ]
-        return found[-1] if found else None
+        return executions[-1] if executions else None
 
     def inputs(self, execution: Mapping[str, Any] | None) -> dict[str, Any]:
         return self._values(execution, "inputs", "INPUT")
@@ -244,9 +244,9 @@ class _Values:
                 key = next(step["key"] for step in steps if "key" in step)
                 index = next((int(step["index"]) for step in steps if "index" in step), 0)
                 addresses[key].append((index, self._uris[event["artifact_id"]]))
-        for key, found in addresses.items():
+        for key, indexed_uris in addresses.items():
             # The launcher of 2.17.0 writes no index, so the order is that of the events.
-            ordered = [uri for _, uri in sorted(found, key=lambda item: item[0])]
+            ordered = [uri for _, uri in sorted(indexed_uris, key=lambda item: item[0])]
             if key not in NO_VALUE:
                 values[key] = ordered[0] if len(ordered) == 1 else ordered
         return values

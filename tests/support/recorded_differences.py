@@ -80,10 +80,10 @@ def _compared_keys(where: str, recorded: dict[str, Any], other: dict[str, Any]) 
 def _compared_tasks(recorded: list[Any], other: list[Any]) -> Iterator[str]:
     """Compare the rows that have a name; the others are written by launchers, and none ran for the
     recordings."""
-    expected, found = Counter(_rows(recorded)), Counter(_rows(other))
-    for row in (expected - found).elements():
+    expected, actual = Counter(_rows(recorded)), Counter(_rows(other))
+    for row in (expected - actual).elements():
         yield f"task missing: {row}"
-    for row in (found - expected).elements():
+    for row in (actual - expected).elements():
         yield f"task not in the recording: {row}"
 
 
@@ -99,9 +99,9 @@ def _rows(details: list[Any]) -> Iterator[str]:
 
 def _compared_history(where: str, recorded: list[Any], other: list[Any]) -> Iterator[str]:
     expected = [step.get("state") for step in recorded]
-    found = [step.get("state") for step in other]
-    if expected != found:
-        yield f"{where}: {found}, not {expected}"
+    actual = [step.get("state") for step in other]
+    if expected != actual:
+        yield f"{where}: {actual}, not {expected}"
 
 
 def _beginning(text: str) -> str:

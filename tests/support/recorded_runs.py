@@ -106,12 +106,12 @@ class RecordedMetadata:
         raise AssertionError(f"no recording answers {method}")
 
     def _events(self, execution_ids: Any) -> list[Any]:
-        wanted = set(execution_ids)
+        numbers = set(execution_ids)
         recordings = {
-            id(self._by_execution[number]): self._by_execution[number] for number in wanted
+            id(self._by_execution[number]): self._by_execution[number] for number in numbers
         }
         events = [event for recording in recordings.values() for event in recording["events"]]
-        return [event for event in events if int(event["execution_id"]) in wanted]
+        return [event for event in events if int(event["execution_id"]) in numbers]
 
 
 def _reply(method: str, content: Mapping[str, Any]) -> bytes:
