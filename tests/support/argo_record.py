@@ -105,16 +105,17 @@ def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
 
 
 def phases_of_attempts(workflow: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the phases of the pods that ran the programs of tasks, by path: one for each attempt,
-    first to last."""
+    """Return the phases of the pods that ran tasks, by the path of the task.
+
+    A task has one phase for each attempt, in the order of the attempts.
+    """
     by_path = _by_path(workflow)
     pods = {path: _pods(nodes.program) for path, nodes in by_path.items()}
     return {path: [pod["phase"] for pod in attempts] for path, attempts in pods.items() if attempts}
 
 
 def _by_path(workflow: Mapping[str, Any]) -> dict[str, Nodes]:
-    """Return the nodes by the path of their task; those of the whole pipeline have the empty
-    path."""
+    """Return the nodes by the path of their task. Nodes of the pipeline itself have the path ""."""
     plain_names = {_without_attempts(node["name"]) for node in workflow["nodes"].values()}
     nodes: dict[str, Nodes] = defaultdict(Nodes)
     for node in sorted(workflow["nodes"].values(), key=lambda node: node["name"]):
@@ -217,7 +218,7 @@ class _Values:
         self._events = metadata["events"]
 
     def execution(self, group: str, name: str) -> Mapping[str, Any] | None:
-        """Return the execution of a task in a group; the last one."""
+        """Return the last execution of a task in a group."""
         executions = [
             execution
             for execution in self._executions

@@ -78,8 +78,10 @@ def _compared_keys(where: str, recorded: dict[str, Any], other: dict[str, Any]) 
 
 
 def _compared_tasks(recorded: list[Any], other: list[Any]) -> Iterator[str]:
-    """Compare the rows that have a name; the others are written by launchers, and none ran for the
-    recordings."""
+    """Compare the rows that have a name.
+
+    Launchers write the rows without a name, and no launcher ran for the recordings.
+    """
     expected, actual = Counter(_rows(recorded)), Counter(_rows(other))
     for row in (expected - actual).elements():
         yield f"task missing: {row}"
@@ -105,6 +107,8 @@ def _compared_history(where: str, recorded: list[Any], other: list[Any]) -> Iter
 
 
 def _beginning(text: str) -> str:
-    """Return the part of a message that is compared, without ids; `proto:` is followed by a space
-    or by U+00A0."""
+    """Return the part of a message that is compared, without ids.
+
+    The text `proto:` is followed by a space or by U+00A0.
+    """
     return WORKFLOW.sub("W", UUID.sub("ID", text.replace("\u00a0", " ")))[:MESSAGE_LENGTH]

@@ -26,7 +26,7 @@ from patience import PROCESS, REQUEST, wait_for
 
 BIN = Path(__file__).parents[2] / ".venv-stores" / "bin"
 HOST = "s3.test"
-"""In tests that ask for it, this name and those below it lead to this machine."""
+"""The host name that leads to this machine in tests that request it, also for subdomains."""
 
 REGION = "eu-central-1"
 
