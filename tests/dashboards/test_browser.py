@@ -23,7 +23,7 @@ from kfgcp_dashboard.access import IAP_HEADER, IAP_ISSUER
 from patience import PAUSE, PROCESS, REQUEST, WaitFor, wait_for
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page, Request
 
 ROW = 35
 HEADER = 35
@@ -109,9 +109,9 @@ class Visit:
         def click() -> bool:
             box = table.bounding_box()
             assert box is not None
-            place = (box["x"] + x, box["y"] + HEADER + ROW * row + ROW / 2)
-            self.page.mouse.move(*place)
-            self.page.mouse.click(*place)
+            cell_center = (box["x"] + x, box["y"] + HEADER + ROW * row + ROW / 2)
+            self.page.mouse.move(*cell_center)
+            self.page.mouse.click(*cell_center)
             with contextlib.suppress(AssertionError):
                 return self.wait_until(effect, seconds=15)
             return False
@@ -123,11 +123,11 @@ class Visit:
         """Return whether a text is on the page now."""
         return self.page.get_by_text(text).first.is_visible()
 
-    def _dialog(self, dialog: Any) -> None:
+    def _dialog(self, dialog: "Dialog") -> None:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
 
-    def _request(self, request: Any) -> None:
+    def _request(self, request: "Request") -> None:
         """One that the policy of a document stops is told as failed by `csp`: it has not left the
         browser."""
         if request.failure == "csp":
@@ -250,7 +250,7 @@ def test_a_run_is_cancelled_and_repeated(
     tab.press("Rerun now")
 
     eventually(lambda: store.count() == 2)
-    again = next(found for found in store.page() if found.run_id != run.run_id)
+    again = next(listed_run for listed_run in store.page() if listed_run.run_id != run.run_id)
     eventually(lambda: again.run_id in tab.page.url)
     api.cancel(again.run_id)
 

@@ -31,7 +31,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def occupied_port() -> Iterator[int]:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -136,11 +136,11 @@ def test_port_0_is_a_free_port_that_it_prints_and_answers(
     eventually(lambda: _healthy(port))
 
 
-def test_a_port_that_is_taken_is_said(kfgcp: Command, taken: int) -> None:
-    refused = kfgcp("dashboard", "--port", str(taken))
+def test_a_port_that_is_taken_is_said(kfgcp: Command, occupied_port: int) -> None:
+    refused = kfgcp("dashboard", "--port", str(occupied_port))
 
     assert refused.code == 2
-    assert f"cannot listen on 127.0.0.1:{taken}" in refused.err
+    assert f"cannot listen on 127.0.0.1:{occupied_port}" in refused.err
     assert "--port" in refused.err
 
 
@@ -294,13 +294,13 @@ def test_on_all_addresses_it_says_when_no_name_leads_there(
 def test_streamlit_knows_every_setting() -> None:
     from streamlit.config import _config_options_template
 
-    known = {
+    option_names = {
         re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_")
         for name in _config_options_template
     }
     flags = server._streamlit_options("127.0.0.1", 1)
 
-    assert set(flags) <= known
+    assert set(flags) <= option_names
     assert flags["browser_gatherUsageStats"] is False
     assert flags["client_showErrorDetails"] == "none"
     assert flags["client_disableDataExport"] is True  # it would export formulas

@@ -28,14 +28,14 @@ def started() -> Iterator[Callable[..., sync.Sync]]:
         return running[-1]
 
     yield start
-    for each in running:
-        each.stop()
+    for thread in running:
+        thread.stop()
 
 
 def _status(threads: sync.Sync, env: str) -> sync.EnvironmentStatus:
-    found = threads.status(env)
-    assert found is not None
-    return found
+    status = threads.status(env)
+    assert status is not None
+    return status
 
 
 def test_runs_of_others_come_into_the_store(

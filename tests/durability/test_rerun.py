@@ -248,10 +248,10 @@ def test_outputs_that_are_gone_are_made_again(start: Callable[..., Run], home: P
 
 def test_a_run_that_ended_cannot_be_resumed(start: Callable[..., Run], kfgcp: Command) -> None:
     first = start()
-    done = kfgcp("run", "--resume", first.run_id)
-    assert done.code == 2
-    assert "was not interrupted: it ended SUCCEEDED" in done.err
-    assert f"kfgcp rerun {first.run_id}" in done.err
+    result = kfgcp("run", "--resume", first.run_id)
+    assert result.code == 2
+    assert "was not interrupted: it ended SUCCEEDED" in result.err
+    assert f"kfgcp rerun {first.run_id}" in result.err
 
 
 def test_an_interrupted_run_goes_on_under_its_own_id(home: Path, kfgcp: Command) -> None:
@@ -310,9 +310,9 @@ def pipeline(journal: str, go: str) -> str:
     assert f"kfgcp run --resume {running.run_id}" in listed[0]["error"]["message"]
 
     (home / "go").touch()
-    done = kfgcp("run", "--resume", running.run_id, "--json")
-    assert done.code == 6, "one task failed for good before the interruption"
-    run = done.json
+    result = kfgcp("run", "--resume", running.run_id, "--json")
+    assert result.code == 6, "the task that failed before the interruption did not fail the run"
+    run = result.json
     assert run["run_id"] == running.run_id
     assert {task["path"]: task["state"] for task in run["tasks"]} == {
         "once": "SUCCEEDED",

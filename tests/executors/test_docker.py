@@ -151,10 +151,10 @@ def pipeline():
     )
     over.set()
     watcher.join()
-    assert seen, "no container was seen"
+    assert seen, "the test saw no container of the task"
     assert seen[0]["Memory"] == seen[0]["MemorySwap"] == 32 * 2**20
     assert seen[0]["NanoCpus"] == 500_000_000
-    assert run.state is RunState.FAILED, "reading 200 MB into a shell variable is beyond 32 MiB"
+    assert run.state is RunState.FAILED, "the limit of 32 MiB did not stop a task that reads 200 MB"
 
 
 def test_a_cancelled_container_is_gone(

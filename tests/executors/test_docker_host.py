@@ -194,7 +194,9 @@ def test_what_a_container_writes_belongs_to_who_runs_kfgcp(
         "open to all while the container ran, not longer"
     )
     ran_as = next((somebody.folder / ".kfgcp" / "logs").glob("*/make/1.log")).read_text()
-    assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", "the image's user is kept"
+    assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", (
+        "the container did not run as the user of the image"
+    )
     assert somebody.run("rm", "-r", ".kfgcp").code == 0
     assert (
         sorted(path.name for path in somebody.folder.iterdir() if path.name.startswith("kfgcp-"))
@@ -308,7 +310,7 @@ def test_containers_get_the_credentials_when_asked(
     )
     variables, read = _looked(run, home)
     assert json.dumps(CREDENTIALS) in read
-    assert "Read-only file system" in read, "the container cannot change them"
+    assert "Read-only file system" in read, "the container could change the credentials"
     assert variables["GOOGLE_CLOUD_PROJECT"] == "project-of-a-test"
     assert "CLOUDSDK_CORE_PROJECT" not in variables
 

@@ -72,7 +72,9 @@ def test_a_changed_folder_is_installed_anew(execute: Execute, home: Path, form: 
     assert execute(text, cache=False).outputs == {"Output": "one"}
     before = set((home / ".kfgcp" / "envs").iterdir())
     assert execute(text, cache=False).outputs == {"Output": "one"}
-    assert set((home / ".kfgcp" / "envs").iterdir()) == before, "unchanged: the same environment"
+    assert set((home / ".kfgcp" / "envs").iterdir()) == before, (
+        "an unchanged project got a second environment"
+    )
     write(lib, "two")
     assert execute(text, cache=False).outputs == {"Output": "two"}
 
@@ -124,9 +126,11 @@ def test_git_references_lead_to_commits(repository: Path, tmp_path: Path) -> Non
         return package
 
     assert pinned(f"{at}@main") == f"{at}@{first}"
-    assert pinned(f"{at}@v1") == f"{at}@{first}", "the commit, not the tag's own object"
+    assert pinned(f"{at}@v1") == f"{at}@{first}", "the pin is not the commit of the tag"
     assert pinned(f"{at}@feature/x") == f"{at}@{second}"
-    assert pinned(at) == f"{at}@{second}", "without a reference: what is checked out there"
+    assert pinned(at) == f"{at}@{second}", (
+        "without a reference, the pin is not the checked out commit"
+    )
     assert pinned(f"mine[x] @ {at}@main#subdirectory=a") == f"mine[x] @ {at}@{first}#subdirectory=a"
     assert (
         pinned(f"mine @ {at}@main ; python_version > '3'")

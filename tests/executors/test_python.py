@@ -109,7 +109,9 @@ def test_variables_that_are_read_at_start_have_their_effect(start: Start, tmp_pa
     assert run(1, "print(hash('a'))", PYTHONHASHSEED="1") == seeds[0]
     assert run(2, "print(hash('a'))", PYTHONHASHSEED="2", OTHER="x") == seeds[1]
     assert run(3, "print(hash('a'))", PYTHONHASHSEED="1", OTHER="y") == seeds[0]
-    assert len(executor._other_executors) == 2, "tasks with the same ones share their servers"
+    assert len(executor._other_executors) == 2, (
+        "tasks with the same variables do not share a server"
+    )
 
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "only_there.py").write_text("print('found')")
