@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -278,17 +279,17 @@ def test_a_name_that_is_nothing_is_one_line(
 
 
 @linux_only
-@pytest.mark.parametrize("place", ["make", "workload"])
+@pytest.mark.parametrize("running_step", ["make", "workload"])
 def test_ctrl_c_ends_all_processes_and_removes_worktrees(
     compare: Compare,
     repository: Callable[[str], Path],
     alive: Callable[[int], bool],
     tmp_path: Path,
-    place: str,
+    running_step: str,
 ) -> None:
     journal = tmp_path / "journal"
     folder = repository(WAIT_FOR_EVER.format(journal=str(journal)))
-    if place == "make":
+    if running_step == "make":
         (folder / "Makefile").write_text(f".venv/demo.stamp:\n\t{sys.executable} command.py\n")
         commit(folder)
     process = compare.start("HEAD", "HEAD", "--only", "startup", cwd=folder)
@@ -302,8 +303,8 @@ def test_ctrl_c_ends_all_processes_and_removes_worktrees(
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Imports a module of benchmarks/."""
+def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return a function that imports a module of benchmarks/."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
 
@@ -369,7 +370,7 @@ TOO_WIDE_FOR_LIMIT = "within the limit, but the spread is too wide to tell"
     ],
 )
 def test_ratios_are_summed_up_and_put_into_words(
-    module: Callable[[str], Any],
+    module: Callable[[str], ModuleType],
     ratios: list[float],
     limit: float | None,
     median: float,
@@ -413,7 +414,7 @@ ROWS = {"list": 20, "read-remote": 100, "recorded": 1_000, "export": 5_001}
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_workload_does_its_work_in_this_checkout(
-    module: Callable[[str], Any], tmp_path: Path, name: str
+    module: Callable[[str], ModuleType], tmp_path: Path, name: str
 ) -> None:
     workloads = module("workloads")
     (workload,) = (workload for workload in workloads.WORKLOADS if workload.name == name)
@@ -434,5 +435,5 @@ def test_each_workload_does_its_work_in_this_checkout(
         assert 0 < len(workload.answer(usage.output)) <= 20
 
 
-def test_all_workloads_are_tested(module: Callable[[str], Any]) -> None:
+def test_all_workloads_are_tested(module: Callable[[str], ModuleType]) -> None:
     assert tuple(workload.name for workload in module("workloads").WORKLOADS) == NAMES

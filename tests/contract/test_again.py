@@ -1,15 +1,17 @@
 """The same work twice: caching, and repeating a run."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kfgcp
+from backend_project import BackendProject
 from kfgcp import api
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.model import Run, RunState, TaskState
-from patience import PROCESS
+from kfgcp.tracking.handle import RunHandle
+from kfgcp_command import Command
+from patience import PROCESS, WaitFor
 
 OK, CACHED = TaskState.SUCCEEDED, TaskState.CACHED
 
@@ -19,9 +21,9 @@ def states(run: Run) -> dict[str, TaskState]:
 
 
 @pytest.mark.feature("Again: a second run takes what the first one made")
-def test_the_second_run_takes_what_the_first_one_made(place: Any) -> None:
-    first = place.run("chain", {"n": 1}).snapshot
-    second = place.run("chain", {"n": 1}).snapshot
+def test_the_second_run_takes_what_the_first_one_made(backend_project: BackendProject) -> None:
+    first = backend_project.run("chain", {"n": 1}).snapshot
+    second = backend_project.run("chain", {"n": 1}).snapshot
 
     assert set(states(first).values()) == {OK}
     assert states(second) == {
@@ -41,10 +43,12 @@ def test_the_second_run_takes_what_the_first_one_made(place: Any) -> None:
 
 @pytest.mark.feature("Again: --cache and --no-cache, for nested tasks too")
 @pytest.mark.parametrize("cache", [False, True])
-def test_caching_is_switched_for_the_whole_run_nested_tasks_too(place: Any, cache: bool) -> None:
-    place.run("chain", {"n": 3})
+def test_caching_is_switched_for_the_whole_run_nested_tasks_too(
+    backend_project: BackendProject, cache: bool
+) -> None:
+    backend_project.run("chain", {"n": 3})
 
-    run = place.run("chain", {"n": 3}, cache=cache).snapshot
+    run = backend_project.run("chain", {"n": 3}, cache=cache).snapshot
 
     ran = {task.path: task.state for task in run.tasks if task.kind == "container"}
     assert set(ran) == {"add", "inner/double", "inner/add", "add-2"}
@@ -52,8 +56,8 @@ def test_caching_is_switched_for_the_whole_run_nested_tasks_too(place: Any, cach
 
 
 @pytest.mark.feature("Again: rerun with a changed parameter")
-def test_a_changed_parameter_runs_again_what_depends_on_it(place: Any) -> None:
-    first = place.run("two_scores", {"first": 0.1, "second": 0.2})
+def test_a_changed_parameter_runs_again_what_depends_on_it(backend_project: BackendProject) -> None:
+    first = backend_project.run("two_scores", {"first": 0.1, "second": 0.2})
 
     again = kfgcp.rerun(first.run_id, params={"second": 0.3}, timeout=PROCESS)
 
@@ -61,30 +65,32 @@ def test_a_changed_parameter_runs_again_what_depends_on_it(place: Any) -> None:
     assert again.params == {"first": 0.1, "second": 0.3}
     assert states(again.snapshot) == {"evaluate": CACHED, "evaluate-2": OK}
     assert again.metrics == {"evaluate/metrics/accuracy": 0.1, "evaluate-2/metrics/accuracy": 0.3}
-    assert again.snapshot.env == place.env
+    assert again.snapshot.env == backend_project.env
     assert again.snapshot.version == first.snapshot.version
     assert again.snapshot.experiment == first.snapshot.experiment
-    assert again.snapshot.labels["git"] == place.commit
+    assert again.snapshot.labels["git"] == backend_project.commit
     assert again.snapshot.labels["submission"] != first.snapshot.labels["submission"]
 
 
 @pytest.mark.feature("Again: rerun --from a task, also in a nested pipeline")
-def test_a_rerun_from_a_task_runs_it_and_what_depends_on_it(place: Any) -> None:
-    first = place.run("chain", {"n": 4})
+def test_a_rerun_from_a_task_runs_it_and_what_depends_on_it(
+    backend_project: BackendProject,
+) -> None:
+    first = backend_project.run("chain", {"n": 4})
 
     again = kfgcp.rerun(first.run_id, from_task="inner/add", timeout=PROCESS)
 
-    found = states(again.snapshot)
-    assert (found["add"], found["inner/double"]) == (CACHED, CACHED)
-    assert (found["inner/add"], found["add-2"]) == (OK, OK)
+    states_again = states(again.snapshot)
+    assert (states_again["add"], states_again["inner/double"]) == (CACHED, CACHED)
+    assert (states_again["inner/add"], states_again["add-2"]) == (OK, OK)
     assert again.outputs == first.outputs == {"Output": 21}
     assert again.snapshot.version == first.snapshot.version
     with pytest.raises(UsageError, match="no task 'inner/nothing'"):
         kfgcp.rerun(first.run_id, from_task="inner/nothing")
 
 
-def test_a_rerun_of_a_failed_run_does_what_failed_again(place: Any) -> None:
-    first = place.run("one_fails", {"x": 8})
+def test_a_rerun_of_a_failed_run_does_what_failed_again(backend_project: BackendProject) -> None:
+    first = backend_project.run("one_fails", {"x": 8})
 
     again = kfgcp.rerun(first.run_id, timeout=PROCESS, check=False).snapshot
 
@@ -97,9 +103,9 @@ def test_a_rerun_of_a_failed_run_does_what_failed_again(place: Any) -> None:
     }
 
 
-def _ends_for_good(place: Any, handle: Any) -> None:
-    """Skips on a backend whose runs cannot go on, once it has refused that."""
-    if place.like != "kubeflow":
+def _skip_without_retry(backend_project: BackendProject, handle: RunHandle) -> None:
+    """Skip on a backend that cannot continue a run, after it has refused to do it."""
+    if backend_project.like != "kubeflow":
         with pytest.raises(Unsupported, match="cannot continue a run") as caught:
             kfgcp.retry(handle)
         assert f"kfgcp rerun {handle.run_id}" in caught.value.hint
@@ -107,11 +113,13 @@ def _ends_for_good(place: Any, handle: Any) -> None:
 
 
 @pytest.mark.feature("Again: retry lets a failed run go on, as the same run")
-def test_a_failed_run_goes_on_as_the_same_run(place: Any, tmp_path: Path) -> None:
-    handle = place.run("needs_file", {"folder": str(tmp_path)})
+def test_a_failed_run_goes_on_as_the_same_run(
+    backend_project: BackendProject, tmp_path: Path
+) -> None:
+    handle = backend_project.run("needs_file", {"folder": str(tmp_path)})
     assert states(handle.snapshot) == {"note": OK, "need": TaskState.FAILED}
     before = handle.task("note").snapshot
-    _ends_for_good(place, handle)
+    _skip_without_retry(backend_project, handle)
     (tmp_path / "go").touch()
 
     again = kfgcp.retry(handle.run_id, timeout=PROCESS)
@@ -123,55 +131,66 @@ def test_a_failed_run_goes_on_as_the_same_run(place: Any, tmp_path: Path) -> Non
     )
     assert states(again.snapshot) == {"note": OK, "need": OK}
     assert again.task("note").snapshot == before
-    assert len((tmp_path / "noted").read_text().splitlines()) == 1, "it did not run a second time"
+    assert len((tmp_path / "noted").read_text().splitlines()) == 1, (
+        "the task `note` ran a second time"
+    )
     assert again.task("need").outputs == {"Output": "went"}
     assert again.snapshot.ended_at > handle.snapshot.ended_at
     assert [run.run_id for run in api.list()].count(handle.run_id) == 1
 
 
-def test_what_goes_on_or_succeeded_is_not_retried(place: Any, eventually: Any) -> None:
-    asleep, done = place.submit("sleeps"), place.run("echo", {"text": "done"})
+def test_what_goes_on_or_succeeded_is_not_retried(
+    backend_project: BackendProject, eventually: WaitFor
+) -> None:
+    asleep, succeeded = (
+        backend_project.submit("sleeps"),
+        backend_project.run("echo", {"text": "done"}),
+    )
     try:
-        if place.like != "kubeflow":
+        if backend_project.like != "kubeflow":
             return
         with pytest.raises(UsageError, match=r"is (PENDING|RUNNING)") as caught:
             kfgcp.retry(asleep.run_id)
         assert f"kfgcp watch {asleep.run_id}" in caught.value.hint
         with pytest.raises(UsageError, match="has succeeded") as caught:
-            kfgcp.retry(done.run_id)
-        assert f"kfgcp rerun {done.run_id}" in caught.value.hint
+            kfgcp.retry(succeeded.run_id)
+        assert f"kfgcp rerun {succeeded.run_id}" in caught.value.hint
     finally:
         asleep.cancel().wait(PROCESS, check=False)
 
 
-def test_the_command_line_lets_a_run_go_on_too(place: Any, command: Any, tmp_path: Path) -> None:
-    handle = place.run("needs_file", {"folder": str(tmp_path)})
+def test_the_command_line_lets_a_run_go_on_too(
+    backend_project: BackendProject, command: Command, tmp_path: Path
+) -> None:
+    handle = backend_project.run("needs_file", {"folder": str(tmp_path)})
     (tmp_path / "go").touch()
 
-    done = command("retry", handle.run_id, "--json")
+    result = command("retry", handle.run_id, "--json")
 
-    if place.like != "kubeflow":
-        assert done.code == 5
-        assert f"kfgcp rerun {handle.run_id}" in done.err
+    if backend_project.like != "kubeflow":
+        assert result.code == 5
+        assert f"kfgcp rerun {handle.run_id}" in result.err
         return
-    assert done.code == 0, done.err
-    assert (done.json["run_id"], done.json["state"]) == (handle.run_id, "SUCCEEDED")
-    assert "need" in done.err, "its tasks are shown as it goes on"
+    assert result.code == 0, result.err
+    assert (result.json["run_id"], result.json["state"]) == (handle.run_id, "SUCCEEDED")
+    assert "need" in result.err, "the tasks are not shown while the run continues"
     assert command("retry", handle.run_id).code == 2
 
 
-def test_the_command_line_repeats_a_run_too(place: Any, command: Any) -> None:
-    first = place.run("chain", {"n": 6})
+def test_the_command_line_repeats_a_run_too(
+    backend_project: BackendProject, command: Command
+) -> None:
+    first = backend_project.run("chain", {"n": 6})
 
-    done = command("rerun", first.run_id, "--from", "add-2", "-p", "n=6", "--json")
+    result = command("rerun", first.run_id, "--from", "add-2", "-p", "n=6", "--json")
 
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
     assert {
-        task["path"]: task["state"] for task in done.json["tasks"] if task["kind"] == "container"
+        task["path"]: task["state"] for task in result.json["tasks"] if task["kind"] == "container"
     } == {
         "add": "CACHED",
         "inner/double": "CACHED",
         "inner/add": "CACHED",
         "add-2": "SUCCEEDED",
     }
-    assert api.show(done.json["run_id"]).to_dict() == done.json
+    assert api.show(result.json["run_id"]).to_dict() == result.json

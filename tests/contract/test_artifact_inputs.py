@@ -1,19 +1,18 @@
 """Artifacts that a pipeline is given, and lists of artifacts: the same on each backend, or
 refused."""
 
-from typing import Any
-
 import pytest
 
+from backend_project import BackendProject
 from kfgcp import api
 from kfgcp.errors import ParamError, Unsupported
 from kfgcp.model import RunState, TaskState
 
 
 @pytest.mark.feature("Tasks: a whole list of artifacts in a command is refused before the run")
-def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
+def test_a_whole_list_of_artifacts_in_a_command_is_refused(backend_project: BackendProject) -> None:
     with pytest.raises(Unsupported) as caught:
-        place.submit("whole_list")
+        backend_project.submit("whole_list")
 
     assert "count passes the whole artifact 'data' to its command" in caught.value.message
     assert "read a list in a Python component" in caught.value.hint
@@ -21,22 +20,24 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(place: Any) -> None:
 
 
 @pytest.mark.feature("Tasks: a pipeline's input artifacts are given as URIs")
-def test_an_input_artifact_is_given_as_a_uri(place: Any) -> None:
-    if place.like == "kubeflow":
+def test_an_input_artifact_is_given_as_a_uri(backend_project: BackendProject) -> None:
+    if backend_project.like == "kubeflow":
         with pytest.raises(
             Unsupported, match="cannot take input artifacts of a pipeline: data"
         ) as caught:
-            place.submit("given_data", {"data": place.data})
+            backend_project.submit("given_data", {"data": backend_project.data})
         assert "dsl.importer" in caught.value.hint
         assert "given-data" not in [run.pipeline for run in api.list()]
         pytest.skip("refused: its runs have parameters only")
 
-    one = place.run("given_data", {"data": place.data})
-    two = place.run("given_data", {"data": place.data, "more": place.data, "text": "y"})
+    one = backend_project.run("given_data", {"data": backend_project.data})
+    two = backend_project.run(
+        "given_data", {"data": backend_project.data, "more": backend_project.data, "text": "y"}
+    )
 
     assert one.state is two.state is RunState.SUCCEEDED
-    assert one.params == {"text": "x", "data": place.data, "more": None}
-    assert two.params == {"text": "y", "data": place.data, "more": place.data}
+    assert one.params == {"text": "x", "data": backend_project.data, "more": None}
+    assert two.params == {"text": "y", "data": backend_project.data, "more": backend_project.data}
     assert one.task("count").outputs == {"Output": 3}
     assert one.task("describe").outputs == {"Output": "system.Dataset:data.txt"}
     assert two.task("describe").outputs == {
@@ -48,10 +49,12 @@ def test_an_input_artifact_is_given_as_a_uri(place: Any) -> None:
 @pytest.mark.feature(
     "Tasks: a missing input artifact that is not optional is an error before anything starts"
 )
-def test_a_missing_input_artifact_is_an_error_before_anything_starts(place: Any) -> None:
+def test_a_missing_input_artifact_is_an_error_before_anything_starts(
+    backend_project: BackendProject,
+) -> None:
     before = [run.run_id for run in api.list()]
     with pytest.raises(ParamError, match="Wrong parameters: data is required") as caught:
-        place.submit("given_data", {"more": place.data})
+        backend_project.submit("given_data", {"more": backend_project.data})
 
     assert caught.value.exit_code == 2
     assert [run.run_id for run in api.list()] == before

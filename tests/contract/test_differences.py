@@ -1,11 +1,14 @@
-"""What not every backend can do: where it cannot, it says so, and the skip is what
-docs/reference/backends.md shows."""
+"""Features that some backends lack: those backends refuse them.
 
-from typing import Any
+docs/reference/backends.md shows the reason of each skip.
+"""
+
+from collections.abc import Callable
 
 import pytest
 
 import kfgcp
+from backend_project import BackendProject
 from kfgcp import api
 from kfgcp.backends.registry import open_backend
 from kfgcp.errors import Unsupported
@@ -16,22 +19,29 @@ from patience import PROCESS
 CLUSTER = {"exec-say": {"nodeSelector": {"labels": {"pool": "big"}}}}
 
 
-def _lacks(place: Any, reasons: dict[str, str], attempt: Any) -> None:
-    """Skips on a backend that cannot do it, once it has refused the attempt."""
-    if place.like in reasons:
+def _skip_if_lacking(
+    backend_project: BackendProject, reasons: dict[str, str], attempt: Callable[[], object]
+) -> None:
+    """Skip on a backend that lacks a feature, after it has refused the attempt.
+
+    reasons: the reason for each backend that lacks the feature.
+    """
+    if backend_project.like in reasons:
         with pytest.raises(Unsupported) as caught:
             attempt()
         assert caught.value.hint
-        pytest.skip(f"refused: {reasons[place.like]}")
+        pytest.skip(f"refused: {reasons[backend_project.like]}")
 
 
 @pytest.mark.feature("Again: rerun --from a task in a single iteration of a loop")
-def test_a_rerun_from_an_iteration(place: Any) -> None:
-    first = place.run("shapes", {"uri": place.data})
+def test_a_rerun_from_an_iteration(backend_project: BackendProject) -> None:
+    first = backend_project.run("shapes", {"uri": backend_project.data})
     path = "for-loop-4[1]/double"
     once = "a spec has only the loop"
-    _lacks(
-        place, {"vertex": once, "kubeflow": once}, lambda: kfgcp.rerun(first.run_id, from_task=path)
+    _skip_if_lacking(
+        backend_project,
+        {"vertex": once, "kubeflow": once},
+        lambda: kfgcp.rerun(first.run_id, from_task=path),
     )
 
     again = kfgcp.rerun(first.run_id, from_task=path, timeout=PROCESS)
@@ -42,15 +52,17 @@ def test_a_rerun_from_an_iteration(place: Any) -> None:
 
 
 @pytest.mark.feature("Logs: by time and severity")
-def test_logs_by_time_and_severity(place: Any) -> None:
-    handle = place.shared("one_fails")
+def test_logs_by_time_and_severity(backend_project: BackendProject) -> None:
+    handle = backend_project.shared("one_fails")
     reasons = {"kubeflow": "without Cloud Logging its logs are lines only"}
-    _lacks(place, reasons, lambda: list(handle.logs(severity="ERROR")))
+    _skip_if_lacking(backend_project, reasons, lambda: list(handle.logs(severity="ERROR")))
 
     errors = [line.text for line in handle.logs("boom", severity="ERROR")]
     assert "about to fail" not in errors
-    if place.like == "local":
-        assert errors == []  # there only a line of JSON has a severity, all others have DEFAULT
+    if backend_project.like == "local":
+        assert (
+            errors == []
+        )  # on this backend, only lines in JSON have a severity, other lines have DEFAULT
     else:
         assert errors[-1] == "ValueError: no luck with 7"
     assert [
@@ -63,12 +75,12 @@ def test_logs_by_time_and_severity(place: Any) -> None:
     "Settings: --fail-fast starts nothing new after a failure, and without it all that can run does"
 )
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_the_failure_policy(place: Any, fail_fast: bool) -> None:
-    if fail_fast and place.like == "kubeflow":
+def test_the_failure_policy(backend_project: BackendProject, fail_fast: bool) -> None:
+    if fail_fast and backend_project.like == "kubeflow":
         with pytest.warns(api.NotHeeded, match="Kubeflow Pipelines ignores --fail-fast"):
-            place.run("two_branches", fail_fast=True, cache=False)
+            backend_project.run("two_branches", fail_fast=True, cache=False)
         pytest.skip("refused: named before the run, other branches go on")
-    run = place.run("two_branches", fail_fast=fail_fast, cache=False).snapshot
+    run = backend_project.run("two_branches", fail_fast=fail_fast, cache=False).snapshot
 
     states = {task.path: task.state for task in run.tasks}
     assert (run.state, states["boom"]) == (RunState.FAILED, TaskState.FAILED)
@@ -78,43 +90,43 @@ def test_the_failure_policy(place: Any, fail_fast: bool) -> None:
 @pytest.mark.feature(
     "Settings: what a pipeline asks of a cluster and does not get is named before the run"
 )
-def test_a_setting_of_a_cluster_is_named(place: Any) -> None:
-    spec = api.compile(str(place.file("echo")))
+def test_a_setting_of_a_cluster_is_named(backend_project: BackendProject) -> None:
+    spec = api.compile(str(backend_project.file("echo")))
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": CLUSTER}}}}
     asking = from_documents([spec.pipeline_spec, platform], "echo")
-    if place.like == "kubeflow":
-        handle = api.submit(asking, env=place.env)
+    if backend_project.like == "kubeflow":
+        handle = api.submit(asking, env=backend_project.env)
         assert handle.notes == []
-        return  # it is a cluster: the settings are sent
+        return  # Kubeflow is on a cluster, so the settings are sent.
     with pytest.warns(api.NotHeeded, match="component say .*: node selector"):
-        handle = api.submit(asking, env=place.env)
+        handle = api.submit(asking, env=backend_project.env)
 
     assert any("component say" in note for note in handle.notes)
     assert handle.wait(PROCESS).state is RunState.SUCCEEDED
 
 
 @pytest.mark.feature("Settings: options of the embedded engine are heeded, or named before the run")
-def test_an_option_of_another_backend_is_named(place: Any) -> None:
-    spec = api.compile(str(place.file("echo")))
-    if place.like == "local":
-        assert api.submit(spec, env=place.env, max_parallel=1).wait(PROCESS).notes == []
+def test_an_option_of_another_backend_is_named(backend_project: BackendProject) -> None:
+    spec = api.compile(str(backend_project.file("echo")))
+    if backend_project.like == "local":
+        assert api.submit(spec, env=backend_project.env, max_parallel=1).wait(PROCESS).notes == []
         return
     with pytest.warns(api.NotHeeded, match="--max-parallel is for runs on this machine"):
-        handle = api.submit(spec, env=place.env, max_parallel=1)
+        handle = api.submit(spec, env=backend_project.env, max_parallel=1)
     assert handle.wait(PROCESS).state is RunState.SUCCEEDED
 
 
 @pytest.mark.feature("Python: native() is the run in the official client")
-def test_the_official_client(place: Any) -> None:
-    handle = place.shared("echo")
-    if place.like == "local":
+def test_the_official_client(backend_project: BackendProject) -> None:
+    handle = backend_project.shared("echo")
+    if backend_project.like == "local":
         with pytest.raises(Unsupported, match="has no official client"):
             handle.native()
         pytest.skip("there is none")
 
     job = handle.native()
 
-    if place.like == "kubeflow":
+    if backend_project.like == "kubeflow":
         assert (job.run_id, job.run_info.state) == (handle.run_id, "SUCCEEDED")
         return
     assert (job.resource_name.rpartition("/")[2], job.state.name) == (
@@ -122,5 +134,8 @@ def test_the_official_client(place: Any) -> None:
         "PIPELINE_STATE_SUCCEEDED",
     )
     assert (
-        open_backend(place.project, place.project.env(place.env)).get(handle.ref) == handle.snapshot
+        open_backend(backend_project.project, backend_project.project.env(backend_project.env)).get(
+            handle.ref
+        )
+        == handle.snapshot
     )

@@ -1,15 +1,15 @@
-"""The events of a run: the same on every backend, and the same however often, and by whomever, it
-is observed."""
+"""The events of a run are the same on every backend, for every observer, and at every reading."""
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kfgcp
+from backend_project import BackendProject
 from kfgcp.event import Event
 from kfgcp.model import RunState, timestamp
+from kfgcp_command import Command
 from patience import PROCESS, wait_for
 
 CHAIN = [
@@ -27,17 +27,15 @@ CHAIN = [
     ("task.succeeded", "add-2"),
     ("run.succeeded", None),
 ]
-"""What the pipeline `chain` says: add, then the pipeline `inner` with double and add, then
-add-2."""
+"""The events of the pipeline `chain`: add, the pipeline `inner` with double and add, and add-2."""
 
 
 def steps(events: list[Event]) -> list[tuple[str, str | None]]:
     return [(event.kind.value, event.task) for event in events]
 
 
-def of_others(run_id: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
-    """The events that somebody with another state folder records, who looks at the run for the
-    first time."""
+def events_of_new_observer(run_id: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """Return the events that a user with another state folder records at the first reading."""
     with monkeypatch.context() as change:
         change.setenv("KFGCP_HOME", str(home))
         with kfgcp.Workspace.open() as other:
@@ -46,9 +44,9 @@ def of_others(run_id: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[
 
 @pytest.mark.feature("Events: the same in the same order")
 def test_a_chain_has_the_same_events_in_the_same_order(
-    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend_project: BackendProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle = place.run("chain", {"n": 100})
+    handle = backend_project.run("chain", {"n": 100})
 
     events = kfgcp.events(handle)
 
@@ -59,20 +57,20 @@ def test_a_chain_has_the_same_events_in_the_same_order(
     for path, (start, end) in ends.items():
         assert (times["task.started", path], times["task.succeeded", path]) == (start, end)
     run = handle.snapshot
-    assert [events[place].at for place in (0, 1, -1)] == [
+    assert [events[position].at for position in (0, 1, -1)] == [
         run.created_at,
         run.started_at,
         run.ended_at,
     ]
-    if place.like != "local":
-        assert of_others(run.run_id, tmp_path / "other", monkeypatch) == events
+    if backend_project.like != "local":
+        assert events_of_new_observer(run.run_id, tmp_path / "other", monkeypatch) == events
 
 
 @pytest.mark.feature("Events: failures and further attempts")
 def test_a_further_attempt_is_an_event_and_the_task_fails_once(
-    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend_project: BackendProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle = place.run("guarded")
+    handle = backend_project.run("guarded")
 
     events = kfgcp.events(handle)
 
@@ -84,13 +82,15 @@ def test_a_further_attempt_is_an_event_and_the_task_fails_once(
         ("task.started", "report")
     )
     assert len({event.key for event in events}) == len(events)
-    if place.like != "local":
-        assert set(of_others(handle.run_id, tmp_path / "other", monkeypatch)) == set(events)
+    if backend_project.like != "local":
+        assert set(events_of_new_observer(handle.run_id, tmp_path / "other", monkeypatch)) == set(
+            events
+        )
 
 
 @pytest.mark.feature("Events: metrics")
-def test_each_metric_is_recorded_when_its_task_ends(place: Any) -> None:
-    handle = place.run("two_scores", {"first": 0.25, "second": 0.375})
+def test_each_metric_is_recorded_when_its_task_ends(backend_project: BackendProject) -> None:
+    handle = backend_project.run("two_scores", {"first": 0.25, "second": 0.375})
 
     metrics = {event for event in kfgcp.events(handle) if event.metric}
 
@@ -101,24 +101,28 @@ def test_each_metric_is_recorded_when_its_task_ends(place: Any) -> None:
 
 @pytest.mark.feature("Events: tasks that were cached or skipped")
 def test_a_cached_task_and_a_skipped_one_do_not_start(
-    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend_project: BackendProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.run("shapes", {"uri": place.data, "items": [5]})
-    handle = place.run("shapes", {"uri": place.data, "items": [5]})
+    backend_project.run("shapes", {"uri": backend_project.data, "items": [5]})
+    handle = backend_project.run("shapes", {"uri": backend_project.data, "items": [5]})
 
     events = kfgcp.events(handle)
 
     skipped = "condition-branches-1/condition-2"
     own = [(kind, task) for kind, task in steps(events) if task in (skipped, "say-3")]
     assert sorted(own) == [("task.cached", "say-3"), ("task.skipped", skipped)]
-    if place.like != "local":
-        assert set(of_others(handle.run_id, tmp_path / "other", monkeypatch)) == set(events)
+    if backend_project.like != "local":
+        assert set(events_of_new_observer(handle.run_id, tmp_path / "other", monkeypatch)) == set(
+            events
+        )
 
 
-def test_a_run_that_was_continued_keeps_its_first_end(place: Any, tmp_path: Path) -> None:
-    handle = place.run("needs_file", {"folder": str(tmp_path)})
+def test_a_run_that_was_continued_keeps_its_first_end(
+    backend_project: BackendProject, tmp_path: Path
+) -> None:
+    handle = backend_project.run("needs_file", {"folder": str(tmp_path)})
     first = kfgcp.events(handle)
-    if place.like != "kubeflow":
+    if backend_project.like != "kubeflow":
         with pytest.raises(kfgcp.Unsupported):
             kfgcp.retry(handle)
         assert kfgcp.events(handle) == first
@@ -143,16 +147,19 @@ def test_a_run_that_was_continued_keeps_its_first_end(place: Any, tmp_path: Path
 
 
 def _wait_for_the_next_second(ended_at: str) -> None:
-    """The service has whole seconds: two ends in the same second would be one. On a cluster pods
-    take longer."""
+    """Wait until the clock shows a later second than the end of the run.
+
+    The service has times in whole seconds, so two ends in one second would be one event. On a
+    cluster, pods take longer than a second.
+    """
     wait_for(lambda: timestamp(time.time())[:19] > ended_at[:19])
 
 
 def test_two_processes_that_follow_a_run_record_each_event_once(
-    place: Any, command: Any, tmp_path: Path
+    backend_project: BackendProject, command: Command, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    handle = place.submit("gated", {"gate": str(gate)})
+    handle = backend_project.submit("gated", {"gate": str(gate)})
     followers = [command.start("watch", handle.run_id) for _ in range(2)]
     try:
         gate.touch()

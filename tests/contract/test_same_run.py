@@ -1,9 +1,8 @@
-"""One pipeline on each backend: all that a run says of itself is the same, but for names, times and
-places.
+"""One pipeline on each backend: the runs have the same data, except for names, times and URIs.
 
-What is left out of the comparison, and nothing else: ids and what is made of them, times, the
-environment, URIs, the words in which a backend says why a task did not come from the cache, a label
-that Vertex AI adds, and the file of metrics, which Kubeflow Pipelines 3.0 does not have.
+The comparison leaves out only: ids and names made of ids, times, the environment, URIs, the reason
+why a task did not come from the cache, a label that Vertex AI adds, and the file of metrics, which
+Kubeflow Pipelines 3.0 does not have.
 """
 
 import re
@@ -16,11 +15,17 @@ import pytest
 
 import kfgcp
 from kfgcp.model import Run
+from kfgcp.testing import KubeflowStandIn, VertexStandIn
+from kfgcp.tracking.handle import RunHandle
+from kfgcp_command import Command
 from patience import PROCESS
+
+RunsOf = Callable[[bool], list[RunHandle]]
+"""From the parameter `broken` of the pipeline to the run on each backend."""
 
 BACKENDS = ("local", "vertex", "kubeflow", "kubeflow 3.0")
 ENVIRONMENTS = {name: re.sub("[ .]", "-", name) for name in BACKENDS}
-ITS_OWN = (
+DIFFERENT_KEYS = (
     "run_id",
     "env",
     "backend",
@@ -44,86 +49,99 @@ PRODUCTS = {
 def runs(
     tmp_path_factory: pytest.TempPathFactory,
     pipeline: Callable[[str], Path],
-    open_stand_in: Callable[[ExitStack, str], Any],
-) -> Iterator[Callable[[bool], list[Any]]]:
-    """Gives the runs of the pipeline `everything` on all, in their order; the project is the
-    current folder."""
+    open_stand_in: Callable[[ExitStack, str], VertexStandIn | KubeflowStandIn],
+) -> Iterator[RunsOf]:
+    """Return a function that runs the pipeline `everything` on all backends, in their order.
+
+    The project is the current folder.
+    """
     folder = tmp_path_factory.mktemp("all")
-    made: dict[bool, list[Any]] = {}
+    handles: dict[bool, list[RunHandle]] = {}
     file = pipeline("everything")
     with ExitStack() as stack, pytest.MonkeyPatch.context() as change:
         change.chdir(folder)
         tables = ['[env.local]\nbackend = "local"\n']
-        opened = {}
+        stand_ins = {}
         for name in BACKENDS[1:]:
-            opened[name] = open_stand_in(stack, name)
-            tables.append(opened[name].toml(ENVIRONMENTS[name]))
+            stand_ins[name] = open_stand_in(stack, name)
+            tables.append(stand_ins[name].toml(ENVIRONMENTS[name]))
         (folder / "kfgcp.toml").write_text("".join(tables))
 
-        def give(broken: bool) -> list[Any]:
-            if broken not in made:
+        def run_everywhere(broken: bool) -> list[RunHandle]:
+            if broken not in handles:
                 params = {"marker": str(folder / f"marker-{broken}"), "broken": broken}
-                made[broken] = []
+                handles[broken] = []
                 for name in BACKENDS:
-                    if name in opened:  # tasks reach the bucket of one stand-in at a time
-                        change.setenv("STORAGE_EMULATOR_HOST", opened[name].storage_endpoint)
+                    # Tasks reach the bucket of one stand-in at a time.
+                    if name in stand_ins:
+                        change.setenv("STORAGE_EMULATOR_HOST", stand_ins[name].storage_endpoint)
                     handle = kfgcp.submit(
                         str(file), env=ENVIRONMENTS[name], params=params, cache=False
                     )
-                    made[broken].append(handle.wait(PROCESS, check=False))
-            return made[broken]
+                    handles[broken].append(handle.wait(PROCESS, check=False))
+            return handles[broken]
 
-        yield give
+        yield run_everywhere
 
 
-def told(run: Run) -> dict[str, Any]:
-    """All that a run says, without what is its own; tasks and artifacts by where they stand."""
+def comparable_data(run: Run) -> dict[str, Any]:
+    """Return the data of a run that must be equal on all backends.
+
+    Tasks are by their path, and artifacts by task and name.
+    """
     data = run.to_dict()
-    for key in ITS_OWN:
+    for key in DIFFERENT_KEYS:
         del data[key]
     data["labels"] = {name: value for name, value in data["labels"].items() if name not in LABELS}
     for task in data["tasks"]:
         del task["started_at"], task["ended_at"]
         task["cache"] = task["cache"] and task["cache"]["hit"]
     data["tasks"] = {task["path"]: task for task in data["tasks"]}
-    data["artifacts"] = {f"{each['task']}/{each['name']}": each for each in data["artifacts"]}
+    data["artifacts"] = {
+        f"{artifact_data['task']}/{artifact_data['name']}": artifact_data
+        for artifact_data in data["artifacts"]
+    }
     for artifact in data["artifacts"].values():
         if artifact["type"] == "system.Metrics":
             del artifact["uri"]
             data["tasks"][artifact["task"]]["outputs"].pop(artifact["name"], None)
-    return dict(_placeless(data))
+    return dict(_without_locations(data))
 
 
-def _placeless(value: Any) -> Any:
+def _without_locations(value: object) -> Any:
     if isinstance(value, str):
         value = JOB.sub("JOB", WORKING_FOLDER.sub("PROGRAMS/", value))
         return URI.sub("ROOT/", value)
     if isinstance(value, dict):
-        return {key: _placeless(each) for key, each in value.items()}
-    return [_placeless(each) for each in value] if isinstance(value, list) else value
+        return {key: _without_locations(item) for key, item in value.items()}
+    return [_without_locations(item) for item in value] if isinstance(value, list) else value
 
 
-def _types(value: Any) -> Any:
+def _types(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _types(each) for key, each in value.items()}
-    return [_types(each) for each in value] if isinstance(value, list) else type(value)
+        return {key: _types(item) for key, item in value.items()}
+    return [_types(item) for item in value] if isinstance(value, list) else type(value)
 
 
 @pytest.mark.parametrize("broken", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.feature("Runs: the same run as on the others, all but ids, times and places")
-def test_the_run_is_the_same(runs: Any, backend: str, broken: bool) -> None:
-    """Each is compared with the next one."""
+def test_the_run_is_the_same(runs: RunsOf, backend: str, broken: bool) -> None:
+    """Each backend is compared with the next backend."""
     number = BACKENDS.index(backend)
-    one, other = (runs(broken)[each % len(BACKENDS)].snapshot for each in (number, number + 1))
+    one, other = (
+        runs(broken)[position % len(BACKENDS)].snapshot for position in (number, number + 1)
+    )
 
     assert (one.env, other.env == one.env) == (ENVIRONMENTS[backend], False)
-    assert told(one) == told(other)
-    assert _types(told(one)) == _types(told(other)), "36 is no 36.0, and 1 no true"
+    assert comparable_data(one) == comparable_data(other)
+    assert _types(comparable_data(one)) == _types(comparable_data(other)), (
+        "the values are equal but their types differ, such as 36 and 36.0, or 1 and true"
+    )
 
 
-def test_the_run_is_what_the_pipeline_says(runs: Any) -> None:
-    """Written by hand: empty runs are the same, too."""
+def test_the_run_is_what_the_pipeline_says(runs: RunsOf) -> None:
+    """The values are written by hand, because two empty runs would also be the same."""
     for handle in runs(False):
         run = handle.snapshot
         tasks = {task.path: task for task in run.tasks}
@@ -144,7 +162,7 @@ def test_the_run_is_what_the_pipeline_says(runs: Any) -> None:
         assert handle.metrics == {"score/metrics/points": 36}
 
 
-def test_a_failure_is_what_the_pipeline_says(runs: Any) -> None:
+def test_a_failure_is_what_the_pipeline_says(runs: RunsOf) -> None:
     for handle in runs(True):
         run = handle.snapshot
         tasks = {task.path: task for task in run.tasks}
@@ -158,31 +176,37 @@ def test_a_failure_is_what_the_pipeline_says(runs: Any) -> None:
         assert tasks["report"].outputs == {"Output": "FAILED"}
 
 
-def test_tasks_are_in_the_order_they_started(runs: Any) -> None:
+def test_tasks_are_in_the_order_they_started(runs: RunsOf) -> None:
     for handle in runs(False):
         started = [
             (task.started_at, task.path) for task in handle.snapshot.tasks if task.started_at
         ]
-        assert started == sorted(started, key=lambda each: each[0]), handle.snapshot.backend
+        assert started == sorted(started, key=lambda started_task: started_task[0]), (
+            handle.snapshot.backend
+        )
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_comparison_shows_the_environment_and_nothing_else(runs: Any, broken: bool) -> None:
-    found = kfgcp.compare(runs(broken))
+def test_a_comparison_shows_the_environment_and_nothing_else(runs: RunsOf, broken: bool) -> None:
+    comparison = kfgcp.compare(runs(broken))
 
     different = [
-        (each.group, each.name, each.values)
-        for each in found.differences
-        if each.group != "durations"
+        (difference.group, difference.name, difference.values)
+        for difference in comparison.differences
+        if difference.group != "durations"
     ]
     assert different == [("run", "environment", tuple(ENVIRONMENTS.values()))]
 
 
-def test_so_does_the_command(runs: Any, command: Any) -> None:
-    done = command("compare", *[handle.run_id for handle in runs(False)], "--json")
+def test_so_does_the_command(runs: RunsOf, command: Command) -> None:
+    result = command("compare", *[handle.run_id for handle in runs(False)], "--json")
 
-    assert done.code == 0, done.err
-    different = [each for each in done.json["differences"] if each["group"] != "durations"]
-    assert [(each["group"], each["name"], each["values"]) for each in different] == [
-        ("run", "environment", list(ENVIRONMENTS.values()))
+    assert result.code == 0, result.err
+    different = [
+        difference
+        for difference in result.json["differences"]
+        if difference["group"] != "durations"
     ]
+    assert [
+        (difference["group"], difference["name"], difference["values"]) for difference in different
+    ] == [("run", "environment", list(ENVIRONMENTS.values()))]

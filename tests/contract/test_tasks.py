@@ -1,13 +1,14 @@
 """Which tasks a run has, where, how they ended, and what they wrote."""
 
-from typing import Any
-
 import pytest
 
 import kfgcp
+from backend_project import BackendProject
 from kfgcp.errors import RunFailed, UsageError
 from kfgcp.model import Run, RunState
-from patience import PROCESS
+from kfgcp.tracking.handle import RunHandle
+from kfgcp_command import Command
+from patience import PROCESS, WaitFor
 
 OK, SKIPPED = "SUCCEEDED", "SKIPPED"
 
@@ -17,12 +18,12 @@ def states(run: Run) -> dict[str, str]:
 
 
 @pytest.fixture
-def shapes(place: Any) -> Any:
-    return place.shared("shapes", {"uri": place.data, "items": [5, 6, 7]})
+def shapes(backend_project: BackendProject) -> RunHandle:
+    return backend_project.shared("shapes", {"uri": backend_project.data, "items": [5, 6, 7]})
 
 
 @pytest.mark.feature("Tasks: conditions, loops, nested pipelines and importers at their paths")
-def test_every_executed_unit_is_at_its_path(shapes: Any) -> None:
+def test_every_executed_unit_is_at_its_path(shapes: RunHandle) -> None:
     iterations = {
         f"for-loop-4[{number}]{below}": OK for number in range(3) for below in ("", "/double")
     }
@@ -44,7 +45,7 @@ def test_every_executed_unit_is_at_its_path(shapes: Any) -> None:
     }
 
 
-def test_a_task_is_a_container_an_importer_a_dag_or_a_loop(shapes: Any) -> None:
+def test_a_task_is_a_container_an_importer_a_dag_or_a_loop(shapes: RunHandle) -> None:
     kinds = {task.path: task.kind.value for task in shapes.snapshot.tasks}
 
     assert {path for path, kind in kinds.items() if kind == "loop"} == {"for-loop-4"}
@@ -59,13 +60,13 @@ def test_a_task_is_a_container_an_importer_a_dag_or_a_loop(shapes: Any) -> None:
 
 
 @pytest.mark.feature("Tasks: OneOf")
-def test_one_of_takes_the_branch_that_ran(shapes: Any) -> None:
+def test_one_of_takes_the_branch_that_ran(shapes: RunHandle) -> None:
     assert shapes.task("say-3").inputs == {"text": "small"}
     assert shapes.outputs["chosen"] == "small"
 
 
 @pytest.mark.feature("Tasks: Collected")
-def test_collected_values_are_in_the_order_of_the_iterations(shapes: Any) -> None:
+def test_collected_values_are_in_the_order_of_the_iterations(shapes: RunHandle) -> None:
     assert shapes.task("total").inputs == {"numbers": [10, 12, 14]}
     assert (shapes.outputs["total"], shapes.outputs["nested"]) == (36, 8)
     for number, item in enumerate((5, 6, 7)):
@@ -73,15 +74,21 @@ def test_collected_values_are_in_the_order_of_the_iterations(shapes: Any) -> Non
 
 
 @pytest.mark.feature("Tasks: importers")
-def test_what_was_imported_is_an_artifact_of_the_importer(place: Any, shapes: Any) -> None:
-    (artifact,) = [each for each in shapes.artifacts if each.task == "importer"]
+def test_what_was_imported_is_an_artifact_of_the_importer(
+    backend_project: BackendProject, shapes: RunHandle
+) -> None:
+    (artifact,) = [
+        artifact_of_run
+        for artifact_of_run in shapes.artifacts
+        if artifact_of_run.task == "importer"
+    ]
 
     assert (artifact.name, artifact.type) == ("artifact", "system.Dataset")
-    assert artifact.uri.removeprefix("file://") == place.data
+    assert artifact.uri.removeprefix("file://") == backend_project.data
     assert shapes.task("lines").outputs == {"Output": 3}
 
 
-def test_only_tasks_that_ran_have_attempts(shapes: Any) -> None:
+def test_only_tasks_that_ran_have_attempts(shapes: RunHandle) -> None:
     attempts = {task.path: task.attempts for task in shapes.snapshot.tasks}
 
     assert attempts["say-3"] == attempts["for-loop-4[2]/double"] == 1
@@ -90,14 +97,14 @@ def test_only_tasks_that_ran_have_attempts(shapes: Any) -> None:
 
 
 @pytest.mark.feature("Logs: by task, attempt and iteration")
-def test_logs_of_an_iteration(shapes: Any) -> None:
+def test_logs_of_an_iteration(shapes: RunHandle) -> None:
     assert shapes.task("for-loop-4[1]/double").logs() == ["twice 6"]
     lines = {(line.task, line.text) for line in shapes.logs()}
     assert {(f"for-loop-4[{n}]/double", f"twice {n + 5}") for n in range(3)} < lines
     assert ("condition-branches-1/condition-3/say-2", "small") in lines
 
 
-def test_logs_are_by_task_in_the_order_they_started(shapes: Any) -> None:
+def test_logs_are_by_task_in_the_order_they_started(shapes: RunHandle) -> None:
     spoken = list(dict.fromkeys(line.task for line in shapes.logs()))
     started = [task.path for task in shapes.snapshot.tasks]
 
@@ -105,8 +112,10 @@ def test_logs_are_by_task_in_the_order_they_started(shapes: Any) -> None:
 
 
 @pytest.mark.feature("Tasks: exit handlers")
-def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None:
-    run = place.shared("guarded").snapshot
+def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(
+    backend_project: BackendProject,
+) -> None:
+    run = backend_project.shared("guarded").snapshot
 
     assert run.state is RunState.FAILED
     assert states(run) == {
@@ -114,7 +123,7 @@ def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None
         "exit-handler-1/broken": "FAILED",
         "report": OK,
     }
-    assert place.shared("guarded").task("report").outputs == {"Output": "FAILED"}
+    assert backend_project.shared("guarded").task("report").outputs == {"Output": "FAILED"}
     assert (run.error.task, run.error.message) == (
         "exit-handler-1/broken",
         "ValueError: on purpose",
@@ -122,8 +131,8 @@ def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(place: Any) -> None
 
 
 @pytest.mark.feature("Tasks: retries, each attempt with its log")
-def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
-    handle = place.shared("guarded")
+def test_each_attempt_of_a_retried_task_has_its_log(backend_project: BackendProject) -> None:
+    handle = backend_project.shared("guarded")
     task = handle.task("exit-handler-1/broken")
     assert task.attempts == 2
     for attempt in (1, 2):
@@ -133,8 +142,10 @@ def test_each_attempt_of_a_retried_task_has_its_log(place: Any) -> None:
     assert task.logs() == task.logs(1) + task.logs(2)
 
 
-def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(place: Any) -> None:
-    handle = place.shared("guarded")
+def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
+    backend_project: BackendProject,
+) -> None:
+    handle = backend_project.shared("guarded")
 
     with pytest.raises(UsageError, match="Task 'exit-handler-1/broken' has no attempt 9") as caught:
         handle.check_attempt("exit-handler-1/broken", 9)
@@ -149,19 +160,25 @@ def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(place: A
     assert {line.task for line in handle.logs(attempt=2)} == {"exit-handler-1/broken"}
 
 
-def test_the_end_of_a_log_is_printed_once(place: Any, command: Any) -> None:
-    done = command("run", str(place.file("one_fails")), "--env", place.env, "--no-cache")
+def test_the_end_of_a_log_is_printed_once(
+    backend_project: BackendProject, command: Command
+) -> None:
+    result = command(
+        "run", str(backend_project.file("one_fails")), "--env", backend_project.env, "--no-cache"
+    )
 
-    assert done.code == RunFailed.exit_code
+    assert result.code == RunFailed.exit_code
     watched = command("watch")
     shown = command("show")
-    for printed in (done.err, watched.err, shown.err):
+    for printed in (result.err, watched.err, shown.err):
         assert printed.count("about to fail") == 1, printed
 
 
-def test_what_goes_on_in_a_loop_is_seen_while_it_does(place: Any, eventually: Any) -> None:
-    gate = place.folder / "gate"
-    handle = place.submit("waits", {"gate": str(gate)})
+def test_what_goes_on_in_a_loop_is_seen_while_it_does(
+    backend_project: BackendProject, eventually: WaitFor
+) -> None:
+    gate = backend_project.folder / "gate"
+    handle = backend_project.submit("waits", {"gate": str(gate)})
     paths = {f"for-loop-2[{number}]/wait" for number in (0, 1)}
 
     def running() -> bool:
@@ -181,8 +198,8 @@ def test_what_goes_on_in_a_loop_is_seen_while_it_does(place: Any, eventually: An
     assert set(states(handle.wait(PROCESS).snapshot).values()) == {OK}
 
 
-def test_watching_a_retried_task_shows_each_attempt_once(place: Any) -> None:
-    handle = place.submit("guarded", {"text": "watched"}, cache=False)
+def test_watching_a_retried_task_shows_each_attempt_once(backend_project: BackendProject) -> None:
+    handle = backend_project.submit("guarded", {"text": "watched"}, cache=False)
 
     lines = [line for update in kfgcp.watch(handle.run_id) for line in update.lines]
 
@@ -192,7 +209,9 @@ def test_watching_a_retried_task_shows_each_attempt_once(place: Any) -> None:
         assert (texts.count("watched"), texts.count("ValueError: on purpose")) == (1, 1)
 
 
-def test_logs_on_the_command_line(place: Any, shapes: Any, command: Any) -> None:
+def test_logs_on_the_command_line(
+    backend_project: BackendProject, shapes: RunHandle, command: Command
+) -> None:
     path = "for-loop-4[1]/double"
 
     assert command("logs", shapes.run_id, path).out == "twice 6\n"

@@ -1,4 +1,4 @@
-"""Pages in this process, projects with real stores, a small server of JSON."""
+"""Fixtures for the tests of the dashboard: pages in this process, real stores, a JSON server."""
 
 import fcntl
 import http.server
@@ -28,7 +28,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 @pytest.fixture(scope="session")
 def playwright() -> "Iterator[Playwright]":
-    """What starts browsers; there can be only one in a process."""
+    """Return the library that starts browsers. A process can have only one."""
     if not CHROMIUM.exists():
         pytest.skip("no /usr/bin/chromium (Debian: apt-get install chromium)")
     from playwright.sync_api import sync_playwright
@@ -46,7 +46,7 @@ def browser(playwright: "Playwright") -> "Iterator[Browser]":
 
 @pytest.fixture
 def json_server() -> Iterator[Callable[[Mapping[str, Any]], str]]:
-    """Serves a value as JSON on a free port; its address."""
+    """Return a function that serves a value as JSON on a free port and returns the address."""
     servers: list[http.server.HTTPServer] = []
 
     def serve(value: Mapping[str, Any]) -> str:
@@ -72,8 +72,10 @@ def json_server() -> Iterator[Callable[[Mapping[str, Any]], str]]:
 
 @pytest.fixture
 def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
-    """A page of the dashboard of the current project after its first run: the name of a view, and
-    its address."""
+    """Return a function that draws a view of the dashboard of the current project.
+
+    Its keyword arguments are the query of the address.
+    """
     monkeypatch.setattr(server.options, "embedded", True)
 
     def open_(view: str, *, secrets: Mapping[str, Any] | None = None, **query: Any) -> AppTest:
@@ -92,25 +94,30 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with 100,000 runs of 10 parameters and 5 metrics each. It is made once for all
-    workers."""
+    """Return a state folder with 100,000 runs of 10 parameters and 5 metrics each.
+
+    The first worker makes the folder for all workers.
+    """
     base = tmp_path_factory.getbasetemp()
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
     folder = (base.parent if is_worker else base) / "many-runs"
     folder.mkdir(exist_ok=True)
-    home, done = folder / ".kfgcp", folder / "done"
+    home, complete = folder / ".kfgcp", folder / "done"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
+        if not complete.exists():
             script = Path(__file__).with_name("many.py")
             runpy.run_path(str(script))["fill"](home, 100_000)
-            done.touch()
+            complete.touch()
     return home
 
 
 @pytest.fixture
 def several(store: Store, make_run: Callable[..., Run]) -> list[str]:
-    """120 runs in two pipelines and environments; every tenth has failed."""
+    """Store 120 runs in two pipelines and two environments. Every tenth run has failed.
+
+    Return their ids.
+    """
     for number in range(120):
         store.add_run(
             make_run(

@@ -56,19 +56,19 @@ def _run(run_id: str, number: int, count: int, chance: random.Random) -> tuple[A
 
 def _params(ids: list[str], chance: random.Random) -> Iterator[tuple[Any, ...]]:
     for run_id in ids:
-        for place in range(10):
-            value = round(chance.random(), 6) if place < 7 else chance.choice("abc")
-            yield run_id, place, f"param_{place}", json.dumps(value)
+        for position in range(10):
+            value = round(chance.random(), 6) if position < 7 else chance.choice("abc")
+            yield run_id, position, f"param_{position}", json.dumps(value)
 
 
 def _metrics(ids: list[str], chance: random.Random) -> Iterator[tuple[Any, ...]]:
     for run_id in ids:
-        for place in range(5):
+        for position in range(5):
             yield (
                 run_id,
-                place,
+                position,
                 "evaluate",
                 "metrics",
-                f"metric_{place}",
+                f"metric_{position}",
                 json.dumps(chance.random()),
             )

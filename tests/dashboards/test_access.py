@@ -166,11 +166,11 @@ def test_keys_that_were_taken_back_are_not_believed_for_ever(
 def test_without_keys_nobody_gets_in_and_with_old_ones_those_who_could_before(
     assertions: access.AssertionVerifier, keys: _Keys
 ) -> None:
-    known, keys.keys = keys.keys, {}
+    served_keys, keys.keys = keys.keys, {}
     with pytest.raises(access.DeniedError, match="cannot be fetched"):
         assertions.verify(_assertion())
 
-    keys.keys = known
+    keys.keys = served_keys
     keys.now += access.KEYS_FETCH_PAUSE + 1
     assertions.verify(_assertion())
     keys.keys = {}
@@ -200,10 +200,10 @@ def test_who_may_act_is_a_list_of_patterns(
 ) -> None:
     project = _project(tmp_path, "[dashboard]\n" + (f"allow = {allow}\n" if allow else ""))
 
-    found = access.authorize(project, email, read_only=False)
+    user = access.authorize(project, email, read_only=False)
 
-    assert (found.email, found.may_act) == (email, may)
-    assert bool(found.reason) is not may
+    assert (user.email, user.may_act) == (email, may)
+    assert bool(user.reason) is not may
 
 
 def test_at_this_machine_everything_is_allowed_but_when_read_only(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from google.auth import crypt, jwt
 from kfgcp import api
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 from kfgcp_dashboard.access import IAP_HEADER, IAP_ISSUER
-from patience import PAUSE, PROCESS, REQUEST, wait_for
+from patience import PAUSE, PROCESS, REQUEST, WaitFor, wait_for
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page, Request
 
 ROW = 35
 HEADER = 35
@@ -108,9 +109,9 @@ class Visit:
         def click() -> bool:
             box = table.bounding_box()
             assert box is not None
-            place = (box["x"] + x, box["y"] + HEADER + ROW * row + ROW / 2)
-            self.page.mouse.move(*place)
-            self.page.mouse.click(*place)
+            cell_center = (box["x"] + x, box["y"] + HEADER + ROW * row + ROW / 2)
+            self.page.mouse.move(*cell_center)
+            self.page.mouse.click(*cell_center)
             with contextlib.suppress(AssertionError):
                 return self.wait_until(effect, seconds=15)
             return False
@@ -122,11 +123,11 @@ class Visit:
         """Return whether a text is on the page now."""
         return self.page.get_by_text(text).first.is_visible()
 
-    def _dialog(self, dialog: Any) -> None:
+    def _dialog(self, dialog: "Dialog") -> None:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
 
-    def _request(self, request: Any) -> None:
+    def _request(self, request: "Request") -> None:
         """One that the policy of a document stops is told as failed by `csp`: it has not left the
         browser."""
         if request.failure == "csp":
@@ -144,7 +145,7 @@ Open = Callable[..., Visit]
 
 
 @pytest.fixture
-def visit(kfgcp: Any, home: Path, browser: "Browser", eventually: Any) -> Iterator[Open]:
+def visit(kfgcp: Command, home: Path, browser: "Browser", eventually: WaitFor) -> Iterator[Open]:
     """Starts the dashboard of the current project and opens a tab on it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -182,7 +183,7 @@ def two_runs(home: Path, pipeline: Callable[[str], Path]) -> list[Run]:
     ]
 
 
-def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually: Any) -> None:
+def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually: WaitFor) -> None:
     """Open, filter, pick two runs, compare, open one, read its log, launch one and see it finish,
     reload the link."""
     tab = visit().go()
@@ -234,7 +235,7 @@ def test_the_main_way(visit: Open, two_runs: list[Run], store: Store, eventually
 
 
 def test_a_run_is_cancelled_and_repeated(
-    visit: Open, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+    visit: Open, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: WaitFor
 ) -> None:
     run = api.submit(str(pipeline("sleeps")), params={"seconds": 600.0}, name="long")
     eventually(lambda: any(task.state is TaskState.RUNNING for task in store.tasks(run.run_id)))
@@ -249,12 +250,12 @@ def test_a_run_is_cancelled_and_repeated(
     tab.press("Rerun now")
 
     eventually(lambda: store.count() == 2)
-    again = next(found for found in store.page() if found.run_id != run.run_id)
+    again = next(listed_run for listed_run in store.page() if listed_run.run_id != run.run_id)
     eventually(lambda: again.run_id in tab.page.url)
     api.cancel(again.run_id)
 
 
-def test_a_log_follows_its_task(visit: Open, home: Path, store: Store, eventually: Any) -> None:
+def test_a_log_follows_its_task(visit: Open, home: Path, store: Store, eventually: WaitFor) -> None:
     gate = home / "go on"
     (home / "waits.py").write_text(WAITS)
     run = api.submit("waits.py", params={"gate": str(gate)}, cache=False)

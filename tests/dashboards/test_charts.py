@@ -79,8 +79,8 @@ def test_several_runs_share_an_axis_that_begins_with_each_of_them() -> None:
 
     spec = gantt.compare_timelines([("one", first), ("two", second)], NOW)
 
-    found = [(row["run"], row["path"], row["start"], row["end"]) for row in spec["data"]["values"]]
-    assert found == [("one", "a", 0.0, 10.0), ("one", "b", 10.0, 15.0), ("two", "a", 0.0, 2.0)]
+    rows = [(row["run"], row["path"], row["start"], row["end"]) for row in spec["data"]["values"]]
+    assert rows == [("one", "a", 0.0, 10.0), ("one", "b", 10.0, 15.0), ("two", "a", 0.0, 2.0)]
 
 
 def test_a_run_with_thousands_of_tasks_has_as_many_bars_as_can_be_read() -> None:
@@ -207,8 +207,8 @@ def test_bars_leave_out_what_is_not_finite() -> None:
         {"acc": [("a", 0.5), ("b", math.inf)], "loss": [("a", None), ("b", 2.0)]}
     )
 
-    found = [(row["metric"], row["run"], row["value"]) for row in spec["data"]["values"]]
-    assert found == [("acc", "a", 0.5), ("loss", "b", 2.0)]
+    rows = [(row["metric"], row["run"], row["value"]) for row in spec["data"]["values"]]
+    assert rows == [("acc", "a", 0.5), ("loss", "b", 2.0)]
 
 
 def test_an_axis_a_column_and_a_line_a_run() -> None:
@@ -244,11 +244,11 @@ def test_a_roc_curve_a_run_over_the_line_of_chance() -> None:
 def test_a_confusion_matrix_has_a_row_a_true_class_and_shares_of_that_row() -> None:
     spec = curves.confusion_chart(["no", "yes"], [[3, 1], [0, 0]])
 
-    found = [
+    rows = [
         (row["actual"], row["predicted"], row["count"], row["share"])
         for row in spec["data"]["values"]
     ]
-    assert found == [
+    assert rows == [
         ("no", "no", 3, 0.75),
         ("no", "yes", 1, 0.25),
         ("yes", "no", 0, 0.0),
@@ -260,7 +260,7 @@ def test_a_confusion_matrix_has_a_row_a_true_class_and_shares_of_that_row() -> N
 
 
 def test_importance_is_pearson_for_numbers_and_eta_for_texts() -> None:
-    found = trends.rank_parameters(
+    ranking = trends.rank_parameters(
         {
             "up": [1, 2, 3, 4],
             "down": [4, 3, 2, 1],
@@ -274,7 +274,9 @@ def test_importance_is_pearson_for_numbers_and_eta_for_texts() -> None:
 
     # eta of kind: groups 15 and 35 around 25, 4 * 10^2 between of 15^2 + 5^2 + 5^2 + 15^2 = 500 in
     # all
-    assert [(each.name, round(each.strength, 6), each.sign) for each in found] == [
+    assert [
+        (parameter.name, round(parameter.strength, 6), parameter.sign) for parameter in ranking
+    ] == [
         ("down", 1.0, -1),
         ("up", 1.0, 1),
         ("kind", round(math.sqrt(400 / 500), 6), 0),
@@ -285,15 +287,15 @@ def test_importance_is_pearson_for_numbers_and_eta_for_texts() -> None:
 def test_runs_without_a_finite_metric_do_not_count() -> None:
     metric = [1.0, math.nan, 2.0, None, 3.0, math.inf]
 
-    (found,) = trends.rank_parameters({"x": [1, 99, 2, -5, 3, 0]}, metric)
+    (parameter,) = trends.rank_parameters({"x": [1, 99, 2, -5, 3, 0]}, metric)
 
-    assert (found.runs, round(found.strength, 9), found.sign) == (3, 1.0, 1)
+    assert (parameter.runs, round(parameter.strength, 9), parameter.sign) == (3, 1.0, 1)
 
 
 def test_numbers_as_large_as_floats_go_break_nothing() -> None:
-    (found,) = trends.rank_parameters({"x": [1e308, -1e308, 5e307]}, [1e308, -1e308, 3.0])
+    (parameter,) = trends.rank_parameters({"x": [1e308, -1e308, 5e307]}, [1e308, -1e308, 3.0])
 
-    assert 0 <= found.strength <= 1
+    assert 0 <= parameter.strength <= 1
 
 
 def test_a_metric_over_time_leaves_out_what_is_not_finite() -> None:
@@ -324,9 +326,9 @@ def test_names_are_values_in_every_chart(name: str) -> None:
             assert key != "field" or value != name
 
 
-def _leaves(value: Any, key: str = "") -> list[tuple[str, Any]]:
+def _leaves(value: object, key: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [leaf for inner, each in value.items() for leaf in _leaves(each, inner)]
+        return [leaf for inner, item in value.items() for leaf in _leaves(item, inner)]
     if isinstance(value, list):
-        return [leaf for each in value for leaf in _leaves(each, key)]
+        return [leaf for item in value for leaf in _leaves(item, key)]
     return [(key, value)]

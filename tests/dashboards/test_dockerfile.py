@@ -66,9 +66,9 @@ def test_all_that_is_installed_is_pinned_by_hash() -> None:
 
 def test_it_has_the_streamlit_that_is_tested() -> None:
     def version(file: Path) -> str:
-        found = re.search(r"^streamlit==(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-        assert found
-        return found[1]
+        pin = re.search(r"^streamlit==(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert pin
+        return pin[1]
 
     assert version(FOLDER / "requirements.txt") == version(ROOT / "requirements" / "dev.txt")
 

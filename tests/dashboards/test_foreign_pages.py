@@ -8,15 +8,17 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from kfgcp.testing import KubeflowStandIn, VertexStandIn, kubeflow, vertex
+from kfgcp_command import Command
 from kfgcp_dashboard.protection import HEADERS
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
@@ -93,14 +95,14 @@ def stand_in(request: pytest.FixtureRequest) -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def submission(stand_in: StandIn, pipeline: Callable[[str], Any]) -> tuple[str, str]:
+def submission(stand_in: StandIn, pipeline: Callable[[str], Path]) -> tuple[str, str]:
     """The path and the body of a request that starts a run."""
     spec = next(iter(yaml.safe_load_all(pipeline("echo").read_text())))
     if isinstance(stand_in, KubeflowStandIn):
         return "/apis/v2beta1/runs", json.dumps({"display_name": "attack", "pipeline_spec": spec})
     runtime = {"gcsOutputDirectory": stand_in.pipeline_root}
-    place = f"/v1/projects/{stand_in.project}/locations/{stand_in.location}"
-    return f"{place}/pipelineJobs", json.dumps({"pipelineSpec": spec, "runtimeConfig": runtime})
+    parent = f"/v1/projects/{stand_in.project}/locations/{stand_in.location}"
+    return f"{parent}/pipelineJobs", json.dumps({"pipelineSpec": spec, "runtimeConfig": runtime})
 
 
 def _runs(stand_in: StandIn) -> int:
@@ -178,7 +180,7 @@ def test_a_page_of_the_same_origin_starts_a_run(
 
 
 @pytest.fixture
-def dashboard(kfgcp: Any, home: Any, eventually: Any) -> str:
+def dashboard(kfgcp: Command, home: Path, eventually: WaitFor) -> str:
     """The `127.0.0.1:PORT` of a dashboard."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -220,11 +222,11 @@ def test_the_dashboard_is_not_shown_in_a_frame_but_opens_by_a_link(
         page.goto(serve_page(f"<a href='{url}'>link</a><iframe src='{url}'></iframe>"))
     assert framed.value.status == 403
 
-    with page.expect_response(url) as opened:
+    with page.expect_response(url) as response:
         page.get_by_role("link").click()
 
-    assert opened.value.status == 200
-    sent = opened.value.headers
+    assert response.value.status == 200
+    sent = response.value.headers
     assert {name: sent[name.lower()] for name in HEADERS} == {
         "Content-Security-Policy": "frame-ancestors 'none'",
         "X-Frame-Options": "DENY",

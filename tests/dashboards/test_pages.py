@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from kfgcp import api
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
-from patience import PROCESS
+from patience import PROCESS, WaitFor
 
 Page = Callable[..., AppTest]
 VIEWS = ("runs", "compare", "run", "launch", "trends", "versions", "health")
@@ -145,7 +145,7 @@ def test_any_text_may_stand_in_runs(
         page = open_page(view, **query)
 
         assert not page.exception
-        assert not [said.value for said in page.error if "internal error" in said.value]
+        assert not [error.value for error in page.error if "internal error" in error.value]
         _assert_nothing_is_markup(page, texts)
 
 
@@ -328,11 +328,11 @@ def test_infinite_and_missing_metrics_have_names(
     for view in VIEWS:
         page = open_page(view, run=ids)
         assert not page.exception
-        assert not [said.value for said in page.error if "internal error" in said.value]
+        assert not [error.value for error in page.error if "internal error" in error.value]
 
 
 def test_a_run_from_each_backend_is_on_one_page_side_by_side(
-    open_page: Page, home: Path, pipeline: Callable[[str], Path], eventually: Any
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], eventually: WaitFor
 ) -> None:
     from kfgcp import testing
 
@@ -358,4 +358,4 @@ def test_a_run_from_each_backend_is_on_one_page_side_by_side(
     differences = {row["name"]: row for _, row in compared.dataframe[0].value.iterrows()}
     assert [differences["text"][run.run_id] for run in runs] == ["local", "dev", "gke"]
     assert [differences["environment"][run.run_id] for run in runs] == ["local", "dev", "gke"]
-    assert [len(each.get("graphviz_chart")) for each in shown] == [1, 1, 1]
+    assert [len(page.get("graphviz_chart")) for page in shown] == [1, 1, 1]

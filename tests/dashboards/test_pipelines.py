@@ -64,9 +64,9 @@ def test_a_file_is_compiled_elsewhere(workspace: Workspace, project: config.Proj
     (project.root / "p.py").write_text(
         "import sys\nsys.modules['left_behind'] = sys\n" + ONE.format("p")
     )
-    known = find_sources(project, [])
+    sources = find_sources(project, [])
 
-    spec = compile_source(workspace, "p.py", known)
+    spec = compile_source(workspace, "p.py", sources)
 
     assert spec.name == "p"
     assert spec.params["text"].default == "hi"

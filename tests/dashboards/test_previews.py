@@ -23,14 +23,14 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "artifacts"
-    made.mkdir()
-    return made
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    return artifacts
 
 
 def _look(file: Path, folder: Path, kind: str = "system.Artifact") -> tuple[str, object, bool]:
-    found = read_preview(Artifact("t", "a", kind, f"file://{file}"), (folder,))
-    return found.kind, found.body, found.is_cut
+    shown_preview = read_preview(Artifact("t", "a", kind, f"file://{file}"), (folder,))
+    return shown_preview.kind, shown_preview.body, shown_preview.is_cut
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_what_a_file_holds(
     ],
 )
 def test_an_artifact_that_is_not_read_says_why(folder: Path, uri: str, reason: str) -> None:
-    found = read_preview(Artifact("t", "a", "system.Metrics", uri), (folder,))
+    shown_preview = read_preview(Artifact("t", "a", "system.Metrics", uri), (folder,))
 
-    assert (found.kind, found.body) == ("none", reason)
+    assert (shown_preview.kind, shown_preview.body) == ("none", reason)
 
 
 def test_only_the_beginning_is_read(folder: Path) -> None:
@@ -122,13 +122,13 @@ def test_files_that_runs_did_not_write_are_not_opened(folder: Path, tmp_path: Pa
     (folder / "link").symlink_to(secret)
     (folder / "up").symlink_to(tmp_path)
 
-    for place in (
+    for path in (
         secret,
         folder / ".." / "secrets.toml",
         folder / "link",
         folder / "up" / "secrets.toml",
     ):
-        kind, why, _ = _look(place, folder)
+        kind, why, _ = _look(path, folder)
         assert kind == "none"
         assert "outside" in str(why)
     assert _look(Path("/etc/passwd"), folder)[0] == "none"
@@ -171,13 +171,13 @@ def test_the_folders_that_runs_write_to(tmp_path: Path) -> None:
 def test_html_cannot_leave_its_attribute() -> None:
     document = '"></iframe><script>alert(1)</script>&quot;><img src=x onerror=alert(2)>'
 
-    made = sandbox_html(document)
+    html = sandbox_html(document)
 
-    assert "<script" not in made
-    assert made.count("<iframe") == 1
-    assert 'sandbox=""' in made
-    assert "default-src &#x27;none&#x27;" in made
-    assert made.index("default-src 'none'") < made.index("<iframe")
+    assert "<script" not in html
+    assert html.count("<iframe") == 1
+    assert 'sandbox=""' in html
+    assert "default-src &#x27;none&#x27;" in html
+    assert html.index("default-src 'none'") < html.index("<iframe")
 
 
 def test_an_artifact_in_a_bucket_is_read_where_the_environment_of_its_run_says(

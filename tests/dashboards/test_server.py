@@ -14,8 +14,9 @@ import pytest
 from kfgcp.backends.registry import load_project
 from kfgcp.cli.main import cli
 from kfgcp.installation import install_hint
+from kfgcp_command import Command
 from kfgcp_dashboard import server
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 IAP = "[dashboard]\niap_audience = '/projects/1/apps/x'\n"
@@ -30,7 +31,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def occupied_port() -> Iterator[int]:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -48,7 +49,7 @@ def _healthy(port: int) -> bool:
 
 
 def test_it_answers_on_this_machine_and_ends_with_the_signal(
-    kfgcp: Any, port: int, eventually: Any
+    kfgcp: Command, port: int, eventually: WaitFor
 ) -> None:
     process = kfgcp.start("dashboard", "--port", str(port), "--no-browser")
     eventually(lambda: _healthy(port))
@@ -67,7 +68,7 @@ def test_it_answers_on_this_machine_and_ends_with_the_signal(
         assert not re.search(rf"00000000:{port:04X} 00000000:0000 0A", listening)
 
 
-def test_another_address_needs_a_way_to_tell_who_looks(kfgcp: Any, port: int) -> None:
+def test_another_address_needs_a_way_to_tell_who_looks(kfgcp: Command, port: int) -> None:
     refused = kfgcp("dashboard", "--host", EVERYWHERE, "--port", str(port))
 
     assert refused.code == 2
@@ -81,7 +82,7 @@ def test_another_address_needs_a_way_to_tell_who_looks(kfgcp: Any, port: int) ->
 
 @pytest.mark.parametrize("way", ["iap", "login"])
 def test_with_one_it_answers_elsewhere_too(
-    kfgcp: Any, home: Path, port: int, way: str, eventually: Any
+    kfgcp: Command, home: Path, port: int, way: str, eventually: WaitFor
 ) -> None:
     if way == "iap":
         (home / "kfgcp.toml").write_text(IAP)
@@ -102,7 +103,7 @@ def test_with_one_it_answers_elsewhere_too(
 
 @pytest.mark.parametrize("host", [EVERYWHERE, "0"])
 def test_on_all_addresses_it_prints_and_opens_one_that_it_answers(
-    kfgcp: Any, home: Path, port: int, host: str, eventually: Any
+    kfgcp: Command, home: Path, port: int, host: str, eventually: WaitFor
 ) -> None:
     (home / "kfgcp.toml").write_text(IAP)
     browser = home / "browser"
@@ -124,7 +125,7 @@ def test_on_all_addresses_it_prints_and_opens_one_that_it_answers(
 
 
 def test_port_0_is_a_free_port_that_it_prints_and_answers(
-    command: Any, home: Path, eventually: Any
+    command: Command, home: Path, eventually: WaitFor
 ) -> None:
     program = (sys.executable, "-c", "import kfgcp; kfgcp.dashboard(port=0, browser=False)")
     process = command.start(program=program)
@@ -135,15 +136,17 @@ def test_port_0_is_a_free_port_that_it_prints_and_answers(
     eventually(lambda: _healthy(port))
 
 
-def test_a_port_that_is_taken_is_said(kfgcp: Any, taken: int) -> None:
-    refused = kfgcp("dashboard", "--port", str(taken))
+def test_a_port_that_is_taken_is_said(kfgcp: Command, occupied_port: int) -> None:
+    refused = kfgcp("dashboard", "--port", str(occupied_port))
 
     assert refused.code == 2
-    assert f"cannot listen on 127.0.0.1:{taken}" in refused.err
+    assert f"cannot listen on 127.0.0.1:{occupied_port}" in refused.err
     assert "--port" in refused.err
 
 
-def test_without_streamlit_it_says_what_to_install(kfgcp: Any, tmp_path: Path, port: int) -> None:
+def test_without_streamlit_it_says_what_to_install(
+    kfgcp: Command, tmp_path: Path, port: int
+) -> None:
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "streamlit.py").write_text("raise ImportError('not installed')")
 
@@ -170,7 +173,7 @@ STREAM = "/_stcore/stream"
 
 
 def test_pages_and_socket_are_for_names_and_origins_of_the_dashboard(
-    kfgcp: Any, home: Path, port: int, eventually: Any
+    kfgcp: Command, home: Path, port: int, eventually: WaitFor
 ) -> None:
     (home / "kfgcp.toml").write_text('[dashboard]\nhost_names = ["dash.acme.example"]\n')
     kfgcp.start("dashboard", "--port", str(port), "--no-browser")
@@ -213,7 +216,7 @@ def test_the_address_it_listens_on_is_a_name_for_its_own_port_only(
 
 
 def test_behind_a_proxy_that_rewrites_host_the_socket_opens(
-    kfgcp: Any, port: int, eventually: Any
+    kfgcp: Command, port: int, eventually: WaitFor
 ) -> None:
     """nginx sends the address of the server behind it as `Host`, unless it is told to keep the
     browser's."""
@@ -245,7 +248,7 @@ def test_behind_a_proxy_that_rewrites_host_the_socket_opens(
 
 
 def test_every_answer_has_protective_headers(
-    kfgcp: Any, home: Path, port: int, eventually: Any
+    kfgcp: Command, home: Path, port: int, eventually: WaitFor
 ) -> None:
     (home / ".streamlit").mkdir()
     # Streamlit answers with `Access-Control-Allow-Origin: *` below /app/static then.
@@ -274,7 +277,7 @@ def test_every_answer_has_protective_headers(
 
 
 def test_on_all_addresses_it_says_when_no_name_leads_there(
-    kfgcp: Any, home: Path, port: int, eventually: Any
+    kfgcp: Command, home: Path, port: int, eventually: WaitFor
 ) -> None:
     (home / "kfgcp.toml").write_text(IAP)
     process = kfgcp.start("dashboard", "--host", EVERYWHERE, "--port", str(port), "--no-browser")
@@ -291,13 +294,13 @@ def test_on_all_addresses_it_says_when_no_name_leads_there(
 def test_streamlit_knows_every_setting() -> None:
     from streamlit.config import _config_options_template
 
-    known = {
+    option_names = {
         re.sub(r"[A-Z]", lambda letter: letter[0], name).replace(".", "_")
         for name in _config_options_template
     }
     flags = server._streamlit_options("127.0.0.1", 1)
 
-    assert set(flags) <= known
+    assert set(flags) <= option_names
     assert flags["browser_gatherUsageStats"] is False
     assert flags["client_showErrorDetails"] == "none"
     assert flags["client_disableDataExport"] is True  # it would export formulas

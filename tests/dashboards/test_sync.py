@@ -9,6 +9,7 @@ import pytest
 from kfgcp import api
 from kfgcp.testing import VertexStandIn
 from kfgcp_dashboard import data, sync
+from patience import WaitFor
 
 
 class _Clock:
@@ -27,18 +28,18 @@ def started() -> Iterator[Callable[..., sync.Sync]]:
         return running[-1]
 
     yield start
-    for each in running:
-        each.stop()
+    for thread in running:
+        thread.stop()
 
 
 def _status(threads: sync.Sync, env: str) -> sync.EnvironmentStatus:
-    found = threads.status(env)
-    assert found is not None
-    return found
+    status = threads.status(env)
+    assert status is not None
+    return status
 
 
 def test_runs_of_others_come_into_the_store(
-    service: VertexStandIn, started: Callable[..., sync.Sync], eventually: Any
+    service: VertexStandIn, started: Callable[..., sync.Sync], eventually: WaitFor
 ) -> None:
     service.seed(3)
     threads = started()
@@ -50,7 +51,7 @@ def test_runs_of_others_come_into_the_store(
 
 
 def test_a_backend_that_is_down_is_said_and_the_others_go_on(
-    service: VertexStandIn, home: Path, started: Callable[..., sync.Sync], eventually: Any
+    service: VertexStandIn, home: Path, started: Callable[..., sync.Sync], eventually: WaitFor
 ) -> None:
     text = (home / "kfgcp.toml").read_text()
     down = text.replace("[env.dev]", "[env.down]").replace(
@@ -76,7 +77,7 @@ def test_only_chosen_environments_are_read(home: Path, started: Callable[..., sy
 
 
 def test_threads_rest_when_nobody_looks(
-    home: Path, started: Callable[..., sync.Sync], eventually: Any
+    home: Path, started: Callable[..., sync.Sync], eventually: WaitFor
 ) -> None:
     clock = _Clock()
     threads = started(clock=clock)

@@ -11,7 +11,7 @@ NOW = datetime(2026, 1, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("at", "said"),
+    ("at", "relative_time"),
     [
         ("2026-01-09T23:59:58.000Z", "just now"),
         ("2026-01-10T00:00:30.000Z", "just now"),
@@ -25,8 +25,8 @@ NOW = datetime(2026, 1, 10, tzinfo=UTC)
         (None, ""),
     ],
 )
-def test_times_are_relative(at: str | None, said: str) -> None:
-    assert text.format_age(at, NOW) == said
+def test_times_are_relative(at: str | None, relative_time: str) -> None:
+    assert text.format_age(at, NOW) == relative_time
 
 
 def test_the_exact_time_is_to_the_second_in_utc() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -16,7 +15,7 @@ from kfgcp.model import Artifact, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server
 from kfgcp_dashboard.links import PAGES
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 Page = Callable[..., AppTest]
 
@@ -98,7 +97,7 @@ def test_what_is_no_longer_allowed_is_refused(
     _press(page, "Rerun now")
 
     assert (store.count(), store.get(failed.run_id).note) == (1, "")
-    assert [said for said in page.error if "read" in said.value]
+    assert [error for error in page.error if "read" in error.value]
 
 
 def test_a_question_stays_open_while_the_page_is_drawn_anew(open_page: Page, failed: Run) -> None:
@@ -112,7 +111,7 @@ def test_a_question_stays_open_while_the_page_is_drawn_anew(open_page: Page, fai
 
 
 def test_it_is_repeated_after_a_confirmation(
-    open_page: Page, failed: Run, store: Store, eventually: Any
+    open_page: Page, failed: Run, store: Store, eventually: WaitFor
 ) -> None:
     page = open_page("run", run=failed.run_id)
     _press(page, "Rerun")
@@ -124,7 +123,7 @@ def test_it_is_repeated_after_a_confirmation(
 
 
 def test_it_is_cancelled_after_a_confirmation(
-    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: WaitFor
 ) -> None:
     run = api.submit(str(pipeline("sleeps")), params={"seconds": 600.0})
     eventually(lambda: any(task.state is TaskState.RUNNING for task in store.tasks(run.run_id)))
@@ -200,11 +199,13 @@ def test_runs_side_by_side(open_page: Page, several: list[str]) -> None:
 
     table = page.dataframe[0].value
     assert list(table.columns) == ["group", "name", "run000000001", "run000000003"]
-    found = {row["name"]: (row["run000000001"], row["run000000003"]) for _, row in table.iterrows()}
-    assert found["lr"] == ("0.01", "0.03   +0.02")
-    assert found["accuracy"] == ("0.999", "0.997   −0.002 ▽")  # noqa: RUF001
-    assert found["experiment"] == ("exp-1", "exp-3")
-    assert "pipeline" not in found
+    cells_by_name = {
+        row["name"]: (row["run000000001"], row["run000000003"]) for _, row in table.iterrows()
+    }
+    assert cells_by_name["lr"] == ("0.01", "0.03   +0.02")
+    assert cells_by_name["accuracy"] == ("0.999", "0.997   −0.002 ▽")  # noqa: RUF001
+    assert cells_by_name["experiment"] == ("exp-1", "exp-3")
+    assert "pipeline" not in cells_by_name
 
 
 def test_runs_that_are_gone_are_said_and_the_others_compared(
@@ -269,7 +270,7 @@ def test_the_form_is_made_from_the_declared_parameters(
 
 
 def test_a_run_is_launched_after_a_confirmation(
-    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: Any
+    open_page: Page, home: Path, pipeline: Callable[[str], Path], store: Store, eventually: WaitFor
 ) -> None:
     (home / "echo.yaml").write_bytes(pipeline("echo").read_bytes())
     page = open_page("launch", pipeline="echo.yaml")
@@ -333,7 +334,7 @@ def test_with_a_login_configured_people_are_asked_to_sign_in(
 
 
 def test_an_artifact_of_an_invalid_environment_says_what_is_wrong_with_it(
-    store: Store, make_run: Callable[..., Run], open_page: Any, home: Path
+    store: Store, make_run: Callable[..., Run], open_page: Page, home: Path
 ) -> None:
     (home / "kfgcp.toml").write_text('[env.minio]\nbackend = "local"\ns3_endpoint = "ftp://x"\n')
     artifact = Artifact("train", "model", "system.Model", "s3://acme/model")
@@ -355,13 +356,13 @@ def test_an_artifact_of_an_invalid_environment_says_what_is_wrong_with_it(
     ],
 )
 def test_an_artifact_on_a_server_of_ones_own_has_no_link_to_amazon(
-    open_page: Any,
+    open_page: Page,
     home: Path,
     store: Store,
-    make_run: Any,
+    make_run: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     setting: str,
-    links: Any,
+    links: list[str],
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)

@@ -47,7 +47,7 @@ def toy_python(
 
 
 def _run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
+    process = subprocess.run(
         [*map(str, command)],
         capture_output=True,
         text=True,
@@ -56,8 +56,8 @@ def _run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]
         env={**os.environ, **variables},
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
-    return done
+    assert process.returncode == 0, f"{command}\n{process.stdout[-6000:]}{process.stderr[-2000:]}"
+    return process
 
 
 @pytest.mark.trial("contract suite on the backend of the guide")
@@ -68,7 +68,7 @@ def test_the_backend_of_the_guide_passes_the_contract(
     if trial.size(sample=0, proof=1):
         files = [ROOT / "tests" / "contract"]
 
-    done = _run(
+    process = _run(
         toy_python,
         *(
             "-m",
@@ -89,7 +89,7 @@ def test_the_backend_of_the_guide_passes_the_contract(
         CONTRACT_LIKE="local",
     )
 
-    passed = int(done.stdout.splitlines()[-1].split()[0])
+    passed = int(process.stdout.splitlines()[-1].split()[0])
     trial.count("tests of the contract passed", passed)
     assert passed >= 20
 

@@ -87,9 +87,9 @@ def _compile(workspace: Path, environment: dict[str, str]) -> subprocess.Complet
 def test_the_compile_step_compiles_every_example_to_what_is_kept(
     workspace: Path, environment: Callable[..., dict[str, str]]
 ) -> None:
-    done = _compile(workspace, environment())
+    result = _compile(workspace, environment())
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     (pattern,) = BUILD["artifacts"]["objects"]["paths"]
     kept = {
         file.stem: yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from kfgcp.testing import kubeflow
+from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp_command import Command
 from patience import PROCESS
+from shells import Shell, Terminal
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "gke.md").read_text(encoding="utf-8")
@@ -28,32 +29,39 @@ VARIES = (
     (r" +", r" +"),
     (r"…", r".*"),
 )
-"""What differs from run to run, and how it looks: ids, durations, ports, the width of columns; …
-stands for more."""
+"""Patterns of text that differs between runs: ids, durations, ports, the width of columns.
+
+The second pattern matches the other run. The guide writes … for omitted text.
+"""
 Parts = Callable[[str, str], list[str]]
 Section = Callable[[str, str], str]
 
 
 def _pattern(shown: str) -> str:
-    """What matches the output that a guide shows."""
-    parts = re.split("(" + "|".join(what for what, _ in VARIES) + ")", shown)
-    return "".join(
-        next((how for what, how in VARIES if re.fullmatch(what, part)), re.escape(part))
-        for part in parts
-    )
+    """Return the pattern that matches the output that a guide shows."""
+    variable_text = "|".join(in_guide for in_guide, _ in VARIES)
+    parts = re.split(f"({variable_text})", shown)
+    return "".join(_part_pattern(part) for part in parts)
 
 
-def _shows(output: str, lines: list[str]) -> None:
-    """Each line is in the output, after the one before it."""
-    at = 0
+def _part_pattern(part: str) -> str:
+    for in_guide, in_output in VARIES:
+        if re.fullmatch(in_guide, part):
+            return in_output
+    return re.escape(part)
+
+
+def _assert_shown(output: str, lines: list[str]) -> None:
+    """Assert that the output has all the lines in their order."""
+    position = 0
     for line in lines:
-        found = re.compile(f"^{_pattern(line)} *$", re.MULTILINE).search(output, at)
-        assert found, f"{line!r} is not in, or not in its place of:\n{output}"
-        at = found.end()
+        match = re.compile(f"^{_pattern(line)} *$", re.MULTILINE).search(output, position)
+        assert match, f"the line {line!r} is missing or in another order in:\n{output}"
+        position = match.end()
 
 
 @pytest.mark.parametrize(
-    ("shown", "said", "same"),
+    ("shown", "output", "same"),
     [
         ("run  0123456789ab  0.06 s", "run  ba9876543210   11.20 s", True),
         ("✓ config  …/kfgcp.toml, …", "✓ config   /a/b/kfgcp.toml, c", True),
@@ -61,19 +69,19 @@ def _shows(output: str, lines: list[str]) -> None:
         ("a.b", "axb", False),
     ],
 )
-def test_output_is_compared_but_for_what_varies(shown: str, said: str, same: bool) -> None:
-    assert bool(re.fullmatch(_pattern(shown), said)) is same
+def test_output_is_compared_but_for_what_varies(shown: str, output: str, same: bool) -> None:
+    assert bool(re.fullmatch(_pattern(shown), output)) is same
 
 
 @pytest.fixture
 def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
 
 
 def test_the_way_without_a_cluster_is_as_it_is_told(
-    command: Any, terminal: Any, section: Section, free_port: str
+    command: Command, terminal: Terminal, section: Section, free_port: str
 ) -> None:
     (_, install), (_, start), (_, init), *rest = BLOCK.findall(
         section(GUIDE, "## Without a cluster")
@@ -82,30 +90,32 @@ def test_the_way_without_a_cluster_is_as_it_is_told(
     first, *introduced = start.replace("8080", free_port).splitlines()
     *printed, hint = introduced
     stand_in = command.start(*first.removeprefix("$ kfgcp ").split())
-    said = [stand_in.stdout.readline().rstrip("\n") for _ in printed]
-    _shows("\n".join(said), printed)
+    printed_lines = [stand_in.stdout.readline().rstrip("\n") for _ in printed]
+    _assert_shown("\n".join(printed_lines), printed)
     assert stand_in.stderr.readline().rstrip("\n") == hint
     assert terminal(init.strip()).returncode == 0
-    settings = said[said.index("[env.stand-in]") : said.index('auth = "anonymous"') + 1]
+    settings = printed_lines[
+        printed_lines.index("[env.stand-in]") : printed_lines.index('auth = "anonymous"') + 1
+    ]
     with (terminal.folder / "kfgcp.toml").open("a") as file:
         file.write("\n".join(settings) + "\n")
 
-    said_by: dict[str, str] = {}
+    output_by_command: dict[str, str] = {}
     for language, block in rest:
         line, *lines = block.splitlines()
-        for each in [line.removeprefix("$ ")] if language == "text" else [line, *lines]:
-            if each not in said_by:
-                done = terminal(each)
-                assert done.returncode == 0, f"{each}\n{done.stdout}"
-                said_by[each] = done.stdout
+        for command_line in [line.removeprefix("$ ")] if language == "text" else [line, *lines]:
+            if command_line not in output_by_command:
+                result = terminal(command_line)
+                assert result.returncode == 0, f"{command_line}\n{result.stdout}"
+                output_by_command[command_line] = result.stdout
         if language == "text":
-            _shows(said_by[line.removeprefix("$ ")], lines)
+            _assert_shown(output_by_command[line.removeprefix("$ ")], lines)
 
-    assert "gs://stand-in-project-pipelines/runs" in said_by["kfgcp show there"]
-    assert "9 words\n" in said_by["kfgcp logs there make-words"]
-    assert "SUCCEEDED" in said_by["kfgcp cancel"]
-    assert re.search(r"make-words +CACHED", said_by["kfgcp rerun there --from measure"])
-    assert re.search(r"measure +SUCCEEDED", said_by["kfgcp rerun there --from measure"])
+    assert "gs://stand-in-project-pipelines/runs" in output_by_command["kfgcp show there"]
+    assert "9 words\n" in output_by_command["kfgcp logs there make-words"]
+    assert "SUCCEEDED" in output_by_command["kfgcp cancel"]
+    assert re.search(r"make-words +CACHED", output_by_command["kfgcp rerun there --from measure"])
+    assert re.search(r"measure +SUCCEEDED", output_by_command["kfgcp rerun there --from measure"])
 
 
 @pytest.fixture
@@ -123,8 +133,8 @@ def _program(file: Path, script: str) -> None:
 
 
 @pytest.fixture
-def cluster(programs: Path, shell_environment: dict[str, str]) -> Iterator[Any]:
-    """A Kubeflow Pipelines that kubectl forwards a port to, with the bucket of the guide."""
+def cluster(programs: Path, shell_environment: dict[str, str]) -> Iterator[KubeflowStandIn]:
+    """Return a Kubeflow Pipelines behind a port of kubectl, with the bucket of the guide."""
     with kubeflow(host_names=["127.0.0.1"]) as env:
         env.make_bucket("my-project-kfp")
         _program(programs / "kubectl", f'exec "{sys.executable}" "{KUBECTL}" "$@"')
@@ -136,28 +146,33 @@ def cluster(programs: Path, shell_environment: dict[str, str]) -> Iterator[Any]:
 
 
 def test_the_commands_for_a_cluster_run_as_they_are_through_kubectl(
-    cluster: Any, programs: Path, shell: Any, section: Section, blocks: Parts
+    cluster: KubeflowStandIn, programs: Path, shell: Shell, section: Section, blocks: Parts
 ) -> None:
     assert shell("kfgcp init .").returncode == 0
     (settings,) = blocks(section(GUIDE, "#### By kubectl"), "toml")
     with (shell.folder / "kfgcp.toml").open("a") as file:
         file.write(settings)
 
-    said: dict[str, str] = {}
+    output_by_line: dict[str, str] = {}
     for heading in ("### A first run", "## Logs", "## Cancel, delete, run again"):
         for line in "".join(blocks(section(GUIDE, heading), "sh")).splitlines():
-            done = shell(line)
-            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-            said[line.partition("  #")[0].strip()] = done.stdout + done.stderr
+            result = shell(line)
+            assert result.returncode == 0, f"{line}\n{result.stdout}{result.stderr}"
+            output_by_line[line.partition("  #")[0].strip()] = result.stdout + result.stderr
 
-    assert "metadata         ML Metadata answers" in said["kfgcp doctor --env gke"]
-    assert "gs://my-project-kfp/runs/" in said["kfgcp show"]
-    assert "9 words\n" in said["kfgcp logs latest --follow"]
-    assert re.search(r"environment +local +gke|environment +gke +local", said["kfgcp compare"])
-    assert "measure  SUCCEEDED" in said["kfgcp rerun latest --from measure"]
-    assert "make-words  SUCCEEDED" in said["kfgcp run pipelines/long_words.py --env gke --no-cache"]
-    assert "deleted" in said["kfgcp delete latest --yes"]
-    wanted = [
+    assert "metadata         ML Metadata answers" in output_by_line["kfgcp doctor --env gke"]
+    assert "gs://my-project-kfp/runs/" in output_by_line["kfgcp show"]
+    assert "9 words\n" in output_by_line["kfgcp logs latest --follow"]
+    assert re.search(
+        r"environment +local +gke|environment +gke +local", output_by_line["kfgcp compare"]
+    )
+    assert "measure  SUCCEEDED" in output_by_line["kfgcp rerun latest --from measure"]
+    assert (
+        "make-words  SUCCEEDED"
+        in output_by_line["kfgcp run pipelines/long_words.py --env gke --no-cache"]
+    )
+    assert "deleted" in output_by_line["kfgcp delete latest --yes"]
+    arguments = [
         "--context",
         "gke_my-project_europe-west4_my-cluster",
         "port-forward",
@@ -165,15 +180,15 @@ def test_the_commands_for_a_cluster_run_as_they_are_through_kubectl(
         "kubeflow",
     ]
     assert (programs / "log").read_text().splitlines()[0].split()[1:7] == [
-        *wanted,
+        *arguments,
         "svc/ml-pipeline-ui",
     ]
 
 
 def test_the_commands_that_give_permissions_say_what_their_table_says(
-    programs: Path, shell: Any, section: Section, blocks: Parts
+    programs: Path, shell: Shell, section: Section, blocks: Parts
 ) -> None:
-    """Each role is given where the table has it; the identity of pods is joined as GKE wants it."""
+    """The commands grant each role of the table, and bind the identity of pods as GKE requires."""
     log = programs / "log"
     for name in ("gcloud", "kubectl"):
         _program(programs / name, f'echo "{name} $*" >> "{log}"')
@@ -184,7 +199,7 @@ def test_the_commands_that_give_permissions_say_what_their_table_says(
     called = log.read_text().splitlines()
     runner = "kfp-runner@my-project.iam.gserviceaccount.com"
     bucket = "gcloud storage buckets add-iam-policy-binding gs://my-project-kfp"
-    for wanted in (
+    for call in (
         f"{bucket} --member serviceAccount:{runner} --role roles/storage.objectUser",
         f"{bucket} --member user:me@example.com --role roles/storage.objectUser",
         (
@@ -201,16 +216,16 @@ def test_the_commands_that_give_permissions_say_what_their_table_says(
             " roles/logging.viewer"
         ),
     ):
-        assert wanted in called, called
-    given = {role for line in called for role in re.findall(r"roles/[\w.]+", line)}
-    told = set(
+        assert call in called, called
+    granted_roles = {role for line in called for role in re.findall(r"roles/[\w.]+", line)}
+    roles_in_guide = set(
         re.findall(r"^\|[^|]*\| `(roles/[\w.]+)`", section(GUIDE, "### The bucket"), re.MULTILINE)
     )
-    assert told - given == {
+    assert roles_in_guide - granted_roles == {
         "roles/container.defaultNodeServiceAccount",
         "roles/artifactregistry.reader",
     }
-    assert given <= told
+    assert granted_roles <= roles_in_guide
 
 
 def test_the_role_for_port_forwarding_has_what_its_table_has(

@@ -6,7 +6,6 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -52,14 +51,14 @@ def _calls(line: str) -> Iterator[list[str]]:
 
 
 def _parse(
-    command: Any, name: str, arguments: list[str], above: click.Context | None = None
+    command: click.Command, name: str, arguments: list[str], above: click.Context | None = None
 ) -> None:
-    """Raises click's error when the arguments are not those of the command; runs nothing."""
+    """Raise click's error if a command does not accept the arguments. Nothing runs."""
     with command.make_context(name, list(arguments), parent=above) as context:
         rest = [*context._protected_args, *context.args]
         if isinstance(command, click.Group):
-            verb, found, rest = command.resolve_command(context, rest)
-            _parse(found, str(verb), rest, context)
+            verb, subcommand, rest = command.resolve_command(context, rest)
+            _parse(subcommand, str(verb), rest, context)
 
 
 MADE = re.compile(r".*/outputs\.json")
@@ -71,7 +70,7 @@ def test_every_command_is_one_of_kfgcp(guide: str, blocks: Parts) -> None:
     calls = [call for line in _commands(TEXTS[guide], blocks) for call in _calls(line)]
 
     assert calls or guide in ("sign-in", "security")
-    for call in ([MADE.sub("-", part) for part in each] for each in calls):
+    for call in ([MADE.sub("-", part) for part in arguments] for arguments in calls):
         try:
             _parse(cli, "kfgcp", call)
         except click.ClickException as error:
@@ -109,9 +108,9 @@ def test_every_auth_is_one_that_is_accepted(guide: str) -> None:
 
 
 def test_every_auth_is_told_in_the_guide_to_signing_in() -> None:
-    _, *told = re.findall(r"^\| `([a-z-]+)`", TEXTS["sign-in"], re.MULTILINE)
+    _, *modes_in_guide = re.findall(r"^\| `([a-z-]+)`", TEXTS["sign-in"], re.MULTILINE)
 
-    assert sorted(told) == sorted(KubeflowSettings.auth_modes)
+    assert sorted(modes_in_guide) == sorted(KubeflowSettings.auth_modes)
 
 
 @pytest.mark.parametrize(
@@ -139,4 +138,4 @@ def test_every_block_of_shell_is_valid(guide: str, blocks: Parts) -> None:
 @guides
 def test_every_block_of_yaml_is_valid(guide: str, blocks: Parts) -> None:
     for block in blocks(TEXTS[guide], "yaml"):
-        assert all(isinstance(each, dict) for each in yaml.safe_load_all(block))
+        assert all(isinstance(document, dict) for document in yaml.safe_load_all(block))

@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp import errors
 from kfgcp.cli.verbs import verb_names
+from shells import Shell
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,14 +24,14 @@ def _first_cells(text: str) -> list[str]:
     return re.findall(r"^\| `?([^|`]+?)`? \|", text, re.MULTILINE)
 
 
-def test_the_tour_runs_line_by_line_as_it_is(shell: Any, blocks: Parts) -> None:
+def test_the_tour_runs_line_by_line_as_it_is(shell: Shell, blocks: Parts) -> None:
     (tour,) = [block for block in blocks(README, "sh") if "kfgcp init" in block]
     lines = tour.splitlines()
-    said: dict[str, str] = {}
+    output_by_line: dict[str, str] = {}
     for line in lines:
-        done = shell(line)
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        said[line.split("&&")[0].strip()] = done.stdout
+        result = shell(line)
+        assert result.returncode == 0, f"{line}\n{result.stdout}{result.stderr}"
+        output_by_line[line.split("&&")[0].strip()] = result.stdout
 
     assert len(lines) == 10
     for line, expected in {
@@ -41,28 +41,28 @@ def test_the_tour_runs_line_by_line_as_it_is(shell: Any, blocks: Parts) -> None:
         "kfgcp logs hamlet make-words": "6 words\n",
         "kfgcp compare": "2  (-2)",
     }.items():
-        assert expected in said[line], line
-    listed = said["kfgcp list"].splitlines()
+        assert expected in output_by_line[line], line
+    listed = output_by_line["kfgcp list"].splitlines()
     assert [line.split()[1] for line in listed] == ["STATE", "SUCCEEDED", "SUCCEEDED"]
     assert len((shell.folder / "runs.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2
     run = json.loads((shell.folder / "run.json").read_text(encoding="utf-8"))
     assert (run["state"], run["pipeline"]) == ("SUCCEEDED", "long-words")
 
 
-def test_the_python_blocks_run_as_they_are(shell: Any, blocks: Parts) -> None:
+def test_the_python_blocks_run_as_they_are(shell: Shell, blocks: Parts) -> None:
     first, follows = blocks(README, "python")
     assert shell("kfgcp init .").returncode == 0
     (shell.folder / "first.py").write_text(first, encoding="utf-8")
     (shell.folder / "follows.py").write_text(f"import kfgcp\n\n{follows}", encoding="utf-8")
 
     followed = shell("python follows.py")
-    done = shell("python first.py")
+    result = shell("python first.py")
 
-    assert done.returncode == 0, done.stderr
-    assert "SUCCEEDED" in done.stdout
-    assert "['9 words']" in done.stdout
-    assert "params longer_than (5, 4)" in done.stdout
-    assert "metrics.measure.mean_length" in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert "SUCCEEDED" in result.stdout
+    assert "['9 words']" in result.stdout
+    assert "params longer_than (5, 4)" in result.stdout
+    assert "metrics.measure.mean_length" in result.stdout
     assert followed.returncode == 0, followed.stderr
     assert followed.stdout.splitlines() == [
         "make-words RUNNING",
@@ -73,7 +73,7 @@ def test_the_python_blocks_run_as_they_are(shell: Any, blocks: Parts) -> None:
     ]
 
 
-def test_the_configuration_is_valid(shell: Any, blocks: Parts) -> None:
+def test_the_configuration_is_valid(shell: Shell, blocks: Parts) -> None:
     (block,) = blocks(README, "toml")
     (shell.folder / "kfgcp.toml").write_text(block, encoding="utf-8")
 
@@ -91,7 +91,7 @@ def test_every_exit_code_is_in_the_table(section: Callable[[str, str], str]) -> 
             if below.__module__ == errors.__name__:
                 yield from classes(below)
 
-    codes = {0, *(found.exit_code for found in classes(errors.KfgcpError))}
+    codes = {0, *(error_class.exit_code for error_class in classes(errors.KfgcpError))}
 
     assert [int(cell) for cell in _first_cells(section(README, "## Exit codes"))[2:]] == sorted(
         codes

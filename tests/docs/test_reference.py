@@ -98,7 +98,7 @@ def test_the_table_of_backends_is_up_to_date(monkeypatch: pytest.MonkeyPatch) ->
         line.removeprefix("| ").split(" | ") for line in contract.splitlines() if "::" in line
     ]
     assert [
-        (what, test.strip("`| ")) for what, *_, test in features
+        (feature, test.strip("`| ")) for feature, *_, test in features
     ] == generator.list_features(), "write it again: make docs"
     cells = [cell for _, *cells, _ in features for cell in cells]
     assert not {"no", "not run"} & set(cells)

@@ -117,20 +117,20 @@ class Project:
     def delete_killed(self, run_id: str, after: int) -> bool:
         """Delete a run in a process that is killed at one of its calls of the system. Return
         whether it was killed."""
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", KILLED_DELETION, run_id, str(after)],
             capture_output=True,
             text=True,
             timeout=PROCESS,
         )
-        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        assert process.returncode in (0, -signal.SIGKILL), process.stderr
         with Store(self.home) as store:
             is_there = store.is_recorded(run_id)
         if not is_there:
             self._forget(run_id)
         self.check_living()
         api.list()  # any look at the runs finishes the deletion
-        return done.returncode != 0
+        return process.returncode != 0
 
     def check(self) -> None:
         """Fail unless exactly the files are there that the runs use."""
@@ -180,7 +180,7 @@ class Project:
         words: set[str] = set()
         for path in (self.home / folder).rglob("*"):
             if path.suffix == ".times":
-                assert path.with_suffix(".log").exists(), "the times of a log are deleted with it"
+                assert path.with_suffix(".log").exists(), "the times of a log exist without the log"
             elif path.is_file():
                 words.update(re.findall(r"\b[0-9a-f]{32}\b", path.read_text()))
         return words
@@ -243,11 +243,11 @@ def test_a_run_that_is_cached_while_its_source_is_deleted(
         together = threading.Barrier(2, timeout=REQUEST)
 
         def run_again(
-            x: int = number, found: list[Run] = cached, start: threading.Barrier = together
+            x: int = number, runs: list[Run] = cached, start: threading.Barrier = together
         ) -> None:
             start.wait()
             again = api.submit(spec, params={"x": x}, in_process=True)
-            found.append(again.wait(PROCESS, check=False).snapshot)
+            runs.append(again.wait(PROCESS, check=False).snapshot)
 
         thread = threading.Thread(target=run_again)
         thread.start()
@@ -376,9 +376,11 @@ def test_a_folder_that_cannot_be_removed_is_named_and_tried_again(project: Proje
 
 def block(folder: Path) -> None:
     """Nobody can remove a folder that something is mounted in."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"needs a mount, and mount says: {done.stderr.strip()}")
+    mounting = subprocess.run(
+        ["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounting.returncode:
+        pytest.skip(f"needs to mount a file system, and mount failed: {mounting.stderr.strip()}")
 
 
 def unblock(folder: Path) -> None:

@@ -132,9 +132,9 @@ def _run_killed_often(
 def _killed(arguments: list[str], project: Path, after: float, chance: random.Random) -> bool:
     """Whether it had to be killed: the engine, or the server of its tasks, or all of its processes
     at once."""
-    with (project / "stderr").open("ab") as said:
+    with (project / "stderr").open("ab") as stderr:
         process = subprocess.Popen(
-            arguments, cwd=project, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            arguments, cwd=project, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
         )
     try:
         process.wait(timeout=after)
@@ -166,10 +166,10 @@ def _family(pid: int) -> list[int]:
         except OSError:
             continue
         children.setdefault(int(fields[1]), []).append(int(file.parent.name))
-    found = [pid]
-    for parent in found:
-        found += children.get(parent, [])
-    return found
+    pids = [pid]
+    for parent in pids:
+        pids += children.get(parent, [])
+    return pids
 
 
 def _kill(pid: int) -> None:
@@ -192,9 +192,9 @@ def _only_run(project: Path) -> Run | None:
     if not (project / ".kfgcp" / "kfgcp.db").exists():
         return None
     with Store(project / ".kfgcp") as store:
-        found = store.select()
-        assert len(found) <= 1
-        return store.get(found[0].run_id) if found else None
+        runs = store.select()
+        assert len(runs) <= 1
+        return store.get(runs[0].run_id) if runs else None
 
 
 def _journal(project: Path) -> Counter[str]:
@@ -275,7 +275,9 @@ def _check_events(project: Path, witness: Witness) -> None:
     ]
     assert Counter((path, number) for _, path, number, *_ in retries) == Counter(expected_retries)
 
-    places = {(kind, task, attempt): place for place, (kind, task, attempt, *_) in enumerate(rows)}
+    places = {
+        (kind, task, attempt): position for position, (kind, task, attempt, *_) in enumerate(rows)
+    }
     times = {(kind, task, attempt): at for kind, task, attempt, _, at in rows}
     for task in run.tasks:
         own = [("task.started", task.path, None)]
@@ -338,10 +340,10 @@ def test_killed_workers_cost_a_repetition_at_most(
             )
             kills += killed
         if code != 0:
-            done = subprocess.run(
+            last_rerun = subprocess.run(
                 [KFGCP, "rerun"], cwd=project, capture_output=True, timeout=PROCESS, check=False
             )
-            assert done.returncode == 0, done.stderr
+            assert last_rerun.returncode == 0, last_rerun.stderr
         with Store(project / ".kfgcp") as store:
             run = store.get(store.select(limit=1)[0].run_id)
             outputs = {task.path: task.outputs for task in run.tasks}

@@ -52,15 +52,15 @@ def test_a_gigabyte_is_kept_and_shown_in_bounded_memory(home: Path) -> None:
         "code = subprocess.call(sys.argv[1:], stderr=subprocess.DEVNULL)\n"
         "print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", measure, KFGCP, "run", "pipeline.py", "--json"],
         capture_output=True,
         text=True,
         check=True,
         timeout=PROCESS,
     )
-    code, peak = (int(word) for word in done.stderr.split())
-    run = json.loads(done.stdout)
+    code, peak = (int(word) for word in process.stderr.split())
+    run = json.loads(process.stdout)
     assert code == 6
     assert run["error"]["message"] == "ValueError: after a gigabyte"
     assert run["error"]["log_tail"][-1] == "ValueError: after a gigabyte"

@@ -19,6 +19,7 @@ from kfgcp.engine.requirements import Requirements
 from kfgcp.model import Run, RunState
 from kfgcp.store.rows import Changes
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST, wait_for
 
 KFGCP = Path(sys.executable).with_name("kfgcp")
@@ -186,7 +187,9 @@ def test_a_store_shared_by_threads_loses_nothing(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert problems == []
-        assert store.rev(run.run_id) == 201, "one for the run itself, one a write"
+        assert store.rev(run.run_id) == 201, (
+            "the revision is not 1 for the run and 1 for each write"
+        )
 
 
 def test_iterations_are_recorded_with_their_item_only(home: Path) -> None:
@@ -290,8 +293,8 @@ def pipeline(folder: str):
 
 
 def test_stopping_does_not_wait_for_another_builder(tmp_path: Path) -> None:
-    wanted = Requirements(("anything",), (), None)
-    builder = Builder(wanted, tmp_path)
+    requirements = Requirements(("anything",), (), None)
+    builder = Builder(requirements, tmp_path)
     problems: list[BuildError] = []
 
     def build() -> None:
@@ -300,7 +303,7 @@ def test_stopping_does_not_wait_for_another_builder(tmp_path: Path) -> None:
         except BuildError as error:
             problems.append(error)
 
-    with builder._locked(tmp_path / f"{wanted.key}.lock"):
+    with builder._locked(tmp_path / f"{requirements.key}.lock"):
         thread = threading.Thread(target=build)
         thread.start()
         builder.stop()
@@ -327,10 +330,10 @@ def test_names_of_any_length_and_script_are_different_files() -> None:
     assert all(len(file) <= 255 and "/" not in file and file not in (".", "..") for file in files)
 
 
-def test_resuming_takes_no_other_options(home: Path, kfgcp: Any) -> None:
-    done = kfgcp("run", "--resume", "abcd", "-p", "a=1")
-    assert done.code == 2
-    assert "continues as it was submitted" in done.err
+def test_resuming_takes_no_other_options(home: Path, kfgcp: Command) -> None:
+    result = kfgcp("run", "--resume", "abcd", "-p", "a=1")
+    assert result.code == 2
+    assert "continues as it was submitted" in result.err
 
 
 def test_output_that_c_libraries_hold_back_is_kept(home: Path) -> None:

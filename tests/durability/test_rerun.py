@@ -14,6 +14,7 @@ from kfgcp import api
 from kfgcp.errors import UsageError
 from kfgcp.model import Run, RunState, TaskState
 from kfgcp.tracking.handle import RunHandle
+from kfgcp_command import Command
 from patience import PROCESS, wait_for
 
 SOURCE = """
@@ -245,15 +246,15 @@ def test_outputs_that_are_gone_are_made_again(start: Callable[..., Run], home: P
     assert states(run)["inner/square"] == "CACHED"
 
 
-def test_a_run_that_ended_cannot_be_resumed(start: Callable[..., Run], kfgcp: Any) -> None:
+def test_a_run_that_ended_cannot_be_resumed(start: Callable[..., Run], kfgcp: Command) -> None:
     first = start()
-    done = kfgcp("run", "--resume", first.run_id)
-    assert done.code == 2
-    assert "was not interrupted: it ended SUCCEEDED" in done.err
-    assert f"kfgcp rerun {first.run_id}" in done.err
+    result = kfgcp("run", "--resume", first.run_id)
+    assert result.code == 2
+    assert "was not interrupted: it ended SUCCEEDED" in result.err
+    assert f"kfgcp rerun {first.run_id}" in result.err
 
 
-def test_an_interrupted_run_goes_on_under_its_own_id(home: Path, kfgcp: Any) -> None:
+def test_an_interrupted_run_goes_on_under_its_own_id(home: Path, kfgcp: Command) -> None:
     (home / "slow.py").write_text(
         """
 from kfp import dsl
@@ -309,9 +310,9 @@ def pipeline(journal: str, go: str) -> str:
     assert f"kfgcp run --resume {running.run_id}" in listed[0]["error"]["message"]
 
     (home / "go").touch()
-    done = kfgcp("run", "--resume", running.run_id, "--json")
-    assert done.code == 6, "one task failed for good before the interruption"
-    run = done.json
+    result = kfgcp("run", "--resume", running.run_id, "--json")
+    assert result.code == 6, "the task that failed before the interruption did not fail the run"
+    run = result.json
     assert run["run_id"] == running.run_id
     assert {task["path"]: task["state"] for task in run["tasks"]} == {
         "once": "SUCCEEDED",
@@ -356,7 +357,7 @@ def say(text: str) -> str:
 
 
 def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(
-    kfgcp: Any, home: Path
+    kfgcp: Command, home: Path
 ) -> None:
     (home / "pipelines").mkdir()
     (home / "pipelines" / "p.py").write_text(EDITED)
@@ -387,7 +388,7 @@ def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(
 
 
 def test_a_rerun_of_a_compiled_file_that_was_written_again_says_so(
-    kfgcp: Any, home: Path, pipeline: Any
+    kfgcp: Command, home: Path, pipeline: Any
 ) -> None:
     compiled = home / "chain.yaml"
     compiled.write_text(pipeline("chain").read_text())

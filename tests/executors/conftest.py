@@ -8,13 +8,16 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kfgcp import api
 from kfgcp.errors import KfgcpError
 from kfgcp.model import Run
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 IMAGE = "kfgcp-tests/busybox:1"
 LINKS = (
@@ -67,7 +70,7 @@ def wheel(tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator[Any]:
+def docker() -> Iterator["DockerClient"]:
     """A client of the Docker engine, which has the image IMAGE: a shell and a few commands."""
     from kfgcp.engine.executors.docker import connect
 
@@ -91,11 +94,11 @@ def import_image() -> Callable[..., None]:
 
 
 def _kind(program: str) -> str:
-    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    process = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
     return (
         "statically linked"
-        if "not a dynamic executable" in done.stdout + done.stderr
-        else done.stdout
+        if "not a dynamic executable" in process.stdout + process.stderr
+        else process.stdout
     )
 
 

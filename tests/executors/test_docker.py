@@ -8,14 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kfgcp import api
 from kfgcp.errors import Unsupported
 from kfgcp.model import Run, RunState, TaskState
+from kfgcp_command import Command
 from patience import PAUSE, wait_for
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 Execute = Callable[..., Run]
 IMAGE = "kfgcp-tests/busybox:1"
@@ -115,7 +119,7 @@ def pipeline():
     assert sorted(log.read_text() for log in logs) == sorted(f"one\ntwo {n}" for n in range(20))
 
 
-def test_limits_are_enforced(execute: Execute, docker: Any) -> None:
+def test_limits_are_enforced(execute: Execute, docker: "DockerClient") -> None:
     seen: list[dict[str, Any]] = []
     over = threading.Event()
 
@@ -147,14 +151,14 @@ def pipeline():
     )
     over.set()
     watcher.join()
-    assert seen, "no container was seen"
+    assert seen, "the test saw no container of the task"
     assert seen[0]["Memory"] == seen[0]["MemorySwap"] == 32 * 2**20
     assert seen[0]["NanoCpus"] == 500_000_000
-    assert run.state is RunState.FAILED, "reading 200 MB into a shell variable is beyond 32 MiB"
+    assert run.state is RunState.FAILED, "the limit of 32 MiB did not stop a task that reads 200 MB"
 
 
 def test_a_cancelled_container_is_gone(
-    execute: Execute, docker: Any, home: Path, kfgcp: Any
+    execute: Execute, docker: "DockerClient", home: Path, kfgcp: Command
 ) -> None:
     (home / "slow.py").write_text(
         HEAD
@@ -175,12 +179,12 @@ def pipeline():
     run_id = wait_for(lambda: [run.run_id for run in api.list()])[0]
     wait_for(lambda: docker.containers.list(filters={"label": f"kfgcp.run={run_id}"}))
     process.send_signal(signal.SIGINT)
-    done = kfgcp.end(process)
-    assert done.code == 6
-    assert done.json["state"] == "CANCELLED"
-    assert [task["state"] for task in done.json["tasks"]] == [TaskState.CANCELLED]
+    result = kfgcp.end(process)
+    assert result.code == 6
+    assert result.json["state"] == "CANCELLED"
+    assert [task["state"] for task in result.json["tasks"]] == [TaskState.CANCELLED]
     assert (
-        docker.containers.list(all=True, filters={"label": f"kfgcp.run={done.json['run_id']}"})
+        docker.containers.list(all=True, filters={"label": f"kfgcp.run={result.json['run_id']}"})
         == []
     )
 
@@ -207,7 +211,9 @@ def pipeline():
 
 
 @pytest.mark.usefixtures("docker")
-def test_functions_run_in_containers_too_when_asked(execute: Execute, import_image: Any) -> None:
+def test_functions_run_in_containers_too_when_asked(
+    execute: Execute, import_image: Callable[..., None]
+) -> None:
     python = Path("/usr/bin/python3.11")
     if not (python.exists() and Path("/usr/lib/python3.11").exists()):
         pytest.skip("no system Python 3.11 to make an image of")

@@ -8,13 +8,17 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kfgcp import api
 from kfgcp.model import Run, RunState
+from kfgcp_command import Command, Somebody
 from patience import PROCESS, wait_for
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 Execute = Callable[..., Run]
 IMAGE = "kfgcp-tests/busybox:1"
@@ -89,7 +93,9 @@ CREDENTIALS = {"type": "authorized_user", "client_id": "of-a-test"}
 
 
 @pytest.mark.usefixtures("docker")
-def test_a_shell_that_waits_ends_when_it_is_asked_to(home: Path, kfgcp: Any, docker: Any) -> None:
+def test_a_shell_that_waits_ends_when_it_is_asked_to(
+    home: Path, kfgcp: Command, docker: "DockerClient"
+) -> None:
     """As process 1 a shell ignores SIGTERM, so that it lasts until SIGKILL, unless there is an
     init."""
     (home / "slow.py").write_text(HEAD + SLOW, encoding="utf-8")
@@ -107,7 +113,7 @@ def test_a_shell_that_waits_ends_when_it_is_asked_to(home: Path, kfgcp: Any, doc
 
 
 @pytest.fixture
-def engine_without_init(docker: Any) -> Iterator[str]:
+def engine_without_init(docker: "DockerClient") -> Iterator[str]:
     """The address of a Docker engine of its own whose init is not there; it has IMAGE."""
     if os.getuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("starting another Docker engine takes root and dockerd")
@@ -171,15 +177,15 @@ def _image_of_user(user: str) -> str:
 @pytest.mark.usefixtures("docker")
 @pytest.mark.parametrize("user", ["root", "54322:54322"])
 def test_what_a_container_writes_belongs_to_who_runs_kfgcp(
-    somebody: Any, import_image: Any, user: str
+    somebody: Somebody, import_image: Callable[..., None], user: str
 ) -> None:
     image = IMAGE if user == "root" else _image_of_user(user)
     (somebody.folder / "files.py").write_text(HEAD.replace(IMAGE, image) + FILES, encoding="utf-8")
 
-    done = somebody.kfgcp("run", "files.py", "--json")
+    result = somebody.kfgcp("run", "files.py", "--json")
 
-    assert done.code == 0, done.err
-    assert done.json["outputs"] == {"Output": "deep\n"}
+    assert result.code == 0, result.err
+    assert result.json["outputs"] == {"Output": "deep\n"}
     written = [path for path in (somebody.folder / ".kfgcp").rglob("*") if path.exists()]
     assert {path.name for path in written} >= {"a", "b", "c"}
     assert {path.lstat().st_uid for path in written} == {somebody.uid}
@@ -188,7 +194,9 @@ def test_what_a_container_writes_belongs_to_who_runs_kfgcp(
         "open to all while the container ran, not longer"
     )
     ran_as = next((somebody.folder / ".kfgcp" / "logs").glob("*/make/1.log")).read_text()
-    assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", "the image's user is kept"
+    assert ran_as == f"{user.partition(':')[0].replace('root', '0')}\n", (
+        "the container did not run as the user of the image"
+    )
     assert somebody.run("rm", "-r", ".kfgcp").code == 0
     assert (
         sorted(path.name for path in somebody.folder.iterdir() if path.name.startswith("kfgcp-"))
@@ -283,11 +291,11 @@ def test_containers_get_no_credentials_by_themselves(execute: Execute, home: Pat
 
 
 @pytest.mark.usefixtures("docker")
-@pytest.mark.parametrize("place", ["variable", "gcloud"])
+@pytest.mark.parametrize("source", ["variable", "gcloud"])
 def test_containers_get_the_credentials_when_asked(
-    execute: Execute, home: Path, credentials: Path, place: str, monkeypatch: pytest.MonkeyPatch
+    execute: Execute, home: Path, credentials: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if place == "gcloud":
+    if source == "gcloud":
         monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("CLOUDSDK_CONFIG", raising=False)
@@ -302,7 +310,7 @@ def test_containers_get_the_credentials_when_asked(
     )
     variables, read = _looked(run, home)
     assert json.dumps(CREDENTIALS) in read
-    assert "Read-only file system" in read, "the container cannot change them"
+    assert "Read-only file system" in read, "the container could change the credentials"
     assert variables["GOOGLE_CLOUD_PROJECT"] == "project-of-a-test"
     assert "CLOUDSDK_CORE_PROJECT" not in variables
 

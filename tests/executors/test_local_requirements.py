@@ -8,7 +8,6 @@ index.
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,8 @@ from kfgcp.engine.requirements import Requirements
 from kfgcp.model import Run, RunState
 from kfgcp.spec.graph import Container
 from kfgcp.spec.lightweight import recognise
+from kfgcp_command import Command
+from patience import WaitFor
 from small_project import write
 
 Execute = Callable[..., Run]
@@ -46,10 +47,10 @@ def git(folder: Path, *arguments: str) -> str:
         "-c",
         "init.defaultBranch=main",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         ["git", *settings, *arguments], cwd=folder, check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 @pytest.fixture
@@ -71,13 +72,15 @@ def test_a_changed_folder_is_installed_anew(execute: Execute, home: Path, form: 
     assert execute(text, cache=False).outputs == {"Output": "one"}
     before = set((home / ".kfgcp" / "envs").iterdir())
     assert execute(text, cache=False).outputs == {"Output": "one"}
-    assert set((home / ".kfgcp" / "envs").iterdir()) == before, "unchanged: the same environment"
+    assert set((home / ".kfgcp" / "envs").iterdir()) == before, (
+        "an unchanged project got a second environment"
+    )
     write(lib, "two")
     assert execute(text, cache=False).outputs == {"Output": "two"}
 
 
 def test_a_relative_path_leads_from_where_the_run_was_submitted(
-    home: Path, kfgcp: Any, tmp_path: Path, eventually: Any
+    home: Path, kfgcp: Command, tmp_path: Path, eventually: WaitFor
 ) -> None:
     write(home / "lib", "of the project")
     (home / "kfgcp.toml").touch()
@@ -105,7 +108,7 @@ def test_a_branch_is_installed_as_it_is_now(execute: Execute, repository: Path) 
     assert execute(text, cache=False).outputs == {"Output": "second"}
 
 
-def wanted(*packages: str) -> Requirements:
+def requirements(*packages: str) -> Requirements:
     return Requirements(packages, (), None)
 
 
@@ -119,13 +122,15 @@ def test_git_references_lead_to_commits(repository: Path, tmp_path: Path) -> Non
     at = f"git+{repository.as_uri()}"
 
     def pinned(text: str) -> str:
-        [found] = pin(wanted(text), tmp_path, tmp_path / "refs").packages
-        return found
+        [package] = pin(requirements(text), tmp_path, tmp_path / "refs").packages
+        return package
 
     assert pinned(f"{at}@main") == f"{at}@{first}"
-    assert pinned(f"{at}@v1") == f"{at}@{first}", "the commit, not the tag's own object"
+    assert pinned(f"{at}@v1") == f"{at}@{first}", "the pin is not the commit of the tag"
     assert pinned(f"{at}@feature/x") == f"{at}@{second}"
-    assert pinned(at) == f"{at}@{second}", "without a reference: what is checked out there"
+    assert pinned(at) == f"{at}@{second}", (
+        "without a reference, the pin is not the checked out commit"
+    )
     assert pinned(f"mine[x] @ {at}@main#subdirectory=a") == f"mine[x] @ {at}@{first}#subdirectory=a"
     assert (
         pinned(f"mine @ {at}@main ; python_version > '3'")
@@ -139,38 +144,38 @@ def test_a_repository_that_does_not_answer_is_taken_as_it_last_was(
     repository: Path, tmp_path: Path
 ) -> None:
     text = f"git+{repository.as_uri()}@main"
-    online = pin(wanted(text), tmp_path, tmp_path / "refs")
+    online = pin(requirements(text), tmp_path, tmp_path / "refs")
     repository.rename(tmp_path / "away")
-    assert pin(wanted(text), tmp_path, tmp_path / "refs") == online
-    assert pin(wanted(text), tmp_path, tmp_path / "other").packages == (text,)
+    assert pin(requirements(text), tmp_path, tmp_path / "refs") == online
+    assert pin(requirements(text), tmp_path, tmp_path / "other").packages == (text,)
 
 
 @pytest.mark.parametrize(
     "text", ["pandas", "pandas>=2,<3", "x[a]==1 ; python_version<'3'", "https://e.invalid/x-1.whl"]
 )
 def test_what_cannot_change_is_left_as_it_is(text: str) -> None:
-    assert not can_change(wanted(text))
+    assert not can_change(requirements(text))
 
 
 def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
     lib = write(tmp_path / "lib", "one")
 
     def key() -> str:
-        return pin(wanted("./lib"), tmp_path, tmp_path / "refs").key
+        return pin(requirements("./lib"), tmp_path, tmp_path / "refs").key
 
     first = key()
-    for made in (
+    for path in (
         ".git/index",
         "build/lib/mine.py",
         "__pycache__/mine.pyc",
         "mine.egg-info/PKG-INFO",
         "env/x.py",
     ):
-        (lib / made).parent.mkdir(parents=True, exist_ok=True)
-        (lib / made).write_text(made)
-        if made == "env/x.py":
+        (lib / path).parent.mkdir(parents=True, exist_ok=True)
+        (lib / path).write_text(path)
+        if path == "env/x.py":
             (lib / "env" / "pyvenv.cfg").touch()
-        assert key() == first, made
+        assert key() == first, path
     (lib / "link").symlink_to("nowhere")
     assert key() == first
 
@@ -194,7 +199,7 @@ def test_the_state_of_a_folder_is_that_of_its_sources(tmp_path: Path) -> None:
 )
 def test_editable_requirements_are_read_from_the_compiled_command(words: str) -> None:
     script = 'x $program_path/ephemeral_component.py kfp.dsl.executor_main "$@"'
-    found = recognise(
+    function = recognise(
         Container(
             image="python:3.11",
             command=(
@@ -211,5 +216,5 @@ def test_editable_requirements_are_read_from_the_compiled_command(words: str) ->
             resources={},
         )
     )
-    assert found is not None
-    assert found.requirements == ("-e ./lib", "other==1")
+    assert function is not None
+    assert function.requirements == ("-e ./lib", "other==1")

@@ -4,10 +4,10 @@ shows."""
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kfp import compiler, dsl
+from kfp.dsl.python_component import PythonComponent
 
 from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.spec.load import load
@@ -40,7 +40,7 @@ def public():
     pass
 
 
-def _command(component: Any, folder: Path) -> list[str]:
+def _command(component: PythonComponent, folder: Path) -> list[str]:
     file = folder / "component.yaml"
     compiler.Compiler().compile(component, str(file))
     (executor,) = load(str(file)).pipeline_spec["deploymentSpec"]["executors"].values()
@@ -63,12 +63,12 @@ def _pip_calls(command: list[str], variables: dict[str, str], folder: Path) -> l
 
 def test_pip_gets_the_indexes_and_the_command_line_has_no_password(tmp_path: Path) -> None:
     before = _command(private, tmp_path)
-    assert "s3cretpw" in " ".join(before), "KFP writes it into the command"
+    assert "s3cretpw" in " ".join(before), "KFP did not write the password into the command"
 
     command, variables = hide_index_passwords(before)
 
     assert "s3cretpw" not in " ".join(command)
-    assert command[3:] == before[3:], "only the shell script with pip is another one"
+    assert command[3:] == before[3:], "something else than the script with pip has changed"
     lines = _pip_calls(command, variables, tmp_path)
     installs = [at for at, line in enumerate(lines) if "pip install" in line]
     assert installs

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from kfgcp.engine.executors.venv import Builder, BuildError
 from kfgcp.engine.pinning import pin
 from kfgcp.engine.requirements import READY, Requirements
 from kfgcp.model import Run, RunState
+from kfgcp_command import Command
 from small_project import write
 
 PASSWORD = "correct-horse-7"  # noqa: S105
@@ -70,7 +70,7 @@ def index() -> Iterator[Index]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             allowed = self.headers.get("Authorization") == BASIC
-            body = opened.answer(self.path) if allowed else None
+            body = index.answer(self.path) if allowed else None
             status = 401 if not allowed else 404 if body is None else 200
             self.send_response(status)
             if not allowed:
@@ -90,9 +90,9 @@ def index() -> Iterator[Index]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    opened = Index(f"127.0.0.1:{server.server_port}")
+    index = Index(f"127.0.0.1:{server.server_port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield opened
+    yield index
     server.shutdown()
     server.server_close()
 
@@ -235,7 +235,7 @@ def test_a_package_that_the_index_does_not_have_is_told_without_the_password(
     "password", ["p#wsecret9", "p/wsecret9", "p?wsecret9", "wsecret9#p", "p wsecret9"]
 )
 def test_a_password_that_does_not_belong_in_a_url_is_not_shown(
-    execute: Callable[..., Run], kfgcp: Any, home: Path, password: str
+    execute: Callable[..., Run], kfgcp: Command, home: Path, password: str
 ) -> None:
     """uv refuses the address and quotes it."""
     source = f"""
@@ -269,7 +269,7 @@ def pipeline() -> str:
 
 
 def test_the_record_of_a_failed_run_does_not_show_the_password(
-    execute: Callable[..., Run], kfgcp: Any, home: Path, index: Index
+    execute: Callable[..., Run], kfgcp: Command, home: Path, index: Index
 ) -> None:
     """The component names a file on the index that is not there, so that uv says the whole
     address."""
@@ -301,12 +301,12 @@ def pipeline() -> str:
     assert run.state is RunState.FAILED
     assert run.error is not None
     assert index.address in run.error.message
-    texts = [json.dumps(run.to_dict()), *(done.out + done.err for done in shown)]
+    texts = [json.dumps(run.to_dict()), *(result.out + result.err for result in shown)]
     texts += [
         file.read_text(errors="replace")
         for file in (home / ".kfgcp" / "logs").rglob("*")
         if file.is_file()
     ]
     assert not [text for text in texts if PASSWORD in text]
-    assert all(done.code in (0, 4, 6) for done in shown)
+    assert all(result.code in (0, 4, 6) for result in shown)
     _assert_hidden(index)

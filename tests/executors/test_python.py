@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,10 +20,14 @@ from kfgcp.spec.graph import build
 from kfgcp.spec.lightweight import Lightweight
 from kfgcp.spec.load import load
 from patience import REQUEST, wait_for
+from service_fixtures import Server
 
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="libraries are imported ahead on Linux only"
 )
+
+
+Start = Callable[..., tuple[PythonExecutor, Callable[..., str]]]
 
 
 @pytest.fixture
@@ -33,16 +36,16 @@ def ended() -> "queue.SimpleQueue[AttemptEnded]":
 
 
 @pytest.fixture
-def start(
-    ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path
-) -> Iterator[Callable[..., tuple[PythonExecutor, Any]]]:
-    """An executor with these libraries, and a function that starts `body` in it and gives what it
-    wrote."""
-    made: list[PythonExecutor] = []
+def start(ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path) -> Iterator[Start]:
+    """Return a function that makes an executor with some preloaded libraries.
 
-    def make(*libraries: str) -> tuple[PythonExecutor, Callable[[int, str], str]]:
+    It returns the executor and a function that runs a body there and returns its output.
+    """
+    executors: list[PythonExecutor] = []
+
+    def make(*libraries: str) -> tuple[PythonExecutor, Callable[..., str]]:
         executor = PythonExecutor(ended.put, libraries=libraries)
-        made.append(executor)
+        executors.append(executor)
 
         def run(number: int, body: str, **env: str) -> str:
             log = tmp_path / f"{number}.log"
@@ -61,25 +64,27 @@ def start(
                     log,
                 )
             )
-            found = ended.get(timeout=REQUEST)
-            assert found == AttemptEnded(number, None)
+            end = ended.get(timeout=REQUEST)
+            assert end == AttemptEnded(number, None)
             return log.read_text().strip()
 
         return executor, run
 
     yield make
-    for executor in made:
+    for executor in executors:
         executor.close()
 
 
-def test_tasks_start_before_the_libraries_are_imported_and_have_them_afterwards(start: Any) -> None:
+def test_tasks_start_before_the_libraries_are_imported_and_have_them_afterwards(
+    start: Start,
+) -> None:
     executor, run = start("numpy", "no_such_module")
     assert run(1, "import sys; print('numpy' in sys.modules)") == "False"
     wait_for(lambda: executor._warm_server.ready)
     assert run(2, "import sys; print('numpy' in sys.modules)") == "True"
 
 
-def test_random_numbers_of_tasks_differ(start: Any) -> None:
+def test_random_numbers_of_tasks_differ(start: Start) -> None:
     executor, run = start("numpy.random")
     wait_for(lambda: executor._warm_server.ready)
     drawn = {
@@ -97,14 +102,16 @@ def fresh(code: str, **env: str) -> str:
     ).strip()
 
 
-def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path: Path) -> None:
+def test_variables_that_are_read_at_start_have_their_effect(start: Start, tmp_path: Path) -> None:
     executor, run = start()
     seeds = [fresh("print(hash('a'))", PYTHONHASHSEED=seed) for seed in ("1", "2")]
     assert seeds[0] != seeds[1]
     assert run(1, "print(hash('a'))", PYTHONHASHSEED="1") == seeds[0]
     assert run(2, "print(hash('a'))", PYTHONHASHSEED="2", OTHER="x") == seeds[1]
     assert run(3, "print(hash('a'))", PYTHONHASHSEED="1", OTHER="y") == seeds[0]
-    assert len(executor._other_executors) == 2, "tasks with the same ones share their servers"
+    assert len(executor._other_executors) == 2, (
+        "tasks with the same variables do not share a server"
+    )
 
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "only_there.py").write_text("print('found')")
@@ -120,7 +127,7 @@ def test_variables_that_are_read_at_start_have_their_effect(start: Any, tmp_path
 
 
 @linux
-def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(start: Any) -> None:
+def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(start: Start) -> None:
     executor, run = start("sklearn.ensemble")
     wait_for(lambda: executor._warm_server.ready)
     body = (
@@ -133,7 +140,7 @@ def test_variables_that_a_library_reads_when_it_is_imported_have_their_effect(st
 
 
 @linux
-def test_a_library_can_be_preloaded_into_a_task(start: Any, tmp_path: Path) -> None:
+def test_a_library_can_be_preloaded_into_a_task(start: Start, tmp_path: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler to make a library with")
@@ -154,7 +161,7 @@ def test_a_library_can_be_preloaded_into_a_task(start: Any, tmp_path: Path) -> N
 
 
 def test_output_is_not_held_back_when_it_is_to_be_unbuffered(
-    start: Any, tmp_path: Path, ended: Any
+    start: Start, tmp_path: Path, ended: "queue.SimpleQueue[AttemptEnded]"
 ) -> None:
     executor, _ = start()
     source = "def f():\n    import time\n    print('half a line', end='')\n    time.sleep(3600)\n"
@@ -167,12 +174,12 @@ def test_output_is_not_held_back_when_it_is_to_be_unbuffered(
     assert ended.get(timeout=REQUEST) == AttemptEnded(1, "the process was killed by SIGKILL")
 
 
-def kill(server: Any) -> None:
+def kill(server: Server) -> None:
     os.kill(server._process.pid, signal.SIGKILL)
     wait_for(lambda: bool(server.lost))
 
 
-def test_servers_that_are_killed_are_replaced(start: Any) -> None:
+def test_servers_that_are_killed_are_replaced(start: Start) -> None:
     executor, run = start("numpy")
     wait_for(lambda: executor._warm_server.ready)
     kill(executor._warm_server)
@@ -182,7 +189,7 @@ def test_servers_that_are_killed_are_replaced(start: Any) -> None:
 
 
 def test_an_attempt_whose_server_is_killed_is_reported_as_lost(
-    start: Any, ended: Any, tmp_path: Path
+    start: Start, ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path
 ) -> None:
     executor, _ = start()
     wire = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "out.json")}}
@@ -191,19 +198,19 @@ def test_an_attempt_whose_server_is_killed_is_reported_as_lost(
     executor.start(Attempt(7, Lightweight("f", source), wire, {}, tmp_path / "scratch" / "7", log))
     wait_for(lambda: log.exists() and "up" in log.read_text())
     os.kill(executor._plain_server._process.pid, signal.SIGKILL)
-    found = ended.get(timeout=REQUEST)
-    assert (found.id, found.lost) == (7, True)
-    assert "SIGKILL" in (found.message or "")
+    end = ended.get(timeout=REQUEST)
+    assert (end.id, end.lost) == (7, True)
+    assert "SIGKILL" in (end.message or "")
 
 
-def waiting(server: Any) -> list[int]:
+def waiting(server: Server) -> list[int]:
     """The processes of an idle server: those that wait for a task."""
     pid = server._process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @linux
-def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
+def test_a_process_waits_for_each_task_and_runs_no_other(start: Start) -> None:
     executor, run = start()
     seen = []
     for number in range(3):
@@ -216,7 +223,7 @@ def test_a_process_waits_for_each_task_and_runs_no_other(start: Any) -> None:
 
 
 @linux
-def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start: Any) -> None:
+def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start: Start) -> None:
     executor, run = start()
     wait_for(lambda: len(waiting(executor._plain_server)) == 1)
     os.kill(waiting(executor._plain_server)[0], signal.SIGKILL)
@@ -226,7 +233,7 @@ def test_a_task_starts_although_the_process_that_waited_for_it_was_killed(start:
 
 
 @linux
-def test_processes_that_wait_end_with_their_server(start: Any) -> None:
+def test_processes_that_wait_end_with_their_server(start: Start) -> None:
     executor, _ = start()
     wait_for(lambda: len(waiting(executor._plain_server)) == 1)
     pid = waiting(executor._plain_server)[0]
@@ -236,7 +243,9 @@ def test_processes_that_wait_end_with_their_server(start: Any) -> None:
     )
 
 
-def test_an_input_of_megabytes_reaches_a_task(start: Any, ended: Any, tmp_path: Path) -> None:
+def test_an_input_of_megabytes_reaches_a_task(
+    start: Start, ended: "queue.SimpleQueue[AttemptEnded]", tmp_path: Path
+) -> None:
     executor, _ = start()
     text = "x" * 3_000_000
     wire = {

@@ -47,16 +47,16 @@ def test_what_is_installed_needs_no_environment(requirements: tuple[str, ...]) -
     ],
 )
 def test_what_is_not_installed_needs_one(requirement: str) -> None:
-    found = missing_requirements(function(requirement, "kfp==2.17.0"))
-    assert found is not None
-    assert found.packages == (requirement,)
-    assert found.kfp == f"kfp=={metadata.version('kfp')}"
+    requirements = missing_requirements(function(requirement, "kfp==2.17.0"))
+    assert requirements is not None
+    assert requirements.packages == (requirement,)
+    assert requirements.kfp == f"kfp=={metadata.version('kfp')}"
 
 
 def test_strict_takes_the_pin_of_the_compiled_command() -> None:
-    found = missing_requirements(function("kfp==2.3.0"), strict=True)
-    assert found is not None
-    assert (found.packages, found.kfp) == ((), "kfp==2.3.0")
+    requirements = missing_requirements(function("kfp==2.3.0"), strict=True)
+    assert requirements is not None
+    assert (requirements.packages, requirements.kfp) == ((), "kfp==2.3.0")
 
 
 def test_the_key_is_that_of_the_set_and_of_where_it_comes_from() -> None:
@@ -87,7 +87,7 @@ def test_requirements_and_options_are_read_from_the_compiled_shell_prelude() -> 
         "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "
         '--component_module_path "$program_path/ephemeral_component.py" "$@"'
     )
-    found = recognise(
+    function = recognise(
         Container(
             image="python:3.11",
             command=("sh", "-c", prelude, "sh", "-ec", script, "def f():\n    pass\n"),
@@ -96,7 +96,7 @@ def test_requirements_and_options_are_read_from_the_compiled_shell_prelude() -> 
             resources={},
         )
     )
-    assert found == Lightweight(
+    assert function == Lightweight(
         function="f",
         source="def f():\n    pass\n",
         requirements=("pandas>=2,<3", 'x[extra]==1; python_version<"3.9"', "kfp==2.17.0"),

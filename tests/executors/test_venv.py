@@ -138,8 +138,8 @@ def test_packages_that_cannot_be_had_fail_the_task_with_what_uv_says(
 
 
 def test_two_builders_of_one_environment_install_it_once(tmp_path: Path, wheel: MakeWheel) -> None:
-    wanted = Requirements((f"probe_three @ {wheel('probe_three', '1').as_uri()}",), (), None)
-    builders = [Builder(wanted, tmp_path / "envs") for _ in range(4)]
+    requirements = Requirements((f"probe_three @ {wheel('probe_three', '1').as_uri()}",), (), None)
+    builders = [Builder(requirements, tmp_path / "envs") for _ in range(4)]
     threads = [threading.Thread(target=builder.build) for builder in builders]
     for thread in threads:
         thread.start()
@@ -156,19 +156,19 @@ def test_two_builders_of_one_environment_install_it_once(tmp_path: Path, wheel: 
 def test_a_builder_that_is_killed_leaves_nothing_that_is_taken_for_whole(
     tmp_path: Path, wheel: MakeWheel
 ) -> None:
-    wanted = Requirements((f"probe_four @ {wheel('probe_four', '1').as_uri()}",), (), None)
+    requirements = Requirements((f"probe_four @ {wheel('probe_four', '1').as_uri()}",), (), None)
     code = f"""
 from pathlib import Path
 from kfgcp.engine.executors.venv import Builder
 from kfgcp.engine.requirements import Requirements
-Builder(Requirements({wanted.packages!r}, (), None), Path({str(tmp_path / "envs")!r})).build()
+Builder(Requirements({requirements.packages!r}, (), None), Path({str(tmp_path / "envs")!r})).build()
 """
     for delay in (0.05, 0.15, 0.25):
         process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        python = Builder(wanted, tmp_path / "envs").build()
+        python = Builder(requirements, tmp_path / "envs").build()
         assert subprocess.call([python, "-c", "import probe_four"]) == 0
 
 
@@ -273,9 +273,9 @@ def test_two_builders_can_look_for_the_installer_at_the_same_time(tmp_path: Path
     """In Python 3.11 a first call of sysconfig hands out None to a second thread that asks
     meanwhile."""
     command = [sys.executable, "-c", SLOW_FIRST_CALL, str(tmp_path), str(REQUEST)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS, check=True)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS, check=True)
 
-    messages = sorted(done.stdout.splitlines())
+    messages = sorted(process.stdout.splitlines())
     assert len(messages) == 2
     for number, message in enumerate(messages, 1):
         assert message.startswith("its packages cannot be installed: error:")
@@ -287,7 +287,7 @@ def test_the_installer_is_looked_for_once_by_many_threads(monkeypatch: pytest.Mo
 
     at_once = threading.Barrier(8)
     calls: list[str] = []
-    found: list[str] = []
+    interpreters: list[str] = []
 
     def find() -> str:
         calls.append(threading.current_thread().name)
@@ -295,7 +295,7 @@ def test_the_installer_is_looked_for_once_by_many_threads(monkeypatch: pytest.Mo
 
     def look() -> None:
         at_once.wait(REQUEST)
-        found.append(uv_program())
+        interpreters.append(uv_program())
 
     monkeypatch.setattr(uv, "find_uv_bin", find)
     monkeypatch.setattr("kfgcp.engine.uv_program._find", cache(_find.__wrapped__))
@@ -306,4 +306,4 @@ def test_the_installer_is_looked_for_once_by_many_threads(monkeypatch: pytest.Mo
         thread.join(REQUEST)
 
     assert len(calls) == 1
-    assert found == ["/bin/uv"] * 8
+    assert interpreters == ["/bin/uv"] * 8

@@ -25,20 +25,22 @@ from kfgcp.errors import (
     Unreachable,
     UsageError,
 )
+from kfgcp.services.auth.tokens import Token
 from kfgcp.services.client import ServiceClient
 from patience import REQUEST
+from service_fixtures import Clock, ReceivedRequest, Reply, Server, Tokens
 
 Client = Callable[..., ServiceClient]
 
 
-def _busy(reply: Any, status: int = 503, **headers: str) -> Any:
+def _busy(reply: type[Reply], status: int = 503, **headers: str) -> Reply:
     return reply(
         {"error": {"code": status, "message": "busy", "status": "UNAVAILABLE"}}, status, headers
     )
 
 
 def test_a_request_carries_its_token_parameters_and_body(
-    server: Any, client: Client, secret: str
+    server: Server, client: Client, secret: str
 ) -> None:
     server.answers({"name": "made"})
 
@@ -52,18 +54,18 @@ def test_a_request_carries_its_token_parameters_and_body(
     assert asked.headers["content-type"] == "application/json"
 
 
-def test_the_verbs(server: Any, client: Client) -> None:
+def test_the_verbs(server: Server, client: Client) -> None:
     server.answers(*({"n": n} for n in range(4)))
     http = client(f"{server.url}/base/")
 
-    found = [
+    answers = [
         http.get("/a"),
         http.post("a", body={}),
         http.patch("a", body={"b": 1}),
         http.delete("a"),
     ]
 
-    assert found == [{"n": n} for n in range(4)]
+    assert answers == [{"n": n} for n in range(4)]
     assert [(asked.method, asked.path, asked.body) for asked in server.asked] == [
         ("GET", "/base/a", b""),
         ("POST", "/base/a", b"{}"),
@@ -72,23 +74,25 @@ def test_the_verbs(server: Any, client: Client) -> None:
     ]
 
 
-def test_an_empty_answer_is_an_empty_object(server: Any, client: Client, reply: Any) -> None:
+def test_an_empty_answer_is_an_empty_object(
+    server: Server, client: Client, reply: type[Reply]
+) -> None:
     server.answers(reply(b""), reply(b"", 204, {"Content-Type": "text/plain"}))
 
     assert [client().delete("x"), client().delete("x")] == [{}, {}]
 
 
-def test_the_answer_as_it_came(server: Any, client: Client, reply: Any) -> None:
+def test_the_answer_as_it_came(server: Server, client: Client, reply: type[Reply]) -> None:
     server.answers(reply(b"\x00line\n", headers={"Content-Type": "text/plain"}))
 
-    found = client().exchange("GET", "logs")
+    answer = client().exchange("GET", "logs")
 
-    assert (found.body, found.headers["content-type"]) == (b"\x00line\n", "text/plain")
+    assert (answer.body, answer.headers["content-type"]) == (b"\x00line\n", "text/plain")
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_it_is_tried_again_with_growing_waits(
-    server: Any, client: Client, reply: Any, clock: Any, status: int
+    server: Server, client: Client, reply: type[Reply], clock: Clock, status: int
 ) -> None:
     server.answers(*[_busy(reply, status)] * 4, {"ok": True})
 
@@ -97,7 +101,7 @@ def test_it_is_tried_again_with_growing_waits(
 
 
 def test_waits_are_jittered_from_nothing_to_the_whole(
-    server: Any, client: Client, reply: Any, clock: Any
+    server: Server, client: Client, reply: type[Reply], clock: Clock
 ) -> None:
     server.answers(*[_busy(reply)] * 3, {})
     shares = iter([0.0, 0.5, 0.25])
@@ -109,7 +113,7 @@ def test_waits_are_jittered_from_nothing_to_the_whole(
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 408, 409, 412, 413, 422, 499, 501])
 def test_other_refusals_are_final(
-    server: Any, client: Client, reply: Any, clock: Any, status: int
+    server: Server, client: Client, reply: type[Reply], clock: Clock, status: int
 ) -> None:
     server.answers(_busy(reply, status))
 
@@ -124,7 +128,9 @@ def test_other_refusals_are_final(
     assert clock.slept == []
 
 
-def test_retry_after_in_seconds(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_retry_after_in_seconds(
+    server: Server, client: Client, reply: type[Reply], clock: Clock
+) -> None:
     server.answers(
         _busy(reply, 429, **{"Retry-After": "17"}), _busy(reply, 503, **{"Retry-After": "0"}), {}
     )
@@ -135,7 +141,11 @@ def test_retry_after_in_seconds(server: Any, client: Client, reply: Any, clock: 
 
 
 def test_retry_after_as_a_date(
-    server: Any, client: Client, reply: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    client: Client,
+    reply: type[Reply],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     monkeypatch.setattr("kfgcp.services.retry.time", SimpleNamespace(time=now.timestamp))
@@ -154,7 +164,7 @@ def test_retry_after_as_a_date(
     "value", ["soon", "-5", "1e3", "\u0661", "Mon, 99 Foo 2026 99:99:99 GMT", ""]
 )
 def test_a_retry_after_that_makes_no_sense_is_ignored(
-    server: Any, client: Client, reply: Any, clock: Any, value: str
+    server: Server, client: Client, reply: type[Reply], clock: Clock, value: str
 ) -> None:
     server.answers(_busy(reply, 503, **{"Retry-After": value.encode().decode("latin-1")}), {})
 
@@ -164,7 +174,7 @@ def test_a_retry_after_that_makes_no_sense_is_ignored(
 
 
 def test_a_wait_beyond_the_budget_ends_it_at_once(
-    server: Any, client: Client, reply: Any, clock: Any
+    server: Server, client: Client, reply: type[Reply], clock: Clock
 ) -> None:
     server.answers(_busy(reply, 503, **{"Retry-After": "3600"}))
 
@@ -176,7 +186,9 @@ def test_a_wait_beyond_the_budget_ends_it_at_once(
     assert clock.slept == []
 
 
-def test_a_wait_that_is_over_is_not_told(server: Any, client: Client, reply: Any) -> None:
+def test_a_wait_that_is_over_is_not_told(
+    server: Server, client: Client, reply: type[Reply]
+) -> None:
     server.answers(_busy(reply, 503, **{"Retry-After": "5"}), _busy(reply, 404))
 
     with pytest.raises(NotFound) as caught:
@@ -186,7 +198,9 @@ def test_a_wait_that_is_over_is_not_told(server: Any, client: Client, reply: Any
     assert caught.value.retried
 
 
-def test_the_budget_bounds_all_tries(server: Any, client: Client, reply: Any, clock: Any) -> None:
+def test_the_budget_bounds_all_tries(
+    server: Server, client: Client, reply: type[Reply], clock: Clock
+) -> None:
     """Waits of 1, 2, 4, 8 and 16 s are 31 s; 32 more would be too many for 60."""
     server.answers(*[_busy(reply)] * 6)
 
@@ -199,7 +213,7 @@ def test_the_budget_bounds_all_tries(server: Any, client: Client, reply: Any, cl
 
 
 def test_budget_and_retries_of_one_call(
-    server: Any, client: Client, reply: Any, clock: Any
+    server: Server, client: Client, reply: type[Reply], clock: Clock
 ) -> None:
     http = client(budget=2.5)
     server.answers(*[_busy(reply)] * (2 + 1 + 1 + 3))
@@ -211,7 +225,9 @@ def test_budget_and_retries_of_one_call(
     assert clock.slept == [1, 1, 2]
 
 
-def test_no_budget_is_one_try_even_without_jitter(server: Any, client: Client, reply: Any) -> None:
+def test_no_budget_is_one_try_even_without_jitter(
+    server: Server, client: Client, reply: type[Reply]
+) -> None:
     server.answers(_busy(reply))
 
     with pytest.raises(Unreachable):
@@ -219,9 +235,9 @@ def test_no_budget_is_one_try_even_without_jitter(server: Any, client: Client, r
 
 
 def test_the_time_that_answers_take_counts(
-    server: Any, client: Client, reply: Any, clock: Any
+    server: Server, client: Client, reply: type[Reply], clock: Clock
 ) -> None:
-    def slow(_: Any) -> Any:
+    def slow(_: ReceivedRequest) -> Reply:
         clock.now += 40
         return _busy(reply)
 
@@ -233,7 +249,7 @@ def test_the_time_that_answers_take_counts(
 
 @pytest.mark.parametrize(("status", "tries"), [(429, 2), (500, 1), (502, 1), (503, 1), (504, 1)])
 def test_a_post_is_sent_again_only_when_it_was_not_carried_out(
-    server: Any, client: Client, reply: Any, status: int, tries: int
+    server: Server, client: Client, reply: type[Reply], status: int, tries: int
 ) -> None:
     server.answers(*[_busy(reply, status)] * tries)
 
@@ -241,14 +257,16 @@ def test_a_post_is_sent_again_only_when_it_was_not_carried_out(
         client(retries=1).post("jobs", body={})
 
 
-def test_a_post_that_may_be_repeated(server: Any, client: Client, reply: Any) -> None:
+def test_a_post_that_may_be_repeated(server: Server, client: Client, reply: type[Reply]) -> None:
     server.answers(_busy(reply), reply(hang_up=True), {"name": "made"})
 
     assert client().post("jobs", body={"a": 1}, repeatable=True) == {"name": "made"}
     assert [asked.json for asked in server.asked] == [{"a": 1}] * 3
 
 
-def test_a_conflict_after_a_retry_says_so(server: Any, client: Client, reply: Any) -> None:
+def test_a_conflict_after_a_retry_says_so(
+    server: Server, client: Client, reply: type[Reply]
+) -> None:
     conflict = reply({"error": {"code": 409, "message": "exists", "status": "ALREADY_EXISTS"}}, 409)
     server.answers(reply(hang_up=True), conflict, conflict)
 
@@ -266,7 +284,7 @@ def test_a_conflict_after_a_retry_says_so(server: Any, client: Client, reply: An
 
 
 def test_a_connection_that_ends_without_an_answer(
-    server: Any, client: Client, reply: Any, clock: Any
+    server: Server, client: Client, reply: type[Reply], clock: Clock
 ) -> None:
     server.answers(reply(hang_up=True), {"ok": 1}, reply(hang_up=True))
 
@@ -282,7 +300,7 @@ def test_a_connection_that_ends_without_an_answer(
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(
-    server: Any, client: Client, reply: Any
+    server: Server, client: Client, reply: type[Reply]
 ) -> None:
     server.answers(
         reply({"half": 1}, missing=500), {"whole": 1}, *[reply({"half": 1}, missing=1)] * 2
@@ -295,14 +313,14 @@ def test_an_answer_that_breaks_off_is_asked_for_again(
         client(retries=1).get("x")
 
 
-def test_a_chunk_that_breaks_off(server: Any, client: Client, reply: Any) -> None:
+def test_a_chunk_that_breaks_off(server: Server, client: Client, reply: type[Reply]) -> None:
     chunked = {"Transfer-Encoding": "chunked", "Content-Length": "0"}
     server.answers(reply(b'ff\r\n{"a"', headers=chunked | {"Connection": "close"}), {"ok": 1})
 
     assert client().get("x") == {"ok": 1}
 
 
-def test_a_server_that_says_nothing(server: Any, client: Client, reply: Any) -> None:
+def test_a_server_that_says_nothing(server: Server, client: Client, reply: type[Reply]) -> None:
     server.answers(reply(silent=True), {"ok": 1}, reply(silent=True))
 
     def wait_longer(_: float) -> None:
@@ -316,7 +334,7 @@ def test_a_server_that_says_nothing(server: Any, client: Client, reply: Any) -> 
 
 
 def test_a_refused_token_is_renewed_once(
-    server: Any, client: Client, reply: Any, tokens: Any, secret: str
+    server: Server, client: Client, reply: type[Reply], tokens: type[Tokens], secret: str
 ) -> None:
     source = tokens("second")
     server.answers(reply(status=401), {"ok": 1}, reply(status=401))
@@ -335,7 +353,7 @@ def test_a_refused_token_is_renewed_once(
 
 
 def test_a_token_that_is_refused_again_is_an_error(
-    server: Any, client: Client, reply: Any, tokens: Any
+    server: Server, client: Client, reply: type[Reply], tokens: type[Tokens]
 ) -> None:
     denied = reply(
         {"error": {"code": 401, "message": "Bad token.", "status": "UNAUTHENTICATED"}}, 401
@@ -352,12 +370,12 @@ def test_a_token_that_is_refused_again_is_an_error(
 
 
 def test_a_service_of_tokens_that_fails_is_tried_again(
-    server: Any, client: Client, tokens: Any, clock: Any
+    server: Server, client: Client, tokens: type[Tokens], clock: Clock
 ) -> None:
     class Flaky(tokens):  # type: ignore[misc]
         failures = 2
 
-        def get(self, refused: Any = None) -> Any:
+        def get(self, refused: Token | None = None) -> Token:
             self.failures -= 1
             if self.failures >= 0:
                 raise Unreachable("No tokens today.", hint="Wait.")
@@ -373,10 +391,10 @@ def test_a_service_of_tokens_that_fails_is_tried_again(
         client(source=broken).get("x")
 
 
-def test_eight_threads_share_a_client(server: Any, client: Client, reply: Any) -> None:
+def test_eight_threads_share_a_client(server: Server, client: Client, reply: type[Reply]) -> None:
     gate = threading.Barrier(8, timeout=REQUEST)
 
-    def together(asked: Any) -> Any:
+    def together(asked: ReceivedRequest) -> Reply:
         gate.wait()
         return reply({"path": asked.path})
 
@@ -384,15 +402,15 @@ def test_eight_threads_share_a_client(server: Any, client: Client, reply: Any) -
     http = client()
 
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: http.get(f"n/{n}"), range(16)))
+        answers = list(pool.map(lambda n: http.get(f"n/{n}"), range(16)))
 
-    assert found == [{"path": f"/n/{n}"} for n in range(16)]
+    assert answers == [{"path": f"/n/{n}"} for n in range(16)]
 
 
 # -- pages
 
 
-def test_pages_follow_one_another(server: Any, client: Client) -> None:
+def test_pages_follow_one_another(server: Server, client: Client) -> None:
     server.answers(
         {"jobs": [1, 2], "nextPageToken": "p2"},
         {"nextPageToken": "p3"},
@@ -407,7 +425,7 @@ def test_pages_follow_one_another(server: Any, client: Client) -> None:
     ]
 
 
-def test_pages_are_asked_for_when_they_are_needed(server: Any, client: Client) -> None:
+def test_pages_are_asked_for_when_they_are_needed(server: Server, client: Client) -> None:
     server.answers({"jobs": [1, 2], "nextPageToken": "p2"})
 
     assert next(client().pages("jobs", None, "jobs")) == 1
@@ -422,7 +440,7 @@ def test_pages_are_asked_for_when_they_are_needed(server: Any, client: Client) -
 )
 @pytest.mark.parametrize("version", VERSIONS)
 def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
-    server: Any, client: Client, reply: Any, version: str
+    server: Server, client: Client, reply: type[Reply], version: str
 ) -> None:
     """The server answers as recorded: it refuses a later page that repeats `filter` or
     `sort_by`."""
@@ -430,7 +448,7 @@ def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
     second = exchange("runs-list-since-page-2", version)
     refused = exchange("runs-list-since-page-2-refused", version)
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         if "page_token" not in asked.query:
             return reply(first.answer)
         if asked.query.keys() & {"filter", "sort_by"}:
@@ -453,14 +471,14 @@ def test_later_pages_of_kubeflow_leave_the_filter_and_the_order_to_the_token(
 
 
 def test_pages_that_are_too_large_are_halved(
-    server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, reply: type[Reply], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs of 300 kB where an answer may have 1 MB: three are a page, so 10, 5 and then 2 are asked
     for."""
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
     runs = [{"run_id": str(number), "pipeline_spec": "x" * 300_000} for number in range(7)]
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         start = int(asked.query.get("page_token", "0"))
         end = start + int(asked.query["page_size"])
         return reply(
@@ -475,7 +493,7 @@ def test_pages_that_are_too_large_are_halved(
 
 
 def test_pages_grow_again_after_short_ones(
-    server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, reply: type[Reply], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the first two of 40 runs are large. A page may be longer again when the last one had at
     most 250 kB."""
@@ -485,7 +503,7 @@ def test_pages_grow_again_after_short_ones(
         for number in range(40)
     ]
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         start = int(asked.query.get("page_token", "0"))
         end = start + int(asked.query["page_size"])
         return reply(
@@ -503,7 +521,7 @@ def test_pages_grow_again_after_short_ones(
 
 @pytest.mark.parametrize("size", [1, None])
 def test_one_item_that_is_too_large_is_an_error(
-    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, size: int | None
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, size: int | None
 ) -> None:
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
     server.answers({"runs": ["x" * 1_000_001]})
@@ -512,7 +530,9 @@ def test_one_item_that_is_too_large_is_an_error(
         list(client().pages("runs", None, "runs", size=size))
 
 
-def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply: Any) -> None:
+def test_pages_that_are_asked_for_in_the_body(
+    server: Server, client: Client, reply: type[Reply]
+) -> None:
     server.answers({"entries": [1], "nextPageToken": "t"}, reply(hang_up=True), {"entries": [2]})
     body = {"filter": "f"}
 
@@ -529,7 +549,7 @@ def test_pages_that_are_asked_for_in_the_body(server: Any, client: Client, reply
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "a"]])
 def test_a_page_token_that_comes_again_is_an_error(
-    server: Any, client: Client, names: list[str]
+    server: Server, client: Client, names: list[str]
 ) -> None:
     server.answers(*({"jobs": [name], "nextPageToken": name} for name in names))
     jobs = client().pages("jobs", None, "jobs")
@@ -546,7 +566,7 @@ def test_a_page_token_that_comes_again_is_an_error(
 
 @pytest.mark.parametrize("jobs", [[], ["a"]])
 def test_pages_without_anything_new_have_an_end(
-    server: Any, client: Client, reply: Any, jobs: list[str]
+    server: Server, client: Client, reply: type[Reply], jobs: list[str]
 ) -> None:
     """Each has a token of its own; the first page with an item is new."""
     tokens = iter(range(1000))
@@ -561,11 +581,11 @@ def test_pages_without_anything_new_have_an_end(
 
 
 def test_pages_without_anything_new_end_after_ten_minutes(
-    server: Any, client: Client, reply: Any, clock: Any
+    server: Server, client: Client, reply: type[Reply], clock: Clock
 ) -> None:
     tokens = iter(range(1000))
 
-    def late(_: Any) -> Any:
+    def late(_: ReceivedRequest) -> Reply:
         clock.now += 100
         return reply({"jobs": [], "nextPageToken": str(next(tokens))})
 
@@ -575,7 +595,7 @@ def test_pages_without_anything_new_end_after_ten_minutes(
         list(client().pages("jobs", None, "jobs"))
 
 
-def test_empty_pages_among_others_are_passed_over(server: Any, client: Client) -> None:
+def test_empty_pages_among_others_are_passed_over(server: Server, client: Client) -> None:
     """Cloud Logging sends them while it searches. Each page with a new item starts the count
     again."""
     tokens = iter(range(1000))
@@ -588,7 +608,7 @@ def test_empty_pages_among_others_are_passed_over(server: Any, client: Client) -
 
 
 @pytest.mark.parametrize("page", [{"jobs": {"a": 1}}, {"jobs": "text"}])
-def test_a_list_that_is_none(server: Any, client: Client, page: Any) -> None:
+def test_a_list_that_is_none(server: Server, client: Client, page: Any) -> None:
     server.answers(page)
 
     with pytest.raises(
@@ -598,7 +618,9 @@ def test_a_list_that_is_none(server: Any, client: Client, page: Any) -> None:
 
 
 @pytest.mark.parametrize("token", [5, ["x"], True])
-def test_a_page_token_that_is_not_text_is_refused(server: Any, client: Client, token: Any) -> None:
+def test_a_page_token_that_is_not_text_is_refused(
+    server: Server, client: Client, token: object
+) -> None:
     """Else a list would end in its middle, and nobody would know."""
     server.answers({"jobs": [1], "nextPageToken": token})
 
@@ -609,14 +631,16 @@ def test_a_page_token_that_is_not_text_is_refused(server: Any, client: Client, t
 
 
 @pytest.mark.parametrize("token", ["", None])
-def test_a_list_ends_without_a_page_token(server: Any, client: Client, token: Any) -> None:
+def test_a_list_ends_without_a_page_token(server: Server, client: Client, token: object) -> None:
     server.answers({"jobs": [1], "nextPageToken": token})
 
     assert list(client().pages("jobs", None, "jobs")) == [1]
 
 
 @pytest.mark.parametrize("items", ["", 0, False, {}])
-def test_what_is_empty_and_not_a_list_is_refused(server: Any, client: Client, items: Any) -> None:
+def test_what_is_empty_and_not_a_list_is_refused(
+    server: Server, client: Client, items: Any
+) -> None:
     server.answers({"jobs": items})
 
     with pytest.raises(
@@ -631,15 +655,15 @@ IN_CLUSTER = "http://ml-pipeline-ui.kubeflow.svc"
 
 
 def test_a_service_of_the_same_cluster_is_spoken_to_in_clear_and_without_a_proxy(
-    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its name leads to the server of the test; a proxy would see the token."""
     port = urlsplit(server.url).port
     look_up = socket.getaddrinfo
 
-    def inside(host: Any, *rest: Any, **more: Any) -> Any:
+    def inside(host: str, *arguments: Any, **options: Any) -> Any:
         return look_up(
-            "127.0.0.1" if host == "ml-pipeline-ui.kubeflow.svc" else host, *rest, **more
+            "127.0.0.1" if host == "ml-pipeline-ui.kubeflow.svc" else host, *arguments, **options
         )
 
     monkeypatch.setattr(socket, "getaddrinfo", inside)
@@ -691,12 +715,12 @@ def test_addresses_that_get_no_token(client: Client, base: str, message: str) ->
         {"x": "half of one: \udc80"},
     ],
 )
-def test_what_json_cannot_say_is_not_sent(client: Client, body: Any) -> None:
+def test_what_json_cannot_say_is_not_sent(client: Client, body: object) -> None:
     with pytest.raises(UsageError, match="The request to Vertex AI cannot be written as JSON"):
         client().post("x", body=body)
 
 
-def test_not_found_is_a_refusal(server: Any, client: Client, reply: Any) -> None:
+def test_not_found_is_a_refusal(server: Server, client: Client, reply: type[Reply]) -> None:
     server.answers(reply(b"404 page not found\n", 404, {"Content-Type": "text/plain"}))
 
     with pytest.raises(NotFound) as caught:

@@ -1,11 +1,14 @@
 """Log entries over the wire: pages, what is new, and what was written."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kfgcp.errors import NotWhole
+from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
+from service_fixtures import Reply, Server
 
 JOB = {"type": "ml_job", "labels": {"job_id": "7"}}
 
@@ -23,35 +26,37 @@ def entry(at: str, text: str, id: str | None = None, **more: Any) -> dict[str, A
 
 
 @pytest.fixture
-def logging(client: Any) -> CloudLogging:
+def logging(client: Callable[..., ServiceClient]) -> CloudLogging:
     return CloudLogging(client(service="Cloud Logging"), "acme")
 
 
-def test_entries_are_asked_for_page_after_page(logging: CloudLogging, server: Any) -> None:
+def test_entries_are_asked_for_page_after_page(logging: CloudLogging, server: Server) -> None:
     server.answers(
         {"entries": [entry("03:00:01", "a")], "nextPageToken": "t1"},
         {"nextPageToken": "t2"},
         {"entries": [entry("03:00:02", "b")]},
     )
 
-    found = list(logging.entries(['resource.type="ml_job"', "severity>=INFO"], size=7))
+    entries = list(logging.entries(['resource.type="ml_job"', "severity>=INFO"], size=7))
 
-    assert [each.text for each in found] == ["a", "b"]
-    assert [(each.method, each.path) for each in server.asked] == [("POST", "/v2/entries:list")] * 3
+    assert [entry_read.text for entry_read in entries] == ["a", "b"]
+    assert [(request.method, request.path) for request in server.asked] == [
+        ("POST", "/v2/entries:list")
+    ] * 3
     asked = {
         "resourceNames": ["projects/acme"],
         "filter": 'resource.type="ml_job" AND severity>=INFO',
         "orderBy": "timestamp asc",
         "pageSize": 7,
     }
-    assert [each.json for each in server.asked] == [
+    assert [request.json for request in server.asked] == [
         asked,
         asked | {"pageToken": "t1"},
         asked | {"pageToken": "t2"},
     ]
 
 
-def test_no_more_pages_are_asked_for_than_are_read(logging: CloudLogging, server: Any) -> None:
+def test_no_more_pages_are_asked_for_than_are_read(logging: CloudLogging, server: Server) -> None:
     server.answers(
         {"entries": [entry("03:00:02", "b"), entry("03:00:01", "a")], "nextPageToken": "t1"}
     )
@@ -79,34 +84,38 @@ def test_no_more_pages_are_asked_for_than_are_read(logging: CloudLogging, server
     ],
 )
 def test_an_entry_that_cannot_be_read_is_left_out(
-    logging: CloudLogging, server: Any, bad: Any, problem: str
+    logging: CloudLogging, server: Server, bad: object, problem: str
 ) -> None:
     server.answers({"entries": [bad, entry("03:00:01", "a"), bad]})
 
     with pytest.warns(NotWhole) as caught:
-        found = list(logging.entries([]))
+        entries = list(logging.entries([]))
 
-    assert [each.text for each in found] == ["a"]
+    assert [entry_read.text for entry_read in entries] == ["a"]
     (note,) = caught
     assert str(note.message).startswith("Log entries are left out: Cloud Logging answered ")
     assert problem in str(note.message)
 
 
-def test_a_tail_looks_back_from_the_first_year_of_all(logging: CloudLogging, server: Any) -> None:
+def test_a_tail_looks_back_from_the_first_year_of_all(
+    logging: CloudLogging, server: Server
+) -> None:
     server.answers(
         {"entries": [entry("03:00:01", "a", timestamp="0001-01-01T00:00:00Z")]}, {"entries": []}
     )
     tail = Tail(logging, [])
 
-    assert [each.text for each in tail.read(["x"])] == ["a"]
+    assert [entry_read.text for entry_read in tail.read(["x"])] == ["a"]
     assert list(tail.read(["x"])) == []
     assert 'timestamp>="1970-01-01T00:00:00.000Z"' in server.asked[1].json["filter"]
 
 
-def test_a_failing_page_is_asked_for_again(logging: CloudLogging, server: Any, reply: Any) -> None:
+def test_a_failing_page_is_asked_for_again(
+    logging: CloudLogging, server: Server, reply: type[Reply]
+) -> None:
     server.answers(reply(status=503), {"entries": [entry("03:00:01", "a")]})
 
-    assert [each.text for each in logging.entries([])] == ["a"]
+    assert [entry_read.text for entry_read in logging.entries([])] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -122,17 +131,23 @@ def test_a_failing_page_is_asked_for_again(logging: CloudLogging, server: Any, r
     ],
 )
 def test_the_text_of_an_entry(
-    logging: CloudLogging, server: Any, payload: dict[str, Any], text: str
+    logging: CloudLogging, server: Server, payload: dict[str, Any], text: str
 ) -> None:
-    made = {key: value for key, value in entry("03:00:01", "x").items() if key != "textPayload"}
-    server.answers({"entries": [made | payload]})
+    entry_json = {
+        key: value for key, value in entry("03:00:01", "x").items() if key != "textPayload"
+    }
+    server.answers({"entries": [entry_json | payload]})
 
-    (found,) = logging.entries([])
+    (entry_read,) = logging.entries([])
 
-    assert (found.text, found.severity, found.resource) == (text, "INFO", {"job_id": "7"})
+    assert (entry_read.text, entry_read.severity, entry_read.resource) == (
+        text,
+        "INFO",
+        {"job_id": "7"},
+    )
 
 
-def test_an_entry_may_lack_everything(logging: CloudLogging, server: Any) -> None:
+def test_an_entry_may_lack_everything(logging: CloudLogging, server: Server) -> None:
     server.answers(
         {
             "entries": [
@@ -143,10 +158,10 @@ def test_an_entry_may_lack_everything(logging: CloudLogging, server: Any) -> Non
         }
     )
 
-    found = list(logging.entries([]))
+    entries = list(logging.entries([]))
 
-    assert found[0] == Entry(" ", "", "DEFAULT", "{}", {})
-    assert [each.at for each in found] == ["", "2026-01-02T03:00:00Z"]
+    assert entries[0] == Entry(" ", "", "DEFAULT", "{}", {})
+    assert [entry_read.at for entry_read in entries] == ["", "2026-01-02T03:00:00Z"]
 
 
 def test_values_in_filters_are_quoted() -> None:
@@ -154,7 +169,7 @@ def test_values_in_filters_are_quoted() -> None:
 
 
 def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(
-    logging: CloudLogging, server: Any
+    logging: CloudLogging, server: Server
 ) -> None:
     tail = Tail(logging, ["base"])
     one, two = entry("03:00:01", "one"), entry("03:00:30.5", "two")
@@ -163,10 +178,10 @@ def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(
         {"entries": [one, two]}, {"entries": [late, two]}, {"entries": [late, two, three]}, {}
     )
 
-    read = [[each.text for each in tail.read(["this"])] for _ in range(4)]
+    read = [[entry_read.text for entry_read in tail.read(["this"])] for _ in range(4)]
 
     assert read == [["one", "two"], ["late"], ["three"], []]
-    assert [each.json["filter"] for each in server.asked] == [
+    assert [request.json["filter"] for request in server.asked] == [
         "base AND this",
         'base AND timestamp>="2026-01-02T03:00:10.500Z" AND this',
         'base AND timestamp>="2026-01-02T03:00:10.500Z" AND this',
@@ -175,7 +190,7 @@ def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(
 
 
 def test_entries_of_the_same_time_are_told_apart_by_their_ids(
-    logging: CloudLogging, server: Any
+    logging: CloudLogging, server: Server
 ) -> None:
     tail = Tail(logging, [])
     same = [entry("03:00:01", "tick", id=f"i{number}") for number in range(3)]
@@ -185,24 +200,27 @@ def test_entries_of_the_same_time_are_told_apart_by_their_ids(
         {"entries": [*same, entry("03:00:02", "tock", id="i0")]},
     )
 
-    read = [[each.text for each in tail.read(["this"])] for _ in range(3)]
+    read = [[entry_read.text for entry_read in tail.read(["this"])] for _ in range(3)]
 
     assert read == [["tick", "tick"], ["tick"], ["tock"]]
 
 
 def test_each_alternative_is_asked_for_and_none_is_no_request(
-    logging: CloudLogging, server: Any
+    logging: CloudLogging, server: Server
 ) -> None:
     tail = Tail(logging, ["base"])
     server.answers({"entries": [entry("03:00:09", "b")]}, {"entries": [entry("03:00:01", "a")]})
 
     assert list(tail.read([])) == []
-    assert [each.text for each in tail.read(["first", "second"])] == ["b", "a"]
+    assert [entry_read.text for entry_read in tail.read(["first", "second"])] == ["b", "a"]
 
-    assert [each.json["filter"] for each in server.asked] == ["base AND first", "base AND second"]
+    assert [request.json["filter"] for request in server.asked] == [
+        "base AND first",
+        "base AND second",
+    ]
 
 
-def test_what_is_long_past_is_forgotten(logging: CloudLogging, server: Any) -> None:
+def test_what_is_long_past_is_forgotten(logging: CloudLogging, server: Server) -> None:
     tail = Tail(logging, [])
     old, new = entry("03:00:00", "old"), entry("03:10:00", "new")
     server.answers({"entries": [old]}, {"entries": [new]}, {"entries": []})

@@ -5,12 +5,14 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
+from certificates import Certificates
 from hostile_http import TRICKLE_SECONDS, Connection, HostileServer, hostile_server
 from kfgcp.config import Environment
 from kfgcp.deadlines import (
@@ -28,7 +30,8 @@ from kfgcp.services.client import ServiceClient
 from kfgcp.services.transport import Transport, TransportError
 from kfgcp.settings import Setting
 from kfgcp.sockets import DeadlineAdapter, mount_deadlines
-from patience import REQUEST
+from patience import REQUEST, WaitFor
+from service_fixtures import Clock, ReceivedRequest, Reply, Server
 
 LONG = b"x" * 100_000
 """More bytes than a trickle sends before the test would be given up."""
@@ -138,7 +141,7 @@ def test_a_proxy_that_trickles(serve: Serve, monkeypatch: pytest.MonkeyPatch) ->
         Transport().exchange("GET", "https://kfp.example/x", seconds=1)
 
 
-def test_an_answer_over_tls_that_trickles(serve: Serve, certificates: Any) -> None:
+def test_an_answer_over_tls_that_trickles(serve: Serve, certificates: Certificates) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.leaf, certificates.key)
     server = serve(trickle_body, tls=context)
@@ -155,7 +158,9 @@ def test_a_name_that_is_not_looked_up_in_time(monkeypatch: pytest.MonkeyPatch) -
     looked_up.set()
 
 
-def test_all_tries_share_one_deadline(server: Any, client: Any, reply: Any, clock: Any) -> None:
+def test_all_tries_share_one_deadline(
+    server: Server, client: Callable[..., ServiceClient], reply: type[Reply], clock: Clock
+) -> None:
     """Waits of 1, 2 and 4 s are 7 s; 8 more would be too many for 10."""
     server.answers(*[reply(status=503)] * 4)
 
@@ -165,11 +170,11 @@ def test_all_tries_share_one_deadline(server: Any, client: Any, reply: Any, cloc
 
 
 def test_a_deadline_that_passes_during_the_answer(
-    server: Any, client: Any, reply: Any, clock: Any
+    server: Server, client: Callable[..., ServiceClient], reply: type[Reply], clock: Clock
 ) -> None:
     """By the clock of the client: nothing waits. The answer is too long to be read at once."""
 
-    def late(_: Any) -> Any:
+    def late(_: ReceivedRequest) -> Reply:
         clock.now += 121
         return reply({"text": "x" * 4_000_000})
 
@@ -180,7 +185,7 @@ def test_a_deadline_that_passes_during_the_answer(
 
 
 def test_getting_a_token_is_part_of_the_request(
-    serve: Serve, nobody: None, sign_in: Any, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, nobody: None, sign_in: Callable[[object], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = serve(trickle_body)
     monkeypatch.setattr(
@@ -203,7 +208,7 @@ def test_getting_a_token_is_part_of_the_request(
 
 
 def test_getting_a_token_for_a_proxy_is_part_of_the_request(
-    serve: Serve, nobody: None, sign_in: Any, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, nobody: None, sign_in: Callable[[object], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = serve(trickle_headers)
     monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{tokens.url}/token")
@@ -227,7 +232,7 @@ def test_getting_a_token_for_a_proxy_is_part_of_the_request(
 # -- streams
 
 
-def test_a_stream_may_take_longer_than_a_request(serve: Serve, clock: Any) -> None:
+def test_a_stream_may_take_longer_than_a_request(serve: Serve, clock: Clock) -> None:
     """Each piece comes in time by the client's clock, all together do not; and each is there as
     soon as it comes."""
 
@@ -273,7 +278,7 @@ def test_bytes_of_a_stream_that_are_not_content_are_no_progress(serve: Serve) ->
 # -- the mechanism
 
 
-def test_the_earlier_of_two_deadlines_holds(clock: Any) -> None:
+def test_the_earlier_of_two_deadlines_holds(clock: Clock) -> None:
     with within(10, clock) as outer, within(20, clock) as inner:
         assert inner is outer
     with within(10, clock) as outer, within(5, clock) as inner:
@@ -284,7 +289,7 @@ def test_the_earlier_of_two_deadlines_holds(clock: Any) -> None:
     assert current_deadline() is None
 
 
-def test_a_result_that_comes_too_late_is_discarded(eventually: Any) -> None:
+def test_a_result_that_comes_too_late_is_discarded(eventually: WaitFor) -> None:
     go_on = threading.Event()
     discarded: list[str] = []
 

@@ -1,8 +1,6 @@
 """Fields of answers have the types that services document, or the error names the service and the
 field."""
 
-from typing import Any
-
 import pytest
 
 from kfgcp.errors import BadAnswer
@@ -31,7 +29,7 @@ THING = message(
 )
 
 
-def message_of(answer: Any) -> str:
+def message_of(answer: object) -> str:
     with pytest.raises(BadAnswer) as caught:
         read(answer, THING, service="Vertex AI", thing="a job")
     assert caught.value.exit_code == 5
@@ -67,15 +65,15 @@ def message_of(answer: Any) -> str:
         ),
     ],
 )
-def test_an_error_names_the_service_and_the_field(answer: Any, problem: str) -> None:
+def test_an_error_names_the_service_and_the_field(answer: object, problem: str) -> None:
     assert message_of(answer) == f"Vertex AI answered {problem}"
 
 
 def test_a_long_value_is_shown_in_part() -> None:
-    found = message_of({"name": "x" * 5000, "labels": "y" * 5000})
+    message = message_of({"name": "x" * 5000, "labels": "y" * 5000})
 
-    assert len(found) < 400
-    assert "\n" not in found
+    assert len(message) < 400
+    assert "\n" not in message
 
 
 def test_what_is_null_is_missing_and_what_is_not_known_stays() -> None:
@@ -89,7 +87,7 @@ def test_what_is_null_is_missing_and_what_is_not_known_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "found"),
+    ("kind", "value", "expected"),
     [
         (text, "", ""),
         (whole_number, "-9223372036854775808", -(2**63)),
@@ -102,8 +100,8 @@ def test_what_is_null_is_missing_and_what_is_not_known_stays() -> None:
         (time, "2026-01-02T03:04:05", "2026-01-02T03:04:05"),
     ],
 )
-def test_values_of_each_kind(kind: Kind, value: Any, found: Any) -> None:
-    assert read(value, kind, service="Vertex AI", thing="a value") == found
+def test_values_of_each_kind(kind: Kind, value: object, expected: object) -> None:
+    assert read(value, kind, service="Vertex AI", thing="a value") == expected
 
 
 @pytest.mark.parametrize(
@@ -123,18 +121,18 @@ def test_values_of_each_kind(kind: Kind, value: Any, found: Any) -> None:
         (time, "9999-12-31T23:59:59-14:00"),
     ],
 )
-def test_values_of_another_kind_are_refused(kind: Kind, value: Any) -> None:
+def test_values_of_another_kind_are_refused(kind: Kind, value: object) -> None:
     with pytest.raises(BadAnswer, match=r"Vertex AI answered with .* instead of a value"):
         read(value, kind, service="Vertex AI", thing="a value")
 
 
-def nested(depth: int) -> Any:
-    value: Any = 1
+def nested(depth: int) -> object:
+    value: object = 1
     for number in range(depth):
         value = [value] if number % 2 else {"a": value, "b": []}
     return value
 
 
 @pytest.mark.parametrize(("value", "deep"), [(1, False), (nested(199), False), (nested(201), True)])
-def test_what_nests_too_deep(value: Any, deep: bool) -> None:
+def test_what_nests_too_deep(value: object, deep: bool) -> None:
     assert nests_too_deep(value) is deep

@@ -16,6 +16,8 @@ from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.auth.tokens import TokenSource
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
+from patience import WaitFor
+from service_fixtures import ReceivedRequest, Reply, Server
 
 Client = Callable[..., ServiceClient]
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
@@ -54,7 +56,9 @@ def _granted(token: str = "ya29.granted", seconds: int = 3600) -> dict[str, Any]
 # -- a person
 
 
-def test_a_login_of_gcloud(server: Any, another_server: Any, client: Client, sign_in: Any) -> None:
+def test_a_login_of_gcloud(
+    server: Server, another_server: Server, client: Client, sign_in: Callable[[object], Path]
+) -> None:
     sign_in(_user(quota_project_id="payer"))
     server.answers(_granted())
     another_server.answers({"n": 1}, {"n": 2})
@@ -72,7 +76,10 @@ def test_a_login_of_gcloud(server: Any, another_server: Any, client: Client, sig
 
 
 def test_a_login_needs_no_gcloud(
-    server: Any, sign_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    sign_in: Callable[[object], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """google.auth.default() would start it, for a second, to learn a project that we do not use."""
     gcloud = tmp_path / "bin" / "gcloud"
@@ -88,7 +95,7 @@ def test_a_login_needs_no_gcloud(
 
 
 def test_a_token_that_ends_soon_is_renewed_ahead(
-    server: Any, sign_in: Any, eventually: Any
+    server: Server, sign_in: Callable[[object], Path], eventually: WaitFor
 ) -> None:
     """At half of its life, when that is short."""
     sign_in(_user())
@@ -99,7 +106,7 @@ def test_a_token_that_ends_soon_is_renewed_ahead(
     eventually(lambda: source.get().value == "ya29.two")  # type: ignore[union-attr]
 
 
-def test_eight_threads_sign_in_once(server: Any, sign_in: Any) -> None:
+def test_eight_threads_sign_in_once(server: Server, sign_in: Callable[[object], Path]) -> None:
     sign_in(_user())
     server.answers(_granted())
     source = _source()
@@ -108,13 +115,15 @@ def test_eight_threads_sign_in_once(server: Any, sign_in: Any) -> None:
         assert set(pool.map(lambda _: source.get().value, range(8))) == {"ya29.granted"}  # type: ignore[union-attr]
 
 
-def test_a_login_that_was_revoked(server: Any, sign_in: Any, reply: Any) -> None:
+def test_a_login_that_was_revoked(
+    server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
+) -> None:
     sign_in(_user())
-    said = {
+    answer = {
         "error": "invalid_grant",
         "error_description": f"Token has been expired or revoked. {REFRESH}",
     }
-    server.answers(reply(said, 400))
+    server.answers(reply(answer, 400))
 
     error = _error(_source())
 
@@ -127,7 +136,9 @@ def test_a_login_that_was_revoked(server: Any, sign_in: Any, reply: Any) -> None
     assert error.hint == SIGN_IN
 
 
-def test_signing_in_anew_mends_it_at_once(server: Any, sign_in: Any, reply: Any) -> None:
+def test_signing_in_anew_mends_it_at_once(
+    server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
+) -> None:
     """A `watch` that runs on finds the new login."""
     sign_in(_user())
     server.answers(reply({"error": "invalid_grant"}, 400), _granted())
@@ -142,7 +153,7 @@ def test_signing_in_anew_mends_it_at_once(server: Any, sign_in: Any, reply: Any)
 
 @pytest.mark.parametrize("subtype", ["invalid_rapt", "rapt_required"])
 def test_an_organisation_that_limits_sessions(
-    server: Any, sign_in: Any, reply: Any, subtype: str
+    server: Server, sign_in: Callable[[object], Path], reply: type[Reply], subtype: str
 ) -> None:
     sign_in(_user())
     server.answers(reply({"error": "invalid_grant", "error_subtype": subtype}, 400))
@@ -163,7 +174,11 @@ def test_an_organisation_that_limits_sessions(
     ],
 )
 def test_other_refusals(
-    server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str
+    server: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
+    answer: tuple[Any, int],
+    message: str,
 ) -> None:
     sign_in(_user())
     server.answers(reply(*answer))
@@ -174,7 +189,9 @@ def test_other_refusals(
     assert error.message == message
 
 
-def test_a_page_instead_of_a_token(server: Any, sign_in: Any, reply: Any) -> None:
+def test_a_page_instead_of_a_token(
+    server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
+) -> None:
     sign_in(_user())
     server.answers(reply(b"<html>blocked</html>", 403))
 
@@ -185,7 +202,7 @@ def test_a_page_instead_of_a_token(server: Any, sign_in: Any, reply: Any) -> Non
 
 
 def test_a_redirect_of_the_sign_in_service_is_not_followed(
-    server: Any, another_server: Any, sign_in: Any, reply: Any
+    server: Server, another_server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
 ) -> None:
     sign_in(_user())
     server.answers(reply(b"moved", 307, {"Location": f"{another_server.url}/token"}))
@@ -194,7 +211,9 @@ def test_a_redirect_of_the_sign_in_service_is_not_followed(
     assert another_server.asked == []
 
 
-def test_a_sign_in_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) -> None:
+def test_a_sign_in_service_that_hangs_up(
+    server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
+) -> None:
     sign_in(_user())
     server.answers(reply(hang_up=True))
 
@@ -205,7 +224,10 @@ def test_a_sign_in_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) 
 
 
 def test_a_sign_in_service_that_says_nothing(
-    server: Any, sign_in: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("kfgcp.services.auth.google.TIMEOUT", (5, 0.2))
     sign_in(_user())
@@ -216,7 +238,9 @@ def test_a_sign_in_service_that_says_nothing(
     assert error.message == "Google's sign-in service did not answer within 0.2 s."
 
 
-def test_a_sign_in_service_that_is_not_there(sign_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sign_in_service_that_is_not_there(
+    sign_in: Callable[[object], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sign_in(_user())
     monkeypatch.setattr(
         "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", "http://127.0.0.1:9/token"
@@ -271,7 +295,9 @@ def test_a_credentials_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -
         ([1], "The Google credentials cannot be used: they do not have the right form"),
     ],
 )
-def test_a_credentials_file_that_is_wrong(sign_in: Any, content: Any, message: str) -> None:
+def test_a_credentials_file_that_is_wrong(
+    sign_in: Callable[[object], Path], content: object, message: str
+) -> None:
     sign_in(content)
 
     error = _error(_source())
@@ -280,7 +306,9 @@ def test_a_credentials_file_that_is_wrong(sign_in: Any, content: Any, message: s
     assert message in error.message
 
 
-def test_credentials_of_another_universe_are_refused_by_its_name(sign_in: Any) -> None:
+def test_credentials_of_another_universe_are_refused_by_its_name(
+    sign_in: Callable[[object], Path],
+) -> None:
     """Nothing is sent: their services have other addresses."""
     sign_in(_user(universe_domain="cloud.acme.example"))
 
@@ -306,7 +334,7 @@ def test_a_key_of_another_universe_is_refused_by_its_name(key_file: Path) -> Non
 # -- a service account
 
 
-def test_the_key_of_a_service_account(server: Any, key_file: Path) -> None:
+def test_the_key_of_a_service_account(server: Server, key_file: Path) -> None:
     import google.auth.jwt
 
     server.answers(_granted())
@@ -319,7 +347,7 @@ def test_the_key_of_a_service_account(server: Any, key_file: Path) -> None:
     )
 
 
-def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None:
+def test_a_key_that_was_deleted(server: Server, key_file: Path, reply: type[Reply]) -> None:
     server.answers(
         reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400)
     )
@@ -336,8 +364,8 @@ def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None
 
 
 @pytest.fixture
-def impersonation(another_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The stand-in of iamcredentials.googleapis.com."""
+def impersonation(another_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Return the stand-in of iamcredentials.googleapis.com."""
     monkeypatch.setattr(
         "google.auth.iam._IAM_ENDPOINT",
         another_server.url + "/v1/projects/-/serviceAccounts/{}:generateAccessToken",
@@ -345,7 +373,9 @@ def impersonation(another_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return another_server
 
 
-def test_acting_as_a_service_account(server: Any, impersonation: Any, sign_in: Any) -> None:
+def test_acting_as_a_service_account(
+    server: Server, impersonation: Server, sign_in: Callable[[object], Path]
+) -> None:
     sign_in(_user(quota_project_id="payer"))
     server.answers(_granted("ya29.source"))
     impersonation.answers({"accessToken": "ya29.runner", "expireTime": "2099-01-01T00:00:00Z"})
@@ -393,10 +423,10 @@ def test_acting_as_a_service_account(server: Any, impersonation: Any, sign_in: A
     ],
 )
 def test_one_may_not_act_as_it(
-    server: Any,
-    impersonation: Any,
-    sign_in: Any,
-    reply: Any,
+    server: Server,
+    impersonation: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
     status: int,
     message: str,
     detail: str,
@@ -407,8 +437,8 @@ def test_one_may_not_act_as_it(
     details = (
         [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": detail}] if detail else []
     )
-    said = {"error": {"code": status, "message": f"{message} ya29.source", "details": details}}
-    impersonation.answers(reply(said, status))
+    answer = {"error": {"code": status, "message": f"{message} ya29.source", "details": details}}
+    impersonation.answers(reply(answer, status))
 
     error = _error(_source(impersonate_service_account=ACCOUNT))
 
@@ -418,7 +448,7 @@ def test_one_may_not_act_as_it(
 
 
 def test_a_login_that_was_revoked_before_one_could_act(
-    server: Any, impersonation: Any, sign_in: Any, reply: Any
+    server: Server, impersonation: Server, sign_in: Callable[[object], Path], reply: type[Reply]
 ) -> None:
     sign_in(_user())
     server.answers(reply({"error": "invalid_grant", "error_description": "Bad Request"}, 400))
@@ -432,7 +462,7 @@ def test_a_login_that_was_revoked_before_one_could_act(
 
 
 def test_credentials_that_act_by_themselves(
-    server: Any, impersonation: Any, sign_in: Any, reply: Any
+    server: Server, impersonation: Server, sign_in: Callable[[object], Path], reply: type[Reply]
 ) -> None:
     """As `gcloud auth application-default login --impersonate-service-account` writes them."""
     url = f"{impersonation.url}/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
@@ -450,7 +480,9 @@ def test_credentials_that_act_by_themselves(
     assert error.message == f"You may not act as {ACCOUNT}: Permission denied."
 
 
-def test_a_federated_login(server: Any, sign_in: Any, tmp_path: Path) -> None:
+def test_a_federated_login(
+    server: Server, sign_in: Callable[[object], Path], tmp_path: Path
+) -> None:
     """Workload identity federation: a token of somebody else is exchanged for one of Google."""
     (tmp_path / "subject").write_text("foreign-token")
     sign_in(
@@ -476,12 +508,14 @@ GOOGLE_TEXT = {"Metadata-Flavor": "Google", "Content-Type": "text/plain"}
 
 
 @pytest.fixture
-def machine(metadata: Any, reply: Any) -> Callable[..., None]:
-    """Makes this machine one at Google. universe: the answer to a question for its universe
-    domain."""
+def machine(metadata: Server, reply: type[Reply]) -> Callable[[Reply], None]:
+    """Return a function that turns this machine into one of Google Cloud.
 
-    def make(universe: Any) -> None:
-        def answer(asked: Any) -> Any:
+    Its argument `universe` is the answer to a request for the universe domain.
+    """
+
+    def make(universe: Reply) -> None:
+        def answer(asked: ReceivedRequest) -> Reply:
             google = {"Metadata-Flavor": "Google"}
             if asked.path.endswith("/universe/universe-domain"):
                 return universe
@@ -510,7 +544,7 @@ def machine(metadata: Any, reply: Any) -> Callable[..., None]:
     ids=["public", "line", "empty", "older", "fails"],
 )
 def test_a_machine_at_google(
-    metadata: Any, machine: Any, reply: Any, body: bytes, status: int
+    metadata: Server, machine: Callable[[Reply], None], reply: type[Reply], body: bytes, status: int
 ) -> None:
     machine(reply(body, status, GOOGLE_TEXT))
 
@@ -525,7 +559,7 @@ def test_a_machine_at_google(
     "settings", [{}, {"impersonate_service_account": ACCOUNT}], ids=["itself", "impersonates"]
 )
 def test_a_machine_of_another_universe_is_refused_by_its_name(
-    metadata: Any, machine: Any, reply: Any, settings: dict[str, str]
+    metadata: Server, machine: Callable[[Reply], None], reply: type[Reply], settings: dict[str, str]
 ) -> None:
     machine(reply(b"cloud.acme.example", headers=GOOGLE_TEXT))
 
@@ -538,12 +572,12 @@ def test_a_machine_of_another_universe_is_refused_by_its_name(
     assert not [path for path in paths if path.endswith("/token")]
 
 
-def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
-    def answer(asked: Any) -> Any:
+def test_a_machine_without_a_service_account(metadata: Server, reply: type[Reply]) -> None:
+    def answer(asked: ReceivedRequest) -> Reply:
         if asked.path.endswith("/universe/universe-domain"):
             return reply(b"googleapis.com", headers=GOOGLE_TEXT)
-        found = "/service-accounts/" not in asked.path
-        return reply(b"acme", 200 if found else 404, GOOGLE_TEXT)
+        exists = "/service-accounts/" not in asked.path
+        return reply(b"acme", 200 if exists else 404, GOOGLE_TEXT)
 
     metadata.always(answer)
 
@@ -554,11 +588,11 @@ def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
 
 
 def test_a_metadata_server_that_fails(
-    metadata: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    metadata: Server, reply: type[Reply], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         broken = "/service-accounts/" in asked.path or asked.path.endswith(
             "/universe/universe-domain"
         )

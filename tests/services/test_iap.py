@@ -15,6 +15,8 @@ from kfgcp.services.auth.sign_in import token_source
 from kfgcp.services.auth.tokens import TokenSource
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
+from patience import WaitFor
+from service_fixtures import ReceivedRequest, Reply, Server
 
 pytestmark = pytest.mark.usefixtures("nobody")
 
@@ -31,7 +33,7 @@ USER = {
 
 
 @pytest.fixture(autouse=True)
-def addresses(server: Any, another_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def addresses(server: Server, another_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """`server` is the token endpoint, `another_server` IAM Credentials."""
     monkeypatch.setattr("kfgcp.services.auth.iap.TOKEN_ADDRESS", f"{server.url}/token")
     monkeypatch.setattr(
@@ -40,10 +42,10 @@ def addresses(server: Any, another_server: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def _source(**settings: str) -> TokenSource:
-    given = {"auth": "iap", "host": "https://kfp.example", "iap_client_id": PROXY} | settings
+    all_settings = {"auth": "iap", "host": "https://kfp.example", "iap_client_id": PROXY} | settings
     return token_source(
         Environment(
-            "gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
+            "gke", "kubeflow", {key: Setting(value, "test") for key, value in all_settings.items()}
         )
     )
 
@@ -77,7 +79,9 @@ def test_the_client_of_the_proxy_has_to_be_named() -> None:
 # -- a person with a desktop client
 
 
-def test_a_person(server: Any, sign_in: Any, id_token: Any) -> None:
+def test_a_person(
+    server: Server, sign_in: Callable[[object], Path], id_token: Callable[..., str]
+) -> None:
     sign_in(USER)
     expected = id_token(PROXY)
     server.answers({"id_token": expected, "access_token": "ya29.other", "expires_in": 3599})
@@ -97,13 +101,13 @@ def test_a_person(server: Any, sign_in: Any, id_token: Any) -> None:
 
 
 def test_a_token_is_renewed_for_as_long_as_it_is_asked_for(
-    server: Any,
-    another_server: Any,
-    sign_in: Any,
+    server: Server,
+    another_server: Server,
+    sign_in: Callable[[object], Path],
     client: Client,
-    id_token: Any,
-    reply: Any,
-    eventually: Any,
+    id_token: Callable[..., str],
+    reply: type[Reply],
+    eventually: WaitFor,
 ) -> None:
     """Tokens that live two seconds, over the wire, to the third of them."""
     sign_in(USER)
@@ -122,19 +126,19 @@ def test_a_token_is_renewed_for_as_long_as_it_is_asked_for(
 
 @pytest.mark.parametrize("kind", ["key", "machine", "acting"])
 def test_tokens_of_service_accounts_are_renewed_too(
-    server: Any,
-    another_server: Any,
-    sign_in: Any,
-    request: Any,
-    id_token: Any,
-    reply: Any,
-    eventually: Any,
+    server: Server,
+    another_server: Server,
+    sign_in: Callable[[object], Path],
+    request: pytest.FixtureRequest,
+    id_token: Callable[..., str],
+    reply: type[Reply],
+    eventually: WaitFor,
     kind: str,
 ) -> None:
     """Tokens that live two seconds, to the third of them."""
     google = {"Metadata-Flavor": "Google"}
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         if asked.path.endswith("/identity"):
             fresh = id_token(PROXY, 2, n=len(server.asked))
             return reply(fresh.encode(), headers=google | {"Content-Type": "text/plain"})
@@ -172,7 +176,12 @@ def test_tokens_of_service_accounts_are_renewed_too(
 
 
 def test_a_refused_token_is_renewed_once(
-    server: Any, another_server: Any, sign_in: Any, client: Client, id_token: Any, reply: Any
+    server: Server,
+    another_server: Server,
+    sign_in: Callable[[object], Path],
+    client: Client,
+    id_token: Callable[..., str],
+    reply: type[Reply],
 ) -> None:
     sign_in(USER)
     server.answers({"id_token": id_token(PROXY, n=1)}, {"id_token": id_token(PROXY, n=2)})
@@ -212,7 +221,11 @@ def test_a_refused_token_is_renewed_once(
     ],
 )
 def test_a_login_of_another_client(
-    server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str
+    server: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
+    answer: tuple[Any, int],
+    message: str,
 ) -> None:
     sign_in(USER)
     server.answers(reply(*answer))
@@ -244,7 +257,11 @@ def test_a_login_of_another_client(
     ],
 )
 def test_a_login_that_has_ended(
-    server: Any, sign_in: Any, reply: Any, answer: Any, message: str
+    server: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
+    answer: object,
+    message: str,
 ) -> None:
     sign_in(USER)
     server.answers(reply(answer, 400))
@@ -269,7 +286,11 @@ def test_a_login_that_has_ended(
     ],
 )
 def test_a_service_that_does_not_answer(
-    server: Any, sign_in: Any, reply: Any, answer: tuple[Any, int], message: str
+    server: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
+    answer: tuple[Any, int],
+    message: str,
 ) -> None:
     sign_in(USER)
     server.answers(reply(*answer))
@@ -280,7 +301,9 @@ def test_a_service_that_does_not_answer(
     assert error.message == message
 
 
-def test_a_service_that_hangs_up(server: Any, sign_in: Any, reply: Any) -> None:
+def test_a_service_that_hangs_up(
+    server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
+) -> None:
     sign_in(USER)
     server.answers(reply(hang_up=True))
 
@@ -305,7 +328,7 @@ def _unsigned(payload: str) -> str:
         _unsigned("[" * 100_000),
     ],
 )
-def test_what_is_no_id_token(server: Any, sign_in: Any, token: str) -> None:
+def test_what_is_no_id_token(server: Server, sign_in: Callable[[object], Path], token: str) -> None:
     sign_in(USER)
     server.answers({"id_token": token})
 
@@ -323,7 +346,9 @@ def test_what_is_no_id_token(server: Any, sign_in: Any, token: str) -> None:
         ),
     ],
 )
-def test_a_file_that_is_wrong(sign_in: Any, content: Any, message: str) -> None:
+def test_a_file_that_is_wrong(
+    sign_in: Callable[[object], Path], content: object, message: str
+) -> None:
     sign_in(content)
 
     assert _error(_source()).message.endswith(message)
@@ -342,7 +367,9 @@ def test_nobody_is_signed_in() -> None:
 # -- a service account
 
 
-def test_the_key_of_a_service_account(server: Any, key_file: Path, id_token: Any) -> None:
+def test_the_key_of_a_service_account(
+    server: Server, key_file: Path, id_token: Callable[..., str]
+) -> None:
     import google.auth.jwt
 
     expected = id_token(PROXY)
@@ -353,7 +380,7 @@ def test_the_key_of_a_service_account(server: Any, key_file: Path, id_token: Any
     assert (claims["iss"], claims["target_audience"]) == (ACCOUNT, PROXY)
 
 
-def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None:
+def test_a_key_that_was_deleted(server: Server, key_file: Path, reply: type[Reply]) -> None:
     server.answers(
         reply({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400)
     )
@@ -363,10 +390,12 @@ def test_a_key_that_was_deleted(server: Any, key_file: Path, reply: Any) -> None
     )
 
 
-def test_a_machine_at_google(metadata: Any, reply: Any, id_token: Any) -> None:
+def test_a_machine_at_google(
+    metadata: Server, reply: type[Reply], id_token: Callable[..., str]
+) -> None:
     expected = id_token(PROXY)
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         text = {"Metadata-Flavor": "Google", "Content-Type": "text/plain"}
         if asked.path.endswith("/identity"):
             assert asked.query == {"audience": PROXY, "format": "full"}
@@ -383,12 +412,12 @@ def test_a_machine_at_google(metadata: Any, reply: Any, id_token: Any) -> None:
     assert _value(_source()) == expected
 
 
-def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
-    def answer(asked: Any) -> Any:
-        found = "/service-accounts/" not in asked.path
+def test_a_machine_without_a_service_account(metadata: Server, reply: type[Reply]) -> None:
+    def answer(asked: ReceivedRequest) -> Reply:
+        exists = "/service-accounts/" not in asked.path
         return reply(
             b"acme",
-            200 if found else 404,
+            200 if exists else 404,
             {"Metadata-Flavor": "Google", "Content-Type": "text/plain"},
         )
 
@@ -401,7 +430,10 @@ def test_a_machine_without_a_service_account(metadata: Any, reply: Any) -> None:
 
 
 def test_acting_as_a_service_account(
-    server: Any, another_server: Any, sign_in: Any, id_token: Any
+    server: Server,
+    another_server: Server,
+    sign_in: Callable[[object], Path],
+    id_token: Callable[..., str],
 ) -> None:
     """Any login of gcloud will do for that."""
     sign_in(USER | {"quota_project_id": "payer"})
@@ -423,7 +455,10 @@ def test_acting_as_a_service_account(
 
 
 def test_credentials_that_act_by_themselves(
-    server: Any, another_server: Any, sign_in: Any, id_token: Any
+    server: Server,
+    another_server: Server,
+    sign_in: Callable[[object], Path],
+    id_token: Callable[..., str],
 ) -> None:
     """As `gcloud auth application-default login --impersonate-service-account` writes them: by the
     login inside."""
@@ -448,16 +483,18 @@ def test_credentials_that_act_by_themselves(
     assert len(server.asked) == 1  # the login inside is kept
 
 
-def test_one_may_not_act_as_it(server: Any, another_server: Any, sign_in: Any, reply: Any) -> None:
+def test_one_may_not_act_as_it(
+    server: Server, another_server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
+) -> None:
     sign_in(USER)
     server.answers({"access_token": "ya29.source", "expires_in": 3600})
-    said = {
+    answer = {
         "error": {
             "code": 403,
             "message": "Permission 'iam.serviceAccounts.getOpenIdToken' denied. ya29.source",
         }
     }
-    another_server.answers(reply(said, 403))
+    another_server.answers(reply(answer, 403))
 
     error = _error(_source(impersonate_service_account=ACCOUNT))
 
@@ -473,7 +510,7 @@ def test_one_may_not_act_as_it(server: Any, another_server: Any, sign_in: Any, r
     )
 
 
-def test_a_federated_login_has_to_act_as_somebody(sign_in: Any) -> None:
+def test_a_federated_login_has_to_act_as_somebody(sign_in: Callable[[object], Path]) -> None:
     sign_in({"type": "external_account", "audience": "x"})
 
     error = _error(_source())

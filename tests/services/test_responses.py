@@ -13,6 +13,7 @@ from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, 
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.responses import CODES, is_page, read_error
 from kfgcp.services.transport import Response
+from service_fixtures import ReceivedRequest, Reply, Server, Tokens
 
 Client = Callable[..., ServiceClient]
 EUROPE = "https://europe-west4-aiplatform.googleapis.com"
@@ -24,7 +25,7 @@ LOGIN = (
 )
 
 
-def _google(status: int, message: str, code: str = "", *details: Any) -> dict[str, Any]:
+def _google(status: int, message: str, code: str = "", *details: object) -> dict[str, Any]:
     return {"error": {"code": status, "message": message, "status": code, "details": list(details)}}
 
 
@@ -33,7 +34,7 @@ def _info(reason: str, **metadata: str) -> dict[str, Any]:
     return {"@type": kind, "reason": reason, "domain": "googleapis.com", "metadata": metadata}
 
 
-def _error(server: Any, client: Client, answer: Any, **how: Any) -> BackendError:
+def _error(server: Server, client: Client, answer: object, **how: Any) -> BackendError:
     server.answers(answer)
     with pytest.raises(BackendError) as caught:
         client(retries=0).get("x", **how)
@@ -42,7 +43,7 @@ def _error(server: Any, client: Client, answer: Any, **how: Any) -> BackendError
 
 
 @responses.activate
-def _asked_of_europe(client: Client, status: int, body: Any, path: str = JOBS) -> Refused:
+def _asked_of_europe(client: Client, status: int, body: object, path: str = JOBS) -> Refused:
     """The error of an answer of Vertex AI in europe-west4 to a request of the project acme."""
     responses.get(f"{EUROPE}/{path}", json=body, status=status)
     with pytest.raises(Refused) as caught:
@@ -61,7 +62,7 @@ def test_an_error_of_google(client: Client) -> None:
     assert error.message == f"Vertex AI refused GET {JOBS}: Bad field. (400 INVALID_ARGUMENT)."
 
 
-def test_an_error_of_kubeflow(server: Any, client: Client, reply: Any) -> None:
+def test_an_error_of_kubeflow(server: Server, client: Client, reply: type[Reply]) -> None:
     body = {
         "error": "Run r not found.",
         "code": 5,
@@ -113,9 +114,9 @@ def test_an_error_of_kubeflow(server: Any, client: Client, reply: Any) -> None:
     ],
 )
 def test_errors_of_any_form(body: str, message: str, code: str) -> None:
-    said = read_error(body)
+    error = read_error(body)
 
-    assert (said.message, said.code) == (message, code)
+    assert (error.message, error.code) == (message, code)
 
 
 def test_codes_have_the_numbers_of_google_rpc() -> None:
@@ -293,7 +294,7 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
         (409, _google(409, "Exists.", "ALREADY_EXISTS"), ""),
     ],
 )
-def test_what_to_do(client: Client, status: int, body: Any, hint: str) -> None:
+def test_what_to_do(client: Client, status: int, body: object, hint: str) -> None:
     error = _asked_of_europe(client, status, body)
 
     assert (error.hint, error.status) == (hint, status)
@@ -322,7 +323,7 @@ def test_who_may_not_read_logs_is_told_the_role(client: Client) -> None:
     ],
 )
 def test_texts_are_unicode_and_numbers_are_exact(
-    server: Any, client: Client, reply: Any, text: bytes, value: Any
+    server: Server, client: Client, reply: type[Reply], text: bytes, value: object
 ) -> None:
     server.answers(reply(b'{"a": ' + text + b"}"))
 
@@ -344,7 +345,12 @@ def test_texts_are_unicode_and_numbers_are_exact(
     ],
 )
 def test_an_answer_that_is_no_json_object(
-    server: Any, client: Client, reply: Any, body: bytes, headers: dict[str, str], problem: str
+    server: Server,
+    client: Client,
+    reply: type[Reply],
+    body: bytes,
+    headers: dict[str, str],
+    problem: str,
 ) -> None:
     error = _error(server, client, reply(body, headers=headers))
 
@@ -366,7 +372,7 @@ def test_an_answer_that_is_no_json_object(
     ],
 )
 def test_numbers_and_depths_that_json_cannot_carry_are_refused(
-    server: Any, client: Client, reply: Any, body: bytes, problem: str
+    server: Server, client: Client, reply: type[Reply], body: bytes, problem: str
 ) -> None:
     error = _error(server, client, reply(body))
 
@@ -377,13 +383,15 @@ def test_numbers_and_depths_that_json_cannot_carry_are_refused(
 @pytest.mark.parametrize(
     "kind", ["application/json; charset=UTF-8", "APPLICATION/JSON", "application/problem+json"]
 )
-def test_json_by_its_other_names(server: Any, client: Client, reply: Any, kind: str) -> None:
+def test_json_by_its_other_names(
+    server: Server, client: Client, reply: type[Reply], kind: str
+) -> None:
     server.answers(reply(b'{"a": "\xc3\xa9"}', headers={"Content-Type": kind}))
 
     assert client().get("x") == {"a": "é"}
 
 
-def test_a_packed_answer(server: Any, client: Client, reply: Any) -> None:
+def test_a_packed_answer(server: Server, client: Client, reply: type[Reply]) -> None:
     packed = {"Content-Encoding": "gzip"}
     server.answers(reply(gzip.compress(b'{"a": 1}'), headers=packed))
 
@@ -393,7 +401,7 @@ def test_a_packed_answer(server: Any, client: Client, reply: Any) -> None:
 
 
 def test_an_answer_without_end_is_cut_off(
-    server: Any, client: Client, reply: Any, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, reply: type[Reply], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kfgcp.services.transport.LARGEST", 1_000_000)
 
@@ -406,7 +414,7 @@ def test_an_answer_without_end_is_cut_off(
 
 @pytest.mark.parametrize("headers", [HTML, {}, {"Content-Type": "text/plain"}])
 def test_a_sign_in_page_with_status_200(
-    server: Any, client: Client, reply: Any, headers: dict[str, str]
+    server: Server, client: Client, reply: type[Reply], headers: dict[str, str]
 ) -> None:
     error = _error(server, client, reply(LOGIN, headers=headers))
 
@@ -420,7 +428,9 @@ def test_a_sign_in_page_with_status_200(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_sign_in_page_with_an_error(server: Any, client: Client, reply: Any, status: int) -> None:
+def test_a_sign_in_page_with_an_error(
+    server: Server, client: Client, reply: type[Reply], status: int
+) -> None:
     error = _error(server, client, reply(LOGIN, status, HTML))
 
     assert isinstance(error, AuthError)
@@ -433,7 +443,7 @@ def test_a_sign_in_page_with_an_error(server: Any, client: Client, reply: Any, s
 
 
 @pytest.mark.parametrize(
-    ("place", "host"),
+    ("location", "host"),
     [
         (
             "https://accounts.google.com/o/oauth2/v2/auth?client_id=1&state=hush",
@@ -445,9 +455,9 @@ def test_a_sign_in_page_with_an_error(server: Any, client: Client, reply: Any, s
     ],
 )
 def test_a_redirect_to_a_sign_in(
-    server: Any, client: Client, reply: Any, place: str, host: str
+    server: Server, client: Client, reply: type[Reply], location: str, host: str
 ) -> None:
-    error = _error(server, client, reply(b"", 302, {"Location": place}))
+    error = _error(server, client, reply(b"", 302, {"Location": location}))
 
     assert isinstance(error, AuthError)
     assert error.message == f"Vertex AI wants a sign-in at {host} instead of answering GET x (302)."
@@ -455,7 +465,7 @@ def test_a_redirect_to_a_sign_in(
 
 
 def test_a_token_does_not_follow_a_redirect(
-    server: Any, another_server: Any, client: Client, reply: Any
+    server: Server, another_server: Server, client: Client, reply: type[Reply]
 ) -> None:
     for status in (301, 302, 303, 307, 308):
         error = _error(server, client, reply(b"", status, {"Location": f"{another_server.url}/x"}))
@@ -465,13 +475,17 @@ def test_a_token_does_not_follow_a_redirect(
     assert another_server.asked == []
 
 
-@pytest.mark.parametrize("place", ["", "https://[::1", "?"])
-def test_a_redirect_to_nowhere(server: Any, client: Client, reply: Any, place: str) -> None:
-    assert isinstance(_error(server, client, reply(b"", 302, {"Location": place})), Unreachable)
+@pytest.mark.parametrize("location", ["", "https://[::1", "?"])
+def test_a_redirect_to_nowhere(
+    server: Server, client: Client, reply: type[Reply], location: str
+) -> None:
+    assert isinstance(_error(server, client, reply(b"", 302, {"Location": location})), Unreachable)
 
 
 @pytest.mark.parametrize("status", [302, 401, 403])
-def test_identity_aware_proxy(server: Any, client: Client, reply: Any, status: int) -> None:
+def test_identity_aware_proxy(
+    server: Server, client: Client, reply: type[Reply], status: int
+) -> None:
     headers = HTML | {
         "X-Goog-IAP-Generated-Response": "true",
         "Location": "https://accounts.google.com/x",
@@ -490,7 +504,9 @@ def test_identity_aware_proxy(server: Any, client: Client, reply: Any, status: i
 
 
 @pytest.mark.parametrize("status", [403, 407, 502, 511])
-def test_the_page_of_a_proxy(server: Any, client: Client, reply: Any, status: int) -> None:
+def test_the_page_of_a_proxy(
+    server: Server, client: Client, reply: type[Reply], status: int
+) -> None:
     page = b"<html><head><title>Blocked by ACME</title></head><body>Category: cloud</body></html>"
 
     error = _error(server, client, reply(page, status, HTML))
@@ -525,13 +541,13 @@ def test_what_a_page_is(body: bytes, page: bool) -> None:
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 429, 500, 503])
 @pytest.mark.parametrize("form", ["json", "text", "html", "list"])
 def test_a_token_that_is_sent_back_does_not_show(
-    server: Any, client: Client, reply: Any, tokens: Any, status: int, form: str
+    server: Server, client: Client, reply: type[Reply], tokens: type[Tokens], status: int, form: str
 ) -> None:
     """Nor a part of it, nor it in another spelling; neither of a known form nor of an unknown
     one."""
     opaque = "a1/b2+c3=" * 6
 
-    def echo(asked: Any) -> Any:
+    def echo(asked: ReceivedRequest) -> Reply:
         header = asked.headers["authorization"]
         text = (
             f"denied: {header} {header[7:40]}~ {header[7:].replace('/', '%2F').replace('+', '%2B')}"
@@ -569,7 +585,7 @@ def test_a_token_that_is_sent_back_does_not_show(
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html"])
 def test_a_token_in_an_answer_of_status_200_does_not_show(
-    server: Any, client: Client, reply: Any, secret: str, kind: str
+    server: Server, client: Client, reply: type[Reply], secret: str, kind: str
 ) -> None:
     server.answers(reply(f"{secret} <title>{secret}".encode(), headers={"Content-Type": kind}))
 
@@ -581,11 +597,11 @@ def test_a_token_in_an_answer_of_status_200_does_not_show(
 
 
 def test_objects_do_not_show_their_token(
-    server: Any, client: Client, tokens: Any, secret: str
+    server: Server, client: Client, tokens: type[Tokens], secret: str
 ) -> None:
     server.answers({})
     http = client()
-    found = http.exchange("GET", "x")
+    answer = http.exchange("GET", "x")
 
-    shown = repr(http) + repr(found) + str(found) + repr(found.request) + repr(tokens().get())
+    shown = repr(http) + repr(answer) + str(answer) + repr(answer.request) + repr(tokens().get())
     assert secret not in shown

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,7 @@ from kfgcp.services.auth.tokens import RenewedTokens, Token, TokenFile
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
 from patience import PROCESS, REQUEST, wait_for
+from service_fixtures import ReceivedRequest, Reply, Server
 
 Client = Callable[..., ServiceClient]
 
@@ -32,7 +32,7 @@ def _env(**settings: str) -> Environment:
 # -- anonymous
 
 
-def test_an_emulator_is_spoken_to_without_a_token(server: Any, client: Client) -> None:
+def test_an_emulator_is_spoken_to_without_a_token(server: Server, client: Client) -> None:
     source = token_source(_env(auth="anonymous", api_endpoint=server.url))
     server.answers({"ok": 1})
 
@@ -56,14 +56,14 @@ def test_anonymous_is_for_this_machine(settings: dict[str, str]) -> None:
         token_source(_env(auth="anonymous", **settings))
 
 
-def test_no_token_no_request_to_another_machine(client: Client, server: Any) -> None:
+def test_no_token_no_request_to_another_machine(client: Client, server: Server) -> None:
     source = token_source(_env(auth="anonymous", api_endpoint=server.url))
 
     with pytest.raises(AuthError, match=r"Vertex AI at kfp\.example needs a sign-in"):
         client("https://kfp.example", source).get("x")
 
 
-def test_an_emulator_that_wants_a_token(server: Any, client: Client, reply: Any) -> None:
+def test_an_emulator_that_wants_a_token(server: Server, client: Client, reply: type[Reply]) -> None:
     server.answers(reply(status=401))
 
     with pytest.raises(AuthError) as caught:
@@ -76,7 +76,7 @@ def test_an_emulator_that_wants_a_token(server: Any, client: Client, reply: Any)
 
 
 def test_an_emulator_needs_no_google(
-    server: Any, environment: Callable[[], dict[str, str]], home: Path
+    server: Server, environment: Callable[[], dict[str, str]], home: Path
 ) -> None:
     """Importing google.auth would cost a fifth of a second."""
     server.answers({"ok": 1})
@@ -96,7 +96,7 @@ assert http.get("x") == {{"ok": 1}}
 assert "requests" in sys.modules
 print([name for name in sys.modules if name.startswith(("google.auth", "google.oauth2"))])
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env=environment(),
         cwd=home,
@@ -104,7 +104,7 @@ print([name for name in sys.modules if name.startswith(("google.auth", "google.o
         text=True,
         timeout=PROCESS,
     )
-    assert done.stdout == "[]\n", done.stderr
+    assert process.stdout == "[]\n", process.stderr
 
 
 # -- other settings
@@ -127,7 +127,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_token_from_a_file(file: Path, server: Any, client: Client) -> None:
+def test_a_token_from_a_file(file: Path, server: Server, client: Client) -> None:
     server.answers({})
 
     client(source=token_source(_env(auth="token-file", token_file=str(file)))).get("x")
@@ -174,9 +174,9 @@ def test_a_link_that_is_turned_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_refused_token_of_a_file_that_was_replaced_meanwhile(
-    file: Path, server: Any, client: Client, reply: Any
+    file: Path, server: Server, client: Client, reply: type[Reply]
 ) -> None:
-    def replace(_: Any) -> Any:
+    def replace(_: ReceivedRequest) -> Reply:
         file.write_text("second")
         return reply(status=401)
 
@@ -187,7 +187,7 @@ def test_a_refused_token_of_a_file_that_was_replaced_meanwhile(
 
 
 def test_a_refused_token_of_a_file_that_is_the_same(
-    file: Path, server: Any, client: Client, reply: Any
+    file: Path, server: Server, client: Client, reply: type[Reply]
 ) -> None:
     server.answers(reply(status=401))
 
@@ -303,24 +303,24 @@ def renewing(mint: Mint) -> RenewedTokens:
 
 
 def test_a_token_is_kept_until_shortly_before_its_end(mint: Mint, renewing: RenewedTokens) -> None:
-    found = []
+    values = []
     for now in (0, 3600 - 226, 3600 - 224, 3600, 2 * 3600 - 224 - 226):
         mint.now = 1_000_000.0 + now
-        found.append(renewing.get().value)
+        values.append(renewing.get().value)
 
-    assert found == ["token-1", "token-1", "token-2", "token-2", "token-2"]
+    assert values == ["token-1", "token-1", "token-2", "token-2", "token-2"]
 
 
 def test_a_token_of_a_short_life_is_kept_for_half_of_it(
     mint: Mint, renewing: RenewedTokens
 ) -> None:
     mint.life = 60
-    found = []
+    values = []
     for _ in range(4):
-        found.append(renewing.get().value)
+        values.append(renewing.get().value)
         mint.now += 20
 
-    assert found == ["token-1", "token-1", "token-2", "token-2"]
+    assert values == ["token-1", "token-1", "token-2", "token-2"]
 
 
 def test_a_token_without_an_end(mint: Mint, renewing: RenewedTokens) -> None:
@@ -363,9 +363,9 @@ def test_eight_threads_renew_a_refused_token_once(mint: Mint, renewing: RenewedT
         return renewing.get(first)
 
     with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(renew, range(8)))
+        tokens = set(pool.map(renew, range(8)))
 
-    assert found == {Token("token-2")}
+    assert tokens == {Token("token-2")}
     assert mint.made == 2
 
 
@@ -401,7 +401,8 @@ def test_a_failure_is_told_to_all_that_waited() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         errors = [
-            each.exception(timeout=REQUEST) for each in [pool.submit(source.get) for _ in range(8)]
+            future.exception(timeout=REQUEST)
+            for future in [pool.submit(source.get) for _ in range(8)]
         ]
 
     assert [str(error) for error in errors] == ["no"] * 8
@@ -419,11 +420,11 @@ def test_after_a_failure_it_is_tried_anew(mint: Mint, renewing: RenewedTokens) -
 
 
 def test_eight_threads_of_requests_renew_once(
-    server: Any, client: Client, reply: Any, mint: Mint, renewing: Any
+    server: Server, client: Client, reply: type[Reply], mint: Mint, renewing: RenewedTokens
 ) -> None:
     gate = threading.Barrier(8, timeout=REQUEST)
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         if asked.headers["authorization"] == "Bearer token-1":
             gate.wait()  # all eight are refused before the first renews
             return reply(status=401)
@@ -433,7 +434,7 @@ def test_eight_threads_of_requests_renew_once(
     http = client(source=renewing)
 
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: http.get(f"{n}"), range(8)))
+        answers = list(pool.map(lambda n: http.get(f"{n}"), range(8)))
 
-    assert found == [{"token": "Bearer token-2"}] * 8
+    assert answers == [{"token": "Bearer token-2"}] * 8
     assert (mint.made, len(server.asked)) == (2, 16)

@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from certificates import Certificates
 from kfgcp.errors import Unreachable
 from kfgcp.services.client import ServiceClient
 from patience import REQUEST
+from service_fixtures import Clock, Reply, Server
 
 Client = Callable[..., ServiceClient]
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -46,7 +48,7 @@ def _error(http: ServiceClient, **how: Any) -> Unreachable:
     return caught.value
 
 
-def test_a_host_that_is_unknown(client: Client, clock: Any) -> None:
+def test_a_host_that_is_unknown(client: Client, clock: Clock) -> None:
     """`.invalid` never resolves (RFC 6761). It is tried three times, not for a minute."""
     error = _error(client("https://europe-west99-aiplatform.invalid"))
 
@@ -59,7 +61,7 @@ def test_a_host_that_is_unknown(client: Client, clock: Any) -> None:
     assert clock.slept == [1, 2]
 
 
-def test_a_post_to_a_host_that_is_unknown_is_tried_again(client: Client, clock: Any) -> None:
+def test_a_post_to_a_host_that_is_unknown_is_tried_again(client: Client, clock: Clock) -> None:
     """Nothing was sent."""
     with pytest.raises(Unreachable) as caught:
         client("https://kfp.invalid").post("x", body={})
@@ -120,7 +122,7 @@ def test_bytes_that_are_no_http(client: Client) -> None:
 
 
 def test_netrc_does_not_replace_the_token(
-    server: Any, client: Client, tmp_path: Path, secret: str
+    server: Server, client: Client, tmp_path: Path, secret: str
 ) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ada password pw\n")
     (tmp_path / ".netrc").chmod(0o600)
@@ -131,7 +133,7 @@ def test_netrc_does_not_replace_the_token(
     assert server.asked[0].headers["authorization"] == f"Bearer {secret}"
 
 
-def test_cookies_are_not_kept(server: Any, client: Client, reply: Any) -> None:
+def test_cookies_are_not_kept(server: Server, client: Client, reply: type[Reply]) -> None:
     server.answers(reply({}, headers={"Set-Cookie": "session=1; Path=/"}), {})
     http = client()
 
@@ -141,11 +143,11 @@ def test_cookies_are_not_kept(server: Any, client: Client, reply: Any) -> None:
     assert "cookie" not in server.asked[1].headers
 
 
-def test_connections_are_kept(server: Any, client: Client) -> None:
+def test_connections_are_kept(server: Server, client: Client) -> None:
     ports = []
     original = server.http.process_request
 
-    def process(request: Any, address: Any) -> None:
+    def process(request: socket.socket, address: tuple[str, int]) -> None:
         ports.append(address[1])
         original(request, address)
 
@@ -164,7 +166,11 @@ def test_connections_are_kept(server: Any, client: Client) -> None:
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_this_machine_is_spoken_to_without_a_proxy(
-    server: Any, another_server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, name: str
+    server: Server,
+    another_server: Server,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     monkeypatch.setenv(name, another_server.url)
     server.answers({"ok": 1})
@@ -174,7 +180,11 @@ def test_this_machine_is_spoken_to_without_a_proxy(
 
 
 def test_https_goes_through_the_proxy(
-    another_server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, reply: Any, secret: str
+    another_server: Server,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    reply: type[Reply],
+    secret: str,
 ) -> None:
     """The proxy sees the name of the host and no token; its own password does not show."""
     monkeypatch.setenv("HTTPS_PROXY", another_server.url.replace("//", "//ada:hush@"))
@@ -198,7 +208,7 @@ def test_https_goes_through_the_proxy(
 
 
 def test_a_proxy_that_wants_a_sign_in_is_not_asked_again(
-    another_server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, reply: Any
+    another_server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, reply: type[Reply]
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", another_server.url)
     another_server.answers(reply(status=407))
@@ -206,7 +216,7 @@ def test_a_proxy_that_wants_a_sign_in_is_not_asked_again(
     _error(client("https://kfp.example"))
 
 
-def test_no_proxy(another_server: Any, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy(another_server: Server, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", another_server.url)
     monkeypatch.setenv("NO_PROXY", "kfp.invalid")
 
@@ -215,7 +225,7 @@ def test_no_proxy(another_server: Any, client: Client, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
 def test_this_machine_is_reached_without_a_proxy_and_without_a_change_of_the_environment(
-    server: Any, client: Client, monkeypatch: pytest.MonkeyPatch, variable: str
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     """`requests` can be told to set `no_proxy` for a moment. Threads that do so at once get in each
     other's way."""
@@ -238,7 +248,7 @@ def test_this_machine_is_reached_without_a_proxy_and_without_a_change_of_the_env
 
 
 @pytest.fixture
-def tls(server: Any, tmp_path: Path) -> Path:
+def tls(server: Server, tmp_path: Path) -> Path:
     """Lets the server speak TLS, with a certificate of its own for localhost; the file with it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -266,7 +276,7 @@ def tls(server: Any, tmp_path: Path) -> Path:
     return file
 
 
-def _serve_tls(server: Any, certificate: Path, key: Path) -> None:
+def _serve_tls(server: Server, certificate: Path, key: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
@@ -277,7 +287,7 @@ def _serve_tls(server: Any, certificate: Path, key: Path) -> None:
 
 
 def test_a_certificate_of_ones_own(
-    server: Any, client: Client, tls: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, tls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls))
     server.answers({"ok": 1})
@@ -286,16 +296,16 @@ def test_a_certificate_of_ones_own(
 
 
 @pytest.fixture
-def authority(server: Any, certificates: Any) -> Path:
+def authority(server: Server, certificates: Certificates) -> Path:
     """Makes the server one of https whose certificate is from a private authority; the file with
     that one's own."""
     _serve_tls(server, certificates.leaf, certificates.key)
-    found: Path = certificates.authority
-    return found
+    authority: Path = certificates.authority
+    return authority
 
 
 def test_a_private_authority(
-    server: Any, client: Client, authority: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, client: Client, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file of the environment wins over that of the variable."""
     server.answers({"ok": 1})
@@ -314,7 +324,7 @@ def test_a_private_authority_that_is_not_named(client: Client, authority: Path) 
     )
 
 
-def test_a_certificate_that_is_not_trusted(client: Client, tls: Path, clock: Any) -> None:
+def test_a_certificate_that_is_not_trusted(client: Client, tls: Path, clock: Clock) -> None:
     error = _error(client())
 
     assert (
@@ -338,7 +348,7 @@ def test_a_file_with_certificates_that_is_not_there(
     )
 
 
-def test_https_to_a_server_without_tls(server: Any, client: Client) -> None:
+def test_https_to_a_server_without_tls(server: Server, client: Client) -> None:
     error = _error(client(server.url.replace("http://", "https://"), retries=0))
 
     assert error.message == "Vertex AI: 127.0.0.1 could not agree on TLS (GET x)."

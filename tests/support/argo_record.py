@@ -90,7 +90,7 @@ def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
         metadata: the content of `mlmd.json`.
     """
     nodes = _by_path(workflow)
-    tasks = {path: _expected(path, found) for path, found in nodes.items() if path}
+    tasks = {path: _expected(path, node) for path, node in nodes.items() if path}
     values = _Values(metadata)
     for path, task in tasks.items():
         if task.state == "SKIPPED" or task.driver_failed:
@@ -105,16 +105,17 @@ def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
 
 
 def phases_of_attempts(workflow: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the phases of the pods that ran the programs of tasks, by path: one for each attempt,
-    first to last."""
+    """Return the phases of the pods that ran tasks, by the path of the task.
+
+    A task has one phase for each attempt, in the order of the attempts.
+    """
     by_path = _by_path(workflow)
     pods = {path: _pods(nodes.program) for path, nodes in by_path.items()}
     return {path: [pod["phase"] for pod in attempts] for path, attempts in pods.items() if attempts}
 
 
 def _by_path(workflow: Mapping[str, Any]) -> dict[str, Nodes]:
-    """Return the nodes by the path of their task; those of the whole pipeline have the empty
-    path."""
+    """Return the nodes by the path of their task. Nodes of the pipeline itself have the path ""."""
     plain_names = {_without_attempts(node["name"]) for node in workflow["nodes"].values()}
     nodes: dict[str, Nodes] = defaultdict(Nodes)
     for node in sorted(workflow["nodes"].values(), key=lambda node: node["name"]):
@@ -217,14 +218,14 @@ class _Values:
         self._events = metadata["events"]
 
     def execution(self, group: str, name: str) -> Mapping[str, Any] | None:
-        """Return the execution of a task in a group; the last one."""
-        found = [
+        """Return the last execution of a task in a group."""
+        executions = [
             execution
             for execution in self._executions
             if _property(execution, "parent_dag_id") == group
             and _property(execution, "task_name") == name
         ]
-        return found[-1] if found else None
+        return executions[-1] if executions else None
 
     def inputs(self, execution: Mapping[str, Any] | None) -> dict[str, Any]:
         return self._values(execution, "inputs", "INPUT")
@@ -244,9 +245,9 @@ class _Values:
                 key = next(step["key"] for step in steps if "key" in step)
                 index = next((int(step["index"]) for step in steps if "index" in step), 0)
                 addresses[key].append((index, self._uris[event["artifact_id"]]))
-        for key, found in addresses.items():
+        for key, indexed_uris in addresses.items():
             # The launcher of 2.17.0 writes no index, so the order is that of the events.
-            ordered = [uri for _, uri in sorted(found, key=lambda item: item[0])]
+            ordered = [uri for _, uri in sorted(indexed_uris, key=lambda item: item[0])]
             if key not in NO_VALUE:
                 values[key] = ordered[0] if len(ordered) == 1 else ordered
         return values

@@ -37,8 +37,8 @@ def read_text(x: str) -> str:
 @dsl.pipeline(name="cached")
 def cached(x: int = 1, z: int = 0):
     first = add(x=x)
-    made = write(x=first.output)
-    read(data=made.outputs["data"])
+    written = write(x=first.output)
+    read(data=written.outputs["data"])
 
 
 @dsl.pipeline(name="inner")

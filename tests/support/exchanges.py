@@ -47,8 +47,10 @@ def exchange(name: str, version: str = "2.17.0") -> Exchange:
 
 
 def exchanges(version: str = "2.17.0") -> list[Exchange]:
-    """Return all exchanges with a server in the order in which they took place, that of the
-    folder's README.md."""
+    """Return all exchanges with a server in their order in time.
+
+    The README.md of the folder has this order.
+    """
     readme = (RECORDED / f"api-{version}" / "README.md").read_text(encoding="utf-8")
     return [
         exchange(name, version)

@@ -1,8 +1,8 @@
-"""A kubectl that forwards a port of this machine to the port in FAKE_TARGET; it writes its
-arguments to FAKE_LOG.
+"""A kubectl that forwards a port of this machine to the port in FAKE_TARGET.
 
-FAKE_SAYS: what it complains of before it ends at once. It ends when FAKE_LOG.die is there, and says
-that it lost the pod, living on, when FAKE_LOG.lose is there.
+It writes its arguments to the file FAKE_LOG. If FAKE_SAYS is set, it prints that error and ends at
+once. If the file FAKE_LOG.die exists, it ends. If the file FAKE_LOG.lose exists, it reports that it
+lost the pod, and continues to run.
 """
 
 import os

@@ -47,8 +47,7 @@ def read_list(file: Path) -> tuple[list[str], list[str]]:
 
 
 class MustRun:
-    """Collects the tests of a list that skipped, and the lines of the list for which no test
-    ran."""
+    """A plugin that collects the listed tests that skipped, and the lines without any test."""
 
     def __init__(self, prefixes: list[str], exceptions: list[str]) -> None:
         self.prefixes = prefixes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Answer = TypeVar("Answer")
 
@@ -35,3 +35,10 @@ def wait_for(condition: Callable[[], Answer], seconds: float = PROCESS) -> Answe
         assert time.monotonic() < deadline, f"the condition did not hold within {seconds:g} s"
         time.sleep(PAUSE)
     return answer
+
+
+class WaitFor(Protocol):
+    """The type of `wait_for`, for tests that get it as the fixture `eventually`."""
+
+    def __call__(self, condition: Callable[[], Answer], seconds: float = PROCESS) -> Answer:
+        """Return the first true value of a condition."""

@@ -78,12 +78,14 @@ def _compared_keys(where: str, recorded: dict[str, Any], other: dict[str, Any]) 
 
 
 def _compared_tasks(recorded: list[Any], other: list[Any]) -> Iterator[str]:
-    """Compare the rows that have a name; the others are written by launchers, and none ran for the
-    recordings."""
-    expected, found = Counter(_rows(recorded)), Counter(_rows(other))
-    for row in (expected - found).elements():
+    """Compare the rows that have a name.
+
+    Launchers write the rows without a name, and no launcher ran for the recordings.
+    """
+    expected, actual = Counter(_rows(recorded)), Counter(_rows(other))
+    for row in (expected - actual).elements():
         yield f"task missing: {row}"
-    for row in (found - expected).elements():
+    for row in (actual - expected).elements():
         yield f"task not in the recording: {row}"
 
 
@@ -99,12 +101,14 @@ def _rows(details: list[Any]) -> Iterator[str]:
 
 def _compared_history(where: str, recorded: list[Any], other: list[Any]) -> Iterator[str]:
     expected = [step.get("state") for step in recorded]
-    found = [step.get("state") for step in other]
-    if expected != found:
-        yield f"{where}: {found}, not {expected}"
+    actual = [step.get("state") for step in other]
+    if expected != actual:
+        yield f"{where}: {actual}, not {expected}"
 
 
 def _beginning(text: str) -> str:
-    """Return the part of a message that is compared, without ids; `proto:` is followed by a space
-    or by U+00A0."""
+    """Return the part of a message that is compared, without ids.
+
+    The text `proto:` is followed by a space or by U+00A0.
+    """
     return WORKFLOW.sub("W", UUID.sub("ID", text.replace("\u00a0", " ")))[:MESSAGE_LENGTH]

@@ -1,5 +1,4 @@
-"""The runs recorded on a whole Kubeflow Pipelines 2.17.0, and a server on loopback that answers
-with them."""
+"""The runs recorded on a complete Kubeflow Pipelines 2.17.0, and a server that replays them."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import contextlib
 import http.server
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -38,17 +37,17 @@ def pipeline(name: str) -> Path:
 
 
 def run_answer(name: str) -> dict[str, Any]:
-    """Return the answer to GET of a run, as the server sent it; a copy of its own."""
+    """Return a new copy of the answer of the server to GET of a run."""
     return json.loads((FOLDER / name / "run.json").read_text())
 
 
 def metadata(name: str) -> dict[str, Any]:
-    """Return what ML Metadata held of a run; a copy of its own."""
+    """Return a new copy of the data of ML Metadata about a run."""
     return json.loads((FOLDER / name / "mlmd.json").read_text())
 
 
 def workflow(name: str) -> dict[str, Any]:
-    """Return Argo's record of a run; a copy of its own."""
+    """Return a new copy of Argo's record of a run."""
     return json.loads((FOLDER / name / "workflow.json").read_text())
 
 
@@ -105,13 +104,13 @@ class RecordedMetadata:
             return _reply(method, {"artifact_types": types})
         raise AssertionError(f"no recording answers {method}")
 
-    def _events(self, execution_ids: Any) -> list[Any]:
-        wanted = set(execution_ids)
+    def _events(self, execution_ids: Iterable[int]) -> list[dict[str, Any]]:
+        numbers = set(execution_ids)
         recordings = {
-            id(self._by_execution[number]): self._by_execution[number] for number in wanted
+            id(self._by_execution[number]): self._by_execution[number] for number in numbers
         }
         events = [event for recording in recordings.values() for event in recording["events"]]
-        return [event for event in events if int(event["execution_id"]) in wanted]
+        return [event for event in events if int(event["execution_id"]) in numbers]
 
 
 def _reply(method: str, content: Mapping[str, Any]) -> bytes:

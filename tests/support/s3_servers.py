@@ -26,7 +26,7 @@ from patience import PROCESS, REQUEST, wait_for
 
 BIN = Path(__file__).parents[2] / ".venv-stores" / "bin"
 HOST = "s3.test"
-"""In tests that ask for it, this name and those below it lead to this machine."""
+"""The host name that leads to this machine in tests that request it, also for subdomains."""
 
 REGION = "eu-central-1"
 
@@ -187,10 +187,10 @@ class CuttingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        for each in [self._listener, *self._sockets]:
+        for sock in [self._listener, *self._sockets]:
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def _accept(self) -> None:
         while True:
@@ -222,9 +222,9 @@ class CuttingProxy:
                     self.passed += len(data)
                 if is_cut:
                     break
-        for each in (client, server):
+        for sock in (client, server):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _may_cut(self) -> bool:
         with self._lock:

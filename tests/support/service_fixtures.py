@@ -1,5 +1,4 @@
-"""Fixtures of tests that send requests: a server with queued replies, a clock that does not wait,
-clients, logins."""
+"""Fixtures for tests that send requests: a server with queued replies, a clock, clients, logins."""
 
 import base64
 import contextlib
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kfgcp.services.auth import port_forward
-from kfgcp.services.auth.tokens import Token
+from kfgcp.services.auth.tokens import Token, TokenSource
 from kfgcp.services.client import ServiceClient
 from patience import REQUEST
 
@@ -30,8 +29,8 @@ SECRET = "ya29.a0AfH6SMB-very_secret.token"  # noqa: S105
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request as it arrived. headers: names in lower case."""
+class ReceivedRequest:
+    """A request that the server received. The names of its headers are in lower case."""
 
     method: str
     path: str
@@ -50,10 +49,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer. missing: bytes that are announced and never sent; silent: seconds without a
-    word."""
+    """The answer to a request.
 
-    body: Any = field(default_factory=dict)
+    Attributes:
+        body: bytes, or a value that is sent as JSON.
+        missing: how many bytes Content-Length promises and the server never sends.
+        hang_up: close the connection without an answer.
+        silent: send nothing until the test ends, then close the connection.
+    """
+
+    body: object = field(default_factory=dict)
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     missing: int = 0
@@ -63,19 +68,22 @@ class Reply:
 
 class _HttpServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # the client has 5 seconds to connect, also when this process is busy
+    # The client gives up connecting after 5 seconds, even if this process is busy.
+    request_queue_size = 128
 
 
 class Server:
-    """Answers each request with the next reply of the queue. Whoever asks once more gets 418, and
-    the test fails."""
+    """A server that answers each request with the next reply of a queue.
+
+    A request without a reply gets the status 418, and the test fails.
+    """
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.unexpected: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
+        self.unexpected: list[ReceivedRequest] = []
         self.closing = threading.Event()
-        self._queue: deque[Reply | Callable[[Asked], Reply]] = deque()
-        self._always: Callable[[Asked], Reply] | None = None
+        self._queue: deque[Reply | Callable[[ReceivedRequest], Reply]] = deque()
+        self._always: Callable[[ReceivedRequest], Reply] | None = None
         self._lock = threading.Lock()
         outer = self
 
@@ -93,25 +101,25 @@ class Server:
         self.http = _HttpServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
-    def answers(self, *replies: Any) -> None:
-        """Queues replies: values of JSON, `Reply`s, or functions that make a reply of the
-        request."""
-        self._queue.extend(
-            each if isinstance(each, Reply) or callable(each) else Reply(each) for each in replies
-        )
+    def answers(self, *replies: object) -> None:
+        """Queue replies: JSON values, `Reply` objects, or functions from a request to a reply."""
+        for reply in replies:
+            is_ready = isinstance(reply, Reply) or callable(reply)
+            self._queue.append(reply if is_ready else Reply(reply))
 
-    def always(self, reply: Callable[[Asked], Reply]) -> None:
-        """What is answered when the queue is empty."""
+    def always(self, reply: Callable[[ReceivedRequest], Reply]) -> None:
+        """Set the function that answers when the queue is empty."""
         self._always = reply
 
     @property
     def left(self) -> int:
+        """Return how many replies are still in the queue."""
         return len(self._queue)
 
     def _answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         url = urlsplit(handler.path)
         length = int(handler.headers.get("Content-Length") or 0)
-        asked = Asked(
+        asked = ReceivedRequest(
             handler.command,
             url.path,
             dict(parse_qsl(url.query)),
@@ -184,7 +192,7 @@ def reply() -> type[Reply]:
 
 
 class Clock:
-    """Time that passes when somebody sleeps."""
+    """A clock that only `sleep` moves. Its unit is the second."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -204,7 +212,7 @@ def clock() -> Clock:
 
 
 class Tokens:
-    """Gives `SECRET`, and after a refusal the next of its list."""
+    """A source of tokens that gives `SECRET`, and the next of its tokens after each refusal."""
 
     sign_in_hint = "Sign in again."
 
@@ -222,7 +230,7 @@ class Tokens:
 
 @pytest.fixture(scope="session")
 def secret() -> str:
-    """The token that `client` sends."""
+    """Return the token that `client` sends."""
     return SECRET
 
 
@@ -233,31 +241,36 @@ def tokens() -> type[Tokens]:
 
 @pytest.fixture
 def client(server: Server, clock: Clock) -> Iterator[Callable[..., ServiceClient]]:
-    """Makes a client of the server that waits by the clock that does not wait; jitter is at its
-    most."""
-    made: list[ServiceClient] = []
+    """Return a function that makes a client of the server.
 
-    def make(base: str | None = None, source: Any = None, **settings: Any) -> ServiceClient:
-        how: dict[str, Any] = {
+    The client sleeps on the fixture `clock`, and its jitter is at the maximum.
+    """
+    clients: list[ServiceClient] = []
+
+    def make(
+        base: str | None = None, source: TokenSource | None = None, **settings: Any
+    ) -> ServiceClient:
+        defaults: dict[str, Any] = {
             "service": "Vertex AI",
             "sleep": clock.sleep,
             "clock": clock,
             "jitter": lambda: 1.0,
         }
-        made.append(ServiceClient(base or server.url, source or Tokens(), **how | settings))
-        return made[-1]
+        client = ServiceClient(base or server.url, source or Tokens(), **defaults | settings)
+        clients.append(client)
+        return client
 
     yield make
-    for each in made:
-        each.close()
+    for client in clients:
+        client.close()
 
 
-# -- who is signed in to Google
+# -- logins to Google
 
 
 @pytest.fixture
 def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is signed in, and there is no metadata server."""
+    """Remove every Google login, and the metadata server."""
     for name in [name for name in os.environ if name.startswith(("GOOGLE_", "CLOUDSDK_", "GCE_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
@@ -265,14 +278,18 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def sign_in(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Path]:
-    """Writes what `gcloud auth application-default login` writes; `server` is where its tokens come
-    from."""
+def sign_in(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[object], Path]:
+    """Return a function that writes the file of `gcloud auth application-default login`.
+
+    `server` issues the tokens of this login.
+    """
     monkeypatch.setattr(
         "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{server.url}/token"
     )
 
-    def write(content: Any) -> Path:
+    def write(content: object) -> Path:
         file = tmp_path / "gcloud" / "application_default_credentials.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -292,9 +309,9 @@ def private_key() -> str:
 
 @pytest.fixture
 def key_file(
-    server: Any, tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """The key of a service account, as GOOGLE_APPLICATION_CREDENTIALS names it."""
+    """Return the key file of a service account, which GOOGLE_APPLICATION_CREDENTIALS names."""
     key = {
         "type": "service_account",
         "client_email": "runner@acme.iam.gserviceaccount.com",
@@ -308,8 +325,8 @@ def key_file(
 
 
 @pytest.fixture
-def metadata(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A metadata server."""
+def metadata(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Let `server` be the metadata server of this machine, and return it."""
     host = server.url.removeprefix("http://")
     monkeypatch.setenv("GCE_METADATA_IP", host)
     monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
@@ -319,7 +336,7 @@ def metadata(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture(scope="session")
 def id_token() -> Callable[..., str]:
-    """Makes an id token, not signed: it ends after so many seconds."""
+    """Return a function that makes an unsigned id token, which expires after `seconds`."""
 
     def make(audience: str, seconds: float = 3600, **claims: Any) -> str:
         payload = {
@@ -339,7 +356,11 @@ def id_token() -> Callable[..., str]:
 
 
 class Kubectl:
-    """The fake kubectl on the PATH, and what it was called with."""
+    """The fake kubectl on the PATH.
+
+    Attributes:
+        log: the file in which each process writes its id and its arguments.
+    """
 
     def __init__(self, folder: Path, alive: Callable[[int], bool]) -> None:
         self._alive = alive
@@ -352,11 +373,12 @@ class Kubectl:
 
     @property
     def calls(self) -> list[list[str]]:
+        """Return the arguments of each call."""
         return [line.split()[1:] for line in self.log.read_text().splitlines()]
 
     @property
     def alive(self) -> list[int]:
-        """The processes that run."""
+        """Return the ids of the processes that still run."""
         return [
             pid
             for pid in (int(line.split()[0]) for line in self.log.read_text().splitlines())
@@ -364,12 +386,13 @@ class Kubectl:
         ]
 
     def tell(self, word: str) -> None:
+        """Send a command of `fake_kubectl.py` to the running process."""
         Path(f"{self.log}.{word}").touch()
 
 
 @pytest.fixture
 def kubectl(
-    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: Callable[[int], bool]
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: Callable[[int], bool]
 ) -> Iterator[Kubectl]:
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -378,5 +401,5 @@ def kubectl(
     monkeypatch.setenv("FAKE_TARGET", server.url.rpartition(":")[2])
     monkeypatch.setattr(port_forward, "_port_forwards", {})
     yield Kubectl(folder, alive)
-    for each in port_forward._port_forwards.values():
-        each.close()
+    for forward in port_forward._port_forwards.values():
+        forward.close()

@@ -66,8 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed once, so that all workers use the same, and collect figures in the main
-    process."""
+    """Choose one seed for all workers, and collect figures in the main process."""
     global _is_proof
     _is_proof = config.option.proof
     is_worker = hasattr(config, "workerinput")

@@ -1,5 +1,8 @@
-"""What the tests of terraform/ share: the real Terraform, run without providers, the overlay with
-upstream's names."""
+"""Fixtures for the tests of terraform/.
+
+They run the real Terraform without providers, and render the overlay with the names of Kubeflow
+Pipelines.
+"""
 
 import fcntl
 import json
@@ -25,7 +28,7 @@ NAMES: dict[str, Any] = yaml.safe_load(
 )
 API = {"Deployment": "apps/v1", "NetworkPolicy": "networking.k8s.io/v1"}
 
-Done = subprocess.CompletedProcess[str]
+Result = subprocess.CompletedProcess[str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,16 +39,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def terraform() -> Callable[..., Done]:
-    """Runs a verb of Terraform on a folder; skips where there is no Terraform, or an old one."""
+def terraform() -> Callable[..., Result]:
+    """Return a function that runs a Terraform command on a folder.
+
+    Skip the test if Terraform is missing or too old.
+    """
     if shutil.which("terraform") is None:
         pytest.skip("needs terraform 1.9 or newer on the PATH")
-    asked = subprocess.run(["terraform", "version", "-json"], capture_output=True, encoding="utf-8")
-    version = json.loads(asked.stdout)["terraform_version"]
+    version_command = subprocess.run(
+        ["terraform", "version", "-json"], capture_output=True, encoding="utf-8"
+    )
+    version = json.loads(version_command.stdout)["terraform_version"]
     if tuple(map(int, version.split("-")[0].split(".")[:2])) < (1, 9):
         pytest.skip(f"needs terraform 1.9 or newer on the PATH; here is {version}")
 
-    def run(folder: Path, verb: str, *arguments: str, **options: Any) -> Done:
+    def run(folder: Path, verb: str, *arguments: str, **options: Any) -> Result:
         command = [sys.executable, ROOT / "tools" / "terraform_offline", folder, verb, *arguments]
         return subprocess.run(command, capture_output=True, encoding="utf-8", **options)
 
@@ -54,10 +62,12 @@ def terraform() -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def outputs(
-    terraform: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
+    terraform: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
-    """Test run of envs/dev -> its outputs, in the shape of `terraform output -json`; made once for
-    all workers."""
+    """Return the outputs of each test run of envs/dev, in the shape of `terraform output -json`.
+
+    The first worker runs the tests, and the other workers read its file.
+    """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -65,25 +75,24 @@ def outputs(
     with (shared / "terraform-outputs.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
-            done = terraform(TERRAFORM / "envs" / "dev", "test", "-json", "-verbose")
-            assert done.returncode == 0, done.stdout + done.stderr
-            events = [json.loads(line) for line in done.stdout.splitlines()]
+            test_run = terraform(TERRAFORM / "envs" / "dev", "test", "-json", "-verbose")
+            assert test_run.returncode == 0, test_run.stdout + test_run.stderr
+            events = [json.loads(line) for line in test_run.stdout.splitlines()]
             states = {
                 event["@testrun"]: event["test_state"]
                 for event in events
                 if event["type"] == "test_state"
             }
             file.write_text(json.dumps({run: state["outputs"] for run, state in states.items()}))
-    found: dict[str, dict[str, Any]] = json.loads(file.read_text())
-    return found
+    outputs_by_run: dict[str, dict[str, Any]] = json.loads(file.read_text())
+    return outputs_by_run
 
 
 @pytest.fixture(scope="session")
 def kubectl() -> str:
-    """The path of a kubectl with kustomize 5; skips where there is none.
+    """Return the path of a kubectl with kustomize 5, or skip the test.
 
-    The one that requirements/dev.in brings into the environment of the tests comes before one on
-    the PATH.
+    The kubectl that requirements/dev.in installs comes before a kubectl on the PATH.
     """
     folders = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
     program = shutil.which("kubectl", path=os.pathsep.join(folders))
@@ -104,33 +113,36 @@ def kubectl() -> str:
 
 @pytest.fixture(scope="session")
 def kustomize(kubectl: str) -> Callable[[Path], list[dict[str, Any]]]:
-    """The objects that `kubectl kustomize` renders."""
+    """Return a function that renders a folder with `kubectl kustomize` and returns the objects."""
 
     def render(folder: Path) -> list[dict[str, Any]]:
-        done = subprocess.run(
+        rendering = subprocess.run(
             [kubectl, "kustomize", folder], capture_output=True, encoding="utf-8", timeout=PROCESS
         )
-        assert done.returncode == 0, done.stderr
-        return list(yaml.safe_load_all(done.stdout))
+        assert rendering.returncode == 0, rendering.stderr
+        return list(yaml.safe_load_all(rendering.stdout))
 
     return render
 
 
 @pytest.fixture
 def overlay(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the overlay whose upstream is made of the names of kfp_names.yaml.
+    """Return a function that copies the overlay, with the objects of kfp_names.yaml as upstream.
 
-    without: `Kind/name` that upstream does not have. optional: whether it has what not every
-    version has.
+    Its arguments:
+        without: objects that upstream lacks, as `Kind/name`.
+        optional: True adds the objects that only some versions have.
     """
 
     def make(*, without: tuple[str, ...] = (), optional: bool = True) -> Path:
         copy = tmp_path / "overlay"
         shutil.copytree(OVERLAY, copy)
-        found = [
-            each for each in NAMES["objects"] if f"{each['kind']}/{each['name']}" not in without
+        upstream_objects = [
+            entry for entry in NAMES["objects"] if f"{entry['kind']}/{entry['name']}" not in without
         ]
-        objects = [_manifest(each) for each in found if optional or not each.get("optional")]
+        objects = [
+            _manifest(entry) for entry in upstream_objects if optional or not entry.get("optional")
+        ]
         (copy / "upstream" / "names.yaml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
         (copy / "upstream" / "kustomization.yaml").write_text(
             "resources: [names.yaml]\n", encoding="utf-8"
@@ -140,45 +152,45 @@ def overlay(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def _manifest(found: dict[str, Any]) -> dict[str, Any]:
-    kind = found["kind"]
-    made: dict[str, Any] = {
+def _manifest(entry: dict[str, Any]) -> dict[str, Any]:
+    kind = entry["kind"]
+    manifest: dict[str, Any] = {
         "apiVersion": API.get(kind, "v1"),
         "kind": kind,
-        "metadata": {"name": found["name"]},
+        "metadata": {"name": entry["name"]},
     }
     if kind == "Deployment":
-        made["spec"] = {"selector": {"matchLabels": found["pod"]}, "template": _template(found)}
+        manifest["spec"] = {"selector": {"matchLabels": entry["pod"]}, "template": _template(entry)}
     elif kind == "Service":
-        port = {"port": found["port"], "targetPort": found["target"]}
-        made["spec"] = {"selector": found["pod"], "ports": [port]}
+        port = {"port": entry["port"], "targetPort": entry["target"]}
+        manifest["spec"] = {"selector": entry["pod"], "ports": [port]}
     elif kind == "NetworkPolicy":
-        made["spec"] = {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}
+        manifest["spec"] = {"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}
     elif kind == "Secret":
-        made["stringData"] = found["data"]
+        manifest["stringData"] = entry["data"]
     elif kind == "ConfigMap":
-        made["data"] = found["data"]
-    return made
+        manifest["data"] = entry["data"]
+    return manifest
 
 
-def _template(found: dict[str, Any]) -> dict[str, Any]:
+def _template(entry: dict[str, Any]) -> dict[str, Any]:
     env: list[dict[str, Any]] = [
-        {"name": name, "value": value} for name, value in found.get("env", {}).items()
+        {"name": name, "value": value} for name, value in entry.get("env", {}).items()
     ]
-    for name, key in found.get("from_config", {}).items():
+    for name, key in entry.get("from_config", {}).items():
         env.append(
             {
                 "name": name,
                 "valueFrom": {"configMapKeyRef": {"name": "pipeline-install-config", "key": key}},
             }
         )
-    for name, secret in found.get("from_secret", {}).items():
+    for name, secret in entry.get("from_secret", {}).items():
         key = "accesskey" if "KEY" in name else "password"
         env.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
     container = {
-        "name": found["container"],
-        "image": f"example/{found['name']}:{NAMES['version']}",
+        "name": entry["container"],
+        "image": f"example/{entry['name']}:{NAMES['version']}",
         "env": env,
     }
-    spec = {"serviceAccountName": found["account"], "containers": [container]}
-    return {"metadata": {"labels": found["pod"]}, "spec": spec}
+    spec = {"serviceAccountName": entry["account"], "containers": [container]}
+    return {"metadata": {"labels": entry["pod"]}, "spec": spec}

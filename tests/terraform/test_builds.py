@@ -15,7 +15,9 @@ PULL_REQUEST: dict[str, Any] = yaml.safe_load(
     (ROOT / "cloudbuild" / "pr.yaml").read_text(encoding="utf-8")
 )
 TRIGGERS = [
-    each for each in read_blocks(ROOT / "terraform" / "modules" / "ci") if each.kind == "resource"
+    block
+    for block in read_blocks(ROOT / "terraform" / "modules" / "ci")
+    if block.kind == "resource"
 ]
 
 
@@ -33,7 +35,7 @@ def test_a_pull_request_keeps_nothing_and_knows_no_secret() -> None:
 
 
 def test_the_files_that_triggers_name_are_there_and_get_what_they_ask_for() -> None:
-    named = {each.labels[1]: each.body for each in TRIGGERS}
+    named = {trigger.labels[1]: trigger.body for trigger in TRIGGERS}
 
     assert {name: body["filename"] for name, body in named.items()} == {
         "push": "cloudbuild.yaml",

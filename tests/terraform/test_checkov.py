@@ -20,7 +20,7 @@ MOST_SKIPPED = 12
 
 
 def test_what_is_found_is_what_was_reviewed(
-    tmp_path: Path, kustomize: Callable[[Path], list[Any]]
+    tmp_path: Path, kustomize: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
     """Over the modules and what the overlay adds; a line that leaves out nothing is one too
     many."""
@@ -46,21 +46,22 @@ def test_what_is_found_is_what_was_reviewed(
         "json",
     ]
 
-    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    scan = subprocess.run(command, capture_output=True, encoding="utf-8")
 
-    said = json.loads(done.stdout)
+    output = json.loads(scan.stdout)
     reports = {
-        report["check_type"]: report for report in (said if isinstance(said, list) else [said])
+        report["check_type"]: report
+        for report in (output if isinstance(output, list) else [output])
     }
     for kind in ("terraform", "kubernetes"):
-        assert reports[kind]["summary"]["passed"] > 50, done.stdout[:300]
+        assert reports[kind]["summary"]["passed"] > 50, scan.stdout[:300]
         assert not reports[kind]["summary"]["parsing_errors"]
-    found = {
+    failed_checks = {
         check["check_id"]
         for report in reports.values()
         for check in report["results"]["failed_checks"]
     }
-    assert found == set(SKIPPED)
+    assert failed_checks == set(SKIPPED)
 
 
 def test_the_list_is_short_and_every_line_says_why() -> None:

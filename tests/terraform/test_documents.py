@@ -8,12 +8,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
 
-from terraform_offline.hcl import parse_blocks, read_blocks
+from kfgcp_command import Command
+from terraform_offline.hcl import Block, parse_blocks, read_blocks
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
@@ -23,12 +23,16 @@ DEV = read_blocks(ROOT / "terraform" / "envs" / "dev")
 
 def _blocks(text: str, language: str) -> list[str]:
     """Code of that language, also inside of lists."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
-    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+    indented_blocks = re.findall(
+        rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL
+    )
+    return [
+        re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in indented_blocks
+    ]
 
 
-def _named(found: list[Any], kind: str) -> set[str]:
-    return {block.name for block in found if block.kind == kind}
+def _named(blocks: list[Block], kind: str) -> set[str]:
+    return {block.name for block in blocks if block.kind == kind}
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +78,9 @@ def test_every_account_is_in_the_table_of_who_may_do_what() -> None:
 @pytest.mark.parametrize("text", [GUIDE, SECURITY], ids=["deploy", "security"])
 def test_commands_are_read_by_the_shell(text: str) -> None:
     for block in _blocks(text, "sh"):
-        done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True)
+        syntax_check = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True)
 
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        assert syntax_check.returncode == 0, f"{block}\n{syntax_check.stderr}"
 
 
 def test_outputs_that_are_asked_for_are_put_out() -> None:
@@ -90,14 +94,14 @@ def test_outputs_that_are_asked_for_are_put_out() -> None:
 
 
 def test_variables_that_are_set_are_there() -> None:
-    given = [
+    variables_in_guide = [
         line
         for block in _blocks(GUIDE, "hcl")
         for line in re.findall(r"^(\w+) +=", block, re.MULTILINE)
     ]
 
-    assert given
-    assert set(given) <= _named(DEV, "variable")
+    assert variables_in_guide
+    assert set(variables_in_guide) <= _named(DEV, "variable")
     security = {
         line
         for block in _blocks(SECURITY, "hcl")
@@ -108,7 +112,9 @@ def test_variables_that_are_set_are_there() -> None:
 
 
 def test_what_must_be_given_is_given_in_step_3() -> None:
-    needed = {each.name for each in DEV if each.kind == "variable" and "default" not in each.body}
+    needed = {
+        block.name for block in DEV if block.kind == "variable" and "default" not in block.body
+    }
     step = re.split(r"^## ", GUIDE, flags=re.MULTILINE)[4]
     example = (ROOT / "terraform" / "envs" / "dev" / "terraform.tfvars.example").read_text(
         encoding="utf-8"
@@ -120,7 +126,7 @@ def test_what_must_be_given_is_given_in_step_3() -> None:
 
 
 def test_the_variables_of_the_guide_are_accepted(
-    terraform: Callable[..., Any], tmp_path: Path
+    terraform: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     """All of its blocks together, and the federation of security.md, are the variables of a test
     run of envs/dev."""
@@ -135,14 +141,14 @@ def test_the_variables_of_the_guide_are_accepted(
         f'{mocks}\nvariables {{\n{variables}\n}}\n\nrun "guide" {{\n  command = plan\n}}\n'
     )
 
-    done = terraform(dev, "test", "-no-color")
+    test_run = terraform(dev, "test", "-no-color")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert 'run "guide"... pass' in done.stdout
+    assert test_run.returncode == 0, test_run.stdout + test_run.stderr
+    assert 'run "guide"... pass' in test_run.stdout
 
 
 def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(
-    home: Path, kfgcp: Any
+    home: Path, kfgcp: Command
 ) -> None:
     assert kfgcp("init", "words").code == 0
     (schedules,) = [block for block in _blocks(GUIDE, "hcl") if block.startswith("schedules")]
@@ -151,25 +157,27 @@ def test_the_pipeline_of_the_guide_is_the_one_that_its_schedule_names(
     compiled = re.findall(r"^kfgcp compile (\S+) -o (\S+)$", GUIDE, re.MULTILINE)
 
     assert len(compiled) == 1
-    done = kfgcp("compile", compiled[0][0], "-o", compiled[0][1], cwd=home / "words")
+    compilation = kfgcp("compile", compiled[0][0], "-o", compiled[0][1], cwd=home / "words")
 
-    assert done.code == 0, done.err
+    assert compilation.code == 0, compilation.err
     spec = yaml.safe_load((home / "words" / compiled[0][1]).read_text())
     (tag,) = re.findall(r"-F tags=(\S+)", GUIDE)
     assert schedule["template"] == f"{spec['pipelineInfo']['name']}/{tag}"
-    given = json.loads(schedule["params"].replace('\\"', '"'))
-    assert given
-    assert set(given) <= set(spec["root"]["inputDefinitions"]["parameters"])
+    params = json.loads(schedule["params"].replace('\\"', '"'))
+    assert params
+    assert set(params) <= set(spec["root"]["inputDefinitions"]["parameters"])
 
 
 def test_terraform_forgets_its_state_before_it_destroys() -> None:
     """And it never empties that bucket, for then it could not write down what it has destroyed."""
     (block,) = [block for block in _blocks(GUIDE, "sh") if "terraform destroy" in block]
-    (given,) = re.findall(r"terraform import ('\S+')", GUIDE)
+    (address,) = re.findall(r"terraform import ('\S+')", GUIDE)
 
-    assert block.splitlines()[1:3] == [f"terraform state rm {given}", "terraform destroy"]
-    made = (ROOT / "terraform" / "modules" / "environment" / "main.tf").read_text(encoding="utf-8")
-    assert re.search(r"state +=.*keep = true", made)
+    assert block.splitlines()[1:3] == [f"terraform state rm {address}", "terraform destroy"]
+    environment_module = (ROOT / "terraform" / "modules" / "environment" / "main.tf").read_text(
+        encoding="utf-8"
+    )
+    assert re.search(r"state +=.*keep = true", environment_module)
 
 
 def test_a_block_that_reads_terraform_or_its_modules_says_where_it_runs() -> None:
@@ -177,7 +185,9 @@ def test_a_block_that_reads_terraform_or_its_modules_says_where_it_runs() -> Non
     folder = None
     for block in _blocks(GUIDE, "sh"):
         for line in block.splitlines():
-            folder = found[1] if (found := re.match(r"(?:.*&& )?cd (\S+)$", line)) else folder
+            change = re.match(r"(?:.*&& )?cd (\S+)$", line)
+            if change:
+                folder = change[1]
             if re.match(r"terraform |export MODULE=", line):
                 assert folder == "~/kfgcp/terraform/envs/dev", line
             if re.match(r"kfgcp (run|compile|list)", line):

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from kfgcp_command import Command
+
 
 def test_the_outputs_of_an_environment_become_a_table_that_runs_are_submitted_with(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Any
+    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command
 ) -> None:
     (home / "outputs.json").write_text(json.dumps(outputs["vertex_ai_alone"]))
 
-    done = kfgcp("env", "import", "dev", "--file", "outputs.json")
+    result = kfgcp("env", "import", "dev", "--file", "outputs.json")
 
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
     assert tomllib.loads((home / "kfgcp.toml").read_text()) == {
         "env": {
             "dev": {
@@ -32,20 +34,20 @@ def test_the_outputs_of_an_environment_become_a_table_that_runs_are_submitted_wi
 
 @pytest.mark.parametrize(("key", "backend"), [("fraud", "vertex"), ("fraud-kubeflow", "kubeflow")])
 def test_each_team_has_an_environment_on_each_backend(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Any, key: str, backend: str
+    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command, key: str, backend: str
 ) -> None:
     (home / "outputs.json").write_text(json.dumps(outputs["all_parts_and_two_teams"]))
 
-    done = kfgcp("env", "import", "mine", "--from", key, "--file", "outputs.json")
+    result = kfgcp("env", "import", "mine", "--from", key, "--file", "outputs.json")
 
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
     table = tomllib.loads((home / "kfgcp.toml").read_text())["env"]["mine"]
     assert (table["backend"], table["labels"]["team"]) == (backend, "fraud")
 
 
 @pytest.mark.parametrize(("key", "name"), [("fraud", "dev"), ("fraud-kubeflow", "gke")])
 def test_doctor_is_content_with_what_was_imported(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Any, key: str, name: str
+    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command, key: str, name: str
 ) -> None:
     """Only the addresses are the stand-ins', and the sign-in that a proxy would want; all else is
     Terraform's."""
@@ -67,9 +69,9 @@ def test_doctor_is_content_with_what_was_imported(
         }
         keys = ("API_ENDPOINT", "LOGGING_ENDPOINT", "ARTIFACT_REGISTRY_ENDPOINT", "HOST")
         led |= {f"KFGCP_ENV_{name.upper()}_{key}": env.api_endpoint for key in keys}
-        done = kfgcp(
+        result = kfgcp(
             "doctor", "--env", name, env=led | {f"KFGCP_ENV_{name.upper()}_AUTH": "anonymous"}
         )
 
-    assert done.code == 0, done.out + done.err
-    assert settings["pipeline_root"] in done.out
+    assert result.code == 0, result.out + result.err
+    assert settings["pipeline_root"] in result.out

@@ -14,7 +14,7 @@ MODULES = sorted(file.parent for file in (TERRAFORM / "modules").glob("*/main.tf
 ENVS = sorted(file.parent for file in (TERRAFORM / "envs").glob("*/main.tf"))
 DEV = TERRAFORM / "envs" / "dev"
 FOLDERS = pytest.mark.parametrize("folder", [*MODULES, *ENVS], ids=lambda folder: folder.name)
-Terraform = Callable[..., Any]
+Terraform = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_parts_of_an_environment_are_there() -> None:
@@ -35,29 +35,31 @@ def test_the_parts_of_an_environment_are_there() -> None:
 
 
 def test_all_files_are_formatted(terraform: Terraform) -> None:
-    done = terraform(TERRAFORM, "fmt", "-check", "-recursive", "-diff")
+    result = terraform(TERRAFORM, "fmt", "-check", "-recursive", "-diff")
 
-    assert done.returncode == 0, done.stdout
+    assert result.returncode == 0, result.stdout
 
 
 @FOLDERS
 def test_it_is_valid(terraform: Terraform, folder: Path) -> None:
-    done = terraform(folder, "validate", "-no-color")
+    result = terraform(folder, "validate", "-no-color")
 
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "Success! The configuration is valid."  # no warnings
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "Success! The configuration is valid."  # no warnings
 
 
 @pytest.mark.parametrize(
-    "folder", [each for each in [*MODULES, *ENVS] if each != DEV], ids=lambda folder: folder.name
+    "folder",
+    [folder for folder in [*MODULES, *ENVS] if folder != DEV],
+    ids=lambda folder: folder.name,
 )
 def test_its_tests_pass(terraform: Terraform, folder: Path) -> None:
     runs = _runs(folder)
 
-    done = terraform(folder, "test", "-no-color")
+    result = terraform(folder, "test", "-no-color")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r'run "(\w+)"\.\.\. pass', done.stdout) == runs
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.findall(r'run "(\w+)"\.\.\. pass', result.stdout) == runs
 
 
 def test_the_tests_of_dev_pass(outputs: dict[str, Any]) -> None:
@@ -80,7 +82,7 @@ def test_its_example_is_its_first_test(folder: Path) -> None:
 
 
 def test_what_terraform_makes_in_a_work_tree_stays_out_of_git() -> None:
-    made = [
+    generated_files = [
         "terraform/envs/dev/.terraform/x",
         "terraform/envs/dev/.terraform.lock.hcl",
         "terraform/envs/dev/terraform.tfstate",
@@ -96,10 +98,13 @@ def test_what_terraform_makes_in_a_work_tree_stays_out_of_git() -> None:
         pytest.skip("not a checkout of git")
 
     ignored = subprocess.run(
-        ["git", "check-ignore", *made], cwd=TERRAFORM.parent, capture_output=True, text=True
+        ["git", "check-ignore", *generated_files],
+        cwd=TERRAFORM.parent,
+        capture_output=True,
+        text=True,
     )
 
-    assert ignored.stdout.splitlines() == made
+    assert ignored.stdout.splitlines() == generated_files
     assert not [
         name
         for name in listed.stdout.splitlines()
@@ -109,10 +114,10 @@ def test_what_terraform_makes_in_a_work_tree_stays_out_of_git() -> None:
 
 def _runs(folder: Path) -> list[str]:
     files = sorted(folder.glob("tests/*.tftest.hcl"))
-    found = [
+    run_names = [
         name
         for file in files
         for name in re.findall(r'^run "(\w+)"', file.read_text("utf-8"), re.MULTILINE)
     ]
-    assert found
-    return found
+    assert run_names
+    return run_names

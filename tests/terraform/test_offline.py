@@ -41,7 +41,9 @@ def module(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def validate(terraform: Callable[..., Any], module: Callable[[str], Path]) -> Callable[[str], Any]:
+def validate(
+    terraform: Callable[..., subprocess.CompletedProcess[str]], module: Callable[[str], Path]
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
     return lambda text: terraform(module(text), "validate", "-no-color", env=os.environ | STAND_IN)
 
 
@@ -49,16 +51,16 @@ STAND_IN = {"TERRAFORM_PROVIDERS": "stand-in"}
 
 
 def test_a_module_that_fits_the_schema_is_valid_and_nothing_is_left_in_its_folder(
-    validate: Callable[[str], Any], tmp_path: Path
+    validate: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    done = validate(GOOD)
+    result = validate(GOOD)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert [path.name for path in (tmp_path / "module").iterdir()] == ["main.tf"]
 
 
 @pytest.mark.parametrize(
-    ("was", "wrong", "said"),
+    ("valid", "wrong", "message"),
     [
         ("location", "locaton", "Did you mean"),
         ('  location = "EU"\n', "", 'The argument "location" is required'),
@@ -71,42 +73,46 @@ def test_a_module_that_fits_the_schema_is_valid_and_nothing_is_left_in_its_folde
     ids=["name", "required", "nesting", "type", "read-only", "resource", "version"],
 )
 def test_what_does_not_fit_the_schema_is_found(
-    terraform: Callable[..., Any], module: Callable[[str], Path], was: str, wrong: str, said: str
+    terraform: Callable[..., subprocess.CompletedProcess[str]],
+    module: Callable[[str], Path],
+    valid: str,
+    wrong: str,
+    message: str,
 ) -> None:
     folder = module(GOOD)
     text = (folder / "main.tf").read_text()
-    (folder / "main.tf").write_text(text.replace(was, wrong, 1))
+    (folder / "main.tf").write_text(text.replace(valid, wrong, 1))
 
-    done = terraform(folder, "validate", "-no-color", env=os.environ | STAND_IN)
+    result = terraform(folder, "validate", "-no-color", env=os.environ | STAND_IN)
 
-    assert done.returncode == 1
-    assert said in " ".join((done.stdout + done.stderr).split())
+    assert result.returncode == 1
+    assert message in " ".join((result.stdout + result.stderr).split())
 
 
 def test_a_test_without_a_mock_fails_because_there_is_no_cloud(
-    terraform: Callable[..., Any], module: Callable[[str], Path]
+    terraform: Callable[..., subprocess.CompletedProcess[str]], module: Callable[[str], Path]
 ) -> None:
     folder = module(GOOD)
     (folder / "real.tftest.hcl").write_text('run "real" {\n  command = plan\n}\n')
 
-    done = terraform(folder, "test", "-no-color", env=os.environ | STAND_IN)
+    result = terraform(folder, "test", "-no-color", env=os.environ | STAND_IN)
 
-    assert done.returncode == 1
-    assert "has no cloud behind it" in done.stdout + done.stderr
+    assert result.returncode == 1
+    assert "has no cloud behind it" in result.stdout + result.stderr
 
 
 def test_without_terraform_it_says_what_is_missing(
     module: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, OFFLINE, module(GOOD), "validate"],
         env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
     )
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no terraform on the PATH; install 1.7 or newer" in done.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "there is no terraform on the PATH; install 1.7 or newer" in result.stderr
 
 
 @pytest.fixture
@@ -142,14 +148,14 @@ def test_real_providers_are_taken_where_they_can_be_had(
     fake('[ "$1" = init ] || env > "$(dirname "$0")/../environment"')
     path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
 
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, OFFLINE, "--cache", tmp_path / "cache", module(GOOD), "validate"],
         env=os.environ | {"PATH": path, "TERRAFORM_PROVIDERS": "auto"},
         capture_output=True,
         text=True,
     )
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [call.split()[0] for call in calls] == [
         "init",
@@ -162,7 +168,7 @@ def test_real_providers_are_taken_where_they_can_be_had(
 
 
 def test_stand_ins_are_taken_where_a_registry_answered_once_and_gives_nothing_now(
-    terraform: Callable[..., Any],
+    terraform: Callable[..., subprocess.CompletedProcess[str]],
     fake: Callable[[str], Path],
     module: Callable[[str], Path],
     tmp_path: Path,
@@ -172,13 +178,13 @@ def test_stand_ins_are_taken_where_a_registry_answered_once_and_gives_nothing_no
     filled = Cache(default_cache())
     filled.fill({"google", "google-beta"})
     (tmp_path / "cache").mkdir()
-    for each in (filled.venv, filled.schema_path("google"), filled.schema_path("google-beta")):
-        (tmp_path / "cache" / each.name).symlink_to(each)
+    for file in (filled.venv, filled.schema_path("google"), filled.schema_path("google-beta")):
+        (tmp_path / "cache" / file.name).symlink_to(file)
     (tmp_path / "cache" / "registry-answers").write_text("yes")
     fake(f'[ -z "$TF_PLUGIN_CACHE_DIR" ] || {{ echo no route to it; exit 1; }}\nexec "{real}" "$@"')
     path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
 
-    done = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             OFFLINE,
@@ -193,9 +199,9 @@ def test_stand_ins_are_taken_where_a_registry_answered_once_and_gives_nothing_no
         text=True,
     )
 
-    assert (done.returncode, done.stdout.strip()) == (0, "Success! The configuration is valid.")
-    assert "no route to it" in done.stderr
-    assert "using stand-ins instead" in done.stderr
+    assert (result.returncode, result.stdout.strip()) == (0, "Success! The configuration is valid.")
+    assert "no route to it" in result.stderr
+    assert "using stand-ins instead" in result.stderr
 
 
 FILL = """\
@@ -245,18 +251,18 @@ def test_of_processes_that_miss_the_cache_at_once_one_fills_it(tmp_path: Path) -
         )
         for _ in range(4)
     ]
-    for each in processes:
-        assert each.stdout is not None
-        assert each.stdout.readline() == "ready\n"
-    for each in processes:
-        assert each.stdin is not None
-        each.stdin.write("go\n")
-        each.stdin.flush()
-    said = [each.communicate()[1] for each in processes]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    errors = [process.communicate()[1] for process in processes]
 
-    assert [each.returncode for each in processes] == [0] * 4, said
+    assert [process.returncode for process in processes] == [0] * 4, errors
     assert sorted((tmp_path / "made").read_text().split()) == ["google", "needs", "null", "venv"]
-    assert sum("filling" in each for each in said) == 1
+    assert sum("filling" in text for text in errors) == 1
 
 
 def test_a_cache_whose_filling_was_interrupted_is_filled_anew(tmp_path: Path) -> None:
@@ -266,7 +272,7 @@ def test_a_cache_whose_filling_was_interrupted_is_filled_anew(tmp_path: Path) ->
     Cache(folder).python.parent.mkdir(parents=True)
     Cache(folder).python.write_text("half of it")
 
-    done = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -279,13 +285,13 @@ def test_a_cache_whose_filling_was_interrupted_is_filled_anew(tmp_path: Path) ->
         text=True,
     )
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert sorted((tmp_path / "made").read_text().split()) == ["google", "needs", "null", "venv"]
     assert not (folder / "unfinished-x").exists()
 
 
 def test_a_variable_of_the_shell_does_not_reach_the_module(
-    terraform: Callable[..., Any], module: Callable[[str], Path]
+    terraform: Callable[..., subprocess.CompletedProcess[str]], module: Callable[[str], Path]
 ) -> None:
     folder = module('variable "x" {\n  type    = string\n  default = "module"\n}\n')
     check = 'condition = var.x == "module"\n    error_message = "shell"'
@@ -293,9 +299,11 @@ def test_a_variable_of_the_shell_does_not_reach_the_module(
         f'run "x" {{\n  command = plan\n  assert {{\n    {check}\n  }}\n}}\n'
     )
 
-    done = terraform(folder, "test", "-no-color", env=os.environ | STAND_IN | {"TF_VAR_x": "shell"})
+    result = terraform(
+        folder, "test", "-no-color", env=os.environ | STAND_IN | {"TF_VAR_x": "shell"}
+    )
 
-    assert done.returncode == 0, done.stdout
+    assert result.returncode == 0, result.stdout
 
 
 def test_the_schema_says_what_the_documentation_of_the_provider_says() -> None:
@@ -319,5 +327,5 @@ def test_the_schema_says_what_the_documentation_of_the_provider_says() -> None:
 
 def _resources(file: Path) -> dict[str, Any]:
     (schema,) = json.loads(file.read_text())["provider_schemas"].values()
-    found: dict[str, Any] = schema["resource_schemas"]
-    return found
+    resource_schemas: dict[str, Any] = schema["resource_schemas"]
+    return resource_schemas

@@ -16,7 +16,7 @@ OVERLAY = MODULE / "overlay"
 NAMES: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parent / "kfp_names.yaml").read_text(encoding="utf-8")
 )
-UPSTREAM = {f"{each['kind']}/{each['name']}": each for each in NAMES["objects"]}
+UPSTREAM = {f"{entry['kind']}/{entry['name']}": entry for entry in NAMES["objects"]}
 TASK = {"matchExpressions": [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]}
 TUNNEL = {
     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -26,11 +26,13 @@ Objects = dict[str, dict[str, Any]]
 
 
 def _by_name(rendered: list[dict[str, Any]]) -> Objects:
-    return {f"{each['kind']}/{each['metadata']['name']}": each for each in rendered}
+    return {f"{manifest['kind']}/{manifest['metadata']['name']}": manifest for manifest in rendered}
 
 
 @pytest.fixture
-def rendered(overlay: Callable[..., Path], kustomize: Callable[[Path], list[Any]]) -> Objects:
+def rendered(
+    overlay: Callable[..., Path], kustomize: Callable[[Path], list[dict[str, Any]]]
+) -> Objects:
     return _by_name(kustomize(overlay()))
 
 
@@ -41,8 +43,8 @@ def _patches() -> Iterator[tuple[str, str]]:
         if target and "name" in target:
             yield patch["path"], f"{target['kind']}/{target['name']}"
         elif not target:
-            for each in yaml.safe_load_all((OVERLAY / patch["path"]).read_text()):
-                yield patch["path"], f"{each['kind']}/{each['metadata']['name']}"
+            for document in yaml.safe_load_all((OVERLAY / patch["path"]).read_text()):
+                yield patch["path"], f"{document['kind']}/{document['metadata']['name']}"
 
 
 def test_upstream_is_named_in_one_place_at_one_version() -> None:
@@ -67,18 +69,23 @@ def test_every_patch_hits_a_name_that_upstream_has() -> None:
 def test_a_container_that_a_patch_changes_is_one_of_upstreams() -> None:
     """A patch of a container that is not there would add one."""
     patched = [
-        each
+        deployment
         for file in OVERLAY.glob("patches/*.yaml")
-        for each in yaml.safe_load_all(file.read_text())
+        for deployment in yaml.safe_load_all(file.read_text())
     ]
     deployments = [
-        each for each in patched if isinstance(each, dict) and each["kind"] == "Deployment"
+        deployment
+        for deployment in patched
+        if isinstance(deployment, dict) and deployment["kind"] == "Deployment"
     ]
 
     assert deployments
-    for each in deployments:
-        (container,) = each["spec"]["template"]["spec"]["containers"]
-        assert container["name"] == UPSTREAM[f"Deployment/{each['metadata']['name']}"]["container"]
+    for deployment in deployments:
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert (
+            container["name"]
+            == UPSTREAM[f"Deployment/{deployment['metadata']['name']}"]["container"]
+        )
 
 
 def test_the_render_fails_when_upstream_renames_what_is_patched(
@@ -86,14 +93,14 @@ def test_the_render_fails_when_upstream_renames_what_is_patched(
 ) -> None:
     folder = overlay(without=("ConfigMap/kfp-launcher",))
 
-    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
+    rendering = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
 
-    assert done.returncode != 0
-    assert "kfp-launcher" in done.stderr
+    assert rendering.returncode != 0
+    assert "kfp-launcher" in rendering.stderr
 
 
 def test_it_renders_with_a_version_that_lacks_what_not_every_version_has(
-    overlay: Callable[..., Path], kustomize: Callable[[Path], list[Any]]
+    overlay: Callable[..., Path], kustomize: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
     rendered = _by_name(kustomize(overlay(optional=False)))
 
@@ -106,14 +113,14 @@ def test_no_parameter_is_left_out(rendered: Objects) -> None:
         r"\b(ACCOUNT|BUCKET|PROJECT|LOCATION|CLUSTER|SECRET|INSTANCE|HOST|ADDRESS|CONTROL|GROUP)\b"
     )
 
-    found = [
+    placeholders = [
         (name, text)
-        for name, each in rendered.items()
-        for text in _texts(each)
+        for name, manifest in rendered.items()
+        for text in _texts(manifest)
         if placeholder.search(text)
     ]
 
-    assert found == []
+    assert placeholders == []
 
 
 def test_no_default_password_survives(rendered: Objects) -> None:
@@ -121,31 +128,33 @@ def test_no_default_password_survives(rendered: Objects) -> None:
     upstream's names."""
     asked_for = {
         env["valueFrom"]["secretKeyRef"]["name"]
-        for each in _of_kind(rendered, "Deployment")
-        for container in each["spec"]["template"]["spec"]["containers"]
+        for deployment in _of_kind(rendered, "Deployment")
+        for container in deployment["spec"]["template"]["spec"]["containers"]
         for env in container.get("env", [])
         if "secretKeyRef" in env.get("valueFrom", {})
     }
 
     assert _of_kind(rendered, "Secret") == []
     assert asked_for == {"mysql-secret", "mlpipeline-minio-artifact"}
-    made = {each["spec"]["target"]["name"] for each in _of_kind(rendered, "ExternalSecret")}
-    assert made == asked_for | {
+    external_secrets = {
+        manifest["spec"]["target"]["name"] for manifest in _of_kind(rendered, "ExternalSecret")
+    }
+    assert external_secrets == asked_for | {
         rendered["BackendConfig/ml-pipeline-ui"]["spec"]["iap"]["oauthclientCredentials"][
             "secretName"
         ]
     }
     assert not [
         text
-        for each in rendered.values()
-        for text in _texts(each)
+        for manifest in rendered.values()
+        for text in _texts(manifest)
         if re.search(r"minio123|password:", text)
     ]
 
 
 def test_artifacts_logs_and_pipelines_are_in_cloud_storage(rendered: Objects) -> None:
     (server,) = rendered["Deployment/ml-pipeline"]["spec"]["template"]["spec"]["containers"]
-    env = {each["name"]: each.get("value") for each in server["env"]}
+    env = {variable["name"]: variable.get("value") for variable in server["env"]}
 
     assert {
         name: value for name, value in env.items() if name.startswith("OBJECTSTORECONFIG") and value
@@ -167,18 +176,20 @@ def test_artifacts_logs_and_pipelines_are_in_cloud_storage(rendered: Objects) ->
     )
     assert argo["gcs"]["bucket"] == "acme-ml-dev-kubeflow"
     assert "s3" not in argo
-    assert not [text for each in rendered.values() for text in _texts(each) if "seaweedfs" in text]
+    assert not [
+        text for manifest in rendered.values() for text in _texts(manifest) if "seaweedfs" in text
+    ]
 
 
 def test_service_accounts_of_pods_are_bound_on_both_sides(rendered: Objects) -> None:
     """Kubernetes names the account, and the module identities lets just those act as it."""
     key = "iam.gke.io/gcp-service-account"
     named = {
-        each["metadata"]["name"]: each["metadata"]["annotations"][key]
+        account["metadata"]["name"]: account["metadata"]["annotations"][key]
         .partition("@")[0]
         .removeprefix("kfgcp-")
-        for each in _of_kind(rendered, "ServiceAccount")
-        if key in each["metadata"].get("annotations", {})
+        for account in _of_kind(rendered, "ServiceAccount")
+        if key in account["metadata"].get("annotations", {})
     }
     (roles,) = [
         block.body
@@ -188,9 +199,9 @@ def test_service_accounts_of_pods_are_bound_on_both_sides(rendered: Objects) -> 
     bound = {pod: name for name, account in roles["accounts"].items() for pod in account["pods"]}
 
     assert named == bound
-    assert {each["metadata"]["namespace"] for each in _of_kind(rendered, "ServiceAccount")} == {
-        "kubeflow"
-    }
+    assert {
+        account["metadata"]["namespace"] for account in _of_kind(rendered, "ServiceAccount")
+    } == {"kubeflow"}
 
 
 def test_pods_write_to_folders_that_their_accounts_may_write_to(rendered: Objects) -> None:
@@ -204,20 +215,20 @@ def test_pods_write_to_folders_that_their_accounts_may_write_to(rendered: Object
     writes = {
         pod: {
             target.partition("/")[2]
-            for target, given in account["on"].items()
-            if "roles/storage.objectUser" in given
+            for target, roles_on_bucket in account["on"].items()
+            if "roles/storage.objectUser" in roles_on_bucket
         }
         for account in roles["accounts"].values()
         for pod in account["pods"]
     }
-    made = (MODULE.parent / "environment" / "main.tf").read_text(encoding="utf-8")
-    (folders_made,) = re.findall(r"kubeflow = \{ folders = \[(.*?)\]", made)
+    environment_module = (MODULE.parent / "environment" / "main.tf").read_text(encoding="utf-8")
+    (folders_made,) = re.findall(r"kubeflow = \{ folders = \[(.*?)\]", environment_module)
     launcher = rendered["ConfigMap/kfp-launcher"]["data"]["defaultPipelineRoot"]
     argo = yaml.safe_load(
         rendered["ConfigMap/workflow-controller-configmap"]["data"]["artifactRepository"]
     )
     (server,) = rendered["Deployment/ml-pipeline"]["spec"]["template"]["spec"]["containers"]
-    stored = {each["name"]: each.get("value") for each in server["env"]}[
+    stored = {variable["name"]: variable.get("value") for variable in server["env"]}[
         "OBJECTSTORECONFIG_PIPELINEPATH"
     ]
 
@@ -273,8 +284,8 @@ def test_a_service_accepts_its_peers_only(
 ) -> None:
     (rule,) = rendered[f"NetworkPolicy/{policy}"]["spec"]["ingress"]
 
-    assert sorted(_peer(each) for each in rule["from"]) == peers
-    assert [each["port"] for each in rule["ports"]] == ports
+    assert sorted(_peer(peer) for peer in rule["from"]) == peers
+    assert [port["port"] for port in rule["ports"]] == ports
 
 
 def test_the_control_plane_reaches_the_webhook_straight_and_by_its_tunnel(
@@ -287,8 +298,8 @@ def test_the_control_plane_reaches_the_webhook_straight_and_by_its_tunnel(
         "ports": [{"port": 8443}],
     }
     others = [
-        each
-        for name, each in rendered.items()
+        policy
+        for name, policy in rendered.items()
         if name.startswith("NetworkPolicy/") and "cache" not in name
     ]
     assert "konnectivity" not in str(others)
@@ -303,7 +314,8 @@ def test_pods_that_have_ended_do_not_fill_the_namespace(rendered: Objects) -> No
 def test_every_pod_that_a_policy_names_is_there(rendered: Objects) -> None:
     """A label with a slip in it would shut a service off."""
     pods = [
-        each["spec"]["template"]["metadata"]["labels"] for each in _of_kind(rendered, "Deployment")
+        deployment["spec"]["template"]["metadata"]["labels"]
+        for deployment in _of_kind(rendered, "Deployment")
     ]
     selectors = [
         selector["matchLabels"]
@@ -335,7 +347,7 @@ def test_the_user_interface_is_reached_by_the_load_balancer_behind_identity_awar
     assert rendered["FrontendConfig/kubeflow-pipelines"]["spec"]["redirectToHttps"] == {
         "enabled": True
     }
-    assert {each["spec"].get("type") for each in _of_kind(rendered, "Service")} <= {
+    assert {service["spec"].get("type") for service in _of_kind(rendered, "Service")} <= {
         None,
         "ClusterIP",
     }
@@ -343,12 +355,12 @@ def test_the_user_interface_is_reached_by_the_load_balancer_behind_identity_awar
 
 def test_rights_are_per_namespace_and_to_look_only(rendered: Objects) -> None:
     ours = [
-        each
-        for each in rendered.values()
-        if "app.kubernetes.io/part-of" in each["metadata"].get("labels", {})
+        manifest
+        for manifest in rendered.values()
+        if "app.kubernetes.io/part-of" in manifest["metadata"].get("labels", {})
     ]
 
-    assert not [each for each in ours if each["kind"].startswith("ClusterRole")]
+    assert not [manifest for manifest in ours if manifest["kind"].startswith("ClusterRole")]
     assert (
         rendered["RoleBinding/run-viewers"]["subjects"][0]["name"] == "nobody"
     )  # until a group is named
@@ -358,14 +370,14 @@ def test_rights_are_per_namespace_and_to_look_only(rendered: Objects) -> None:
 
 
 def test_servers_run_on_their_own_nodes_and_tasks_do_not_have_to(rendered: Objects) -> None:
-    for each in _of_kind(rendered, "Deployment"):
-        assert each["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "system"}, each[
-            "metadata"
-        ]["name"]
+    for deployment in _of_kind(rendered, "Deployment"):
+        assert deployment["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "system"}, (
+            deployment["metadata"]["name"]
+        )
 
 
-def test_ours_renders_without_a_download(kustomize: Callable[[Path], list[Any]]) -> None:
-    kinds = {each["kind"] for each in kustomize(OVERLAY / "own")}
+def test_ours_renders_without_a_download(kustomize: Callable[[Path], list[dict[str, Any]]]) -> None:
+    kinds = {manifest["kind"] for manifest in kustomize(OVERLAY / "own")}
 
     assert {
         "NetworkPolicy",
@@ -390,15 +402,15 @@ def _selectors(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _of_kind(rendered: Objects, kind: str) -> list[dict[str, Any]]:
-    return [each for name, each in rendered.items() if name.startswith(f"{kind}/")]
+    return [manifest for name, manifest in rendered.items() if name.startswith(f"{kind}/")]
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts(each)
+        for item in value.values():
+            yield from _texts(item)
     elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _texts(item)

@@ -112,17 +112,17 @@ def test_nothing_is_found_in_it(folder: Path) -> None:
     ],
 )
 def test_a_rule_finds_what_it_is_for(rule: str, text: str) -> None:
-    (function,) = [each for each in rules.RULES if each.__name__ == rule]
+    (function,) = [function for function in rules.RULES if function.__name__ == rule]
 
     assert len(list(function(parse_blocks(text)))) == 1
 
 
 def test_every_rule_is_proven_to_find_something() -> None:
     (mark,) = [
-        each for each in test_a_rule_finds_what_it_is_for.pytestmark if each.name == "parametrize"
+        mark for mark in test_a_rule_finds_what_it_is_for.pytestmark if mark.name == "parametrize"
     ]  # type: ignore[attr-defined]
 
-    assert {rule for rule, _ in mark.args[1]} == {each.__name__ for each in rules.RULES}
+    assert {rule for rule, _ in mark.args[1]} == {function.__name__ for function in rules.RULES}
 
 
 def test_what_a_validation_refuses_may_be_named() -> None:
@@ -160,11 +160,13 @@ def schemas() -> dict[str, Any]:
 
     cache = Cache(default_cache())
     cache.fill({"google", "google-beta"})
-    found: dict[str, Any] = {}
+    blocks_by_type: dict[str, Any] = {}
     for provider in ("google-beta", "google"):
         (schema,) = json.loads(cache.schema_path(provider).read_text())["provider_schemas"].values()
-        found |= {name: resource["block"] for name, resource in schema["resource_schemas"].items()}
-    return found
+        blocks_by_type |= {
+            name: resource["block"] for name, resource in schema["resource_schemas"].items()
+        }
+    return blocks_by_type
 
 
 @pytest.mark.parametrize("folder", MODULES, ids=lambda folder: folder.name)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kfgcp_command import Command
 from patience import REQUEST
 
 PIPELINE = """\
@@ -28,7 +29,7 @@ def churn(lr: float = 0.5) -> float:
 
 
 def test_the_request_of_a_schedule_starts_a_run(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Any, eventually: Callable[..., Any]
+    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command, eventually: Callable[..., Any]
 ) -> None:
     """The service fetches the pipeline from Artifact Registry by templateUri; that step is the
     test's."""
@@ -45,8 +46,8 @@ def test_the_request_of_a_schedule_starts_a_run(
     with vertex(project="acme-ml-dev", location="europe-west4") as env:
         (home / "kfgcp.toml").write_text(env.toml("dev"))
         env.make_bucket("acme-ml-dev-artifacts")
-        made = _post(f"{env.api_endpoint}{url.path}", body | {"pipelineSpec": spec})
-        assert made["serviceAccount"] == "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com"
+        job = _post(f"{env.api_endpoint}{url.path}", body | {"pipelineSpec": spec})
+        assert job["serviceAccount"] == "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com"
 
         def ended() -> list[dict[str, Any]]:
             listed = kfgcp("list", "--env", "dev", "--label", "schedule=churn-daily", "--json").json
@@ -66,5 +67,5 @@ def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=REQUEST) as answer:  # noqa: S310
-        found: dict[str, Any] = json.load(answer)
-    return found
+        answer_json: dict[str, Any] = json.load(answer)
+    return answer_json

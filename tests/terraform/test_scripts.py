@@ -43,8 +43,8 @@ def gcloud(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def secrets(gcloud: Path) -> Callable[..., Any]:
-    def run(*arguments: str, **variables: str) -> Any:
+def secrets(gcloud: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(gcloud), os.environ["PATH"]])
         env = {"PATH": path, "STATE": str(gcloud.parent / "state"), **variables}
         return subprocess.run(
@@ -63,12 +63,12 @@ ARGUMENTS = (
 
 
 def test_secrets_are_made_in_the_form_that_pods_read(
-    secrets: Callable[..., Any], gcloud: Path
+    secrets: Callable[..., subprocess.CompletedProcess[str]], gcloud: Path
 ) -> None:
-    done = secrets(*ARGUMENTS, **CLIENT)
+    result = secrets(*ARGUMENTS, **CLIENT)
 
     state = gcloud.parent / "state"
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     database = json.loads((state / "kfgcp-kubeflow-database").read_text())
     assert set(database) == {"username", "password"}
     assert database["username"] == "kubeflow"
@@ -84,19 +84,23 @@ def test_secrets_are_made_in_the_form_that_pods_read(
     }
 
 
-def test_no_secret_is_shown_or_is_an_argument(secrets: Callable[..., Any], gcloud: Path) -> None:
-    done = secrets(*ARGUMENTS, **CLIENT)
+def test_no_secret_is_shown_or_is_an_argument(
+    secrets: Callable[..., subprocess.CompletedProcess[str]], gcloud: Path
+) -> None:
+    result = secrets(*ARGUMENTS, **CLIENT)
 
     state = gcloud.parent / "state"
     password = json.loads((state / "kfgcp-kubeflow-database").read_text())["password"]
-    for text in (done.stdout, done.stderr, (state / "calls").read_text()):
+    for text in (result.stdout, result.stderr, (state / "calls").read_text()):
         assert password not in text
         assert "very-secret" not in text
         assert "secret+key" not in text
     assert (state / "mode").read_text().startswith("-rw-------")
 
 
-def test_what_is_there_is_left_alone(secrets: Callable[..., Any], gcloud: Path) -> None:
+def test_what_is_there_is_left_alone(
+    secrets: Callable[..., subprocess.CompletedProcess[str]], gcloud: Path
+) -> None:
     secrets(*ARGUMENTS)
     before = (gcloud.parent / "state" / "kfgcp-kubeflow-database").read_text()
 
@@ -114,30 +118,34 @@ def test_what_is_there_is_left_alone(secrets: Callable[..., Any], gcloud: Path) 
     assert (gcloud.parent / "state" / "kfgcp-kubeflow-database").read_text() == before
 
 
-def test_without_arguments_it_says_how_it_is_called(secrets: Callable[..., Any]) -> None:
-    done = secrets("acme-ml-dev")
+def test_without_arguments_it_says_how_it_is_called(
+    secrets: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    result = secrets("acme-ml-dev")
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "secrets.sh PROJECT NAME ACCOUNT" in done.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "secrets.sh PROJECT NAME ACCOUNT" in result.stderr
 
 
 def test_the_overlay_is_rendered_with_what_terraform_puts_out(
-    outputs: dict[str, dict[str, Any]], overlay: Callable[..., Path], kustomize: Any
+    outputs: dict[str, dict[str, Any]],
+    overlay: Callable[..., Path],
+    kustomize: Callable[[Path], list[dict[str, Any]]],
 ) -> None:
     parameters = outputs["all_parts_and_two_teams"]["kubeflow_parameters"]["value"]
     folder = overlay()
     example = (folder / "params.env").read_text()
 
-    done = subprocess.run(
+    rendering = subprocess.run(
         ["sh", folder / "render.sh"], input=parameters, capture_output=True, text=True
     )
 
-    assert done.returncode == 0, done.stderr
+    assert rendering.returncode == 0, rendering.stderr
     names = [line.partition("=")[0] for line in parameters.split()]
     assert sorted(names) == sorted(line.partition("=")[0] for line in example.split())
     rendered = {
-        f"{each['kind']}/{each['metadata']['name']}": each
-        for each in yaml.safe_load_all(done.stdout)
+        f"{manifest['kind']}/{manifest['metadata']['name']}": manifest
+        for manifest in yaml.safe_load_all(rendering.stdout)
     }
     runner = rendered["ServiceAccount/pipeline-runner"]["metadata"]["annotations"]
     assert (
@@ -147,7 +155,9 @@ def test_the_overlay_is_rendered_with_what_terraform_puts_out(
     assert (folder / "params.env").read_text() == example  # nothing of an environment is left there
 
 
-def test_a_parameter_that_is_missing_is_named(overlay: Callable[..., Path], kustomize: Any) -> None:
+def test_a_parameter_that_is_missing_is_named(
+    overlay: Callable[..., Path], kustomize: Callable[[Path], list[dict[str, Any]]]
+) -> None:
     folder = overlay()
     lines = [
         line
@@ -155,9 +165,9 @@ def test_a_parameter_that_is_missing_is_named(overlay: Callable[..., Path], kust
         if not line.startswith("bucket=")
     ]
 
-    done = subprocess.run(
+    rendering = subprocess.run(
         ["sh", folder / "render.sh"], input="\n".join(lines), capture_output=True, text=True
     )
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no bucket in the parameters" in done.stderr
+    assert (rendering.returncode, rendering.stdout) == (2, "")
+    assert "there is no bucket in the parameters" in rendering.stderr

@@ -89,21 +89,21 @@ def listing(names: list[str], *, as_xml: bool) -> bytes:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    made = Bucket()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), served(made))
+    new_bucket = Bucket()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), served(new_bucket))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    made.url = f"http://127.0.0.1:{server.server_port}"
+    new_bucket.url = f"http://127.0.0.1:{server.server_port}"
     for name, value in {
-        "STORAGE_EMULATOR_HOST": made.url,
-        "AWS_ENDPOINT_URL": made.url,
+        "STORAGE_EMULATOR_HOST": new_bucket.url,
+        "AWS_ENDPOINT_URL": new_bucket.url,
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    yield made
+    yield new_bucket
     server.shutdown()
     thread.join()
     server.server_close()
@@ -137,7 +137,7 @@ def test_what_is_no_object_may_be_a_folder(root: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "said"),
+    ("name", "kind", "problem"),
     [
         ("denied.txt", Refused, "may not be read: "),
         ("unsigned.txt", AuthError, "cannot be read without signing in: "),
@@ -145,13 +145,13 @@ def test_what_is_no_object_may_be_a_folder(root: str) -> None:
     ],
 )
 def test_a_refusal_is_told_in_a_line(
-    root: str, name: str, kind: type[Exception], said: str
+    root: str, name: str, kind: type[Exception], problem: str
 ) -> None:
     with pytest.raises(kind) as raised:
         preview.read_beginning(f"{root}/{name}", 10)
 
     message = raised.value.message  # type: ignore[attr-defined]
-    assert message.startswith(f"{root}/{name} {said}")
+    assert message.startswith(f"{root}/{name} {problem}")
     assert "\n" not in message
 
 
@@ -198,12 +198,12 @@ def test_a_missing_library_names_the_extra(uri: str, module: str, extra: str) ->
         if not name.startswith(("STORAGE_", "AWS_"))
     }
 
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
     )
 
     assert (
-        done.stderr.splitlines()[-1]
+        process.stderr.splitlines()[-1]
         == f"kfgcp.errors.MissingExtra: Reading {uri} needs the extra '{extra}', which is not"
         " installed."
     )

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from certificates import Certificates
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.bucket_settings import BucketSettings
 from kfgcp.errors import Unreachable
@@ -217,7 +218,7 @@ def test_an_upload_that_the_store_does_not_read(
 def test_a_store_with_tls(
     serve: Callable[..., HostileServer],
     content: Callable[[Connection], None],
-    certificates: Any,
+    certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
