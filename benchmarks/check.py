@@ -18,13 +18,16 @@ from typing import Any
 
 from startup import machine
 
-from kfgcp.backends.registry import BUILT_IN, plugin_of
+from kfgcp.backends.registry import BUILT_IN
 from kfgcp.rules.conditions import read_condition
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.rule import Rule, Target, judge
 from kfgcp.spec.load import Spec
 from kfgcp.tracking.check import rules_for
+
+# A PipelineSpec as JSON.
+Document = dict[str, Any]
 
 _SCRIPT = (
     'program_path=$(mktemp -d)\n\nprintf "%s" "$0" > "$program_path/ephemeral_component.py"\n'
@@ -44,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count (default: 7)")
     parser.add_argument("--tasks", type=int, default=5000, help="tasks (default: 5000)")
     options = parser.parse_args()
-    builders: dict[str, Callable[[int], dict[str, Any]]] = {
+    builders: dict[str, Callable[[int], Document]] = {
         "one component, no inputs": lambda count: build_document(count, components=1),
         "one component, inputs and conditions": lambda count: build_document(
             count, components=1, rich=True
@@ -67,12 +70,10 @@ def main() -> None:
 
 def rules_by_backend() -> dict[str, Sequence[Rule]]:
     """Return the rules for an environment of each built-in backend."""
-    return {backend: rules_for(plugin_of(backend)) for backend in BUILT_IN}
+    return {backend: rules_for(backend) for backend in BUILT_IN}
 
 
-def measure(
-    document: dict[str, Any], rules_of_targets: dict[str, Sequence[Rule]], rounds: int
-) -> float:
+def measure(document: Document, rules_of_targets: dict[str, Sequence[Rule]], rounds: int) -> float:
     """Return the median of the seconds of CPU time to judge a pipeline for all targets."""
     times = []
     for number in range(rounds + 1):
@@ -87,7 +88,7 @@ def measure(
     return statistics.median(times)
 
 
-def build_document(tasks: int, *, components: int, rich: bool = False) -> dict[str, Any]:
+def build_document(tasks: int, *, components: int, rich: bool = False) -> Document:
     """Return a pipeline of chains of ten tasks each.
 
     Args:
@@ -95,7 +96,7 @@ def build_document(tasks: int, *, components: int, rich: bool = False) -> dict[s
         components: the number of components that they share.
         rich: whether the tasks have inputs, constants, outputs of other tasks, and conditions.
     """
-    document: dict[str, Any] = {
+    document: Document = {
         "schemaVersion": "2.1.0",
         "sdkVersion": "kfp-2.16.0",
         "pipelineInfo": {"name": "bench"},
@@ -113,8 +114,8 @@ def build_document(tasks: int, *, components: int, rich: bool = False) -> dict[s
     return document
 
 
-def add_component(document: dict[str, Any], number: int, rich: bool) -> None:
-    component: dict[str, Any] = {"executorLabel": f"exec-{number}"}
+def add_component(document: Document, number: int, rich: bool) -> None:
+    component: Document = {"executorLabel": f"exec-{number}"}
     if rich:
         names = {
             "rate": {"parameterType": "NUMBER_DOUBLE"},
@@ -136,14 +137,14 @@ def add_component(document: dict[str, Any], number: int, rich: bool) -> None:
     document["deploymentSpec"]["executors"][f"exec-{number}"] = {"container": container}
 
 
-def add_task(document: dict[str, Any], number: int, components: int, rich: bool) -> None:
-    task: dict[str, Any] = {
+def add_task(document: Document, number: int, components: int, rich: bool) -> None:
+    task: Document = {
         "componentRef": {"name": f"comp-{number % components}"},
         "taskInfo": {"name": f"noop-{number}"},
         "cachingOptions": {"enableCache": True},
     }
     if rich:
-        parameters: dict[str, Any] = {
+        parameters: Document = {
             "rate": {"componentInputParameter": "rate"},
             "name": {"runtimeValue": {"constant": f"rows of {number}"}},
         }

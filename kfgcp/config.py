@@ -32,6 +32,7 @@ from kfgcp.model import Direction
 from kfgcp.settings import (
     BackendSettings,
     Setting,
+    TomlTable,
     did_you_mean,
     read_settings,
     variable_name,
@@ -202,7 +203,7 @@ def project_folder(start: Path) -> Path | None:
     return None
 
 
-def _directions(metrics: Mapping[str, Any]) -> Mapping[str, Direction]:
+def _directions(metrics: TomlTable) -> Mapping[str, Direction]:
     directions = {}
     for name, word in metrics.items():
         direction = Direction.of(word)
@@ -216,7 +217,7 @@ def _directions(metrics: Mapping[str, Any]) -> Mapping[str, Direction]:
     return directions
 
 
-def _ignored_rules(reasons: Mapping[str, Any]) -> dict[str, str]:
+def _ignored_rules(reasons: TomlTable) -> dict[str, str]:
     """Return the reasons for which rules of `kfgcp check` are ignored, by the ids of the rules.
 
     Raises:
@@ -241,7 +242,7 @@ def _home(text: str) -> Path:
 
 def _environment(
     name: str,
-    table: Mapping[str, Any],
+    table: TomlTable,
     file_name: str,
     environ: Mapping[str, str],
     declaration_of: Callable[[str], type[BackendSettings]],
@@ -279,7 +280,7 @@ def _environment(
 
 
 def _dashboard(
-    table: Mapping[str, Any], environments: Mapping[str, Any], environ: Mapping[str, str]
+    table: TomlTable, environments: TomlTable, environ: Mapping[str, str]
 ) -> dict[str, Setting]:
     """Return the settings of [dashboard] with the values of its environment variables.
 
@@ -312,7 +313,7 @@ def _dashboard(
     return settings
 
 
-def _check_sync(names: list[str], environments: Mapping[str, Any], where: str) -> None:
+def _check_sync(names: list[str], environments: TomlTable, where: str) -> None:
     for name in names:
         if name not in environments:
             all_names = ", ".join(sorted(environments))

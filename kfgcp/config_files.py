@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kfgcp.errors import ConfigError
-from kfgcp.settings import check_types, refuse_unknown
+from kfgcp.settings import TomlTable, check_types, refuse_unknown
 
 FILE_NAME: Final = "kfgcp.toml"
 
@@ -142,7 +142,7 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
         ) from None
 
 
-def _add_tables(tables: Tables, data: Mapping[str, Any], name: str) -> None:
+def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     """Add the tables of the file with this name to the tables of the files before it."""
     refuse_unknown(data, ("project", "env", "dashboard", "check", "include"), name)
     merged_tables = (
@@ -183,7 +183,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error}.") from None
 
 
-def _table(data: Mapping[str, Any], key: str, file_name: str, prefix: str = "") -> dict[str, Any]:
+def _table(data: TomlTable, key: str, file_name: str, prefix: str = "") -> dict[str, Any]:
     """Return the table at a key, an empty table when the key is missing.
 
     Args:

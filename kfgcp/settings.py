@@ -22,6 +22,7 @@ from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.hosts import CLUSTER_DOMAINS, LOOPBACK, parse_address
 from kfgcp.translation_tables import Form, Tables, read_tables
+from kfgcp.translation_tables import TomlTable as TomlTable
 
 S3_ADDRESSING: Final = ("path", "virtual")
 

@@ -24,6 +24,9 @@ from typing import Any, Final
 from kfgcp.errors import ConfigError
 
 # The value of an environment variable that asks for a secret: `secret:DB_PASSWORD`.
+TomlTable = Mapping[str, Any]
+"""A table of kfgcp.toml, as it was read."""
+
 _SECRET_REQUEST: Final = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_-]*)")
 _SECRET_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -178,9 +181,7 @@ def requested_secret(value: object) -> str:
     return match[1] if match else ""
 
 
-def read_tables(
-    form: Form, accelerators: Mapping[str, Any], secrets: Mapping[str, Any], where: str = ""
-) -> Tables:
+def read_tables(form: Form, accelerators: TomlTable, secrets: TomlTable, where: str = "") -> Tables:
     """Return the tables of an environment.
 
     Args:
@@ -248,7 +249,7 @@ def _read_accelerator(name: str, body: object, where: str) -> Accelerator:
     )
 
 
-def _read_labels(table: Mapping[str, Any], where: str) -> dict[str, str]:
+def _read_labels(table: TomlTable, where: str) -> dict[str, str]:
     labels = table.get("node_selector", {})
     if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
         raise ConfigError(
@@ -258,7 +259,7 @@ def _read_labels(table: Mapping[str, Any], where: str) -> dict[str, str]:
     return dict(labels)
 
 
-def _read_tolerations(table: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ...]:
+def _read_tolerations(table: TomlTable, where: str) -> tuple[Mapping[str, Any], ...]:
     tolerations = table.get("tolerations", [])
     example = '[{ key = "nvidia.com/gpu", operator = "Exists", effect = "NoSchedule" }]'
     if not isinstance(tolerations, list):
@@ -282,7 +283,7 @@ def _read_tolerations(table: Mapping[str, Any], where: str) -> tuple[Mapping[str
     return tuple(result)
 
 
-def _toleration_json(toleration: Mapping[str, Any]) -> dict[str, Any]:
+def _toleration_json(toleration: TomlTable) -> dict[str, Any]:
     """Return a toleration in the JSON of protos, as kfp-kubernetes writes it."""
     result = dict(toleration)
     if "toleration_seconds" in result:
@@ -374,7 +375,7 @@ def _require_table(
     return body
 
 
-def _read_text(table: Mapping[str, Any], key: str, where: str) -> str:
+def _read_text(table: TomlTable, key: str, where: str) -> str:
     """Return the text of a key, "" when the table does not have the key."""
     if key not in table:
         return ""

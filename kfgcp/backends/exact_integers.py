@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kfgcp.errors import ParamError, SpecError
-from kfgcp.spec.json_values import EXACT_DOUBLES, Place, format_place
+from kfgcp.spec.json_values import EXACT_DOUBLES, JsonObject, Place, format_place
 
 
 def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: str) -> None:
@@ -93,7 +93,7 @@ def _find_inexact(value: object, place: Place) -> tuple[Place, int] | None:
     return None
 
 
-def has_large_integer(document: Mapping[str, Any]) -> bool:
+def has_large_integer(document: JsonObject) -> bool:
     """Return whether a JSON document contains an integer above 2**53, which may be inexact."""
     containers: list[Any] = [document]
     while containers:

@@ -91,7 +91,7 @@ def _add_options(
     """
 
     @functools.wraps(command)
-    def call(*args: Any, **values: Any) -> R:
+    def call(*args: object, **values: object) -> R:
         changes: dict[str, object] = {}
         for field in option_fields():
             value = _read_value(field, values.pop(field.name))

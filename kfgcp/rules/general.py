@@ -32,7 +32,7 @@ def choose_rules(
         UsageError: no rule has this id, and no family this letter.
     """
     all_rules = list(rules)
-    for word in (*select, *ignore):
+    for word in tuple(select) + tuple(ignore):
         _require_rule(all_rules, word)
     chosen = []
     for rule in all_rules:

@@ -60,10 +60,13 @@ class Row:
             "task": finding.task or None,
             "component": finding.component or None,
             "envs": dict(severities),
-            "file": self.location.file if self.location else None,
-            "line": self.location.line if self.location else None,
+            "file": None,
+            "line": None,
             "suppressed": None,
         }
+        if self.location is not None:
+            data["file"] = self.location.file
+            data["line"] = self.location.line
         if self.suppression is not None:
             data["suppressed"] = {
                 "reason": self.suppression.reason,

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from kfgcp.rules.conditions import Comparison, read_condition
@@ -547,7 +548,7 @@ def input_of_failed_task(context: TaskContext, target: Target) -> Match:
 def equal_names(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """Lists and graphs of the backends show PipelineTaskInfo.name (pipeline_spec.proto), so tasks
     with the same name look the same there."""
-    components = [pipeline.graph.root, *pipeline.graph.components.values()]
+    components = [pipeline.graph.root] + list(pipeline.graph.components.values())
     for component in components:
         if component.dag is None:
             continue
@@ -587,10 +588,10 @@ def unused_input(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     platform_texts = texts_in(pipeline.spec.platform_spec, "")
     used = {text.removeprefix(CHANNEL) for _, text in platform_texts}
     for task in root.dag.tasks.values() if root.dag is not None else ():
-        for binding in (*task.params.values(), *task.artifacts.values()):
+        for binding in chain(task.params.values(), task.artifacts.values()):
             if isinstance(binding.source, FromInput):
                 used.add(binding.source.name)
-    for name in (*root.params, *root.artifacts):
+    for name in list(root.params) + list(root.artifacts):
         if name not in used:
             yield {"name": name}
 

@@ -119,6 +119,7 @@ def cluster_secret_without_translation(context: TaskContext, target: Target) -> 
     Severity.NOTE,
     "{task} is translated for {env}: {changes}",
     hint="The version of the pipeline is that of the text before the translation.",
+    needs_target=True,
 )
 def translated(context: TaskContext, target: Target) -> Match:
     """The tables of the environment translate requests of pipelines (docs/guides/portable.md)."""

@@ -260,7 +260,7 @@ def _add_value_lines(
     if depth == 0 or not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
-        inner_place = (*place, str(key.value))
+        inner_place = place + (str(key.value),)
         lines[inner_place] = key.start_mark.line + 1
         _add_value_lines(lines, value, inner_place, depth - 1)
 

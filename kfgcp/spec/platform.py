@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from kfgcp.spec.json_values import JsonObject
+
 
 @dataclass(frozen=True, slots=True)
 class Variables:
@@ -186,7 +188,7 @@ def _platforms(platform_spec: Mapping[str, Any] | None) -> Iterator[Mapping[str,
         yield platform or {}
 
 
-def _read_config(body: Mapping[str, Any]) -> ClusterConfig:
+def _read_config(body: JsonObject) -> ClusterConfig:
     # A proto3 field without a value reads as 0, so 0 means that there is no deadline.
     deadline = float(body.get("activeDeadlineSeconds") or 0)
     return ClusterConfig(
@@ -199,7 +201,7 @@ def _read_config(body: Mapping[str, Any]) -> ClusterConfig:
     )
 
 
-def read_node_selector(body: Mapping[str, Any]) -> dict[str, str] | None:
+def read_node_selector(body: JsonObject) -> dict[str, str] | None:
     """Return the labels of the nodes of an executor, None when a parameter has them.
 
     Args:
@@ -220,7 +222,7 @@ def read_node_selector(body: Mapping[str, Any]) -> dict[str, str] | None:
     return dict(constant) if isinstance(constant, Mapping) else None
 
 
-def read_secrets(body: Mapping[str, Any]) -> Iterator[SecretVariable]:
+def read_secrets(body: JsonObject) -> Iterator[SecretVariable]:
     """Yield the environment variables of an executor that come from Kubernetes secrets.
 
     Args:
@@ -233,7 +235,7 @@ def read_secrets(body: Mapping[str, Any]) -> Iterator[SecretVariable]:
             yield SecretVariable(variable, secret, key, bool(item.get("optional")))
 
 
-def _read_placement(body: Mapping[str, Any]) -> list[str]:
+def _read_placement(body: JsonObject) -> list[str]:
     """Return the names of all other settings, also of settings that this version does not know."""
     keys = [key for key, value in body.items() if value and key not in _READ_FIELDS]
     # The fields of a proto message have no order in JSON, so the names get a fixed order here.
@@ -242,7 +244,7 @@ def _read_placement(body: Mapping[str, Any]) -> list[str]:
     return known_names + unknown_names
 
 
-def _read_variables(body: Mapping[str, Any]) -> Iterator[Variables]:
+def _read_variables(body: JsonObject) -> Iterator[Variables]:
     for list_field, kind in _VARIABLE_FIELDS.items():
         for item in body.get(list_field) or ():
             keys_to_env = item.get("keyToEnv") or ()
@@ -252,7 +254,7 @@ def _read_variables(body: Mapping[str, Any]) -> Iterator[Variables]:
         yield Variables(f"pod field {item.get('fieldPath')}", (str(item.get("name")),))
 
 
-def _read_mounts(body: Mapping[str, Any]) -> Iterator[Mount]:
+def _read_mounts(body: JsonObject) -> Iterator[Mount]:
     for list_field, kind in _MOUNT_FIELDS.items():
         for item in body.get(list_field) or ():
             path = str(item.get("mountPath"))
@@ -269,7 +271,7 @@ def _describe_source(kind: str, item: Mapping[str, Any]) -> str:
     return f"{kind} '{name}'" if name else kind
 
 
-def _read_source_name(item: Mapping[str, Any]) -> Any:
+def _read_source_name(item: JsonObject) -> object:
     for name_field in _NAME_FIELDS:
         name = item.get(name_field)
         if isinstance(name, str) and name:
@@ -284,7 +286,7 @@ def _read_source_name(item: Mapping[str, Any]) -> Any:
     return item.get("constant")
 
 
-def _read_constant(parameter: Any) -> Any:
+def _read_constant(parameter: object) -> object:
     """Return the constant of an InputParameterSpec, None when the value comes from a run."""
     runtime_value = parameter.get("runtimeValue") if isinstance(parameter, Mapping) else None
     return runtime_value.get("constant") if isinstance(runtime_value, Mapping) else None

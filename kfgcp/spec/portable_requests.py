@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kfgcp.model import JsonValue
 from kfgcp.spec.graph import Container, Graph
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.wire import as_mapping
 from kfgcp.translation_tables import Accelerator, Form, Secret, Tables, requested_secret
 
@@ -136,7 +137,7 @@ def changes_in_container(
     return tuple(changes)
 
 
-def accelerator_name(resources: Mapping[str, Any]) -> str:
+def accelerator_name(resources: JsonObject) -> str:
     """Return the name of the accelerator that a container asks for, "" when it asks for none.
 
     Args:

@@ -113,7 +113,7 @@ def _statement_lines(tree: ast.Module) -> dict[int, range]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             starts = [decorator.lineno for decorator in node.decorator_list]
-            head = range(min([*starts, node.lineno]), node.lineno + 1)
+            head = range(min(starts + [node.lineno]), node.lineno + 1)
             for line in head:
                 lines[line] = head
         elif isinstance(node, ast.stmt) and not hasattr(node, "body"):

@@ -68,7 +68,7 @@ class DocumentLines:
         for key in segments:
             if key not in tasks:
                 return None
-            place = (*parent, "dag", "tasks", key)
+            place = parent + ("dag", "tasks", key)
             component = component_name(tasks[key])
             parent = ("components", component)
             tasks = read_tasks(components.get(component, {}))
@@ -130,7 +130,7 @@ def _is_looked_up(place: _Place) -> bool:
 def _without_prefix(lines: Mapping[_Place, int]) -> dict[_Place, int]:
     """Return the lines of the PipelineSpec, by places within the PipelineSpec."""
     for prefix in _PREFIXES:
-        if (*prefix, "root") in lines:
+        if prefix + ("root",) in lines:
             length = len(prefix)
             return {
                 place[length:]: line for place, line in lines.items() if place[:length] == prefix

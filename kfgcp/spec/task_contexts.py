@@ -71,7 +71,7 @@ def _walk(
         yield TaskContext(
             f"{prefix}{key}", task, component, groups, tasks, parent, in_exit_handler, graph
         )
-        inner_groups = (*groups, task)
+        inner_groups = groups + (task,)
         yield from _walk(
             graph, component, f"{prefix}{key}/", inner_groups, in_exit_handler=is_in_exit_handler
         )

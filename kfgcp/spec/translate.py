@@ -33,6 +33,9 @@ from kfgcp.spec.wire import as_mapping, read_executors
 from kfgcp.translation_tables import Accelerator, Form, Secret, Tables, requested_secret
 
 # The platform of kfp-kubernetes in the second document.
+# A document of a pipeline that is being changed.
+Document = dict[str, Any]
+
 _KUBERNETES: Final = "kubernetes"
 
 
@@ -47,7 +50,7 @@ class Translated:
     """
 
     pipeline_spec: Mapping[str, Any]
-    platform_spec: dict[str, Any] | None
+    platform_spec: Document | None
     changes: tuple[TranslatedRequest, ...] = ()
 
 
@@ -264,7 +267,7 @@ class _Executor:
             del self.platform["secretAsEnv"]
 
 
-def _as_list(value: object) -> list[Any]:
+def _as_list(value: object) -> list[JsonObject]:
     """Return a copy of the value if it is a list, else an empty list."""
     return list(value) if isinstance(value, list) else []
 
@@ -277,11 +280,11 @@ def _platform_executor(platform_spec: JsonObject | None, label: str) -> JsonObje
     return as_mapping(executors.get(label))
 
 
-def _platform_document(executors: JsonObject) -> dict[str, Any]:
+def _platform_document(executors: JsonObject) -> Document:
     return {"platforms": {_KUBERNETES: {"deploymentSpec": {"executors": executors}}}}
 
 
-def _with_executors(pipeline_spec: JsonObject, executors: JsonObject) -> dict[str, Any]:
+def _with_executors(pipeline_spec: JsonObject, executors: JsonObject) -> Document:
     """Return a PipelineSpec with other executors in the place of those with the same labels."""
     deployment = as_mapping(pipeline_spec.get("deploymentSpec"))
     all_executors = {**read_executors(pipeline_spec), **executors}
@@ -290,7 +293,7 @@ def _with_executors(pipeline_spec: JsonObject, executors: JsonObject) -> dict[st
 
 def _with_platform_executors(
     platform_spec: JsonObject | None, executors: JsonObject
-) -> dict[str, Any] | None:
+) -> Document | None:
     """Return a second document with other executors. An executor without settings is left out."""
     platforms = as_mapping((platform_spec or {}).get("platforms"))
     kubernetes = as_mapping(platforms.get(_KUBERNETES))

@@ -234,7 +234,7 @@ def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -
     Raises:
         Unsupported: a rule says that the pipeline cannot run.
     """
-    return [*check_before_run(workspace.project, request), *backend.notes(request)]
+    return list(check_before_run(workspace.project, request)) + list(backend.notes(request))
 
 
 def start(

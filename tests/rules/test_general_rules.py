@@ -52,7 +52,10 @@ def test_a_rule_finds_what_it_is_about_until_it_is_fixed(case: Case) -> None:
 
 
 def test_every_general_rule_has_a_case() -> None:
-    assert {case.rule for case in CASES} == {rule.id for rule in general_rules()}
+    # test_translation.py has the cases of rules that read the tables of an environment.
+    rules = {rule.id for rule in general_rules() if not rule.needs_target}
+
+    assert {case.rule for case in CASES} == rules
 
 
 @pytest.mark.parametrize("rule", general_rules(), ids=lambda rule: rule.id)
@@ -196,7 +199,11 @@ def command_of(document: dict[str, Any]) -> list[str]:
 
 
 def test_every_error_is_proved() -> None:
-    errors = {rule.id for rule in general_rules() if rule.severity is Severity.ERROR}
+    errors = {
+        rule.id
+        for rule in general_rules()
+        if rule.severity is Severity.ERROR and not rule.needs_target
+    }
 
     # S105: tests/semantics and the engine's tests fill in variables, lists and dicts.
     assert errors == {*BEFORE_START, "S103", "S104", "S105"}

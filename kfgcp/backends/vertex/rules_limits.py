@@ -133,7 +133,7 @@ def long_name(context: PipelineContext, target: Target) -> Match:
 def too_many_labels(context: PipelineContext, target: Target) -> Match:
     """A resource of Vertex AI has at most 64 labels of the user (PipelineJob.labels)."""
     # The request adds these two labels.
-    names = {*run_labels(target), EXPERIMENT, SUBMISSION}
+    names = set(run_labels(target)) | {EXPERIMENT, SUBMISSION}
     return {"count": str(len(names))} if len(names) > MAX_LABELS else False
 
 
