@@ -73,26 +73,6 @@ def google_component(context: ComponentContext, target: Target) -> Match:
     return container is not None and _GOOGLE_COMPONENTS in container.image
 
 
-@component_rule(
-    "P103",
-    Severity.NOTE,
-    "{component} asks for the accelerator {accelerator}, a name that only {place} knows",
-    hint="Translate the name for other environments: [env.NAME.accelerators] in kfgcp.toml.",
-)
-def accelerator_name(context: ComponentContext, target: Target) -> Match:
-    """Vertex AI has names of its own (AcceleratorType of google.cloud.aiplatform.v1). Kubernetes
-    has names of resources, which contain a slash (device plugins)."""
-    container = context.container
-    accelerator = container.resources.get("accelerator") if container is not None else None
-    if not accelerator:
-        return False
-    name = str(accelerator.get("resourceType") or accelerator.get("type") or "")
-    if not name or "{{" in name:
-        return False
-    place = "Kubernetes" if "/" in name else "Vertex AI"
-    return {"accelerator": name, "place": place}
-
-
 @pipeline_rule(
     "P104",
     Severity.NOTE,

@@ -60,7 +60,7 @@ _SECRET_INPUT: Final = re.compile(
 
 # What stands for a secret without being one: a reference, an address, a path, a switch.
 _NOT_A_SECRET: Final = re.compile(
-    r"\s*\Z|.*(?:\{\{|\$\{|\$\()|projects/|[a-z][a-z0-9+.-]*://|[/<$]"
+    r"\s*\Z|.*(?:\{\{|\$\{|\$\()|projects/|secret:|[a-z][a-z0-9+.-]*://|[/<$]"
     r"|(?:true|false|none|null|yes|no|\d+)\Z",
     re.IGNORECASE | re.DOTALL,
 )
@@ -133,7 +133,7 @@ def _find_token(text: str) -> str:
     "Y103",
     Severity.WARNING,
     "{where} has a plain text, and its name says that it is a secret",
-    hint="Read it from a secret: use_secret_as_env, or Secret Manager in the component.",
+    hint="Ask for a secret: set_env_variable(NAME, 'secret:NAME'), see docs/guides/portable.md.",
 )
 def secret_in_plain_text(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The PipelineSpec is stored by every backend, and shown to everyone who may see the run."""

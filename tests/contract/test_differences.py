@@ -111,7 +111,9 @@ def test_an_option_of_another_backend_is_named(backend_project: BackendProject) 
     if backend_project.like == "local":
         assert api.submit(spec, env=backend_project.env, max_parallel=1).wait(PROCESS).notes == []
         return
-    with pytest.warns(api.NotHeeded, match="--max-parallel is for runs on this machine"):
+    with pytest.warns(
+        api.NotHeeded, match="ignores --max-parallel: only runs on this machine use it"
+    ):
         handle = api.submit(spec, env=backend_project.env, max_parallel=1)
     assert handle.wait(PROCESS).state is RunState.SUCCEEDED
 

@@ -397,18 +397,6 @@ CASES = [
         [(f"{CONTAINER}.image", IMAGE)],
     ),
     Case(
-        "P103",
-        [(f"{CONTAINER}.resources", {"accelerator": {"resourceType": "NVIDIA_L4"}})],
-        "component say asks for the accelerator NVIDIA_L4, a name that only Vertex AI knows",
-        [(f"{CONTAINER}.resources", {})],
-    ),
-    Case(
-        "P103",
-        [(f"{CONTAINER}.resources", {"accelerator": {"type": "nvidia.com/gpu"}})],
-        "component say asks for the accelerator nvidia.com/gpu, a name that only Kubernetes knows",
-        [(f"{CONTAINER}.resources", {})],
-    ),
-    Case(
         "P104",
         [],
         "the pipeline has settings that only Kubernetes understands: node selector",
@@ -605,7 +593,7 @@ CASES = [
         [(f"{CONTAINER}.env", [{"name": "DB_PASSWORD", "value": "hunter2"}])],
         "the environment variable DB_PASSWORD of component say has a plain text, and its name says"
         " that it is a secret",
-        [(f"{CONTAINER}.env", [{"name": "DB_PASSWORD", "value": "projects/p/secrets/db"}])],
+        [(f"{CONTAINER}.env", [{"name": "DB_PASSWORD", "value": "secret:DB_PASSWORD"}])],
     ),
     Case(
         "Y103",

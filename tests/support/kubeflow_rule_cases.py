@@ -733,13 +733,6 @@ CASES = (
         without("cachingOptions"),
     ),
     Case(
-        "K341",
-        pipeline(
-            executor=container(resources={"accelerator": {"type": "NVIDIA_L4", "count": "1"}})
-        ),
-        with_container(resources={"accelerator": {"type": "nvidia.com/gpu", "count": "1"}}),
-    ),
-    Case(
         "K342",
         pipeline(
             executor=container(image="gcr.io/ml-pipeline/google-cloud-pipeline-components:2.20.1")

@@ -83,11 +83,8 @@ def notes(request: SubmitRequest) -> Iterator[str]:
     """Yield a line for each part of a request that Kubeflow Pipelines ignores."""
     flags = local_flags(request.options)
     if flags:
-        verb = "is" if len(flags) == 1 else "are"
-        yield (
-            f"{', '.join(flags)} {verb} for runs on this machine; Kubeflow runs each task in its"
-            " own image"
-        )
+        pronoun = "it" if len(flags) == 1 else "them"
+        yield f"Kubeflow ignores {', '.join(flags)}: only runs on this machine use {pronoun}"
 
 
 # -- labels in the description

@@ -431,28 +431,6 @@ def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
 
 
 @component_rule(
-    "K341",
-    Severity.WARNING,
-    "{component} has the accelerator {name}, a name of Vertex AI: on Kubeflow, accelerators are"
-    " Kubernetes resources, such as nvidia.com/gpu",
-    hint="Use set_accelerator_type('nvidia.com/gpu'), and select the GPU with a node selector.",
-    methods=("set_accelerator_type",),
-)
-def vertex_accelerator(context: ComponentContext, target: Target) -> Match:
-    """The driver takes the name for the name of a resource (initPodSpecPatch in driver/driver.go),
-    and no node has a resource of this name."""
-    container = context.container
-    if container is None:
-        return False
-    accelerator = wire.as_mapping(container.resources.get("accelerator"))
-    name = str(accelerator.get("resourceType") or accelerator.get("type") or "")
-    # The name of an accelerator in Kubernetes contains a slash: `nvidia.com/gpu`.
-    if not name or "/" in name or has_placeholder(name):
-        return False
-    return {"name": name}
-
-
-@component_rule(
     "K342",
     Severity.WARNING,
     "{component} is from google-cloud-pipeline-components: on Kubeflow, it calls Vertex AI, and"

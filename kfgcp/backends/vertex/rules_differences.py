@@ -257,7 +257,7 @@ def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
 @pipeline_rule(
     "V314",
     Severity.WARNING,
-    "{flags} {verb} for runs on this machine; Vertex AI runs each task in its own image",
+    "Vertex AI ignores {flags}: only runs on this machine use {pronoun}",
     hint="Leave the options out.",
 )
 def local_options(context: PipelineContext, target: Target) -> Match:
@@ -265,4 +265,4 @@ def local_options(context: PipelineContext, target: Target) -> Match:
     flags = local_flags(target.options)
     if not flags:
         return False
-    return {"flags": ", ".join(flags), "verb": "is" if len(flags) == 1 else "are"}
+    return {"flags": ", ".join(flags), "pronoun": "it" if len(flags) == 1 else "them"}

@@ -392,7 +392,7 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
 
     request = request_of(spec, max_parallel=2, executor="docker", strict_env=True, fail_fast=True)
     (local,) = run_request.notes(request)
-    assert local.startswith("--max-parallel, --executor, --strict-env are for runs on this machine")
+    assert local.startswith("Kubeflow ignores --max-parallel, --executor, --strict-env: only")
 
 
 def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:

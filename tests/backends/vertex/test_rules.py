@@ -1,6 +1,7 @@
 """The rules of Vertex AI: a pipeline for each, and the smallest edit that silences it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -269,8 +270,8 @@ CASES: Final[dict[str, Case]] = {
     "V314": Case(
         {},
         {},
-        "--max-parallel, --executor, --strict-env are for runs on this machine; Vertex AI runs each"
-        " task in its own image",
+        "Vertex AI ignores --max-parallel, --executor, --strict-env: only runs on this machine use"
+        " them",
         {"max_parallel": 2, "executor": "docker", "strict_env": True},
     ),
 }
@@ -419,7 +420,8 @@ def test_a_run_is_refused_in_the_words_of_the_rule(
     )
     assert "NVIDIA_L4" in caught.value.hint
     # The list of names grows: the user can say that the service has this one.
-    assert job_body(request, vertex_settings(), "abc123", ignored=["V103"])
+    ignoring = replace(request, ignored_rules=frozenset({"V103"}))
+    assert job_body(ignoring, vertex_settings(), "abc123")
 
 
 def test_labels_of_the_environment_count(vertex_settings: Callable[..., VertexSettings]) -> None:
