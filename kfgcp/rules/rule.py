@@ -113,23 +113,19 @@ class Located:
     component: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskMatch:
-    """The answer of a rule about the whole pipeline that is about one of its tasks.
+def at_task(context: TaskContext, values: Mapping[str, str] | None = None) -> Located:
+    """Return the answer of a rule about a whole pipeline that has found one of its tasks.
 
-    Attributes:
+    Args:
         context: the task.
         values: the values of the placeholders in the message of the rule.
     """
-
-    context: TaskContext
-    values: Mapping[str, str] = field(default_factory=dict)
+    return Located(values or {}, Part.TASK, context.path, context.component.name)
 
 
-Match: TypeAlias = bool | Mapping[str, str] | Located | NotJudged | TaskMatch | None
+Match: TypeAlias = bool | Mapping[str, str] | Located | NotJudged | None
 """What a rule returns. False and None: it has nothing to say. A mapping has the values of the
-placeholders in its message, beside `{task}`, `{component}`, `{env}` and `{version}`. A `TaskMatch`
-is for rules about the whole pipeline."""
+placeholders in its message, beside `{task}`, `{component}`, `{env}` and `{version}`."""
 
 TaskFunction: TypeAlias = Callable[[TaskContext, Target], Match]
 ComponentFunction: TypeAlias = Callable[[ComponentContext, Target], Match]
@@ -273,11 +269,7 @@ class Rule:
     ) -> RuleFinding:
         part = self.part
         given_values: Mapping[str, str] = {}
-        if isinstance(match, TaskMatch):
-            given_values = match.values
-            part = Part.TASK
-            task, component = match.context.path, match.context.component.name
-        elif isinstance(match, Located):
+        if isinstance(match, Located):
             given_values = match.values
             part, task, component = match.part, match.task, match.component
         elif isinstance(match, Mapping):
@@ -289,22 +281,27 @@ class Rule:
             "version": format_version(target.version),
         }
         if isinstance(match, NotJudged):
-            message = f"not judged: {match.reason.format(**values)}"
+            message = f"not judged: {_one_line(match.reason.format(**values))}"
             return RuleFinding(
                 self.id, Severity.NOT_JUDGED, message, "", task, component, part, self.methods
             )
         values.update(given_values)
-        message = self.message.format(**values)
-        hint = self.hint.format(**values)
+        message = _one_line(self.message.format(**values))
+        hint = _one_line(self.hint.format(**values))
         return RuleFinding(
             self.id, self.severity, message, hint, task, component, part, self.methods
         )
 
 
+def _one_line(text: str) -> str:
+    """Return a text on one line. Values of a pipeline, such as a command, may have several."""
+    return " ".join(text.split())
+
+
 def _matches(result: Iterable[Match] | Match) -> Iterator[Match]:
     if result is None or result is False:
         return
-    if result is True or isinstance(result, Mapping | Located | NotJudged | TaskMatch):
+    if result is True or isinstance(result, Mapping | Located | NotJudged):
         yield result
         return
     for match in result:

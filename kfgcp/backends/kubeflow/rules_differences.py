@@ -29,7 +29,7 @@ from kfgcp.rules.rule import (
     Match,
     Severity,
     Target,
-    TaskMatch,
+    at_task,
     component_rule,
     pipeline_rule,
     task_rule,
@@ -384,7 +384,7 @@ def equal_tasks(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
         key = (group, code_of_component[name], _input_key(context.task))
         first = first_tasks.setdefault(key, context.task.key)
         if first != context.task.key:
-            yield TaskMatch(context, {"other": first})
+            yield at_task(context, {"other": first})
 
 
 def _code_key(component: Component) -> Hashable:

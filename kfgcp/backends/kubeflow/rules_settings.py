@@ -12,7 +12,7 @@ from typing import Final
 
 from kfgcp.backends.kubeflow.spec_parts import cluster_settings, items_of, pipeline_settings
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import Match, Severity, Target, TaskMatch, pipeline_rule
+from kfgcp.rules.rule import Match, Severity, Target, at_task, pipeline_rule
 from kfgcp.spec.json_values import JsonObject
 
 # The fields of a PvcMount whose name comes from a parameter.
@@ -43,7 +43,7 @@ def empty_folder(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """#10913. Older drivers ignore unknown settings (UnmarshalString in common/util/json.go)."""
     for context, settings in cluster_settings(pipeline):
         if settings.get("emptyDirMounts"):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -62,7 +62,7 @@ def settings_since_2_1(pipeline: PipelineContext, target: Target) -> Iterator[Ma
             if settings.get(field) and name not in names:
                 names.append(name)
         if names:
-            yield TaskMatch(context, {"names": ", ".join(names)})
+            yield at_task(context, {"names": ", ".join(names)})
 
 
 @pipeline_rule(
@@ -77,7 +77,7 @@ def ephemeral_volume(pipeline: PipelineContext, target: Target) -> Iterator[Matc
     """The driver of 2.2.0 is the first that reads genericEphemeralVolume (driver/driver.go)."""
     for context, settings in cluster_settings(pipeline):
         if settings.get("genericEphemeralVolume"):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -92,7 +92,7 @@ def node_affinity(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The driver of 2.14.0 is the first that reads nodeAffinity (driver/k8s.go)."""
     for context, settings in cluster_settings(pipeline):
         if settings.get("nodeAffinity"):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -107,7 +107,7 @@ def security_context(pipeline: PipelineContext, target: Target) -> Iterator[Matc
     """The driver of 2.16.0 is the first that reads securityContext (driver/k8s.go)."""
     for context, settings in cluster_settings(pipeline):
         if settings.get("securityContext"):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -122,7 +122,7 @@ def volume_folder(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """PvcMount.sub_path is new in 2.16.0 (kubernetes_executor_config.proto, driver/k8s.go)."""
     for context, settings in cluster_settings(pipeline):
         if any(mount.get("subPath") for mount in items_of(settings, "pvcMount")):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -140,7 +140,7 @@ def optional_variables(pipeline: PipelineContext, target: Target) -> Iterator[Ma
         if any(
             item.get("optional") for item in items_of(settings, "secretAsEnv", "configMapAsEnv")
         ):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -156,7 +156,7 @@ def names_by_parameters(pipeline: PipelineContext, target: Target) -> Iterator[M
     (kubernetes_executor_config.proto)."""
     for context, settings in cluster_settings(pipeline):
         if any(_has_only_parameter(item) for item in items_of(settings, *settings)):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -172,7 +172,7 @@ def init_containers(pipeline: PipelineContext, target: Target) -> Iterator[Match
     unknown settings (kubernetes_executor_config.proto; UnmarshalString in common/util/json.go)."""
     for context, settings in cluster_settings(pipeline):
         if settings.get("initContainers"):
-            yield TaskMatch(context)
+            yield at_task(context)
 
 
 @pipeline_rule(
@@ -188,7 +188,7 @@ def ignored_settings(pipeline: PipelineContext, target: Target) -> Iterator[Matc
     for context, settings in cluster_settings(pipeline):
         names = [name for field, name in settings_names.items() if settings.get(field)]
         if names:
-            yield TaskMatch(context, {"names": ", ".join(names)})
+            yield at_task(context, {"names": ", ".join(names)})
 
 
 @pipeline_rule(
