@@ -145,7 +145,7 @@ def _show_sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync)
     def show_ages() -> None:
         st.html("".join(map(_age_line, threads.statuses)))
 
-    # There is no status when `sync` is empty, or names only environments that are not valid.
+    # Without a valid environment in `sync`, nothing is read in the background: no status exists.
     # `st.html` refuses an empty text.
     if threads.statuses:
         show_ages()
