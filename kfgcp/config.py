@@ -308,7 +308,7 @@ def _dashboard(
             raise ConfigError(
                 f"{where}: plain http is allowed only for an iap_keys_url on this machine, not for"
                 f" {host}.",
-                hint=f"Write https://{host}",
+                hint=f"Write https://{host}.",
             )
     return settings
 
@@ -318,7 +318,7 @@ def _check_sync(names: list[str], environments: TomlTable, where: str) -> None:
         if name not in environments:
             all_names = ", ".join(sorted(environments))
             raise ConfigError(
-                f"{where}: sync names the environment '{name}', which does not exist.",
+                f"{where}: sync contains '{name}', but there is no such environment.",
                 hint=f"{did_you_mean(name, environments)}Environments: {all_names}.",
             )
 

@@ -113,7 +113,7 @@ def _read_outputs(outputs: str) -> Mapping[str, Settings]:
     if not _is_table_of_tables(environments):
         names = ", ".join(sorted(data))
         raise UsageError(
-            f"The outputs have no {OUTPUT} with environments. They have: {names}.",
+            f"The outputs have no table {OUTPUT} of environments. The outputs are: {names}.",
             hint=f"Try: {_COMMAND}",
         )
     return environments

@@ -61,15 +61,15 @@ class Installation:
         if self.direct_url is None:
             return shlex.quote(f"{NAME}{suffix}")
         url = str(self.direct_url.get("url", ""))
-        folder = self.direct_url.get("dir_info")
-        if isinstance(folder, Mapping):
+        dir_info = self.direct_url.get("dir_info")
+        if isinstance(dir_info, Mapping):
             path = shlex.quote(f"{unquote(urlsplit(url).path)}{suffix}")
-            return f"-e {path}" if folder.get("editable") else path
-        repository = self.direct_url.get("vcs_info")
-        if isinstance(repository, Mapping):
+            return f"-e {path}" if dir_info.get("editable") else path
+        vcs_info = self.direct_url.get("vcs_info")
+        if isinstance(vcs_info, Mapping):
             # Without a requested revision, the installer took the default branch.
-            revision = repository.get("requested_revision")
-            url = f"{repository.get('vcs')}+{url}"
+            revision = vcs_info.get("requested_revision")
+            url = f"{vcs_info.get('vcs')}+{url}"
             if revision:
                 url = f"{url}@{revision}"
         return shlex.quote(f"{NAME}{suffix} @ {url}")
@@ -78,8 +78,8 @@ class Installation:
 def current() -> Installation:
     """Return the installation of kfgcp in this environment.
 
-    When the metadata cannot be read, the result is that of a kfgcp without an installation: a hint
-    must not fail.
+    When the metadata cannot be read, return the same as for a kfgcp that is not installed, because
+    a hint must not fail.
     """
     try:
         distribution = metadata.distribution(NAME)
@@ -92,8 +92,8 @@ def current() -> Installation:
         return Installation("", (), PACKAGE, None)
     if not isinstance(direct_url, dict):
         return Installation(version, extras, location, None)
-    folder = direct_url.get("dir_info")
-    if isinstance(folder, dict) and folder.get("editable"):
+    dir_info = direct_url.get("dir_info")
+    if isinstance(dir_info, dict) and dir_info.get("editable"):
         # An editable distribution has no files of its own: the code is in the checkout.
         location = Path(unquote(urlsplit(str(direct_url.get("url", ""))).path), NAME).resolve()
     return Installation(version, extras, location, direct_url)
@@ -102,8 +102,8 @@ def current() -> Installation:
 def describe_versions() -> str:
     """Return the versions of kfgcp, Python and kfp.
 
-    A note follows when the running code is not that of the installed kfgcp. kfp is not imported,
-    because that takes a second.
+    A note follows when the running code is not the code of the installed kfgcp. kfp is not
+    imported, because that takes a second.
     """
     try:
         kfp = f"kfp {metadata.version('kfp')}"
@@ -120,7 +120,7 @@ def describe_versions() -> str:
 def install_hint(extra: str) -> str:
     """Return the hint that says how to install an extra here.
 
-    The hint is a command, except in two cases: the running code is not that of the installed
+    The hint is a command, except in two cases: the running code is not the code of the installed
     distribution, or the distribution does not have the extra.
     """
     installation = current()
@@ -129,7 +129,7 @@ def install_hint(extra: str) -> str:
     if installation.version and extra not in installation.extras:
         return (
             f"The installed kfgcp {installation.version} has no extra '{extra}', only"
-            f" {', '.join(sorted(installation.extras))}. Install it again:"
+            f" {', '.join(sorted(installation.extras))}. Install kfgcp again:"
             f" {_installer()} {installation.requirement()}"
         )
     return f"{_installer()} {installation.requirement(extra)}"
@@ -146,12 +146,12 @@ def _explain_two_copies(installation: Installation) -> str:
 def upgrade_hint() -> str:
     """Return the hint that says how to get a newer kfgcp."""
     installation = current()
-    if not installation.version or _is_folder(installation):
+    if not installation.version or _comes_from_folder(installation):
         return f"Update the checkout {installation.location.parent}: git pull"
     return f"Upgrade: {_installer(upgrade=True)} {installation.requirement()}"
 
 
-def _is_folder(installation: Installation) -> bool:
+def _comes_from_folder(installation: Installation) -> bool:
     return installation.direct_url is not None and "dir_info" in installation.direct_url
 
 

@@ -133,7 +133,7 @@ class RunOptions:
             value = getattr(self, field.name)
             if not field.accepts(value):
                 raise UsageError(
-                    f"The option {field.name} must be {field.expected}, not {value!r}."
+                    f"The option `{field.name}` must be {field.expected}, not {value!r}."
                 )
 
     def changed(self, **changes: Unpack[OptionKeywords]) -> Self:
@@ -245,7 +245,7 @@ class OptionField:
 
     @property
     def expected(self) -> str:
-        """What a value must be, as a phrase for an error: "a whole number from 1"."""
+        """What a value must be, as a phrase for an error: "a whole number of 1 or more"."""
         if self.option.expected:
             return self.option.expected
         match self.type:
@@ -258,7 +258,7 @@ class OptionField:
             case OptionType.NUMBER:
                 if self.option.minimum is None:
                     return "a whole number"
-                return f"a whole number from {self.option.minimum}"
+                return f"a whole number of {self.option.minimum} or more"
             case OptionType.CHOICE:
                 return f"one of {', '.join(self.choices)}"
             case OptionType.PAIRS:

@@ -100,7 +100,9 @@ def _show_rerun_dialog(run: Run) -> None:
     choices = [""]
     choices += [task.path for task in run.tasks]
     first_task = st.selectbox(
-        "Run again from", choices, format_func=lambda path: path or "only changed tasks"
+        "Run again",
+        choices,
+        format_func=lambda path: f"{path} and what depends on it" if path else "only changed tasks",
     )
     if confirm("Rerun now", "Close"):
         require_permission()

@@ -101,7 +101,9 @@ def _show_artifact(run: Run, artifact: Artifact) -> None:
 
 
 def _find_settings_error(run: Run, artifact: Artifact) -> ConfigError | None:
-    """Return the error in the settings of the run's environment, which locate an artifact's bucket.
+    """Return the error in the settings of the run's environment.
+
+    These settings say where the bucket of an artifact is.
 
     Returns:
         None when the environment is valid, or was removed from kfgcp.toml, or the artifact is a
@@ -161,6 +163,7 @@ def _find_environment(run: Run, artifact: Artifact) -> Environment | None:
     project = data.workspace().project
     env = previews.find_bucket_environment(artifact.uri, project, run.env)
     run_env = project.environments.get(run.env)
+    # The service of the run reads its own store, for example `minio://` inside a cluster.
     if env is None and run_env is not None and is_in_service_store(run_env, run, artifact.uri):
         return run_env
     return env

@@ -149,7 +149,7 @@ def _show_sidebar(project: Project, visitor: access.Visitor, threads: sync.Sync)
     # `st.html` refuses an empty text.
     if threads.statuses:
         show_ages()
-    if has_services and st.button("Read now", icon=":material/sync:", type="tertiary"):
+    if has_services and st.button("Refresh now", icon=":material/sync:", type="tertiary"):
         threads.read_now()
         st.rerun()
     if visitor.email:
@@ -189,7 +189,7 @@ def _show_banners(threads: sync.Sync) -> None:
         env = text.escape_markdown(status.env)
         message = f"{env} cannot be read: {text.escape_markdown(status.error)}"
         if status.read_at is not None:
-            message += " Its runs are shown as last seen."
+            message += " Its runs are shown as they were last read."
         if status.hint:
             # Two blanks before a line break are a line break in Markdown.
             message += f"  \n{text.escape_markdown(status.hint)}"

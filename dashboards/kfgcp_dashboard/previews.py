@@ -73,7 +73,9 @@ def read_preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
     path = local_path(artifact.uri)
     if path is None:
         return Preview(
-            "none", "No environment has a pipeline_root above this address, so it is not read here."
+            "none",
+            "This file is not in the pipeline_root of any environment, so the dashboard does not"
+            " read it.",
         )
     try:
         # Links are resolved before the check, or a link in an allowed folder could lead anywhere.
@@ -82,7 +84,8 @@ def read_preview(artifact: Artifact, folders: tuple[Path, ...]) -> Preview:
         return Preview("none", "The file does not exist: it was removed, or was never written.")
     if not any(real_path.is_relative_to(folder.resolve()) for folder in folders):
         return Preview(
-            "none", "The file is outside the folders of the runs, so it is not opened here."
+            "none",
+            "The file is outside the folders of the runs, so the dashboard does not open it.",
         )
     try:
         if real_path.is_dir():

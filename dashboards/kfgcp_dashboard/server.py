@@ -174,8 +174,8 @@ def _print_introduction(url: str, names: Sequence[str], signs_in: bool) -> None:
     print(url, flush=True)
     if not names:
         print(
-            f"note: the only name of the dashboard is {url.removeprefix('http://')}; "
-            f"to add names, set host_names in [dashboard] of {FILE_NAME}",
+            f"note: the dashboard answers only at {url.removeprefix('http://')}; "
+            f"to allow other host names, set host_names in [dashboard] of {FILE_NAME}",
             file=sys.stderr,
         )
     if not signs_in:

@@ -62,7 +62,7 @@ def readable_runs(
         )
     if len(problems) > 1:
         warn_incomplete(
-            f"{len(problems)} runs of {env_name} are left out, the last one: {problems[-1]}"
+            f"{len(problems)} runs of {env_name} are left out. The last problem: {problems[-1]}"
         )
 
 

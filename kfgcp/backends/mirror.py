@@ -162,7 +162,7 @@ class Mirror:
         run = self.get_without_logs(ref)
         if not self.is_deletable(run):
             raise UsageError(
-                f"Run {ref.run_id} is {run.state}.",
+                f"Run {ref.run_id} is {run.state}, and only a run that has ended can be deleted.",
                 hint=f"Cancel it first: kfgcp cancel {ref.run_id}",
             )
         self._service.delete(run.backend_ref or self.backend_ref(ref))
@@ -306,7 +306,8 @@ class Mirror:
             # An error of the kind DELETED already says that the run was deleted.
             if stored_run.error is None or stored_run.error.kind is not ErrorKind.DELETED:
                 warn_incomplete(
-                    f"Run {ref.run_id} was deleted. This is its last record: {not_found.message}"
+                    f"Run {ref.run_id} was deleted ({not_found.message.rstrip('.')}). Its last"
+                    " record is shown."
                 )
             return FetchedRun(stored_run, "")
         tasks = [

@@ -93,7 +93,7 @@ def seconds(
     # NaN fails every comparison, so this condition refuses it too.
     if value is not None and not 0 <= value <= threading.TIMEOUT_MAX:
         raise UsageError(
-            f"--timeout must be a number of seconds from 0, not {value:g}.",
+            f"--timeout must be 0 or more seconds, not {value:g}.",
             hint="To wait without a limit, leave out --timeout.",
         )
     return value
@@ -141,12 +141,12 @@ _FILTERS = (
     ),
     click.option(
         "--since",
-        metavar="AGE",
-        help="Only runs younger than AGE, such as 30m, 12h, 7d, 2w; or created since a time.",
+        metavar="AGE|TIME",
+        help="Only runs created since then, such as 7d (7 days ago) or 2026-01-31T08:00:00Z.",
     ),
     click.option(
         "--until",
-        metavar="AGE",
-        help="Only runs older than AGE, such as 30m, 12h, 7d, 2w; or created before a time.",
+        metavar="AGE|TIME",
+        help="Only runs created before then, such as 7d (7 days ago) or 2026-01-31T08:00:00Z.",
     ),
 )

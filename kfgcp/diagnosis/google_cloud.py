@@ -154,12 +154,12 @@ class Cloud:
         access = explanation.get("access")
         if access == "NOT_GRANTED":
             raise BackendError(
-                f"{account} may not write to gs://{name} ({WRITE}).",
+                f"{account} is not allowed to write to gs://{name} ({WRITE}).",
                 hint=_bucket_grant_command(name, account),
             )
         if access != "GRANTED":
             return Aside(
-                "not checked: you may not see all policies",
+                "not checked: you have no permission to see all policies",
                 self.grant_command("roles/iam.securityReviewer"),
             )
         return f"{account} can write to gs://{name}"

@@ -104,9 +104,9 @@ def _compare(before: Parts, now: Parts) -> _Differences:
     params = _changed_names(before, now, "params")
     artifacts = _changed_names(before, now, "artifacts")
     others: list[str] = []
-    # When a parameter names another file now, the parameter itself is listed as changed.
+    # When a parameter has the path of another file now, the parameter itself is listed as changed.
     if set(_changed_names(before, now, "files")) - set(params):
-        others.append("a file that a parameter names has changed")
+        others.append("a file has changed whose path is in a parameter")
     if before.get("component") != now.get("component"):
         others.append("the name of the component changed")
     if before.get("volumes") != now.get("volumes"):

@@ -41,8 +41,8 @@ class CancelRequests:
         self._next_poll = time.monotonic()
         self._count = 0
 
-    def read_new(self, now: float) -> int:
-        """Return the number of all requests, but 0 when no new request came since the last call.
+    def count_if_changed(self, now: float) -> int:
+        """Return how many requests there are in all, or 0 when no request came since the last call.
 
         Calls within `POLL_SECONDS` after a read of the store do not read it again. They return 0.
 

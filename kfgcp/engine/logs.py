@@ -17,8 +17,8 @@ _READ_BYTES: Final = 256 * 1024
 _TAIL_BYTES: Final = 64 * 1024
 """How much of the end of a log is searched for its last lines."""
 
-_LONGEST_TAIL_LINE: Final = 2000
-"""The longest of the last lines of a log, in characters. Longer lines lose their beginning."""
+_MAX_TAIL_LINE: Final = 2000
+"""How many characters of each of the last lines are kept. A longer line loses its beginning."""
 
 
 class LogReader:
@@ -82,4 +82,4 @@ def log_tail(file: Path, lines: int = 20) -> tuple[str, ...]:
     except OSError:
         return ()
     last_lines = text.splitlines()[-lines:]
-    return tuple(line[-_LONGEST_TAIL_LINE:] for line in last_lines)
+    return tuple(line[-_MAX_TAIL_LINE:] for line in last_lines)

@@ -306,7 +306,7 @@ class Engine:
             self._scheduler.requeue(node)
         while (alarm := self._alarms.pop_due(now)) is not None:
             self._handle_alarm(now, alarm)
-        requests = self._cancel_requests.read_new(now)
+        requests = self._cancel_requests.count_if_changed(now)
         if requests:
             # From the second request on, the tasks are killed at once.
             self._cancel(force=self._scheduler.cancelled or requests > 1)

@@ -265,8 +265,8 @@ def _argument_value(
     whole_artifact = WHOLE_ARTIFACT.fullmatch(placeholder[0])
     if whole_artifact is not None:
         raise ValueProblem(
-            f"the command takes the whole artifact '{whole_artifact[3]}', but KFP does not define"
-            " its text: pass its uri, path or metadata"
+            f"the command takes the whole artifact '{whole_artifact[3]}', but KFP does not say"
+            " which text a whole artifact becomes: pass its uri, path or metadata"
         )
     artifact = _ARTIFACT.match(expression)
     if artifact is not None:

@@ -275,7 +275,7 @@ class ServiceClient:
             return []
         if not isinstance(page_items, list):
             raise BadAnswer(
-                f"{self._service} answered {request} with '{key}' that is not a list.",
+                f"In the answer of {self._service} to {request}, '{key}' is not a list.",
                 hint=f"Is {self._host} the address of {self._service}?",
             )
         return page_items
@@ -480,6 +480,7 @@ def _check_base(base: str, in_cluster: bool) -> tuple[str, str, bool]:
     is_private = host in LOOPBACK or (in_cluster and host.endswith(CLUSTER_DOMAINS))
     if url.scheme == "http" and not is_private:
         raise ConfigError(
-            f"Plain http is allowed for this machine only, not for {host}.", hint=f"https://{host}"
+            f"Plain http is allowed for this machine only, not for {host}.",
+            hint=f"Write https://{host}.",
         )
     return base.rstrip("/"), host, host in LOOPBACK

@@ -30,8 +30,8 @@ Kind = Callable[[Any, Place], Any]
 """A check of a value at a place. It returns the value, or raises `Mismatch`."""
 
 HINT: Final = (
-    "Check the address of the environment, and whether a proxy changes answers. If both are right,"
-    " update kfgcp."
+    "Check the address of the environment, and whether a proxy changes answers. If neither is the"
+    " cause, update kfgcp."
 )
 # The longest text of an int64 has 19 digits.
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")

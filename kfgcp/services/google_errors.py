@@ -100,8 +100,8 @@ def _reason_hint(error: ErrorBody, text: str, project: str) -> str:
         # The login names the project that pays. The runs may be in another project.
         payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
         return (
-            f"Let your account use the project {payer} for quotas"
-            " (roles/serviceusage.serviceUsageConsumer), or choose another project: gcloud auth"
+            f"Your requests count against the quota of the project {payer}. Ask for"
+            " roles/serviceusage.serviceUsageConsumer on it, or choose another project: gcloud auth"
             " application-default set-quota-project PROJECT"
         )
     is_wrong_project = reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID")

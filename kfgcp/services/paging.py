@@ -118,7 +118,7 @@ class PageLimit:
         """
         token_hash = hash(next_token)
         if token_hash in self._token_hashes:
-            raise self._endless("the token of a page that was read before")
+            raise self._endless("sent the token of a page that was read before")
         self._token_hashes.add(token_hash)
         page_hash = hash(items)
         if items and page_hash not in self._page_hashes:
@@ -128,13 +128,15 @@ class PageLimit:
             return
         self._pages_without_items += 1
         if self._pages_without_items >= PAGES_WITHOUT_ITEMS:
-            raise self._endless(f"{self._pages_without_items} pages without new items")
+            raise self._endless(
+                f"sent {self._pages_without_items} pages without new items, although each page"
+                " names a next page"
+            )
         seconds = self._clock() - self._last_new_page_at
         if seconds >= SECONDS_WITHOUT_ITEMS:
-            raise self._endless(f"pages without new items for {seconds:.0f} s")
+            raise self._endless(
+                f"sent no new items for {seconds:.0f} s, although each page names a next page"
+            )
 
     def _endless(self, problem: str) -> BadAnswer:
-        return BadAnswer(
-            f"{self._service} answered {self._request} with {problem}, so the list has no end.",
-            hint=HINT,
-        )
+        return BadAnswer(f"{self._service} {problem}. (Request: {self._request})", hint=HINT)

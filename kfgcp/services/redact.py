@@ -19,13 +19,15 @@ _TOKEN_SHAPES: Final = re.compile(
     r"|\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}"
 )
 
-# A server may shorten a secret that it quotes. So a longer secret is recognized by this many
-# characters at its beginning.
+# A server may shorten a secret that it quotes. So a secret with more characters than this is
+# recognized by its first characters alone.
 _RECOGNIZED_LENGTH: Final = 12
 
 
 def redacted_line(text: str, *secrets: str, limit: int = 400) -> str:
-    """Return a text on one line, in which `[hidden]` replaces secrets and all texts like tokens.
+    """Return a text on one line, in which `[hidden]` replaces secrets and other tokens.
+
+    Everything that looks like a token is replaced, too.
 
     Args:
         text: a text from another program.

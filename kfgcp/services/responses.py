@@ -166,8 +166,8 @@ def _page_instead_of_json(response: Response, request: RequestInfo) -> AuthError
         hint = f"{request.sign_in_hint} Check the address ({request.host}) and the proxy, too."
     else:
         hint = (
-            f"Is {request.host} the address of {request.service}? Check the proxy, too. If it is a"
-            f" sign-in: {request.sign_in_hint}"
+            f"Is {request.host} the address of {request.service}? Check the proxy, too. If the"
+            f" page asks for a sign-in: {request.sign_in_hint}"
         )
     error = AuthError(f"{message}: {page_title}.", hint=hint.strip())
     error.is_of_gateway = True

@@ -136,8 +136,8 @@ def _local_hint(module: str, local: LocalModule) -> str:
     place = display_path(local.place)
     if not local.has_python:
         return (
-            f"The folder {place} has that name, but no Python files.\nIf you mean an installed"
-            " library, install it with the package name in its documentation."
+            f"The folder {place} has that name, but no Python files.\nIf you mean a library,"
+            " install it: pip install NAME. Its documentation gives the NAME."
         )
     if not local.importable:
         folder = display_path(local.place.parent)

@@ -24,15 +24,16 @@ from kfgcp.errors import KfgcpError, SpecError
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.write import write
 
-# Seconds. Importing kfp takes several seconds on a slow machine, and the file of a pipeline may
-# import more.
-SECONDS: Final = 60
+# The time limit for one compilation. Importing kfp takes several seconds on a slow machine, and the
+# file of a pipeline may import more.
+TIME_LIMIT_SECONDS: Final = 60
 
-# The hint of an error shows at most this many of the last lines that a pipeline printed.
+# The hint of an error shows at most this many of the last lines that the process wrote to stderr.
+# `load` sends the output of `print` there too.
 _MAX_LINES: Final = 20
 
 
-def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> Spec:
+def compile_elsewhere(pipeline: str, folder: Path, seconds: float = TIME_LIMIT_SECONDS) -> Spec:
     """Compile a pipeline in a process of its own, and return it.
 
     Args:
@@ -41,8 +42,8 @@ def compile_elsewhere(pipeline: str, folder: Path, seconds: float = SECONDS) -> 
         seconds: how long the process may take.
 
     Raises:
-        SpecError: the pipeline does not compile. The hint begins with the last lines that it
-            printed.
+        SpecError: the pipeline does not compile. The hint begins with the last lines that the
+            process wrote to stderr.
     """
     with tempfile.TemporaryDirectory(prefix="kfgcp-") as scratch:
         output = Path(scratch, "pipeline.yaml")
@@ -94,7 +95,7 @@ def _build_error(pipeline: str, error_fields: Mapping[str, str], stderr: str) ->
     Args:
         pipeline: the pipeline.
         error_fields: the content of the file ERROR, {} without one.
-        stderr: what the process printed.
+        stderr: what the process wrote to stderr.
     """
     traceback_lines = error_fields.get("user_traceback", "").splitlines()
     lines = stderr.strip().splitlines() + traceback_lines

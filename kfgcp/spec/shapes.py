@@ -105,7 +105,7 @@ def _count(value: object, place: Place) -> None:
     _number(value, place)
     assert isinstance(value, (int, float))
     if value < 0 or value != int(value):
-        raise InvalidError(place, f"must be a whole number from 0, not {value}")
+        raise InvalidError(place, f"must be a whole number of 0 or more, not {value}")
 
 
 def _int64(value: object, place: Place) -> None:
@@ -128,7 +128,8 @@ def _schema_version(value: object, place: Place) -> None:
         raise InvalidError(
             place,
             f"is {value!r}; kfgcp reads {' and '.join(SCHEMA_VERSIONS)}",
-            "Compile it with a KFP SDK from 2.10 on, or update kfgcp if the file is newer.",
+            "Compile it with KFP SDK 2.10 or newer. If a newer SDK than kfgcp knows compiled the"
+            " file, update kfgcp.",
         )
 
 

@@ -83,7 +83,7 @@ METHODS: Final = {
     "add_toleration": "use kubernetes.add_toleration (package kfp-kubernetes)",
     "add_volume": "use kubernetes.mount_pvc (package kfp-kubernetes)",
     "add_volume_mount": "use kubernetes.mount_pvc (package kfp-kubernetes)",
-    "apply": "call the function that you apply on the task: " + _KUBERNETES,
+    "apply": "instead of .apply(f), " + _KUBERNETES,
     "container": (
         "set it on the task itself: task.set_cpu_limit('2'), task.set_env_variable(name, value)"
     ),

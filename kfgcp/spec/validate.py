@@ -13,7 +13,7 @@ from typing import Any, Final
 from kfgcp.spec.json_values import JsonObject, Place
 from kfgcp.spec.shapes import PIPELINE, PLATFORM, InvalidError
 
-# The two kinds of inputs and outputs -> the end of field names for one of them, such as
+# The plural name of each kind of input and output -> its singular, which ends field names such as
 # `taskOutputParameter`.
 _KINDS: Final = {"parameters": "Parameter", "artifacts": "Artifact"}
 
@@ -25,10 +25,11 @@ def validate(pipeline_spec: Any) -> None:
         InvalidError: it is not. The error has the first problem and its place.
 
     Example:
-        >>> validate({"schemaVersion": "2.1.0"})
-        Traceback (most recent call last):
-        ...
-        kfgcp.spec.shapes.InvalidError: is missing
+        >>> try:
+        ...     validate({"schemaVersion": "2.1.0"})
+        ... except InvalidError as error:
+        ...     print(error.place, error)
+        ('components',) is missing
     """
     PIPELINE(pipeline_spec, ())
     components = pipeline_spec["components"]
@@ -141,7 +142,7 @@ def _check_inputs(
                     _check_output(tasks[producer], source[field], kind, field_place, components)
             field = f"componentInput{singular}"
             if field in source:
-                among = f"the input {kind} of the component around it"
+                among = f"the input {kind} of the component that contains the task"
                 _check_name(source[field], dag_inputs, input_place + (field,), among)
     return producers
 

@@ -309,7 +309,9 @@ class _ConditionBuilder:
         """
         if node.operator not in ("=", "!=", "~"):
             self._refuse(
-                node, "tags have no order", "Write tags = good, tags != good or tags ~ goo."
+                node,
+                "tags have no order",
+                "Write tags = 'good', tags != 'good' or tags ~ 'go' (contains).",
             )
         if node.operator == "~":
             return _has_row("tags", f"contains(tag, {self._bind(node.value.casefold())})")

@@ -185,7 +185,7 @@ def parse_order(text: str) -> tuple[Column, bool]:
         parser.take()
     if parser.peek().kind != "end":
         parser.fail(
-            "nothing may follow the order",
+            "this text after the sort order is not expected",
             parser.peek().position,
             "Write NAME, NAME asc or NAME desc.",
         )
@@ -328,7 +328,7 @@ class _Parser:
             return operator.text
         hint = "The operators are = != < <= > >= ~ !~ and in."
         if operator.word == "like":
-            hint = "Write `~`: contains."
+            hint = "To search for a part of a text, write `~`."
         elif operator.kind == "end" or operator.word:
             hint = f"Compare it: {name.text} = true"
         self.fail(f"an operator is expected after {name.text}", operator.position, hint)
@@ -365,7 +365,7 @@ class _Parser:
             self.fail(
                 "the list has no end",
                 self.peek().position,
-                f"Values are separated by commas and end with {closing}",
+                f"Separate the values by commas, and close the list with {closing}.",
             )
         self.take()
         self._comparison_count += len(values)

@@ -27,7 +27,7 @@ _FOREIGN_SIGNS: Final[Mapping[str, str]] = {
     "|": "Write `or`.",
     "!": "Write `not`.",
     "<>": "Write `!=`.",
-    "=~": "Write `~`: contains.",
+    "=~": "To search for a part of a text, write `~`.",
     "=>": "Write `>=`.",
     "=<": "Write `<=`.",
     ";": "Write one expression only.",

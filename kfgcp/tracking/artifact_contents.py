@@ -159,7 +159,7 @@ def text(
     if not local:
         raise Unsupported(
             f"{uri} cannot be read.",
-            hint="Only files that both the backend and this machine can reach can be read.",
+            hint="kfgcp reads only files that both this machine and the backend can reach.",
         )
     return _read_local(_parse_path(uri), uri, limit)
 
@@ -272,7 +272,7 @@ def _read_number(value: object) -> float | int | None:
 def _parse_path(uri: str) -> Path:
     """Return the path of an artifact on this machine."""
     if "://" in uri and not file_uris.is_file_uri(uri):
-        hint = "Its text can be read from paths and file://, gs://, s3:// and minio:// URIs."
+        hint = "kfgcp reads artifacts only at paths and at file://, gs://, s3:// and minio:// URIs."
         raise Unsupported(f"{uri} cannot be read.", hint=hint)
     return Path(file_uris.to_path(uri))
 
@@ -281,10 +281,13 @@ def _read_local(path: Path, uri: str, limit: int) -> Text:
     try:
         if uri and path.is_dir():
             return _list_files(sorted(_walk(path)), uri)
-        if not (uri and path.is_file()):
+        if not uri:
             raise NotFound(
-                f"{uri or 'An artifact without a URI'} does not exist.", hint=preview.MISSING_HINT
+                "The artifact has no URI, so there is no file to read.",
+                hint="See its metadata instead. For metrics, it has the values.",
             )
+        if not path.is_file():
+            raise NotFound(f"{uri} does not exist.", hint=preview.MISSING_HINT)
         with path.open("rb") as file:
             return _decode(file.read(limit + 1), limit)
     except (OSError, ValueError) as error:

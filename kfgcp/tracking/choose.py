@@ -61,7 +61,7 @@ def choose(where: str | None = None, **choice: Unpack[Choice]) -> RunFilter:
     for name, value in choice.items():
         _check_option(name, value)
     if where is not None and not isinstance(where, str):
-        raise UsageError(f"The option where must be an expression, not {where!r}.")
+        raise UsageError(f"The option `where` must be an expression, not {where!r}.")
     label = choice.get("label") or {}
     labels = dict(label) if isinstance(label, Mapping) else parse_labels(as_list(label))
     states = [_parse_state(state) for state in as_list(choice.get("state"))]
@@ -102,7 +102,7 @@ def _check_option(name: str, value: object) -> None:
         is_right = False
         expected = "a text"
     if not is_right:
-        raise UsageError(f"The option {name} must be {expected}, not {value!r}.")
+        raise UsageError(f"The option `{name}` must be {expected}, not {value!r}.")
 
 
 def _refuse_option(name: str) -> None:

@@ -35,11 +35,13 @@ def build_filter(where: RunFilter | str | None, limit: int | None, choice: Choic
     """
     is_number = isinstance(limit, int) and not isinstance(limit, bool)
     if limit is not None and (not is_number or limit < 1):
-        raise UsageError(f"The option limit must be a whole number from 1, not {limit!r}.")
+        raise UsageError(f"The option `limit` must be a whole number of 1 or more, not {limit!r}.")
     if not isinstance(where, RunFilter):
         return choose(where, **choice)
     if choice:
-        raise UsageError(f"The option {next(iter(choice))} cannot be given together with a filter.")
+        raise UsageError(
+            f"The option `{next(iter(choice))}` cannot be given together with a filter."
+        )
     return where
 
 

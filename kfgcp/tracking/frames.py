@@ -148,7 +148,7 @@ def frame(table: Columns) -> pandas.DataFrame:
     try:
         import pandas
     except ImportError:
-        raise MissingExtra("A frame of runs", "frames") from None
+        raise MissingExtra("A pandas DataFrame of runs", "frames") from None
     return pandas.DataFrame({name: _build_column(name, values) for name, values in table.items()})
 
 

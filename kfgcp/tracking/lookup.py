@@ -135,7 +135,9 @@ def read_changes(
         _read_environment(workspace, run_filter.env, run_filter, limit, with_tasks)
         return
     for name, invalid in workspace.project.invalid_environments.items():
-        warn_caller(f"{name} is shown as last seen: {invalid.message}", NotRefreshed)
+        warn_caller(
+            f"The runs of {name} are shown as they were last read: {invalid.message}", NotRefreshed
+        )
     places = set()
     for env in _remote_environments(workspace):
         try:
@@ -147,7 +149,10 @@ def read_changes(
             # Not a problem of this backend: the others could not be recorded either.
             raise
         except (BackendError, ConfigError) as error:
-            warn_caller(f"{env.name} is shown as last seen: {error.message}", NotRefreshed)
+            warn_caller(
+                f"The runs of {env.name} are shown as they were last read: {error.message}",
+                NotRefreshed,
+            )
 
 
 def _read_environment(

@@ -13,7 +13,7 @@ _OUR_PACKAGES: Final = ("kfgcp", "contextlib")
 class NotRefreshed(UserWarning):
     """The warning that a remote backend could not be asked for changes.
 
-    Its runs are shown as last seen.
+    Its runs are shown as they were last read.
     """
 
 

@@ -17,7 +17,9 @@ from kfgcp.store.store import DATABASE_NAME, Store
 
 
 class OpenProject:
-    """The part of a `kfgcp.Workspace` that handles and the modules below `kfgcp.workspace` use.
+    """The part of `kfgcp.Workspace` that is used by other modules than its own.
+
+    These modules are the handles of runs and the modules below `kfgcp.workspace`.
 
     Threads may share it. They share the store, and each thread has backends of its own, because
     a backend belongs to one thread.
@@ -84,9 +86,9 @@ class OpenProject:
 
     @property
     def recorded_store(self) -> Store | None:
-        """The store, None when nothing was ever recorded.
+        """The store, or None when there is none yet.
 
-        Reading must not create a state folder.
+        Unlike `store`, this property never creates a store: reading must not create a state folder.
         """
         exists = self._store is not None or (self.project.home / DATABASE_NAME).exists()
         return self.store if exists else None
@@ -132,7 +134,7 @@ class OpenProject:
     def close(self) -> None:
         """Close the store and the backends of all threads. Later uses are a UsageError.
 
-        A run that a thread of this process executes continues, and the process still waits for it.
+        Runs that threads of this process execute continue, and the process still waits for them.
         """
         with self._guard:
             self._is_closed = True

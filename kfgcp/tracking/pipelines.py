@@ -172,7 +172,10 @@ def _find_version(workspace: OpenProject, text: str) -> Spec | None:
         if must_be_version:
             raise UsageError(
                 f"{text} is not a version.",
-                hint="Write sha256: and at least 8 digits, as in: kfgcp show RUN",
+                hint=(
+                    "Write sha256: and at least 8 digits. This command shows the version of a run:"
+                    " kfgcp show RUN"
+                ),
             )
         return None
     versions: list[str] = []

@@ -123,8 +123,7 @@ def _check_params(params: Mapping[str, object] | None) -> Mapping[str, object]:
     is_valid = isinstance(params, Mapping) and all(isinstance(name, str) for name in params)
     if not is_valid:
         raise UsageError(
-            "The option params must be a dict of values by the names of parameters, not"
-            f" {params!r}."
+            f"The option `params` must be a dict from parameter names to values, not {params!r}."
         )
     return params
 

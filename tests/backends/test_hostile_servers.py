@@ -314,7 +314,7 @@ def pages(backend: str, *answers: tuple[str, Any]) -> Mode:
 def test_a_page_token_that_comes_again(refused: Any, serve: Any, backend: str) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "again"}
 
-    assert "with the token of a page that was read before" in refused(
+    assert "sent the token of a page that was read before" in refused(
         serve(pages(backend, ("200 OK", page))).url
     )
 
@@ -337,7 +337,7 @@ def test_a_page_token_that_is_not_text(refused: Any, serve: Any, backend: str, t
 def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items: Any) -> None:
     page = {LISTS[backend]: items}
 
-    assert "that is not a list" in refused(serve(pages(backend, ("200 OK", page))).url)
+    assert "' is not a list." in refused(serve(pages(backend, ("200 OK", page))).url)
 
 
 # -- other hosts

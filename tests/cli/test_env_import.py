@@ -187,7 +187,7 @@ def test_which_of_several_is_said_by_name(
     assert tomllib.loads((home / "kfgcp.toml").read_text())["env"]["dev"]["project"] == project
 
 
-NO_OUTPUT = "The outputs have no kfgcp_environments with environments. They have: "
+NO_OUTPUT = "The outputs have no table kfgcp_environments of environments. The outputs are: "
 
 
 @pytest.mark.parametrize(

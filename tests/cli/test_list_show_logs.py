@@ -349,5 +349,5 @@ def test_a_backend_that_cannot_be_asked_is_named_in_a_note(
     result = kfgcp(*arguments)
 
     first, *others = result.err.splitlines()
-    assert first.startswith("note: away is shown as last seen: ")
+    assert first.startswith("note: The runs of away are shown as they were last read: ")
     assert [line.partition(":")[0] for line in others] in ([], ["error", "hint"])

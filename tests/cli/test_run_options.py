@@ -216,7 +216,7 @@ def test_a_new_option_is_one_field_and_its_use(
         'import kfgcp\ntry:\n    kfgcp.submit("p.py", weight=-1)\nexcept kfgcp.UsageError as'
         " error:\n    print(error)"
     )
-    assert python(wrong) == "The option weight must be a whole number from 0, not -1.\n"
+    assert python(wrong) == "The option `weight` must be a whole number of 0 or more, not -1.\n"
 
     with (
         pytest.warns(package.OptionLeftOut, match="does not know and leaves out: weight"),

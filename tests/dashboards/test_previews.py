@@ -72,7 +72,8 @@ def test_what_a_file_holds(
         ("", "The artifact has no file."),
         (
             "s3://tables/a.csv",
-            "No environment has a pipeline_root above this address, so it is not read here.",
+            "This file is not in the pipeline_root of any environment, so the dashboard does not"
+            " read it.",
         ),
     ],
 )

@@ -285,8 +285,8 @@ def test_on_all_addresses_it_says_when_no_name_leads_there(
     process.terminate()
 
     note = (
-        f"note: the only name of the dashboard is localhost:{port}; to add names, set host_names in"
-        " [dashboard]"
+        f"note: the dashboard answers only at localhost:{port}; to allow other host names, set"
+        " host_names in [dashboard]"
     )
     assert note in kfgcp.end(process).err
 

@@ -38,7 +38,7 @@ def test_all_is_well_in_an_empty_folder_and_nothing_is_written(home: Path) -> No
     assert [name for name, finding in findings.items() if not finding.ok] == ["docker"]
     assert findings["docker"].ok is None
     assert findings["docker"].hint == (
-        "Start Docker, or set DOCKER_HOST. Lightweight Python components need none."
+        "Start Docker, or set DOCKER_HOST. Lightweight Python components do not need Docker."
     )
     assert findings["config"].detail == "no kfgcp.toml, environment local: local"
     assert findings["kfp"].detail.startswith("2.")

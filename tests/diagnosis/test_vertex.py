@@ -397,7 +397,7 @@ def test_a_runner_that_may_not_write(
     assert finding.check == "runner"
     assert (
         finding.detail
-        == f"{RUNNER} may not write to gs://{vertex.bucket} (storage.objects.create)."
+        == f"{RUNNER} is not allowed to write to gs://{vertex.bucket} (storage.objects.create)."
     )
     assert (
         finding.hint == f"gcloud storage buckets add-iam-policy-binding gs://{vertex.bucket}"

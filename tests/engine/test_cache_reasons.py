@@ -241,6 +241,6 @@ def test_a_bucket_that_does_not_answer_is_not_called_deleted(monkeypatch):
     assert unusable.is_unreachable
     assert (
         unusable.reason
-        == "the files of run aaaa cannot be reached: minio://bucket/key cannot be looked at: the"
+        == "the files of run aaaa cannot be reached: minio://bucket/key cannot be checked: the"
         " address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL is set"
     )

@@ -84,9 +84,7 @@ def test_an_environment_has_pkg_resources_and_its_installation_is_no_time_of_the
     assert first.outputs == second.outputs == {"Output": "there"}, first.error
     lines = [line.text for line in api.logs(first.run_id)]
     assert lines[0].startswith("kfgcp: installing probe_nine @ file:///")
-    assert re.fullmatch(
-        r"kfgcp: installed in \d+\.\d s, which the time of the task does not include", lines[1]
-    )
+    assert re.fullmatch(r"kfgcp: installed in \d+\.\d s \(not part of the task's time\)", lines[1])
     assert [line.text for line in api.logs(second.run_id)] == []
     [environment] = [path for path in (home / ".kfgcp" / "envs").iterdir() if path.is_dir()]
     started = first.tasks[0].started_at

@@ -559,8 +559,7 @@ def test_a_page_token_that_comes_again_is_an_error(
         next(jobs)
     assert (
         caught.value.message
-        == "Vertex AI answered GET jobs with the token of a page that was read before, so the list"
-        " has no end."
+        == "Vertex AI sent the token of a page that was read before. (Request: GET jobs)"
     )
 
 
@@ -573,7 +572,7 @@ def test_pages_without_anything_new_have_an_end(
     server.always(lambda _: reply({"jobs": jobs, "nextPageToken": str(next(tokens))}))
 
     with pytest.raises(
-        BadAnswer, match="Vertex AI answered GET jobs with 100 pages without new items"
+        BadAnswer, match=r"Vertex AI sent 100 pages without new items, .* \(Request: GET jobs\)"
     ):
         list(client().pages("jobs", None, "jobs"))
 
@@ -591,7 +590,7 @@ def test_pages_without_anything_new_end_after_ten_minutes(
 
     server.always(late)
 
-    with pytest.raises(BadAnswer, match="pages without new items for 600 s"):
+    with pytest.raises(BadAnswer, match="Vertex AI sent no new items for 600 s"):
         list(client().pages("jobs", None, "jobs"))
 
 
@@ -612,7 +611,7 @@ def test_a_list_that_is_none(server: Server, client: Client, page: Any) -> None:
     server.answers(page)
 
     with pytest.raises(
-        BackendError, match="Vertex AI answered GET jobs with 'jobs' that is not a list"
+        BackendError, match="In the answer of Vertex AI to GET jobs, 'jobs' is not a list"
     ):
         list(client().pages("jobs", None, "jobs"))
 
@@ -644,7 +643,7 @@ def test_what_is_empty_and_not_a_list_is_refused(
     server.answers({"jobs": items})
 
     with pytest.raises(
-        BadAnswer, match="Vertex AI answered GET jobs with 'jobs' that is not a list"
+        BadAnswer, match="In the answer of Vertex AI to GET jobs, 'jobs' is not a list"
     ):
         list(client().pages("jobs", None, "jobs"))
 

@@ -194,9 +194,9 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 _info("USER_PROJECT_DENIED", consumer="projects/payer"),
             ),
             (
-                "Let your account use the project payer for quotas"
-                " (roles/serviceusage.serviceUsageConsumer), or choose another project: gcloud auth"
-                " application-default set-quota-project PROJECT"
+                "Your requests count against the quota of the project payer. Ask for"
+                " roles/serviceusage.serviceUsageConsumer on it, or choose another project: gcloud"
+                " auth application-default set-quota-project PROJECT"
             ),
         ),
         (

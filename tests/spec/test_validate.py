@@ -159,7 +159,7 @@ def test_unknown_fields_are_tolerated_anywhere():
         (
             f"{TASK}/retryPolicy",
             {"maxRetryCount": 1.5},
-            "retryPolicy.maxRetryCount must be a whole number from 0, not 1.5",
+            "retryPolicy.maxRetryCount must be a whole number of 0 or more, not 1.5",
         ),
         (
             f"{TASK}/retryPolicy",

@@ -244,7 +244,7 @@ def test_of_a_folder_with_many_files_a_thousand_are_listed(tmp_path: Path) -> No
     ("uri", "kind", "message"),
     [
         ("/no/such/file", NotFound, "/no/such/file does not exist."),
-        ("", NotFound, "An artifact without a URI does not exist."),
+        ("", NotFound, "The artifact has no URI, so there is no file to read."),
         ("https://example.com/a", Unsupported, "https://example.com/a cannot be read."),
         ("oci://registry/model", Unsupported, "oci://registry/model cannot be read."),
         ("/dev/null", NotFound, "/dev/null does not exist."),

@@ -68,7 +68,7 @@ def test_the_table_of_the_dashboard(tmp_path: Path) -> None:
         ),
         (
             'sync = ["locl"]',
-            "sync names the environment 'locl', which does not exist.",
+            "sync contains 'locl', but there is no such environment.",
             "Did you mean 'local'?",
         ),
         ("sync_seconds = 0", "sync_seconds must be at least 1.", ""),

@@ -70,7 +70,7 @@ def test_another_form_of_the_json_is_refused(version: Any) -> None:
     "damage", [{"cache": "yes"}, {"labels": None}, {"executor": "podman"}, {"max_parallel": 0}]
 )
 def test_damaged_json_is_a_state_error(damage: dict[str, Any]) -> None:
-    with pytest.raises(StateError, match=f"damaged: The option {next(iter(damage))} must be"):
+    with pytest.raises(StateError, match=f"damaged: The option `{next(iter(damage))}` must be"):
         RunOptions.from_dict(STORED | damage)
 
 
@@ -87,7 +87,7 @@ def test_options_cannot_be_assigned() -> None:
 
 
 def test_a_wrong_value_is_named_wherever_it_is_given() -> None:
-    message = "The option max_parallel must be a whole number from 1, not 0."
+    message = "The option `max_parallel` must be a whole number of 1 or more, not 0."
 
     for give in (lambda: RunOptions(max_parallel=0), lambda: CHOSEN.changed(max_parallel=0)):
         with pytest.raises(UsageError) as caught:
@@ -97,7 +97,7 @@ def test_a_wrong_value_is_named_wherever_it_is_given() -> None:
 
 @pytest.mark.parametrize("value", [True, 1.5, "3", -1])
 def test_only_whole_numbers_are_numbers(value: Any) -> None:
-    with pytest.raises(UsageError, match="must be a whole number from 1, not"):
+    with pytest.raises(UsageError, match="must be a whole number of 1 or more, not"):
         RunOptions(max_parallel=value)
 
 

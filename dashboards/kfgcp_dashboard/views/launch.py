@@ -227,7 +227,11 @@ def _show_options(project: Project) -> RunOptions:
         placeholder=project.experiment,
     )
     name = address.widget(
-        third.text_input, "Name", key="name", default="", placeholder="from the time"
+        third.text_input,
+        "Name",
+        key="name",
+        default="",
+        placeholder="automatic (contains the time)",
     )
     caching = address.widget(
         fourth.selectbox,

@@ -157,7 +157,8 @@ def _show_importance(runs: Sequence[Run], metric: str, title: str) -> None:
     ranking = rank_parameters(params, scores)
     if not ranking:
         st.caption(
-            f"No parameter differs in {MIN_RUNS} or more runs with {text.escape_markdown(title)}."
+            f"To rank parameters, kfgcp needs at least {MIN_RUNS} runs that have"
+            f" {text.escape_markdown(title)} and different values of a parameter."
         )
         return
     st.vega_lite_chart(importance_chart(ranking), width="stretch", key="importance")

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from kfgcp.backends.kubeflow.server_errors import is_without_pod
+from kfgcp.backends.kubeflow.server_errors import says_pod_is_gone
 from kfgcp.errors import BackendError, NotFound, Refused
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.responses import is_page
@@ -145,6 +145,6 @@ def _is_elsewhere(error: BackendError) -> bool:
     """
     if error.is_of_gateway:
         return True
-    if isinstance(error, NotFound) and is_without_pod(error.message):
+    if isinstance(error, NotFound) and says_pod_is_gone(error.message):
         return False
     return isinstance(error, Refused) and error.status in _NO_ROUTE

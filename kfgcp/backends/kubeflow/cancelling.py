@@ -78,7 +78,7 @@ class CancellingRuns:
         """Return a note about a run that will probably never end, "" for other runs."""
         if not self.never_ends(server_id):
             return ""
-        advice = f"It will not end. Delete it: kfgcp delete {run_id}"
+        advice = f"The run will not end. Delete it: kfgcp delete {run_id}"
         if server_id in self._without_workflow:
             return f"The workflow of run {run_id} is not in the cluster any more. {advice}"
         minutes = f"{PATIENCE / 60:.0f}"

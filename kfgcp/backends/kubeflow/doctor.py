@@ -311,7 +311,7 @@ class Cluster:
         namespace = self._settings.namespace or kube_namespace
         if self._settings.auth != "port-forward":
             return Aside(
-                f"not checked: only kubectl knows {account}",
+                f"not checked: only kubectl can check the service account {account}",
                 f"kubectl get serviceaccount {account} -n {namespace}",
             )
         try:

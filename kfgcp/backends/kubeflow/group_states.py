@@ -46,7 +46,10 @@ def with_group_states(
 
 
 def _depth(path: str) -> int:
-    """Return how many groups and loops contain a task, from its path."""
+    """Return how many groups contain a task, from its path.
+
+    A loop and each of its iterations count as groups.
+    """
     return path.count("/") + path.count("[")
 
 
@@ -76,11 +79,13 @@ def _group_state(
         if bad_state in states:
             return bad_state
     if group.state.final:
+        # The state FAILED of a group can come from before a retry of the run. None of its tasks is
+        # FAILED or CANCELLED any more, so the group has succeeded.
         return TaskState.SUCCEEDED if inner_tasks else group.state
-    # The server left the group RUNNING. In a cancelled run, a group succeeded only when all its
-    # tasks had started.
-    has_succeeded = bool(inner_tasks) and all_started
-    if progress.state is RunState.CANCELLED and not has_succeeded:
+    # The server left the group RUNNING. No task inside failed or was cancelled. But a cancelled run
+    # may have ended before all tasks of the group started.
+    is_complete = bool(inner_tasks) and all_started
+    if progress.state is RunState.CANCELLED and not is_complete:
         return TaskState.CANCELLED
     return TaskState.SUCCEEDED
 

@@ -204,11 +204,11 @@ class RunLogs:
             if log_filter.task not in (None, task):
                 continue
             note = (
-                f"{task} has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its"
-                " program has ended"
+                f"{task} has no log yet: Kubeflow Pipelines 3.0 gives the name of a task's pod only"
+                " after its program has ended"
             )
             if has_ended:
-                note = f"{task} has no log: Kubeflow Pipelines 3.0 did not name its pod"
+                note = f"{task} has no log: Kubeflow Pipelines 3.0 did not give the name of its pod"
             warnings.warn(note, NotWhole, stacklevel=2)
 
     def _sources_in_order(self, *, all_lines: bool) -> list[LogSource | None]:

@@ -1,6 +1,6 @@
-"""Look up the experiments and pipeline versions that runs name by their ids.
+"""Look up experiments and pipeline versions by id. Runs contain only their ids.
 
-The server never gives an id to another object. So each id is looked up once and then remembered.
+The server never uses an id twice. So each id is looked up once and then remembered.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ PAGE: Final = 200
 # The status when an experiment with the same name exists.
 CONFLICT: Final = 409
 
-# The kinds of `ServiceRecords.names`: names of experiments by id, ids of experiments by name, and
-# digests of specs by the id of the pipeline version.
-_NAMES: Final = "experiment"
-_IDS: Final = "experiment id"
-_VERSIONS: Final = "pipeline version"
+# `ServiceRecords` keeps three mappings for this module, each under one of these words: the name of
+# an experiment by its id, the id by the name, and the digest of a spec by the id of the pipeline
+# version. The words are in the database, so they cannot change.
+_NAME_BY_ID: Final = "experiment"
+_ID_BY_NAME: Final = "experiment id"
+_DIGEST_BY_VERSION_ID: Final = "pipeline version"
 
 
 class Experiments:
@@ -46,7 +47,8 @@ class Experiments:
     Args:
         http: the client of the pipelines API.
         records: keeps names and ids from one command to the next.
-        place: the place of the service.
+        place: identifies the service in the records. Each `backend_ref` of its runs begins with
+            this text.
         namespace: the namespace of the experiments, "" when none is set.
     """
 
@@ -57,10 +59,10 @@ class Experiments:
         self._records = records
         self._place = place
         self._scope = {"namespace": namespace} if namespace else {}
-        # The ids of experiments that this process has found or created, by name.
-        self._current_ids: dict[str, str] = {}
+        # The ids of experiments that this process has found or created on the server, by name.
+        self._confirmed_ids: dict[str, str] = {}
         self._lock = threading.RLock()
-        self._names = records.names(place, _NAMES)
+        self._names = records.names(place, _NAME_BY_ID)
 
     def name(self, experiment_id: str) -> str:
         """Return the name of an experiment, "" when the experiment was deleted.
@@ -73,10 +75,10 @@ class Experiments:
             return self._names.get(experiment_id, "")
 
     def name_in_list(self, experiment_id: str) -> str:
-        """Return the name of an experiment as `name` does, for a run of a list.
+        """Return the name of an experiment, for use in a list of runs.
 
-        When the name is not remembered, read all experiments at once, because a list has runs of
-        many experiments.
+        When the name is not remembered, all experiments are read at once, because a list has runs
+        of many experiments.
         """
         with self._lock:
             if experiment_id and experiment_id not in self._names:
@@ -89,23 +91,26 @@ class Experiments:
 
         This costs a request when the id is not remembered.
         """
-        remembered_id = self._records.names(self._place, _IDS).get(name)
+        remembered_id = self._records.names(self._place, _ID_BY_NAME).get(name)
         if remembered_id is not None:
             return remembered_id
         experiment_id = self._find(name)
         if experiment_id is not None:
-            self._records.remember_names(self._place, _IDS, {name: experiment_id})
+            self._records.remember_names(self._place, _ID_BY_NAME, {name: experiment_id})
         return experiment_id
 
     def forget(self, name: str) -> None:
         """Forget the id of an experiment, because it is not valid any more."""
-        self._records.remember_names(self._place, _IDS, {}, gone=[name])
+        self._records.remember_names(self._place, _ID_BY_NAME, {}, gone=[name])
 
     def ensure(self, name: str) -> str:
-        """Return the current id of an experiment. Create the experiment when it does not exist."""
-        if name not in self._current_ids:
-            self._current_ids[name] = self._find(name) or self._create(name)
-        return self._current_ids[name]
+        """Return the id of an experiment, from the server and not from the records.
+
+        Create the experiment when it does not exist.
+        """
+        if name not in self._confirmed_ids:
+            self._confirmed_ids[name] = self._find(name) or self._create(name)
+        return self._confirmed_ids[name]
 
     def _read_name(self, experiment_id: str) -> str:
         try:
@@ -148,7 +153,8 @@ class Experiments:
     def _create(self, name: str) -> str:
         """Create an experiment, and return its id.
 
-        When somebody else creates the same experiment at the same time, return the id of theirs.
+        When somebody else creates the same experiment at the same time, return the id of that
+        experiment.
         """
         body = {"display_name": name, **self._scope}
         try:
@@ -163,7 +169,7 @@ class Experiments:
 
     def _remember(self, names: Mapping[str, str]) -> None:
         self._names.update(names)
-        self._records.remember_names(self._place, _NAMES, names)
+        self._records.remember_names(self._place, _NAME_BY_ID, names)
 
 
 class Versions:
@@ -172,7 +178,7 @@ class Versions:
     Args:
         http: the client of the pipelines API.
         records: has the specs of recorded runs.
-        place: the place of the service.
+        place: identifies the service in the records, as for `Experiments`.
     """
 
     def __init__(self, http: ServiceClient, records: ServiceRecords, place: str) -> None:
@@ -193,33 +199,36 @@ class Versions:
                 most once.
         """
         reference = run.get("pipeline_version_reference") or VersionReference()
-        version = reference.get("pipeline_version_id") or ""
-        if not version:
+        version_id = reference.get("pipeline_version_id") or ""
+        if not version_id:
             return None
         with self._lock:
-            if version not in self._specs:
-                recorded_spec = self._recorded_spec(version)
+            if version_id not in self._specs:
+                recorded_spec = self._recorded_spec(version_id)
                 if recorded_spec is None and not read_specs:
                     return None
-                pipeline = reference.get("pipeline_id") or ""
-                self._specs[version] = recorded_spec or self._read(pipeline, version)
-            return self._specs[version]
+                pipeline_id = reference.get("pipeline_id") or ""
+                self._specs[version_id] = recorded_spec or self._read(pipeline_id, version_id)
+            return self._specs[version_id]
 
-    def _recorded_spec(self, version: str) -> Mapping[str, Any] | None:
-        digest = self._records.names(self._place, _VERSIONS).get(version)
+    def _recorded_spec(self, version_id: str) -> Mapping[str, Any] | None:
+        digest = self._records.names(self._place, _DIGEST_BY_VERSION_ID).get(version_id)
         return None if digest is None else self._records.spec(digest)
 
-    def _read(self, pipeline: str, version: str) -> Mapping[str, Any] | None:
+    def _read(self, pipeline_id: str, version_id: str) -> Mapping[str, Any] | None:
+        path = f"{API}/pipelines/{quote(pipeline_id)}/versions/{quote(version_id)}"
         try:
-            answer = self._http.get(f"{API}/pipelines/{quote(pipeline)}/versions/{quote(version)}")
+            answer = self._http.get(path)
         except Refused:
             # The version was deleted, or the user may read its runs but not the version itself.
             return None
-        documents = check_version(answer)
-        spec, _ = read_spec(without_platform_spec(documents))
-        if spec is not None:
-            self._records.remember_names(self._place, _VERSIONS, {version: spec.version})
-        return documents
+        pipeline_spec = check_version(answer)
+        parsed_spec, _ = read_spec(without_platform_spec(pipeline_spec))
+        if parsed_spec is not None:
+            # `Spec.version` is the digest of the spec.
+            digests = {version_id: parsed_spec.version}
+            self._records.remember_names(self._place, _DIGEST_BY_VERSION_ID, digests)
+        return pipeline_spec
 
 
 def is_same_name(one: str, other: str) -> bool:

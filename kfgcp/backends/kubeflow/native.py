@@ -91,10 +91,10 @@ def _convert_errors(run_id: str, secrets: Sequence[str], seconds: float) -> Iter
         yield
     except DeadlineError:
         raise Unreachable(
-            f"{SERVICE} did not answer its client within {seconds:g} s.",
+            f"{SERVICE} did not answer the client of kfp within {seconds:g} s.",
             hint=(
-                "Check the connection to the network. request_seconds of the environment gives"
-                " requests more time."
+                "Check the connection to the network. To give requests more time, set"
+                " request_seconds in the environment."
             ),
         ) from None
     except kfp_server_api.ApiException as error:

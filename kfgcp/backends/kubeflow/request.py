@@ -48,7 +48,7 @@ def run_body(
 
     Raises:
         Unsupported: the run cannot be repeated from the task, the labels are too long, a parameter
-            is nested too deeply, or the pipeline gets an artifact.
+            is nested too deeply, or a parameter is an artifact.
         ParamError: the server would change an integer of the parameters.
         SpecError: the server would change an integer of the spec.
     """
@@ -102,8 +102,8 @@ def format_description(run_labels: Mapping[str, str]) -> str:
         >>> format_description({"team": "vision"})
         'kfgcp: {"team":"vision"}'
     """
-    # kfgcp finds a run whose answer was lost by the label of its submission, so this label is
-    # first.
+    # When the answer of the server was lost, kfgcp finds the run by its submission label. So this
+    # label comes first.
     submission_label = {name: value for name, value in run_labels.items() if name == SUBMISSION}
     ordered = {**submission_label, **run_labels}
     text = _MARK + _compact_json(ordered)
@@ -143,9 +143,9 @@ def parse_description(text: object) -> dict[str, str]:
 def format_label_part(name: str, value: str, *, is_prefix: bool = False) -> str | None:
     """Return the text of a label in a description, for a filter.
 
-    Return None when the description may not contain the label, or when a database cannot search for
-    the text. A text with a backslash cannot be searched for, because `LIKE` treats backslashes
-    specially.
+    Return None when the description possibly lacks the label (see `_REDUNDANT_LABELS`), or when a
+    database cannot search for the text. A text with a backslash cannot be searched for, because
+    `LIKE` treats backslashes specially.
 
     Args:
         name: the name of the label.

@@ -2,10 +2,10 @@
 
 A message is a text in which the cause follows a description of what the server was doing.
 
-The server answers with status 500 both to a bad pipeline and in an outage (recorded:
-run-create-*.json). kfgcp distinguishes the two by the server's own classes of errors, and by a few
-texts of the libraries that the server uses. The class `InternalServerError` does not help, because
-it occurs in both kinds of messages.
+The server answers with status 500 both to a bad pipeline and in an outage (see the recorded answers
+tests/recorded/*/run-create-*.json). kfgcp distinguishes the two by the server's own classes of
+errors, and by a few texts of the libraries that the server uses. The class `InternalServerError`
+does not help, because it occurs in both kinds of messages.
 """
 
 from __future__ import annotations
@@ -18,13 +18,21 @@ from kfgcp.services.error_rules import NO_ADVICE, Advice, ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
 
 # The beginning of all paths of the API of Kubeflow Pipelines.
-PATHS: Final = "apis/v"
+PATH_PREFIX: Final = "apis/v"
 
 # The server's classes of errors for a bad request (backend/src/common/util/error.go).
-_REQUEST_ERRORS: Final = (
-    "Invalid input"
-    " error|InvalidInputError|ResourceNotFoundError|NotFoundError|BadRequestError|Already exist"
-    " error|FailedPreconditionError|PermissionDenied|Unauthenticated"
+_REQUEST_ERRORS: Final = "|".join(
+    (
+        "Invalid input error",
+        "InvalidInputError",
+        "ResourceNotFoundError",
+        "NotFoundError",
+        "BadRequestError",
+        "Already exist error",
+        "FailedPreconditionError",
+        "PermissionDenied",
+        "Unauthenticated",
+    )
 )
 _NO_WORKFLOW: Final = r'workflows\.argoproj\.io "[^"]*" not found'
 
@@ -78,17 +86,17 @@ def is_refusal(message: str) -> bool:
     return _REFUSALS.search(message) is not None
 
 
-def is_without_workflow(message: str) -> bool:
+def says_workflow_is_gone(message: str) -> bool:
     """Return whether the Workflow of a run is not in the cluster any more."""
     return re.search(_NO_WORKFLOW, message) is not None
 
 
-def is_without_pod(message: str) -> bool:
+def says_pod_is_gone(message: str) -> bool:
     """Return whether the UI server says that a pod is gone."""
     return _NO_POD in message
 
 
-def is_without_object(message: str) -> bool:
+def says_object_is_missing(message: str) -> bool:
     """Return whether the UI server says that its store has no such object."""
     return any(text in message for text in _NO_OBJECT)
 
@@ -102,8 +110,8 @@ def find_cause(message: str) -> str:
         >>> find_cause("Failed to create a run: InternalServerError: Invalid input error: No name")
         'No name'
     """
-    # The first line of a stack trace is the cause. Each later line is a description with its place
-    # in the source.
+    # When the message contains a stack trace of Go, only its first line has the cause. Each later
+    # line says what the server was doing, and where in its source.
     first_line = message.partition("\n")[0]
     return _CONTEXT.sub("", first_line)
 
@@ -144,12 +152,12 @@ class KubeflowErrors(GoogleErrors):
     """
 
     def is_refusal(self, path: str, message: str) -> bool:
-        return path.startswith(PATHS) and is_refusal(message)
+        return path.startswith(PATH_PREFIX) and is_refusal(message)
 
     def cause(self, path: str, message: str) -> str:
-        return find_cause(message) if path.startswith(PATHS) else message
+        return find_cause(message) if path.startswith(PATH_PREFIX) else message
 
     def advice(self, status: int, error: ErrorBody, text: str, *, path: str, host: str) -> Advice:
-        if path.startswith(PATHS):
+        if path.startswith(PATH_PREFIX):
             return find_advice(status, error.message, host)
         return super().advice(status, error, text, path=path, host=host)

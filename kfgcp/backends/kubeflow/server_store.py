@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from kfgcp.backends.kubeflow.addresses import Addresses
-from kfgcp.backends.kubeflow.server_errors import is_without_object
+from kfgcp.backends.kubeflow.server_errors import says_object_is_missing
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.config import Environment
 from kfgcp.deadlines import within
@@ -86,7 +86,7 @@ class ServerStore:
         except NotFound as error:
             raise _no_object(uri, error.reason) from None
         except Unreachable as error:
-            if is_without_object(error.message):
+            if says_object_is_missing(error.message):
                 raise _no_object(uri, "NOT_FOUND") from None
             raise
 

@@ -26,7 +26,7 @@ from kfgcp.backends.kubeflow.messages import RunAnswer, check_run
 from kfgcp.backends.kubeflow.names import API, Experiments, Versions
 from kfgcp.backends.kubeflow.pod_names import read_workflow_pods
 from kfgcp.backends.kubeflow.read_run import RunReader, RunSource, Where
-from kfgcp.backends.kubeflow.server_errors import is_without_workflow
+from kfgcp.backends.kubeflow.server_errors import says_workflow_is_gone
 from kfgcp.backends.kubeflow.server_store import SCHEME, ServerStore
 from kfgcp.backends.kubeflow.server_version import Server
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
@@ -186,7 +186,7 @@ class KubeflowService:
         try:
             self._http.post(f"{_run_path(run_id)}:terminate", body={}, repeatable=True)
         except Refused as refused:
-            if is_without_workflow(refused.explanation):
+            if says_workflow_is_gone(refused.explanation):
                 self._cancelling.record_missing_workflow(run_id)
             elif refused.reason not in _HAS_ENDED:
                 raise

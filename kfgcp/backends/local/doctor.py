@@ -21,7 +21,8 @@ from kfgcp.spec.compile import kfp_version
 from kfgcp.store import database
 from kfgcp.store.store import DATABASE_NAME
 
-# The free bytes that the check `disk` asks for: one virtual environment with a few packages.
+# The check `disk` needs this many free bytes: the size of a virtual environment with a few
+# packages.
 NEEDED_BYTES: Final = 200_000_000
 
 
@@ -104,7 +105,10 @@ def uv() -> str:
 
 
 def docker() -> str | Aside:
-    """Check that a Docker engine answers. Pipelines of Python components do not need it."""
+    """Check that a Docker engine answers. Pipelines of Python components do not need it.
+
+    Without an engine the result is an `Aside`: a dash instead of an error.
+    """
     from kfgcp.engine.executors.docker import connect
 
     try:
@@ -118,7 +122,7 @@ def docker() -> str | Aside:
     try:
         return f"engine {client.version().get('Version', '')}".strip()
     except Exception as error:
-        # The client raises errors of its own, of requests and of urllib3.
+        # The client raises its own errors, and those of the libraries requests and urllib3.
         return Aside(f"The Docker engine does not answer ({type(error).__name__}).")
     finally:
         client.close()
@@ -126,7 +130,8 @@ def docker() -> str | Aside:
 
 def pipeline_root(env: Environment, project_root: Path) -> str:
     """Check that kfgcp can write artifacts: the folder is writable, or the bucket can be listed."""
-    # For a bucket, `output_root` lists it.
+    # For a bucket, `output_root` has a side effect: it lists the bucket, and raises when that
+    # fails.
     root = output_root(env, project_root)
     if is_bucket_uri(root):
         return root

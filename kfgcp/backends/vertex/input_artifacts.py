@@ -116,8 +116,8 @@ class ArtifactStore:
             )
         except NotFound as error:
             hint = (
-                "The first run in a project creates its metadata store. First run a pipeline"
-                " without input artifacts."
+                "The project has no metadata store yet. Run any pipeline without input artifacts"
+                " once: this creates the store."
             )
             raise error.amended(hint=hint) from error
         except Refused as refused:

@@ -70,7 +70,7 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
     from kfgcp.rules.before_run import refuse_errors
 
     # A wrong number is an error of the pipeline or of a parameter, so it comes before the rules.
-    refuse_inexact(request.spec.pipeline_spec, _params_sent_as_doubles(request), "Vertex AI")
+    refuse_inexact(request.spec.pipeline_spec, _params_that_may_change(request), "Vertex AI")
     refuse_errors(find_problems(request, settings), request.ignored_rules)
     name = request.options.name
     body: dict[str, Any] = {
@@ -112,7 +112,7 @@ def find_problems(request: SubmitRequest, settings: VertexSettings) -> list[Rule
 
 
 def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
-    """Return the translated spec with caching as the request asks for.
+    """Return the translated spec with the caching that the request asks for.
 
     Vertex AI cannot repeat a run from a task. So caching is turned off for the tasks that must run
     again. The other tasks get their results from the cache.
@@ -160,11 +160,12 @@ def _runtime_config(request: SubmitRequest, settings: VertexSettings) -> dict[st
     return runtime
 
 
-def _params_sent_as_doubles(request: SubmitRequest) -> dict[str, JsonValue]:
-    """Return the parameters with numbers that the service keeps as doubles.
+def _params_that_may_change(request: SubmitRequest) -> dict[str, JsonValue]:
+    """Return the parameters whose numbers the service may change.
 
-    In schema 2.0.0, `intValue` keeps an integer of 64 bits exactly, and lists and structs are sent
-    as JSON text. So only integers of more than 64 bits are returned.
+    The service keeps numbers as doubles, so it may change any of them. Schema 2.0.0 is different:
+    lists and structs are sent as JSON text, and integers are sent as `intValue`. Only an integer of
+    more than 64 bits does not fit into `intValue`.
     """
     if not _has_old_schema(request.spec):
         return dict(request.params)

@@ -110,11 +110,11 @@ def _print_comparison(comparison: Comparison) -> None:
         if number > 0:
             click.echo()
         _print_block(comparison, columns)
-    for version in comparison.versions:
+    for change in comparison.versions:
         click.echo()
-        title = report.version_title(comparison, version)
+        title = report.version_title(comparison, change)
         click.echo(click.style(title, bold=True), color=output.color())
-        for line in report.version_lines(version):
+        for line in report.version_lines(change):
             click.echo(f"  {line}")
 
 

@@ -28,9 +28,9 @@ def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_j
     """Show what differs between pipelines, task by task.
 
     A and B can each be a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or
-    the version of a recorded run: sha256: and at least the first 8 digits.
+    the version of a recorded run, such as sha256:1a2b3c4d (at least 8 digits).
 
-    Only changes that give the pipeline another version are shown.
+    Changes that do not change the version are not shown.
     """
     diff = workspace.diff(before, after)
     if as_json:

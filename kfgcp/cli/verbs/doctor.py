@@ -30,7 +30,7 @@ _NAME_WIDTH: Final = 15
 def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json: bool) -> int:
     """Find what prevents a run from starting.
 
-    Checks one after the other what a run needs, and stops at the first problem with a hint how to
+    Checks what a run needs, one thing after another. Stops at the first problem, and says how to
     fix it. With PIPELINE, the images of the pipeline are checked too. doctor changes nothing.
 
     A dash marks a part that a run does not need, or that could not be checked.

@@ -30,7 +30,9 @@ def command() -> None:
     "--from",
     "key",
     metavar="KEY",
-    help="The key of the output kfgcp_environments to import. Default: NAME.",
+    help=(
+        "The environment to import: a key in Terraform's output kfgcp_environments. Default: NAME."
+    ),
 )
 @click.option("--replace", is_flag=True, help="Replace the environment NAME if it exists.")
 @options.workspace

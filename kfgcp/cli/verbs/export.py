@@ -24,7 +24,7 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="The format. Default: from the file name, or csv without a file.",
+    help="The format. Default: the ending of the file name. Without -o: csv.",
 )
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
 @click.option(
@@ -37,7 +37,7 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
 @click.option(
     "--raw",
     is_flag=True,
-    help="In CSV, write no ' before texts that a spreadsheet takes for formulas.",
+    help="In CSV, do not put ' before texts that a spreadsheet would read as formulas.",
 )
 @options.filters
 @options.workspace

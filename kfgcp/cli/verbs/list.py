@@ -62,7 +62,7 @@ Columns = dict[str, list[str]]
     "--order",
     default=NEWEST_FIRST,
     metavar="NAME [desc]",
-    help="Sort by a name that --where knows, such as params.lr; desc: largest first.",
+    help="Sort by a column of --where, such as params.lr; desc: largest first.",
 )
 @click.option(
     "--limit",
@@ -99,9 +99,8 @@ def command(
     note and other columns with values. Join comparisons with and, or, not: 'params.lr < 0.1 and
     metrics.evaluate.accuracy > 0.9'. Put a text of several words in quotes. ~ means "contains".
 
-    A list of Kubeflow runs takes one request, and one more for each new experiment. It does not
-    read the metrics of new runs: they are shown as `…`, in JSON as null. --metrics reads the
-    metrics of all listed runs. `kfgcp show` and `kfgcp compare` read those of their runs.
+    To be fast, a list does not read the metrics of new Kubeflow runs: it shows `…` (null in JSON).
+    To read them, use --metrics, `kfgcp show` or `kfgcp compare`.
 
     The column NAME has the names of runs that were started with `kfgcp run --name`. It is left out
     when no run has such a name.

@@ -24,8 +24,8 @@ from kfgcp.workspace import Workspace
 )
 @click.option(
     "--since",
-    metavar="AGE",
-    help="Only lines younger than AGE, such as 30m, 12h; or written since a time.",
+    metavar="AGE|TIME",
+    help="Only lines written since then, such as 30m (30 minutes ago) or 2026-01-31T08:00:00Z.",
 )
 @click.option(
     "--severity",

@@ -22,7 +22,10 @@ def command(workspace: Workspace, run: str, text: str | None, remove: bool, as_j
 
     TEXT replaces the note. Without TEXT, the note is shown.
 
-    Notes stay on this machine. Find runs by them: kfgcp list --where "note ~ 'too high'".
+    Notes stay on this machine. To find runs by their notes:
+
+    \b
+    kfgcp list --where "note ~ 'too high'"
     """
     if remove and text is not None:
         raise UsageError("TEXT and --remove exclude each other. Use one of them.")

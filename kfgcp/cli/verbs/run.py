@@ -47,7 +47,10 @@ def command(
     """Run a pipeline and wait for its end.
 
     PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in
-    Artifact Registry, https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG.
+    Artifact Registry:
+
+    \b
+    https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG
 
     States and logs go to stderr during the run, and the result goes to stdout. Ctrl-C cancels the
     run. A second Ctrl-C kills a local run. For a remote run, it only stops waiting.

@@ -23,7 +23,7 @@ def command(
 
     RUN is an id, the beginning of an id, a name, or `latest`.
 
-    Tags stay on this machine. Find runs by them: kfgcp list --tag good.
+    Tags stay on this machine. To find runs by their tags: kfgcp list --tag good
     """
     tags_after = workspace.tag(run, *tags, remove=remove)
     if as_json:

@@ -1,4 +1,4 @@
-"""Run stand-ins of Vertex AI and Kubeflow on this machine, for tests."""
+"""Run small test servers that answer like Vertex AI and Kubeflow."""
 
 from __future__ import annotations
 
@@ -45,13 +45,17 @@ _HOST_NAMES = click.option(
 
 @click.group(epilog="Example: kfgcp testing vertex --port 8080")
 def command() -> None:
-    """Run stand-ins of Vertex AI and Kubeflow on this machine, for tests.
+    """Run small test servers that answer like Vertex AI and Kubeflow.
 
-    A stand-in answers requests like the service. It needs no account and no cluster.
+    Such a server is called a stand-in. It runs on this machine, and needs no account and no
+    cluster.
     """
 
 
-@command.command(epilog="Example: kfgcp testing vertex --port 8080 --storage-port 8081")
+@command.command(
+    short_help="A test server for Vertex AI Pipelines.",
+    epilog="Example: kfgcp testing vertex --port 8080 --storage-port 8081",
+)
 @click.option(
     "--port",
     default=0,
@@ -81,7 +85,10 @@ def vertex(
         _serve(stand_in, stop, latency)
 
 
-@command.command(epilog="Example: kfgcp testing kubeflow --port 8080 --namespace team-a")
+@command.command(
+    short_help="A test server for Kubeflow Pipelines.",
+    epilog="Example: kfgcp testing kubeflow --port 8080 --namespace team-a",
+)
 @click.option(
     "--port",
     default=0,

@@ -59,7 +59,10 @@ def connect() -> Any:
     except docker.errors.DockerException as error:
         raise Unsupported(
             f"No Docker engine answers: {_one_line(error)}",
-            hint="Start Docker, or set DOCKER_HOST. Lightweight Python components need none.",
+            hint=(
+                "Start Docker, or set DOCKER_HOST. Lightweight Python components do not need"
+                " Docker."
+            ),
         ) from None
     return client
 
@@ -387,7 +390,7 @@ def _describe_exit(code: int, command: Command) -> str | None:
         return None
     message = f"the container of {command.image} exited with code {code}"
     if code == _KILLED:
-        message += " (137: killed, perhaps for memory beyond its limit)"
+        message += " (137: killed, perhaps because it used more memory than its limit)"
     return message
 
 

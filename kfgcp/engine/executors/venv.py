@@ -182,7 +182,7 @@ class VenvExecutor:
 
 
 def _installed_line(seconds: float) -> str:
-    return f"kfgcp: installed in {seconds:.1f} s, which the time of the task does not include"
+    return f"kfgcp: installed in {seconds:.1f} s (not part of the task's time)"
 
 
 def _append_to_log(attempt: Attempt, text: str) -> None:

@@ -43,21 +43,23 @@ _LOST: Final = ("lost connection to pod", "error occurred forwarding")
 # A pattern in an error of kubectl -> the hint. These errors stay until the user changes something.
 _HINTS: Final = {
     r"context .* does not exist|context was not found": (
-        "Set kube_context to one of these: kubectl config get-contexts"
+        "Set kube_context to a context that this command lists: kubectl config get-contexts"
     ),
     r"error loading config file|invalid configuration": (
         "Correct that file, or set KUBECONFIG to another one."
     ),
     r"localhost:8080": (
-        "kubectl has no cluster: gcloud container clusters get-credentials CLUSTER --location"
-        " LOCATION, or set kube_context. See them: kubectl config get-contexts"
+        "kubectl knows no cluster. Add one: gcloud container clusters get-credentials CLUSTER"
+        " --location LOCATION. Or set kube_context to a context that this command lists: kubectl"
+        " config get-contexts"
     ),
     r"(?i)services? .* not found|namespaces? .* not found": (
-        "Set kube_namespace and kube_service to one of: kubectl get services --all-namespaces"
+        "Set kube_namespace and kube_service to those of a service that this command lists: kubectl"
+        " get services --all-namespaces"
     ),
     r"is forbidden": (
-        "Ask for the verb create on pods/portforward, and get on services and pods, in the"
-        " namespace."
+        'In this namespace, you need the Kubernetes permissions "create" on pods/portforward, and'
+        ' "get" on services and pods. Ask your administrator for them.'
     ),
     r"must be logged in|Unauthorized|credentials|auth-plugin": (
         "Sign in: gcloud auth login, then gcloud components install gke-gcloud-auth-plugin"
@@ -198,10 +200,10 @@ class _Kubectl:
     def wait_until_listening(self) -> str | None:
         """Wait until kubectl listens, and return None. Return the problem when kubectl fails."""
         if not self._start_is_decided.wait(START_SECONDS):
-            return f"it does not listen after {START_SECONDS:g} s"
+            return f"kubectl was not listening after {START_SECONDS:g} s"
         if self._is_listening:
             return None
-        return self._last_message or f"it ended with status {self._process.wait()}"
+        return self._last_message or f"kubectl ended with status {self._process.wait()}"
 
     def end(self) -> None:
         """End the shell, kubectl and all processes that kubectl started."""

@@ -72,7 +72,7 @@ def exists(uri: str, settings: BucketSettings = DEFAULTS) -> bool:
         bucket, key = connect_bucket(uri, settings)
         return call_with_retries(settings.request_seconds, lambda: listing.exists(bucket, key))
     except Exception as error:
-        raise storage_problem(uri, "looked at", error) from None
+        raise storage_problem(uri, "checked", error) from None
 
 
 def check_root(root: str, settings: BucketSettings = DEFAULTS) -> None:

@@ -15,7 +15,7 @@ from kfgcp.services.storage.listing import folder_prefix, list_objects
 from kfgcp.services.storage.problems import StorageProblem, storage_problem
 from kfgcp.services.storage.retry import call_with_retries
 
-# The classes of boto3's errors about credentials. After such an error, no request was sent.
+# The classes of boto3's errors about credentials. boto3 raises them before it sends a request.
 _SIGN_IN_ERRORS: Final = frozenset(
     {
         "NoCredentialsError",
@@ -32,18 +32,18 @@ class MissingBucketError(Exception):
 
 
 class SignInProblem(StorageProblem):
-    """The error for a store for which this machine has no credentials, or cannot read them."""
+    """The error when this machine has no credentials for a store, or cannot read them."""
 
 
 def refused_permissions(root: str, settings: BucketSettings = DEFAULTS) -> dict[str, str]:
     """Return the permissions that this machine lacks for a pipeline root on S3.
 
-    S3 has no request that asks for permissions. So this function sends requests that need them, and
-    leaves the bucket unchanged: it starts an upload and cancels it.
+    S3 has no request that tells which permissions the caller has. So this function tries requests
+    that need them. The bucket does not change: an upload is started and cancelled.
 
     Args:
         root: `s3://BUCKET/FOLDER` or `minio://BUCKET/FOLDER`.
-        settings: the settings for buckets of the environment.
+        settings: the environment's settings for buckets.
 
     Returns:
         The missing permissions by Amazon's name, such as `s3:PutObject`, each with the refusal of

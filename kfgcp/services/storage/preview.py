@@ -131,7 +131,7 @@ def _to_kfgcp_error(uri: str, error: Exception) -> KfgcpError:
         )
     if status == HTTPStatus.FORBIDDEN:
         return Refused(
-            f"{uri} may not be read: {description}",
+            f"You are not allowed to read {uri}: {description}",
             hint="Ask for a role that allows your account to read the bucket.",
             status=status,
             reason="PERMISSION_DENIED",

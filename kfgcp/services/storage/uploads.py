@@ -1,7 +1,8 @@
 """Upload files to a bucket in parallel, and repeat requests when a connection breaks.
 
 Several threads send the files of a folder. To a `MultipartBucket`, they send a large file in parts.
-A failed request is sent again from its beginning. The upload fails when a piece takes too long.
+A failed request is sent again from its beginning. The upload fails when a piece of 256 KiB
+(`PIECE_BYTES`) is not sent within the time limit. A piece is smaller than a part.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from kfgcp.services.storage.listing import folder_prefix
 from kfgcp.services.storage.parallel import run_all
 from kfgcp.services.storage.retry import call_with_retries, repeat, transfer_deadline
 
-# The most parts of an object in S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+# S3 allows at most this many parts for an object:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS: Final = 10_000
 
 # The key of an object, or the number of a part.
@@ -37,10 +39,10 @@ def upload(bucket: Bucket, key: str, source: Path, seconds: float) -> None:
         bucket: the bucket.
         key: the key of the new object, or the prefix without a slash at the end.
         source: the file or the folder.
-        seconds: the time limit for each piece.
+        seconds: the time limit for each piece of `PIECE_BYTES`.
 
     Raises:
-        DeadlineError: a piece took too long.
+        DeadlineError: a piece was not sent within the time limit.
         Exception: an error of the client library, or an OSError of this machine.
     """
     if source.is_file():
@@ -78,7 +80,10 @@ def _is_endless(path: str) -> bool:
 
 
 def _mark_folder(bucket: Bucket, key: str, folder: Path, seconds: float) -> None:
-    """Write an object for an empty folder, but none for the whole bucket."""
+    """Write an object that marks an empty folder.
+
+    The root of a bucket (an empty key) needs no mark.
+    """
     if key:
         body = _FilePart(folder, 0, 0, transfer_deadline(seconds))
         _send(bucket.upload, folder_prefix(key), body)
@@ -101,8 +106,8 @@ def _upload_in_parts(
 ) -> None:
     old_object = call_with_retries(seconds, lambda: bucket.find(key))
     parts = call_with_retries(seconds, lambda: bucket.start_parts(key))
-    smallest_part = math.ceil(size / MAX_PARTS)
-    part_bytes = max(bucket.part_bytes, smallest_part)
+    min_part_bytes = math.ceil(size / MAX_PARTS)
+    part_bytes = max(bucket.part_bytes, min_part_bytes)
 
     def upload_part(start: int) -> None:
         length = min(part_bytes, size - start)

@@ -1,5 +1,7 @@
 """Read pipelines from uploaded files and from bodies, and format them for answers.
 
+The names in brackets are recorded answers, in tests/recorded.
+
 The server refuses a spec with an unknown field. The error does not name the field
 (run-create-unknown-field.json). This module checks only the fields of the PipelineSpec itself, not
 the fields of messages inside it.
@@ -45,7 +47,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
 def read_upload(request: Request, max_bytes: int) -> tuple[str, str]:
-    """Return the name and the text of the file `uploadfile`.
+    """Return the name and the text of the file in the form field `uploadfile`.
 
     Args:
         request: the multipart request.
@@ -84,7 +86,7 @@ def parse_spec_file(text: str) -> Spec:
     """Return the pipeline of a file. Its second document, if it has one, is the platform spec.
 
     Raises:
-        KfpError: INVALID.
+        KfpError: INVALID, the file is not a pipeline.
     """
     try:
         documents = list(parse_documents(text, "pipeline", as_json=False))
@@ -97,7 +99,7 @@ def parse_spec_document(document: object) -> Spec:
     """Return the pipeline of the `pipeline_spec` in a body.
 
     Raises:
-        KfpError: INVALID.
+        KfpError: INVALID, the document is not a pipeline.
     """
     documents = [document]
     if isinstance(document, dict) and "pipeline_spec" in document:

@@ -66,7 +66,7 @@ def _ids(cluster: KubeflowStandIn) -> list[str]:
         (
             b'{"experiments": {"a": 1}, "runs": {"a": 1}}',
             {},
-            "that is not a list",
+            "' is not a list.",
             "the address of Kubeflow Pipelines?",
         ),
         (b"\x00\xff", {}, "cannot be read as JSON", "the address of Kubeflow Pipelines?"),

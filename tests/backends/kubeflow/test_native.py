@@ -116,4 +116,4 @@ def test_a_server_that_sends_a_byte_at_a_time() -> None:
     with hostile_server(trickle) as server, pytest.raises(Unreachable) as caught:
         pipeline_run(server.url, Anonymous(), "", None, "run", seconds=1)
 
-    assert caught.value.message == "Kubeflow Pipelines did not answer its client within 1 s."
+    assert caught.value.message == "Kubeflow Pipelines did not answer the client of kfp within 1 s."

@@ -499,7 +499,8 @@ def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(
         None,
         listed["ended_at"],
     )
-    assert done.err.startswith(f"note: Run {deleted} was deleted. This is its last record:")
+    assert done.err.startswith(f"note: Run {deleted} was deleted (")
+    assert "). Its last record is shown." in done.err
     assert kfgcp("show", deleted, "--json").json == done.json
 
 

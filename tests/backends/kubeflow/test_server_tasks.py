@@ -381,11 +381,14 @@ def test_a_task_that_cannot_be_read_is_left_out_and_said() -> None:
         (
             "running-full",
             (
-                "say has no log yet: Kubeflow Pipelines 3.0 names the pod of a task when its"
-                " program has ended"
+                "say has no log yet: Kubeflow Pipelines 3.0 gives the name of a task's pod only"
+                " after its program has ended"
             ),
         ),
-        ("terminated-ended", "say has no log: Kubeflow Pipelines 3.0 did not name its pod"),
+        (
+            "terminated-ended",
+            "say has no log: Kubeflow Pipelines 3.0 did not give the name of its pod",
+        ),
     ],
 )
 @pytest.mark.recorded(

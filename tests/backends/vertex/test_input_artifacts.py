@@ -81,5 +81,8 @@ def test_a_submission_without_a_metadata_store_says_what_to_do(
     with pytest.raises(NotFound) as caught:
         kfgcp.submit(str(pipeline("given_data")), params={"data": "gs://b/data"}, env="dev")
 
-    assert "The first run in a project creates its metadata store" in caught.value.hint
+    assert (
+        "The project has no metadata store yet. Run any pipeline without input artifacts once"
+        in caught.value.hint
+    )
     assert service.jobs() == []

@@ -283,7 +283,7 @@ def test_a_fault_in_the_middle_leaves_nothing_out(cloud: VertexStandIn) -> None:
     cloud.fail_next("403", path=f"*/pipelineJobs/{made[7]}")
     cloud.fail_next("403", path=f"*/pipelineJobs/{made[50]}")
 
-    with pytest.warns(api.NotRefreshed, match="cloud is shown as last seen"):
+    with pytest.warns(api.NotRefreshed, match="The runs of cloud are shown as they were last read"):
         api.list()
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -499,7 +499,7 @@ def test_an_outage_shows_what_was_last_seen(
         port = free.getsockname()[1]
     monkeypatch.setenv("KFGCP_ENV_CLOUD_API_ENDPOINT", f"http://127.0.0.1:{port}")
 
-    with pytest.warns(api.NotRefreshed, match="cloud is shown as last seen"):
+    with pytest.warns(api.NotRefreshed, match="The runs of cloud are shown as they were last read"):
         assert [run.run_id for run in api.list()] == made[::-1]
     with pytest.raises(Unreachable):
         api.list(RunFilter(env="cloud"))

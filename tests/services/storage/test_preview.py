@@ -139,9 +139,9 @@ def test_what_is_no_object_may_be_a_folder(root: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "problem"),
     [
-        ("denied.txt", Refused, "may not be read: "),
-        ("unsigned.txt", AuthError, "cannot be read without signing in: "),
-        ("strange.txt", Refused, "cannot be read: "),
+        ("denied.txt", Refused, "You are not allowed to read {}: "),
+        ("unsigned.txt", AuthError, "{} cannot be read without signing in: "),
+        ("strange.txt", Refused, "{} cannot be read: "),
     ],
 )
 def test_a_refusal_is_told_in_a_line(
@@ -151,7 +151,7 @@ def test_a_refusal_is_told_in_a_line(
         preview.read_beginning(f"{root}/{name}", 10)
 
     message = raised.value.message  # type: ignore[attr-defined]
-    assert message.startswith(f"{root}/{name} {problem}")
+    assert message.startswith(problem.format(f"{root}/{name}"))
     assert "\n" not in message
 
 
