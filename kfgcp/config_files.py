@@ -70,7 +70,7 @@ def read_tables(file: Path) -> Tables:
         if "include" in included_data:
             raise ConfigError(
                 f"{name}: only {FILE_NAME} itself may have the key include.",
-                hint=f"Name all files in the key include of {FILE_NAME}.",
+                hint=f"List all files in the key include of {FILE_NAME}.",
             )
         _add_tables(tables, included_data, name)
     return tables

@@ -131,15 +131,15 @@ class CrossSiteGuard:
             return f"The host {hosts[0]!r} is not a name of this server."
         is_path = target == "*" or target.startswith("/")
         if not is_path and not self._is_same_origin(target, host):
-            return "The address in the request line is not one of this server."
+            return "The address in the request line is not an address of this server."
         if self.allow_links and _is_link(method, values):
             return None
         for origin in values.get("origin", []):
             if not self._is_same_origin(origin, host):
-                return f"A page of the origin {origin!r} may not use this server."
+                return f"A page of the origin {origin!r} is not allowed to use this server."
         for site in values.get("sec-fetch-site", []):
             if site.lower() not in _OWN_SITES:
-                return "A page of another origin may not use this server."
+                return "A page of another origin is not allowed to use this server."
         return None
 
     def _is_ours(self, host: Authority) -> bool:

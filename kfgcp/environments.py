@@ -106,7 +106,7 @@ def _read_outputs(outputs: str) -> Mapping[str, Settings]:
     if not data:
         raise UsageError(
             "Terraform has no outputs.",
-            hint="Run terraform output in the folder of the environment, after terraform apply.",
+            hint="Run terraform output in a folder of terraform/envs, after terraform apply.",
         )
     output = data.get(OUTPUT)
     environments = output.get("value") if isinstance(output, dict) else None

@@ -56,7 +56,10 @@ class RemoteSettings(BackendSettings):
         """Check the values of keys beyond their types, see `BackendSettings.validate`."""
         if self.auth is not None and self.auth not in self.auth_modes:
             modes = ", ".join(self.auth_modes)
-            raise ConfigError(f"{where}: auth is {self.auth!r}.", hint=f"auth is one of: {modes}.")
+            raise ConfigError(
+                f"{where}: auth is {self.auth!r}, which is not a way to sign in.",
+                hint=f"Set auth to one of: {modes}.",
+            )
         super().validate(where)
         for key, address in self.addresses.items():
             self._validate_address(where, key, address)

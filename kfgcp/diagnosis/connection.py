@@ -121,7 +121,7 @@ def describe_login(
         else:
             account = _ask_google(_TOKEN_INFO, token)
     if not account:
-        return "signed in; the token does not name the account", ""
+        return "signed in; the token does not contain the name of the account", ""
     return f"signed in as {account}", account
 
 

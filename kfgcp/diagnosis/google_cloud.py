@@ -96,7 +96,7 @@ class Cloud:
             return f"gs://{name} can be written and read"
         if needs_your_access:
             raise problem
-        return Aside(f"not known whether runs can use it. {problem.message}", problem.hint)
+        return Aside(f"not known whether runs can use the bucket. {problem.message}", problem.hint)
 
     def _bucket_problem(self, name: str, emulator: str | None) -> BackendError | None:
         """Return the permission problem that keeps you from using a bucket, None without one.
@@ -189,7 +189,9 @@ class Cloud:
                 return Aside("not checked: the API of IAM is not enabled", refused.hint)
             raise with_grant_command(refused, grant) from None
         if ACT_AS not in _granted_permissions(answer, "IAM"):
-            raise BackendError(f"You may not start runs as {account} ({ACT_AS}).", hint=grant)
+            raise BackendError(
+                f"You are not allowed to start runs as {account} ({ACT_AS}).", hint=grant
+            )
         return f"runs may be started as {account}"
 
     def check_images(self, images: Sequence[str] | None) -> str | Aside:
@@ -201,7 +203,7 @@ class Cloud:
         """
         if images is None:
             return Aside(
-                "not checked: no pipeline was named",
+                "not checked: no pipeline was given",
                 f"kfgcp doctor PIPELINE --env {self._env.name}",
             )
         address = self._env.get("artifact_registry_endpoint") or REGISTRY
@@ -264,7 +266,7 @@ class Cloud:
         quota = read(answer, QUOTA, service="Service Usage", thing="a quota")
         limit = _quota_limit(quota, location)
         if limit is None:
-            return Aside("not known: the service names no limit")
+            return Aside("not known: the service reports no limit")
         if limit == 0:
             raise BackendError(
                 f"The quota {CPUS} is 0 in {location}: tasks on the usual machines (N1, E2) do not"

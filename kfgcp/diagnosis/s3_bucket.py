@@ -58,7 +58,7 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
     permissions = ", ".join(answers_by_permission)
     first_answer = next(iter(answers_by_permission.values()))
     return Aside(
-        f"not known whether runs can use it. You do not have {permissions} on {bucket}:"
+        f"not known whether runs can use the bucket. You do not have {permissions} on {bucket}:"
         f" {first_answer}",
         sign_in_hint(root),
     )

@@ -310,5 +310,5 @@ def _artifact_value(expression: re.Match[str], values: JsonObject) -> str:
 def _look_up(values: JsonObject, name: str, kind: str) -> Any:
     """Return the value of an input or output, or raise ValueProblem when it has none."""
     if name not in values:
-        raise ValueProblem(f"{kind} '{name}' has no value, but the command names it")
+        raise ValueProblem(f"{kind} '{name}' has no value, but the command uses it")
     return values[name]

@@ -138,7 +138,7 @@ def _access_hint(status: int, text: str, metadata: Mapping[str, str], project: s
         )
     if permission:
         return f"Ask for a role with {permission} on project {project}."
-    return f"Ask for access to {project}, or check that the environment names the right project."
+    return f"Ask for access to {project}, or check that project is right in kfgcp.toml."
 
 
 def _other_hint(status: int, text: str, path: str, project: str, host: str) -> str:
@@ -155,7 +155,7 @@ def _other_hint(status: int, text: str, path: str, project: str, host: str) -> s
         )
     setting = _setting_in(text)
     if status == 400 and setting:
-        return f"Correct {setting} of the environment, in kfgcp.toml."
+        return f"Correct {setting} in [env.NAME] of kfgcp.toml."
     regional = _REGIONAL.match(host)
     location = regional["location"] if regional else _find(_LOCATION_IN_PATH, path)
     is_location_wrong = status == 400 and is_about_location(text)

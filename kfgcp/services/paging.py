@@ -130,12 +130,13 @@ class PageLimit:
         if self._pages_without_items >= PAGES_WITHOUT_ITEMS:
             raise self._endless(
                 f"sent {self._pages_without_items} pages without new items, although each page"
-                " names a next page"
+                " says that another page follows"
             )
         seconds = self._clock() - self._last_new_page_at
         if seconds >= SECONDS_WITHOUT_ITEMS:
             raise self._endless(
-                f"sent no new items for {seconds:.0f} s, although each page names a next page"
+                f"sent no new items for {seconds:.0f} s, although each page says that another page"
+                " follows"
             )
 
     def _endless(self, problem: str) -> BadAnswer:

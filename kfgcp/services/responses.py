@@ -78,7 +78,7 @@ _WEB_PAGE: Final = re.compile(
 _SEARCHED_BYTES: Final = 20_000
 
 _ADDRESS_HINT: Final = (
-    "Set host or api_endpoint of the environment to the final address, and check the proxy."
+    "Set host or api_endpoint in kfgcp.toml to the final address, and check the proxy."
 )
 
 

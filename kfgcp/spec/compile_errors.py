@@ -98,9 +98,7 @@ def _find_use_of_kfp_1(
 
 def _import_hint(error: ImportError, path: Path) -> str:
     if "relative import" in str(error):
-        return (
-            "Import other files of its folder without the leading dot: the folder is on sys.path."
-        )
+        return "Import files of the same folder without the leading dot: the folder is on sys.path."
     module = _missing_module(error)
     if not module:
         return ""
@@ -109,8 +107,8 @@ def _import_hint(error: ImportError, path: Path) -> str:
     if local is not None:
         return _local_hint(module, local)
     return (
-        f"pip install {package_name(module)}\nIf only a component needs it: import it inside its"
-        " function, and name it in packages_to_install."
+        f"pip install {package_name(module)}\nIf only a component needs the package: import it"
+        " inside the component's function, and list it in packages_to_install."
     )
 
 

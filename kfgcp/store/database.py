@@ -393,7 +393,7 @@ def damaged_error(file: Path, reason: str) -> StateError:
     """Return the error that the database is damaged."""
     return StateError(
         f"{file} is damaged: {reason}.",
-        hint=f"kfgcp has not changed it. Move it aside, and kfgcp makes a new one:"
+        hint=f"kfgcp has not changed the file. Move it away, and kfgcp makes a new one:"
         f" mv '{file}' '{file}.damaged'. Artifacts and logs beside it stay.\n"
         f"To save its content, try: sqlite3 '{file}.damaged' .recover",
     )
@@ -403,5 +403,5 @@ def read_only_error(folder: Path) -> StateError:
     """Return the error that the state folder cannot be written."""
     return StateError(
         f"The state folder {folder} cannot be written.",
-        hint="Make it writable, or point KFGCP_HOME at a folder that is.",
+        hint="Make the folder writable, or point KFGCP_HOME at a writable folder.",
     )

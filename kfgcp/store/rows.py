@@ -457,7 +457,7 @@ def run_not_found(run: str) -> RunNotFound:
     """Return the error that no run has this id or name."""
     if run == "latest":
         return RunNotFound("There are no runs yet.", hint="Start one: kfgcp run PIPELINE")
-    return RunNotFound(f"There is no run '{run}'.", hint="See them all: kfgcp list")
+    return RunNotFound(f"There is no run '{run}'.", hint="To see all runs: kfgcp list")
 
 
 def sql_values(*values: SqlValue) -> tuple[SqlValue, ...]:

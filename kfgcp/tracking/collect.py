@@ -102,7 +102,7 @@ def compare_runs(
     if len(run_likes) < 2:
         raise UsageError(
             "There are not two runs to compare.",
-            hint="Name two runs: kfgcp compare RUN RUN. See them all: kfgcp list",
+            hint="Choose two runs: kfgcp compare RUN RUN. To see all runs: kfgcp list",
         )
     # A run that is named twice, also as the baseline, is compared once, at its first place.
     runs_by_id: dict[str, Run] = {}

@@ -337,7 +337,7 @@ class RunHandle:
         if task is None:
             raise UsageError(
                 f"No task of run {self.run_id} has an attempt {attempt}.",
-                hint=f"See how many there are: kfgcp show {self.run_id}",
+                hint=f"To see the attempts: kfgcp show {self.run_id}",
             )
         raise UsageError(f"Task '{task}' has no attempt {attempt}.", hint=_describe_attempts(count))
 
@@ -397,7 +397,7 @@ class RunHandle:
         paths = [task.path for task in self._run.tasks]
         end = f"/{_ITERATION.sub('', path)}"
         same_name = [path for path in paths if f"/{_ITERATION.sub('', path)}".endswith(end)]
-        title = "Tasks with that name" if same_name else "Its tasks"
+        title = "Tasks with that name" if same_name else "The tasks of the run"
         candidates = same_name or paths
         names = ", ".join(candidates[:_MAX_TASKS]) or "none yet"
         more = len(candidates) - _MAX_TASKS
@@ -422,10 +422,10 @@ class RunHandle:
 
 def _describe_attempts(count: int) -> str:
     if count == 0:
-        return "It has none: it did not run."
+        return "The task has no attempts: it did not run."
     if count == 1:
-        return "It has only attempt 1."
-    return f"Its attempts: {', '.join(map(str, range(1, count)))} and {count}."
+        return "The task has only attempt 1."
+    return f"The attempts of the task: {', '.join(map(str, range(1, count)))} and {count}."
 
 
 class TaskHandle:

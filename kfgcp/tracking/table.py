@@ -143,7 +143,7 @@ def export_table(table: Columns, form: str, file: Path | None, *, raw: bool = Fa
         if file is None:
             raise UsageError(
                 "Parquet is not text, so it needs a file.",
-                hint="Name a file: kfgcp export --format parquet -o runs.parquet",
+                hint="Choose a file: kfgcp export --format parquet -o runs.parquet",
             )
         return _write(_encode_parquet(table), file)
     if form == "csv":

@@ -450,7 +450,10 @@ class RunUpdates:
         run_id = handle.run_id
         raise RunTimeout(
             f"Run {run_id} is still {handle.state} after {self._timeout:g} s.",
-            hint=f"It continues. See it: kfgcp watch {run_id}; end it: kfgcp cancel {run_id}",
+            hint=(
+                f"The run continues. To follow it: kfgcp watch {run_id}. To end it: kfgcp cancel"
+                f" {run_id}"
+            ),
         )
 
 

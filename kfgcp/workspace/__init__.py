@@ -157,6 +157,6 @@ def _find_folder(path: Path) -> Path:
     if not folder.is_dir():
         raise UsageError(
             f"There is no folder {path}.",
-            hint="Name the folder of a project, or create a project: kfgcp init FOLDER",
+            hint="Choose the folder of a project, or create a project: kfgcp init FOLDER",
         )
     return folder.absolute()

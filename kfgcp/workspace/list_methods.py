@@ -42,7 +42,7 @@ class ListMethods(OpenProject):
             limit: the largest number of runs; None for all.
             refresh: read from remote backends what has changed. When `choice` or the filter names
                 one environment, a backend that cannot be reached is an error. Otherwise it is the
-                warning `NotRefreshed`, and its runs are listed as they were last seen.
+                warning `NotRefreshed`, and its runs are listed as they were last read.
             metrics: also read metrics of ended runs that take several requests for each run, as on
                 Kubeflow. `unread` returns the runs whose metrics were not read.
             order: a name as in expressions, and `asc` or `desc`: `metrics.evaluate.accuracy desc`.

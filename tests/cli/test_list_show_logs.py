@@ -256,7 +256,8 @@ def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[
 
 @pytest.mark.usefixtures("logged")
 @pytest.mark.parametrize(
-    ("task", "attempts"), [("b", "Its attempts: 1 and 2."), ("a", "It has only attempt 1.")]
+    ("task", "attempts"),
+    [("b", "The attempts of the task: 1 and 2."), ("a", "The task has only attempt 1.")],
 )
 def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
     kfgcp: Any, task: str, attempts: str
@@ -284,7 +285,10 @@ def test_logs_of_a_task_that_is_not_there_name_those_that_are(kfgcp: Any) -> Non
     result = kfgcp("logs", "latest", "bb")
 
     assert result.code == 2
-    assert result.err == "error: Run aaaa00000001 has no task 'bb'.\nhint: Its tasks: b, a, dag.\n"
+    assert (
+        result.err
+        == "error: Run aaaa00000001 has no task 'bb'.\nhint: The tasks of the run: b, a, dag.\n"
+    )
 
 
 def test_a_reader_that_has_enough_is_no_bug(

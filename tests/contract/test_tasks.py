@@ -149,10 +149,10 @@ def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
 
     with pytest.raises(UsageError, match="Task 'exit-handler-1/broken' has no attempt 9") as caught:
         handle.check_attempt("exit-handler-1/broken", 9)
-    assert caught.value.hint == "Its attempts: 1 and 2."
+    assert caught.value.hint == "The attempts of the task: 1 and 2."
     with pytest.raises(UsageError, match="has no attempt 2") as caught:
         handle.check_attempt("report", 2)
-    assert caught.value.hint == "It has only attempt 1."
+    assert caught.value.hint == "The task has only attempt 1."
     with pytest.raises(UsageError, match=f"No task of run {handle.run_id} has an attempt 9"):
         handle.check_attempt(None, 9)
     with pytest.raises(UsageError, match="There is no attempt 0"):

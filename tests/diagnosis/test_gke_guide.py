@@ -209,7 +209,7 @@ def _(stage: Stage) -> str:
     return stage.signed_in_as({"type": "authorized_user", **keys})
 
 
-@situation("You may not act as …")
+@situation("You are not allowed to act as …")
 def _(stage: Stage) -> str:
     stage.patch.setattr("kfgcp.services.auth.iap.google_tokens", lambda login: _Tokens())
     return stage.signed_in_as(

@@ -93,7 +93,7 @@ def test_who_may_only_read_is_told_what_is_missing(
 
     assert finding.ok is None
     assert finding.detail.startswith(
-        "not known whether runs can use it."
+        "not known whether runs can use the bucket."
         f" You do not have s3:PutObject on s3://{BUCKET}: Access Denied"
     )
 

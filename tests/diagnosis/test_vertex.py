@@ -189,7 +189,10 @@ def test_a_token_that_is_not_accepted(
     findings = diagnose(**settings)
 
     finding = broken(findings)
-    assert findings["credentials"].detail == "signed in; the token does not name the account"
+    assert (
+        findings["credentials"].detail
+        == "signed in; the token does not contain the name of the account"
+    )
     assert finding.check == "api"
     assert finding.detail.startswith("Vertex AI did not accept the sign-in: ")
     assert finding.hint == f"Write a new token to {settings['token_file']}."
@@ -349,7 +352,10 @@ def test_a_service_account_that_one_may_not_act_as(
     finding = broken(diagnose(**settings))
 
     assert finding.check == "service_account"
-    assert finding.detail == f"You may not start runs as {RUNNER} (iam.serviceAccounts.actAs)."
+    assert (
+        finding.detail
+        == f"You are not allowed to start runs as {RUNNER} (iam.serviceAccounts.actAs)."
+    )
     assert (
         finding.hint == f"gcloud iam service-accounts add-iam-policy-binding {RUNNER}"
         " --member=user:somebody@stand-in.example --role=roles/iam.serviceAccountUser"

@@ -443,7 +443,7 @@ def test_one_may_not_act_as_it(
     error = _error(_source(impersonate_service_account=ACCOUNT))
 
     assert isinstance(error, AuthError)
-    assert error.message == f"You may not act as {ACCOUNT}: {message} [hidden]."
+    assert error.message == f"You are not allowed to act as {ACCOUNT}: {message} [hidden]."
     assert error.hint == hint
 
 
@@ -477,7 +477,7 @@ def test_credentials_that_act_by_themselves(
 
     error = _error(_source())
 
-    assert error.message == f"You may not act as {ACCOUNT}: Permission denied."
+    assert error.message == f"You are not allowed to act as {ACCOUNT}: Permission denied."
 
 
 def test_a_federated_login(

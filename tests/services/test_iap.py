@@ -500,8 +500,8 @@ def test_one_may_not_act_as_it(
 
     assert isinstance(error, AuthError)
     assert (
-        error.message
-        == f"You may not act as {ACCOUNT}: Permission 'iam.serviceAccounts.getOpenIdToken' denied."
+        error.message == f"You are not allowed to act as {ACCOUNT}: Permission"
+        " 'iam.serviceAccounts.getOpenIdToken' denied."
         " [hidden]."
     )
     assert (

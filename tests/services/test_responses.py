@@ -224,7 +224,7 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
         (
             403,
             _google(403, "The caller does not have permission", "PERMISSION_DENIED"),
-            "Ask for access to acme, or check that the environment names the right project.",
+            "Ask for access to acme, or check that project is right in kfgcp.toml.",
         ),
         (
             403,

@@ -120,4 +120,4 @@ def test_a_value_that_damage_made_unreadable_is_a_state_error(
 
     with pytest.raises(StateError, match=r"kfgcp\.db is damaged: a value cannot be read") as caught:
         store.get("aaaa00000001")
-    assert "Move it aside" in caught.value.hint
+    assert "Move it away" in caught.value.hint

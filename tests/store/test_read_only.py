@@ -106,7 +106,7 @@ def test_a_write_is_refused_in_one_line(
     assert result.code == 5, result.err
     assert result.err.splitlines() == [
         f"error: The state folder {recorded}{where} cannot be written.",
-        "hint: Make it writable, or point KFGCP_HOME at a folder that is.",
+        "hint: Make the folder writable, or point KFGCP_HOME at a writable folder.",
     ]
     assert contents(recorded) == before
 
@@ -156,7 +156,7 @@ def test_a_read_only_file_system(
             assert (result.code, result.out) == (5, "")
             assert result.err.splitlines() == [
                 f"error: The state folder {read_only}{where} cannot be written.",
-                "hint: Make it writable, or point KFGCP_HOME at a folder that is.",
+                "hint: Make the folder writable, or point KFGCP_HOME at a writable folder.",
             ]
         assert contents(recorded) == before
     finally:

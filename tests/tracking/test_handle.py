@@ -223,8 +223,8 @@ def test_a_task_by_its_path(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("tasks", "task_list"),
     [
-        (("a", "b"), "Its tasks: a, b."),
-        ((), "Its tasks: none yet."),
+        (("a", "b"), "The tasks of the run: a, b."),
+        ((), "The tasks of the run: none yet."),
         (
             ("retrain", "loop[0]", "loop[0]/train", "loop[1]/train"),
             "Tasks with that name: loop[0]/train, loop[1]/train.",

@@ -214,8 +214,8 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         ),
         (
             VERTEX + 'auth = "oauth"\n',
-            "kfgcp.toml [env.dev]: auth is 'oauth'.",
-            "auth is one of: google, token-file, anonymous.",
+            "kfgcp.toml [env.dev]: auth is 'oauth', which is not a way to sign in.",
+            "Set auth to one of: google, token-file, anonymous.",
         ),
     ],
 )

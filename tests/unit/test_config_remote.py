@@ -175,6 +175,6 @@ def test_port_forward_needs_no_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize("auth", ["iap", "in-cluster", "port-forward"])
 def test_vertex_refuses_the_sign_ins_of_kubeflow(tmp_path: Path, auth: str) -> None:
     assert read_error(tmp_path, f'{VERTEX}auth = "{auth}"\n') == (
-        f"kfgcp.toml [env.dev]: auth is '{auth}'.",
-        "auth is one of: google, token-file, anonymous.",
+        f"kfgcp.toml [env.dev]: auth is '{auth}', which is not a way to sign in.",
+        "Set auth to one of: google, token-file, anonymous.",
     )

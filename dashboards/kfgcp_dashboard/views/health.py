@@ -66,8 +66,8 @@ def show() -> None:
         elements.show_error(error)
     st.subheader("Checks", anchor=False)
     st.caption(
-        "A check looks at everything that a run needs, in order, and stops at the first problem."
-        " It changes nothing."
+        "The checks test what a run needs, one thing after another. They stop at the first problem."
+        " They change nothing."
     )
     for env in project.environments.values():
         with st.container(border=True):
@@ -77,7 +77,7 @@ def show() -> None:
 def _environment_row(env: Environment, threads: sync.Sync) -> data.Row:
     status = threads.status(env.name)
     read_at = None
-    problem = "not read, because `sync` does not name it"
+    problem = "not read, because it is not in `sync`"
     if status is not None:
         problem = status.error
         if status.read_at is not None:

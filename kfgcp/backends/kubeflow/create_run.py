@@ -154,6 +154,6 @@ def _final_error(error: BackendError, body: Mapping[str, Any], *, may_exist: boo
     return error.amended(
         message=f"{error.message} It is not known whether the run '{body['display_name']}' was"
         " created.",
-        hint="Before you start it again, look for it: kfgcp list",
+        hint="Before you start the run again, look for it: kfgcp list",
         unknown=True,
     )

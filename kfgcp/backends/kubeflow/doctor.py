@@ -286,8 +286,8 @@ class Cluster:
                 f"Environment '{self._env.name}' has no namespace, and the server is for several"
                 " users.",
                 hint=(
-                    f"Set namespace in [env.{self._env.name}] of kfgcp.toml to that of your"
-                    " profile."
+                    f"Set namespace in [env.{self._env.name}] of kfgcp.toml to the namespace of"
+                    " your profile."
                 ),
             )
         return Aside("not needed: the server is for one user")

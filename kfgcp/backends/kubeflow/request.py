@@ -115,7 +115,7 @@ def format_description(run_labels: Mapping[str, str]) -> str:
     if len(text) <= MAX_LENGTH:
         return text
     raise Unsupported(
-        f"The labels of the run, with those of kfgcp, take {len(text)} characters; {SERVICE}"
+        f"The labels of the run and of kfgcp together take {len(text)} characters; {SERVICE}"
         f" keeps at most {MAX_LENGTH}.",
         hint="Give the run fewer labels, or shorter ones: --label, and labels in kfgcp.toml.",
     )
@@ -187,7 +187,7 @@ def _without_cache_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:
         raise Unsupported(
             f"Kubeflow cannot repeat a run from {task}: {error}.",
             hint=(
-                "Name a task outside of loops, or repeat the run without --from: the results of"
+                "Choose a task outside of loops, or repeat the run without --from: the results of"
                 " tasks that succeeded come from the cache."
             ),
         ) from None

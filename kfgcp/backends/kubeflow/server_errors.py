@@ -55,7 +55,7 @@ _REFUSALS: Final = re.compile(
 _HINTS: Final = {
     r"Namespace:([\w-]+)": (
         r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
-        "kfgcp doctor tells more."
+        "For details: kfgcp doctor"
     ),
     r"empty namespace in multi-user mode": (
         "Set namespace in the environment, in kfgcp.toml: this server is for several users."
@@ -136,8 +136,8 @@ def find_advice(status: int, message: str, host: str) -> Advice:
         )
     if status == 403:
         return Advice(
-            "Ask for access to the namespace, or set namespace in the environment. kfgcp doctor"
-            " tells more.",
+            "Ask for access to the namespace, or set namespace in the environment. For details:"
+            " kfgcp doctor",
             Remedy.GRANT_ACCESS,
         )
     if status == 404:

@@ -131,7 +131,7 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
             hint=(
-                "Name a task outside of loops. Or repeat the run without --from: tasks that"
+                "Choose a task outside of loops. Or repeat the run without --from: tasks that"
                 " succeeded get their results from the cache."
             ),
         ) from None

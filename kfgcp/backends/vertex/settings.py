@@ -50,7 +50,8 @@ class VertexSettings(RemoteSettings):
         super().validate(where)
         if self.failure_policy is not None and self.failure_policy not in FAILURE_POLICIES:
             raise ConfigError(
-                f"{where}: failure_policy is {self.failure_policy!r}.",
+                f"{where}: failure_policy is {self.failure_policy!r}, which Vertex AI does not"
+                " know.",
                 hint=f"Set failure_policy to one of: {', '.join(FAILURE_POLICIES)}.",
             )
         if not self.pipeline_root.startswith("gs://"):

@@ -98,7 +98,7 @@ def _read_goals(maximize: tuple[str, ...], minimize: tuple[str, ...]) -> dict[st
         if metric in minimize:
             raise UsageError(
                 f"The metric '{metric}' cannot be both maximized and minimized.",
-                hint="Name each metric in --maximize or in --minimize.",
+                hint="Give each metric to --maximize or to --minimize, not to both.",
             )
     goals = dict.fromkeys(maximize, Direction.MAXIMIZE)
     goals.update(dict.fromkeys(minimize, Direction.MINIMIZE))

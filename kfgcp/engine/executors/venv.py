@@ -160,7 +160,10 @@ class VenvExecutor:
 
     def _installing_line(self) -> str:
         packages = self._packages or "kfp"
-        return f"kfgcp: installing {packages} (once: later tasks and runs use the same environment)"
+        return (
+            f"kfgcp: installing {packages} (once: later tasks and runs use the same virtual"
+            " environment)"
+        )
 
     def _write_log(self, attempt: Attempt, line: str) -> None:
         # An error is ignored, because the start of the attempt fails with the same error and

@@ -351,7 +351,8 @@ def no_credentials(problem: str) -> AuthError:
     return AuthError(
         f"The Google credentials cannot be used: {problem.rstrip('.')}.",
         hint=(
-            f"Correct the file in GOOGLE_APPLICATION_CREDENTIALS, or unset it and sign in: {LOG_IN}"
+            "Correct the file in GOOGLE_APPLICATION_CREDENTIALS, or unset this variable and sign"
+            f" in: {LOG_IN}"
         ),
     )
 
@@ -373,7 +374,7 @@ def not_impersonated(answer: object, account: str | None) -> AuthError:
             "Enable the API in the project of your credentials: gcloud services enable"
             " iamcredentials.googleapis.com"
         )
-    return AuthError(f"You may not act as {target}: {text.rstrip('.')}.", hint=hint)
+    return AuthError(f"You are not allowed to act as {target}: {text.rstrip('.')}.", hint=hint)
 
 
 def refused_sign_in(answer: str) -> AuthError:

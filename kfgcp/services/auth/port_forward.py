@@ -146,8 +146,8 @@ class PortForward:
             raise BackendError(
                 'auth = "port-forward" needs kubectl, which is not on the PATH.',
                 hint=(
-                    "Install it (gcloud components install kubectl), or forward by yourself and set"
-                    ' auth = "anonymous" and host = "http://localhost:PORT".'
+                    "Install kubectl (gcloud components install kubectl), or forward the port"
+                    ' yourself and set auth = "anonymous" and host = "http://localhost:PORT".'
                 ),
             )
         self._reserved.close()
@@ -164,7 +164,9 @@ class PortForward:
             if re.search(pattern, problem):
                 # Another try would fail too. Unlike Unreachable, a BackendError is not tried again.
                 return BackendError(message, hint=hint)
-        return Unreachable(message, hint=f"See its output: {shlex.join(self._command)}")
+        return Unreachable(
+            message, hint=f"To see the output of kubectl: {shlex.join(self._command)}"
+        )
 
     def _end(self) -> None:
         if self._kubectl is not None:

@@ -116,7 +116,7 @@ class TokenFile:
                     self._token = self._parse(self._path.read_bytes()[:_MAX_FILE_BYTES])
                     self._file_version = file_version
             except OSError as error:
-                hint = "Write a token to it, or set token_file to another file."
+                hint = "Write a token to this file, or set token_file to another file."
                 raise AuthError(
                     f"The token file {self._path} cannot be read: {error.strerror}.",
                     hint=self._sign_in_hint or hint,

@@ -43,7 +43,7 @@ def read_beginning(uri: str, size: int, settings: BucketSettings = DEFAULTS) -> 
         settings: the settings for buckets of the environment.
 
     Raises:
-        NotFound: the URI names no bucket.
+        NotFound: the URI does not contain the name of a bucket.
         MissingExtra: the client library for the store is not installed.
         ConfigError: no setting has the address of the store.
         BackendError: the store refused the request, or it cannot be reached.
@@ -94,10 +94,12 @@ def list_names(uri: str, limit: int, settings: BucketSettings = DEFAULTS) -> lis
 
 
 def _key_in_bucket(uri: str) -> str:
-    """Return the key of a URI, and raise NotFound when the URI names no bucket."""
+    """Return the key of a URI, and raise NotFound when the URI has no bucket."""
     scheme, bucket, key = split_uri(uri)
     if not bucket:
-        raise NotFound(f"{uri} names no bucket.", hint=f"Write {scheme}://BUCKET/KEY.")
+        raise NotFound(
+            f"{uri} does not contain the name of a bucket.", hint=f"Write {scheme}://BUCKET/KEY."
+        )
     return key
 
 

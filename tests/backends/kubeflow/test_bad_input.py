@@ -274,7 +274,7 @@ def test_a_certificate_that_is_not_good_any_more_or_for_another_host(
         ("ca_file", "/no/such/ca.pem", "cannot be read: No such file", "ca_file in [env.cloud]"),
         ("host", "kfp.acme.example", "host is 'kfp.acme.example', not a URL", "https://HOST"),
         ("host", "http://kfp.acme.example", "plain http", "http"),
-        ("auth", "magic", "auth is 'magic'", "auth is one of"),
+        ("auth", "magic", "auth is 'magic'", "Set auth to one of"),
     ],
 )
 def test_a_setting_that_cannot_be_right(
@@ -451,7 +451,7 @@ def test_a_run_that_is_not_there(
     error, hint = fails(5, verb, run, *more)
 
     assert error == f"There is no run '{run}'."
-    assert hint == "See them all: kfgcp list"
+    assert hint == "To see all runs: kfgcp list"
     nothing_was_started(_ids(cluster))
 
 
@@ -463,7 +463,7 @@ def test_a_task_that_is_not_there(
     for verb in (("logs", run, "nobody"), ("rerun", run, "--from", "nobody")):
         error, hint = fails(2, *verb)
         assert f"Run {run} has no task 'nobody'." in error
-        assert hint == "Its tasks: say."
+        assert hint == "The tasks of the run: say."
     assert _ids(cluster) == [run]
 
 

@@ -82,7 +82,8 @@ def test_what_may_pass_is_tried_again(gke: Any, fails: Any) -> None:
 
     assert error.startswith(f"kubectl cannot forward a port to {TARGET}: {says}. Tried 3 times")
     assert hint.startswith(
-        "See its output: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
+        "To see the output of kubectl: kubectl --context prod port-forward -n kubeflow"
+        " svc/ml-pipeline-ui "
     )
 
 

@@ -106,7 +106,8 @@ def test_what_kubectl_complains_of(
         "error: timed out waiting for the condition."
     )
     assert caught.value.hint.startswith(
-        "See its output: kubectl --context prod port-forward -n kubeflow svc/ml-pipeline-ui "
+        "To see the output of kubectl: kubectl --context prod port-forward -n kubeflow"
+        " svc/ml-pipeline-ui "
     )
     eventually(lambda: kubectl.alive == [])
 

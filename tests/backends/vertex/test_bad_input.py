@@ -76,7 +76,7 @@ def test_a_setting_that_the_service_refuses(
     [
         ("pipeline_root", "runs", "pipeline_root is 'runs'", "gs://BUCKET"),
         ("failure_policy", "often", "failure_policy is 'often'", "slow, fast"),
-        ("auth", "magic", "auth is 'magic'", "auth is one of"),
+        ("auth", "magic", "auth is 'magic'", "Set auth to one of"),
         ("api_endpoint", "vertex", "api_endpoint is 'vertex', not a URL", "https://HOST"),
     ],
 )
@@ -355,7 +355,7 @@ def test_a_run_that_is_not_there(
     error, hint = fails(5, verb, "train-0000", *more)
 
     assert error == "There is no run 'train-0000'."
-    assert hint == "See them all: kfgcp list"
+    assert hint == "To see all runs: kfgcp list"
     nothing_was_started(cloud.jobs())
 
 
@@ -367,7 +367,7 @@ def test_a_task_that_is_not_there(
     for verb in (("logs", run, "nobody"), ("rerun", run, "--from", "nobody")):
         error, hint = fails(2, *verb)
         assert f"Run {run} has no task 'nobody'." in error
-        assert hint == "Its tasks: say."
+        assert hint == "The tasks of the run: say."
     assert cloud.jobs() == [run]
 
 

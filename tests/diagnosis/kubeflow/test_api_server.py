@@ -33,7 +33,7 @@ def test_all_is_well_and_nothing_is_written(
     assert {name: finding.detail for name, finding in findings.items() if not finding.ok} == {
         "tls": "not used: the host is this machine",
         "pipeline_root": "not set: the server uses its default",
-        "images": "not checked: no pipeline was named",
+        "images": "not checked: no pipeline was given",
     }
     assert findings["version"].detail == "2.14.3"
     assert (
@@ -163,5 +163,7 @@ def test_a_server_for_several_users_without_a_namespace(
     finding = broken(diagnose(**settings_without_namespace))
 
     assert (finding.check, finding.exit_code) == ("namespace", 2)
-    assert finding.hint == "Set namespace in [env.dev] of kfgcp.toml to that of your profile."
+    assert (
+        finding.hint == "Set namespace in [env.dev] of kfgcp.toml to the namespace of your profile."
+    )
     assert diagnose(**settings)["server"].detail == "Kubeflow Pipelines for several users"

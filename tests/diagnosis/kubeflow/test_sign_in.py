@@ -62,7 +62,11 @@ def test_a_token_that_is_missing(
 @pytest.mark.parametrize(
     ("token", "login", "subject"),
     [
-        (TOKEN, "signed in; the token does not name the account", "--user=YOUR_ACCOUNT"),
+        (
+            TOKEN,
+            "signed in; the token does not contain the name of the account",
+            "--user=YOUR_ACCOUNT",
+        ),
         (
             make_jwt(email="ada@acme.example", sub="1"),
             "signed in as ada@acme.example",

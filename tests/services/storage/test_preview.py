@@ -237,5 +237,5 @@ def _upload(endpoint: str, bucket: str, contents: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("uri", ["gs://", "gs:///page.html", "s3:///page.html", "minio://"])
 def test_an_address_without_a_bucket_is_not_found(uri: str) -> None:
     for look in (lambda: preview.read_beginning(uri, 10), lambda: preview.list_names(uri, 10)):
-        with pytest.raises(NotFound, match="names no bucket"):
+        with pytest.raises(NotFound, match="does not contain the name of a bucket"):
             look()
