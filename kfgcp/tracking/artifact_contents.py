@@ -284,7 +284,7 @@ def _read_local(path: Path, uri: str, limit: int) -> Text:
         if not uri:
             raise NotFound(
                 "The artifact has no URI, so there is no file to read.",
-                hint="See its metadata instead. For metrics, it has the values.",
+                hint="See the metadata of the artifact. For metrics, the metadata has the values.",
             )
         if not path.is_file():
             raise NotFound(f"{uri} does not exist.", hint=preview.MISSING_HINT)
