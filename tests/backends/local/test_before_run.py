@@ -7,6 +7,7 @@ import pytest
 
 from kfgcp.backends.local.before_run import note_lines, refuse
 from kfgcp.backends.local.settings import LocalSettings
+from kfgcp.engine.secrets import Secrets
 from kfgcp.errors import Unsupported
 from kfgcp.options import RunOptions
 from rule_cases import build_spec
@@ -20,7 +21,7 @@ TAKEN: Final = (
 
 
 def notes(*edits: Any, ignored: tuple[str, ...] = ()) -> list[str]:
-    return note_lines(build_spec(edits), RunOptions(), LocalSettings(), ignored)
+    return note_lines(build_spec(edits), RunOptions(), LocalSettings(), ignored, Secrets({}))
 
 
 def test_a_variable_that_is_missing_is_named_beside_the_warning(
