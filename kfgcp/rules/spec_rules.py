@@ -111,7 +111,8 @@ def unknown_name_in_command(context: ComponentContext, target: Target) -> Match:
     """A placeholder that cannot be filled in fails the task (docs/reference/semantics.md). The
     launcher of Kubeflow Pipelines passes it on as text (component/launcher_v2.go)."""
     container = context.container
-    if container is None:
+    # The command of a Python function has its source, where such a text is data.
+    if container is None or context.lightweight is not None:
         return False
     component = context.component
     names_by_place: dict[tuple[str, str], Mapping[str, object]] = {

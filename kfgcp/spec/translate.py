@@ -50,7 +50,7 @@ class Translated:
     """
 
     pipeline_spec: Mapping[str, Any]
-    platform_spec: Document | None
+    platform_spec: dict[str, Any] | None
     changes: tuple[TranslatedRequest, ...] = ()
 
 

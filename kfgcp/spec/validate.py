@@ -29,7 +29,7 @@ def validate(pipeline_spec: Any) -> None:
         ...     validate({"schemaVersion": "2.1.0"})
         ... except InvalidError as error:
         ...     print(error.place, error)
-        ('components',) is missing
+        ('pipelineInfo',) is missing
     """
     PIPELINE(pipeline_spec, ())
     components = pipeline_spec["components"]

@@ -120,7 +120,7 @@ def test_the_version_that_is_not_known_is_the_newest_older_one(home: Path, check
     old = check("p.json", *ruled, "--server", "v1.0.7-rc.1", "--json")
 
     assert "task slow is slow on 2.1" in newest.out
-    assert "checked as version 2.1, the newest one that kfgcp knows" in newest.err
+    assert "checked as version 2.1, the newest release that kfgcp knows" in newest.err
     assert "task slow is slow on 2.1" in unknown.out
     assert "ruled: kfgcp does not know version 7.3; it is checked as 2.1, the newest older" in (
         unknown.err

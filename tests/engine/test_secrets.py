@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from kfp import dsl, kubernetes
 
 from kfgcp import api
+from kfgcp.errors import Unsupported
 from kfgcp.model import Run
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.tracking.notices import NotHeeded
@@ -137,8 +138,6 @@ def test_another_value_does_not_change_the_cache_key(
         ('DB_PASSWORD = { variable = "NOT_SET" }', "is the variable NOT_SET, which is not set"),
         ('DB_PASSWORD = { file = "missing" }', "cannot be read: No such file or directory"),
         ('DB_PASSWORD = { file = "latin" }', "which is not UTF-8 text"),
-        ('DB_PASSWORD = { secret = "db", key = "password" }', "has no place on this machine"),
-        ('OTHER = { variable = "HOME" }', "has no place on this machine"),
     ],
 )
 def test_a_task_fails_before_it_starts_when_its_secret_is_not_there(
@@ -159,6 +158,19 @@ def test_a_task_fails_before_it_starts_when_its_secret_is_not_there(
     assert run.error is not None
     assert problem in run.error.message
     assert run.error.task == "length-of"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ['DB_PASSWORD = { secret = "db", key = "password" }', 'OTHER = { variable = "HOME" }'],
+)
+def test_a_run_whose_secret_has_no_place_here_is_refused(
+    configured: Callable[[str], None], entry: str
+) -> None:
+    configured(entry)
+
+    with pytest.raises(Unsupported, match=r"the secret DB_PASSWORD.*\(P202\)"):
+        run_here(spec_of(asks))
 
 
 def test_a_secret_of_kubernetes_comes_from_its_entry(

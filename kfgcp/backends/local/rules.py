@@ -27,7 +27,7 @@ from kfgcp.rules.rule import (
     sorted_rules,
 )
 from kfgcp.spec.graph import Constant, Importer, OtherExecutor
-from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE
+from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE, ClusterConfig
 from kfgcp.spec.platform import pipeline_settings as read_pipeline_settings
 
 # The official images of Python. They contain no packages that a function could need.
@@ -173,11 +173,28 @@ def cluster_variables(context: ComponentContext, target: Target) -> Match:
     """Variables of the user's environment stand in for secrets (semantics, Running a task)."""
     if context.container is None:
         return False
-    settings = [
-        f"{', '.join(variables.names)} from this environment, not from the {variables.source}"
-        for variables in context.container.cluster.variables
-    ]
+    cluster = context.container.cluster
+    covered = _variables_of_entries(cluster, target)
+    settings = []
+    for variables in cluster.variables:
+        names = [name for name in variables.names if name not in covered]
+        if names:
+            settings.append(
+                f"{', '.join(names)} from this environment, not from the {variables.source}"
+            )
     return {"settings": "; ".join(settings)} if settings else False
+
+
+def _variables_of_entries(cluster: ClusterConfig, target: Target) -> set[str]:
+    """Return the variables of secrets that the table `secrets` of the environment has."""
+    if target.settings is None:
+        return set()
+    tables = target.settings.tables
+    return {
+        asked.variable
+        for asked in cluster.secrets
+        if tables.find_kubernetes_secret(asked.secret, asked.key) is not None
+    }
 
 
 @component_rule(
