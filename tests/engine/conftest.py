@@ -78,6 +78,17 @@ def execute(home: Path, tmp_path: Path) -> Callable[..., Run]:
 
 
 @pytest.fixture
+def ignore_rules(home: Path) -> Callable[..., None]:
+    """Let the engine get a pipeline that kfgcp refuses before the run."""
+
+    def ignore(*rules: str) -> None:
+        reasons = ", ".join(f'{rule} = "the engine is tested"' for rule in rules)
+        (home / "kfgcp.toml").write_text(f"[check]\nignore = {{ {reasons} }}\n")
+
+    return ignore
+
+
+@pytest.fixture
 def record_repetition(home: Path) -> Callable[..., ForegroundRun]:
     """Records the repetition of a run, as `kfgcp.rerun` does, and returns its engine, which has not
     started."""

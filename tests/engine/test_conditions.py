@@ -360,10 +360,10 @@ def test_expressions_written_by_hand(condition, taken, execute, compiled, states
         "'x'",
     ],
 )
-def test_a_condition_that_cannot_be_evaluated(condition, home, execute, compiled, states, task):
-    # kfgcp refuses some of these conditions before the run. This test is about the engine.
-    ignored = ", ".join(f'{rule} = "the engine is tested"' for rule in ("S110", "S111"))
-    (home / "kfgcp.toml").write_text(f"[check]\nignore = {{ {ignored} }}\n")
+def test_a_condition_that_cannot_be_evaluated(
+    condition, ignore_rules, execute, compiled, states, task
+):
+    ignore_rules("S110", "S111")
 
     @dsl.pipeline(name="broken")
     def broken(x: int = 3, s: str = "some text"):
