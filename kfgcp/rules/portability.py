@@ -77,7 +77,7 @@ def google_component(context: ComponentContext, target: Target) -> Match:
     "P104",
     Severity.NOTE,
     "the pipeline has settings that only Kubernetes understands: {settings}",
-    hint="Elsewhere they have no effect. Use settings of kfgcp.toml for what each environment has.",
+    hint="They have no effect elsewhere. Put what differs between environments into kfgcp.toml.",
 )
 def kubernetes_settings(pipeline: PipelineContext, target: Target) -> Match:
     """The second document of the file is a PlatformSpec for kubernetes (kfp-kubernetes;

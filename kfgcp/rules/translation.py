@@ -56,7 +56,7 @@ def accelerator_without_translation(context: TaskContext, target: Target) -> Mat
 @task_rule(
     "P202",
     Severity.ERROR,
-    "{task} asks for the secret {name}, which has no place in {env}",
+    "{task} asks for the secret {name}, but {env} does not say where it is stored",
     hint="Add it in kfgcp.toml: [env.{env}.secrets] {entry}",
     methods=("set_env_variable",),
     needs_target=True,
@@ -99,8 +99,8 @@ def cluster_secret_without_translation(context: TaskContext, target: Target) -> 
         return False
     if all(request.depends_on_run for request in required):
         return NotJudged(
-            "parameters of the run name the Kubernetes secrets of {task}, so kfgcp cannot"
-            " translate them"
+            "{task} gets the names of its Kubernetes secrets from parameters of the run, so kfgcp"
+            " cannot translate these secrets"
         )
     known = [request for request in required if not request.depends_on_run]
     secret, _, key = known[0].name.partition("/")
@@ -118,7 +118,7 @@ def cluster_secret_without_translation(context: TaskContext, target: Target) -> 
     "P204",
     Severity.NOTE,
     "{task} is translated for {env}: {changes}",
-    hint="The version of the pipeline is that of the text before the translation.",
+    hint="The version of the pipeline does not change: kfgcp computes it before the translation.",
     needs_target=True,
 )
 def translated(context: TaskContext, target: Target) -> Match:
@@ -136,8 +136,8 @@ def translated(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "P205",
     Severity.NOTE,
-    "{task} gets the name of a secret version in {variables} on {env}, not the secret",
-    hint="Read the version with the service account when the value begins with projects/.",
+    "on {env}, {variables} of {task} contains the name of a secret version, not the secret",
+    hint="In the component, read the secret from Secret Manager if the value has projects/.",
     methods=("set_env_variable", "use_secret_as_env"),
     needs_target=True,
 )
@@ -157,7 +157,7 @@ def secret_by_name(context: TaskContext, target: Target) -> Match:
 
 
 # The reason of `NotJudged` when an environment lacks a required key.
-_WITHOUT_SETTINGS = "{env} lacks required keys, so nobody knows what it translates"
+_WITHOUT_SETTINGS = "{env} lacks required keys, so kfgcp cannot tell what it translates"
 
 
 def _missing(

@@ -101,14 +101,14 @@ CASES = {
         "P202",
         (ask_secret, cluster(secrets={"DB": {"variable": "DB"}})),
         (ask_secret, cluster(secrets=SECRET)),
-        "task train asks for the secret DB, which has no place in gke",
+        "task train asks for the secret DB, but gke does not say where it is stored",
         'Add it in kfgcp.toml: [env.gke.secrets] DB = { secret = "SECRET", key = "KEY" }',
     ),
     "P202 of Vertex": (
         "P202",
         (ask_secret, vertex()),
         (ask_secret, vertex(secrets=SECRET)),
-        "task train asks for the secret DB, which has no place in dev",
+        "task train asks for the secret DB, but dev does not say where it is stored",
         "Add it in kfgcp.toml: [env.dev.secrets] DB = { secret_manager ="
         ' "projects/PROJECT/secrets/SECRET/versions/1" }',
     ),
@@ -116,7 +116,7 @@ CASES = {
         "P202",
         (ask_secret, local()),
         (ask_secret, local(secrets=SECRET)),
-        "task train asks for the secret DB, which has no place in local",
+        "task train asks for the secret DB, but local does not say where it is stored",
         'Add it in kfgcp.toml: [env.local.secrets] DB = { variable = "DB" }',
     ),
     "P203": (
@@ -133,14 +133,14 @@ CASES = {
         (ask_gpu, cluster(accelerators=GPU)),
         (ask_resource, cluster(accelerators=GPU)),
         "task train is translated for gke: NVIDIA_L4 → nvidia.com/gpu on nodes with gpu=l4",
-        "The version of the pipeline is that of the text before the translation.",
+        "The version of the pipeline does not change: kfgcp computes it before the translation.",
     ),
     "P205": (
         "P205",
         (ask_secret, vertex(secrets=SECRET)),
         (ask_secret, cluster(secrets=SECRET)),
-        "task train gets the name of a secret version in PASSWORD on dev, not the secret",
-        "Read the version with the service account when the value begins with projects/.",
+        "on dev, PASSWORD of task train contains the name of a secret version, not the secret",
+        "In the component, read the secret from Secret Manager if the value has projects/.",
     ),
 }
 

@@ -212,8 +212,8 @@ def run_value_inside_text(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K310",
     Severity.NOTE,
-    "{component} has metrics: on Kubeflow, they keep only six decimals before 3.0, so values below"
-    " 1e-6 become 0",
+    "{component} has metrics: Kubeflow Pipelines older than 3.0 keeps only six decimals of them, so"
+    " values below 1e-6 become 0",
     hint="Return values that need all digits as output parameters too.",
     fixed_in=(3, 0),
 )
@@ -300,8 +300,8 @@ def _is_exit_task(context: TaskContext) -> bool:
 @task_rule(
     "K322",
     Severity.WARNING,
-    "{task} has a number of retries (set_retry): on Kubeflow, by default, 2.17.0 retries a task"
-    " when its pod is lost, but not when its program fails",
+    "{task} is retried after a failure (set_retry): by default, Kubeflow Pipelines 2.17.0 retries"
+    " it only when its pod is lost, not when its program fails",
     hint="Set retryPolicy to Always in the workflow defaults of Argo, or retry inside the program.",
     since=(2, 17),
     methods=("set_retry",),
@@ -315,8 +315,8 @@ def ineffective_retries(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K323",
     Severity.WARNING,
-    "{task} is an exit handler that gets {parameter}, which may be null: on Kubeflow, then neither"
-    " its tasks nor its exit task run",
+    "{task} is an exit handler that gets {parameter}, which may be null: if it is null, Kubeflow"
+    " runs neither the tasks nor the exit task",
     hint="Give the parameter a default.",
 )
 def exit_handler_may_not_start(context: TaskContext, target: Target) -> Match:
@@ -338,7 +338,7 @@ def exit_handler_may_not_start(context: TaskContext, target: Target) -> Match:
     Severity.NOTE,
     "{task} runs at the exit of others: on Kubeflow, a run that is cancelled ends as FAILED, which"
     " kfgcp shows as CANCELLED",
-    hint="Do not tell a cancelled run from a failed one in the exit task.",
+    hint="The exit task cannot see whether the run was cancelled or failed: treat both alike.",
 )
 def cancelled_is_failed(context: TaskContext, target: Target) -> Match:
     """The server never reports CANCELED. Recorded: cluster-2.17.0/sleepy-cancelled."""

@@ -87,7 +87,7 @@ def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     "K104",
     Severity.ERROR,
     "{task} is an importer with a condition, which Kubeflow Pipelines does not support",
-    hint="Put another task into the dsl.If as well, so that the condition is that of a group.",
+    hint="Put a second task into the same dsl.If: a group of tasks may have a condition.",
 )
 def conditional_importer(context: TaskContext, target: Target) -> Match:
     """The server's compiler refuses it: "triggerPolicy.condition on importer task is not
@@ -167,7 +167,7 @@ def long_argument(context: ComponentContext, target: Target) -> Match:
 @task_rule(
     "K110",
     Severity.ERROR,
-    "{task} has constants of {size} bytes in its definition, which must fit into 131,071",
+    "{task} has constants of {size} bytes, but its whole definition may have at most 131,071",
     hint="Put large values into a file in a bucket, and pass its address.",
 )
 def long_constants(context: TaskContext, target: Target) -> Match:

@@ -146,8 +146,8 @@ def optional_variables(pipeline: PipelineContext, target: Target) -> Iterator[Ma
 @pipeline_rule(
     "K247",
     Severity.WARNING,
-    "{task} names a secret, config map or volume claim by a parameter: Kubeflow Pipelines supports"
-    " this since 2.5, and an older server reads no name",
+    "{task} takes the name of a secret, config map or volume claim from a parameter: Kubeflow"
+    " Pipelines supports this since 2.5, and an older server does not find the name",
     hint="Upgrade the server, or compile the pipeline with kfp-kubernetes<1.5 and a fixed name.",
     fixed_in=(2, 5),
 )
