@@ -230,7 +230,7 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, run
         ("params.lr < true", 12, "< needs a number or a text", "= or !="),
         ("state = BROKEN", 8, "there is no state BROKEN", "SUCCEEDED"),
         ("state < FAILED", 8, "states have no order", "="),
-        ("tags > good", 7, "tags have no order", "tags = good"),
+        ("tags > good", 7, "tags have no order", "tags = 'good'"),
         ("created_at > 7d", 13, "a time is expected, not a duration", "-7d"),
         ("created_at > yesterday", 13, "yesterday is not a time", "2026-01-31"),
         ("duration > long", 11, "a duration is a number of seconds", "5m"),

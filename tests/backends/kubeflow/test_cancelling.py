@@ -96,7 +96,7 @@ def test_a_run_without_a_workflow_is_told_by_cancel_and_can_be_deleted(
 
     assert done.code == 0
     assert cluster.requests.count("POST", "*:terminate") == 1
-    note = f"The workflow of run {run_id} is not in the cluster any more. It will not end."
+    note = f"The workflow of run {run_id} is not in the cluster any more. The run will not end."
     advice = f"Delete it: kfgcp delete {run_id}"
     assert done.err.count(f"{note} {advice}") == 1
     assert kfgcp("show", run_id, "--json").json["state"] == "CANCELLING"

@@ -349,7 +349,7 @@ def test_a_page_token_that_comes_again_is_an_error(
     )
 
     with pytest.raises(
-        BadAnswer, match="ML Metadata answered GetExecutionsByContext with the token of a page"
+        BadAnswer, match="ML Metadata sent the token of a page that was read before"
     ):
         known.read_executions("run-1")
 
