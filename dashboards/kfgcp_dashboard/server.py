@@ -180,7 +180,7 @@ def _print_introduction(url: str, names: Sequence[str], signs_in: bool) -> None:
         )
     if not signs_in:
         print(
-            "note: there is no sign-in, so the dashboard answers on this machine only",
+            "note: nobody has to sign in, so the dashboard answers on this machine only",
             file=sys.stderr,
         )
     if options.read_only:

@@ -465,7 +465,7 @@ class Mirror:
     # -- recording
 
     def _record_ended(self, fetched: FetchedRun | None) -> str:
-        """Record a run that has ended, and return a note for the user, "" when there is no note.
+        """Record a run that has ended, and return a note for the user, "" without a note.
 
         Args:
             fetched: the run, None when it was deleted.

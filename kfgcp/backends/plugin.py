@@ -39,7 +39,7 @@ class BackendPlugin:
         open: returns the backend of an environment, for a backend that records its runs in the
             store itself.
         checks: returns the checks of `kfgcp doctor`. Its last argument is the images of the
-            pipeline that will run, or None when there is no pipeline.
+            pipeline that will run, or None without a pipeline.
         is_artifact_of: returns whether an address in the service's own store belongs to a run of
             the environment. The dashboard shows these artifacts to everyone who may see the run.
             None when the service has no store of its own.

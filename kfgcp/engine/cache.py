@@ -128,7 +128,7 @@ class TaskCache:
         """Return the newest success with a key whose files still exist, and a problem.
 
         The problem is the reason why the newest success of all cannot be used. It is None when that
-        success can be used, and when there is no success.
+        success can be used, and when no run has succeeded with this key.
         """
         problem: str | None = None
         for entry in self._successes(key):

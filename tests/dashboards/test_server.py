@@ -60,7 +60,7 @@ def test_it_answers_on_this_machine_and_ends_with_the_signal(
     assert ended.code == 0
     assert ended.out.splitlines()[0] == f"http://127.0.0.1:{port}"
     assert ended.err.splitlines() == [
-        "note: there is no sign-in, so the dashboard answers on this machine only",
+        "note: nobody has to sign in, so the dashboard answers on this machine only",
         "next: press Ctrl-C to stop the dashboard",
     ]
     if listening:

@@ -84,7 +84,7 @@ def kubeflow_checks(env: Environment, images: Sequence[str] | None = None) -> li
 
     Args:
         env: the environment.
-        images: the images of the pipeline that will run, None when there is no pipeline.
+        images: the images of the pipeline that will run, None without a pipeline.
     """
     settings = KubeflowSettings.of(env.settings)
     cluster = Cluster(env)

@@ -78,7 +78,7 @@ class Pod:
     Attributes:
         name: the name of the pod, "" when it is not known.
         has_ended: whether the log of the pod is complete.
-        copy: the URI of the launcher's copy of the log, "" when there is no copy.
+        copy: the URI of the launcher's copy of the log, "" without a copy.
     """
 
     name: str
