@@ -73,6 +73,7 @@ reference: $(VENV)/dev.stamp
 	$(BIN)/python docs/reference/generate.py
 	$(BIN)/python docs/reference/generate_check_rules.py
 	$(BIN)/python docs/reference/generate_check_guide.py
+	$(BIN)/python docs/reference/generate_components.py
 
 docs: reference $(STORES)/stamp
 	$(BIN)/python docs/reference/generate_rules.py

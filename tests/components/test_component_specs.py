@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,19 @@ import pytest
 import yaml
 from kfp import compiler
 
+import kfgcp
 import kfgcp_components
-from kfgcp_components import images
 from patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
-IMAGE = f"kfgcp/components-tabular:{version('kfgcp')}"
-PARAMETERS = {
-    "ingest_table": {"source": "STRING", "timeout": "NUMBER_DOUBLE"},
-    "split_table": {
-        "target": "STRING",
-        "test_fraction": "NUMBER_DOUBLE",
-        "stratify": "BOOLEAN",
-        "seed": "NUMBER_INTEGER",
-    },
-    "train_classifier": {
-        "target": "STRING",
-        "model": "STRING",
-        "hyperparameters": "STRUCT",
-        "seed": "NUMBER_INTEGER",
-    },
-    "evaluate_classifier": {"target": "STRING"},
-}
-ARTIFACTS = {
-    "ingest_table": ({}, {"table": "system.Dataset"}),
-    "split_table": (
-        {"table": "system.Dataset"},
-        {"train": "system.Dataset", "test": "system.Dataset"},
-    ),
-    "train_classifier": ({"train": "system.Dataset"}, {"classifier": "system.Model"}),
-    "evaluate_classifier": (
-        {"classifier": "system.Model", "test": "system.Dataset"},
-        {"metrics": "system.Metrics", "classification_metrics": "system.ClassificationMetrics"},
-    ),
-}
+SIGNATURES = Path(__file__).parent / "signatures"
+IMAGES = {"base", "gcp", "tabular"}
+
+
+def component_folder(name: str) -> Path:
+    """Return the folder of a component, such as train/classifier for train_classifier."""
+    function = getattr(kfgcp_components, name).python_func
+    return Path(inspect.getfile(function)).parent
 
 
 def run_python(code: str, cwd: Path, **environment: str) -> str:
@@ -68,46 +47,60 @@ def compile_component(component: Any, folder: Path) -> dict[str, Any]:
     return spec
 
 
-def artifact_types(definitions: dict[str, Any]) -> dict[str, str]:
-    return {
-        name: value["artifactType"]["schemaTitle"]
-        for name, value in definitions.get("artifacts", {}).items()
-    }
+def slot_types(definitions: dict[str, Any]) -> dict[str, str]:
+    """Return the type of each input or output by its name, artifacts first."""
+    types = {}
+    for name, slot in definitions.get("artifacts", {}).items():
+        types[name] = slot["artifactType"]["schemaTitle"]
+    for name, slot in definitions.get("parameters", {}).items():
+        types[name] = slot["parameterType"]
+    return types
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> kfgcp.Workspace:
+    """A project whose current folder is the repository, where the data of the examples is."""
+    monkeypatch.setenv("KFGCP_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(ROOT)
+    return kfgcp.Workspace.open(ROOT)
 
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_a_component_compiles_to_documented_typed_inputs_and_outputs(
-    name: str, tmp_path: Path
-) -> None:
+def test_the_signature_of_a_component_is_kept_and_described(name: str, tmp_path: Path) -> None:
     spec = compile_component(getattr(kfgcp_components, name), tmp_path)
     (definition,) = spec["components"].values()
-    inputs, outputs = definition["inputDefinitions"], definition["outputDefinitions"]
-    parameters = {key: value["parameterType"] for key, value in inputs["parameters"].items()}
-    assert parameters == PARAMETERS[name]
-    assert (artifact_types(inputs), artifact_types(outputs)) == ARTIFACTS[name]
-    for value in [*inputs["parameters"].values(), *inputs.get("artifacts", {}).values()]:
-        assert value["description"].endswith((".", "}."))
+    signature = {
+        "inputs": slot_types(definition.get("inputDefinitions", {})),
+        "outputs": slot_types(definition.get("outputDefinitions", {})),
+    }
+    assert signature == json.loads((SIGNATURES / f"{name}.json").read_text())
+    inputs = definition.get("inputDefinitions", {})
+    for slots in inputs.values():
+        for slot in slots.values():
+            assert slot["description"].endswith((".", "}."))
+
+
+def test_no_signature_is_left_of_a_component_that_is_gone() -> None:
+    stored = sorted(file.stem for file in SIGNATURES.glob("*.json"))
+    assert stored == sorted(kfgcp_components.__all__)
 
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_a_component_runs_in_its_familys_image_and_installs_nothing(
+def test_a_component_runs_in_one_of_our_images_and_installs_nothing(
     name: str, tmp_path: Path
 ) -> None:
     spec = compile_component(getattr(kfgcp_components, name), tmp_path)
     (executor,) = spec["deploymentSpec"]["executors"].values()
-    assert executor["container"]["image"] == IMAGE
+    assert executor["container"]["image"] in IMAGES
     assert not re.search(r"\bpip\b", " ".join(executor["container"]["command"]))
 
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_the_readme_of_a_component_names_every_input_and_output(name: str, tmp_path: Path) -> None:
-    readme = (
-        ROOT / "components/kfgcp_components" / name.replace("_", "/") / "README.md"
-    ).read_text()
-    inputs, outputs = ARTIFACTS[name]
-    for word in [*PARAMETERS[name], *inputs, *outputs]:
-        assert f"| `{word}` |" in readme
-    assert name in (ROOT / "components/README.md").read_text()
+def test_the_example_of_a_component_runs(name: str, workspace: kfgcp.Workspace) -> None:
+    run = workspace.submit(str(component_folder(name) / "example.py"), name=name)
+    run.wait(timeout=PROCESS)
+    task_components = {task.path.split("[")[0] for task in run.tasks}
+    assert name.replace("_", "-") in task_components
 
 
 def test_the_example_compiles_without_pandas_scikit_learn_or_a_warning(tmp_path: Path) -> None:
@@ -172,15 +165,16 @@ def test_importing_the_package_loads_neither_kfp_nor_pandas(tmp_path: Path) -> N
 
 
 def test_logic_can_be_imported_where_kfp_is_missing(tmp_path: Path) -> None:
+    folders = [component_folder(name) for name in kfgcp_components.__all__]
     modules = ", ".join(
-        f"kfgcp_components.{name.replace('_', '.')}.logic" for name in kfgcp_components.__all__
+        f"kfgcp_components.{folder.parent.name}.{folder.name}.logic" for folder in folders
     )
     run_python(f"import sys; sys.modules['kfp'] = None; import {modules}", tmp_path)
 
 
 def test_a_name_means_the_component_even_after_its_folder_was_imported(tmp_path: Path) -> None:
     code = (
-        "import kfgcp_components.split.table.logic\n"
+        "import kfgcp_components.data.split_table.logic\n"
         "from kfgcp_components import split_table\n"
         "print(type(split_table).__name__)\n"
     )
@@ -192,18 +186,6 @@ def test_an_unknown_component_is_an_attribute_error() -> None:
         _ = kfgcp_components.ingest_tabel
     assert sorted(kfgcp_components.__all__) == kfgcp_components.__all__
     assert set(kfgcp_components.__all__) <= set(dir(kfgcp_components))
-
-
-def test_the_registry_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KFGCP_IMAGE_REGISTRY", raising=False)
-    assert images.image("tabular") == IMAGE
-    monkeypatch.setenv("KFGCP_IMAGE_REGISTRY", "europe-docker.pkg.dev/acme/ml/")
-    assert (
-        images.image("tabular")
-        == f"europe-docker.pkg.dev/acme/ml/components-tabular:{version('kfgcp')}"
-    )
-    with pytest.raises(ValueError, match="no image family 'visual'; there are: tabular"):
-        images.image("visual")
 
 
 def test_components_are_made_without_a_future_warning(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from kfp import dsl
 
 from kfgcp_components import ingest_table
-from kfgcp_components.ingest.table.fetch import hide_secrets
-from kfgcp_components.ingest.table.logic import ingest
+from kfgcp_components.data.ingest_table.fetch import hide_secrets
+from kfgcp_components.data.ingest_table.logic import ingest
 from kfgcp_components.tables import read_parquet, write_parquet
 from patience import PROCESS, REQUEST
 
@@ -280,7 +280,7 @@ def in_new_interpreter(code: str, **environment: str) -> str:
 def test_a_missing_library_names_the_extra_to_install(url: str, module: str, extra: str) -> None:
     output = in_new_interpreter(
         f"import sys; sys.modules[{module!r}] = None\n"
-        f"from kfgcp_components.ingest.table.logic import ingest; ingest({url!r})"
+        f"from kfgcp_components.data.ingest_table.logic import ingest; ingest({url!r})"
     )
     last_line = output.splitlines()[-1]
     assert last_line == f"ImportError: reading {url} needs more packages: pip install '{extra}'"
@@ -323,7 +323,7 @@ def test_a_bucket_is_read_and_its_refusals_are_one_line() -> None:
     thread.start()
     try:
         output = in_new_interpreter(
-            "from kfgcp_components.ingest.table.logic import ingest\n"
+            "from kfgcp_components.data.ingest_table.logic import ingest\n"
             "for name in ('data', 'denied', 'other'):\n"
             "    try:\n"
             "        print(len(ingest(f'gs://shared/{name}.csv')[0]), 'rows')\n"

@@ -8,7 +8,7 @@ from kfp import dsl
 from sklearn.model_selection import train_test_split
 
 from kfgcp_components import split_table
-from kfgcp_components.split.table.logic import split
+from kfgcp_components.data.split_table.logic import split
 from kfgcp_components.tables import read_parquet, write_parquet
 
 

@@ -42,6 +42,11 @@ def test_the_guide_to_checks_shows_real_output() -> None:
     )
 
 
+def test_the_pages_of_the_components_are_up_to_date() -> None:
+    for file, text in _generator("generate_components").render_all().items():
+        assert file.read_text(encoding="utf-8") == text, f"{file}: write it again: make reference"
+
+
 def test_every_rule_is_in_the_reference_once() -> None:
     from kfgcp.backends.registry import BUILT_IN
     from kfgcp.tracking.check import rules_for

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kfgcp_components.ingest.table.fetch import fetch, hide_secrets
+from kfgcp_components.data.ingest_table.fetch import fetch, hide_secrets
 from kfgcp_components.messages import one_line
 from kfgcp_components.tables import read_parquet, reject_duplicates
 

@@ -1,11 +1,23 @@
-"""The component `split_table`: a training set and a test set from one table."""
+"""The component `split_table`: a training set and a test set from one table.
+
+The same table and seed give the same split. The number of rows in the test set is rounded up.
+
+The metadata of both outputs has the values of every table, and also `part`, `target`,
+`test_fraction`, `seed`, `stratified` (true if the split was stratified) and `rows_without_target`
+(the number of dropped rows).
+
+## Limits
+
+- In a stratified split, a class with a single row goes to the training set.
+- When a set is too small to contain every other class, the split is random and `stratified` is
+  false.
+- The split treats rows as independent. It does not support groups or a time order.
+"""
 
 from kfp import dsl
 
-from kfgcp_components.images import image
 
-
-@dsl.component(base_image=image("tabular"), install_kfp_package=False)  # type: ignore[untyped-decorator]
+@dsl.component(base_image="tabular", install_kfp_package=False)  # type: ignore[untyped-decorator]
 def split_table(
     table: dsl.Input[dsl.Dataset],
     target: str,
@@ -27,7 +39,7 @@ def split_table(
         train: The training set. Metadata: that of a table, and how it was split.
         test: The test set, with the same metadata.
     """
-    from kfgcp_components.split.table.logic import split
+    from kfgcp_components.data.split_table.logic import split
     from kfgcp_components.tables import read_parquet, write_parquet
 
     frame = read_parquet(table.path)
