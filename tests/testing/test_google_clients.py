@@ -1,42 +1,11 @@
 """Google's own clients, unmodified, against the stand-in."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kfgcp.testing import VertexStandIn
-
-
-@pytest.fixture
-def aiplatform(env: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return the client of Vertex AI, initialised for the stand-in.
-
-    Before each submission the client asks Cloud Resource Manager for the number of the project.
-    That is a gRPC service at a fixed address, which the stand-in cannot replace. So this fixture
-    answers the question.
-    """
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform
-    from google.cloud.aiplatform import initializer, pipeline_jobs
-    from google.cloud.aiplatform.utils import resource_manager_utils
-
-    monkeypatch.setattr(
-        resource_manager_utils, "get_project_number", lambda *_, **__: str(env.project_number)
-    )
-    monkeypatch.setattr(
-        pipeline_jobs, "_JOB_WAIT_TIME", 0.1
-    )  # seconds between two looks, 5 otherwise
-    aiplatform.init(
-        project=env.project,
-        location=env.location,
-        api_endpoint=env.api_endpoint,
-        api_transport="rest",
-        credentials=AnonymousCredentials(),
-    )
-    yield aiplatform
-    initializer.global_config.__init__()
 
 
 @pytest.fixture
