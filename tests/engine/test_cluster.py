@@ -218,7 +218,8 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
     handle = api.submit(spec, in_process=True).wait(check=False)
 
     assert list(handle.notes) == [
-        "component variables runs in a process, which ignores its limits of cpu and memory (L202)",
+        "component variables runs in a process, so its limits of CPU and memory have no effect"
+        " (L202)",
         (
             "component variables runs without the accelerator NVIDIA_L4 x 2, because the local"
             " engine assigns none (L203)"
