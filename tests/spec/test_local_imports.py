@@ -163,7 +163,8 @@ def test_a_module_above_the_folder_where_kfgcp_runs_is_named(
     error = failure("p.py")
 
     assert error.hint == (
-        f"{repository / 'steps_of_us'} has that name, but {repository} is not on the import path.\n"
+        f"{repository / 'steps_of_us'} has the name of the missing module, but {repository} is not"
+        " on the import path.\n"
         f"Run kfgcp in {repository}, or set PYTHONPATH={repository}."
     )
 
