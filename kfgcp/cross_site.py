@@ -103,7 +103,7 @@ class CrossSiteGuard:
 
     Example:
         >>> CrossSiteGuard(8501).refusal("GET", [("Host", "evil.example")])
-        "The host 'evil.example' is not a name of this server."
+        "The Host header 'evil.example' is not a name of this server."
     """
 
     port: int
