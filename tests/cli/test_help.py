@@ -85,7 +85,7 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
         (["run", "x.yaml", "--parm", "a=1"], "--param"),
         (["list", "--state", "DONE"], "'DONE' is not one of"),
         (["list", "--limit", "0"], "0 is not in the range"),
-        (["list", "--since", "soon"], "--since 'soon' is not an age"),
+        (["list", "--since", "soon"], "--since 'soon' is neither an age"),
         (["list", "--label", "team"], "--label 'team' does not have the form K=V"),
         (["run", "x.yaml", "--timeout", "-1"], "must be 0 or more seconds, not -1."),
         (["run", "x.yaml", "--timeout", "nan"], "must be 0 or more seconds, not nan."),

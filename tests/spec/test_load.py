@@ -170,7 +170,7 @@ def test_a_broken_yaml_is_an_error_that_names_the_place(write, text, message):
         (" \n", "the file is empty"),
         ('{"a": 1,\n  "b": x}', "p.json:2:8: not valid JSON"),
         ('{"a": 1, "a": 2}', "it has the key 'a' twice"),
-        ('{"a": Infinity}', "Infinity is not a number"),
+        ('{"a": Infinity}', "JSON has no number Infinity"),
         ('{"a": 1e999}', "p.json:1: a is inf"),
         ('{"a": "\\ud800"}', "a holds characters that are not Unicode text"),
         ("[" * 100_000, "is nested too deeply"),

@@ -319,7 +319,7 @@ def test_a_parameter_file_may_be_json_or_empty(tmp_path):
         ("p.yaml", "a: !!python/object:os.system {}\n", "p.yaml:1:4: not valid YAML"),
         ("p.json", '{"a": 1,\n "b": }', "p.json:2:7: not valid JSON"),
         ("p.json", "[1]", "a mapping"),
-        ("p.json", '{"a": NaN}', "NaN is not a number"),
+        ("p.json", '{"a": NaN}', "JSON has no number NaN"),
         ("p.json", "[" * 100_000, "is nested too deeply"),
     ],
 )

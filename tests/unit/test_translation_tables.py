@@ -81,8 +81,8 @@ def load(folder: Path, table: str, line: str, backend: str = "kubeflow") -> Envi
         ),
         ("secrets", 'DB = "x"', "secrets.DB must be a table, not 'x'."),
         ("secrets", "DB = { }", "secrets.DB does not say where the secret is stored."),
-        ("secrets", 'DB = { secret = "db" }', "secrets.DB has no key."),
-        ("secrets", 'DB = { key = "password" }', "secrets.DB has no secret."),
+        ("secrets", 'DB = { secret = "db" }', "secrets.DB: the key key is missing."),
+        ("secrets", 'DB = { key = "password" }', "secrets.DB: the key secret is missing."),
         ("secrets", 'DB = { vriable = "X" }', "secrets.DB: unknown key 'vriable'."),
         (
             "secrets",
