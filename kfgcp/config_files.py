@@ -69,7 +69,7 @@ def read_tables(file: Path) -> Tables:
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
             raise ConfigError(
-                f"{name}: only {FILE_NAME} itself may have the key include.",
+                f"{name}: the key include is allowed only in {FILE_NAME}.",
                 hint=f"List all files in the key include of {FILE_NAME}.",
             )
         _add_tables(tables, included_data, name)
@@ -156,7 +156,7 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
         for key, value in values.items():
             if key in merged_values:
                 raise ConfigError(
-                    f"{name}: {key} of [{table}] is also in another file.",
+                    f"{name}: [{table}] has the key {key}, which another file has too.",
                     hint=f"Keep {key} in one file.",
                 )
             merged_values[key] = value
@@ -164,7 +164,7 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     for environment in environments:
         if environment in tables.environments:
             raise ConfigError(
-                f"{name}: [env.{environment}] is also in {tables.file_of(environment)}.",
+                f"{name}: the table [env.{environment}] is in {tables.file_of(environment)} too.",
                 hint=f"Keep [env.{environment}] in one file.",
             )
         tables.environments[environment] = _table(environments, environment, name, "env.")

@@ -35,7 +35,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         if inexact is not None:
             _, number = inexact
             raise ParamError(
-                f"The parameter {name} contains {number}, which would arrive as a different"
+                f"The parameter {name} contains {number}, which a task would get as a different"
                 " number.",
                 hint=hint,
             )
@@ -43,7 +43,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
     if inexact is not None:
         place, number = inexact
         raise SpecError(
-            f"The pipeline contains {number}, which would arrive as a different number:"
+            f"The pipeline contains {number}, which a task would get as a different number:"
             f" {format_place(place)}.",
             hint=hint,
         )

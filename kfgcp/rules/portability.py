@@ -52,7 +52,7 @@ _ARGO_VARIABLE: Final = re.compile(
     "P101",
     Severity.NOTE,
     "{component} is a {kind} executor, which only Vertex AI runs",
-    hint="Use a container component to run it elsewhere.",
+    hint="To run it on other backends, use a container component.",
 )
 def vertex_executor(context: ComponentContext, target: Target) -> Match:
     """Only Vertex AI has customJob and resolver executors (argocompiler/dag.go refuses them)."""
@@ -63,7 +63,7 @@ def vertex_executor(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "P102",
     Severity.NOTE,
-    "{component} is a Google Cloud component: it calls services of Google Cloud wherever it runs",
+    "{component} is a Google Cloud component: it calls services of Google Cloud on every backend",
     hint="Give the tasks a Google service account, or use a component without a cloud service.",
 )
 def google_component(context: ComponentContext, target: Target) -> Match:
@@ -77,7 +77,8 @@ def google_component(context: ComponentContext, target: Target) -> Match:
     "P104",
     Severity.NOTE,
     "the pipeline has settings that only Kubernetes understands: {settings}",
-    hint="They have no effect elsewhere. Put what differs between environments into kfgcp.toml.",
+    hint="These settings have no effect on other backends. Put settings that differ between"
+    " environments into kfgcp.toml.",
 )
 def kubernetes_settings(pipeline: PipelineContext, target: Target) -> Match:
     """The second document of the file is a PlatformSpec for kubernetes (kfp-kubernetes;
@@ -99,7 +100,7 @@ def kubernetes_settings(pipeline: PipelineContext, target: Target) -> Match:
 @component_rule(
     "P105",
     Severity.WARNING,
-    "the image of {component} is in a registry of one machine: {image}",
+    "the image of {component} is in a registry that only one machine can reach: {image}",
     hint="Push the image to a registry that every environment can read.",
 )
 def image_of_one_machine(context: ComponentContext, target: Target) -> Match:
@@ -116,7 +117,7 @@ def image_of_one_machine(context: ComponentContext, target: Target) -> Match:
 @pipeline_rule(
     "P110",
     Severity.WARNING,
-    "{where} is a path of one machine",
+    "{where} is a path that exists on one machine only",
     hint="Use an address in a bucket, such as gs://bucket/data.csv.",
 )
 def local_path(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
@@ -130,7 +131,7 @@ def local_path(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     "P111",
     Severity.WARNING,
     "{where} has an address of this machine: {address}",
-    hint="Use an address that the tasks can reach where they run.",
+    hint="Use an address that the tasks can reach from every environment.",
 )
 def local_address(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """In a container, localhost is the container itself."""
@@ -143,8 +144,9 @@ def local_address(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
 @pipeline_rule(
     "P112",
     Severity.WARNING,
-    "{where} has a path below /gcs, where only Vertex AI mounts buckets",
-    hint="Use gs:// and an artifact or a client of the storage, which work everywhere.",
+    "{where} has a path below /gcs, but only Vertex AI mounts buckets there",
+    hint="Use an artifact, or a gs:// address with a client library for Cloud Storage: they work"
+    " on every backend.",
 )
 def mounted_bucket(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """Vertex AI mounts Cloud Storage at /gcs in each task (Cloud Storage FUSE). Elsewhere this
@@ -183,7 +185,8 @@ def _without_user(address: str) -> str:
 @component_rule(
     "P120",
     Severity.WARNING,
-    "{component} compares a final status with SUCCEEDED, but Kubeflow Pipelines says COMPLETE",
+    "{component} compares a final status with SUCCEEDED, but on Kubeflow Pipelines the status is"
+    " COMPLETE",
     hint='Test for failure instead: status.state == "FAILED".',
 )
 def final_status_name(context: ComponentContext, target: Target) -> Match:

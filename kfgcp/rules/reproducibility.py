@@ -54,7 +54,7 @@ _VALUE_OF_ONE_RUN: Final = re.compile(
     "R101",
     Severity.WARNING,
     "{component} runs the newest version of the image {image}, which changes over time",
-    hint="Give the image a tag of a version, or its digest.",
+    hint="Name a version or a digest: NAME:VERSION or NAME@sha256:...",
 )
 def image_without_version(context: ComponentContext, target: Target) -> Match:
     """An image without a tag has the tag latest, which moves to each new version (the reference of
@@ -67,8 +67,8 @@ def image_without_version(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "R102",
     Severity.NOTE,
-    "{component} runs the image {image} by its tag, which somebody may move to another image",
-    hint="Give the digest of the image: NAME@sha256:...",
+    "{component} names the image {image} by a tag, and the tag may later mean another image",
+    hint="Name the digest of the image: NAME@sha256:...",
 )
 def image_without_digest(context: ComponentContext, target: Target) -> Match:
     """Only a digest names one image for ever (the specification of image indexes of the Open
@@ -98,7 +98,7 @@ def _tag(image: str) -> str:
     "R103",
     Severity.NOTE,
     "{component} installs {packages} without a version",
-    hint="Add the version that you tested: packages_to_install=['pandas==2.2.3'].",
+    hint="Add the version that you tested: packages_to_install=['pandas==2.2.3']",
 )
 def package_without_version(context: ComponentContext, target: Target) -> Match:
     """pip installs the newest version that it finds when the task starts (the documentation of
@@ -141,7 +141,7 @@ def package_of_branch(context: ComponentContext, target: Target) -> Match:
     "R105",
     Severity.NOTE,
     "{component} installs kfp {installed}, but the pipeline was compiled with kfp {compiled}",
-    hint="Remove kfp from packages_to_install, or install the version of the compiler.",
+    hint="Remove kfp from packages_to_install, or install the same version as the compiler.",
 )
 def other_kfp(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The program that KFP starts in the container is a part of the installed kfp
@@ -181,7 +181,7 @@ def _package_of_address(path: str) -> str:
 @component_rule(
     "R110",
     Severity.NOTE,
-    "{component} reuses the artifact that it imported first, also when the file has changed",
+    "{component} uses the artifact of its first import again, also when the file has changed",
     hint="Set reimport=True, or import an address that names one version of the file.",
 )
 def importer_reuses(context: ComponentContext, target: Target) -> Match:
@@ -197,7 +197,7 @@ def importer_reuses(context: ComponentContext, target: Target) -> Match:
     "R111",
     Severity.NOTE,
     "{task} has caching on and no inputs, so later runs take its outputs from the first run",
-    hint="Turn caching off with set_caching_options(False) when it reads something that changes.",
+    hint="If the task reads data that changes, turn caching off: set_caching_options(False)",
     methods=("set_caching_options",),
 )
 def cached_without_inputs(context: TaskContext, target: Target) -> Match:
@@ -212,7 +212,8 @@ def cached_without_inputs(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "R112",
     Severity.NOTE,
-    "{task} has caching on and environment variables, which count for the cache only on Vertex AI",
+    "{task} has caching on and environment variables: only on Vertex AI, the task runs again when"
+    " a variable changes",
     hint="Pass values that change the outputs as inputs of the task.",
     methods=("set_env_variable", "set_caching_options"),
 )
@@ -226,7 +227,8 @@ def cached_with_variables(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "R113",
     Severity.NOTE,
-    "{task} has caching on, and its command has {placeholder}, which does not count for the cache",
+    "{task} has caching on, and its command contains {placeholder}: the cache does not look at"
+    " the value of this placeholder",
     hint="Turn caching off with set_caching_options(False), or pass the value as an input.",
     methods=("set_caching_options",),
 )
@@ -246,7 +248,8 @@ def cached_command_of_run(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "R114",
     Severity.NOTE,
-    "{task} has caching on, but never finds outputs, because '{input}' is another text in each run",
+    "{task} has caching on, but never takes outputs from the cache, because '{input}' is"
+    " different in each run",
     hint="Turn caching off with set_caching_options(False).",
     methods=("set_caching_options",),
 )

@@ -7,7 +7,7 @@ it would run, and returns whether the rule has something to say about it:
         "K101",
         Severity.ERROR,
         "{task} loops over artifacts, which no version of Kubeflow Pipelines can run",
-        hint="Loop over their URIs, and import each with dsl.importer in the loop.",
+        hint="Loop over the URIs, and import each artifact with dsl.importer in the loop.",
     )
     def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
         \"\"\"The compiler of workflows refuses artifactIterator (argocompiler/dag.go).\"\"\"

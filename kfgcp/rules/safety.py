@@ -97,7 +97,7 @@ def password_in_index(context: ComponentContext, target: Target) -> Match:
     "Y102",
     Severity.WARNING,
     "{where} contains {kind}",
-    hint="Revoke it, and read the new one from a secret when the task runs.",
+    hint="Revoke the password, token or key, and read a new one from a secret when the task runs.",
 )
 def known_token(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The PipelineSpec is stored by every backend, and shown to everyone who may see the run. The
@@ -132,7 +132,7 @@ def _find_token(text: str) -> str:
 @pipeline_rule(
     "Y103",
     Severity.WARNING,
-    "{where} has a plain text, and its name says that it is a secret",
+    "{where} has a name like a secret, but its value is plain text",
     hint="Ask for a secret: set_env_variable(NAME, 'secret:NAME'), see docs/guides/portable.md.",
 )
 def secret_in_plain_text(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
@@ -166,7 +166,7 @@ def password_in_address(pipeline: PipelineContext, target: Target) -> Iterator[M
 @component_rule(
     "Y110",
     Severity.WARNING,
-    "{component} installs packages without checking who sends them: {option}",
+    "{component} installs packages and does not check which server sends them: {option}",
     hint="Use an index with https and a valid certificate, without pip_trusted_hosts.",
 )
 def untrusted_index(context: ComponentContext, target: Target) -> Match:
@@ -187,7 +187,7 @@ def untrusted_index(context: ComponentContext, target: Target) -> Match:
     "Y111",
     Severity.WARNING,
     "{component} downloads a script and runs it at once: {program} ... | sh",
-    hint="Put the program into the image, or download it and compare its checksum first.",
+    hint="Put the program into the image, or compare the checksum of the script before you run it.",
 )
 def pipe_to_shell(context: ComponentContext, target: Target) -> Match:
     """The one who can change the file at the address runs code with the permissions of the task."""
@@ -201,8 +201,8 @@ def pipe_to_shell(context: ComponentContext, target: Target) -> Match:
 @pipeline_rule(
     "Y112",
     Severity.WARNING,
-    "{where} is read over plain http, which everyone on the network path can change",
-    hint="Use an address with https.",
+    "{where} uses plain http: anybody on the network path can change the data",
+    hint="Use an https address.",
 )
 def plain_http(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """HTTP without TLS protects no content (RFC 9110, section 17)."""

@@ -104,8 +104,8 @@ def _items(raw: str) -> object:
 @component_rule(
     "S103",
     Severity.ERROR,
-    "{component} has {placeholder}... in its command, but no such {side}",
-    hint="Declare the {side} in the component, or correct its name in the command.",
+    "{component} has {placeholder}... in its command, but has no {side} with this name",
+    hint="Declare the {side} in the component, or correct the name in the command.",
 )
 def unknown_name_in_command(context: ComponentContext, target: Target) -> Match:
     """A placeholder that cannot be filled in fails the task (docs/reference/semantics.md). The
@@ -133,8 +133,9 @@ def unknown_name_in_command(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "S104",
     Severity.ERROR,
-    "{component} passes the whole artifact '{artifact}' to its command, which KFP does not define",
-    hint="Pass {artifact}.uri or {artifact}.path, or read a list in a Python component.",
+    "{component} passes the whole artifact '{artifact}' to its command, but KFP does not define"
+    " the text of a whole artifact",
+    hint="Pass {artifact}.uri or {artifact}.path. For a list of artifacts, use a Python component.",
 )
 def whole_artifact(context: ComponentContext, target: Target) -> Match:
     """KFP does not document what the command gets, and backends pass different texts or none
@@ -153,7 +154,7 @@ def whole_artifact(context: ComponentContext, target: Target) -> Match:
     "S105",
     Severity.ERROR,
     "{where} contains the output of a task at a place where KFP does not fill it in",
-    hint="Pass the output as an argument of its own: x=task.output.",
+    hint="Pass the output as a separate argument: x=task.output",
 )
 def output_not_compiled(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """KFP replaces outputs in the values of arguments. In keys of dicts, items of loops and
@@ -190,8 +191,8 @@ def condition_not_cel(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "S111",
     Severity.ERROR,
-    "{task} has a condition about the input '{input}', which the task does not have",
-    hint="Add the input to the task, or correct its name in the condition.",
+    "{task} has a condition that uses the input '{input}', but the task has no such input",
+    hint="Add the input to the task, or correct the name in the condition.",
 )
 def condition_of_unknown_input(context: TaskContext, target: Target) -> Match:
     """A condition sees only the inputs of its own task (TriggerPolicy.condition of
@@ -211,7 +212,7 @@ def condition_of_unknown_input(context: TaskContext, target: Target) -> Match:
     "S112",
     Severity.WARNING,
     "{task} has a condition without inputs, which is always {value}",
-    hint="Remove the condition, or compare an input or an output of a task in it.",
+    hint="Remove the condition, or use an input or an output of a task in the condition.",
 )
 def constant_condition(context: TaskContext, target: Target) -> Match:
     """An expression over constants has the same value in each run (the CEL specification)."""
@@ -230,7 +231,7 @@ def constant_condition(context: TaskContext, target: Target) -> Match:
     "S113",
     Severity.WARNING,
     "{task} compares '{input}', which is {type}, with {literal}, so the condition {result}",
-    hint="Compare it with a value of its own type.",
+    hint="Compare the input with a value of the same type.",
 )
 def comparison_of_types(context: TaskContext, target: Target) -> Match:
     """Values of different types are never equal, and have no order (the CEL specification,
@@ -269,7 +270,7 @@ def _mismatch(comparison: Comparison, params: Mapping[str, ParamSpec]) -> Mappin
     "S120",
     Severity.WARNING,
     "{where} is {value}, and KFP keeps only about 16 digits of a number",
-    hint="Pass it as text and convert it in the component.",
+    hint="Pass the number as text (str), and convert the text in the component.",
 )
 def rounded_integer(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The compiler of KFP writes numbers as doubles, which hold each integer only up to 2**53
@@ -308,7 +309,7 @@ def _rounded(value: object, declared: ParamSpec | None) -> Iterator[int]:
 @pipeline_rule(
     "S121",
     Severity.WARNING,
-    "the default of the parameter {problem}, so a run needs another value",
+    "the default of the parameter {problem}, so each run must set another value",
     hint="Change the default, or the type of the parameter.",
 )
 def wrong_default_of_pipeline(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
@@ -372,9 +373,9 @@ def _problem_of(value: object, declared: ParamSpec) -> str:
 @task_rule(
     "S124",
     Severity.WARNING,
-    "{task} puts '{source}', which is {type}, inside the {container} '{input}', where it becomes"
-    " text",
-    hint="Pass the value as an argument of its own, or convert the text in the component.",
+    "{task} puts '{source}' ({type}) into the {container} '{input}': inside a {container}, it"
+    " becomes text",
+    hint="Pass the value as a separate argument, or convert the text in the component.",
 )
 def value_becomes_text(context: TaskContext, target: Target) -> Match:
     """Recorded on Kubeflow Pipelines 2.17: [n.output, 4] with n = 3 arrives as ["3", 4]
@@ -460,8 +461,8 @@ def optional_to_required(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "S130",
     Severity.WARNING,
-    "{task} waits for {upstream}, which a condition may skip, so {task} is skipped with it",
-    hint="Move the task into the branch, or use dsl.OneOf for a value of several branches.",
+    "{task} needs {upstream}: when a condition skips {upstream}, {task} is skipped too",
+    hint="Move the task into the branch, or join the outputs of all branches with dsl.OneOf.",
 )
 def waits_for_condition(context: TaskContext, target: Target) -> Match:
     """A skipped task blocks those below it, which are skipped too (docs/reference/semantics.md,
@@ -544,7 +545,7 @@ def input_of_failed_task(context: TaskContext, target: Target) -> Match:
     "S140",
     Severity.NOTE,
     "{count} tasks in {where} have the name '{label}'",
-    hint="Give each task a name of its own with set_display_name.",
+    hint="Give each task a different name with set_display_name.",
 )
 def equal_names(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """Lists and graphs of the backends show PipelineTaskInfo.name (pipeline_spec.proto), so tasks
@@ -565,8 +566,8 @@ def equal_names(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
 @pipeline_rule(
     "S141",
     Severity.WARNING,
-    "{place} is not a field of a PipelineSpec; Kubeflow Pipelines refuses the file because of it",
-    hint="Remove the field, or update kfgcp if a newer KFP has written it.",
+    "{place} is not a field of a PipelineSpec, so Kubeflow Pipelines refuses the file",
+    hint="Remove the field. If a newer KFP wrote the field, update kfgcp.",
 )
 def unknown_field(pipeline: PipelineContext, target: Target) -> Iterable[Match]:
     """Recorded on Kubeflow Pipelines 2.5, 2.14 and 2.17 (pipeline-upload-bad); the API server

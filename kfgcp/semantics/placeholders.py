@@ -173,8 +173,8 @@ def _fill_inside(value: Any, params: JsonObject, job: Mapping[str, str], label: 
         filled_key = _fill_text(key, params, job, label)
         if filled_key in filled:
             raise ValueProblem(
-                f"{label} has the key {format_value(filled_key)} twice when its placeholders are"
-                " filled in"
+                f"after kfgcp fills in the placeholders, {label} has the key"
+                f" {format_value(filled_key)} twice"
             )
         filled[filled_key] = _fill_inside(item, params, job, label)
     return filled

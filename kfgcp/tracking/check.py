@@ -95,7 +95,10 @@ def check(
         targets.append(target)
         findings[env.name] = _judge_for(env, rules, pipeline, target)
     if server is not None and not any(target.version for target in targets):
-        notes.append("--server has no effect: the backends of these environments have no versions")
+        notes.append(
+            "--server has no effect, because the backends of these environments have no"
+            " server versions"
+        )
     source_map = read_source_map(spec)
     rows = [locate(row, source_map) for row in merge_findings(findings)]
     notes += notes_about(source_map.comments, (rule.id for rule in all_rules))
@@ -135,7 +138,7 @@ def choose_envs(project: Project, envs: Sequence[str], *, all_envs: bool = False
     if not all_envs:
         return list(envs) or [project.env().name]
     if envs:
-        raise UsageError("Name environments, or check for all of them, not both.")
+        raise UsageError("Give the names of environments, or check all environments, not both.")
     for name in project.invalid_environments:
         # This raises the error of the environment.
         project.env(name)
@@ -184,7 +187,8 @@ def _known_rules(project: Project) -> list[Rule]:
                     raise UsageError(
                         f"The backend '{backend}' has a rule {rule.id}, and another backend has a"
                         " rule with the same id.",
-                        hint="The author of the backend must choose another letter.",
+                        hint="Remove one of the two backends, or ask its author to give the rule"
+                        " another id.",
                     )
     return [rules[rule_id] for rule_id in sorted(rules)]
 
@@ -194,8 +198,7 @@ def _refuse_unknown_rules(project: Project, rules: Iterable[Rule]) -> None:
     unknown = project.ignored_rules.keys() - {rule.id for rule in rules}
     if unknown:
         raise ConfigError(
-            f"{FILE_NAME} [check]: ignore names {', '.join(sorted(unknown))}, but there is no such"
-            " rule.",
+            f"{FILE_NAME} [check]: ignore has {', '.join(sorted(unknown))}, which is not a rule.",
             hint="docs/reference/rules.md lists all rules.",
         )
 
@@ -266,22 +269,23 @@ def _choose_version(
     if server is None:
         newest = plugin.newest_release or versions[-1]
         return newest, (
-            f"{env.name}: checked as version {format_version(newest)}, the newest release that"
-            " kfgcp knows; for another version: --server VERSION"
+            f"{env.name}: kfgcp does not know the version of the server, so it applies the rules"
+            f" for {format_version(newest)}, the newest known version. For another version:"
+            " --server VERSION"
         )
     older_versions = [release for release in versions if release <= server]
     if not older_versions:
         raise UsageError(
-            f"Version {format_version(server)} of the server is older than"
-            f" {format_version(versions[0])}, the first one that kfgcp works with.",
+            f"The server has version {format_version(server)}, but kfgcp needs"
+            f" {format_version(versions[0])} or newer.",
             hint="Upgrade the server, or give another version: --server VERSION",
         )
     # 2.14.3 is a known version, because its release 2.14 is.
     if server[:2] == older_versions[-1][:2]:
         return server, ""
     return older_versions[-1], (
-        f"{env.name}: kfgcp does not know version {format_version(server)}; it is checked as"
-        f" {format_version(older_versions[-1])}, the newest older one"
+        f"{env.name}: kfgcp does not know version {format_version(server)}, so it applies the"
+        f" rules for {format_version(older_versions[-1])}, the newest known version before it"
     )
 
 

@@ -272,7 +272,7 @@ def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = Fals
     """
     engine = capability(handle.backend, SupportsForeground)
     if engine is None:
-        raise Unsupported("kfgcp cannot resume runs of this environment.")
+        raise Unsupported("The backend of this environment cannot resume runs.")
     if in_process:
         return _create_handle(workspace, handle.ref, (), engine.reopen(handle.ref))
     return _create_handle(workspace, engine.resume(handle.ref))

@@ -89,10 +89,16 @@ def test_a_call_that_is_wrong_is_2_and_a_broken_pipeline_is_3(home: Path, check:
         ("--ignore", "Z"): "There is no rule 'Z'.",
         ("--env", "nowhere"): "There is no environment 'nowhere' (kfgcp.toml).",
         ("--server", "new"): "'new' is not the version of a server.",
-        ("--env", "ruled", "--server", "0.9"): "Version 0.9 of the server is older than 1.0",
+        (
+            "--env",
+            "ruled",
+            "--server",
+            "0.9",
+        ): "The server has version 0.9, but kfgcp needs 1.0 or newer",
         ("-p", "rows=many"): "rows must be int, not 'many'",
         ("--all-envs", "--env", "ruled"): "not both",
-        ("--json", "--format", "sarif"): "--json and --format sarif exclude each other.",
+        ("--json", "--format", "sarif"): "--json and --format sarif exclude each other. Use one"
+        " of them.",
     }
 
     for arguments, message in wrong.items():
@@ -120,9 +126,9 @@ def test_the_version_that_is_not_known_is_the_newest_older_one(home: Path, check
     old = check("p.json", *ruled, "--server", "v1.0.7-rc.1", "--json")
 
     assert "task slow is slow on 2.1" in newest.out
-    assert "checked as version 2.1, the newest release that kfgcp knows" in newest.err
+    assert "so it applies the rules for 2.1, the newest known version" in newest.err
     assert "task slow is slow on 2.1" in unknown.out
-    assert "ruled: kfgcp does not know version 7.3; it is checked as 2.1, the newest older" in (
+    assert "ruled: kfgcp does not know version 7.3, so it applies the rules for 2.1" in (
         unknown.err
     )
     assert rules_in(old) == []
@@ -194,7 +200,9 @@ def test_a_comment_with_a_reason_suppresses_a_finding(home: Path, check: Check) 
     assert [(finding["line"], finding["suppressed"]) for finding in result.json["suppressed"]] == [
         (11, {"reason": "it is a trial", "origin": "p.py:11"})
     ]
-    assert any("p.py:13: T101 is not suppressed" in note for note in result.json["notes"])
+    assert any(
+        "p.py:13: the comment does not suppress T101" in note for note in result.json["notes"]
+    )
 
 
 def test_the_project_ignores_rules_with_reasons(home: Path, check: Check) -> None:
@@ -211,7 +219,7 @@ def test_the_project_ignores_rules_with_reasons(home: Path, check: Check) -> Non
     (home / "kfgcp.toml").write_text(TOML + ignore.replace("T101", "T999"))
     unknown = check("p.json", "--env", "ruled")
     assert unknown.code == 2
-    assert "[check]: ignore names T999, but there is no such rule" in unknown.err
+    assert "[check]: ignore has T999, which is not a rule" in unknown.err
     (home / "kfgcp.toml").write_text(TOML + '[check]\nignore = { T101 = "" }\n')
     assert "ignore.T101 has no reason" in check("p.json").err
 

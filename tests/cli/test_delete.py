@@ -24,7 +24,7 @@ def test_of_a_run_that_is_running_elsewhere_nothing_is_deleted(
             f"error: Run {running} is RUNNING. Only a run that has ended can be deleted."
             " Nothing was deleted."
         ),
-        f"hint: Cancel it first: kfgcp cancel {running}",
+        f"hint: Cancel the run first: kfgcp cancel {running}",
     ]
     assert kfgcp("show", ended).code == 0
     assert elsewhere.poll() is None

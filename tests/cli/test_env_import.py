@@ -119,8 +119,8 @@ def test_an_environment_that_is_there_is_replaced_only_when_told(
 
     assert (refused.code, refused.err) == (
         2,
-        "error: kfgcp.toml already has the environment [env.dev].\n"
-        "hint: Use --replace to replace it, or another name.\n",
+        "error: kfgcp.toml already has the environment [env.dev].\nhint: Use --replace, or choose"
+        " another name.\n",
     )
     assert (home / "kfgcp.toml").read_text() == before
     result = import_(outputs(growth=VERTEX), "--replace")
@@ -195,8 +195,8 @@ NO_OUTPUT = "The outputs have no table kfgcp_environments of environments. The o
     [
         ("", "The input is not JSON: Expecting value"),
         ("│ Error: no state", "The input is not JSON"),
-        ("[1]", "The input is JSON, but not the outputs of Terraform."),
-        ("{}", "Terraform has no outputs."),
+        ("[1]", "The input is JSON, but not the output of terraform output -json."),
+        ("{}", "The input has no outputs of Terraform."),
         (json.dumps({"bucket": {"value": "b"}}), f"{NO_OUTPUT}bucket."),
         (json.dumps({"kfgcp_environments": {"value": ["a"]}}), f"{NO_OUTPUT}kfgcp_environments."),
         (json.dumps({"kfgcp_environments": 3}), f"{NO_OUTPUT}kfgcp_environments."),
@@ -221,7 +221,7 @@ NO_OUTPUT = "The outputs have no table kfgcp_environments of environments. The o
         ),
         (
             outputs(a=VERTEX | {"labels": {"team": None}}),
-            "The outputs of Terraform for 'a' have a null in labels.",
+            "In the outputs of Terraform, labels of 'a' contains null.",
         ),
     ],
 )
@@ -265,7 +265,8 @@ def test_an_environment_that_is_written_in_another_way_is_left_to_the_hand(
     result = import_(outputs(growth=VERTEX), "--replace")
 
     assert result.code == 2
-    assert "kfgcp.toml has the environment dev, but not as a table [env.dev]." in result.err
+    problem = "kfgcp cannot replace the environment dev, because kfgcp.toml does not define it as"
+    assert f"{problem} a table [env.dev]." in result.err
     assert (home / "kfgcp.toml").read_text() == written
 
 
@@ -278,7 +279,7 @@ def test_a_text_that_only_looks_like_a_table_is_not_taken_for_one(
     result = import_(outputs(growth=VERTEX), "--replace")
 
     assert (result.code, (home / "kfgcp.toml").read_text()) == (2, before)
-    assert "kfgcp.toml is written in a way that kfgcp cannot change." in result.err
+    assert "kfgcp cannot change kfgcp.toml, because its format is unusual." in result.err
 
 
 def test_a_file_that_is_not_valid_is_not_touched(import_: Callable[..., Any], home: Path) -> None:
@@ -338,5 +339,5 @@ def test_an_environment_that_an_included_file_has(import_: Callable[..., Any], h
     result = import_(outputs(growth=VERTEX))
 
     assert result.code == 2
-    assert "kfgcp.d/dev.toml: [env.dev] is also in kfgcp.toml." in result.err
+    assert "kfgcp.d/dev.toml: the table [env.dev] is in kfgcp.toml too." in result.err
     assert (home / "kfgcp.toml").read_text() == before

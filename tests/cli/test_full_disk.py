@@ -67,7 +67,7 @@ def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Any
         assert [line.partition(":")[0] for line in lines] == ["note"], (
             "the end of the second run cannot be recorded"
         )
-        assert f"{state}/kfgcp.db is full: recorded runs are shown" in lines[0]
+        assert f"{state}/kfgcp.db is full: kfgcp shows recorded runs" in lines[0]
 
 
 def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> None:
@@ -78,7 +78,8 @@ def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> Non
         command_result = kfgcp(*arguments, env=env)
         assert command_result.code == 5, command_result.err
         assert [line for line in command_result.err.splitlines() if line.startswith("error: ")] == [
-            f"error: The disk of {state}/kfgcp.db is full. Runs that were recorded before are kept."
+            f"error: The disk of {state}/kfgcp.db is full. All runs that kfgcp recorded before are"
+            " still there."
         ]
 
     (state.parent / "ballast").unlink()

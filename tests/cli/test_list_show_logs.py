@@ -353,5 +353,5 @@ def test_a_backend_that_cannot_be_asked_is_named_in_a_note(
     result = kfgcp(*arguments)
 
     first, *others = result.err.splitlines()
-    assert first.startswith("note: The runs of away are shown as they were last read: ")
+    assert first.startswith("note: kfgcp shows the last known state of the runs of away: ")
     assert [line.partition(":")[0] for line in others] in ([], ["error", "hint"])

@@ -104,7 +104,7 @@ def test_time_and_severity_hold_together(run: tuple[str, str]) -> None:
 def test_a_filter_that_cannot_be_is_named(run: tuple[str, str]) -> None:
     with pytest.raises(UsageError, match="There is no severity 'LOUD'"):
         api.logs(run[0], severity="LOUD")
-    with pytest.raises(UsageError, match="'soon' is not an age"):
+    with pytest.raises(UsageError, match="'soon' is neither an age"):
         api.logs(run[0], since="soon")
 
 

@@ -124,8 +124,8 @@ def test_a_question_without_a_terminal_is_a_wrong_call(
     assert result.returncode == 2
     assert (
         result.stderr
-        == "error: Cannot ask without a terminal: Delete aaaa00000001?\nhint: To answer yes"
-        " in advance, use --yes.\n"
+        == "error: kfgcp cannot ask this question without a terminal: Delete aaaa00000001?\nhint:"
+        " To answer yes in advance, use --yes.\n"
     )
     assert store.known_ids() == {"aaaa00000001"}
 

@@ -15,7 +15,7 @@ def test_a_whole_list_of_artifacts_in_a_command_is_refused(backend_project: Back
         backend_project.submit("whole_list")
 
     assert "count passes the whole artifact 'data' to its command" in caught.value.message
-    assert "read a list in a Python component" in caught.value.hint
+    assert "use a Python component" in caught.value.hint
     assert "whole-list" not in [run.pipeline for run in api.list()]
 
 

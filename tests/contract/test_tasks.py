@@ -155,7 +155,7 @@ def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
     assert caught.value.hint == "The task has only attempt 1."
     with pytest.raises(UsageError, match=f"No task of run {handle.run_id} has an attempt 9"):
         handle.check_attempt(None, 9)
-    with pytest.raises(UsageError, match="There is no attempt 0"):
+    with pytest.raises(UsageError, match="Attempt 0 does not exist"):
         handle.logs("report", 0)
     assert {line.task for line in handle.logs(attempt=2)} == {"exit-handler-1/broken"}
 

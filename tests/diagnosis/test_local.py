@@ -172,7 +172,7 @@ def test_a_state_folder_that_cannot_be_written(somebody: Any, exists: bool) -> N
         "store",
         f"The state folder {home} cannot be written.",
     )
-    assert finding["hint"] == "Make the folder writable, or point KFGCP_HOME at a writable folder."
+    assert finding["hint"] == "Make the folder writable, or set KFGCP_HOME to a writable folder."
 
 
 def test_a_pipeline_root_here(diagnose: Diagnose, home: Path) -> None:

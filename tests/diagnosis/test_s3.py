@@ -93,8 +93,8 @@ def test_who_may_only_read_is_told_what_is_missing(
 
     assert finding.ok is None
     assert finding.detail.startswith(
-        "not known whether runs can use the bucket."
-        f" You do not have s3:PutObject on s3://{BUCKET}: Access Denied"
+        "kfgcp does not know whether runs can use the bucket. You do not have s3:PutObject on"
+        f" s3://{BUCKET}: Access Denied"
     )
 
 
@@ -161,7 +161,7 @@ def test_the_address_of_minio_is_needed(check_root: CheckRoot, sign_in: SignIn) 
     finding = check_root("minio://mlpipeline/v2", s3_endpoint="")
 
     assert finding.ok is None
-    assert "neither s3_endpoint nor AWS_ENDPOINT_URL is set" in finding.detail
+    assert "s3_endpoint and AWS_ENDPOINT_URL are not set" in finding.detail
 
 
 @pytest.mark.parametrize("root", ["/data/runs", "ftp://acme/runs"])

@@ -141,8 +141,8 @@ def test_a_location_that_is_none(
     assert (
         finding.detail == "europe-west99-aiplatform.invalid cannot be found: its name is unknown."
     )
-    assert finding.hint.startswith("Is 'europe-west99' a location of Vertex AI")
-    assert "correct it in [env.dev] of kfgcp.toml" in finding.hint
+    assert finding.hint.startswith("Check that 'europe-west99' is a location of Vertex AI")
+    assert "correct location in [env.dev] of kfgcp.toml" in finding.hint
 
 
 def test_a_service_that_does_not_answer(
@@ -262,7 +262,7 @@ def test_a_location_without_pipelines(
 
     assert findings["api"].ok
     assert broken(findings).check == "region"
-    assert broken(findings).hint.startswith("Is 'europe-west9' a location of Vertex AI")
+    assert broken(findings).hint.startswith("Check that 'europe-west9' is a location of Vertex AI")
     assert diagnose(**settings)["region"].detail == "europe-west4 offers Vertex AI Pipelines"
 
 
@@ -452,7 +452,8 @@ def test_an_image_that_is_not_there(
     assert finding.hint == f"gcloud artifacts docker images list {place} --include-tags"
     address = vertex.publish("train", "an image", "v2", repository="ml")
     detail = diagnose(pipeline, **settings)["images"].detail
-    assert detail == "1 in Artifact Registry; not checked, because they are elsewhere: python:3.11"
+    other_images = "not checked, because not in Artifact Registry: python:3.11"
+    assert detail == f"1 in Artifact Registry; {other_images}"
     by_digest = with_images(f"{place}/train@{address.rpartition('/')[2]}")
     assert diagnose(by_digest, **settings)["images"].detail == "1 in Artifact Registry"
 
@@ -490,7 +491,7 @@ def test_images_of_other_registries_are_not_asked_for(
     assert finding.ok is None
     assert (
         finding.detail
-        == "not checked, because they are not in Artifact Registry: ghcr.io/acme/train, python:3.11"
+        == "not checked, because not in Artifact Registry: ghcr.io/acme/train, python:3.11"
     )
 
 

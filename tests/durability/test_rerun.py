@@ -250,7 +250,7 @@ def test_a_run_that_ended_cannot_be_resumed(start: Callable[..., Run], kfgcp: Co
     first = start()
     result = kfgcp("run", "--resume", first.run_id)
     assert result.code == 2
-    assert "was not interrupted: it ended SUCCEEDED" in result.err
+    assert "was not interrupted: it ended as SUCCEEDED" in result.err
     assert f"kfgcp rerun {first.run_id}" in result.err
 
 

@@ -189,6 +189,7 @@ def test_a_minio_server_whose_address_is_not_known_is_told(
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(
-        StorageProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
+        StorageProblem,
+        match=r"^minio://b/k cannot be read: kfgcp does not know the address of the server",
     ):
         bucket_copies.download("minio://b/k", tmp_path)

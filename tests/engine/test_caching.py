@@ -274,7 +274,7 @@ def test_an_edited_file_is_a_changed_input(execute, home):
     table.write_text("1\n2\n3\n")
     run = execute(counts)
     assert run.outputs == {"Output": 3}
-    assert run.tasks[0].cache.reason == "a file has changed whose path is in a parameter"
+    assert run.tasks[0].cache.reason == "a parameter has the path of a file, and the file changed"
 
     table.unlink()
     assert execute(counts).state == "FAILED"

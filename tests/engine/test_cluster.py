@@ -110,7 +110,8 @@ def test_a_secret_that_is_not_there_fails_the_task_before_it_starts(
     assert finished_run.error is not None
     assert finished_run.error.task == "variables"
     assert finished_run.error.message == (
-        "DB_PASSWORD comes from the secret 'db' on a cluster; here, set the variable DB_PASSWORD"
+        "the environment variable DB_PASSWORD is not set: on a cluster, it comes from the secret"
+        " 'db'; on this machine, set it in your shell"
     )
     assert finished_run.error.log_tail == ()
 
@@ -151,7 +152,8 @@ def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_pat
     assert absent.error is not None
     assert (
         absent.error.message
-        == "/no/such/folder is the volume claim 'claim' on a cluster; here, make that folder"
+        == "the folder /no/such/folder does not exist: on a cluster, it is the volume claim"
+        " 'claim'; on this machine, create the folder"
     )
 
 
@@ -218,7 +220,8 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
     handle = api.submit(spec, in_process=True).wait(check=False)
 
     assert list(handle.notes) == [
-        "component variables runs in a process, which ignores its limits of cpu and memory (L202)",
+        "component variables runs in a process, so its limits of CPU and memory have no effect"
+        " (L202)",
         (
             "component variables runs without the accelerator NVIDIA_L4 x 2, because the local"
             " engine assigns none (L203)"
@@ -271,7 +274,9 @@ def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(ho
         task = variables(names=[])
         kubernetes.mount_pvc(task, claim.outputs["name"], "/data")
 
-    with pytest.raises(Unsupported, match=r"^Component createpvc creates or deletes a volume"):
+    with pytest.raises(
+        Unsupported, match=r"^Component createpvc creates or deletes a Kubernetes volume"
+    ):
         api.submit(spec_of(pipeline), in_process=True)
 
     assert api.list() == []

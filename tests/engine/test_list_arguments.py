@@ -367,7 +367,7 @@ def test_two_keys_that_become_one_fail_the_task(execute, compiled, task):
     }
 
     assert task(execute(spec), "see-dict").error.message == (
-        "input 'd' has the key \"see-dict\" twice when its placeholders are filled in"
+        "after kfgcp fills in the placeholders, input 'd' has the key \"see-dict\" twice"
     )
 
 

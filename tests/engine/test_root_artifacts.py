@@ -247,7 +247,7 @@ def test_a_folder_with_more_files_than_are_looked_at_is_read_again(
     last = execute(given_folder, {"data": "data"})
 
     reason = (
-        f"the folder {folder} has more than 5 files and folders, so changes in it cannot be seen"
+        f"the folder {folder} has more than 5 files and folders, so kfgcp cannot see changes in it"
     )
     assert states(last) == {"read-folder": "SUCCEEDED"}
     assert last.tasks[0].cache.reason == reason

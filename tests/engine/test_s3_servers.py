@@ -242,7 +242,7 @@ def test_a_bucket_that_is_not_there(server: S3Server, tmp_path: Path) -> None:
 def test_nothing_at_an_address(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(
         StorageProblem,
-        match=r"^s3://artifacts/nothing cannot be read: there is nothing at this address$",
+        match=r"^s3://artifacts/nothing cannot be read: this address has no object$",
     ):
         bucket_copies.download(f"s3://{BUCKET}/nothing", tmp_path, settings(server.url))
 
@@ -311,9 +311,9 @@ def test_an_empty_file_and_an_empty_folder_in_a_folder(server: S3Server, tmp_pat
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (("a", "a/b"), "the object 'clash/a' below it would be a file and a folder"),
+        (("a", "a/b"), "the object 'clash/a' in this folder would be a file and a folder"),
         (("a/b", "a//b"), "would be the same file"),
-        (("../up",), "the name of the object 'clash/../up' below it cannot be a file path"),
+        (("../up",), "the name of the object 'clash/../up' in this folder cannot be a file path"),
     ],
 )
 def test_keys_that_cannot_be_files(
@@ -473,7 +473,9 @@ def test_an_object_that_changes_while_it_is_copied(
         on_cut=lambda: client.put_object(Bucket=BUCKET, Key="changing.bin", Body=b"2" * 5 * MIB),
     )
 
-    with pytest.raises(StorageProblem, match=r"cannot be read: it was changed at the same time$"):
+    with pytest.raises(
+        StorageProblem, match=r"cannot be read: something else changed the file at the same time$"
+    ):
         bucket_copies.download(
             f"s3://{BUCKET}/changing.bin", tmp_path / "back", settings(between.url)
         )

@@ -135,7 +135,7 @@ def test_another_value_does_not_change_the_cache_key(
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ('DB_PASSWORD = { variable = "NOT_SET" }', "is the variable NOT_SET, which is not set"),
+        ('DB_PASSWORD = { variable = "NOT_SET" }', "is in the variable NOT_SET, which is not set"),
         ('DB_PASSWORD = { file = "missing" }', "cannot be read: No such file or directory"),
         ('DB_PASSWORD = { file = "latin" }', "which is not UTF-8 text"),
     ],

@@ -86,7 +86,7 @@ CASES = {
         "P201",
         (ask_gpu, cluster()),
         (ask_gpu, cluster(accelerators=GPU)),
-        "task train asks for the accelerator NVIDIA_L4, a name that gke does not have",
+        "task train asks for the accelerator NVIDIA_L4, but gke has no entry for this name",
         "Add it in kfgcp.toml: [env.gke.accelerators] NVIDIA_L4 = { resource = "
         '"nvidia.com/gpu", node_selector = { … } }',
     ),
@@ -94,21 +94,21 @@ CASES = {
         "P201",
         (ask_resource, vertex()),
         (ask_resource, vertex(accelerators={"nvidia.com/gpu": {"machine": "NVIDIA_L4"}})),
-        "task train asks for the accelerator nvidia.com/gpu, a name that dev does not have",
+        "task train asks for the accelerator nvidia.com/gpu, but dev has no entry for this name",
         'Add it in kfgcp.toml: [env.dev.accelerators] "nvidia.com/gpu" = { machine = "NVIDIA_L4" }',
     ),
     "P202 of Kubeflow": (
         "P202",
         (ask_secret, cluster(secrets={"DB": {"variable": "DB"}})),
         (ask_secret, cluster(secrets=SECRET)),
-        "task train asks for the secret DB, but gke does not say where it is stored",
+        "task train asks for the secret DB, but gke has no entry for this secret",
         'Add it in kfgcp.toml: [env.gke.secrets] DB = { secret = "SECRET", key = "KEY" }',
     ),
     "P202 of Vertex": (
         "P202",
         (ask_secret, vertex()),
         (ask_secret, vertex(secrets=SECRET)),
-        "task train asks for the secret DB, but dev does not say where it is stored",
+        "task train asks for the secret DB, but dev has no entry for this secret",
         "Add it in kfgcp.toml: [env.dev.secrets] DB = { secret_manager ="
         ' "projects/PROJECT/secrets/SECRET/versions/1" }',
     ),
@@ -116,7 +116,7 @@ CASES = {
         "P202",
         (ask_secret, local()),
         (ask_secret, local(secrets=SECRET)),
-        "task train asks for the secret DB, but local does not say where it is stored",
+        "task train asks for the secret DB, but local has no entry for this secret",
         'Add it in kfgcp.toml: [env.local.secrets] DB = { variable = "DB" }',
     ),
     "P203": (
@@ -139,8 +139,10 @@ CASES = {
         "P205",
         (ask_secret, vertex(secrets=SECRET)),
         (ask_secret, cluster(secrets=SECRET)),
-        "on dev, PASSWORD of task train contains the name of a secret version, not the secret",
-        "In the component, read the secret from Secret Manager if the value has projects/.",
+        "on dev, the variable PASSWORD of task train contains the name of a secret version, not"
+        " the secret",
+        "If the value starts with projects/, let the component read the secret from Secret"
+        " Manager.",
     ),
 }
 
@@ -217,5 +219,5 @@ def test_a_backend_of_another_distribution_is_not_judged() -> None:
 
     assert [finding.severity for finding in findings] == [Severity.NOT_JUDGED]
     assert findings[0].message == (
-        "not judged: nobody knows whether the backend toy translates secrets"
+        "not judged: kfgcp does not know whether the backend toy translates secrets"
     )

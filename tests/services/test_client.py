@@ -294,8 +294,8 @@ def test_a_connection_that_ends_without_an_answer(
 
     assert (
         caught.value.message
-        == "Vertex AI: 127.0.0.1 closed the connection without an answer (POST jobs). The"
-        " request may have been carried out nevertheless."
+        == "Vertex AI: 127.0.0.1 closed the connection without an answer (POST jobs). The service"
+        " may have carried out the request nevertheless."
     )
 
 
@@ -308,7 +308,9 @@ def test_an_answer_that_breaks_off_is_asked_for_again(
 
     assert client().get("x") == {"whole": 1}
     with pytest.raises(
-        Unreachable, match=r"broke off in the middle of its answer \(GET x\)\. Tried 2 times"
+        Unreachable,
+        match=r"ended the connection in the middle of its answer \(GET x\)\. Tried 2"
+        r" times",
     ):
         client(retries=1).get("x")
 
@@ -557,10 +559,7 @@ def test_a_page_token_that_comes_again_is_an_error(
     assert [next(jobs) for _ in names] == names
     with pytest.raises(BadAnswer) as caught:
         next(jobs)
-    assert (
-        caught.value.message
-        == "Vertex AI sent the token of a page that was read before. (Request: GET jobs)"
-    )
+    assert caught.value.message == "Vertex AI sent the same page token twice. (Request: GET jobs)"
 
 
 @pytest.mark.parametrize("jobs", [[], ["a"]])
@@ -624,7 +623,7 @@ def test_a_page_token_that_is_not_text_is_refused(
     server.answers({"jobs": [1], "nextPageToken": token})
 
     with pytest.raises(
-        BadAnswer, match="Vertex AI answered GET jobs with a page token that is not text"
+        BadAnswer, match="In the answer of Vertex AI to GET jobs, the page token is not text"
     ):
         list(client().pages("jobs", None, "jobs"))
 

@@ -198,7 +198,7 @@ def test_a_page_instead_of_a_token(
     error = _error(_source())
 
     assert isinstance(error, Unreachable)
-    assert error.message == "A web page came instead of an answer of Google's sign-in service."
+    assert error.message == "Google's sign-in service answered with a web page."
 
 
 def test_a_redirect_of_the_sign_in_service_is_not_followed(
@@ -292,7 +292,7 @@ def test_a_credentials_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -
             {"type": "service_account", "private_key": "x"},
             "Failed to load service account credentials from",
         ),
-        ([1], "The Google credentials cannot be used: they do not have the right form"),
+        ([1], "The Google credentials cannot be used: their format is wrong"),
     ],
 )
 def test_a_credentials_file_that_is_wrong(
@@ -357,7 +357,9 @@ def test_a_key_that_was_deleted(server: Server, key_file: Path, reply: type[Repl
     assert error.message == (
         "Google does not accept the service account's key: invalid_grant: Invalid JWT Signature."
     )
-    assert error.hint.startswith("Is the key deleted, or is the clock of this machine wrong?")
+    assert error.hint.startswith(
+        "Check the clock of this machine, and whether the key was deleted."
+    )
 
 
 # -- acting as a service account

@@ -202,22 +202,22 @@ def test_a_refused_token_is_renewed_once(
                 400,
             ),
             (
-                f"Your login gets no token for the IAP client {PROXY}: "
-                "invalid_audience: The audience client must be in the same project."
+                f"Google gives your login no token for the IAP client {PROXY}: invalid_audience:"
+                " The audience client must be in the same project."
             ),
         ),
         (
             ({"access_token": "ya29.source"}, 200),
             (
-                f"Your login gets no token for the IAP client {PROXY}: the login lacks the scope"
-                " openid."
+                f"Google gives your login no token for the IAP client {PROXY}: the login does not"
+                " have the scope openid."
             ),
         ),
         (
             ({"error": "invalid_client"}, 401),
-            f"Your login gets no token for the IAP client {PROXY}: invalid_client.",
+            f"Google gives your login no token for the IAP client {PROXY}: invalid_client.",
         ),
-        ((b"no", 400), f"Your login gets no token for the IAP client {PROXY}: 400."),
+        ((b"no", 400), f"Google gives your login no token for the IAP client {PROXY}: 400."),
     ],
 )
 def test_a_login_of_another_client(
@@ -280,9 +280,9 @@ def test_a_login_that_has_ended(
         (({}, 503), "Google's sign-in service failed (503)."),
         (
             (b"<html>blocked</html>", 200),
-            "A web page came instead of an answer of Google's sign-in service.",
+            "Google's sign-in service answered with a web page.",
         ),
-        ((b"", 302), "A web page came instead of an answer of Google's sign-in service."),
+        ((b"", 302), "Google's sign-in service answered with a web page."),
     ],
 )
 def test_a_service_that_does_not_answer(
@@ -339,10 +339,10 @@ def test_what_is_no_id_token(server: Server, sign_in: Callable[[object], Path], 
     ("content", "message"),
     [
         ("{", "is not JSON."),
-        ("[]", "does not have the right form."),
+        ("[]", "is wrong."),
         (
             {"type": "authorized_user"},
-            "the login of a person lacks client_id or client_secret or refresh_token.",
+            "the login lacks one of these keys: client_id, client_secret, refresh_token.",
         ),
     ],
 )
@@ -386,7 +386,7 @@ def test_a_key_that_was_deleted(server: Server, key_file: Path, reply: type[Repl
     )
 
     assert _error(_source()).hint.startswith(
-        "Is the key deleted, or is the clock of this machine wrong?"
+        "Check the clock of this machine, and whether the key was deleted."
     )
 
 
@@ -515,5 +515,5 @@ def test_a_federated_login_has_to_act_as_somebody(sign_in: Callable[[object], Pa
 
     error = _error(_source())
 
-    assert error.message == "A federated login cannot get id tokens for IAP by itself."
+    assert error.message == "Google gives a federated login no id tokens for IAP."
     assert error.hint.startswith("Set impersonate_service_account")

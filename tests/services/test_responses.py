@@ -171,14 +171,14 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 "PERMISSION_DENIED",
                 _info("CONSUMER_INVALID"),
             ),
-            "Check that acme is the id of the project, and that you may see the project: gcloud"
-            " projects describe acme",
+            "Check that acme is the id of the project, and that you have access: gcloud projects"
+            " describe acme",
         ),
         (
             403,
             _google(403, "Permission denied on resource project acme.", "PERMISSION_DENIED"),
-            "Check that acme is the id of the project, and that you may see the project: gcloud"
-            " projects describe acme",
+            "Check that acme is the id of the project, and that you have access: gcloud projects"
+            " describe acme",
         ),
         (
             403,
@@ -194,9 +194,9 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 _info("USER_PROJECT_DENIED", consumer="projects/payer"),
             ),
             (
-                "Your requests count against the quota of the project payer. Ask for"
-                " roles/serviceusage.serviceUsageConsumer on it, or choose another project: gcloud"
-                " auth application-default set-quota-project PROJECT"
+                "Your requests use the quota of the project payer. Ask for"
+                " roles/serviceusage.serviceUsageConsumer on this project, or choose another"
+                " project: gcloud auth application-default set-quota-project PROJECT"
             ),
         ),
         (
@@ -263,8 +263,8 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 "PERMISSION_DENIED",
             ),
             (
-                "VPC Service Controls protect acme: ask its administrator to let your network or"
-                " account in."
+                "VPC Service Controls protect acme: ask its administrator to allow your network"
+                " or account."
             ),
         ),
         (
@@ -279,16 +279,16 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
             404,
             _google(404, "Not found.", "NOT_FOUND"),
             (
-                "Check the id, and that the environment's project (acme) and location"
-                " (europe-west4) are right."
+                "Check the id, and the project (acme) and location (europe-west4) of the"
+                " environment."
             ),
         ),
         (
             400,
             _google(400, "Unsupported region for Vertex AI.", "FAILED_PRECONDITION"),
             (
-                "Check the id, and that the environment's project (acme) and location"
-                " (europe-west4) are right."
+                "Check the id, and the project (acme) and location (europe-west4) of the"
+                " environment."
             ),
         ),
         (409, _google(409, "Exists.", "ALREADY_EXISTS"), ""),
@@ -305,7 +305,7 @@ def test_who_may_not_read_logs_is_told_the_role(client: Client) -> None:
 
     error = _asked_of_europe(client, 403, body, "v2/entries:list")
 
-    assert error.hint == "Ask for roles/logging.viewer on the project that the runs are in."
+    assert error.hint == "Ask for roles/logging.viewer on the project of the runs."
 
 
 # -- what is no answer of the service
@@ -436,8 +436,8 @@ def test_a_sign_in_page_with_an_error(
     assert isinstance(error, AuthError)
     assert (
         error.message
-        == "A sign-in page came instead of an answer of Vertex AI to GET x: 'Sign in - Google"
-        f" Accounts' ({status})."
+        == "A sign-in page, not Vertex AI, answered GET x: 'Sign in - Google Accounts'"
+        f" ({status})."
     )
     assert error.hint == "Sign in again."
 
@@ -460,7 +460,9 @@ def test_a_redirect_to_a_sign_in(
     error = _error(server, client, reply(b"", 302, {"Location": location}))
 
     assert isinstance(error, AuthError)
-    assert error.message == f"Vertex AI wants a sign-in at {host} instead of answering GET x (302)."
+    assert error.message == (
+        f"Vertex AI did not answer GET x, but redirects to a sign-in at {host} (302)."
+    )
     assert len(server.asked) == 1
 
 

@@ -194,7 +194,7 @@ def test_https_goes_through_the_proxy(
     blocked, unsigned = _error(http), _error(http)
 
     assert blocked.message == (
-        "Vertex AI: kfp.example is behind a proxy that does not let the request through (GET x)."
+        "Vertex AI: kfp.example is behind a proxy that blocks the request (GET x)."
     )
     assert blocked.hint == "Check HTTPS_PROXY, or list the host in NO_PROXY."
     assert (
@@ -344,7 +344,8 @@ def test_a_file_with_certificates_that_is_not_there(
     error = _error(client())
 
     assert error.message == (
-        "Vertex AI: 127.0.0.1 cannot be checked: the file with certificates is not there (GET x)."
+        "Vertex AI: 127.0.0.1 cannot be reached, because the file of CA certificates does not"
+        " exist (GET x)."
     )
 
 

@@ -106,7 +106,7 @@ def test_a_write_is_refused_in_one_line(
     assert result.code == 5, result.err
     assert result.err.splitlines() == [
         f"error: The state folder {recorded}{where} cannot be written.",
-        "hint: Make the folder writable, or point KFGCP_HOME at a writable folder.",
+        "hint: Make the folder writable, or set KFGCP_HOME to a writable folder.",
     ]
     assert contents(recorded) == before
 
@@ -122,7 +122,7 @@ def test_an_older_schema_says_what_to_do(somebody: Any, recorded: Path) -> None:
     result = somebody.kfgcp("list")
 
     assert result.code == 5
-    assert "was written by an older kfgcp" in result.err.splitlines()[0]
+    assert "An older kfgcp wrote " in result.err.splitlines()[0]
     assert "a copy of the folder" in result.err.splitlines()[1]
 
 
@@ -156,7 +156,7 @@ def test_a_read_only_file_system(
             assert (result.code, result.out) == (5, "")
             assert result.err.splitlines() == [
                 f"error: The state folder {read_only}{where} cannot be written.",
-                "hint: Make the folder writable, or point KFGCP_HOME at a writable folder.",
+                "hint: Make the folder writable, or set KFGCP_HOME to a writable folder.",
             ]
         assert contents(recorded) == before
     finally:

@@ -184,13 +184,15 @@ CASES = [
     Case(
         "S103",
         [(f"{CONTAINER}.command", ["echo", "{{$.inputs.parameters['txt']}}"])],
-        "component say has {{$.inputs.parameters['txt']... in its command, but no such input",
+        "component say has"
+        " {{$.inputs.parameters['txt']... in its command, but has no input with this name",
         [(f"{CONTAINER}.command", ["echo", "{{$.inputs.parameters['text']}}"])],
     ),
     Case(
         "S103",
         [(f"{CONTAINER}.args", ["--to={{$.outputs.artifacts['model'].path}}"])],
-        "component say has {{$.outputs.artifacts['model']... in its command, but no such output",
+        "component say has"
+        " {{$.outputs.artifacts['model']... in its command, but has no output with this name",
         [
             (
                 f"{COMPONENT}.outputDefinitions.artifacts",
@@ -207,7 +209,8 @@ CASES = [
             ),
             (f"{CONTAINER}.args", ["{{$.inputs.artifacts['data']}}"]),
         ],
-        "component say passes the whole artifact 'data' to its command, which KFP does not define",
+        "component say passes the whole artifact 'data' to its command, but KFP does not define"
+        " the text of a whole artifact",
         [(f"{CONTAINER}.args", ["{{$.inputs.artifacts['data'].uri}}"])],
     ),
     Case(
@@ -233,7 +236,7 @@ CASES = [
     Case(
         "S111",
         [(f"{TASK}.triggerPolicy", {"condition": "inputs.parameter_values['txt'] == 'a'"})],
-        "task say has a condition about the input 'txt', which the task does not have",
+        "task say has a condition that uses the input 'txt', but the task has no such input",
         [(f"{TASK}.triggerPolicy.condition", CONDITION)],
     ),
     Case(
@@ -273,8 +276,8 @@ CASES = [
     Case(
         "S121",
         [("root.inputDefinitions.parameters.text", parameter("NUMBER_INTEGER", defaultValue=2.5))],
-        "the default of the parameter 'text' must be NUMBER_INTEGER, but is 2.5, so a run needs"
-        " another value",
+        "the default of the parameter 'text' must be NUMBER_INTEGER, but is 2.5, so each run must"
+        " set another value",
         [("root.inputDefinitions.parameters.text.defaultValue", 2)],
     ),
     Case(
@@ -285,8 +288,8 @@ CASES = [
                 parameter("STRING", defaultValue="c", literals=["a", "b"]),
             )
         ],
-        'the default of the parameter \'text\' must be one of "a", "b", but is "c", so a run'
-        " needs another value",
+        'the default of the parameter \'text\' must be one of "a", "b", but is "c", so each'
+        " run must set another value",
         [("root.inputDefinitions.parameters.text.defaultValue", "a")],
     ),
     Case(
@@ -314,7 +317,7 @@ CASES = [
                 constant([4, "{{$.inputs.parameters['pipelinechannel--n']}}"]),
             ),
         ],
-        "task say puts 'n', which is NUMBER_INTEGER, inside the list 'text', where it becomes text",
+        "task say puts 'n' (NUMBER_INTEGER) into the list 'text': inside a list, it becomes text",
         [("root.inputDefinitions.parameters.n", parameter("STRING"))],
     ),
     Case(
@@ -335,7 +338,7 @@ CASES = [
             (f"{TASK}.triggerPolicy", {"condition": CONDITION}),
             ("root.dag.tasks.last", task(dependentTasks=["say"])),
         ],
-        "task last waits for say, which a condition may skip, so task last is skipped with it",
+        "task last needs say: when a condition skips say, task last is skipped too",
         [(f"{TASK}.triggerPolicy", REMOVE)],
     ),
     Case(
@@ -373,8 +376,8 @@ CASES = [
     Case(
         "S141",
         [(f"{TASK}.colour", "red")],
-        "root.dag.tasks.say.colour is not a field of a PipelineSpec; Kubeflow Pipelines refuses the"
-        " file because of it",
+        "root.dag.tasks.say.colour is not a field of a PipelineSpec, so Kubeflow Pipelines"
+        " refuses the file",
         [(f"{TASK}.colour", REMOVE)],
     ),
     Case(
@@ -392,8 +395,8 @@ CASES = [
     Case(
         "P102",
         [(f"{CONTAINER}.image", "gcr.io/ml-pipelines/google-cloud-pipeline-components:2.19.0")],
-        "component say is a Google Cloud component: it calls services of Google Cloud wherever it"
-        " runs",
+        "component say is a Google Cloud component: it calls services of Google Cloud on every"
+        " backend",
         [(f"{CONTAINER}.image", IMAGE)],
     ),
     Case(
@@ -406,20 +409,20 @@ CASES = [
     Case(
         "P105",
         [(f"{CONTAINER}.image", f"localhost:5000/say@sha256:{'0' * 64}")],
-        "the image of component say is in a registry of one machine: localhost:5000/say@sha256:"
-        + "0" * 64,
+        "the image of component say is in a registry that only one machine can reach:"
+        " localhost:5000/say@sha256:" + "0" * 64,
         [(f"{CONTAINER}.image", IMAGE)],
     ),
     Case(
         "P110",
         [("root.inputDefinitions.parameters.text.defaultValue", "/home/ann/data.csv")],
-        "the default of the pipeline's parameter 'text' is a path of one machine",
+        "the default of the pipeline's parameter 'text' is a path that exists on one machine only",
         [("root.inputDefinitions.parameters.text.defaultValue", "gs://bucket/data.csv")],
     ),
     Case(
         "P110",
         [(f"{TASK}.inputs.parameters.text", constant(r"C:\data\rows.csv"))],
-        "input 'text' of task say is a path of one machine",
+        "input 'text' of task say is a path that exists on one machine only",
         [(f"{TASK}.inputs.parameters.text", constant("s3://bucket/rows.csv"))],
     ),
     Case(
@@ -432,19 +435,21 @@ CASES = [
     Case(
         "P112",
         [(f"{CONTAINER}.args", ["--data=/gcs/bucket/rows.csv"])],
-        "the command of component say has a path below /gcs, where only Vertex AI mounts buckets",
+        "the command of component say has a path below /gcs, but only Vertex AI mounts buckets"
+        " there",
         [(f"{CONTAINER}.args", ["--data=gs://bucket/rows.csv"])],
     ),
     Case(
         "P112",
         python_function("def say(text):\n    open('/gcs/bucket/rows.csv')"),
-        "the command of component say has a path below /gcs, where only Vertex AI mounts buckets",
+        "the command of component say has a path below /gcs, but only Vertex AI mounts buckets"
+        " there",
         python_function("def say(text):\n    text.replace('gs://', '/gcs/')"),
     ),
     Case(
         "P112",
         [(f"{TASK}.inputs.parameters.text", constant("/gcs/bucket/rows.csv"))],
-        "input 'text' of task say has a path below /gcs, where only Vertex AI mounts buckets",
+        "input 'text' of task say has a path below /gcs, but only Vertex AI mounts buckets there",
         [(f"{TASK}.inputs.parameters.text", constant("gs://bucket/rows.csv"))],
     ),
     Case(
@@ -456,8 +461,8 @@ CASES = [
                 parameter("TASK_FINAL_STATUS", isOptional=True),
             ),
         ],
-        "component say compares a final status with SUCCEEDED, but Kubeflow Pipelines says"
-        " COMPLETE",
+        "component say compares a final status with SUCCEEDED, but on Kubeflow Pipelines the"
+        " status is COMPLETE",
         python_function("def say(s):\n    if s.state != 'FAILED': ..."),
     ),
     Case(
@@ -490,7 +495,7 @@ CASES = [
     Case(
         "R102",
         [(f"{CONTAINER}.image", "python:3.12")],
-        "component say runs the image python:3.12 by its tag, which somebody may move to another"
+        "component say names the image python:3.12 by a tag, and the tag may later mean another"
         " image",
         [(f"{CONTAINER}.image", IMAGE)],
     ),
@@ -527,7 +532,7 @@ CASES = [
     Case(
         "R110",
         importer("gs://bucket/rows.csv", reimport=False),
-        "component say reuses the artifact that it imported first, also when the file has changed",
+        "component say uses the artifact of its first import again, also when the file has changed",
         importer("gs://bucket/rows.csv", reimport=True),
     ),
     Case(
@@ -546,8 +551,8 @@ CASES = [
             (f"{TASK}.cachingOptions", {"enableCache": True}),
             (f"{CONTAINER}.env", [{"name": "MODE", "value": "fast"}]),
         ],
-        "task say has caching on and environment variables, which count for the cache only on"
-        " Vertex AI",
+        "task say has caching on and environment variables: only on Vertex AI, the task runs"
+        " again when a variable changes",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(
@@ -556,8 +561,8 @@ CASES = [
             (f"{TASK}.cachingOptions", {"enableCache": True}),
             (f"{CONTAINER}.args", ["--run={{$.pipeline_job_name}}"]),
         ],
-        "task say has caching on, and its command has {{$.pipeline_job_name}}, which does not count"
-        " for the cache",
+        "task say has caching on, and its command contains {{$.pipeline_job_name}}: the cache"
+        " does not look at the value of this placeholder",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(
@@ -566,8 +571,8 @@ CASES = [
             (f"{TASK}.cachingOptions", {"enableCache": True}),
             (f"{TASK}.inputs.parameters.text", constant("run {{$.pipeline_job_uuid}}")),
         ],
-        "task say has caching on, but never finds outputs, because 'text' is another text in each"
-        " run",
+        "task say has caching on, but never takes outputs from the cache, because 'text' is"
+        " different in each run",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(
@@ -591,15 +596,15 @@ CASES = [
     Case(
         "Y103",
         [(f"{CONTAINER}.env", [{"name": "DB_PASSWORD", "value": "hunter2"}])],
-        "the environment variable DB_PASSWORD of component say has a plain text, and its name says"
-        " that it is a secret",
+        "the environment variable DB_PASSWORD of component say has a name like a secret, but its"
+        " value is plain text",
         [(f"{CONTAINER}.env", [{"name": "DB_PASSWORD", "value": "secret:DB_PASSWORD"}])],
     ),
     Case(
         "Y103",
         [("root.inputDefinitions.parameters.api_key", parameter("STRING", defaultValue="x7"))],
-        "the default of the pipeline's parameter 'api_key' has a plain text, and its name says that"
-        " it is a secret",
+        "the default of the pipeline's parameter 'api_key' has a name like a secret, but its"
+        " value is plain text",
         [("root.inputDefinitions.parameters.api_key.defaultValue", REMOVE)],
     ),
     Case(
@@ -617,13 +622,15 @@ CASES = [
     Case(
         "Y110",
         python_function(install="--trusted-host index.acme.example six==1.16.0"),
-        "component say installs packages without checking who sends them: --trusted-host",
+        "component say installs packages and does not check which server sends them:"
+        " --trusted-host",
         python_function(install="six==1.16.0"),
     ),
     Case(
         "Y110",
         python_function(install="--extra-index-url http://index.acme.example/simple six==1.16.0"),
-        "component say installs packages without checking who sends them: an index with http",
+        "component say installs packages and does not check which server sends them: an index"
+        " with http",
         python_function(install="--extra-index-url https://index.acme.example/simple six==1.16.0"),
     ),
     Case(
@@ -635,15 +642,14 @@ CASES = [
     Case(
         "Y112",
         importer("http://data.acme.example/rows.csv"),
-        "the URI of component say is read over plain http, which everyone on the network path can"
-        " change",
+        "the URI of component say uses plain http: anybody on the network path can change the data",
         importer("https://data.acme.example/rows.csv"),
     ),
     Case(
         "Y112",
         python_function(install="'tools @ http://acme.example/tools-1.0-py3-none-any.whl'"),
-        "a package of component say is read over plain http, which everyone on the network path can"
-        " change",
+        "a package of component say uses plain http: anybody on the network path can change the"
+        " data",
         python_function(install="'tools @ https://acme.example/tools-1.0-py3-none-any.whl'"),
     ),
 ]

@@ -138,7 +138,7 @@ def test_an_application_environment_is_changed_by_its_tool(
 @pytest.mark.usefixtures("index_installation")
 def test_an_extra_that_the_installed_version_does_not_have() -> None:
     hint = install_hint("dockr")
-    assert hint.startswith("The installed kfgcp 0.2.0 has no extra 'dockr', only docker, s3.")
+    assert hint.startswith("The installed kfgcp 0.2.0 has no extra 'dockr'. It has docker, s3.")
 
 
 def test_a_checkout_beside_an_installed_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_checkout_beside_an_installed_wheel(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(installation, "current", lambda: wheel)
     hint = install_hint("docker")
     assert hint.startswith(
-        f"kfgcp is imported from {PACKAGE}, but kfgcp 0.3.0 is installed in /env"
+        f"Python imports kfgcp from {PACKAGE}, but kfgcp 0.3.0 is installed in /env"
     )
     assert "PYTHONPATH" in hint
 
@@ -178,4 +178,4 @@ def test_a_copy_beside_the_installed_one_is_named(kfgcp: Any, tmp_path: Path) ->
     shutil.copytree(PACKAGE, tmp_path / "kfgcp", ignore=shutil.ignore_patterns("__pycache__"))
     shown = kfgcp("--version", env={"PYTHONPATH": str(tmp_path)})
     note = shown.out.splitlines()[1]
-    assert note.startswith(f"note: kfgcp is imported from {tmp_path}/kfgcp, but kfgcp ")
+    assert note.startswith(f"note: Python imports kfgcp from {tmp_path}/kfgcp, but kfgcp ")

@@ -50,7 +50,9 @@ def test_options_that_an_earlier_version_did_not_have_are_the_defaults() -> None
 
 
 def test_an_option_of_a_newer_version_is_left_out_with_a_warning() -> None:
-    with pytest.warns(OptionLeftOut, match="does not know and leaves out: spot, weight"):
+    with pytest.warns(
+        OptionLeftOut, match="leaves out options of the run that it does not know: spot, weight"
+    ):
         options = RunOptions.from_dict({**STORED, "spot": True, "weight": 5})
 
     assert options == CHOSEN
@@ -59,7 +61,7 @@ def test_an_option_of_a_newer_version_is_left_out_with_a_warning() -> None:
 @pytest.mark.parametrize("version", [2, 99, None, "1"])
 def test_another_form_of_the_json_is_refused(version: Any) -> None:
     with pytest.raises(
-        StateError, match=f"have the version {version}, and this kfgcp reads version 1"
+        StateError, match=f"have version {version}, but this kfgcp reads only version 1"
     ) as caught:
         RunOptions.from_dict({**STORED, "version": version})
 

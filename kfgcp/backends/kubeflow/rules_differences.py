@@ -57,7 +57,7 @@ _MAX_WORKFLOW_BYTES: Final = 1_572_864
     "K301",
     Severity.WARNING,
     "{task} collects from nested loops: on Kubeflow, it gets one flat list, not a list of lists",
-    hint="Collect in each loop, or make the task work for both.",
+    hint="Collect in each loop, or let the task accept a flat list and a list of lists.",
 )
 def collects_from_nested_loops(context: TaskContext, target: Target) -> Match:
     """Recorded: cluster-2.17.0/collected-nested."""
@@ -69,7 +69,7 @@ def collects_from_nested_loops(context: TaskContext, target: Target) -> Match:
     Severity.WARNING,
     "{task} collects from a loop that may be empty: on Kubeflow, the run fails when the loop has no"
     " items",
-    hint="Make sure that the list has items, or run the task only when it has some (dsl.If).",
+    hint="Make sure that the loop has items, or skip the task for an empty loop (dsl.If).",
 )
 def collects_from_unknown_items(context: TaskContext, target: Target) -> Match:
     """The driver of the collecting task fails. Recorded: cluster-2.17.0/loop-empty."""
@@ -90,8 +90,8 @@ def _may_be_empty(loop: TaskDef) -> bool:
 @task_rule(
     "K303",
     Severity.WARNING,
-    "{task} collects from a loop with a condition inside: on Kubeflow, the run fails when an"
-    " iteration is skipped",
+    "{task} collects from a loop with a condition inside: on Kubeflow, the run fails when the"
+    " condition is false for an item",
     hint="Give each branch an output, and join them with dsl.OneOf.",
 )
 def collects_from_conditions(context: TaskContext, target: Target) -> Match:
@@ -109,9 +109,9 @@ def collects_from_conditions(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K304",
     Severity.WARNING,
-    "{task} is given a list or dict that contains values of the run: on Kubeflow, it fails when"
-    " such a value is a list or a dict, or contains a quote",
-    hint="Pass the value as an argument of its own.",
+    "{task} gets a list or dict that contains outputs or parameters: on Kubeflow, the task fails"
+    " when such an output or parameter is a list, a dict, or a text with a quotation mark",
+    hint="Pass the output or parameter as a separate argument.",
 )
 def values_in_list(context: TaskContext, target: Target) -> Match:
     """The driver fills the value into the JSON text of the constant. Numbers and booleans are safe.
@@ -141,8 +141,8 @@ def _may_break_json(context: TaskContext, name: str) -> bool:
 @task_rule(
     "K305",
     Severity.WARNING,
-    "{task} reads a final status: on Kubeflow, the state is COMPLETE or FAILED, the error is empty,"
-    " and the name of the run is that of its Workflow",
+    "{task} reads a final status: on Kubeflow, the state is COMPLETE or FAILED, the error is"
+    " empty, and the name of the run is the name of the Argo workflow",
     hint="Test for FAILED, which is the same on all backends.",
 )
 def final_status_words(context: TaskContext, target: Target) -> Match:
@@ -153,9 +153,9 @@ def final_status_words(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K306",
     Severity.WARNING,
-    "{component} has a ConcatPlaceholder: on Kubeflow, it gets the JSON text of the placeholder,"
-    " not the value",
-    hint="Join the texts in the program, or in a lightweight component.",
+    "{component} has a ConcatPlaceholder: on Kubeflow, its program gets the JSON text of the"
+    " placeholder, not the joined text",
+    hint="Join the texts in the program, or in a Python component.",
 )
 def concat(context: ComponentContext, target: Target) -> Match:
     """Recorded: cluster-2.17.0/containers."""
@@ -165,8 +165,8 @@ def concat(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K307",
     Severity.WARNING,
-    "{component} has a value of the run in an environment variable: on Kubeflow, the variable has"
-    " the text of the placeholder instead of the value",
+    "{component} has a placeholder in an environment variable: on Kubeflow, the variable contains"
+    " the text of the placeholder, not the value",
     hint="Pass the value as an argument.",
 )
 def value_in_variable(context: ComponentContext, target: Target) -> Match:
@@ -178,9 +178,9 @@ def value_in_variable(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K308",
     Severity.WARNING,
-    "{component} has a value of the run or the task in its arguments: on Kubeflow, it gets the text"
-    " of the placeholder instead of the value",
-    hint="Pass it as a parameter: work(name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)",
+    "{component} has a placeholder for the name or id of its run or task in its arguments: on"
+    " Kubeflow, its program gets the text of the placeholder, not the value",
+    hint="Pass the placeholder as a parameter: work(name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)",
 )
 def run_value_in_argument(context: ComponentContext, target: Target) -> Match:
     """Only whole constants of a task are replaced (driver/resolve.go); the launcher replaces inputs
@@ -191,9 +191,9 @@ def run_value_in_argument(context: ComponentContext, target: Target) -> Match:
 @task_rule(
     "K309",
     Severity.WARNING,
-    "{task} gets {parameter}, in which a value of the run or the task has text around it: on"
-    " Kubeflow, it gets the text of the placeholder instead of the value",
-    hint="Pass the value alone, and join the texts in the task.",
+    "the parameter {parameter} of {task} combines a placeholder for the name or id of its run or"
+    " task with other text: on Kubeflow, the placeholder is not filled in",
+    hint="Pass the placeholder alone as a parameter, and join the texts in the task.",
 )
 def run_value_inside_text(context: TaskContext, target: Target) -> Match:
     """The driver compares the whole constant with the placeholder (driver/resolve.go)."""
@@ -212,9 +212,9 @@ def run_value_inside_text(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K310",
     Severity.NOTE,
-    "{component} has metrics: Kubeflow Pipelines older than 3.0 keeps only six decimals of them, so"
-    " values below 1e-6 become 0",
-    hint="Return values that need all digits as output parameters too.",
+    "{component} has metrics: Kubeflow Pipelines before 3.0 keeps only six decimals of a metric,"
+    " so values below 1e-6 become 0",
+    hint="If you need all digits, return the value as an output parameter too.",
     fixed_in=(3, 0),
 )
 def rounded_metrics(context: ComponentContext, target: Target) -> Match:
@@ -225,7 +225,7 @@ def rounded_metrics(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K311",
     Severity.NOTE,
-    "{component} has metrics: a value that is NaN or infinite fails its task",
+    "{component} has metrics: on Kubeflow, a task fails when a metric is NaN or infinite",
     hint="Test values with math.isfinite before you log them.",
 )
 def infinite_metrics(context: ComponentContext, target: Target) -> Match:
@@ -257,7 +257,7 @@ def long_defaults(pipeline: PipelineContext, target: Target) -> Match:
     Severity.WARNING,
     "the pipeline takes at least {size} bytes; etcd, which keeps the workflow, takes at most"
     " 1,572,864",
-    hint="Move tasks into pipelines of their own, or code into packages or images.",
+    hint="Move tasks into separate pipelines, or move code into packages or images.",
 )
 def large_workflow(pipeline: PipelineContext, target: Target) -> Match:
     """The workflow has each task, and each different executor once (argocompiler/argo.go). etcd's
@@ -279,9 +279,9 @@ def large_workflow(pipeline: PipelineContext, target: Target) -> Match:
 @task_rule(
     "K321",
     Severity.WARNING,
-    "{task} ignores failures of tasks before it: on Kubeflow, the run may be SUCCEEDED although one"
-    " of them failed",
-    hint="Look at the states of the tasks, or let the task fail itself.",
+    "{task} ignores failures of the tasks before it: on Kubeflow, the run may end as SUCCEEDED"
+    " although one of these tasks failed",
+    hint="Look at the states of the tasks: kfgcp show RUN",
     methods=("ignore_upstream_failure",),
 )
 def ignored_failures(context: TaskContext, target: Target) -> Match:
@@ -300,8 +300,8 @@ def _is_exit_task(context: TaskContext) -> bool:
 @task_rule(
     "K322",
     Severity.WARNING,
-    "{task} is retried after a failure (set_retry): by default, Kubeflow Pipelines 2.17.0 retries"
-    " it only when its pod is lost, not when its program fails",
+    "{task} has set_retry: by default, Kubeflow Pipelines 2.17.0 retries a task only when its pod"
+    " is lost, not when its program fails",
     hint="Set retryPolicy to Always in the workflow defaults of Argo, or retry inside the program.",
     since=(2, 17),
     methods=("set_retry",),
@@ -315,8 +315,8 @@ def ineffective_retries(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K323",
     Severity.WARNING,
-    "{task} is an exit handler that gets {parameter}, which may be null: if it is null, Kubeflow"
-    " runs neither the tasks nor the exit task",
+    "{task} is an exit handler that gets {parameter}: if this parameter is null, Kubeflow runs"
+    " neither the tasks nor the exit task",
     hint="Give the parameter a default.",
 )
 def exit_handler_may_not_start(context: TaskContext, target: Target) -> Match:
@@ -336,9 +336,10 @@ def exit_handler_may_not_start(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K324",
     Severity.NOTE,
-    "{task} runs at the exit of others: on Kubeflow, a run that is cancelled ends as FAILED, which"
-    " kfgcp shows as CANCELLED",
-    hint="The exit task cannot see whether the run was cancelled or failed: treat both alike.",
+    "{task} is an exit task: on Kubeflow, a cancelled run ends as FAILED, but kfgcp shows it as"
+    " CANCELLED",
+    hint="Write the exit task for both cases: it cannot know whether the run failed or was"
+    " cancelled.",
 )
 def cancelled_is_failed(context: TaskContext, target: Target) -> Match:
     """The server never reports CANCELED. Recorded: cluster-2.17.0/sleepy-cancelled."""
@@ -362,9 +363,10 @@ def failure_policy(pipeline: PipelineContext, target: Target) -> Match:
 @pipeline_rule(
     "K331",
     Severity.WARNING,
-    "{task} does the same as {other}: on Kubeflow, it may take the outputs of that task from the"
-    " cache",
-    hint="Turn its cache off: set_caching_options(False), or give it an input that differs.",
+    "{task} has the same code and inputs as {other}: on Kubeflow, it may take the outputs of"
+    " {other} from the cache",
+    hint="Turn off its caching with set_caching_options(False), or give the task a different"
+    " input.",
     methods=("set_caching_options",),
 )
 def equal_tasks(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
@@ -416,9 +418,9 @@ def _source_key(binding: Binding) -> Hashable:
 @task_rule(
     "K332",
     Severity.NOTE,
-    "{task} has environment variables and is cached: on Kubeflow, when only variables changed, it"
-    " gets its old outputs from the cache",
-    hint="Pass the value as an argument, or turn the cache off: set_caching_options(False)",
+    "{task} has environment variables and uses the cache: on Kubeflow, when only a variable"
+    " changes, the task gets old outputs from the cache",
+    hint="Pass the value as an argument, or turn off caching: set_caching_options(False)",
     methods=("set_env_variable", "set_caching_options"),
 )
 def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
@@ -433,8 +435,8 @@ def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K342",
     Severity.WARNING,
-    "{component} is from google-cloud-pipeline-components: on Kubeflow, it calls Vertex AI, and"
-    " needs the permissions and outputs of a run there",
+    "{component} is from google-cloud-pipeline-components: also on Kubeflow, it calls Vertex AI,"
+    " and needs permissions for Vertex AI",
     hint="Run the pipeline on Vertex AI: --env NAME",
 )
 def google_component(context: ComponentContext, target: Target) -> Match:

@@ -57,7 +57,7 @@ def custom_job(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K102",
     Severity.ERROR,
-    "{component} asks a resolver for artifacts, which only Vertex AI does",
+    "{component} uses a resolver to find artifacts, which only Vertex AI supports",
     hint="Import the artifact by its URI: dsl.importer(artifact_uri=...)",
 )
 def resolver(context: ComponentContext, target: Target) -> Match:
@@ -75,7 +75,7 @@ def _is_other_executor(context: ComponentContext, kind: str) -> bool:
     "K103",
     Severity.ERROR,
     "{task} is a loop over artifacts, which Kubeflow Pipelines does not support",
-    hint="Loop over their URIs, and import each with dsl.importer in the loop.",
+    hint="Loop over the URIs, and import each artifact with dsl.importer in the loop.",
 )
 def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     """The server's compiler refuses artifactIterator: "artifact iterator not implemented yet"
@@ -87,7 +87,8 @@ def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     "K104",
     Severity.ERROR,
     "{task} is an importer with a condition, which Kubeflow Pipelines does not support",
-    hint="Put a second task into the same dsl.If: a group of tasks may have a condition.",
+    hint="Put a second task into the same dsl.If: then the condition belongs to the group of"
+    " tasks.",
 )
 def conditional_importer(context: TaskContext, target: Target) -> Match:
     """The server's compiler refuses it: "triggerPolicy.condition on importer task is not
@@ -126,7 +127,7 @@ def input_artifact(pipeline: PipelineContext, target: Target) -> Match:
     Severity.ERROR,
     "the default of {parameter} is nested too deeply: the ML Metadata of Kubeflow Pipelines reads"
     " at most 47 nested lists or 31 nested dicts",
-    hint="Pass it as JSON text (str), and parse the text in the task.",
+    hint="Pass the value as JSON text (str), and parse the text in the task.",
 )
 def deep_default(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The driver writes parameters into ML Metadata, a C++ program whose protobuf reads 100 nested
@@ -154,7 +155,7 @@ def long_name(pipeline: PipelineContext, target: Target) -> Match:
 @component_rule(
     "K109",
     Severity.ERROR,
-    "{component} has a command or argument of {size} bytes; Linux takes at most 131,071",
+    "{component} has a command or argument of {size} bytes; Linux allows at most 131,071",
     hint="Put the code into a package or an image, or read the data from a file.",
 )
 def long_argument(context: ComponentContext, target: Target) -> Match:
@@ -167,7 +168,7 @@ def long_argument(context: ComponentContext, target: Target) -> Match:
 @task_rule(
     "K110",
     Severity.ERROR,
-    "{task} has constants of {size} bytes, but its whole definition may have at most 131,071",
+    "{task} has constants of {size} bytes, but its whole definition may have at most 131,071 bytes",
     hint="Put large values into a file in a bucket, and pass its address.",
 )
 def long_constants(context: TaskContext, target: Target) -> Match:
@@ -198,7 +199,7 @@ def _byte_size(text: str) -> int:
 @pipeline_rule(
     "K111",
     Severity.ERROR,
-    "the pipeline contains {number}, which would arrive as a different number: {place}",
+    "the pipeline contains {number}, which a task would get as a different number: {place}",
     hint="Kubeflow Pipelines keeps numbers as doubles, which are exact up to 2**53. Pass the number"
     " as text (STRING) instead.",
 )
@@ -217,9 +218,9 @@ def inexact_integer(pipeline: PipelineContext, target: Target) -> Match:
 @task_rule(
     "K112",
     Severity.ERROR,
-    "{task} gets {parameter} from a list without a type for its items: they arrive as text, and"
-    " the task fails, because it expects {type}",
-    hint="Name the type of the items, such as List[int], where the list is made.",
+    "{task} gets {parameter} from a list without a type for its items: the task gets each item as"
+    " text, and fails because it expects {type}",
+    hint="Declare the type of the items where the list is made, such as List[int].",
 )
 def untyped_loop_item(context: TaskContext, target: Target) -> Match:
     """kfp declares such an item as STRING, and the driver refuses: "input parameter type mismatch:

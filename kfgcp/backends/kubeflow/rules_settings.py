@@ -23,7 +23,7 @@ _SETTINGS_OF_2_1: Final = {
     "configMapAsEnv": "config maps",
     "configMapAsVolume": "config maps",
     "tolerations": "tolerations",
-    "fieldPathAsEnv": "fields of its pod as variables",
+    "fieldPathAsEnv": "environment variables with fields of its pod",
     "activeDeadlineSeconds": "a timeout",
     "imagePullPolicy": "an image pull policy",
     "imagePullSecret": "image pull secrets",
@@ -113,7 +113,7 @@ def security_context(pipeline: PipelineContext, target: Target) -> Iterator[Matc
 @pipeline_rule(
     "K245",
     Severity.WARNING,
-    "{task} mounts a folder of a volume claim (sub_path): Kubeflow Pipelines supports this since"
+    "{task} mounts one folder of a volume (sub_path): Kubeflow Pipelines supports this since"
     " 2.16, and an older server mounts the whole volume",
     hint="Upgrade the server, or use the path of the folder in the program.",
     fixed_in=(2, 16),
@@ -128,8 +128,9 @@ def volume_folder(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
 @pipeline_rule(
     "K246",
     Severity.WARNING,
-    "{task} gets variables from an optional secret or config map: Kubeflow Pipelines supports this"
-    " since 2.15, and on an older server the task waits until it exists",
+    "{task} gets environment variables from an optional secret or config map: Kubeflow Pipelines"
+    " supports this since 2.15, and on an older server the task waits until the secret or config"
+    " map exists",
     hint="Upgrade the server, or create the secret or config map.",
     fixed_in=(2, 15),
 )
@@ -164,7 +165,7 @@ def names_by_parameters(pipeline: PipelineContext, target: Target) -> Iterator[M
     Severity.WARNING,
     "{task} has init containers: Kubeflow Pipelines supports this since 3.0, and an older server"
     " ignores them",
-    hint="Do the work of the init containers in a task of its own.",
+    hint="Do the work of the init containers in a separate task.",
     fixed_in=(3, 0),
 )
 def init_containers(pipeline: PipelineContext, target: Target) -> Iterator[Match]:

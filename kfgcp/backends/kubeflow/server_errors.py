@@ -58,7 +58,7 @@ _HINTS: Final = {
         "For details: kfgcp doctor"
     ),
     r"empty namespace in multi-user mode": (
-        "Set namespace in the environment, in kfgcp.toml: this server is for several users."
+        "Set namespace in the environment of kfgcp.toml: this server is in multi-user mode."
     ),
     r"parameter length exceed": (
         "Put large values into a file in a bucket, and pass its address. Or ask the "

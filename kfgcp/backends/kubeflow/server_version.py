@@ -49,8 +49,8 @@ ARTIFACTS: Final = "apis/v2beta1/artifacts"
 
 # The reason why a run has no tasks, on a server for which `keeps_tasks` is true.
 NO_TASKS: Final = (
-    "the API server has no tasks of this run, and ML Metadata, where older servers keep tasks, does"
-    " not answer."
+    "the API server has no tasks of this run, and ML Metadata, which keeps the tasks of older"
+    " servers, does not answer."
 )
 
 # From this release on, the server and kfp have the same version numbers.
@@ -224,7 +224,8 @@ def too_old(health: Mapping[str, Any]) -> Unsupported:
     if version is not None:
         name = f"Kubeflow Pipelines {format_version(version)}"
     return Unsupported(
-        f"The server is {name}, which has only the API v1beta1; kfgcp needs 2.0 or newer.",
+        f"The server is {name}, which has only the API v1beta1, but kfgcp needs version 2.0 or"
+        " newer.",
         hint="Upgrade the server: https://www.kubeflow.org/docs/components/pipelines/operator-guides/installation/",
     )
 

@@ -61,9 +61,9 @@ def other_executor(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "L102",
     Severity.ERROR,
-    "{component} creates or deletes a volume of Kubernetes, which the local engine cannot do",
-    hint="dsl.WORKSPACE_PATH_PLACEHOLDER names a folder that all tasks of a run share, here and on"
-    " Kubeflow.",
+    "{component} creates or deletes a Kubernetes volume, which the local engine cannot do",
+    hint="Use dsl.WORKSPACE_PATH_PLACEHOLDER: it names a folder that all tasks of a run share,"
+    " here and on Kubeflow.",
     part=Part.TASK,
 )
 def volume(context: ComponentContext, target: Target) -> Match:
@@ -99,8 +99,8 @@ def needs_docker(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "L202",
     Severity.WARNING,
-    "{component} runs in a process, which ignores its limits of cpu and memory",
-    hint="Use --executor docker to have the limits enforced.",
+    "{component} runs in a process, so its limits of CPU and memory have no effect",
+    hint="Use --executor docker: containers respect the limits.",
     methods=("set_cpu_limit", "set_memory_limit", "set_cpu_request", "set_memory_request"),
     part=Part.TASK,
 )
@@ -117,7 +117,7 @@ def limits_of_process(context: ComponentContext, target: Target) -> Match:
     Severity.WARNING,
     "{component} runs without the accelerator {type} x {count}, because the local engine assigns"
     " none",
-    hint="Make the component work without it, or use a backend that has it.",
+    hint="Make the component work without the accelerator, or use a backend that has it.",
     methods=("set_accelerator_type", "set_accelerator_limit", "add_node_selector_constraint"),
     part=Part.TASK,
 )
@@ -138,7 +138,7 @@ def accelerator(context: ComponentContext, target: Target) -> Match:
     "L204",
     Severity.WARNING,
     "{component} has settings for Kubernetes, which this machine ignores: {settings}",
-    hint="They cannot change what the task computes, so there is nothing to do.",
+    hint="These settings do not change the results of the task, so you need not do anything.",
     part=Part.TASK,
 )
 def cluster_placement(context: ComponentContext, target: Target) -> Match:
@@ -152,7 +152,7 @@ def cluster_placement(context: ComponentContext, target: Target) -> Match:
     "L205",
     Severity.WARNING,
     "the pipeline has settings for Kubernetes, which this machine ignores: {settings}",
-    hint="They cannot change what the tasks compute, so there is nothing to do.",
+    hint="These settings do not change the results of the tasks, so you need not do anything.",
 )
 def pipeline_settings(context: PipelineContext, target: Target) -> Match:
     """They say how a workflow is run and kept (PipelineConfig, pipeline_spec.proto)."""
@@ -166,7 +166,8 @@ def pipeline_settings(context: PipelineContext, target: Target) -> Match:
     "L206",
     Severity.WARNING,
     "{component} takes {settings}",
-    hint="Set the variables in the shell that starts the run. A task that lacks one fails.",
+    hint="Set the variables in the shell that starts the run. A task fails when one of its"
+    " variables is missing.",
     part=Part.TASK,
 )
 def cluster_variables(context: ComponentContext, target: Target) -> Match:
@@ -201,7 +202,7 @@ def _variables_of_entries(cluster: ClusterConfig, target: Target) -> set[str]:
     "L207",
     Severity.WARNING,
     "{component} uses {settings}",
-    hint="Make the folder on this machine. A task that lacks it fails.",
+    hint="Create the folder on this machine. Without this folder, the task fails.",
     part=Part.TASK,
 )
 def cluster_mounts(context: ComponentContext, target: Target) -> Match:
@@ -219,9 +220,10 @@ def cluster_mounts(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "L208",
     Severity.NOT_JUDGED,
-    "not judged: {component} runs its function without the image {image}; whether the function"
-    " needs something of it is not known",
-    hint="Name the packages in packages_to_install, or use --executor docker.",
+    "not judged: {component} runs its function without the image {image}, and kfgcp does not know"
+    " whether the function needs software from this image",
+    hint="List the packages that the function needs in packages_to_install, or use --executor"
+    " docker.",
 )
 def function_without_image(context: ComponentContext, target: Target) -> Match:
     """Functions run in virtual environments (kfgcp/engine/executors/router.py), not in images."""
@@ -235,7 +237,7 @@ def function_without_image(context: ComponentContext, target: Target) -> Match:
     "L209",
     Severity.NOTE,
     "{component} imports {uri}, which this machine reads with your own credentials",
-    hint="Sign in to the place of the bucket before the run.",
+    hint="Before the run, sign in to the service that has the bucket, such as Google Cloud.",
 )
 def imported_from_bucket(context: ComponentContext, target: Target) -> Match:
     """A task without credentials for a bucket fails (semantics, Running a task)."""

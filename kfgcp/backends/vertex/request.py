@@ -131,8 +131,8 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
             hint=(
-                "Choose a task outside of loops. Or repeat the run without --from: tasks that"
-                " succeeded get their results from the cache."
+                "Choose a task outside loops, or repeat the run without --from: then tasks that"
+                " succeeded take their results from the cache."
             ),
         ) from None
 

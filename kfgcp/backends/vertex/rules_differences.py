@@ -40,8 +40,8 @@ _METRICS: Final = "system.Metrics"
 @component_rule(
     "V301",
     Severity.WARNING,
-    "{component} takes {settings}, which Vertex AI does not have: the variables are not set",
-    hint="Read the secret in the task: Secret Manager, with the service account of the run.",
+    "{component} takes {settings}, which Vertex AI does not support: the variables are not set",
+    hint="In the task, read the secret from Secret Manager with the service account of the run.",
     part=Part.TASK,
 )
 def cluster_variables(context: ComponentContext, target: Target) -> Match:
@@ -58,7 +58,7 @@ def cluster_variables(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "V302",
     Severity.WARNING,
-    "{component} mounts {settings}, which Vertex AI does not have: the folder is missing",
+    "{component} mounts {settings}, which Vertex AI does not support: the folder is missing",
     hint="Use a bucket, which is mounted below /gcs/, or pass the files as an artifact.",
     part=Part.TASK,
 )
@@ -92,7 +92,7 @@ def cluster_placement(context: ComponentContext, target: Target) -> Match:
     "V304",
     Severity.WARNING,
     "the pipeline has settings for Kubernetes, which Vertex AI ignores: {settings}",
-    hint="Remove them from dsl.PipelineConfig if the pipeline runs only on Vertex AI.",
+    hint="If the pipeline runs only on Vertex AI, remove these settings from dsl.PipelineConfig.",
 )
 def pipeline_settings(context: PipelineContext, target: Target) -> Match:
     """Vertex AI does not read the platform spec: PipelineJob has a field only for the pipeline."""
@@ -154,9 +154,9 @@ def reserved_label(context: PipelineContext, target: Target) -> Match:
 @component_rule(
     "V308",
     Severity.NOT_JUDGED,
-    "not judged: {component} takes {what} from a parameter, and it is not documented whether Vertex"
-    " AI reads such values",
-    hint="Set a constant.",
+    "not judged: {component} takes {what} from a parameter, and the documentation does not say"
+    " whether Vertex AI supports this",
+    hint="Use a constant.",
     methods=("set_cpu_limit", "set_memory_limit", "set_accelerator_type", "set_accelerator_limit"),
     part=Part.TASK,
 )
@@ -177,9 +177,9 @@ def resources_from_parameters(context: ComponentContext, target: Target) -> Matc
 @task_rule(
     "V309",
     Severity.NOT_JUDGED,
-    "not judged: {task} imports an artifact in a loop, and it is not documented whether Vertex AI"
-    " can do this",
-    hint="Import the artifact outside of the loop.",
+    "not judged: {task} imports an artifact in a loop, and the documentation does not say whether"
+    " Vertex AI supports this",
+    hint="Import the artifact outside the loop.",
 )
 def importer_in_loop(context: TaskContext, target: Target) -> Match:
     """Kubeflow Pipelines fails before 2.17 (#10860). Nothing was recorded on Vertex AI."""
@@ -189,9 +189,9 @@ def importer_in_loop(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "V310",
     Severity.NOT_JUDGED,
-    "not judged: {task} loops over artifacts, and it is not documented whether Vertex AI can do"
-    " this",
-    hint="Loop over their URIs, and import each with dsl.importer in the loop.",
+    "not judged: {task} loops over artifacts, and the documentation does not say whether Vertex"
+    " AI supports this",
+    hint="Loop over the URIs, and import each artifact with dsl.importer in the loop.",
 )
 def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     """ArtifactIteratorSpec (#10441). Nothing was recorded on Vertex AI."""
@@ -201,8 +201,8 @@ def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "V311",
     Severity.NOT_JUDGED,
-    "not judged: {task} has a cache key of its own, and it is not documented whether Vertex AI"
-    " compares it",
+    "not judged: {task} has a cache key, and the documentation does not say whether Vertex AI"
+    " uses it",
     hint="Give the task an input that changes when it must run again.",
     methods=("set_caching_options",),
 )
@@ -214,8 +214,9 @@ def cache_key(context: TaskContext, target: Target) -> Match:
 @pipeline_rule(
     "V312",
     Severity.NOT_JUDGED,
-    "not judged: whether a metric is NaN or infinite, and what Vertex AI does then ({components})",
-    hint="Log only finite numbers: math.isfinite",
+    "not judged: a metric may be NaN or infinite, and the documentation does not say what Vertex"
+    " AI does then ({components})",
+    hint="Log only finite numbers: test them with math.isfinite.",
 )
 def infinite_metric(context: PipelineContext, target: Target) -> Match:
     """The launcher of Kubeflow refuses such a metric (recorded). Nothing was recorded on Vertex."""
@@ -230,9 +231,9 @@ def infinite_metric(context: PipelineContext, target: Target) -> Match:
 @pipeline_rule(
     "V313",
     Severity.NOT_JUDGED,
-    "not judged: {what} is new in the specification, and it is not documented whether Vertex AI"
-    " accepts it",
-    hint="Try it with a small pipeline, or leave it out.",
+    "not judged: {what} is new in the specification, and the documentation does not say whether"
+    " Vertex AI supports it",
+    hint="Try it in a small pipeline on Vertex AI, or leave it out.",
 )
 def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
     """TASK_CONFIG, literals and downloadToWorkspace came with kfp 2.15 to 2.17.

@@ -75,7 +75,7 @@ def too_much_memory(context: ComponentContext, target: Target) -> Match:
     "V203",
     Severity.ERROR,
     "{task} takes {count} artifacts of a loop as one input, and Vertex AI accepts at most 100",
-    hint="Collect parameters with the URIs, or write a list of them to one artifact.",
+    hint="Collect the URIs as parameters, or write a list of the URIs to one artifact.",
 )
 def too_many_collected(context: TaskContext, target: Target) -> Match:
     """Vertex AI answers "Maximum number of artifacts exceeded. Maximum allowed: 100".
@@ -90,7 +90,7 @@ def too_many_collected(context: TaskContext, target: Target) -> Match:
         if None in counts:
             return NotJudged(
                 "{task} takes the artifacts of a loop as one input; Vertex AI accepts at most"
-                f" {MAX_COLLECTED}, and the number of items is known only in a run"
+                f" {MAX_COLLECTED}, and only the run shows how many items the loop has"
             )
         largest = max(largest, *(count for count in counts if count is not None))
     return {"count": str(largest)} if largest > MAX_COLLECTED else False
@@ -99,7 +99,7 @@ def too_many_collected(context: TaskContext, target: Target) -> Match:
 @pipeline_rule(
     "V204",
     Severity.ERROR,
-    "the pipeline contains {number}, which would arrive as a different number: {place}",
+    "the pipeline contains {number}, which a task would get as a different number: {place}",
     hint="Vertex AI keeps numbers as doubles, which are exact up to 2**53. Pass the number as text"
     " (STRING) instead.",
 )
@@ -141,7 +141,7 @@ def too_many_labels(context: PipelineContext, target: Target) -> Match:
     "V207",
     Severity.ERROR,
     "Google refuses the label {name}={value}",
-    hint="Use at most 63 lowercase letters, digits, _ and - for the name and for the value. The"
+    hint="For the name and for the value, use at most 63 lowercase letters, digits, _ and -. The"
     " name must start with a letter.{example}",
 )
 def wrong_label(context: PipelineContext, target: Target) -> Iterator[Match]:

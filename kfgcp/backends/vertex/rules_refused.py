@@ -59,8 +59,8 @@ _WORKSPACE_PATH: Final = "{{$.workspace_path}}"
 @pipeline_rule(
     "V101",
     Severity.ERROR,
-    "the pipeline takes the list of artifacts {name}, and Vertex AI accepts one artifact for an"
-    " input",
+    "the input {name} of the pipeline is a list of artifacts, but Vertex AI accepts only one"
+    " artifact for an input",
     hint="Import the artifacts in the pipeline: dsl.importer(artifact_uri=...).",
 )
 def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Match]:
@@ -68,8 +68,8 @@ def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Matc
     for name, artifact in context.graph.root.artifacts.items():
         if artifact.is_list and artifact.optional:
             yield NotJudged(
-                "whether a run gives the optional list of artifacts"
-                f" {_escape_braces(name)}, which Vertex AI does not accept"
+                f"a run may set the optional input {_escape_braces(name)}, but Vertex AI does not"
+                " accept a list of artifacts"
             )
         elif artifact.is_list:
             yield {"name": name}
@@ -78,7 +78,7 @@ def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Matc
 @component_rule(
     "V102",
     Severity.ERROR,
-    "{component} creates or deletes a volume of Kubernetes, which Vertex AI does not have",
+    "{component} creates or deletes a Kubernetes volume, which Vertex AI does not have",
     hint="Share files between tasks as artifacts, or in a bucket below /gcs/.",
     part=Part.TASK,
 )
@@ -94,7 +94,7 @@ def volume(context: ComponentContext, target: Target) -> Match:
     "V103",
     Severity.ERROR,
     "{component} asks for the accelerator {type}, which Vertex AI does not have",
-    hint="Use one of its names, such as NVIDIA_L4 or NVIDIA_TESLA_T4.",
+    hint="Use a name of an accelerator of Vertex AI, such as NVIDIA_L4 or NVIDIA_TESLA_T4.",
     methods=("set_accelerator_type", "add_node_selector_constraint"),
     part=Part.TASK,
 )
@@ -112,7 +112,7 @@ def accelerator_name(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "V104",
     Severity.ERROR,
-    "{component} has a value of the run in the environment variable {names}, which Vertex AI leaves"
+    "{component} has a placeholder in the environment variable {names}, which Vertex AI leaves"
     " empty, so the task fails",
     hint="Pass the value as a parameter of the component.",
     methods=("set_env_variable",),
@@ -134,8 +134,9 @@ def run_value_in_variable(context: ComponentContext, target: Target) -> Match:
         return {"names": ", ".join(names)}
     if other_names:
         return NotJudged(
-            "whether Vertex AI fills in the environment variable"
-            f" {_escape_braces(', '.join(other_names))} of {{component}}"
+            f"{{component}} has a placeholder in the environment variable"
+            f" {_escape_braces(', '.join(other_names))}, and the documentation does not say"
+            " whether Vertex AI fills it in"
         )
     return False
 

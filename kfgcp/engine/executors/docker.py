@@ -159,7 +159,7 @@ class DockerExecutor:
         except Unsupported as error:
             message = error.message
         except Exception as error:
-            message = f"the container could not run: {_one_line(error)}"
+            message = f"the container failed to run: {_one_line(error)}"
         exception = exception_in_log(log_tail(attempt.log)) if message is not None else None
         self._emit(AttemptEnded(attempt.id, message, exception=exception))
 
@@ -263,7 +263,10 @@ class DockerExecutor:
             try:
                 self._client.images.pull(image)
             except APIError as error:
-                problem = f"the image {image} is not here and cannot be pulled: {_one_line(error)}"
+                problem = (
+                    f"the image {image} is not on this machine and cannot be pulled:"
+                    f" {_one_line(error)}"
+                )
                 raise Unsupported(problem) from None
             return self._client.containers.create(image, **options)
 

@@ -96,8 +96,8 @@ def test_a_run_without_a_workflow_is_told_by_cancel_and_can_be_deleted(
 
     assert done.code == 0
     assert cluster.requests.count("POST", "*:terminate") == 1
-    note = f"The workflow of run {run_id} is not in the cluster any more. The run will not end."
-    advice = f"Delete it: kfgcp delete {run_id}"
+    note = f"The workflow of run {run_id} does not exist in the cluster any more."
+    advice = f"The run will not end. Delete it: kfgcp delete {run_id}"
     assert done.err.count(f"{note} {advice}") == 1
     assert kfgcp("show", run_id, "--json").json["state"] == "CANCELLING"
     assert kfgcp("delete", run_id, "--yes").code == 0

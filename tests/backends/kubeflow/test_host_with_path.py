@@ -162,7 +162,7 @@ def test_a_host_without_ml_metadata_says_so_once(host: Any, backend: Any, server
     kubeflow = backend(host(lambda path: None if METADATA in path else of_kubeflow(path)))
 
     with pytest.warns(
-        UserWarning, match="shown without values, metrics and artifacts: ML Metadata refused"
+        UserWarning, match="without values, metrics and artifacts: ML Metadata refused"
     ):
         kubeflow.get(RUN)
 

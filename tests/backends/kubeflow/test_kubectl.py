@@ -37,7 +37,7 @@ def gke(home: Path, kubectl: Any) -> Any:
                 'error: error loading config file "/home/me/.kube/config": yaml: line 3: mapping'
                 " values are not allowed"
             ),
-            "set KUBECONFIG to another one",
+            "set KUBECONFIG to another file",
         ),
         ("error: invalid configuration: no configuration has been provided", "KUBECONFIG"),
         ('Error from server (NotFound): services "ml-pipeline-ui" not found', "kube_service"),

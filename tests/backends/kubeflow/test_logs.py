@@ -150,7 +150,8 @@ def test_without_cloud_logging_a_pod_that_is_gone_is_said_to_be(
     server.answers(reply(b"pod not found", status=404, headers=TEXT))
 
     with pytest.raises(
-        NotFound, match=r"its pod pod-add is gone, and so is its log in the archive \(404\)"
+        NotFound,
+        match=r"its pod pod-add does not exist any more, and the archive has no log \(404\)",
     ) as caught:
         list(chain(client()).read(LogFilter(task="add")))
     assert "set project in [env.cloud] to read Cloud Logging" in caught.value.hint
@@ -162,7 +163,7 @@ def test_an_older_server_whose_archive_is_gone(
     text = b"Could not get main container logs: Error: Unable to find pod log archive information"
     server.answers(reply(text, status=500, headers=TEXT))
 
-    with pytest.raises(NotFound, match=r"so is its log in the archive \(500\)"):
+    with pytest.raises(NotFound, match=r"the archive has no log \(500\)"):
         list(chain(client()).read(LogFilter(task="add")))
 
 

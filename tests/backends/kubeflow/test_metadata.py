@@ -348,9 +348,7 @@ def test_a_page_token_that_comes_again_is_an_error(
         *(reply(mlmd.encode_response(message), headers=GRPC_WEB) for message in (context, *pages))
     )
 
-    with pytest.raises(
-        BadAnswer, match="ML Metadata sent the token of a page that was read before"
-    ):
+    with pytest.raises(BadAnswer, match="ML Metadata sent the same page token twice"):
         known.read_executions("run-1")
 
 

@@ -16,7 +16,7 @@ from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn
 
 CALLS = "/ml_metadata.*"
-MISSING = "Runs of cloud are shown without values, metrics and artifacts: ML Metadata"
+MISSING = "kfgcp shows runs of cloud without values, metrics and artifacts: ML Metadata"
 
 
 @pytest.fixture

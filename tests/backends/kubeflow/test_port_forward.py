@@ -133,7 +133,7 @@ def test_a_kubectl_that_never_listens(
         '#!/bin/sh\necho "$$" port-forward >> "$FAKE_LOG"\nexec sleep 60\n'
     )
 
-    with pytest.raises(Unreachable, match=r"kubectl was not listening after 0\.3 s"):
+    with pytest.raises(Unreachable, match=r"kubectl did not listen within 0\.3 s"):
         address_and_tokens(_env())[1].get()
 
     eventually(lambda: kubectl.alive == [])

@@ -250,7 +250,7 @@ def test_the_archive_has_the_log_of_a_driver(backend: Any, server: RecordedServe
     assert line.endswith(NULL)
 
 
-@pytest.mark.filterwarnings("ignore:Run .* is shown without values")
+@pytest.mark.filterwarnings("ignore:kfgcp shows run .* without values")
 def test_the_driver_of_the_whole_run_may_fail(backend: Any, server: RecordedServer) -> None:
     """There is no task to blame then, and ML Metadata does not know the run."""
     answer = recorded_runs.run_answer("param-none")

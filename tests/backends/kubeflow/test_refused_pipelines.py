@@ -86,11 +86,11 @@ def test_what_is_doubtful_is_said_before_the_run(older: KubeflowStandIn, home: P
     spec = spec_with(env=[{"name": "X", "value": "{{$.inputs.parameters['x']}}"}])
 
     with pytest.warns(
-        api.NotHeeded, match="component c has a value of the run in an environment variable"
+        api.NotHeeded, match="component c has a placeholder in an environment variable"
     ):
         handle = api.submit(spec, env="gke")
 
-    assert any("component c has a value" in note for note in handle.notes)
+    assert any("component c has a placeholder" in note for note in handle.notes)
     assert older.requests.count(path="*/healthz") == 0, "the version makes no difference"
 
 
@@ -110,7 +110,7 @@ def test_a_server_that_does_not_tell_its_version_is_taken_for_a_new_one_and_that
 
     with pytest.warns(
         api.NotHeeded,
-        match=r"does not report its version.*older than 2\.5: task work is tried again",
+        match=r"does not report its version.*older than 2\.5: task work has set_retry",
     ):
         api.submit(retried(), env="gke")
 

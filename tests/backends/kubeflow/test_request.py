@@ -263,7 +263,9 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
 def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
     request = request_of(compiled("features-2.14.6.yaml"), from_task="for-loop-3[1]/double-3")
 
-    with pytest.raises(Unsupported, match="a spec has only the loop") as caught:
+    with pytest.raises(
+        Unsupported, match="a single iteration of a loop cannot be repeated"
+    ) as caught:
         run_request.run_body(request, SETTINGS, "e-1", "abc123abc123")
     assert "without --from" in caught.value.hint
 

@@ -146,7 +146,8 @@ def test_a_run_that_was_running_when_it_could_still_be_read_does_not_end_a_list(
     server.runs.find(run_id).unreadable = True
 
     with pytest.warns(
-        NotWhole, match=f"Run {run_id} of gke is shown as it was last read: .* cannot read run"
+        NotWhole,
+        match=f"kfgcp shows the last known state of run {run_id} of gke: .* cannot read run",
     ):
         runs = api.list(RunFilter(env="gke"), limit=5, metrics=False)
 
@@ -500,7 +501,7 @@ def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(
         listed["ended_at"],
     )
     assert done.err.startswith(f"note: Run {deleted} was deleted (")
-    assert "). Its last record is shown." in done.err
+    assert "). kfgcp shows its last record." in done.err
     assert kfgcp("show", deleted, "--json").json == done.json
 
 

@@ -381,13 +381,13 @@ def test_a_task_that_cannot_be_read_is_left_out_and_said() -> None:
         (
             "running-full",
             (
-                "say has no log yet: Kubeflow Pipelines 3.0 gives the name of a task's pod only"
-                " after its program has ended"
+                "say has no log yet: Kubeflow Pipelines 3.0 reports the pod of a task only when"
+                " its program has ended"
             ),
         ),
         (
             "terminated-ended",
-            "say has no log: Kubeflow Pipelines 3.0 did not give the name of its pod",
+            "say has no log: Kubeflow Pipelines 3.0 did not report its pod",
         ),
     ],
 )

@@ -157,7 +157,7 @@ def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
 
 
 def _named(error: BackendError) -> str:
-    match = re.search(r"It is not known whether the run '(.+)' was created\.", error.message)
+    match = re.search(r"kfgcp does not know whether the run '(.+)' was created\.", error.message)
     assert match, error.message
     assert error.hint.endswith("kfgcp list")
     return match[1]

@@ -37,8 +37,7 @@ CASES: Final[dict[str, Case]] = {
     "L102": Case(
         {f"{CONTAINER}/image": "argostub/deletepvc"},
         {f"{CONTAINER}/image": "python:3.12"},
-        "component train creates or deletes a volume of Kubernetes, which the local engine cannot"
-        " do",
+        "component train creates or deletes a Kubernetes volume, which the local engine cannot do",
     ),
     "L103": Case(
         {},
@@ -54,7 +53,7 @@ CASES: Final[dict[str, Case]] = {
     "L202": Case(
         {CONTAINER: FUNCTION | {"resources": {"cpuLimit": 4.0}}},
         {f"{CONTAINER}/resources": REMOVED},
-        "component train runs in a process, which ignores its limits of cpu and memory",
+        "component train runs in a process, so its limits of CPU and memory have no effect",
     ),
     "L203": Case(
         {f"{CONTAINER}/resources/accelerator": {"type": "NVIDIA_L4", "count": "2"}},
@@ -89,8 +88,8 @@ CASES: Final[dict[str, Case]] = {
     "L208": Case(
         {CONTAINER: FUNCTION | {"image": "pytorch/pytorch"}},
         {f"{CONTAINER}/image": "python:3.12-slim"},
-        "not judged: component train runs its function without the image pytorch/pytorch; whether"
-        " the function needs something of it is not known",
+        "not judged: component train runs its function without the image pytorch/pytorch, and"
+        " kfgcp does not know whether the function needs software from this image",
     ),
     "L209": Case(
         {"deploymentSpec/executors/exec-train": {"importer": IMPORTER}},

@@ -188,7 +188,7 @@ def test_nobody_at_the_address(
                 b' "2026-01-02T03:04:05Z"}'
             ),
             "application/json",
-            "answered with another run than the run in the request",
+            "answered with a different run",
         ),
         (b"ok", "text/plain", "text/plain, not JSON"),
     ],
@@ -222,7 +222,7 @@ def test_a_run_that_may_have_been_made_is_named(
     error, hint = fails(5, "run", pipeline("echo"))
 
     (made,) = cloud.jobs()
-    assert f"It is not known whether the run {made} was created." in error
+    assert f"kfgcp does not know whether the run {made} was created." in error
     assert hint.endswith(f"kfgcp show {made}")
     assert kfgcp("show", made, "--json").json["run_id"] == made
 
@@ -392,6 +392,6 @@ def test_a_run_that_is_deleted_while_it_is_watched(
         error, hint = (
             line for line in done.err.splitlines() if line.startswith(("error:", "hint:"))
         )
-        assert f"Run {run} was deleted and does not exist any more" in error
+        assert f"Run {run} was deleted: " in error
         assert f"kfgcp show {run}" in hint
     assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]

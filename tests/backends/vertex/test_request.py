@@ -288,7 +288,10 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
 
 @pytest.mark.parametrize(
     ("start", "why"),
-    [("for-loop-3[1]/double-3", "a spec has only the loop"), ("nobody", "no task nobody there")],
+    [
+        ("for-loop-3[1]/double-3", "a single iteration of a loop cannot be repeated"),
+        ("nobody", "no task nobody there"),
+    ],
 )
 def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
     compiled: Any, request_of: Any, vertex_settings: Any, start: str, why: str

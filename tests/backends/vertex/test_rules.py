@@ -91,13 +91,13 @@ CASES: Final[dict[str, Case]] = {
     "V101": Case(
         INPUT_LIST,
         {"root/inputDefinitions/artifacts/data": MODEL},
-        "the pipeline takes the list of artifacts data, and Vertex AI accepts one artifact for an"
-        " input",
+        "the input data of the pipeline is a list of artifacts, but Vertex AI accepts only one"
+        " artifact for an input",
     ),
     "V102": Case(
         {f"{CONTAINER}/image": "argostub/createpvc"},
         {f"{CONTAINER}/image": "python@sha256:0"},
-        "component train creates or deletes a volume of Kubernetes, which Vertex AI does not have",
+        "component train creates or deletes a Kubernetes volume, which Vertex AI does not have",
     ),
     "V103": Case(
         {
@@ -114,7 +114,7 @@ CASES: Final[dict[str, Case]] = {
     "V104": Case(
         {VARIABLE: [{"name": "ROWS", "value": "{{channel:task=count;name=Output;type=String;}}"}]},
         {f"{VARIABLE}/0/value": "3"},
-        "component train has a value of the run in the environment variable ROWS, which Vertex AI"
+        "component train has a placeholder in the environment variable ROWS, which Vertex AI"
         " leaves empty, so the task fails",
     ),
     "V105": Case(
@@ -151,7 +151,7 @@ CASES: Final[dict[str, Case]] = {
     "V204": Case(
         {f"{TRAIN}/iteratorPolicy": {"parallelismLimit": 2**53 + 1}},
         {f"{TRAIN}/iteratorPolicy": {"parallelismLimit": 2**53}},
-        "the pipeline contains 9007199254740993, which would arrive as a different number:"
+        "the pipeline contains 9007199254740993, which a task would get as a different number:"
         " root.dag.tasks.train.iteratorPolicy.parallelismLimit",
     ),
     "V205": Case(
@@ -182,14 +182,14 @@ CASES: Final[dict[str, Case]] = {
             ]
         },
         {f"{PLATFORM}/secretAsEnv": REMOVED},
-        "component train takes secret 'db' as DB_PASSWORD, which Vertex AI does not have: the"
+        "component train takes secret 'db' as DB_PASSWORD, which Vertex AI does not support: the"
         " variables are not set",
     ),
     "V302": Case(
         {f"{PLATFORM}/pvcMount": [{"constant": "data", "mountPath": "/data"}]},
         {f"{PLATFORM}/pvcMount": REMOVED},
-        "component train mounts volume claim 'data' at /data, which Vertex AI does not have: the"
-        " folder is missing",
+        "component train mounts volume claim 'data' at /data, which Vertex AI does not support:"
+        " the folder is missing",
     ),
     "V303": Case(
         {PLATFORM: {"nodeSelector": {"labels": {"a": "b"}}, "activeDeadlineSeconds": "60"}},
@@ -223,8 +223,8 @@ CASES: Final[dict[str, Case]] = {
     "V308": Case(
         {f"{CONTAINER}/resources/resourceCpuLimit": "{{$.inputs.parameters['cpus']}}"},
         {f"{CONTAINER}/resources/resourceCpuLimit": "4"},
-        "not judged: component train takes cpu from a parameter, and it is not documented whether"
-        " Vertex AI reads such values",
+        "not judged: component train takes cpu from a parameter, and the documentation does not"
+        " say whether Vertex AI supports this",
     ),
     "V309": Case(
         {
@@ -232,8 +232,8 @@ CASES: Final[dict[str, Case]] = {
             "deploymentSpec/executors/exec-train": {"importer": IMPORTER},
         },
         {TASKS: {"train": {"componentRef": {"name": "comp-train"}}}},
-        "not judged: task for-loop-1/train imports an artifact in a loop, and it is not documented"
-        " whether Vertex AI can do this",
+        "not judged: task for-loop-1/train imports an artifact in a loop, and the documentation"
+        " does not say whether Vertex AI supports this",
     ),
     "V310": Case(
         {
@@ -243,14 +243,14 @@ CASES: Final[dict[str, Case]] = {
             "components/comp-train/inputDefinitions": {"artifacts": {"data": MODELS}},
         },
         {f"{TRAIN}/artifactIterator": REMOVED},
-        "not judged: task train loops over artifacts, and it is not documented whether Vertex AI"
-        " can do this",
+        "not judged: task train loops over artifacts, and the documentation does not say whether"
+        " Vertex AI supports this",
     ),
     "V311": Case(
         {f"{TRAIN}/cachingOptions": {"enableCache": True, "cacheKey": "v1"}},
         {f"{TRAIN}/cachingOptions/cacheKey": REMOVED},
-        "not judged: task train has a cache key of its own, and it is not documented whether Vertex"
-        " AI compares it",
+        "not judged: task train has a cache key, and the documentation does not say whether"
+        " Vertex AI uses it",
     ),
     "V312": Case(
         {
@@ -259,13 +259,14 @@ CASES: Final[dict[str, Case]] = {
             }
         },
         {"components/comp-train/outputDefinitions": {"artifacts": {}}},
-        "not judged: whether a metric is NaN or infinite, and what Vertex AI does then (train)",
+        "not judged: a metric may be NaN or infinite, and the documentation does not say what"
+        " Vertex AI does then (train)",
     ),
     "V313": Case(
         {"root/inputDefinitions": {"parameters": {"mode": LITERALS}}},
         {"root/inputDefinitions/parameters/mode/literals": REMOVED},
-        "not judged: a parameter with literals (mode) is new in the specification, and it is not"
-        " documented whether Vertex AI accepts it",
+        "not judged: a parameter with literals (mode) is new in the specification, and the"
+        " documentation does not say whether Vertex AI supports it",
     ),
     "V314": Case(
         {},
@@ -295,20 +296,20 @@ def test_the_cases_are_about_rules() -> None:
         (
             "V101",
             {"root/inputDefinitions": {"artifacts": {"a{b": MODELS | {"isOptional": True}}}},
-            "not judged: whether a run gives the optional list of artifacts a{b, which Vertex AI"
-            " does not accept",
+            "not judged: a run may set the optional input"
+            " a{b, but Vertex AI does not accept a list of artifacts",
         ),
         (
             "V104",
             {VARIABLE: [{"name": "{RUN}", "value": "{{$.pipeline_job_name}}"}]},
-            "not judged: whether Vertex AI fills in the environment variable {RUN} of component"
-            " train",
+            "not judged: component train has a placeholder in the environment variable {RUN}, and"
+            " the documentation does not say whether Vertex AI fills it in",
         ),
         (
             "V203",
             ITEMS_OF_PIPELINE,
-            "not judged: task best takes the artifacts of a loop as one input; Vertex AI accepts at"
-            " most 100, and the number of items is known only in a run",
+            "not judged: task best takes the artifacts of a loop as one input; Vertex AI accepts"
+            " at most 100, and only the run shows how many items the loop has",
         ),
     ],
 )

@@ -95,7 +95,7 @@ def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
 
 
 def _named(error: BackendError) -> str:
-    match = re.search(r"It is not known whether the run (\S+) was created\.", error.message)
+    match = re.search(r"kfgcp does not know whether the run (\S+) was created\.", error.message)
     assert match, error.message
     assert error.hint.endswith(f"kfgcp show {match[1]}")
     return match[1]
@@ -157,7 +157,7 @@ def test_a_run_that_cannot_be_recorded_any_more_goes_on_and_the_error_says_so(
 
     (run_id,) = service.jobs()
     assert caught.value.message.startswith(
-        f"Run {run_id} was submitted and continues, but is not recorded here: The disk of"
+        f"Run {run_id} was submitted and continues, but kfgcp could not record it: The disk of"
     )
     (folder / "filler").unlink()
     assert [run.run_id for run in public.list()] == [run_id]
