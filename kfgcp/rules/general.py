@@ -12,9 +12,25 @@ from kfgcp.rules.rule import Rule, rules_of, sorted_rules
 @cache
 def general_rules() -> tuple[Rule, ...]:
     """Return the rules of the families S, P, R and Y, sorted by their ids."""
-    from kfgcp.rules import portability, reproducibility, safety, spec_rules, translation
+    from kfgcp.rules import (
+        portability,
+        reproducibility,
+        safety,
+        spec_control_flow,
+        spec_document,
+        spec_values,
+        translation,
+    )
 
-    modules = (spec_rules, portability, translation, reproducibility, safety)
+    modules = (
+        spec_control_flow,
+        spec_document,
+        spec_values,
+        portability,
+        translation,
+        reproducibility,
+        safety,
+    )
     return sorted_rules(rule for module in modules for rule in rules_of(module))
 
 
