@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from kfgcp.backends.exact_integers import first_inexact, has_large_integer
 from kfgcp.backends.kubeflow.limits import (
     MAX_ARGUMENT_BYTES,
     MAX_RUN_NAME,
@@ -19,6 +18,7 @@ from kfgcp.backends.kubeflow.limits import (
     is_too_deep,
 )
 from kfgcp.backends.kubeflow.spec_parts import arguments, pipeline_settings
+from kfgcp.backends.shared_rules import match_inexact_integer
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.rule import (
     Match,
@@ -29,7 +29,6 @@ from kfgcp.rules.rule import (
     task_rule,
 )
 from kfgcp.spec.graph import Constant, FromInput, Importer, OtherExecutor
-from kfgcp.spec.json_values import format_place
 
 # The name of a run that the user does not name ends with a hyphen and the id of the submission,
 # which has 12 characters.
@@ -204,14 +203,7 @@ def _byte_size(text: str) -> int:
 )
 def inexact_integer(pipeline: PipelineContext, target: Target) -> Match:
     """A spec is a google.protobuf.Struct, whose numbers are doubles (struct.proto)."""
-    # Almost no pipeline has such an integer, and this search is faster than that for its place.
-    if not has_large_integer(pipeline.document):
-        return False
-    inexact = first_inexact(pipeline.document)
-    if inexact is None:
-        return False
-    place, number = inexact
-    return {"number": str(number), "place": format_place(place)}
+    return match_inexact_integer(pipeline)
 
 
 @task_rule(
