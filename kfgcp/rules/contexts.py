@@ -32,7 +32,7 @@ class ComponentContext:
     task: str
     graph: Graph
 
-    @property
+    @cached_property
     def container(self) -> Container | None:
         """The container of the component, None when it does something else."""
         executor = self.component.executor

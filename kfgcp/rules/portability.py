@@ -163,12 +163,11 @@ def _has_bucket_path(context: ComponentContext) -> bool:
     container = context.container
     if container is None:
         return False
-    words = container.command + container.args
-    if not any("/gcs/" in word for word in words):
-        return False
     if context.lightweight is not None:
-        return bool(_BUCKET_PATH_IN_SOURCE.search(context.lightweight.source))
-    return any(_BUCKET_PATH_IN_WORD.search(word) for word in words)
+        # KFP writes the other words of a Python function.
+        source = context.lightweight.source
+        return "/gcs/" in source and bool(_BUCKET_PATH_IN_SOURCE.search(source))
+    return any(map(_BUCKET_PATH_IN_WORD.search, container.words))
 
 
 def _without_user(address: str) -> str:
@@ -213,8 +212,8 @@ def argo_variable(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
         container = component.container
         if container is None:
             continue
-        for word in container.command + container.args:
-            match = _ARGO_VARIABLE.search(word) if "{{" in word else None
+        for word in container.templates:
+            match = _ARGO_VARIABLE.search(word)
             if match is not None:
                 name = component.component.name
                 where = f"the command of component {name.removeprefix('comp-')}"

@@ -236,8 +236,8 @@ def cached_command_of_run(context: TaskContext, target: Target) -> Match:
     container = context.container
     if not context.task.cache or container is None:
         return False
-    for word in container.command + container.args:
-        match = _VALUE_OF_ONE_RUN.search(word) if "{{$.pipeline_" in word else None
+    for word in container.templates:
+        match = _VALUE_OF_ONE_RUN.search(word)
         if match is not None:
             return {"placeholder": match[0]}
     return False
@@ -258,7 +258,7 @@ def never_cached(context: TaskContext, target: Target) -> Match:
     for name, binding in task.params.items():
         source = binding.source
         if isinstance(source, Constant):
-            texts = [text for _, text in texts_in(source.value, name)]
-            if any(_VALUE_OF_ONE_RUN.search(text) for text in texts):
-                return {"input": name}
+            for _, text in texts_in(source.value, name):
+                if _VALUE_OF_ONE_RUN.search(text):
+                    return {"input": name}
     return False

@@ -249,23 +249,28 @@ class Rule:
     ) -> Iterator[RuleFinding]:
         if not any_version and not self.affects(target.version):
             return
+        target_values = {"env": target.env, "version": format_version(target.version)}
         if self.task_function is not None:
             for task in pipeline.tasks:
                 match = self.task_function(task, target)
                 if match is not False and match is not None:
-                    yield self._finding(match, target, task.path, task.component.name)
+                    yield self._finding(match, target_values, task.path, task.component.name)
         elif self.component_function is not None:
             for component in pipeline.components:
                 match = self.component_function(component, target)
                 if match is not False and match is not None:
                     name = component.component.name
-                    yield self._finding(match, target, component.task, name)
+                    yield self._finding(match, target_values, component.task, name)
         elif self.pipeline_function is not None:
             for match in _matches(self.pipeline_function(pipeline, target)):
-                yield self._finding(match, target)
+                yield self._finding(match, target_values)
 
     def _finding(
-        self, match: Match, target: Target, task: str = "", component: str = ""
+        self,
+        match: Match,
+        target_values: Mapping[str, str],
+        task: str = "",
+        component: str = "",
     ) -> RuleFinding:
         part = self.part
         given_values: Mapping[str, str] = {}
@@ -277,8 +282,7 @@ class Rule:
         values = {
             "task": f"task {task}" if task else "the pipeline",
             "component": f"component {component.removeprefix('comp-')}",
-            "env": target.env,
-            "version": format_version(target.version),
+            **target_values,
         }
         if isinstance(match, NotJudged):
             message = f"not judged: {_one_line(match.reason.format(**values))}"
@@ -286,15 +290,26 @@ class Rule:
                 self.id, Severity.NOT_JUDGED, message, "", task, component, part, self.methods
             )
         values.update(given_values)
-        message = _one_line(self.message.format(**values))
-        hint = _one_line(self.hint.format(**values))
+        message = _fill(self.message, values)
+        hint = _fill(self.hint, values)
         return RuleFinding(
             self.id, self.severity, message, hint, task, component, part, self.methods
         )
 
 
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """Return a message or a hint with its values, on one line."""
+    # Most hints have no placeholders, and a large pipeline can have thousands of findings.
+    if "{" in template or "}" in template:
+        template = template.format_map(values)
+    return _one_line(template)
+
+
 def _one_line(text: str) -> str:
     """Return a text on one line. Values of a pipeline, such as a command, may have several."""
+    # A printable text has no white space but the space, and this test is faster than a split.
+    if text.isprintable() and "  " not in text:
+        return text.strip()
     return " ".join(text.split())
 
 

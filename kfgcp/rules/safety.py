@@ -228,7 +228,7 @@ def _words(context: ComponentContext) -> tuple[str, ...]:
     if context.lightweight is not None:
         # The rest is written by KFP. Y101 and Y110 look at the packages in it.
         return (context.lightweight.source,)
-    return context.container.command + context.container.args
+    return context.container.words
 
 
 def _locate_command(context: ComponentContext, **values: str) -> Located:

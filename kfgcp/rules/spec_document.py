@@ -58,9 +58,7 @@ def unknown_name_in_command(context: ComponentContext, target: Target) -> Match:
         ("outputs", "parameters"): component.output_params,
         ("outputs", "artifacts"): component.output_artifacts,
     }
-    for word in container.command + container.args:
-        if "{{$." not in word:
-            continue
+    for word in container.templates:
         for match in _PLACEHOLDER.finditer(word):
             if match["name"] not in names_by_place[match["side"], match["kind"]]:
                 return {"placeholder": match[0], "side": match["side"].removesuffix("s")}
@@ -79,8 +77,8 @@ def whole_artifact(context: ComponentContext, target: Target) -> Match:
     container = context.container
     if container is None:
         return False
-    for word in container.command + container.args:
-        match = WHOLE_ARTIFACT.search(word) if "{{$." in word else None
+    for word in container.templates:
+        match = WHOLE_ARTIFACT.search(word)
         if match is not None:
             return {"artifact": match[3]}
     return False

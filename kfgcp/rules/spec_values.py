@@ -46,8 +46,11 @@ def rounded_integer(pipeline: PipelineContext, target: Target) -> Iterator[Match
             yield {"where": subject, "value": str(number)}
     for context in pipeline.tasks:
         for name, binding in context.task.params.items():
-            declared = context.component.params.get(name)
-            for number in _rounded(read_constant(binding), declared):
+            value = read_constant(binding)
+            # Most inputs have no constant, and a text contains no number.
+            if value is None or isinstance(value, str):
+                continue
+            for number in _rounded(value, context.component.params.get(name)):
                 where = f"input '{plain_name(name)}' of task {context.path}"
                 values = {"where": where, "value": str(number)}
                 yield Located(values, Part.TASK, context.path, context.component.name)

@@ -339,15 +339,21 @@ def _read_interface(body: object) -> Interface:
 def _read_param(name: str, body: JsonObject) -> ParamSpec:
     declared_type = body.get("parameterType") or body.get("type") or "STRING"
     parameter_type = _OLD_TYPES.get(declared_type, declared_type)
-    literals = body.get("literals") or ()
+    default = body.get("defaultValue")
+    literals = body.get("literals")
+    # Most parameters have neither, and a large pipeline has tens of thousands of parameters.
+    if default is not None:
+        default = normalize_parameter(parameter_type, default)
+    if literals:
+        literals = tuple(normalize_parameter(parameter_type, literal) for literal in literals)
     return ParamSpec(
         name=name,
         type=parameter_type,
-        default=normalize_parameter(parameter_type, body.get("defaultValue")),
+        default=default,
         has_default="defaultValue" in body,
         optional=bool(body.get("isOptional")),
         description=body.get("description", ""),
-        literals=tuple(normalize_parameter(parameter_type, literal) for literal in literals),
+        literals=literals or (),
     )
 
 

@@ -163,10 +163,9 @@ def empty_variable(context: ComponentContext, target: Target) -> Match:
 )
 def workspace_path(context: TaskContext, target: Target) -> Match:
     """The workspace is a volume that the platform spec asks for (PipelineConfig.workspace)."""
-    if context.container is not None:
-        words = context.container.command + context.container.args
-        if any(_WORKSPACE_PATH in word for word in words):
-            return True
+    container = context.container
+    if container is not None and any(_WORKSPACE_PATH in word for word in container.templates):
+        return True
     for binding in context.task.params.values():
         if isinstance(binding.source, Constant) and _WORKSPACE_PATH in str(binding.source.value):
             return True
