@@ -10,8 +10,14 @@ from kfgcp.rules.rule import Rule, rules_of, sorted_rules
 
 
 @cache
-def general_rules() -> tuple[Rule, ...]:
-    """Return the rules of the families S, P, R and Y, sorted by their ids."""
+def general_rules(*, with_translation: bool = True) -> tuple[Rule, ...]:
+    """Return the rules of the families S, P, R and Y, sorted by their ids.
+
+    Args:
+        with_translation: include the rules about GPUs and secrets that must be translated. Most
+            pipelines ask for none, see `kfgcp.spec.wire.may_need_translation`, and the modules of
+            these rules take time to import.
+    """
     from kfgcp.rules import (
         portability,
         reproducibility,
@@ -19,18 +25,20 @@ def general_rules() -> tuple[Rule, ...]:
         spec_control_flow,
         spec_document,
         spec_values,
-        translation,
     )
 
-    modules = (
+    modules = [
         spec_control_flow,
         spec_document,
         spec_values,
         portability,
-        translation,
         reproducibility,
         safety,
-    )
+    ]
+    if with_translation:
+        from kfgcp.rules import translation
+
+        modules.append(translation)
     return sorted_rules(rule for module in modules for rule in rules_of(module))
 
 

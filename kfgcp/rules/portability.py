@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -23,24 +23,24 @@ from kfgcp.spec.platform import pipeline_settings
 _GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
 
 # A home folder, a file URI or a drive of Windows. A longer text is not a path.
-_LOCAL_PATH: Final = re.compile(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
+_LOCAL_PATH: Final = LazyPattern(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
 _MAX_PATH: Final = 1024
 
 _THIS_MACHINE: Final = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|host\.docker\.internal)"
-_LOCAL_IMAGE: Final = re.compile(rf"{_THIS_MACHINE}(?::\d+)?/")
-_LOCAL_ADDRESS: Final = re.compile(
+_LOCAL_IMAGE: Final = LazyPattern(rf"{_THIS_MACHINE}(?::\d+)?/")
+_LOCAL_ADDRESS: Final = LazyPattern(
     rf"\b[a-z][a-z0-9+]{{0,20}}://(?:[^/\s@]{{0,256}}@)?{_THIS_MACHINE}(?=[:/?\s]|\Z)"
 )
 
 # A path below /gcs: a word of a command, or a text in the source of a Python function.
-_BUCKET_PATH: Final = re.compile(r"/gcs/[A-Za-z0-9]")
-_BUCKET_PATH_IN_WORD: Final = re.compile(r"(?:\A|(?<=[\s='\"]))/gcs/[A-Za-z0-9]")
-_BUCKET_PATH_IN_SOURCE: Final = re.compile(r"['\"]/gcs/[A-Za-z0-9]")
+_BUCKET_PATH: Final = LazyPattern(r"/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_WORD: Final = LazyPattern(r"(?:\A|(?<=[\s='\"]))/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_SOURCE: Final = LazyPattern(r"['\"]/gcs/[A-Za-z0-9]")
 
-_SUCCEEDED: Final = re.compile(r"(['\"])SUCCEEDED\1")
+_SUCCEEDED: Final = LazyPattern(r"(['\"])SUCCEEDED\1")
 
 # The variables of Argo Workflows that pipelines of KFP 1 use.
-_ARGO_VARIABLE: Final = re.compile(
+_ARGO_VARIABLE: Final = LazyPattern(
     r"\{\{ *(?:workflow\.(?:uid|name|namespace|parameters|creationTimestamp|status)|pod\.name)\b"
 )
 

@@ -132,6 +132,17 @@ ComponentFunction: TypeAlias = Callable[[ComponentContext, Target], Match]
 PipelineFunction: TypeAlias = Callable[[PipelineContext, Target], Iterable[Match] | Match]
 
 
+def match_texts(placeholder: str, texts: Iterable[str], separator: str = ", ") -> Match:
+    """Return the answer of a rule whose message lists texts, False without texts.
+
+    Example:
+        >>> match_texts("names", ["a", "b"]), match_texts("names", [])
+        ({'names': 'a, b'}, False)
+    """
+    listed = list(texts)
+    return {placeholder: separator.join(listed)} if listed else False
+
+
 @dataclass(frozen=True, slots=True)
 class RuleFinding:
     """Something that a rule has to say about a pipeline.
@@ -354,7 +365,9 @@ def task_rule(
 
     def decorate(function: TaskFunction) -> Rule:
         return replace(
-            _with_source(rule, function),
+            rule,
+            source=_read_source(rule_id, function),
+            name=function.__name__,
             task_function=function,
             part=Part.TASK,
             needs_target=needs_target,
@@ -385,7 +398,13 @@ def component_rule(
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: ComponentFunction) -> Rule:
-        return replace(_with_source(rule, function), component_function=function, part=part)
+        return replace(
+            rule,
+            source=_read_source(rule_id, function),
+            name=function.__name__,
+            component_function=function,
+            part=part,
+        )
 
     return decorate
 
@@ -407,7 +426,13 @@ def pipeline_rule(
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: PipelineFunction) -> Rule:
-        return replace(_with_source(rule, function), pipeline_function=function, part=Part.PIPELINE)
+        return replace(
+            rule,
+            source=_read_source(rule_id, function),
+            name=function.__name__,
+            pipeline_function=function,
+            part=Part.PIPELINE,
+        )
 
     return decorate
 
@@ -436,11 +461,12 @@ def _new_rule(
     )
 
 
-def _with_source(rule: Rule, function: Callable[..., object]) -> Rule:
+def _read_source(rule_id: str, function: Callable[..., object]) -> str:
+    """Return the docstring of a rule on one line."""
     source = " ".join((function.__doc__ or "").split())
     if not source:
-        raise ValueError(f"the rule {rule.id} does not name its source in a docstring")
-    return replace(rule, source=source, name=function.__name__)
+        raise ValueError(f"the rule {rule_id} does not name its source in a docstring")
+    return source
 
 
 def rules_of(module: ModuleType) -> tuple[Rule, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from kfgcp.rules.conditions import Comparison, read_condition
 from kfgcp.rules.contexts import PipelineContext, TaskContext
 from kfgcp.rules.inputs import plain_name
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -24,7 +23,10 @@ from kfgcp.semantics.values import ValueProblem, Values, format_value
 from kfgcp.spec.graph import Component, FromTask
 from kfgcp.spec.records import ParamSpec
 
-_CONDITION_INPUT: Final = re.compile(r"inputs\.parameter_values\[['\"]([^'\"\\]*)['\"]\]")
+if TYPE_CHECKING:
+    from kfgcp.rules.conditions import Comparison, Condition
+
+_CONDITION_INPUT: Final = LazyPattern(r"inputs\.parameter_values\[['\"]([^'\"\\]*)['\"]\]")
 
 # Type of a parameter -> the kind of literal that can be equal to it.
 _KINDS: Final[Mapping[str, str]] = {
@@ -91,7 +93,7 @@ def condition_not_cel(context: TaskContext, target: Target) -> Match:
     """TriggerPolicy.condition of pipeline_spec.proto is a CEL expression. A text that cannot be
     parsed fails the task on each backend."""
     condition = context.task.condition
-    if not condition or read_condition(condition) is not None:
+    if not condition or _read_condition(condition) is not None:
         return False
     reason = expressions.find_syntax_error(condition)
     return {"reason": reason} if reason else False
@@ -109,7 +111,7 @@ def condition_of_unknown_input(context: TaskContext, target: Target) -> Match:
     expression = context.task.condition
     if not expression:
         return False
-    condition = read_condition(expression)
+    condition = _read_condition(expression)
     names: Sequence[str] = condition.inputs if condition else _CONDITION_INPUT.findall(expression)
     for name in names:
         if name not in context.task.params:
@@ -145,12 +147,20 @@ def constant_condition(context: TaskContext, target: Target) -> Match:
 def comparison_of_types(context: TaskContext, target: Target) -> Match:
     """Values of different types are never equal, and have no order (the CEL specification,
     equality). The input has the type that the component of the task declares."""
-    condition = read_condition(context.task.condition) if context.task.condition else None
+    condition = _read_condition(context.task.condition) if context.task.condition else None
     for comparison in condition.comparisons if condition else ():
         match = _mismatch(comparison, context.component.params)
         if match is not None:
             return match
     return False
+
+
+def _read_condition(expression: str) -> Condition | None:
+    """Return a condition that is written as KFP writes it, None for any other text."""
+    # Most pipelines have no conditions, and the parser takes time to import.
+    from kfgcp.rules.conditions import read_condition
+
+    return read_condition(expression)
 
 
 def _mismatch(comparison: Comparison, params: Mapping[str, ParamSpec]) -> Mapping[str, str] | None:

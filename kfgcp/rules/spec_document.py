@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -26,7 +26,7 @@ from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 from kfgcp.spec.wire import CHANNEL
 
 # `{{$.inputs.parameters['x']}}`, or the start of `{{$.outputs.artifacts['x'].uri}}`.
-_PLACEHOLDER: Final = re.compile(
+_PLACEHOLDER: Final = LazyPattern(
     r"\{\{\$\.(?P<side>inputs|outputs)\.(?P<kind>parameters|artifacts)"
     r"\[(?P<quote>['\"])(?P<name>[^'\"\\]*)(?P=quote)\]"
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.inputs import plain_name, read_constant
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -25,7 +25,7 @@ from kfgcp.spec.graph import FromInput, FromTask
 from kfgcp.spec.json_values import EXACT_DOUBLES
 from kfgcp.spec.records import ParamSpec
 
-_INPUT_PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"\\]*)['\"]\]\}\}")
+_INPUT_PLACEHOLDER: Final = LazyPattern(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"\\]*)['\"]\]\}\}")
 
 # A decimal number with up to 15 digits is the same after it was stored as a double (IEEE 754).
 _DIGITS_OF_DOUBLES: Final = 15

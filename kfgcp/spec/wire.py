@@ -84,6 +84,18 @@ def read_tasks(component: JsonObject) -> JsonObject:
     return as_mapping(as_mapping(component.get("dag")).get("tasks"))
 
 
+def may_need_translation(spec: JsonObject, platform_spec: JsonObject | None) -> bool:
+    """Return whether a pipeline may ask for a GPU or a secret, which backends name differently."""
+    # Secrets of Kubernetes are in the second document.
+    if platform_spec:
+        return True
+    for executor in read_executors(spec).values():
+        container = as_mapping(as_mapping(executor).get("container"))
+        if container.get("env") or as_mapping(container.get("resources")).get("accelerator"):
+            return True
+    return False
+
+
 def is_dag(component: JsonObject) -> bool:
     """Return whether a component consists of tasks."""
     return "dag" in component

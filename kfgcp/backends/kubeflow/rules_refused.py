@@ -25,6 +25,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -116,8 +117,9 @@ def other_schema(pipeline: PipelineContext, target: Target) -> Match:
 def input_artifact(pipeline: PipelineContext, target: Target) -> Match:
     """RuntimeConfig of v2beta1 has no field for artifacts (v2beta1/runtime_config.proto)."""
     artifacts = pipeline.graph.root.artifacts
-    names = [name for name, artifact in artifacts.items() if not artifact.optional]
-    return {"names": ", ".join(names)} if names else False
+    return match_texts(
+        "names", [name for name, artifact in artifacts.items() if not artifact.optional]
+    )
 
 
 @pipeline_rule(
@@ -242,7 +244,7 @@ def removed_lock(pipeline: PipelineContext, target: Target) -> Match:
     """2.15 removed semaphoreKey and mutexName from PipelineConfig, and the server refuses unknown
     fields of a platform spec (pipeline_spec.proto; protojson in apiserver/template/v2_template.go).
     """
-    return _names(pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
+    return match_texts("names", pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
 
 
 @pipeline_rule(
@@ -255,11 +257,7 @@ def removed_lock(pipeline: PipelineContext, target: Target) -> Match:
 def removed_time_to_live(pipeline: PipelineContext, target: Target) -> Match:
     """2.17 replaced resourceTtl by resourceTtlOnCompletion (#13184), and the server refuses unknown
     fields of a platform spec (protojson in apiserver/template/v2_template.go)."""
-    return _names(pipeline_settings(pipeline, ("resourceTtl",)))
-
-
-def _names(names: list[str]) -> Match:
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", pipeline_settings(pipeline, ("resourceTtl",)))
 
 
 @pipeline_rule(
