@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
 
 
 class LazyPattern:
@@ -50,8 +49,8 @@ class LazyPattern:
         return self._compile().finditer
 
     @cached_property
-    def findall(self) -> Callable[[str], list[Any]]:
-        """The method `re.Pattern.findall`."""
+    def findall(self) -> Callable[[str], list[str]]:
+        """The method `re.Pattern.findall`, for an expression with at most one group."""
         return self._compile().findall
 
     def _compile(self) -> re.Pattern[str]:
