@@ -10,11 +10,35 @@ from kfgcp.rules.rule import Rule, rules_of, sorted_rules
 
 
 @cache
-def general_rules() -> tuple[Rule, ...]:
-    """Return the rules of the families S, P, R and Y, sorted by their ids."""
-    from kfgcp.rules import portability, reproducibility, safety, spec_rules, translation
+def general_rules(*, with_translation: bool = True) -> tuple[Rule, ...]:
+    """Return the rules of the families S, P, R and Y, sorted by their ids.
 
-    modules = (spec_rules, portability, translation, reproducibility, safety)
+    Args:
+        with_translation: include the rules about GPUs and secrets that must be translated. Most
+            pipelines ask for none, see `kfgcp.spec.wire.may_need_translation`, and the modules of
+            these rules take time to import.
+    """
+    from kfgcp.rules import (
+        portability,
+        reproducibility,
+        safety,
+        spec_control_flow,
+        spec_document,
+        spec_values,
+    )
+
+    modules = [
+        spec_control_flow,
+        spec_document,
+        spec_values,
+        portability,
+        reproducibility,
+        safety,
+    ]
+    if with_translation:
+        from kfgcp.rules import translation
+
+        modules.append(translation)
     return sorted_rules(rule for module in modules for rule in rules_of(module))
 
 

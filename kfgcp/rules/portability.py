@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -23,24 +23,24 @@ from kfgcp.spec.platform import pipeline_settings
 _GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
 
 # A home folder, a file URI or a drive of Windows. A longer text is not a path.
-_LOCAL_PATH: Final = re.compile(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
+_LOCAL_PATH: Final = LazyPattern(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
 _MAX_PATH: Final = 1024
 
 _THIS_MACHINE: Final = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|host\.docker\.internal)"
-_LOCAL_IMAGE: Final = re.compile(rf"{_THIS_MACHINE}(?::\d+)?/")
-_LOCAL_ADDRESS: Final = re.compile(
+_LOCAL_IMAGE: Final = LazyPattern(rf"{_THIS_MACHINE}(?::\d+)?/")
+_LOCAL_ADDRESS: Final = LazyPattern(
     rf"\b[a-z][a-z0-9+]{{0,20}}://(?:[^/\s@]{{0,256}}@)?{_THIS_MACHINE}(?=[:/?\s]|\Z)"
 )
 
 # A path below /gcs: a word of a command, or a text in the source of a Python function.
-_BUCKET_PATH: Final = re.compile(r"/gcs/[A-Za-z0-9]")
-_BUCKET_PATH_IN_WORD: Final = re.compile(r"(?:\A|(?<=[\s='\"]))/gcs/[A-Za-z0-9]")
-_BUCKET_PATH_IN_SOURCE: Final = re.compile(r"['\"]/gcs/[A-Za-z0-9]")
+_BUCKET_PATH: Final = LazyPattern(r"/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_WORD: Final = LazyPattern(r"(?:\A|(?<=[\s='\"]))/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_SOURCE: Final = LazyPattern(r"['\"]/gcs/[A-Za-z0-9]")
 
-_SUCCEEDED: Final = re.compile(r"(['\"])SUCCEEDED\1")
+_SUCCEEDED: Final = LazyPattern(r"(['\"])SUCCEEDED\1")
 
 # The variables of Argo Workflows that pipelines of KFP 1 use.
-_ARGO_VARIABLE: Final = re.compile(
+_ARGO_VARIABLE: Final = LazyPattern(
     r"\{\{ *(?:workflow\.(?:uid|name|namespace|parameters|creationTimestamp|status)|pod\.name)\b"
 )
 
@@ -165,12 +165,11 @@ def _has_bucket_path(context: ComponentContext) -> bool:
     container = context.container
     if container is None:
         return False
-    words = container.command + container.args
-    if not any("/gcs/" in word for word in words):
-        return False
     if context.lightweight is not None:
-        return bool(_BUCKET_PATH_IN_SOURCE.search(context.lightweight.source))
-    return any(_BUCKET_PATH_IN_WORD.search(word) for word in words)
+        # KFP writes the other words of a Python function.
+        source = context.lightweight.source
+        return "/gcs/" in source and bool(_BUCKET_PATH_IN_SOURCE.search(source))
+    return any(map(_BUCKET_PATH_IN_WORD.search, container.words))
 
 
 def _without_user(address: str) -> str:
@@ -216,8 +215,8 @@ def argo_variable(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
         container = component.container
         if container is None:
             continue
-        for word in container.command + container.args:
-            match = _ARGO_VARIABLE.search(word) if "{{" in word else None
+        for word in container.templates:
+            match = _ARGO_VARIABLE.search(word)
             if match is not None:
                 name = component.component.name
                 where = f"the command of component {name.removeprefix('comp-')}"

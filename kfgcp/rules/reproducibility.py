@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -14,6 +14,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -25,23 +26,25 @@ from kfgcp.spec.graph import Constant, Importer
 _NOT_PULLED: Final = "argostub/"
 
 # The name of the package, its extras and the rest: `kfp[kubernetes]`, `==2.16.0`.
-_REQUIREMENT: Final = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*(?P<rest>.*)")
+_REQUIREMENT: Final = LazyPattern(
+    r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*(?P<rest>.*)"
+)
 
 # `==1.2` and `===1.2`, but not `==1.*`.
-_PINNED: Final = re.compile(r"={2,3}\s*(?P<version>[^\s,;*]+)\s*(?:,|;|\Z)")
+_PINNED: Final = LazyPattern(r"={2,3}\s*(?P<version>[^\s,;*]+)\s*(?:,|;|\Z)")
 
-_REPOSITORY: Final = re.compile(r"\b(?:git|hg|svn|bzr)\+[a-z]+://(?P<address>[^\s;#]*)")
-_ARCHIVE_OF_BRANCH: Final = re.compile(r"/(?:main|master|HEAD|develop)(?:\.zip|\.tar\.gz|/)")
+_REPOSITORY: Final = LazyPattern(r"\b(?:git|hg|svn|bzr)\+[a-z]+://(?P<address>[^\s;#]*)")
+_ARCHIVE_OF_BRANCH: Final = LazyPattern(r"/(?:main|master|HEAD|develop)(?:\.zip|\.tar\.gz|/)")
 _BRANCHES: Final = frozenset({"main", "master", "HEAD", "develop", "trunk"})
 
 # The compiler of KFP adds these to every component (kfp/dsl/component_factory.py).
 _WRITTEN_BY_KFP: Final = ("kfp==", "typing-extensions>=3.7.4,<5")
 
-_KFP_VERSION: Final = re.compile(r"kfp(?:\[[^]]*\])?==([^\s,;*]+)\Z")
-_SDK_VERSION: Final = re.compile(r"kfp-(\d[\w.]*)\Z")
+_KFP_VERSION: Final = LazyPattern(r"kfp(?:\[[^]]*\])?==([^\s,;*]+)\Z")
+_SDK_VERSION: Final = LazyPattern(r"kfp-(\d[\w.]*)\Z")
 
 # Placeholders that have another value in each run.
-_VALUE_OF_ONE_RUN: Final = re.compile(
+_VALUE_OF_ONE_RUN: Final = LazyPattern(
     r"\{\{\$\.(?:pipeline_job_(?:name|resource_name|uuid|create_time_utc|schedule_time_utc)"
     r"|pipeline_task_uuid)\}\}"
 )
@@ -110,7 +113,7 @@ def package_without_version(context: ComponentContext, target: Target) -> Match:
             continue
         if "/" not in requirement and not _PINNED.search(match["rest"]):
             names.append(match["name"])
-    return {"packages": ", ".join(names)} if names else False
+    return match_texts("packages", names)
 
 
 @component_rule(
@@ -238,8 +241,8 @@ def cached_command_of_run(context: TaskContext, target: Target) -> Match:
     container = context.container
     if not context.task.cache or container is None:
         return False
-    for word in container.command + container.args:
-        match = _VALUE_OF_ONE_RUN.search(word) if "{{$.pipeline_" in word else None
+    for word in container.templates:
+        match = _VALUE_OF_ONE_RUN.search(word)
         if match is not None:
             return {"placeholder": match[0]}
     return False
@@ -261,7 +264,7 @@ def never_cached(context: TaskContext, target: Target) -> Match:
     for name, binding in task.params.items():
         source = binding.source
         if isinstance(source, Constant):
-            texts = [text for _, text in texts_in(source.value, name)]
-            if any(_VALUE_OF_ONE_RUN.search(text) for text in texts):
-                return {"input": name}
+            for _, text in texts_in(source.value, name):
+                if _VALUE_OF_ONE_RUN.search(text):
+                    return {"input": name}
     return False

@@ -221,7 +221,7 @@ def _judge_for(
 
 def _sent_pipeline(env: Environment, pipeline: PipelineContext) -> PipelineContext:
     translated = translate_for(env, pipeline.spec)
-    if not translated.changes:
+    if translated is None or not translated.changes:
         return pipeline
     sent_spec = replace(
         pipeline.spec,

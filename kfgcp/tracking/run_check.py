@@ -20,6 +20,7 @@ from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
 from kfgcp.spec.pipeline_files import may_suppress_rules
+from kfgcp.spec.wire import may_need_translation
 from kfgcp.store.store import Store
 
 # Notes, and what cannot be judged, are too common to be shown at every run.
@@ -57,10 +58,12 @@ def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding
     """Return the errors and warnings about a run that the user has not suppressed."""
     env = project.env(request.options.env)
     target = Target(env.name, env.backend, None, typed_settings(env), request.options)
+    spec = request.spec
+    with_translation = may_need_translation(spec.pipeline_spec, spec.platform_spec)
     rules = [
         rule
-        for rule in general_rules()
+        for rule in general_rules(with_translation=with_translation)
         if rule.severity in _SHOWN_SEVERITIES and rule.id not in request.ignored_rules
     ]
-    findings = judge(rules, PipelineContext(request.spec, request.params), target)
+    findings = judge(rules, PipelineContext(spec, request.params), target)
     return [finding for finding in findings if finding.severity in _SHOWN_SEVERITIES]

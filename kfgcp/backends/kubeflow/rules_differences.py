@@ -185,7 +185,8 @@ def value_in_variable(context: ComponentContext, target: Target) -> Match:
 def run_value_in_argument(context: ComponentContext, target: Target) -> Match:
     """Only whole constants of a task are replaced (driver/resolve.go); the launcher replaces inputs
     and outputs (component/launcher_v2.go)."""
-    return any(_RUN_VALUE.search(argument) for argument in arguments(context))
+    container = context.container
+    return container is not None and any(map(_RUN_VALUE.search, container.templates))
 
 
 @task_rule(
@@ -372,10 +373,21 @@ def failure_policy(pipeline: PipelineContext, target: Target) -> Match:
 def equal_tasks(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The key of the cache has inputs, outputs, image, command and claims of volumes, but not the
     name of the task (GenerateCacheKey in cacheutils/cache.go)."""
+    first_tasks: dict[Hashable, str] = {}
+    for contexts in _tasks_of_same_code(pipeline, target):
+        first_tasks.clear()
+        for context in contexts:
+            first = first_tasks.setdefault(_input_key(context.task), context.task.key)
+            if first != context.task.key:
+                yield at_task(context, {"other": first})
+
+
+def _tasks_of_same_code(pipeline: PipelineContext, target: Target) -> Iterator[list[TaskContext]]:
+    """Yield the cached tasks of each group that run the same code, sorted by their paths."""
     codes: dict[Hashable, int] = {}
     code_of_component: dict[str, int] = {}
-    first_tasks: dict[Hashable, str] = {}
-    for context in sorted(pipeline.tasks, key=lambda context: context.path):
+    contexts_by_code: dict[tuple[str, int], list[TaskContext]] = {}
+    for context in pipeline.tasks:
         if not is_cached(context, target):
             continue
         name = context.component.name
@@ -383,10 +395,11 @@ def equal_tasks(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
             code = _code_key(context.component)
             code_of_component[name] = codes.setdefault(code, len(codes))
         group = context.path.rpartition("/")[0]
-        key = (group, code_of_component[name], _input_key(context.task))
-        first = first_tasks.setdefault(key, context.task.key)
-        if first != context.task.key:
-            yield at_task(context, {"other": first})
+        contexts_by_code.setdefault((group, code_of_component[name]), []).append(context)
+    for contexts in contexts_by_code.values():
+        # In most pipelines each task runs other code, and the keys of its inputs are not needed.
+        if len(contexts) > 1:
+            yield sorted(contexts, key=lambda context: context.path)
 
 
 def _code_key(component: Component) -> Hashable:
@@ -394,9 +407,9 @@ def _code_key(component: Component) -> Hashable:
     container = component.executor
     if not isinstance(container, Container):
         return component.name
-    claims = sorted(mount.source for mount in container.cluster.mounts)
-    outputs = repr((sorted(component.output_params), sorted(component.output_artifacts)))
-    return (container.image, container.command, container.args, tuple(claims), outputs)
+    claims = tuple(sorted(mount.source for mount in container.cluster.mounts))
+    outputs = (tuple(sorted(component.output_params)), tuple(sorted(component.output_artifacts)))
+    return (container.image, container.command, container.args, claims, outputs)
 
 
 def _input_key(task: TaskDef) -> Hashable:

@@ -25,6 +25,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -222,8 +223,7 @@ def unknown_pipeline_settings(pipeline: PipelineContext, target: Target) -> Matc
         "resourceTtlOnFailure",
         "activeDeadlineSeconds",
     )
-    names = pipeline_settings(pipeline, fields)
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", pipeline_settings(pipeline, fields))
 
 
 # -- warnings

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from kfgcp.backends.exact_integers import first_inexact, has_large_integer
 from kfgcp.backends.kubeflow.limits import (
     MAX_ARGUMENT_BYTES,
     MAX_RUN_NAME,
@@ -19,17 +18,18 @@ from kfgcp.backends.kubeflow.limits import (
     is_too_deep,
 )
 from kfgcp.backends.kubeflow.spec_parts import arguments, pipeline_settings
+from kfgcp.backends.shared_rules import match_inexact_integer
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.rule import (
     Match,
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
 from kfgcp.spec.graph import Constant, FromInput, Importer, OtherExecutor
-from kfgcp.spec.json_values import format_place
 
 # The name of a run that the user does not name ends with a hyphen and the id of the submission,
 # which has 12 characters.
@@ -118,8 +118,9 @@ def other_schema(pipeline: PipelineContext, target: Target) -> Match:
 def input_artifact(pipeline: PipelineContext, target: Target) -> Match:
     """RuntimeConfig of v2beta1 has no field for artifacts (v2beta1/runtime_config.proto)."""
     artifacts = pipeline.graph.root.artifacts
-    names = [name for name, artifact in artifacts.items() if not artifact.optional]
-    return {"names": ", ".join(names)} if names else False
+    return match_texts(
+        "names", [name for name, artifact in artifacts.items() if not artifact.optional]
+    )
 
 
 @pipeline_rule(
@@ -205,14 +206,7 @@ def _byte_size(text: str) -> int:
 )
 def inexact_integer(pipeline: PipelineContext, target: Target) -> Match:
     """A spec is a google.protobuf.Struct, whose numbers are doubles (struct.proto)."""
-    # Almost no pipeline has such an integer, and this search is faster than that for its place.
-    if not has_large_integer(pipeline.document):
-        return False
-    inexact = first_inexact(pipeline.document)
-    if inexact is None:
-        return False
-    place, number = inexact
-    return {"number": str(number), "place": format_place(place)}
+    return match_inexact_integer(pipeline)
 
 
 @task_rule(
@@ -251,7 +245,7 @@ def removed_lock(pipeline: PipelineContext, target: Target) -> Match:
     """2.15 removed semaphoreKey and mutexName from PipelineConfig, and the server refuses unknown
     fields of a platform spec (pipeline_spec.proto; protojson in apiserver/template/v2_template.go).
     """
-    return _names(pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
+    return match_texts("names", pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
 
 
 @pipeline_rule(
@@ -264,11 +258,7 @@ def removed_lock(pipeline: PipelineContext, target: Target) -> Match:
 def removed_time_to_live(pipeline: PipelineContext, target: Target) -> Match:
     """2.17 replaced resourceTtl by resourceTtlOnCompletion (#13184), and the server refuses unknown
     fields of a platform spec (protojson in apiserver/template/v2_template.go)."""
-    return _names(pipeline_settings(pipeline, ("resourceTtl",)))
-
-
-def _names(names: list[str]) -> Match:
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", pipeline_settings(pipeline, ("resourceTtl",)))
 
 
 @pipeline_rule(

@@ -44,7 +44,7 @@ def has_placeholder(values: object) -> bool:
 def arguments(context: ComponentContext) -> tuple[str, ...]:
     """Return the command and the arguments of a container, empty for another executor."""
     container = context.container
-    return () if container is None else container.command + container.args
+    return () if container is None else container.words
 
 
 def begins_argument(context: ComponentContext, text: str) -> bool:

@@ -10,12 +10,12 @@ Docker engine answers (`kfgcp/engine/docker_need.py`), and which variables and f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Match,
     Part,
@@ -23,6 +23,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     sorted_rules,
 )
@@ -31,10 +32,10 @@ from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE, ClusterConfig
 from kfgcp.spec.platform import pipeline_settings as read_pipeline_settings
 
 # The official images of Python. They contain no packages that a function could need.
-_PYTHON_IMAGE: Final = re.compile(r"(docker\.io/)?(library/)?python([:@].*)?")
+_PYTHON_IMAGE: Final = LazyPattern(r"(docker\.io/)?(library/)?python([:@].*)?")
 
 # The schemes of URIs in buckets.
-_BUCKET_URI: Final = re.compile(r"(gs|s3|minio)://")
+_BUCKET_URI: Final = LazyPattern(r"(gs|s3|minio)://")
 
 
 @cache
@@ -143,9 +144,9 @@ def accelerator(context: ComponentContext, target: Target) -> Match:
 )
 def cluster_placement(context: ComponentContext, target: Target) -> Match:
     """They say where and as which user a pod runs (kubernetes_executor_config.proto)."""
-    if context.container is None or not context.container.cluster.placement:
+    if context.container is None:
         return False
-    return {"settings": ", ".join(context.container.cluster.placement)}
+    return match_texts("settings", context.container.cluster.placement)
 
 
 @pipeline_rule(
@@ -159,7 +160,7 @@ def pipeline_settings(context: PipelineContext, target: Target) -> Match:
     settings = read_pipeline_settings(context.spec.platform_spec)
     # A workspace is not ignored: the tasks get a folder for it.
     names = dict.fromkeys(name for key, name in settings.items() if key != WORKSPACE)
-    return {"settings": ", ".join(names)} if names else False
+    return match_texts("settings", names)
 
 
 @component_rule(
@@ -183,7 +184,7 @@ def cluster_variables(context: ComponentContext, target: Target) -> Match:
             settings.append(
                 f"{', '.join(names)} from this environment, not from the {variables.source}"
             )
-    return {"settings": "; ".join(settings)} if settings else False
+    return match_texts("settings", settings, "; ")
 
 
 def _variables_of_entries(cluster: ClusterConfig, target: Target) -> set[str]:
@@ -214,7 +215,7 @@ def cluster_mounts(context: ComponentContext, target: Target) -> Match:
         # A container gets an empty folder of its own.
         mounts = tuple(mount for mount in mounts if not mount.scratch)
     settings = [f"{mount.path} of this machine instead of the {mount.source}" for mount in mounts]
-    return {"settings": "; ".join(settings)} if settings else False
+    return match_texts("settings", settings, "; ")
 
 
 @component_rule(

@@ -14,6 +14,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -52,7 +53,7 @@ def cluster_variables(context: ComponentContext, target: Target) -> Match:
         f"{variables.source} as {', '.join(variables.names)}"
         for variables in context.container.cluster.variables
     ]
-    return {"settings": "; ".join(settings)} if settings else False
+    return match_texts("settings", settings, "; ")
 
 
 @component_rule(
@@ -67,7 +68,7 @@ def cluster_mounts(context: ComponentContext, target: Target) -> Match:
     if context.container is None:
         return False
     settings = [f"{mount.source} at {mount.path}" for mount in context.container.cluster.mounts]
-    return {"settings": "; ".join(settings)} if settings else False
+    return match_texts("settings", settings, "; ")
 
 
 @component_rule(
@@ -85,7 +86,7 @@ def cluster_placement(context: ComponentContext, target: Target) -> Match:
     settings = list(config.placement)
     if config.timeout is not None:
         settings.insert(0, f"timeout of {config.timeout:g} s")
-    return {"settings": ", ".join(settings)} if settings else False
+    return match_texts("settings", settings)
 
 
 @pipeline_rule(
@@ -97,7 +98,7 @@ def cluster_placement(context: ComponentContext, target: Target) -> Match:
 def pipeline_settings(context: PipelineContext, target: Target) -> Match:
     """Vertex AI does not read the platform spec: PipelineJob has a field only for the pipeline."""
     settings = dict.fromkeys(platform.pipeline_settings(context.spec.platform_spec).values())
-    return {"settings": ", ".join(settings)} if settings else False
+    return match_texts("settings", settings)
 
 
 @component_rule(
@@ -122,7 +123,7 @@ def request_without_limit(context: ComponentContext, target: Target) -> Match:
         has_limit = resources.get(limit) or resources.get(limit_text)
         if has_request and not has_limit:
             requested.append(what)
-    return {"what": " and ".join(requested)} if requested else False
+    return match_texts("what", requested, " and ")
 
 
 @component_rule(
@@ -171,7 +172,7 @@ def resources_from_parameters(context: ComponentContext, target: Target) -> Matc
             fields.append(what)
     if _PLACEHOLDER in str(resources.get("accelerator")):
         fields.append("the accelerator")
-    return {"what": ", ".join(fields)} if fields else False
+    return match_texts("what", fields)
 
 
 @task_rule(
@@ -225,7 +226,7 @@ def infinite_metric(context: PipelineContext, target: Target) -> Match:
         outputs = component.component.output_artifacts.values()
         if any(artifact.type == _METRICS for artifact in outputs):
             names.append(component.component.name.removeprefix("comp-"))
-    return {"components": ", ".join(names)} if names else False
+    return match_texts("components", names)
 
 
 @pipeline_rule(

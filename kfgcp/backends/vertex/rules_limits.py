@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kfgcp.backends.exact_integers import first_inexact
+from kfgcp.backends.shared_rules import match_inexact_integer
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.rule import (
@@ -22,7 +22,6 @@ from kfgcp.rules.rule import (
 )
 from kfgcp.spec.graph import Constant, Container, FromTask, Graph, TaskDef
 from kfgcp.spec.graph import Iterator as Loop
-from kfgcp.spec.json_values import format_place
 
 # Limits of the service: characters, labels, processors, gigabytes, artifacts. The limits for names
 # and labels are in the documentation of the fields of PipelineJob.
@@ -105,11 +104,7 @@ def too_many_collected(context: TaskContext, target: Target) -> Match:
 )
 def inexact_integer(context: PipelineContext, target: Target) -> Match:
     """PipelineJob.pipeline_spec is a google.protobuf.Struct, whose numbers are doubles."""
-    inexact = first_inexact(context.document)
-    if inexact is None:
-        return False
-    place, number = inexact
-    return {"number": str(number), "place": format_place(place)}
+    return match_inexact_integer(context)
 
 
 @pipeline_rule(

@@ -14,6 +14,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -152,8 +153,7 @@ def run_value_in_variable(context: ComponentContext, target: Target) -> Match:
 )
 def empty_variable(context: ComponentContext, target: Target) -> Match:
     """A CustomJob needs a value for each variable: EnvVar.value is required (comment in #10111)."""
-    names = [name for name, value in _variables(context) if not value]
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", [name for name, value in _variables(context) if not value])
 
 
 @task_rule(
@@ -164,10 +164,9 @@ def empty_variable(context: ComponentContext, target: Target) -> Match:
 )
 def workspace_path(context: TaskContext, target: Target) -> Match:
     """The workspace is a volume that the platform spec asks for (PipelineConfig.workspace)."""
-    if context.container is not None:
-        words = context.container.command + context.container.args
-        if any(_WORKSPACE_PATH in word for word in words):
-            return True
+    container = context.container
+    if container is not None and any(_WORKSPACE_PATH in word for word in container.templates):
+        return True
     for binding in context.task.params.values():
         if isinstance(binding.source, Constant) and _WORKSPACE_PATH in str(binding.source.value):
             return True
@@ -185,7 +184,7 @@ def workspace_path(context: TaskContext, target: Target) -> Match:
 def wrong_variable_name(context: ComponentContext, target: Target) -> Match:
     """The name of a variable must be a valid C identifier (EnvVar.name)."""
     names = [name for name, _ in _variables(context) if not _C_IDENTIFIER.fullmatch(name)]
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", names)
 
 
 # -- helpers
