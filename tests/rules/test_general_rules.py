@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from general_rule_cases import (
+from general_rule_cases import CASES
+from general_rule_pipelines import (
     BASE,
-    CASES,
     CONTAINER,
     TASK,
     Case,

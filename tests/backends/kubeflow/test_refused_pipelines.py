@@ -17,8 +17,8 @@ from kfgcp.rules.rule import parse_version
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn, kubeflow
-from kubeflow_rule_cases import container, task
-from kubeflow_rule_cases import pipeline as pipeline_with
+from kubeflow_rule_pipelines import container, task
+from kubeflow_rule_pipelines import pipeline as pipeline_with
 
 
 def spec_with(**fields: Any) -> Spec:
