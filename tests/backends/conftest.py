@@ -128,9 +128,9 @@ def fails(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
         with pytest.MonkeyPatch.context() as change:
             for name, value in ({"KFGCP_ENV": "cloud"} | (env or {})).items():
                 change.setenv(name, value)
-            found = main._exit_code([*map(str, arguments)])
+            exit_code = main._exit_code([*map(str, arguments)])
         out, err = capsys.readouterr()
-        assert (found, out) == (code, ""), err
+        assert (exit_code, out) == (code, ""), err
         assert "Traceback" not in err
         lines = err.splitlines()
         assert [line.partition(" ")[0] for line in lines] == ["error:", "hint:"], err

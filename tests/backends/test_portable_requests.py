@@ -61,10 +61,10 @@ class SecretManager(BaseHTTPRequestHandler):
         is_metadata = self.path.startswith("/computeMetadata")
         header = "Metadata-Flavor" if is_metadata else "Authorization"
         expected = "Google" if is_metadata else "Bearer token-of-the-task"
-        known = self.path in answers and self.headers.get(header) == expected
-        self.send_response(200 if known else 403)
+        is_accepted = self.path in answers and self.headers.get(header) == expected
+        self.send_response(200 if is_accepted else 403)
         self.end_headers()
-        self.wfile.write(json.dumps(answers[self.path] if known else {}).encode())
+        self.wfile.write(json.dumps(answers[self.path] if is_accepted else {}).encode())
 
     def log_message(self, *_: object) -> None:
         """Writes nothing to the output of the tests."""

@@ -14,7 +14,7 @@ from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 def node(name: str, *children: str) -> dict[str, Any]:
     return {
         "display_name": name,
-        "child_tasks": [{"pod_name": f"train-x7k2p-{each}"} for each in children],
+        "child_tasks": [{"pod_name": f"train-x7k2p-{pod_suffix}"} for pod_suffix in children],
     }
 
 

@@ -176,8 +176,8 @@ def test_a_token_that_has_expired(
     error, hint = fails(5, *verb, env=signed)
 
     assert any(
-        said in error
-        for said in ("did not accept the sign-in", "wants a sign-in", "looks like a sign-in page")
+        reason in error
+        for reason in ("did not accept the sign-in", "wants a sign-in", "looks like a sign-in page")
     )
     assert "Write a new token to" in hint
     assert TOKEN not in error + hint

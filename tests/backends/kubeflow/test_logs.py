@@ -64,9 +64,9 @@ def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
         *(reply(text, headers=TEXT) for text in (b"a\nb\n", "\u00fc \u2603\n".encode(), b""))
     )
 
-    found = list(chain(client()).read(LogFilter()))
+    lines = list(chain(client()).read(LogFilter()))
 
-    assert [(line.task, line.attempt, line.text, line.at, line.severity) for line in found] == [
+    assert [(line.task, line.attempt, line.text, line.at, line.severity) for line in lines] == [
         ("add", 1, "a", "", ""),
         ("add", 1, "b", "", ""),
         ("inner/double", 1, "\u00fc \u2603", "", ""),
@@ -78,7 +78,7 @@ def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "pods"),
+    ("log_filter", "pods"),
     [
         (LogFilter(task="inner/double"), ["pod-double"]),
         (LogFilter(task="add", attempt=1), ["pod-add"]),
@@ -88,13 +88,13 @@ def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
     ],
 )
 def test_only_what_is_wanted_is_asked_for(
-    chain: Any, client: Any, server: Any, reply: Any, wanted: LogFilter, pods: list[str]
+    chain: Any, client: Any, server: Any, reply: Any, log_filter: LogFilter, pods: list[str]
 ) -> None:
     server.always(lambda asked: reply(b"x\n", headers=TEXT))
 
-    lines = list(chain(client()).read(wanted))
+    lines = list(chain(client()).read(log_filter))
 
-    assert [each["podname"] for each in queries(server)] == pods
+    assert [query["podname"] for query in queries(server)] == pods
     assert len(lines) == len(pods)
 
 
@@ -132,9 +132,9 @@ def test_cloud_logging_has_what_the_pod_had(
         {"entries": [entry(1, "a"), entry(2, "b")]},
     )
 
-    found = list(chain(client(), logging).read(LogFilter(task="add")))
+    lines = list(chain(client(), logging).read(LogFilter(task="add")))
 
-    assert [(line.task, line.text, line.at, line.severity) for line in found] == [
+    assert [(line.task, line.text, line.at, line.severity) for line in lines] == [
         ("add", "a", "2026-01-02T03:00:01.000Z", "INFO"),
         ("add", "b", "2026-01-02T03:00:02.000Z", "INFO"),
     ]
@@ -167,7 +167,7 @@ def test_an_older_server_whose_archive_is_gone(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "clause"),
+    ("log_filter", "clause"),
     [
         (
             LogFilter(task="add", severity="ERROR"),
@@ -184,16 +184,16 @@ def test_an_older_server_whose_archive_is_gone(
     ],
 )
 def test_times_and_severities_are_cloud_loggings(
-    chain: Any, client: Any, server: Any, logging: CloudLogging, wanted: LogFilter, clause: str
+    chain: Any, client: Any, server: Any, logging: CloudLogging, log_filter: LogFilter, clause: str
 ) -> None:
     server.answers({"entries": [entry(1, "a", severity="ERROR")]})
 
-    (line,) = chain(client(), logging).read(wanted)
+    (line,) = chain(client(), logging).read(log_filter)
 
     assert (line.text, line.severity) == ("a", "ERROR")
     assert server.asked[0].json["filter"].endswith(clause)
     with pytest.raises(Unsupported, match="have no times and severities") as caught:
-        list(chain(client()).read(wanted))
+        list(chain(client()).read(log_filter))
     assert "Set project" in caught.value.hint
 
 

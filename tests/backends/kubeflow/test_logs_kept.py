@@ -45,7 +45,9 @@ def with_cloud_logging(server: KubeflowStandIn, home: Path) -> None:
 
 def paths(server: KubeflowStandIn) -> list[str]:
     return [
-        each.path for each in server.requests if each.path.startswith(("/k8s", "/artifacts", "/v2"))
+        request.path
+        for request in server.requests
+        if request.path.startswith(("/k8s", "/artifacts", "/v2"))
     ]
 
 
@@ -154,7 +156,7 @@ def test_other_tasks_are_printed_before_what_is_lost_is_said(
 
 
 @pytest.mark.parametrize(
-    ("kept", "falls_back", "published", "requests"),
+    ("archive", "falls_back", "published", "requests"),
     [
         ("pods", False, False, 20),
         ("archive", True, False, 20),
@@ -169,7 +171,7 @@ def test_other_tasks_are_printed_before_what_is_lost_is_said(
     ],
 )
 def test_requests_for_the_logs_of_a_failed_run_of_20_tasks(
-    server: KubeflowStandIn, kept: str, falls_back: bool, published: bool, requests: int
+    server: KubeflowStandIn, archive: str, falls_back: bool, published: bool, requests: int
 ) -> None:
     """Before there was an archive to ask, these were 20, 20, 40, 20 and 20."""
     spec = seed_spec({})
@@ -183,15 +185,15 @@ def test_requests_for_the_logs_of_a_failed_run_of_20_tasks(
     server.logs.published = published
     run = public.run("many.json", env="gke", timeout=PROCESS, check=False)
     assert (run.state, len(run.tasks)) == (RunState.FAILED, 20)
-    server.logs.kept, server.logs.falls_back = kept, falls_back
+    server.logs.kept, server.logs.falls_back = archive, falls_back
     before = len(server.requests)
 
     lines: list[str] = []
-    with pytest.raises(NotFound) if kept == "gone" else nullcontext():
+    with pytest.raises(NotFound) if archive == "gone" else nullcontext():
         lines += [line.task for line in run.logs()]
 
     assert len(server.requests) - before == requests
-    assert len(set(lines)) == (0 if kept == "gone" else 20)
+    assert len(set(lines)) == (0 if archive == "gone" else 20)
 
 
 def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
@@ -214,7 +216,12 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
         assert first[-1] == second[-1] == "ValueError: on purpose"
         assert failing.logs() == first + second
         assert (
-            len({each.query["podname"] for each in server.requests.select(path="/k8s/pod/logs")})
+            len(
+                {
+                    request.query["podname"]
+                    for request in server.requests.select(path="/k8s/pod/logs")
+                }
+            )
             == 2
         )
         server.fail_next("404", path="/k8s/pod/logs")
@@ -293,10 +300,10 @@ def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
 
         done = kfgcp("logs", handle.run_id, "--follow")
 
-        told = done.out.splitlines()
-        said = [f"{line.task} | {line.text}" for line in public.logs(handle.run_id)]
+        printed_lines = done.out.splitlines()
+        stored_lines = [f"{line.task} | {line.text}" for line in public.logs(handle.run_id)]
         assert done.code == 0, done.err
-        assert sorted(told) == sorted(said)
+        assert sorted(printed_lines) == sorted(stored_lines)
 
 
 def test_logs_that_are_asked_for_again_have_what_was_written_since(

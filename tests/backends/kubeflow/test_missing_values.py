@@ -163,11 +163,11 @@ def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(
     cluster.seed(1000, metrics={"accuracy": 0.5})
     cluster.faults(1, ["404"], path=CALLS)
 
-    with pytest.warns(api.NotWhole) as told:
+    with pytest.warns(api.NotWhole) as caught_warnings:
         first = public.list()
     assert len(first) == 1000
     assert cluster.requests.count("POST", CALLS) <= 16, "as many as are read at the same time"
-    assert len({str(each.message) for each in told}) == 1
+    assert len({str(warning.message) for warning in caught_warnings}) == 1
 
     mark = len(cluster.requests)
     with pytest.warns(api.NotWhole):
@@ -251,10 +251,10 @@ def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
     assert note.startswith(MISSING)
 
     cluster.faults(0)
-    told, note = shown(run)
+    complete, note = shown(run)
     assert note == ""
-    assert {task["path"] for task in told["tasks"]} > {"importer", "inner", "total"}
-    assert {task["state"] for task in told["tasks"]} <= {"CANCELLED", "SKIPPED"}
+    assert {task["path"] for task in complete["tasks"]} > {"importer", "inner", "total"}
+    assert {task["state"] for task in complete["tasks"]} <= {"CANCELLED", "SKIPPED"}
 
 
 def test_metrics_that_could_not_be_read_are_not_listed_as_none(

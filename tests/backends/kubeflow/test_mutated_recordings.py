@@ -161,17 +161,17 @@ def read(mutation: Mutation) -> bool:
             run = check_run(answer)
             metadata = _metadata(mutate(_content(mutation.name), mutation.place, mutation.change))
             executions = metadata.read_executions(run["run_id"])
-        found, _ = read_run(run, WHERE, executions=executions)
+        shown_run, _ = read_run(run, WHERE, executions=executions)
         read_pods(run, executions)
     except BackendError as error:
         _check_message(error.message)
         return False
     except _NoMessage:
         return False
-    json.loads(json_text(found.to_dict()))
-    if found.state.final:
-        assert [task.path for task in found.tasks if not task.state.final] == []
-    assert found.state is read_progress(run).state
+    json.loads(json_text(shown_run.to_dict()))
+    if shown_run.state.final:
+        assert [task.path for task in shown_run.tasks if not task.state.final] == []
+    assert shown_run.state is read_progress(run).state
     return True
 
 

@@ -78,10 +78,10 @@ def test_without_logs_and_metadata_the_states_are_shown_all_the_same(
     """What is not there while the run goes on is no word worth; what is not there at its end is."""
     cluster.faults(1, ["404"], path=BESIDE)
 
-    with pytest.warns(api.NotWhole) as told:
+    with pytest.warns(api.NotWhole) as caught_warnings:
         updates, notices = watched(until=lambda: cluster.requests.count(path=BESIDE) > 10)
 
     assert updates[-1].run.state is RunState.SUCCEEDED
     assert notices == []
-    assert len({str(each.message) for each in told}) == 1
+    assert len({str(warning.message) for warning in caught_warnings}) == 1
     assert [task.path for update in updates for task in update.tasks][-1] == "say"

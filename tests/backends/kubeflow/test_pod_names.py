@@ -59,11 +59,11 @@ def test_all_pods_of_a_run_are_found_by_the_paths_of_its_tasks(name: str) -> Non
     details, graph = details_and_graph(name)
     pods = WorkflowPods(details, graph)
 
-    found = {pods.driver("")}
+    computed_names = {pods.driver("")}
     for path in paths_below(graph.root, "", graph):
-        found.update([pods.driver(path), *pods.executors(path)])
+        computed_names.update([pods.driver(path), *pods.executors(path)])
 
-    numbers = {pod.rpartition("-")[2] for pod in found if pod}
+    numbers = {pod.rpartition("-")[2] for pod in computed_names if pod}
     nodes = recorded(name, "workflow.json")["nodes"].values()
     there = {node["id"].rpartition("-")[2] for node in nodes if node["type"] == "Pod"}
     skipped = {
@@ -95,17 +95,21 @@ def test_the_whole_name_is_that_of_the_pod(name: str) -> None:
     were recorded."""
     details, graph = details_and_graph(name)
     pods = WorkflowPods(details, graph)
-    found = {pods.driver("")}
+    computed_names = {pods.driver("")}
     for path in paths_below(graph.root, "", graph):
-        found.update([pods.driver(path), *pods.executors(path)])
+        computed_names.update([pods.driver(path), *pods.executors(path)])
 
     properties = [
         execution["custom_properties"] for execution in recorded(name, "mlmd.json")["executions"]
     ]
-    named = {each["pod_name"]["string_value"] for each in properties if "pod_name" in each} - {""}
+    named = {
+        custom_properties["pod_name"]["string_value"]
+        for custom_properties in properties
+        if "pod_name" in custom_properties
+    } - {""}
     if (RECORDED / name / "pod-logs").exists():
         named |= {entry["pod"] for entry in recorded(name, "pod-logs/index.json")}
-    assert named <= found
+    assert named <= computed_names
 
 
 # path -> what follows the workflow's name; by hand from the nodes of workflow.json
@@ -128,16 +132,16 @@ def test_only_a_driver_that_failed_is_told(name: str) -> None:
         if node["type"] == "Pod" and node["phase"] == "Failed" and "driver" in node["displayName"]
     }
 
-    told = {
+    driver_pods = {
         path: WorkflowPods(details, graph).failed_driver(path)
         for path in ["", *paths_below(graph.root, "", graph)]
     }
 
-    told = {path: pod for path, pod in told.items() if pod}
-    assert {pod.rpartition("-")[2] for pod in told.values()} == failed
+    driver_pods = {path: pod for path, pod in driver_pods.items() if pod}
+    assert {pod.rpartition("-")[2] for pod in driver_pods.values()} == failed
     workflow = recorded(name, "workflow.json")["name"]
     for path, pod in FAILED_DRIVERS.get(name, {}).items():
-        assert told[path] == f"{workflow}-{pod}"
+        assert driver_pods[path] == f"{workflow}-{pod}"
 
 
 def test_the_iterations_whose_driver_failed_are_told_apart() -> None:

@@ -27,9 +27,9 @@ Client = Callable[..., ServiceClient]
 
 
 def _env(**settings: str) -> Environment:
-    given = {"auth": "port-forward"} | settings
+    all_settings = {"auth": "port-forward"} | settings
     return Environment(
-        "gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
+        "gke", "kubeflow", {key: Setting(value, "test") for key, value in all_settings.items()}
     )
 
 
@@ -172,11 +172,11 @@ def test_the_doctor_goes_through_it(kubectl: Any, server: Any, reply: Any, home:
 
     server.always(answer)
 
-    found = {each.check: each for each in api.doctor("gke")}
+    results = {result.check: result for result in api.doctor("gke")}
 
-    assert found["kubectl"].detail.startswith("forwards http://127.0.0.1:")
-    assert found["kubectl"].detail.endswith(" to svc/ml-pipeline-ui in the namespace kubeflow")
-    assert (found["version"].detail, found["rbac"].ok, found["metadata"].ok) == (
+    assert results["kubectl"].detail.startswith("forwards http://127.0.0.1:")
+    assert results["kubectl"].detail.endswith(" to svc/ml-pipeline-ui in the namespace kubeflow")
+    assert (results["version"].detail, results["rbac"].ok, results["metadata"].ok) == (
         "2.14.3",
         True,
         None,

@@ -43,11 +43,11 @@ GIT = "0123456789abcdef0123456789abcdef01234567"
 SETTINGS = KubeflowSettings(host="https://kfp.acme.example")
 
 
-def made(
+def build_body(
     request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123"
 ) -> dict[str, Any]:
     """The body, as JSON has it."""
-    found: dict[str, Any] = json.loads(
+    body: dict[str, Any] = json.loads(
         json.dumps(
             run_request.run_body(
                 request, KubeflowSettings.of(env.settings), experiment, submission
@@ -55,7 +55,7 @@ def made(
             allow_nan=False,
         )
     )
-    return found
+    return body
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -73,7 +73,7 @@ def test_every_body_has_fields_of_a_run_only(
     spec = compiled(name)
     params = {name: values[param.type] for name, param in spec.params.items() if param.required}
 
-    sent = made(
+    sent = build_body(
         request_of(spec, params, name="named"),
         environment_of(pipeline_root="gs://acme", service_account="me"),
     )
@@ -95,7 +95,7 @@ def test_every_body_has_fields_of_a_run_only(
 def test_what_is_not_set_is_left_to_the_server(
     compiled: Any, request_of: Any, environment_of: Any
 ) -> None:
-    sent = made(request_of(compiled("tests/pipelines/echo.py")), environment_of())
+    sent = build_body(request_of(compiled("tests/pipelines/echo.py")), environment_of())
 
     assert set(sent) == {
         "display_name",
@@ -151,14 +151,14 @@ def test_what_ml_metadata_cannot_read_is_refused(
 
     if fits:
         assert type(answer).FromString(answer.SerializeToString()) == answer
-        assert made(deep, environment_of())["runtime_config"]["parameters"][name] == nested(
+        assert build_body(deep, environment_of())["runtime_config"]["parameters"][name] == nested(
             levels, key
         )
     else:
         with pytest.raises(DecodeError):
             type(answer).FromString(answer.SerializeToString())
         with pytest.raises(Unsupported, match=f"The parameter {name} is nested too deeply"):
-            made(deep, environment_of())
+            build_body(deep, environment_of())
 
 
 @pytest.mark.parametrize("number", [2**53, 2**60, 1700000000000000000, 10**22])
@@ -167,7 +167,9 @@ def test_integers_that_a_double_holds_are_sent(
 ) -> None:
     request = request_of(compiled("features-2.14.6.yaml"))
 
-    sent = made(replace(request, params={**request.params, "items": [number]}), environment_of())
+    sent = build_body(
+        replace(request, params={**request.params, "items": [number]}), environment_of()
+    )
 
     assert sent["runtime_config"]["parameters"]["items"] == [number]
 
@@ -181,7 +183,7 @@ def test_a_parameter_without_a_value_is_left_out(
     )
     assert request.params["note"] is None
 
-    assert set(made(request, environment_of())["runtime_config"]["parameters"]) == set(
+    assert set(build_body(request, environment_of())["runtime_config"]["parameters"]) == set(
         spec.params
     ) - {"note"}
 
@@ -192,7 +194,7 @@ def test_both_documents_are_sent_in_one_object(
     plain = compiled("tests/pipelines/echo.py")
     spec = from_documents([plain.pipeline_spec, PLATFORM], "echo")
 
-    sent = made(request_of(spec, cache=False), environment_of())["pipeline_spec"]
+    sent = build_body(request_of(spec, cache=False), environment_of())["pipeline_spec"]
 
     assert set(sent) == {"pipeline_spec", "platform_spec"}
     assert sent["platform_spec"] == PLATFORM
@@ -208,7 +210,7 @@ def test_a_name_of_255_characters_is_sent(
     spec = compiled("tests/pipelines/echo.py")
 
     assert (
-        made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"]
+        build_body(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"]
         == "\u00fc" * 255
     )
 
@@ -232,7 +234,7 @@ def test_caching_is_switched_in_nested_tasks_too(
     spec = compiled("features-2.14.6.yaml")
     before = json.dumps(spec.pipeline_spec)
 
-    sent = made(request_of(spec, cache=cache), environment_of())["pipeline_spec"]
+    sent = build_body(request_of(spec, cache=cache), environment_of())["pipeline_spec"]
 
     assert len(enabled(sent)) > 10
     assert set(enabled(sent).values()) == {cache}
@@ -244,7 +246,7 @@ def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
 ) -> None:
     spec = compiled("features-2.14.6.yaml")
 
-    assert made(request_of(spec), environment_of())["pipeline_spec"] == spec.pipeline_spec
+    assert build_body(request_of(spec), environment_of())["pipeline_spec"] == spec.pipeline_spec
 
 
 def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
@@ -252,7 +254,7 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
 
-    sent = made(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())[
+    sent = build_body(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())[
         "pipeline_spec"
     ]
 
@@ -376,7 +378,7 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
-    labels = run_request.parse_description(made(request, environment_of())["description"])
+    labels = run_request.parse_description(build_body(request, environment_of())["description"])
     assert labels == {
         SUBMISSION: "abc123abc123",
         "experiment": "default",

@@ -42,21 +42,21 @@ def cost(server: KubeflowStandIn) -> Callable[[Callable[[], Any]], tuple[Any, di
 
     def measure(call: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
         mark = len(server.requests)
-        given = call()
+        result = call()
         kinds: Counter[str] = Counter()
         for request in server.requests.select(since=mark):
             whole = {RUNS: "runs", EXPERIMENTS: "experiments"}.get(request.path)
             part = "metadata" if "ml_metadata" in request.path else request.path.split("/")[3]
             kinds[whole or part] += 1
-        return given, dict(kinds)
+        return result, dict(kinds)
 
     return measure
 
 
 def mine(**labels: str) -> str:
     """The description that kfgcp gives to a run."""
-    found = {"pipeline": "seeded", "experiment": "churn", **labels}
-    return "kfgcp: " + json.dumps(found, separators=(",", ":"))
+    all_labels = {"pipeline": "seeded", "experiment": "churn", **labels}
+    return "kfgcp: " + json.dumps(all_labels, separators=(",", ":"))
 
 
 def test_a_list_is_one_request_however_many_runs_there_are(
@@ -289,8 +289,12 @@ def test_an_experiment_that_was_made_anew_has_another_id(
 ) -> None:
     server.seed(1, experiment="churn", description=mine())
     assert len(kfgcp("list", "--experiment", "churn", "--json").json) == 1
-    found = requests.get(f"{server.host}{EXPERIMENTS}", timeout=REQUEST).json()["experiments"]
-    (churn,) = [each["experiment_id"] for each in found if each["display_name"] == "churn"]
+    experiments = requests.get(f"{server.host}{EXPERIMENTS}", timeout=REQUEST).json()["experiments"]
+    (churn,) = [
+        experiment["experiment_id"]
+        for experiment in experiments
+        if experiment["display_name"] == "churn"
+    ]
     requests.delete(f"{server.host}{EXPERIMENTS}/{churn}", timeout=REQUEST).raise_for_status()
     (new,) = server.seed(1, experiment="churn", description=mine())
 
@@ -347,12 +351,12 @@ def test_pipelines_of_a_time_that_was_read_are_looked_for_among_what_has_changed
     assert len(api.list()) == 500
     server.seed(1, description=mine(user="ann", pipeline="train"))
 
-    done, found = cost(
+    done, request_counts = cost(
         lambda: kfgcp("list", "--label", "pipeline=train", "--since", "1d", "--json")
     )
 
     assert len(done.json) == 1
-    assert found == {"runs": 2}
+    assert request_counts == {"runs": 2}
 
 
 def test_runs_that_do_not_match_any_more_are_asked_for_at_once(
@@ -368,19 +372,19 @@ def test_runs_that_do_not_match_any_more_are_asked_for_at_once(
     (first,) = server.seed(1, description=mine())
     seeded = requests.get(f"{server.host}{RUNS}/{first}", timeout=REQUEST).json()
     server.instant.seconds = 3600
-    made = [
+    run_ids = [
         requests.post(f"{server.host}{RUNS}", json=spec(number), timeout=REQUEST).json()["run_id"]
         for number in range(30)
     ]
     going_on = RunFilter(states=[RunState.RUNNING, RunState.PENDING])
-    assert {run.run_id for run in api.list(going_on, limit=20, metrics=False)} <= set(made)
-    for run in made:
+    assert {run.run_id for run in api.list(going_on, limit=20, metrics=False)} <= set(run_ids)
+    for run in run_ids:
         requests.post(f"{server.host}{RUNS}/{run}:terminate", timeout=REQUEST).raise_for_status()
 
-    rows, found = cost(lambda: api.list(going_on, limit=20, metrics=False))
+    rows, request_counts = cost(lambda: api.list(going_on, limit=20, metrics=False))
 
     assert rows == []
-    assert found == {"runs": 2}
+    assert request_counts == {"runs": 2}
 
 
 def test_a_run_that_its_owner_retried_is_read_again(server: KubeflowStandIn, cost: Any) -> None:

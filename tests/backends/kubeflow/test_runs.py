@@ -23,7 +23,7 @@ NEVER = "0001-01-01T00:00:00Z"
 """What the service has for what has not ended: Argo's zero time."""
 
 
-def made(**fields: Any) -> dict[str, Any]:
+def run_answer(**fields: Any) -> dict[str, Any]:
     plain = {
         "run_id": RUN,
         "display_name": "My run",
@@ -34,12 +34,12 @@ def made(**fields: Any) -> dict[str, Any]:
     return {key: value for key, value in (plain | fields).items() if value is not None}
 
 
-def run(executions: Any = (), experiment: str = "", **fields: Any) -> Any:
-    answer = made(**fields)
+def read_run_with(executions: Any = (), experiment: str = "", **fields: Any) -> Any:
+    answer = run_answer(**fields)
     before = copy.deepcopy(answer)
-    found, _ = read_run(answer, WHERE, experiment=experiment, executions=executions)
+    run, _ = read_run(answer, WHERE, experiment=experiment, executions=executions)
     assert answer == before
-    return found
+    return run
 
 
 @pytest.fixture
@@ -72,22 +72,22 @@ def test_the_states_of_runs_and_nodes_are_all_that_the_api_has() -> None:
     ],
 )
 def test_the_state_of_a_run(state: Any, expected: RunState) -> None:
-    found = run(state=state)
+    run = read_run_with(state=state)
 
-    assert found.state is expected
-    assert (found.ended_at is not None) is expected.final
+    assert run.state is expected
+    assert (run.ended_at is not None) is expected.final
 
 
 def test_a_run_made_by_others_is_a_run(compiled: Any, echo: Any) -> None:
-    found = run(pipeline_spec=echo, description="What Ada wrote", experiment="Churn")
+    run = read_run_with(pipeline_spec=echo, description="What Ada wrote", experiment="Churn")
 
-    assert (found.run_id, found.name, found.pipeline) == (RUN, "My run", "echo")
-    assert (found.env, found.backend, found.backend_ref) == ("gke", "kubeflow", RUN)
-    assert found.version == compiled("tests/pipelines/echo.py").version
-    assert (found.experiment, found.labels) == ("Churn", {})
-    assert found.params == {"text": "hello"}, "its default"
-    assert found.url == f"https://kfp.acme.example/#/runs/details/{RUN}"
-    assert (found.created_at, found.started_at, found.ended_at) == (
+    assert (run.run_id, run.name, run.pipeline) == (RUN, "My run", "echo")
+    assert (run.env, run.backend, run.backend_ref) == ("gke", "kubeflow", RUN)
+    assert run.version == compiled("tests/pipelines/echo.py").version
+    assert (run.experiment, run.labels) == ("Churn", {})
+    assert run.params == {"text": "hello"}, "its default"
+    assert run.url == f"https://kfp.acme.example/#/runs/details/{RUN}"
+    assert (run.created_at, run.started_at, run.ended_at) == (
         "2026-01-02T03:00:00.000Z",
         "2026-01-02T03:00:00.000Z",
         "2026-01-02T03:00:01.000Z",
@@ -99,7 +99,7 @@ def test_a_run_of_ours_has_its_labels_and_those_that_its_spec_tells(
 ) -> None:
     description = 'kfgcp: {"submission":"abc123abc123","team":"growth"}'
 
-    labels = run(pipeline_spec=echo, description=description).labels
+    labels = read_run_with(pipeline_spec=echo, description=description).labels
 
     version = compiled("tests/pipelines/echo.py").version
     assert labels == {
@@ -108,18 +108,21 @@ def test_a_run_of_ours_has_its_labels_and_those_that_its_spec_tells(
         "submission": "abc123abc123",
         "team": "growth",
     }
-    assert run(description=description).labels == {"submission": "abc123abc123", "team": "growth"}
-    assert run(pipeline_spec=echo, description='kfgcp: {"team":"growth"}').labels == {
+    assert read_run_with(description=description).labels == {
+        "submission": "abc123abc123",
+        "team": "growth",
+    }
+    assert read_run_with(pipeline_spec=echo, description='kfgcp: {"team":"growth"}').labels == {
         "team": "growth"
     }
 
 
 def test_the_least_that_a_run_can_say() -> None:
-    found, spec = read_run({"run_id": RUN}, WHERE)
+    run, spec = read_run({"run_id": RUN}, WHERE)
 
     assert spec is None
-    assert (found.state, found.name, found.pipeline) == (RunState.PENDING, RUN, "")
-    assert (found.created_at, found.started_at, found.ended_at, found.error) == (
+    assert (run.state, run.name, run.pipeline) == (RunState.PENDING, RUN, "")
+    assert (run.created_at, run.started_at, run.ended_at, run.error) == (
         None,
         None,
         None,
@@ -195,17 +198,17 @@ def test_a_run_that_was_terminated_is_cancelled(
 ) -> None:
     """It ends FAILED; recorded as sleepy-cancelled, and without the history as run-get-canceled of
     api-2.17.0."""
-    answer = made(state="FAILED", state_history=history(*states), error={"message": "x"})
+    answer = run_answer(state="FAILED", state_history=history(*states), error={"message": "x"})
 
-    found, _ = read_run(answer, WHERE, cancelled=cancelled)
+    run, _ = read_run(answer, WHERE, cancelled=cancelled)
 
-    assert found.state is expected
-    assert (found.error is None) is (expected is RunState.CANCELLED)
+    assert run.state is expected
+    assert (run.error is None) is (expected is RunState.CANCELLED)
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "RUNNING", "CANCELING"])
 def test_only_a_run_that_failed_can_have_been_cancelled(state: str) -> None:
-    answer = made(state=state, state_history=history("RUNNING", "CANCELING", state))
+    answer = run_answer(state=state, state_history=history("RUNNING", "CANCELING", state))
 
     assert read_run(answer, WHERE, cancelled=True)[0].state is kubeflow_states.RUN_STATES[state]
 
@@ -221,7 +224,7 @@ def test_what_ran_in_a_run_that_was_cancelled_ends_with_it(compiled: Any, execut
     ]
 
     steps = history("CANCELING", "FAILED")
-    found = run(
+    run = read_run_with(
         executions,
         pipeline_spec=spec,
         state="FAILED",
@@ -229,15 +232,15 @@ def test_what_ran_in_a_run_that_was_cancelled_ends_with_it(compiled: Any, execut
         finished_at="2026-01-02T03:05:00Z",
     )
 
-    assert (found.state, found.ended_at) == (RunState.CANCELLED, "2026-01-02T03:05:00.000Z")
-    assert {task.path: (task.state.value, task.ended_at) for task in found.tasks} == {
+    assert (run.state, run.ended_at) == (RunState.CANCELLED, "2026-01-02T03:05:00.000Z")
+    assert {task.path: (task.state.value, task.ended_at) for task in run.tasks} == {
         "add": ("SUCCEEDED", "2026-01-02T03:01:02.000Z"),
-        "inner": ("CANCELLED", found.ended_at),
-        "inner/double": ("CANCELLED", found.ended_at),
+        "inner": ("CANCELLED", run.ended_at),
+        "inner/double": ("CANCELLED", run.ended_at),
         "inner/add": ("SKIPPED", None),
         "add-2": ("SKIPPED", None),
     }
-    assert {task.error for task in found.tasks} == {None}
+    assert {task.error for task in run.tasks} == {None}
 
 
 def test_a_group_that_was_cut_off_is_cancelled_also_when_nothing_in_it_ran(
@@ -246,11 +249,11 @@ def test_a_group_that_was_cut_off_is_cancelled_also_when_nothing_in_it_ran(
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     executions = [execution(1, ""), execution(2, "inner", 1, type=mlmd.DAG, state="RUNNING")]
 
-    found = run(
+    run = read_run_with(
         executions, pipeline_spec=spec, state="FAILED", state_history=history("CANCELING", "FAILED")
     )
 
-    assert next(task.state for task in found.tasks if task.path == "inner") is TaskState.CANCELLED
+    assert next(task.state for task in run.tasks if task.path == "inner") is TaskState.CANCELLED
 
 
 @pytest.mark.recorded(
@@ -275,11 +278,11 @@ def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(
     ]
     steps = history("PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED")
 
-    found = run(
+    run = read_run_with(
         executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z"
     )
 
-    tasks = {task.path: task for task in found.tasks}
+    tasks = {task.path: task for task in run.tasks}
     assert (tasks["inner/double"].attempts, tasks["inner/double"].started_at) == (2, retried)
     assert tasks["inner/double"].ended_at == "2026-01-02T03:06:40.000Z"
     assert (tasks["inner"].started_at, tasks["inner"].ended_at) == (
@@ -303,11 +306,11 @@ def test_a_task_that_ended_in_the_second_of_the_retry_was_not_run_again(
     ]
     steps = history("PENDING", "RUNNING", "FAILED", "RUNNING", "SUCCEEDED")
 
-    found = run(
+    run = read_run_with(
         executions, pipeline_spec=spec, state_history=steps, finished_at="2026-01-02T03:30:00Z"
     )
 
-    (add,) = (task for task in found.tasks if task.path == "add")
+    (add,) = (task for task in run.tasks if task.path == "add")
     assert (add.started_at, add.ended_at) == (
         "2026-01-02T03:02:59.600Z",
         "2026-01-02T03:03:00.400Z",
@@ -324,9 +327,9 @@ def test_what_failed_before_a_retry_is_to_be_done_again(compiled: Any, execution
     ]
     steps = history("PENDING", "RUNNING", "FAILED", "RUNNING")
 
-    found = run(executions, pipeline_spec=spec, state="RUNNING", state_history=steps)
+    run = read_run_with(executions, pipeline_spec=spec, state="RUNNING", state_history=steps)
 
-    states = {task.path: task.state.value for task in found.tasks}
+    states = {task.path: task.state.value for task in run.tasks}
     assert states == {"add": "SUCCEEDED", "inner": "RUNNING", "inner/double": "PENDING"}
 
 
@@ -353,7 +356,7 @@ def test_times_are_in_utc(
 
     time.tzset()
     try:
-        assert run(created_at=text).created_at == at
+        assert read_run_with(created_at=text).created_at == at
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -364,7 +367,7 @@ def test_times_are_in_utc(
 )
 @pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED"])
 def test_a_run_that_never_ended_has_no_end(text: str, state: str) -> None:
-    assert run(finished_at=text, state=state).ended_at is None
+    assert read_run_with(finished_at=text, state=state).ended_at is None
 
 
 @pytest.mark.parametrize(
@@ -379,17 +382,19 @@ def test_a_run_that_never_ended_has_no_end(text: str, state: str) -> None:
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BackendError, match="Kubeflow Pipelines answered with a time that cannot"):
-        run(created_at=text)
+        read_run_with(created_at=text)
 
 
 def test_a_run_does_not_end_before_its_last_task(compiled: Any, echo: Any, execution: Any) -> None:
     """The service has whole seconds, ML Metadata milliseconds."""
     say = execution(2, "say", 1, started_at=1767322800.25, ended_at=1767322801.75)
 
-    found = run([execution(1, ""), say], pipeline_spec=echo, finished_at="2026-01-02T03:00:01Z")
+    run = read_run_with(
+        [execution(1, ""), say], pipeline_spec=echo, finished_at="2026-01-02T03:00:01Z"
+    )
 
-    assert found.started_at == "2026-01-02T03:00:00.250Z"
-    assert found.ended_at == "2026-01-02T03:00:01.750Z"
+    assert run.started_at == "2026-01-02T03:00:00.250Z"
+    assert run.ended_at == "2026-01-02T03:00:01.750Z"
 
 
 # -- what is no run
@@ -407,27 +412,31 @@ def test_what_is_no_run_is_refused(answer: dict[str, Any]) -> None:
     "document", [None, 3, "text", [], {}, {"root": 3}, {"pipeline_spec": {}}, {"pipeline_spec": 3}]
 )
 def test_a_spec_that_is_none_does_not_hide_the_run(document: Any) -> None:
-    found = run(pipeline_spec=document, runtime_config={"parameters": {"text": "a", "n": 2.0}})
+    run = read_run_with(
+        pipeline_spec=document, runtime_config={"parameters": {"text": "a", "n": 2.0}}
+    )
 
-    assert (found.pipeline, found.version, found.tasks) == ("My run", "", ())
-    assert found.params == {"text": "a", "n": 2}
+    assert (run.pipeline, run.version, run.tasks) == ("My run", "", ())
+    assert run.params == {"text": "a", "n": 2}
 
 
 @pytest.mark.parametrize("changed", [{"schemaVersion": "9.9.9"}, {"components": {}}])
 def test_a_spec_that_cannot_be_read_does_not_hide_the_run(
     echo: Any, execution: Any, changed: dict[str, Any]
 ) -> None:
-    found = run([execution(1, ""), execution(2, "say", 1)], pipeline_spec={**echo, **changed})
+    run = read_run_with(
+        [execution(1, ""), execution(2, "say", 1)], pipeline_spec={**echo, **changed}
+    )
 
-    assert (found.state, found.version, found.tasks) == (RunState.SUCCEEDED, "", ())
+    assert (run.state, run.version, run.tasks) == (RunState.SUCCEEDED, "", ())
 
 
 def test_the_platform_document_beside_a_spec_is_not_taken_for_it(compiled: Any, echo: Any) -> None:
     both = {"pipeline_spec": echo, "platform_spec": {"platforms": {"kubernetes": {}}}}
 
-    found, spec = read_run(made(pipeline_spec=both), WHERE)
+    run, spec = read_run(run_answer(pipeline_spec=both), WHERE)
 
-    assert (found.pipeline, found.version) == ("echo", compiled("tests/pipelines/echo.py").version)
+    assert (run.pipeline, run.version) == ("echo", compiled("tests/pipelines/echo.py").version)
     assert spec == echo
 
 
@@ -460,7 +469,7 @@ def test_the_state_of_a_task_of_a_run_that_has_ended(
     RUNNING."""
     say = execution(2, "say", 1, state=state, cached=cached)
 
-    (task,) = run([execution(1, ""), say], pipeline_spec=echo, state="FAILED").tasks
+    (task,) = read_run_with([execution(1, ""), say], pipeline_spec=echo, state="FAILED").tasks
 
     assert (task.state, task.attempts) == (expected, attempts)
     assert (task.cache and task.cache.hit) is hit
@@ -500,19 +509,21 @@ def test_values_and_artifacts_of_a_task(compiled: Any, execution: Any) -> None:
         outputs={"metrics": [StoredArtifact("system.Metrics", "gs://b/n", {"accuracy": 0.1})]},
     )
 
-    found = run([execution(1, ""), first, second], pipeline_spec=spec)
+    run = read_run_with([execution(1, ""), first, second], pipeline_spec=spec)
 
-    assert found.tasks[0].inputs == {"score": 1, "unknown": "v"}
-    assert found.tasks[0].outputs == {
+    assert run.tasks[0].inputs == {"score": 1, "unknown": "v"}
+    assert run.tasks[0].outputs == {
         "predictions": ["gs://b/p", "gs://b/q"],
         "metrics": "gs://b/m",
     }
-    assert {(each.task, each.name, each.type, each.uri) for each in found.artifacts} == {
+    assert {
+        (artifact.task, artifact.name, artifact.type, artifact.uri) for artifact in run.artifacts
+    } == {
         ("evaluate", "metrics", "system.Metrics", "gs://b/m"),
         ("evaluate", "predictions", "system.Dataset", "gs://b/p"),
         ("evaluate", "predictions", "", "gs://b/q"),
     }, "not those of a task that failed"
-    numbers = {(each.task, each.artifact, each.name): each.value for each in found.metrics}
+    numbers = {(metric.task, metric.artifact, metric.name): metric.value for metric in run.metrics}
     assert math.isnan(numbers.pop(("evaluate", "metrics", "bad")))
     assert numbers == {
         ("evaluate", "metrics", "accuracy"): 0.5,
@@ -535,15 +546,15 @@ def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
         execution(6, "add-2", 1),
     ]
 
-    found = run(whole, pipeline_spec=spec)
-    inner = next(task for task in found.tasks if task.path == "inner")
+    run = read_run_with(whole, pipeline_spec=spec)
+    inner = next(task for task in run.tasks if task.path == "inner")
     assert (inner.state, inner.ended_at) == (TaskState.SUCCEEDED, "2026-01-02T03:01:40.000Z")
 
     failed = [
-        execution(4, "double", 3, state="FAILED") if each.id == 4 else each for each in whole[:4]
+        execution(4, "double", 3, state="FAILED") if node.id == 4 else node for node in whole[:4]
     ]
-    found = run(failed, pipeline_spec=spec, state="FAILED")
-    states = {task.path: task.state for task in found.tasks}
+    run = read_run_with(failed, pipeline_spec=spec, state="FAILED")
+    states = {task.path: task.state for task in run.tasks}
     assert states == {
         "add": TaskState.SUCCEEDED,
         "inner": TaskState.FAILED,
@@ -551,7 +562,7 @@ def test_dags_end_with_what_they_hold(compiled: Any, execution: Any) -> None:
         "inner/add": TaskState.SKIPPED,
         "add-2": TaskState.SKIPPED,
     }
-    assert found.error == ErrorInfo(NO_REASON, "inner/double", kind=ErrorKind.LOG_UNREAD), (
+    assert run.error == ErrorInfo(NO_REASON, "inner/double", kind=ErrorKind.LOG_UNREAD), (
         "not the DAG around it"
     )
 
@@ -568,9 +579,9 @@ def test_a_loop_over_nothing_has_succeeded(compiled: Any, execution: Any, state:
         execution(2, "for-loop-4", 1, type=mlmd.DAG, state="RUNNING", iterations=0),
     ]
 
-    found = run(executions, pipeline_spec=spec, state=state)
+    run = read_run_with(executions, pipeline_spec=spec, state=state)
 
-    loop = next(task for task in found.tasks if task.path == "for-loop-4")
+    loop = next(task for task in run.tasks if task.path == "for-loop-4")
     assert (loop.state, loop.ended_at) == (TaskState.SUCCEEDED, "2026-01-02T03:01:02.000Z")
 
 
@@ -596,14 +607,14 @@ def test_outputs_of_loops_and_branches(compiled: Any, execution: Any) -> None:
         execution(14, "double-2", 13, output_params={"Output": 8}),
     ]
 
-    found = run(executions, pipeline_spec=spec)
+    run = read_run_with(executions, pipeline_spec=spec)
 
-    tasks = {task.path: task for task in found.tasks}
-    assert found.outputs == {"chosen": "small", "total": 6, "nested": 8}
+    tasks = {task.path: task for task in run.tasks}
+    assert run.outputs == {"chosen": "small", "total": 6, "nested": 8}
     assert [*tasks["for-loop-4"].outputs.values()] == [[2, 4]]
     assert [*tasks["condition-branches-1"].outputs.values()] == ["small"]
     assert tasks["condition-branches-1/condition-2"].state is TaskState.SKIPPED
-    assert run(executions, pipeline_spec=spec, state="FAILED").outputs == {}
+    assert read_run_with(executions, pipeline_spec=spec, state="FAILED").outputs == {}
 
 
 def test_iterations_that_are_twice_as_many_take_twice_the_steps(
@@ -630,10 +641,10 @@ def test_iterations_that_are_twice_as_many_take_twice_the_steps(
 
         sys.setprofile(profile)
         try:
-            found = run(executions, pipeline_spec=spec, state="FAILED")
+            run = read_run_with(executions, pipeline_spec=spec, state="FAILED")
         finally:
             sys.setprofile(None)
-        (loop,) = [task for task in found.tasks if task.path == "for-loop-4"]
+        (loop,) = [task for task in run.tasks if task.path == "for-loop-4"]
         assert (loop.state, loop.error.task) == (TaskState.FAILED, "for-loop-4[0]/double")
         return count
 
@@ -663,7 +674,9 @@ def test_the_state_of_a_node(echo: Any, state: str | None, expected: TaskState) 
         "error": {"code": 2, "message": "exit\n code 1"},
     }
 
-    (task,) = run(pipeline_spec=echo, state="RUNNING", run_details={"task_details": [node]}).tasks
+    (task,) = read_run_with(
+        pipeline_spec=echo, state="RUNNING", run_details={"task_details": [node]}
+    ).tasks
 
     assert task.state is expected
     ran = expected not in (TaskState.PENDING, TaskState.SKIPPED)
@@ -694,11 +707,11 @@ def test_no_node_goes_on_in_a_run_that_has_ended(
         "end_time": NEVER,
     }
 
-    found = run(pipeline_spec=echo, state=run_state, run_details={"task_details": [node]})
+    run = read_run_with(pipeline_spec=echo, state=run_state, run_details={"task_details": [node]})
 
-    (task,) = found.tasks
+    (task,) = run.tasks
     assert task.state is expected
-    assert task.ended_at == (None if expected is TaskState.SKIPPED else found.ended_at)
+    assert task.ended_at == (None if expected is TaskState.SKIPPED else run.ended_at)
 
 
 def test_rows_of_launchers_are_not_tasks(edited: Any) -> None:
@@ -711,7 +724,12 @@ def test_rows_of_launchers_are_not_tasks(edited: Any) -> None:
         "start_time": "2026-01-02T03:00:00Z",
     }
 
-    assert run(pipeline_spec=spec, state="RUNNING", run_details={"task_details": [row]}).tasks == ()
+    assert (
+        read_run_with(
+            pipeline_spec=spec, state="RUNNING", run_details={"task_details": [row]}
+        ).tasks
+        == ()
+    )
 
 
 def _call_the_task_none(spec: dict[str, Any]) -> None:
@@ -727,9 +745,9 @@ def test_the_zero_time_is_no_start_of_a_node(echo: Any) -> None:
         "start_time": NEVER,
     }
 
-    found = run(pipeline_spec=echo, state="RUNNING", run_details={"task_details": [node]})
+    run = read_run_with(pipeline_spec=echo, state="RUNNING", run_details={"task_details": [node]})
 
-    assert found.tasks[0].started_at == found.started_at == "2026-01-02T03:00:00.000Z"
+    assert run.tasks[0].started_at == run.started_at == "2026-01-02T03:00:00.000Z"
 
 
 # -- errors
@@ -747,14 +765,17 @@ def test_the_zero_time_is_no_start_of_a_node(echo: Any) -> None:
 def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(
     error: Any, message: str
 ) -> None:
-    assert run(state="FAILED", error=error).error == ErrorInfo(message)
+    assert read_run_with(state="FAILED", error=error).error == ErrorInfo(message)
 
 
 def test_only_a_failed_run_has_an_error(echo: Any, execution: Any) -> None:
     failed = [execution(1, ""), execution(2, "say", 1, state="FAILED")]
 
     for state in ("SUCCEEDED", "CANCELED", "RUNNING", "CANCELING"):
-        assert run(failed, pipeline_spec=echo, state=state, error={"message": "x"}).error is None
-    assert run(failed, pipeline_spec=echo, state="FAILED").error == ErrorInfo(
+        assert (
+            read_run_with(failed, pipeline_spec=echo, state=state, error={"message": "x"}).error
+            is None
+        )
+    assert read_run_with(failed, pipeline_spec=echo, state="FAILED").error == ErrorInfo(
         NO_REASON, "say", kind=ErrorKind.LOG_UNREAD
     )

@@ -64,9 +64,9 @@ def test_an_artifact_of_a_recorded_run_is_read(backend: Any, recorded: RecordedS
     run = public.show(RUN.run_id)
     (note,) = [artifact for artifact in run.artifacts if artifact.name == "note"]
 
-    found = artifact_contents.text(note, local=False, store=run.artifact_store)
+    contents = artifact_contents.text(note, local=False, store=run.artifact_store)
 
-    assert (note.uri, found) == (NOTE, artifact_contents.Text("# all is well\n"))
+    assert (note.uri, contents) == (NOTE, artifact_contents.Text("# all is well\n"))
     assert recorded.queries[-1] == {
         "source": "minio",
         "bucket": "mlpipeline",
@@ -78,11 +78,11 @@ def test_an_artifact_of_a_recorded_run_is_read(backend: Any, recorded: RecordedS
 def test_no_more_than_the_limit_is_asked_for(backend: Any, recorded: RecordedServer) -> None:
     recorded.objects["minio", "mlpipeline", f"{FOLDER}/note"] = b"0123456789" * 1000
 
-    found = artifact_contents.text(
+    contents = artifact_contents.text(
         Artifact("train", "note", "system.Artifact", NOTE), 15, store=artifact_store(backend())
     )
 
-    assert found == artifact_contents.Text("012345678901234", truncated=True)
+    assert contents == artifact_contents.Text("012345678901234", truncated=True)
     assert recorded.queries[-1]["peek"] == "16"
 
 

@@ -138,8 +138,8 @@ def signed(
 ) -> KubeflowStandIn:
     """The stand-in, which the environment `cloud` signs in to; watching looks twenty times a
     second."""
-    found = cluster.settings() | settings
-    lines = [f'{name} = "{value}"' for name, value in found.items()]
+    env_settings = cluster.settings() | settings
+    lines = [f'{name} = "{value}"' for name, value in env_settings.items()]
     (home / "kfgcp.toml").write_text("\n".join(["[env.cloud]", *lines]))
     monkeypatch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.05)
     monkeypatch.setattr("kfgcp.backends.mirror.Mirror.pace", api.Pace(0.05, 0.05))

@@ -79,17 +79,21 @@ def shapes(execution: Make) -> Callable[..., list[Execution]]:
 
 def placed(executions: Any, graph: Any) -> dict[str, str]:
     """Kinds by paths, of tasks that have an execution; each is at a path of its own."""
-    found = place_executions(executions, graph)
-    paths = [each.path for each in found]
+    placements = place_executions(executions, graph)
+    paths = [placement.path for placement in placements]
     assert len(set(paths)) == len(paths), "each at a path of its own"
-    return {each.path: each.kind.value for each in found if each.execution is not None}
+    return {
+        placement.path: placement.kind.value
+        for placement in placements
+        if placement.execution is not None
+    }
 
 
 def test_executions_name_what_they_stand_in(shapes: Any, graph: Any) -> None:
-    found = place_executions(shapes(), graph)
+    placements = place_executions(shapes(), graph)
 
     assert placed(shapes(), graph) == SHAPES
-    assert [each.path for each in found if each.execution is None] == [], (
+    assert [placement.path for placement in placements if placement.execution is None] == [], (
         "nothing in a false condition is shown"
     )
 
@@ -97,23 +101,24 @@ def test_executions_name_what_they_stand_in(shapes: Any, graph: Any) -> None:
 def test_what_no_execution_was_made_for_did_not_run(shapes: Any, graph: Any) -> None:
     """It comes last."""
     missing = {"inner/double-2", "say-3", "total"}
-    some = [each for each in shapes() if each.id not in (14, 15, 17)]
+    remaining = [execution for execution in shapes() if execution.id not in (14, 15, 17)]
 
-    found = place_executions(some, graph)
+    placements = place_executions(remaining, graph)
 
-    assert {each.path for each in found if each.execution is None} == missing
-    assert {each.path for each in found[-3:]} == missing
-    assert {each.path: each.kind.value for each in found} == SHAPES
+    assert {placement.path for placement in placements if placement.execution is None} == missing
+    assert {placement.path for placement in placements[-3:]} == missing
+    assert {placement.path: placement.kind.value for placement in placements} == SHAPES
 
 
 def test_what_is_in_a_dag_that_did_not_run_is_not_shown(shapes: Any, graph: Any) -> None:
-    some = [each for each in shapes() if each.id not in (6, 7, 8, 9, 10, 12, 13, 14)]
+    removed = (6, 7, 8, 9, 10, 12, 13, 14)
+    remaining = [execution for execution in shapes() if execution.id not in removed]
 
-    found = {each.path: each for each in place_executions(some, graph)}
+    by_path = {placement.path: placement for placement in place_executions(remaining, graph)}
 
-    assert found["inner"].execution is None
-    assert found["for-loop-4"].execution is None
-    assert not [path for path in found if path.startswith(("inner/", "for-loop-4["))]
+    assert by_path["inner"].execution is None
+    assert by_path["for-loop-4"].execution is None
+    assert not [path for path in by_path if path.startswith(("inner/", "for-loop-4["))]
 
 
 @pytest.mark.parametrize("order", ["reversed", "rotated", "by task"])
@@ -122,7 +127,7 @@ def test_the_order_of_the_answer_does_not_matter(shapes: Any, graph: Any, order:
     other = {
         "reversed": executions[::-1],
         "rotated": executions[8:] + executions[:8],
-        "by task": sorted(executions, key=lambda each: each.task),
+        "by task": sorted(executions, key=lambda execution: execution.task),
     }[order]
 
     assert placed(other, graph) == SHAPES
@@ -137,10 +142,10 @@ def test_iterations_have_their_numbers_whenever_they_started(execution: Make, gr
             execution(30 + at, "double", 10 + at),
         ]
 
-    found = placed(executions, graph)
+    kinds = placed(executions, graph)
 
     loop = [f"for-loop-4[{number}]" for number in order]
-    assert [*found] == ["for-loop-4", *loop, *(f"{each}/double" for each in loop)], (
+    assert [*kinds] == ["for-loop-4", *loop, *(f"{iteration}/double" for iteration in loop)], (
         "in the order they started"
     )
 
@@ -186,7 +191,10 @@ def test_a_task_of_the_top_whose_parent_is_unknown_is_at_the_top(shapes: Any, gr
 
 
 def _reparented(executions: list[Execution], number: int, parent: int) -> list[Execution]:
-    return [replace(each, parent=parent) if each.id == number else each for each in executions]
+    return [
+        replace(execution, parent=parent) if execution.id == number else execution
+        for execution in executions
+    ]
 
 
 def test_parents_that_go_in_circles_lose_only_what_is_in_them(shapes: Any, graph: Any) -> None:
@@ -201,12 +209,12 @@ def test_parents_that_go_in_circles_lose_only_what_is_in_them(shapes: Any, graph
 
 
 def test_no_executions_at_all_are_tasks_that_did_not_run(graph: Any) -> None:
-    found = place_executions([], graph)
+    placements = place_executions([], graph)
 
-    assert {each.path for each in found} == {
+    assert {placement.path for placement in placements} == {
         path for path in SHAPES if "/" not in path and "[" not in path
     }
-    assert {each.execution for each in found} == {None}
+    assert {placement.execution for placement in placements} == {None}
 
 
 # -- names
@@ -245,9 +253,9 @@ def test_older_servers_have_labels_instead_of_keys(edited: Any, execution: Make)
         "for-loop-4[0]/double": "container",
     }
     assert {
-        each.path: each.execution.id
-        for each in place_executions(executions, graph)
-        if each.execution
+        placement.path: placement.execution.id
+        for placement in place_executions(executions, graph)
+        if placement.execution
     }["inner/double-2"] == 4
 
 
@@ -264,9 +272,9 @@ def test_a_retried_run_shows_the_last_execution_of_a_task(
 
     assert placed(executions, graph) == SHAPES
     last = {
-        each.path: each.execution.id
-        for each in place_executions(executions, graph)
-        if each.execution
+        placement.path: placement.execution.id
+        for placement in place_executions(executions, graph)
+        if placement.execution
     }
     assert (last["lines"], last["for-loop-4[1]"], last["for-loop-4[1]/double"]) == (40, 41, 42)
     assert (last["for-loop-4[0]"], last["total"]) == (7, 17)
@@ -295,11 +303,11 @@ def test_any_executions_are_placed_once_each(
         for number, (name, parent, iteration, state) in enumerate(rows, 1)
     ]
 
-    found = place_executions(executions, graph)
+    placements = place_executions(executions, graph)
 
-    paths = [each.path for each in found]
+    paths = [placement.path for placement in placements]
     assert len(set(paths)) == len(paths)
-    used = [each.execution.id for each in found if each.execution is not None]
+    used = [placement.execution.id for placement in placements if placement.execution is not None]
     assert len(set(used)) == len(used)
     tops = {path for path in paths if "/" not in path and "[" not in path}
     assert tops == set(graph.root.dag.tasks)
@@ -334,9 +342,9 @@ def test_nodes_are_told_by_names_that_the_pipeline_has_once(graph: Any) -> None:
         {"display_name": None, "start_time": 3},
     ]
 
-    found = place_nodes(details, graph)
+    placements = place_nodes(details, graph)
 
-    assert {each.path: each.kind.value for each in found} == {
+    assert {placement.path: placement.kind.value for placement in placements} == {
         "lines": "container",
         "total": "container",
         "inner": "dag",
@@ -344,16 +352,18 @@ def test_nodes_are_told_by_names_that_the_pipeline_has_once(graph: Any) -> None:
         "inner/double-2": "container",
         "condition-branches-1/condition-2/say": "container",
     }
-    assert [each.path for each in found][:3] == ["lines", "total", "inner"], (
+    assert [placement.path for placement in placements][:3] == ["lines", "total", "inner"], (
         "in the order they started"
     )
-    assert found[0].node == details[6]
+    assert placements[0].node == details[6]
 
 
 def test_nodes_may_lack_any_field(graph: Any) -> None:
     for missing in ("display_name", "state", "create_time", "start_time"):
         details = [node("total", 4), node("lines", 3)]
-        less = [{key: value for key, value in each.items() if key != missing} for each in details]
+        less = [
+            {key: value for key, value in detail.items() if key != missing} for detail in details
+        ]
         assert len(place_nodes(less, graph)) == (0 if missing == "display_name" else 2), missing
     assert place_nodes([], graph) == []
 
@@ -372,11 +382,12 @@ def test_every_task_outside_of_loops_of_another_pipeline_is_told(compiled: Any) 
         "double-3",
     ]
 
-    found = {
-        each.path for each in place_nodes([node(name, at) for at, name in enumerate(names)], graph)
+    paths = {
+        placement.path
+        for placement in place_nodes([node(name, at) for at, name in enumerate(names)], graph)
     }
 
-    assert found == {
+    assert paths == {
         "produce",
         "describe",
         "two",

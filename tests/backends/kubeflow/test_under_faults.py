@@ -63,15 +63,15 @@ def answer_with(
 
 def _runs(env: KubeflowStandIn) -> list[Any]:
     """All runs, as the service lists them to somebody who asks without kfgcp."""
-    found: list[Any] = []
+    runs: list[Any] = []
     token = ""
     while True:
         asked = {"page_size": "200", "page_token": token}
         page = requests.get(f"{env.host}{API}/runs", params=asked, timeout=REQUEST).json()
-        found += page.get("runs", [])
+        runs += page.get("runs", [])
         token = page.get("next_page_token", "")
         if not token:
-            return found
+            return runs
 
 
 def _ids(env: KubeflowStandIn) -> list[str]:
@@ -101,16 +101,16 @@ def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
     assert min(met[kind] for kind in kinds) >= count * 0.01
     answered = {result for result in results if isinstance(result, str)}
     failed = [result for result in results if isinstance(result, BackendError)]
-    made = {run["run_id"]: run["display_name"] for run in _runs(cluster)}
+    run_names = {run["run_id"]: run["display_name"] for run in _runs(cluster)}
     assert len(answered) + len(failed) == count
-    assert answered <= set(made)
-    assert {made[run] for run in made.keys() - answered} <= {
+    assert answered <= set(run_names)
+    assert {run_names[run] for run in run_names.keys() - answered} <= {
         _named(error) for error in failed if error.unknown
     }
     assert len(failed) < count * 0.05, "only looks whose answers are no good are not tried again"
-    assert sorted(made.values()) == sorted(set(made.values()))
+    assert sorted(run_names.values()) == sorted(set(run_names.values()))
     assert _most(cluster) == 1
-    assert sorted(run.run_id for run in public.list()) == sorted(made)
+    assert sorted(run.run_id for run in public.list()) == sorted(run_names)
     names = {experiment.name for experiment in cluster.experiments.all()}
     assert names == {"Default", "Churn & Co. +1%"}
     trial.count("submissions", count)
@@ -467,7 +467,7 @@ def test_an_experiment_of_any_name_is_made_once_and_found_again(
     ) as another_thread:  # has a backend of its own, which knows no experiment
         second = another_thread.submit(public.submit, spec, env="cloud", experiment=name).result()
 
-    assert {each.name for each in cluster.experiments.all()} == {"Default", name}
+    assert {experiment.name for experiment in cluster.experiments.all()} == {"Default", name}
     for handle in (first, second):
         assert public.show(handle.run_id).snapshot.experiment == name
 
@@ -477,7 +477,7 @@ def test_a_run_in_an_experiment_that_differs_in_case_keeps_the_name_that_it_was_
 ) -> None:
     """As on MySQL: "default" is the "Default" that every server has."""
     handle = public.submit(spec, env="cloud", experiment="default")
-    assert [each.name for each in cluster.experiments.all()] == ["Default"]
+    assert [experiment.name for experiment in cluster.experiments.all()] == ["Default"]
 
     handle.wait(PROCESS)
 
@@ -494,7 +494,7 @@ def test_eight_threads_that_start_in_a_new_experiment_make_it_once(
     results = submit_all(spec, 8, env="cloud", experiment="new")
 
     assert [result for result in results if isinstance(result, BackendError)] == []
-    assert [each.name for each in cluster.experiments.all()] == ["Default", "new"]
+    assert [experiment.name for experiment in cluster.experiments.all()] == ["Default", "new"]
     assert len(_runs(cluster)) == 8
 
 
@@ -503,7 +503,7 @@ def test_an_experiment_whose_making_was_not_answered(cluster: KubeflowStandIn, s
 
     public.submit(spec, env="cloud", experiment="new")
 
-    assert [each.name for each in cluster.experiments.all()] == ["Default", "new"]
+    assert [experiment.name for experiment in cluster.experiments.all()] == ["Default", "new"]
     assert len(_runs(cluster)) == 1
 
 
@@ -537,8 +537,8 @@ def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it
             held.release()
             # A request that has arrived is carried out, though nobody waits for its answer.
             wait_for(partial(_is_answered, cluster, None, "*", since=mark))
-        made = [run for run in _runs(cluster) if run["display_name"] == f"kill-{number}"]
-        assert len(made) == (0 if moment == "asked" else 1)
+        created = [run for run in _runs(cluster) if run["display_name"] == f"kill-{number}"]
+        assert len(created) == (0 if moment == "asked" else 1)
 
     listed = kfgcp("list", "--env", "cloud", "--limit", "100", "--json")
     assert listed.code == 0, listed.err

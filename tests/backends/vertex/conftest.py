@@ -25,7 +25,7 @@ def detail() -> Callable[..., dict[str, Any]]:
     """A taskDetail that succeeded: `number` is its id and, in seconds, its start."""
 
     def make(number: int, name: str, parent: int | None = None, **more: Any) -> dict[str, Any]:
-        made: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "taskId": str(number),
             "taskName": name,
             "state": "SUCCEEDED",
@@ -33,6 +33,6 @@ def detail() -> Callable[..., dict[str, Any]]:
             "endTime": f"2026-01-02T03:01:{number % 60:02d}.000Z",
             **({} if parent is None else {"parentTaskId": str(parent)}),
         }
-        return {key: value for key, value in (made | more).items() if value is not None}
+        return {key: value for key, value in (defaults | more).items() if value is not None}
 
     return make

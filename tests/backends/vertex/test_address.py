@@ -35,11 +35,11 @@ def test_the_api_of_an_address_can_be_enabled(location: str) -> None:
     host = address(location).removeprefix("https://")
 
     text = "It has not been used in project 5."
-    said = GoogleErrors().advice(
+    advice = GoogleErrors().advice(
         403, ErrorBody(text), text, path="v1/projects/acme/locations/x/pipelineJobs", host=host
     )
 
-    assert said == Advice(
+    assert advice == Advice(
         "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com"
         " --project acme",
         Remedy.ENABLE_API,

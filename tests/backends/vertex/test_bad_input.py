@@ -221,10 +221,10 @@ def test_a_run_that_may_have_been_made_is_named(
 
     error, hint = fails(5, "run", pipeline("echo"))
 
-    (made,) = cloud.jobs()
-    assert f"It is not known whether the run {made} was created." in error
-    assert hint.endswith(f"kfgcp show {made}")
-    assert kfgcp("show", made, "--json").json["run_id"] == made
+    (run_id,) = cloud.jobs()
+    assert f"It is not known whether the run {run_id} was created." in error
+    assert hint.endswith(f"kfgcp show {run_id}")
+    assert kfgcp("show", run_id, "--json").json["run_id"] == run_id
 
 
 @pytest.mark.parametrize(
@@ -394,4 +394,6 @@ def test_a_run_that_is_deleted_while_it_is_watched(
         )
         assert f"Run {run} was deleted and does not exist any more" in error
         assert f"kfgcp show {run}" in hint
-    assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]
+    assert [(stored_run.run_id, stored_run.state.value) for stored_run in api.list()] == [
+        (run, "CANCELLED")
+    ]

@@ -31,10 +31,10 @@ def test_the_artifact_is_made_once_and_named_in_the_job(
     first = kfgcp.run(file, params={"data": uri}, env="dev", timeout=PROCESS)
     again = kfgcp.run(file, params={"data": uri}, env="dev", timeout=PROCESS)
 
-    made = [request.body for request in sent(service, STORE)]
+    artifact_bodies = [request.body for request in sent(service, STORE)]
     jobs = [request.body["runtimeConfig"] for request in sent(service, "/pipelineJobs")]
-    assert made[0] == made[1]
-    assert made[0] == {
+    assert artifact_bodies[0] == artifact_bodies[1]
+    assert artifact_bodies[0] == {
         "displayName": "data",
         "uri": uri,
         "schemaTitle": "system.Dataset",

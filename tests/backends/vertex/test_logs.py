@@ -59,9 +59,9 @@ def test_logs_are_read_attempt_by_attempt(logging: CloudLogging, server: Any, jo
         {"entries": [entry("1", 1, "a")]}, {}, {"entries": [entry("3", 2, "c", severity="ERROR")]}
     )
 
-    found = list(logs.JobLogs(logging, job(train=["1", "2"], test=["3"])).read(LogFilter()))
+    lines = list(logs.JobLogs(logging, job(train=["1", "2"], test=["3"])).read(LogFilter()))
 
-    assert [(line.task, line.attempt, line.text, line.at, line.severity) for line in found] == [
+    assert [(line.task, line.attempt, line.text, line.at, line.severity) for line in lines] == [
         ("train", 1, "a", "2026-01-02T03:00:01.000Z", "INFO"),
         ("test", 1, "c", "2026-01-02T03:00:02.000Z", "ERROR"),
     ]
@@ -71,7 +71,7 @@ def test_logs_are_read_attempt_by_attempt(logging: CloudLogging, server: Any, jo
 
 
 @pytest.mark.parametrize(
-    ("wanted", "asked"),
+    ("log_filter", "asked"),
     [
         (LogFilter(task="test"), [f'{CREATED} AND resource.labels.job_id="3"']),
         (LogFilter(task="train", attempt=2), [f'{CREATED} AND resource.labels.job_id="2"']),
@@ -91,11 +91,11 @@ def test_logs_are_read_attempt_by_attempt(logging: CloudLogging, server: Any, jo
     ],
 )
 def test_only_what_is_wanted_is_asked_for(
-    logging: CloudLogging, server: Any, job: Any, wanted: LogFilter, asked: list[str]
+    logging: CloudLogging, server: Any, job: Any, log_filter: LogFilter, asked: list[str]
 ) -> None:
     server.answers(*[{}] * len(asked))
 
-    assert list(logs.JobLogs(logging, job(train=["1", "2"], test=["3"])).read(wanted)) == []
+    assert list(logs.JobLogs(logging, job(train=["1", "2"], test=["3"])).read(log_filter)) == []
 
     assert filters(server) == asked
 
@@ -106,9 +106,9 @@ def test_the_last_lines_are_those_of_the_last_attempt(
     newest_first = [entry("2", 9 - number, f"line {9 - number}") for number in range(5)]
     server.answers({"entries": newest_first, "nextPageToken": "more"})
 
-    found = logs.JobLogs(logging, job(train=["1", "2"])).read_end("train", 3)
+    last_lines = logs.JobLogs(logging, job(train=["1", "2"])).read_end("train", 3)
 
-    assert found == ["line 7", "line 8", "line 9"]
+    assert last_lines == ["line 7", "line 8", "line 9"]
     assert filters(server) == [f'{CREATED} AND resource.labels.job_id="2"']
     assert logs.JobLogs(logging, job()).read_end("train", 3) == []
 
@@ -165,7 +165,7 @@ def test_many_custom_jobs_are_asked_for_in_groups_below_the_limit_of_a_filter(
     logging: CloudLogging, server: Any, job: Any
 ) -> None:
     ids = [f"{10**18 + number}" for number in range(120)]
-    many = job(**{f"t{number}": [each] for number, each in enumerate(ids)})
+    many = job(**{f"t{number}": [custom_job] for number, custom_job in enumerate(ids)})
     tail = logs.JobTail(logging, lambda: many, LogFilter())
     server.answers(
         {}, {}, {"entries": [entry(ids[-1], 1, "last"), entry("0", 1, "of another run")]}
@@ -173,8 +173,8 @@ def test_many_custom_jobs_are_asked_for_in_groups_below_the_limit_of_a_filter(
 
     assert [line.task for line in tail.read(CHANGED)] == ["t119"]
 
-    assert all(len(each) < 20_000 for each in filters(server))
-    named = [number for each in filters(server) for number in ids if number in each]
+    assert all(len(clause) < 20_000 for clause in filters(server))
+    named = [number for clause in filters(server) for number in ids if number in clause]
     assert sorted(named) == ids
 
 

@@ -49,9 +49,9 @@ CONFIG = {
 }
 
 
-def parsed(made: dict[str, Any]) -> Any:
+def parsed(body: dict[str, Any]) -> Any:
     """The message that a body is; a field that Google does not know is an error."""
-    sent = json.loads(json.dumps(made, allow_nan=False))
+    sent = json.loads(json.dumps(body, allow_nan=False))
     return json_format.ParseDict(sent, types.PipelineJob.pb()())
 
 
@@ -79,13 +79,13 @@ def test_every_body_is_a_pipeline_job(
     )
     assert job.display_name == "named"
     assert job.runtime_config.gcs_output_directory == "gs://acme-pipelines"
-    given = json_format.MessageToDict(job)["runtimeConfig"].get("parameterValues", {})
+    parameter_values = json_format.MessageToDict(job)["runtimeConfig"].get("parameterValues", {})
     artifacts = {name for name in params if spec.params[name].is_artifact}
     assert {
         name: value for name, value in params.items() if name not in artifacts
-    }.items() <= given.items()
+    }.items() <= parameter_values.items()
     assert set(job.runtime_config.input_artifacts) == artifacts
-    assert not artifacts & set(given)
+    assert not artifacts & set(parameter_values)
     assert dict(job.labels) == {"experiment": "churn-2", "submission": "abc123"}
     assert not job.service_account
     assert not job.network
@@ -97,7 +97,7 @@ def test_every_body_is_a_pipeline_job(
 def test_every_setting_is_a_field_of_the_job(
     edited: Any, request_of: Any, vertex_settings: Any, name: str, version: str
 ) -> None:
-    spec = edited(name, lambda each: each.update(schemaVersion=version))
+    spec = edited(name, lambda document: document.update(schemaVersion=version))
 
     job = parsed(job_body(request_of(spec), vertex_settings(**CONFIG), "abc123"))
 
@@ -145,7 +145,9 @@ def test_parameters_have_the_form_of_their_schema(
     edited: Any, request_of: Any, vertex_settings: Any
 ) -> None:
     def spec(version: str) -> Any:
-        return edited("features-2.14.6.yaml", lambda each: each.update(schemaVersion=version))
+        return edited(
+            "features-2.14.6.yaml", lambda document: document.update(schemaVersion=version)
+        )
 
     params = {"n": 7, "ratio": 2.5, "text": "t", "items": [1, 2]}
     new = parsed(
@@ -178,9 +180,9 @@ def test_a_parameter_without_a_value_is_left_out(
 ) -> None:
     spec = compiled("tests/pipelines/typed.py")
 
-    made = job_body(request_of(spec, values_of(spec)), vertex_settings(), "abc123")
+    body = job_body(request_of(spec, values_of(spec)), vertex_settings(), "abc123")
 
-    assert set(made["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
+    assert set(body["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
 
 
 def test_a_version_of_a_registry_is_named(
@@ -437,10 +439,10 @@ def test_a_name_that_is_too_long_is_refused(
 def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(
     pipeline: str,
 ) -> None:
-    made = job_id(pipeline, "0123456789ab")
+    name = job_id(pipeline, "0123456789ab")
 
-    assert re.fullmatch(r"[a-z][-a-z0-9]{0,127}", made), made
-    assert made.endswith("-0123456789ab")
+    assert re.fullmatch(r"[a-z][-a-z0-9]{0,127}", name), name
+    assert name.endswith("-0123456789ab")
 
 
 def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:

@@ -24,7 +24,7 @@ def cost(service: VertexStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dic
 
     def measure(call: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
         mark = len(service.requests)
-        given = call()
+        result = call()
         kinds: Counter[str] = Counter()
         for request in service.requests.select(since=mark):
             last = request.path.rpartition("/")[2]
@@ -35,7 +35,7 @@ def cost(service: VertexStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dic
                 if last == "pipelineJobs"
                 else "gets"
             ] += 1
-        return given, dict(kinds)
+        return result, dict(kinds)
 
     return measure
 
@@ -115,12 +115,12 @@ def test_what_was_read_before_an_error_is_not_read_again(service: VertexStandIn,
 
     with pytest.raises(BackendError, match="403"):
         public.list(DEV)
-    known = len(public.list(DEV, refresh=False))
-    assert 0 < known < 250
+    stored_count = len(public.list(DEV, refresh=False))
+    assert 0 < stored_count < 250
 
     runs, requests = cost(lambda: public.list(DEV))
     assert len(runs) == 250
-    assert requests == {"lists": 3, "gets": 250 - known}
+    assert requests == {"lists": 3, "gets": 250 - stored_count}
 
 
 def test_environments_that_share_a_place_are_asked_once(

@@ -321,7 +321,7 @@ def test_what_only_the_run_knows_is_not_judged(rule_id: str, edits: Any, message
 
 
 @pytest.mark.parametrize(
-    ("edits", "what"),
+    ("edits", "subject"),
     [
         (
             {"components/comp-train/inputDefinitions": {"parameters": {"config": TASK_CONFIG}}},
@@ -337,10 +337,10 @@ def test_what_only_the_run_knows_is_not_judged(rule_id: str, edits: Any, message
         ),
     ],
 )
-def test_other_new_fields_are_not_judged(edits: Any, what: str) -> None:
+def test_other_new_fields_are_not_judged(edits: Any, subject: str) -> None:
     (finding,) = find([rule for rule in vertex_rules() if rule.id == "V313"], [edits])
 
-    assert finding.message.startswith(f"not judged: {what} is new in the specification")
+    assert finding.message.startswith(f"not judged: {subject} is new in the specification")
 
 
 def test_nested_loops_multiply_what_is_collected() -> None:

@@ -51,14 +51,14 @@ def inputs(compiled: Any, detail: Any) -> Any:
 
 def test_they_are_the_values_that_the_spec_leads_to(inputs: Any) -> None:
     """Of the pipeline's parameter, of the output of a task, of the iteration, and an artifact."""
-    found = inputs()
+    inputs_by_task = inputs()
 
-    assert found["condition-3"] == {
+    assert inputs_by_task["condition-3"] == {
         "pipelinechannel--limit": 9,
         "pipelinechannel--measure-Output": 3,
         "pipelinechannel--measure-data": DATA,
     }
-    assert found[IN_THE_LOOP] == {
+    assert inputs_by_task[IN_THE_LOOP] == {
         "pipelinechannel--items-loop-item": 1,
         "pipelinechannel--limit": 9,
         "pipelinechannel--measure-data": DATA,

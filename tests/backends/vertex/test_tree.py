@@ -48,9 +48,9 @@ def shapes(detail: Any) -> Any:
             return 5 + 2 * number if iterations else 5
 
         looped = [
-            each
+            task_detail
             for number in range(2)
-            for each in (
+            for task_detail in (
                 *([detail(5 + 2 * number + 0, loop.format(number), 50)] if iterations else []),
                 detail(6 + 2 * number, "double", over(number) if iterations else 50),
             )
@@ -75,10 +75,10 @@ def shapes(detail: Any) -> Any:
 
 
 def placed(details: Any, graph: Any) -> dict[str, str]:
-    found = place_tasks(details, graph)
-    paths = [each.path for each in found]
+    placements = place_tasks(details, graph)
+    paths = [placement.path for placement in placements]
     assert len(set(paths)) == len(paths), "each at a path of its own"
-    return {each.path: each.kind.value for each in found}
+    return {placement.path: placement.kind.value for placement in placements}
 
 
 def test_the_pipeline_itself_may_be_a_task_or_not(shapes: Any, graph: Any, detail: Any) -> None:
@@ -99,8 +99,10 @@ def test_the_order_of_details_does_not_matter(shapes: Any, graph: Any) -> None:
     details = shapes(None)
 
     for other in (details[::-1], details[5:] + details[:5]):
-        found = place_tasks(other, graph)
-        assert [each.path for each in found] == list(EXPECTED), "in the order they started"
+        placements = place_tasks(other, graph)
+        assert [placement.path for placement in placements] == list(EXPECTED), (
+            "in the order they started"
+        )
 
 
 def test_an_iteration_that_is_not_shown_is_told_by_the_repetition(shapes: Any, graph: Any) -> None:
@@ -130,10 +132,10 @@ def test_more_than_ten_iterations_keep_their_numbers(graph: Any, detail: Any) ->
     for at, number in enumerate(order):
         details += [detail(10 + at, f"for-loop-4-{number}", 1), detail(30 + at, "double", 10 + at)]
 
-    found = [each.path for each in place_tasks(details, graph)]
+    paths = [placement.path for placement in place_tasks(details, graph)]
 
-    assert found[1:6] == [f"for-loop-4[{number}]" for number in order]
-    assert found[6:] == [f"for-loop-4[{number}]/double" for number in order]
+    assert paths[1:6] == [f"for-loop-4[{number}]" for number in order]
+    assert paths[6:] == [f"for-loop-4[{number}]/double" for number in order]
 
 
 def named(spec: dict[str, Any], **names: str) -> None:
@@ -170,14 +172,14 @@ def test_tasks_may_be_shown_by_their_display_names(edited: Any, detail: Any) -> 
 
 def test_without_parents_every_task_is_still_there(shapes: Any, graph: Any) -> None:
     details: Any = [
-        {key: value for key, value in each.items() if key != "parentTaskId"}
-        for each in shapes(None)
+        {key: value for key, value in task_detail.items() if key != "parentTaskId"}
+        for task_detail in shapes(None)
     ]
 
-    found = place_tasks(details, graph)
+    placements = place_tasks(details, graph)
 
-    assert len(found) == len(details)
-    assert set(TOP) <= {each.path for each in found}
+    assert len(placements) == len(details)
+    assert set(TOP) <= {placement.path for placement in placements}
 
 
 def test_without_a_spec_parents_tell_and_kinds_are_those_of_the_executions(detail: Any) -> None:
@@ -190,8 +192,8 @@ def test_without_a_spec_parents_tell_and_kinds_are_those_of_the_executions(detai
         detail(5, "empty", 0, execution={"schemaTitle": "system.DagExecution"}),
     ]
 
-    for each in (details, [details[0], *reversed(details[1:])]):
-        assert placed(each, None) == {
+    for ordered in (details, [details[0], *reversed(details[1:])]):
+        assert placed(ordered, None) == {
             "train": "container",
             "read": "importer",
             "part": "dag",
@@ -229,9 +231,12 @@ def test_tasks_that_have_not_started_come_last(graph: Any, detail: Any) -> None:
     waiting = detail(1, "lines", state="PENDING", startTime=None, endTime=None)
     created = detail(2, "total", startTime=None, createTime="2026-01-02T02:00:00Z")
 
-    found = [each.path for each in place_tasks([waiting, created, detail(3, "importer")], graph)]
+    paths = [
+        placement.path
+        for placement in place_tasks([waiting, created, detail(3, "importer")], graph)
+    ]
 
-    assert found == ["total", "importer", "lines"]
+    assert paths == ["total", "importer", "lines"]
 
 
 def test_any_field_may_be_missing(shapes: Any, graph: Any) -> None:
@@ -240,9 +245,11 @@ def test_any_field_may_be_missing(shapes: Any, graph: Any) -> None:
     for name, tree in itertools.product(
         ("taskId", "taskName", "state", "startTime", "endTime"), (graph, None)
     ):
-        less: Any = [{key: value for key, value in each.items() if key != name} for each in details]
+        less: Any = [
+            {key: value for key, value in detail.items() if key != name} for detail in details
+        ]
         before = json.dumps(less)
-        assert all(each.path for each in place_tasks(less, tree)), name
+        assert all(placement.path for placement in place_tasks(less, tree)), name
         assert json.dumps(less) == before
     assert place_tasks([], graph) == []
     assert len(place_tasks([{}], None)) == 1
@@ -298,7 +305,7 @@ def test_a_task_with_the_id_of_its_parent_stands_in_it_once(order: tuple[int, ..
     placed = place_tasks([tasks[number] for number in order], None)
 
     # The only task without a parent is the pipeline itself, which is not placed.
-    assert sorted(each.path for each in placed) == ["inner", "other"]
+    assert sorted(placement.path for placement in placed) == ["inner", "other"]
 
 
 def test_tasks_that_stand_in_each_other_end() -> None:
@@ -309,4 +316,9 @@ def test_tasks_that_stand_in_each_other_end() -> None:
         {"taskId": 3, "taskName": "d"},
     ]
 
-    assert {each.path for each in place_tasks(details, None)} >= {"a", "a/b", "a/b/c", "d"}
+    assert {placement.path for placement in place_tasks(details, None)} >= {
+        "a",
+        "a/b",
+        "a/b/c",
+        "d",
+    }

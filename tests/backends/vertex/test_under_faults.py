@@ -31,16 +31,16 @@ TOO_LONG = 61
 def _jobs(env: VertexStandIn) -> list[Any]:
     """All jobs, as the service lists them to somebody who asks without kfgcp."""
     url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs"
-    found: list[Any] = []
+    jobs: list[Any] = []
     token = ""
     while True:
         page = requests.get(
             url, params={"pageSize": "100", "pageToken": token}, timeout=REQUEST
         ).json()
-        found += page["pipelineJobs"]
+        jobs += page["pipelineJobs"]
         token = page.get("nextPageToken", "")
         if not token:
-            return found
+            return jobs
 
 
 def _submissions(env: VertexStandIn) -> Counter[str]:
@@ -80,16 +80,16 @@ def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
     results = submit_all(spec, 200)
 
     service.faults(0)
-    made = set(service.jobs())
+    job_ids = set(service.jobs())
     answered = {result for result in results if isinstance(result, str)}
     failed = [result for result in results if isinstance(result, BackendError)]
     in_doubt = {_named(error) for error in failed if error.unknown}
     assert len(answered) + len(failed) == 200
     assert len(answered) >= 50
     assert len(failed) >= 50
-    assert answered <= made
-    assert made <= answered | in_doubt
-    assert in_doubt & made, "none of the lost ones was made: the test proves nothing"
+    assert answered <= job_ids
+    assert job_ids <= answered | in_doubt
+    assert in_doubt & job_ids, "none of the lost ones was made: the test proves nothing"
     assert all("not known" not in error.message for error in failed if not error.unknown)
     assert max(_submissions(service).values()) == 1
 
@@ -126,8 +126,8 @@ def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it
             held.release()
             # A request that has arrived is carried out, though nobody waits for its answer.
             wait_for(partial(_is_answered, service, since=mark))
-        made = [job for job in _jobs(service) if job["displayName"] == f"kill-{number}"]
-        assert len(made) == 1
+        created = [job for job in _jobs(service) if job["displayName"] == f"kill-{number}"]
+        assert len(created) == 1
 
     listed = kfgcp("list", "--env", "dev", "--limit", "100", "--json")
     assert listed.code == 0, listed.err
