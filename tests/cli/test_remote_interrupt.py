@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 import kfgcp.testing
+from kfgcp.testing import VertexStandIn
 from patience import PROCESS, wait_for
 
 COMMAND = Path(sys.executable).with_name("kfgcp")
 
 
 @pytest.fixture
-def cloud(home: Path) -> Iterator[Any]:
+def cloud(home: Path) -> Iterator[VertexStandIn]:
     with kfgcp.testing.vertex() as env:
         (home / "kfgcp.toml").write_text(env.toml("cloud"))
         yield env

@@ -45,11 +45,11 @@ def test_a_task_that_is_picked_is_shown_whole(open_page: Page, failed: Run) -> N
 
 def test_its_log_can_be_read_and_searched(open_page: Page, failed: Run) -> None:
     whole = open_page("run", run=failed.run_id, tab="Logs", task="boom")
-    some = open_page("run", run=failed.run_id, tab="Logs", task="boom", lines="ABOUT")
+    matching = open_page("run", run=failed.run_id, tab="Logs", task="boom", lines="ABOUT")
 
     assert "about to fail" in whole.code[-1].value
     assert "Traceback" in whole.code[-1].value
-    assert some.code[-1].value == "about to fail"
+    assert matching.code[-1].value == "about to fail"
 
 
 def test_a_run_that_is_not_there_is_said(open_page: Page, failed: Run) -> None:
@@ -63,12 +63,14 @@ def test_notes_and_tags_are_kept_in_the_store(open_page: Page, failed: Run, stor
     page.text_area[0].set_value("first try\n<b>not bold</b>").run()
     page.multiselect[0].set_value(["baseline", "two words,three"]).run()
 
-    kept = store.get(failed.run_id)
-    assert (kept.note, kept.tags) == (
+    stored_run = store.get(failed.run_id)
+    assert (stored_run.note, stored_run.tags) == (
         "first try\n<b>not bold</b>",
         ("baseline", "three", "two", "words"),
     )
-    assert [*open_page("runs", where="first try").dataframe[0].value["tags"][0]] == [*kept.tags]
+    assert [*open_page("runs", where="first try").dataframe[0].value["tags"][0]] == [
+        *stored_run.tags
+    ]
 
 
 def test_only_looking_leaves_everything_as_it_is(

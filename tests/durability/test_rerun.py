@@ -388,7 +388,7 @@ def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(
 
 
 def test_a_rerun_of_a_compiled_file_that_was_written_again_says_so(
-    kfgcp: Command, home: Path, pipeline: Any
+    kfgcp: Command, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     compiled = home / "chain.yaml"
     compiled.write_text(pipeline("chain").read_text())

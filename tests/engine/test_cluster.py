@@ -28,8 +28,8 @@ def variables(names: list) -> str:
 
 @dsl.component(base_image="python:3.11")
 def read_file(file: str) -> str:
-    with open(file) as opened:
-        return opened.read()
+    with open(file) as stream:
+        return stream.read()
 
 
 @dsl.component(base_image="python:3.11")
@@ -73,7 +73,7 @@ def with_task(
 
 
 @pytest.fixture
-def run(home: Path, capsys: Any) -> Callable[[Spec], Run]:
+def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Spec], Run]:
     def run(spec: Spec) -> Run:
         return api.submit(spec, in_process=True).wait(check=False).snapshot
 

@@ -59,13 +59,13 @@ def run_here(spec: Spec) -> Run:
 
 def files_with(value: str, folder: Path) -> list[str]:
     """The files of a folder that contain a text, also in UTF-16, and those whose names have it."""
-    found = []
+    matches = []
     for file in sorted(folder.rglob("*")):
         content = file.read_bytes() if file.is_file() else b""
         encodings = [value.encode(), value.encode("utf-16-le")]
         if value in str(file) or any(text in content for text in encodings):
-            found.append(str(file.relative_to(folder)))
-    return found
+            matches.append(str(file.relative_to(folder)))
+    return matches
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from general_rule_pipelines import (
     findings,
     python_function,
 )
+from json_types import JsonDict
 from kfgcp.model import TaskState
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
@@ -30,8 +31,8 @@ from kfgcp.spec.graph import Container, build
 from kfgcp.spec.load import from_documents
 
 
-def messages(rule: str, found: Sequence[RuleFinding]) -> list[str]:
-    return [finding.message for finding in found if finding.rule == rule]
+def messages(rule: str, all_findings: Sequence[RuleFinding]) -> list[str]:
+    return [finding.message for finding in all_findings if finding.rule == rule]
 
 
 def test_no_rule_finds_anything_in_a_good_pipeline() -> None:
@@ -83,9 +84,9 @@ def test_findings_name_the_part_that_must_change() -> None:
         ],
     )
 
-    found = [finding for finding in findings(bad) if finding.rule == "P110"]
+    path_findings = [finding for finding in findings(bad) if finding.rule == "P110"]
 
-    assert [(str(finding.part), finding.task, finding.component) for finding in found] == [
+    assert [(str(finding.part), finding.task, finding.component) for finding in path_findings] == [
         ("pipeline", "", ""),
         ("component", "say", "comp-say"),
         ("task", "say", "comp-say"),
@@ -149,7 +150,7 @@ def test_a_quotation_without_an_end_is_no_reason_to_fail() -> None:
 # -- errors are true
 
 
-def states_after_start(document: dict[str, Any]) -> set[TaskState]:
+def states_after_start(document: JsonDict) -> set[TaskState]:
     """Return the states of the tasks when the run has started, before a task has ended."""
     scheduler = Scheduler(build(document), Node, Values({"text": "hello"}))
     scheduler.start()
@@ -179,7 +180,7 @@ def test_a_task_with_an_error_fails_before_it_starts(case: Case) -> None:
 )
 def test_a_command_with_an_error_cannot_be_filled_in(case: Case) -> None:
     artifact = {"uri": "gs://bucket/data", "metadata": {}}
-    given = {
+    executor_input = {
         "inputs": {
             "parameterValues": {"text": "hello"},
             "artifacts": {"data": {"artifacts": [artifact]}},
@@ -189,10 +190,10 @@ def test_a_command_with_an_error_cannot_be_filled_in(case: Case) -> None:
     bad = edited(BASE, case.trigger)
 
     with pytest.raises(ValueProblem):
-        arguments.resolve(command_of(bad), given, {})
+        arguments.resolve(command_of(bad), executor_input, {})
 
 
-def command_of(document: dict[str, Any]) -> list[str]:
+def command_of(document: JsonDict) -> list[str]:
     container = build(document).components["comp-say"].executor
     assert isinstance(container, Container)
     return [*container.command, *container.args]

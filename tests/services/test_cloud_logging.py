@@ -1,10 +1,10 @@
 """Log entries over the wire: pages, what is new, and what was written."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.errors import NotWhole
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
@@ -13,7 +13,7 @@ from service_fixtures import Reply, Server
 JOB = {"type": "ml_job", "labels": {"job_id": "7"}}
 
 
-def entry(at: str, text: str, id: str | None = None, **more: Any) -> dict[str, Any]:
+def entry(at: str, text: str, id: str | None = None, **more: object) -> JsonDict:
     """An entry of 2026-01-02, written at `at`: 03:04:05.1"""
     stamp = f"2026-01-02T{at}Z"
     return {
@@ -131,7 +131,7 @@ def test_a_failing_page_is_asked_for_again(
     ],
 )
 def test_the_text_of_an_entry(
-    logging: CloudLogging, server: Server, payload: dict[str, Any], text: str
+    logging: CloudLogging, server: Server, payload: JsonDict, text: str
 ) -> None:
     entry_json = {
         key: value for key, value in entry("03:00:01", "x").items() if key != "textPayload"

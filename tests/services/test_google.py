@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.config import Environment
 from kfgcp.errors import AuthError, BackendError, Unreachable
 from kfgcp.services.auth.sign_in import token_source
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("nobody")
 SIGN_IN = "Sign in again: gcloud auth application-default login"
 
 
-def _user(**more: str) -> dict[str, Any]:
+def _user(**more: str) -> JsonDict:
     secret = {"client_secret": "GOCSPX-client-secret", "refresh_token": REFRESH}
     return {"type": "authorized_user", "client_id": "c"} | secret | more
 
@@ -49,7 +50,7 @@ def _error(source: TokenSource) -> BackendError:
     return caught.value
 
 
-def _granted(token: str = "ya29.granted", seconds: int = 3600) -> dict[str, Any]:  # noqa: S107
+def _granted(token: str = "ya29.granted", seconds: int = 3600) -> JsonDict:  # noqa: S107
     return {"access_token": token, "expires_in": seconds, "token_type": "Bearer"}
 
 

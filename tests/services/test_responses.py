@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import responses
 
+from json_types import JsonDict
 from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, Unreachable
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.responses import CODES, is_page, read_error
@@ -25,11 +26,11 @@ LOGIN = (
 )
 
 
-def _google(status: int, message: str, code: str = "", *details: object) -> dict[str, Any]:
+def _google(status: int, message: str, code: str = "", *details: object) -> JsonDict:
     return {"error": {"code": status, "message": message, "status": code, "details": list(details)}}
 
 
-def _info(reason: str, **metadata: str) -> dict[str, Any]:
+def _info(reason: str, **metadata: str) -> JsonDict:
     kind = "type.googleapis.com/google.rpc.ErrorInfo"
     return {"@type": kind, "reason": reason, "domain": "googleapis.com", "metadata": metadata}
 

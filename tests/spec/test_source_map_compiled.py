@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.spec import source_document
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.source_map import SourceMap, read_source_map
@@ -145,7 +146,7 @@ def test_json_with_line_ends() -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 4, 1, "\t"])
-def test_json_in_other_forms(indent: Any) -> None:
+def test_json_in_other_forms(indent: object) -> None:
     source_map = map_of("churn.json", json.dumps(load_yaml(), indent=indent))
 
     lines = Path("churn.json").read_text().splitlines()
@@ -202,7 +203,7 @@ def test_json_has_no_comments() -> None:
     assert map_of("churn.json", json.dumps(document, indent=1)).comments == []
 
 
-def load_yaml() -> dict[str, Any]:
+def load_yaml() -> JsonDict:
     Path("plain.yaml").write_text(YAML)
     return dict(load("plain.yaml").pipeline_spec)
 

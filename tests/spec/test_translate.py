@@ -13,6 +13,7 @@ from kfp import dsl, kubernetes
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from json_types import JsonDict
 from kfgcp.errors import SpecError
 from kfgcp.spec.digest import digest
 from kfgcp.spec.graph import Container, build
@@ -53,7 +54,7 @@ def train() -> int:
     return 1
 
 
-def documents(configure: Callable[[Any], None]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def documents(configure: Callable[[Any], None]) -> tuple[JsonDict, JsonDict | None]:
     """Both documents of a pipeline with one task."""
 
     @dsl.pipeline(name="asks")
@@ -64,7 +65,7 @@ def documents(configure: Callable[[Any], None]) -> tuple[dict[str, Any], dict[st
     return json_format.MessageToDict(pipeline.pipeline_spec), platform or None
 
 
-def container_of(translated: Translated) -> dict[str, Any]:
+def container_of(translated: Translated) -> JsonDict:
     executors = translated.pipeline_spec["deploymentSpec"]["executors"]
     container: dict[str, Any] = executors["exec-train"]["container"]
     return container
@@ -317,8 +318,8 @@ def test_rules_see_the_changes_that_are_made(form: Form, ask: Callable[[Any], No
 
     seen = changes_in_container("train", container, tables(form))
 
-    made = translate(spec, platform, tables(form)).changes
-    assert sorted(map(str, seen)) == sorted(map(str, made))
+    applied = translate(spec, platform, tables(form)).changes
+    assert sorted(map(str, seen)) == sorted(map(str, applied))
 
 
 def test_empty_tables_change_nothing_and_everything_is_missing() -> None:
@@ -394,15 +395,15 @@ FIELDS = ("nodeSelectorJson", "labels", "secretAsEnv", "keyToEnv", "tolerations"
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The places of all parts of the executor in both documents."""
-    found = [place] if "exec-train" in place else []
+    paths = [place] if "exec-train" in place else []
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list):
         items = enumerate(value)
     for key, part in items:
-        found += places(part, (*place, key))
-    return found
+        paths += places(part, (*place, key))
+    return paths
 
 
 def damage(both: list[Any], chance: random.Random) -> list[Any]:

@@ -14,6 +14,7 @@ from kfgcp import api, private
 from kfgcp.engine import log_times
 from kfgcp.model import Run, RunState
 from kfgcp.store.store import Store
+from kfgcp_command import Somebody
 from patience import PROCESS
 
 SOURCE = """
@@ -248,7 +249,7 @@ def test_a_folder_of_all_users_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_another_user_is_left_as_it_is(
-    somebody: Any, make_run: Callable[..., Run]
+    somebody: Somebody, make_run: Callable[..., Run]
 ) -> None:
     if not somebody.become:
         pytest.skip("only root can use what belongs to another user")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from json_types import JsonDict
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.rule import RuleFinding, Target, judge
@@ -58,22 +59,22 @@ Edit = tuple[str, Any]
 """A place, `root.dag.tasks.say`, and the value to put there."""
 
 
-def dag(tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def dag(tasks: JsonDict, **fields: object) -> JsonDict:
     """A component that consists of tasks."""
     return {"dag": {"tasks": tasks}, **fields}
 
 
-def task(component: str = "comp-say", **fields: Any) -> dict[str, Any]:
+def task(component: str = "comp-say", **fields: object) -> JsonDict:
     """A task that needs no input."""
     inputs = {"parameters": {"text": {"runtimeValue": {"constant": "hello"}}}}
     return {"componentRef": {"name": component}, "inputs": inputs, **fields}
 
 
-def constant(value: Any) -> dict[str, Any]:
+def constant(value: Any) -> JsonDict:
     return {"runtimeValue": {"constant": value}}
 
 
-def output_of(producer: str) -> dict[str, Any]:
+def output_of(producer: str) -> JsonDict:
     return {"taskOutputParameter": {"producerTask": producer, "outputParameterKey": "Output"}}
 
 
@@ -88,7 +89,7 @@ def python_function(source: str = "def say(text): ...", install: str = "") -> li
     ]
 
 
-def parameter(kind: str, **fields: Any) -> dict[str, Any]:
+def parameter(kind: str, **fields: object) -> JsonDict:
     return {"parameterType": kind, **fields}
 
 
@@ -161,7 +162,7 @@ class Case:
     fixed_platform: dict[str, Any] | None = None
 
 
-def edited(document: dict[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
+def edited(document: JsonDict, edits: Sequence[Edit]) -> JsonDict:
     """Return a copy of a document after edits."""
     changed = copy.deepcopy(document)
     for place, value in edits:
@@ -176,7 +177,7 @@ def edited(document: dict[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
     return changed
 
 
-def findings(document: dict[str, Any], platform: dict[str, Any] | None = None) -> list[RuleFinding]:
+def findings(document: JsonDict, platform: JsonDict | None = None) -> list[RuleFinding]:
     documents = [document] if platform is None else [document, platform]
     pipeline = PipelineContext(from_documents(documents, "hello.yaml"))
     return judge(general_rules(), pipeline, Target("here", "local"))

@@ -31,7 +31,7 @@ def pipeline(
     }
 
 
-def task(component: str, **fields: Any) -> Document:
+def task(component: str, **fields: object) -> Document:
     return {"taskInfo": {"name": component}, "componentRef": {"name": component}} | fields
 
 
@@ -48,11 +48,11 @@ def takes(source: Document, *after: str) -> Document:
     return task("takes", inputs={"parameters": {"x": source}}, dependentTasks=list(after))
 
 
-def container(**fields: Any) -> Document:
+def container(**fields: object) -> Document:
     return {"container": {**CONTAINER, **fields}}
 
 
-def loop(component: str = "looped", items: str = "[1, 2]", **fields: Any) -> Document:
+def loop(component: str = "looped", items: str = "[1, 2]", **fields: object) -> Document:
     iterator = {"itemInput": "i", "items": {"raw": items}}
     return task(component, parameterIterator=iterator, **fields)
 
@@ -69,7 +69,7 @@ def group(tasks: Document, inputs: Document | None = None, output: str = "") -> 
     return body
 
 
-def on_cluster(**settings: Any) -> Document:
+def on_cluster(**settings: object) -> Document:
     return {"deploymentSpec": {"executors": {"e": settings}}}
 
 
@@ -146,7 +146,7 @@ def with_final_status() -> Document:
     )
 
 
-def with_exit_handler(**fields: Any) -> Document:
+def with_exit_handler(**fields: object) -> Document:
     held = group({"one": task("c")}, {"a": TEXT})
     return pipeline(
         {
@@ -240,7 +240,7 @@ def large_pipeline(count: int) -> Document:
     return pipeline(tasks)
 
 
-def pipeline_config(**settings: Any) -> Document:
+def pipeline_config(**settings: object) -> Document:
     return {"pipelineConfig": settings}
 
 

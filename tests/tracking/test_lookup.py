@@ -1,6 +1,7 @@
 """A backend is opened once for all runs that a thread looks at."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ def _descriptors() -> int:
 
 
 def test_a_thousand_handles_share_what_they_speak_through(
-    vertex_stand_in: Any, home: Path, pipeline: Any
+    vertex_stand_in: Any, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     (home / "kfgcp.toml").write_text(vertex_stand_in.toml("cloud"))
     seeded_runs = vertex_stand_in.seed(300)

@@ -199,7 +199,7 @@ def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(
     "value",
     ["-1.5", "+3e-4", "-.5", "-5.", "+7", "1=2", "a-b", "'=1", " =1", "", -1.5, -7, float("-inf")],
 )
-def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: Any) -> None:
+def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: object) -> None:
     [row] = _csv([make_run(params={"p": value})])
 
     assert row["params.p"] == str(value)
@@ -321,10 +321,10 @@ def test_json_holds_whole_runs(make_run: MakeRun, parse_json: Callable[[str], An
         tasks=(Task("t", TaskKind.CONTAINER, TaskState.SUCCEEDED),),
     )
 
-    [found] = parse_json(export([run], "json", None))
+    [exported] = parse_json(export([run], "json", None))
 
-    assert found == run.to_dict()
-    assert [metric["value"] for metric in found["metrics"]] == ["NaN", "-Infinity"]
+    assert exported == run.to_dict()
+    assert [metric["value"] for metric in exported["metrics"]] == ["NaN", "-Infinity"]
 
 
 def test_parquet_columns_have_the_type_that_all_values_have(

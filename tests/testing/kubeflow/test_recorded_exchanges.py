@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from exchanges import VERSIONS, Exchange, exchange, exchanges
+from json_types import JsonDict
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import REQUEST
 from recorded_differences import differences
@@ -333,7 +334,7 @@ PREPARATIONS: Mapping[str, Callable[[Replay], None]] = {
 """What happened before a request, besides the requests before it."""
 
 
-def too_big() -> dict[str, Any]:
+def too_big() -> JsonDict:
     body = json.loads(json.dumps(exchange("run-create").body))
     body["runtime_config"]["parameters"] = {"text": 2_000_000 * "x"}
     return {

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from exchanges import Exchange, exchange
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import REQUEST
 from recorded_differences import differences
@@ -100,7 +101,7 @@ def rows(tasks: list[Any]) -> Rows:
     }
 
 
-def values(side: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def values(side: JsonObject) -> list[tuple[Any, ...]]:
     parameters = [
         (item["parameter_key"], item["type"], sorted(item)) for item in side.get("parameters", ())
     ]

@@ -18,7 +18,7 @@ import yaml
 from kfgcp.testing import kubeflow
 from kfgcp.testing.kubeflow_server.nodes import pod_name
 from kfgcp.testing.kubeflow_server.workflows import build_nodes
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
 NAMES = (
@@ -115,7 +115,7 @@ def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
 )
 @pytest.mark.parametrize(("version", "attempts"), [("2.17.0", 1), ("2.14.3", 4)])
 def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
-    eventually: Any, version: str, attempts: int
+    eventually: WaitFor, version: str, attempts: int
 ) -> None:
     """The task has three retries. 2.14.3 has no workflow defaults, as the server of
     cluster-2.17.0/retry-good.
