@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from certificates import Certificates
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.backends.kubeflow import clients as kubeflow_clients
 from kfgcp.backends.vertex import service as vertex_service
@@ -255,7 +256,9 @@ def refused(home: Path, backend: str, fails: Fails) -> Callable[..., str]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_answer(refused: Any, serve: Any, name: str) -> None:
+def test_a_hostile_answer(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], name: str
+) -> None:
     mode, part = HOSTILE[name]
 
     assert part in refused(serve(mode).url)
@@ -268,7 +271,10 @@ def test_a_hostile_answer(refused: Any, serve: Any, name: str) -> None:
     "name", ["hangs_up", "is_not_http", "promises_3_gb", "is_a_gzip_bomb", "nests_deep_lists"]
 )
 def test_a_hostile_answer_to_another_command(
-    refused: Any, serve: Any, name: str, arguments: tuple[str, ...]
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    name: str,
+    arguments: tuple[str, ...],
 ) -> None:
     mode, part = HOSTILE[name]
 
@@ -279,7 +285,12 @@ def test_a_hostile_answer_to_another_command(
 
 
 @pytest.mark.parametrize("verb", ["list", "show", "logs", "run"])
-def test_one_byte_after_the_other(refused: Any, serve: Any, verb: str, pipeline: Any) -> None:
+def test_one_byte_after_the_other(
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    verb: str,
+    pipeline: Callable[[str], Path],
+) -> None:
     def mode(connection: Connection) -> None:
         connection.send(FIRST_LINE + JSON + b"Content-Length: 100000\r\n\r\n")
         connection.trickle(b" " * 100_000)
@@ -311,7 +322,9 @@ def pages(backend: str, *answers: tuple[str, Any]) -> Mode:
     return mode
 
 
-def test_a_page_token_that_comes_again(refused: Any, serve: Any, backend: str) -> None:
+def test_a_page_token_that_comes_again(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "again"}
 
     assert "sent the token of a page that was read before" in refused(
@@ -319,7 +332,9 @@ def test_a_page_token_that_comes_again(refused: Any, serve: Any, backend: str) -
     )
 
 
-def test_a_token_that_is_revoked_between_two_pages(refused: Any, serve: Any, backend: str) -> None:
+def test_a_token_that_is_revoked_between_two_pages(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "next"}
     server = serve(pages(backend, ("200 OK", page), ("401 Unauthorized", {})))
 
@@ -327,14 +342,18 @@ def test_a_token_that_is_revoked_between_two_pages(refused: Any, serve: Any, bac
 
 
 @pytest.mark.parametrize("token", [5, ["a"], {"a": 1}])
-def test_a_page_token_that_is_not_text(refused: Any, serve: Any, backend: str, token: Any) -> None:
+def test_a_page_token_that_is_not_text(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str, token: object
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: token}
 
     assert "a page token that is not text" in refused(serve(pages(backend, ("200 OK", page))).url)
 
 
 @pytest.mark.parametrize("items", [{"a": 1}, "text", 5])
-def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items: Any) -> None:
+def test_a_list_that_is_not_a_list(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str, items: Any
+) -> None:
     page = {LISTS[backend]: items}
 
     assert "' is not a list." in refused(serve(pages(backend, ("200 OK", page))).url)
@@ -347,7 +366,9 @@ def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items
 @pytest.mark.parametrize(
     "place", ["http://127.0.0.1:{port}/x", "//127.0.0.1:{port}/", "http://localhost:{port}/?a=b"]
 )
-def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, place: str) -> None:
+def test_no_token_follows_a_redirect(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], status: int, place: str
+) -> None:
     """To another port, and to another name; nothing at all is sent there."""
     other = serve(answer(b"{}"), reads_requests=False)
     first = serve(
@@ -360,7 +381,10 @@ def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, plac
 
 
 def test_no_token_follows_a_redirect_from_https_to_http(
-    refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates.authority))
     other = serve(answer(b"{}"), reads_requests=False)
@@ -395,7 +419,10 @@ PROXY_ANSWERS: dict[str, tuple[Mode, str]] = {
 
 @pytest.mark.parametrize("name", PROXY_ANSWERS)
 def test_a_proxy_with_a_wrong_answer_gets_no_token(
-    refused: Any, serve: Any, name: str, monkeypatch: pytest.MonkeyPatch
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mode, part = PROXY_ANSWERS[name]
     proxy = serve(mode)
@@ -428,9 +455,9 @@ def _context(certificate: Path, certificates: Any) -> ssl.SSLContext:
     ],
 )
 def test_a_certificate_that_is_not_valid(
-    refused: Any,
-    serve: Any,
-    certificates: Any,
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     trusted: bool,
@@ -448,7 +475,11 @@ def test_a_certificate_that_is_not_valid(
     "rest", [b"", b"\x15\x03\x03\x00\x02\x02\x2d", b"}" * 99], ids=["ends", "alert", "in clear"]
 )
 def test_encryption_that_ends_in_the_body(
-    refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch, rest: bytes
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    rest: bytes,
 ) -> None:
     """The connection ends, an alert comes that a certificate has expired (RFC 8446, 6.2), or bytes
     in clear."""

@@ -2,7 +2,6 @@
 numbers."""
 
 import math
-from typing import Any
 
 import pytest
 
@@ -120,7 +119,7 @@ def test_ids_are_written_one_by_one_and_read_packed_too() -> None:
         },
     ],
 )
-def test_values_come_back_as_they_went(item: Any) -> None:
+def test_values_come_back_as_they_went(item: object) -> None:
     execution = mlmd.message_class("Execution")()
     mlmd.set_property(execution.custom_properties, "inputs", item)
     mlmd.set_property(execution.custom_properties, "count", 3)

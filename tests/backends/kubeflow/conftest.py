@@ -11,6 +11,8 @@ from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.config import Environment
 from kfgcp.settings import Setting
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
 
 
@@ -56,3 +58,9 @@ def execution() -> Callable[..., Execution]:
         return Execution(id=number, task=task, parent=parent, **plain | more)
 
     return make
+
+
+@pytest.fixture
+def echo(compiled: Callable[[str], Spec]) -> JsonObject:
+    """Return the PipelineSpec of the pipeline `echo`."""
+    return compiled("tests/pipelines/echo.py").pipeline_spec

@@ -4,14 +4,13 @@ Ids and names are as Argo gives them: a node's id ends in the FNV-1a hash of its
 its pod in the same.
 """
 
-from typing import Any
-
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 
 
-def node(name: str, *children: str) -> dict[str, Any]:
+def node(name: str, *children: str) -> JsonDict:
     return {
         "display_name": name,
         "child_tasks": [{"pod_name": f"train-x7k2p-{pod_suffix}"} for pod_suffix in children],

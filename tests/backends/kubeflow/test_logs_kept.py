@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,8 @@ from kfgcp.model import RunState, TaskState
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.seeds import seed_spec
 from kfgcp.tracking.handle import RunHandle
-from patience import PROCESS
+from kfgcp_command import Command
+from patience import PROCESS, WaitFor
 
 GUARDED = Path(__file__).parents[2] / "engine" / "specs" / "guarded-2.14.6.yaml"
 
@@ -99,7 +99,7 @@ def test_cloud_logging_has_what_the_pods_had(
 
 
 def test_a_log_that_is_nowhere_is_one_error_with_what_was_tried_and_what_to_set(
-    server: KubeflowStandIn, run: RunHandle, kfgcp: Any
+    server: KubeflowStandIn, run: RunHandle, kfgcp: Command
 ) -> None:
     server.logs.kept = "gone"
 
@@ -137,7 +137,7 @@ def test_older_servers_say_500_for_a_pod_that_is_gone(home: Path) -> None:
 
 
 def test_other_tasks_are_printed_before_what_is_lost_is_said(
-    server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     handle = public.run(
         str(pipeline("two_scores")),
@@ -203,7 +203,7 @@ def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
     assert "[env.gke]" in caught.value.hint
 
 
-def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
+def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Command) -> None:
     with kubeflow() as server:
         server.runs.retries_failed_programs = True
         (home / "kfgcp.toml").write_text(server.toml("gke"))
@@ -237,7 +237,7 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
             failing.logs(1)
 
 
-def test_hostile_bytes_are_shown_and_not_obeyed(server: KubeflowStandIn, kfgcp: Any) -> None:
+def test_hostile_bytes_are_shown_and_not_obeyed(server: KubeflowStandIn, kfgcp: Command) -> None:
     server.instant.log = [
         "nul \0 and \x1b[31mred\x1b[0m",
         "50%\r100%\r",
@@ -292,7 +292,7 @@ def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn
 
 
 def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
-    home: Path, pipeline: Callable[[str], Path], kfgcp: Any
+    home: Path, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     with kubeflow() as server:
         (home / "kfgcp.toml").write_text(server.toml("gke"))
@@ -307,7 +307,7 @@ def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
 
 
 def test_logs_that_are_asked_for_again_have_what_was_written_since(
-    home: Path, pipeline: Any, eventually: Any
+    home: Path, pipeline: Callable[[str], Path], eventually: WaitFor
 ) -> None:
     """Though the handle did not look at its run meanwhile."""
     gate = home / "gate"

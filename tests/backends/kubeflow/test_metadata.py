@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.execution import StoredArtifact
@@ -17,7 +18,10 @@ from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
 from kfgcp.backends.kubeflow.states import EXECUTION_STATES
 from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Unreachable
 from kfgcp.model import TaskState
+from kfgcp.services.client import ServiceClient
+from kfgcp.spec.json_values import JsonObject
 from patience import REQUEST
+from service_fixtures import Reply, Server
 
 GRPC_WEB = {"Content-Type": mlmd.CONTENT_TYPE}
 OK = b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
@@ -34,12 +38,12 @@ STATES_OF_ML_METADATA = {
 
 
 @pytest.fixture
-def ml_metadata(client: Callable[..., Any]) -> Metadata:
+def ml_metadata(client: Callable[..., ServiceClient]) -> Metadata:
     return Metadata(client(service="ML Metadata"))
 
 
 @pytest.fixture
-def says(server: Any, reply: Any) -> Callable[..., None]:
+def says(server: Server, reply: type[Reply]) -> Callable[..., None]:
     """Queues the answers of the four calls; those that are not given are empty."""
 
     def queue(
@@ -63,7 +67,7 @@ def says(server: Any, reply: Any) -> Callable[..., None]:
     return queue
 
 
-def stored(number: int, state: int = 3, **properties: Any) -> Any:
+def stored(number: int, state: int = 3, **properties: object) -> mlmd.Message:
     """An execution; properties that are no JSON value are set as they are."""
     message = mlmd.message_class("Execution")(
         id=number,
@@ -76,7 +80,7 @@ def stored(number: int, state: int = 3, **properties: Any) -> Any:
     return message
 
 
-def artifact(number: int, kind: str = "system.Metrics", **properties: Any) -> Any:
+def artifact(number: int, kind: str = "system.Metrics", **properties: object) -> mlmd.Message:
     message = mlmd.message_class("Artifact")(
         id=number, type=kind, uri=f"gs://b/{number}", state=mlmd.LIVE
     )
@@ -91,7 +95,7 @@ def event(
     key: str | None,
     kind: int = mlmd.OUTPUT,
     index: int | None = None,
-) -> Any:
+) -> mlmd.Message:
     message = mlmd.message_class("Event")(execution_id=execution, artifact_id=artifact, type=kind)
     if key is not None:
         message.path.steps.add(key=key)
@@ -114,7 +118,7 @@ def test_the_states_are_all_that_ml_metadata_has() -> None:
     ("number", "name"), [(-1, "UNKNOWN"), (7, "UNKNOWN"), (2**31 - 1, "UNKNOWN"), (6, "CANCELED")]
 )
 def test_a_state_of_a_newer_service_is_unknown(
-    ml_metadata: Metadata, says: Any, number: int, name: str
+    ml_metadata: Metadata, says: Callable[..., None], number: int, name: str
 ) -> None:
     says([stored(1, number)])
 
@@ -124,7 +128,7 @@ def test_a_state_of_a_newer_service_is_unknown(
 
 
 def test_an_execution_has_what_the_driver_and_the_launcher_wrote(
-    ml_metadata: Metadata, says: Any
+    ml_metadata: Metadata, says: Callable[..., None]
 ) -> None:
     says(
         [
@@ -172,7 +176,11 @@ def test_an_execution_has_what_the_driver_and_the_launcher_wrote(
     ],
 )
 def test_properties_of_another_type_are_none(
-    ml_metadata: Metadata, says: Any, properties: dict[str, Any], parent: int, iteration: int | None
+    ml_metadata: Metadata,
+    says: Callable[..., None],
+    properties: JsonDict,
+    parent: int,
+    iteration: int | None,
 ) -> None:
     says([stored(1, inputs="text", outputs=3, task_name={"a": 1}, **properties)])
 
@@ -197,7 +205,9 @@ def test_properties_of_another_type_are_none(
         (1500, 1.5),
     ],
 )
-def test_times_that_are_none(ml_metadata: Metadata, says: Any, millis: int, seconds: float) -> None:
+def test_times_that_are_none(
+    ml_metadata: Metadata, says: Callable[..., None], millis: int, seconds: float
+) -> None:
     says(
         [
             mlmd.message_class("Execution")(
@@ -211,13 +221,15 @@ def test_times_that_are_none(ml_metadata: Metadata, says: Any, millis: int, seco
     assert (execution.started_at, execution.ended_at) == (seconds, seconds)
 
 
-def test_executions_are_in_the_order_they_were_made(ml_metadata: Metadata, says: Any) -> None:
+def test_executions_are_in_the_order_they_were_made(
+    ml_metadata: Metadata, says: Callable[..., None]
+) -> None:
     says([stored(3), stored(1), stored(2)])
 
     assert [execution.id for execution in ml_metadata.read_executions("run-1")] == [1, 2, 3]
 
 
-def test_artifacts_are_told_by_events(ml_metadata: Metadata, says: Any) -> None:
+def test_artifacts_are_told_by_events(ml_metadata: Metadata, says: Callable[..., None]) -> None:
     metrics = artifact(
         5,
         accuracy=0.5,
@@ -283,7 +295,7 @@ def test_artifacts_are_told_by_events(ml_metadata: Metadata, says: Any) -> None:
 
 
 def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
-    ml_metadata: Metadata, says: Any, server: Any
+    ml_metadata: Metadata, says: Callable[..., None], server: Server
 ) -> None:
     metrics = artifact(5, "", accuracy=0.5)
     metrics.type_id = 21
@@ -309,7 +321,9 @@ def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
     ]
 
 
-def test_pages_follow_one_another(ml_metadata: Metadata, server: Any, reply: Any) -> None:
+def test_pages_follow_one_another(
+    ml_metadata: Metadata, server: Server, reply: type[Reply]
+) -> None:
     context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
     page = mlmd.message_class("GetExecutionsByContextResponse")
@@ -342,7 +356,7 @@ def test_pages_follow_one_another(ml_metadata: Metadata, server: Any, reply: Any
 
 @pytest.mark.parametrize("tokens", [("a", "a"), ("a", "b", "a")])
 def test_a_page_token_that_comes_again_is_an_error(
-    ml_metadata: Metadata, server: Any, reply: Any, tokens: tuple[str, ...]
+    ml_metadata: Metadata, server: Server, reply: type[Reply], tokens: tuple[str, ...]
 ) -> None:
     context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
@@ -366,7 +380,7 @@ def test_a_page_token_that_comes_again_is_an_error(
     [mlmd.encode_error(5, "no context"), mlmd.encode_response(mlmd.message_class("Context")())],
 )
 def test_a_run_that_is_not_known_there_has_no_executions(
-    ml_metadata: Metadata, server: Any, reply: Any, body: bytes
+    ml_metadata: Metadata, server: Server, reply: type[Reply], body: bytes
 ) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
 
@@ -408,7 +422,7 @@ def frame(flag: int, content: bytes) -> bytes:
     ],
 )
 def test_bytes_that_are_no_answer(
-    ml_metadata: Metadata, server: Any, reply: Any, body: bytes
+    ml_metadata: Metadata, server: Server, reply: type[Reply], body: bytes
 ) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
 
@@ -456,7 +470,7 @@ JSON = st.recursive(
         max_size=5,
     ),
 )
-def test_any_execution_is_read(state: int, properties: Mapping[str, Any]) -> None:
+def test_any_execution_is_read(state: int, properties: JsonObject) -> None:
     execution = metadata._make_execution(stored(1, state, **properties), {}, {})
 
     assert isinstance(execution.parent, int)
@@ -467,7 +481,7 @@ def test_any_execution_is_read(state: int, properties: Mapping[str, Any]) -> Non
 
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
-def test_values_of_parameters_come_back_as_they_went(values: dict[str, Any]) -> None:
+def test_values_of_parameters_come_back_as_they_went(values: JsonDict) -> None:
     """Every value of JSON, in a Struct: its numbers are doubles, whole ones come back as int."""
     message = mlmd.message_class("Execution")()
     mlmd.set_property(message.custom_properties, "inputs", values)
@@ -515,7 +529,7 @@ def _size(number: int) -> bytes:
 
 @pytest.mark.parametrize("status", [404, 405, 403, 401, 400])
 def test_a_refusal_is_final_for_a_while(
-    ml_metadata: Metadata, server: Any, reply: Any, status: int
+    ml_metadata: Metadata, server: Server, reply: type[Reply], status: int
 ) -> None:
     """Whoever lists a thousand runs does not ask a thousand times."""
     server.answers(reply({"message": "no"}, status=status))
@@ -531,7 +545,11 @@ def test_a_refusal_is_final_for_a_while(
 
 
 def test_a_service_that_was_away_is_asked_again_later(
-    ml_metadata: Metadata, server: Any, reply: Any, says: Any, monkeypatch: pytest.MonkeyPatch
+    ml_metadata: Metadata,
+    server: Server,
+    reply: type[Reply],
+    says: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(metadata, "LATER", -1.0)
     server.answers(reply({}, status=404))
@@ -543,7 +561,7 @@ def test_a_service_that_was_away_is_asked_again_later(
 
 
 def test_an_error_for_one_run_does_not_stand_for_others(
-    ml_metadata: Metadata, server: Any, reply: Any, says: Any
+    ml_metadata: Metadata, server: Server, reply: type[Reply], says: Callable[..., None]
 ) -> None:
     server.answers(reply(mlmd.encode_error(13, "mysql: gone"), headers=GRPC_WEB))
     says([stored(1)])
@@ -556,7 +574,10 @@ def test_an_error_for_one_run_does_not_stand_for_others(
 
 
 def test_the_calls_of_a_run_share_their_time(
-    client: Callable[..., Any], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A service that is slow costs as long as is set for all calls together, not for each."""
     now = 1000.0
@@ -582,7 +603,9 @@ def test_the_calls_of_a_run_share_their_time(
     ]
 
 
-def test_a_sign_in_page_is_no_answer(ml_metadata: Metadata, server: Any, reply: Any) -> None:
+def test_a_sign_in_page_is_no_answer(
+    ml_metadata: Metadata, server: Server, reply: type[Reply]
+) -> None:
     server.answers(
         reply(
             b"<html><title>Sign in</title></html>",
@@ -596,7 +619,10 @@ def test_a_sign_in_page_is_no_answer(ml_metadata: Metadata, server: Any, reply: 
 
 
 def test_a_call_that_hangs_ends_before_the_time_of_all(
-    client: Callable[..., Any], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(metadata, "SECONDS", REQUEST)
     context = mlmd.message_class("GetContextByTypeAndNameResponse")()

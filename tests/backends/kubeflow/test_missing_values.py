@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 import kfgcp as public
+from json_types import JsonDict
 from kfgcp import api
 from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn
+from kfgcp_command import Command
 
 CALLS = "/ml_metadata.*"
 MISSING = "Runs of cloud are shown without values, metrics and artifacts: ML Metadata"
@@ -26,10 +28,10 @@ def seeded(cluster: KubeflowStandIn) -> list[str]:
 
 
 @pytest.fixture
-def shown(kfgcp: Any) -> Callable[[str], tuple[Any, str]]:
+def shown(kfgcp: Command) -> Callable[[str], tuple[JsonDict, str]]:
     """A run as `kfgcp show --json` prints it, and the note beside it, empty when there is none."""
 
-    def show(run: str) -> tuple[Any, str]:
+    def show(run: str) -> tuple[JsonDict, str]:
         done = kfgcp("show", run, "--json")
         assert done.code == 0, done.err
         assert "Traceback" not in done.err
@@ -40,7 +42,7 @@ def shown(kfgcp: Any) -> Callable[[str], tuple[Any, str]]:
     return show
 
 
-def without_values(run: Any) -> bool:
+def without_values(run: JsonDict) -> bool:
     assert run["state"] == "SUCCEEDED"
     assert run["tasks"], "those of the workflow"
     return (
@@ -64,10 +66,10 @@ def without_values(run: Any) -> bool:
 def test_a_run_is_shown_without_values_and_says_why_and_they_come_later(
     cluster: KubeflowStandIn,
     seeded: list[str],
-    shown: Any,
+    shown: Callable[[str], tuple[JsonDict, str]],
     fault: str,
     why: str,
-    kfgcp: Any,
+    kfgcp: Command,
 ) -> None:
     cluster.faults(1, [fault], path=CALLS, retry_after=61 if fault == "503" else None)
 
@@ -136,7 +138,7 @@ def test_a_server_that_keeps_tasks_itself_and_has_none_of_a_run_is_told(
 
 
 def test_a_list_says_it_once_and_later_lists_bring_the_values(
-    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Any
+    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Command
 ) -> None:
     cluster.faults(1, ["404"], path=CALLS)
 
@@ -193,7 +195,7 @@ def test_all_of_them_are_read_once_it_is_back(
 
 
 def test_a_run_that_ends_while_it_is_watched(
-    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     """`run` waits, says what is missing, and succeeds all the same; `show` has the values later."""
     cluster.faults(1, ["404"], path=CALLS)
@@ -206,7 +208,9 @@ def test_a_run_that_ends_while_it_is_watched(
     assert kfgcp("show", done.json["run_id"], "--json").json["artifacts"]
 
 
-def test_a_failed_run_names_its_task_without_them(cluster: KubeflowStandIn, shown: Any) -> None:
+def test_a_failed_run_names_its_task_without_them(
+    cluster: KubeflowStandIn, shown: Callable[[str], tuple[JsonDict, str]]
+) -> None:
     (run_id,) = cluster.seed(1, failing={"train": "no memory"})
     cluster.faults(1, ["404"], path=CALLS)
 
@@ -233,7 +237,10 @@ def test_what_is_written_of_it_in_a_frame(cluster: KubeflowStandIn, seeded: list
 
 
 def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
-    cluster: KubeflowStandIn, shown: Any, kfgcp: Any, pipeline: Any
+    cluster: KubeflowStandIn,
+    shown: Callable[[str], tuple[JsonDict, str]],
+    kfgcp: Command,
+    pipeline: Callable[[str], Path],
 ) -> None:
     cluster.instant.seconds = 600.0
     run = kfgcp(
@@ -258,7 +265,7 @@ def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
 
 
 def test_metrics_that_could_not_be_read_are_not_listed_as_none(
-    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Any
+    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Command
 ) -> None:
     cluster.faults(1, ["404"], path=CALLS)
     kfgcp("show", seeded[0])

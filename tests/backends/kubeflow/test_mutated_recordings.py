@@ -17,6 +17,7 @@ import pytest
 from google.protobuf import json_format
 
 import recorded_runs
+from json_types import JsonDict
 from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
 from kfgcp.backends.kubeflow.messages import check_run
@@ -77,12 +78,12 @@ def mutations(name: str) -> list[Mutation]:
 
 
 @cache
-def _answer(name: str) -> dict[str, Any]:
+def _answer(name: str) -> JsonDict:
     return recorded_runs.run_answer(name)
 
 
 @cache
-def _content(name: str) -> dict[str, Any]:
+def _content(name: str) -> JsonDict:
     return recorded_runs.metadata(name)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow.pod_names import WorkflowPods, node_hash
 from kfgcp.spec.graph import Component, Graph, build
 
@@ -20,7 +21,7 @@ def recorded(name: str, file: str) -> Any:
     return json.loads((RECORDED / name / file).read_text())
 
 
-def details_and_graph(name: str) -> tuple[list[dict[str, Any]], Graph]:
+def details_and_graph(name: str) -> tuple[list[JsonDict], Graph]:
     run = recorded(name, "run.json")
     document = run["pipeline_spec"]
     return run["run_details"]["task_details"], build(document.get("pipeline_spec") or document)
@@ -172,7 +173,7 @@ def test_the_iterations_whose_driver_failed_are_told_apart() -> None:
         [{"display_name": "say-driver", "state": "FAILED"}],
     ],
 )
-def test_a_run_that_tells_nothing_has_no_pods(details: list[dict[str, Any]]) -> None:
+def test_a_run_that_tells_nothing_has_no_pods(details: list[JsonDict]) -> None:
     graph = details_and_graph("param-none")[1]
     pods = WorkflowPods(details, graph)
 

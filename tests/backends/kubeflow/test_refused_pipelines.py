@@ -1,6 +1,6 @@
 """What a server cannot run is refused before anything is made, and what is doubtful is said."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from kfgcp.backends.kubeflow.seen_version import remember_version, seen_version
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.registry import load_project
 from kfgcp.backends.store_records import StoreRecords
+from kfgcp.config import Environment
 from kfgcp.errors import NotFound, Unsupported
 from kfgcp.rules.rule import parse_version
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp_command import Command
 from kubeflow_rule_pipelines import container, task
 from kubeflow_rule_pipelines import pipeline as pipeline_with
 
@@ -68,7 +70,7 @@ def older(home: Path) -> Iterator[KubeflowStandIn]:
 
 
 def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is_made(
-    older: KubeflowStandIn, kfgcp: Any, pipeline: Any
+    older: KubeflowStandIn, kfgcp: Command, pipeline: Callable[[str], Path]
 ) -> None:
     done = kfgcp(
         "run", pipeline("shapes"), "--env", "gke", "-p", "uri=gs://b/x", "--experiment", "new"
@@ -128,7 +130,9 @@ def test_a_custom_job_of_vertex_is_refused_with_the_way_to_run_it(older: Kubeflo
     assert older.requests.count(method="POST") == 0
 
 
-def test_a_server_before_2_0_is_named_as_too_old(home: Path, pipeline: Any) -> None:
+def test_a_server_before_2_0_is_named_as_too_old(
+    home: Path, pipeline: Callable[[str], Path]
+) -> None:
     with kubeflow(mode="instant", version="1.8.5") as server:
         in_project(home, server)
         for name in ("echo", "guarded"):
@@ -140,7 +144,9 @@ def test_a_server_before_2_0_is_named_as_too_old(home: Path, pipeline: Any) -> N
         assert server.requests.count(method="POST") == 0
 
 
-def test_what_is_no_kubeflow_at_all_is_not_called_an_old_one(home: Path, pipeline: Any) -> None:
+def test_what_is_no_kubeflow_at_all_is_not_called_an_old_one(
+    home: Path, pipeline: Callable[[str], Path]
+) -> None:
     with kubeflow(mode="instant") as server:
         in_project(home, server)
         text = (
@@ -157,7 +163,7 @@ def test_what_is_no_kubeflow_at_all_is_not_called_an_old_one(home: Path, pipelin
 
 
 def test_the_version_that_a_submission_read_is_remembered(
-    older: KubeflowStandIn, environment_of: Any, home: Path
+    older: KubeflowStandIn, environment_of: Callable[..., Environment], home: Path
 ) -> None:
     project = load_project(home)
     env = project.env("gke")
@@ -190,7 +196,9 @@ class _Records(dict[tuple[str, str], dict[str, str]]):
         self[place, kind] = self.names(place, kind) | names
 
 
-def test_a_version_is_remembered_for_its_server_and_written_once(environment_of: Any) -> None:
+def test_a_version_is_remembered_for_its_server_and_written_once(
+    environment_of: Callable[..., Environment],
+) -> None:
     env, other = environment_of(), environment_of(host="https://other.acme.example")
     records: Any = _Records()
     place = KubeflowSettings.of(env.settings).place

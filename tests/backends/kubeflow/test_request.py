@@ -2,6 +2,7 @@
 in descriptions."""
 
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from json_types import JsonDict
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
+from kfgcp.config import Environment
 from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.labels import SUBMISSION
 from kfgcp.options import option_fields
-from kfgcp.spec.load import from_documents
+from kfgcp.spec.load import Spec, from_documents
 
 ROOT = Path(__file__).parents[3]
 SPECS = (
@@ -45,7 +49,7 @@ SETTINGS = KubeflowSettings(host="https://kfp.acme.example")
 
 def build_body(
     request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123"
-) -> dict[str, Any]:
+) -> JsonDict:
     """The body, as JSON has it."""
     body: dict[str, Any] = json.loads(
         json.dumps(
@@ -60,7 +64,10 @@ def build_body(
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_body_has_fields_of_a_run_only(
-    compiled: Any, request_of: Any, environment_of: Any, name: str
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    name: str,
 ) -> None:
     values = {
         "STRING": "a",
@@ -93,7 +100,9 @@ def test_every_body_has_fields_of_a_run_only(
 
 
 def test_what_is_not_set_is_left_to_the_server(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     sent = build_body(request_of(compiled("tests/pipelines/echo.py")), environment_of())
 
@@ -110,7 +119,10 @@ def test_what_is_not_set_is_left_to_the_server(
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**30 + 1, 10**400])
 def test_integers_that_no_double_is_equal_to_are_refused(
-    compiled: Any, request_of: Any, environment_of: Any, number: int
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    number: int,
 ) -> None:
     """`RuntimeConfig.parameters` are of google.protobuf.Value, whose numbers are doubles."""
     request = request_of(compiled("features-2.14.6.yaml"))
@@ -139,7 +151,12 @@ def nested(levels: int, key: str = "") -> Any:
     ("levels", "key", "fits"), [(47, "", True), (48, "", False), (31, "k", True), (32, "k", False)]
 )
 def test_what_ml_metadata_cannot_read_is_refused(
-    compiled: Any, request_of: Any, environment_of: Any, levels: int, key: str, fits: bool
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    levels: int,
+    key: str,
+    fits: bool,
 ) -> None:
     """By the same library as the server's: whether it reads an execution that holds the value."""
     request = request_of(compiled("features-2.14.6.yaml"))
@@ -163,7 +180,10 @@ def test_what_ml_metadata_cannot_read_is_refused(
 
 @pytest.mark.parametrize("number", [2**53, 2**60, 1700000000000000000, 10**22])
 def test_integers_that_a_double_holds_are_sent(
-    compiled: Any, request_of: Any, environment_of: Any, number: int
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    number: int,
 ) -> None:
     request = request_of(compiled("features-2.14.6.yaml"))
 
@@ -175,7 +195,9 @@ def test_integers_that_a_double_holds_are_sent(
 
 
 def test_a_parameter_without_a_value_is_left_out(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("tests/pipelines/typed.py")
     request = request_of(
@@ -189,7 +211,9 @@ def test_a_parameter_without_a_value_is_left_out(
 
 
 def test_both_documents_are_sent_in_one_object(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     plain = compiled("tests/pipelines/echo.py")
     spec = from_documents([plain.pipeline_spec, PLATFORM], "echo")
@@ -205,7 +229,9 @@ def test_both_documents_are_sent_in_one_object(
 
 
 def test_a_name_of_255_characters_is_sent(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("tests/pipelines/echo.py")
 
@@ -218,7 +244,7 @@ def test_a_name_of_255_characters_is_sent(
 # -- caching
 
 
-def enabled(spec: dict[str, Any]) -> dict[str, bool]:
+def enabled(spec: JsonDict) -> dict[str, bool]:
     """Whether each task of each DAG uses the cache."""
     return {
         f"{name}/{key}": bool(task.get("cachingOptions", {}).get("enableCache"))
@@ -229,7 +255,10 @@ def enabled(spec: dict[str, Any]) -> dict[str, bool]:
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_caching_is_switched_in_nested_tasks_too(
-    compiled: Any, request_of: Any, environment_of: Any, cache: bool
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    cache: bool,
 ) -> None:
     spec = compiled("features-2.14.6.yaml")
     before = json.dumps(spec.pipeline_spec)
@@ -242,7 +271,9 @@ def test_caching_is_switched_in_nested_tasks_too(
 
 
 def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("features-2.14.6.yaml")
 
@@ -250,7 +281,9 @@ def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
 
 
 def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
 
@@ -262,7 +295,11 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     assert uncached - {"root/inner"} == {"comp-inner/add", "root/add-2"}
 
 
-def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_from_an_iteration_is_refused(
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+) -> None:
     request = request_of(compiled("features-2.14.6.yaml"), from_task="for-loop-3[1]/double-3")
 
     with pytest.raises(Unsupported, match="a spec has only the loop") as caught:
@@ -362,7 +399,9 @@ def test_labels_that_are_too_many_are_kept_without_those_that_the_spec_tells() -
 
 
 def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels=full(team="t" * 120))
 
@@ -374,7 +413,9 @@ def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
 
 
 def test_a_label_of_the_user_does_not_stand_for_the_submission(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
@@ -388,7 +429,9 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 # -- what the service cannot be told
 
 
-def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
+def test_what_is_left_out_is_said(
+    compiled: Callable[[str], Spec], request_of: Callable[..., SubmitRequest]
+) -> None:
     spec = compiled("tests/pipelines/echo.py")
     assert [*run_request.notes(request_of(spec))] == []
 
@@ -397,7 +440,9 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     assert local.startswith("Kubeflow ignores --max-parallel, --executor, --strict-env: only")
 
 
-def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
+def test_every_field_of_a_request_is_sent_or_named(
+    compiled: Callable[[str], Spec], request_of: Callable[..., SubmitRequest]
+) -> None:
     """Whoever adds a field to a request, or an option that is not for local runs only, must look at
     this backend."""
     sent = {"spec", "params", "from_task", "translated"}

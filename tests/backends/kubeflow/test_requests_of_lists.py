@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import requests
 
 import kfgcp as public
 from exchanges import exchange
+from json_types import JsonDict
 from kfgcp import api
 from kfgcp.backends.kubeflow.service import PAGE_SIZE
 from kfgcp.errors import NotWhole
@@ -22,7 +22,8 @@ from kfgcp.model import RunState
 from kfgcp.query import RunFilter
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.server import Request, Response
-from patience import REQUEST, wait_for
+from kfgcp_command import Command
+from patience import REQUEST, Answer, wait_for
 
 RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
 
@@ -37,10 +38,12 @@ def server(home: Path) -> Iterator[KubeflowStandIn]:
 
 
 @pytest.fixture
-def cost(server: KubeflowStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dict[str, int]]]:
+def cost(
+    server: KubeflowStandIn,
+) -> Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]:
     """What a call gives, and the requests that it cost by what they asked for."""
 
-    def measure(call: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
+    def measure(call: Callable[[], Answer]) -> tuple[Answer, dict[str, int]]:
         mark = len(server.requests)
         result = call()
         kinds: Counter[str] = Counter()
@@ -60,7 +63,9 @@ def mine(**labels: str) -> str:
 
 
 def test_a_list_is_one_request_however_many_runs_there_are(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     seeded = server.seed(
         10_000, metrics={"accuracy": 0.5}, experiment="churn", description=lambda number: mine()
@@ -177,7 +182,9 @@ def test_an_experiment_that_cannot_be_read_is_left_out_with_a_note(
 
 
 def test_names_of_experiments_of_others_are_one_request_once(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     for number in range(30):
         server.seed(1, experiment=f"of others {number}")
@@ -193,7 +200,9 @@ def test_names_of_experiments_of_others_are_one_request_once(
 
 
 def test_metrics_that_were_not_read_are_named_and_read_when_they_are_wanted(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     one, other = server.seed(2, metrics={"accuracy": 0.5}, description=mine())
 
@@ -215,7 +224,9 @@ def test_metrics_that_were_not_read_are_named_and_read_when_they_are_wanted(
     assert requests_of_metrics == {"runs": 1, "metadata": 4}
 
 
-def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any) -> None:
+def test_runs_reads_what_lists_have_left_out(
+    server: KubeflowStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
+) -> None:
     month = 40 * 86400.0
     (old,) = server.seed(1, metrics={"accuracy": 0.25}, age=month)
     new = server.seed(120, metrics={"accuracy": 0.5})
@@ -235,7 +246,7 @@ def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any)
 
 
 def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(
-    server: KubeflowStandIn, cost: Any
+    server: KubeflowStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
 ) -> None:
     server.seed(PAGE_SIZE + 20, metrics={"accuracy": 0.5})
 
@@ -246,7 +257,9 @@ def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(
 
 
 def test_a_state_and_an_age_are_chosen_by_the_server(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     server.seed(300, description=mine(), age=86400)
     failed = server.seed(2, failing={"train": "no"}, description=mine(), age=3600)
@@ -264,7 +277,9 @@ def test_a_state_and_an_age_are_chosen_by_the_server(
 
 
 def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     (run_id,) = server.seed(1, experiment="churn", description=mine())
     server.seed(300)
@@ -285,7 +300,7 @@ def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
 
 
 def test_an_experiment_that_was_made_anew_has_another_id(
-    server: KubeflowStandIn, kfgcp: Any
+    server: KubeflowStandIn, kfgcp: Command
 ) -> None:
     server.seed(1, experiment="churn", description=mine())
     assert len(kfgcp("list", "--experiment", "churn", "--json").json) == 1
@@ -303,7 +318,11 @@ def test_an_experiment_that_was_made_anew_has_another_id(
     assert [run["run_id"] for run in listed] == [new]
 
 
-def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+def test_labels_are_chosen_by_the_server(
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
+) -> None:
     """It may find more than was asked for: `Ann` too, which is left out here."""
     server.seed(
         1000,
@@ -331,7 +350,9 @@ def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfg
 
 
 def test_pipelines_are_looked_for_page_by_page_until_there_are_enough(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     server.seed(1000, description=mine())
 
@@ -345,7 +366,9 @@ def test_pipelines_are_looked_for_page_by_page_until_there_are_enough(
 
 
 def test_pipelines_of_a_time_that_was_read_are_looked_for_among_what_has_changed(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     server.seed(500, description=mine(user="bob"))
     assert len(api.list()) == 500
@@ -360,9 +383,11 @@ def test_pipelines_of_a_time_that_was_read_are_looked_for_among_what_has_changed
 
 
 def test_runs_that_do_not_match_any_more_are_asked_for_at_once(
-    server: KubeflowStandIn, cost: Any, home: Path
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    home: Path,
 ) -> None:
-    def spec(number: int) -> dict[str, Any]:
+    def spec(number: int) -> JsonDict:
         return {
             "display_name": f"run {number}",
             "description": mine(),
@@ -387,7 +412,9 @@ def test_runs_that_do_not_match_any_more_are_asked_for_at_once(
     assert request_counts == {"runs": 2}
 
 
-def test_a_run_that_its_owner_retried_is_read_again(server: KubeflowStandIn, cost: Any) -> None:
+def test_a_run_that_its_owner_retried_is_read_again(
+    server: KubeflowStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
+) -> None:
     (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine())
     assert public.show(run_id).state is RunState.FAILED
     server.instant.seconds = 3600
@@ -463,7 +490,10 @@ def test_a_pipeline_that_only_others_may_see_hides_no_runs(
 
 
 def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
-    server: KubeflowStandIn, cost: Any, reference: dict[str, str], kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    reference: dict[str, str],
+    kfgcp: Command,
 ) -> None:
     for number in range(5):
         sent = {"display_name": f"run {number}", "pipeline_version_reference": reference}
@@ -490,7 +520,7 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
 
 
 def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(
-    server: KubeflowStandIn, kfgcp: Any
+    server: KubeflowStandIn, kfgcp: Command
 ) -> None:
     deleted, _ = server.seed(2, description=mine())
     listed = kfgcp("list", "--json").json[1]

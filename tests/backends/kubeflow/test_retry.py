@@ -3,7 +3,6 @@ lost."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -13,6 +12,7 @@ from kfgcp import api
 from kfgcp.errors import BackendError, NotFound, UsageError
 from kfgcp.model import RunState, TaskState
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST
 
 RUNS = "/apis/v2beta1/runs"
@@ -44,7 +44,7 @@ def test_the_record_reopens_until_the_run_has_ended_again(server: KubeflowStandI
     assert handle.cancel().state is RunState.CANCELLED
 
 
-def test_a_cancelled_run_goes_on_too(server: KubeflowStandIn, kfgcp: Any) -> None:
+def test_a_cancelled_run_goes_on_too(server: KubeflowStandIn, kfgcp: Command) -> None:
     run_id = failed(server)
     server.instant.seconds = 3600
     public.show(run_id).retry().cancel()

@@ -3,13 +3,11 @@
 The answers follow the source of the drivers.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from kfgcp.backends.kubeflow import executions_from_server as server_tasks
 from kfgcp.model import ErrorInfo, TaskState
+from kfgcp.spec.json_values import JsonObject
 from server_runs import named, recorded, run_from, states, task_at
 
 
@@ -65,7 +63,7 @@ def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(
     call_count = 0
     is_item = server_tasks._is_item
 
-    def count_calls(parameter: Mapping[str, Any], loop: Mapping[str, Any]) -> bool:
+    def count_calls(parameter: JsonObject, loop: JsonObject) -> bool:
         nonlocal call_count
         call_count += 1
         return is_item(parameter, loop)

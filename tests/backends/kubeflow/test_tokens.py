@@ -14,6 +14,7 @@ from kfgcp.errors import AuthError
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
 from patience import PROCESS
+from service_fixtures import Reply, Server
 
 PROXY = "123-iap.apps.googleusercontent.com"
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
@@ -78,10 +79,10 @@ def settings(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     nobody: None,
-    server: Any,
-    another_server: Any,
-    sign_in: Any,
-    reply: Any,
+    server: Server,
+    another_server: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
 ) -> dict[str, str]:
     """Settings of a way to sign in; `server` gives Google's tokens, `another_server` is IAM
     Credentials."""

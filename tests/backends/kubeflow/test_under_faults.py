@@ -27,6 +27,7 @@ from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST, wait_for
 from trials import Trial
 
@@ -87,7 +88,11 @@ def _most(env: KubeflowStandIn) -> int:
 
 @pytest.mark.trial("submissions to Kubeflow, of whose requests every fifth fails")
 def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None, trial: Trial
+    cluster: KubeflowStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    impatient: None,
+    trial: Trial,
 ) -> None:
     count = trial.size(sample=300, proof=2000)
     kinds = ("500", "503", "429", "reset", "lost", "garbage")
@@ -117,7 +122,10 @@ def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
 
 
 def test_runs_of_the_same_name_are_told_apart(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
+    cluster: KubeflowStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    impatient: None,
 ) -> None:
     """Only the submission tells one from the others. Without garbage every one of them succeeds."""
     cluster.faults(0.2, ("503", "429", "reset", "lost"), seed=5)
@@ -131,7 +139,10 @@ def test_runs_of_the_same_name_are_told_apart(
 
 
 def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
+    cluster: KubeflowStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    impatient: None,
 ) -> None:
     """Half of the requests are not tried again, as the server asks for more patience than there is;
     so are looks."""
@@ -488,7 +499,7 @@ def test_a_run_in_an_experiment_that_differs_in_case_keeps_the_name_that_it_was_
 
 
 def test_eight_threads_that_start_in_a_new_experiment_make_it_once(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any
+    cluster: KubeflowStandIn, spec: Spec, submit_all: Callable[..., list[str | BackendError]]
 ) -> None:
     cluster.latency = 0.05
     results = submit_all(spec, 8, env="cloud", experiment="new")
@@ -511,7 +522,7 @@ def test_an_experiment_whose_making_was_not_answered(cluster: KubeflowStandIn, s
 
 
 def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
-    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     """A process is killed when it has asked anything, when its request for a run has arrived, when
     the run is made, or when the answer is on its way."""

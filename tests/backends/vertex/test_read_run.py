@@ -1,24 +1,27 @@
 """Pipeline jobs as runs, from answers written by hand."""
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+from json_types import JsonDict
 from kfgcp.backends.vertex import read_run
 from kfgcp.backends.vertex.messages import read_job
 from kfgcp.backends.vertex.read_run import JobLocation, run_from_job
 from kfgcp.errors import BackendError
-from kfgcp.model import ErrorInfo, Metric, RunState, TaskKind, TaskState
+from kfgcp.model import ErrorInfo, Metric, Run, RunState, TaskKind, TaskState
+from kfgcp.spec.load import Spec
 
 WHERE = JobLocation("acme", "europe-west4", "dev")
 NAME = "projects/123/locations/europe-west4/pipelineJobs/train-1"
 JOBS = "projects/123/locations/europe-west4/customJobs"
 
 
-def job_answer(**fields: Any) -> dict[str, Any]:
+def job_answer(**fields: object) -> JsonDict:
     plain = {
         "name": NAME,
         "displayName": "My run",
@@ -31,10 +34,10 @@ def job_answer(**fields: Any) -> dict[str, Any]:
     return {key: value for key, value in (plain | fields).items() if value is not None}
 
 
-def read_job_with(details: Any = (), **fields: Any) -> Any:
+def read_job_with(details: Sequence[JsonDict] = (), **fields: object) -> Run:
     if details:
         fields["jobDetail"] = {"taskDetails": list(details)}
-    answer: Any = job_answer(**fields)
+    answer = job_answer(**fields)
     before = copy.deepcopy(answer)
     run, _ = run_from_job(read_job(answer), WHERE)
     assert answer == before
@@ -50,7 +53,7 @@ def test_the_states_of_runs_and_tasks_are_all_that_google_has() -> None:
     assert read_run.TASK_STATES["NOT_TRIGGERED"] is TaskState.SKIPPED
 
 
-def test_a_job_made_by_others_is_a_run(compiled: Any) -> None:
+def test_a_job_made_by_others_is_a_run(compiled: Callable[[str], Spec]) -> None:
     run = read_job_with(
         pipelineSpec=compiled("tests/pipelines/echo.py").pipeline_spec, labels={"team": "growth"}
     )
@@ -103,7 +106,7 @@ def test_the_least_that_a_job_can_say() -> None:
         job_answer(endTime="the 2nd"),
     ],
 )
-def test_what_is_no_job_is_refused(answer: dict[str, Any]) -> None:
+def test_what_is_no_job_is_refused(answer: JsonDict) -> None:
     with pytest.raises(BackendError, match="Vertex AI answered with"):
         read_job(answer)
 
@@ -115,7 +118,7 @@ def test_the_state_of_a_run(state: str) -> None:
 
 @pytest.mark.parametrize("changed", [{"schemaVersion": "9.9.9"}, {"components": {}}])
 def test_a_spec_that_cannot_be_read_does_not_hide_the_run(
-    compiled: Any, detail: Any, changed: dict[str, Any]
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict], changed: JsonDict
 ) -> None:
     document = {**compiled("tests/pipelines/echo.py").pipeline_spec, **changed}
 
@@ -132,8 +135,10 @@ def test_a_spec_that_cannot_be_read_does_not_hide_the_run(
     ]
 
 
-def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> None:
-    def google(spec: dict[str, Any]) -> None:
+def test_components_of_google_run_as_custom_jobs(
+    edited: Callable[..., Spec], detail: Callable[..., JsonDict]
+) -> None:
+    def google(spec: JsonDict) -> None:
         spec["deploymentSpec"]["executors"]["exec-say"] = {
             "customJob": {"customJob": {"workerPoolSpecs": []}}
         }
@@ -189,8 +194,8 @@ def test_attempts_are_the_custom_jobs_of_a_task(container: Any, attempts: list[s
     ],
 )
 def test_the_state_of_a_task(
-    compiled: Any,
-    detail: Any,
+    compiled: Callable[[str], Spec],
+    detail: Callable[..., JsonDict],
     state: str | None,
     expected: TaskState,
     attempts: int,
@@ -206,10 +211,12 @@ def test_the_state_of_a_task(
     assert (task.error is not None) is (expected is TaskState.FAILED)
 
 
-def test_values_and_artifacts_of_a_task(compiled: Any, detail: Any) -> None:
+def test_values_and_artifacts_of_a_task(
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
+) -> None:
     spec = compiled("tests/pipelines/two_scores.py").pipeline_spec
 
-    def artifact(uri: str, schema: str | None, **metadata: Any) -> dict[str, Any]:
+    def artifact(uri: str, schema: str | None, **metadata: object) -> JsonDict:
         return {
             "artifacts": [{"name": uri, "uri": uri, "schemaTitle": schema, "metadata": metadata}]
         }
@@ -255,7 +262,7 @@ def test_values_and_artifacts_of_a_task(compiled: Any, detail: Any) -> None:
 
 
 def test_artifacts_of_a_dag_are_listed_by_the_task_that_made_them(
-    compiled: Any, detail: Any
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
 ) -> None:
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     made_once = {"model": {"artifacts": [{"uri": "gs://b/m"}, {"uri": "gs://b/n"}]}}
@@ -272,7 +279,9 @@ def test_artifacts_of_a_dag_are_listed_by_the_task_that_made_them(
     assert run.tasks[1].outputs == {"model": ["gs://b/m", "gs://b/n"]}
 
 
-def test_the_outputs_of_a_run_are_those_of_the_branch_that_ran(compiled: Any, detail: Any) -> None:
+def test_the_outputs_of_a_run_are_those_of_the_branch_that_ran(
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
+) -> None:
     spec = compiled("tests/pipelines/echo.py").pipeline_spec
     done = detail(1, "say", execution={"metadata": {"output:Output": "hi"}})
 
@@ -285,7 +294,7 @@ def test_the_outputs_of_a_run_are_those_of_the_branch_that_ran(compiled: Any, de
     assert read_job_with(pipelineSpec=spec).outputs == {}
 
 
-def test_parameters_of_schema_2_0_0(edited: Any) -> None:
+def test_parameters_of_schema_2_0_0(edited: Callable[..., Spec]) -> None:
     spec = edited("features-2.14.6.yaml", lambda document: document.update(schemaVersion="2.0.0"))
     values = {
         "n": {"intValue": "7"},
@@ -308,7 +317,7 @@ def test_parameters_of_schema_2_0_0(edited: Any) -> None:
     }
 
 
-def test_numbers_have_the_type_of_their_parameter(compiled: Any) -> None:
+def test_numbers_have_the_type_of_their_parameter(compiled: Callable[[str], Spec]) -> None:
     spec = compiled("tests/pipelines/typed.py").pipeline_spec
     values = {
         "n": float(2**60),
@@ -328,7 +337,9 @@ def test_numbers_have_the_type_of_their_parameter(compiled: Any) -> None:
     assert list(params) == [*compiled("tests/pipelines/typed.py").params, "more"]
 
 
-def test_a_failed_run_blames_the_first_task_that_did_work(compiled: Any, detail: Any) -> None:
+def test_a_failed_run_blames_the_first_task_that_did_work(
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
+) -> None:
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     late = detail(5, "add", state="FAILED", error={"code": 9, "message": "late"})
     details = [
@@ -370,7 +381,7 @@ def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(
     assert read_job_with(state="PIPELINE_STATE_FAILED", error=error).error == ErrorInfo(message)
 
 
-def test_only_a_failed_run_has_an_error(detail: Any) -> None:
+def test_only_a_failed_run_has_an_error(detail: Callable[..., JsonDict]) -> None:
     for state in ("SUCCEEDED", "CANCELLED", "RUNNING", "CANCELLING"):
         assert (
             read_job_with(
@@ -380,7 +391,7 @@ def test_only_a_failed_run_has_an_error(detail: Any) -> None:
         )
 
 
-def test_the_details_written_here_are_of_googles_form(detail: Any) -> None:
+def test_the_details_written_here_are_of_googles_form(detail: Callable[..., JsonDict]) -> None:
     answer = job_answer(
         jobDetail={"taskDetails": [detail(1, "a"), detail(2, "b", 1, state="NOT_TRIGGERED")]}
     )

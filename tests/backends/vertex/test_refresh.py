@@ -12,14 +12,14 @@ import pytest
 import requests
 
 from kfgcp import api, testing
-from kfgcp.backends.base import RunRef
+from kfgcp.backends.base import Backend, RunRef
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound, Unreachable
 from kfgcp.model import RunState
 from kfgcp.query import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
-from patience import PROCESS, REQUEST
+from patience import PROCESS, REQUEST, WaitFor
 
 JOBS = "*/pipelineJobs"
 ONE = "*/pipelineJobs/*"
@@ -34,7 +34,7 @@ def cloud(home: Path) -> Iterator[VertexStandIn]:
         yield env
 
 
-def backend(env: str = "cloud") -> Any:
+def backend(env: str = "cloud") -> Backend:
     project = load_project()
     return open_backend(project, project.env(env))
 
@@ -130,7 +130,7 @@ def test_only_what_changed_is_listed(cloud: VertexStandIn, counted: Counted) -> 
 
 
 def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
-    cloud: VertexStandIn, counted: Counted, create: Any, eventually: Any
+    cloud: VertexStandIn, counted: Counted, create: Callable[..., None], eventually: WaitFor
 ) -> None:
     cloud.instant.seconds = 86400
     create("slow-1")
@@ -148,7 +148,7 @@ def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
 
 
 def test_a_run_that_has_ended_is_not_listed_as_going_on(
-    cloud: VertexStandIn, counted: Counted, create: Any
+    cloud: VertexStandIn, counted: Counted, create: Callable[..., None]
 ) -> None:
     cloud.instant.seconds = 86400
     create("slow-1")
@@ -163,7 +163,7 @@ def test_a_run_that_has_ended_is_not_listed_as_going_on(
 
 
 def test_a_run_that_was_deleted_is_not_listed_as_going_on(
-    cloud: VertexStandIn, create: Any
+    cloud: VertexStandIn, create: Callable[..., None]
 ) -> None:
     cloud.instant.seconds = 600.0
     create("gone-1")
@@ -296,7 +296,7 @@ def test_a_fault_in_the_middle_leaves_nothing_out(cloud: VertexStandIn) -> None:
 
 
 def test_the_same_job_id_in_two_projects_is_two_runs(
-    home: Path, create: Any, cloud: VertexStandIn
+    home: Path, create: Callable[..., None], cloud: VertexStandIn
 ) -> None:
     with testing.vertex(mode="instant", project="other-project") as other:
         (home / "kfgcp.toml").write_text(cloud.toml("cloud") + other.toml("other"))
@@ -364,7 +364,9 @@ def test_the_newest_runs_of_an_environment_are_found_behind_those_of_another_one
     assert [run.run_id for run in api.list(RunFilter(env="prod"), limit=2)] == [mine]
 
 
-def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, create: Any) -> None:
+def test_a_run_that_was_deleted_while_it_was_watched(
+    cloud: VertexStandIn, create: Callable[..., None]
+) -> None:
     cloud.instant.seconds = 600.0
     create("gone-1")
     handle = api.show("gone-1")
@@ -409,7 +411,7 @@ def test_the_record_of_a_run_that_is_gone_can_be_shown_and_deleted(
 
 
 def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(
-    cloud: VertexStandIn, create: Any
+    cloud: VertexStandIn, create: Callable[..., None]
 ) -> None:
     create("done-1")
     before = api.show("done-1").snapshot
@@ -445,7 +447,7 @@ def test_a_submission_whose_answer_is_lost_makes_one_run(
 
 def test_a_job_that_is_there_already_is_not_taken_for_ours(
     cloud: VertexStandIn,
-    create: Any,
+    create: Callable[..., None],
     pipeline: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Final
 import pytest
 from google.cloud.aiplatform_v1 import types
 
+from json_types import JsonDict
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.vertex import BACKEND
 from kfgcp.backends.vertex.request import job as job_body
 from kfgcp.backends.vertex.rules import vertex_rules
@@ -14,6 +16,7 @@ from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
 from kfgcp.rules.rule import Severity
+from kfgcp.spec.load import Spec
 from rule_cases import REMOVED, Case, check_case, find
 
 TASKS: Final = "root/dag/tasks"
@@ -28,7 +31,7 @@ IMPORTER: Final = {
 }
 
 
-def loop(task: str, items: str, output: bool = True) -> dict[str, Any]:
+def loop(task: str, items: str, output: bool = True) -> JsonDict:
     """Edits that put the task `train` into a loop over items in JSON."""
     dag: dict[str, Any] = {
         "tasks": {"train": {"componentRef": {"name": task}, "taskInfo": {"name": "train"}}}
@@ -52,7 +55,7 @@ def loop(task: str, items: str, output: bool = True) -> dict[str, Any]:
     }
 
 
-def collected(items: str) -> dict[str, Any]:
+def collected(items: str) -> JsonDict:
     """Edits after which the task `best` collects the models of a loop."""
     source = {"producerTask": "for-loop-1", "outputArtifactKey": "models"}
     return {
@@ -402,11 +405,11 @@ def test_the_api_documents_the_limits_of_jobs_and_variables() -> None:
 
 
 def test_a_run_is_refused_in_the_words_of_the_rule(
-    edited: Callable[..., Any],
-    request_of: Callable[..., Any],
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
     vertex_settings: Callable[..., VertexSettings],
 ) -> None:
-    def ask_for_gpu(spec: dict[str, Any]) -> None:
+    def ask_for_gpu(spec: JsonDict) -> None:
         (executor,) = spec["deploymentSpec"]["executors"].values()
         executor["container"]["resources"] = {"accelerator": {"type": "nvidia.com/gpu"}}
 

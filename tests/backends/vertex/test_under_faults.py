@@ -20,6 +20,7 @@ from kfgcp.errors import BackendError, StateError, Unreachable
 from kfgcp.spec.load import Spec
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST, wait_for
 from trials import Trial
 
@@ -50,7 +51,10 @@ def _submissions(env: VertexStandIn) -> Counter[str]:
 
 @pytest.mark.trial("submissions to Vertex AI, of whose requests every fifth fails")
 def test_each_submission_makes_one_run_when_every_fifth_request_fails(
-    service: VertexStandIn, spec: Spec, submit_all: Any, trial: Trial
+    service: VertexStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    trial: Trial,
 ) -> None:
     count = trial.size(sample=300, proof=2000)
     service.faults(0.2, ("503", "429", "reset", "lost"), seed=trial.random().randrange(1000))
@@ -69,7 +73,7 @@ def test_each_submission_makes_one_run_when_every_fifth_request_fails(
 
 
 def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
-    service: VertexStandIn, spec: Spec, submit_all: Any
+    service: VertexStandIn, spec: Spec, submit_all: Callable[..., list[str | BackendError]]
 ) -> None:
     """Half of the requests are not tried again, as the service asks for more patience than there
     is."""
@@ -102,7 +106,7 @@ def _named(error: BackendError) -> str:
 
 
 def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
-    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     """A process is killed when its request has arrived, when its run is made, or when the answer is
     on its way."""
