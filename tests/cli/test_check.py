@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kfgcp_command import Command
+from kfgcp_command import Command, Result
 from ruled_backend import TOML, install, write_pipeline
 
 Check = Callable[..., Any]
@@ -47,7 +47,7 @@ def check(home: Path, kfgcp: Command, variables: dict[str, str]) -> Check:
     return lambda *arguments: kfgcp("check", *arguments, env=variables)
 
 
-def rules_in(result: Any) -> list[str]:
+def rules_in(result: Result) -> list[str]:
     return [finding["rule"] for finding in result.json["findings"]]
 
 

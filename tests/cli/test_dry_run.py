@@ -63,7 +63,7 @@ def write_loop(file: Path, *, comment: str = "") -> Path:
     return file
 
 
-def without_submission(body: Any, submission: str) -> Any:
+def without_submission(body: object, submission: str) -> object:
     return json.loads(json.dumps(body).replace(submission, UNKNOWN_SUBMISSION))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 from kfp import dsl, kubernetes
+from kfp.dsl.base_component import BaseComponent
 
 from kfgcp import api
 from kfgcp.engine.settings import EngineSettings
@@ -51,7 +52,7 @@ def deaf(seconds: float) -> str:
     return "rested"
 
 
-def spec_of(pipeline: Any) -> Spec:
+def spec_of(pipeline: BaseComponent) -> Spec:
     """Both documents of a compiled pipeline."""
     documents = [
         json_format.MessageToDict(message)
@@ -61,7 +62,9 @@ def spec_of(pipeline: Any) -> Spec:
 
 
 def with_task(
-    task: Callable[[], Any], configure: Callable[[Any], None], name: str = "asks"
+    task: Callable[[], dsl.PipelineTask],
+    configure: Callable[[dsl.PipelineTask], object],
+    name: str = "asks",
 ) -> Spec:
     @dsl.pipeline(name=name)
     def pipeline() -> str:
@@ -179,7 +182,7 @@ def test_an_attempt_that_takes_too_long_is_ended(
 
 
 def test_a_timeout_counts_for_each_attempt(run: Callable[[Spec], Run]) -> None:
-    def configure(task: Any) -> None:
+    def configure(task: dsl.PipelineTask) -> None:
         task.set_retry(num_retries=1, backoff_duration="0s")
         kubernetes.set_timeout(task, 1)
 
@@ -207,7 +210,7 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
     monkeypatch.setenv("DB_PASSWORD", "x")
     monkeypatch.setenv("DB_USER", "x")
 
-    def configure(task: Any) -> None:
+    def configure(task: dsl.PipelineTask) -> None:
         secret(task)
         kubernetes.add_node_selector(task, "pool", "big")
         kubernetes.add_toleration(task, key="gpu")

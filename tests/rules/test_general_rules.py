@@ -1,7 +1,6 @@
 """Each general rule finds what it is about, and nothing else; errors are true for the engine."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from json_types import JsonDict
 from kfgcp.model import TaskState
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
-from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
+from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, judge
 from kfgcp.semantics import arguments
 from kfgcp.semantics.expressions import evaluate_condition
 from kfgcp.semantics.nodes import Node
@@ -60,7 +59,7 @@ def test_every_general_rule_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("rule", general_rules(), ids=lambda rule: rule.id)
-def test_a_rule_has_a_hint_and_a_source(rule: Any) -> None:
+def test_a_rule_has_a_hint_and_a_source(rule: Rule) -> None:
     assert rule.hint
     assert len(rule.source) > 40
     assert "\n" not in rule.message + rule.hint
@@ -220,7 +219,7 @@ def test_every_error_is_proved() -> None:
     ],
 )
 def test_values_of_different_types_are_never_equal(
-    expression: str, values: list[Any], result: bool
+    expression: str, values: list[object], result: bool
 ) -> None:
     assert {evaluate_condition(expression, Values({"x": value})) for value in values} == {result}
 

@@ -54,7 +54,7 @@ def train() -> int:
     return 1
 
 
-def documents(configure: Callable[[Any], None]) -> tuple[JsonDict, JsonDict | None]:
+def documents(configure: Callable[[dsl.PipelineTask], object]) -> tuple[JsonDict, JsonDict | None]:
     """Both documents of a pipeline with one task."""
 
     @dsl.pipeline(name="asks")
@@ -83,13 +83,13 @@ def accelerator_of(translated: Translated) -> list[str]:
     return [accelerator["resourceType"], accelerator["type"], accelerator["resourceCount"]]
 
 
-def ask_vertex(task: Any) -> None:
+def ask_vertex(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("NVIDIA_L4").set_accelerator_limit(2)
     task.set_env_variable("PASSWORD", "secret:DB")
     task.set_env_variable("MODE", "secret: fast")
 
 
-def ask_kubernetes(task: Any) -> None:
+def ask_kubernetes(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
     kubernetes.add_node_selector(task, LABEL, "nvidia-l4")
     kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD", "user": "USER"})
@@ -129,7 +129,7 @@ def test_the_messages_of_kfp_take_the_translated_documents() -> None:
 
 
 def test_what_kfp_kubernetes_wrote_stays() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         ask_vertex(task)
         kubernetes.add_node_selector(task, "disk", "ssd")
         kubernetes.add_toleration(task, key="team", operator="Exists", effect="NoSchedule")
@@ -144,7 +144,7 @@ def test_what_kfp_kubernetes_wrote_stays() -> None:
 
 
 def test_the_pipelines_own_value_of_a_label_stays() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("NVIDIA_L4")
         kubernetes.add_node_selector(task, LABEL, "nvidia-l4-vws")
 
@@ -154,7 +154,7 @@ def test_the_pipelines_own_value_of_a_label_stays() -> None:
 
 
 def test_labels_are_added_to_a_constant_node_selector_in_json() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("NVIDIA_L4")
         kubernetes.add_node_selector_json(task, {"disk": "ssd"})
 
@@ -180,7 +180,7 @@ def test_a_node_selector_from_a_parameter_prevents_the_translation() -> None:
 
 
 def test_an_entry_can_be_asked_for_by_its_own_name() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("small")
 
     on_kubernetes = translate(*documents(ask), tables(Form.KUBERNETES))
@@ -227,7 +227,7 @@ def test_the_entry_with_the_most_labels_wins() -> None:
         },
     }
 
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("nvidia.com/gpu")
 
     without_nodes = translate(*documents(ask), tables(Form.VERTEX, table))
@@ -238,7 +238,7 @@ def test_the_entry_with_the_most_labels_wins() -> None:
 
 
 def test_other_nodes_are_another_gpu() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("nvidia.com/gpu")
         kubernetes.add_node_selector(task, LABEL, "nvidia-h100-80gb")
 
@@ -250,7 +250,7 @@ def test_other_nodes_are_another_gpu() -> None:
 
 
 def test_a_variable_of_a_secret_replaces_one_of_the_same_name() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         ask_kubernetes(task)
         task.set_env_variable("PASSWORD", "none")
 
@@ -276,7 +276,9 @@ def test_there_and_back_again() -> None:
 
 @pytest.mark.parametrize("form", [Form.KUBERNETES, Form.VERTEX])
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_a_translated_text_stays_as_it_is(form: Form, ask: Callable[[Any], None]) -> None:
+def test_a_translated_text_stays_as_it_is(
+    form: Form, ask: Callable[[dsl.PipelineTask], object]
+) -> None:
     once = translate(*documents(ask), tables(form))
 
     twice = translate(once.pipeline_spec, once.platform_spec, tables(form))
@@ -287,7 +289,9 @@ def test_a_translated_text_stays_as_it_is(form: Form, ask: Callable[[Any], None]
 
 @pytest.mark.parametrize("form", list(Form))
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_the_arguments_and_so_the_version_stay(form: Form, ask: Callable[[Any], None]) -> None:
+def test_the_arguments_and_so_the_version_stay(
+    form: Form, ask: Callable[[dsl.PipelineTask], object]
+) -> None:
     spec, platform = documents(ask)
     before = copy.deepcopy((spec, platform, digest(spec)))
 
@@ -298,7 +302,7 @@ def test_the_arguments_and_so_the_version_stay(form: Form, ask: Callable[[Any], 
 
 @pytest.mark.parametrize("form", [Form.NONE, Form.LOCAL])
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_elsewhere_the_text_stays(form: Form, ask: Callable[[Any], None]) -> None:
+def test_elsewhere_the_text_stays(form: Form, ask: Callable[[dsl.PipelineTask], object]) -> None:
     spec, platform = documents(ask)
 
     translated = translate(spec, platform, tables(form))
@@ -311,7 +315,9 @@ def test_elsewhere_the_text_stays(form: Form, ask: Callable[[Any], None]) -> Non
 
 @pytest.mark.parametrize("form", list(Form))
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_rules_see_the_changes_that_are_made(form: Form, ask: Callable[[Any], None]) -> None:
+def test_rules_see_the_changes_that_are_made(
+    form: Form, ask: Callable[[dsl.PipelineTask], object]
+) -> None:
     spec, platform = documents(ask)
     container = build(spec, platform).components["comp-train"].executor
     assert isinstance(container, Container)
@@ -427,7 +433,7 @@ def damage(both: list[Any], chance: random.Random) -> list[Any]:
 def test_no_valid_document_breaks_the_translation() -> None:
     """Documents that kfgcp accepts are translated, and a second time nothing changes."""
 
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         ask_kubernetes(task)
         kubernetes.add_toleration(task, key="gpu", operator="Exists")
         task.set_env_variable("TOKEN", "secret:DB")

@@ -26,7 +26,7 @@ def number(
     return str(container["mainJob"].rpartition("/")[2])
 
 
-def _messages(entries: Any) -> list[str]:
+def _messages(entries: list[JsonDict]) -> list[str]:
     return [entry["jsonPayload"]["message"] for entry in entries]
 
 
@@ -221,7 +221,7 @@ def test_a_filter_that_is_not_understood_is_refused(quick: VertexApi, filter: st
 
 
 def test_other_requests_are_refused(quick: VertexApi) -> None:
-    def refused(**body: Any) -> Any:
+    def refused(**body: object) -> Any:
         answer = quick.session.post(
             f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST
         )

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import requests
@@ -16,7 +15,7 @@ from patience import REQUEST, WaitFor
 from stand_in_apis import VertexApi
 
 
-def _outcome(quick: Any, path: str = "pipelineJobs") -> str:
+def _outcome(quick: VertexApi, path: str = "pipelineJobs") -> str:
     """Return in one word how a request ended. Each request has its own connection."""
     try:
         answer = requests.get(quick.url(path), timeout=REQUEST)
@@ -177,7 +176,7 @@ def test_offline_can_end_by_itself(quick: VertexApi, monkeypatch: pytest.MonkeyP
     assert _outcome(quick) == "200"
 
 
-def _with(quick: Any, token: str | None) -> int:
+def _with(quick: VertexApi, token: str | None) -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return int(
         requests.get(quick.url("pipelineJobs"), headers=headers, timeout=REQUEST).status_code

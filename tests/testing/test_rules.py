@@ -12,11 +12,11 @@ from stand_in_apis import VertexApi
 Change = Callable[[dict[str, Any]], Any]
 
 
-def _runtime(**fields: Any) -> Change:
+def _runtime(**fields: object) -> Change:
     return lambda body: body["runtimeConfig"].update(fields)
 
 
-def _spec(**fields: Any) -> Change:
+def _spec(**fields: object) -> Change:
     return lambda body: body.update(pipelineSpec=body["pipelineSpec"] | fields)
 
 
@@ -130,7 +130,7 @@ def test_a_body_is_refused_for(
     ],
 )
 def test_a_parameter_of_another_type_is_refused(
-    quick: VertexApi, body_of: Callable[..., JsonDict], params: Any, expected_text: str
+    quick: VertexApi, body_of: Callable[..., JsonDict], params: object, expected_text: str
 ) -> None:
     code, status, message = quick.refused(quick.post("pipelineJobs", body_of("sleeps", params)))
 

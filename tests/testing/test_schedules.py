@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
@@ -30,7 +29,7 @@ def schedule_of(quick: VertexApi, body_of: Callable[..., JsonDict]) -> Callable[
     return make
 
 
-def _id(schedule: Any) -> str:
+def _id(schedule: JsonDict) -> str:
     return str(schedule["name"].rpartition("/")[2])
 
 
@@ -73,7 +72,7 @@ def test_every_field_is_read_back(quick: VertexApi, schedule_of: Callable[..., J
     ],
 )
 def test_a_schedule_is_refused_for(
-    quick: VertexApi, schedule_of: Callable[..., JsonDict], fields: Any, expected_text: str
+    quick: VertexApi, schedule_of: Callable[..., JsonDict], fields: JsonDict, expected_text: str
 ) -> None:
     code, status, message = quick.refused(quick.post("schedules", schedule_of(**fields)))
 
@@ -186,7 +185,7 @@ def test_schedules_are_listed_by_filter_and_deleted(
     ]
     quick.post(f"schedules/{_id(schedules[0])}:pause")
 
-    def listed(filter: str = "", **query: Any) -> list[str]:
+    def listed(filter: str = "", **query: object) -> list[str]:
         return [
             item["displayName"]
             for item in quick.get("schedules", filter=filter, **query)["schedules"]

@@ -443,7 +443,7 @@ def test_more_labels_than_google_takes_are_refused(
     request_of: Callable[..., SubmitRequest],
     vertex_settings: Callable[..., VertexSettings],
 ) -> None:
-    def made(count: int) -> Any:
+    def body_with_labels(count: int) -> JsonDict:
         labels = {f"l{number}": "x" for number in range(count)}
         return job_body(
             request_of(compiled("tests/pipelines/echo.py"), labels=labels),
@@ -451,9 +451,9 @@ def test_more_labels_than_google_takes_are_refused(
             "abc123",
         )
 
-    assert len(parsed(made(62)).labels) == 64
+    assert len(parsed(body_with_labels(62)).labels) == 64
     with pytest.raises(Unsupported, match=r"has 65 labels, and Vertex AI accepts at most 64"):
-        made(63)
+        body_with_labels(63)
 
 
 def test_a_name_that_is_too_long_is_refused(

@@ -15,18 +15,18 @@ from patience import REQUEST, WaitFor
 from stand_in_apis import KubeflowApi
 
 
-def pod_of(api: Any, run: str, task: str) -> str:
+def pod_of(api: KubeflowApi, run: str, task: str) -> str:
     """Return the pod that ML Metadata names for a task."""
     return next(
         values["pod_name"] for _, values in api.executions(run) if values["task_name"] == task
     )
 
 
-def logs(api: Any, **query: str) -> requests.Response:
+def logs(api: KubeflowApi, **query: str) -> requests.Response:
     return api.session.get(f"{api.env.host}/k8s/pod/logs", params=query, timeout=REQUEST)
 
 
-def entries(api: Any, text: str) -> Any:
+def entries(api: KubeflowApi, text: str) -> Any:
     body = {"resourceNames": [f"projects/{api.env.project}"], "filter": text}
     answer = api.session.post(f"{api.env.host}/v2/entries:list", json=body, timeout=REQUEST)
     assert answer.status_code == 200, answer.text

@@ -19,7 +19,7 @@ from patience import WaitFor
 from stand_in_apis import KubeflowApi
 
 
-def named(run: Any) -> dict[str, list[JsonDict]]:
+def named(run: JsonDict) -> dict[str, list[JsonDict]]:
     """Return the task details that have a name, by this name."""
     details_by_name: dict[str, list[dict[str, Any]]] = {}
     for detail in run["run_details"]["task_details"]:

@@ -163,7 +163,7 @@ class Replay:
             status, answer = self.send(recorded)
             yield recorded.name, differences(recorded, status, answer)
 
-    def send(self, recorded: Exchange) -> tuple[int, Any]:
+    def send(self, recorded: Exchange) -> tuple[int, JsonDict]:
         """Send a recorded request to the stand-in, and return the status and the answer."""
         env = self.shared if recorded.name.startswith("mu-") else self.env
         self.give_identity(env, recorded)

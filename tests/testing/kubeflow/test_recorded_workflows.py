@@ -15,6 +15,8 @@ import pytest
 import requests
 import yaml
 
+from json_types import JsonDict
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import kubeflow
 from kfgcp.testing.kubeflow_server.nodes import pod_name
 from kfgcp.testing.kubeflow_server.workflows import build_nodes
@@ -132,12 +134,12 @@ def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
     assert len([name for name in display_names if name.startswith("executor(")]) == attempts
 
 
-def described(node: Any) -> tuple[str, list[str]]:
+def described(node: JsonObject) -> tuple[str, list[str]]:
     """Return the state of a node, and the names of its children."""
     return node.state, sorted(child.name for child in node.children)
 
 
-def repeat(instant: Any, recorded: list[Any]) -> None:
+def repeat(instant: Any, recorded: list[JsonDict]) -> None:
     """Let invented runs fail, skip and cache the same tasks as a recorded workflow."""
     instant.cached, instant.skipped = set(), set()
     for node in recorded:
