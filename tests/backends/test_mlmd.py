@@ -39,14 +39,14 @@ def test_a_call_is_one_frame_of_the_public_field_numbers() -> None:
 
 
 @pytest.mark.parametrize("status", ["", "x", "-1", "\u0663", "\u00b2", "9" * 5000])
-def test_a_status_that_is_not_a_number_is_no_status(status: str) -> None:
+def test_a_status_that_is_not_a_number_is_an_error(status: str) -> None:
     trailer = f"grpc-status:{status}\r\n".encode()
 
     with pytest.raises(mlmd.MlmdError, match="no gRPC status"):
         mlmd.decode_response("Execution", b"\x80" + len(trailer).to_bytes(4, "big") + trailer, {})
 
 
-def test_a_text_that_is_not_utf_8_is_no_answer() -> None:
+def test_a_text_that_is_not_utf_8_is_not_an_answer() -> None:
     body = b"\x00\x00\x00\x00\x07\x32\x05run\xff\xfe\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
 
     with pytest.raises(mlmd.MlmdError, match="the answer is not the message Execution"):
@@ -190,7 +190,7 @@ def test_a_failure_has_its_code_and_text(body: bytes, headers: dict[str, str] | 
         b"\x00\x00\x00\x00\x02\x0a\x7f" + CALL,
     ],
 )
-def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
+def test_an_invalid_answer_is_reported(body: bytes) -> None:
     with pytest.raises(mlmd.MlmdError) as caught:
         mlmd.decode_response("GetContextByTypeAndNameResponse", body, {})
 

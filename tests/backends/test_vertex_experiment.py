@@ -76,7 +76,7 @@ def test_without_the_setting_nothing_is_made(cloud: VertexStandIn, home: Path) -
     assert "experiment_tracking" not in os.environ
 
 
-def test_a_name_that_vertex_refuses_is_told_before_anything_is_made(cloud: VertexStandIn) -> None:
+def test_a_name_that_vertex_refuses_is_reported_before_a_request(cloud: VertexStandIn) -> None:
     with pytest.raises(
         UsageError, match="'My Experiment' cannot be the name of an experiment"
     ) as caught:

@@ -69,7 +69,7 @@ def test_it_runs_on_this_machine_too(cloud: VertexStandIn, compiled: str) -> Non
     assert kfgcp.run(spec, env="local", timeout=PROCESS).outputs == {"Output": 42}
 
 
-def test_what_is_not_there_is_told(cloud: VertexStandIn) -> None:
+def test_a_missing_version_is_an_error(cloud: VertexStandIn) -> None:
     with pytest.raises(NotFound, match="doubled"):
         kfgcp.submit(f"{ADDRESS}/v7", env="dev")
 
@@ -83,7 +83,7 @@ def test_other_addresses_are_refused(cloud: VertexStandIn, address: str) -> None
     assert len(list(cloud.requests)) == 0
 
 
-def test_what_is_no_pipeline_is_told(cloud: VertexStandIn) -> None:
+def test_a_file_that_is_not_a_pipeline_is_reported(cloud: VertexStandIn) -> None:
     address = cloud.publish("doubled", "a: 1\n")
 
     with pytest.raises(SpecError, match="sha256"):

@@ -53,7 +53,7 @@ def files(home: Path) -> tuple[str, str]:
     return "a.py", "b.py"
 
 
-def test_it_tells_task_by_task_what_differs(kfgcp: Command, files: tuple[str, str]) -> None:
+def test_differences_are_listed_task_by_task(kfgcp: Command, files: tuple[str, str]) -> None:
     result = kfgcp("diff", *files)
 
     assert (result.code, result.err) == (0, "")

@@ -103,7 +103,7 @@ def test_it_reads_standard_input_in_a_folder_below_the_project(
     assert not (home / "below" / "kfgcp.toml").exists()
 
 
-def test_an_environment_that_is_there_is_replaced_only_when_told(
+def test_an_existing_environment_is_replaced_only_on_request(
     import_: Callable[..., Result], home: Path
 ) -> None:
     before = (
@@ -181,7 +181,7 @@ def test_texts_come_through_as_they_are(import_: Callable[..., Result], home: Pa
     [(None, "of-dev"), ("other", "of-other")],
     ids=["named like it", "named by --from"],
 )
-def test_which_of_several_is_said_by_name(
+def test_one_of_several_is_chosen_by_name(
     import_: Callable[..., Result], home: Path, key: str | None, project: str
 ) -> None:
     several = outputs(dev=VERTEX | {"project": "of-dev"}, other=VERTEX | {"project": "of-other"})
@@ -245,9 +245,7 @@ def test_what_is_not_an_environment_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "-x", "größe", 'x"]'])
-def test_a_name_that_is_none_is_refused(
-    import_: Callable[..., Result], home: Path, name: str
-) -> None:
+def test_an_invalid_name_is_refused(import_: Callable[..., Result], home: Path, name: str) -> None:
     result = (
         import_(outputs(growth=VERTEX), "--", name=name)
         if name.startswith("-")

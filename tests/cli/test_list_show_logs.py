@@ -291,7 +291,7 @@ def test_logs_of_a_task_that_is_not_there_name_those_that_are(kfgcp: Command) ->
     )
 
 
-def test_a_reader_that_has_enough_is_no_bug(
+def test_a_reader_that_stops_early_is_not_a_bug(
     store: Store, home: Path, make_run: MakeRun, kfgcp: Command
 ) -> None:
     store.add_run(make_run(tasks=(Task("t", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=1),)))

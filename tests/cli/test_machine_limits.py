@@ -229,7 +229,7 @@ def test_a_run_in_the_background_without_processes_does_not_start(
     )
 
 
-def test_too_little_memory_is_no_bug(
+def test_too_little_memory_is_not_a_bug(
     environment: Callable[..., dict[str, str]], home: Path
 ) -> None:
     """At its import this pipeline asks for more than the limit of the address space."""
@@ -248,7 +248,7 @@ def test_too_little_memory_is_no_bug(
     assert result.stderr.splitlines()[0] == "error: This machine or container has no memory left."
 
 
-def test_what_is_wrong_with_the_machine_is_told_from_bugs() -> None:
+def test_problems_of_the_machine_are_distinguished_from_bugs() -> None:
     library = ImportError("failed to map segment", path="/lib/_rust.abi3.so")
 
     assert isinstance(machine.machine_error(library), MachineError)
@@ -262,7 +262,7 @@ def test_what_is_wrong_with_the_machine_is_told_from_bugs() -> None:
     assert problem.message == "Input/output error: /data/x."
 
 
-def test_threads_of_libraries_that_cannot_start_are_told_from_bugs(
+def test_threads_that_cannot_start_are_distinguished_from_bugs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import threading

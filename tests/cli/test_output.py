@@ -422,7 +422,9 @@ def test_a_narrow_encoding_gets_escapes(kfgcp: Command, store: Store, make_run: 
 
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_a_closed_stream_is_no_bug(environment: Callable[[], dict[str, str]], closed: str) -> None:
+def test_a_closed_stream_is_not_a_bug(
+    environment: Callable[[], dict[str, str]], closed: str
+) -> None:
     command = Path(sys.executable).with_name("kfgcp")
 
     for verb, code in (("list", 0), ("nonsense", 2)):

@@ -195,7 +195,7 @@ def test_a_run_killed_while_it_is_watched_ends_the_watching(
     assert (result.code, result.json["state"]) == (6, "FAILED")
 
 
-def test_a_detached_run_goes_on_by_itself(
+def test_a_detached_run_continues_by_itself(
     kfgcp: Command, pipeline: Pipeline, home: Path, alive: Alive, eventually: Eventually
 ) -> None:
     begun = kfgcp("run", pipeline("sleeps"), "-p", f"pids={home / 'pids'}", "--detach")
@@ -255,7 +255,7 @@ def test_an_interrupted_watch_leaves_the_run_alone(
     assert kfgcp.end(process).code == 6
 
 
-def test_cancelling_what_has_ended_changes_nothing_and_is_no_error(
+def test_cancelling_an_ended_run_changes_nothing_and_is_not_an_error(
     kfgcp: Command, pipeline: Pipeline
 ) -> None:
     run = kfgcp("run", pipeline("echo"), "--json").json

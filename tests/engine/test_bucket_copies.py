@@ -184,7 +184,7 @@ def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     )
 
 
-def test_a_minio_server_whose_address_is_not_known_is_told(
+def test_a_minio_server_with_an_unknown_address_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):

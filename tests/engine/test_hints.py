@@ -136,7 +136,7 @@ def test_a_path_that_is_nowhere_has_no_hint(path: str, execute: Execute) -> None
     assert "hint" not in error.to_dict()
 
 
-def test_an_address_is_no_file(execute: Execute) -> None:
+def test_an_address_is_not_a_file(execute: Execute) -> None:
     assert (
         error_of(execute(read, {"path": "gs://bucket/key"})).hint
         == "gs://bucket/key is an address, not a file. Only artifacts at gs://, s3:// and minio://"

@@ -140,7 +140,7 @@ def test_long_texts_take_linear_time() -> None:
         assert findings(edited(BASE, edits)) is not None
 
 
-def test_a_quotation_without_an_end_is_no_reason_to_fail() -> None:
+def test_a_quotation_without_an_end_does_not_fail() -> None:
     document = edited(BASE, python_function(install='six "numpy'))
 
     assert messages("R103", findings(document)) == ["component say installs six without a version"]

@@ -189,7 +189,7 @@ def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(
     ]
 
 
-def test_entries_of_the_same_time_are_told_apart_by_their_ids(
+def test_entries_of_the_same_time_are_distinguished_by_their_ids(
     logging: CloudLogging, server: Server
 ) -> None:
     tail = Tail(logging, [])
@@ -205,7 +205,7 @@ def test_entries_of_the_same_time_are_told_apart_by_their_ids(
     assert read == [["tick", "tick"], ["tick"], ["tock"]]
 
 
-def test_each_alternative_is_asked_for_and_none_is_no_request(
+def test_each_alternative_is_one_request_and_none_is_no_request(
     logging: CloudLogging, server: Server
 ) -> None:
     tail = Tail(logging, ["base"])

@@ -137,7 +137,7 @@ def test_a_login_that_was_revoked(
     assert error.hint == SIGN_IN
 
 
-def test_signing_in_anew_mends_it_at_once(
+def test_a_new_sign_in_works_at_once(
     server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
 ) -> None:
     """A `watch` that runs on finds the new login."""

@@ -328,7 +328,9 @@ def _unsigned(payload: str) -> str:
         _unsigned("[" * 100_000),
     ],
 )
-def test_what_is_no_id_token(server: Server, sign_in: Callable[[object], Path], token: str) -> None:
+def test_values_that_are_not_id_tokens(
+    server: Server, sign_in: Callable[[object], Path], token: str
+) -> None:
     sign_in(USER)
     server.answers({"id_token": token})
 

@@ -301,7 +301,7 @@ def test_what_to_do(client: Client, status: int, body: object, hint: str) -> Non
     assert (error.hint, error.status) == (hint, status)
 
 
-def test_who_may_not_read_logs_is_told_the_role(client: Client) -> None:
+def test_the_missing_role_for_logs_is_named(client: Client) -> None:
     body = _google(403, "Permission denied for all log views", "PERMISSION_DENIED")
 
     error = _asked_of_europe(client, 403, body, "v2/entries:list")
@@ -345,7 +345,7 @@ def test_texts_are_unicode_and_numbers_are_exact(
         (b'{"a": 1}', {"Content-Type": "text/plain"}, "is text/plain, not JSON"),
     ],
 )
-def test_an_answer_that_is_no_json_object(
+def test_an_answer_that_is_not_a_json_object(
     server: Server,
     client: Client,
     reply: type[Reply],

@@ -174,7 +174,7 @@ def test_a_text_that_looks_like_the_structure() -> None:
     assert numbers_of(map_of("churn.yaml", text)) == [32, 4, 10, 35, 7, 42]
 
 
-def test_comments_of_yaml_are_no_texts_of_programs() -> None:
+def test_comments_of_yaml_are_not_texts_of_programs() -> None:
     text = (
         YAML.replace(
             "  comp-train:\n    exec", "  # kfgcp: R101 because of it\n  comp-train:\n    exec"

@@ -161,7 +161,9 @@ def test_the_folder_and_the_database_are_closed_each_time(old: Path) -> None:
     assert _mode(old) == 0o700
 
 
-def test_what_cannot_be_changed_is_no_failure(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mode_that_cannot_be_changed_is_not_an_error(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file system without modes refuses to set them, or does nothing."""
 
     def refuse(path: Path, mode: int, **_: Any) -> None:
@@ -178,7 +180,7 @@ def test_what_cannot_be_changed_is_no_failure(old: Path, monkeypatch: pytest.Mon
     assert walks == []
 
 
-def test_closing_an_old_state_folder_is_told_once(old: Path) -> None:
+def test_closing_an_old_state_folder_is_reported_once(old: Path) -> None:
     with pytest.warns(private.ClosedNote, match=f"other users could use {old}; now only you can"):
         Store(old).close()
     with warnings.catch_warnings():

@@ -266,7 +266,7 @@ def test_of_processes_that_miss_the_cache_at_once_one_fills_it(tmp_path: Path) -
     assert sum("filling" in text for text in errors) == 1
 
 
-def test_a_cache_whose_filling_was_interrupted_is_filled_anew(tmp_path: Path) -> None:
+def test_a_cache_whose_filling_was_interrupted_is_filled_again(tmp_path: Path) -> None:
     """An environment without its mark, and a folder that a download was in."""
     folder = tmp_path / "cache"
     (folder / "unfinished-x").mkdir(parents=True)

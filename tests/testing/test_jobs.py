@@ -298,7 +298,7 @@ def test_made_up_jobs_end_when_their_time_is_over(
     assert quick.get("pipelineJobs/later")["state"] == "PIPELINE_STATE_CANCELLED"
 
 
-def test_batches_delete_and_cancel_together_or_not_at_all(
+def test_batches_delete_and_cancel_all_or_nothing(
     quick: VertexApi, body_of: Callable[..., JsonDict]
 ) -> None:
     for name in ("a", "b", "c"):
@@ -319,9 +319,7 @@ def test_batches_delete_and_cancel_together_or_not_at_all(
     assert quick.env.jobs() == ["c"]
 
 
-def test_made_up_jobs_end_when_they_are_told_to(
-    quick: VertexApi, body_of: Callable[..., JsonDict]
-) -> None:
+def test_invented_jobs_end_on_request(quick: VertexApi, body_of: Callable[..., JsonDict]) -> None:
     quick.env.instant.seconds = 600
     for job_id in ("goes-on", "cancelled"):
         quick.post("pipelineJobs", body_of("two_scores"), pipelineJobId=job_id)

@@ -249,6 +249,6 @@ def test_a_cron_expression_can_be_never_due() -> None:
 @pytest.mark.parametrize(
     "cron", ["", "x * * * *", "* * * * * *", "60 * * * *", "5-1 * * * *", "*/0 * * * *", "@daily"]
 )
-def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
+def test_an_invalid_cron_expression_is_refused(cron: str) -> None:
     with pytest.raises(ValueError):
         Cron.parse(cron)

@@ -220,7 +220,7 @@ def test_only_the_beginning_of_a_long_file_is_read(page: Path) -> None:
     assert text(artifact(uri=str(page)), limit=4) == Text("<p>", truncated=True)  # not half an ä
 
 
-def test_a_file_that_is_no_text_is_told_to_be_binary(page: Path) -> None:
+def test_a_file_that_is_not_text_is_reported_as_binary(page: Path) -> None:
     page.write_bytes(b"PAR1\x00\x01")
     assert text(artifact(uri=str(page))) == Text("", binary=True)
     page.write_bytes(b"caf\xe9")
@@ -269,7 +269,7 @@ def test_paths_of_this_machine_are_not_read_for_runs_elsewhere(page: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(page: Path) -> None:
+def test_a_file_that_may_not_be_read_is_reported(page: Path) -> None:
     page.chmod(0)
     with pytest.raises(BackendError, match="cannot be read: Permission denied"):
         text(artifact(uri=str(page)))

@@ -274,7 +274,7 @@ NOTHING_IS_BETTER = ("mean_length", "lossless", "accuracy_loss", "count", "", "G
         (NOTHING_IS_BETTER, None),
     ],
 )
-def test_what_is_better_is_told_by_the_words_of_a_name(
+def test_the_better_direction_follows_from_the_words_of_a_name(
     names: tuple[str, ...], direction: Direction | None
 ) -> None:
     assert {name: guess_direction(name) for name in names} == dict.fromkeys(names, direction)

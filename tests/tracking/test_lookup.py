@@ -12,7 +12,7 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_thousand_handles_share_what_they_speak_through(
+def test_a_thousand_handles_share_one_backend(
     vertex_stand_in: Any, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     (home / "kfgcp.toml").write_text(vertex_stand_in.toml("cloud"))

@@ -90,7 +90,7 @@ def test_a_function_without_a_decorator_is_named(home: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, b"pipeline.yaml", ["pipeline.yaml"], dsl, dsl.Dataset])
-def test_other_values_are_no_pipelines(value: Any, home: Path) -> None:
+def test_other_values_are_not_pipelines(value: Any, home: Path) -> None:
     with pytest.raises(
         UsageError, match=f"A pipeline cannot be of the type {type(value).__name__}"
     ) as caught:

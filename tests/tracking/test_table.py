@@ -120,7 +120,9 @@ def test_metrics_whose_names_have_dots_never_share_a_column(make_run: MakeRun) -
     }
 
 
-def test_a_metric_in_two_artifacts_of_a_task_is_told_apart_in_all_runs(make_run: MakeRun) -> None:
+def test_a_metric_in_two_artifacts_of_a_task_is_distinguished_in_all_runs(
+    make_run: MakeRun,
+) -> None:
     both = make_run(
         metrics=(
             Metric("t", "train", "auc", 1),
@@ -275,7 +277,7 @@ def test_names_of_columns_are_texts_too() -> None:
     assert csv_text(["=x"], [["=y"]], raw=True) == "=x\n=y\n"
 
 
-def test_values_that_are_no_texts_are_json_in_csv(make_run: MakeRun) -> None:
+def test_values_that_are_not_texts_are_json_in_csv(make_run: MakeRun) -> None:
     [row] = _csv(
         [
             make_run(
@@ -301,7 +303,7 @@ def test_values_that_are_no_texts_are_json_in_csv(make_run: MakeRun) -> None:
     ]
 
 
-def test_text_that_is_no_unicode_is_written_as_escapes(make_run: MakeRun, tmp_path: Path) -> None:
+def test_text_that_is_not_unicode_is_written_as_escapes(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(params={"p": "caf\udce9"})]
 
     assert _csv(runs)[0]["params.p"] == "caf\\udce9"

@@ -23,7 +23,7 @@ write_file(Path(sys.argv[1]), {data})
 """
 
 
-def test_a_reader_of_the_old_file_keeps_all_of_it(tmp_path: Path) -> None:
+def test_a_reader_of_the_old_file_reads_it_to_the_end(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
     file.write_bytes(b"old")
     with file.open("rb") as reader:

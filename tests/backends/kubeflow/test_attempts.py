@@ -61,7 +61,7 @@ def test_without_nodes_one_attempt_is_known() -> None:
     ]
 
 
-def test_iterations_are_no_attempts() -> None:
+def test_iterations_are_not_attempts() -> None:
     """Argo calls those of a loop `NAME(0:0)`."""
     details = [node("iteration-iterations", "50", "51"), node("iteration-iterations(0:0)", "52")]
 

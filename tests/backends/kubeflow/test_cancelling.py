@@ -89,7 +89,7 @@ def without_workflow(
     "api-2.17.0/run-get-canceling-forever",
     "api-2.14.3/run-terminate-workflow-gone",
 )
-def test_a_run_without_a_workflow_is_told_by_cancel_and_can_be_deleted(
+def test_a_run_without_a_workflow_is_reported_by_cancel_and_can_be_deleted(
     cluster: KubeflowStandIn, kfgcp: Command, without_workflow: Any
 ) -> None:
     run_id = without_workflow.run_id
@@ -138,7 +138,7 @@ def test_a_run_that_is_cancelling_for_two_minutes_can_be_deleted(
     )
 
 
-def test_a_run_that_ends_after_all_is_not_told(
+def test_a_run_that_ends_late_is_not_reported(
     day_clock: Clock,
     cluster: KubeflowStandIn,
     pipeline: Callable[[str], Path],

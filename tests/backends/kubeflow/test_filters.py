@@ -73,7 +73,7 @@ def test_a_state_is_asked_for_by_all_names_that_the_service_has_for_it(state: Ru
     assert all(RUN_STATES[name] not in states for name in RUN_STATES if name not in names)
 
 
-def test_every_run_is_no_predicate_at_all() -> None:
+def test_a_filter_for_every_run_has_no_predicate() -> None:
     assert filters.predicates(RunFilter(env="gke")) == []
     assert json.loads(filters.format_filter([])) == {"predicates": []}
 

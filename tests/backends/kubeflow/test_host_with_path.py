@@ -227,7 +227,7 @@ def test_an_address_that_refuses_is_the_right_one(
     assert [asked.path for asked in server.asked] == ["/first/x"]
 
 
-def test_when_neither_has_it_the_first_is_told(
+def test_when_neither_has_it_the_first_error_is_raised(
     addresses: Addresses, server: Server, reply: type[Reply]
 ) -> None:
     server.answers(reply(b"first", status=404), reply(b"second", status=404))

@@ -61,7 +61,7 @@ def gke(home: Path, kubectl: Kubectl) -> Kubectl:
         ),
     ],
 )
-def test_what_kubectl_says_is_told_once_with_what_to_do(
+def test_the_message_of_kubectl_is_shown_once_with_a_hint(
     gke: Kubectl,
     fails: Callable[..., tuple[str, str]],
     nothing_was_started: Callable[..., None],

@@ -101,7 +101,7 @@ def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
         (LogFilter(attempt=2), []),
     ],
 )
-def test_only_what_is_wanted_is_asked_for(
+def test_only_the_selected_logs_are_requested(
     chain: Callable[..., RunLogs],
     client: Callable[..., ServiceClient],
     server: Server,
@@ -177,7 +177,7 @@ def test_cloud_logging_has_what_the_pod_had(
     )
 
 
-def test_without_cloud_logging_a_pod_that_is_gone_is_said_to_be(
+def test_without_cloud_logging_a_pod_that_is_gone_is_reported(
     chain: Callable[..., RunLogs],
     client: Callable[..., ServiceClient],
     server: Server,

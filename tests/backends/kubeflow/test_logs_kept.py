@@ -57,7 +57,7 @@ def test_a_pod_that_is_there_is_all_that_is_asked(server: KubeflowStandIn, run: 
     assert paths(server) == ["/k8s/pod/logs"]
 
 
-def test_an_archive_is_read_by_the_ui_server_which_is_told_the_day_of_the_run(
+def test_the_ui_server_gets_the_day_of_the_run_to_read_an_archive(
     server: KubeflowStandIn, run: RunHandle
 ) -> None:
     server.logs.kept, server.logs.falls_back = "archive", True
@@ -136,7 +136,7 @@ def test_older_servers_say_500_for_a_pod_that_is_gone(home: Path) -> None:
             run.task("train").logs()
 
 
-def test_other_tasks_are_printed_before_what_is_lost_is_said(
+def test_other_tasks_are_printed_before_the_lost_logs_are_reported(
     server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     handle = public.run(
@@ -291,7 +291,7 @@ def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn
     assert large - small < 30_000, f"{large - small} KB more for 110 MB"
 
 
-def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
+def test_a_growing_log_is_followed_without_repeating_a_line(
     home: Path, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     with kubeflow() as server:

@@ -205,7 +205,7 @@ def test_properties_of_another_type_are_none(
         (1500, 1.5),
     ],
 )
-def test_times_that_are_none(
+def test_invalid_times(
     ml_metadata: Metadata, says: Callable[..., None], millis: int, seconds: float
 ) -> None:
     says(
@@ -229,7 +229,9 @@ def test_executions_are_in_the_order_they_were_made(
     assert [execution.id for execution in ml_metadata.read_executions("run-1")] == [1, 2, 3]
 
 
-def test_artifacts_are_told_by_events(ml_metadata: Metadata, says: Callable[..., None]) -> None:
+def test_artifacts_belong_to_tasks_by_events(
+    ml_metadata: Metadata, says: Callable[..., None]
+) -> None:
     metrics = artifact(
         5,
         accuracy=0.5,
@@ -379,7 +381,7 @@ def test_a_page_token_that_comes_again_is_an_error(
     "body",
     [mlmd.encode_error(5, "no context"), mlmd.encode_response(mlmd.message_class("Context")())],
 )
-def test_a_run_that_is_not_known_there_has_no_executions(
+def test_a_run_unknown_to_ml_metadata_has_no_executions(
     ml_metadata: Metadata, server: Server, reply: type[Reply], body: bytes
 ) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
@@ -421,7 +423,7 @@ def frame(flag: int, content: bytes) -> bytes:
         OK + b"x",
     ],
 )
-def test_bytes_that_are_no_answer(
+def test_bytes_that_are_not_an_answer(
     ml_metadata: Metadata, server: Server, reply: type[Reply], body: bytes
 ) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
@@ -496,7 +498,7 @@ def test_values_of_parameters_come_back_as_they_went(values: JsonDict) -> None:
     )
 
 
-def test_a_struct_that_is_nested_without_end_is_no_answer() -> None:
+def test_a_struct_that_is_nested_without_end_is_not_an_answer() -> None:
     inner = b""
     for _ in range(200):  # list_value of a Value: 6, values of a ListValue: 1
         inner = (
@@ -603,7 +605,7 @@ def test_the_calls_of_a_run_share_their_time(
     ]
 
 
-def test_a_sign_in_page_is_no_answer(
+def test_a_sign_in_page_is_not_an_answer(
     ml_metadata: Metadata, server: Server, reply: type[Reply]
 ) -> None:
     server.answers(

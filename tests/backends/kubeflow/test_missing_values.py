@@ -122,7 +122,7 @@ def hang(cluster: KubeflowStandIn) -> None:
     cluster.metadata.call = wait  # type: ignore[method-assign]
 
 
-def test_a_server_that_keeps_tasks_itself_and_has_none_of_a_run_is_told(
+def test_a_server_that_has_no_tasks_of_a_run_is_reported(
     cluster: KubeflowStandIn, seeded: list[str]
 ) -> None:
     """Kubeflow Pipelines 3.0 has no ML Metadata: a run of the server that was there before has no
@@ -236,7 +236,7 @@ def test_what_is_written_of_it_in_a_frame(cluster: KubeflowStandIn, seeded: list
     assert api.list(refresh=False)[0].metrics == ()
 
 
-def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
+def test_no_task_is_running_in_a_run_that_ended_during_an_outage(
     cluster: KubeflowStandIn,
     shown: Callable[[str], tuple[JsonDict, str]],
     kfgcp: Command,

@@ -46,7 +46,7 @@ def watched(
 
 
 @pytest.mark.parametrize("kind", ["429", "503"])
-def test_an_outage_is_said_once_and_its_end_once(
+def test_an_outage_and_its_end_are_each_reported_once(
     cluster: KubeflowStandIn, watched: Callable[..., tuple[list[RunUpdate], list[str]]], kind: str
 ) -> None:
     cluster.fail_next(kind, times=3, method="GET", path=GETS, retry_after=TOO_LONG)
@@ -61,7 +61,7 @@ def test_an_outage_is_said_once_and_its_end_once(
     assert back == "cloud answers again"
 
 
-def test_a_short_one_is_not_said_at_all(
+def test_a_short_outage_is_not_reported(
     cluster: KubeflowStandIn, watched: Callable[..., tuple[list[RunUpdate], list[str]]]
 ) -> None:
     for kind in ("503", "reset", "lost"):

@@ -81,7 +81,7 @@ def test_all_pods_of_a_run_are_found_by_the_paths_of_its_tasks(name: str) -> Non
         ("retry-bad", "fail", ["2784682676", "2180541297"]),
     ],
 )
-def test_attempts_are_told_first_to_last(name: str, task: str, attempts: list[str]) -> None:
+def test_attempts_are_listed_first_to_last(name: str, task: str, attempts: list[str]) -> None:
     workflow = recorded(name, "workflow.json")["name"]
 
     pods = WorkflowPods(*details_and_graph(name)).executors(task)
@@ -124,7 +124,7 @@ FAILED_DRIVERS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_only_a_driver_that_failed_is_told(name: str) -> None:
+def test_only_failed_drivers_are_returned(name: str) -> None:
     details, graph = details_and_graph(name)
     nodes = recorded(name, "workflow.json")["nodes"].values()
     failed = {
@@ -145,7 +145,7 @@ def test_only_a_driver_that_failed_is_told(name: str) -> None:
         assert driver_pods[path] == f"{workflow}-{pod}"
 
 
-def test_the_iterations_whose_driver_failed_are_told_apart() -> None:
+def test_the_iterations_whose_driver_failed_are_distinguished() -> None:
     details, graph = details_and_graph("loop-nested")
 
     failed = {

@@ -332,7 +332,7 @@ def test_a_failed_run_is_shown_whatever_its_log_holds(
 @pytest.mark.parametrize(
     ("status", "text"), [(403, "Access denied to namespace"), (422, "podnamespace argument is")]
 )
-def test_a_pod_that_may_not_be_read_is_not_said_to_be_gone(
+def test_a_pod_that_may_not_be_read_is_not_reported_as_gone(
     backend: Callable[..., Backend],
     server: RecordedServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -455,7 +455,7 @@ def test_without_ml_metadata_the_pods_are_found_by_the_nodes(
 
 
 @pytest.mark.parametrize("name", ["param-none", "fail-only", "exit-bad"])
-def test_without_ml_metadata_the_cause_is_told(
+def test_without_ml_metadata_the_cause_is_reported(
     backend: Callable[..., Backend], server: RecordedServer, name: str
 ) -> None:
     server.metadata = None

@@ -84,7 +84,7 @@ def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is
     assert [request.method for request in older.requests] == ["GET"], "its version, once"
 
 
-def test_what_is_doubtful_is_said_before_the_run(older: KubeflowStandIn, home: Path) -> None:
+def test_doubtful_settings_are_reported_before_the_run(older: KubeflowStandIn, home: Path) -> None:
     spec = spec_with(env=[{"name": "X", "value": "{{$.inputs.parameters['x']}}"}])
 
     with pytest.warns(
@@ -105,7 +105,7 @@ def test_the_version_is_asked_once_for_all_submissions(older: KubeflowStandIn) -
     assert older.requests.count(path="*/healthz") == 1
 
 
-def test_a_server_that_does_not_tell_its_version_is_taken_for_a_new_one_and_that_is_said(
+def test_a_server_without_a_version_counts_as_new_and_is_reported(
     older: KubeflowStandIn,
 ) -> None:
     older.tells_version = False
@@ -144,7 +144,7 @@ def test_a_server_before_2_0_is_named_as_too_old(
         assert server.requests.count(method="POST") == 0
 
 
-def test_what_is_no_kubeflow_at_all_is_not_called_an_old_one(
+def test_another_server_is_not_called_an_old_kubeflow(
     home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     with kubeflow(mode="instant") as server:

@@ -352,7 +352,7 @@ def test_a_description_of_other_people_has_no_labels(text: Any) -> None:
     assert run_request.parse_description(text) == {}
 
 
-def test_values_that_are_no_text_become_text() -> None:
+def test_values_that_are_not_text_become_text() -> None:
     assert run_request.parse_description(
         'kfgcp: {"n": 3, "on": true, "none": null, "many": [1]}'
     ) == {
@@ -398,7 +398,7 @@ def test_labels_that_are_too_many_are_kept_without_those_that_the_spec_tells() -
     ).items() == {("version", "0" * 12)}
 
 
-def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
+def test_labels_that_do_not_fit_are_refused_before_a_request(
     compiled: Callable[[str], Spec],
     request_of: Callable[..., SubmitRequest],
     environment_of: Callable[..., Environment],
@@ -429,7 +429,7 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 # -- what the service cannot be told
 
 
-def test_what_is_left_out_is_said(
+def test_ignored_options_are_reported(
     compiled: Callable[[str], Spec], request_of: Callable[..., SubmitRequest]
 ) -> None:
     spec = compiled("tests/pipelines/echo.py")

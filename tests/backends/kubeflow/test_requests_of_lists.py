@@ -199,7 +199,7 @@ def test_names_of_experiments_of_others_are_one_request_once(
     assert second == {"runs": 1}
 
 
-def test_metrics_that_were_not_read_are_named_and_read_when_they_are_wanted(
+def test_metrics_that_were_not_read_are_named_and_read_on_request(
     server: KubeflowStandIn,
     cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
     kfgcp: Command,
@@ -299,7 +299,7 @@ def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
     assert done.json == []
 
 
-def test_an_experiment_that_was_made_anew_has_another_id(
+def test_an_experiment_that_was_created_again_has_another_id(
     server: KubeflowStandIn, kfgcp: Command
 ) -> None:
     server.seed(1, experiment="churn", description=mine())
@@ -429,7 +429,7 @@ def test_a_run_that_its_owner_retried_is_read_again(
     )
 
 
-def test_a_retry_that_ended_in_the_same_state_is_told_by_its_end(server: KubeflowStandIn) -> None:
+def test_a_retry_that_ended_in_the_same_state_is_found_by_its_end(server: KubeflowStandIn) -> None:
     (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine(), age=7200)
     server.instant.seconds = 3600
 

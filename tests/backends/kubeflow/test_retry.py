@@ -44,7 +44,7 @@ def test_the_record_reopens_until_the_run_has_ended_again(server: KubeflowStandI
     assert handle.cancel().state is RunState.CANCELLED
 
 
-def test_a_cancelled_run_goes_on_too(server: KubeflowStandIn, kfgcp: Command) -> None:
+def test_a_cancelled_run_continues_too(server: KubeflowStandIn, kfgcp: Command) -> None:
     run_id = failed(server)
     server.instant.seconds = 3600
     public.show(run_id).retry().cancel()
@@ -56,7 +56,7 @@ def test_a_cancelled_run_goes_on_too(server: KubeflowStandIn, kfgcp: Command) ->
     assert public.show(run_id).wait(PROCESS).state is RunState.SUCCEEDED
 
 
-def test_a_run_that_somebody_else_let_go_on_is_not_retried_again(server: KubeflowStandIn) -> None:
+def test_a_run_that_somebody_else_continued_is_not_retried_again(server: KubeflowStandIn) -> None:
     run_id = failed(server)
     server.instant.seconds = 3600
     requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=REQUEST).raise_for_status()
@@ -69,7 +69,7 @@ def test_a_run_that_somebody_else_let_go_on_is_not_retried_again(server: Kubeflo
     assert next(api.watch(run_id, logs=False)).run.state is RunState.RUNNING
 
 
-def test_a_lost_answer_is_told_by_the_state_of_the_run(server: KubeflowStandIn) -> None:
+def test_a_lost_answer_is_recognised_by_the_state_of_the_run(server: KubeflowStandIn) -> None:
     run_id = failed(server)
     server.fail_next("lost", method="POST", path="*:retry")
 

@@ -195,7 +195,7 @@ def test_older_servers_quote_the_store(
     ("status", "kind"),
     [(400, Refused), (403, Refused), (401, AuthError), (500, Unreachable), (503, Unreachable)],
 )
-def test_other_refusals_are_told(
+def test_other_refusals_are_reported(
     store: ServerStore, server: Server, reply: type[Reply], status: int, kind: Any
 ) -> None:
     server.always(

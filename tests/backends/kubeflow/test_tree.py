@@ -102,7 +102,7 @@ def test_executions_name_what_they_stand_in(
     )
 
 
-def test_what_no_execution_was_made_for_did_not_run(
+def test_tasks_without_an_execution_did_not_run(
     shapes: Callable[..., list[Execution]], graph: Graph
 ) -> None:
     """It comes last."""
@@ -339,7 +339,7 @@ def node(name: str, second: int, **more: object) -> JsonDict:
     return {"display_name": name, "state": "RUNNING", "create_time": at, "start_time": at} | more
 
 
-def test_nodes_are_told_by_names_that_the_pipeline_has_once(graph: Graph) -> None:
+def test_nodes_are_placed_by_names_that_the_pipeline_has_once(graph: Graph) -> None:
     """Drivers, wrappers and what is in a loop or has a name of two tasks are left out."""
     details = [
         node("shapes-x1y2z", 0),
@@ -386,7 +386,7 @@ def test_nodes_may_lack_any_field(graph: Graph) -> None:
     assert place_nodes([], graph) == []
 
 
-def test_every_task_outside_of_loops_of_another_pipeline_is_told(
+def test_every_task_outside_of_loops_is_placed(
     compiled: Callable[[str], Spec],
 ) -> None:
     graph = build(compiled("features-2.14.6.yaml").pipeline_spec)

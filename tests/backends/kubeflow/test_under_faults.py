@@ -121,7 +121,7 @@ def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
     trial.count("submissions", count)
 
 
-def test_runs_of_the_same_name_are_told_apart(
+def test_runs_of_the_same_name_are_distinguished(
     cluster: KubeflowStandIn,
     spec: Spec,
     submit_all: Callable[..., list[str | BackendError]],
@@ -138,7 +138,7 @@ def test_runs_of_the_same_name_are_told_apart(
     assert _most(cluster) == 1
 
 
-def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
+def test_an_error_of_submit_says_whether_the_run_may_have_started(
     cluster: KubeflowStandIn,
     spec: Spec,
     submit_all: Callable[..., list[str | BackendError]],
@@ -563,7 +563,7 @@ def _is_answered(env: KubeflowStandIn, method: str | None, path: str, *, since: 
     return bool(requests) and all(request.status is not None for request in requests)
 
 
-def test_a_login_page_for_the_new_run_is_told_with_what_is_not_known(
+def test_a_login_page_for_a_new_run_says_that_its_creation_is_uncertain(
     cluster: KubeflowStandIn, spec: Spec, impatient: None
 ) -> None:
     """Every answer is one, the looks' too."""

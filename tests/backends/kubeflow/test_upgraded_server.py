@@ -108,7 +108,7 @@ def test_runs_from_before_an_upgrade_are_read_once(cluster: KubeflowStandIn) -> 
     assert again == []
 
 
-def test_a_task_that_cannot_be_read_is_told_once(
+def test_a_task_that_cannot_be_read_is_reported_once(
     cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run has ended, so the task stays as it is."""

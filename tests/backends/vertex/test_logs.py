@@ -96,7 +96,7 @@ def test_logs_are_read_attempt_by_attempt(
         ),
     ],
 )
-def test_only_what_is_wanted_is_asked_for(
+def test_only_the_selected_logs_are_requested(
     logging: CloudLogging,
     server: Server,
     job: Callable[..., JsonDict],

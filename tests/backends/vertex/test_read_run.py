@@ -106,7 +106,7 @@ def test_the_least_that_a_job_can_say() -> None:
         job_answer(endTime="the 2nd"),
     ],
 )
-def test_what_is_no_job_is_refused(answer: JsonDict) -> None:
+def test_an_answer_that_is_not_a_job_is_refused(answer: JsonDict) -> None:
     with pytest.raises(BackendError, match="Vertex AI answered with"):
         read_job(answer)
 

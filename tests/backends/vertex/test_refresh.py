@@ -129,7 +129,7 @@ def test_only_what_changed_is_listed(cloud: VertexStandIn, counted: Counted) -> 
     assert "pipelineSpec.pipelineInfo" in asked.query["readMask"]
 
 
-def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
+def test_a_running_run_is_listed_until_it_has_ended_and_then_read_once(
     cloud: VertexStandIn, counted: Counted, create: Callable[..., None], eventually: WaitFor
 ) -> None:
     cloud.instant.seconds = 86400
@@ -255,9 +255,7 @@ def test_a_first_list_with_since_reads_that_far(cloud: VertexStandIn, counted: C
     assert counted() == (1, 3, 4)
 
 
-def test_a_run_that_is_not_known_is_asked_for_by_its_id(
-    cloud: VertexStandIn, counted: Counted
-) -> None:
+def test_an_unknown_run_is_requested_by_its_id(cloud: VertexStandIn, counted: Counted) -> None:
     (ancient,) = cloud.seed(1, age=400 * DAY)
     (recent,) = cloud.seed(1)
 
@@ -269,9 +267,7 @@ def test_a_run_that_is_not_known_is_asked_for_by_its_id(
     assert counted() == (1, 1, 2)
 
 
-def test_a_run_that_is_not_known_is_looked_for_by_its_name(
-    cloud: VertexStandIn, counted: Counted
-) -> None:
+def test_an_unknown_run_is_searched_by_its_name(cloud: VertexStandIn, counted: Counted) -> None:
     (run_id,) = cloud.seed(1, display_name="my run")
 
     assert api.show("my run").run_id == run_id

@@ -483,7 +483,7 @@ def test_a_name_that_is_too_long_is_refused(
 @example("a" * 127 + "-b")
 @example("-" * 300)
 @example("2" + "a" * 127)
-def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(
+def test_job_ids_are_valid_for_any_name_of_a_pipeline(
     pipeline: str,
 ) -> None:
     name = job_id(pipeline, "0123456789ab")
@@ -500,7 +500,7 @@ def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:
 # -- what the service cannot be told
 
 
-def test_what_is_left_out_is_said(
+def test_ignored_options_are_reported(
     compiled: Callable[[str], Spec],
     request_of: Callable[..., SubmitRequest],
     vertex_settings: Callable[..., VertexSettings],

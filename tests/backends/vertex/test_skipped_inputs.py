@@ -54,7 +54,7 @@ def inputs(
     return read_inputs
 
 
-def test_they_are_the_values_that_the_spec_leads_to(
+def test_inputs_of_skipped_tasks_follow_from_the_spec(
     inputs: Callable[..., dict[str, JsonDict]],
 ) -> None:
     """Of the pipeline's parameter, of the output of a task, of the iteration, and an artifact."""

@@ -112,7 +112,7 @@ def test_the_order_of_details_does_not_matter(
         )
 
 
-def test_an_iteration_that_is_not_shown_is_told_by_the_repetition(
+def test_an_iteration_that_is_not_shown_is_found_by_the_repetition(
     shapes: Callable[..., list[JsonDict]], graph: Graph
 ) -> None:
     shown = {
@@ -286,7 +286,7 @@ def test_any_field_may_be_missing(shapes: Callable[..., list[JsonDict]], graph: 
     ("name", "path"),
     [("a]", "a-"), ("loop[2]/a]", "loop-2--a-"), ("[", "-"), ("", "task-7"), (None, "task-7")],
 )
-def test_names_that_kfp_does_not_give_are_no_places_in_paths(name: str | None, path: str) -> None:
+def test_unusual_names_are_one_part_of_a_path(name: str | None, path: str) -> None:
     details: Any = [{"taskId": 7, "taskName": name}, {"taskId": 8, "taskName": "other"}]
 
     assert [placed.path for placed in place_tasks(details, None)] == sorted([path, "other"])

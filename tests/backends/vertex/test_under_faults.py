@@ -72,7 +72,7 @@ def test_each_submission_makes_one_run_when_every_fifth_request_fails(
     trial.count("submissions", count)
 
 
-def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
+def test_an_error_of_submit_says_whether_the_run_may_have_started(
     service: VertexStandIn, spec: Spec, submit_all: Callable[..., list[str | BackendError]]
 ) -> None:
     """Half of the requests are not tried again, as the service asks for more patience than there
@@ -144,7 +144,7 @@ def _is_answered(env: VertexStandIn, *, since: int) -> bool:
     return any(request.status is not None for request in creates)
 
 
-def test_a_run_that_cannot_be_recorded_any_more_goes_on_and_the_error_says_so(
+def test_a_run_that_cannot_be_recorded_continues_and_the_error_says_so(
     service: VertexStandIn,
     spec: Spec,
     mount: Callable[[str], Path],
@@ -185,7 +185,7 @@ def test_nothing_is_submitted_from_a_state_folder_that_cannot_be_written(
     assert len(service.requests) == 0
 
 
-def test_a_run_is_found_again_when_the_connection_broke_off_for_longer_than_a_call_goes_on(
+def test_a_run_is_found_again_after_a_long_outage_of_the_connection(
     service: VertexStandIn, spec: Spec
 ) -> None:
     service.fail_next("lost", method="POST")

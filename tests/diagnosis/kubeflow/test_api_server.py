@@ -142,7 +142,7 @@ def test_the_health_that_the_ui_answers(
     assert diagnose(**settings)["version"].detail == "2.15.0"
 
 
-def test_a_server_that_does_not_tell_its_version(
+def test_a_server_without_a_version(
     settings: dict[str, str], server: ScriptedServer, diagnose: Diagnose
 ) -> None:
     server.answer(HEALTH_V1, status=404)

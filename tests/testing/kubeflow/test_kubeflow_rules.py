@@ -59,7 +59,7 @@ def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(
     assert quick.get("runs") == {}
 
 
-def test_half_of_a_surrogate_pair_is_no_text_of_proto_json(
+def test_half_of_a_surrogate_pair_is_not_valid_in_proto_json(
     quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
 ) -> None:
     for field in ("display_name", "description"):
@@ -170,7 +170,7 @@ def test_long_pipelines_are_refused(quick: KubeflowApi, spec_of: Callable[[str],
     assert run.status_code == 400
 
 
-def test_what_is_no_pipeline_of_schema_2_1_is_an_internal_error(
+def test_a_spec_that_is_not_schema_2_1_is_an_internal_error(
     quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
 ) -> None:
     old, broken = spec_of("echo"), spec_of("echo")
@@ -320,7 +320,7 @@ def test_uploads_may_be_archives(
     assert version["pipeline_spec"] == yaml.safe_load(text)
 
 
-def test_an_upload_without_a_file_and_one_that_is_no_archive(quick: KubeflowApi) -> None:
+def test_an_upload_without_a_file_and_one_that_is_not_an_archive(quick: KubeflowApi) -> None:
     none = quick.call("POST", "pipelines/upload", files={"other": ("a", "b")})
     broken = quick.call("POST", "pipelines/upload", files={"uploadfile": ("a.zip", b"PK nonsense")})
 

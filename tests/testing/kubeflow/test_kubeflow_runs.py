@@ -40,7 +40,7 @@ def test_every_state_has_its_counterpart() -> None:
     assert {*STATES.values(), *NODE_STATES.values()} <= client_states
 
 
-def test_a_run_that_goes_on_has_ended_in_1970(
+def test_a_running_run_has_the_end_1970(
     api: KubeflowApi,
     spec_of: Callable[[str], JsonDict],
     ended: Callable[[KubeflowApi, str], JsonDict],

@@ -137,7 +137,7 @@ def test_the_command_serves_until_it_is_stopped(
     )
 
 
-def test_a_version_that_is_none_is_an_error_of_one_line(kfgcp: Command) -> None:
+def test_an_invalid_version_is_an_error_of_one_line(kfgcp: Command) -> None:
     result = kfgcp("testing", "kubeflow", "--server-version", "newest")
 
     assert result.code == 2
