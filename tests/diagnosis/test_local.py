@@ -6,7 +6,6 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from kfgcp.errors import StateError
 from kfgcp.installation import upgrade_hint
 from kfgcp.model import Run
 from kfgcp.store.store import Store
+from kfgcp.testing import VertexStandIn
 from kfgcp_command import Command, Somebody
 
 CHECKS = ["config", "python", "kfp", "disk", "store", "uv", "docker"]
@@ -186,7 +186,7 @@ def test_a_pipeline_root_here(diagnose: Diagnose, home: Path) -> None:
 
 
 def test_a_pipeline_root_in_a_bucket(
-    diagnose: Diagnose, broken: Broken, vertex_stand_in: Any
+    diagnose: Diagnose, broken: Broken, vertex_stand_in: VertexStandIn
 ) -> None:
     finding = broken(diagnose(backend="local", pipeline_root="gs://not-there/runs"))
     assert finding.check == "pipeline_root"

@@ -5,7 +5,6 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -15,7 +14,7 @@ from kfp.dsl.base_component import BaseComponent
 from kfgcp import api
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.errors import Unsupported
-from kfgcp.model import Run
+from kfgcp.model import Run, Task
 from kfgcp.spec.load import Spec, from_documents
 from patience import PROCESS
 
@@ -83,7 +82,7 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Spec], Run]
     return run
 
 
-def secret(task: Any, *, optional: bool = False) -> None:
+def secret(task: dsl.PipelineTask, *, optional: bool = False) -> None:
     kubernetes.use_secret_as_env(
         task, "db", {"password": "DB_PASSWORD", "user": "DB_USER"}, optional=optional
     )
@@ -161,7 +160,7 @@ def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_pat
 @pytest.mark.rule("Running a task: timeouts are honoured")
 @pytest.mark.parametrize("task", [sleep, deaf], ids=["ends-on-request", "must-be-killed"])
 def test_an_attempt_that_takes_too_long_is_ended(
-    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Any
+    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Callable[[Run, str], Task]
 ) -> None:
     monkeypatch.setattr(
         "kfgcp.backends.local.local_run.EngineSettings",

@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -178,7 +177,7 @@ def test_other_refusals(
     server: Server,
     sign_in: Callable[[object], Path],
     reply: type[Reply],
-    answer: tuple[Any, int],
+    answer: tuple[object, int],
     message: str,
 ) -> None:
     sign_in(_user())

@@ -8,7 +8,6 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,7 +43,7 @@ def contents(home: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
 
-def everything_is_shown_and_nothing_changed(somebody: Any, home: Path) -> None:
+def everything_is_shown_and_nothing_changed(somebody: Somebody, home: Path) -> None:
     before = contents(home)
 
     listed = somebody.kfgcp("list", "--json")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,7 +32,7 @@ def project(home: Path) -> Path:
     return home
 
 
-def runs(kfgcp: Any, *arguments: str) -> JsonDict:
+def runs(kfgcp: Command, *arguments: str) -> JsonDict:
     listed = kfgcp("list", "--json", *arguments)
     assert listed.code == 0, listed.err
     return {run["name"]: run for run in json.loads(listed.out)}

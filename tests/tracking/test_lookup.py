@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import kfgcp
+from kfgcp.testing import VertexStandIn
 
 
 def _descriptors() -> int:
@@ -13,7 +13,7 @@ def _descriptors() -> int:
 
 
 def test_a_thousand_handles_share_one_backend(
-    vertex_stand_in: Any, home: Path, pipeline: Callable[[str], Path]
+    vertex_stand_in: VertexStandIn, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     (home / "kfgcp.toml").write_text(vertex_stand_in.toml("cloud"))
     seeded_runs = vertex_stand_in.seed(300)

@@ -3,7 +3,6 @@ loopback."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -18,7 +17,7 @@ from kfgcp.errors import AuthError, BackendError, NotFound
 from kfgcp.model import RunState
 from kfgcp.services.client import ServiceClient
 from recorded_runs import RecordedServer
-from service_fixtures import Reply, Server
+from service_fixtures import ReceivedRequest, Reply, Server
 
 NAME = "retry-good"
 RUN = RunRef("recorded", recorded_runs.read(NAME)["run_id"])
@@ -70,7 +69,7 @@ def host(server: Server, reply: type[Reply], recorded: RecordedServer) -> Callab
     status."""
 
     def start(route: Route, elsewhere: int = 404) -> str:
-        def answer(asked: Any) -> Any:
+        def answer(asked: ReceivedRequest) -> Reply:
             path = route(asked.path)
             if path is None:
                 return reply(PAGE, status=elsewhere, headers=HTML)

@@ -1,7 +1,6 @@
 """Logs of a run over the wire: which pods are asked for, and when Cloud Logging is."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from kfgcp.model import Task, TaskKind, TaskState
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import CloudLogging
 from kfgcp.spec.load import Spec
-from service_fixtures import Reply, Server
+from service_fixtures import ReceivedRequest, Reply, Server
 
 RUN = "0a1b2c3d"
 CREATED = "2026-01-02T03:00:00.000Z"
@@ -352,7 +351,7 @@ def test_a_pod_whose_log_is_not_there_yet_does_not_hide_the_others(
     archived."""
     monkeypatch.setattr(logs, "PAUSE", 0.0)
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         if asked.query["podname"] == "pod-add":
             return reply(b"pod not found", status=int(broken), headers=TEXT)
         return reply(b"line\n", headers=TEXT)

@@ -21,7 +21,7 @@ from kfgcp.model import TaskState
 from kfgcp.services.client import ServiceClient
 from kfgcp.spec.json_values import JsonObject
 from patience import REQUEST
-from service_fixtures import Reply, Server
+from service_fixtures import ReceivedRequest, Reply, Server
 
 GRPC_WEB = {"Content-Type": mlmd.CONTENT_TYPE}
 OK = b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
@@ -588,7 +588,7 @@ def test_the_calls_of_a_run_share_their_time(
     context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
 
-    def slow(_: Any) -> Any:
+    def slow(_: ReceivedRequest) -> Reply:
         nonlocal now
         now += metadata.ALL_SECONDS - 0.3
         return reply(mlmd.encode_response(context), headers=GRPC_WEB)
@@ -630,7 +630,7 @@ def test_a_call_that_hangs_ends_before_the_time_of_all(
     context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
 
-    def first(_: Any) -> Any:
+    def first(_: ReceivedRequest) -> Reply:
         # Only the second call, which never ends, has a short time.
         monkeypatch.setattr(metadata, "SECONDS", 0.3)
         return reply(mlmd.encode_response(context), headers=GRPC_WEB)

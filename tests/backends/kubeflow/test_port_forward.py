@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from kfgcp.services.auth import port_forward
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
 from patience import PROCESS, WaitFor
-from service_fixtures import Kubectl, Reply, Server
+from service_fixtures import Kubectl, ReceivedRequest, Reply, Server
 
 Client = Callable[..., ServiceClient]
 
@@ -168,7 +167,7 @@ def test_the_doctor_goes_through_it(
 ) -> None:
     (home / "kfgcp.toml").write_text('[env.gke]\nbackend = "kubeflow"\nauth = "port-forward"\n')
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         if asked.path.endswith("/artifacts"):  # of KFP 3.0
             return reply({"message": "Not Found", "code": 5}, status=404)
         return reply({"runs": []} if asked.path.endswith("/runs") else {"tag_name": "2.14.3"})

@@ -3,7 +3,6 @@ shown."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from exchanges import VERSIONS, Exchange, exchange
 from kfgcp import api
 from kfgcp.errors import Refused
 from kfgcp.query import RunFilter
-from service_fixtures import Reply, Server
+from service_fixtures import ReceivedRequest, Reply, Server
 
 RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
 SINCE = "2020-01-01T00:00:00.000Z"
@@ -28,7 +27,7 @@ def listed(
     )
 
     def names(first: Exchange, second: Exchange) -> list[str]:
-        def answer(asked: Any) -> Any:
+        def answer(asked: ReceivedRequest) -> Reply:
             if asked.path == EXPERIMENTS:
                 return reply(exchange("experiments-list").answer)
             if asked.path != RUNS:

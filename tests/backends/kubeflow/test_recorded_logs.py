@@ -92,7 +92,7 @@ def logs(backend: Backend) -> SupportsLogs:
     return part
 
 
-def texts(backend: Backend, name: str, **log_filter: Any) -> list[str]:
+def texts(backend: Backend, name: str, **log_filter: object) -> list[str]:
     return [line.text for line in logs(backend).logs(ref(name), LogFilter(**log_filter))]
 
 

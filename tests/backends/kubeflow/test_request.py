@@ -48,7 +48,10 @@ SETTINGS = KubeflowSettings(host="https://kfp.acme.example")
 
 
 def build_body(
-    request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123"
+    request: SubmitRequest,
+    env: Environment,
+    experiment: str = "e-1",
+    submission: str = "abc123abc123",
 ) -> JsonDict:
     """The body, as JSON has it."""
     body: dict[str, Any] = json.loads(
@@ -348,7 +351,7 @@ def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]
         'kfgcp: {"a": ' + "[" * 100_000 + "}",
     ],
 )
-def test_a_description_of_other_people_has_no_labels(text: Any) -> None:
+def test_a_description_of_other_people_has_no_labels(text: object) -> None:
     assert run_request.parse_description(text) == {}
 
 

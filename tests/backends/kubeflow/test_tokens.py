@@ -14,7 +14,7 @@ from kfgcp.errors import AuthError
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
 from patience import PROCESS
-from service_fixtures import Reply, Server
+from service_fixtures import ReceivedRequest, Reply, Server
 
 PROXY = "123-iap.apps.googleusercontent.com"
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
@@ -91,7 +91,7 @@ def settings(
         "kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/"
     )
 
-    def google(asked: Any) -> Any:
+    def google(asked: ReceivedRequest) -> Reply:
         if asked.path.endswith("/identity"):
             return reply(tokens.new().encode(), headers=GOOGLE | {"Content-Type": "text/plain"})
         if asked.path.endswith("/service-accounts/default/"):

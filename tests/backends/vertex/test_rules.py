@@ -15,7 +15,7 @@ from kfgcp.backends.vertex.rules import vertex_rules
 from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
-from kfgcp.rules.rule import Severity
+from kfgcp.rules.rule import Rule, Severity
 from kfgcp.spec.load import Spec
 from rule_cases import REMOVED, Case, check_case, find
 
@@ -281,7 +281,7 @@ CASES: Final[dict[str, Case]] = {
 
 
 @pytest.mark.parametrize("rule", vertex_rules(), ids=lambda rule: rule.id)
-def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Any) -> None:
+def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Rule) -> None:
     assert rule.id in CASES, f"{rule.id} has no pipeline in this file"
     check_case(rule, CASES[rule.id])
 

@@ -91,7 +91,7 @@ def test_a_server_of_something_else(
     diagnose: Diagnose,
     broken: Broken,
     status: int,
-    body: Any,
+    body: object,
     headers: Any,
     detail: str,
 ) -> None:

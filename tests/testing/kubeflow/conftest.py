@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -11,6 +11,9 @@ from json_types import JsonDict
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import WaitFor
 from stand_in_apis import KubeflowApi
+
+if TYPE_CHECKING:
+    import kfp
 
 FINAL = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
@@ -79,7 +82,7 @@ def ended(eventually: WaitFor) -> Callable[[KubeflowApi, str], JsonDict]:
 
 
 @pytest.fixture
-def client(env: KubeflowStandIn, home: Path) -> Any:
+def client(env: KubeflowStandIn, home: Path) -> "kfp.Client":
     """Return kfp's own client, unmodified."""
     import kfp
 

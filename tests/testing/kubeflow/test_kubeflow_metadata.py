@@ -265,7 +265,7 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(
     ).context
     options = mlmd.message_class("ListOperationOptions")
 
-    def pages(**fields: Any) -> list[int]:
+    def pages(**fields: object) -> list[int]:
         sizes, token = [], ""
         while True:
             token_field = {"next_page_token": token} if token else {}

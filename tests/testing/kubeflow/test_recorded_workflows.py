@@ -9,7 +9,6 @@ different places of a pipeline.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -17,7 +16,7 @@ import yaml
 
 from json_types import JsonDict
 from kfgcp.spec.json_values import JsonObject
-from kfgcp.testing import kubeflow
+from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.kubeflow_server.nodes import pod_name
 from kfgcp.testing.kubeflow_server.workflows import build_nodes
 from patience import REQUEST, WaitFor
@@ -139,7 +138,7 @@ def described(node: JsonObject) -> tuple[str, list[str]]:
     return node.state, sorted(child.name for child in node.children)
 
 
-def repeat(instant: Any, recorded: list[JsonDict]) -> None:
+def repeat(instant: KubeflowStandIn, recorded: list[JsonDict]) -> None:
     """Let invented runs fail, skip and cache the same tasks as a recorded workflow."""
     instant.cached, instant.skipped = set(), set()
     for node in recorded:
@@ -155,7 +154,7 @@ def repeat(instant: Any, recorded: list[JsonDict]) -> None:
             instant.skipped.add(display)
 
 
-def submit(env: Any, name: str) -> str:
+def submit(env: KubeflowStandIn, name: str) -> str:
     """Submit a recorded pipeline with its parameters, and return the id of the run."""
     spec, *platform = yaml.safe_load_all((RECORDED / name / "pipeline.yaml").read_text())
     if platform:
