@@ -69,7 +69,7 @@ def test_export_and_compile_replace_a_file_and_keep_its_permissions(
             result = kfgcp(*arguments, "-o", file)
 
             assert result.code == 0, result.err
-            assert reader.read() == "old", "it was written in place"
+            assert reader.read() == "old", "the file was written in place"
         assert file.stat().st_mode & 0o777 == 0o640
         assert len(file.read_text()) > 100
 

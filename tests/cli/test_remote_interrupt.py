@@ -37,7 +37,7 @@ def started(
     ) as process:
         assert process.stderr is not None
         while "RUNNING" not in (line := process.stderr.readline()):
-            assert line, "it ended"
+            assert line, "the command ended"
         yield process
         if process.poll() is None:
             process.kill()

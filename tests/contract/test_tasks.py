@@ -192,7 +192,7 @@ def test_running_tasks_of_a_loop_are_shown(
             "RUNNING",
             "RUNNING",
         )
-        assert "say" not in seen, "it has not started"
+        assert "say" not in seen, "the task has not started"
     finally:
         gate.touch()
     assert set(states(handle.wait(PROCESS).snapshot).values()) == {OK}

@@ -77,7 +77,7 @@ def test_while_another_user_writes(
     with Store(recorded) as store:
         store.add_run(make_run("cccc00000003", created_at="2030-01-01T00:00:00.000Z"))
         assert (recorded / "kfgcp.db-wal").stat().st_size > 0, (
-            "it is not in the database itself yet"
+            "the change is not in the database file yet"
         )
         listed = somebody.kfgcp("list", "--json")
         assert listed.code == 0, listed.err

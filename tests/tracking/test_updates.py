@@ -150,7 +150,7 @@ def test_the_backend_is_asked_by_its_pace_and_the_store_more_often(
 
     seconds = 0.1 * (len(pauses) + 1)
     assert run.backend.looks == 1 + int(seconds / run.backend.pace.shortest) + 1, (
-        "one more at the end, for all of it"
+        "one more look at the end reads the whole run"
     )
     assert run.backend.threads == {threading.get_ident()}, "a backend belongs to one thread"
 
@@ -386,7 +386,9 @@ def test_a_line_that_is_newer_than_the_tasks_of_its_look_comes_after_the_start(
         "b SUCCEEDED",
         "ended SUCCEEDED",
     ]
-    assert requests_before_pause == [1, 2], "one of the first look, and one for the start of b"
+    assert requests_before_pause == [1, 2], (
+        "one request of the first look and one for the start of b"
+    )
 
 
 def test_lines_of_a_task_that_never_appears_cost_one_more_request(

@@ -129,7 +129,7 @@ def test_a_task_that_was_run_again_has_the_times_and_attempts_of_that(
         "2026-01-02T03:07:00.000Z",
     )
     assert tasks["inner/add"].started_at == "2026-01-02T03:06:50.000Z"
-    assert tasks["add"].started_at == "2026-01-02T03:00:02.000Z", "it was not run again"
+    assert tasks["add"].started_at == "2026-01-02T03:00:02.000Z", "the task did not run again"
 
 
 def test_a_task_that_ended_in_the_second_of_the_retry_was_not_run_again(

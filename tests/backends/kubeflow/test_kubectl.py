@@ -73,7 +73,7 @@ def test_the_message_of_kubectl_is_shown_once_with_a_hint(
 
     assert error == f"kubectl cannot forward a port to {TARGET}: {says}."
     assert mend in hint
-    assert len(gke.calls) == 1, "it is of no use to try again"
+    assert len(gke.calls) == 1, "another try cannot succeed"
     nothing_was_started()
 
 

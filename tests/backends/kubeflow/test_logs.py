@@ -140,7 +140,7 @@ def test_the_end_of_a_log(
     read = chain(client())
 
     assert read.read_end("add", 3) == LogEnd("49", ("47", "48", "49"))
-    assert read.read_end("inner/add", 3) == LogEnd(), "it has no pod"
+    assert read.read_end("inner/add", 3) == LogEnd(), "the task has no pod"
     assert read.read_end("nobody", 3) == LogEnd()
 
 

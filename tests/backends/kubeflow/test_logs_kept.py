@@ -81,7 +81,7 @@ def test_a_log_that_the_launcher_published_is_read_where_it_was_put(
     (asked,) = server.requests.select(path="/artifacts/get")
     assert (asked.query["source"], asked.query["bucket"]) == ("gcs", server.bucket)
     assert [artifact.name for artifact in run.artifacts] == ["metrics"], (
-        "it is no output of the task"
+        "the line is not output of the task"
     )
     assert [*run.task("train").outputs] == ["metrics"]
 
@@ -230,7 +230,7 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Command) -> No
         )
         server.fail_next("404", path="/k8s/pod/logs")
         server.fail_next("404", 2, path="/artifacts/get")
-        assert failing.logs() == second, "an earlier attempt that is gone is no error"
+        assert failing.logs() == second, "a missing log of an earlier attempt is not an error"
         server.fail_next("404", path="/k8s/pod/logs")
         server.fail_next("404", 2, path="/artifacts/get")
         with pytest.raises(NotFound, match="log of attempt 1 of exit-handler-1/broken"):
@@ -284,7 +284,7 @@ def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn
         return code, length, kilobytes
 
     code, length, small = cost("logs", run_id, "train", "--attempt", "9")
-    assert (code, length) == (2, 0), "there is no such attempt"
+    assert (code, length) == (2, 0), "the task has no such attempt"
     code, length, large = cost("logs", run_id, "train")
 
     assert (code, length) == (0, 1_100 * 100_000)

@@ -213,7 +213,7 @@ def test_artifacts_belong_to_tasks_by_events(
         bool,
     ]
     assert [model.uri for model in first.outputs["models"]] == ["gs://b/5", "gs://b/6"], (
-        "by their places in the list"
+        "the artifacts are not sorted by their indexes"
     )
     assert second.inputs["model"] == [StoredArtifact("system.Model", "gs://b/6", {})]
     assert [*second.outputs] == [""]

@@ -36,7 +36,7 @@ def shown(kfgcp: Command) -> Callable[[str], tuple[JsonDict, str]]:
         assert done.code == 0, done.err
         assert "Traceback" not in done.err
         lines = done.err.splitlines()
-        assert len(lines) <= 1, "once, however often it was looked at"
+        assert len(lines) <= 1, "the note is printed more than once"
         return done.json, lines[0].removeprefix("note: ") if lines else ""
 
     return show
@@ -44,7 +44,7 @@ def shown(kfgcp: Command) -> Callable[[str], tuple[JsonDict, str]]:
 
 def without_values(run: JsonDict) -> bool:
     assert run["state"] == "SUCCEEDED"
-    assert run["tasks"], "those of the workflow"
+    assert run["tasks"], "the tasks of the workflow are missing"
     return (
         not run["metrics"]
         and not run["artifacts"]
@@ -78,7 +78,7 @@ def test_a_run_is_shown_without_values_and_says_why_and_they_come_later(
     assert without_values(run)
     assert note.startswith(MISSING)
     assert why in note
-    assert run["params"] == {"lr": 0.0}, "those are the pipelines API's"
+    assert run["params"] == {"lr": 0.0}, "these fields come from the pipelines API"
 
     cluster.faults(0)
     run, note = shown(seeded[0])
@@ -88,7 +88,7 @@ def test_a_run_is_shown_without_values_and_says_why_and_they_come_later(
 
     mark = len(cluster.requests)
     assert shown(seeded[0]) == (run, "")
-    assert len(cluster.requests) == mark, "now it is read for good"
+    assert len(cluster.requests) == mark, "the run is complete now and not read again"
 
 
 def test_a_service_that_hangs_does_not_keep_the_run_from_being_shown(
@@ -104,7 +104,7 @@ def test_a_service_that_hangs_does_not_keep_the_run_from_being_shown(
         handle = public.show(seeded[0])
 
     (call,) = cluster.requests.select("POST", CALLS)
-    assert call.status is None, "the call goes on"
+    assert call.status is None, "the call continues"
     assert handle.state == "SUCCEEDED"
     assert [task.path for task in handle.tasks] == ["train"]
     with Store(Path(".kfgcp")) as store:
@@ -155,7 +155,9 @@ def test_a_list_says_it_once_and_later_lists_bring_the_values(
     assert [[metric["value"] for metric in run["metrics"]] for run in done.json] == [[0.5]] * 3
     mark = len(cluster.requests)
     assert kfgcp("list", "--metrics", "--env", "cloud", "--json").json == done.json
-    assert cluster.requests.count("POST", CALLS, since=mark) == 0, "they are read for good"
+    assert cluster.requests.count("POST", CALLS, since=mark) == 0, (
+        "the runs are complete and not read again"
+    )
 
 
 def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(
@@ -168,13 +170,15 @@ def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(
     with pytest.warns(api.NotWhole) as caught_warnings:
         first = public.list()
     assert len(first) == 1000
-    assert cluster.requests.count("POST", CALLS) <= 16, "as many as are read at the same time"
+    assert cluster.requests.count("POST", CALLS) <= 16, (
+        "more requests than runs that are read at the same time"
+    )
     assert len({str(warning.message) for warning in caught_warnings}) == 1
 
     mark = len(cluster.requests)
     with pytest.warns(api.NotWhole):
         assert public.list() == first
-    assert len(cluster.requests) - mark <= 2 + 16 * 2, "so few of them are tried again"
+    assert len(cluster.requests) - mark <= 2 + 16 * 2, "too many requests are tried again"
 
 
 def test_all_of_them_are_read_once_it_is_back(

@@ -115,7 +115,7 @@ def test_a_failed_run_says_which_task_failed_and_why(
     programs = [task for task in run.tasks if task.kind in (TaskKind.CONTAINER, TaskKind.IMPORTER)]
     failed = [task for task in programs if task.error is not None] or [run.error.task]
     assert len(ui_queries(server, "/k8s/pod/logs")) == len(failed), (
-        "the logs of the tasks that failed, and no other"
+        "only logs of failed tasks are read"
     )
 
 
@@ -157,7 +157,7 @@ def test_causes_that_were_not_reached_in_time_are_read_at_the_next_look(
 
     assert all(text.startswith("json.decoder.JSONDecodeError") for text in messages(run).values())
     assert [task.error.hint for task in run.tasks if task.error is not None] == ["", "", ""]
-    assert len(ui_queries(server, "/k8s/pod/logs")) == 3, "each log once"
+    assert len(ui_queries(server, "/k8s/pod/logs")) == 3, "each log is read once"
     mark = len(server.asked)
     assert kubeflow.get(ref("list-arguments")) == run
     assert server.asked[mark:] == []
@@ -200,9 +200,9 @@ def test_logs_are_printed_without_reading_them_for_causes_too(
     assert "see-6 | json.decoder.JSONDecodeError" in done.out
     asked = [query["podname"] for query in ui_queries(server, "/k8s/pod/logs")]
     assert POD_OF_SEE_6 in asked
-    assert len(asked) == len(set(asked)), "each log once"
+    assert len(asked) == len(set(asked)), "each log is read once"
     shown = kfgcp("show", run_id, "--json").json
-    assert shown["error"]["message"] == ERRORS["list-arguments"][1], "show reads them all the same"
+    assert shown["error"]["message"] == ERRORS["list-arguments"][1], "show reads the logs anyway"
 
 
 def test_the_reason_of_a_launcher_is_one_too(backend: Callable[..., Backend]) -> None:

@@ -81,7 +81,9 @@ def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is
     assert f"{task}: Kubeflow Pipelines supports this since 2.14." in done.err
     assert "This server is 2.5.0." in done.err
     assert "Upgrade the server" in done.err
-    assert [request.method for request in older.requests] == ["GET"], "its version, once"
+    assert [request.method for request in older.requests] == ["GET"], (
+        "the version of the server is asked once"
+    )
 
 
 def test_doubtful_settings_are_reported_before_the_run(older: KubeflowStandIn, home: Path) -> None:
@@ -180,7 +182,7 @@ def test_the_version_that_a_submission_read_is_remembered(
     assert seen() == (2, 5, 0)
     requests = older.requests.count()
     assert seen() == (2, 5, 0)
-    assert older.requests.count() == requests, "without a request"
+    assert older.requests.count() == requests, "the version is known without a request"
 
 
 class _Records(dict[tuple[str, str], dict[str, str]]):

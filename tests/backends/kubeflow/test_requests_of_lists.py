@@ -79,7 +79,7 @@ def test_a_list_is_one_request_however_many_runs_there_are(
     assert {(run["pipeline"], run["experiment"], run["state"]) for run in done.json} == {
         ("seeded", "churn", "SUCCEEDED")
     }
-    assert {run["metrics"] for run in done.json} == {None}, "they were not read"
+    assert {run["metrics"] for run in done.json} == {None}, "the metrics were not read"
 
     again, second = cost(lambda: kfgcp("list", "--limit", "50", "--json"))
     assert second == {"runs": 1}
@@ -237,7 +237,7 @@ def test_runs_reads_what_lists_have_left_out(
     assert first["metadata"] == 4 * 121
     assert [request.path for request in server.requests.select(path=f"{RUNS}/*")] == [
         f"{RUNS}/{old}"
-    ], "the old one"
+    ], "the list has the run of the old experiment"
 
     again, second = cost(public.runs)
     assert len(again) == 121
@@ -292,7 +292,7 @@ def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
     assert second == {"runs": 1}
 
     _, default = cost(lambda: kfgcp("list", "--experiment", "default", "--json"))
-    assert default["runs"] == 1, "it is called Default there"
+    assert default["runs"] == 1, "the server calls the experiment Default"
 
     done, third = cost(lambda: kfgcp("list", "--experiment", "nobody's", "--json"))
     assert third == {"experiments": 1}
@@ -333,7 +333,7 @@ def test_labels_are_chosen_by_the_server(
     server.seed(20, description=mine(user="Ann"))
 
     done, first = cost(lambda: kfgcp("list", "--label", "user=ann", "--limit", "15", "--json"))
-    assert first == {"runs": 3}, "20 others, then 15"
+    assert first == {"runs": 3}, "the pages have the 20 other runs, then 15"
     assert [run["labels"]["git"][:4] for run in done.json] == [
         f"{number:04d}" for number in range(990, 849, -10)
     ][:15]
@@ -341,7 +341,7 @@ def test_labels_are_chosen_by_the_server(
     done, second = cost(
         lambda: kfgcp("list", "--label", "git=0007", "--label", "user=bob", "--json")
     )
-    assert second == {"runs": 1}, "the 1013th of 1020"
+    assert second == {"runs": 1}, "the run is the 1013th of 1020"
     assert len(done.json) == 1
 
     done, third = cost(lambda: kfgcp("list", "--label", "user=nobody", "--json"))
@@ -502,7 +502,7 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
     done, first = cost(lambda: kfgcp("list", "--json"))
     assert first == {"runs": 1, "experiments": 1}
     assert {run["pipeline"] for run in done.json} == {f"run {number}" for number in range(5)}, (
-        "not known yet"
+        "the pipelines of the runs are not known yet"
     )
 
     runs, second = cost(api.list)
@@ -564,6 +564,6 @@ def test_a_clock_that_was_a_year_fast_hides_no_runs_later(
         wrong.setattr(
             "kfgcp.backends.mirror.time", SimpleNamespace(time=lambda: clock() + 365 * 86400)
         )
-        assert len(public.runs()) == 0, "none is of the last 30 days"
+        assert len(public.runs()) == 0, "no run is of the last 30 days"
 
     assert len(public.runs()) == 2

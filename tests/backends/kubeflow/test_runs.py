@@ -57,7 +57,7 @@ def test_a_run_made_by_others_is_a_run(compiled: Callable[[str], Spec], echo: Js
     assert (run.env, run.backend, run.backend_ref) == ("gke", "kubeflow", RUN)
     assert run.version == compiled("tests/pipelines/echo.py").version
     assert (run.experiment, run.labels) == ("Churn", {})
-    assert run.params == {"text": "hello"}, "its default"
+    assert run.params == {"text": "hello"}, "the parameter has its default"
     assert run.url == f"https://kfp.acme.example/#/runs/details/{RUN}"
     assert (run.created_at, run.started_at, run.ended_at) == (
         "2026-01-02T03:00:00.000Z",

@@ -101,7 +101,7 @@ def test_values_and_artifacts_of_a_task(
         ("evaluate", "metrics", "system.Metrics", "gs://b/m"),
         ("evaluate", "predictions", "system.Dataset", "gs://b/p"),
         ("evaluate", "predictions", "", "gs://b/q"),
-    }, "not those of a task that failed"
+    }, "artifacts of a failed task are not listed"
     numbers = {(metric.task, metric.artifact, metric.name): metric.value for metric in run.metrics}
     assert math.isnan(numbers.pop(("evaluate", "metrics", "bad")))
     assert numbers == {
@@ -144,7 +144,7 @@ def test_dags_end_with_what_they_hold(
         "add-2": TaskState.SKIPPED,
     }
     assert run.error == ErrorInfo(NO_REASON, "inner/double", kind=ErrorKind.LOG_UNREAD), (
-        "not the DAG around it"
+        "the error names the task, not the DAG around it"
     )
 
 

@@ -160,13 +160,13 @@ def test_a_run_is_watched_to_its_end_while_tokens_end(
 
     assert updates[-1].run.state is RunState.SUCCEEDED
     assert notices == []
-    assert tokens.ended >= OFTEN, "hardly any token has ended: the test proves nothing"
+    assert tokens.ended >= OFTEN, "too few tokens expired, so the test proves nothing"
     assert len(tokens.given) >= tokens.ended
     refused = [entry.status for entry in signed.requests].count(401)
     assert refused == 0 if tokens.file else 1 <= refused <= tokens.ended, (
-        "a file is read before it is too late"
+        "the file is read before the token expires"
     )
-    assert public.show(handle.run_id).artifacts, "ML Metadata's requests are signed in anew, too"
+    assert public.show(handle.run_id).artifacts, "requests to ML Metadata have the new token too"
 
 
 @pytest.mark.filterwarnings(

@@ -83,7 +83,7 @@ def placed(executions: list[Execution], graph: Graph) -> dict[str, str]:
     """Kinds by paths, of tasks that have an execution; each is at a path of its own."""
     placements = place_executions(executions, graph)
     paths = [placement.path for placement in placements]
-    assert len(set(paths)) == len(paths), "each at a path of its own"
+    assert len(set(paths)) == len(paths), "two tasks have the same path"
     return {
         placement.path: placement.kind.value
         for placement in placements
@@ -98,7 +98,7 @@ def test_executions_name_what_they_stand_in(
 
     assert placed(shapes(), graph) == SHAPES
     assert [placement.path for placement in placements if placement.execution is None] == [], (
-        "nothing in a false condition is shown"
+        "tasks of a false condition are shown"
     )
 
 
@@ -156,7 +156,7 @@ def test_iterations_have_their_numbers_whenever_they_started(execution: Make, gr
 
     loop = [f"for-loop-4[{number}]" for number in order]
     assert [*kinds] == ["for-loop-4", *loop, *(f"{iteration}/double" for iteration in loop)], (
-        "in the order they started"
+        "the tasks are in the order of their starts"
     )
 
 
@@ -181,7 +181,7 @@ def test_a_loop_over_nothing_has_no_iterations(execution: Make, graph: Graph) ->
 def test_the_pipeline_itself_may_be_missing(
     shapes: Callable[..., list[Execution]], graph: Graph
 ) -> None:
-    assert placed(shapes()[1:], graph) == SHAPES, "those at the top are told by their names"
+    assert placed(shapes()[1:], graph) == SHAPES, "tasks at the top are placed by their names"
 
 
 def test_a_stranger_beside_the_pipeline_changes_nothing(
@@ -371,7 +371,7 @@ def test_nodes_are_placed_by_names_that_the_pipeline_has_once(graph: Graph) -> N
         "condition-branches-1/condition-2/say": "container",
     }
     assert [placement.path for placement in placements][:3] == ["lines", "total", "inner"], (
-        "in the order they started"
+        "the tasks are in the order of their starts"
     )
     assert placements[0].node == details[6]
 

@@ -112,7 +112,7 @@ def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
     assert {run_names[run] for run in run_names.keys() - answered} <= {
         _named(error) for error in failed if error.unknown
     }
-    assert len(failed) < count * 0.05, "only looks whose answers are no good are not tried again"
+    assert len(failed) < count * 0.05, "only requests with unusable answers are not tried again"
     assert sorted(run_names.values()) == sorted(set(run_names.values()))
     assert _most(cluster) == 1
     assert sorted(run.run_id for run in public.list()) == sorted(run_names)
@@ -161,7 +161,7 @@ def test_an_error_of_submit_says_whether_the_run_may_have_started(
     assert len(failed) >= 50
     assert answered <= set(named.values())
     assert {name for name, run in named.items() if run not in answered} <= in_doubt
-    assert in_doubt & set(named), "none of the lost ones was made: the test proves nothing"
+    assert in_doubt & set(named), "no lost request created a run, so the test proves nothing"
     assert all("not known" not in error.message for error in failed if not error.unknown)
     assert any(not error.unknown for error in failed)
     assert _most(cluster) == 1

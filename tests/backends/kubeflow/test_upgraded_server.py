@@ -53,7 +53,7 @@ def test_runs_before_and_after_an_upgrade(
     )
     assert cluster.requests.count("POST", METADATA, since=mark) == 0
     assert {run.run_id for run in public.list()} == {before.run_id, after.run_id}
-    assert measured(public.show(before.run_id)) == MEASURED, "what was read stays"
+    assert measured(public.show(before.run_id)) == MEASURED, "the values that were read stay"
 
 
 def test_a_run_is_read_by_one_request(
@@ -147,6 +147,6 @@ def test_a_server_that_is_an_older_one_again(
     run = public.show(on_new)
 
     assert [metric.value for metric in run.snapshot.metrics] == [0.25], (
-        "by ML Metadata, which this stand-in has of all runs"
+        "ML Metadata of this stand-in has all runs"
     )
     assert measured(scores()) == MEASURED

@@ -159,7 +159,7 @@ def test_a_tail_asks_for_new_attempts_only_when_tasks_have_changed(
     server.answers({}, {}, {}, {"entries": [entry("2", 5, "again")]})
 
     assert [list(tail.read(tasks)) for tasks in ([], [])] == [[], []]
-    assert len(looked) == 1, "it must know the job before the first request, and no more"
+    assert len(looked) == 1, "the job must be read once, before the first request"
     (line,) = tail.read(CHANGED)
     assert (line.task, line.attempt, line.text, len(looked)) == ("train", 2, "again", 2)
 

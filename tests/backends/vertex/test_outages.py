@@ -144,7 +144,7 @@ def test_ten_minutes_without_a_network_are_two_notices(
         "dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI: 127.0.0.1"
     )
     assert back == "dev answers again"
-    assert len(clock.slept) - tries < 100, "not gentle"
+    assert len(clock.slept) - tries < 100, "too many waits during the outage"
 
 
 def test_after_an_hour_without_an_answer_watching_ends_with_the_reason(

@@ -62,7 +62,7 @@ def test_a_job_made_by_others_is_a_run(compiled: Callable[[str], Spec]) -> None:
     assert (run.env, run.backend, run.backend_ref) == ("dev", "vertex", NAME)
     assert run.version == compiled("tests/pipelines/echo.py").version
     assert (run.experiment, run.labels) == ("default", {"team": "growth"})
-    assert run.params == {"text": "hello"}, "its default"
+    assert run.params == {"text": "hello"}, "the parameter has its default"
     assert (run.created_at, run.started_at, run.ended_at) == (
         "2026-01-02T03:00:00.123Z",
         "2026-01-02T03:00:01.000Z",
@@ -254,7 +254,7 @@ def test_values_and_artifacts_of_a_task(
     assert [(output.task, output.name, output.type, output.uri) for output in run.artifacts] == [
         ("evaluate", "predictions", "system.Dataset", "gs://b/p"),
         ("evaluate", "metrics", "system.Metrics", "gs://b/m"),
-    ], "not those of a task that failed"
+    ], "artifacts of a failed task are not listed"
     assert run.metrics == (
         Metric("evaluate", "metrics", "accuracy", 0.5),
         Metric("evaluate", "metrics", "rows", 3),

@@ -159,7 +159,7 @@ def test_a_run_that_has_ended_is_not_listed_as_going_on(
     counted()
 
     assert [run.state for run in api.list(limit=20)] == [RunState.SUCCEEDED]
-    assert counted() == (1, 0, 1), "it was read when it did not match any more"
+    assert counted() == (1, 0, 1), "the run was read when it no longer matched"
 
 
 def test_a_run_that_was_deleted_is_not_listed_as_going_on(
@@ -187,7 +187,9 @@ def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(
     lists, gets, every = counted()
     second = api.show(failed).snapshot
 
-    assert (lists, gets, every) == (0, 1, 2), "the job for its attempts, and the log"
+    assert (lists, gets, every) == (0, 1, 2), (
+        "one request for the attempts of the job and one for the log"
+    )
     assert counted() == (0, 0, 0)
     assert first == second
     assert first.error is not None
@@ -210,7 +212,7 @@ def test_a_log_that_could_not_be_read_is_asked_for_again(
     assert second.error.log_tail == ("train is made up",)
     counted()
     api.show(failed)
-    assert counted() == (0, 0, 0), "now it is kept"
+    assert counted() == (0, 0, 0), "the run is stored now"
 
 
 def test_the_first_list_reads_a_month_and_since_reads_what_is_older(
@@ -230,12 +232,14 @@ def test_the_first_list_reads_a_month_and_since_reads_what_is_older(
     assert listed() == [old]
     assert counted() == (1, 1, 2)
     assert listed(50) == [old, older]
-    assert counted() == (2, 1, 3), "one for the changes, one for the window that was not read yet"
+    assert counted() == (2, 1, 3), (
+        "one request for the changes and one for the runs that were not read yet"
+    )
     assert listed(50) == [old, older]
     assert counted() == (1, 0, 1)
     assert listed(100) == [old, older, ancient]
     assert counted() == (2, 1, 3)
-    assert listed() == [old, older, ancient], "it stays known"
+    assert listed() == [old, older, ancient], "the run stays in the store"
     assert counted() == (1, 0, 1)
     windows = [
         asked.query["filter"]
@@ -328,12 +332,14 @@ def test_two_environments_of_one_place_share_its_runs(
 
     env_by_run = {run.run_id: run.env for run in api.list()}
 
-    assert counted()[0] == 1, "one list for both"
+    assert counted()[0] == 1, "both environments share one list"
     assert env_by_run == {mine.run_id: "prod", others: "dev"}
     assert [run.run_id for run in api.list(RunFilter(env="prod"))] == [mine.run_id]
     assert [run.run_id for run in api.list(RunFilter(env="dev"))] == [others]
     (home / ".kfgcp" / "kfgcp.db").unlink()
-    assert {run.run_id: run.env for run in api.list()} == env_by_run, "by its label"
+    assert {run.run_id: run.env for run in api.list()} == env_by_run, (
+        "the label of the run gives its environment"
+    )
 
 
 def test_a_run_of_an_environment_that_is_not_valid_keeps_it(
@@ -421,7 +427,7 @@ def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(
     assert [run.run_id for run in api.list()] == ["done-1"]
     assert api.show("done-1").snapshot == before
     api.delete("done-1")
-    assert api.list() == [], "deleting what is gone there is no error"
+    assert api.list() == [], "deleting a run that the service no longer has is not an error"
 
 
 def test_a_run_that_is_deleted_between_list_and_get_is_left_out(cloud: VertexStandIn) -> None:

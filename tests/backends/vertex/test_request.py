@@ -304,7 +304,9 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     again: set[tuple[str, str]],
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
-    assert uncached(spec.pipeline_spec) <= {("root", "inner")}, "DAGs may say nothing"
+    assert uncached(spec.pipeline_spec) <= {("root", "inner")}, (
+        "only the DAG `inner` may leave caching out"
+    )
 
     sent = job_body(
         request_of(spec, from_task=start, repeats="chain-1"), vertex_settings(), "abc123"

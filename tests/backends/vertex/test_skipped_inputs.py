@@ -79,7 +79,7 @@ def test_a_condition_that_was_not_reached_looked_at_nothing(
 
 
 def test_what_cannot_be_known_is_left_out(inputs: Callable[..., dict[str, JsonDict]]) -> None:
-    assert inputs({"execution": {}})["condition-3"] == {}, "the service does not tell the output"
+    assert inputs({"execution": {}})["condition-3"] == {}, "the service does not return the output"
 
 
 def test_what_the_service_tells_is_kept(inputs: Callable[..., dict[str, JsonDict]]) -> None:

@@ -80,7 +80,7 @@ def shapes(detail: Callable[..., JsonDict]) -> Callable[..., list[JsonDict]]:
 def placed(details: list[JsonDict], graph: Graph | None) -> dict[str, str]:
     placements = place_tasks(details, graph)
     paths = [placement.path for placement in placements]
-    assert len(set(paths)) == len(paths), "each at a path of its own"
+    assert len(set(paths)) == len(paths), "two tasks have the same path"
     return {placement.path: placement.kind.value for placement in placements}
 
 
@@ -108,7 +108,7 @@ def test_the_order_of_details_does_not_matter(
     for other in (details[::-1], details[5:] + details[:5]):
         placements = place_tasks(other, graph)
         assert [placement.path for placement in placements] == list(EXPECTED), (
-            "in the order they started"
+            "the tasks are in the order of their starts"
         )
 
 
@@ -172,7 +172,7 @@ def test_tasks_may_be_shown_by_their_display_names(
     unshown = [detail(4, "each"), detail(6, "twice", 4), detail(7, "twice", 4)]
 
     expected = {"inner": "dag", "inner/double": "container", "inner/double-2": "container"}
-    assert placed(inner, graph) == expected, "alone at the top, it is not the pipeline"
+    assert placed(inner, graph) == expected, "a task alone at the top is not the pipeline"
     assert placed([*inner, *loop], graph) == {
         **expected,
         "for-loop-4": "loop",
@@ -249,7 +249,7 @@ def test_a_pipeline_of_one_task_is_not_taken_for_the_task(
 
     assert placed([detail(1, "say")], graph) == {"say": "container"}
     assert placed([detail(0, "echo-1"), detail(1, "say", 0)], graph) == {"say": "container"}
-    assert placed([detail(0, "echo-1")], graph) == {}, "the pipeline, whose task has not started"
+    assert placed([detail(0, "echo-1")], graph) == {}, "the only detail is the pipeline itself"
 
 
 def test_tasks_that_have_not_started_come_last(

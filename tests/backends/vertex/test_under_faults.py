@@ -93,7 +93,7 @@ def test_an_error_of_submit_says_whether_the_run_may_have_started(
     assert len(failed) >= 50
     assert answered <= job_ids
     assert job_ids <= answered | in_doubt
-    assert in_doubt & job_ids, "none of the lost ones was made: the test proves nothing"
+    assert in_doubt & job_ids, "no lost request created a run, so the test proves nothing"
     assert all("not known" not in error.message for error in failed if not error.unknown)
     assert max(_submissions(service).values()) == 1
 
