@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from certificates import Certificates
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.backends.kubeflow import clients as kubeflow_clients
 from kfgcp.backends.vertex import service as vertex_service
@@ -258,7 +259,9 @@ def refused(home: Path, backend: str, fails: Fails) -> Callable[..., str]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_answer(refused: Any, serve: Any, name: str) -> None:
+def test_a_hostile_answer(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], name: str
+) -> None:
     mode, part = HOSTILE[name]
 
     assert part in refused(serve(mode).url)
@@ -271,7 +274,10 @@ def test_a_hostile_answer(refused: Any, serve: Any, name: str) -> None:
     "name", ["hangs_up", "is_not_http", "promises_3_gb", "is_a_gzip_bomb", "nests_deep_lists"]
 )
 def test_a_hostile_answer_to_another_command(
-    refused: Any, serve: Any, name: str, arguments: tuple[str, ...]
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    name: str,
+    arguments: tuple[str, ...],
 ) -> None:
     mode, part = HOSTILE[name]
 
@@ -282,7 +288,12 @@ def test_a_hostile_answer_to_another_command(
 
 
 @pytest.mark.parametrize("verb", ["list", "show", "logs", "run"])
-def test_one_byte_after_the_other(refused: Any, serve: Any, verb: str, pipeline: Any) -> None:
+def test_one_byte_after_the_other(
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    verb: str,
+    pipeline: Callable[[str], Path],
+) -> None:
     def mode(connection: Connection) -> None:
         connection.send(FIRST_LINE + JSON + b"Content-Length: 100000\r\n\r\n")
         connection.trickle(b" " * 100_000)
@@ -314,13 +325,17 @@ def pages(backend: str, *answers: tuple[str, Any]) -> Mode:
     return mode
 
 
-def test_a_page_token_that_comes_again(refused: Any, serve: Any, backend: str) -> None:
+def test_a_page_token_that_comes_again(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "again"}
 
     assert "sent the same page token twice" in refused(serve(pages(backend, ("200 OK", page))).url)
 
 
-def test_a_token_that_is_revoked_between_two_pages(refused: Any, serve: Any, backend: str) -> None:
+def test_a_token_that_is_revoked_between_two_pages(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "next"}
     server = serve(pages(backend, ("200 OK", page), ("401 Unauthorized", {})))
 
@@ -328,14 +343,18 @@ def test_a_token_that_is_revoked_between_two_pages(refused: Any, serve: Any, bac
 
 
 @pytest.mark.parametrize("token", [5, ["a"], {"a": 1}])
-def test_a_page_token_that_is_not_text(refused: Any, serve: Any, backend: str, token: Any) -> None:
+def test_a_page_token_that_is_not_text(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str, token: object
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: token}
 
     assert "the page token is not text" in refused(serve(pages(backend, ("200 OK", page))).url)
 
 
 @pytest.mark.parametrize("items", [{"a": 1}, "text", 5])
-def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items: Any) -> None:
+def test_a_list_that_is_not_a_list(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str, items: Any
+) -> None:
     page = {LISTS[backend]: items}
 
     assert "' is not a list." in refused(serve(pages(backend, ("200 OK", page))).url)
@@ -348,7 +367,9 @@ def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items
 @pytest.mark.parametrize(
     "place", ["http://127.0.0.1:{port}/x", "//127.0.0.1:{port}/", "http://localhost:{port}/?a=b"]
 )
-def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, place: str) -> None:
+def test_no_token_follows_a_redirect(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], status: int, place: str
+) -> None:
     """To another port, and to another name; nothing at all is sent there."""
     other = serve(answer(b"{}"), reads_requests=False)
     first = serve(
@@ -361,7 +382,10 @@ def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, plac
 
 
 def test_no_token_follows_a_redirect_from_https_to_http(
-    refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates.authority))
     other = serve(answer(b"{}"), reads_requests=False)
@@ -396,7 +420,10 @@ PROXY_ANSWERS: dict[str, tuple[Mode, str]] = {
 
 @pytest.mark.parametrize("name", PROXY_ANSWERS)
 def test_a_proxy_with_a_wrong_answer_gets_no_token(
-    refused: Any, serve: Any, name: str, monkeypatch: pytest.MonkeyPatch
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mode, part = PROXY_ANSWERS[name]
     proxy = serve(mode)
@@ -429,9 +456,9 @@ def _context(certificate: Path, certificates: Any) -> ssl.SSLContext:
     ],
 )
 def test_a_certificate_that_is_not_valid(
-    refused: Any,
-    serve: Any,
-    certificates: Any,
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     trusted: bool,
@@ -449,7 +476,11 @@ def test_a_certificate_that_is_not_valid(
     "rest", [b"", b"\x15\x03\x03\x00\x02\x02\x2d", b"}" * 99], ids=["ends", "alert", "in clear"]
 )
 def test_encryption_that_ends_in_the_body(
-    refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch, rest: bytes
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    rest: bytes,
 ) -> None:
     """The connection ends, an alert comes that a certificate has expired (RFC 8446, 6.2), or bytes
     in clear."""

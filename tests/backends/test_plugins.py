@@ -286,7 +286,7 @@ def test_an_unknown_backend_names_those_that_are_installed(
     assert caught.value.hint == "backend is one of: local, vertex, kubeflow, toy."
 
 
-def test_doctor_tells_of_a_broken_distribution_and_goes_on(
+def test_doctor_reports_a_broken_distribution_and_continues(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("raise RuntimeError('no licence')")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kfgcp_command import Command, Result
 from ruled_backend import TOML, install, write_pipeline
 
 Check = Callable[..., Any]
@@ -40,13 +41,13 @@ def variables(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def check(home: Path, kfgcp: Any, variables: dict[str, str]) -> Check:
+def check(home: Path, kfgcp: Command, variables: dict[str, str]) -> Check:
     """Run `kfgcp check` where the environments `local` and `ruled` exist."""
     (home / "kfgcp.toml").write_text(TOML)
     return lambda *arguments: kfgcp("check", *arguments, env=variables)
 
 
-def rules_in(result: Any) -> list[str]:
+def rules_in(result: Result) -> list[str]:
     return [finding["rule"] for finding in result.json["findings"]]
 
 

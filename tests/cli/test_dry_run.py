@@ -11,6 +11,8 @@ import pytest
 
 import kfgcp.testing
 from kfgcp.backends.base import UNKNOWN_SUBMISSION
+from kfgcp.testing import KubeflowStandIn, VertexStandIn
+from kfgcp_command import Command
 from ruled_backend import TOML, install, write_pipeline
 
 PASSWORD = "s3cret-of-bob"  # noqa: S105
@@ -36,7 +38,7 @@ def variables(home: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def kubeflow(home: Path) -> Iterator[Any]:
+def kubeflow(home: Path) -> Iterator[KubeflowStandIn]:
     """A stand-in of Kubeflow Pipelines, and the environment `gke` that leads there."""
     with kfgcp.testing.kubeflow(mode="instant") as stand_in:
         (home / "kfgcp.toml").write_text(stand_in.toml("gke"))
@@ -61,12 +63,12 @@ def write_loop(file: Path, *, comment: str = "") -> Path:
     return file
 
 
-def without_submission(body: Any, submission: str) -> Any:
+def without_submission(body: object, submission: str) -> object:
     return json.loads(json.dumps(body).replace(submission, UNKNOWN_SUBMISSION))
 
 
 @pytest.mark.parametrize("env", ["local", "dev", "gke"])
-def test_nothing_is_sent_or_started(kfgcp: Any, project: Path, env: str) -> None:
+def test_nothing_is_sent_or_started(kfgcp: Command, project: Path, env: str) -> None:
     """The services of the environments do not exist, so a request would be an error."""
     write_pipeline(project / "p.json", "say", params={"rows": 3})
 
@@ -81,7 +83,7 @@ def test_nothing_is_sent_or_started(kfgcp: Any, project: Path, env: str) -> None
     assert kfgcp("list", "--env", "local", "--json").json == []
 
 
-def test_vertex_gets_what_was_shown(kfgcp: Any, home: Path, service: Any) -> None:
+def test_vertex_gets_what_was_shown(kfgcp: Command, home: Path, service: VertexStandIn) -> None:
     write_pipeline(home / "p.json", "say", params={"rows": 3})
     shown = kfgcp("run", "p.json", "--env", "dev", "--label", "team=vision", "--dry-run")
     assert len(service.requests) == 0
@@ -93,7 +95,7 @@ def test_vertex_gets_what_was_shown(kfgcp: Any, home: Path, service: Any) -> Non
     assert shown.json == without_submission(sent.body, submission)
 
 
-def test_kubeflow_gets_what_was_shown(kfgcp: Any, home: Path, kubeflow: Any) -> None:
+def test_kubeflow_gets_what_was_shown(kfgcp: Command, home: Path, kubeflow: Any) -> None:
     write_pipeline(home / "p.json", "say", params={"rows": 3})
     shown = kfgcp("run", "p.json", "--env", "gke", "--dry-run")
     assert len(kubeflow.requests) == 0
@@ -108,7 +110,7 @@ def test_kubeflow_gets_what_was_shown(kfgcp: Any, home: Path, kubeflow: Any) -> 
 
 
 @pytest.mark.parametrize("env", ["dev", "gke"])
-def test_passwords_are_masked(kfgcp: Any, project: Path, env: str) -> None:
+def test_passwords_are_masked(kfgcp: Command, project: Path, env: str) -> None:
     file = write_pipeline(project / "p.json", "say", params={"rows": 3})
     text = file.read_text().replace('"echo"', f'"pip", "install", "--index-url", "{INDEX}"')
     file.write_text(text)
@@ -120,7 +122,7 @@ def test_passwords_are_masked(kfgcp: Any, project: Path, env: str) -> None:
 
 
 def test_findings_are_shown_beside_the_request(
-    kfgcp: Any, home: Path, variables: dict[str, str]
+    kfgcp: Command, home: Path, variables: dict[str, str]
 ) -> None:
     write_pipeline(home / "p.json", "slow")
 
@@ -133,7 +135,7 @@ def test_findings_are_shown_beside_the_request(
 
 
 def test_an_error_is_the_exit_code_5_and_no_request(
-    kfgcp: Any, home: Path, variables: dict[str, str]
+    kfgcp: Command, home: Path, variables: dict[str, str]
 ) -> None:
     write_pipeline(home / "p.json", "never")
 
@@ -147,11 +149,11 @@ def test_an_error_is_the_exit_code_5_and_no_request(
     assert "T101" in [finding["rule"] for finding in as_json.json["findings"]]
 
 
-def test_a_resumed_run_has_no_dry_run(kfgcp: Any) -> None:
+def test_a_resumed_run_has_no_dry_run(kfgcp: Command) -> None:
     assert kfgcp("run", "--resume", "latest", "--dry-run").code == 2
 
 
-def test_a_run_shows_warnings_of_rules_once(kfgcp: Any, home: Path) -> None:
+def test_a_run_shows_warnings_of_rules_once(kfgcp: Command, home: Path) -> None:
     file = write_loop(home / "p.json")
 
     result = kfgcp("run", file)
@@ -165,7 +167,7 @@ def test_a_run_shows_warnings_of_rules_once(kfgcp: Any, home: Path) -> None:
     assert message not in rerun.err
 
 
-def test_suppressed_warnings_are_not_shown(kfgcp: Any, home: Path) -> None:
+def test_suppressed_warnings_are_not_shown(kfgcp: Command, home: Path) -> None:
     plain = write_loop(home / "p.json")
     commented = write_loop(home / "q.json", comment="  # kfgcp: S101 because it is a template")
     without_reason = write_loop(home / "r.json", comment="  # kfgcp: S101")
@@ -176,7 +178,7 @@ def test_suppressed_warnings_are_not_shown(kfgcp: Any, home: Path) -> None:
     assert "(S101)" not in kfgcp("run", plain).err
 
 
-def test_a_run_refuses_errors_in_the_words_of_the_check(kfgcp: Any, home: Path) -> None:
+def test_a_run_refuses_errors_in_the_words_of_the_check(kfgcp: Command, home: Path) -> None:
     file = write_pipeline(home / "p.json", "say")
     word = "{{$.inputs.artifacts['rows']}}"
     file.write_text(file.read_text().replace('"echo"', f'"echo", "{word}"'))

@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def fill(folder: Path, *, but: int) -> None:
 
 
 @pytest.mark.parametrize("free", [0, 1, 8, 10], ids=lambda pages: f"{pages} pages free")
-def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Any) -> None:
+def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Command) -> None:
     """With a few pages free the database can be opened, and only writing finds no room."""
     fill(state, but=free)
     env = {"KFGCP_HOME": str(state)}
@@ -70,7 +70,7 @@ def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Any
         assert f"{state}/kfgcp.db is full: kfgcp shows recorded runs" in lines[0]
 
 
-def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> None:
+def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Command) -> None:
     fill(state, but=0)
     env = {"KFGCP_HOME": str(state)}
 

@@ -1,5 +1,6 @@
 """Help, usage errors and exit codes of all verbs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import CliRunner
 
 from kfgcp.cli.main import cli
 from kfgcp.cli.verbs import read_summary, verb_names
+from kfgcp_command import Command
 
 VERB_NAMES = list(verb_names())
 
@@ -106,7 +108,7 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
-    home: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     from kfgcp.cli.main import main
 
@@ -120,7 +122,7 @@ def test_wrong_usage_exits_with_2_and_says_why(
 
 
 def test_a_bug_is_one_line_and_exit_code_1(
-    home: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kfgcp.cli.main import main
     from kfgcp.workspace import Workspace
@@ -142,7 +144,7 @@ def test_a_bug_is_one_line_and_exit_code_1(
         main(["list"])
 
 
-def test_the_real_command_prints_its_help_and_version(kfgcp: Any) -> None:
+def test_the_real_command_prints_its_help_and_version(kfgcp: Command) -> None:
     help_result, version = kfgcp("-h"), kfgcp("--version")
 
     assert (help_result.code, help_result.err) == (0, "")

@@ -112,7 +112,7 @@ def test_logs_are_by_task_in_the_order_they_started(shapes: RunHandle) -> None:
 
 
 @pytest.mark.feature("Tasks: exit handlers")
-def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(
+def test_an_exit_task_runs_after_a_failure_and_gets_its_status(
     backend_project: BackendProject,
 ) -> None:
     run = backend_project.shared("guarded").snapshot
@@ -174,7 +174,7 @@ def test_the_end_of_a_log_is_printed_once(
         assert printed.count("about to fail") == 1, printed
 
 
-def test_what_goes_on_in_a_loop_is_seen_while_it_does(
+def test_running_tasks_of_a_loop_are_shown(
     backend_project: BackendProject, eventually: WaitFor
 ) -> None:
     gate = backend_project.folder / "gate"
@@ -192,7 +192,7 @@ def test_what_goes_on_in_a_loop_is_seen_while_it_does(
             "RUNNING",
             "RUNNING",
         )
-        assert "say" not in seen, "it has not started"
+        assert "say" not in seen, "the task has not started"
     finally:
         gate.touch()
     assert set(states(handle.wait(PROCESS).snapshot).values()) == {OK}

@@ -83,7 +83,7 @@ def test_a_bucket_that_is_not_there(
     assert finding.hint == f"aws s3 mb s3://nowhere --endpoint-url {store.url}"
 
 
-def test_who_may_only_read_is_told_what_is_missing(
+def test_the_missing_permission_of_a_reader_is_named(
     store: S3Server, check_root: CheckRoot, sign_in: SignIn
 ) -> None:
     """Pods have their own credentials, so missing permissions are not an error."""
@@ -98,7 +98,7 @@ def test_who_may_only_read_is_told_what_is_missing(
     )
 
 
-def test_a_wrong_secret_is_told_with_the_answer_of_the_store(
+def test_a_wrong_secret_is_reported_with_the_answer_of_the_store(
     store: S3Server, check_root: CheckRoot, sign_in: SignIn
 ) -> None:
     sign_in(store.access_key, "another")

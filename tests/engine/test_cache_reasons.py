@@ -141,7 +141,7 @@ def test_a_rerun_says_that_the_files_of_its_run_were_deleted(execute, states):
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
 @pytest.mark.parametrize("again", [False, True])
-def test_equal_tasks_of_one_run_are_not_said_to_have_changed(again, execute):
+def test_equal_tasks_of_one_run_are_not_reported_as_changed(again, execute):
     @dsl.pipeline(name="twins")
     def twins(x: int = 1):
         first = add(x=x)
@@ -211,7 +211,7 @@ def test_all_that_changed_is_named(execute, one):
         ("'kfp==", "'click' 'kfp==", "packages_to_install changed"),
     ],
 )
-def test_unchanged_code_is_not_said_to_have_changed(before, after, because, execute, one):
+def test_unchanged_code_is_not_reported_as_changed(before, after, because, execute, one):
     execute(one)
     command = one["deploymentSpec"]["executors"]["exec-add"]["container"]["command"]
     assert any(before in word for word in command)
@@ -223,7 +223,7 @@ def test_unchanged_code_is_not_said_to_have_changed(before, after, because, exec
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
-def test_a_new_cache_key_is_no_changed_input(execute, one):
+def test_a_new_cache_key_is_not_a_changed_input(execute, one):
     execute(one)
     one["root"]["dag"]["tasks"]["add"]["cachingOptions"] = {"enableCache": True, "cacheKey": "mine"}
 

@@ -135,7 +135,7 @@ def test_changed_code(part, execute, one, states):
     "Caching: the key holds output specs without URIs, image, command and unresolved args"
 )
 @pytest.mark.parametrize("part", ["env", "resources", "display name", "retry", "spec version"])
-def test_what_is_no_part_of_the_key(part, execute, one, states):
+def test_values_that_do_not_change_the_key(part, execute, one, states):
     execute(one)
     container = one["deploymentSpec"]["executors"]["exec-add"]["container"]
     task = one["root"]["dag"]["tasks"]["add"]

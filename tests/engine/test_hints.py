@@ -11,6 +11,7 @@ from kfgcp.engine.executors.base import TaskException
 from kfgcp.engine.hints import TaskPlace, exception_in_log, hint_for
 from kfgcp.installation import install_hint
 from kfgcp.model import ErrorInfo, Run
+from kfgcp_command import Command
 
 IMAGE = "python:3.11"
 
@@ -135,7 +136,7 @@ def test_a_path_that_is_nowhere_has_no_hint(path: str, execute: Execute) -> None
     assert "hint" not in error.to_dict()
 
 
-def test_an_address_is_no_file(execute: Execute) -> None:
+def test_an_address_is_not_a_file(execute: Execute) -> None:
     assert (
         error_of(execute(read, {"path": "gs://bucket/key"})).hint
         == "gs://bucket/key is an address, not a file. For gs://, s3:// and minio://, import the"
@@ -196,7 +197,7 @@ def test_a_ready_made_component_without_its_extra(execute: Execute) -> None:
     )
 
 
-def test_the_command_prints_the_hint_below_the_error(kfgcp: Any, home: Path) -> None:
+def test_the_command_prints_the_hint_below_the_error(kfgcp: Command, home: Path) -> None:
     (home / "table.csv").write_text("a")
     (home / "p.py").write_text(
         "from kfp import dsl\n\n@dsl.component(base_image='python:3.11')\ndef read(path: str):\n   "

@@ -383,12 +383,12 @@ def nested(value: object, levels: int) -> object:
 @pytest.mark.rule("Values: constants may be lists and structs that hold placeholders at any depth")
 def test_a_list_of_50_levels(execute, written, task):
     @dsl.pipeline(name="deep")
-    def deep(given: list):
+    def deep(values: list):
         producer = text(value="x")
         see_list(xs=nested(producer.output, 50))
-        see_list(xs=given)
+        see_list(xs=values)
 
-    run = execute(deep, {"given": nested("y", 50)})
+    run = execute(deep, {"values": nested("y", 50)})
 
     assert written(run, "see-list") == nested("x", 50)
     assert written(run, "see-list-2") == nested("y", 50)

@@ -316,7 +316,9 @@ def test_tasks_that_were_ready_before_share_a_look_for_a_short_time(tmp_path):
     (tmp_path / "data" / "new.csv").touch()
     states.ended_attempts = 4
 
-    assert states.artifact_state("data", 3) == before, "it was ready before the attempt ended"
+    assert states.artifact_state("data", 3) == before, (
+        "the artifact was ready before the attempt ended"
+    )
     clock.seconds = 30
     assert states.artifact_state("data", 3) != before, "the look is old"
 

@@ -57,7 +57,7 @@ def test_a_comment_with_an_unknown_rule_is_a_note() -> None:
     ]
 
 
-def test_a_comment_with_reason_and_rule_is_no_note() -> None:
+def test_a_comment_with_reason_and_rule_is_not_a_note() -> None:
     assert notes_about([comment_at(3)], ["V203"]) == []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 from kfp import dsl, kubernetes
+from kfp.dsl.base_component import BaseComponent
 
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.local.settings import LocalSettings
@@ -42,7 +43,7 @@ def train() -> int:
     return 1
 
 
-def spec_of(configure: Callable[[Any], Any]) -> Spec:
+def spec_of(configure: Callable[[dsl.PipelineTask], object]) -> Spec:
     @dsl.pipeline(name="asks")
     def pipeline(gpu: str = "NVIDIA_L4", name: str = "db") -> None:
         configure(train())
@@ -50,33 +51,33 @@ def spec_of(configure: Callable[[Any], Any]) -> Spec:
     return compiled(pipeline)
 
 
-def compiled(pipeline: Any) -> Spec:
+def compiled(pipeline: BaseComponent) -> Spec:
     messages = (pipeline.pipeline_spec, pipeline.platform_spec)
     documents = [json_format.MessageToDict(message) for message in messages]
     return from_documents([document for document in documents if document], "test")
 
 
-def plain(task: Any) -> None:
+def plain(task: dsl.PipelineTask) -> None:
     task.set_env_variable("MODE", "fast")
 
 
-def ask_gpu(task: Any) -> None:
+def ask_gpu(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("NVIDIA_L4").set_accelerator_limit(1)
 
 
-def ask_resource(task: Any) -> None:
+def ask_resource(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
 
 
-def ask_secret(task: Any) -> None:
+def ask_secret(task: dsl.PipelineTask) -> None:
     task.set_env_variable("PASSWORD", "secret:DB")
 
 
-def ask_cluster_secret(task: Any) -> None:
+def ask_cluster_secret(task: dsl.PipelineTask) -> None:
     kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD"})
 
 
-def found(spec: Spec, target: Target, rule: str = "") -> list[RuleFinding]:
+def judge_translation(spec: Spec, target: Target, rule: str = "") -> list[RuleFinding]:
     findings = judge(rules_of(translation), PipelineContext(spec), target)
     return [finding for finding in findings if rule in ("", finding.rule)]
 
@@ -151,12 +152,12 @@ CASES = {
 def test_a_rule_has_a_trigger_and_an_edit_that_silences_it(case: str) -> None:
     rule, (ask, target), (other_ask, other_target), message, hint = CASES[case]
 
-    (finding,) = found(spec_of(ask), target, rule)
+    (finding,) = judge_translation(spec_of(ask), target, rule)
 
     assert (finding.message, finding.hint) == (message, hint)
     assert (finding.task, finding.component) == ("train", "comp-train")
     assert finding.part is Part.TASK
-    assert found(spec_of(other_ask), other_target, rule) == []
+    assert judge_translation(spec_of(other_ask), other_target, rule) == []
 
 
 def test_every_rule_has_a_case() -> None:
@@ -165,7 +166,7 @@ def test_every_rule_has_a_case() -> None:
 
 @pytest.mark.parametrize("target", [cluster(), vertex(), local()], ids=lambda t: t.backend)
 def test_a_pipeline_that_asks_for_nothing_has_no_finding(target: Target) -> None:
-    assert found(spec_of(plain), target) == []
+    assert judge_translation(spec_of(plain), target) == []
 
 
 @pytest.mark.parametrize(
@@ -179,15 +180,17 @@ def test_a_pipeline_that_asks_for_nothing_has_no_finding(target: Target) -> None
         (ask_cluster_secret, local()),
     ],
 )
-def test_what_a_backend_has_needs_no_table(ask: Callable[[Any], Any], target: Target) -> None:
-    assert found(spec_of(ask), target) == []
+def test_what_a_backend_has_needs_no_table(
+    ask: Callable[[dsl.PipelineTask], object], target: Target
+) -> None:
+    assert judge_translation(spec_of(ask), target) == []
 
 
 def test_an_optional_secret_of_the_cluster_may_be_missing() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD"}, optional=True)
 
-    assert found(spec_of(ask), vertex()) == []
+    assert judge_translation(spec_of(ask), vertex()) == []
 
 
 def test_values_of_a_run_are_not_judged() -> None:
@@ -196,7 +199,7 @@ def test_values_of_a_run_are_not_judged() -> None:
         task = train().set_accelerator_type(gpu)
         kubernetes.use_secret_as_env(task, name, {"password": "PASSWORD"})
 
-    findings = found(compiled(pipeline), vertex())
+    findings = judge_translation(compiled(pipeline), vertex())
 
     assert {(finding.rule, finding.severity) for finding in findings} == {
         ("P201", Severity.NOT_JUDGED),
@@ -207,15 +210,17 @@ def test_values_of_a_run_are_not_judged() -> None:
 
 @pytest.mark.parametrize(("ask", "rule"), [(ask_gpu, "P201"), (ask_secret, "P202")])
 def test_an_environment_without_its_required_keys_is_not_judged(
-    ask: Callable[[Any], Any], rule: str
+    ask: Callable[[dsl.PipelineTask], object], rule: str
 ) -> None:
-    (finding,) = found(spec_of(ask), Target("gke", "kubeflow"))
+    (finding,) = judge_translation(spec_of(ask), Target("gke", "kubeflow"))
 
     assert (finding.rule, finding.severity) == (rule, Severity.NOT_JUDGED)
 
 
 def test_a_backend_of_another_distribution_is_not_judged() -> None:
-    findings = found(spec_of(ask_secret), Target("toy", "toy", settings=BackendSettings()))
+    findings = judge_translation(
+        spec_of(ask_secret), Target("toy", "toy", settings=BackendSettings())
+    )
 
     assert [finding.severity for finding in findings] == [Severity.NOT_JUDGED]
     assert findings[0].message == (

@@ -6,10 +6,10 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.config import Environment
 from kfgcp.errors import AuthError, BackendError, Unreachable
 from kfgcp.services.auth.sign_in import token_source
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("nobody")
 SIGN_IN = "Sign in again: gcloud auth application-default login"
 
 
-def _user(**more: str) -> dict[str, Any]:
+def _user(**more: str) -> JsonDict:
     secret = {"client_secret": "GOCSPX-client-secret", "refresh_token": REFRESH}
     return {"type": "authorized_user", "client_id": "c"} | secret | more
 
@@ -49,7 +49,7 @@ def _error(source: TokenSource) -> BackendError:
     return caught.value
 
 
-def _granted(token: str = "ya29.granted", seconds: int = 3600) -> dict[str, Any]:  # noqa: S107
+def _granted(token: str = "ya29.granted", seconds: int = 3600) -> JsonDict:  # noqa: S107
     return {"access_token": token, "expires_in": seconds, "token_type": "Bearer"}
 
 
@@ -136,7 +136,7 @@ def test_a_login_that_was_revoked(
     assert error.hint == SIGN_IN
 
 
-def test_signing_in_anew_mends_it_at_once(
+def test_a_new_sign_in_works_at_once(
     server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
 ) -> None:
     """A `watch` that runs on finds the new login."""
@@ -177,7 +177,7 @@ def test_other_refusals(
     server: Server,
     sign_in: Callable[[object], Path],
     reply: type[Reply],
-    answer: tuple[Any, int],
+    answer: tuple[object, int],
     message: str,
 ) -> None:
     sign_in(_user())

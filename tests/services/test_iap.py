@@ -5,7 +5,6 @@ import base64
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -224,7 +223,7 @@ def test_a_login_of_another_client(
     server: Server,
     sign_in: Callable[[object], Path],
     reply: type[Reply],
-    answer: tuple[Any, int],
+    answer: tuple[object, int],
     message: str,
 ) -> None:
     sign_in(USER)
@@ -289,7 +288,7 @@ def test_a_service_that_does_not_answer(
     server: Server,
     sign_in: Callable[[object], Path],
     reply: type[Reply],
-    answer: tuple[Any, int],
+    answer: tuple[object, int],
     message: str,
 ) -> None:
     sign_in(USER)
@@ -328,7 +327,9 @@ def _unsigned(payload: str) -> str:
         _unsigned("[" * 100_000),
     ],
 )
-def test_what_is_no_id_token(server: Server, sign_in: Callable[[object], Path], token: str) -> None:
+def test_values_that_are_not_id_tokens(
+    server: Server, sign_in: Callable[[object], Path], token: str
+) -> None:
     sign_in(USER)
     server.answers({"id_token": token})
 

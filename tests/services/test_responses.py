@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import responses
 
+from json_types import JsonDict
 from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, Unreachable
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.responses import CODES, is_page, read_error
@@ -25,11 +26,11 @@ LOGIN = (
 )
 
 
-def _google(status: int, message: str, code: str = "", *details: object) -> dict[str, Any]:
+def _google(status: int, message: str, code: str = "", *details: object) -> JsonDict:
     return {"error": {"code": status, "message": message, "status": code, "details": list(details)}}
 
 
-def _info(reason: str, **metadata: str) -> dict[str, Any]:
+def _info(reason: str, **metadata: str) -> JsonDict:
     kind = "type.googleapis.com/google.rpc.ErrorInfo"
     return {"@type": kind, "reason": reason, "domain": "googleapis.com", "metadata": metadata}
 
@@ -300,7 +301,7 @@ def test_what_to_do(client: Client, status: int, body: object, hint: str) -> Non
     assert (error.hint, error.status) == (hint, status)
 
 
-def test_who_may_not_read_logs_is_told_the_role(client: Client) -> None:
+def test_the_missing_role_for_logs_is_named(client: Client) -> None:
     body = _google(403, "Permission denied for all log views", "PERMISSION_DENIED")
 
     error = _asked_of_europe(client, 403, body, "v2/entries:list")
@@ -344,7 +345,7 @@ def test_texts_are_unicode_and_numbers_are_exact(
         (b'{"a": 1}', {"Content-Type": "text/plain"}, "is text/plain, not JSON"),
     ],
 )
-def test_an_answer_that_is_no_json_object(
+def test_an_answer_that_is_not_a_json_object(
     server: Server,
     client: Client,
     reply: type[Reply],

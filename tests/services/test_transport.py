@@ -103,7 +103,7 @@ def test_a_server_that_comes_up_meanwhile(client: Client) -> None:
         thread.join(REQUEST)
 
 
-def test_bytes_that_are_no_http(client: Client) -> None:
+def test_bytes_that_are_not_http(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -165,7 +165,7 @@ def test_connections_are_kept(server: Server, client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_this_machine_is_spoken_to_without_a_proxy(
+def test_requests_to_this_machine_use_no_proxy(
     server: Server,
     another_server: Server,
     client: Client,
@@ -207,7 +207,7 @@ def test_https_goes_through_the_proxy(
         assert secret not in str(asked)
 
 
-def test_a_proxy_that_wants_a_sign_in_is_not_asked_again(
+def test_a_proxy_that_requires_a_sign_in_is_not_asked_again(
     another_server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, reply: type[Reply]
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", another_server.url)

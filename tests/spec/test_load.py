@@ -211,13 +211,13 @@ def test_a_huge_file_is_refused_unread(tmp_path):
         ("apiVersion: v1\nkind: Pod\n", "Kubernetes manifest of kind Pod", ""),
     ],
 )
-def test_other_formats_are_recognised_and_told_what_to_do(write, text, message, hint):
+def test_other_formats_are_recognised_and_have_a_hint(write, text, message, hint):
     error = refused(write(text))
     assert message in error.message
     assert hint in error.hint
 
 
-def test_a_job_of_kfp_1_is_told_to_be_compiled_again(write):
+def test_a_job_of_kfp_1_has_a_hint_to_compile_it_again(write):
     spec = yaml.safe_load(SMALL.replace("2024-01-01", "x"))
     spec["schemaVersion"] = "2.0.0"
     spec["root"]["inputDefinitions"]["parameters"] = {"n": {"type": "INT"}}

@@ -169,7 +169,7 @@ def test_a_module_above_the_folder_where_kfgcp_runs_is_named(
     )
 
 
-def test_a_name_that_is_nowhere_in_the_project_is_still_told_how_to_be_had(write: Write) -> None:
+def test_a_name_that_is_not_in_the_project_has_a_hint(write: Write) -> None:
     write("steps_of_us/x.py", COMPONENT)
     write("pipelines/p.py", PIPELINE.format("import no_such_module_here"))
 

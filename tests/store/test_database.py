@@ -90,7 +90,7 @@ def test_a_write_to_a_damaged_database_is_refused(recorded: Path, make_run: Make
         store.add_run(make_run("new"))
 
 
-def test_a_state_folder_that_is_no_folder_is_a_state_error(tmp_path: Path) -> None:
+def test_a_state_folder_that_is_a_file_is_a_state_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -325,7 +326,7 @@ def test_an_order_that_cannot_be_read_is_a_usage_error(runs: Store, order: str) 
 
 
 def test_a_page_of_what_most_runs_match_is_the_same_as_of_all(
-    tmp_path: Any, make_run: MakeRun
+    tmp_path: Path, make_run: MakeRun
 ) -> None:
     """A page is looked for among the newest runs first, and among all when they do not have it."""
     with Store(tmp_path) as store:

@@ -9,6 +9,7 @@ from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, judge
 from kfgcp.settings import BackendSettings
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec, from_documents
 
 REMOVED: Final = None
@@ -82,7 +83,7 @@ def build_spec(edits: Iterable[Edits] = ()) -> Spec:
 def find(
     rules: Sequence[Rule],
     edits: Iterable[Edits],
-    options: Mapping[str, Any] | None = None,
+    options: JsonObject | None = None,
     settings: BackendSettings | None = None,
 ) -> list[RuleFinding]:
     """Return what rules find in the small pipeline after some edits."""

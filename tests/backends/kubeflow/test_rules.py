@@ -15,7 +15,8 @@ from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, Version, judge
 from kfgcp.spec.load import Spec, from_documents, load
-from kubeflow_rule_cases import CASES, Case, constant, pipeline, takes
+from kubeflow_rule_cases import CASES, Case
+from kubeflow_rule_pipelines import constant, pipeline, takes
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
 RULES = {rule.id: rule for rule in kubeflow_rules()}

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.local.before_run import note_lines, refuse
 from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.engine.secrets import Secrets
@@ -41,7 +42,7 @@ def test_a_variable_that_is_missing_is_named_beside_the_warning(
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
-    def mount(path: Path) -> dict[str, Any]:
+    def mount(path: Path) -> JsonDict:
         return {f"{PLATFORM}/pvcMount": [{"constant": "claim", "mountPath": str(path)}]}
 
     assert len(notes(mount(tmp_path))) == 1

@@ -1,11 +1,12 @@
 """The rules of the local engine: a pipeline for each, and the smallest edit that silences it."""
 
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from kfgcp.backends.local import BACKEND
 from kfgcp.backends.local.rules import local_rules
+from kfgcp.rules.rule import Rule
 from rule_cases import REMOVED, Case, check_case, find
 
 CONTAINER: Final = "deploymentSpec/executors/exec-train/container"
@@ -101,7 +102,7 @@ CASES: Final[dict[str, Case]] = {
 
 
 @pytest.mark.parametrize("rule", local_rules(), ids=lambda rule: rule.id)
-def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Any) -> None:
+def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Rule) -> None:
     assert rule.id in CASES, f"{rule.id} has no pipeline in this file"
     check_case(rule, CASES[rule.id])
 

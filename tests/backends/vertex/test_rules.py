@@ -7,13 +7,16 @@ from typing import Any, Final
 import pytest
 from google.cloud.aiplatform_v1 import types
 
+from json_types import JsonDict
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.vertex import BACKEND
 from kfgcp.backends.vertex.request import job as job_body
 from kfgcp.backends.vertex.rules import vertex_rules
 from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
-from kfgcp.rules.rule import Severity
+from kfgcp.rules.rule import Rule, Severity
+from kfgcp.spec.load import Spec
 from rule_cases import REMOVED, Case, check_case, find
 
 TASKS: Final = "root/dag/tasks"
@@ -28,7 +31,7 @@ IMPORTER: Final = {
 }
 
 
-def loop(task: str, items: str, output: bool = True) -> dict[str, Any]:
+def loop(task: str, items: str, output: bool = True) -> JsonDict:
     """Edits that put the task `train` into a loop over items in JSON."""
     dag: dict[str, Any] = {
         "tasks": {"train": {"componentRef": {"name": task}, "taskInfo": {"name": "train"}}}
@@ -52,7 +55,7 @@ def loop(task: str, items: str, output: bool = True) -> dict[str, Any]:
     }
 
 
-def collected(items: str) -> dict[str, Any]:
+def collected(items: str) -> JsonDict:
     """Edits after which the task `best` collects the models of a loop."""
     source = {"producerTask": "for-loop-1", "outputArtifactKey": "models"}
     return {
@@ -279,7 +282,7 @@ CASES: Final[dict[str, Case]] = {
 
 
 @pytest.mark.parametrize("rule", vertex_rules(), ids=lambda rule: rule.id)
-def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Any) -> None:
+def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Rule) -> None:
     assert rule.id in CASES, f"{rule.id} has no pipeline in this file"
     check_case(rule, CASES[rule.id])
 
@@ -322,7 +325,7 @@ def test_what_only_the_run_knows_is_not_judged(rule_id: str, edits: Any, message
 
 
 @pytest.mark.parametrize(
-    ("edits", "what"),
+    ("edits", "subject"),
     [
         (
             {"components/comp-train/inputDefinitions": {"parameters": {"config": TASK_CONFIG}}},
@@ -338,10 +341,10 @@ def test_what_only_the_run_knows_is_not_judged(rule_id: str, edits: Any, message
         ),
     ],
 )
-def test_other_new_fields_are_not_judged(edits: Any, what: str) -> None:
+def test_other_new_fields_are_not_judged(edits: Any, subject: str) -> None:
     (finding,) = find([rule for rule in vertex_rules() if rule.id == "V313"], [edits])
 
-    assert finding.message.startswith(f"not judged: {what} is new in the specification")
+    assert finding.message.startswith(f"not judged: {subject} is new in the specification")
 
 
 def test_nested_loops_multiply_what_is_collected() -> None:
@@ -403,11 +406,11 @@ def test_the_api_documents_the_limits_of_jobs_and_variables() -> None:
 
 
 def test_a_run_is_refused_in_the_words_of_the_rule(
-    edited: Callable[..., Any],
-    request_of: Callable[..., Any],
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
     vertex_settings: Callable[..., VertexSettings],
 ) -> None:
-    def ask_for_gpu(spec: dict[str, Any]) -> None:
+    def ask_for_gpu(spec: JsonDict) -> None:
         (executor,) = spec["deploymentSpec"]["executors"].values()
         executor["container"]["resources"] = {"accelerator": {"type": "nvidia.com/gpu"}}
 

@@ -91,7 +91,7 @@ def test_a_server_of_something_else(
     diagnose: Diagnose,
     broken: Broken,
     status: int,
-    body: Any,
+    body: object,
     headers: Any,
     detail: str,
 ) -> None:
@@ -142,7 +142,7 @@ def test_the_health_that_the_ui_answers(
     assert diagnose(**settings)["version"].detail == "2.15.0"
 
 
-def test_a_server_that_does_not_tell_its_version(
+def test_a_server_without_a_version(
     settings: dict[str, str], server: ScriptedServer, diagnose: Diagnose
 ) -> None:
     server.answer(HEALTH_V1, status=404)

@@ -2,11 +2,11 @@
 
 import socket
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from certificates import Certificates
 from doctor_checks import METADATA, Broken, Diagnose, ScriptedServer, WithTls, make_jwt
 from kfgcp.services.auth import port_forward
 
@@ -47,7 +47,7 @@ def test_a_certificate_of_a_private_authority(
     server: ScriptedServer,
     diagnose: Diagnose,
     broken: Broken,
-    certificates: Any,
+    certificates: Certificates,
     tls: WithTls,
     has_ca_file: bool,
 ) -> None:
