@@ -69,8 +69,8 @@ def read_tables(file: Path) -> Tables:
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
             raise ConfigError(
-                f"{name}: the key include is allowed only in {FILE_NAME}.",
-                hint=f"List all files in the key include of {FILE_NAME}.",
+                f"{name}: the key `include` is allowed only in {FILE_NAME}.",
+                hint=f"Move these entries to the list `include` of {FILE_NAME}.",
             )
         _add_tables(tables, included_data, name)
     return tables

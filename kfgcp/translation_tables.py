@@ -232,7 +232,8 @@ def _read_accelerator(name: str, body: object, where: str) -> Accelerator:
         )
     if not resource and not machine:
         raise ConfigError(
-            f"{where} needs the key resource (for Kubernetes) or machine (for Vertex AI).",
+            f"{where} needs one of the keys `resource` (for Kubernetes) and `machine` (for Vertex"
+            " AI).",
             hint=_GUIDE,
         )
     # The name of an entry is already one of the two names.

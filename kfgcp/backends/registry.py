@@ -315,7 +315,7 @@ def _load(entry_point: EntryPoint) -> BackendPlugin:
         )
     if callable(plugin.open) is callable(plugin.service):
         raise ConfigError(
-            f"{problem}: it must have either the function service or the function open, not both.",
+            f"{problem}: it must have exactly one of the functions `service` and `open`.",
             hint=_HINT,
         )
     _check_keys(plugin.settings, problem)

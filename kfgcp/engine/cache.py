@@ -162,8 +162,8 @@ class TaskCache:
             if node.task and node.task.cache_key:
                 task = f"a task with the {_describe_match(node)}"
             return (
-                f"only {task} of this run succeeded before, and tasks of the same run do not share"
-                " outputs"
+                f"{task} succeeded in this run, but in no earlier run, and tasks of the same run do"
+                " not share outputs"
             )
         if reuse_problem:
             return reuse_problem

@@ -215,8 +215,8 @@ def cached_without_inputs(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "R112",
     Severity.NOTE,
-    "{task} has caching on and environment variables: only on Vertex AI, the task runs again when"
-    " a variable changes",
+    "{task} uses the cache and has environment variables: when only a variable changes, Vertex AI"
+    " runs the task again, and other backends reuse the old outputs",
     hint="Pass values that change the outputs as inputs of the task.",
     methods=("set_env_variable", "set_caching_options"),
 )

@@ -47,7 +47,7 @@ _ALWAYS: Final = {"==": "is always false", "!=": "is always true"}
     "S101",
     Severity.WARNING,
     "{task} loops over an empty list, so nothing in it runs",
-    hint="Give the loop items, or remove it.",
+    hint="Put items into the list, or remove the loop.",
 )
 def empty_loop(context: TaskContext, target: Target) -> Match:
     """A loop without items is valid and completes (docs/reference/semantics.md, loops)."""

@@ -140,8 +140,8 @@ def translated(context: TaskContext, target: Target) -> Match:
     Severity.NOTE,
     "on {env}, the variable {variables} of {task} contains the name of a secret version, not the"
     " secret",
-    hint="If the value starts with projects/, let the component read the secret from Secret"
-    " Manager.",
+    hint="In the code of the component, test the value: a value that starts with projects/ is the"
+    " name of a secret version. Read the secret from Secret Manager then.",
     methods=("set_env_variable", "use_secret_as_env"),
     needs_target=True,
 )
@@ -161,7 +161,10 @@ def secret_by_name(context: TaskContext, target: Target) -> Match:
 
 
 # The reason of `NotJudged` when an environment lacks a required key.
-_WITHOUT_SETTINGS = "required keys of {env} are missing, so kfgcp cannot read its translations"
+_WITHOUT_SETTINGS = (
+    "[env.{env}] of kfgcp.toml lacks required keys, so kfgcp cannot read its tables accelerators"
+    " and secrets"
+)
 
 
 def _missing(

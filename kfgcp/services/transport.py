@@ -337,8 +337,8 @@ def explain(
         return TransportError(
             f"did not send a whole answer within {deadline.seconds:g} s",
             hint=(
-                f"{_NETWORK_HINT} To give requests more time, set request_seconds in the"
-                " environment."
+                f"{_NETWORK_HINT} To give requests more time, set request_seconds in"
+                " [env.NAME] of kfgcp.toml."
             ),
             sent=True,
             final=True,
@@ -474,8 +474,9 @@ def _tls_error(causes: list[BaseException]) -> TransportError:
             return TransportError(
                 f"has a certificate that is not trusted: {reason}",
                 hint=(
-                    "If your company has its own certificates, set ca_file in the environment"
-                    " (backend kubeflow) or REQUESTS_CA_BUNDLE to the file with the certificates."
+                    "If your company has its own certificates, set the variable REQUESTS_CA_BUNDLE"
+                    " to the file with them. For the backend kubeflow, ca_file in [env.NAME] of"
+                    " kfgcp.toml does the same."
                 ),
                 final=True,
                 tls=True,

@@ -388,7 +388,8 @@ class _Parser:
             self.fail(
                 "a value is expected",
                 token.position,
-                "A value is a number, 'a text', true, false, null, or 7d.",
+                "A value is a number, a text in quotes ('a text'), true, false, null, or a duration"
+                " such as 7d.",
             )
         if token.word in _CONSTANTS:
             constant = _CONSTANTS[token.word]

@@ -142,7 +142,7 @@ def test_its_keys_are_checked(install: Install, project_of: Callable[[str], kfgc
         (MODULE.replace("speed: int = 1", "backend: str = ''"), "it declares the key backend"),
         (
             MODULE.replace("open=lambda project, env, store: Toy(env)", "open=None"),
-            "it must have either the function service or the function open",
+            "it must have exactly one of the functions `service` and `open`",
         ),
     ],
 )

@@ -153,8 +153,8 @@ def test_equal_tasks_of_one_run_are_not_reported_as_changed(again, execute):
 
     assert (
         reason(run, "add-2")
-        == "only an identical task of this run succeeded before, and tasks of the same run do not"
-        " share outputs"
+        == "an identical task succeeded in this run, but in no earlier run, and tasks of the same"
+        " run do not share outputs"
     )
 
 

@@ -233,7 +233,7 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
             " selector, tolerations, pod labels and annotations (L204)"
         ),
         (
-            "component variables takes DB_PASSWORD, DB_USER from this environment, not from the"
+            "component variables takes DB_PASSWORD, DB_USER from your shell, not from the"
             " secret 'db' (L206)"
         ),
     ]

@@ -142,8 +142,8 @@ CASES = {
         (ask_secret, cluster(secrets=SECRET)),
         "on dev, the variable PASSWORD of task train contains the name of a secret version, not"
         " the secret",
-        "If the value starts with projects/, let the component read the secret from Secret"
-        " Manager.",
+        "In the code of the component, test the value: a value that starts with projects/ is the"
+        " name of a secret version. Read the secret from Secret Manager then.",
     ),
 }
 

@@ -234,7 +234,7 @@ def test_a_login_of_another_client(
     assert isinstance(error, AuthError)
     assert error.message == message
     assert error.hint.startswith(
-        "Sign in with a desktop OAuth client of the same project as the IAP client: gcloud "
+        "In the project of the IAP client, create an OAuth client of the type Desktop app, "
     )
     assert "--client-id-file=FILE --scopes=openid," in error.hint
 
@@ -516,5 +516,8 @@ def test_a_federated_login_has_to_act_as_somebody(sign_in: Callable[[object], Pa
 
     error = _error(_source())
 
-    assert error.message == "Google gives a federated login no id tokens for IAP."
+    assert (
+        error.message
+        == "Google does not issue id tokens for IAP to a federated login, as yours is."
+    )
     assert error.hint.startswith("Set impersonate_service_account")

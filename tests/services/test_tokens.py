@@ -73,7 +73,8 @@ def test_an_emulator_that_requires_a_token(
 
     assert (
         caught.value.hint
-        == "The service needs a sign-in: set auth in the environment to google, iap or token-file."
+        == "The service needs a sign-in. In [env.NAME] of kfgcp.toml, set auth to google, iap or"
+        " token-file."
     )
 
 

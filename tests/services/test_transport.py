@@ -319,8 +319,10 @@ def test_a_private_authority_that_is_not_named(client: Client, authority: Path) 
 
     assert "127.0.0.1 has a certificate that is not trusted: " in error.message
     assert (
-        error.hint == "If your company has its own certificates, set ca_file in the environment"
-        " (backend kubeflow) or REQUESTS_CA_BUNDLE to the file with the certificates."
+        error.hint
+        == "If your company has its own certificates, set the variable REQUESTS_CA_BUNDLE to the"
+        " file with them. For the backend kubeflow, ca_file in [env.NAME] of kfgcp.toml does the"
+        " same."
     )
 
 

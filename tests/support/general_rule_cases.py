@@ -185,8 +185,8 @@ CASES = [
             (f"{TASK}.cachingOptions", {"enableCache": True}),
             (f"{CONTAINER}.env", [{"name": "MODE", "value": "fast"}]),
         ],
-        "task say has caching on and environment variables: only on Vertex AI, the task runs"
-        " again when a variable changes",
+        "task say uses the cache and has environment variables: when only a variable changes,"
+        " Vertex AI runs the task again, and other backends reuse the old outputs",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(

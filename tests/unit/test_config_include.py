@@ -56,7 +56,7 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
         (
             '["more.toml"]',
             'include = ["x.toml"]\n',
-            "more.toml: the key include is allowed only in kfgcp.toml.",
+            "more.toml: the key `include` is allowed only in kfgcp.toml.",
         ),
         (
             '["more.toml"]',

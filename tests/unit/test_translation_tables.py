@@ -35,7 +35,8 @@ def load(folder: Path, table: str, line: str, backend: str = "kubeflow") -> Envi
         (
             "accelerators",
             "T4 = { node_selector = { } }",
-            "accelerators.T4 needs the key resource (for Kubernetes) or machine (for Vertex AI).",
+            "accelerators.T4 needs one of the keys `resource` (for Kubernetes) and `machine` (for"
+            " Vertex AI).",
         ),
         (
             "accelerators",

@@ -102,7 +102,7 @@ def _show_differences(
 ) -> None:
     st.subheader("Differences", anchor=False)
     if not comparison.differences:
-        st.caption("None: facts, parameters, metrics, states and durations are the same.")
+        st.caption("None: versions, parameters, metrics, states and durations are the same.")
         return
     ids = [run.run_id for run in comparison.runs]
     columns = {"group": Column(" ", pinned=True), "name": Column("Name", pinned=True)}

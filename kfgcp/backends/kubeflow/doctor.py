@@ -162,7 +162,7 @@ class Cluster:
         """Check that the certificate of the server is trusted."""
         if not self._address.startswith("https:"):
             if is_in_cluster(self._env) and self._probe.name not in LOOPBACK:
-                return Aside("not used: inside a cluster it is plain http")
+                return Aside("not used: inside the cluster, kfgcp connects over plain http")
             return Aside("not used: the host is this machine")
         try:
             self._probe.response()

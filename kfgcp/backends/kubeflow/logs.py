@@ -244,7 +244,7 @@ class RunLogs:
                 "The logs of pods on Kubeflow have no times and severities.",
                 hint=(
                     f"Set project in [env.{self._services.env}] to read Cloud Logging, or leave out"
-                    " since and severity."
+                    " --since and --severity."
                 ),
             )
         if not attempt.pod.name:

@@ -94,7 +94,7 @@ def _convert_errors(run_id: str, secrets: Sequence[str], seconds: float) -> Iter
             f"{SERVICE} did not answer the client of kfp within {seconds:g} s.",
             hint=(
                 "Check your network connection. To give requests more time, set request_seconds"
-                " in the environment."
+                " in [env.NAME] of kfgcp.toml."
             ),
         ) from None
     except kfp_server_api.ApiException as error:

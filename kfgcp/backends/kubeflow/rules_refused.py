@@ -87,8 +87,8 @@ def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     "K104",
     Severity.ERROR,
     "{task} is an importer with a condition, which Kubeflow Pipelines does not support",
-    hint="Put a second task into the same dsl.If: then the condition belongs to the group of"
-    " tasks.",
+    hint="Put any second task into the same dsl.If. KFP makes a group of the two tasks, and the"
+    " condition is then on the group and not on the importer.",
 )
 def conditional_importer(context: TaskContext, target: Target) -> Match:
     """The server's compiler refuses it: "triggerPolicy.condition on importer task is not
@@ -237,7 +237,7 @@ def untyped_loop_item(context: TaskContext, target: Target) -> Match:
 @pipeline_rule(
     "K113",
     Severity.ERROR,
-    "the pipeline has {names}, which Kubeflow Pipelines does not know since 2.15",
+    "the pipeline has {names}, which Kubeflow Pipelines 2.15 removed",
     hint="Compile the pipeline again with a current kfp, or remove the setting.",
     since=(2, 15),
 )
@@ -251,7 +251,7 @@ def removed_lock(pipeline: PipelineContext, target: Target) -> Match:
 @pipeline_rule(
     "K114",
     Severity.ERROR,
-    "the pipeline has {names}, which Kubeflow Pipelines does not know since 2.17",
+    "the pipeline has {names}, which Kubeflow Pipelines 2.17 removed",
     hint="Compile the pipeline again with a current kfp, or remove the setting.",
     since=(2, 17),
 )

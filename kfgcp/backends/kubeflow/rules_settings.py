@@ -174,7 +174,8 @@ def init_containers(pipeline: PipelineContext, target: Target) -> Iterator[Match
     "K343",
     Severity.WARNING,
     "{task} has {names}: Kubeflow Pipelines ignores it",
-    hint="Use a node selector or a node affinity, or an empty folder in memory (medium='Memory').",
+    hint="Instead of a pod affinity, use a node selector or a node affinity. Instead of shared"
+    " memory, use an empty folder in memory (medium='Memory').",
 )
 def ignored_settings(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """kubernetes_executor_config.proto has podAffinity and enabledSharedMemory, but no driver reads

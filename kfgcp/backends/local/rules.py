@@ -181,9 +181,7 @@ def cluster_variables(context: ComponentContext, target: Target) -> Match:
     for variables in cluster.variables:
         names = [name for name in variables.names if name not in covered]
         if names:
-            settings.append(
-                f"{', '.join(names)} from this environment, not from the {variables.source}"
-            )
+            settings.append(f"{', '.join(names)} from your shell, not from the {variables.source}")
     return match_texts("settings", settings, "; ")
 
 

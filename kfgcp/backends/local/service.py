@@ -190,7 +190,7 @@ class LocalBackend:
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"The engine of run {ref.run_id} is still running.",
-                    hint="End the process of the engine, and try again.",
+                    hint="Wait until the process that executes the run has ended, and try again.",
                 )
             time.sleep(LOCK_POLL_SECONDS)
         if not self._has_searched:

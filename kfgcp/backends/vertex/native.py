@@ -59,7 +59,7 @@ def pipeline_job(settings: VertexSettings, job_id: str) -> Any:
             f"Vertex AI did not answer its official client within {settings.request_seconds} s.",
             hint=(
                 "Check your network connection. To give requests more time, set request_seconds"
-                " in the environment."
+                " in [env.NAME] of kfgcp.toml."
             ),
         ) from None
     except GoogleAPICallError as error:

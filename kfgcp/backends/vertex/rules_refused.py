@@ -69,8 +69,8 @@ def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Matc
     for name, artifact in context.graph.root.artifacts.items():
         if artifact.is_list and artifact.optional:
             yield NotJudged(
-                f"a run may set the optional input {_escape_braces(name)}, but Vertex AI does not"
-                " accept a list of artifacts"
+                f"the optional input {_escape_braces(name)} is a list of artifacts; a run that sets"
+                " it fails, because Vertex AI does not accept such a list"
             )
         elif artifact.is_list:
             yield {"name": name}

@@ -1,4 +1,4 @@
-"""Check where a pipeline runs, and what differs there."""
+"""Check in which environments a pipeline can run, and what differs there."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def command(
     ignore: tuple[str, ...],
     strict: bool,
 ) -> int:
-    """Check where a pipeline runs, and what differs there.
+    """Check in which environments a pipeline can run, and what differs there.
 
     PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. The check sends nothing to
     a service. Exits with 4 when the pipeline cannot run in one of the environments.

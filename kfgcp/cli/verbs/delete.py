@@ -26,11 +26,11 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
 
     RUN is an id, the beginning of an id, a name, or `latest`.
 
-    Deletes the records and the files of the runs on this machine, and runs of a remote backend on
-    the backend too. Artifacts in a bucket stay.
+    Deletes the records and files that this machine has of the runs. A run of a remote backend is
+    deleted there too. Artifacts in a bucket stay.
 
-    When another run took results of the deleted run from the cache, it still needs the files and
-    logs of these tasks. They stay until you delete the last run that uses them.
+    If a later run took the results of a task from the cache, the files and logs of this task stay
+    until you delete the last run that uses them.
     """
     handles = _find_runs(workspace, runs)
     for handle in handles:

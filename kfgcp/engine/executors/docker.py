@@ -181,7 +181,10 @@ class DockerExecutor:
         problem = ownership.hand_over(self._client, command.image, writable, options["labels"])
         if problem is not None:
             with attempt.log.open("a", encoding="utf-8") as log:
-                log.write(f"kfgcp: files of this task do not belong to you: {problem}\n")
+                log.write(
+                    "kfgcp: files that this task wrote belong to another user, and kfgcp could"
+                    f" not change that: {problem}\n"
+                )
         return _describe_exit(int(status["StatusCode"]), command)
 
     def _container_options(

@@ -50,8 +50,9 @@ _SCOPES: Final = ",".join(
     )
 )
 _DESKTOP_HINT: Final = (
-    "Sign in with a desktop OAuth client of the same project as the IAP client: "
-    f"{LOG_IN} --client-id-file=FILE --scopes={_SCOPES} (or set impersonate_service_account)"
+    "In the project of the IAP client, create an OAuth client of the type Desktop app, download its"
+    f" JSON file, and sign in with it: {LOG_IN} --client-id-file=FILE --scopes={_SCOPES}\n"
+    "Or set impersonate_service_account in [env.NAME] of kfgcp.toml."
 )
 
 # The beginning of the year 10000 in seconds since 1970. Python has no later dates.
@@ -133,7 +134,7 @@ class _IdTokens:
             return self._fetch_for_person(login)
         if str(login_type).startswith("external_account"):
             raise AuthError(
-                "Google gives a federated login no id tokens for IAP.",
+                "Google does not issue id tokens for IAP to a federated login, as yours is.",
                 hint=(
                     "Set impersonate_service_account to a service account that your login may"
                     " impersonate."

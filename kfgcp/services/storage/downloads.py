@@ -124,7 +124,8 @@ def _make_folders(folders: set[Path], files: dict[Path, StoredObject]) -> None:
         for path in (folder, *folder.parents):
             if path in files:
                 raise BadFolderError(
-                    f"the object {files[path].key!r} in this folder would be a file and a folder"
+                    f"the object {files[path].key!r} is a file, but other objects need a folder"
+                    " with this name"
                 )
         folder.mkdir(parents=True, exist_ok=True)
 

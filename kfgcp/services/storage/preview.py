@@ -30,7 +30,8 @@ from kfgcp.services.storage.uris import EXTRAS, sign_in_hint, split_uri
 MISSING_HINT: Final = "The file may have been deleted, or was never written."
 
 _ADDRESS_HINT: Final = (
-    "Set s3_endpoint in the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+    "Set s3_endpoint in [env.NAME] of kfgcp.toml, or the variable"
+    " AWS_ENDPOINT_URL=http://HOST:PORT in your shell."
 )
 
 

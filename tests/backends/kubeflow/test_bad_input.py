@@ -260,7 +260,7 @@ def test_a_certificate_of_a_private_authority(
     error, hint = fails(5, "list", "--env", "cloud", env=env)
 
     assert "127.0.0.1 has a certificate that is not trusted" in error
-    assert "set ca_file in the environment" in hint
+    assert "ca_file in [env.NAME] of kfgcp.toml" in hint
     done = kfgcp(
         "list", "--env", "cloud", env=env | setting("ca_file", str(certificates.authority))
     )

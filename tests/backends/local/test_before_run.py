@@ -16,9 +16,7 @@ from rule_cases import build_spec
 EXECUTOR: Final = "deploymentSpec/executors/exec-train"
 PLATFORM: Final = "platforms/kubernetes/deploymentSpec/executors/exec-train"
 SECRET: Final = {"secretName": "db", "keyToEnv": [{"secretKey": "p", "envVar": "DB_PASSWORD"}]}
-TAKEN: Final = (
-    "component train takes DB_PASSWORD from this environment, not from the secret 'db' (L206)"
-)
+TAKEN: Final = "component train takes DB_PASSWORD from your shell, not from the secret 'db' (L206)"
 
 
 def notes(*edits: Any, ignored: tuple[str, ...] = ()) -> list[str]:

@@ -76,7 +76,7 @@ CASES: Final[dict[str, Case]] = {
     "L206": Case(
         {f"{PLATFORM}/secretAsEnv": [SECRET]},
         {f"{PLATFORM}/secretAsEnv": REMOVED},
-        "component train takes DB_PASSWORD from this environment, not from the secret 'db'",
+        "component train takes DB_PASSWORD from your shell, not from the secret 'db'",
     ),
     "L207": Case(
         {

@@ -299,8 +299,8 @@ def test_the_cases_are_about_rules() -> None:
         (
             "V101",
             {"root/inputDefinitions": {"artifacts": {"a{b": MODELS | {"isOptional": True}}}},
-            "not judged: a run may set the optional input"
-            " a{b, but Vertex AI does not accept a list of artifacts",
+            "not judged: the optional input a{b is a list of artifacts; a run that sets it fails,"
+            " because Vertex AI does not accept such a list",
         ),
         (
             "V104",

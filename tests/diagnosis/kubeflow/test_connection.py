@@ -107,7 +107,8 @@ def test_inside_of_a_cluster(
     server.answer(METADATA, status=404)
     api_findings = diagnose(**settings, host=f"http://ml-pipeline.kubeflow.svc:{port}")
 
-    assert ui_findings["tls"].detail == "not used: inside a cluster it is plain http"
+    detail = "not used: inside the cluster, kfgcp connects over plain http"
+    assert ui_findings["tls"].detail == detail
     assert ui_findings["credentials"].detail == "signed in as system:serviceaccount:growth:default"
     assert ui_findings["metadata"].ok
     assert api_findings["metadata"].ok is None

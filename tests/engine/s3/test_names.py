@@ -89,7 +89,7 @@ def test_an_empty_file_and_an_empty_folder_in_a_folder(server: S3Server, tmp_pat
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (("a", "a/b"), "the object 'clash/a' in this folder would be a file and a folder"),
+        (("a", "a/b"), "the object 'clash/a' is a file, but other objects need a folder"),
         (("a/b", "a//b"), "would be the same file"),
         (("../up",), "the name of the object 'clash/../up' in this folder cannot be a file path"),
     ],

@@ -176,8 +176,8 @@ def test_a_minio_server_without_an_address_is_reported(monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="s3_endpoint and AWS_ENDPOINT_URL are not set") as raised:
         preview.read_beginning("minio://mlpipeline/v2/page.html", 10)
     assert (
-        raised.value.hint
-        == "Set s3_endpoint in the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+        raised.value.hint == "Set s3_endpoint in [env.NAME] of kfgcp.toml, or the variable"
+        " AWS_ENDPOINT_URL=http://HOST:PORT in your shell."
     )
 
 
