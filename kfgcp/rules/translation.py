@@ -71,7 +71,10 @@ def secret_without_translation(context: TaskContext, target: Target) -> Match:
         return NotJudged(_WITHOUT_SETTINGS)
     tables = target.settings.tables
     if tables.form is Form.NONE:
-        return NotJudged(f"nobody knows whether the backend {target.backend} translates secrets")
+        return NotJudged(
+            "nobody knows whether the backend {backend} translates secrets",
+            {"backend": target.backend},
+        )
     missing = _missing(context, container, tables, SECRET)
     if not missing:
         return False

@@ -68,8 +68,9 @@ def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Matc
     for name, artifact in context.graph.root.artifacts.items():
         if artifact.is_list and artifact.optional:
             yield NotJudged(
-                "whether a run gives the optional list of artifacts"
-                f" {_escape_braces(name)}, which Vertex AI does not accept"
+                "whether a run gives the optional list of artifacts {name}, which Vertex AI does"
+                " not accept",
+                {"name": name},
             )
         elif artifact.is_list:
             yield {"name": name}
@@ -134,8 +135,8 @@ def run_value_in_variable(context: ComponentContext, target: Target) -> Match:
         return {"names": ", ".join(names)}
     if other_names:
         return NotJudged(
-            "whether Vertex AI fills in the environment variable"
-            f" {_escape_braces(', '.join(other_names))} of {{component}}"
+            "whether Vertex AI fills in the environment variable {names} of {component}",
+            {"names": ", ".join(other_names)},
         )
     return False
 
@@ -188,11 +189,6 @@ def wrong_variable_name(context: ComponentContext, target: Target) -> Match:
 
 
 # -- helpers
-
-
-def _escape_braces(text: str) -> str:
-    """Return a text of a pipeline for use in the reason of `NotJudged`, which is formatted."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _variables(context: ComponentContext) -> Sequence[tuple[str, str]]:
