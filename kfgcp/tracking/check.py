@@ -13,7 +13,7 @@ from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import choose_rules, general_rules
-from kfgcp.rules.report import Report, Row, Suppression, merge_findings
+from kfgcp.rules.report import Report, Row, Suppression, merge_copies, merge_findings
 from kfgcp.rules.rule import (
     Part,
     Rule,
@@ -97,7 +97,7 @@ def check(
     if server is not None and not any(target.version for target in targets):
         notes.append("--server has no effect: the backends of these environments have no versions")
     source_map = read_source_map(spec)
-    rows = [locate(row, source_map) for row in merge_findings(findings)]
+    rows = merge_copies(locate(row, source_map) for row in merge_findings(findings))
     notes += notes_about(source_map.comments, (rule.id for rule in all_rules))
     shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
     rules = [rule for rule in all_rules if rule.id in applied]
