@@ -13,6 +13,7 @@ from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import choose_rules, general_rules
+from kfgcp.rules.ignored import Place, finding_place
 from kfgcp.rules.report import Report, Row, Suppression, merge_copies, merge_findings
 from kfgcp.rules.rule import (
     Part,
@@ -104,10 +105,10 @@ def check(
     return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
 
 
-def find_suppressed_rules(
+def find_suppressed_places(
     project: Project, request: SubmitRequest, store: Store | None
-) -> frozenset[str]:
-    """Return the rules whose findings about a run are all suppressed by comments."""
+) -> frozenset[Place]:
+    """Return the places of the findings about a run that comments suppress."""
     env = project.env(request.options.env)
     version, _ = _choose_version(env, None, store)
     target = Target(env.name, env.backend, version, typed_settings(env), request.options)
@@ -115,9 +116,8 @@ def find_suppressed_rules(
     findings = _judge_for(env, rules_for(env.backend), pipeline, target)
     source_map = read_source_map(request.spec)
     rows = [locate(row, source_map) for row in merge_findings({env.name: findings})]
-    shown, suppressed = suppress(rows, source_map.comments, {})
-    suppressed_rules = {row.finding.rule for row in suppressed}
-    return frozenset(suppressed_rules - {row.finding.rule for row in shown})
+    _, suppressed = suppress(rows, source_map.comments, {})
+    return frozenset(finding_place(row.finding) for row in suppressed)
 
 
 def choose_envs(project: Project, envs: Sequence[str], *, all_envs: bool = False) -> list[str]:

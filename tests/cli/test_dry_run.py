@@ -43,21 +43,37 @@ def kubeflow(home: Path) -> Iterator[Any]:
         yield stand_in
 
 
-def write_loop(file: Path, *, comment: str = "") -> Path:
-    """Write a pipeline with a loop without items: a warning of S101."""
-    write_pipeline(file, "say")
+def write_loops(file: Path, *tasks: str, comment: str = "") -> Path:
+    """Write a pipeline with loops without items: a warning of S101 about each.
+
+    Args:
+        file: the file.
+        tasks: the names of the loops.
+        comment: stands at the line of the first loop.
+    """
+    write_pipeline(file, *tasks)
     spec = json.loads(file.read_text())
-    spec["root"]["dag"]["tasks"]["say"]["parameterIterator"] = {
-        "items": {"raw": "[]"},
-        "itemInput": "item",
-    }
+    for task in spec["root"]["dag"]["tasks"].values():
+        task["parameterIterator"] = {"items": {"raw": "[]"}, "itemInput": "item"}
     spec["components"]["comp-say"]["inputDefinitions"] = {
         "parameters": {"item": {"parameterType": "STRING"}}
     }
     # JSON is also YAML, which has comments.
     file = file.with_suffix(".yaml")
     text = json.dumps(spec, indent=1)
-    file.write_text(text.replace('    "say": {\n', f'    "say": {{{comment}\n', 1))
+    file.write_text(text.replace(f'    "{tasks[0]}": {{\n', f'    "{tasks[0]}": {{{comment}\n', 1))
+    return file
+
+
+def write_cached_twins(file: Path, *, comment: str = "") -> Path:
+    """Write a pipeline with two equal tasks that are cached: a warning of K331 about the second."""
+    write_pipeline(file, "say", "twin")
+    spec = json.loads(file.read_text())
+    for task in spec["root"]["dag"]["tasks"].values():
+        task["cachingOptions"] = {"enableCache": True}
+    file = file.with_suffix(".yaml")
+    text = json.dumps(spec, indent=1)
+    file.write_text(text.replace('    "twin": {\n', f'    "twin": {{{comment}\n', 1))
     return file
 
 
@@ -152,7 +168,7 @@ def test_a_resumed_run_has_no_dry_run(kfgcp: Any) -> None:
 
 
 def test_a_run_shows_warnings_of_rules_once(kfgcp: Any, home: Path) -> None:
-    file = write_loop(home / "p.json")
+    file = write_loops(home / "p.json", "say")
 
     result = kfgcp("run", file)
 
@@ -166,14 +182,45 @@ def test_a_run_shows_warnings_of_rules_once(kfgcp: Any, home: Path) -> None:
 
 
 def test_suppressed_warnings_are_not_shown(kfgcp: Any, home: Path) -> None:
-    plain = write_loop(home / "p.json")
-    commented = write_loop(home / "q.json", comment="  # kfgcp: S101 because it is a template")
-    without_reason = write_loop(home / "r.json", comment="  # kfgcp: S101")
+    plain = write_loops(home / "p.json", "say")
+    reason = "  # kfgcp: S101 because it is a template"
+    commented = write_loops(home / "q.json", "say", comment=reason)
+    without_reason = write_loops(home / "r.json", "say", comment="  # kfgcp: S101")
 
     assert "(S101)" not in kfgcp("run", commented).err
     assert "(S101)" in kfgcp("run", without_reason).err
     (home / "kfgcp.toml").write_text('[check]\nignore = { S101 = "we know" }\n')
     assert "(S101)" not in kfgcp("run", plain).err
+
+
+def test_a_comment_silences_only_the_finding_in_its_line(kfgcp: Any, home: Path) -> None:
+    """Two loops have findings of the same rule, and only one has a comment."""
+    reason = "  # kfgcp: S101 because it is a template"
+    file = write_loops(home / "p.json", "say", "tell", comment=reason)
+
+    result = kfgcp("run", file)
+
+    assert result.code == 0, result.err
+    assert "task say loops over an empty list" not in result.err
+    assert "task tell loops over an empty list, so nothing in it runs (S101)" in result.err
+
+
+def test_notes_about_a_server_name_their_rule_and_can_be_silenced(
+    kfgcp: Any, home: Path, kubeflow: Any
+) -> None:
+    file = write_cached_twins(home / "p.json")
+    silenced = write_cached_twins(
+        home / "q.json", comment="  # kfgcp: K331 because they do the same"
+    )
+    note = "task twin does the same as say: on Kubeflow, it may take the outputs of that task from"
+
+    shown = kfgcp("run", file, "--env", "gke", "--detach")
+    silent = kfgcp("run", silenced, "--env", "gke", "--detach")
+
+    assert (shown.code, silent.code) == (0, 0), shown.err + silent.err
+    (line,) = [line for line in shown.err.splitlines() if note in line]
+    assert line == f"note: {note} the cache (K331)"
+    assert note not in silent.err
 
 
 def test_a_run_refuses_errors_in_the_words_of_the_check(kfgcp: Any, home: Path) -> None:

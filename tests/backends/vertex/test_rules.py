@@ -13,6 +13,7 @@ from kfgcp.backends.vertex.rules import vertex_rules
 from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
+from kfgcp.rules.ignored import Ignored
 from kfgcp.rules.rule import Severity
 from rule_cases import REMOVED, Case, check_case, find
 
@@ -420,7 +421,7 @@ def test_a_run_is_refused_in_the_words_of_the_rule(
     )
     assert "NVIDIA_L4" in caught.value.hint
     # The list of names grows: the user can say that the service has this one.
-    ignoring = replace(request, ignored_rules=frozenset({"V103"}))
+    ignoring = replace(request, ignored=Ignored(frozenset({"V103"})))
     assert job_body(ignoring, vertex_settings(), "abc123")
 
 
