@@ -210,20 +210,6 @@ def cached_without_inputs(context: TaskContext, target: Target) -> Match:
 
 
 @task_rule(
-    "R112",
-    Severity.NOTE,
-    "{task} has caching on and environment variables, which count for the cache only on Vertex AI",
-    hint="Pass values that change the outputs as inputs of the task.",
-    methods=("set_env_variable", "set_caching_options"),
-)
-def cached_with_variables(context: TaskContext, target: Target) -> Match:
-    """The cache key of Kubeflow Pipelines (cacheutils/cache.go) and of local runs leaves out
-    environment variables. That of Vertex AI has them."""
-    container = context.container
-    return context.task.cache and container is not None and bool(container.env)
-
-
-@task_rule(
     "R113",
     Severity.NOTE,
     "{task} has caching on, and its command has {placeholder}, which does not count for the cache",

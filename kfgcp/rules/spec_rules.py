@@ -28,8 +28,8 @@ from kfgcp.semantics.values import ValueProblem, Values, coerce, format_value
 from kfgcp.spec.graph import Binding, Component, Constant, FromInput, FromTask
 from kfgcp.spec.json_values import EXACT_DOUBLES, format_place
 from kfgcp.spec.known_fields import unknown_fields
+from kfgcp.spec.lightweight import recognise
 from kfgcp.spec.records import ParamSpec
-from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 from kfgcp.spec.wire import CHANNEL
 
 # `{{$.inputs.parameters['x']}}`, or the start of `{{$.outputs.artifacts['x'].uri}}`.
@@ -37,7 +37,6 @@ _PLACEHOLDER: Final = re.compile(
     r"\{\{\$\.(?P<side>inputs|outputs)\.(?P<kind>parameters|artifacts)"
     r"\[(?P<quote>['\"])(?P<name>[^'\"\\]*)(?P=quote)\]"
 )
-_INPUT_PLACEHOLDER: Final = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"\\]*)['\"]\]\}\}")
 _CONDITION_INPUT: Final = re.compile(r"inputs\.parameter_values\[['\"]([^'\"\\]*)['\"]\]")
 
 # The text of an output that the compiler of KFP did not replace by a placeholder.
@@ -127,25 +126,6 @@ def unknown_name_in_command(context: ComponentContext, target: Target) -> Match:
         for match in _PLACEHOLDER.finditer(word):
             if match["name"] not in names_by_place[match["side"], match["kind"]]:
                 return {"placeholder": match[0], "side": match["side"].removesuffix("s")}
-    return False
-
-
-@component_rule(
-    "S104",
-    Severity.ERROR,
-    "{component} passes the whole artifact '{artifact}' to its command, which KFP does not define",
-    hint="Pass {artifact}.uri or {artifact}.path, or read a list in a Python component.",
-)
-def whole_artifact(context: ComponentContext, target: Target) -> Match:
-    """KFP does not document what the command gets, and backends pass different texts or none
-    (docs/reference/semantics.md, placeholders)."""
-    container = context.container
-    if container is None:
-        return False
-    for word in container.command + container.args:
-        match = WHOLE_ARTIFACT.search(word) if "{{$." in word else None
-        if match is not None:
-            return {"artifact": match[3]}
     return False
 
 
@@ -370,47 +350,6 @@ def _problem_of(value: object, declared: ParamSpec) -> str:
 
 
 @task_rule(
-    "S124",
-    Severity.WARNING,
-    "{task} puts '{source}', which is {type}, inside the {container} '{input}', where it becomes"
-    " text",
-    hint="Pass the value as an argument of its own, or convert the text in the component.",
-)
-def value_becomes_text(context: TaskContext, target: Target) -> Match:
-    """Recorded on Kubeflow Pipelines 2.17: [n.output, 4] with n = 3 arrives as ["3", 4]
-    (docs/reference/semantics.md, values)."""
-    for name, binding in context.task.params.items():
-        value = _constant(binding)
-        if not isinstance(value, (list, dict)) or not is_template(value):
-            continue
-        for source in _INPUT_PLACEHOLDER.findall(json.dumps(value, ensure_ascii=False)):
-            source_type = _type_of(context, source)
-            if source_type not in ("", "STRING"):
-                return {
-                    "source": _plain(source),
-                    "type": source_type,
-                    "container": "list" if isinstance(value, list) else "dict",
-                    "input": _plain(name),
-                }
-    return False
-
-
-def _type_of(context: TaskContext, name: str) -> str:
-    """Return the type of the value that an input of a task gets, "" when it is not known."""
-    binding = context.task.params.get(name)
-    if binding is None or binding.selector:
-        return ""
-    source = binding.source
-    declared: ParamSpec | None = None
-    if isinstance(source, FromInput):
-        declared = context.parent.params.get(source.name)
-    elif isinstance(source, FromTask):
-        producer = context.graph.component(context.tasks[source.task])
-        declared = producer.output_params.get(source.output)
-    return declared.type if declared is not None else ""
-
-
-@task_rule(
     "S125",
     Severity.ERROR,
     "{task} does not set the input '{input}', which its component needs",
@@ -452,6 +391,31 @@ def optional_to_required(context: TaskContext, target: Target) -> Match:
         if may_be_null and declared is not None and declared.required:
             return {"input": _plain(name), "source": binding.source.name}
     return False
+
+
+@task_rule(
+    "S127",
+    Severity.ERROR,
+    "{task} needs the final status of other tasks as '{input}', but gets no value",
+    hint="Use the component as the exit task of dsl.ExitHandler.",
+)
+def final_status_without_value(context: TaskContext, target: Target) -> Match:
+    """The program that KFP starts reads fields of the status, and fails without one
+    (kfp/dsl/executor.py). KFP compiles such a task only from a component alone."""
+    if context.parent is not context.graph.root:
+        return False
+    for name, binding in context.task.params.items():
+        declared = context.component.params.get(name)
+        is_status = declared is not None and declared.type == "TASK_FINAL_STATUS"
+        # No run can give a value for the pipeline's own input of this type.
+        if is_status and isinstance(binding.source, FromInput) and _is_function(context):
+            return {"input": name}
+    return False
+
+
+def _is_function(context: TaskContext) -> bool:
+    """Return whether a task runs a Python function that KFP compiled."""
+    return context.container is not None and recognise(context.container) is not None
 
 
 # -- control flow

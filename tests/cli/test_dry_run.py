@@ -17,6 +17,16 @@ PASSWORD = "s3cret-of-bob"  # noqa: S105
 INDEX = f"https://bob:{PASSWORD}@index.acme.example/simple"
 
 
+NEEDS_A_STATUS = """\
+from kfp import dsl
+
+
+@dsl.component
+def report(status: dsl.PipelineTaskFinalStatus):
+    print(status.state)
+"""
+
+
 @pytest.fixture
 def project(home: Path) -> Path:
     """A project with environments whose services do not exist."""
@@ -203,6 +213,20 @@ def test_a_comment_silences_only_the_finding_in_its_line(kfgcp: Any, home: Path)
     assert result.code == 0, result.err
     assert "task say loops over an empty list" not in result.err
     assert "task tell loops over an empty list, so nothing in it runs (S101)" in result.err
+
+
+def test_a_component_that_needs_a_final_status_is_refused_alone(kfgcp: Any, home: Path) -> None:
+    """KFP compiles a component alone, and its program fails without a status."""
+    (home / "p.py").write_text(NEEDS_A_STATUS)
+
+    refused = kfgcp("run", "p.py")
+    (home / "kfgcp.toml").write_text('[check]\nignore = { S127 = "to see the failure" }\n')
+    failed = kfgcp("run", "p.py")
+
+    assert refused.code == 5
+    assert "Task report needs the final status of other tasks as 'status'" in refused.err
+    assert failed.code == 6
+    assert "AttributeError: 'NoneType' object has no attribute 'get'" in failed.err
 
 
 def test_notes_about_a_server_name_their_rule_and_can_be_silenced(

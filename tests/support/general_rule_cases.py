@@ -101,6 +101,7 @@ def importer(uri: str, **fields: Any) -> list[Edit]:
     ]
 
 
+FINAL_STATUS = parameter("TASK_FINAL_STATUS", isOptional=True)
 CONDITION = "inputs.parameter_values['text'] == 'a'"
 CLUSTER: dict[str, Any] = {
     "platforms": {
@@ -199,18 +200,6 @@ CASES = [
         ],
     ),
     Case(
-        "S104",
-        [
-            (
-                f"{COMPONENT}.inputDefinitions.artifacts",
-                {"data": {"artifactType": {"schemaTitle": "system.Dataset"}, "isOptional": True}},
-            ),
-            (f"{CONTAINER}.args", ["{{$.inputs.artifacts['data']}}"]),
-        ],
-        "component say passes the whole artifact 'data' to its command, which KFP does not define",
-        [(f"{CONTAINER}.args", ["{{$.inputs.artifacts['data'].uri}}"])],
-    ),
-    Case(
         "S105",
         [(f"{CONTAINER}.env", [{"name": "N", "value": "{{channel:task=a;name=b;type=c;}}"}])],
         "the environment variable N of component say contains the output of a task at a place where"
@@ -305,19 +294,6 @@ CASES = [
         [(f"{TASK}.inputs.parameters.n", constant(3))],
     ),
     Case(
-        "S124",
-        [
-            ("root.inputDefinitions.parameters.n", parameter("NUMBER_INTEGER")),
-            (f"{TASK}.inputs.parameters.pipelinechannel--n", {"componentInputParameter": "n"}),
-            (
-                f"{TASK}.inputs.parameters.text",
-                constant([4, "{{$.inputs.parameters['pipelinechannel--n']}}"]),
-            ),
-        ],
-        "task say puts 'n', which is NUMBER_INTEGER, inside the list 'text', where it becomes text",
-        [("root.inputDefinitions.parameters.n", parameter("STRING"))],
-    ),
-    Case(
         "S125",
         [(f"{TASK}.inputs", REMOVE), ("root.inputDefinitions", REMOVE)],
         "task say does not set the input 'text', which its component needs",
@@ -328,6 +304,23 @@ CASES = [
         [("root.inputDefinitions.parameters.text.isOptional", True)],
         "task say needs 'text', but the pipeline's input 'text' may have no value",
         [("root.inputDefinitions.parameters.text.defaultValue", "hello")],
+    ),
+    Case(
+        "S127",
+        [
+            *python_function("def say(text: dsl.PipelineTaskFinalStatus): ..."),
+            (f"{COMPONENT}.inputDefinitions.parameters.text", FINAL_STATUS),
+            ("root.inputDefinitions.parameters.text", FINAL_STATUS),
+        ],
+        "task say needs the final status of other tasks as 'text', but gets no value",
+        [
+            ("root.dag.tasks.other", task("comp-other")),
+            ("components.comp-other", {"executorLabel": "exec-other"}),
+            ("deploymentSpec.executors.exec-other", {"container": {"image": IMAGE}}),
+            (f"{TASK}.inputs.parameters.text", {"taskFinalStatus": {"producerTask": "other"}}),
+            (f"{TASK}.dependentTasks", ["other"]),
+            (f"{TASK}.triggerPolicy", {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}),
+        ],
     ),
     Case(
         "S130",
@@ -388,13 +381,6 @@ CASES = [
         [("deploymentSpec.executors.exec-say", {"customJob": {"customJob": {}}})],
         "component say is a customJob executor, which only Vertex AI runs",
         [("deploymentSpec.executors.exec-say", {"container": {"image": IMAGE}})],
-    ),
-    Case(
-        "P102",
-        [(f"{CONTAINER}.image", "gcr.io/ml-pipelines/google-cloud-pipeline-components:2.19.0")],
-        "component say is a Google Cloud component: it calls services of Google Cloud wherever it"
-        " runs",
-        [(f"{CONTAINER}.image", IMAGE)],
     ),
     Case(
         "P104",
@@ -538,16 +524,6 @@ CASES = [
             (f"{COMPONENT}.inputDefinitions.parameters.text.isOptional", True),
         ],
         "task say has caching on and no inputs, so later runs take its outputs from the first run",
-        [(f"{TASK}.cachingOptions", {})],
-    ),
-    Case(
-        "R112",
-        [
-            (f"{TASK}.cachingOptions", {"enableCache": True}),
-            (f"{CONTAINER}.env", [{"name": "MODE", "value": "fast"}]),
-        ],
-        "task say has caching on and environment variables, which count for the cache only on"
-        " Vertex AI",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(

@@ -698,6 +698,16 @@ CASES = (
     # 27 names of 60,000 characters are more than 1.5 MiB, 26 are less.
     Case("K313", _large_pipeline(27), _drop_tasks, task=""),
     Case(
+        "K314",
+        _list_constant("NUMBER_INTEGER"),
+        lambda document, platform: document.update(_list_constant("STRING")),
+    ),
+    Case(
+        "K315",
+        pipeline(executor=container(args=["{{$.inputs.artifacts['data']}}"])),
+        with_container(args=["{{$.inputs.artifacts['data'].uri}}"]),
+    ),
+    Case(
         "K321",
         pipeline({"n": task("c"), "work": task("c", dependentTasks=["n"], triggerPolicy=ALWAYS)}),
         without("triggerPolicy"),

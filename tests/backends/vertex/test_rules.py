@@ -15,7 +15,7 @@ from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
 from kfgcp.rules.ignored import Ignored
 from kfgcp.rules.rule import Severity
-from rule_cases import REMOVED, Case, check_case, find
+from rule_cases import ARTIFACT, NUMBER_IN_LIST, REMOVED, Case, check_case, find
 
 TASKS: Final = "root/dag/tasks"
 TRAIN: Final = "root/dag/tasks/train"
@@ -267,6 +267,18 @@ CASES: Final[dict[str, Case]] = {
         {"root/inputDefinitions/parameters/mode/literals": REMOVED},
         "not judged: a parameter with literals (mode) is new in the specification, and it is not"
         " documented whether Vertex AI accepts it",
+    ),
+    "V315": Case(
+        {**ARTIFACT, f"{CONTAINER}/args": ["{{$.inputs.artifacts['data']}}"]},
+        {f"{CONTAINER}/args": ["{{$.inputs.artifacts['data'].uri}}"]},
+        "not judged: component train passes the whole artifact 'data' to its command, and it is not"
+        " documented which text the command gets on Vertex AI",
+    ),
+    "V316": Case(
+        NUMBER_IN_LIST,
+        {"root/inputDefinitions/parameters/n/parameterType": "STRING"},
+        "not judged: task train puts 'n', which is NUMBER_INTEGER, inside the list 'items', and it"
+        " is not documented whether it becomes text on Vertex AI",
     ),
     "V314": Case(
         {},
