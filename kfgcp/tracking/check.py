@@ -25,7 +25,7 @@ from kfgcp.rules.rule import (
     judge,
     parse_version,
 )
-from kfgcp.rules.suppress import notes_about, suppress
+from kfgcp.rules.suppress import notes_about, suggest_rule, suppress
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
@@ -191,12 +191,12 @@ def _known_rules(project: Project) -> list[Rule]:
 
 def _refuse_unknown_rules(project: Project, rules: Iterable[Rule]) -> None:
     """Refuse a table [check] that ignores a rule that does not exist."""
-    unknown = project.ignored_rules.keys() - {rule.id for rule in rules}
+    ids = {rule.id for rule in rules}
+    unknown = sorted(project.ignored_rules.keys() - ids)
     if unknown:
         raise ConfigError(
-            f"{FILE_NAME} [check]: ignore names {', '.join(sorted(unknown))}, but there is no such"
-            " rule.",
-            hint="docs/reference/rules.md lists all rules.",
+            f"{FILE_NAME} [check]: ignore names {', '.join(unknown)}, but there is no such rule.",
+            hint=f"{suggest_rule(unknown[0], ids)}docs/reference/rules.md lists all rules.",
         )
 
 

@@ -251,6 +251,8 @@ def test_the_project_ignores_rules_with_reasons(home: Path, check: Check) -> Non
     unknown = check("p.json", "--env", "ruled")
     assert unknown.code == 2
     assert "[check]: ignore names T999, but there is no such rule" in unknown.err
+    (home / "kfgcp.toml").write_text(TOML + ignore.replace("T101", "v102"))
+    assert "hint: Did you mean 'V102'? docs/reference/rules.md" in check("p.json").err
     (home / "kfgcp.toml").write_text(TOML + '[check]\nignore = { T101 = "" }\n')
     assert "ignore.T101 has no reason" in check("p.json").err
 
