@@ -71,7 +71,7 @@ LACKING: Final = re.compile(
 # What the message of a task says when its program ended by itself, or was killed.
 PROGRAM_ENDED: Final = re.compile(
     r"the (?:process|container of \S+) (?:exited with code|was killed by)"
-    r"|[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?::|\Z)"
+    r"|(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Exit|Interrupt)(?::|\Z)"
 )
 
 

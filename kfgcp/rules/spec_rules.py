@@ -388,6 +388,9 @@ def optional_to_required(context: TaskContext, target: Target) -> Match:
         source = root.params.get(binding.source.name)
         declared = context.component.params.get(name)
         may_be_null = source is not None and source.optional and source.default is None
+        if source is not None and source.type == "TASK_FINAL_STATUS":
+            # S127 reports it.
+            continue
         if may_be_null and declared is not None and declared.required:
             return {"input": _plain(name), "source": binding.source.name}
     return False
@@ -400,15 +403,20 @@ def optional_to_required(context: TaskContext, target: Target) -> Match:
     hint="Use the component as the exit task of dsl.ExitHandler.",
 )
 def final_status_without_value(context: TaskContext, target: Target) -> Match:
-    """The program that KFP starts reads fields of the status, and fails without one
-    (kfp/dsl/executor.py). KFP compiles such a task only from a component alone."""
-    if context.parent is not context.graph.root:
+    """No run can give a value for the pipeline's own input of this type. The program that KFP
+    starts reads fields of the status, and fails without one (kfp/dsl/executor.py)."""
+    root = context.graph.root
+    if context.parent is not root:
         return False
     for name, binding in context.task.params.items():
+        if not isinstance(binding.source, FromInput):
+            continue
+        source = root.params.get(binding.source.name)
         declared = context.component.params.get(name)
-        is_status = declared is not None and declared.type == "TASK_FINAL_STATUS"
-        # No run can give a value for the pipeline's own input of this type.
-        if is_status and isinstance(binding.source, FromInput) and _is_function(context):
+        if source is None or declared is None or source.type != "TASK_FINAL_STATUS":
+            continue
+        is_read = declared.type == "TASK_FINAL_STATUS" and _is_function(context)
+        if is_read or declared.required:
             return {"input": name}
     return False
 

@@ -114,6 +114,7 @@ def test_disagreements_are_counted(tool: ModuleType) -> None:
         ("the process was killed by SIGKILL", "its program failed"),
         ("the container of python:3.12 exited with code 2", "its program failed"),
         ("ValueError: no rows", "its program failed"),
+        ("Exception: no rows", "its program failed"),
         ("my.package.OddError", "its program failed"),
         ("the container of python:3.12 exited with code 127", "this machine lacks something"),
         ("ModuleNotFoundError: No module named 'torch'", "this machine lacks something"),

@@ -323,6 +323,12 @@ CASES = [
         ],
     ),
     Case(
+        "S127",
+        [("root.inputDefinitions.parameters.text", FINAL_STATUS)],
+        "task say needs the final status of other tasks as 'text', but gets no value",
+        [(f"{COMPONENT}.inputDefinitions.parameters.text.isOptional", True)],
+    ),
+    Case(
         "S130",
         [
             (f"{TASK}.triggerPolicy", {"condition": CONDITION}),
