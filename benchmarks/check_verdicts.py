@@ -37,6 +37,9 @@ from typing import Any, Final
 import yaml
 from startup import clean_environment, machine
 
+# A PipelineSpec, or a part of an answer, as JSON.
+Document = dict[str, Any]
+
 KFGCP: Final = str(Path(sys.executable).with_name("kfgcp"))
 
 SAMPLES: Final = {
@@ -248,12 +251,12 @@ def judge_pipeline(name: str, compiled: Path, settings: Settings) -> Verdict:
     return verdict
 
 
-def line_of(finding: dict[str, Any]) -> str:
+def line_of(finding: Document) -> str:
     """Return a finding as one line, with the id of its rule."""
     return f"{finding['rule']}: {finding['message']}"
 
 
-def sample_params(document: dict[str, Any], folder: Path) -> list[str]:
+def sample_params(document: Document, folder: Path) -> list[str]:
     """Return options of the command line with values for the parameters that need one."""
     inputs = document["root"].get("inputDefinitions") or {}
     options = []
@@ -268,7 +271,7 @@ def sample_params(document: dict[str, Any], folder: Path) -> list[str]:
     return options
 
 
-def replace_images(document: dict[str, Any], image: str) -> None:
+def replace_images(document: Document, image: str) -> None:
     """Let all containers of a pipeline run in one image."""
     executors = document.get("deploymentSpec", {}).get("executors", {})
     for executor in executors.values():
@@ -306,7 +309,7 @@ def classify_refusal(message: str) -> tuple[Outcome, list[str]]:
     return outcome, [reason]
 
 
-def classify_tasks(tasks: Sequence[dict[str, Any]]) -> tuple[Outcome, list[str]]:
+def classify_tasks(tasks: Sequence[Document]) -> tuple[Outcome, list[str]]:
     """Return the outcome of a run that failed, and the messages of its failed tasks.
 
     One task that the engine refused makes the whole run refused. A group has the message of the
@@ -323,7 +326,7 @@ def classify_tasks(tasks: Sequence[dict[str, Any]]) -> tuple[Outcome, list[str]]
     return (Outcome.PROGRAM_FAILED if own else Outcome.REFUSED), reasons
 
 
-def classify_task(task: dict[str, Any]) -> Outcome:
+def classify_task(task: Document) -> Outcome:
     """Return why a task failed."""
     error = task["error"]
     log = "\n".join(error.get("log_tail") or [])
@@ -337,7 +340,7 @@ def classify_task(task: dict[str, Any]) -> Outcome:
 def kfgcp(settings: Settings, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command in the folder, and return what it printed."""
     return subprocess.run(
-        [KFGCP, *map(str, words)],
+        [KFGCP] + [str(word) for word in words],
         cwd=settings.folder,
         env=clean_environment(),
         capture_output=True,
