@@ -7,6 +7,7 @@ from functools import cache
 
 from kfgcp.errors import UsageError
 from kfgcp.rules.rule import Rule, rules_of, sorted_rules
+from kfgcp.rules.suppress import suggest_rule
 
 
 @cache
@@ -68,16 +69,12 @@ def choose_rules(
 
 
 def _require_rule(rules: Sequence[Rule], word: str) -> None:
-    import difflib
-
     ids = [rule.id for rule in rules]
     families = sorted({rule.family for rule in rules})
     if word in ids or word in families:
         return
-    close_ids = difflib.get_close_matches(word.upper(), ids, n=1)
-    suggestion = f"Did you mean {close_ids[0]}? " if close_ids else ""
     raise UsageError(
         f"There is no rule {word!r}.",
-        hint=f"{suggestion}Give an id, such as V203, or one of the families"
+        hint=f"{suggest_rule(word, ids)}Give an id, such as V203, or one of the families"
         f" {', '.join(families)}. docs/reference/rules.md lists all rules.",
     )

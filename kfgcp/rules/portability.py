@@ -20,8 +20,6 @@ from kfgcp.rules.written_texts import written_texts
 from kfgcp.spec.graph import OtherExecutor
 from kfgcp.spec.platform import pipeline_settings
 
-_GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
-
 # A home folder, a file URI or a drive of Windows. A longer text is not a path.
 _LOCAL_PATH: Final = LazyPattern(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
 _MAX_PATH: Final = 1024
@@ -58,19 +56,6 @@ def vertex_executor(context: ComponentContext, target: Target) -> Match:
     """Only Vertex AI has customJob and resolver executors (argocompiler/dag.go refuses them)."""
     executor = context.component.executor
     return {"kind": executor.kind} if isinstance(executor, OtherExecutor) else False
-
-
-@component_rule(
-    "P102",
-    Severity.NOTE,
-    "{component} is a Google Cloud component: it calls services of Google Cloud on every backend",
-    hint="Give the tasks a Google service account, or use a component without a cloud service.",
-)
-def google_component(context: ComponentContext, target: Target) -> Match:
-    """The components of google-cloud-pipeline-components start jobs of Vertex AI, BigQuery and
-    Dataflow (google_cloud_pipeline_components/_image.py)."""
-    container = context.container
-    return container is not None and _GOOGLE_COMPONENTS in container.image
 
 
 @pipeline_rule(

@@ -213,21 +213,6 @@ def cached_without_inputs(context: TaskContext, target: Target) -> Match:
 
 
 @task_rule(
-    "R112",
-    Severity.NOTE,
-    "{task} uses the cache and has environment variables: when only a variable changes, Vertex AI"
-    " runs the task again, and other backends reuse the old outputs",
-    hint="Pass values that change the outputs as inputs of the task.",
-    methods=("set_env_variable", "set_caching_options"),
-)
-def cached_with_variables(context: TaskContext, target: Target) -> Match:
-    """The cache key of Kubeflow Pipelines (cacheutils/cache.go) and of local runs leaves out
-    environment variables. That of Vertex AI has them."""
-    container = context.container
-    return context.task.cache and container is not None and bool(container.env)
-
-
-@task_rule(
     "R113",
     Severity.NOTE,
     "{task} has caching on, and its command contains {placeholder}: the cache does not look at"

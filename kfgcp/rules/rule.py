@@ -35,6 +35,9 @@ _ID: Final = re.compile(r"[A-Z]\d{3}")
 # The rules in kfgcp/rules: S spec, P portability, R reproducibility, Y safety.
 _GENERAL_FAMILIES: Final = frozenset("SPRY")
 
+# `{task}` in the reason of a `NotJudged`.
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
 # Distributions add to the number: `2.5.0-rc.1`. Nine digits are more than enough.
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 
@@ -90,10 +93,13 @@ class NotJudged:
     """The answer of a rule that cannot know.
 
     Attributes:
-        reason: completes "not judged: ".
+        reason: completes "not judged: ". It may have placeholders, as the message of a rule.
+        values: the values of its placeholders, beside `{task}`, `{component}`, `{env}` and
+            `{version}`. Names that users choose belong here.
     """
 
     reason: str
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +302,8 @@ class Rule:
             **target_values,
         }
         if isinstance(match, NotJudged):
-            message = f"not judged: {_one_line(match.reason.format(**values))}"
+            reason = _fill_placeholders(match.reason, {**values, **match.values})
+            message = f"not judged: {_one_line(reason)}"
             return RuleFinding(
                 self.id, Severity.NOT_JUDGED, message, "", task, component, part, self.methods
             )
@@ -314,6 +321,14 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
     if "{" in template or "}" in template:
         template = template.format_map(values)
     return _one_line(template)
+
+
+def _fill_placeholders(reason: str, values: Mapping[str, str]) -> str:
+    """Return the reason of a `NotJudged` with its placeholders filled in.
+
+    Other braces stay: a rule of another distribution may write the name of an image into the text.
+    """
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), reason)
 
 
 def _one_line(text: str) -> str:

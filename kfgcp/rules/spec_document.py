@@ -22,7 +22,6 @@ from kfgcp.rules.written_texts import texts_in, written_texts
 from kfgcp.spec.graph import FromInput
 from kfgcp.spec.json_values import format_place
 from kfgcp.spec.known_fields import unknown_fields
-from kfgcp.spec.whole_artifacts import WHOLE_ARTIFACT
 from kfgcp.spec.wire import CHANNEL
 
 # `{{$.inputs.parameters['x']}}`, or the start of `{{$.outputs.artifacts['x'].uri}}`.
@@ -62,26 +61,6 @@ def unknown_name_in_command(context: ComponentContext, target: Target) -> Match:
         for match in _PLACEHOLDER.finditer(word):
             if match["name"] not in names_by_place[match["side"], match["kind"]]:
                 return {"placeholder": match[0], "side": match["side"].removesuffix("s")}
-    return False
-
-
-@component_rule(
-    "S104",
-    Severity.ERROR,
-    "{component} passes the whole artifact '{artifact}' to its command, but KFP does not define"
-    " the text of a whole artifact",
-    hint="Pass {artifact}.uri or {artifact}.path. For a list of artifacts, use a Python component.",
-)
-def whole_artifact(context: ComponentContext, target: Target) -> Match:
-    """KFP does not document what the command gets, and backends pass different texts or none
-    (docs/reference/semantics.md, placeholders)."""
-    container = context.container
-    if container is None:
-        return False
-    for word in container.templates:
-        match = WHOLE_ARTIFACT.search(word)
-        if match is not None:
-            return {"artifact": match[3]}
     return False
 
 

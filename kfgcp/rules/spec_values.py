@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.inputs import plain_name, read_constant
-from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -21,11 +19,10 @@ from kfgcp.rules.rule import (
 )
 from kfgcp.semantics.placeholders import is_template
 from kfgcp.semantics.values import ValueProblem, coerce
-from kfgcp.spec.graph import FromInput, FromTask
+from kfgcp.spec.graph import FromInput
 from kfgcp.spec.json_values import EXACT_DOUBLES
+from kfgcp.spec.lightweight import recognise
 from kfgcp.spec.records import ParamSpec
-
-_INPUT_PLACEHOLDER: Final = LazyPattern(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"\\]*)['\"]\]\}\}")
 
 # A decimal number with up to 15 digits is the same after it was stored as a double (IEEE 754).
 _DIGITS_OF_DOUBLES: Final = 15
@@ -139,47 +136,6 @@ def _problem_of(value: object, declared: ParamSpec) -> str:
 
 
 @task_rule(
-    "S124",
-    Severity.WARNING,
-    "{task} puts '{source}' ({type}) into the {container} '{input}': inside a {container}, it"
-    " becomes text",
-    hint="Pass the value as a separate argument, or convert the text in the component.",
-)
-def value_becomes_text(context: TaskContext, target: Target) -> Match:
-    """Recorded on Kubeflow Pipelines 2.17: [n.output, 4] with n = 3 arrives as ["3", 4]
-    (docs/reference/semantics.md, values)."""
-    for name, binding in context.task.params.items():
-        value = read_constant(binding)
-        if not isinstance(value, (list, dict)) or not is_template(value):
-            continue
-        for source in _INPUT_PLACEHOLDER.findall(json.dumps(value, ensure_ascii=False)):
-            source_type = _type_of(context, source)
-            if source_type not in ("", "STRING"):
-                return {
-                    "source": plain_name(source),
-                    "type": source_type,
-                    "container": "list" if isinstance(value, list) else "dict",
-                    "input": plain_name(name),
-                }
-    return False
-
-
-def _type_of(context: TaskContext, name: str) -> str:
-    """Return the type of the value that an input of a task gets, "" when it is not known."""
-    binding = context.task.params.get(name)
-    if binding is None or binding.selector:
-        return ""
-    source = binding.source
-    declared: ParamSpec | None = None
-    if isinstance(source, FromInput):
-        declared = context.parent.params.get(source.name)
-    elif isinstance(source, FromTask):
-        producer = context.graph.component(context.tasks[source.task])
-        declared = producer.output_params.get(source.output)
-    return declared.type if declared is not None else ""
-
-
-@task_rule(
     "S125",
     Severity.ERROR,
     "{task} does not set the input '{input}', which its component needs",
@@ -218,6 +174,39 @@ def optional_to_required(context: TaskContext, target: Target) -> Match:
         source = root.params.get(binding.source.name)
         declared = context.component.params.get(name)
         may_be_null = source is not None and source.optional and source.default is None
+        if source is not None and source.type == "TASK_FINAL_STATUS":
+            # S127 reports it.
+            continue
         if may_be_null and declared is not None and declared.required:
             return {"input": plain_name(name), "source": binding.source.name}
     return False
+
+
+@task_rule(
+    "S127",
+    Severity.ERROR,
+    "{task} needs the final status of other tasks as '{input}', but gets no value",
+    hint="Use the component as the exit task of dsl.ExitHandler.",
+)
+def final_status_without_value(context: TaskContext, target: Target) -> Match:
+    """No run can give a value for the pipeline's own input of this type. The program that KFP
+    starts reads fields of the status, and fails without one (kfp/dsl/executor.py)."""
+    root = context.graph.root
+    if context.parent is not root:
+        return False
+    for name, binding in context.task.params.items():
+        if not isinstance(binding.source, FromInput):
+            continue
+        source = root.params.get(binding.source.name)
+        declared = context.component.params.get(name)
+        if source is None or declared is None or source.type != "TASK_FINAL_STATUS":
+            continue
+        is_read = declared.type == "TASK_FINAL_STATUS" and _is_function(context)
+        if is_read or declared.required:
+            return {"input": name}
+    return False
+
+
+def _is_function(context: TaskContext) -> bool:
+    """Return whether a task runs a Python function that KFP compiled."""
+    return context.container is not None and recognise(context.container) is not None

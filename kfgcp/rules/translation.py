@@ -72,7 +72,8 @@ def secret_without_translation(context: TaskContext, target: Target) -> Match:
     tables = target.settings.tables
     if tables.form is Form.NONE:
         return NotJudged(
-            f"kfgcp does not know whether the backend {target.backend} translates secrets"
+            "kfgcp does not know whether the backend {backend} translates secrets",
+            {"backend": target.backend},
         )
     missing = _missing(context, container, tables, SECRET)
     if not missing:

@@ -13,7 +13,8 @@ from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import choose_rules, general_rules
-from kfgcp.rules.report import Report, Row, Suppression, merge_findings
+from kfgcp.rules.ignored import Place, finding_place
+from kfgcp.rules.report import Report, Row, Suppression, merge_copies, merge_findings
 from kfgcp.rules.rule import (
     Part,
     Rule,
@@ -24,7 +25,7 @@ from kfgcp.rules.rule import (
     judge,
     parse_version,
 )
-from kfgcp.rules.suppress import notes_about, suppress
+from kfgcp.rules.suppress import notes_about, suggest_rule, suppress
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
@@ -100,17 +101,17 @@ def check(
             " server versions"
         )
     source_map = read_source_map(spec)
-    rows = [locate(row, source_map) for row in merge_findings(findings)]
+    rows = merge_copies(locate(row, source_map) for row in merge_findings(findings))
     notes += notes_about(source_map.comments, (rule.id for rule in all_rules))
     shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
     rules = [rule for rule in all_rules if rule.id in applied]
     return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
 
 
-def find_suppressed_rules(
+def find_suppressed_places(
     project: Project, request: SubmitRequest, store: Store | None
-) -> frozenset[str]:
-    """Return the rules whose findings about a run are all suppressed by comments."""
+) -> frozenset[Place]:
+    """Return the places of the findings about a run that comments suppress."""
     env = project.env(request.options.env)
     version, _ = _choose_version(env, None, store)
     target = Target(env.name, env.backend, version, typed_settings(env), request.options)
@@ -118,9 +119,8 @@ def find_suppressed_rules(
     findings = _judge_for(env, rules_for(env.backend), pipeline, target)
     source_map = read_source_map(request.spec)
     rows = [locate(row, source_map) for row in merge_findings({env.name: findings})]
-    shown, suppressed = suppress(rows, source_map.comments, {})
-    suppressed_rules = {row.finding.rule for row in suppressed}
-    return frozenset(suppressed_rules - {row.finding.rule for row in shown})
+    _, suppressed = suppress(rows, source_map.comments, {})
+    return frozenset(finding_place(row.finding) for row in suppressed)
 
 
 def choose_envs(project: Project, envs: Sequence[str], *, all_envs: bool = False) -> list[str]:
@@ -195,11 +195,12 @@ def _known_rules(project: Project) -> list[Rule]:
 
 def _refuse_unknown_rules(project: Project, rules: Iterable[Rule]) -> None:
     """Refuse a table [check] that ignores a rule that does not exist."""
-    unknown = project.ignored_rules.keys() - {rule.id for rule in rules}
+    ids = {rule.id for rule in rules}
+    unknown = sorted(project.ignored_rules.keys() - ids)
     if unknown:
         raise ConfigError(
-            f"{FILE_NAME} [check]: ignore has {', '.join(sorted(unknown))}, which is not a rule.",
-            hint="docs/reference/rules.md lists all rules.",
+            f"{FILE_NAME} [check]: ignore has {', '.join(unknown)}, which is not a rule.",
+            hint=f"{suggest_rule(unknown[0], ids)}docs/reference/rules.md lists all rules.",
         )
 
 

@@ -18,6 +18,7 @@ from kfgcp.config import Project
 from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
+from kfgcp.rules.ignored import Ignored, Place
 from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
 from kfgcp.spec.pipeline_files import may_suppress_rules
 from kfgcp.spec.wire import may_need_translation
@@ -42,16 +43,16 @@ def check_before_run(project: Project, request: SubmitRequest) -> list[str]:
     return warning_lines(findings)
 
 
-def with_ignored_rules(
+def with_ignored_findings(
     project: Project, request: SubmitRequest, store: Store | None
 ) -> SubmitRequest:
-    """Return a request that names the rules that the user ignores, in kfgcp.toml or in comments."""
-    ignored = frozenset(project.ignored_rules)
+    """Return a request with the findings that the user ignores, in kfgcp.toml or in comments."""
+    places: frozenset[Place] = frozenset()
     if may_suppress_rules(request.spec):
-        from kfgcp.tracking.check import find_suppressed_rules
+        from kfgcp.tracking.check import find_suppressed_places
 
-        ignored |= find_suppressed_rules(project, request, store)
-    return replace(request, ignored_rules=ignored)
+        places = find_suppressed_places(project, request, store)
+    return replace(request, ignored=Ignored(frozenset(project.ignored_rules), places))
 
 
 def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding]:
@@ -63,7 +64,11 @@ def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding
     rules = [
         rule
         for rule in general_rules(with_translation=with_translation)
-        if rule.severity in _SHOWN_SEVERITIES and rule.id not in request.ignored_rules
+        if rule.severity in _SHOWN_SEVERITIES and rule.id not in request.ignored.rules
     ]
     findings = judge(rules, PipelineContext(spec, request.params), target)
-    return [finding for finding in findings if finding.severity in _SHOWN_SEVERITIES]
+    return [
+        finding
+        for finding in findings
+        if finding.severity in _SHOWN_SEVERITIES and not request.ignored.covers(finding)
+    ]

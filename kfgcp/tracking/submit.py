@@ -32,7 +32,7 @@ from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
-from kfgcp.tracking.run_check import check_before_run, with_ignored_rules
+from kfgcp.tracking.run_check import check_before_run, with_ignored_findings
 from kfgcp.tracking.translation import translate_for
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def prepare(
         source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
         translated=translate_for(environment, spec),
     )
-    request = with_ignored_rules(workspace.project, request, workspace.recorded_store)
+    request = with_ignored_findings(workspace.project, request, workspace.recorded_store)
     return workspace.backend(environment.name), request
 
 

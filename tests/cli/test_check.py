@@ -33,6 +33,29 @@ def made_up():
     later.set_retry(3)
 """
 
+# KFP compiles say to comp-say, comp-say-2 and comp-say-3.
+COPIES = """\
+from kfp import dsl
+
+
+@dsl.container_component
+def say():
+    return dsl.ContainerSpec(image="busybox", command=["echo"])
+
+
+@dsl.container_component
+def shout():
+    return dsl.ContainerSpec(image="busybox", command=["echo"])
+
+
+@dsl.pipeline(name="made-up")
+def made_up():
+    say()
+    say().set_container_image("busybox:1.36")
+    say().set_env_variable("LOUD", "1")
+    shout()
+"""
+
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
@@ -188,6 +211,22 @@ def test_findings_have_the_line_of_the_call_or_of_its_method(home: Path, check: 
     ]
 
 
+def test_copies_of_a_component_are_one_finding(home: Path, check: Check) -> None:
+    (home / "p.py").write_text(COPIES)
+
+    result = check("p.py", "--env", "local", "--json", "--select", "R101,R102")
+
+    assert [(finding["component"], finding["line"]) for finding in result.json["findings"]] == [
+        ("comp-say", 4),
+        ("comp-shout", 9),
+        ("comp-say-2", 4),
+    ]
+    messages = [finding["message"] for finding in result.json["findings"]]
+    assert "component say runs the newest version of the image busybox" in messages[0]
+    assert "component shout runs the newest version of the image busybox" in messages[1]
+    assert "component say-2 names the image busybox:1.36 by a tag" in messages[2]
+
+
 def test_a_comment_with_a_reason_suppresses_a_finding(home: Path, check: Check) -> None:
     text = PYTHON_PIPELINE.replace(
         "    never()\n", "    never()  # kfgcp: T101 because it is a trial\n", 1
@@ -221,6 +260,8 @@ def test_the_project_ignores_rules_with_reasons(home: Path, check: Check) -> Non
     unknown = check("p.json", "--env", "ruled")
     assert unknown.code == 2
     assert "[check]: ignore has T999, which is not a rule" in unknown.err
+    (home / "kfgcp.toml").write_text(TOML + ignore.replace("T101", "v102"))
+    assert "hint: Did you mean 'V102'? docs/reference/rules.md" in check("p.json").err
     (home / "kfgcp.toml").write_text(TOML + '[check]\nignore = { T101 = "" }\n')
     assert "ignore.T101 has no reason" in check("p.json").err
 

@@ -19,6 +19,16 @@ PASSWORD = "s3cret-of-bob"  # noqa: S105
 INDEX = f"https://bob:{PASSWORD}@index.acme.example/simple"
 
 
+NEEDS_A_STATUS = """\
+from kfp import dsl
+
+
+@dsl.component
+def report(status: dsl.PipelineTaskFinalStatus):
+    print(status.state)
+"""
+
+
 @pytest.fixture
 def project(home: Path) -> Path:
     """A project with environments whose services do not exist."""
@@ -45,21 +55,37 @@ def kubeflow(home: Path) -> Iterator[KubeflowStandIn]:
         yield stand_in
 
 
-def write_loop(file: Path, *, comment: str = "") -> Path:
-    """Write a pipeline with a loop without items: a warning of S101."""
-    write_pipeline(file, "say")
+def write_loops(file: Path, *tasks: str, comment: str = "") -> Path:
+    """Write a pipeline with loops without items: a warning of S101 about each.
+
+    Args:
+        file: the file.
+        tasks: the names of the loops.
+        comment: stands at the line of the first loop.
+    """
+    write_pipeline(file, *tasks)
     spec = json.loads(file.read_text())
-    spec["root"]["dag"]["tasks"]["say"]["parameterIterator"] = {
-        "items": {"raw": "[]"},
-        "itemInput": "item",
-    }
+    for task in spec["root"]["dag"]["tasks"].values():
+        task["parameterIterator"] = {"items": {"raw": "[]"}, "itemInput": "item"}
     spec["components"]["comp-say"]["inputDefinitions"] = {
         "parameters": {"item": {"parameterType": "STRING"}}
     }
     # JSON is also YAML, which has comments.
     file = file.with_suffix(".yaml")
     text = json.dumps(spec, indent=1)
-    file.write_text(text.replace('    "say": {\n', f'    "say": {{{comment}\n', 1))
+    file.write_text(text.replace(f'    "{tasks[0]}": {{\n', f'    "{tasks[0]}": {{{comment}\n', 1))
+    return file
+
+
+def write_cached_twins(file: Path, *, comment: str = "") -> Path:
+    """Write a pipeline with two equal tasks that are cached: a warning of K331 about the second."""
+    write_pipeline(file, "say", "twin")
+    spec = json.loads(file.read_text())
+    for task in spec["root"]["dag"]["tasks"].values():
+        task["cachingOptions"] = {"enableCache": True}
+    file = file.with_suffix(".yaml")
+    text = json.dumps(spec, indent=1)
+    file.write_text(text.replace('    "twin": {\n', f'    "twin": {{{comment}\n', 1))
     return file
 
 
@@ -154,7 +180,7 @@ def test_a_resumed_run_has_no_dry_run(kfgcp: Command) -> None:
 
 
 def test_a_run_shows_warnings_of_rules_once(kfgcp: Command, home: Path) -> None:
-    file = write_loop(home / "p.json")
+    file = write_loops(home / "p.json", "say")
 
     result = kfgcp("run", file)
 
@@ -168,14 +194,59 @@ def test_a_run_shows_warnings_of_rules_once(kfgcp: Command, home: Path) -> None:
 
 
 def test_suppressed_warnings_are_not_shown(kfgcp: Command, home: Path) -> None:
-    plain = write_loop(home / "p.json")
-    commented = write_loop(home / "q.json", comment="  # kfgcp: S101 because it is a template")
-    without_reason = write_loop(home / "r.json", comment="  # kfgcp: S101")
+    plain = write_loops(home / "p.json", "say")
+    reason = "  # kfgcp: S101 because it is a template"
+    commented = write_loops(home / "q.json", "say", comment=reason)
+    without_reason = write_loops(home / "r.json", "say", comment="  # kfgcp: S101")
 
     assert "(S101)" not in kfgcp("run", commented).err
     assert "(S101)" in kfgcp("run", without_reason).err
     (home / "kfgcp.toml").write_text('[check]\nignore = { S101 = "we know" }\n')
     assert "(S101)" not in kfgcp("run", plain).err
+
+
+def test_a_comment_silences_only_the_finding_in_its_line(kfgcp: Command, home: Path) -> None:
+    """Two loops have findings of the same rule, and only one has a comment."""
+    reason = "  # kfgcp: S101 because it is a template"
+    file = write_loops(home / "p.json", "say", "tell", comment=reason)
+
+    result = kfgcp("run", file)
+
+    assert result.code == 0, result.err
+    assert "task say loops over an empty list" not in result.err
+    assert "task tell loops over an empty list, so nothing in it runs (S101)" in result.err
+
+
+def test_a_component_that_needs_a_final_status_is_refused_alone(kfgcp: Command, home: Path) -> None:
+    """KFP compiles a component alone, and its program fails without a status."""
+    (home / "p.py").write_text(NEEDS_A_STATUS)
+
+    refused = kfgcp("run", "p.py")
+    (home / "kfgcp.toml").write_text('[check]\nignore = { S127 = "to see the failure" }\n')
+    failed = kfgcp("run", "p.py")
+
+    assert refused.code == 5
+    assert "Task report needs the final status of other tasks as 'status'" in refused.err
+    assert failed.code == 6
+    assert "AttributeError: 'NoneType' object has no attribute 'get'" in failed.err
+
+
+def test_notes_about_a_server_name_their_rule_and_can_be_silenced(
+    kfgcp: Command, home: Path, kubeflow: Any
+) -> None:
+    file = write_cached_twins(home / "p.json")
+    silenced = write_cached_twins(
+        home / "q.json", comment="  # kfgcp: K331 because they do the same"
+    )
+    note = "task twin has the same code and inputs as say: on Kubeflow, it may take the outputs of"
+
+    shown = kfgcp("run", file, "--env", "gke", "--detach")
+    silent = kfgcp("run", silenced, "--env", "gke", "--detach")
+
+    assert (shown.code, silent.code) == (0, 0), shown.err + silent.err
+    (line,) = [line for line in shown.err.splitlines() if note in line]
+    assert line == f"note: {note} say from the cache (K331)"
+    assert note not in silent.err
 
 
 def test_a_run_refuses_errors_in_the_words_of_the_check(kfgcp: Command, home: Path) -> None:
@@ -187,7 +258,5 @@ def test_a_run_refuses_errors_in_the_words_of_the_check(kfgcp: Command, home: Pa
     run = kfgcp("run", file)
 
     errors = [finding for finding in checked.json["findings"] if finding["severity"] == "error"]
-    assert errors
     assert run.code == 5
-    assert errors[0]["message"][1:] in run.err
-    assert errors[0]["hint"] in run.err
+    assert any(error["message"][1:] in run.err and error["hint"] in run.err for error in errors)

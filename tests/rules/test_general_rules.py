@@ -174,7 +174,7 @@ def test_a_task_with_an_error_fails_before_it_starts(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [case for case in CASES if case.rule in ("S103", "S104")],
+    [case for case in CASES if case.rule == "S103"],
     ids=lambda case: case.message[:50],
 )
 def test_a_command_with_an_error_cannot_be_filled_in(case: Case) -> None:
@@ -206,7 +206,8 @@ def test_every_error_is_proved() -> None:
     }
 
     # S105: tests/semantics and the engine's tests fill in variables, lists and dicts.
-    assert errors == {*BEFORE_START, "S103", "S104", "S105"}
+    # S127: tests/cli/test_dry_run.py runs KFP's executor without a status.
+    assert errors == {*BEFORE_START, "S103", "S105", "S127"}
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,6 @@ CASES = [
         [("deploymentSpec.executors.exec-say", {"container": {"image": IMAGE}})],
     ),
     Case(
-        "P102",
-        [(f"{CONTAINER}.image", "gcr.io/ml-pipelines/google-cloud-pipeline-components:2.19.0")],
-        "component say is a Google Cloud component: it calls services of Google Cloud on every"
-        " backend",
-        [(f"{CONTAINER}.image", IMAGE)],
-    ),
-    Case(
         "P104",
         [],
         "the pipeline has settings that only Kubernetes understands: node selector",
@@ -177,16 +170,6 @@ CASES = [
             (f"{COMPONENT}.inputDefinitions.parameters.text.isOptional", True),
         ],
         "task say has caching on and no inputs, so later runs take its outputs from the first run",
-        [(f"{TASK}.cachingOptions", {})],
-    ),
-    Case(
-        "R112",
-        [
-            (f"{TASK}.cachingOptions", {"enableCache": True}),
-            (f"{CONTAINER}.env", [{"name": "MODE", "value": "fast"}]),
-        ],
-        "task say uses the cache and has environment variables: when only a variable changes,"
-        " Vertex AI runs the task again, and other backends reuse the old outputs",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(

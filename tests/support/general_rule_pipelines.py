@@ -102,6 +102,7 @@ def importer(uri: str, **fields: Any) -> list[Edit]:
     ]
 
 
+FINAL_STATUS = parameter("TASK_FINAL_STATUS", isOptional=True)
 CONDITION = "inputs.parameter_values['text'] == 'a'"
 CLUSTER: dict[str, Any] = {
     "platforms": {

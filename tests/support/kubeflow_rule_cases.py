@@ -405,6 +405,16 @@ CASES = (
     # 27 names of 60,000 characters are more than 1.5 MiB, 26 are less.
     Case("K313", large_pipeline(27), drop_first_task, task=""),
     Case(
+        "K314",
+        with_list_argument("NUMBER_INTEGER"),
+        lambda document, platform: document.update(with_list_argument("STRING")),
+    ),
+    Case(
+        "K315",
+        pipeline(executor=container(args=["{{$.inputs.artifacts['data']}}"])),
+        with_container(args=["{{$.inputs.artifacts['data'].uri}}"]),
+    ),
+    Case(
         "K321",
         pipeline({"n": task("c"), "work": task("c", dependentTasks=["n"], triggerPolicy=ALWAYS)}),
         without_field("triggerPolicy"),

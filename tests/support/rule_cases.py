@@ -48,6 +48,27 @@ _PIPELINE: Final = {
     },
 }
 
+ARTIFACT: Final[Edits] = {
+    "components/comp-train/inputDefinitions": {
+        "artifacts": {"data": {"artifactType": {"schemaTitle": "system.Dataset"}}}
+    },
+}
+"""The component takes an artifact."""
+
+NUMBER_IN_LIST: Final[Edits] = {
+    "root/inputDefinitions": {"parameters": {"n": {"parameterType": "NUMBER_INTEGER"}}},
+    "root/dag/tasks/train/inputs": {
+        "parameters": {
+            "pipelinechannel--n": {"componentInputParameter": "n"},
+            "items": {
+                "runtimeValue": {"constant": [4, "{{$.inputs.parameters['pipelinechannel--n']}}"]}
+            },
+        }
+    },
+    "components/comp-train/inputDefinitions": {"parameters": {"items": {"parameterType": "LIST"}}},
+}
+"""The task takes the list [4, n], where n is a number that the run gets."""
+
 
 @dataclass(frozen=True)
 class Case:

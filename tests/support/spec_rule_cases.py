@@ -5,12 +5,15 @@ from general_rule_pipelines import (
     COMPONENT,
     CONDITION,
     CONTAINER,
+    FINAL_STATUS,
+    IMAGE,
     REMOVE,
     TASK,
     Case,
     constant,
     output_of,
     parameter,
+    python_function,
     task,
 )
 
@@ -53,19 +56,6 @@ SPEC_CASES = [
                 {"model": {"artifactType": {"schemaTitle": "system.Model"}}},
             )
         ],
-    ),
-    Case(
-        "S104",
-        [
-            (
-                f"{COMPONENT}.inputDefinitions.artifacts",
-                {"data": {"artifactType": {"schemaTitle": "system.Dataset"}, "isOptional": True}},
-            ),
-            (f"{CONTAINER}.args", ["{{$.inputs.artifacts['data']}}"]),
-        ],
-        "component say passes the whole artifact 'data' to its command, but KFP does not define"
-        " the text of a whole artifact",
-        [(f"{CONTAINER}.args", ["{{$.inputs.artifacts['data'].uri}}"])],
     ),
     Case(
         "S105",
@@ -162,19 +152,6 @@ SPEC_CASES = [
         [(f"{TASK}.inputs.parameters.n", constant(3))],
     ),
     Case(
-        "S124",
-        [
-            ("root.inputDefinitions.parameters.n", parameter("NUMBER_INTEGER")),
-            (f"{TASK}.inputs.parameters.pipelinechannel--n", {"componentInputParameter": "n"}),
-            (
-                f"{TASK}.inputs.parameters.text",
-                constant([4, "{{$.inputs.parameters['pipelinechannel--n']}}"]),
-            ),
-        ],
-        "task say puts 'n' (NUMBER_INTEGER) into the list 'text': inside a list, it becomes text",
-        [("root.inputDefinitions.parameters.n", parameter("STRING"))],
-    ),
-    Case(
         "S125",
         [(f"{TASK}.inputs", REMOVE), ("root.inputDefinitions", REMOVE)],
         "task say does not set the input 'text', which its component needs",
@@ -185,6 +162,29 @@ SPEC_CASES = [
         [("root.inputDefinitions.parameters.text.isOptional", True)],
         "task say needs 'text', but the pipeline's input 'text' may have no value",
         [("root.inputDefinitions.parameters.text.defaultValue", "hello")],
+    ),
+    Case(
+        "S127",
+        [
+            *python_function("def say(text: dsl.PipelineTaskFinalStatus): ..."),
+            (f"{COMPONENT}.inputDefinitions.parameters.text", FINAL_STATUS),
+            ("root.inputDefinitions.parameters.text", FINAL_STATUS),
+        ],
+        "task say needs the final status of other tasks as 'text', but gets no value",
+        [
+            ("root.dag.tasks.other", task("comp-other")),
+            ("components.comp-other", {"executorLabel": "exec-other"}),
+            ("deploymentSpec.executors.exec-other", {"container": {"image": IMAGE}}),
+            (f"{TASK}.inputs.parameters.text", {"taskFinalStatus": {"producerTask": "other"}}),
+            (f"{TASK}.dependentTasks", ["other"]),
+            (f"{TASK}.triggerPolicy", {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}),
+        ],
+    ),
+    Case(
+        "S127",
+        [("root.inputDefinitions.parameters.text", FINAL_STATUS)],
+        "task say needs the final status of other tasks as 'text', but gets no value",
+        [(f"{COMPONENT}.inputDefinitions.parameters.text.isOptional", True)],
     ),
     Case(
         "S130",

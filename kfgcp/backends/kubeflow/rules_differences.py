@@ -21,10 +21,16 @@ from kfgcp.backends.kubeflow.spec_parts import (
     collected_producers,
     has_metrics,
     has_placeholder,
-    is_cached,
     takes_final_status,
 )
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.facts import (
+    has_cached_variables,
+    inner_values,
+    is_cached,
+    is_google_component,
+    whole_artifact,
+)
 from kfgcp.rules.rule import (
     Match,
     Severity,
@@ -41,7 +47,6 @@ from kfgcp.spec.graph import Binding, Component, Constant, Container, FromInput,
 _EXIT_HANDLER: Final = "exit-handler-"
 _INPUT: Final = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"]+)['\"]\]")
 _RUN_VALUE: Final = re.compile(r"\{\{\$\.pipeline_(?:job|task)_[a-z_]+\}\}")
-_GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
 
 # As text, values of these types contain no quotes and brackets.
 _PLAIN_TYPES: Final = ("NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN")
@@ -274,6 +279,36 @@ def large_workflow(pipeline: PipelineContext, target: Target) -> Match:
     return {"size": f"{size:,}"} if size > _MAX_WORKFLOW_BYTES else False
 
 
+@task_rule(
+    "K314",
+    Severity.WARNING,
+    "{task} puts '{source}', which is {type}, inside the {container} '{input}': on Kubeflow, it"
+    " becomes text",
+    hint="Pass the value as an argument of its own, or convert the text in the component.",
+)
+def number_becomes_text(context: TaskContext, target: Target) -> Match:
+    """[n.output, 4] with n = 3 arrives as ["3", 4]. Recorded: cluster-2.17.0/list-arguments. K304
+    is about lists and dicts."""
+    for value in inner_values(context):
+        if value.type in _PLAIN_TYPES:
+            return value.to_dict()
+    return False
+
+
+@component_rule(
+    "K315",
+    Severity.WARNING,
+    "{component} passes the whole artifact '{artifact}' to its command: on Kubeflow, the command"
+    " gets the text of the placeholder",
+    hint="Read the list in a Python component, or collect parameters with the URIs.",
+)
+def whole_artifact_in_command(context: ComponentContext, target: Target) -> Match:
+    """The launcher fills in the uri and the path of an artifact only (getPlaceholders in
+    component/launcher_v2.go). Not recorded."""
+    artifact = whole_artifact(context)
+    return {"artifact": artifact} if artifact else False
+
+
 # -- failures, retries and exit handlers
 
 
@@ -438,8 +473,7 @@ def _source_key(binding: Binding) -> Hashable:
 )
 def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
     """The key of the cache has no variables (GenerateCacheKey in cacheutils/cache.go)."""
-    container = context.container
-    return container is not None and bool(container.env) and is_cached(context, target)
+    return has_cached_variables(context, target)
 
 
 # -- the cluster
@@ -455,5 +489,4 @@ def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
 def google_component(context: ComponentContext, target: Target) -> Match:
     """Its launcher starts a job of Vertex AI and writes its name into an output that only Vertex AI
     reads. Not recorded."""
-    container = context.container
-    return container is not None and _GOOGLE_COMPONENTS in container.image
+    return is_google_component(context)

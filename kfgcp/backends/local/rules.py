@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.facts import (
+    has_cached_variables,
+    inner_values,
+    is_google_component,
+    whole_artifact,
+)
 from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Match,
@@ -26,6 +32,7 @@ from kfgcp.rules.rule import (
     match_texts,
     pipeline_rule,
     sorted_rules,
+    task_rule,
 )
 from kfgcp.spec.graph import Constant, Importer, OtherExecutor
 from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE, ClusterConfig
@@ -81,6 +88,19 @@ def volume(context: ComponentContext, target: Target) -> Match:
 def container_in_process(context: ComponentContext, target: Target) -> Match:
     """A process runs only Python functions (kfgcp/engine/executors/router.py)."""
     return target.options.executor == "process" and _is_command(context)
+
+
+@component_rule(
+    "L104",
+    Severity.ERROR,
+    "{component} passes the whole artifact '{artifact}' to its command, but KFP does not say which"
+    " text the command gets",
+    hint="Read the list in a Python component, or collect parameters with the URIs.",
+)
+def whole_artifact_in_command(context: ComponentContext, target: Target) -> Match:
+    """The engine refuses it, because backends pass different texts (semantics, Placeholders)."""
+    artifact = whole_artifact(context)
+    return {"artifact": artifact} if artifact else False
 
 
 # -- ignored, or done in another way
@@ -245,6 +265,44 @@ def imported_from_bucket(context: ComponentContext, target: Target) -> Match:
         return False
     uri = str(executor.uri.source.value)
     return {"uri": uri} if _BUCKET_URI.match(uri) else False
+
+
+@task_rule(
+    "L210",
+    Severity.WARNING,
+    "{task} puts '{source}', which is {type}, inside the {container} '{input}', where it becomes"
+    " text, as on Kubeflow",
+    hint="Pass the value as an argument of its own, or convert the text in the component.",
+)
+def value_becomes_text(context: TaskContext, target: Target) -> Match:
+    """[n.output, 4] with n = 3 arrives as ["3", 4] (semantics, Values)."""
+    value = next(inner_values(context), None)
+    return value.to_dict() if value is not None else False
+
+
+@task_rule(
+    "L211",
+    Severity.NOTE,
+    "{task} has environment variables and is cached: when only variables changed, it gets its old"
+    " outputs from the cache",
+    hint="Pass the value as an argument, or turn the cache off: set_caching_options(False)",
+    methods=("set_env_variable", "set_caching_options"),
+)
+def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
+    """The key of the cache has no variables (semantics, Caching)."""
+    return has_cached_variables(context, target)
+
+
+@component_rule(
+    "L212",
+    Severity.NOTE,
+    "{component} is from google-cloud-pipeline-components: it calls services of Google Cloud",
+    hint="Let the container use your credentials: container_credentials = true",
+)
+def google_component(context: ComponentContext, target: Target) -> Match:
+    """Its launcher starts a job in Google Cloud, with the credentials that the container finds
+    (kfgcp/engine/executors/container_credentials.py)."""
+    return is_google_component(context)
 
 
 # -- helpers

@@ -104,7 +104,7 @@ class LocalBackend:
             request.sent_spec,
             request.options,
             self._settings,
-            request.ignored_rules,
+            request.ignored,
             secret_places,
         )
 

@@ -8,6 +8,7 @@ from typing import Final
 from kfgcp.backends.vertex.rules_limits import run_labels
 from kfgcp.options import local_flags
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.facts import inner_values, whole_artifact
 from kfgcp.rules.rule import (
     Match,
     Part,
@@ -254,6 +255,33 @@ def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
         if (executor.get("importer") or {}).get("downloadToWorkspace"):
             name = label.removeprefix("exec-")
             yield {"what": f"download_to_workspace of dsl.importer ({name})"}
+
+
+@component_rule(
+    "V315",
+    Severity.NOT_JUDGED,
+    "not judged: {component} passes the whole artifact '{artifact}' to its command, and it is not"
+    " documented which text the command gets on Vertex AI",
+    hint="Read the list in a Python component, or collect parameters with the URIs.",
+)
+def whole_artifact_in_command(context: ComponentContext, target: Target) -> Match:
+    """KFP compiles a list of artifacts to such an argument (kubeflow/pipelines#8484). Nothing was
+    recorded on Vertex AI."""
+    artifact = whole_artifact(context)
+    return {"artifact": artifact} if artifact else False
+
+
+@task_rule(
+    "V316",
+    Severity.NOT_JUDGED,
+    "not judged: {task} puts '{source}', which is {type}, inside the {container} '{input}', and it"
+    " is not documented whether it becomes text on Vertex AI",
+    hint="Pass the value as an argument of its own, or make the component work for both.",
+)
+def value_inside_constant(context: TaskContext, target: Target) -> Match:
+    """On Kubeflow it becomes text (recorded). Nothing was recorded on Vertex AI."""
+    value = next(inner_values(context), None)
+    return value.to_dict() if value is not None else False
 
 
 @pipeline_rule(

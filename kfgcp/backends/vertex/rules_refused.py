@@ -69,8 +69,9 @@ def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Matc
     for name, artifact in context.graph.root.artifacts.items():
         if artifact.is_list and artifact.optional:
             yield NotJudged(
-                f"the optional input {_escape_braces(name)} is a list of artifacts; a run that sets"
-                " it fails, because Vertex AI does not accept such a list"
+                "the optional input {name} is a list of artifacts; a run that sets it fails,"
+                " because Vertex AI does not accept such a list",
+                {"name": name},
             )
         elif artifact.is_list:
             yield {"name": name}
@@ -135,9 +136,9 @@ def run_value_in_variable(context: ComponentContext, target: Target) -> Match:
         return {"names": ", ".join(names)}
     if other_names:
         return NotJudged(
-            f"{{component}} has a placeholder in the environment variable"
-            f" {_escape_braces(', '.join(other_names))}, and the documentation does not say"
-            " whether Vertex AI fills it in"
+            "{component} has a placeholder in the environment variable {names}, and the"
+            " documentation does not say whether Vertex AI fills it in",
+            {"names": ", ".join(other_names)},
         )
     return False
 
@@ -188,11 +189,6 @@ def wrong_variable_name(context: ComponentContext, target: Target) -> Match:
 
 
 # -- helpers
-
-
-def _escape_braces(text: str) -> str:
-    """Return a text of a pipeline for use in the reason of `NotJudged`, which is formatted."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _variables(context: ComponentContext) -> Sequence[tuple[str, str]]:

@@ -132,7 +132,7 @@ class VertexService:
         from kfgcp.rules.before_run import warning_lines
 
         findings = job_request.find_problems(request, self._settings)
-        return warning_lines(findings, request.ignored_rules)
+        return warning_lines(findings, request.ignored)
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
         """Return the pipelineJob that `create` would send, see `SupportsPlan`."""

@@ -1,11 +1,13 @@
 """What a server cannot run is refused before anything is made, and what is doubtful is said."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kfgcp
 from kfgcp import api
 from kfgcp.backends.kubeflow import BACKEND
 from kfgcp.backends.kubeflow.seen_version import remember_version, seen_version
@@ -183,6 +185,35 @@ def test_the_version_that_a_submission_read_is_remembered(
     requests = older.requests.count()
     assert seen() == (2, 5, 0)
     assert older.requests.count() == requests, "the version is known without a request"
+
+
+def test_the_check_takes_the_version_that_was_read_last(
+    older: KubeflowStandIn, environment_of: Any, home: Path
+) -> None:
+    file = home / "p.json"
+    file.write_text(json.dumps(retried().pipeline_spec))
+
+    before = kfgcp.check(file, ["gke"])
+    api.submit(retried(), env="gke")
+    requests = older.requests.count()
+    after = kfgcp.check(file, ["gke"])
+
+    assert before.targets[0].version == BACKEND.newest_release
+    assert after.targets[0].version == (2, 5, 0)
+    assert older.requests.count() == requests, "without a request"
+    assert not any("the newest release that kfgcp knows" in note for note in after.notes)
+
+
+def test_a_version_on_the_command_line_wins_over_the_one_that_was_read_last(
+    older: KubeflowStandIn, environment_of: Any, home: Path
+) -> None:
+    file = home / "p.json"
+    file.write_text(json.dumps(retried().pipeline_spec))
+    api.submit(retried(), env="gke")
+
+    report = kfgcp.check(file, ["gke"], server="2.14.0")
+
+    assert report.targets[0].version == (2, 14, 0)
 
 
 class _Records(dict[tuple[str, str], dict[str, str]]):

@@ -452,8 +452,8 @@ def test_every_field_of_a_request_is_sent_or_named(
     this backend."""
     sent = {"spec", "params", "from_task", "translated"}
     # What is repeated comes from the service's cache.
-    # Rules that the user ignores are used for notes only.
-    ours = {"submit_dir", "source", "repeats", "ignored_rules"}
+    # Findings that the user ignores are used for notes only.
+    ours = {"submit_dir", "source", "repeats", "ignored"}
     sent_options = {"experiment", "name", "labels", "cache"}
     # The rule K325 names it.
     named_options = {"fail_fast"}

@@ -11,6 +11,7 @@ from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.engine.secrets import Secrets
 from kfgcp.errors import Unsupported
 from kfgcp.options import RunOptions
+from kfgcp.rules.ignored import Ignored
 from rule_cases import build_spec
 
 EXECUTOR: Final = "deploymentSpec/executors/exec-train"
@@ -20,7 +21,10 @@ TAKEN: Final = "component train takes DB_PASSWORD from your shell, not from the 
 
 
 def notes(*edits: Any, ignored: tuple[str, ...] = ()) -> list[str]:
-    return note_lines(build_spec(edits), RunOptions(), LocalSettings(), ignored, Secrets({}))
+    ignored_findings = Ignored(frozenset(ignored))
+    return note_lines(
+        build_spec(edits), RunOptions(), LocalSettings(), ignored_findings, Secrets({})
+    )
 
 
 def test_a_variable_that_is_missing_is_named_beside_the_warning(

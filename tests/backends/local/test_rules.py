@@ -7,9 +7,10 @@ import pytest
 from kfgcp.backends.local import BACKEND
 from kfgcp.backends.local.rules import local_rules
 from kfgcp.rules.rule import Rule
-from rule_cases import REMOVED, Case, check_case, find
+from rule_cases import ARTIFACT, NUMBER_IN_LIST, REMOVED, Case, check_case, find
 
 CONTAINER: Final = "deploymentSpec/executors/exec-train/container"
+TASK_CACHING: Final = "root/dag/tasks/train/cachingOptions"
 PLATFORM: Final = "platforms/kubernetes/deploymentSpec/executors/exec-train"
 FUNCTION: Final = {
     "image": "python:3.12",
@@ -45,6 +46,12 @@ CASES: Final[dict[str, Case]] = {
         {},
         "component train runs a container, and --executor process does not allow containers",
         {"executor": "process"},
+    ),
+    "L104": Case(
+        {**ARTIFACT, f"{CONTAINER}/args": ["{{$.inputs.artifacts['data']}}"]},
+        {f"{CONTAINER}/args": ["{{$.inputs.artifacts['data'].uri}}"]},
+        "component train passes the whole artifact 'data' to its command, but KFP does not say"
+        " which text the command gets",
     ),
     "L201": Case(
         {},
@@ -97,6 +104,24 @@ CASES: Final[dict[str, Case]] = {
         {"deploymentSpec/executors/exec-train/importer/artifactUri/constant": "file:///data/table"},
         "component train imports gs://data/table, which this machine reads with your own"
         " credentials",
+    ),
+    "L210": Case(
+        NUMBER_IN_LIST,
+        {"root/inputDefinitions/parameters/n/parameterType": "STRING"},
+        "task train puts 'n', which is NUMBER_INTEGER, inside the list 'items', where it becomes"
+        " text, as on Kubeflow",
+    ),
+    "L211": Case(
+        {TASK_CACHING: {"enableCache": True}, f"{CONTAINER}/env": [{"name": "A", "value": "b"}]},
+        {TASK_CACHING: {}},
+        "task train has environment variables and is cached: when only variables changed, it gets"
+        " its old outputs from the cache",
+    ),
+    "L212": Case(
+        {f"{CONTAINER}/image": "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.20.1"},
+        {f"{CONTAINER}/image": "python:3.12"},
+        "component train is from google-cloud-pipeline-components: it calls services of Google"
+        " Cloud",
     ),
 }
 

@@ -15,9 +15,10 @@ from kfgcp.backends.vertex.rules import vertex_rules
 from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
+from kfgcp.rules.ignored import Ignored
 from kfgcp.rules.rule import Rule, Severity
 from kfgcp.spec.load import Spec
-from rule_cases import REMOVED, Case, check_case, find
+from rule_cases import ARTIFACT, NUMBER_IN_LIST, REMOVED, Case, check_case, find
 
 TASKS: Final = "root/dag/tasks"
 TRAIN: Final = "root/dag/tasks/train"
@@ -271,6 +272,18 @@ CASES: Final[dict[str, Case]] = {
         "not judged: a parameter with literals (mode) is new in the specification, and the"
         " documentation does not say whether Vertex AI supports it",
     ),
+    "V315": Case(
+        {**ARTIFACT, f"{CONTAINER}/args": ["{{$.inputs.artifacts['data']}}"]},
+        {f"{CONTAINER}/args": ["{{$.inputs.artifacts['data'].uri}}"]},
+        "not judged: component train passes the whole artifact 'data' to its command, and it is not"
+        " documented which text the command gets on Vertex AI",
+    ),
+    "V316": Case(
+        NUMBER_IN_LIST,
+        {"root/inputDefinitions/parameters/n/parameterType": "STRING"},
+        "not judged: task train puts 'n', which is NUMBER_INTEGER, inside the list 'items', and it"
+        " is not documented whether it becomes text on Vertex AI",
+    ),
     "V314": Case(
         {},
         {},
@@ -424,7 +437,7 @@ def test_a_run_is_refused_in_the_words_of_the_rule(
     )
     assert "NVIDIA_L4" in caught.value.hint
     # The list of names grows: the user can say that the service has this one.
-    ignoring = replace(request, ignored_rules=frozenset({"V103"}))
+    ignoring = replace(request, ignored=Ignored(frozenset({"V103"})))
     assert job_body(ignoring, vertex_settings(), "abc123")
 
 
