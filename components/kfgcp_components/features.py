@@ -1,4 +1,4 @@
-"""Choose the columns of a table that a classifier learns from, and prepare them and its classes."""
+"""Choose the columns of a table that a model learns from, and prepare them and the target."""
 
 from __future__ import annotations
 
@@ -101,8 +101,7 @@ def class_labels(column: Column) -> Labels:
         examples = format_names(str(value) for value in numbers[is_fraction].unique()[:3])
         raise ValueError(
             f"target column {one_line(column.name, 60)!r} contains fractions ({examples}); a"
-            " classifier needs classes, so choose another target or turn the numbers into classes"
-            " first"
+            " classifier needs classes; to predict a number, use train_regressor"
         )
     return column.astype("int64").to_numpy()
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as score
-from sklearn.pipeline import Pipeline
 
-from kfgcp_components.features import class_labels, prepare
+from kfgcp_components.features import class_labels
 from kfgcp_components.messages import format_names
+from kfgcp_components.models import TableModel
 from kfgcp_components.tables import require_column
 
 # The curve is stored as JSON in the metadata of an artifact, so it needs a limit. 200 points are
@@ -51,7 +51,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
+def evaluate(model: TableModel, test: pd.DataFrame, target: str) -> Evaluation:
     """Measure a fitted classifier on a test set.
 
     A class of the test set that the model does not know gets its own row in the confusion matrix.
@@ -59,13 +59,16 @@ def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
     would be infinite, so it is left out.
 
     Args:
-        model: a fitted scikit-learn pipeline, as train_classifier makes it.
+        model: a classifier, as `read_model` returns it.
         test: the rows to predict. Rows without a target are left out.
         target: the column with the true classes.
 
     Raises:
-        ValueError: the target or a column that the model needs is missing, or no row has a target.
+        ValueError: the model is not a classifier, the target or a column that the model needs is
+            missing, or no row has a target.
     """
+    if model.classes is None:
+        raise ValueError("the model predicts numbers, not classes; use evaluate_regressor")
     require_column(test, target)
     rows = test.dropna(subset=[target])
     if rows.empty:
@@ -73,21 +76,21 @@ def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
             f"none of the {len(test)} rows of the test set has a value in the target column"
             f" {target!r}"
         )
-    classes = [str(label) for label in model.classes_]
+    classes = [str(label) for label in model.classes]
     actual_labels = class_labels(rows[target]).astype(str)
     unseen = sorted(set(actual_labels) - set(classes))
     categories = classes + unseen
     codes = {category: code for code, category in enumerate(categories)}
-    inputs = _select_inputs(model, rows)
     truth = np.array([codes[label] for label in actual_labels])
-    predicted = np.array([codes[str(label)] for label in model.predict(inputs)])
+    predicted = np.array([codes[str(label)] for label in model.predict(rows)])
     metrics = _metrics_of_predictions(truth, predicted, binary=len(classes) == 2)
     notes = []
     if unseen:
         notes.append(f"the model never saw these classes of the test set: {format_names(unseen)}")
     roc = []
-    if hasattr(model, "predict_proba"):
-        probabilities = model.predict_proba(inputs)
+    probability_table = model.predict_proba(rows)
+    if probability_table is not None:
+        probabilities = probability_table.to_numpy()
         absent = [name for name in classes if codes[name] not in truth]
         if absent:
             notes.append(f"these classes have no rows in the test set: {format_names(absent)}")
@@ -153,21 +156,6 @@ def roc_points(
         point = (float(false_rates[index]), float(true_rates[index]), float(thresholds[index]))
         points.append(point)
     return points
-
-
-def _select_inputs(model: Pipeline, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that a model was trained with, in the form that it takes."""
-    names = list(model.feature_names_in_)
-    missing = [name for name in names if name not in rows.columns]
-    if missing:
-        raise ValueError(
-            f"the test set lacks columns that the model was trained with: {format_names(missing)}"
-        )
-    steps = model.named_steps["columns"].transformers_
-    columns_by_step = {name: columns for name, _, columns in steps}
-    numeric = columns_by_step.get("numeric", [])
-    text = columns_by_step.get("text", [])
-    return prepare(rows, numeric, text)[names]
 
 
 def _metrics_of_predictions(
