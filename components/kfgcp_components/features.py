@@ -106,6 +106,32 @@ def class_labels(column: Column) -> Labels:
     return column.astype("int64").to_numpy()
 
 
+def target_numbers(column: Column) -> npt.NDArray[np.float64]:
+    """Return the numbers of a target column without missing values.
+
+    Raises:
+        ValueError: the column is not numeric, or a number is not finite.
+
+    Example:
+        >>> target_numbers(pd.Series([3, 1.5])).tolist()
+        [3.0, 1.5]
+    """
+    name = one_line(column.name, 60)
+    kind = column_kind(column)
+    if kind != "numeric":
+        raise ValueError(
+            f"target column {name!r} holds {kind} values, such as"
+            f" {one_line(repr(column.iloc[0]), 40)}; a regressor needs numbers; to predict a class,"
+            " use train_classifier"
+        )
+    numbers = column.astype("float64").to_numpy()
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"target column {name!r} contains infinity; leave these rows out, or replace the values"
+        )
+    return numbers
+
+
 def _looks_like_identifier(column: Column) -> bool:
     values = column.dropna().astype(str)
     return len(values) >= IDENTIFIER_MIN_ROWS and values.nunique() > IDENTIFIER_SHARE * len(values)
