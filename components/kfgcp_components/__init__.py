@@ -14,15 +14,26 @@ if TYPE_CHECKING:
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.split_table.component import split_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
+    from kfgcp_components.evaluate.regressor.component import evaluate_regressor
     from kfgcp_components.train.classifier.component import train_classifier
+    from kfgcp_components.train.regressor.component import train_regressor
 
-__all__ = ["evaluate_classifier", "ingest_table", "split_table", "train_classifier"]
+__all__ = [
+    "evaluate_classifier",
+    "evaluate_regressor",
+    "ingest_table",
+    "split_table",
+    "train_classifier",
+    "train_regressor",
+]
 
 _MODULES = {
     "evaluate_classifier": "evaluate.classifier.component",
+    "evaluate_regressor": "evaluate.regressor.component",
     "ingest_table": "data.ingest_table.component",
     "split_table": "data.split_table.component",
     "train_classifier": "train.classifier.component",
+    "train_regressor": "train.regressor.component",
 }
 
 
