@@ -14,13 +14,27 @@ if TYPE_CHECKING:
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.split_table.component import split_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
+    from kfgcp_components.ship.fetch_model.component import fetch_model
+    from kfgcp_components.ship.promote_model.component import promote_model
+    from kfgcp_components.ship.register_model.component import register_model
     from kfgcp_components.train.classifier.component import train_classifier
 
-__all__ = ["evaluate_classifier", "ingest_table", "split_table", "train_classifier"]
+__all__ = [
+    "evaluate_classifier",
+    "fetch_model",
+    "ingest_table",
+    "promote_model",
+    "register_model",
+    "split_table",
+    "train_classifier",
+]
 
 _MODULES = {
     "evaluate_classifier": "evaluate.classifier.component",
+    "fetch_model": "ship.fetch_model.component",
     "ingest_table": "data.ingest_table.component",
+    "promote_model": "ship.promote_model.component",
+    "register_model": "ship.register_model.component",
     "split_table": "data.split_table.component",
     "train_classifier": "train.classifier.component",
 }

@@ -96,8 +96,13 @@ def test_a_component_runs_in_one_of_our_images_and_installs_nothing(
 
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_the_example_of_a_component_runs(name: str, workspace: kfgcp.Workspace) -> None:
-    run = workspace.submit(str(component_folder(name) / "example.py"), name=name)
+def test_the_example_of_a_component_runs(
+    name: str, workspace: kfgcp.Workspace, tmp_path: Path
+) -> None:
+    file = component_folder(name) / "example.py"
+    # The default of a registry is a folder beside the user's kfgcp.toml.
+    params = {"registry": str(tmp_path / "registry")} if "registry: str" in file.read_text() else {}
+    run = workspace.submit(str(file), name=name, params=params)
     run.wait(timeout=PROCESS)
     task_components = {task.path.split("[")[0] for task in run.tasks}
     assert name.replace("_", "-") in task_components
