@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.split_table.component import split_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
+    from kfgcp_components.operate.notify.component import notify
+    from kfgcp_components.operate.notify_on_exit.component import notify_on_exit
     from kfgcp_components.ship.fetch_model.component import fetch_model
     from kfgcp_components.ship.promote_model.component import promote_model
     from kfgcp_components.ship.register_model.component import register_model
@@ -23,6 +25,8 @@ __all__ = [
     "evaluate_classifier",
     "fetch_model",
     "ingest_table",
+    "notify",
+    "notify_on_exit",
     "promote_model",
     "register_model",
     "split_table",
@@ -33,6 +37,8 @@ _MODULES = {
     "evaluate_classifier": "evaluate.classifier.component",
     "fetch_model": "ship.fetch_model.component",
     "ingest_table": "data.ingest_table.component",
+    "notify": "operate.notify.component",
+    "notify_on_exit": "operate.notify_on_exit.component",
     "promote_model": "ship.promote_model.component",
     "register_model": "ship.register_model.component",
     "split_table": "data.split_table.component",
