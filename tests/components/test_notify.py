@@ -60,7 +60,7 @@ class Clock:
     """A clock that only pauses move. pauses: their lengths in seconds."""
 
     def __init__(self) -> None:
-        self.clock: Clock = []
+        self.pauses: list[float] = []
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
