@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from kfgcp_components.data.split_table.component import split_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
     from kfgcp_components.evaluate.regressor.component import evaluate_regressor
+    from kfgcp_components.operate.notify.component import notify
+    from kfgcp_components.operate.notify_on_exit.component import notify_on_exit
+    from kfgcp_components.ship.fetch_model.component import fetch_model
+    from kfgcp_components.ship.promote_model.component import promote_model
+    from kfgcp_components.ship.register_model.component import register_model
     from kfgcp_components.train.classifier.component import train_classifier
     from kfgcp_components.train.regressor.component import train_regressor
 
 __all__ = [
     "evaluate_classifier",
     "evaluate_regressor",
+    "fetch_model",
     "ingest_table",
+    "notify",
+    "notify_on_exit",
+    "promote_model",
+    "register_model",
     "split_table",
     "train_classifier",
     "train_regressor",
@@ -30,7 +40,12 @@ __all__ = [
 _MODULES = {
     "evaluate_classifier": "evaluate.classifier.component",
     "evaluate_regressor": "evaluate.regressor.component",
+    "fetch_model": "ship.fetch_model.component",
     "ingest_table": "data.ingest_table.component",
+    "notify": "operate.notify.component",
+    "notify_on_exit": "operate.notify_on_exit.component",
+    "promote_model": "ship.promote_model.component",
+    "register_model": "ship.register_model.component",
     "split_table": "data.split_table.component",
     "train_classifier": "train.classifier.component",
     "train_regressor": "train.regressor.component",

@@ -25,13 +25,21 @@ from kfgcp.testing.model_registry import ModelRegistry
 from kfgcp.testing.operations import Operations
 from kfgcp.testing.permissions import TOKEN_INFO, Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
-from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
+from kfgcp.testing.running import (
+    ENGINE,
+    PROJECT,
+    PROJECT_NUMBER,
+    EmulatorVariable,
+    RunningStandIn,
+)
 from kfgcp.testing.schedules import Schedules
 from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run, values_for_run
 from kfgcp.testing.server import Request, Response, Route, Router
 
 LOCATION: Final = "europe-west4"
 _BASE: Final = "/v1/projects/{project}/locations/{location}"
+# Our components register models at this address. Google's clients do not read the variable.
+_vertex_variable: Final = EmulatorVariable("AIPLATFORM_EMULATOR_HOST")
 _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
 
 
@@ -86,6 +94,19 @@ class VertexStandIn(RunningStandIn):
         super().__init__(
             mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
         )
+        _vertex_variable.add(self.api_endpoint)
+
+    def close(self) -> None:
+        """End all jobs, stop serving, and set the variables of the environment back."""
+        super().close()
+        _vertex_variable.remove(self.api_endpoint)
+
+    def environ_of(self, name: str) -> dict[str, str]:
+        """Return the environment variables with which a process uses this stand-in.
+
+        They are AIPLATFORM_EMULATOR_HOST, and those of other stand-ins.
+        """
+        return {_vertex_variable.name: self.api_endpoint, **super().environ_of(name)}
 
     # -- address
 
