@@ -5,7 +5,7 @@ ways to split exclude each other:
 
 | Option | The test set |
 | --- | --- |
-| neither `time_column` nor `group_column` | rows at random; both sets keep the shares of the classes |
+| none of the two below | random rows; both sets keep the shares of the classes |
 | `time_column` | the newest rows; rows of the same time stay together |
 | `group_column` | whole groups at random, such as all orders of a customer |
 
@@ -24,7 +24,8 @@ number of dropped rows). A random split has `stratified`, a split by time has `t
   false.
 - A time is a date, a number, or text such as `2026-03-01T12:30:00Z`. A time without a zone is UTC.
 - Rows of the same time go to the test set, which can then be larger than `test_fraction`.
-- A test set of whole groups can be smaller than `test_fraction`. It is larger only if each group is.
+- A test set of whole groups can be smaller than `test_fraction`. If each group is
+  larger, the test set is the smallest group.
 - A row without a time or a group is an error.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,9 @@ from sklearn.model_selection import train_test_split
 
 from kfgcp_components.messages import did_you_mean, format_names, one_line
 from kfgcp_components.tables import Column, column_kind, require_column
+
+# The type is in quotes, because some supported versions of pandas fail at `pd.Index[Any]`.
+RowLabels: TypeAlias = "pd.Index[Any]"
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def _require_values(rows: pd.DataFrame, role: str, name: str) -> Column:
     return rows[name]
 
 
-def _choose_newest(times: Column, test_rows: int) -> tuple[pd.Index[Any], str]:
+def _choose_newest(times: Column, test_rows: int) -> tuple[RowLabels, str]:
     """Return the rows of the test set, and the earliest time in it.
 
     When the test set would contain only a part of the rows of one time, it gets all of them. If
@@ -177,7 +180,7 @@ def _as_instants(times: Column) -> Column:
         ) from error
 
 
-def _choose_groups(groups: Column, test_rows: int, seed: int) -> pd.Index[Any]:
+def _choose_groups(groups: Column, test_rows: int, seed: int) -> RowLabels:
     """Return the rows of the test set, which consists of whole groups.
 
     The groups come in a random order. A group that would make the test set too large goes to the
@@ -204,7 +207,7 @@ def _choose_groups(groups: Column, test_rows: int, seed: int) -> pd.Index[Any]:
 
 def _choose_at_random(
     target: Column, test_rows: int, stratify: bool | None, seed: int
-) -> tuple[pd.Index[Any], bool]:
+) -> tuple[RowLabels, bool]:
     """Return the rows of the test set, and whether the choice was stratified."""
     if stratify is not False:
         stratified_index = _choose_stratified(target, test_rows, seed)
@@ -214,7 +217,7 @@ def _choose_at_random(
     return test_index, False
 
 
-def _choose_stratified(target: Column, test_rows: int, seed: int) -> pd.Index[Any] | None:
+def _choose_stratified(target: Column, test_rows: int, seed: int) -> RowLabels | None:
     """Return the rows of the test set, or None when the sets are too small for every class."""
     labels = target.astype(str)
     # scikit-learn refuses to stratify a class that has only one row.
@@ -225,7 +228,7 @@ def _choose_stratified(target: Column, test_rows: int, seed: int) -> pd.Index[An
     # Each of the two sets needs a row of every class.
     if not class_count <= test_rows <= len(repeated_labels) - class_count:
         return None
-    test_index: pd.Index[Any] = train_test_split(
+    test_index: RowLabels = train_test_split(
         repeated_labels.index, test_size=test_rows, random_state=seed, stratify=repeated_labels
     )[1]
     return test_index
