@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kfgcp_components.data.ingest_table.component import ingest_table
+    from kfgcp_components.data.profile_table.component import profile_table
     from kfgcp_components.data.split_table.component import split_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
     from kfgcp_components.train.classifier.component import train_classifier
 
-__all__ = ["evaluate_classifier", "ingest_table", "split_table", "train_classifier"]
+__all__ = [
+    "evaluate_classifier",
+    "ingest_table",
+    "profile_table",
+    "split_table",
+    "train_classifier",
+]
 
 _MODULES = {
     "evaluate_classifier": "evaluate.classifier.component",
     "ingest_table": "data.ingest_table.component",
+    "profile_table": "data.profile_table.component",
     "split_table": "data.split_table.component",
     "train_classifier": "train.classifier.component",
 }
