@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kfgcp_components.data.detect_drift.component import detect_drift
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.profile_table.component import profile_table
     from kfgcp_components.data.split_table.component import split_table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kfgcp_components.train.classifier.component import train_classifier
 
 __all__ = [
+    "detect_drift",
     "evaluate_classifier",
     "ingest_table",
     "profile_table",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "detect_drift": "data.detect_drift.component",
     "evaluate_classifier": "evaluate.classifier.component",
     "ingest_table": "data.ingest_table.component",
     "profile_table": "data.profile_table.component",
