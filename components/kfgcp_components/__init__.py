@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.profile_table.component import profile_table
     from kfgcp_components.data.split_table.component import split_table
+    from kfgcp_components.data.validate_table.component import validate_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
     from kfgcp_components.train.classifier.component import train_classifier
 
@@ -25,6 +26,7 @@ __all__ = [
     "profile_table",
     "split_table",
     "train_classifier",
+    "validate_table",
 ]
 
 _MODULES = {
@@ -34,6 +36,7 @@ _MODULES = {
     "profile_table": "data.profile_table.component",
     "split_table": "data.split_table.component",
     "train_classifier": "train.classifier.component",
+    "validate_table": "data.validate_table.component",
 }
 
 
