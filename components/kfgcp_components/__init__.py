@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.split_table.component import split_table
     from kfgcp_components.evaluate.classifier.component import evaluate_classifier
+    from kfgcp_components.evaluate.explain.component import explain_model
+    from kfgcp_components.evaluate.gate.component import gate_model
     from kfgcp_components.evaluate.regressor.component import evaluate_regressor
+    from kfgcp_components.evaluate.slices.component import evaluate_slices
     from kfgcp_components.train.classifier.component import train_classifier
     from kfgcp_components.train.regressor.component import train_regressor
 
 __all__ = [
     "evaluate_classifier",
     "evaluate_regressor",
+    "evaluate_slices",
+    "explain_model",
+    "gate_model",
     "ingest_table",
     "split_table",
     "train_classifier",
@@ -30,6 +36,9 @@ __all__ = [
 _MODULES = {
     "evaluate_classifier": "evaluate.classifier.component",
     "evaluate_regressor": "evaluate.regressor.component",
+    "evaluate_slices": "evaluate.slices.component",
+    "explain_model": "evaluate.explain.component",
+    "gate_model": "evaluate.gate.component",
     "ingest_table": "data.ingest_table.component",
     "split_table": "data.split_table.component",
     "train_classifier": "train.classifier.component",
