@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kfgcp_components.data.copy_files.component import copy_files
     from kfgcp_components.data.detect_drift.component import detect_drift
     from kfgcp_components.data.ingest_table.component import ingest_table
     from kfgcp_components.data.profile_table.component import profile_table
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kfgcp_components.train.regressor.component import train_regressor
 
 __all__ = [
+    "copy_files",
     "detect_drift",
     "evaluate_classifier",
     "evaluate_regressor",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "copy_files": "data.copy_files.component",
     "detect_drift": "data.detect_drift.component",
     "evaluate_classifier": "evaluate.classifier.component",
     "evaluate_regressor": "evaluate.regressor.component",
