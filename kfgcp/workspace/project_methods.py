@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfgcp.config import FILE_NAME
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.spec.load import Spec, load
 from kfgcp.tracking import pipelines
 from kfgcp.tracking.choose import as_list
@@ -15,6 +16,7 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 if TYPE_CHECKING:
+    from kfgcp.deploy.images.images import Images
     from kfgcp.diagnosis.checks import Finding
     from kfgcp.environments import Imported
     from kfgcp.rules.report import Report
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
 class ProjectMethods(OpenProject):
     """The part of `Workspace` that compiles pipelines, checks the project and writes its files."""
 
-    @staticmethod
-    def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
+    def compile(self, pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
         """Compile and check a pipeline, and write it to a file when `output` is given.
+
+        Names of the project's images are replaced by pinned references, see `Workspace.images`.
 
         Args:
             pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or
@@ -38,18 +41,33 @@ class ProjectMethods(OpenProject):
 
         Raises:
             SpecError: it does not compile or is not a valid spec.
+            ConfigError: it names an image of the project that cannot be read.
 
         Example::
 
             kfgcp.compile("pipelines/churn.py", "churn.yaml").version
         """
-        spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
+        spec = pipeline
+        if not isinstance(spec, Spec):
+            spec = pin_images(load(spec), lambda: self.project)
         if output is not None:
             # Imported only here, because this module imports PyYAML, which is slow.
             from kfgcp.spec.write import write
 
             write(spec, Path(output))
         return spec
+
+    @property
+    def images(self) -> Images:
+        """The images of the project: list, lock, build and push them.
+
+        Example::
+
+            kfgcp.Workspace.default().images.push("tabular")[0].reference
+        """
+        from kfgcp.deploy.images.images import Images
+
+        return Images(lambda: self.project)
 
     def load_pipeline(self, pipeline: str | Path, env: str | None = None) -> Spec:
         """Load and check a pipeline without starting it.

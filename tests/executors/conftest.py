@@ -72,7 +72,7 @@ def wheel(tmp_path: Path) -> Callable[[str, str], Path]:
 @pytest.fixture(scope="session")
 def docker() -> Iterator["DockerClient"]:
     """A client of the Docker engine, which has the image IMAGE: a shell and a few commands."""
-    from kfgcp.engine.executors.docker import connect
+    from kfgcp.services.docker_engine import connect
 
     try:
         client = connect()

@@ -23,15 +23,19 @@ from kfgcp.engine.executors.base import Attempt, AttemptEnded, Command, Containe
 from kfgcp.engine.executors.pip_command import hide_index_passwords
 from kfgcp.engine.hints import exception_in_log
 from kfgcp.engine.logs import log_tail
-from kfgcp.errors import MissingExtra, Unsupported
+from kfgcp.errors import Unsupported
 from kfgcp.machine import start_thread
 from kfgcp.semantics.placeholders import MOUNTS
+from kfgcp.services.docker_engine import connect, explain
 
 LABEL: Final = "kfgcp.run"
 """The label of a container with the id of its run."""
 
 # Names of init programs in the error messages of container engines that do not have one.
 _NO_INIT: Final = re.compile(r"docker-init|tini|catatonit|container-init|init binary")
+
+# An image of the project that nobody has pushed, see kfgcp/deploy/images/catalogue.py.
+_CONTENT_TAG: Final = re.compile(r"(?P<name>[^/:]+):c-[0-9a-f]{12}\Z")
 
 # 128 + SIGKILL, as a shell reports it. The kernel sends SIGKILL to a container that exceeds its
 # memory limit.
@@ -40,31 +44,6 @@ _KILLED: Final = 137
 Binds = dict[str, dict[str, str]]
 """The files and folders of this machine in a container. The key is the path on this machine. The
 value has `bind`, the path in the container, and `mode`, "rw" or "ro"."""
-
-
-def connect() -> Any:
-    """Return a client of the Docker engine of this machine.
-
-    Raises:
-        MissingExtra: the docker package is not installed.
-        Unsupported: no Docker engine answers.
-    """
-    try:
-        import docker
-    except ImportError:
-        raise MissingExtra("Running containers", "docker") from None
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        raise Unsupported(
-            f"No Docker engine answers: {_one_line(error)}",
-            hint=(
-                "Start Docker, or set DOCKER_HOST. Lightweight Python components do not need"
-                " Docker."
-            ),
-        ) from None
-    return client
 
 
 def remove_containers(run_id: str) -> None:
@@ -159,7 +138,7 @@ class DockerExecutor:
         except Unsupported as error:
             message = error.message
         except Exception as error:
-            message = f"the container could not run: {_one_line(error)}"
+            message = f"the container could not run: {explain(error)}"
         exception = exception_in_log(log_tail(attempt.log)) if message is not None else None
         self._emit(AttemptEnded(attempt.id, message, exception=exception))
 
@@ -263,7 +242,12 @@ class DockerExecutor:
             try:
                 self._client.images.pull(image)
             except APIError as error:
-                problem = f"the image {image} is not here and cannot be pulled: {_one_line(error)}"
+                built = _CONTENT_TAG.search(image)
+                if built is not None:
+                    command = f"kfgcp images build {built['name'].removeprefix('components-')}"
+                    problem = f"the image {image} is not here: build it with {command}"
+                    raise Unsupported(problem) from None
+                problem = f"the image {image} is not here and cannot be pulled: {explain(error)}"
                 raise Unsupported(problem) from None
             return self._client.containers.create(image, **options)
 
@@ -392,9 +376,3 @@ def _describe_exit(code: int, command: Command) -> str | None:
     if code == _KILLED:
         message += " (137: killed, perhaps because it used more memory than its limit)"
     return message
-
-
-def _one_line(error: Exception) -> str:
-    """Return the explanation of a docker error, or the message of another error, as one line."""
-    explanation = getattr(error, "explanation", None) or str(error)
-    return " ".join(str(explanation).split())
