@@ -13,9 +13,10 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from kfgcp import private
+from kfgcp import file_uris, private
 from kfgcp.engine import orphans
 from kfgcp.engine.executors import container_credentials as credentials
 from kfgcp.engine.executors import ownership
@@ -28,11 +29,18 @@ from kfgcp.machine import start_thread
 from kfgcp.semantics.placeholders import MOUNTS
 from kfgcp.services.docker_engine import connect, explain
 
+if TYPE_CHECKING:
+    from docker.models.images import Image as LocalImage
+
 LABEL: Final = "kfgcp.run"
 """The label of a container with the id of its run."""
 
 # Names of init programs in the error messages of container engines that do not have one.
 _NO_INIT: Final = re.compile(r"docker-init|tini|catatonit|container-init|init binary")
+
+READ_ONLY_LABEL: Final = "dev.kfgcp.read-only-root"
+"""The label of an image whose programs write only below /tmp. Its containers get a read-only root,
+as in a cluster with strict rules."""
 
 # An image of the project that nobody has pushed, see kfgcp/deploy/images/catalogue.py.
 _CONTENT_TAG: Final = re.compile(r"(?P<name>[^/:]+):c-[0-9a-f]{12}\Z")
@@ -40,6 +48,9 @@ _CONTENT_TAG: Final = re.compile(r"(?P<name>[^/:]+):c-[0-9a-f]{12}\Z")
 # 128 + SIGKILL, as a shell reports it. The kernel sends SIGKILL to a container that exceeds its
 # memory limit.
 _KILLED: Final = 137
+
+# The most bytes of a path on Linux (PATH_MAX).
+_MAX_PATH: Final = 4096
 
 Binds = dict[str, dict[str, str]]
 """The files and folders of this machine in a container. The key is the path on this machine. The
@@ -234,22 +245,28 @@ class DockerExecutor:
         Raises:
             Unsupported: the image cannot be pulled.
         """
+        labels = self._find_or_pull(image).labels
+        if labels.get(READ_ONLY_LABEL) == "true":
+            options |= {"read_only": True, "tmpfs": {"/tmp": ""}}  # noqa: S108
+        return self._client.containers.create(image, **options)
+
+    def _find_or_pull(self, image: str) -> LocalImage:
         from docker.errors import APIError, ImageNotFound
 
         try:
-            return self._client.containers.create(image, **options)
+            return self._client.images.get(image)
         except ImageNotFound:
-            try:
-                self._client.images.pull(image)
-            except APIError as error:
-                built = _CONTENT_TAG.search(image)
-                if built is not None:
-                    command = f"kfgcp images build {built['name'].removeprefix('components-')}"
-                    problem = f"the image {image} is not here: build it with {command}"
-                    raise Unsupported(problem) from None
-                problem = f"the image {image} is not here and cannot be pulled: {explain(error)}"
-                raise Unsupported(problem) from None
-            return self._client.containers.create(image, **options)
+            pass
+        try:
+            self._client.images.pull(image)
+            return self._client.images.get(image)
+        except APIError as error:
+            problem = f"the image {image} is not here and cannot be pulled: {explain(error)}"
+        built = _CONTENT_TAG.search(image)
+        if built is not None:
+            name = built["name"].removeprefix("components-")
+            problem = f"the image {image} is not here: build it with kfgcp images build {name}"
+        raise Unsupported(problem)
 
 
 class _NoInitError(Exception):
@@ -286,7 +303,8 @@ def _volumes(attempt: Attempt, settings: Containers) -> Binds:
         writable.add(str(settings.workspace))
     for path in writable:
         binds[path] = {"bind": path, "mode": "rw"}
-    for path in _input_paths(attempt) - writable:
+    readable = _input_paths(attempt) | _parameter_paths(attempt, settings.home)
+    for path in readable - writable:
         binds[path] = {"bind": path, "mode": "ro"}
     if settings.credentials:
         binds[str(credentials.find())] = {"bind": credentials.INSIDE, "mode": "ro"}
@@ -313,6 +331,28 @@ def _input_paths(attempt: Attempt) -> set[str]:
     """Return the paths of the input artifacts that are on this machine."""
     uris = _artifact_uris(attempt.executor_input["inputs"])
     return {uri for uri in uris if uri.startswith("/") and os.path.exists(uri)}
+
+
+def _parameter_paths(attempt: Attempt, home: Path | None) -> set[str]:
+    """Return the files and folders that input parameters name, if they are below the folder in
+    which the run was started.
+
+    Nothing outside of this folder is shared by accident, and not the folder itself.
+    """
+    submit_folder = Path(attempt.env.get("KFGCP_SUBMIT_DIR", ""))
+    if not submit_folder.is_absolute():
+        return set()
+    paths = set()
+    for value in attempt.executor_input["inputs"].get("parameterValues", {}).values():
+        if not isinstance(value, str) or not value or len(value) > _MAX_PATH or "\0" in value:
+            continue
+        path = Path(os.path.normpath(submit_folder / file_uris.to_path(value)))
+        is_below = path != submit_folder and path.is_relative_to(submit_folder)
+        is_state = home is not None and path.is_relative_to(home)
+        with suppress(OSError):
+            if is_below and not is_state and path.exists():
+                paths.add(str(path))
+    return paths
 
 
 def _artifact_uris(values: Mapping[str, Any]) -> Iterator[str]:
