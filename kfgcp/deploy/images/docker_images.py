@@ -66,11 +66,11 @@ class DockerImages:
         if local is not None and not local.attrs.get("RepoDigests"):
             return str(local.id)
         digest = None
-        problem = "the registry does not have it"
+        problem = "its registry does not have it"
         try:
             digest = self.registry_digest(base)
         except BackendError as error:
-            problem = error.message
+            problem = error.message.partition(": ")[2] or error.message
         if digest is not None:
             return digest
         if local is not None:
