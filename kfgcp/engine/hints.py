@@ -100,7 +100,7 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
         return (
             f"{local_module.place} is on this machine, but KFP ships only the function of a"
             " component: move what it needs into the function, or build it into the component's"
-            " image (target_image)."
+            " image, as in docs/guides/images.md."
         )
     if exception.raised_in == COMPONENTS:
         return f"The ready-made components need an extra: {MissingExtra.installing('components')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 if TYPE_CHECKING:
+    from kfgcp.config import Environment
     from kfgcp.deploy.images.images import Images
-    from kfgcp.diagnosis.checks import Finding
+    from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
@@ -170,6 +172,8 @@ class ProjectMethods(OpenProject):
             # True
         """
         from kfgcp.backends.diagnose import diagnose
+        from kfgcp.backends.registry import runs_here
+        from kfgcp.deploy.images.pins import doctor_check
         from kfgcp.spec.graph import build
 
         images = None
@@ -177,8 +181,15 @@ class ProjectMethods(OpenProject):
             pipeline = self.load_pipeline(str(pipeline), env)
         if pipeline is not None:
             images = build(pipeline.pipeline_spec).images
+
+        def image_checks(environment: Environment) -> Sequence[Check]:
+            if images is None:
+                return ()
+            is_local = runs_here(environment.backend)
+            return [("pins", partial(doctor_check, images, environment, is_local=is_local))]
+
         findings = []
-        for finding in diagnose(lambda: self.project, env, images):
+        for finding in diagnose(lambda: self.project, env, images, image_checks):
             notice(finding)
             findings.append(finding)
         return findings

@@ -10,7 +10,7 @@ import kfgcp
 from kfgcp.config import Environment
 from kfgcp.deploy.images.catalogue import Catalogue
 from kfgcp.deploy.images.lock import Locked, write_lock
-from kfgcp.deploy.images.pins import is_stand_in
+from kfgcp.deploy.images.pins import is_stand_in, unpinned_images
 from kfgcp.settings import Setting
 from kfgcp.spec.image_names import container_images
 from kfgcp_command import Command
@@ -192,3 +192,38 @@ def test_a_pipeline_without_names_of_images_needs_no_configuration(home: Path) -
     (home / "pipe.py").write_text(text)
     (home / "kfgcp.toml").write_text("not TOML")
     assert compiled_images() == {"a:1", "b:1", "c:1"}
+
+
+def test_rules_do_not_call_a_pinned_image_movable(project: Callable[..., None]) -> None:
+    project()
+    rows = kfgcp.check("pipe.py").rows
+    texts = [row.finding.message for row in rows if row.finding.rule in ("R101", "R102")]
+    assert len(texts) == 1
+    assert "the newest version of the image python," in texts[0]
+
+
+def test_doctor_names_all_images_that_cannot_exist(
+    project: Callable[..., None], kfgcp: Command
+) -> None:
+    project()
+    result = kfgcp("doctor", "pipe.py", "--env", "dev", "--json")
+    assert result.code == 2
+    finding = result.json[-1]
+    assert finding["check"] == "pins"
+    assert "components-tabular:c-" in finding["detail"]
+    assert "The image shop:c-" in finding["detail"]
+    assert finding["hint"].splitlines()[1].endswith("then: kfgcp images push shop")
+    local = kfgcp("doctor", "pipe.py", "--json")
+    assert [entry["ok"] for entry in local.json if entry["check"] == "pins"] == [None]
+
+
+def test_doctor_is_content_with_pinned_images(project: Callable[..., None]) -> None:
+    project(f'image_registry = "{REGISTRY}"')
+    lock_all()
+    findings = {finding.check: finding for finding in kfgcp.doctor("local", "pipe.py")}
+    assert findings["pins"].ok
+
+
+def test_a_name_in_a_foreign_template_is_named() -> None:
+    (unpinned,) = unpinned_images(["tabular", "python:3.12"])
+    assert unpinned.problem == "The image tabular is a name that only kfgcp can replace."

@@ -110,5 +110,6 @@ def _shared_libraries(programs: Sequence[Path]) -> Iterator[Path]:
     for word in output.split():
         if word.startswith("/") and not word.endswith(":") and Path(word).exists():
             yield Path(word)
-    for name in ("libstdc++.so.6", "libgcc_s.so.1", "libdl.so.2", "librt.so.1", "libutil.so.1"):
+    names = ("libstdc++.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1")
+    for name in names:
         yield from Path("/usr/lib").glob(f"*-linux-gnu/{name}")

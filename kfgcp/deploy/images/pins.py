@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from kfgcp.config import COMPONENT_IMAGES, Environment, Project
 from kfgcp.deploy.images.catalogue import Catalogue
-from kfgcp.errors import UsageError
+from kfgcp.diagnosis.checks import Aside
+from kfgcp.errors import ConfigError, UsageError
 from kfgcp.hosts import is_loopback
 from kfgcp.spec.image_names import bare_images, container_images, replace_images
 from kfgcp.spec.load import Spec
@@ -78,6 +79,11 @@ def unpinned_images(images: Iterable[str]) -> list[Unpinned]:
     """
     unpinned = []
     for image in sorted(images):
+        if image in COMPONENT_IMAGES:
+            # A template that something else than kfgcp has compiled.
+            problem = f"The image {image} is a name that only kfgcp can replace."
+            unpinned.append(Unpinned(image, problem, "Compile the pipeline with kfgcp compile."))
+            continue
         match = _CONTENT_TAG.fullmatch(image)
         if match is None:
             continue
@@ -112,6 +118,27 @@ def check_images(spec: Spec, env: Environment, *, is_local: bool) -> list[str]:
     if unpinned and not is_stand_in(env):
         raise UsageError(unpinned[0].problem, hint=unpinned[0].hint)
     return [f"{image.problem} A service would refuse the run." for image in unpinned]
+
+
+def doctor_check(images: Iterable[str], env: Environment, *, is_local: bool) -> str | Aside:
+    """Check for `kfgcp doctor` that a pipeline has no image that cannot exist.
+
+    Args:
+        images: the images of the pipeline.
+        env: the environment that will run it.
+        is_local: whether the environment runs pipelines on this machine.
+
+    Raises:
+        ConfigError: a service cannot have one of the images. The message names all of them.
+    """
+    unpinned = unpinned_images(images)
+    if not unpinned:
+        return "no image of the pipeline waits for a push"
+    problems = " ".join(image.problem for image in unpinned)
+    hint = "\n".join(dict.fromkeys(image.hint for image in unpinned))
+    if is_local or is_stand_in(env):
+        return Aside(f"{problems} A service would refuse the run.", hint)
+    raise ConfigError(problems, hint=hint)
 
 
 def is_stand_in(env: Environment) -> bool:
