@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from kfgcp.config import COMPONENT_IMAGES, Environment, Project
-from kfgcp.deploy.images.catalogue import Catalogue
 from kfgcp.diagnosis.checks import Aside
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.hosts import is_loopback
@@ -47,6 +46,9 @@ def pin_images(spec: Spec, read_project: Callable[[], Project]) -> Spec:
     own_names = names & (set(COMPONENT_IMAGES) | set(project.images))
     if not own_names:
         return spec
+    # Imported only here: most pipelines name no image, and archives are slow to import.
+    from kfgcp.deploy.images.catalogue import Catalogue
+
     catalogue = Catalogue(project)
     references = {name: catalogue.image(name).reference for name in own_names}
     return replace(spec, pipeline_spec=replace_images(spec.pipeline_spec, references))
