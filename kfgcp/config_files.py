@@ -13,7 +13,15 @@ from kfgcp.settings import TomlTable, check_types, refuse_unknown
 
 FILE_NAME: Final = "kfgcp.toml"
 
-PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
+PROJECT_KEYS: Final[Mapping[str, type]] = {
+    "name": str,
+    "experiment": str,
+    "image_registry": str,
+    "metrics": dict,
+}
+
+# The keys of [image.NAME]: docs/guides/images.md.
+IMAGE_KEYS: Final[Mapping[str, type]] = {"context": str, "dockerfile": str}
 
 CHECK_KEYS: Final[Mapping[str, type]] = {"ignore": dict}
 
@@ -39,6 +47,7 @@ class Tables:
         environments: the tables of the environments by their names.
         dashboard: the keys of [dashboard].
         check: the keys of [check].
+        images: the tables of the project's own images by their names.
         environment_files: the file of each environment, by its name.
     """
 
@@ -46,6 +55,7 @@ class Tables:
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     dashboard: dict[str, Any] = field(default_factory=dict)
     check: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
     environment_files: dict[str, str] = field(default_factory=dict)
 
     def file_of(self, environment: str) -> str:
@@ -144,7 +154,7 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
 
 def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     """Add the tables of the file with this name to the tables of the files before it."""
-    refuse_unknown(data, ("project", "env", "dashboard", "check", "include"), name)
+    refuse_unknown(data, ("project", "env", "dashboard", "check", "image", "include"), name)
     merged_tables = (
         ("project", tables.project, PROJECT_KEYS),
         ("dashboard", tables.dashboard, DASHBOARD_KEYS),
@@ -169,6 +179,16 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
             )
         tables.environments[environment] = _table(environments, environment, name, "env.")
         tables.environment_files[environment] = name
+    images = _table(data, "image", name)
+    for image in images:
+        if image in tables.images:
+            raise ConfigError(
+                f"{name}: [image.{image}] is also in another file.",
+                hint=f"Keep [image.{image}] in one file.",
+            )
+        table_of_image = _table(images, image, name, "image.")
+        check_types(table_of_image, IMAGE_KEYS, f"{name} [image.{image}]")
+        tables.images[image] = table_of_image
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue, Run
 from kfgcp.spec.diff import Change
@@ -96,7 +97,9 @@ def spec_of(workspace: OpenProject, run: Run) -> Spec:
 
 
 def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | None = None) -> Spec:
-    """Load and check a pipeline.
+    """Load and check a pipeline, and pin its images.
+
+    A recorded pipeline and one from Artifact Registry keep their images, and so their version.
 
     Args:
         workspace: the project.
@@ -117,7 +120,7 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
 
         if is_template(pipeline):
             return load_template(pipeline, project.env(env))
-    return load(pipeline)
+    return pin_images(load(pipeline), lambda: project)
 
 
 def _resolve(workspace: OpenProject, pipeline: Pipeline) -> _Resolved:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfgcp.config import FILE_NAME
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.spec.load import Spec, load
 from kfgcp.tracking import pipelines
 from kfgcp.tracking.choose import as_list
@@ -15,7 +17,9 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 if TYPE_CHECKING:
-    from kfgcp.diagnosis.checks import Finding
+    from kfgcp.config import Environment
+    from kfgcp.deploy.images.images import Images
+    from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
@@ -24,9 +28,10 @@ if TYPE_CHECKING:
 class ProjectMethods(OpenProject):
     """The part of `Workspace` that compiles pipelines, checks the project and writes its files."""
 
-    @staticmethod
-    def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
+    def compile(self, pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
         """Compile and check a pipeline, and write it to a file when `output` is given.
+
+        Names of the project's images are replaced by pinned references, see `Workspace.images`.
 
         Args:
             pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or
@@ -38,18 +43,33 @@ class ProjectMethods(OpenProject):
 
         Raises:
             SpecError: it does not compile or is not a valid spec.
+            ConfigError: it names an image of the project that cannot be read.
 
         Example::
 
             kfgcp.compile("pipelines/churn.py", "churn.yaml").version
         """
-        spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
+        spec = pipeline
+        if not isinstance(spec, Spec):
+            spec = pin_images(load(spec), lambda: self.project)
         if output is not None:
             # Imported only here, because this module imports PyYAML, which is slow.
             from kfgcp.spec.write import write
 
             write(spec, Path(output))
         return spec
+
+    @property
+    def images(self) -> Images:
+        """The images of the project: list, lock, build and push them.
+
+        Example::
+
+            kfgcp.Workspace.default().images.push("tabular")[0].reference
+        """
+        from kfgcp.deploy.images.images import Images
+
+        return Images(lambda: self.project)
 
     def load_pipeline(self, pipeline: str | Path, env: str | None = None) -> Spec:
         """Load and check a pipeline without starting it.
@@ -152,6 +172,8 @@ class ProjectMethods(OpenProject):
             # True
         """
         from kfgcp.backends.diagnose import diagnose
+        from kfgcp.backends.registry import runs_here
+        from kfgcp.deploy.images.pins import doctor_check
         from kfgcp.spec.graph import build
 
         images = None
@@ -159,8 +181,15 @@ class ProjectMethods(OpenProject):
             pipeline = self.load_pipeline(str(pipeline), env)
         if pipeline is not None:
             images = build(pipeline.pipeline_spec).images
+
+        def image_checks(environment: Environment) -> Sequence[Check]:
+            if images is None:
+                return ()
+            is_local = runs_here(environment.backend)
+            return [("pins", partial(doctor_check, images, environment, is_local=is_local))]
+
         findings = []
-        for finding in diagnose(lambda: self.project, env, images):
+        for finding in diagnose(lambda: self.project, env, images, image_checks):
             notice(finding)
             findings.append(finding)
         return findings

@@ -45,6 +45,7 @@ LAYERS = [
     {"engine"},
     {"diagnosis"},
     {"backends"},
+    {"deploy"},
     {"tracking", "hooks"},
     {"workspace", "scaffold", "environments"},
     {"api", "testing"},

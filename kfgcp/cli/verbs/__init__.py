@@ -43,6 +43,7 @@ _ORDER: Final = (
     "dashboard",
     "doctor",
     "init",
+    "images",
     "env",
     "testing",
 )
