@@ -24,26 +24,32 @@ if TYPE_CHECKING:
 class ProjectMethods(OpenProject):
     """The part of `Workspace` that compiles pipelines, checks the project and writes its files."""
 
-    @staticmethod
-    def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
+    def compile(self, pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
         """Compile and check a pipeline, and write it to a file when `output` is given.
 
         Args:
-            pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or
-                component of KFP (a function with its decorator).
+            pipeline: the name of a pipeline in kfgcp.toml, `file.py`, `file.py:function`, a
+                compiled `.yaml` or `.json`, or a pipeline or component of KFP (a function with its
+                decorator).
             output: a `.yaml` or `.json` file to write.
 
         Returns:
             The compiled pipeline, which `submit` takes too.
 
         Raises:
+            ConfigError: kfgcp.toml has no pipeline with this name.
             SpecError: it does not compile or is not a valid spec.
 
         Example::
 
             kfgcp.compile("pipelines/churn.py", "churn.yaml").version
         """
-        spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
+        if isinstance(pipeline, Spec):
+            spec = pipeline
+        elif pipelines.find_entry(self, pipeline) is not None:
+            spec = pipelines.load_pipeline(self, pipeline)
+        else:
+            spec = load(pipeline)
         if output is not None:
             # Imported only here, because this module imports PyYAML, which is slow.
             from kfgcp.spec.write import write
@@ -55,7 +61,8 @@ class ProjectMethods(OpenProject):
         """Load and check a pipeline without starting it.
 
         Args:
-            pipeline: a file, as in `compile`, or the address of a version in Artifact Registry.
+            pipeline: a name or file, as in `compile`, or the address of a version in Artifact
+                Registry.
             env: the environment whose sign-in is used for Artifact Registry; the default one when
                 None.
 
@@ -82,7 +89,8 @@ class ProjectMethods(OpenProject):
 
         Args:
             pipeline: as in `submit`.
-            envs: the names of environments; the default one when None.
+            envs: the names of environments. When None, they are those that kfgcp.toml names for the
+                pipeline, else the default one.
             all_envs: check for all environments of kfgcp.toml instead.
             server: the version of the servers of Kubeflow Pipelines, such as `2.14.0`; "" for the
                 version that kfgcp has seen last, else the newest one.
@@ -102,7 +110,8 @@ class ProjectMethods(OpenProject):
         """
         from kfgcp.tracking.check import CheckOptions, check, choose_envs
 
-        names = choose_envs(self.project, as_list(envs or ()), all_envs=all_envs)
+        entry = pipelines.find_entry(self, pipeline)
+        names = choose_envs(self.project, as_list(envs or ()), all_envs=all_envs, entry=entry)
         options = CheckOptions(
             server=server, select=as_list(select), ignore=as_list(ignore), params=params or {}
         )
@@ -113,7 +122,8 @@ class ProjectMethods(OpenProject):
         """Return what differs between two pipelines.
 
         Args:
-            before: a file, a run, or a version: `sha256:` and at least 8 digits.
+            before: the name of a pipeline in kfgcp.toml, a file, a run, or a version: `sha256:` and
+                at least 8 digits.
             after: the same.
 
         Raises:
@@ -156,7 +166,7 @@ class ProjectMethods(OpenProject):
 
         images = None
         if isinstance(pipeline, (str, Path)):
-            pipeline = self.load_pipeline(str(pipeline), env)
+            pipeline = self.load_pipeline(pipeline, env)
         if pipeline is not None:
             images = build(pipeline.pipeline_spec).images
         findings = []

@@ -158,7 +158,7 @@ def test_a_function_is_the_method_of_the_default_workspace(home: Path) -> None:
     assert str(inspect.signature(kfgcp.show)).startswith("(run: 'RunLike' = 'latest')")
     assert kfgcp.show.__doc__ == kfgcp.Workspace.show.__doc__
     assert pickle.loads(pickle.dumps(kfgcp.show)) is kfgcp.show  # noqa: S301 - our own bytes
-    assert kfgcp.compile is kfgcp.Workspace.compile
+    assert kfgcp.init is kfgcp.Workspace.init
     with pytest.raises(kfgcp.UsageError, match="There are no runs yet"):
         kfgcp.show()
 

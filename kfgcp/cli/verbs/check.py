@@ -40,7 +40,8 @@ _NOUNS: Final = {
     "envs",
     multiple=True,
     metavar="NAME",
-    help="An environment to check for; may be given several times. Default: the default one.",
+    help="An environment to check for; may be given several times. Default: those that kfgcp.toml"
+    " names for PIPELINE, else the default one.",
 )
 @click.option("--all-envs", is_flag=True, help="Check for all environments of kfgcp.toml.")
 @click.option(
@@ -84,8 +85,9 @@ def command(
 ) -> int:
     """Check where a pipeline runs, and what differs there.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Nothing is sent to a
-    service. Exits with 4 when the pipeline cannot run in one of the environments.
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, or a compiled .yaml
+    or .json. Nothing is sent to a service. Exits with 4 when the pipeline cannot run in one of the
+    environments.
 
     A comment suppresses a rule on its line: # kfgcp: V203 because REASON. So does the table [check]
     of kfgcp.toml: ignore = { V203 = "REASON" }.
