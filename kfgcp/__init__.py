@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         SupportsArtifacts as SupportsArtifacts,
     )
     from kfgcp.config import Environment as Environment, Project as Project
+    from kfgcp.config_pipelines import ParamSet as ParamSet, ProjectPipeline as ProjectPipeline
     from kfgcp.diagnosis.checks import Finding as Finding
     from kfgcp.environments import Imported as Imported
     from kfgcp.errors import (
@@ -164,6 +165,7 @@ _TYPES: Final = {
         " SubmitRequest SupportsArtifacts"
     ),
     "kfgcp.config": "Environment Project",
+    "kfgcp.config_pipelines": "ParamSet ProjectPipeline",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
     "kfgcp.errors": (
