@@ -92,6 +92,7 @@ KFP_IMPORTERS = (
     "spec/userfile.py",
     "engine/executors/",
     "backends/kubeflow/native.py",
+    "testing/in_process.py",
 )
 PURE = (
     *("model.py", "event.py", "options.py", "query.py"),
