@@ -10,17 +10,10 @@ from typing import Any, Final
 
 from kfgcp import file_uris
 from kfgcp.errors import ParamError, UsageError
-from kfgcp.semantics.values import ArtifactValue, Values
+from kfgcp.semantics.values import METADATA_ONLY, ArtifactValue, Values
 from kfgcp.settings import did_you_mean
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.graph import ArtifactDef, Component
-
-# Artifacts of these types have only metadata. So a test gives a dict and needs no file.
-_METADATA_ONLY: Final = (
-    "system.Metrics",
-    "system.ClassificationMetrics",
-    "system.SlicedClassificationMetrics",
-)
 
 # The name of the output of a component that returns one value, as KFP names it.
 ONLY_OUTPUT: Final = "Output"
@@ -190,7 +183,7 @@ def _build_artifact(name: str, definition: ArtifactDef, value: object, label: st
             hint="Give a path, a dict of metadata, or kfgcp.testing.artifact(PATH, NAME=VALUE).",
         )
     uri = value.uri
-    needs_file = definition.type not in _METADATA_ONLY
+    needs_file = definition.type not in METADATA_ONLY
     if not uri and needs_file:
         raise UsageError(
             f"{label} has no path, and artifacts of the type {definition.type} need one.",
