@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     )
     from kfgcp.option_keywords import OptionKeywords as OptionKeywords
     from kfgcp.options import OptionLeftOut as OptionLeftOut, RunOptions as RunOptions
+    from kfgcp.project_templates import Template as Template
     from kfgcp.query import RunFilter as RunFilter
     from kfgcp.rules.report import Report as Report, Row as Row, Suppression as Suppression
     from kfgcp.rules.rule import (
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     submit = _workspace.submit
     tag = _workspace.tag
     tasks = _workspace.tasks
+    templates = _workspace.templates
     watch = _workspace.watch
     # end
 
@@ -180,6 +182,7 @@ _TYPES: Final = {
     ),
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
+    "kfgcp.project_templates": "Template",
     "kfgcp.query": "RunFilter",
     "kfgcp.rules.report": "Report Row Suppression",
     "kfgcp.rules.rule": "Part Rule RuleFinding Severity Target",
@@ -240,6 +243,7 @@ _FUNCTIONS: Final = (
     "submit",
     "tag",
     "tasks",
+    "templates",
     "watch",
 )
 # end

@@ -17,6 +17,7 @@ from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 if TYPE_CHECKING:
     from kfgcp.diagnosis.checks import Finding
     from kfgcp.environments import Imported
+    from kfgcp.project_templates import Template
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
 
@@ -206,19 +207,36 @@ class ProjectMethods(OpenProject):
         server.serve(self, host=host, port=port, read_only=read_only, browser=browser)
 
     @staticmethod
-    def init(folder: str | Path = ".") -> Scaffold:
+    def init(folder: str | Path = ".", *, template: str | None = None) -> Scaffold:
         """Start a new project in a folder, with a pipeline that runs at once.
 
+        Args:
+            folder: the folder, which is created when it is missing.
+            template: the name of a template, see `templates`; None for the smallest project.
+
         Raises:
-            UsageError: a file of the new project already exists. Nothing was written.
+            UsageError: a file of the new project already exists, or there is no such template.
+                Nothing was written.
 
         Example::
 
-            kfgcp.init("churn").files
+            kfgcp.init("churn", template="train-classifier").files
         """
         from kfgcp.scaffold import scaffold
 
-        return scaffold(Path(folder))
+        return scaffold(Path(folder), template)
+
+    @staticmethod
+    def templates() -> list[Template]:
+        """Return the templates of new projects, sorted by name.
+
+        Example::
+
+            [template.name for template in kfgcp.templates()]
+        """
+        from kfgcp.project_templates import all_templates
+
+        return all_templates()
 
     def import_env(
         self, name: str, outputs: str, *, key: str | None = None, replace: bool = False

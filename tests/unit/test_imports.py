@@ -290,7 +290,9 @@ def test_every_verb_of_the_command_has_its_function() -> None:
     of_their_own = {
         "testing",
         "env",
-    }  # kfgcp.testing is a package; `env import` is kfgcp.import_env
+        "template",
+    }  # kfgcp.testing is a package, `env import` is kfgcp.import_env, and `template list` is
+    # kfgcp.templates
     assert set(verb_names()) - of_their_own <= set(dir(importlib.import_module("kfgcp")))
 
 
