@@ -140,7 +140,8 @@ class Project:
         suggestion = did_you_mean(name, self.environments)
         raise ConfigError(
             f"There is no environment '{name}' ({where}).",
-            hint=f"{suggestion}Environments: {names}. Add one as [env.{name}].",
+            hint=f"{suggestion}Environments: {names}. To add this environment, write a table"
+            f" [env.{name}].",
         )
 
     def pipeline(self, name: str) -> ProjectPipeline:
@@ -271,7 +272,7 @@ def _ignored_rules(reasons: TomlTable) -> dict[str, str]:
         if not isinstance(reason, str) or not reason.strip():
             raise ConfigError(
                 f"{FILE_NAME} [check]: ignore.{rule} has no reason.",
-                hint=f'Write why the project ignores it: ignore = {{ {rule} = "…" }}',
+                hint=f'Write why the project ignores this rule: ignore = {{ {rule} = "…" }}',
             )
     return dict(reasons)
 
@@ -317,8 +318,8 @@ def _environment(
     except Exception as error:
         # A backend from another distribution may raise any error in its checks.
         raise ConfigError(
-            f"{where} cannot be checked by the backend '{backend}': {in_one_line(error)}.",
-            hint=f"Update or remove the distribution of the backend '{backend}'.",
+            f"The backend '{backend}' cannot check {where}: {in_one_line(error)}.",
+            hint=f"Update or remove the package of the backend '{backend}'.",
         ) from error
     return environment
 

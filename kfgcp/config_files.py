@@ -73,8 +73,8 @@ def read_tables(file: Path) -> Tables:
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
             raise ConfigError(
-                f"{name}: only {FILE_NAME} itself may have the key include.",
-                hint=f"List all files in the key include of {FILE_NAME}.",
+                f"{name}: the key `include` is allowed only in {FILE_NAME}.",
+                hint=f"Move these entries to the list `include` of {FILE_NAME}.",
             )
         _add_tables(tables, included_data, name)
     return tables
@@ -160,7 +160,7 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
         for key, value in values.items():
             if key in merged_values:
                 raise ConfigError(
-                    f"{name}: {key} of [{table}] is also in another file.",
+                    f"{name}: [{table}] has the key {key}, which another file has too.",
                     hint=f"Keep {key} in one file.",
                 )
             merged_values[key] = value
@@ -190,7 +190,7 @@ def _named_tables(
     for name in tables:
         if name in earlier_files:
             raise ConfigError(
-                f"{file_name}: [{kind}.{name}] is also in {earlier_files[name]}.",
+                f"{file_name}: the table [{kind}.{name}] is in {earlier_files[name]} too.",
                 hint=f"Keep [{kind}.{name}] in one file.",
             )
     return {name: _table(tables, name, file_name, f"{kind}.") for name in tables}

@@ -47,7 +47,10 @@ def diagnose(
     yield Finding("config", True, _describe_environment(project, env))
     for problem in plugin_problems():
         yield Finding(
-            "plug-ins", None, problem, "Other backends work. Update or remove that distribution."
+            "plug-ins",
+            None,
+            problem,
+            "Other backends work. Update or remove the package of this backend.",
         )
     yield from run_checks(checks)
 

@@ -28,7 +28,7 @@ Component = Callable[..., Any]
 _COMPILED_ENDINGS: Final = (".yaml", ".yml", ".json")
 _ENDINGS: Final = (".py",) + _COMPILED_ENDINGS
 _FORMS_HINT: Final = (
-    "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
+    "Give the pipeline as file.py, file.py:function, or a compiled .yaml or .json file."
 )
 
 
@@ -180,7 +180,7 @@ def _split_function(pipeline: str) -> tuple[Path, str | None]:
         raise UsageError(f"{path} does not exist.", hint=_suggest_file(path) or _FORMS_HINT)
     if function is not None and not is_python:
         raise UsageError(
-            f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS_HINT
+            f"{path} is a compiled pipeline, so it has no function {function!r}.", hint=_FORMS_HINT
         )
     if function is not None and not function.isidentifier():
         raise UsageError(f"{function!r} is not the name of a function in {path}.", hint=_FORMS_HINT)

@@ -128,7 +128,7 @@ def parse_assignments(
                 hint="For example: -p learning_rate=0.1",
             )
         if name in values:
-            problems.append(f"{name} is given twice")
+            problems.append(f"{name} has two values")
             continue
         values[name] = None
         if name not in params:
@@ -406,7 +406,7 @@ def _check_default(param: ParamSpec) -> JsonValue:
 def _check_value(param: ParamSpec, value: Any) -> JsonValue:
     """Return the value in plain JSON types, if the parameter accepts it."""
     if param.is_from_backend:
-        raise _WrongValueError("is set by the backend and cannot be given")
+        raise _WrongValueError("cannot be set, because the backend sets it")
     if value is None:
         if param.optional and not param.has_default:
             return None

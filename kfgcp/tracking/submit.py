@@ -32,7 +32,7 @@ from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
-from kfgcp.tracking.run_check import check_before_run, with_ignored_rules
+from kfgcp.tracking.run_check import check_before_run, with_ignored_findings
 from kfgcp.tracking.translation import translate_for
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def prepare(
         source=_find_source(spec, folder),
         translated=translate_for(environment, spec),
     )
-    request = with_ignored_rules(workspace.project, request, workspace.recorded_store)
+    request = with_ignored_findings(workspace.project, request, workspace.recorded_store)
     return workspace.backend(environment.name), request
 
 
@@ -299,7 +299,7 @@ def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = Fals
     """
     engine = capability(handle.backend, SupportsForeground)
     if engine is None:
-        raise Unsupported("kfgcp cannot resume runs of this environment.")
+        raise Unsupported("The backend of this environment cannot resume runs.")
     if in_process:
         return _create_handle(workspace, handle.ref, (), engine.reopen(handle.ref))
     return _create_handle(workspace, engine.resume(handle.ref))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,32 +18,50 @@ from sklearn.preprocessing import StandardScaler
 
 from kfgcp_components import evaluate_classifier
 from kfgcp_components.evaluate.classifier.logic import evaluate, roc_points
-from kfgcp_components.models import read_model, write_model
-from kfgcp_components.tables import write_parquet
+from kfgcp_components.models import Model, read_model, write_model
+from kfgcp_components.models.model import Label, Task
+from kfgcp_components.tables import Column, write_parquet
 from kfgcp_components.train.classifier.logic import train
 
 
 class ColumnModel:
-    """A model whose probabilities are the columns of its input, one per class."""
+    """A model whose probabilities are columns of the table, one per class."""
 
-    feature_names_in_: list[str]
+    task: Task = "classification"
+    target = "label"
 
-    def __init__(self, *classes: Any) -> None:
-        self.classes_ = np.array(classes)
-        self.feature_names_in_ = [f"p{i}" for i in range(len(classes))]
-        self.named_steps = {
-            "columns": SimpleNamespace(transformers_=[("numeric", None, self.feature_names_in_)])
-        }
+    def __init__(self, *classes: Label) -> None:
+        self.classes: list[Label] | None = list(classes)
+        self.labels = np.array(classes)
+        self.columns = dict.fromkeys([f"p{i}" for i in range(len(classes))], "numeric")
 
-    def predict_proba(self, inputs: pd.DataFrame) -> Any:
-        return inputs.to_numpy()
+    def predict_proba(self, table: pd.DataFrame) -> pd.DataFrame | None:
+        return self.probabilities(table)
 
-    def predict(self, inputs: pd.DataFrame) -> Any:
-        return self.classes_[inputs.to_numpy().argmax(axis=1)]
+    def predict(self, table: pd.DataFrame) -> Column:
+        return pd.Series(self.labels[self.probabilities(table).to_numpy().argmax(axis=1)])
+
+    def probabilities(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[list(self.columns)]
 
 
 class WithoutProbabilities(ColumnModel):
-    predict_proba = property()  # type: ignore[assignment]
+    def predict_proba(self, table: pd.DataFrame) -> pd.DataFrame | None:
+        return None
+
+
+def trained_model(table: pd.DataFrame, folder: Path) -> Model:
+    """Train a logistic regression, and return it as a task reads it."""
+    trained = train(table, "label")
+    write_model(
+        trained.pipeline,
+        folder,
+        task="classification",
+        target="label",
+        features=trained.features,
+        facts=trained.facts,
+    )
+    return read_model(folder)
 
 
 def make_test_set(labels: list[Any], positive: list[float]) -> pd.DataFrame:
@@ -84,7 +101,7 @@ def test_a_case_computed_by_hand() -> None:
     assert result.notes == []
 
 
-def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
+def test_two_classes_agree_with_scikit_learn_on_real_data(tmp_path: Path) -> None:
     data = load_breast_cancer(as_frame=True)
     names = data.target.map({0: "malignant", 1: "benign"})
     fit, held, fit_names, held_names = train_test_split(
@@ -93,7 +110,7 @@ def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(fit, fit_names)
     predicted, positive = model.predict(held), model.predict_proba(held)[:, 1]
 
-    ours = train(fit.assign(label=fit_names), "label").pipeline
+    ours = trained_model(fit.assign(label=fit_names), tmp_path / "model")
     result = evaluate(ours, held.assign(label=held_names), "label")
     is_malignant = held_names == "malignant"
     assert result.metrics == pytest.approx(
@@ -113,7 +130,7 @@ def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
     assert np.array(result.roc)[:, :2] == pytest.approx(np.column_stack([fpr, tpr]))
 
 
-def test_three_classes_agree_with_scikit_learn_on_real_data() -> None:
+def test_three_classes_agree_with_scikit_learn_on_real_data(tmp_path: Path) -> None:
     data = load_iris(as_frame=True)
     fit, held, fit_y, held_y = train_test_split(
         data.data[["sepal width (cm)"]], data.target, random_state=1
@@ -121,7 +138,7 @@ def test_three_classes_agree_with_scikit_learn_on_real_data() -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(fit, fit_y)
     predicted, probabilities = model.predict(held), model.predict_proba(held)
 
-    ours = train(fit.assign(label=fit_y), "label").pipeline
+    ours = trained_model(fit.assign(label=fit_y), tmp_path / "model")
     result = evaluate(ours, held.assign(label=held_y), "label")
     assert result.metrics == pytest.approx(
         {
@@ -220,19 +237,21 @@ def test_a_long_roc_curve_is_thinned_but_keeps_its_ends_and_its_area() -> None:
     assert np.trapezoid(tpr, fpr) == pytest.approx(score.roc_auc_score(truth, positive), abs=1e-3)
 
 
-def test_a_test_set_without_a_needed_column_or_target_is_refused() -> None:
+def test_a_test_set_without_a_needed_column_or_target_is_refused(tmp_path: Path) -> None:
+    model = trained_model(SIX_ROWS, tmp_path / "model")
     with pytest.raises(ValueError, match="lacks columns that the model was trained with: p1"):
-        evaluate(ColumnModel("a", "b"), SIX_ROWS.drop(columns="p1"), "label")
+        evaluate(model, SIX_ROWS.drop(columns="p1"), "label")
     with pytest.raises(ValueError, match=r"no target column 'lable' .* Did you mean 'label'\?"):
         evaluate(ColumnModel("a", "b"), SIX_ROWS, "lable")
     with pytest.raises(ValueError, match="none of the 6 rows of the test set has a value"):
         evaluate(ColumnModel("a", "b"), SIX_ROWS.assign(label=None), "label")
 
 
-def test_a_file_that_is_no_model_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "model").write_bytes(b"not a model\n")
-    with pytest.raises(ValueError, match="is not a model that joblib can load here"):
-        read_model(tmp_path / "model")
+def test_a_model_of_numbers_is_refused() -> None:
+    model = ColumnModel("a", "b")
+    model.classes = None
+    with pytest.raises(ValueError, match="predicts numbers, not classes; use evaluate_regressor"):
+        evaluate(model, SIX_ROWS, "label")
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c"], [True, False]])
@@ -242,7 +261,7 @@ def test_the_component_logs_finite_json_through_kfp_artifacts(
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=90), "label": labels * (90 // len(labels))})
     write_parquet(frame, tmp_path / "test")
-    write_model(train(frame, "label").pipeline, tmp_path / "model")
+    trained_model(frame, tmp_path / "model")
     metrics = dsl.Metrics(name="metrics", uri=str(tmp_path / "metrics"))
     curves = dsl.ClassificationMetrics(name="classification_metrics", uri=str(tmp_path / "curves"))
     evaluate_classifier.python_func(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -117,7 +118,94 @@ def test_the_component_writes_both_sets_and_how_they_were_made(tmp_path: Path) -
         "target": "label",
         "test_fraction": 0.25,
         "seed": 1,
+        "split_by": "random",
         "stratified": True,
         "rows_without_target": 1,
     }
     assert train.metadata["part"] == "train"
+
+
+def make_times(days: list[object]) -> pd.DataFrame:
+    return pd.DataFrame({"day": days, "row": range(len(days)), "label": ["a", "b"] * 5})
+
+
+def test_the_newest_rows_are_the_test_set_in_their_old_order() -> None:
+    days = [f"2026-03-{day:02}" for day in (5, 1, 9, 2, 8, 3, 7, 4, 10, 6)]
+    parts = split(make_times(days), "label", test_fraction=0.3, time_column="day")
+    assert parts.test["row"].tolist() == [2, 4, 8]
+    assert parts.train["row"].tolist() == [0, 1, 3, 5, 6, 7, 9]
+    assert parts.facts["split_by"] == "time"
+    assert parts.facts["test_begins_at"] == "2026-03-08 00:00:00+00:00"
+
+
+def test_rows_of_the_same_time_stay_together() -> None:
+    parts = split(make_times([1, 1, 2, 2, 2, 2, 2, 2, 3, 3]), "label", time_column="day")
+    assert parts.test["day"].tolist() == [2, 2, 2, 2, 2, 2, 3, 3]
+    parts = split(make_times([1] * 7 + [2] * 3), "label", test_fraction=0.5, time_column="day")
+    assert parts.test["day"].tolist() == [2, 2, 2]
+    with pytest.raises(ValueError, match="all 10 rows have the same value in 'day'"):
+        split(make_times([1] * 10), "label", time_column="day")
+
+
+def test_times_of_different_zones_are_compared_as_instants() -> None:
+    days: list[object] = ["2026-03-01T00:00:00Z"] * 8
+    days += ["2026-03-01T01:00:00+02:00", "2026-03-01T00:30:00Z"]
+    parts = split(make_times(days), "label", test_fraction=0.1, time_column="day")
+    assert parts.test["row"].tolist() == [9]
+
+
+def test_all_rows_of_a_group_are_in_one_set() -> None:
+    frame = pd.DataFrame({"who": [i % 20 for i in range(200)], "label": ["a", "b"] * 100})
+    chosen = set()
+    for seed in range(5):
+        parts = split(frame, "label", test_fraction=0.2, seed=seed, group_column="who")
+        assert set(parts.train["who"]).isdisjoint(parts.test["who"])
+        assert len(parts.test) == 40
+        chosen.add(frozenset(parts.test["who"]))
+        shuffled = frame.sample(frac=1, random_state=seed)
+        again = split(shuffled, "label", test_fraction=0.2, seed=seed, group_column="who")
+        assert set(again.test["who"]) == set(parts.test["who"])
+    assert len(chosen) == 5
+
+
+def test_a_group_that_is_too_large_goes_to_training() -> None:
+    frame = pd.DataFrame({"who": ["big"] * 15 + ["x", "y", "y"], "label": ["a", "b"] * 9})
+    for seed in range(5):
+        parts = split(frame, "label", test_fraction=0.2, seed=seed, group_column="who")
+        assert set(parts.test["who"]) == {"x", "y"}
+    two = pd.DataFrame({"who": ["x"] * 7 + ["y"] * 3, "label": ["a", "b"] * 5})
+    assert set(split(two, "label", test_fraction=0.1, group_column="who").test["who"]) == {"y"}
+    with pytest.raises(ValueError, match="all 7 rows have the same value in 'who'"):
+        split(two[two["who"] == "x"], "label", group_column="who")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"time_column": "day", "group_column": "row"},
+            "time_column 'day' and group_column 'row' exclude each other; give one of them",
+        ),
+        (
+            {"time_column": "day", "stratify": True},
+            "stratify works only for a random split; leave it out, or leave out time_column",
+        ),
+        (
+            {"group_column": "label"},
+            "group_column and target are the same column 'label'; give another group_column",
+        ),
+        ({"group_column": "Day"}, "no group column 'Day' in the table. Did you mean 'day'?"),
+        ({"time_column": "day"}, "1 of 10 rows have no value in the time column 'day'"),
+        ({"group_column": "day"}, "1 of 10 rows have no value in the group column 'day'"),
+        ({"time_column": "word"}, "time column 'word' has a value that is not a time: "),
+        ({"time_column": "flag"}, "time column 'flag' has only true and false"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    frame = make_times([1, 2, None, 4, 5, 6, 7, 8, 9, 10])
+    frame["word"] = "soon"
+    frame["flag"] = True
+    with pytest.raises(ValueError) as error:
+        split(frame, "label", **options)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)

@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.engine import bucket_copies
 from kfgcp.semantics.values import ArtifactValue
 from kfgcp.services.storage.problems import StorageProblem
@@ -100,7 +101,7 @@ def metadata(name: str) -> dict[str, str]:
     }
 
 
-def listing(prefix: str, delimiter: str) -> dict[str, Any]:
+def listing(prefix: str, delimiter: str) -> JsonDict:
     """The objects below a prefix; with a delimiter those deeper down only as the prefixes they
     share."""
     rest = {name: name.removeprefix(prefix) for name in OBJECTS if name.startswith(prefix)}
@@ -122,10 +123,10 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture
-def run(home: Path, bucket: str, environment: Any) -> Any:
+def run(home: Path, bucket: str, environment: Callable[..., dict[str, str]]) -> Any:
     (home / "imports.py").write_text(SOURCE, encoding="utf-8")
 
-    def run(uri: str) -> dict[str, Any]:
+    def run(uri: str) -> JsonDict:
         process = subprocess.run(
             [
                 Path(sys.executable).with_name("kfgcp"),
@@ -205,12 +206,13 @@ def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     )
 
 
-def test_a_minio_server_whose_address_is_not_known_is_told(
+def test_a_minio_server_with_an_unknown_address_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(
-        StorageProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
+        StorageProblem,
+        match=r"^minio://b/k cannot be read: kfgcp does not know the address of the server",
     ):
         bucket_copies.download("minio://b/k", tmp_path)

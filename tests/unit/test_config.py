@@ -124,7 +124,8 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 
     assert caught.value.message == "There is no environment 'dve' (kfgcp.toml)."
     assert (
-        caught.value.hint == "Did you mean 'dev'? Environments: dev, local. Add one as [env.dve]."
+        caught.value.hint == "Did you mean 'dev'? Environments: dev, local. To add this"
+        " environment, write a table [env.dve]."
     )
     with pytest.raises(ConfigError, match=r"'dev' \(no kfgcp.toml was found\)"):
         load_project(tmp_path.parent / "elsewhere", {"KFGCP_ENV": "dev"}).env()

@@ -67,7 +67,7 @@ def test_a_pipeline_in_two_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(tmp_path, 'include = ["more.toml"]\n[pipeline.churn]\nsource = "churn.py"\n')
 
-    assert caught.value.message == "more.toml: [pipeline.churn] is also in kfgcp.toml."
+    assert caught.value.message == "more.toml: the table [pipeline.churn] is in kfgcp.toml too."
 
 
 @pytest.mark.parametrize(

@@ -218,14 +218,14 @@ def _part(name: str) -> str | None:
 
 
 def _violations(importer: str, imports: list[str]) -> list[str]:
-    found = []
+    violations = []
     for name in imports:
         part = _part(name)
         if part is None or part == importer or any({part, importer} <= group for group in TOGETHER):
             continue
         if LEVEL[part] >= LEVEL[importer]:
-            found.append(f"{importer} imports {name}")
-    return found
+            violations.append(f"{importer} imports {name}")
+    return violations
 
 
 def test_every_part_has_a_layer() -> None:

@@ -31,7 +31,8 @@ def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_j
     a compiled .yaml or .json), a run, or the version of a recorded run, such as sha256:1a2b3c4d (at
     least 8 digits).
 
-    Changes that do not change the version are not shown.
+    Changes that have no effect on what runs, such as comments and the order of keys, are not
+    shown.
     """
     diff = workspace.diff(before, after)
     if as_json:

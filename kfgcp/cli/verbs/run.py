@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Continue the interrupted run RUN. Leave out PIPELINE.",
+    help="Continue the interrupted run RUN, without PIPELINE.",
 )
 @click.option(
     "--smoke",
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Check, and print the request that would be sent. Nothing is started.",
+    help="Check the pipeline and print the request to the backend, but start nothing.",
 )
 @run_options
 @options.start_options
@@ -59,20 +59,20 @@ def command(
     https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG
 
     States and logs go to stderr during the run, and the result goes to stdout. Ctrl-C cancels the
-    run. A second Ctrl-C kills a local run. For a remote run, it only stops waiting.
+    run. A second Ctrl-C kills a local run. For a remote run, a second Ctrl-C only stops waiting.
     """
     if pipeline is not None and resume is not None:
-        raise click.UsageError("Name either a PIPELINE, or a run with --resume, not both.")
+        raise click.UsageError("Give either a PIPELINE or --resume RUN, not both.")
     if resume is not None:
         if params.are_given or changes or start_options.detach or dry_run or smoke:
             raise UsageError(
-                "A resumed run continues as it was submitted: --resume takes only --timeout and"
-                " --json.",
-                hint=f"To run it again with other options: kfgcp rerun {resume}",
+                "A resumed run keeps its parameters and options: with --resume, only --timeout"
+                " and --json are allowed.",
+                hint=f"To start a new run with other options: kfgcp rerun {resume}",
             )
         return start(lambda: workspace.resume(resume, wait=False, in_process=True), start_options)
     if pipeline is None:
-        raise click.UsageError("Name either a PIPELINE, or a run with --resume.")
+        raise click.UsageError("Give either a PIPELINE or --resume RUN.")
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
     param_values = params.read(spec.params)
     if dry_run:

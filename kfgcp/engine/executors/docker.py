@@ -159,7 +159,7 @@ class DockerExecutor:
         except Unsupported as error:
             message = error.message
         except Exception as error:
-            message = f"the container could not run: {_one_line(error)}"
+            message = f"the container failed to run: {_one_line(error)}"
         exception = exception_in_log(log_tail(attempt.log)) if message is not None else None
         self._emit(AttemptEnded(attempt.id, message, exception=exception))
 
@@ -181,7 +181,10 @@ class DockerExecutor:
         problem = ownership.hand_over(self._client, command.image, writable, options["labels"])
         if problem is not None:
             with attempt.log.open("a", encoding="utf-8") as log:
-                log.write(f"kfgcp: files of this task do not belong to you: {problem}\n")
+                log.write(
+                    "kfgcp: files that this task wrote belong to another user, and kfgcp could"
+                    f" not change that: {problem}\n"
+                )
         return _describe_exit(int(status["StatusCode"]), command)
 
     def _container_options(
@@ -263,7 +266,10 @@ class DockerExecutor:
             try:
                 self._client.images.pull(image)
             except APIError as error:
-                problem = f"the image {image} is not here and cannot be pulled: {_one_line(error)}"
+                problem = (
+                    f"the image {image} is not on this machine and cannot be pulled:"
+                    f" {_one_line(error)}"
+                )
                 raise Unsupported(problem) from None
             return self._client.containers.create(image, **options)
 

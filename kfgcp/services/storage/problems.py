@@ -28,7 +28,9 @@ def storage_problem(uri: str, action: str, error: Exception) -> StorageProblem:
         command = MissingExtra.installing(EXTRAS[scheme])
         return StorageProblem(f"{uri} cannot be {action} without a library: {command}")
     if is_changed(error):
-        return StorageProblem(f"{uri} cannot be {action}: it was changed at the same time")
+        return StorageProblem(
+            f"{uri} cannot be {action}: something else changed the file at the same time"
+        )
     connection_error = _connection_error(error)
     if connection_error is not None:
         return StorageProblem(

@@ -1,0 +1,1 @@
+"""The component `detect_drift`. Its `logic` can be imported without kfp."""

@@ -1,0 +1,1 @@
+"""The component `profile_table`. Its `logic` can be imported without kfp."""

@@ -1,0 +1,1 @@
+"""The component `validate_table`. Its `logic` can be imported without kfp."""
