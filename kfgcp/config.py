@@ -24,6 +24,7 @@ from kfgcp.config_files import DASHBOARD_KEYS as DASHBOARD_KEYS
 from kfgcp.config_files import FILE_NAME as FILE_NAME
 from kfgcp.config_files import Tables, check_pattern, read_tables
 from kfgcp.config_files import included_files as included_files
+from kfgcp.config_pipelines import ProjectPipeline, read_pipeline
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.foreign_errors import in_one_line
@@ -131,6 +132,8 @@ class Project:
         image_registry: the beginning of the names of all images, such as
             `europe-west4-docker.pkg.dev/acme-ml/images`; None when images stay on this machine.
         images: name -> source, for the project's own images.
+        pipelines: name -> pipeline, for the valid tables [pipeline.X].
+        invalid_pipelines: name -> error, for the tables [pipeline.X] that are not valid.
     """
 
     name: str
@@ -146,6 +149,8 @@ class Project:
     invalid_environments: Mapping[str, ConfigError] = field(default_factory=dict)
     image_registry: str | None = None
     images: Mapping[str, ImageSource] = field(default_factory=dict)
+    pipelines: Mapping[str, ProjectPipeline] = field(default_factory=dict)
+    invalid_pipelines: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
         """Return the environment with this name, or the default one.
@@ -167,6 +172,27 @@ class Project:
             f"There is no environment '{name}' ({where}).",
             hint=f"{suggestion}Environments: {names}. To add this environment, write a table"
             f" [env.{name}].",
+        )
+
+    def pipeline(self, name: str) -> ProjectPipeline:
+        """Return the pipeline that kfgcp.toml declares with this name.
+
+        Raises:
+            ConfigError: there is no such pipeline, or its table is not valid.
+        """
+        if name in self.pipelines:
+            return self.pipelines[name]
+        if name in self.invalid_pipelines:
+            error = self.invalid_pipelines[name]
+            # A copy, as in `env`.
+            raise copy.copy(error) from error.__cause__
+        names = sorted(self.pipelines.keys() | self.invalid_pipelines.keys())
+        where = self.file.name if self.file else "no kfgcp.toml was found"
+        all_names = f"Pipelines: {', '.join(names)}. " if names else ""
+        raise ConfigError(
+            f"There is no pipeline '{name}' ({where}).",
+            hint=f"{did_you_mean(name, names)}{all_names}Add one as [pipeline.{name}], or name a"
+            " file: file.py, file.py:function, or a compiled .yaml or .json.",
         )
 
 
@@ -206,6 +232,7 @@ def load(
             environments[name] = _environment(name, table, file_name, environ, declaration_of)
         except ConfigError as error:
             invalid[name] = error
+    pipelines, invalid_pipelines = _pipelines(tables, root)
     home = environ.get("KFGCP_HOME")
     return Project(
         name=tables.project.get("name", root.name),
@@ -221,6 +248,8 @@ def load(
         invalid_environments=invalid,
         image_registry=_image_registry(tables.project.get("image_registry")),
         images=_images(tables.images, root),
+        pipelines=pipelines,
+        invalid_pipelines=invalid_pipelines,
     )
 
 
@@ -234,6 +263,21 @@ def project_folder(start: Path) -> Path | None:
         if (folder / FILE_NAME).is_file():
             return folder
     return None
+
+
+def _pipelines(
+    tables: Tables, root: Path
+) -> tuple[dict[str, ProjectPipeline], dict[str, ConfigError]]:
+    """Return the valid pipelines of the tables [pipeline.X], and the errors of the others."""
+    pipelines: dict[str, ProjectPipeline] = {}
+    invalid: dict[str, ConfigError] = {}
+    for name, table in tables.pipelines.items():
+        try:
+            file_name = tables.pipeline_files[name]
+            pipelines[name] = read_pipeline(name, table, root, file_name, tables.environments)
+        except ConfigError as error:
+            invalid[name] = error
+    return pipelines, invalid
 
 
 def _directions(metrics: TomlTable) -> Mapping[str, Direction]:

@@ -49,6 +49,9 @@ class Tables:
         check: the keys of [check].
         images: the tables of the project's own images by their names.
         environment_files: the file of each environment, by its name.
+        pipelines: the tables of the pipelines by their names.
+        pipeline_files: the file of each pipeline, by its name.
+        image_files: the file of each image, by its name.
     """
 
     project: dict[str, Any] = field(default_factory=dict)
@@ -57,6 +60,9 @@ class Tables:
     check: dict[str, Any] = field(default_factory=dict)
     images: dict[str, dict[str, str]] = field(default_factory=dict)
     environment_files: dict[str, str] = field(default_factory=dict)
+    pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pipeline_files: dict[str, str] = field(default_factory=dict)
+    image_files: dict[str, str] = field(default_factory=dict)
 
     def file_of(self, environment: str) -> str:
         """Return the name of the file that has an environment."""
@@ -154,7 +160,8 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
 
 def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     """Add the tables of the file with this name to the tables of the files before it."""
-    refuse_unknown(data, ("project", "env", "dashboard", "check", "image", "include"), name)
+    keys = ("project", "env", "pipeline", "dashboard", "check", "image", "include")
+    refuse_unknown(data, keys, name)
     merged_tables = (
         ("project", tables.project, PROJECT_KEYS),
         ("dashboard", tables.dashboard, DASHBOARD_KEYS),
@@ -170,25 +177,41 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
                     hint=f"Keep {key} in one file.",
                 )
             merged_values[key] = value
-    environments = _table(data, "env", name)
-    for environment in environments:
-        if environment in tables.environments:
+    environments = _named_tables(data, "env", name, tables.environment_files)
+    tables.environments.update(environments)
+    tables.environment_files |= dict.fromkeys(environments, name)
+    pipelines = _named_tables(data, "pipeline", name, tables.pipeline_files)
+    tables.pipelines.update(pipelines)
+    tables.pipeline_files |= dict.fromkeys(pipelines, name)
+    images = _named_tables(data, "image", name, tables.image_files)
+    for image, values in images.items():
+        check_types(values, IMAGE_KEYS, f"{name} [image.{image}]")
+    tables.images.update(images)
+    tables.image_files |= dict.fromkeys(images, name)
+
+
+def _named_tables(
+    data: TomlTable, kind: str, file_name: str, earlier_files: Mapping[str, str]
+) -> TomlTable:
+    """Return the tables of a file that have names, such as [env.dev], by their names.
+
+    Args:
+        data: all tables of the file.
+        kind: the first word of the tables: `env`.
+        file_name: the name of the file.
+        earlier_files: the file of each table of this kind in the files before it.
+
+    Raises:
+        ConfigError: one of them is not a table, or is also in an earlier file.
+    """
+    tables = _table(data, kind, file_name)
+    for name in tables:
+        if name in earlier_files:
             raise ConfigError(
-                f"{name}: the table [env.{environment}] is in {tables.file_of(environment)} too.",
-                hint=f"Keep [env.{environment}] in one file.",
+                f"{file_name}: the table [{kind}.{name}] is in {earlier_files[name]} too.",
+                hint=f"Keep [{kind}.{name}] in one file.",
             )
-        tables.environments[environment] = _table(environments, environment, name, "env.")
-        tables.environment_files[environment] = name
-    images = _table(data, "image", name)
-    for image in images:
-        if image in tables.images:
-            raise ConfigError(
-                f"{name}: [image.{image}] is also in another file.",
-                hint=f"Keep [image.{image}] in one file.",
-            )
-        table_of_image = _table(images, image, name, "image.")
-        check_types(table_of_image, IMAGE_KEYS, f"{name} [image.{image}]")
-        tables.images[image] = table_of_image
+    return {name: _table(tables, name, file_name, f"{kind}.") for name in tables}
 
 
 def _read(file: Path) -> dict[str, Any]:

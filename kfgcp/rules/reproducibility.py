@@ -26,7 +26,7 @@ from kfgcp.spec.graph import Constant, Importer
 _NOT_PULLED: Final = "argostub/"
 
 # The tag that kfgcp gives to an image of the project (kfgcp/deploy/images/catalogue.py).
-_CONTENT_TAG: Final = re.compile(r"c-[0-9a-f]{12}")
+_CONTENT_TAG: Final = LazyPattern(r"c-[0-9a-f]{12}")
 
 # The name of the package, its extras and the rest: `kfp[kubernetes]`, `==2.16.0`.
 _REQUIREMENT: Final = LazyPattern(

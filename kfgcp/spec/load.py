@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from kfgcp.config_pipelines import ProjectPipeline
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.digest import digest
 from kfgcp.spec.documents import find_line, parse_documents, read_text
@@ -44,6 +45,7 @@ class Spec:
         template: the address, with digest, of the template version that the pipeline comes from;
             None for a file.
         files: absolute path of each file that it was made from -> digest of the content.
+        entry: the table [pipeline.X] of kfgcp.toml that names the pipeline, None without one.
     """
 
     pipeline_spec: dict[str, Any]
@@ -51,6 +53,7 @@ class Spec:
     origin: str
     template: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    entry: ProjectPipeline | None = None
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of, typed_settings
 from kfgcp.config import FILE_NAME, Environment, Project
+from kfgcp.config_pipelines import ProjectPipeline
 from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
@@ -30,6 +31,7 @@ from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
 from kfgcp.store.store import Store
+from kfgcp.tracking import named_pipelines
 from kfgcp.tracking.translation import translate_for
 
 
@@ -81,7 +83,7 @@ def check(
     all_rules = _known_rules(project)
     _refuse_unknown_rules(project, all_rules)
     chosen = {rule.id for rule in choose_rules(all_rules, options.select, options.ignore)}
-    pipeline = PipelineContext(spec, spec_params.resolve_known(spec.params, options.params))
+    pipelines = _contexts_by_env(spec, environments, options.params)
     notes: list[str] = []
     targets = []
     findings: dict[str, list[RuleFinding]] = {}
@@ -94,7 +96,7 @@ def check(
         rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
         applied.update(rule.id for rule in rules)
         targets.append(target)
-        findings[env.name] = _judge_for(env, rules, pipeline, target)
+        findings[env.name] = _judge_for(env, rules, pipelines[env.name], target)
     if server is not None and not any(target.version for target in targets):
         notes.append(
             "--server has no effect, because the backends of these environments have no"
@@ -106,6 +108,25 @@ def check(
     shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
     rules = [rule for rule in all_rules if rule.id in applied]
     return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
+
+
+def _contexts_by_env(
+    spec: Spec, environments: Iterable[Environment], params: Mapping[str, object]
+) -> dict[str, PipelineContext]:
+    """Return the pipeline with its known parameters, for each environment.
+
+    A pipeline of kfgcp.toml can have different parameters in each environment. Another pipeline has
+    one context, so rules that do not depend on the environment judge it once.
+    """
+    named_pipelines.check_param_sets(spec)
+    if spec.entry is None:
+        context = PipelineContext(spec, spec_params.resolve_known(spec.params, params))
+        return {env.name: context for env in environments}
+    contexts = {}
+    for env in environments:
+        values = named_pipelines.collect_values(spec, env.name, params)
+        contexts[env.name] = PipelineContext(spec, spec_params.resolve_known(spec.params, values))
+    return contexts
 
 
 def find_suppressed_places(
@@ -123,20 +144,29 @@ def find_suppressed_places(
     return frozenset(finding_place(row.finding) for row in suppressed)
 
 
-def choose_envs(project: Project, envs: Sequence[str], *, all_envs: bool = False) -> list[str]:
+def choose_envs(
+    project: Project,
+    envs: Sequence[str],
+    *,
+    all_envs: bool = False,
+    entry: ProjectPipeline | None = None,
+) -> list[str]:
     """Return the names of the environments to check for.
 
     Args:
         project: the project.
-        envs: the names that the user gave. Without names, the default environment is chosen.
+        envs: the names that the user gave. Without names, the environments of `entry` are chosen,
+            else the default one.
         all_envs: choose all environments of the project, in the order of kfgcp.toml.
+        entry: the pipeline in kfgcp.toml, None when it is not declared there.
 
     Raises:
         UsageError: the user gave names, and also chose all.
         ConfigError: `all_envs`, and an environment is not valid.
     """
     if not all_envs:
-        return list(envs) or [project.env().name]
+        declared_envs = entry.envs if entry is not None else ()
+        return list(envs or declared_envs) or [project.env().name]
     if envs:
         raise UsageError("Give the names of environments, or check all environments, not both.")
     for name in project.invalid_environments:

@@ -27,7 +27,7 @@ from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source, display_path
 from kfgcp.store.request import StoredRequest
-from kfgcp.tracking import lookup, pipelines
+from kfgcp.tracking import lookup, named_pipelines, pipelines
 from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
@@ -74,10 +74,20 @@ def prepare(
     pipeline: PipelineLike,
     params: Mapping[str, object] | None,
     options: RunOptions,
+    *,
+    smoke: bool = False,
 ) -> tuple[Backend, SubmitRequest]:
     """Return the run to start for a pipeline, parameters and options, and its backend.
 
+    Args:
+        workspace: the project.
+        pipeline: the pipeline.
+        params: values of parameters. They override those of kfgcp.toml.
+        options: how to run it.
+        smoke: use the parameters of the smoke run in kfgcp.toml.
+
     Raises:
+        ConfigError: the pipeline is declared in kfgcp.toml, and is not for this environment.
         UsageError: `params` is not a dict of values by name, or the run cannot have this name.
         SpecError: the pipeline does not compile or is not a valid spec.
         ParamError: a parameter is unknown, missing or of the wrong type.
@@ -96,6 +106,10 @@ def prepare(
         spec = pipeline
     else:
         spec = pipelines.load_pipeline(workspace, pipeline, environment.name)
+    if spec.entry is not None:
+        named_pipelines.check_environment(spec.entry, environment)
+        folder = spec.entry.folder
+    values = named_pipelines.collect_values(spec, environment.name, values, smoke=smoke)
     request = SubmitRequest(
         spec=spec,
         params=spec_params.resolve(spec.params, values),
@@ -107,11 +121,24 @@ def prepare(
             max_parallel=options.max_parallel or environment.get("max_parallel"),
         ),
         submit_dir=str(folder),
-        source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
+        source=_find_source(spec, folder),
         translated=translate_for(environment, spec),
     )
     request = with_ignored_findings(workspace.project, request, workspace.recorded_store)
     return workspace.backend(environment.name), request
+
+
+def _find_source(spec: Spec, folder: Path) -> Source | None:
+    """Return where a pipeline comes from, None when it was not made from files.
+
+    Args:
+        spec: the pipeline.
+        folder: the folder that relative paths start from.
+    """
+    if not spec.files:
+        return None
+    pipeline = spec.origin if spec.entry is None else spec.entry.name
+    return Source(pipeline, str(folder), spec.files)
 
 
 def _check_params(params: Mapping[str, object] | None) -> Mapping[str, object]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kfgcp.deploy.images.images import Images
     from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
+    from kfgcp.project_templates import Template
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
 
@@ -34,14 +35,16 @@ class ProjectMethods(OpenProject):
         Names of the project's images are replaced by pinned references, see `Workspace.images`.
 
         Args:
-            pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or
-                component of KFP (a function with its decorator).
+            pipeline: the name of a pipeline in kfgcp.toml, `file.py`, `file.py:function`, a
+                compiled `.yaml` or `.json`, or a pipeline or component of KFP (a function with its
+                decorator).
             output: a `.yaml` or `.json` file to write.
 
         Returns:
             The compiled pipeline, which `submit` takes too.
 
         Raises:
+            ConfigError: kfgcp.toml has no pipeline with this name.
             SpecError: it does not compile or is not a valid spec.
             ConfigError: it names an image of the project that cannot be read.
 
@@ -49,9 +52,12 @@ class ProjectMethods(OpenProject):
 
             kfgcp.compile("pipelines/churn.py", "churn.yaml").version
         """
-        spec = pipeline
-        if not isinstance(spec, Spec):
-            spec = pin_images(load(spec), lambda: self.project)
+        if isinstance(pipeline, Spec):
+            spec = pipeline
+        elif pipelines.find_entry(self, pipeline) is not None:
+            spec = pipelines.load_pipeline(self, pipeline)
+        else:
+            spec = pin_images(load(pipeline), lambda: self.project)
         if output is not None:
             # Imported only here, because this module imports PyYAML, which is slow.
             from kfgcp.spec.write import write
@@ -75,7 +81,8 @@ class ProjectMethods(OpenProject):
         """Load and check a pipeline without starting it.
 
         Args:
-            pipeline: a file, as in `compile`, or the address of a version in Artifact Registry.
+            pipeline: a name or file, as in `compile`, or the address of a version in Artifact
+                Registry.
             env: the environment whose sign-in is used for Artifact Registry; the default one when
                 None.
 
@@ -102,7 +109,8 @@ class ProjectMethods(OpenProject):
 
         Args:
             pipeline: as in `submit`.
-            envs: the names of environments; the default one when None.
+            envs: the names of environments. When None, they are those that kfgcp.toml names for the
+                pipeline, else the default one.
             all_envs: check for all environments of kfgcp.toml instead.
             server: the version of the servers of Kubeflow Pipelines, such as `2.14.0`; "" for the
                 version that kfgcp has seen last, else the newest one.
@@ -122,7 +130,8 @@ class ProjectMethods(OpenProject):
         """
         from kfgcp.tracking.check import CheckOptions, check, choose_envs
 
-        names = choose_envs(self.project, as_list(envs or ()), all_envs=all_envs)
+        entry = pipelines.find_entry(self, pipeline)
+        names = choose_envs(self.project, as_list(envs or ()), all_envs=all_envs, entry=entry)
         options = CheckOptions(
             server=server, select=as_list(select), ignore=as_list(ignore), params=params or {}
         )
@@ -133,7 +142,8 @@ class ProjectMethods(OpenProject):
         """Return what differs between two pipelines.
 
         Args:
-            before: a file, a run, or a version: `sha256:` and at least 8 digits.
+            before: the name of a pipeline in kfgcp.toml, a file, a run, or a version: `sha256:` and
+                at least 8 digits.
             after: the same.
 
         Raises:
@@ -178,7 +188,7 @@ class ProjectMethods(OpenProject):
 
         images = None
         if isinstance(pipeline, (str, Path)):
-            pipeline = self.load_pipeline(str(pipeline), env)
+            pipeline = self.load_pipeline(pipeline, env)
         if pipeline is not None:
             images = build(pipeline.pipeline_spec).images
 
@@ -225,19 +235,36 @@ class ProjectMethods(OpenProject):
         server.serve(self, host=host, port=port, read_only=read_only, browser=browser)
 
     @staticmethod
-    def init(folder: str | Path = ".") -> Scaffold:
+    def init(folder: str | Path = ".", *, template: str | None = None) -> Scaffold:
         """Start a new project in a folder, with a pipeline that runs at once.
 
+        Args:
+            folder: the folder, which is created when it is missing.
+            template: the name of a template, see `templates`; None for the smallest project.
+
         Raises:
-            UsageError: a file of the new project already exists. Nothing was written.
+            UsageError: a file of the new project already exists, or there is no such template.
+                Nothing was written.
 
         Example::
 
-            kfgcp.init("churn").files
+            kfgcp.init("churn", template="train-classifier").files
         """
         from kfgcp.scaffold import scaffold
 
-        return scaffold(Path(folder))
+        return scaffold(Path(folder), template)
+
+    @staticmethod
+    def templates() -> list[Template]:
+        """Return the templates of new projects, sorted by name.
+
+        Example::
+
+            [template.name for template in kfgcp.templates()]
+        """
+        from kfgcp.project_templates import all_templates
+
+        return all_templates()
 
     def import_env(
         self, name: str, outputs: str, *, key: str | None = None, replace: bool = False

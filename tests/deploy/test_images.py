@@ -239,7 +239,7 @@ def test_an_image_that_was_not_built_is_named_by_the_run(
     result = kfgcp("run", "pipe.py", "--json")
     assert result.code == 6
     message = result.json["error"]["message"]
-    assert message.endswith("is not here: build it with kfgcp images build web")
+    assert message.endswith("is not on this machine: build it with kfgcp images build web")
 
 
 def test_an_unknown_image_is_a_usage_error(project: Callable[..., None], kfgcp: Command) -> None:

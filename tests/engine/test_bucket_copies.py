@@ -40,6 +40,20 @@ def pipeline(uri: str) -> str:
     return read(data=data.output).output
 """
 
+METRICS_SOURCE = """
+from kfp import dsl
+from kfp.dsl import Input, Metrics
+
+@dsl.component(base_image="python:3.11")
+def read(metrics: Input[Metrics]) -> float:
+    return metrics.metadata["auc"]
+
+@dsl.pipeline(name="imports")
+def pipeline(uri: str) -> float:
+    data = dsl.importer(artifact_uri=uri, artifact_class=Metrics, metadata={"auc": 0.9})
+    return read(metrics=data.output).output
+"""
+
 
 class Bucket(http.server.BaseHTTPRequestHandler):
     """Speaks as much of the Cloud Storage JSON API as a download needs: the bucket `shared`."""
@@ -164,6 +178,14 @@ def test_what_the_store_refuses_fails_the_task_before_it_starts(
     assert result["error"]["message"].startswith(f"gs://shared/{name} cannot be read: ")
     assert "\n" not in result["error"]["message"]
     assert result["error"]["log_tail"] == []
+
+
+def test_metrics_need_no_object_because_they_are_metadata(run: Any, home: Path) -> None:
+    (home / "imports.py").write_text(METRICS_SOURCE, encoding="utf-8")
+
+    result = run("gs://shared/absent.json")
+
+    assert result["outputs"] == {"Output": 0.9}, result["error"]
 
 
 def test_only_what_is_in_a_bucket_and_not_here_is_copied(tmp_path: Path) -> None:

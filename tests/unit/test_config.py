@@ -137,12 +137,13 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         (
             "[projetc]\n",
             "kfgcp.toml: unknown key 'projetc'.",
-            "Did you mean 'project'? Known keys: check, dashboard, env, image, include, project.",
+            "Did you mean 'project'? Known keys: check, dashboard, env, image, include, pipeline,"
+            " project.",
         ),
         (
             "zzz = 1\n",
             "kfgcp.toml: unknown key 'zzz'.",
-            "Known keys: check, dashboard, env, image, include, project.",
+            "Known keys: check, dashboard, env, image, include, pipeline, project.",
         ),
         (
             '[project]\nexperimnt = "x"\n',

@@ -158,6 +158,7 @@ def test_a_function_is_the_method_of_the_default_workspace(home: Path) -> None:
     assert str(inspect.signature(kfgcp.show)).startswith("(run: 'RunLike' = 'latest')")
     assert kfgcp.show.__doc__ == kfgcp.Workspace.show.__doc__
     assert pickle.loads(pickle.dumps(kfgcp.show)) is kfgcp.show  # noqa: S301 - our own bytes
+    assert kfgcp.init is kfgcp.Workspace.init
     with pytest.raises(kfgcp.UsageError, match="There are no runs yet"):
         kfgcp.show()
 
@@ -290,7 +291,9 @@ def test_every_verb_of_the_command_has_its_function() -> None:
         "testing",
         "env",
         "images",
-    }  # kfgcp.testing is a package; `env import` is kfgcp.import_env; `images` is an attribute
+        "template",
+    }  # kfgcp.testing is a package, `env import` is kfgcp.import_env, `template list` is
+    # kfgcp.templates, and `images` is an attribute
     assert set(verb_names()) - of_their_own <= set(dir(importlib.import_module("kfgcp")))
 
 

@@ -42,6 +42,7 @@ _ORDER: Final = (
     "note",
     "dashboard",
     "doctor",
+    "template",
     "init",
     "images",
     "env",

@@ -40,7 +40,8 @@ _NOUNS: Final = {
     "envs",
     multiple=True,
     metavar="NAME",
-    help="An environment to check; may be given several times. Default: the default environment.",
+    help="An environment to check; may be given several times. Default: those that kfgcp.toml"
+    " names for PIPELINE, else the default environment.",
 )
 @click.option("--all-envs", is_flag=True, help="Check all environments of kfgcp.toml.")
 @click.option(
@@ -87,8 +88,9 @@ def command(
 ) -> int:
     """Check in which environments a pipeline can run, and what differs there.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. The check sends nothing to
-    a service. Exits with 4 when the pipeline cannot run in one of the environments.
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, or a compiled .yaml
+    or .json. The check sends nothing to a service. Exits with 4 when the pipeline cannot run in one
+    of the environments.
 
     To suppress a rule, write a comment on the line of the finding: # kfgcp: V203 because REASON.
     To suppress a rule in the whole project, use the table [check] of kfgcp.toml: ignore = { V203 =

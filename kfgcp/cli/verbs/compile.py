@@ -28,8 +28,8 @@ from kfgcp.workspace import Workspace
 def command(workspace: Workspace, pipeline: str, output_file: Path | None, as_json: bool) -> None:
     """Compile and validate a pipeline.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints the name, the
-    version and the parameters of the pipeline.
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, or a compiled .yaml
+    or .json. Prints the name, the version and the parameters of the pipeline.
     """
     spec = workspace.compile(pipeline, output_file)
     if as_json:

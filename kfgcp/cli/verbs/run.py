@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     help="Continue the interrupted run RUN, without PIPELINE.",
 )
 @click.option(
+    "--smoke",
+    is_flag=True,
+    help="Use the parameters of the smoke run, which kfgcp.toml has for PIPELINE.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Check the pipeline and print the request to the backend, but start nothing.",
@@ -39,6 +44,7 @@ def command(
     workspace: Workspace,
     pipeline: str | None,
     resume: str | None,
+    smoke: bool,
     dry_run: bool,
     params: ParamOptions,
     changes: OptionKeywords,
@@ -46,8 +52,8 @@ def command(
 ) -> int:
     """Run a pipeline and wait for its end.
 
-    PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in
-    Artifact Registry:
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, a compiled .yaml or
+    .json, or the address of a version in Artifact Registry:
 
     \b
     https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG
@@ -58,7 +64,7 @@ def command(
     if pipeline is not None and resume is not None:
         raise click.UsageError("Give either a PIPELINE or --resume RUN, not both.")
     if resume is not None:
-        if params.are_given or changes or start_options.detach or dry_run:
+        if params.are_given or changes or start_options.detach or dry_run or smoke:
             raise UsageError(
                 "A resumed run keeps its parameters and options: with --resume, only --timeout"
                 " and --json are allowed.",
@@ -70,11 +76,13 @@ def command(
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
     param_values = params.read(spec.params)
     if dry_run:
-        plan = workspace.dry_run(spec, params=param_values, **changes)
+        plan = workspace.dry_run(spec, params=param_values, smoke=smoke, **changes)
         return _print_dry_run(plan, as_json=start_options.as_json)
     in_process = not start_options.detach
     return start(
-        lambda: workspace.submit(spec, params=param_values, in_process=in_process, **changes),
+        lambda: workspace.submit(
+            spec, params=param_values, smoke=smoke, in_process=in_process, **changes
+        ),
         start_options,
     )
 

@@ -11,6 +11,10 @@ class StorageProblem(Exception):
     """A problem with something in a bucket. The message is one line that names the URI."""
 
 
+class NothingStored(StorageProblem):
+    """A bucket has no object with a URI, and no object below it."""
+
+
 def storage_problem(uri: str, action: str, error: Exception) -> StorageProblem:
     """Return the problem for an error of a client library.
 
