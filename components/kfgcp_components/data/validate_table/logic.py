@@ -177,6 +177,5 @@ def _to_violation(key: tuple[object, object, object], failures: pd.DataFrame) ->
     for _, failure in failures.drop_duplicates("index").head(MAX_EXAMPLES).iterrows():
         row = None if pd.isna(failure["index"]) else int(failure["index"])
         examples.append(Example(row, one_line(repr(failure["failure_case"]), 100)))
-    # pandas writes a missing column, as in a violation of the whole table, as None or NaN.
-    column_name = column if isinstance(column, str) else ""
-    return Violation(column_name, str(check), int(count), examples)
+    name = column if isinstance(column, str) else ""
+    return Violation(name, str(check), int(count), examples)
