@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -183,7 +182,7 @@ class ProjectMethods(OpenProject):
         """
         from kfgcp.backends.diagnose import diagnose
         from kfgcp.backends.registry import runs_here
-        from kfgcp.deploy.images.pins import doctor_check
+        from kfgcp.deploy.images.pins import doctor_checks
         from kfgcp.spec.graph import build
 
         images = None
@@ -193,10 +192,8 @@ class ProjectMethods(OpenProject):
             images = build(pipeline.pipeline_spec).images
 
         def image_checks(environment: Environment) -> Sequence[Check]:
-            if images is None:
-                return ()
             is_local = runs_here(environment.backend)
-            return [("pins", partial(doctor_check, images, environment, is_local=is_local))]
+            return doctor_checks(images or (), environment, is_local=is_local)
 
         findings = []
         for finding in diagnose(lambda: self.project, env, images, image_checks):

@@ -41,10 +41,10 @@ def project(
     """Writes a project with two images, of which the second begins with the first."""
     for name in ("shop", "web"):
         (home / name).mkdir()
-    # Each test has a content of its own, so that no image of another test is found.
-    (home / "shop" / "greeting").write_text(f"hello {home}")
+    (home / "shop" / "greeting").write_text("hello")
+    # The label gives each test a content of its own, so that no image of another test is found.
     (home / "shop" / "Dockerfile").write_text(
-        f"ARG BASE={shell_base}\nFROM ${{BASE}}\nCOPY . /shop\n"
+        f"ARG BASE={shell_base}\nFROM ${{BASE}}\nLABEL test={home}\nCOPY . /shop\n"
     )
     (home / "web" / "Dockerfile").write_text("ARG BASE=shop\nFROM ${BASE}\nRUN echo made\n")
     (home / "pipe.py").write_text(PIPELINE)
@@ -54,10 +54,8 @@ def project(
         (home / "kfgcp.toml").write_text(TOML.format(project=line))
 
     yield write
-    for image in docker.images.list():
-        for tag in image.tags:
-            if tag.rpartition(":")[0].rpartition("/")[2] in ("shop", "web"):
-                docker.images.remove(tag, force=True)
+    for image in docker.images.list(filters={"label": f"test={home}"}):
+        docker.images.remove(image.id, force=True)
 
 
 def test_an_image_is_built_once_with_what_it_begins_with(
@@ -139,7 +137,7 @@ def test_a_changed_file_needs_a_new_push(
 ) -> None:
     project(start_registry())
     assert kfgcp("images", "push", "shop").code == 0
-    (home / "shop" / "greeting").write_text("hello")
+    (home / "shop" / "greeting").write_text("goodbye")
     states = kfgcp("images", "list", "shop", "--json").json
     assert [image["state"] for image in states] == ["changed"]
     locked = kfgcp("images", "lock", "shop")
@@ -162,8 +160,9 @@ def test_a_dockerfile_that_fails_is_one_line_and_changes_nothing(
     assert "returned a non-zero code: 7" in problem[0]
     assert "reason" in result.err
     assert not (home / "images.lock").exists()
-    tags = [tag for image in docker.images.list() for tag in image.tags]
-    assert not [tag for tag in tags if tag.startswith("web:")]
+    images = docker.images.list(filters={"label": f"test={home}"})
+    tags = [tag for image in images for tag in image.tags]
+    assert [tag.partition(":")[0] for tag in tags] == ["shop"]
 
 
 @pytest.mark.parametrize("dockerfile", ["FORM scratch\n", "FROM kfgcp-tests/gone:9\n", ""])

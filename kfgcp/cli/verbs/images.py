@@ -62,7 +62,11 @@ def command() -> None:
     """
 
 
-@command.command("list", epilog="Example: kfgcp images list")
+@command.command(
+    "list",
+    short_help="Show images, and what images.lock knows of them.",
+    epilog="Example: kfgcp images list",
+)
 @_names
 @options.as_json
 @options.workspace
@@ -75,7 +79,10 @@ def list_(workspace: Workspace, names: tuple[str, ...], as_json: bool) -> None:
     _print(workspace.images.list(*names), as_json)
 
 
-@command.command(epilog="Example: kfgcp images lock --base mirror.acme.example/python:3.11-slim")
+@command.command(
+    short_help="Write the newest digests to images.lock.",
+    epilog="Example: kfgcp images lock --base mirror.acme.example/python:3.11-slim",
+)
 @_names
 @_base
 @options.as_json
@@ -91,7 +98,10 @@ def lock(workspace: Workspace, names: tuple[str, ...], base: str | None, as_json
         output.hint("kfgcp images push")
 
 
-@command.command(epilog="Example: kfgcp images build tabular")
+@command.command(
+    short_help="Build images with Docker.",
+    epilog="Example: kfgcp images build tabular",
+)
 @_names
 @_build_options
 @options.workspace
@@ -113,7 +123,10 @@ def build(
     _print(images, as_json)
 
 
-@command.command(epilog="Example: kfgcp images push shop")
+@command.command(
+    short_help="Build and push images, and lock their digests.",
+    epilog="Example: kfgcp images push shop",
+)
 @_names
 @_build_options
 @options.workspace

@@ -7,12 +7,13 @@ everywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kfgcp.config import COMPONENT_IMAGES, Environment, Project
-from kfgcp.diagnosis.checks import Aside
+from kfgcp.diagnosis.checks import Aside, Check
 from kfgcp.errors import ConfigError, UsageError
 from kfgcp.hosts import is_loopback
 from kfgcp.spec.image_names import bare_images, container_images, replace_images
@@ -122,25 +123,30 @@ def check_images(spec: Spec, env: Environment, *, is_local: bool) -> list[str]:
     return [f"{image.problem} A service would refuse the run." for image in unpinned]
 
 
-def doctor_check(images: Iterable[str], env: Environment, *, is_local: bool) -> str | Aside:
-    """Check for `kfgcp doctor` that a pipeline has no image that cannot exist.
+def doctor_checks(images: Iterable[str], env: Environment, *, is_local: bool) -> list[Check]:
+    """Return the check of `kfgcp doctor` for images that cannot exist, no check without any.
 
     Args:
         images: the images of the pipeline.
         env: the environment that will run it.
         is_local: whether the environment runs pipelines on this machine.
-
-    Raises:
-        ConfigError: a service cannot have one of the images. The message names all of them.
     """
     unpinned = unpinned_images(images)
-    if not unpinned:
-        return "no image of the pipeline waits for a push"
+    needs_registry = not (is_local or is_stand_in(env))
+    return [("pins", partial(_check_pins, unpinned, needs_registry))] if unpinned else []
+
+
+def _check_pins(unpinned: Sequence[Unpinned], needs_registry: bool) -> Aside:
+    """Name the images that are not pinned.
+
+    Raises:
+        ConfigError: a service has to pull them.
+    """
     problems = " ".join(image.problem for image in unpinned)
     hint = "\n".join(dict.fromkeys(image.hint for image in unpinned))
-    if is_local or is_stand_in(env):
-        return Aside(f"{problems} A service would refuse the run.", hint)
-    raise ConfigError(problems, hint=hint)
+    if needs_registry:
+        raise ConfigError(problems, hint=hint)
+    return Aside(f"{problems} A service would refuse the run.", hint)
 
 
 def is_stand_in(env: Environment) -> bool:
