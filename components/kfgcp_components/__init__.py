@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kfgcp_components.operate.notify.component import notify
     from kfgcp_components.operate.notify_on_exit.component import notify_on_exit
     from kfgcp_components.ship.fetch_model.component import fetch_model
+    from kfgcp_components.ship.predict_batch.component import predict_batch
     from kfgcp_components.ship.promote_model.component import promote_model
     from kfgcp_components.ship.register_model.component import register_model
     from kfgcp_components.train.classifier.component import train_classifier
@@ -42,6 +43,7 @@ __all__ = [
     "ingest_table",
     "notify",
     "notify_on_exit",
+    "predict_batch",
     "profile_table",
     "promote_model",
     "register_model",
@@ -63,6 +65,7 @@ _MODULES = {
     "ingest_table": "data.ingest_table.component",
     "notify": "operate.notify.component",
     "notify_on_exit": "operate.notify_on_exit.component",
+    "predict_batch": "ship.predict_batch.component",
     "profile_table": "data.profile_table.component",
     "promote_model": "ship.promote_model.component",
     "register_model": "ship.register_model.component",

@@ -1,0 +1,1 @@
+"""The component `predict_batch`. Its `logic` can be imported without kfp."""
