@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -35,7 +36,7 @@ def test_the_help_lists_every_verb_with_its_summary() -> None:
 
 def test_the_help_lists_the_verbs_in_a_declared_order() -> None:
     assert VERB_NAMES[:5] == ["run", "compile", "check", "rerun", "retry"]
-    assert VERB_NAMES[-3:] == ["init", "env", "testing"]
+    assert VERB_NAMES[-4:] == ["init", "images", "env", "testing"]
 
 
 @pytest.mark.parametrize("verb", VERB_NAMES)
@@ -76,7 +77,11 @@ def test_every_option_has_help(verb: str) -> None:
     ),
 )
 def test_verbs_with_results_can_print_json(verb: str) -> None:
-    assert "--json" in {name for parameter in _command(verb).params for name in parameter.opts}
+    command = _command(verb)
+    commands = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    for subcommand in commands:
+        names = {name for parameter in subcommand.params for name in parameter.opts}
+        assert "--json" in names
 
 
 @pytest.mark.parametrize(
