@@ -205,6 +205,27 @@ def test_a_table_without_usable_columns_is_refused(hostile: pd.DataFrame) -> Non
         train(hostile[["user_id", "nothing", "label"]], "label")
 
 
+@pytest.mark.parametrize("target", ["numbers", "names"])
+def test_a_target_with_a_million_categories_is_refused(target: str) -> None:
+    numbers = np.arange(10**6)
+    table = pd.DataFrame({"numbers": numbers, "names": numbers.astype(str)})
+    with pytest.raises(ValueError, match="has 1000000 classes in 1000000 rows, like an identifier"):
+        train(table, target)
+
+
+def test_a_column_with_a_hundred_thousand_categories_is_grouped() -> None:
+    """Each name occurs twice, so the column does not look like an identifier."""
+    names = np.repeat(np.arange(100_000), 2).astype(str)
+    table = pd.DataFrame({"name": names, "x": np.arange(200_000.0), "label": ["a", "b"] * 100_000})
+    columns = train(table, "label").pipeline.named_steps["columns"].get_feature_names_out()
+    assert columns.tolist() == ["numeric__x", "text__name_infrequent_sklearn"]
+
+
+def test_an_empty_table_is_refused(hostile: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="the target column 'label' has no values"):
+        train(hostile.iloc[:0], "label")
+
+
 def test_the_component_writes_the_model_and_records_how_it_was_trained(
     hostile: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -16,9 +16,9 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from kfgcp_components.class_scores import ClassPredictions
+from kfgcp_components.class_scores import ClassPredictions, Probabilities
 from kfgcp_components.number_scores import NumberPredictions
-from kfgcp_components.scoring import LOWER_IS_BETTER, Predictions, score
+from kfgcp_components.scoring import LOWER_IS_BETTER, Predictions
 
 # How often each row occurs in each resample, shape (resamples, rows).
 Weights: TypeAlias = npt.NDArray[np.float64]
@@ -26,8 +26,9 @@ Weights: TypeAlias = npt.NDArray[np.float64]
 Scores: TypeAlias = npt.NDArray[np.float64]
 Metric: TypeAlias = Callable[[Weights], Scores]
 
-# Weights of 4 million rows take 32 MB. Larger tables are resampled in several parts.
-CHUNK_CELLS: Final = 4_000_000
+# Weights of this many rows take 2 MB, which fits into the cache of a processor. Larger tables are
+# resampled in several parts.
+CHUNK_CELLS: Final = 250_000
 
 # Two equal metrics can differ by this much, because they are sums in a different order.
 ROUNDING: Final = 1e-12
@@ -77,7 +78,9 @@ def compare(
         A comparison whose numbers are NaN if the metric is undefined for these rows.
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    improvement = sign * (score(challenger, metric) - score(champion, metric))
+    once = np.ones((1, len(champion.truth)))
+    new_score = weighted_metric(challenger, metric)(once)[0]
+    improvement = sign * float(new_score - weighted_metric(champion, metric)(once)[0])
     if not math.isfinite(improvement):
         return Comparison(math.nan, math.nan, math.nan)
     differences = sign * _resampled_differences(champion, challenger, metric, resamples, seed)
@@ -101,15 +104,16 @@ def _resampled_differences(
         assert isinstance(challenger, ClassPredictions)
         # Rows with the same classes are interchangeable, so it is enough to draw how often each
         # combination of classes occurs.
-        keys = np.column_stack([champion.truth, champion.predicted, challenger.predicted])
-        patterns, counts = np.unique(keys, axis=0, return_counts=True)
+        shape = (len(champion.categories), champion.class_count, champion.class_count)
+        keys = np.ravel_multi_index(
+            (champion.truth, champion.predicted, challenger.predicted), shape
+        )
+        patterns, counts = np.unique(keys, return_counts=True)
         weights = generator.multinomial(row_count, counts / row_count, resamples).astype(float)
-        truth = patterns[:, 0]
+        truth, old_classes, new_classes = np.unravel_index(patterns, shape)
         build = _COUNT_METRICS[metric]
-        class_count = champion.class_count
-        old = build(truth, patterns[:, 1], class_count)(weights)
-        new = build(truth, patterns[:, 2], class_count)(weights)
-        return new - old
+        old = build(truth, old_classes, champion.class_count)(weights)
+        return build(truth, new_classes, champion.class_count)(weights) - old
     old_metric, new_metric = weighted_metric(champion, metric), weighted_metric(challenger, metric)
     chunk = max(CHUNK_CELLS // row_count, 1)
     parts = []
@@ -214,21 +218,28 @@ def weighted_metric(predictions: Predictions, metric: str) -> Metric:
     if metric in _COUNT_METRICS:
         build = _COUNT_METRICS[metric]
         return build(predictions.truth, predictions.predicted, predictions.class_count)
-    assert predictions.probabilities is not None
+    if predictions.probabilities is None:
+        return lambda weights: np.full(len(weights), np.nan)
     if metric == "log_loss":
-        clipped = np.clip(predictions.probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-        clipped = clipped / clipped.sum(axis=1, keepdims=True)
-        losses = -np.log(clipped[np.arange(len(clipped)), predictions.truth])
-        return lambda weights: weights @ losses / weights.sum(axis=1)
-    return _roc_auc(predictions)
+        return _log_loss(predictions.truth, predictions.probabilities)
+    return _roc_auc(predictions.truth, predictions.probabilities)
 
 
-def _roc_auc(predictions: ClassPredictions) -> Metric:
+def _log_loss(truth: Codes, probabilities: Probabilities) -> Metric:
+    # The model gives no probability to a class that it does not know.
+    if truth.max() >= probabilities.shape[1]:
+        return lambda weights: np.full(len(weights), np.inf)
+    clipped = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    clipped = clipped / clipped.sum(axis=1, keepdims=True)
+    losses = -np.log(clipped[np.arange(len(truth)), truth])
+    return lambda weights: weights @ losses / weights.sum(axis=1)
+
+
+def _roc_auc(truth: Codes, probabilities: Probabilities) -> Metric:
     """Return the area under the ROC curve, or its mean over the classes against the rest."""
-    probabilities = predictions.probabilities
-    assert probabilities is not None
-    codes = [1] if predictions.class_count == 2 else list(range(predictions.class_count))
-    areas = [_area(predictions.truth == code, probabilities[:, code]) for code in codes]
+    class_count = probabilities.shape[1]
+    codes = [1] if class_count == 2 else list(range(class_count))
+    areas = [_area(truth == code, probabilities[:, code]) for code in codes]
 
     def measure(weights: Weights) -> Scores:
         values = np.stack([area(weights) for area in areas])
