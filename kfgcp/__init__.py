@@ -29,7 +29,13 @@ if TYPE_CHECKING:
         SubmitRequest as SubmitRequest,
         SupportsArtifacts as SupportsArtifacts,
     )
-    from kfgcp.config import Environment as Environment, Project as Project
+    from kfgcp.config import (
+        Environment as Environment,
+        ImageSource as ImageSource,
+        Project as Project,
+    )
+    from kfgcp.config_pipelines import ParamSet as ParamSet, ProjectPipeline as ProjectPipeline
+    from kfgcp.deploy.images.images import ImageInfo as ImageInfo, Images as Images
     from kfgcp.diagnosis.checks import Finding as Finding
     from kfgcp.environments import Imported as Imported
     from kfgcp.errors import (
@@ -74,6 +80,7 @@ if TYPE_CHECKING:
     )
     from kfgcp.option_keywords import OptionKeywords as OptionKeywords
     from kfgcp.options import OptionLeftOut as OptionLeftOut, RunOptions as RunOptions
+    from kfgcp.project_templates import Template as Template
     from kfgcp.query import RunFilter as RunFilter
     from kfgcp.rules.report import Report as Report, Row as Row, Suppression as Suppression
     from kfgcp.rules.rule import (
@@ -152,6 +159,7 @@ if TYPE_CHECKING:
     submit = _workspace.submit
     tag = _workspace.tag
     tasks = _workspace.tasks
+    templates = _workspace.templates
     watch = _workspace.watch
     # end
 
@@ -163,7 +171,9 @@ _TYPES: Final = {
         "Backend Deleted LogFilter LogLine LogTail NotRemoved RunRef"
         " SubmitRequest SupportsArtifacts"
     ),
-    "kfgcp.config": "Environment Project",
+    "kfgcp.config": "Environment ImageSource Project",
+    "kfgcp.config_pipelines": "ParamSet ProjectPipeline",
+    "kfgcp.deploy.images.images": "ImageInfo Images",
     "kfgcp.diagnosis.checks": "Finding",
     "kfgcp.environments": "Imported",
     "kfgcp.errors": (
@@ -178,6 +188,7 @@ _TYPES: Final = {
     ),
     "kfgcp.option_keywords": "OptionKeywords",
     "kfgcp.options": "OptionLeftOut RunOptions",
+    "kfgcp.project_templates": "Template",
     "kfgcp.query": "RunFilter",
     "kfgcp.rules.report": "Report Row Suppression",
     "kfgcp.rules.rule": "Part Rule RuleFinding Severity Target",
@@ -238,6 +249,7 @@ _FUNCTIONS: Final = (
     "submit",
     "tag",
     "tasks",
+    "templates",
     "watch",
 )
 # end

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from kfgcp.config_files import DASHBOARD_KEYS as DASHBOARD_KEYS
 from kfgcp.config_files import FILE_NAME as FILE_NAME
 from kfgcp.config_files import Tables, check_pattern, read_tables
 from kfgcp.config_files import included_files as included_files
+from kfgcp.config_pipelines import ProjectPipeline, read_pipeline
 from kfgcp.deadlines import REQUEST_SECONDS
 from kfgcp.errors import ConfigError
 from kfgcp.foreign_errors import in_one_line
@@ -42,6 +44,17 @@ HOME_NAME: Final = ".kfgcp"
 
 # The environment that every project has.
 DEFAULT_ENV: Final = "local"
+
+# The images that kfgcp builds for its own components. A component names one of them.
+COMPONENT_IMAGES: Final = ("base", "gcp", "tabular")
+
+# One part of a repository's name (the distribution specification of the Open Container Initiative).
+_IMAGE_NAME: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+
+# A host, perhaps with a port, and the beginning of the names of repositories.
+_REGISTRY: Final = re.compile(
+    r"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
 
 # The keys of [dashboard] that are lists of texts.
 _DASHBOARD_LISTS: Final = ("allow", "host_names", "pipelines", "sync")
@@ -89,6 +102,19 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSource:
+    """What an image of the project is built from: the table [image.NAME].
+
+    Attributes:
+        context: the folder whose files the Dockerfile can copy, as an absolute path.
+        dockerfile: the Dockerfile, as an absolute path.
+    """
+
+    context: Path
+    dockerfile: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """The configuration of a project.
 
@@ -103,6 +129,11 @@ class Project:
         metrics: name of a metric -> which values are better.
         dashboard: key -> setting in [dashboard].
         invalid_environments: name -> error, for the environments that are not valid.
+        image_registry: the beginning of the names of all images, such as
+            `europe-west4-docker.pkg.dev/acme-ml/images`; None when images stay on this machine.
+        images: name -> source, for the project's own images.
+        pipelines: name -> pipeline, for the valid tables [pipeline.X].
+        invalid_pipelines: name -> error, for the tables [pipeline.X] that are not valid.
     """
 
     name: str
@@ -116,6 +147,10 @@ class Project:
     dashboard: Mapping[str, Setting] = field(default_factory=dict)
     ignored_rules: Mapping[str, str] = field(default_factory=dict)
     invalid_environments: Mapping[str, ConfigError] = field(default_factory=dict)
+    image_registry: str | None = None
+    images: Mapping[str, ImageSource] = field(default_factory=dict)
+    pipelines: Mapping[str, ProjectPipeline] = field(default_factory=dict)
+    invalid_pipelines: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def env(self, name: str | None = None) -> Environment:
         """Return the environment with this name, or the default one.
@@ -135,7 +170,29 @@ class Project:
         suggestion = did_you_mean(name, self.environments)
         raise ConfigError(
             f"There is no environment '{name}' ({where}).",
-            hint=f"{suggestion}Environments: {names}. Add one as [env.{name}].",
+            hint=f"{suggestion}Environments: {names}. To add this environment, write a table"
+            f" [env.{name}].",
+        )
+
+    def pipeline(self, name: str) -> ProjectPipeline:
+        """Return the pipeline that kfgcp.toml declares with this name.
+
+        Raises:
+            ConfigError: there is no such pipeline, or its table is not valid.
+        """
+        if name in self.pipelines:
+            return self.pipelines[name]
+        if name in self.invalid_pipelines:
+            error = self.invalid_pipelines[name]
+            # A copy, as in `env`.
+            raise copy.copy(error) from error.__cause__
+        names = sorted(self.pipelines.keys() | self.invalid_pipelines.keys())
+        where = self.file.name if self.file else "no kfgcp.toml was found"
+        all_names = f"Pipelines: {', '.join(names)}. " if names else ""
+        raise ConfigError(
+            f"There is no pipeline '{name}' ({where}).",
+            hint=f"{did_you_mean(name, names)}{all_names}Add one as [pipeline.{name}], or name a"
+            " file: file.py, file.py:function, or a compiled .yaml or .json.",
         )
 
 
@@ -175,6 +232,7 @@ def load(
             environments[name] = _environment(name, table, file_name, environ, declaration_of)
         except ConfigError as error:
             invalid[name] = error
+    pipelines, invalid_pipelines = _pipelines(tables, root)
     home = environ.get("KFGCP_HOME")
     return Project(
         name=tables.project.get("name", root.name),
@@ -188,6 +246,10 @@ def load(
         dashboard=_dashboard(tables.dashboard, tables.environments, environ),
         ignored_rules=_ignored_rules(tables.check.get("ignore", {})),
         invalid_environments=invalid,
+        image_registry=_image_registry(tables.project.get("image_registry")),
+        images=_images(tables.images, root),
+        pipelines=pipelines,
+        invalid_pipelines=invalid_pipelines,
     )
 
 
@@ -201,6 +263,21 @@ def project_folder(start: Path) -> Path | None:
         if (folder / FILE_NAME).is_file():
             return folder
     return None
+
+
+def _pipelines(
+    tables: Tables, root: Path
+) -> tuple[dict[str, ProjectPipeline], dict[str, ConfigError]]:
+    """Return the valid pipelines of the tables [pipeline.X], and the errors of the others."""
+    pipelines: dict[str, ProjectPipeline] = {}
+    invalid: dict[str, ConfigError] = {}
+    for name, table in tables.pipelines.items():
+        try:
+            file_name = tables.pipeline_files[name]
+            pipelines[name] = read_pipeline(name, table, root, file_name, tables.environments)
+        except ConfigError as error:
+            invalid[name] = error
+    return pipelines, invalid
 
 
 def _directions(metrics: TomlTable) -> Mapping[str, Direction]:
@@ -227,9 +304,47 @@ def _ignored_rules(reasons: TomlTable) -> dict[str, str]:
         if not isinstance(reason, str) or not reason.strip():
             raise ConfigError(
                 f"{FILE_NAME} [check]: ignore.{rule} has no reason.",
-                hint=f'Write why the project ignores it: ignore = {{ {rule} = "…" }}',
+                hint=f'Write why the project ignores this rule: ignore = {{ {rule} = "…" }}',
             )
     return dict(reasons)
+
+
+def _image_registry(registry: str | None) -> str | None:
+    if registry is not None and not _REGISTRY.fullmatch(registry):
+        raise ConfigError(
+            f"{FILE_NAME} [project]: image_registry is {registry!r}, which is not the beginning of"
+            " the name of an image.",
+            hint=(
+                "Write the host and the path, without https:// and without a slash at the end:"
+                ' image_registry = "europe-west4-docker.pkg.dev/PROJECT/REPOSITORY"'
+            ),
+        )
+    return registry
+
+
+def _images(tables: Mapping[str, Mapping[str, str]], root: Path) -> dict[str, ImageSource]:
+    """Return the project's own images by their names.
+
+    Raises:
+        ConfigError: a name is not allowed. The files are checked when they are used.
+    """
+    images = {}
+    for name, table in tables.items():
+        if name in COMPONENT_IMAGES:
+            raise ConfigError(
+                f"{FILE_NAME}: [image.{name}] has the name of an image of kfgcp.",
+                hint=f"Choose another name. The images of kfgcp: {', '.join(COMPONENT_IMAGES)}.",
+            )
+        if not _IMAGE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{FILE_NAME}: [image.{name}] has a name that no image can have.",
+                hint="Use lower-case letters, digits, and single . _ - between them.",
+            )
+        context = root / table.get("context", ".")
+        default_dockerfile = context / "Dockerfile"
+        dockerfile = root / table["dockerfile"] if "dockerfile" in table else default_dockerfile
+        images[name] = ImageSource(context, dockerfile)
+    return images
 
 
 def _home(text: str) -> Path:
@@ -273,8 +388,8 @@ def _environment(
     except Exception as error:
         # A backend from another distribution may raise any error in its checks.
         raise ConfigError(
-            f"{where} cannot be checked by the backend '{backend}': {in_one_line(error)}.",
-            hint=f"Update or remove the distribution of the backend '{backend}'.",
+            f"The backend '{backend}' cannot check {where}: {in_one_line(error)}.",
+            hint=f"Update or remove the package of the backend '{backend}'.",
         ) from error
     return environment
 

@@ -13,7 +13,15 @@ from kfgcp.settings import TomlTable, check_types, refuse_unknown
 
 FILE_NAME: Final = "kfgcp.toml"
 
-PROJECT_KEYS: Final[Mapping[str, type]] = {"name": str, "experiment": str, "metrics": dict}
+PROJECT_KEYS: Final[Mapping[str, type]] = {
+    "name": str,
+    "experiment": str,
+    "image_registry": str,
+    "metrics": dict,
+}
+
+# The keys of [image.NAME]: docs/guides/images.md.
+IMAGE_KEYS: Final[Mapping[str, type]] = {"context": str, "dockerfile": str}
 
 CHECK_KEYS: Final[Mapping[str, type]] = {"ignore": dict}
 
@@ -39,14 +47,22 @@ class Tables:
         environments: the tables of the environments by their names.
         dashboard: the keys of [dashboard].
         check: the keys of [check].
+        images: the tables of the project's own images by their names.
         environment_files: the file of each environment, by its name.
+        pipelines: the tables of the pipelines by their names.
+        pipeline_files: the file of each pipeline, by its name.
+        image_files: the file of each image, by its name.
     """
 
     project: dict[str, Any] = field(default_factory=dict)
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     dashboard: dict[str, Any] = field(default_factory=dict)
     check: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
     environment_files: dict[str, str] = field(default_factory=dict)
+    pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pipeline_files: dict[str, str] = field(default_factory=dict)
+    image_files: dict[str, str] = field(default_factory=dict)
 
     def file_of(self, environment: str) -> str:
         """Return the name of the file that has an environment."""
@@ -69,8 +85,8 @@ def read_tables(file: Path) -> Tables:
         name = included.relative_to(file.parent).as_posix()
         if "include" in included_data:
             raise ConfigError(
-                f"{name}: only {FILE_NAME} itself may have the key include.",
-                hint=f"List all files in the key include of {FILE_NAME}.",
+                f"{name}: the key `include` is allowed only in {FILE_NAME}.",
+                hint=f"Move these entries to the list `include` of {FILE_NAME}.",
             )
         _add_tables(tables, included_data, name)
     return tables
@@ -144,7 +160,8 @@ def _matching_files(folder: Path, pattern: str) -> list[Path]:
 
 def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
     """Add the tables of the file with this name to the tables of the files before it."""
-    refuse_unknown(data, ("project", "env", "dashboard", "check", "include"), name)
+    keys = ("project", "env", "pipeline", "dashboard", "check", "image", "include")
+    refuse_unknown(data, keys, name)
     merged_tables = (
         ("project", tables.project, PROJECT_KEYS),
         ("dashboard", tables.dashboard, DASHBOARD_KEYS),
@@ -156,19 +173,45 @@ def _add_tables(tables: Tables, data: TomlTable, name: str) -> None:
         for key, value in values.items():
             if key in merged_values:
                 raise ConfigError(
-                    f"{name}: {key} of [{table}] is also in another file.",
+                    f"{name}: [{table}] has the key {key}, which another file has too.",
                     hint=f"Keep {key} in one file.",
                 )
             merged_values[key] = value
-    environments = _table(data, "env", name)
-    for environment in environments:
-        if environment in tables.environments:
+    environments = _named_tables(data, "env", name, tables.environment_files)
+    tables.environments.update(environments)
+    tables.environment_files |= dict.fromkeys(environments, name)
+    pipelines = _named_tables(data, "pipeline", name, tables.pipeline_files)
+    tables.pipelines.update(pipelines)
+    tables.pipeline_files |= dict.fromkeys(pipelines, name)
+    images = _named_tables(data, "image", name, tables.image_files)
+    for image, values in images.items():
+        check_types(values, IMAGE_KEYS, f"{name} [image.{image}]")
+    tables.images.update(images)
+    tables.image_files |= dict.fromkeys(images, name)
+
+
+def _named_tables(
+    data: TomlTable, kind: str, file_name: str, earlier_files: Mapping[str, str]
+) -> TomlTable:
+    """Return the tables of a file that have names, such as [env.dev], by their names.
+
+    Args:
+        data: all tables of the file.
+        kind: the first word of the tables: `env`.
+        file_name: the name of the file.
+        earlier_files: the file of each table of this kind in the files before it.
+
+    Raises:
+        ConfigError: one of them is not a table, or is also in an earlier file.
+    """
+    tables = _table(data, kind, file_name)
+    for name in tables:
+        if name in earlier_files:
             raise ConfigError(
-                f"{name}: [env.{environment}] is also in {tables.file_of(environment)}.",
-                hint=f"Keep [env.{environment}] in one file.",
+                f"{file_name}: the table [{kind}.{name}] is in {earlier_files[name]} too.",
+                hint=f"Keep [{kind}.{name}] in one file.",
             )
-        tables.environments[environment] = _table(environments, environment, name, "env.")
-        tables.environment_files[environment] = name
+    return {name: _table(tables, name, file_name, f"{kind}.") for name in tables}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class CrossSiteGuard:
 
     Example:
         >>> CrossSiteGuard(8501).refusal("GET", [("Host", "evil.example")])
-        "The host 'evil.example' is not a name of this server."
+        "The Host header 'evil.example' is not a name of this server."
     """
 
     port: int
@@ -128,7 +128,7 @@ class CrossSiteGuard:
             return "A request needs exactly one Host header."
         host = parse_authority(hosts[0])
         if host is None or not self._is_ours(host):
-            return f"The host {hosts[0]!r} is not a name of this server."
+            return f"The Host header {hosts[0]!r} is not a name of this server."
         is_path = target == "*" or target.startswith("/")
         if not is_path and not self._is_same_origin(target, host):
             return "The address in the request line is not an address of this server."

@@ -78,7 +78,7 @@ def import_environment(
     if is_taken and not replace:
         raise UsageError(
             f"{file.name} already has the environment [env.{name}].",
-            hint="Use --replace to replace it, or another name.",
+            hint="Use --replace, or choose another name.",
         )
     table = _format_table(name, settings)
     if is_taken:
@@ -101,11 +101,12 @@ def _read_outputs(outputs: str) -> Mapping[str, Settings]:
         raise UsageError(f"The input is not JSON: {error}.", hint=f"Try: {_COMMAND}") from None
     if not isinstance(data, dict):
         raise UsageError(
-            "The input is JSON, but not the outputs of Terraform.", hint=f"Try: {_COMMAND}"
+            "The input is JSON, but not the output of terraform output -json.",
+            hint=f"Try: {_COMMAND}",
         )
     if not data:
         raise UsageError(
-            "Terraform has no outputs.",
+            "The input has no outputs of Terraform.",
             hint="Run terraform output in a folder of terraform/envs, after terraform apply.",
         )
     output = data.get(OUTPUT)
@@ -141,7 +142,7 @@ def _choose_settings(
     for setting, value in settings.items():
         if _contains_null(value):
             raise UsageError(
-                f"The outputs of Terraform for '{chosen}' have a null in {setting}.",
+                f"In the outputs of Terraform, {setting} of '{chosen}' contains null.",
                 hint=f"Remove the null from {setting} in Terraform.",
             )
     required = _required_keys(settings.get("backend"))
@@ -213,8 +214,9 @@ def _replace_table(text: str, name: str, table: str, file: Path) -> str:
     headers = [number for number, line in enumerate(lines) if own_header.match(line)]
     if not headers:
         raise ConfigError(
-            f"{file.name} has the environment {name}, but not as a table [env.{name}].",
-            hint="Change it by hand.",
+            f"kfgcp cannot replace the environment {name}, because {file.name} does not define it"
+            f" as a table [env.{name}].",
+            hint="Edit the file by hand.",
         )
     start = headers[0]
     end = start + 1
@@ -260,7 +262,8 @@ def _check_text(before: str, after: str, name: str, settings: Settings, file: Pa
         or _without_environment(data_before, name) != _without_environment(data_after, name)
     ):
         raise ConfigError(
-            f"{file.name} is written in a way that kfgcp cannot change.", hint="Change it by hand."
+            f"kfgcp cannot change {file.name}, because its format is unusual.",
+            hint="Edit the file by hand.",
         )
     missing = _missing_keys(after, data_after.get("include", []), name, file.parent)
     if missing:

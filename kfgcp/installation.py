@@ -128,18 +128,18 @@ def install_hint(extra: str) -> str:
         return _explain_two_copies(installation)
     if installation.version and extra not in installation.extras:
         return (
-            f"The installed kfgcp {installation.version} has no extra '{extra}', only"
-            f" {', '.join(sorted(installation.extras))}. Install kfgcp again:"
-            f" {_installer()} {installation.requirement()}"
+            f"The installed kfgcp {installation.version} has no extra '{extra}'. It has"
+            f" {', '.join(sorted(installation.extras))}. Install kfgcp again: {_installer()}"
+            f" {installation.requirement()}"
         )
     return f"{_installer()} {installation.requirement(extra)}"
 
 
 def _explain_two_copies(installation: Installation) -> str:
     return (
-        f"kfgcp is imported from {PACKAGE}, but kfgcp {installation.version} is installed in"
-        f" {installation.location}. Start kfgcp in another folder, or remove"
-        f" {PACKAGE.parent} from PYTHONPATH."
+        f"Python imports kfgcp from {PACKAGE}, but kfgcp {installation.version} is installed in"
+        f" {installation.location}. Start kfgcp in another folder, or remove {PACKAGE.parent} from"
+        " PYTHONPATH."
     )
 
 

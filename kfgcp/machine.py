@@ -119,5 +119,5 @@ def _failed_library(error: ImportError) -> MachineError | None:
         return None
     return MachineError(
         f"A library cannot be loaded: {error}.",
-        hint="Check that there is free memory. If so, install the library again.",
+        hint="Check whether the machine has free memory. If it has, install the library again.",
     )

@@ -85,7 +85,7 @@ class RunOptions:
     experiment: Annotated[
         str,
         Option(
-            "The experiment (group of runs) of the run.",
+            "The experiment of the run: a name for a group of runs.",
             "The experiment of the new run. Default: as in RUN.",
             metavar="NAME",
         ),
@@ -111,21 +111,18 @@ class RunOptions:
         int | None,
         Option("Run at most N tasks at the same time.", metavar="N", minimum=1, local_only=True),
     ] = None
-    fail_fast: Annotated[
-        bool, Option("Start no other task after the first failure, except exit tasks.")
-    ] = False
+    fail_fast: Annotated[bool, Option("After the first failure, start only exit tasks.")] = False
     executor: Annotated[
         Literal["auto", "process", "docker"],
         Option(
-            "Where tasks run. auto: Python functions in processes, other commands in Docker.",
+            "How tasks run. auto: Python components run in processes, container components in"
+            " Docker.",
             local_only=True,
         ),
     ] = "auto"
     strict_env: Annotated[
         bool,
-        Option(
-            "Install exactly the kfp version that the compiled pipeline names.", local_only=True
-        ),
+        Option("Install exactly the kfp version that compiled the pipeline.", local_only=True),
     ] = False
 
     def __post_init__(self) -> None:
@@ -179,16 +176,16 @@ class RunOptions:
             from kfgcp.installation import upgrade_hint
 
             raise StateError(
-                f"The options of the run have the version {version}, and this kfgcp reads version"
-                f" {VERSION}.",
+                f"The stored options of the run have version {version}, but this kfgcp reads only"
+                f" version {VERSION}.",
                 hint=upgrade_hint(),
             )
         names = {field.name for field in option_fields()}
         unknown = stored.keys() - names - {"version"}
         if unknown:
             warnings.warn(
-                f"The run has options that this version of kfgcp does not know and leaves out: "
-                f"{', '.join(sorted(unknown))}.",
+                "This version of kfgcp leaves out options of the run that it does not know:"
+                f" {', '.join(sorted(unknown))}.",
                 OptionLeftOut,
                 stacklevel=2,
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from kfgcp.atomic import write_file
 from kfgcp.errors import StateError, UsageError
 from kfgcp.machine import current_folder
+from kfgcp.project_templates import find_template
 
 _TOML = """\
 # The environments of this project. `kfgcp run` uses [env.local], or the one that --env names.
@@ -88,37 +89,53 @@ class Scaffold:
     run: str
 
 
-def scaffold(folder: Path) -> Scaffold:
+def scaffold(folder: Path, template: str | None = None) -> Scaffold:
     """Write kfgcp.toml, a pipeline and a .gitignore into a folder.
 
     The folder is created when it is missing. A .gitignore that exists stays as it is.
 
+    Args:
+        folder: the folder of the project.
+        template: the name of a template, None for the smallest project.
+
     Raises:
-        UsageError: one of the other files exists. Nothing is written.
+        UsageError: one of the other files exists, or there is no such template. Nothing is written.
         StateError: the folder cannot be written.
     """
-    pipeline = Path("pipelines") / "long_words.py"
-    texts = {
-        Path("kfgcp.toml"): _TOML.format(name=_project_name(folder)),
-        pipeline: _PIPELINE,
-    }
-    for file in texts:
+    contents, run = _contents(folder, template)
+    for file in contents:
         if (folder / file).exists():
             raise UsageError(
                 f"{folder / file} already exists. Nothing was written.",
                 hint="Choose another folder: kfgcp init DIR",
             )
     if not (folder / ".gitignore").exists():
-        texts[Path(".gitignore")] = _GITIGNORE
+        contents[Path(".gitignore")] = _GITIGNORE.encode()
     try:
-        (folder / pipeline).parent.mkdir(parents=True, exist_ok=True)
-        for file, text in texts.items():
-            write_file(folder / file, text.encode())
+        # All folders come first. When one of them cannot be made, no file is written.
+        for file in contents:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            write_file(folder / file, content)
     except OSError as error:
         raise StateError(
             f"{folder} cannot be written: {error.strerror}.", hint="Choose another folder."
         ) from error
-    return Scaffold(folder, tuple(texts), f"kfgcp run {pipeline}")
+    return Scaffold(folder, tuple(contents), run)
+
+
+def _contents(folder: Path, template: str | None) -> tuple[dict[Path, bytes], str]:
+    """Return the files of a new project with their contents, and the command that runs it."""
+    name = _project_name(folder)
+    if template is not None:
+        chosen = find_template(template)
+        return chosen.contents(name), chosen.run
+    pipeline = Path("pipelines") / "long_words.py"
+    contents = {
+        Path("kfgcp.toml"): _TOML.format(name=name).encode(),
+        pipeline: _PIPELINE.encode(),
+    }
+    return contents, f"kfgcp run {pipeline}"
 
 
 def _project_name(folder: Path) -> str:

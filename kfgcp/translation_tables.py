@@ -232,7 +232,8 @@ def _read_accelerator(name: str, body: object, where: str) -> Accelerator:
         )
     if not resource and not machine:
         raise ConfigError(
-            f"{where} says neither resource (for Kubernetes) nor machine (for Vertex AI).",
+            f"{where} needs one of the keys `resource` (for Kubernetes) and `machine` (for Vertex"
+            " AI).",
             hint=_GUIDE,
         )
     # The name of an entry is already one of the two names.
@@ -321,28 +322,29 @@ def _refuse_same_request(form: Form, accelerators: Iterable[Accelerator], where:
 def _read_secret(name: str, body: object, where: str) -> Secret:
     if not _SECRET_NAME.fullmatch(name):
         raise ConfigError(
-            f"{where}: the name of a secret has letters, digits, _ and - only.",
-            hint="A pipeline asks for it by this name: secret:DB_PASSWORD",
+            f"{where}: the name of a secret may have only letters, digits, _ and -.",
+            hint="A pipeline asks for the secret by this name: secret:DB_PASSWORD",
         )
     table = _require_table(body, _SECRET_KEYS, where, '{ secret = "db", key = "password" }')
     places = {key: _read_text(table, key, where) for key in table}
     if not places:
-        raise ConfigError(f"{where} says no place of the secret.", hint=_GUIDE)
+        raise ConfigError(f"{where} does not say where the secret is stored.", hint=_GUIDE)
     if bool(places.get("secret")) != bool(places.get("key")):
         missing = "key" if places.get("secret") else "secret"
         raise ConfigError(
-            f"{where} has no {missing}.",
+            f"{where}: the key {missing} is missing.",
             hint='A Kubernetes secret needs both: { secret = "db", key = "password" }',
         )
     version = places.get("secret_manager", "")
     if version and not _SECRET_VERSION.fullmatch(version):
         raise ConfigError(
-            f"{where}: secret_manager must be the name of a version, not {version!r}.",
+            f"{where}: secret_manager must be the name of a secret version, not {version!r}.",
             hint="Write projects/PROJECT/secrets/SECRET/versions/VERSION.",
         )
     if places.get("variable") and places.get("file"):
         raise ConfigError(
-            f"{where} has a variable and a file.", hint="Keep the one that has the secret."
+            f"{where} has the keys variable and file, but only one of them is allowed.",
+            hint="Remove one of the two keys.",
         )
     return Secret(name, **places)
 

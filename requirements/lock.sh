@@ -14,3 +14,9 @@ oldest=$(sed -n 's/^ *"kfp>=\([0-9.]*\),.*/kfp==\1/p' pyproject.toml)
 echo "$oldest" | $compile --extra components --extra frames --extra s3 pyproject.toml requirements/versions.in -c - -o requirements/oldest.txt
 echo uv | $compile - -o requirements/uv.txt
 $compile --extra dashboard --extra gcp pyproject.toml dashboards/requirements.in -c requirements/dev.txt -o dashboards/requirements.txt
+# The images of the components. Of kfp's own requirements they have none: a component runs without them.
+for image in base gcp tabular; do
+  folder=components/images/$image
+  $compile $folder/requirements.in -c requirements/dev.txt -o $folder/requirements.txt
+  echo kfp | $compile --no-deps - -c requirements/dev.txt >>$folder/requirements.txt
+done

@@ -1,4 +1,4 @@
-"""Choose the columns of a table that a classifier learns from, and prepare them and its classes."""
+"""Choose the columns of a table that a model learns from, and prepare them and the target."""
 
 from __future__ import annotations
 
@@ -101,10 +101,35 @@ def class_labels(column: Column) -> Labels:
         examples = format_names(str(value) for value in numbers[is_fraction].unique()[:3])
         raise ValueError(
             f"target column {one_line(column.name, 60)!r} contains fractions ({examples}); a"
-            " classifier needs classes, so choose another target or turn the numbers into classes"
-            " first"
+            " classifier needs classes; to predict a number, use train_regressor"
         )
     return column.astype("int64").to_numpy()
+
+
+def target_numbers(column: Column) -> npt.NDArray[np.float64]:
+    """Return the numbers of a target column without missing values.
+
+    Raises:
+        ValueError: the column is not numeric, or a number is not finite.
+
+    Example:
+        >>> target_numbers(pd.Series([3, 1.5])).tolist()
+        [3.0, 1.5]
+    """
+    name = one_line(column.name, 60)
+    kind = column_kind(column)
+    if kind != "numeric":
+        raise ValueError(
+            f"target column {name!r} holds {kind} values, such as"
+            f" {one_line(repr(column.iloc[0]), 40)}; a regressor needs numbers; to predict a class,"
+            " use train_classifier"
+        )
+    numbers: npt.NDArray[np.float64] = column.to_numpy(dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"target column {name!r} contains infinity; leave these rows out, or replace the values"
+        )
+    return numbers
 
 
 def _looks_like_identifier(column: Column) -> bool:

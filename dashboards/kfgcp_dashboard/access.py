@@ -146,7 +146,7 @@ class AssertionVerifier:
             raise DeniedError("The assertion of Identity-Aware Proxy is not valid.") from error
         # google-auth checks the signature, the audience and the times, but not the issuer.
         if claims.get("iss") != IAP_ISSUER:
-            raise DeniedError("The assertion was not issued by Identity-Aware Proxy.")
+            raise DeniedError("Identity-Aware Proxy did not issue the assertion.")
         email = claims.get("email")
         if not isinstance(email, str) or not email:
             raise DeniedError("The assertion of Identity-Aware Proxy has no e-mail address.")

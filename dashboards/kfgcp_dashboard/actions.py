@@ -96,13 +96,15 @@ def require_permission() -> None:
 @st.dialog("Rerun this run?", on_dismiss=close_dialog)
 @elements.catch_errors
 def _show_rerun_dialog(run: Run) -> None:
-    st.text("Tasks with the same code and inputs are not run again.")
+    st.text("Tasks whose code and inputs are the same do not run again.")
     choices = [""]
     choices += [task.path for task in run.tasks]
     first_task = st.selectbox(
         "Run again",
         choices,
-        format_func=lambda path: f"{path} and what depends on it" if path else "only changed tasks",
+        format_func=lambda path: (
+            f"{path} and the tasks that depend on it" if path else "only changed tasks"
+        ),
     )
     if confirm("Rerun now", "Close"):
         require_permission()

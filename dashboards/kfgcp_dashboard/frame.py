@@ -189,7 +189,7 @@ def _show_banners(threads: sync.Sync) -> None:
         env = text.escape_markdown(status.env)
         message = f"{env} cannot be read: {text.escape_markdown(status.error)}"
         if status.read_at is not None:
-            message += " Its runs are shown as they were last read."
+            message += " The dashboard shows the last known state of its runs."
         if status.hint:
             # Two blanks before a line break are a line break in Markdown.
             message += f"  \n{text.escape_markdown(status.hint)}"

@@ -28,8 +28,8 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 HINT: Final = (
-    "If this name leads to the dashboard, add it to host_names in [dashboard] of kfgcp.toml; "
-    "with its port, unless that is 80 or 443."
+    "If this is a name of the dashboard, add the name to host_names in [dashboard] of kfgcp.toml."
+    " Add the port too, unless it is 80 or 443."
 )
 
 # "Policy violation", RFC 6455, section 7.4.1.

@@ -36,6 +36,7 @@ PARAMETER_TYPES: Final = {
     "Boolean": "bool",
     "Dict": "dict",
     "List": "list",
+    "PipelineTaskFinalStatus": "PipelineTaskFinalStatus",
 }
 
 _NOTE: Final = "<!-- Written by `make reference` from component.py and example.py. -->"

@@ -57,7 +57,7 @@ def list_marked(folder: Path, mark: str, sections: Sequence[str]) -> list[tuple[
         sections: the order of the sections. The argument begins with one of them and a colon.
     """
     pairs = set()
-    for file in sorted(folder.glob("test_*.py")):
+    for file in sorted(folder.rglob("test_*.py")):
         for arguments, test in find_marks(file, mark):
             pairs.add((arguments[0], test))
 

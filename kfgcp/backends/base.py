@@ -7,12 +7,13 @@ Protocol of its own. `capability` returns the part of a backend that has a capab
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from kfgcp.model import Run, RunState, Task
 from kfgcp.options import RunOptions
 from kfgcp.query import RunFilter
+from kfgcp.rules.ignored import Ignored
 from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source
@@ -47,8 +48,7 @@ class SubmitRequest:
             that run do not run again. None runs all tasks.
         from_task: a task of the earlier run. This task and all tasks that depend on it run again.
         source: where the pipeline comes from, None when kfgcp cannot tell.
-        ignored_rules: the ids of rules that the user ignores. `notes` and `submit` say nothing
-            about what they find.
+        ignored: the findings that the user ignores. `notes` and `submit` say nothing about them.
         translated: the documents of the pipeline in the form that the backend takes. None when the
             caller has not translated them.
     """
@@ -60,7 +60,7 @@ class SubmitRequest:
     repeats: str | None = None
     from_task: str | None = None
     source: Source | None = None
-    ignored_rules: frozenset[str] = frozenset()
+    ignored: Ignored = field(default_factory=Ignored)
     translated: Translated | None = None
 
     @property

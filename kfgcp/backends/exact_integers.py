@@ -8,10 +8,13 @@ The numbers in these messages are doubles.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from kfgcp.errors import ParamError, SpecError
-from kfgcp.spec.json_values import EXACT_DOUBLES, JsonObject, Place, format_place
+from kfgcp.spec.json_values import EXACT_DOUBLES, Place, format_place
+
+# The types of JSON values that are not integers and contain no values.
+_OTHER_TYPES: Final = frozenset({str, float, bool, type(None)})
 
 
 def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: str) -> None:
@@ -35,7 +38,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
         if inexact is not None:
             _, number = inexact
             raise ParamError(
-                f"The parameter {name} contains {number}, which would arrive as a different"
+                f"The parameter {name} contains {number}, which a task would get as a different"
                 " number.",
                 hint=hint,
             )
@@ -43,7 +46,7 @@ def refuse_inexact(spec: Mapping[str, Any], params: Mapping[str, Any], service: 
     if inexact is not None:
         place, number = inexact
         raise SpecError(
-            f"The pipeline contains {number}, which would arrive as a different number:"
+            f"The pipeline contains {number}, which a task would get as a different number:"
             f" {format_place(place)}.",
             hint=hint,
         )
@@ -57,24 +60,26 @@ def first_inexact(value: object, place: Place = ()) -> tuple[Place, int] | None:
         place: the place of the value in its document.
     """
     # Almost no pipeline has such an integer, and the search for its place is slow.
-    return _find_inexact(value, place) if _has_inexact(value) else None
+    return _find_inexact(value, place) if _has_large_integer(value) else None
 
 
-def _has_inexact(value: object) -> bool:
-    """Return whether a JSON value contains an integer that no double is equal to."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        # Most values are texts, and `type` is faster than `isinstance`.
-        if type(item) is str:
+def _has_large_integer(value: object) -> bool:
+    """Return whether a JSON value contains an integer above 2**53, which may be inexact."""
+    containers: list[Any] = [(value,)]
+    while containers:
+        container = containers.pop()
+        items = container.values() if isinstance(container, (dict, Mapping)) else container
+        # Most lists and mappings have only texts, and this test is faster than the loop.
+        if _OTHER_TYPES.issuperset(map(type, items)):
             continue
-        if isinstance(item, int):
-            if not _is_exact(item):
-                return True
-        elif isinstance(item, Mapping):
-            stack.extend(item.values())
-        elif isinstance(item, (list, tuple)):
-            stack.extend(item)
+        for item in items:
+            if type(item) in _OTHER_TYPES:
+                continue
+            if isinstance(item, int):
+                if abs(item) > EXACT_DOUBLES:
+                    return True
+            elif isinstance(item, (dict, list, tuple, Mapping)):
+                containers.append(item)
     return False
 
 
@@ -91,21 +96,6 @@ def _find_inexact(value: object, place: Place) -> tuple[Place, int] | None:
         if inexact is not None:
             return inexact
     return None
-
-
-def has_large_integer(document: JsonObject) -> bool:
-    """Return whether a JSON document contains an integer above 2**53, which may be inexact."""
-    containers: list[Any] = [document]
-    while containers:
-        container = containers.pop()
-        values = container if isinstance(container, list) else container.values()
-        for value in values:
-            kind = type(value)
-            if kind is dict or kind is list:
-                containers.append(value)
-            elif kind is int and abs(value) > EXACT_DOUBLES:
-                return True
-    return False
 
 
 def _is_exact(number: int) -> bool:

@@ -113,7 +113,7 @@ class Mirror:
             )
         except StateError as error:
             raise StateError(
-                f"Run {run.run_id} was submitted and continues, but is not recorded here:"
+                f"Run {run.run_id} was submitted and continues, but kfgcp could not record it:"
                 f" {error.message}",
                 hint=error.hint,
             ) from error
@@ -163,7 +163,7 @@ class Mirror:
         if not self.is_deletable(run):
             raise UsageError(
                 f"Run {ref.run_id} is {run.state}, and only a run that has ended can be deleted.",
-                hint=f"Cancel it first: kfgcp cancel {ref.run_id}",
+                hint=f"Cancel the run first: kfgcp cancel {ref.run_id}",
             )
         self._service.delete(run.backend_ref or self.backend_ref(ref))
         self._store.forget(ref.run_id)
@@ -306,8 +306,8 @@ class Mirror:
             # An error of the kind DELETED already says that the run was deleted.
             if stored_run.error is None or stored_run.error.kind is not ErrorKind.DELETED:
                 warn_incomplete(
-                    f"Run {ref.run_id} was deleted ({not_found.message.rstrip('.')}). Its last"
-                    " record is shown."
+                    f"Run {ref.run_id} was deleted ({not_found.message.rstrip('.')}). kfgcp shows"
+                    " its last record."
                 )
             return FetchedRun(stored_run, "")
         tasks = [
@@ -320,8 +320,8 @@ class Mirror:
             ref.run_id, Changes(tasks=tasks, state=RunState.CANCELLED, ended_at=now, error=DELETED)
         )
         raise NotFound(
-            f"Run {ref.run_id} was deleted and does not exist any more: {not_found.message}",
-            hint=f"See what was recorded before: kfgcp show {ref.run_id}",
+            f"Run {ref.run_id} was deleted: {not_found.message}",
+            hint=f"To see the last record of the run: kfgcp show {ref.run_id}",
         ) from not_found
 
     def _explain(self, run: Run, backend_ref: str, *, with_reasons: bool) -> tuple[Run, ReadLevel]:
@@ -459,7 +459,8 @@ class Mirror:
             pass
         except BadAnswer as error:
             warn_incomplete(
-                f"Run {run.run_id} of {run.env} is shown as it was last read: {error.message}"
+                f"kfgcp shows the last known state of run {run.run_id} of {run.env}:"
+                f" {error.message}"
             )
 
     # -- recording

@@ -94,7 +94,8 @@ class MirrorRetry:
         state_before = self._service.retry(self._mirror.backend_ref(ref))
         if state_before is RunState.SUCCEEDED:
             raise UsageError(
-                f"Run {ref.run_id} has succeeded.", hint=f"Run it again: kfgcp rerun {ref.run_id}"
+                f"Run {ref.run_id} has succeeded.",
+                hint=f"Start a new run: kfgcp rerun {ref.run_id}",
             )
         if not state_before.final:
             # The run has ended only in the record when somebody else continued it.

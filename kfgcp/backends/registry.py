@@ -52,7 +52,7 @@ _SERVICE_METHODS: Final = (
 """The methods and properties of `kfgcp.backends.service.RunService`."""
 _BACKEND_METHODS: Final = ("notes", "submit", "get", "list", "cancel", "pace")
 """The methods and properties of `kfgcp.backends.base.Backend`."""
-_HINT: Final = "Update or remove that distribution."
+_HINT: Final = "Update or remove the package of this backend."
 
 
 def load_project(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Project:
@@ -245,8 +245,8 @@ def plugin_of(name: str) -> BackendPlugin:
     if len(entry_points) > 1:
         distributions = ", ".join(map(_format_distribution, entry_points))
         raise ConfigError(
-            f"Several distributions have a backend '{name}': {distributions}.",
-            hint="Remove all but one of them.",
+            f"Several packages have a backend '{name}': {distributions}.",
+            hint="Keep one of these packages, and remove the others.",
         )
     return _load(entry_points[0])
 
@@ -257,8 +257,8 @@ def plugin_problems() -> Iterator[str]:
         if name in BUILT_IN:
             for distribution in map(_format_distribution, entry_points):
                 yield (
-                    f"{distribution} has a backend '{name}', which is not used, because kfgcp has a"
-                    " backend with the same name."
+                    f"kfgcp does not use the backend '{name}' of {distribution}, because kfgcp"
+                    " itself has a backend with this name."
                 )
             continue
         try:
@@ -315,7 +315,8 @@ def _load(entry_point: EntryPoint) -> BackendPlugin:
         )
     if callable(plugin.open) is callable(plugin.service):
         raise ConfigError(
-            f"{problem}: it must have one of the functions service and open.", hint=_HINT
+            f"{problem}: it must have exactly one of the functions `service` and `open`.",
+            hint=_HINT,
         )
     _check_keys(plugin.settings, problem)
     return plugin

@@ -86,7 +86,7 @@ def parse_time(text: object, service: str) -> str | None:
     except (ValueError, OverflowError):
         raise BackendError(
             f"{service} answered with a time that cannot be read: {text[:100]}.",
-            hint="Check whether a proxy changes answers. If none does, update kfgcp.",
+            hint="Check whether a proxy changes answers. If not, update kfgcp.",
         ) from None
 
 

@@ -79,7 +79,8 @@ def _follow(handle: RunHandle, timeout: float | None, as_json: bool) -> int:
     if is_overdue and handle.state is RunState.CANCELLED:
         raise RunTimeout(
             f"Run {handle.run_id} did not end within {timeout:g} s and was cancelled.",
-            hint="Allow more time with --timeout, or run it in the background with --detach.",
+            hint="Allow more time with --timeout, or start the run in the background with"
+            " --detach.",
         )
     return 0 if handle.state is RunState.SUCCEEDED else RunFailed.exit_code
 

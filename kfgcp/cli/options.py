@@ -116,24 +116,24 @@ _FILTERS = (
     click.option(
         "--where",
         metavar="EXPR",
-        help="Only runs that match this expression, such as 'params.lr < 0.1'.",
+        help="Only runs that match the expression, such as 'params.lr < 0.1'.",
     ),
-    click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline."),
+    click.option("--pipeline", metavar="NAME", help="Only runs of the pipeline NAME."),
     click.option(
         "--version",
         metavar="DIGEST",
         help="Only runs whose version begins with DIGEST.",
     ),
-    click.option("--experiment", metavar="NAME", help="Only runs of this experiment."),
-    click.option("--env", metavar="NAME", help="Only runs of this environment."),
+    click.option("--experiment", metavar="NAME", help="Only runs of the experiment NAME."),
+    click.option("--env", metavar="NAME", help="Only runs of the environment NAME."),
     click.option(
         "--state",
         multiple=True,
         type=click.Choice([state.value for state in RunState], case_sensitive=False),
         help="Only runs in this state; may be given several times.",
     ),
-    click.option("--label", multiple=True, metavar="K=V", help="Only runs with this label."),
-    click.option("--tag", multiple=True, metavar="TAG", help="Only runs with this tag."),
+    click.option("--label", multiple=True, metavar="K=V", help="Only runs with the label K=V."),
+    click.option("--tag", multiple=True, metavar="TAG", help="Only runs with the tag TAG."),
     click.option(
         "--text",
         metavar="TEXT",
@@ -142,11 +142,12 @@ _FILTERS = (
     click.option(
         "--since",
         metavar="AGE|TIME",
-        help="Only runs created since then, such as 7d (7 days ago) or 2026-01-31T08:00:00Z.",
+        help="Only runs created at this time or later, such as 7d (7 days ago) or"
+        " 2026-01-31T08:00:00Z.",
     ),
     click.option(
         "--until",
         metavar="AGE|TIME",
-        help="Only runs created before then, such as 7d (7 days ago) or 2026-01-31T08:00:00Z.",
+        help="Only runs created before this time, such as 7d (7 days ago) or 2026-01-31T08:00:00Z.",
     ),
 )

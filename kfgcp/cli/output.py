@@ -156,7 +156,7 @@ def confirm(question: str) -> bool:
     """
     if not sys.stdin.isatty():
         raise UsageError(
-            f"Cannot ask without a terminal: {question}",
+            f"kfgcp cannot ask this question without a terminal: {question}",
             hint="To answer yes in advance, use --yes.",
         )
     return click.confirm(question)

@@ -45,7 +45,7 @@ def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time)
         return "right"
     direction = "ahead of" if skew > 0 else "behind"
     problem = f"The clock of this machine is {abs(skew):.0f} s {direction} the clock of the server"
-    hint = f"Set it: {_set_clock_command()}"
+    hint = f"Set the clock: {_set_clock_command()}"
     if abs(skew) <= SIGN_IN_FAILS_SECONDS:
         return Aside(f"{problem}.", hint)
     raise BackendError(f"{problem}, so sign-ins fail.", hint=hint)

@@ -96,7 +96,9 @@ class Cloud:
             return f"gs://{name} can be written and read"
         if needs_your_access:
             raise problem
-        return Aside(f"not known whether runs can use the bucket. {problem.message}", problem.hint)
+        return Aside(
+            f"kfgcp does not know whether runs can use the bucket. {problem.message}", problem.hint
+        )
 
     def _bucket_problem(self, name: str, emulator: str | None) -> BackendError | None:
         """Return the permission problem that keeps you from using a bucket, None without one.
@@ -186,7 +188,7 @@ class Cloud:
         except Refused as refused:
             # A submission does not need this API.
             if refused.remedy is Remedy.ENABLE_API:
-                return Aside("not checked: the API of IAM is not enabled", refused.hint)
+                return Aside("not checked: the IAM API is not enabled", refused.hint)
             raise with_grant_command(refused, grant) from None
         if ACT_AS not in _granted_permissions(answer, "IAM"):
             raise BackendError(
@@ -220,13 +222,13 @@ class Cloud:
         names = ", ".join(sorted(other_images))
         if checked_count and other_images:
             return (
-                f"{checked_count} in Artifact Registry; not checked, because they are elsewhere:"
-                f" {names}"
+                f"{checked_count} in Artifact Registry; not checked, because not in Artifact"
+                f" Registry: {names}"
             )
         if checked_count:
             return f"{checked_count} in Artifact Registry"
         if other_images:
-            return Aside(f"not checked, because they are not in Artifact Registry: {names}")
+            return Aside(f"not checked, because not in Artifact Registry: {names}")
         return Aside("the pipeline has no images")
 
     def _check_image(self, registry: ServiceClient, image: str, match: re.Match[str]) -> None:
@@ -266,13 +268,13 @@ class Cloud:
         quota = read(answer, QUOTA, service="Service Usage", thing="a quota")
         limit = _quota_limit(quota, location)
         if limit is None:
-            return Aside("not known: the service reports no limit")
+            return Aside("unknown: the service reports no limit")
         if limit == 0:
             raise BackendError(
                 f"The quota {CPUS} is 0 in {location}: tasks on the usual machines (N1, E2) do not"
                 " start.",
                 hint=(
-                    "Ask for more:"
+                    "Ask for a higher quota:"
                     f" https://console.cloud.google.com/iam-admin/quotas?project={self._project}"
                 ),
             )

@@ -58,8 +58,8 @@ def check_bucket(root: str, env: Environment) -> str | Aside:
     permissions = ", ".join(answers_by_permission)
     first_answer = next(iter(answers_by_permission.values()))
     return Aside(
-        f"not known whether runs can use the bucket. You do not have {permissions} on {bucket}:"
-        f" {first_answer}",
+        f"kfgcp does not know whether runs can use the bucket. You do not have {permissions} on"
+        f" {bucket}: {first_answer}",
         sign_in_hint(root),
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.semantics.placeholders import MOUNTS
-from kfgcp.semantics.values import ArtifactValue
+from kfgcp.semantics.values import METADATA_ONLY, ArtifactValue
 from kfgcp.services.storage import objects
 from kfgcp.services.storage.uris import is_bucket_uri, split_uri
 
@@ -30,6 +30,16 @@ def uris_to_download(artifacts: Iterable[ArtifactValue], folder: Path) -> list[s
         folder: the copies folder of the run.
     """
     return [uri for uri in _bucket_uris(artifacts) if not _is_on_this_machine(uri, folder)]
+
+
+def uris_without_files(artifacts: Iterable[ArtifactValue]) -> frozenset[str]:
+    """Return the URIs in buckets where nothing may be stored, because the artifact is metadata.
+
+    The launcher of Kubeflow starts a task whose input has no object (DownloadBlob in
+    backend/src/v2/objectstore/object_store.go, KFP 2.17). Here only inputs such as metrics are
+    allowed to have none: without another input, a task would fail later and less clearly.
+    """
+    return frozenset(artifact.uri for artifact in artifacts if artifact.type in METADATA_ONLY)
 
 
 def uris_to_upload(artifacts: Iterable[ArtifactValue], folder: Path) -> list[str]:

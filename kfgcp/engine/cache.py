@@ -121,7 +121,7 @@ class TaskCache:
             scope = "for this task" if self._override is None else "for this run"
             return f"caching is off {scope}"
         if node.must_run:
-            return "a new run of this task, or of a task that it depends on, was requested"
+            return "the user asked to run this task again, or a task that it depends on"
         return node.unseen_changes_reason if has_unseen_inputs(node) else None
 
     def _find_usable(self, key: str) -> tuple[CacheEntry | None, str | None]:
@@ -162,8 +162,8 @@ class TaskCache:
             if node.task and node.task.cache_key:
                 task = f"a task with the {_describe_match(node)}"
             return (
-                f"the only earlier success is {task} of this run, and tasks of one run do not share"
-                " outputs"
+                f"{task} succeeded in this run, but in no earlier run, and tasks of the same run do"
+                " not share outputs"
             )
         if reuse_problem:
             return reuse_problem

@@ -52,7 +52,7 @@ class EarlierSuccesses:
         same_inputs = self._newest_by_inputs.get(_inputs_key(now))
         successes = self._newest if same_inputs is None else [same_inputs]
         if not successes:
-            return "no earlier success of this task"
+            return "this task has not succeeded before"
         all_parts = {**now, **details}
         differences = [_compare(success, all_parts) for success in successes]
         return min(differences, key=_Differences.count).describe()
@@ -66,7 +66,7 @@ def explain_deleted(success: DeletedSuccess, match: str = SAME_CODE_AND_INPUTS) 
         match: what the task has in common with the success.
     """
     if success.had_files:
-        return f"the files of run {success.run_id} were deleted with it"
+        return f"run {success.run_id} and its files were deleted"
     return f"run {success.run_id}, which had the {match}, was deleted"
 
 
@@ -89,7 +89,9 @@ class _Differences:
         reasons = list(self.others)
         if self.inputs:
             reasons.insert(0, f"inputs changed: {', '.join(self.inputs)}")
-        return "; ".join(reasons) or "no earlier success with the same code and inputs"
+        return "; ".join(reasons) or (
+            "this task has not succeeded before with the same code and inputs"
+        )
 
 
 def _inputs_key(parts: Parts) -> str:
@@ -106,7 +108,7 @@ def _compare(before: Parts, now: Parts) -> _Differences:
     others: list[str] = []
     # When a parameter has the path of another file now, the parameter itself is listed as changed.
     if set(_changed_names(before, now, "files")) - set(params):
-        others.append("a file has changed whose path is in a parameter")
+        others.append("a parameter has the path of a file, and the file changed")
     if before.get("component") != now.get("component"):
         others.append("the name of the component changed")
     if before.get("volumes") != now.get("volumes"):

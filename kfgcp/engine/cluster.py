@@ -47,8 +47,8 @@ def variables(
             values[name] = environ[name]
         elif not setting.optional:
             raise ValueProblem(
-                f"{name} comes from the {setting.source} on a cluster; here, set the variable"
-                f" {name}"
+                f"the environment variable {name} is not set: on a cluster, it comes from the"
+                f" {setting.source}; on this machine, set it in your shell"
             )
     return values
 
@@ -75,7 +75,8 @@ def folders(config: ClusterConfig, *, in_container: bool) -> dict[str, str]:
             paths[mount.path] = mount.path
         elif not mount.optional:
             raise ValueProblem(
-                f"{mount.path} is the {mount.source} on a cluster; here, make that folder"
+                f"the folder {mount.path} does not exist: on a cluster, it is the {mount.source};"
+                " on this machine, create the folder"
             )
     return paths
 

@@ -41,7 +41,7 @@ class TooManyFilesError(Exception):
     def __init__(self, folder: str) -> None:
         number = f"{MOST_ENTRIES:,}"
         problem = f"the folder {folder} has more than {number} files and folders"
-        super().__init__(f"{problem}, so changes in it cannot be seen")
+        super().__init__(f"{problem}, so kfgcp cannot see changes in it")
 
 
 @dataclass(frozen=True, slots=True)

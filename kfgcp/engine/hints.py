@@ -60,7 +60,7 @@ def hint_for(exception: TaskException, place: TaskPlace) -> str:
         return _module_hint(exception, place)
     if exception.undefined_name and exception.in_component:
         return (
-            "KFP ships only the function of a component, not the rest of its file: import or"
+            "A task gets only the function of the component, not the rest of the file: import or"
             f" define {exception.undefined_name} inside the function."
         )
     if exception.is_missing_file:
@@ -98,9 +98,9 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
         # The hint does not suggest to install a package of this name. Somebody else may have
         # published one.
         return (
-            f"{local_module.place} is on this machine, but KFP ships only the function of a"
-            " component: move what it needs into the function, or build it into the component's"
-            " image (target_image)."
+            f"{local_module.place} is on this machine, but a task gets only the function of the"
+            " component: move the code into the function, or build it into the image of the"
+            " component, as in docs/guides/images.md."
         )
     if exception.raised_in == COMPONENTS:
         return f"The ready-made components need an extra: {MissingExtra.installing('components')}"
@@ -108,13 +108,13 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
     install = f'packages_to_install=["{package}"]'
     if place.in_container:
         return (
-            f"{place.image} does not have {module}: use another base_image, or add {install} to the"
-            " component."
+            f"The image {place.image} does not have {module}: use another base_image, or add"
+            f" {install} to the component."
         )
     if place.image and not _PLAIN_IMAGE.fullmatch(place.image):
         return (
-            f"The base_image {place.image} is not used here, tasks run in this Python: add"
-            f" {install} to the component, or run it in the image with --executor docker."
+            f"This run does not use the base_image {place.image}: add {install} to the component,"
+            " or use the image with --executor docker."
         )
     return f"Add {install} to the component."
 
@@ -122,16 +122,16 @@ def _module_hint(exception: TaskException, place: TaskPlace) -> str:
 def _file_hint(exception: TaskException, place: TaskPlace) -> str:
     if "://" in exception.missing_file:
         return (
-            f"{exception.missing_file} is an address, not a file. Only artifacts at gs://, s3://"
-            " and minio:// are copied for a task: import it with dsl.importer, or download it in"
-            " the component."
+            f"{exception.missing_file} is an address, not a file. For gs://, s3:// and minio://,"
+            " import the file with dsl.importer. For other addresses, download the file in the"
+            " component."
         )
     file = _find_local_file(exception, place)
     if file is None:
         return ""
     if place.in_container:
         return (
-            f"{file} is on this machine, but the container cannot see it: import it with"
+            f"{file} is on this machine, but the container cannot see the file: import it with"
             " dsl.importer."
         )
     return f"Tasks run in an empty folder: give an absolute path, such as {file}"

@@ -262,10 +262,10 @@ class Engine:
             attempt = self._attempts.make(attempt_id, node, executor_input)
             bucket_copies.make_output_folders(executor_input, self._layout.copies_folder)
             self._set_alarm(attempt_id, node)
-            artifacts = itertools.chain.from_iterable(inputs.artifacts.values())
+            artifacts = list(itertools.chain.from_iterable(inputs.artifacts.values()))
             uris = bucket_copies.uris_to_download(artifacts, self._layout.copies_folder)
             if uris:
-                self._transfers.fetch(attempt, uris)
+                self._transfers.fetch(attempt, uris, bucket_copies.uris_without_files(artifacts))
             else:
                 self._executor.start(attempt)
         except OSError as error:

@@ -106,27 +106,27 @@ class Secrets:
         if entry.variable:
             if entry.variable not in self._environ:
                 raise ValueProblem(
-                    f"the secret {entry.name} is the variable {entry.variable}, which is not set"
-                    " on this machine"
+                    f"the secret {entry.name} is in the variable {entry.variable}, which is not"
+                    " set on this machine"
                 )
             return self._environ[entry.variable]
         try:
             text = Path(entry.file).read_text(encoding="utf-8")
         except OSError as error:
             raise ValueProblem(
-                f"the secret {entry.name} is the file {entry.file}, which cannot be read:"
+                f"the secret {entry.name} is in the file {entry.file}, which cannot be read:"
                 f" {error.strerror or error}"
             ) from None
         except UnicodeDecodeError:
             raise ValueProblem(
-                f"the secret {entry.name} is the file {entry.file}, which is not UTF-8 text"
+                f"the secret {entry.name} is in the file {entry.file}, which is not UTF-8 text"
             ) from None
         # Editors end a file with a newline, which is not a part of the secret.
         text = text.removesuffix("\n").removesuffix("\r")
         if "\0" in text:
             raise ValueProblem(
-                f"the secret {entry.name} is the file {entry.file}, which has a NUL character; no"
-                " variable can hold that"
+                f"the secret {entry.name} is in the file {entry.file}, which contains a NUL"
+                " character, so no variable can hold the secret"
             )
         return text
 

@@ -70,7 +70,7 @@ def why_unusable(
         try:
             exists = _exists(item["uri"], buckets)
         except StorageProblem as problem:
-            reason = f"the files of run {run_id} cannot be reached: {problem}"
+            reason = f"kfgcp cannot reach the files of run {run_id}: {problem}"
             return Unusable(reason, is_unreachable=True)
         if not exists:
             return Unusable(f"the files of run {run_id} were deleted")

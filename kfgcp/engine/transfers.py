@@ -15,7 +15,7 @@ from kfgcp.engine import bucket_copies
 from kfgcp.engine.executors.base import Attempt
 from kfgcp.machine import start_thread
 from kfgcp.semantics.values import ArtifactValue, Values
-from kfgcp.services.storage.problems import StorageProblem
+from kfgcp.services.storage.problems import NothingStored, StorageProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,19 @@ class Transfers:
         self._lock = threading.Lock()
         self._under_way: set[int] = set()
 
-    def fetch(self, attempt: Attempt, uris: Sequence[str]) -> None:
-        """Start to download inputs of an attempt. At the end, emit `InputsCopied`."""
+    def fetch(
+        self, attempt: Attempt, uris: Sequence[str], optional: frozenset[str] = frozenset()
+    ) -> None:
+        """Start to download inputs of an attempt. At the end, emit `InputsCopied`.
+
+        Args:
+            attempt: the attempt.
+            uris: what to download.
+            optional: the URIs where nothing has to be stored.
+        """
         self._start(
             attempt.id,
-            lambda: self._fetch(attempt, uris),
+            lambda: self._fetch(attempt, uris, optional),
             lambda problem: InputsCopied(attempt, problem),
         )
 
@@ -120,13 +128,22 @@ class Transfers:
             self._under_way.remove(attempt_id)
             self._emit(make_failure_event(f"cannot be copied: {error.strerror}"))
 
-    def _fetch(self, attempt: Attempt, uris: Sequence[str]) -> InputsCopied:
+    def _fetch(
+        self, attempt: Attempt, uris: Sequence[str], optional: frozenset[str]
+    ) -> InputsCopied:
         try:
             for uri in uris:
-                bucket_copies.download(uri, self._folder, self._settings)
+                self._download(uri, is_optional=uri in optional)
         except StorageProblem as problem:
             return InputsCopied(attempt, str(problem))
         return InputsCopied(attempt)
+
+    def _download(self, uri: str, *, is_optional: bool) -> None:
+        try:
+            bucket_copies.download(uri, self._folder, self._settings)
+        except NothingStored:
+            if not is_optional:
+                raise
 
     def _store(self, attempt_id: int, outputs: Values, uris: Sequence[str]) -> OutputsCopied:
         try:

@@ -18,7 +18,7 @@ from kfgcp.spec.task_contexts import TaskContext as TaskContext
 from kfgcp.spec.task_contexts import walk_tasks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComponentContext:
     """A component that runs a program or imports an artifact, and the tasks that run it.
 
@@ -32,7 +32,7 @@ class ComponentContext:
     task: str
     graph: Graph
 
-    @property
+    @cached_property
     def container(self) -> Container | None:
         """The container of the component, None when it does something else."""
         executor = self.component.executor
@@ -44,7 +44,7 @@ class ComponentContext:
         return recognise(self.container) if self.container is not None else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PipelineContext:
     """A whole pipeline.
 
@@ -58,7 +58,7 @@ class PipelineContext:
 
     spec: Spec
     params: Mapping[str, JsonValue] = field(default_factory=dict)
-    memo: dict[Hashable, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
+    memo: dict[Hashable, tuple[Any, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def document(self) -> JsonObject:

@@ -7,14 +7,39 @@ from functools import cache
 
 from kfgcp.errors import UsageError
 from kfgcp.rules.rule import Rule, rules_of, sorted_rules
+from kfgcp.rules.suppress import suggest_rule
 
 
 @cache
-def general_rules() -> tuple[Rule, ...]:
-    """Return the rules of the families S, P, R and Y, sorted by their ids."""
-    from kfgcp.rules import portability, reproducibility, safety, spec_rules, translation
+def general_rules(*, with_translation: bool = True) -> tuple[Rule, ...]:
+    """Return the rules of the families S, P, R and Y, sorted by their ids.
 
-    modules = (spec_rules, portability, translation, reproducibility, safety)
+    Args:
+        with_translation: include the rules about GPUs and secrets that must be translated. Most
+            pipelines ask for none, see `kfgcp.spec.wire.may_need_translation`, and the modules of
+            these rules take time to import.
+    """
+    from kfgcp.rules import (
+        portability,
+        reproducibility,
+        safety,
+        spec_control_flow,
+        spec_document,
+        spec_values,
+    )
+
+    modules = [
+        spec_control_flow,
+        spec_document,
+        spec_values,
+        portability,
+        reproducibility,
+        safety,
+    ]
+    if with_translation:
+        from kfgcp.rules import translation
+
+        modules.append(translation)
     return sorted_rules(rule for module in modules for rule in rules_of(module))
 
 
@@ -44,16 +69,12 @@ def choose_rules(
 
 
 def _require_rule(rules: Sequence[Rule], word: str) -> None:
-    import difflib
-
     ids = [rule.id for rule in rules]
     families = sorted({rule.family for rule in rules})
     if word in ids or word in families:
         return
-    close_ids = difflib.get_close_matches(word.upper(), ids, n=1)
-    suggestion = f"Did you mean {close_ids[0]}? " if close_ids else ""
     raise UsageError(
         f"There is no rule {word!r}.",
-        hint=f"{suggestion}Give an id, such as V203, or one of the families"
+        hint=f"{suggest_rule(word, ids)}Give an id, such as V203, or one of the families"
         f" {', '.join(families)}. docs/reference/rules.md lists all rules.",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -20,27 +20,25 @@ from kfgcp.rules.written_texts import written_texts
 from kfgcp.spec.graph import OtherExecutor
 from kfgcp.spec.platform import pipeline_settings
 
-_GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
-
 # A home folder, a file URI or a drive of Windows. A longer text is not a path.
-_LOCAL_PATH: Final = re.compile(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
+_LOCAL_PATH: Final = LazyPattern(r"(?:/home/|/Users/|~/|file://|[A-Za-z]:[\\/](?!/))[^\s\"']*\Z")
 _MAX_PATH: Final = 1024
 
 _THIS_MACHINE: Final = r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|host\.docker\.internal)"
-_LOCAL_IMAGE: Final = re.compile(rf"{_THIS_MACHINE}(?::\d+)?/")
-_LOCAL_ADDRESS: Final = re.compile(
+_LOCAL_IMAGE: Final = LazyPattern(rf"{_THIS_MACHINE}(?::\d+)?/")
+_LOCAL_ADDRESS: Final = LazyPattern(
     rf"\b[a-z][a-z0-9+]{{0,20}}://(?:[^/\s@]{{0,256}}@)?{_THIS_MACHINE}(?=[:/?\s]|\Z)"
 )
 
 # A path below /gcs: a word of a command, or a text in the source of a Python function.
-_BUCKET_PATH: Final = re.compile(r"/gcs/[A-Za-z0-9]")
-_BUCKET_PATH_IN_WORD: Final = re.compile(r"(?:\A|(?<=[\s='\"]))/gcs/[A-Za-z0-9]")
-_BUCKET_PATH_IN_SOURCE: Final = re.compile(r"['\"]/gcs/[A-Za-z0-9]")
+_BUCKET_PATH: Final = LazyPattern(r"/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_WORD: Final = LazyPattern(r"(?:\A|(?<=[\s='\"]))/gcs/[A-Za-z0-9]")
+_BUCKET_PATH_IN_SOURCE: Final = LazyPattern(r"['\"]/gcs/[A-Za-z0-9]")
 
-_SUCCEEDED: Final = re.compile(r"(['\"])SUCCEEDED\1")
+_SUCCEEDED: Final = LazyPattern(r"(['\"])SUCCEEDED\1")
 
 # The variables of Argo Workflows that pipelines of KFP 1 use.
-_ARGO_VARIABLE: Final = re.compile(
+_ARGO_VARIABLE: Final = LazyPattern(
     r"\{\{ *(?:workflow\.(?:uid|name|namespace|parameters|creationTimestamp|status)|pod\.name)\b"
 )
 
@@ -52,7 +50,7 @@ _ARGO_VARIABLE: Final = re.compile(
     "P101",
     Severity.NOTE,
     "{component} is a {kind} executor, which only Vertex AI runs",
-    hint="Use a container component to run it elsewhere.",
+    hint="To run it on other backends, use a container component.",
 )
 def vertex_executor(context: ComponentContext, target: Target) -> Match:
     """Only Vertex AI has customJob and resolver executors (argocompiler/dag.go refuses them)."""
@@ -60,24 +58,12 @@ def vertex_executor(context: ComponentContext, target: Target) -> Match:
     return {"kind": executor.kind} if isinstance(executor, OtherExecutor) else False
 
 
-@component_rule(
-    "P102",
-    Severity.NOTE,
-    "{component} is a Google Cloud component: it calls services of Google Cloud wherever it runs",
-    hint="Give the tasks a Google service account, or use a component without a cloud service.",
-)
-def google_component(context: ComponentContext, target: Target) -> Match:
-    """The components of google-cloud-pipeline-components start jobs of Vertex AI, BigQuery and
-    Dataflow (google_cloud_pipeline_components/_image.py)."""
-    container = context.container
-    return container is not None and _GOOGLE_COMPONENTS in container.image
-
-
 @pipeline_rule(
     "P104",
     Severity.NOTE,
     "the pipeline has settings that only Kubernetes understands: {settings}",
-    hint="They have no effect elsewhere. Put what differs between environments into kfgcp.toml.",
+    hint="These settings have no effect on other backends. Put settings that differ between"
+    " environments into kfgcp.toml.",
 )
 def kubernetes_settings(pipeline: PipelineContext, target: Target) -> Match:
     """The second document of the file is a PlatformSpec for kubernetes (kfp-kubernetes;
@@ -99,7 +85,7 @@ def kubernetes_settings(pipeline: PipelineContext, target: Target) -> Match:
 @component_rule(
     "P105",
     Severity.WARNING,
-    "the image of {component} is in a registry of one machine: {image}",
+    "the image of {component} is in a registry that only one machine can reach: {image}",
     hint="Push the image to a registry that every environment can read.",
 )
 def image_of_one_machine(context: ComponentContext, target: Target) -> Match:
@@ -116,7 +102,7 @@ def image_of_one_machine(context: ComponentContext, target: Target) -> Match:
 @pipeline_rule(
     "P110",
     Severity.WARNING,
-    "{where} is a path of one machine",
+    "{where} is a path that exists on one machine only",
     hint="Use an address in a bucket, such as gs://bucket/data.csv.",
 )
 def local_path(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
@@ -130,7 +116,7 @@ def local_path(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     "P111",
     Severity.WARNING,
     "{where} has an address of this machine: {address}",
-    hint="Use an address that the tasks can reach where they run.",
+    hint="Use an address that the tasks can reach from every environment.",
 )
 def local_address(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """In a container, localhost is the container itself."""
@@ -143,8 +129,9 @@ def local_address(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
 @pipeline_rule(
     "P112",
     Severity.WARNING,
-    "{where} has a path below /gcs, where only Vertex AI mounts buckets",
-    hint="Use gs:// and an artifact or a client of the storage, which work everywhere.",
+    "{where} has a path below /gcs, but only Vertex AI mounts buckets there",
+    hint="Use an artifact, or a gs:// address with a client library for Cloud Storage: they work"
+    " on every backend.",
 )
 def mounted_bucket(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """Vertex AI mounts Cloud Storage at /gcs in each task (Cloud Storage FUSE). Elsewhere this
@@ -163,12 +150,11 @@ def _has_bucket_path(context: ComponentContext) -> bool:
     container = context.container
     if container is None:
         return False
-    words = container.command + container.args
-    if not any("/gcs/" in word for word in words):
-        return False
     if context.lightweight is not None:
-        return bool(_BUCKET_PATH_IN_SOURCE.search(context.lightweight.source))
-    return any(_BUCKET_PATH_IN_WORD.search(word) for word in words)
+        # KFP writes the other words of a Python function.
+        source = context.lightweight.source
+        return "/gcs/" in source and bool(_BUCKET_PATH_IN_SOURCE.search(source))
+    return any(map(_BUCKET_PATH_IN_WORD.search, container.words))
 
 
 def _without_user(address: str) -> str:
@@ -183,7 +169,8 @@ def _without_user(address: str) -> str:
 @component_rule(
     "P120",
     Severity.WARNING,
-    "{component} compares a final status with SUCCEEDED, but Kubeflow Pipelines says COMPLETE",
+    "{component} compares a final status with SUCCEEDED, but on Kubeflow Pipelines the status is"
+    " COMPLETE",
     hint='Test for failure instead: status.state == "FAILED".',
 )
 def final_status_name(context: ComponentContext, target: Target) -> Match:
@@ -213,8 +200,8 @@ def argo_variable(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
         container = component.container
         if container is None:
             continue
-        for word in container.command + container.args:
-            match = _ARGO_VARIABLE.search(word) if "{{" in word else None
+        for word in container.templates:
+            match = _ARGO_VARIABLE.search(word)
             if match is not None:
                 name = component.component.name
                 where = f"the command of component {name.removeprefix('comp-')}"

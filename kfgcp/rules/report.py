@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from kfgcp.model import JsonValue
 from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target
-from kfgcp.spec.source_map import Location
+from kfgcp.spec.source_lines import Location, without_number
 
 # From the worst to the most harmless, for sorting.
 _ORDER: Final = tuple(Severity)
@@ -154,3 +154,22 @@ def merge_findings(findings_by_env: Mapping[str, Sequence[RuleFinding]]) -> list
     rows = [Row(finding, severities[key]) for key, finding in first.items()]
     # Sorting keeps the order of the pipeline within a rule.
     return sorted(rows, key=lambda row: (_ORDER.index(row.worst), row.finding.rule))
+
+
+def merge_copies(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows without those that repeat another row for a copy of its component.
+
+    KFP writes a component once more, as `comp-train-2`, when its tasks have different settings. In
+    a Python file, both are the same lines.
+    """
+    first: dict[Hashable, Row] = {}
+    for number, row in enumerate(rows):
+        finding = row.finding
+        key: Hashable = number
+        if finding.component and row.location is not None:
+            name = finding.component.removeprefix("comp-")
+            message = finding.message.replace(f"component {name}", "component", 1)
+            severities = frozenset(row.severities.items())
+            key = (finding.rule, row.location, without_number(name), message, severities)
+        first.setdefault(key, row)
+    return list(first.values())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -14,6 +14,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -24,24 +25,29 @@ from kfgcp.spec.graph import Constant, Importer
 # (v2/driver/k8s.go).
 _NOT_PULLED: Final = "argostub/"
 
+# The tag that kfgcp gives to an image of the project (kfgcp/deploy/images/catalogue.py).
+_CONTENT_TAG: Final = LazyPattern(r"c-[0-9a-f]{12}")
+
 # The name of the package, its extras and the rest: `kfp[kubernetes]`, `==2.16.0`.
-_REQUIREMENT: Final = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*(?P<rest>.*)")
+_REQUIREMENT: Final = LazyPattern(
+    r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*(?P<rest>.*)"
+)
 
 # `==1.2` and `===1.2`, but not `==1.*`.
-_PINNED: Final = re.compile(r"={2,3}\s*(?P<version>[^\s,;*]+)\s*(?:,|;|\Z)")
+_PINNED: Final = LazyPattern(r"={2,3}\s*(?P<version>[^\s,;*]+)\s*(?:,|;|\Z)")
 
-_REPOSITORY: Final = re.compile(r"\b(?:git|hg|svn|bzr)\+[a-z]+://(?P<address>[^\s;#]*)")
-_ARCHIVE_OF_BRANCH: Final = re.compile(r"/(?:main|master|HEAD|develop)(?:\.zip|\.tar\.gz|/)")
+_REPOSITORY: Final = LazyPattern(r"\b(?:git|hg|svn|bzr)\+[a-z]+://(?P<address>[^\s;#]*)")
+_ARCHIVE_OF_BRANCH: Final = LazyPattern(r"/(?:main|master|HEAD|develop)(?:\.zip|\.tar\.gz|/)")
 _BRANCHES: Final = frozenset({"main", "master", "HEAD", "develop", "trunk"})
 
 # The compiler of KFP adds these to every component (kfp/dsl/component_factory.py).
 _WRITTEN_BY_KFP: Final = ("kfp==", "typing-extensions>=3.7.4,<5")
 
-_KFP_VERSION: Final = re.compile(r"kfp(?:\[[^]]*\])?==([^\s,;*]+)\Z")
-_SDK_VERSION: Final = re.compile(r"kfp-(\d[\w.]*)\Z")
+_KFP_VERSION: Final = LazyPattern(r"kfp(?:\[[^]]*\])?==([^\s,;*]+)\Z")
+_SDK_VERSION: Final = LazyPattern(r"kfp-(\d[\w.]*)\Z")
 
 # Placeholders that have another value in each run.
-_VALUE_OF_ONE_RUN: Final = re.compile(
+_VALUE_OF_ONE_RUN: Final = LazyPattern(
     r"\{\{\$\.(?:pipeline_job_(?:name|resource_name|uuid|create_time_utc|schedule_time_utc)"
     r"|pipeline_task_uuid)\}\}"
 )
@@ -54,7 +60,7 @@ _VALUE_OF_ONE_RUN: Final = re.compile(
     "R101",
     Severity.WARNING,
     "{component} runs the newest version of the image {image}, which changes over time",
-    hint="Give the image a tag of a version, or its digest.",
+    hint="Name a version or a digest: NAME:VERSION or NAME@sha256:...",
 )
 def image_without_version(context: ComponentContext, target: Target) -> Match:
     """An image without a tag has the tag latest, which moves to each new version (the reference of
@@ -67,8 +73,8 @@ def image_without_version(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "R102",
     Severity.NOTE,
-    "{component} runs the image {image} by its tag, which somebody may move to another image",
-    hint="Give the digest of the image: NAME@sha256:...",
+    "{component} names the image {image} by a tag, and the tag may later mean another image",
+    hint="Name the digest of the image: NAME@sha256:...",
 )
 def image_without_digest(context: ComponentContext, target: Target) -> Match:
     """Only a digest names one image for ever (the specification of image indexes of the Open
@@ -85,7 +91,9 @@ def _movable_image(context: ComponentContext) -> str:
         return ""
     # An image with {{ is an input of the task.
     is_known = "{{" not in container.image
-    return container.image if is_known and "@" not in container.image else ""
+    # The tag of an image of the project is a digest of its content.
+    is_fixed = "@" in container.image or _CONTENT_TAG.fullmatch(_tag(container.image))
+    return container.image if is_known and not is_fixed else ""
 
 
 def _tag(image: str) -> str:
@@ -98,7 +106,7 @@ def _tag(image: str) -> str:
     "R103",
     Severity.NOTE,
     "{component} installs {packages} without a version",
-    hint="Add the version that you tested: packages_to_install=['pandas==2.2.3'].",
+    hint="Add the version that you tested: packages_to_install=['pandas==2.2.3']",
 )
 def package_without_version(context: ComponentContext, target: Target) -> Match:
     """pip installs the newest version that it finds when the task starts (the documentation of
@@ -110,7 +118,7 @@ def package_without_version(context: ComponentContext, target: Target) -> Match:
             continue
         if "/" not in requirement and not _PINNED.search(match["rest"]):
             names.append(match["name"])
-    return {"packages": ", ".join(names)} if names else False
+    return match_texts("packages", names)
 
 
 @component_rule(
@@ -141,7 +149,7 @@ def package_of_branch(context: ComponentContext, target: Target) -> Match:
     "R105",
     Severity.NOTE,
     "{component} installs kfp {installed}, but the pipeline was compiled with kfp {compiled}",
-    hint="Remove kfp from packages_to_install, or install the version of the compiler.",
+    hint="Remove kfp from packages_to_install, or install the same version as the compiler.",
 )
 def other_kfp(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The program that KFP starts in the container is a part of the installed kfp
@@ -181,7 +189,7 @@ def _package_of_address(path: str) -> str:
 @component_rule(
     "R110",
     Severity.NOTE,
-    "{component} reuses the artifact that it imported first, also when the file has changed",
+    "{component} uses the artifact of its first import again, also when the file has changed",
     hint="Set reimport=True, or import an address that names one version of the file.",
 )
 def importer_reuses(context: ComponentContext, target: Target) -> Match:
@@ -197,7 +205,7 @@ def importer_reuses(context: ComponentContext, target: Target) -> Match:
     "R111",
     Severity.NOTE,
     "{task} has caching on and no inputs, so later runs take its outputs from the first run",
-    hint="Turn caching off with set_caching_options(False) when it reads something that changes.",
+    hint="If the task reads data that changes, turn caching off: set_caching_options(False)",
     methods=("set_caching_options",),
 )
 def cached_without_inputs(context: TaskContext, target: Target) -> Match:
@@ -210,23 +218,10 @@ def cached_without_inputs(context: TaskContext, target: Target) -> Match:
 
 
 @task_rule(
-    "R112",
-    Severity.NOTE,
-    "{task} has caching on and environment variables, which count for the cache only on Vertex AI",
-    hint="Pass values that change the outputs as inputs of the task.",
-    methods=("set_env_variable", "set_caching_options"),
-)
-def cached_with_variables(context: TaskContext, target: Target) -> Match:
-    """The cache key of Kubeflow Pipelines (cacheutils/cache.go) and of local runs leaves out
-    environment variables. That of Vertex AI has them."""
-    container = context.container
-    return context.task.cache and container is not None and bool(container.env)
-
-
-@task_rule(
     "R113",
     Severity.NOTE,
-    "{task} has caching on, and its command has {placeholder}, which does not count for the cache",
+    "{task} has caching on, and its command contains {placeholder}: the cache does not look at"
+    " the value of this placeholder",
     hint="Turn caching off with set_caching_options(False), or pass the value as an input.",
     methods=("set_caching_options",),
 )
@@ -236,8 +231,8 @@ def cached_command_of_run(context: TaskContext, target: Target) -> Match:
     container = context.container
     if not context.task.cache or container is None:
         return False
-    for word in container.command + container.args:
-        match = _VALUE_OF_ONE_RUN.search(word) if "{{$.pipeline_" in word else None
+    for word in container.templates:
+        match = _VALUE_OF_ONE_RUN.search(word)
         if match is not None:
             return {"placeholder": match[0]}
     return False
@@ -246,7 +241,8 @@ def cached_command_of_run(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "R114",
     Severity.NOTE,
-    "{task} has caching on, but never finds outputs, because '{input}' is another text in each run",
+    "{task} has caching on, but never takes outputs from the cache, because '{input}' is"
+    " different in each run",
     hint="Turn caching off with set_caching_options(False).",
     methods=("set_caching_options",),
 )
@@ -258,7 +254,7 @@ def never_cached(context: TaskContext, target: Target) -> Match:
     for name, binding in task.params.items():
         source = binding.source
         if isinstance(source, Constant):
-            texts = [text for _, text in texts_in(source.value, name)]
-            if any(_VALUE_OF_ONE_RUN.search(text) for text in texts):
-                return {"input": name}
+            for _, text in texts_in(source.value, name):
+                if _VALUE_OF_ONE_RUN.search(text):
+                    return {"input": name}
     return False

@@ -7,7 +7,7 @@ it would run, and returns whether the rule has something to say about it:
         "K101",
         Severity.ERROR,
         "{task} loops over artifacts, which no version of Kubeflow Pipelines can run",
-        hint="Loop over their URIs, and import each with dsl.importer in the loop.",
+        hint="Loop over the URIs, and import each artifact with dsl.importer in the loop.",
     )
     def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
         \"\"\"The compiler of workflows refuses artifactIterator (argocompiler/dag.go).\"\"\"
@@ -34,6 +34,9 @@ _ID: Final = re.compile(r"[A-Z]\d{3}")
 
 # The rules in kfgcp/rules: S spec, P portability, R reproducibility, Y safety.
 _GENERAL_FAMILIES: Final = frozenset("SPRY")
+
+# `{task}` in the reason of a `NotJudged`.
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 # Distributions add to the number: `2.5.0-rc.1`. Nine digits are more than enough.
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
@@ -90,10 +93,13 @@ class NotJudged:
     """The answer of a rule that cannot know.
 
     Attributes:
-        reason: completes "not judged: ".
+        reason: completes "not judged: ". It may have placeholders, as the message of a rule.
+        values: the values of its placeholders, beside `{task}`, `{component}`, `{env}` and
+            `{version}`. Names that users choose belong here.
     """
 
     reason: str
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,17 @@ placeholders in its message, beside `{task}`, `{component}`, `{env}` and `{versi
 TaskFunction: TypeAlias = Callable[[TaskContext, Target], Match]
 ComponentFunction: TypeAlias = Callable[[ComponentContext, Target], Match]
 PipelineFunction: TypeAlias = Callable[[PipelineContext, Target], Iterable[Match] | Match]
+
+
+def match_texts(placeholder: str, texts: Iterable[str], separator: str = ", ") -> Match:
+    """Return the answer of a rule whose message lists texts, False without texts.
+
+    Example:
+        >>> match_texts("names", ["a", "b"]), match_texts("names", [])
+        ({'names': 'a, b'}, False)
+    """
+    listed = list(texts)
+    return {placeholder: separator.join(listed)} if listed else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,23 +266,28 @@ class Rule:
     ) -> Iterator[RuleFinding]:
         if not any_version and not self.affects(target.version):
             return
+        target_values = {"env": target.env, "version": format_version(target.version)}
         if self.task_function is not None:
             for task in pipeline.tasks:
                 match = self.task_function(task, target)
                 if match is not False and match is not None:
-                    yield self._finding(match, target, task.path, task.component.name)
+                    yield self._finding(match, target_values, task.path, task.component.name)
         elif self.component_function is not None:
             for component in pipeline.components:
                 match = self.component_function(component, target)
                 if match is not False and match is not None:
                     name = component.component.name
-                    yield self._finding(match, target, component.task, name)
+                    yield self._finding(match, target_values, component.task, name)
         elif self.pipeline_function is not None:
             for match in _matches(self.pipeline_function(pipeline, target)):
-                yield self._finding(match, target)
+                yield self._finding(match, target_values)
 
     def _finding(
-        self, match: Match, target: Target, task: str = "", component: str = ""
+        self,
+        match: Match,
+        target_values: Mapping[str, str],
+        task: str = "",
+        component: str = "",
     ) -> RuleFinding:
         part = self.part
         given_values: Mapping[str, str] = {}
@@ -277,24 +299,43 @@ class Rule:
         values = {
             "task": f"task {task}" if task else "the pipeline",
             "component": f"component {component.removeprefix('comp-')}",
-            "env": target.env,
-            "version": format_version(target.version),
+            **target_values,
         }
         if isinstance(match, NotJudged):
-            message = f"not judged: {_one_line(match.reason.format(**values))}"
+            reason = _fill_placeholders(match.reason, {**values, **match.values})
+            message = f"not judged: {_one_line(reason)}"
             return RuleFinding(
                 self.id, Severity.NOT_JUDGED, message, "", task, component, part, self.methods
             )
         values.update(given_values)
-        message = _one_line(self.message.format(**values))
-        hint = _one_line(self.hint.format(**values))
+        message = _fill(self.message, values)
+        hint = _fill(self.hint, values)
         return RuleFinding(
             self.id, self.severity, message, hint, task, component, part, self.methods
         )
 
 
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """Return a message or a hint with its values, on one line."""
+    # Most hints have no placeholders, and a large pipeline can have thousands of findings.
+    if "{" in template or "}" in template:
+        template = template.format_map(values)
+    return _one_line(template)
+
+
+def _fill_placeholders(reason: str, values: Mapping[str, str]) -> str:
+    """Return the reason of a `NotJudged` with its placeholders filled in.
+
+    Other braces stay: a rule of another distribution may write the name of an image into the text.
+    """
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), reason)
+
+
 def _one_line(text: str) -> str:
     """Return a text on one line. Values of a pipeline, such as a command, may have several."""
+    # A printable text has no white space but the space, and this test is faster than a split.
+    if text.isprintable() and "  " not in text:
+        return text.strip()
     return " ".join(text.split())
 
 
@@ -339,7 +380,9 @@ def task_rule(
 
     def decorate(function: TaskFunction) -> Rule:
         return replace(
-            _with_source(rule, function),
+            rule,
+            source=_read_source(rule_id, function),
+            name=function.__name__,
             task_function=function,
             part=Part.TASK,
             needs_target=needs_target,
@@ -370,7 +413,13 @@ def component_rule(
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: ComponentFunction) -> Rule:
-        return replace(_with_source(rule, function), component_function=function, part=part)
+        return replace(
+            rule,
+            source=_read_source(rule_id, function),
+            name=function.__name__,
+            component_function=function,
+            part=part,
+        )
 
     return decorate
 
@@ -392,7 +441,13 @@ def pipeline_rule(
     rule = _new_rule(rule_id, severity, message, hint, since, fixed_in, methods)
 
     def decorate(function: PipelineFunction) -> Rule:
-        return replace(_with_source(rule, function), pipeline_function=function, part=Part.PIPELINE)
+        return replace(
+            rule,
+            source=_read_source(rule_id, function),
+            name=function.__name__,
+            pipeline_function=function,
+            part=Part.PIPELINE,
+        )
 
     return decorate
 
@@ -421,11 +476,12 @@ def _new_rule(
     )
 
 
-def _with_source(rule: Rule, function: Callable[..., object]) -> Rule:
+def _read_source(rule_id: str, function: Callable[..., object]) -> str:
+    """Return the docstring of a rule on one line."""
     source = " ".join((function.__doc__ or "").split())
     if not source:
-        raise ValueError(f"the rule {rule.id} does not name its source in a docstring")
-    return replace(rule, source=source, name=function.__name__)
+        raise ValueError(f"the rule {rule_id} does not name its source in a docstring")
+    return source
 
 
 def rules_of(module: ModuleType) -> tuple[Rule, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Located,
     Match,
@@ -25,7 +26,7 @@ from kfgcp.spec.credentials import has_password
 # Shapes of tokens that their services document: a text that each of them contains, the shape, and
 # what it is. Most texts contain none of the first texts, and looking for these is fast.
 _TOKENS: Final = tuple(
-    (marker, re.compile(shape), kind)
+    (marker, LazyPattern(shape), kind)
     for marker, shape, kind in (
         ("AKIA", r"\bAKIA[A-Z0-9]{16}\b", "an access key of AWS"),
         ("ASIA", r"\bASIA[A-Z0-9]{16}\b", "an access key of AWS"),
@@ -48,32 +49,32 @@ _TOKENS: Final = tuple(
 )
 
 # Names of variables and inputs that hold secrets. `TOKEN_URL` and `SECRET_NAME` do not.
-_SECRET_VARIABLE: Final = re.compile(
+_SECRET_VARIABLE: Final = LazyPattern(
     r"(?:\A|_)(?:PASSWORD|PASSWD|SECRET|SECRET_?KEY|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)\Z",
     re.IGNORECASE,
 )
-_SECRET_INPUT: Final = re.compile(
+_SECRET_INPUT: Final = LazyPattern(
     r"(?:\A|_|-)(?:password|passwd|client_secret|secret_key|api_?key|access_key|private_key"
     r"|(?:auth|access|api|bearer|refresh)_token)\Z",
     re.IGNORECASE,
 )
 
 # What stands for a secret without being one: a reference, an address, a path, a switch.
-_NOT_A_SECRET: Final = re.compile(
+_NOT_A_SECRET: Final = LazyPattern(
     r"\s*\Z|.*(?:\{\{|\$\{|\$\()|projects/|secret:|[a-z][a-z0-9+.-]*://|[/<$]"
     r"|(?:true|false|none|null|yes|no|\d+)\Z",
     re.IGNORECASE | re.DOTALL,
 )
 
 # `scheme://user:password@host`. Braces, `$`, `<` and `%s` are the marks of templates.
-_URL_PASSWORD: Final = re.compile(
+_URL_PASSWORD: Final = LazyPattern(
     r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s/:@'\"{}$<>%]{0,64}:(?!\*+@|%s|%\()[^\s/@'\"{}$<>]{1,128}"
     r"@[A-Za-z0-9\[]"
 )
-_PIPE_TO_SHELL: Final = re.compile(
+_PIPE_TO_SHELL: Final = LazyPattern(
     r"\b(?:curl|wget)\b[^|\n;&]{0,500}\|\s*(?:sudo\s+(?:-\w+\s+)*)?(?:ba|z|da)?sh\b"
 )
-_PLAIN_HTTP: Final = re.compile(r"(?:\A|[\s+@])http://(?!(?:localhost|127\.|\[::1\]))")
+_PLAIN_HTTP: Final = LazyPattern(r"(?:\A|[\s+@])http://(?!(?:localhost|127\.|\[::1\]))")
 
 
 # -- secrets
@@ -97,7 +98,7 @@ def password_in_index(context: ComponentContext, target: Target) -> Match:
     "Y102",
     Severity.WARNING,
     "{where} contains {kind}",
-    hint="Revoke it, and read the new one from a secret when the task runs.",
+    hint="Revoke the password, token or key, and read a new one from a secret when the task runs.",
 )
 def known_token(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The PipelineSpec is stored by every backend, and shown to everyone who may see the run. The
@@ -132,7 +133,7 @@ def _find_token(text: str) -> str:
 @pipeline_rule(
     "Y103",
     Severity.WARNING,
-    "{where} has a plain text, and its name says that it is a secret",
+    "{where} has a name like a secret, but its value is plain text",
     hint="Ask for a secret: set_env_variable(NAME, 'secret:NAME'), see docs/guides/portable.md.",
 )
 def secret_in_plain_text(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
@@ -166,7 +167,7 @@ def password_in_address(pipeline: PipelineContext, target: Target) -> Iterator[M
 @component_rule(
     "Y110",
     Severity.WARNING,
-    "{component} installs packages without checking who sends them: {option}",
+    "{component} installs packages and does not check which server sends them: {option}",
     hint="Use an index with https and a valid certificate, without pip_trusted_hosts.",
 )
 def untrusted_index(context: ComponentContext, target: Target) -> Match:
@@ -187,7 +188,7 @@ def untrusted_index(context: ComponentContext, target: Target) -> Match:
     "Y111",
     Severity.WARNING,
     "{component} downloads a script and runs it at once: {program} ... | sh",
-    hint="Put the program into the image, or download it and compare its checksum first.",
+    hint="Put the program into the image, or compare the checksum of the script before you run it.",
 )
 def pipe_to_shell(context: ComponentContext, target: Target) -> Match:
     """The one who can change the file at the address runs code with the permissions of the task."""
@@ -201,8 +202,8 @@ def pipe_to_shell(context: ComponentContext, target: Target) -> Match:
 @pipeline_rule(
     "Y112",
     Severity.WARNING,
-    "{where} is read over plain http, which everyone on the network path can change",
-    hint="Use an address with https.",
+    "{where} uses plain http: anybody on the network path can change the data",
+    hint="Use an https address.",
 )
 def plain_http(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """HTTP without TLS protects no content (RFC 9110, section 17)."""
@@ -228,7 +229,7 @@ def _words(context: ComponentContext) -> tuple[str, ...]:
     if context.lightweight is not None:
         # The rest is written by KFP. Y101 and Y110 look at the packages in it.
         return (context.lightweight.source,)
-    return context.container.command + context.container.args
+    return context.container.words
 
 
 def _locate_command(context: ComponentContext, **values: str) -> Located:

@@ -53,7 +53,7 @@ def notes_about(comments: Iterable[Comment], rule_ids: Iterable[str]) -> list[st
         words = ", ".join(comment.rules)
         if not comment.reason:
             notes.append(
-                f"{comment.location}: {words} is not suppressed, because the comment gives no"
+                f"{comment.location}: the comment does not suppress {words}, because it gives no"
                 f" reason. Write: # kfgcp: {words} because REASON"
             )
         for rule in comment.rules:

@@ -24,7 +24,7 @@ from kfgcp.translation_tables import Form, Tables, requested_secret
 @task_rule(
     "P201",
     Severity.ERROR,
-    "{task} asks for the accelerator {name}, a name that {env} does not have",
+    "{task} asks for the accelerator {name}, but {env} has no entry for this name",
     hint="Add it in kfgcp.toml: [env.{env}.accelerators] {entry}",
     methods=("set_accelerator_type", "add_node_selector_constraint", "set_accelerator_limit"),
     needs_target=True,
@@ -42,8 +42,8 @@ def accelerator_without_translation(context: TaskContext, target: Target) -> Mat
     for missing in _missing(context, container, tables, ACCELERATOR):
         if missing.depends_on_run:
             return NotJudged(
-                "parameters of the run give {task} its accelerator or its node selector, so"
-                " kfgcp cannot translate the accelerator"
+                "{task} takes its accelerator or its node selector from a parameter, so kfgcp"
+                " cannot translate the accelerator"
             )
         if tables.form is Form.KUBERNETES:
             entry = f'{missing.name} = {{ resource = "nvidia.com/gpu", node_selector = {{ … }} }}'
@@ -56,7 +56,7 @@ def accelerator_without_translation(context: TaskContext, target: Target) -> Mat
 @task_rule(
     "P202",
     Severity.ERROR,
-    "{task} asks for the secret {name}, but {env} does not say where it is stored",
+    "{task} asks for the secret {name}, but {env} has no entry for this secret",
     hint="Add it in kfgcp.toml: [env.{env}.secrets] {entry}",
     methods=("set_env_variable",),
     needs_target=True,
@@ -71,7 +71,10 @@ def secret_without_translation(context: TaskContext, target: Target) -> Match:
         return NotJudged(_WITHOUT_SETTINGS)
     tables = target.settings.tables
     if tables.form is Form.NONE:
-        return NotJudged(f"nobody knows whether the backend {target.backend} translates secrets")
+        return NotJudged(
+            "kfgcp does not know whether the backend {backend} translates secrets",
+            {"backend": target.backend},
+        )
     missing = _missing(context, container, tables, SECRET)
     if not missing:
         return False
@@ -99,8 +102,8 @@ def cluster_secret_without_translation(context: TaskContext, target: Target) -> 
         return False
     if all(request.depends_on_run for request in required):
         return NotJudged(
-            "{task} gets the names of its Kubernetes secrets from parameters of the run, so kfgcp"
-            " cannot translate these secrets"
+            "{task} takes the names of its Kubernetes secrets from parameters, so kfgcp cannot"
+            " translate these secrets"
         )
     known = [request for request in required if not request.depends_on_run]
     secret, _, key = known[0].name.partition("/")
@@ -136,8 +139,10 @@ def translated(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "P205",
     Severity.NOTE,
-    "on {env}, {variables} of {task} contains the name of a secret version, not the secret",
-    hint="In the component, read the secret from Secret Manager if the value has projects/.",
+    "on {env}, the variable {variables} of {task} contains the name of a secret version, not the"
+    " secret",
+    hint="In the code of the component, test the value: a value that starts with projects/ is the"
+    " name of a secret version. Read the secret from Secret Manager then.",
     methods=("set_env_variable", "use_secret_as_env"),
     needs_target=True,
 )
@@ -157,7 +162,10 @@ def secret_by_name(context: TaskContext, target: Target) -> Match:
 
 
 # The reason of `NotJudged` when an environment lacks a required key.
-_WITHOUT_SETTINGS = "{env} lacks required keys, so kfgcp cannot tell what it translates"
+_WITHOUT_SETTINGS = (
+    "[env.{env}] of kfgcp.toml lacks required keys, so kfgcp cannot read its tables accelerators"
+    " and secrets"
+)
 
 
 def _missing(

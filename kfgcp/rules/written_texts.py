@@ -9,7 +9,6 @@ from enum import Enum, auto
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.rule import Located, Part
 from kfgcp.spec.graph import Constant, Importer
-from kfgcp.spec.records import ParamSpec
 
 
 class Origin(Enum):
@@ -58,7 +57,7 @@ def written_texts(pipeline: PipelineContext) -> tuple[WrittenText, ...]:
     key = "written_texts"
     texts = pipeline.memo.get(key)
     if texts is None:
-        texts = tuple(_read_texts(pipeline))
+        texts = _read_texts(pipeline)
         pipeline.memo[key] = texts
     return texts
 
@@ -70,6 +69,10 @@ def texts_in(value: object, name: str) -> Iterator[tuple[str, str]]:
         >>> list(texts_in({"url": "a", "rows": ["b", 3]}, "options"))
         [('url', 'a'), ('rows', 'b')]
     """
+    # Most values are texts.
+    if isinstance(value, str):
+        yield name, value
+        return
     # This list is the stack of the traversal, the last value is the next one.
     stack: list[tuple[str, object]] = [(name, value)]
     while stack:
@@ -82,20 +85,17 @@ def texts_in(value: object, name: str) -> Iterator[tuple[str, str]]:
             stack.extend((name, element) for element in reversed(item))
 
 
-def _read_texts(pipeline: PipelineContext) -> Iterator[WrittenText]:
+def _read_texts(pipeline: PipelineContext) -> tuple[WrittenText, ...]:
+    texts: list[WrittenText] = []
     for param in pipeline.graph.root.params.values():
         where = f"the default of the pipeline's parameter '{param.name}'"
-        for name, text in _default_texts(param):
-            yield WrittenText(text, where, name, Origin.DEFAULT)
+        for name, text in texts_in(param.default, param.name):
+            texts.append(WrittenText(text, where, name, Origin.DEFAULT))
     for component in pipeline.components:
-        yield from _component_texts(component)
+        texts.extend(_component_texts(component))
     for task in pipeline.tasks:
-        yield from _task_texts(task)
-
-
-def _default_texts(param: ParamSpec) -> Iterator[tuple[str, str]]:
-    if param.default is not None:
-        yield from texts_in(param.default, param.name)
+        texts.extend(_task_texts(task))
+    return tuple(texts)
 
 
 def _component_texts(context: ComponentContext) -> Iterator[WrittenText]:
@@ -103,8 +103,11 @@ def _component_texts(context: ComponentContext) -> Iterator[WrittenText]:
     label = f"component {component.name.removeprefix('comp-')}"
     place = (Part.COMPONENT, context.task, component.name)
     for param in component.params.values():
+        # Most inputs have no default.
+        if param.default is None:
+            continue
         where = f"the default of input '{param.name}' of {label}"
-        for name, text in _default_texts(param):
+        for name, text in texts_in(param.default, param.name):
             yield WrittenText(text, where, name, Origin.DEFAULT, *place)
     if context.container is not None:
         for variable, value in context.container.env.items():

@@ -55,7 +55,7 @@ def evaluate_condition(expression: str, inputs: Values) -> bool:
         ) from None
     if not isinstance(value, bool):
         raise ValueProblem(
-            f"the condition {expression} is {format_value(value)}, neither true nor false;"
+            f"the condition {expression} has the value {format_value(value)}, not true or false;"
             f" {_describe_inputs(inputs)}"
         )
     return value

@@ -225,7 +225,7 @@ def _explain_missing(binding: Binding) -> str:
     if isinstance(source, FromTask):
         return f"task '{source.task}' has no output '{source.output}'"
     if isinstance(source, FromInput):
-        return f"the pipeline's input '{source.name}' has none"
+        return f"the pipeline's input '{source.name}' has no value"
     if isinstance(source, FinalStatus):
         return f"task '{source.task}' has no final status"
-    return "its constant is null"
+    return "its value in the pipeline is null"

@@ -173,8 +173,8 @@ def _fill_inside(value: Any, params: JsonObject, job: Mapping[str, str], label: 
         filled_key = _fill_text(key, params, job, label)
         if filled_key in filled:
             raise ValueProblem(
-                f"{label} has the key {format_value(filled_key)} twice when its placeholders are"
-                " filled in"
+                f"after kfgcp fills in the placeholders, {label} has the key"
+                f" {format_value(filled_key)} twice"
             )
         filled[filled_key] = _fill_inside(item, params, job, label)
     return filled
@@ -190,7 +190,8 @@ def _fill_text(text: str, params: JsonObject, job: Mapping[str, str], label: str
     if not_compiled is not None:
         source = f"{not_compiled['task']}.{not_compiled['name']}".removeprefix(".")
         raise ValueProblem(
-            f"{label} contains the output {source} at a place where KFP cannot compile it"
+            f"{label} contains the output {source} inside another value, where KFP cannot fill it"
+            " in: pass the output as an argument of its own"
         )
     return _PLACEHOLDER.sub(lambda match: as_text(_constant_value(match, params, job, label)), text)
 
@@ -265,8 +266,8 @@ def _argument_value(
     whole_artifact = WHOLE_ARTIFACT.fullmatch(placeholder[0])
     if whole_artifact is not None:
         raise ValueProblem(
-            f"the command takes the whole artifact '{whole_artifact[3]}', but KFP does not say"
-            " which text a whole artifact becomes: pass its uri, path or metadata"
+            f"the command takes the whole artifact '{whole_artifact[3]}', but KFP does not define"
+            " the text of a whole artifact: pass its uri, path or metadata"
         )
     artifact = _ARTIFACT.match(expression)
     if artifact is not None:

@@ -22,6 +22,15 @@ from kfgcp.spec.json_values import (
 )
 from kfgcp.spec.records import ParamSpec
 
+METADATA_ONLY: Final = frozenset(
+    {
+        "system.Metrics",
+        "system.ClassificationMetrics",
+        "system.SlicedClassificationMetrics",
+    }
+)
+"""The types of artifacts whose contents are their metadata. Usually they have no file."""
+
 
 class ValueProblem(Exception):
     """A value is missing or has the wrong type. The message is one line for the user."""

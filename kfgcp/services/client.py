@@ -286,7 +286,7 @@ class ServiceClient:
         token = page.get("nextPageToken") or page.get("next_page_token") or ""
         if not isinstance(token, str):
             raise BadAnswer(
-                f"{self._service} answered {request} with a page token that is not text.",
+                f"In the answer of {self._service} to {request}, the page token is not text.",
                 hint=HINT,
             )
         return token

@@ -63,7 +63,7 @@ class GoogleErrors:
             return Advice(reason_hint)
         # Cloud Logging does not name the project in its paths and refusals.
         if status == 403 and path.startswith("v2/entries"):
-            role_hint = "Ask for roles/logging.viewer on the project that the runs are in."
+            role_hint = "Ask for roles/logging.viewer on the project of the runs."
             return Advice(role_hint, Remedy.GRANT_ACCESS)
         access_hint = _access_hint(status, text, error.metadata, project)
         if access_hint:
@@ -100,22 +100,22 @@ def _reason_hint(error: ErrorBody, text: str, project: str) -> str:
         # The login names the project that pays. The runs may be in another project.
         payer = error.metadata.get("consumer", "").removeprefix("projects/") or "of your login"
         return (
-            f"Your requests count against the quota of the project {payer}. Ask for"
-            " roles/serviceusage.serviceUsageConsumer on it, or choose another project: gcloud auth"
-            " application-default set-quota-project PROJECT"
+            f"Your requests use the quota of the project {payer}. Ask for"
+            " roles/serviceusage.serviceUsageConsumer on this project, or choose another project:"
+            " gcloud auth application-default set-quota-project PROJECT"
         )
     is_wrong_project = reason in ("CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID")
     if is_wrong_project or "denied on resource project" in text:
         return (
-            f"Check that {project} is the id of the project, and that you may see the project:"
-            f" gcloud projects describe {project}"
+            f"Check that {project} is the id of the project, and that you have access: gcloud"
+            f" projects describe {project}"
         )
     if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
         return f"The sign-in lacks the scope cloud-platform. Sign in again: {LOG_IN}"
     if reason == "SECURITY_POLICY_VIOLATED" or "vpcServiceControls" in text:
         return (
-            f"VPC Service Controls protect {project}: ask its administrator to let your network or"
-            " account in."
+            f"VPC Service Controls protect {project}: ask its administrator to allow your network"
+            " or account."
         )
     return ""
 
@@ -161,8 +161,8 @@ def _other_hint(status: int, text: str, path: str, project: str, host: str) -> s
     is_location_wrong = status == 400 and is_about_location(text)
     if location and (status == 404 or is_location_wrong):
         return (
-            f"Check the id, and that the environment's project ({project}) and location"
-            f" ({location}) are right."
+            f"Check the id, and the project ({project}) and location ({location}) of the"
+            " environment."
         )
     if status == 404:
         return f"Check the id, and that {host} is the right address."

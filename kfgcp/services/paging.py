@@ -118,7 +118,7 @@ class PageLimit:
         """
         token_hash = hash(next_token)
         if token_hash in self._token_hashes:
-            raise self._endless("sent the token of a page that was read before")
+            raise self._endless("sent the same page token twice")
         self._token_hashes.add(token_hash)
         page_hash = hash(items)
         if items and page_hash not in self._page_hashes:

@@ -396,18 +396,18 @@ def _redirect_error(response: Response, request: RequestInfo) -> BackendError:
         host = redacted_line(url.hostname or request.host, *request.secrets, limit=100)
     except ValueError:
         return Unreachable(
-            f"{request.service} redirects to something that is not an address ({response.status}).",
+            f"{request.service} redirects to an address that is not valid ({response.status}).",
             hint=_ADDRESS_HINT,
         )
     if _SIGN_IN_URL.search((url.hostname or "") + url.path) or "client_id=" in url.query:
         return AuthError(
-            f"{request.service} wants a sign-in at {host} instead of answering {request}"
+            f"{request.service} did not answer {request}, but redirects to a sign-in at {host}"
             f" ({response.status}).",
             hint=request.sign_in_hint,
         )
     return Unreachable(
-        f"{request.service}: {request.host} redirects {request} to {host} ({response.status});"
-        " kfgcp does not send tokens to another address.",
+        f"{request.service}: {request.host} redirects {request} to {host} ({response.status}), but"
+        " kfgcp does not send tokens to another host.",
         hint=_ADDRESS_HINT,
     )
 
@@ -417,12 +417,12 @@ def _page_error(response: Response, request: RequestInfo) -> BackendError:
     page_title = title(response, *request.secrets)
     if response.status in (401, 403) and wants_sign_in(response):
         return AuthError(
-            f"A sign-in page came instead of an answer of {request.service} to {request}:"
-            f" {page_title} ({response.status}).",
+            f"A sign-in page, not {request.service}, answered {request}: {page_title}"
+            f" ({response.status}).",
             hint=request.sign_in_hint,
         )
     return Unreachable(
         f"A proxy or gateway, not {request.service}, answered {request}: {page_title}"
         f" ({response.status}).",
-        hint=f"Check HTTPS_PROXY and NO_PROXY, and that the network lets you reach {request.host}.",
+        hint=f"Check HTTPS_PROXY and NO_PROXY, and whether your network can reach {request.host}.",
     )

@@ -51,7 +51,7 @@ def unreachable_error(
     """Return the error for a request without a complete response."""
     message = f"{request.service}: {request.host} {failure.problem} ({request})."
     if failure.sent and not repeatable:
-        message += " The request may have been carried out nevertheless."
+        message += " The service may have carried out the request nevertheless."
     error = Unreachable(message, hint=failure.hint)
     error.too_large = failure.too_large
     return error

@@ -337,8 +337,8 @@ def explain(
         return TransportError(
             f"did not send a whole answer within {deadline.seconds:g} s",
             hint=(
-                f"{_NETWORK_HINT} To give requests more time, set request_seconds in the"
-                " environment."
+                f"{_NETWORK_HINT} To give requests more time, set request_seconds in"
+                " [env.NAME] of kfgcp.toml."
             ),
             sent=True,
             final=True,
@@ -346,7 +346,7 @@ def explain(
     # Only the functions above that read a body raise this class directly.
     if isinstance(error, IncompleteRead):
         return TransportError(
-            "broke off in the middle of its answer", hint=_NETWORK_HINT, sent=True
+            "ended the connection in the middle of its answer", hint=_NETWORK_HINT, sent=True
         )
     causes = list(_causes(error))
     class_names = _class_names(causes)
@@ -387,7 +387,7 @@ def explain(
         error, requests.exceptions.ChunkedEncodingError
     ):
         return TransportError(
-            "broke off in the middle of its answer", hint=_NETWORK_HINT, sent=True
+            "ended the connection in the middle of its answer", hint=_NETWORK_HINT, sent=True
         )
     if "BadStatusLine" in class_names and "RemoteDisconnected" not in class_names:
         return TransportError(
@@ -401,8 +401,8 @@ def explain(
         )
     if isinstance(error, OSError) and "CA certificate" in str(error):
         return TransportError(
-            "cannot be checked: the file with certificates is not there",
-            hint="Set ca_file or REQUESTS_CA_BUNDLE to a file that exists.",
+            "cannot be reached, because the file of CA certificates does not exist",
+            hint="Set ca_file or REQUESTS_CA_BUNDLE to the file with the CA certificates.",
             final=True,
             tls=True,
         )
@@ -461,7 +461,7 @@ def _proxy_error(causes: list[BaseException]) -> TransportError:
             final=True,
         )
     return TransportError(
-        "is behind a proxy that does not let the request through",
+        "is behind a proxy that blocks the request",
         hint="Check HTTPS_PROXY, or list the host in NO_PROXY.",
     )
 
@@ -474,8 +474,9 @@ def _tls_error(causes: list[BaseException]) -> TransportError:
             return TransportError(
                 f"has a certificate that is not trusted: {reason}",
                 hint=(
-                    "If your company has its own certificates, set ca_file in the environment"
-                    " (backend kubeflow) or REQUESTS_CA_BUNDLE to the file with the certificates."
+                    "If your company has its own certificates, set the variable REQUESTS_CA_BUNDLE"
+                    " to the file with them. For the backend kubeflow, ca_file in [env.NAME] of"
+                    " kfgcp.toml does the same."
                 ),
                 final=True,
                 tls=True,

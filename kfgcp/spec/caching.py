@@ -54,9 +54,9 @@ def disable_caching_from(spec: JsonObject, path: str) -> dict[str, Any]:
     steps = path.split("/")
     for depth, step in enumerate(steps, 1):
         if re.fullmatch(r".*\[\d+\]", step):
-            raise ValueError("a spec has only the loop, not its iterations")
+            raise ValueError("a single iteration of a loop cannot be repeated")
         if step not in tasks:
-            raise ValueError(f"the pipeline has no task {step} there")
+            raise ValueError(f"the pipeline has no task {path}")
         for key in _downstream(tasks, step):
             _disable_caching(tasks[key], components)
         if depth == len(steps):

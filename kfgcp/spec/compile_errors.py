@@ -134,17 +134,17 @@ def _local_hint(module: str, local: LocalModule) -> str:
     place = display_path(local.place)
     if not local.has_python:
         return (
-            f"The folder {place} has that name, but no Python files.\nIf you mean a library,"
-            " install it: pip install NAME. Its documentation gives the NAME."
+            f"The folder {place} has the name of the missing module, but no Python files.\nIf you"
+            " mean a library, install it: pip install NAME. Its documentation gives the NAME."
         )
     if not local.importable:
         folder = display_path(local.place.parent)
         return (
-            f"{place} has that name, but {folder} is not on the import path.\n"
+            f"{place} has the name of the missing module, but {folder} is not on the import path.\n"
             f"Run kfgcp in {folder}, or set PYTHONPATH={folder}."
         )
     if module == top:
-        return f"{place} has that name, but cannot be imported."
+        return f"{place} has the name of the missing module, but Python cannot import it."
     package_file = _preferred_file(top, local.place)
     if package_file is not None:
         return (
@@ -152,7 +152,7 @@ def _local_hint(module: str, local: LocalModule) -> str:
             f"Add an empty file {place / '__init__.py'}, so that Python uses the folder."
         )
     submodule = module.partition(".")[2]
-    return f"{top} is {place}, which has no {submodule}. Look for a spelling mistake."
+    return f"{top} is {place}, and has no {submodule}. Look for a spelling mistake."
 
 
 def _preferred_file(name: str, place: Path) -> str | None:

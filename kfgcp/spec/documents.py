@@ -126,12 +126,12 @@ def parse_json(text: str) -> Any:
         >>> parse_json('{"rate": 0.1, "rate": 0.2}')
         Traceback (most recent call last):
         ...
-        ValueError: the key 'rate' is given twice
+        ValueError: it has the key 'rate' twice
     """
     try:
         return json.loads(text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_refuse_nan)
     except RecursionError:
-        raise ValueError("it nests too deep") from None
+        raise ValueError("it is nested too deeply") from None
 
 
 def find_line(text: str, document: int, place: Place) -> int | None:
@@ -287,13 +287,13 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys: set[str] = set()
     for key, _ in pairs:
         if key in keys:
-            raise ValueError(f"the key {key!r} is given twice")
+            raise ValueError(f"it has the key {key!r} twice")
         keys.add(key)
     return mapping
 
 
 def _refuse_nan(name: str) -> Any:
-    raise ValueError(f"{name} is not a number that JSON can carry")
+    raise ValueError(f"JSON has no number {name}")
 
 
 # -- YAML
@@ -320,7 +320,7 @@ def _parse_yaml(text: str, origin: str, error: type[KfgcpError], by_hand: bool) 
     # PyYAML lets int("") and similar errors through for scalars with an explicit tag.
     except Exception as problem:
         raise error(
-            f"{origin}: not valid YAML: a value does not fit its tag ({problem})."
+            f"{origin}: not valid YAML: a value does not match its tag ({problem})."
         ) from None
 
 
@@ -339,7 +339,7 @@ def _check_nesting(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise NotJsonError((), "nests too deep")
+                raise NotJsonError((), "is nested too deeply")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -421,7 +421,7 @@ def _refuse_equal_keys(node: Any) -> None:
         if not isinstance(key.value, str):
             continue
         if key.value in keys:
-            problem = f"the key {key.value!r} is given twice"
+            problem = f"it has the key {key.value!r} twice"
             raise ConstructorError(None, None, problem, key.start_mark)
         keys.add(key.value)
 

@@ -55,7 +55,7 @@ def unwrap(documents: Sequence[Any]) -> PipelineDocuments:
             " the platform spec",
         )
     if "platforms" in first and "root" not in first:
-        hint = "The PipelineSpec comes first, `platforms` second."
+        hint = "Put the PipelineSpec first, and the platform spec (`platforms`) second."
         raise InvalidError((), "the first document is a platform spec", hint)
     _refuse_other_formats(first)
     platform_spec = documents[1] if len(documents) == 2 else None
@@ -90,8 +90,8 @@ def _refuse_other_formats(document: JsonObject) -> None:
         raise InvalidError((), problem, _COMPILE_AGAIN)
     if isinstance(document.get("implementation"), dict) and "root" not in document:
         hint = (
-            "Use it in a pipeline:"
-            " train = kfp.components.load_component_from_file('component.yaml')"
+            "Use the component in a pipeline: train ="
+            " kfp.components.load_component_from_file('component.yaml')"
         )
         raise InvalidError((), "this is a KFP 1 component, not a pipeline", hint)
     if version and kind and "root" not in document and "pipelineSpec" not in document:

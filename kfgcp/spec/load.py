@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from kfgcp.config_pipelines import ProjectPipeline
 from kfgcp.errors import SpecError, UsageError
 from kfgcp.spec.digest import digest
 from kfgcp.spec.documents import find_line, parse_documents, read_text
@@ -27,7 +28,7 @@ Component = Callable[..., Any]
 _COMPILED_ENDINGS: Final = (".yaml", ".yml", ".json")
 _ENDINGS: Final = (".py",) + _COMPILED_ENDINGS
 _FORMS_HINT: Final = (
-    "A pipeline is given as file.py, file.py:function, or a compiled .yaml or .json file."
+    "Give the pipeline as file.py, file.py:function, or a compiled .yaml or .json file."
 )
 
 
@@ -44,6 +45,7 @@ class Spec:
         template: the address, with digest, of the template version that the pipeline comes from;
             None for a file.
         files: absolute path of each file that it was made from -> digest of the content.
+        entry: the table [pipeline.X] of kfgcp.toml that names the pipeline, None without one.
     """
 
     pipeline_spec: dict[str, Any]
@@ -51,6 +53,7 @@ class Spec:
     origin: str
     template: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    entry: ProjectPipeline | None = None
 
     @property
     def name(self) -> str:
@@ -177,7 +180,7 @@ def _split_function(pipeline: str) -> tuple[Path, str | None]:
         raise UsageError(f"{path} does not exist.", hint=_suggest_file(path) or _FORMS_HINT)
     if function is not None and not is_python:
         raise UsageError(
-            f"{path} is a compiled pipeline, it has no function {function!r}.", hint=_FORMS_HINT
+            f"{path} is a compiled pipeline, so it has no function {function!r}.", hint=_FORMS_HINT
         )
     if function is not None and not function.isidentifier():
         raise UsageError(f"{function!r} is not the name of a function in {path}.", hint=_FORMS_HINT)

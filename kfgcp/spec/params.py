@@ -72,6 +72,10 @@ _DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[
 _EXACT_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,15}")
 
 
+# The beginning of the message of wrong parameters, when no table is named.
+_SUBJECT: Final = "Wrong parameters"
+
+
 class _WrongValueError(Exception):
     """A value that a parameter does not accept.
 
@@ -124,7 +128,7 @@ def parse_assignments(
                 hint="For example: -p learning_rate=0.1",
             )
         if name in values:
-            problems.append(f"{name} is given twice")
+            problems.append(f"{name} has two values")
             continue
         values[name] = None
         if name not in params:
@@ -166,7 +170,9 @@ def read_file(path: str | Path) -> dict[str, JsonValue]:
     return values
 
 
-def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[str, JsonValue]:
+def resolve(
+    params: Mapping[str, ParamSpec], values: Mapping[str, Any], *, subject: str = _SUBJECT
+) -> dict[str, JsonValue]:
     """Return the values that a run starts with, one for each parameter, in their declared order.
 
     A parameter has the user's value, else its default. An optional parameter without a value and
@@ -176,6 +182,7 @@ def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[
     Args:
         params: the declared parameters by name.
         values: the user's values by name. Numbers of other libraries, such as NumPy, are accepted.
+        subject: the beginning of the message of an error, such as the table with the values.
 
     Raises:
         ParamError: a parameter is unknown, missing or of the wrong type. The message names all
@@ -199,25 +206,26 @@ def resolve(params: Mapping[str, ParamSpec], values: Mapping[str, Any]) -> dict[
             else:
                 resolved[name] = _check_default(param)
         except _WrongValueError as wrong:
-            subject = name if name in values else f"the default of {name}"
-            problems.append(f"{subject} {wrong}")
+            wrong_value = name if name in values else f"the default of {name}"
+            problems.append(f"{wrong_value} {wrong}")
         if param.required and name not in values:
             missing.append(name)
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         problems.append(f"{', '.join(missing)} {verb} required")
-    _raise_problems(problems, params)
+    _raise_problems(problems, params, subject)
     return resolved
 
 
 def resolve_known(
-    params: Mapping[str, ParamSpec], values: Mapping[str, Any]
+    params: Mapping[str, ParamSpec], values: Mapping[str, Any], *, subject: str = _SUBJECT
 ) -> dict[str, JsonValue]:
     """Return the values that are known before a run: as `resolve`, without what is missing.
 
     Args:
         params: the declared parameters by name.
         values: the user's values by name.
+        subject: as in `resolve`.
 
     Raises:
         ParamError: a parameter is unknown or of the wrong type.
@@ -231,21 +239,22 @@ def resolve_known(
         {'rate': 0.1}
     """
     known = {name: param for name, param in params.items() if name in values or not param.required}
-    resolved = resolve(known, values)
+    resolved = resolve(known, values, subject=subject)
     return {name: value for name, value in resolved.items() if value is not None}
 
 
 def with_absolute_paths(
-    params: Mapping[str, ParamSpec], values: Mapping[str, Any]
+    params: Mapping[str, ParamSpec], values: Mapping[str, Any], folder: Path | None = None
 ) -> dict[str, Any]:
     """Return the values with absolute paths instead of relative paths of input artifacts.
 
-    The relative paths start from the current folder. A rerun needs absolute paths, because its
-    other paths start from the folder that the first run was submitted from.
+    A rerun needs absolute paths, because its other paths start from the folder that the first run
+    was submitted from.
 
     Args:
         params: the declared parameters by name.
         values: the user's values by name. This mapping does not change.
+        folder: the folder that relative paths start from, the current one when None.
 
     Example:
         >>> params = {"data": ParamSpec("data", "ARTIFACT")}
@@ -257,22 +266,24 @@ def with_absolute_paths(
         if name not in params or not params[name].is_artifact:
             continue
         if isinstance(value, (list, tuple)):
-            absolute[name] = [_absolute_path(path) for path in value]
+            absolute[name] = [_absolute_path(path, folder) for path in value]
         else:
-            absolute[name] = _absolute_path(value)
+            absolute[name] = _absolute_path(value, folder)
     return absolute
 
 
 # -- messages
 
 
-def _raise_problems(problems: Sequence[str], params: Mapping[str, ParamSpec]) -> None:
+def _raise_problems(
+    problems: Sequence[str], params: Mapping[str, ParamSpec], subject: str = _SUBJECT
+) -> None:
     if not problems:
         return
     hint = "The pipeline has no parameters."
     if params:
         hint = f"The pipeline's parameters:\n{_format_table(params)}"
-    raise ParamError(f"Wrong parameters: {'; '.join(problems)}.", hint=hint)
+    raise ParamError(f"{subject}: {'; '.join(problems)}.", hint=hint)
 
 
 def _format_table(params: Mapping[str, ParamSpec]) -> str:
@@ -395,7 +406,7 @@ def _check_default(param: ParamSpec) -> JsonValue:
 def _check_value(param: ParamSpec, value: Any) -> JsonValue:
     """Return the value in plain JSON types, if the parameter accepts it."""
     if param.is_from_backend:
-        raise _WrongValueError("is set by the backend and cannot be given")
+        raise _WrongValueError("cannot be set, because the backend sets it")
     if value is None:
         if param.optional and not param.has_default:
             return None
@@ -477,10 +488,10 @@ def _to_python(value: Any, depth: int) -> Any:
     return value
 
 
-def _absolute_path(path: Any) -> Any:
+def _absolute_path(path: Any, folder: Path | None) -> Any:
     """Return a relative path as an absolute one, and a URI or another value unchanged."""
     if not isinstance(path, (str, Path)):
         return path
     is_empty = str(path).strip() == ""
     is_uri = "://" in str(path)
-    return path if is_empty or is_uri else os.path.abspath(path)
+    return path if is_empty or is_uri else os.path.abspath(Path(folder or "", path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from kfgcp.spec.platform import NO_CLUSTER_CONFIG, ClusterConfig
@@ -218,7 +219,8 @@ class TaskDef:
     cache_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, because a cached property needs the dictionary of the object.
+@dataclass(frozen=True)
 class Container:
     """A command in an image.
 
@@ -237,6 +239,19 @@ class Container:
     env: Mapping[str, str]
     resources: Mapping[str, Any]
     cluster: ClusterConfig = NO_CLUSTER_CONFIG
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The words of the command and of the arguments."""
+        return self.command + self.args
+
+    @cached_property
+    def templates(self) -> tuple[str, ...]:
+        """The words with a text that a backend may replace: `{{$.inputs...}}` for example.
+
+        Most words have none, and some have thousands of lines, so they are searched once.
+        """
+        return tuple(word for word in self.words if "{{" in word)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,8 +128,8 @@ def _schema_version(value: object, place: Place) -> None:
         raise InvalidError(
             place,
             f"is {value!r}; kfgcp reads {' and '.join(SCHEMA_VERSIONS)}",
-            "Compile it with KFP SDK 2.10 or newer. If a newer SDK than kfgcp knows compiled the"
-            " file, update kfgcp.",
+            "Compile the pipeline with KFP SDK 2.10 or newer. If the file comes from a newer SDK"
+            " than kfgcp knows, update kfgcp.",
         )
 
 
@@ -146,11 +146,11 @@ def _task_key(key: str, place: Place) -> None:
     elif "/" in key:
         problem = "has a '/', which separates a task from the pipeline around it"
     elif re.search(r"\[[0-9]+\]", key):
-        problem = "looks like an iteration of a loop"
+        problem = "looks like the name of an iteration in a loop"
     elif _CONTROL_CHARACTER.search(key):
         problem = "has a control character"
     if problem:
-        hint = "Keys that KFP gives to tasks have lowercase letters, digits and '-'."
+        hint = "Use lowercase letters, digits and '-', as KFP does."
         raise InvalidError(place, f"has the task {key!r}, whose key {problem}", hint)
 
 

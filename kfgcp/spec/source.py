@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from kfgcp.config_pipelines import is_pipeline_name
 from kfgcp.model import JsonValue
 
 
@@ -20,7 +21,8 @@ class Source:
     """Where the pipeline of a run comes from.
 
     Attributes:
-        pipeline: the pipeline as the user named it, `pipelines/train.py:train` for example.
+        pipeline: the pipeline as the user named it: `pipelines/train.py:train`, or `churn` for
+            [pipeline.churn] of kfgcp.toml.
         folder: the folder that a relative path in `pipeline` starts from.
         files: absolute path of each file that it was compiled from -> digest of the content.
     """
@@ -52,6 +54,8 @@ class Source:
 
     def run_command(self) -> str:
         """Return the command that runs the current pipeline from the current folder."""
+        if is_pipeline_name(self.pipeline):
+            return f"kfgcp run {self.pipeline}"
         file = self.pipeline
         function = ""
         # A file name may contain a colon. So if a file has the whole text as its name, there is no

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kfgcp.spec.graph import Component, Container, Graph, TaskDef
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TaskContext:
     """A task and its surroundings in the pipeline.
 

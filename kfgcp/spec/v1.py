@@ -33,9 +33,9 @@ NAMES: Final = {
     ),
     "kfp.dsl.VolumeSnapshotOp": "take the snapshot from inside a component",
     "kfp.dsl.PipelineVolume": "use kubernetes.mount_pvc (package kfp-kubernetes)",
-    "kfp.dsl.PipelineParam": "use the pipeline function's arguments and task.output as they are",
-    "kfp.dsl.PipelineConf": "use dsl.PipelineConfig, or set it on the tasks",
-    "kfp.dsl.get_pipeline_conf": "use dsl.PipelineConfig, or set it on the tasks",
+    "kfp.dsl.PipelineParam": "use the arguments of the pipeline function and task.output directly",
+    "kfp.dsl.PipelineConf": "use dsl.PipelineConfig, or set the value on the tasks",
+    "kfp.dsl.get_pipeline_conf": "use dsl.PipelineConfig, or set the value on the tasks",
     "kfp.dsl.graph_component": (
         "decorate the function with @dsl.pipeline and call it inside another pipeline"
     ),

@@ -84,6 +84,18 @@ def read_tasks(component: JsonObject) -> JsonObject:
     return as_mapping(as_mapping(component.get("dag")).get("tasks"))
 
 
+def may_need_translation(spec: JsonObject, platform_spec: JsonObject | None) -> bool:
+    """Return whether a pipeline may ask for a GPU or a secret, which backends name differently."""
+    # Secrets of Kubernetes are in the second document.
+    if platform_spec:
+        return True
+    for executor in read_executors(spec).values():
+        container = as_mapping(as_mapping(executor).get("container"))
+        if container.get("env") or as_mapping(container.get("resources")).get("accelerator"):
+            return True
+    return False
+
+
 def is_dag(component: JsonObject) -> bool:
     """Return whether a component consists of tasks."""
     return "dag" in component
@@ -339,15 +351,21 @@ def _read_interface(body: object) -> Interface:
 def _read_param(name: str, body: JsonObject) -> ParamSpec:
     declared_type = body.get("parameterType") or body.get("type") or "STRING"
     parameter_type = _OLD_TYPES.get(declared_type, declared_type)
-    literals = body.get("literals") or ()
+    default = body.get("defaultValue")
+    literals = body.get("literals")
+    # Most parameters have neither, and a large pipeline has tens of thousands of parameters.
+    if default is not None:
+        default = normalize_parameter(parameter_type, default)
+    if literals:
+        literals = tuple(normalize_parameter(parameter_type, literal) for literal in literals)
     return ParamSpec(
         name=name,
         type=parameter_type,
-        default=normalize_parameter(parameter_type, body.get("defaultValue")),
+        default=default,
         has_default="defaultValue" in body,
         optional=bool(body.get("isOptional")),
         description=body.get("description", ""),
-        literals=tuple(normalize_parameter(parameter_type, literal) for literal in literals),
+        literals=literals or (),
     )
 
 

@@ -249,7 +249,7 @@ class _ConditionBuilder:
 
     def _state_comparison(self, node: Comparison) -> str:
         if node.operator not in ("=", "!="):
-            self._refuse(node, "states have no order", "Write = or !=.")
+            self._refuse(node, "a state cannot be compared with this operator", "Write = or !=.")
         state = node.value.upper()
         if state not in RunState.__members__:
             self._refuse(node, f"there is no state {node.value}", f"States: {', '.join(RunState)}.")
@@ -310,7 +310,7 @@ class _ConditionBuilder:
         if node.operator not in ("=", "!=", "~"):
             self._refuse(
                 node,
-                "tags have no order",
+                "tags cannot be compared with this operator",
                 "Write tags = 'good', tags != 'good' or tags ~ 'go' (contains).",
             )
         if node.operator == "~":

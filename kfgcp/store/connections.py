@@ -148,5 +148,5 @@ def closed_error(file: Path) -> UsageError:
     """Return the error for the use of a store after `close`."""
     return UsageError(
         f"The store {file} was closed.",
-        hint="Use it before close(), or open it again: kfgcp.Workspace.open(FOLDER)",
+        hint="Use the workspace before close(), or open it again: kfgcp.Workspace.open(FOLDER)",
     )

@@ -131,7 +131,7 @@ def warn_disk_full(file: Path) -> None:
 
     Python shows the same warning of the same line only once, so all callers share this function.
     """
-    text = f"The disk of {file} is full: recorded runs are shown, but nothing new can be recorded."
+    text = f"The disk of {file} is full: kfgcp shows recorded runs, but cannot record anything new."
     warnings.warn(text, DiskFullNote, stacklevel=1)
 
 
@@ -177,9 +177,8 @@ def _connect_to_read(file: Path) -> Connection:
             version = _read_version(connection)
         if version < SCHEMA_VERSION:
             raise StateError(
-                f"{file} was written by an older kfgcp. It must be updated, but it cannot be"
-                " written.",
-                hint="Make its folder writable, or point KFGCP_HOME at a copy of the folder.",
+                f"An older kfgcp wrote {file}. kfgcp must update this file, but cannot write it.",
+                hint="Make its folder writable, or set KFGCP_HOME to a copy of the folder.",
             )
         _refuse_newer(version, file)
         connection.can_write = False
@@ -273,8 +272,8 @@ def _refuse_newer(version: int, file: Path) -> None:
         from kfgcp.installation import upgrade_hint
 
         raise StateError(
-            f"{file} was written by a newer kfgcp (its schema is {version}, this version knows"
-            f" {SCHEMA_VERSION}).",
+            f"A newer kfgcp wrote {file}: the schema of the file is {version}, but this kfgcp"
+            f" knows only {SCHEMA_VERSION}.",
             hint=upgrade_hint(),
         )
 
@@ -332,7 +331,7 @@ def convert_errors(file: Path) -> Iterator[None]:
             raise read_only_error(file.parent) from error
         raise StateError(
             f"The state folder {file.parent} cannot be used: {error.strerror or error}.",
-            hint="Point KFGCP_HOME at another folder, or make room.",
+            hint="Set KFGCP_HOME to another folder, or free some disk space.",
         ) from error
 
 
@@ -349,14 +348,15 @@ def _convert_sqlite_error(error: sqlite3.Error, file: Path) -> StateError:
     if name.startswith("SQLITE_BUSY"):
         return StateError(
             f"Another process has locked {file} for {BUSY_SECONDS:.0f} s.",
-            hint="Close the backup or the database browser that uses it, then try again.",
+            hint="Close the program that uses the file, such as a backup or a database browser."
+            " Then try again.",
         )
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return damaged_error(file, str(error))
     if name.startswith("SQLITE_IOERR"):
         return StateError(
             f"{file} cannot be read or written: {error} ({name}).",
-            hint="Check the disk, or point KFGCP_HOME at a local folder.",
+            hint="Check the disk, or set KFGCP_HOME to a local folder.",
         )
     return StateError(f"{file}: {error} ({name or type(error).__name__}).")
 
@@ -384,7 +384,7 @@ def _read_error_name(error: sqlite3.Error) -> str:
 def disk_full_error(file: Path) -> DiskFull:
     """Return the error that the disk of the database is full."""
     return DiskFull(
-        f"The disk of {file} is full. Runs that were recorded before are kept.",
+        f"The disk of {file} is full. All runs that kfgcp recorded before are still there.",
         hint=f"Free some space, then run again. Files of runs are in {file.parent}/artifacts.",
     )
 
@@ -403,5 +403,5 @@ def read_only_error(folder: Path) -> StateError:
     """Return the error that the state folder cannot be written."""
     return StateError(
         f"The state folder {folder} cannot be written.",
-        hint="Make the folder writable, or point KFGCP_HOME at a writable folder.",
+        hint="Make the folder writable, or set KFGCP_HOME to a writable folder.",
     )

@@ -185,13 +185,13 @@ def parse_order(text: str) -> tuple[Column, bool]:
         parser.take()
     if parser.peek().kind != "end":
         parser.fail(
-            "this text after the sort order is not expected",
+            "only asc or desc may follow the name",
             parser.peek().position,
             "Write NAME, NAME asc or NAME desc.",
         )
     if column.kind == "tags":
         parser.fail(
-            "tags have no order",
+            "runs cannot be sorted by tags",
             column.position,
             "Order by created_at, duration, params.NAME, metrics.TASK.NAME.",
         )
@@ -231,9 +231,9 @@ class _Parser:
         expression = self._parse_or()
         token = self.peek()
         if token.kind != "end":
-            hint = "Join comparisons by `and` or `or`."
+            hint = "Join comparisons with `and` or `or`."
             if token.kind in ("name", "number", "text"):
-                hint = "Put texts of several words into quotes."
+                hint = "Put a text of several words in quotes."
             self.fail(f"'{token.text}' is not expected here", token.position, hint)
         return expression
 
@@ -275,7 +275,7 @@ class _Parser:
         self.take()
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            self.fail("it is nested too deep", token.position, f"At most {MAX_DEPTH} levels.")
+            self.fail("it is nested too deeply", token.position, f"At most {MAX_DEPTH} levels.")
         expression: Expression
         if token.word == "not":
             expression = Not(self._parse_not())
@@ -283,7 +283,9 @@ class _Parser:
             expression = self._parse_or()
             if self.peek().text != ")":
                 self.fail(
-                    "a closing parenthesis is missing", self.peek().position, "Each ( needs its )."
+                    "a closing parenthesis is missing",
+                    self.peek().position,
+                    "Write a ) for each (.",
                 )
             self.take()
         self._depth -= 1
@@ -330,7 +332,7 @@ class _Parser:
         if operator.word == "like":
             hint = "To search for a part of a text, write `~`."
         elif operator.kind == "end" or operator.word:
-            hint = f"Compare it: {name.text} = true"
+            hint = f"Write a comparison: {name.text} = true"
         self.fail(f"an operator is expected after {name.text}", operator.position, hint)
 
     def _parse_tag_test(self) -> Expression:
@@ -349,7 +351,7 @@ class _Parser:
         column = self.parse_column()
         if column.kind != "tags":
             name = self._text[column.position :].split()[0]
-            self.fail("only tags can be searched like this", column.position, f"Write {name} ~ ...")
+            self.fail("only tags may stand after `in` here", column.position, f"Write {name} ~ ...")
         return Comparison(column, sign, token.value, token.position)
 
     def _parse_list(self, column: Column) -> tuple[SearchValue, ...]:
@@ -363,9 +365,9 @@ class _Parser:
             values.append(self._parse_value(column))
         if self.peek().text != closing:
             self.fail(
-                "the list has no end",
+                "the end of the list is missing",
                 self.peek().position,
-                f"Separate the values by commas, and close the list with {closing}.",
+                f"Separate the values with commas, and close the list with {closing}.",
             )
         self.take()
         self._comparison_count += len(values)
@@ -386,7 +388,8 @@ class _Parser:
             self.fail(
                 "a value is expected",
                 token.position,
-                "A value is a number, 'a text', true, false, null, or 7d.",
+                "A value is a number, a text in quotes ('a text'), true, false, null, or a duration"
+                " such as 7d.",
             )
         if token.word in _CONSTANTS:
             constant = _CONSTANTS[token.word]
@@ -396,7 +399,7 @@ class _Parser:
             self.fail(
                 f"{token.text} is not a value",
                 token.position,
-                "Two columns cannot be compared; put texts into quotes.",
+                "If it is a text, put it in quotes. Two columns cannot be compared.",
             )
         return token.parts[0]
 
@@ -418,7 +421,7 @@ class _Parser:
         column = ALIASES.get(head, head)
         if names or column not in COLUMNS:
             hint = f"{_suggest(head)}Names: {_list_names()}."
-            self.fail(f"there is no {token.text}", token.position, hint)
+            self.fail(f"there is no column {token.text}", token.position, hint)
         return Column("run", (column,), token.position)
 
 

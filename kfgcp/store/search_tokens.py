@@ -30,7 +30,7 @@ _FOREIGN_SIGNS: Final[Mapping[str, str]] = {
     "=~": "To search for a part of a text, write `~`.",
     "=>": "Write `>=`.",
     "=<": "Write `<=`.",
-    ";": "Write one expression only.",
+    ";": "Write only one expression.",
 }
 
 PLAIN_PART: Final = r"\w(?:[\w/-]|\[\d+\])*"
@@ -138,13 +138,16 @@ def _refuse(text: str, position: int) -> NoReturn:
     position = len(text) - len(text[position:].lstrip())
     if text[position] in "\"'":
         raise expression_error(
-            text, "a text has no end", position, f"Close it with {text[position]}"
+            text,
+            "the closing quote of a text is missing",
+            position,
+            f"Close the text with {text[position]}",
         )
     for sign, hint in _FOREIGN_SIGNS.items():
         if text.startswith(sign, position):
-            raise expression_error(text, f"'{sign}' is not known here", position, hint)
-    hint = "Put names and texts with such characters into quotes."
-    raise expression_error(text, f"'{text[position]}' is not known here", position, hint)
+            raise expression_error(text, f"'{sign}' is not an operator", position, hint)
+    hint = "Put a name or text with this character in quotes."
+    raise expression_error(text, f"'{text[position]}' is not expected here", position, hint)
 
 
 def _create_token(match: re.Match[str]) -> Token:

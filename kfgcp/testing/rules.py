@@ -71,7 +71,7 @@ def check_job(job: JsonObject, surroundings: Surroundings) -> Submission:
         GoogleError: 400 or 403, the service would refuse the job.
     """
     check_display_name(job.get("displayName", ""), "pipeline_job.display_name")
-    _check_labels(job.get("labels") or {})
+    check_labels(job.get("labels") or {}, "pipeline_job.labels")
     runtime = job.get("runtimeConfig") or {}
     _check_output_directory(runtime.get("gcsOutputDirectory") or "", surroundings)
     _check_resource_names(job)
@@ -104,8 +104,8 @@ def check_display_name(name: str, field: str) -> None:
         )
 
 
-def _check_labels(labels: Mapping[str, str]) -> None:
-    field = "pipeline_job.labels"
+def check_labels(labels: Mapping[str, str], field: str) -> None:
+    """Raise 400 for labels that the service refuses. field: their path, for the error."""
     if len(labels) > MAX_LABELS:
         raise invalid(f"There are {len(labels)} labels, at most {MAX_LABELS} are allowed.", field)
     for key, value in labels.items():

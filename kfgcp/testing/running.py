@@ -25,43 +25,43 @@ ENGINE: Final = "engine"
 INSTANT: Final = "instant"
 PROJECT: Final = "stand-in-project"
 PROJECT_NUMBER: Final = 123456789012
-_EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 
 
-class _StorageVariable:
-    """The environment variable STORAGE_EMULATOR_HOST of this process, while stand-ins are open.
+class EmulatorVariable:
+    """An environment variable of this process with the address of a stand-in, while one is open.
 
-    Stand-ins may close in any order. The variable always has the address of the newest storage that
-    is open. When none is open, it has the value that it had before the first one.
+    Stand-ins may close in any order. The variable always has the address of the newest stand-in
+    that is open. When none is open, it has the value that it had before the first one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self._lock = threading.Lock()
         self._open_addresses: list[str] = []
         self._original: str | None = None
 
     def add(self, address: str) -> None:
-        """Set the variable to the address of a storage that opens."""
+        """Set the variable to the address of a stand-in that opens."""
         with self._lock:
             if not self._open_addresses:
-                self._original = os.environ.get(_EMULATOR)
+                self._original = os.environ.get(self.name)
             self._open_addresses.append(address)
-            os.environ[_EMULATOR] = address
+            os.environ[self.name] = address
 
     def remove(self, address: str) -> None:
-        """Set the variable back when a storage closes."""
+        """Set the variable back when a stand-in closes."""
         with self._lock:
             if address not in self._open_addresses:
                 return
             self._open_addresses.remove(address)
             value = self._open_addresses[-1] if self._open_addresses else self._original
             if value is None:
-                os.environ.pop(_EMULATOR, None)
+                os.environ.pop(self.name, None)
             else:
-                os.environ[_EMULATOR] = value
+                os.environ[self.name] = value
 
 
-_storage_variable: Final = _StorageVariable()
+_storage_variable: Final = EmulatorVariable("STORAGE_EMULATOR_HOST")
 
 
 class RunningStandIn(StandIn):
@@ -158,7 +158,7 @@ class RunningStandIn(StandIn):
             name: the name of the environment.
         """
         prefix = f"KFGCP_ENV_{name.upper().replace('-', '_')}_"
-        variables = {_EMULATOR: self.storage_endpoint}
+        variables = {_storage_variable.name: self.storage_endpoint}
         for key, value in self.settings().items():
             variables[prefix + key.upper()] = value
         return variables

@@ -5,11 +5,13 @@ It has its own port, because some of its paths are also paths of other services.
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from http.server import HTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from kfgcp.cross_site import CrossSiteGuard
 from kfgcp.errors import MissingExtra
@@ -35,12 +37,13 @@ class Storage:
         try:
             from gcp_storage_emulator.handlers.buckets import create_bucket
             from gcp_storage_emulator.server import RequestHandler
-            from gcp_storage_emulator.storage import Storage as Emulated
+            from gcp_storage_emulator.storage import Storage as EmulatedStorage
         except ImportError:
             raise MissingExtra("The stand-in of Cloud Storage", "testing") from None
 
         self._create_bucket = create_bucket
-        self._storage = Emulated(use_memory_fs=True, project_number=str(project_number))
+        storage_class = _conditional_storage(EmulatedStorage)
+        self._storage = storage_class(use_memory_fs=True, project_number=str(project_number))
         handler = partial(_guard_handler(RequestHandler, host_names), self._storage)
         try:
             self._http = HTTPServer(("127.0.0.1", port), handler)
@@ -72,8 +75,39 @@ class Storage:
         self._thread.join()
 
 
+class _ConditionNotMet(Exception):
+    """The object exists, but the request wants to create it."""
+
+
+def _conditional_storage(storage_class: type) -> type:
+    """Return a subclass of the emulated storage that can refuse to replace an object."""
+
+    class Conditional(storage_class):  # type: ignore[misc]
+        # Whether the present request must not replace an object. The server handles one request
+        # after another, so no other request sees the value.
+        must_create = False
+
+        def create_file(
+            self,
+            bucket_name: str,
+            file_name: str,
+            content: bytes,
+            file_obj: object,
+            file_id: str | None = None,
+        ) -> None:
+            if self.must_create and file_name in self.objects.get(bucket_name, {}):
+                raise _ConditionNotMet
+            super().create_file(bucket_name, file_name, content, file_obj, file_id)
+
+    return Conditional
+
+
 def _guard_handler(handler: Any, host_names: Sequence[str]) -> Any:
     """Return a subclass of a handler that refuses requests of foreign web pages.
+
+    It also heeds the query parameter `ifGenerationMatch=0` of uploads, which the emulator ignores:
+    the upload succeeds only when the object does not exist yet. Source: the page "Request
+    preconditions" of the documentation of Cloud Storage. Other generations are not supported.
 
     The handler needs no lock, because the server handles one request after another.
     """
@@ -87,6 +121,33 @@ def _guard_handler(handler: Any, host_names: Sequence[str]) -> Any:
         @property
         def guard(self) -> CrossSiteGuard:
             return CrossSiteGuard(self.server.server_port, host_names)
+
+        def do_POST(self) -> None:  # noqa: N802 - a name of http.server
+            self._upload(super().do_POST)
+
+        def do_PUT(self) -> None:  # noqa: N802 - a name of http.server
+            self._upload(super().do_PUT)
+
+        def _upload(self, upload: Callable[[], None]) -> None:
+            query = parse_qs(urlsplit(self.path).query)
+            self.storage.must_create = query.get("ifGenerationMatch") == ["0"]
+            try:
+                upload()
+            except _ConditionNotMet:
+                self._send_condition_not_met()
+            finally:
+                self.storage.must_create = False
+
+        def _send_condition_not_met(self) -> None:
+            message = "At least one of the pre-conditions you specified did not hold."
+            reason = {"message": message, "domain": "global", "reason": "conditionNotMet"}
+            body = {"error": {"code": 412, "message": message, "errors": [reason]}}
+            data = json.dumps(body).encode()
+            self.send_response(412)
+            self.send_header("Content-Type", "application/json; charset=UTF-8")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Write no log."""

@@ -1,7 +1,7 @@
 """The stand-in of Vertex AI Pipelines: `with kfgcp.testing.vertex() as env:`.
 
-It puts the parts together: jobs, schedules, metadata, operations, log entries, permissions and
-Artifact Registry at one address, and Cloud Storage at another.
+It puts the parts together: jobs, schedules, models, metadata, operations, log entries, permissions
+and Artifact Registry at one address, and Cloud Storage at another.
 """
 
 from __future__ import annotations
@@ -21,16 +21,25 @@ from kfgcp.testing.job_logs import JobLogs
 from kfgcp.testing.jobs import Jobs
 from kfgcp.testing.jobs_from_runs import Place
 from kfgcp.testing.metadata import Metadata
+from kfgcp.testing.model_registry import ModelRegistry
 from kfgcp.testing.operations import Operations
 from kfgcp.testing.permissions import TOKEN_INFO, Permissions
 from kfgcp.testing.rules import MAX_REQUEST_BYTES, Submission, Surroundings
-from kfgcp.testing.running import ENGINE, PROJECT, PROJECT_NUMBER, RunningStandIn
+from kfgcp.testing.running import (
+    ENGINE,
+    PROJECT,
+    PROJECT_NUMBER,
+    EmulatorVariable,
+    RunningStandIn,
+)
 from kfgcp.testing.schedules import Schedules
 from kfgcp.testing.seeds import PerRun, SeedOptions, seeds, value_for_run, values_for_run
 from kfgcp.testing.server import Request, Response, Route, Router
 
 LOCATION: Final = "europe-west4"
 _BASE: Final = "/v1/projects/{project}/locations/{location}"
+# Our components register models at this address. Google's clients do not read the variable.
+_vertex_variable: Final = EmulatorVariable("AIPLATFORM_EMULATOR_HOST")
 _PROJECT_NAME: Final = re.compile(r"^projects/[^/]+/")
 
 
@@ -75,6 +84,7 @@ class VertexStandIn(RunningStandIn):
         self._jobs = Jobs(place, self.operations, surroundings, self._start)
         self._schedules = Schedules(place, self.operations, self._jobs)
         self._metadata = Metadata(place, self.operations, self._jobs, self.canonical)
+        self._models = ModelRegistry(place, self.operations, surroundings.has_bucket)
         job_logs = JobLogs(project, place, self._jobs)
         self.logging = CloudLogging(project, PROJECT_NUMBER, job_logs.entries)
         self._registry = ArtifactRegistry(location)
@@ -84,6 +94,19 @@ class VertexStandIn(RunningStandIn):
         super().__init__(
             mode=mode, project=project, port=port, storage_port=storage_port, host_names=host_names
         )
+        _vertex_variable.add(self.api_endpoint)
+
+    def close(self) -> None:
+        """End all jobs, stop serving, and set the variables of the environment back."""
+        super().close()
+        _vertex_variable.remove(self.api_endpoint)
+
+    def environ_of(self, name: str) -> dict[str, str]:
+        """Return the environment variables with which a process uses this stand-in.
+
+        They are AIPLATFORM_EMULATOR_HOST, and those of other stand-ins.
+        """
+        return {_vertex_variable.name: self.api_endpoint, **super().environ_of(name)}
 
     # -- address
 
@@ -109,6 +132,10 @@ class VertexStandIn(RunningStandIn):
     def jobs(self) -> list[str]:
         """Return the ids of all jobs, the oldest first."""
         return [job.id for job in self._jobs.all()]
+
+    def models(self) -> list[str]:
+        """Return the resource names of all registered models, the oldest first."""
+        return self._models.names()
 
     def publish(self, package: str, content: str, *tags: str, repository: str = "pipelines") -> str:
         """Add a version of a compiled pipeline to Artifact Registry.
@@ -221,7 +248,7 @@ class VertexStandIn(RunningStandIn):
     def _routes(self) -> list[Route]:
         routes = self.logging.routes() + self.permissions.routes()
         routes.append(Route("GET", _BASE, self._get_location))
-        for part in (self._jobs, self._schedules, self._metadata, self.operations):
+        for part in (self._jobs, self._schedules, self._metadata, self._models, self.operations):
             routes += part.routes(_BASE)
         # The routes of downloads are last, because they also fit many paths of other services.
         return routes + self._registry.routes()

@@ -159,7 +159,7 @@ def text(
     if not local:
         raise Unsupported(
             f"{uri} cannot be read.",
-            hint="kfgcp reads only files that both this machine and the backend can reach.",
+            hint="kfgcp can read a file only if this machine can reach its address.",
         )
     return _read_local(_parse_path(uri), uri, limit)
 
@@ -284,7 +284,7 @@ def _read_local(path: Path, uri: str, limit: int) -> Text:
         if not uri:
             raise NotFound(
                 "The artifact has no URI, so there is no file to read.",
-                hint="See the metadata of the artifact. For metrics, the metadata has the values.",
+                hint="See the metadata of the artifact. The values of metrics are in the metadata.",
             )
         if not path.is_file():
             raise NotFound(f"{uri} does not exist.", hint=preview.MISSING_HINT)

@@ -122,7 +122,7 @@ def _format_change(
     if change.lines:
         first_path = first_path_of_diff.setdefault((change.what, change.lines), change.path)
         if first_path != change.path:
-            yield sign, f"{label}: as in {first_path}"
+            yield sign, f"{label}: same change as in {first_path}"
             return
         yield sign, label
         for line in change.lines:

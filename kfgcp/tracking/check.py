@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.registry import BUILT_IN, naming_distribution, plugin_of, typed_settings
 from kfgcp.config import FILE_NAME, Environment, Project
+from kfgcp.config_pipelines import ProjectPipeline
 from kfgcp.errors import BackendError, ConfigError, UsageError
 from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import choose_rules, general_rules
-from kfgcp.rules.report import Report, Row, Suppression, merge_findings
+from kfgcp.rules.ignored import Place, finding_place
+from kfgcp.rules.report import Report, Row, Suppression, merge_copies, merge_findings
 from kfgcp.rules.rule import (
     Part,
     Rule,
@@ -24,11 +26,12 @@ from kfgcp.rules.rule import (
     judge,
     parse_version,
 )
-from kfgcp.rules.suppress import notes_about, suppress
+from kfgcp.rules.suppress import notes_about, suggest_rule, suppress
 from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source_map import Location, SourceMap, read_source_map
 from kfgcp.store.store import Store
+from kfgcp.tracking import named_pipelines
 from kfgcp.tracking.translation import translate_for
 
 
@@ -80,7 +83,7 @@ def check(
     all_rules = _known_rules(project)
     _refuse_unknown_rules(project, all_rules)
     chosen = {rule.id for rule in choose_rules(all_rules, options.select, options.ignore)}
-    pipeline = PipelineContext(spec, spec_params.resolve_known(spec.params, options.params))
+    pipelines = _contexts_by_env(spec, environments, options.params)
     notes: list[str] = []
     targets = []
     findings: dict[str, list[RuleFinding]] = {}
@@ -93,21 +96,43 @@ def check(
         rules = [rule for rule in rules_for(env.backend) if rule.id in chosen]
         applied.update(rule.id for rule in rules)
         targets.append(target)
-        findings[env.name] = _judge_for(env, rules, pipeline, target)
+        findings[env.name] = _judge_for(env, rules, pipelines[env.name], target)
     if server is not None and not any(target.version for target in targets):
-        notes.append("--server has no effect: the backends of these environments have no versions")
+        notes.append(
+            "--server has no effect, because the backends of these environments have no"
+            " server versions"
+        )
     source_map = read_source_map(spec)
-    rows = [locate(row, source_map) for row in merge_findings(findings)]
+    rows = merge_copies(locate(row, source_map) for row in merge_findings(findings))
     notes += notes_about(source_map.comments, (rule.id for rule in all_rules))
     shown, suppressed = suppress(rows, source_map.comments, suppressions(project))
     rules = [rule for rule in all_rules if rule.id in applied]
     return Report(spec.name, spec.version, targets, shown, suppressed, notes, rules)
 
 
-def find_suppressed_rules(
+def _contexts_by_env(
+    spec: Spec, environments: Iterable[Environment], params: Mapping[str, object]
+) -> dict[str, PipelineContext]:
+    """Return the pipeline with its known parameters, for each environment.
+
+    A pipeline of kfgcp.toml can have different parameters in each environment. Another pipeline has
+    one context, so rules that do not depend on the environment judge it once.
+    """
+    named_pipelines.check_param_sets(spec)
+    if spec.entry is None:
+        context = PipelineContext(spec, spec_params.resolve_known(spec.params, params))
+        return {env.name: context for env in environments}
+    contexts = {}
+    for env in environments:
+        values = named_pipelines.collect_values(spec, env.name, params)
+        contexts[env.name] = PipelineContext(spec, spec_params.resolve_known(spec.params, values))
+    return contexts
+
+
+def find_suppressed_places(
     project: Project, request: SubmitRequest, store: Store | None
-) -> frozenset[str]:
-    """Return the rules whose findings about a run are all suppressed by comments."""
+) -> frozenset[Place]:
+    """Return the places of the findings about a run that comments suppress."""
     env = project.env(request.options.env)
     version, _ = _choose_version(env, None, store)
     target = Target(env.name, env.backend, version, typed_settings(env), request.options)
@@ -115,27 +140,35 @@ def find_suppressed_rules(
     findings = _judge_for(env, rules_for(env.backend), pipeline, target)
     source_map = read_source_map(request.spec)
     rows = [locate(row, source_map) for row in merge_findings({env.name: findings})]
-    shown, suppressed = suppress(rows, source_map.comments, {})
-    suppressed_rules = {row.finding.rule for row in suppressed}
-    return frozenset(suppressed_rules - {row.finding.rule for row in shown})
+    _, suppressed = suppress(rows, source_map.comments, {})
+    return frozenset(finding_place(row.finding) for row in suppressed)
 
 
-def choose_envs(project: Project, envs: Sequence[str], *, all_envs: bool = False) -> list[str]:
+def choose_envs(
+    project: Project,
+    envs: Sequence[str],
+    *,
+    all_envs: bool = False,
+    entry: ProjectPipeline | None = None,
+) -> list[str]:
     """Return the names of the environments to check for.
 
     Args:
         project: the project.
-        envs: the names that the user gave. Without names, the default environment is chosen.
+        envs: the names that the user gave. Without names, the environments of `entry` are chosen,
+            else the default one.
         all_envs: choose all environments of the project, in the order of kfgcp.toml.
+        entry: the pipeline in kfgcp.toml, None when it is not declared there.
 
     Raises:
         UsageError: the user gave names, and also chose all.
         ConfigError: `all_envs`, and an environment is not valid.
     """
     if not all_envs:
-        return list(envs) or [project.env().name]
+        declared_envs = entry.envs if entry is not None else ()
+        return list(envs or declared_envs) or [project.env().name]
     if envs:
-        raise UsageError("Name environments, or check for all of them, not both.")
+        raise UsageError("Give the names of environments, or check all environments, not both.")
     for name in project.invalid_environments:
         # This raises the error of the environment.
         project.env(name)
@@ -184,19 +217,20 @@ def _known_rules(project: Project) -> list[Rule]:
                     raise UsageError(
                         f"The backend '{backend}' has a rule {rule.id}, and another backend has a"
                         " rule with the same id.",
-                        hint="The author of the backend must choose another letter.",
+                        hint="Remove one of the two backends, or ask its author to give the rule"
+                        " another id.",
                     )
     return [rules[rule_id] for rule_id in sorted(rules)]
 
 
 def _refuse_unknown_rules(project: Project, rules: Iterable[Rule]) -> None:
     """Refuse a table [check] that ignores a rule that does not exist."""
-    unknown = project.ignored_rules.keys() - {rule.id for rule in rules}
+    ids = {rule.id for rule in rules}
+    unknown = sorted(project.ignored_rules.keys() - ids)
     if unknown:
         raise ConfigError(
-            f"{FILE_NAME} [check]: ignore names {', '.join(sorted(unknown))}, but there is no such"
-            " rule.",
-            hint="docs/reference/rules.md lists all rules.",
+            f"{FILE_NAME} [check]: ignore has {', '.join(unknown)}, which is not a rule.",
+            hint=f"{suggest_rule(unknown[0], ids)}docs/reference/rules.md lists all rules.",
         )
 
 
@@ -218,7 +252,7 @@ def _judge_for(
 
 def _sent_pipeline(env: Environment, pipeline: PipelineContext) -> PipelineContext:
     translated = translate_for(env, pipeline.spec)
-    if not translated.changes:
+    if translated is None or not translated.changes:
         return pipeline
     sent_spec = replace(
         pipeline.spec,
@@ -266,22 +300,23 @@ def _choose_version(
     if server is None:
         newest = plugin.newest_release or versions[-1]
         return newest, (
-            f"{env.name}: checked as version {format_version(newest)}, the newest release that"
-            " kfgcp knows; for another version: --server VERSION"
+            f"{env.name}: kfgcp does not know the version of the server, so it applies the rules"
+            f" for {format_version(newest)}, the newest known version. For another version:"
+            " --server VERSION"
         )
     older_versions = [release for release in versions if release <= server]
     if not older_versions:
         raise UsageError(
-            f"Version {format_version(server)} of the server is older than"
-            f" {format_version(versions[0])}, the first one that kfgcp works with.",
+            f"The server has version {format_version(server)}, but kfgcp needs"
+            f" {format_version(versions[0])} or newer.",
             hint="Upgrade the server, or give another version: --server VERSION",
         )
     # 2.14.3 is a known version, because its release 2.14 is.
     if server[:2] == older_versions[-1][:2]:
         return server, ""
     return older_versions[-1], (
-        f"{env.name}: kfgcp does not know version {format_version(server)}; it is checked as"
-        f" {format_version(older_versions[-1])}, the newest older one"
+        f"{env.name}: kfgcp does not know version {format_version(server)}, so it applies the"
+        f" rules for {format_version(older_versions[-1])}, the newest known version before it"
     )
 
 

@@ -155,7 +155,7 @@ def parse_labels(pairs: Sequence[str], flag: str = "--label") -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"{flag} {pair!r} is not of the form K=V.")
+            raise UsageError(f"{flag} {pair!r} does not have the form K=V.")
         labels[name] = value
     return labels
 
@@ -205,7 +205,7 @@ def _parse_age(text: str, option: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
     if match is None:
         raise UsageError(
-            f"--{option} {text!r} is not an age and not a time.",
+            f"--{option} {text!r} is neither an age nor a time.",
             hint="Write an age such as 30m, 12h, 7d, 2w, or a time: 2026-01-31T08:00:00Z",
         )
     return float(match[1]) * UNITS[match[2]]

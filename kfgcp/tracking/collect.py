@@ -101,7 +101,7 @@ def compare_runs(
         run_likes.insert(0, baseline)
     if len(run_likes) < 2:
         raise UsageError(
-            "There are not two runs to compare.",
+            "A comparison needs two runs.",
             hint="Choose two runs: kfgcp compare RUN RUN. To see all runs: kfgcp list",
         )
     # A run that is named twice, also as the baseline, is compared once, at its first place.

@@ -62,7 +62,7 @@ def dry_run(workspace: OpenProject, backend: Backend, request: SubmitRequest) ->
     planner = capability(backend, SupportsPlan)
     if planner is None:
         raise Unsupported(
-            f"The backend '{env.backend}' cannot show a request without sending it.",
+            f"The backend '{env.backend}' does not support --dry-run.",
             hint="Check the pipeline instead: kfgcp check PIPELINE --env NAME",
         )
     options = CheckOptions(params=_given_params(request), run_options=request.options)

@@ -302,7 +302,9 @@ class RunHandle:
         if task is not None:
             self.task(task)
         if attempt is not None and attempt < 1:
-            raise UsageError(f"There is no attempt {attempt}.", hint="Attempts are counted from 1.")
+            raise UsageError(
+                f"Attempt {attempt} does not exist.", hint="The first attempt has the number 1."
+            )
         if severity is not None and severity.upper() not in SEVERITIES:
             raise UsageError(
                 f"There is no severity '{severity}'.", hint=f"Severities: {', '.join(SEVERITIES)}."

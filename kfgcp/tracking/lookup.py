@@ -136,7 +136,8 @@ def read_changes(
         return
     for name, invalid in workspace.project.invalid_environments.items():
         warn_caller(
-            f"The runs of {name} are shown as they were last read: {invalid.message}", NotRefreshed
+            f"kfgcp shows the last known state of the runs of {name}: {invalid.message}",
+            NotRefreshed,
         )
     places = set()
     for env in _remote_environments(workspace):
@@ -150,7 +151,7 @@ def read_changes(
             raise
         except (BackendError, ConfigError) as error:
             warn_caller(
-                f"The runs of {env.name} are shown as they were last read: {error.message}",
+                f"kfgcp shows the last known state of the runs of {env.name}: {error.message}",
                 NotRefreshed,
             )
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kfgcp.config_pipelines import ProjectPipeline, is_pipeline_name
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.errors import UsageError
 from kfgcp.model import JsonValue, Run
 from kfgcp.spec.diff import Change
@@ -14,11 +16,12 @@ from kfgcp.spec.load import Component, Spec, from_documents, is_pipeline_file_na
 from kfgcp.store.store import Store
 from kfgcp.tracking import lookup
 from kfgcp.tracking.handle import RunHandle
+from kfgcp.tracking.named_pipelines import load_named_pipeline
 from kfgcp.tracking.open_project import OpenProject
 
 PipelineLike = str | Path | Spec | Component
-"""What can be compiled: a file, an address in Artifact Registry, a loaded pipeline, or an object of
-KFP."""
+"""What can be compiled: a name in kfgcp.toml, a file, an address in Artifact Registry, a loaded
+pipeline, or an object of KFP."""
 Pipeline = PipelineLike | RunHandle | Run
 
 
@@ -96,7 +99,9 @@ def spec_of(workspace: OpenProject, run: Run) -> Spec:
 
 
 def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | None = None) -> Spec:
-    """Load and check a pipeline.
+    """Load and check a pipeline, and pin its images.
+
+    A recorded pipeline and one from Artifact Registry keep their images, and so their version.
 
     Args:
         workspace: the project.
@@ -111,13 +116,30 @@ def load_pipeline(workspace: OpenProject, pipeline: PipelineLike, env: str | Non
     project = workspace.project
     if isinstance(pipeline, Spec):
         return pipeline
+    # A pipeline of kfgcp.toml wins over a file or folder with the same name. Such a file could not
+    # be a pipeline: it has no ending.
+    if isinstance(pipeline, str) and is_pipeline_name(pipeline):
+        return pin_images(load_named_pipeline(project, pipeline, env), lambda: project)
     if isinstance(pipeline, str) and "://" in pipeline:
         # Only addresses need the modules for requests, and start-up time counts.
         from kfgcp.backends.vertex.templates import is_template, load_template
 
         if is_template(pipeline):
             return load_template(pipeline, project.env(env))
-    return load(pipeline)
+    return pin_images(load(pipeline), lambda: project)
+
+
+def find_entry(workspace: OpenProject, pipeline: PipelineLike) -> ProjectPipeline | None:
+    """Return the table [pipeline.X] of a pipeline that is given by its name, None for others.
+
+    Raises:
+        ConfigError: kfgcp.toml has no pipeline with this name, or its table is not valid.
+    """
+    if isinstance(pipeline, Spec):
+        return pipeline.entry
+    if isinstance(pipeline, str) and is_pipeline_name(pipeline):
+        return workspace.project.pipeline(pipeline)
+    return None
 
 
 def _resolve(workspace: OpenProject, pipeline: Pipeline) -> _Resolved:
@@ -128,13 +150,18 @@ def _resolve(workspace: OpenProject, pipeline: Pipeline) -> _Resolved:
     if not isinstance(pipeline, (str, Path)):
         return _Resolved(load_pipeline(workspace, pipeline), has_platform=True)
     text = str(pipeline)
-    if is_pipeline_file_name(text) or "://" in text:
+    if is_pipeline_file_name(text) or "://" in text or _is_declared(workspace, text):
         return _Resolved(load_pipeline(workspace, text), has_platform=True)
     spec = _find_version(workspace, text)
     if spec is not None:
         return _Resolved(spec, has_platform=False)
     handle = lookup.handle(workspace, text)
     return _resolve_named_run(handle.workspace, handle.snapshot)
+
+
+def _is_declared(workspace: OpenProject, name: str) -> bool:
+    project = workspace.project
+    return name in project.pipelines or name in project.invalid_pipelines
 
 
 def _resolve_named_run(workspace: OpenProject, run: Run) -> _Resolved:

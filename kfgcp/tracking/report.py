@@ -108,7 +108,7 @@ def cells(difference: Difference) -> list[Cell]:
 def version_lines(version: VersionChange) -> Iterator[str]:
     """Yield a line for each change of a pipeline. Lines begin with `+`, `-` or `~`."""
     if version.changes is None:
-        yield "  the pipelines cannot be compared, because the store does not have both"
+        yield "  the pipelines cannot be compared, because the store does not have both pipelines"
         return
     for change in version.changes:
         yield plain(format_line(change))

@@ -18,8 +18,10 @@ from kfgcp.config import Project
 from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.general import general_rules
+from kfgcp.rules.ignored import Ignored, Place
 from kfgcp.rules.rule import RuleFinding, Severity, Target, judge
 from kfgcp.spec.pipeline_files import may_suppress_rules
+from kfgcp.spec.wire import may_need_translation
 from kfgcp.store.store import Store
 
 # Notes, and what cannot be judged, are too common to be shown at every run.
@@ -41,26 +43,32 @@ def check_before_run(project: Project, request: SubmitRequest) -> list[str]:
     return warning_lines(findings)
 
 
-def with_ignored_rules(
+def with_ignored_findings(
     project: Project, request: SubmitRequest, store: Store | None
 ) -> SubmitRequest:
-    """Return a request that names the rules that the user ignores, in kfgcp.toml or in comments."""
-    ignored = frozenset(project.ignored_rules)
+    """Return a request with the findings that the user ignores, in kfgcp.toml or in comments."""
+    places: frozenset[Place] = frozenset()
     if may_suppress_rules(request.spec):
-        from kfgcp.tracking.check import find_suppressed_rules
+        from kfgcp.tracking.check import find_suppressed_places
 
-        ignored |= find_suppressed_rules(project, request, store)
-    return replace(request, ignored_rules=ignored)
+        places = find_suppressed_places(project, request, store)
+    return replace(request, ignored=Ignored(frozenset(project.ignored_rules), places))
 
 
 def _find_problems(project: Project, request: SubmitRequest) -> list[RuleFinding]:
     """Return the errors and warnings about a run that the user has not suppressed."""
     env = project.env(request.options.env)
     target = Target(env.name, env.backend, None, typed_settings(env), request.options)
+    spec = request.spec
+    with_translation = may_need_translation(spec.pipeline_spec, spec.platform_spec)
     rules = [
         rule
-        for rule in general_rules()
-        if rule.severity in _SHOWN_SEVERITIES and rule.id not in request.ignored_rules
+        for rule in general_rules(with_translation=with_translation)
+        if rule.severity in _SHOWN_SEVERITIES and rule.id not in request.ignored.rules
     ]
-    findings = judge(rules, PipelineContext(request.spec, request.params), target)
-    return [finding for finding in findings if finding.severity in _SHOWN_SEVERITIES]
+    findings = judge(rules, PipelineContext(spec, request.params), target)
+    return [
+        finding
+        for finding in findings
+        if finding.severity in _SHOWN_SEVERITIES and not request.ignored.covers(finding)
+    ]

@@ -16,7 +16,9 @@ from kfgcp.backends.base import (
     SupportsForeground,
     capability,
 )
+from kfgcp.backends.registry import runs_here
 from kfgcp.config import Environment
+from kfgcp.deploy.images.pins import check_images
 from kfgcp.errors import Unsupported, UsageError
 from kfgcp.machine import current_folder
 from kfgcp.model import Run
@@ -25,14 +27,14 @@ from kfgcp.spec import params as spec_params
 from kfgcp.spec.load import Spec
 from kfgcp.spec.source import Source, display_path
 from kfgcp.store.request import StoredRequest
-from kfgcp.tracking import lookup, pipelines
+from kfgcp.tracking import lookup, named_pipelines, pipelines
 from kfgcp.tracking.engine_thread import EngineThread, cancelled_on_interrupt
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.lookup import RunLike
 from kfgcp.tracking.notices import NotHeeded, RecordedCode, warn_caller
 from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import PipelineLike
-from kfgcp.tracking.run_check import check_before_run, with_ignored_rules
+from kfgcp.tracking.run_check import check_before_run, with_ignored_findings
 from kfgcp.tracking.translation import translate_for
 
 if TYPE_CHECKING:
@@ -72,10 +74,20 @@ def prepare(
     pipeline: PipelineLike,
     params: Mapping[str, object] | None,
     options: RunOptions,
+    *,
+    smoke: bool = False,
 ) -> tuple[Backend, SubmitRequest]:
     """Return the run to start for a pipeline, parameters and options, and its backend.
 
+    Args:
+        workspace: the project.
+        pipeline: the pipeline.
+        params: values of parameters. They override those of kfgcp.toml.
+        options: how to run it.
+        smoke: use the parameters of the smoke run in kfgcp.toml.
+
     Raises:
+        ConfigError: the pipeline is declared in kfgcp.toml, and is not for this environment.
         UsageError: `params` is not a dict of values by name, or the run cannot have this name.
         SpecError: the pipeline does not compile or is not a valid spec.
         ParamError: a parameter is unknown, missing or of the wrong type.
@@ -94,6 +106,10 @@ def prepare(
         spec = pipeline
     else:
         spec = pipelines.load_pipeline(workspace, pipeline, environment.name)
+    if spec.entry is not None:
+        named_pipelines.check_environment(spec.entry, environment)
+        folder = spec.entry.folder
+    values = named_pipelines.collect_values(spec, environment.name, values, smoke=smoke)
     request = SubmitRequest(
         spec=spec,
         params=spec_params.resolve(spec.params, values),
@@ -105,11 +121,24 @@ def prepare(
             max_parallel=options.max_parallel or environment.get("max_parallel"),
         ),
         submit_dir=str(folder),
-        source=Source(spec.origin, str(folder), spec.files) if spec.files else None,
+        source=_find_source(spec, folder),
         translated=translate_for(environment, spec),
     )
-    request = with_ignored_rules(workspace.project, request, workspace.recorded_store)
+    request = with_ignored_findings(workspace.project, request, workspace.recorded_store)
     return workspace.backend(environment.name), request
+
+
+def _find_source(spec: Spec, folder: Path) -> Source | None:
+    """Return where a pipeline comes from, None when it was not made from files.
+
+    Args:
+        spec: the pipeline.
+        folder: the folder that relative paths start from.
+    """
+    if not spec.files:
+        return None
+    pipeline = spec.origin if spec.entry is None else spec.entry.name
+    return Source(pipeline, str(folder), spec.files)
 
 
 def _check_params(params: Mapping[str, object] | None) -> Mapping[str, object]:
@@ -232,8 +261,12 @@ def notes_of(workspace: OpenProject, backend: Backend, request: SubmitRequest) -
 
     Raises:
         Unsupported: a rule says that the pipeline cannot run.
+        UsageError: an image of the pipeline is not pinned, and the run is for a real service.
     """
-    return list(check_before_run(workspace.project, request)) + list(backend.notes(request))
+    env = workspace.project.env(request.options.env)
+    image_notes = check_images(request.spec, env, is_local=runs_here(env.backend))
+    rule_notes = check_before_run(workspace.project, request)
+    return image_notes + list(rule_notes) + list(backend.notes(request))
 
 
 def start(
@@ -272,7 +305,7 @@ def resume(workspace: OpenProject, handle: RunHandle, *, in_process: bool = Fals
     """
     engine = capability(handle.backend, SupportsForeground)
     if engine is None:
-        raise Unsupported("kfgcp cannot resume runs of this environment.")
+        raise Unsupported("The backend of this environment cannot resume runs.")
     if in_process:
         return _create_handle(workspace, handle.ref, (), engine.reopen(handle.ref))
     return _create_handle(workspace, engine.resume(handle.ref))

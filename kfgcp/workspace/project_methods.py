@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfgcp.config import FILE_NAME
+from kfgcp.deploy.images.pins import pin_images
 from kfgcp.spec.load import Spec, load
 from kfgcp.tracking import pipelines
 from kfgcp.tracking.choose import as_list
@@ -15,8 +17,11 @@ from kfgcp.tracking.open_project import OpenProject
 from kfgcp.tracking.pipelines import Diff, Pipeline, PipelineLike
 
 if TYPE_CHECKING:
-    from kfgcp.diagnosis.checks import Finding
+    from kfgcp.config import Environment
+    from kfgcp.deploy.images.images import Images
+    from kfgcp.diagnosis.checks import Check, Finding
     from kfgcp.environments import Imported
+    from kfgcp.project_templates import Template
     from kfgcp.rules.report import Report
     from kfgcp.scaffold import Scaffold
 
@@ -24,26 +29,35 @@ if TYPE_CHECKING:
 class ProjectMethods(OpenProject):
     """The part of `Workspace` that compiles pipelines, checks the project and writes its files."""
 
-    @staticmethod
-    def compile(pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
+    def compile(self, pipeline: PipelineLike, output: str | Path | None = None) -> Spec:
         """Compile and check a pipeline, and write it to a file when `output` is given.
 
+        Names of the project's images are replaced by pinned references, see `Workspace.images`.
+
         Args:
-            pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, or a pipeline or
-                component of KFP (a function with its decorator).
+            pipeline: the name of a pipeline in kfgcp.toml, `file.py`, `file.py:function`, a
+                compiled `.yaml` or `.json`, or a pipeline or component of KFP (a function with its
+                decorator).
             output: a `.yaml` or `.json` file to write.
 
         Returns:
             The compiled pipeline, which `submit` takes too.
 
         Raises:
+            ConfigError: kfgcp.toml has no pipeline with this name.
             SpecError: it does not compile or is not a valid spec.
+            ConfigError: it names an image of the project that cannot be read.
 
         Example::
 
             kfgcp.compile("pipelines/churn.py", "churn.yaml").version
         """
-        spec = pipeline if isinstance(pipeline, Spec) else load(pipeline)
+        if isinstance(pipeline, Spec):
+            spec = pipeline
+        elif pipelines.find_entry(self, pipeline) is not None:
+            spec = pipelines.load_pipeline(self, pipeline)
+        else:
+            spec = pin_images(load(pipeline), lambda: self.project)
         if output is not None:
             # Imported only here, because this module imports PyYAML, which is slow.
             from kfgcp.spec.write import write
@@ -51,11 +65,24 @@ class ProjectMethods(OpenProject):
             write(spec, Path(output))
         return spec
 
+    @property
+    def images(self) -> Images:
+        """The images of the project: list, lock, build and push them.
+
+        Example::
+
+            kfgcp.Workspace.default().images.push("tabular")[0].reference
+        """
+        from kfgcp.deploy.images.images import Images
+
+        return Images(lambda: self.project)
+
     def load_pipeline(self, pipeline: str | Path, env: str | None = None) -> Spec:
         """Load and check a pipeline without starting it.
 
         Args:
-            pipeline: a file, as in `compile`, or the address of a version in Artifact Registry.
+            pipeline: a name or file, as in `compile`, or the address of a version in Artifact
+                Registry.
             env: the environment whose sign-in is used for Artifact Registry; the default one when
                 None.
 
@@ -82,7 +109,8 @@ class ProjectMethods(OpenProject):
 
         Args:
             pipeline: as in `submit`.
-            envs: the names of environments; the default one when None.
+            envs: the names of environments. When None, they are those that kfgcp.toml names for the
+                pipeline, else the default one.
             all_envs: check for all environments of kfgcp.toml instead.
             server: the version of the servers of Kubeflow Pipelines, such as `2.14.0`; "" for the
                 version that kfgcp has seen last, else the newest one.
@@ -102,7 +130,8 @@ class ProjectMethods(OpenProject):
         """
         from kfgcp.tracking.check import CheckOptions, check, choose_envs
 
-        names = choose_envs(self.project, as_list(envs or ()), all_envs=all_envs)
+        entry = pipelines.find_entry(self, pipeline)
+        names = choose_envs(self.project, as_list(envs or ()), all_envs=all_envs, entry=entry)
         options = CheckOptions(
             server=server, select=as_list(select), ignore=as_list(ignore), params=params or {}
         )
@@ -113,7 +142,8 @@ class ProjectMethods(OpenProject):
         """Return what differs between two pipelines.
 
         Args:
-            before: a file, a run, or a version: `sha256:` and at least 8 digits.
+            before: the name of a pipeline in kfgcp.toml, a file, a run, or a version: `sha256:` and
+                at least 8 digits.
             after: the same.
 
         Raises:
@@ -152,15 +182,24 @@ class ProjectMethods(OpenProject):
             # True
         """
         from kfgcp.backends.diagnose import diagnose
+        from kfgcp.backends.registry import runs_here
+        from kfgcp.deploy.images.pins import doctor_check
         from kfgcp.spec.graph import build
 
         images = None
         if isinstance(pipeline, (str, Path)):
-            pipeline = self.load_pipeline(str(pipeline), env)
+            pipeline = self.load_pipeline(pipeline, env)
         if pipeline is not None:
             images = build(pipeline.pipeline_spec).images
+
+        def image_checks(environment: Environment) -> Sequence[Check]:
+            if images is None:
+                return ()
+            is_local = runs_here(environment.backend)
+            return [("pins", partial(doctor_check, images, environment, is_local=is_local))]
+
         findings = []
-        for finding in diagnose(lambda: self.project, env, images):
+        for finding in diagnose(lambda: self.project, env, images, image_checks):
             notice(finding)
             findings.append(finding)
         return findings
@@ -196,19 +235,36 @@ class ProjectMethods(OpenProject):
         server.serve(self, host=host, port=port, read_only=read_only, browser=browser)
 
     @staticmethod
-    def init(folder: str | Path = ".") -> Scaffold:
+    def init(folder: str | Path = ".", *, template: str | None = None) -> Scaffold:
         """Start a new project in a folder, with a pipeline that runs at once.
 
+        Args:
+            folder: the folder, which is created when it is missing.
+            template: the name of a template, see `templates`; None for the smallest project.
+
         Raises:
-            UsageError: a file of the new project already exists. Nothing was written.
+            UsageError: a file of the new project already exists, or there is no such template.
+                Nothing was written.
 
         Example::
 
-            kfgcp.init("churn").files
+            kfgcp.init("churn", template="train-classifier").files
         """
         from kfgcp.scaffold import scaffold
 
-        return scaffold(Path(folder))
+        return scaffold(Path(folder), template)
+
+    @staticmethod
+    def templates() -> list[Template]:
+        """Return the templates of new projects, sorted by name.
+
+        Example::
+
+            [template.name for template in kfgcp.templates()]
+        """
+        from kfgcp.project_templates import all_templates
+
+        return all_templates()
 
     def import_env(
         self, name: str, outputs: str, *, key: str | None = None, replace: bool = False

@@ -28,17 +28,21 @@ class StartMethods(RunMethods):
         options: RunOptions | None = None,
         *,
         params: Mapping[str, object] | None = None,
+        smoke: bool = False,
         in_process: bool = False,
         **changes: Unpack[OptionKeywords],
     ) -> RunHandle:
         """Start a run, and return without waiting for its end.
 
         Args:
-            pipeline: `file.py`, `file.py:function`, a compiled `.yaml` or `.json`, the address of a
-                version in Artifact Registry, a pipeline or component of KFP (a function with its
-                decorator), or what `compile` returned.
+            pipeline: the name of a pipeline in kfgcp.toml, `file.py`, `file.py:function`, a
+                compiled `.yaml` or `.json`, the address of a version in Artifact Registry, a
+                pipeline or component of KFP (a function with its decorator), or what `compile`
+                returned.
             options: how to run it.
-            params: values of the pipeline's parameters; the others have their defaults.
+            params: values of the pipeline's parameters; the others have the values in kfgcp.toml,
+                else their defaults.
+            smoke: use the parameters of the smoke run in kfgcp.toml.
             in_process: execute a local run in a thread of this process. The process then does not
                 end before the run has ended. Otherwise the run has a process of its own and
                 continues when this process ends. Remote runs always continue.
@@ -60,7 +64,7 @@ class StartMethods(RunMethods):
         from kfgcp.tracking import submit
 
         combined = submit.combine(options, changes)
-        backend, request = submit.prepare(self, pipeline, params, combined)
+        backend, request = submit.prepare(self, pipeline, params, combined, smoke=smoke)
         return submit.start(self, backend, request, in_process=in_process)
 
     def run(
@@ -69,6 +73,7 @@ class StartMethods(RunMethods):
         options: RunOptions | None = None,
         *,
         params: Mapping[str, object] | None = None,
+        smoke: bool = False,
         timeout: float | None = None,
         check: bool = True,
         **changes: Unpack[OptionKeywords],
@@ -78,7 +83,9 @@ class StartMethods(RunMethods):
         Args:
             pipeline: as in `submit`.
             options: how to run it.
-            params: values of the pipeline's parameters; the others have their defaults.
+            params: values of the pipeline's parameters; the others have the values in kfgcp.toml,
+                else their defaults.
+            smoke: use the parameters of the smoke run in kfgcp.toml.
             timeout: seconds to wait; None waits for ever.
             check: raise an error unless the run succeeded.
             changes: options as keywords, see `RunOptions`. They override `options`.
@@ -96,7 +103,8 @@ class StartMethods(RunMethods):
             kfgcp.run("pipelines/churn.py", params={"learning_rate": 0.1}, timeout=3600).metrics
         """
         check_timeout(timeout)
-        return self.submit(pipeline, options, params=params, **changes).wait(timeout, check=check)
+        handle = self.submit(pipeline, options, params=params, smoke=smoke, **changes)
+        return handle.wait(timeout, check=check)
 
     def plan(
         self,
@@ -104,6 +112,7 @@ class StartMethods(RunMethods):
         options: RunOptions | None = None,
         *,
         params: Mapping[str, object] | None = None,
+        smoke: bool = False,
         **changes: Unpack[OptionKeywords],
     ) -> Plan:
         """Return what `submit` would send with the same arguments, without starting a run.
@@ -117,7 +126,7 @@ class StartMethods(RunMethods):
         from kfgcp.tracking import submit
 
         combined = submit.combine(options, changes)
-        backend, request = submit.prepare(self, pipeline, params, combined)
+        backend, request = submit.prepare(self, pipeline, params, combined, smoke=smoke)
         return submit.Plan(request, submit.notes_of(self, backend, request))
 
     def dry_run(
@@ -126,6 +135,7 @@ class StartMethods(RunMethods):
         options: RunOptions | None = None,
         *,
         params: Mapping[str, object] | None = None,
+        smoke: bool = False,
         **changes: Unpack[OptionKeywords],
     ) -> DryRun:
         """Return the request that `submit` would send, and what the rules say. Send nothing.
@@ -133,7 +143,9 @@ class StartMethods(RunMethods):
         Args:
             pipeline: as in `submit`.
             options: how to run it.
-            params: values of the pipeline's parameters; the others have their defaults.
+            params: values of the pipeline's parameters; the others have the values in kfgcp.toml,
+                else their defaults.
+            smoke: use the parameters of the smoke run in kfgcp.toml.
             changes: options as keywords, see `RunOptions`. They override `options`.
 
         Raises:
@@ -149,7 +161,7 @@ class StartMethods(RunMethods):
         from kfgcp.tracking import dry_run, submit
 
         combined = submit.combine(options, changes)
-        backend, request = submit.prepare(self, pipeline, params, combined)
+        backend, request = submit.prepare(self, pipeline, params, combined, smoke=smoke)
         return dry_run.dry_run(self, backend, request)
 
     def rerun(

@@ -3,7 +3,7 @@ share."""
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import pytest
 from google.protobuf import json_format
 
 import kfgcp as public
+from json_types import JsonDict
 from kfgcp.backends.base import SubmitRequest
 from kfgcp.cli import main
 from kfgcp.errors import BackendError
 from kfgcp.options import RunOptions
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec, from_documents, load
 from kfgcp.spec.params import resolve
 from kfgcp.store.store import Store
@@ -47,7 +49,7 @@ def request_of() -> Callable[..., SubmitRequest]:
     """The request that runs a spec: options, and other fields of SubmitRequest; `params` are
     completed."""
 
-    def make(spec: Spec, params: dict[str, Any] | None = None, **more: Any) -> SubmitRequest:
+    def make(spec: Spec, params: JsonDict | None = None, **more: Any) -> SubmitRequest:
         fields = {name: more.pop(name) for name in SubmitRequest.__slots__ if name in more}
         options = RunOptions(env="dev", experiment="default").changed(**more)
         return SubmitRequest(
@@ -80,7 +82,7 @@ def compiled() -> Callable[[str], Spec]:
 def edited(compiled: Callable[[str], Spec]) -> Callable[..., Spec]:
     """A compiled pipeline whose PipelineSpec a function has changed in place."""
 
-    def edit(name: str, change: Callable[[dict[str, Any]], object]) -> Spec:
+    def edit(name: str, change: Callable[[JsonDict], object]) -> Spec:
         spec = copy.deepcopy(compiled(name).pipeline_spec)
         change(spec)
         return from_documents([spec], "edited")
@@ -99,7 +101,7 @@ def submit_all() -> Callable[..., list[str | BackendError]]:
     """Submits a pipeline many times from eight threads: the ids of the runs, or why there is none.
     Those are errors of ours; anything else ends the test."""
 
-    def submit(spec: Spec, number: int, options: Mapping[str, Any]) -> str | BackendError:
+    def submit(spec: Spec, number: int, options: JsonObject) -> str | BackendError:
         try:
             return public.submit(
                 spec, params={"text": str(number)}, **{"name": f"run-{number}", **options}
@@ -123,14 +125,14 @@ def fails(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
     """Runs a command, in this process, that must fail with a code; its error line and its hint
     line."""
 
-    def run(code: int, *arguments: Any, env: dict[str, str] | None = None) -> tuple[str, str]:
+    def run(code: int, *arguments: object, env: dict[str, str] | None = None) -> tuple[str, str]:
         capsys.readouterr()
         with pytest.MonkeyPatch.context() as change:
             for name, value in ({"KFGCP_ENV": "cloud"} | (env or {})).items():
                 change.setenv(name, value)
-            found = main._exit_code([*map(str, arguments)])
+            exit_code = main._exit_code([*map(str, arguments)])
         out, err = capsys.readouterr()
-        assert (found, out) == (code, ""), err
+        assert (exit_code, out) == (code, ""), err
         assert "Traceback" not in err
         lines = err.splitlines()
         assert [line.partition(" ")[0] for line in lines] == ["error:", "hint:"], err
@@ -144,7 +146,7 @@ def nothing_was_started(home: Path) -> Callable[..., None]:
     """Checks that there is no run, neither on a stand-in (the ids of its runs are given) nor in the
     store."""
 
-    def check(runs: Any = ()) -> None:
+    def check(runs: Iterable[str] = ()) -> None:
         assert list(runs) == []
         if (home / ".kfgcp" / "kfgcp.db").exists():
             with Store(home / ".kfgcp") as store:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from certificates import Certificates
 from hostile_http import Connection, HostileServer, hostile_server
 from kfgcp.backends.kubeflow import clients as kubeflow_clients
 from kfgcp.backends.vertex import service as vertex_service
@@ -87,7 +88,7 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
             connection.send(FIRST_LINE + JSON + b'Content-Length: 50\r\n\r\n{"'),
             connection.reset(),
         ),
-        "broke off in the middle of its answer",
+        "ended the connection in the middle of its answer",
     ),
     # the first line and the headers
     "is_not_http": (raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "sent an answer that is not HTTP"),
@@ -115,7 +116,7 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
     # the length of the body
     "promises_more_than_it_sends": (
         raw(FIRST_LINE, JSON, b"Content-Length: 100\r\n\r\n", b"{}"),
-        "broke off in the middle of its answer",
+        "ended the connection in the middle of its answer",
     ),
     "promises_less_than_it_sends": (
         raw(FIRST_LINE, JSON, b"Content-Length: 5\r\n\r\n", b'{"runs": []}'),
@@ -138,24 +139,27 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
     # chunks
     "has_a_chunk_size_of_letters": (
         chunked(b"xyz\r\n{}\r\n0\r\n\r\n"),
-        "broke off in the middle of its answer",
+        "ended the connection in the middle of its answer",
     ),
     "has_a_negative_chunk_size": (chunked(b"-5\r\n{}\r\n0\r\n\r\n"), ""),
     "has_a_huge_chunk_size": (
         chunked(b"f" * 30 + b"\r\n{}"),
-        "broke off in the middle of its answer",
+        "ended the connection in the middle of its answer",
     ),
-    "has_no_last_chunk": (chunked(b"2\r\n{}\r\n"), "broke off in the middle of its answer"),
+    "has_no_last_chunk": (
+        chunked(b"2\r\n{}\r\n"),
+        "ended the connection in the middle of its answer",
+    ),
     "has_a_long_chunk_size": (chunked(b"0" * 200_000), "a line that is too long"),
     # the encoding of the body
     "claims_to_be_gzip": (packed(b'{"runs": []}'), "sent an answer that cannot be unpacked"),
     "is_half_a_gzip": (
         packed(gzip.compress(b'{"runs": []}' * 99)[:20]),
-        "broke off in the middle of its answer",
+        "ended the connection in the middle of its answer",
     ),
     "is_half_a_deflate": (
         packed(zlib.compress(b"{}")[:-4], "deflate"),
-        "broke off in the middle of its answer",
+        "ended the connection in the middle of its answer",
     ),
     "is_a_gzip_bomb": (packed(bomb(50_000_000)), "sent more than"),
     "is_a_gzip_bomb_in_a_gzip": (
@@ -187,13 +191,13 @@ HOSTILE: dict[str, tuple[Mode, str]] = {
     "is_a_sign_in_page": (answer(HTML, Content_Type="text/html"), "with a web page, not with JSON"),
     "is_a_page_of_a_proxy": (
         answer(HTML, "403 Forbidden", Content_Type="text/html"),
-        "A sign-in page came",
+        "A sign-in page, not ",
     ),
     "is_407": (answer(b"", "407 Proxy Authentication Required"), "A proxy or gateway, not"),
     "is_401": (answer(b"{}", "401 Unauthorized"), "did not accept the sign-in"),
     "is_a_bad_redirect": (
         answer(b"", "302 Found", Location="http://[::1"),
-        "redirects to something that is not an address",
+        "redirects to an address that is not valid",
     ),
     "is_a_redirect_without_a_place": (answer(b"", "301 Moved Permanently"), "redirects"),
     "is_a_redirect_with_3_gb": (
@@ -255,7 +259,9 @@ def refused(home: Path, backend: str, fails: Fails) -> Callable[..., str]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_answer(refused: Any, serve: Any, name: str) -> None:
+def test_a_hostile_answer(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], name: str
+) -> None:
     mode, part = HOSTILE[name]
 
     assert part in refused(serve(mode).url)
@@ -268,7 +274,10 @@ def test_a_hostile_answer(refused: Any, serve: Any, name: str) -> None:
     "name", ["hangs_up", "is_not_http", "promises_3_gb", "is_a_gzip_bomb", "nests_deep_lists"]
 )
 def test_a_hostile_answer_to_another_command(
-    refused: Any, serve: Any, name: str, arguments: tuple[str, ...]
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    name: str,
+    arguments: tuple[str, ...],
 ) -> None:
     mode, part = HOSTILE[name]
 
@@ -279,7 +288,12 @@ def test_a_hostile_answer_to_another_command(
 
 
 @pytest.mark.parametrize("verb", ["list", "show", "logs", "run"])
-def test_one_byte_after_the_other(refused: Any, serve: Any, verb: str, pipeline: Any) -> None:
+def test_one_byte_after_the_other(
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    verb: str,
+    pipeline: Callable[[str], Path],
+) -> None:
     def mode(connection: Connection) -> None:
         connection.send(FIRST_LINE + JSON + b"Content-Length: 100000\r\n\r\n")
         connection.trickle(b" " * 100_000)
@@ -311,15 +325,17 @@ def pages(backend: str, *answers: tuple[str, Any]) -> Mode:
     return mode
 
 
-def test_a_page_token_that_comes_again(refused: Any, serve: Any, backend: str) -> None:
+def test_a_page_token_that_comes_again(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "again"}
 
-    assert "sent the token of a page that was read before" in refused(
-        serve(pages(backend, ("200 OK", page))).url
-    )
+    assert "sent the same page token twice" in refused(serve(pages(backend, ("200 OK", page))).url)
 
 
-def test_a_token_that_is_revoked_between_two_pages(refused: Any, serve: Any, backend: str) -> None:
+def test_a_token_that_is_revoked_between_two_pages(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: "next"}
     server = serve(pages(backend, ("200 OK", page), ("401 Unauthorized", {})))
 
@@ -327,14 +343,18 @@ def test_a_token_that_is_revoked_between_two_pages(refused: Any, serve: Any, bac
 
 
 @pytest.mark.parametrize("token", [5, ["a"], {"a": 1}])
-def test_a_page_token_that_is_not_text(refused: Any, serve: Any, backend: str, token: Any) -> None:
+def test_a_page_token_that_is_not_text(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str, token: object
+) -> None:
     page = {LISTS[backend]: [], PAGE_TOKENS[backend]: token}
 
-    assert "a page token that is not text" in refused(serve(pages(backend, ("200 OK", page))).url)
+    assert "the page token is not text" in refused(serve(pages(backend, ("200 OK", page))).url)
 
 
 @pytest.mark.parametrize("items", [{"a": 1}, "text", 5])
-def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items: Any) -> None:
+def test_a_list_that_is_not_a_list(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], backend: str, items: Any
+) -> None:
     page = {LISTS[backend]: items}
 
     assert "' is not a list." in refused(serve(pages(backend, ("200 OK", page))).url)
@@ -347,20 +367,25 @@ def test_a_list_that_is_not_a_list(refused: Any, serve: Any, backend: str, items
 @pytest.mark.parametrize(
     "place", ["http://127.0.0.1:{port}/x", "//127.0.0.1:{port}/", "http://localhost:{port}/?a=b"]
 )
-def test_no_token_follows_a_redirect(refused: Any, serve: Any, status: int, place: str) -> None:
+def test_no_token_follows_a_redirect(
+    refused: Callable[..., str], serve: Callable[..., HostileServer], status: int, place: str
+) -> None:
     """To another port, and to another name; nothing at all is sent there."""
     other = serve(answer(b"{}"), reads_requests=False)
     first = serve(
         answer(b"", f"{status} Moved", Location=place.format(port=other.port), Set_Cookie="a=b")
     )
 
-    assert "kfgcp does not send tokens to another address" in refused(first.url)
+    assert "kfgcp does not send tokens to another host" in refused(first.url)
     assert SECRET.encode() in first.requests[0]
     assert other.connections == 0
 
 
 def test_no_token_follows_a_redirect_from_https_to_http(
-    refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates.authority))
     other = serve(answer(b"{}"), reads_requests=False)
@@ -369,7 +394,7 @@ def test_no_token_follows_a_redirect_from_https_to_http(
         tls=_context(certificates.leaf, certificates),
     )
 
-    assert "kfgcp does not send tokens to another address" in refused(first.url)
+    assert "kfgcp does not send tokens to another host" in refused(first.url)
     assert other.connections == 0
 
 
@@ -377,7 +402,7 @@ PROXY_ANSWERS: dict[str, tuple[Mode, str]] = {
     "a page": (answer(HTML, "200 OK", Content_Type="text/html"), ""),
     "a page that refuses": (
         answer(HTML, "403 Forbidden", Content_Type="text/html"),
-        "a proxy that does not let",
+        "a proxy that blocks",
     ),
     "a sign-in": (
         answer(HTML, "407 Proxy Authentication Required"),
@@ -385,7 +410,7 @@ PROXY_ANSWERS: dict[str, tuple[Mode, str]] = {
     ),
     "a redirect": (
         answer(b"", "302 Found", Location="http://127.0.0.1/"),
-        "a proxy that does not let",
+        "a proxy that blocks",
     ),
     "nothing": (lambda connection: None, ""),
     "no HTTP": (raw(b"\x05\x00\r\n\r\n"), ""),
@@ -395,7 +420,10 @@ PROXY_ANSWERS: dict[str, tuple[Mode, str]] = {
 
 @pytest.mark.parametrize("name", PROXY_ANSWERS)
 def test_a_proxy_with_a_wrong_answer_gets_no_token(
-    refused: Any, serve: Any, name: str, monkeypatch: pytest.MonkeyPatch
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mode, part = PROXY_ANSWERS[name]
     proxy = serve(mode)
@@ -428,9 +456,9 @@ def _context(certificate: Path, certificates: Any) -> ssl.SSLContext:
     ],
 )
 def test_a_certificate_that_is_not_valid(
-    refused: Any,
-    serve: Any,
-    certificates: Any,
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     trusted: bool,
@@ -448,7 +476,11 @@ def test_a_certificate_that_is_not_valid(
     "rest", [b"", b"\x15\x03\x03\x00\x02\x02\x2d", b"}" * 99], ids=["ends", "alert", "in clear"]
 )
 def test_encryption_that_ends_in_the_body(
-    refused: Any, serve: Any, certificates: Any, monkeypatch: pytest.MonkeyPatch, rest: bytes
+    refused: Callable[..., str],
+    serve: Callable[..., HostileServer],
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    rest: bytes,
 ) -> None:
     """The connection ends, an alert comes that a certificate has expired (RFC 8446, 6.2), or bytes
     in clear."""
@@ -460,4 +492,4 @@ def test_encryption_that_ends_in_the_body(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates.authority))
     server = serve(mode, tls=_context(certificates.leaf, certificates))
 
-    assert "broke off in the middle of its answer" in refused(server.url)
+    assert "ended the connection in the middle of its answer" in refused(server.url)

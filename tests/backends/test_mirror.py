@@ -157,7 +157,7 @@ def test_an_ended_run_of_a_list_is_fetched_once(store: Store, one: Callable[...,
     assert mirror.get(REF).tasks == (TRAIN,)
 
 
-def test_what_is_not_cheap_is_fetched_when_tasks_are_wanted(
+def test_expensive_fields_are_fetched_when_tasks_are_requested(
     store: Store, one: Callable[..., Run]
 ) -> None:
     service = SmallService({f"{PLACE}one": one()}, cheap=False)

@@ -2,7 +2,6 @@
 numbers."""
 
 import math
-from typing import Any
 
 import pytest
 
@@ -40,14 +39,14 @@ def test_a_call_is_one_frame_of_the_public_field_numbers() -> None:
 
 
 @pytest.mark.parametrize("status", ["", "x", "-1", "\u0663", "\u00b2", "9" * 5000])
-def test_a_status_that_is_not_a_number_is_no_status(status: str) -> None:
+def test_a_status_that_is_not_a_number_is_an_error(status: str) -> None:
     trailer = f"grpc-status:{status}\r\n".encode()
 
     with pytest.raises(mlmd.MlmdError, match="no gRPC status"):
         mlmd.decode_response("Execution", b"\x80" + len(trailer).to_bytes(4, "big") + trailer, {})
 
 
-def test_a_text_that_is_not_utf_8_is_no_answer() -> None:
+def test_a_text_that_is_not_utf_8_is_not_an_answer() -> None:
     body = b"\x00\x00\x00\x00\x07\x32\x05run\xff\xfe\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
 
     with pytest.raises(mlmd.MlmdError, match="the answer is not the message Execution"):
@@ -68,11 +67,11 @@ def test_an_answer_is_data_and_trailers() -> None:
         + b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
     )
 
-    found = mlmd.decode_response("Execution", body, {})
+    execution = mlmd.decode_response("Execution", body, {})
 
-    assert (found.id, found.type_id, found.name) == (7, 11, "run/a")
-    assert mlmd.STATES[found.last_known_state] == "COMPLETE"
-    assert mlmd.read_properties(found.custom_properties) == {
+    assert (execution.id, execution.type_id, execution.name) == (7, 11, "run/a")
+    assert mlmd.STATES[execution.last_known_state] == "COMPLETE"
+    assert mlmd.read_properties(execution.custom_properties) == {
         "task_name": "step",
         "parent_dag_id": None,
         "inputs": {"x": None},
@@ -83,12 +82,16 @@ def test_events_name_their_artifact_by_a_path() -> None:
     event = b"\x08\x04\x10\x07\x1a\x09\x0a\x07\x12\x05model\x20\x04"
     body = b"\x00\x00\x00\x00" + bytes([len(event) + 2]) + b"\x0a" + bytes([len(event)]) + event
 
-    (found,) = mlmd.decode_response(
+    (decoded_event,) = mlmd.decode_response(
         "GetEventsByExecutionIDsResponse", body, {"grpc-status": "0"}
     ).events
 
-    assert (found.artifact_id, found.execution_id, found.type) == (4, 7, mlmd.OUTPUT)
-    assert [step.key for step in found.path.steps] == ["model"]
+    assert (decoded_event.artifact_id, decoded_event.execution_id, decoded_event.type) == (
+        4,
+        7,
+        mlmd.OUTPUT,
+    )
+    assert [step.key for step in decoded_event.path.steps] == ["model"]
 
 
 def test_ids_are_written_one_by_one_and_read_packed_too() -> None:
@@ -116,16 +119,16 @@ def test_ids_are_written_one_by_one_and_read_packed_too() -> None:
         },
     ],
 )
-def test_values_come_back_as_they_went(item: Any) -> None:
-    made = mlmd.message_class("Execution")()
-    mlmd.set_property(made.custom_properties, "inputs", item)
-    mlmd.set_property(made.custom_properties, "count", 3)
-    mlmd.set_property(made.custom_properties, "share", 0.5)
-    mlmd.set_property(made.custom_properties, "flag", True)
+def test_values_come_back_as_they_went(item: object) -> None:
+    execution = mlmd.message_class("Execution")()
+    mlmd.set_property(execution.custom_properties, "inputs", item)
+    mlmd.set_property(execution.custom_properties, "count", 3)
+    mlmd.set_property(execution.custom_properties, "share", 0.5)
+    mlmd.set_property(execution.custom_properties, "flag", True)
 
-    found = mlmd.decode_response("Execution", mlmd.encode_response(made))
+    decoded = mlmd.decode_response("Execution", mlmd.encode_response(execution))
 
-    assert mlmd.read_properties(found.custom_properties) == {
+    assert mlmd.read_properties(decoded.custom_properties) == {
         "inputs": item,
         "count": 3,
         "share": 0.5,
@@ -135,29 +138,31 @@ def test_values_come_back_as_they_went(item: Any) -> None:
 
 def test_values_come_in_the_order_of_their_names() -> None:
     names = [f"metric-{chr(code)}" for code in range(ord("a"), ord("z"))]
-    made = mlmd.message_class("Execution")()
-    mlmd.set_property(made.custom_properties, "inputs", dict.fromkeys(reversed(names), 1))
+    execution = mlmd.message_class("Execution")()
+    mlmd.set_property(execution.custom_properties, "inputs", dict.fromkeys(reversed(names), 1))
     for name in reversed(names):
-        mlmd.set_property(made.custom_properties, name, 0.5)
+        mlmd.set_property(execution.custom_properties, name, 0.5)
 
-    found = mlmd.read_properties(
-        mlmd.decode_response("Execution", mlmd.encode_response(made)).custom_properties
+    properties = mlmd.read_properties(
+        mlmd.decode_response("Execution", mlmd.encode_response(execution)).custom_properties
     )
 
-    assert list(found) == ["inputs", *names]
-    assert list(found["inputs"]) == names
+    assert list(properties) == ["inputs", *names]
+    assert list(properties["inputs"]) == names
 
 
 def test_numbers_that_json_does_not_know_are_kept() -> None:
-    made = mlmd.message_class("Execution")()
-    mlmd.set_property(made.custom_properties, "inputs", {"n": math.nan, "i": math.inf})
+    execution = mlmd.message_class("Execution")()
+    mlmd.set_property(execution.custom_properties, "inputs", {"n": math.nan, "i": math.inf})
 
-    found = mlmd.read_value(
-        mlmd.decode_response("Execution", mlmd.encode_response(made)).custom_properties["inputs"]
+    inputs = mlmd.read_value(
+        mlmd.decode_response("Execution", mlmd.encode_response(execution)).custom_properties[
+            "inputs"
+        ]
     )
 
-    assert math.isnan(found["n"])
-    assert found["i"] == math.inf
+    assert math.isnan(inputs["n"])
+    assert inputs["i"] == math.inf
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def test_a_failure_has_its_code_and_text(body: bytes, headers: dict[str, str] | 
         b"\x00\x00\x00\x00\x02\x0a\x7f" + CALL,
     ],
 )
-def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
+def test_an_invalid_answer_is_reported(body: bytes) -> None:
     with pytest.raises(mlmd.MlmdError) as caught:
         mlmd.decode_response("GetContextByTypeAndNameResponse", body, {})
 

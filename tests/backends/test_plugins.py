@@ -142,7 +142,7 @@ def test_its_keys_are_checked(install: Install, project_of: Callable[[str], kfgc
         (MODULE.replace("speed: int = 1", "backend: str = ''"), "it declares the key backend"),
         (
             MODULE.replace("open=lambda project, env, store: Toy(env)", "open=None"),
-            "it must have one of the functions service and open",
+            "it must have exactly one of the functions `service` and `open`",
         ),
     ],
 )
@@ -198,10 +198,7 @@ def test_checks_of_keys_that_fail_are_an_error_of_their_environment_only(
 
     with pytest.raises(ConfigError) as caught:
         project.env("toy")
-    assert (
-        caught.value.message
-        == f"kfgcp.toml [env.toy] cannot be checked by the backend 'toy': {problem}"
-    )
+    assert caught.value.message == f"The backend 'toy' cannot check kfgcp.toml [env.toy]: {problem}"
     assert isinstance(caught.value.__cause__, (ValueError, KeyError))
 
 
@@ -259,8 +256,8 @@ def test_a_distribution_cannot_take_the_name_of_our_own(install: Install) -> Non
 
     assert plugin_of("vertex").settings.__module__ == "kfgcp.backends.vertex.settings"
     assert list(plugin_problems()) == [
-        "kfgcp-toy 1.0 has a backend 'vertex', which is not used, because kfgcp has a backend with"
-        " the same name."
+        "kfgcp does not use the backend 'vertex' of kfgcp-toy 1.0, because kfgcp itself has a"
+        " backend with this name."
     ]
 
 
@@ -289,7 +286,7 @@ def test_an_unknown_backend_names_those_that_are_installed(
     assert caught.value.hint == "backend is one of: local, vertex, kubeflow, toy."
 
 
-def test_doctor_tells_of_a_broken_distribution_and_goes_on(
+def test_doctor_reports_a_broken_distribution_and_continues(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("raise RuntimeError('no licence')")

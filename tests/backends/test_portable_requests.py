@@ -5,7 +5,7 @@ import base64
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp import api, testing
 from kfgcp.spec.digest import digest
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.tracking.handle import RunHandle
+from kfgcp_command import Command
 from patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +42,7 @@ def guide_bodies() -> list[Any]:
     return [json.loads(block) for block in blocks]
 
 
-def asked_parts(pipeline_spec: Mapping[str, Any]) -> dict[str, Any]:
+def asked_parts(pipeline_spec: JsonObject) -> JsonDict:
     """What a PipelineSpec asks for: the variables and resources of its only container."""
     container = pipeline_spec["deploymentSpec"]["executors"]["exec-train"]["container"]
     asked = {key: container[key] for key in ("env", "resources") if key in container}
@@ -61,10 +64,10 @@ class SecretManager(BaseHTTPRequestHandler):
         is_metadata = self.path.startswith("/computeMetadata")
         header = "Metadata-Flavor" if is_metadata else "Authorization"
         expected = "Google" if is_metadata else "Bearer token-of-the-task"
-        known = self.path in answers and self.headers.get(header) == expected
-        self.send_response(200 if known else 403)
+        is_accepted = self.path in answers and self.headers.get(header) == expected
+        self.send_response(200 if is_accepted else 403)
         self.end_headers()
-        self.wfile.write(json.dumps(answers[self.path] if known else {}).encode())
+        self.wfile.write(json.dumps(answers[self.path] if is_accepted else {}).encode())
 
     def log_message(self, *_: object) -> None:
         """Writes nothing to the output of the tests."""
@@ -169,7 +172,7 @@ def test_the_version_is_that_of_the_text_before_the_translation(
     assert there.snapshot.labels["version"] == here.snapshot.labels["version"]
 
 
-def test_show_says_what_was_translated(home: Path, kfgcp: Any) -> None:
+def test_show_says_what_was_translated(home: Path, kfgcp: Command) -> None:
     with testing.kubeflow(mode="instant") as cluster:
         (home / "kfgcp.toml").write_text(cluster.toml("gke") + "\n" + guide_tables("gke"))
         run = run_there("gke")

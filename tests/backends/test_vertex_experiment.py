@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kfgcp
 import kfgcp.testing
 from kfgcp.errors import UsageError
+from kfgcp.testing import VertexStandIn
 from patience import PROCESS
 
 PIPELINE = """
@@ -27,7 +27,7 @@ def pipeline(lr: float = 0.25) -> None:
 
 
 @pytest.fixture
-def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexStandIn]:
     (home / "pipe.py").write_text(PIPELINE)
     with kfgcp.testing.vertex() as env:
         (home / "kfgcp.toml").write_text(env.toml("dev") + "experiment_tracking = true\n")
@@ -37,7 +37,7 @@ def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             yield env
 
 
-def test_runs_are_in_the_experiment_that_googles_client_reads(cloud: Any) -> None:
+def test_runs_are_in_the_experiment_that_googles_client_reads(cloud: VertexStandIn) -> None:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
 
@@ -58,7 +58,7 @@ def test_runs_are_in_the_experiment_that_googles_client_reads(cloud: Any) -> Non
     assert len(kfgcp.runs(experiment="churn")) == 2
 
 
-def test_it_is_made_and_joined_once(cloud: Any) -> None:
+def test_it_is_made_and_joined_once(cloud: VertexStandIn) -> None:
     run = kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=PROCESS)
     kfgcp.show(run.run_id)
     kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=PROCESS)
@@ -67,7 +67,7 @@ def test_it_is_made_and_joined_once(cloud: Any) -> None:
     assert cloud.requests.count("POST", "*:addContextChildren") == 2
 
 
-def test_without_the_setting_nothing_is_made(cloud: Any, home: Path) -> None:
+def test_without_the_setting_nothing_is_made(cloud: VertexStandIn, home: Path) -> None:
     (home / "kfgcp.toml").write_text(cloud.toml("dev"))
 
     kfgcp.run("pipe.py", env="dev", experiment="churn", timeout=PROCESS)
@@ -76,7 +76,7 @@ def test_without_the_setting_nothing_is_made(cloud: Any, home: Path) -> None:
     assert "experiment_tracking" not in os.environ
 
 
-def test_a_name_that_vertex_refuses_is_told_before_anything_is_made(cloud: Any) -> None:
+def test_a_name_that_vertex_refuses_is_reported_before_a_request(cloud: VertexStandIn) -> None:
     with pytest.raises(
         UsageError, match="'My Experiment' cannot be the name of an experiment"
     ) as caught:

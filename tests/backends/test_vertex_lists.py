@@ -163,7 +163,7 @@ def test_another_refusal_is_an_error(project: config.Project) -> None:
 
 @responses.activate
 @pytest.mark.parametrize(
-    ("wanted", "asked"),
+    ("run_filter", "asked"),
     [
         (RunFilter(), None),
         (RunFilter(pipeline='a"b'), 'pipeline_name="a\\"b"'),
@@ -182,13 +182,13 @@ def test_another_refusal_is_an_error(project: config.Project) -> None:
     ],
 )
 def test_the_service_chooses_the_newest_runs_in_one_request(
-    project: config.Project, wanted: RunFilter, asked: str | None
+    project: config.Project, run_filter: RunFilter, asked: str | None
 ) -> None:
     responses.get(URL, json={"pipelineJobs": [JOB], "nextPageToken": "more"})
     backend = capability(open_backend(project, project.env("dev")), SupportsRefresh)
     assert backend is not None
 
-    assert backend.refresh_newest(wanted, 1)
+    assert backend.refresh_newest(run_filter, 1)
 
     [call] = responses.calls
     assert parse_qs(urlsplit(call.request.url or "").query).get("filter") == (
@@ -198,7 +198,7 @@ def test_the_service_chooses_the_newest_runs_in_one_request(
 
 @responses.activate
 @pytest.mark.parametrize(
-    "wanted",
+    "run_filter",
     [
         RunFilter(labels={"git": "ab12"}),
         RunFilter(experiment="default"),
@@ -206,8 +206,10 @@ def test_the_service_chooses_the_newest_runs_in_one_request(
         RunFilter(labels={'team="x" OR labels.team': "y"}),
     ],
 )
-def test_what_it_cannot_choose_is_not_asked_for(project: config.Project, wanted: RunFilter) -> None:
+def test_what_it_cannot_choose_is_not_asked_for(
+    project: config.Project, run_filter: RunFilter
+) -> None:
     backend = capability(open_backend(project, project.env("dev")), SupportsRefresh)
     assert backend is not None
 
-    assert not backend.refresh_newest(wanted, 20)
+    assert not backend.refresh_newest(run_filter, 20)

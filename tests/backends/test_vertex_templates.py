@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kfgcp
 import kfgcp.testing
 from kfgcp.errors import NotFound, SpecError, UsageError
+from kfgcp.testing import VertexStandIn
 from patience import PROCESS
 
 PIPELINE = """
@@ -33,7 +33,7 @@ def compiled(home: Path) -> str:
 
 
 @pytest.fixture
-def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexStandIn]:
     with kfgcp.testing.vertex() as env:
         (home / "kfgcp.toml").write_text(env.toml("dev"))
         with pytest.MonkeyPatch.context() as change:
@@ -42,7 +42,9 @@ def cloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             yield env
 
 
-def test_a_tag_is_resolved_and_the_run_says_which_version_it_is(cloud: Any, compiled: str) -> None:
+def test_a_tag_is_resolved_and_the_run_says_which_version_it_is(
+    cloud: VertexStandIn, compiled: str
+) -> None:
     address = cloud.publish("doubled", compiled, "latest", "v1")
 
     run = kfgcp.run(f"{ADDRESS}/v1", env="dev", params={"n": 4}, timeout=PROCESS)
@@ -53,21 +55,21 @@ def test_a_tag_is_resolved_and_the_run_says_which_version_it_is(cloud: Any, comp
     assert address.startswith(f"{ADDRESS}/sha256:")
 
 
-def test_a_digest_needs_no_question_for_the_tag(cloud: Any, compiled: str) -> None:
+def test_a_digest_needs_no_question_for_the_tag(cloud: VertexStandIn, compiled: str) -> None:
     address = cloud.publish("doubled", compiled)
 
     assert kfgcp.run(address, env="dev", timeout=PROCESS).outputs == {"Output": 42}
     assert cloud.requests.count("GET", "*/tags/*") == 0
 
 
-def test_it_runs_on_this_machine_too(cloud: Any, compiled: str) -> None:
+def test_it_runs_on_this_machine_too(cloud: VertexStandIn, compiled: str) -> None:
     cloud.publish("doubled", compiled, "v1")
     spec = kfgcp.Workspace.default().load_pipeline(f"{ADDRESS}/v1", "dev")
 
     assert kfgcp.run(spec, env="local", timeout=PROCESS).outputs == {"Output": 42}
 
 
-def test_what_is_not_there_is_told(cloud: Any) -> None:
+def test_a_missing_version_is_an_error(cloud: VertexStandIn) -> None:
     with pytest.raises(NotFound, match="doubled"):
         kfgcp.submit(f"{ADDRESS}/v7", env="dev")
 
@@ -75,13 +77,13 @@ def test_what_is_not_there_is_told(cloud: Any) -> None:
 @pytest.mark.parametrize(
     "address", ["https://example.com/pipe.yaml", ADDRESS, f"{ADDRESS}/sha256:12"]
 )
-def test_other_addresses_are_refused(cloud: Any, address: str) -> None:
+def test_other_addresses_are_refused(cloud: VertexStandIn, address: str) -> None:
     with pytest.raises(UsageError, match="is not the address of a pipeline"):
         kfgcp.submit(address, env="dev")
     assert len(list(cloud.requests)) == 0
 
 
-def test_what_is_no_pipeline_is_told(cloud: Any) -> None:
+def test_a_file_that_is_not_a_pipeline_is_reported(cloud: VertexStandIn) -> None:
     address = cloud.publish("doubled", "a: 1\n")
 
     with pytest.raises(SpecError, match="sha256"):

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from patience import PROCESS, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def commit(folder: Path) -> None:
     git(folder, "commit", "--quiet", "--message", "a version")
 
 
-def only_workload(ended: Ended) -> dict[str, Any]:
+def only_workload(ended: Ended) -> JsonDict:
     (workload,) = json.loads(ended.out)["workloads"]
     return dict(workload)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kfgcp_command import Command, Result
 from ruled_backend import TOML, install, write_pipeline
 
 Check = Callable[..., Any]
@@ -32,6 +33,29 @@ def made_up():
     later.set_retry(3)
 """
 
+# KFP compiles say to comp-say, comp-say-2 and comp-say-3.
+COPIES = """\
+from kfp import dsl
+
+
+@dsl.container_component
+def say():
+    return dsl.ContainerSpec(image="busybox", command=["echo"])
+
+
+@dsl.container_component
+def shout():
+    return dsl.ContainerSpec(image="busybox", command=["echo"])
+
+
+@dsl.pipeline(name="made-up")
+def made_up():
+    say()
+    say().set_container_image("busybox:1.36")
+    say().set_env_variable("LOUD", "1")
+    shout()
+"""
+
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
@@ -40,13 +64,13 @@ def variables(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def check(home: Path, kfgcp: Any, variables: dict[str, str]) -> Check:
+def check(home: Path, kfgcp: Command, variables: dict[str, str]) -> Check:
     """Run `kfgcp check` where the environments `local` and `ruled` exist."""
     (home / "kfgcp.toml").write_text(TOML)
     return lambda *arguments: kfgcp("check", *arguments, env=variables)
 
 
-def rules_in(result: Any) -> list[str]:
+def rules_in(result: Result) -> list[str]:
     return [finding["rule"] for finding in result.json["findings"]]
 
 
@@ -89,10 +113,16 @@ def test_a_call_that_is_wrong_is_2_and_a_broken_pipeline_is_3(home: Path, check:
         ("--ignore", "Z"): "There is no rule 'Z'.",
         ("--env", "nowhere"): "There is no environment 'nowhere' (kfgcp.toml).",
         ("--server", "new"): "'new' is not the version of a server.",
-        ("--env", "ruled", "--server", "0.9"): "Version 0.9 of the server is older than 1.0",
+        (
+            "--env",
+            "ruled",
+            "--server",
+            "0.9",
+        ): "The server has version 0.9, but kfgcp needs 1.0 or newer",
         ("-p", "rows=many"): "rows must be int, not 'many'",
         ("--all-envs", "--env", "ruled"): "not both",
-        ("--json", "--format", "sarif"): "--json and --format sarif exclude each other.",
+        ("--json", "--format", "sarif"): "--json and --format sarif exclude each other. Use one"
+        " of them.",
     }
 
     for arguments, message in wrong.items():
@@ -120,9 +150,9 @@ def test_the_version_that_is_not_known_is_the_newest_older_one(home: Path, check
     old = check("p.json", *ruled, "--server", "v1.0.7-rc.1", "--json")
 
     assert "task slow is slow on 2.1" in newest.out
-    assert "checked as version 2.1, the newest release that kfgcp knows" in newest.err
+    assert "so it applies the rules for 2.1, the newest known version" in newest.err
     assert "task slow is slow on 2.1" in unknown.out
-    assert "ruled: kfgcp does not know version 7.3; it is checked as 2.1, the newest older" in (
+    assert "ruled: kfgcp does not know version 7.3, so it applies the rules for 2.1" in (
         unknown.err
     )
     assert rules_in(old) == []
@@ -181,6 +211,22 @@ def test_findings_have_the_line_of_the_call_or_of_its_method(home: Path, check: 
     ]
 
 
+def test_copies_of_a_component_are_one_finding(home: Path, check: Check) -> None:
+    (home / "p.py").write_text(COPIES)
+
+    result = check("p.py", "--env", "local", "--json", "--select", "R101,R102")
+
+    assert [(finding["component"], finding["line"]) for finding in result.json["findings"]] == [
+        ("comp-say", 4),
+        ("comp-shout", 9),
+        ("comp-say-2", 4),
+    ]
+    messages = [finding["message"] for finding in result.json["findings"]]
+    assert "component say runs the newest version of the image busybox" in messages[0]
+    assert "component shout runs the newest version of the image busybox" in messages[1]
+    assert "component say-2 names the image busybox:1.36 by a tag" in messages[2]
+
+
 def test_a_comment_with_a_reason_suppresses_a_finding(home: Path, check: Check) -> None:
     text = PYTHON_PIPELINE.replace(
         "    never()\n", "    never()  # kfgcp: T101 because it is a trial\n", 1
@@ -194,7 +240,9 @@ def test_a_comment_with_a_reason_suppresses_a_finding(home: Path, check: Check) 
     assert [(finding["line"], finding["suppressed"]) for finding in result.json["suppressed"]] == [
         (11, {"reason": "it is a trial", "origin": "p.py:11"})
     ]
-    assert any("p.py:13: T101 is not suppressed" in note for note in result.json["notes"])
+    assert any(
+        "p.py:13: the comment does not suppress T101" in note for note in result.json["notes"]
+    )
 
 
 def test_the_project_ignores_rules_with_reasons(home: Path, check: Check) -> None:
@@ -211,7 +259,9 @@ def test_the_project_ignores_rules_with_reasons(home: Path, check: Check) -> Non
     (home / "kfgcp.toml").write_text(TOML + ignore.replace("T101", "T999"))
     unknown = check("p.json", "--env", "ruled")
     assert unknown.code == 2
-    assert "[check]: ignore names T999, but there is no such rule" in unknown.err
+    assert "[check]: ignore has T999, which is not a rule" in unknown.err
+    (home / "kfgcp.toml").write_text(TOML + ignore.replace("T101", "v102"))
+    assert "hint: Did you mean 'V102'? docs/reference/rules.md" in check("p.json").err
     (home / "kfgcp.toml").write_text(TOML + '[check]\nignore = { T101 = "" }\n')
     assert "ignore.T101 has no reason" in check("p.json").err
 

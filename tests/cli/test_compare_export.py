@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 
 MakeRun = Callable[..., Run]
 
@@ -34,13 +35,13 @@ def recorded(store: Store, make_run: MakeRun) -> list[Run]:
         ),
         run(3, 3, params={"same": 1}, state=RunState.FAILED, pipeline="other", labels={"k": "v"}),
     ]
-    for each in runs:
-        store.add_run(each)
+    for recorded_run in runs:
+        store.add_run(recorded_run)
     return runs
 
 
 @pytest.mark.usefixtures("recorded")
-def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
+def test_the_first_named_run_is_the_baseline(kfgcp: Command) -> None:
     result = kfgcp("compare", "1111", "2222", "3333")
 
     assert (result.code, result.err) == (0, "")
@@ -77,7 +78,7 @@ def test_the_first_named_run_is_the_baseline(kfgcp: Any) -> None:
     ],
 )
 def test_a_goal_that_cannot_be_meant_is_refused(
-    kfgcp: Any, options: list[str], message: str
+    kfgcp: Command, options: list[str], message: str
 ) -> None:
     result = kfgcp("compare", "1111", "2222", *options)
 
@@ -87,19 +88,20 @@ def test_a_goal_that_cannot_be_meant_is_refused(
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_run_that_is_named_again_counts_once(kfgcp: Any) -> None:
+def test_a_run_that_is_named_again_counts_once(kfgcp: Command) -> None:
     result = kfgcp("compare", "1111", "2222", "1" * 12, "2222", "--json")
 
     assert [run["run_id"] for run in result.json["runs"]] == ["1" * 12, "2" * 12]
 
 
 @pytest.mark.usefixtures("recorded")
-def test_without_names_the_two_newest_are_compared_the_older_first(kfgcp: Any) -> None:
+def test_without_names_the_two_newest_are_compared_the_older_first(kfgcp: Command) -> None:
     result = kfgcp("compare", "--json")
 
     assert [run["run_id"] for run in result.json["runs"]] == ["2" * 12, "3" * 12]
     assert [
-        (each["group"], each["name"], each["values"]) for each in result.json["differences"]
+        (difference["group"], difference["name"], difference["values"])
+        for difference in result.json["differences"]
     ] == [
         ("run", "state", ["SUCCEEDED", "FAILED"]),
         ("run", "pipeline", ["train", "other"]),
@@ -109,7 +111,7 @@ def test_without_names_the_two_newest_are_compared_the_older_first(kfgcp: Any) -
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_run_compared_with_itself_differs_in_nothing(kfgcp: Any) -> None:
+def test_a_run_compared_with_itself_differs_in_nothing(kfgcp: Command) -> None:
     result = kfgcp("compare", "1111", "1111")
 
     assert (result.code, result.out) == (0, "Nothing differs.\n")
@@ -117,7 +119,7 @@ def test_a_run_compared_with_itself_differs_in_nothing(kfgcp: Any) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
-def test_export_to_stdout_is_csv_oldest_first(kfgcp: Any) -> None:
+def test_export_to_stdout_is_csv_oldest_first(kfgcp: Command) -> None:
     result = kfgcp("export")
 
     assert (result.code, result.err) == (0, "")
@@ -132,7 +134,7 @@ def test_export_to_stdout_is_csv_oldest_first(kfgcp: Any) -> None:
 
 
 def test_csv_has_no_formulas_unless_raw_texts_are_asked_for(
-    kfgcp: Any, store: Store, make_run: Callable[..., Run]
+    kfgcp: Command, store: Store, make_run: Callable[..., Run]
 ) -> None:
     formula = "=HYPERLINK(A1)"
     store.add_run(make_run("1" * 12, name=formula, params={"@p": "-1.5"}, labels={"l": "+1+1"}))
@@ -150,7 +152,7 @@ def test_csv_has_no_formulas_unless_raw_texts_are_asked_for(
     assert tasks.code == 0
 
 
-def test_export_as_json_is_what_show_prints(kfgcp: Any, recorded: list[Run]) -> None:
+def test_export_as_json_is_what_show_prints(kfgcp: Command, recorded: list[Run]) -> None:
     result = kfgcp("export", "--format", "json")
 
     assert result.json == [run.to_dict() for run in recorded]
@@ -161,7 +163,7 @@ def test_export_as_json_is_what_show_prints(kfgcp: Any, recorded: list[Run]) -> 
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
-    ("options", "found"),
+    ("options", "first_digits"),
     [
         (["3333", "1111"], ["3", "1"]),
         (["--pipeline", "train"], ["1", "2"]),
@@ -170,14 +172,16 @@ def test_export_as_json_is_what_show_prints(kfgcp: Any, recorded: list[Run]) -> 
         (["--pipeline", "nothing"], []),
     ],
 )
-def test_export_of_those_that_are_chosen(kfgcp: Any, options: list[str], found: list[str]) -> None:
+def test_export_of_those_that_are_chosen(
+    kfgcp: Command, options: list[str], first_digits: list[str]
+) -> None:
     rows = csv.DictReader(io.StringIO(kfgcp("export", *options).out))
 
-    assert [row["run_id"][0] for row in rows] == found
+    assert [row["run_id"][0] for row in rows] == first_digits
 
 
 @pytest.mark.usefixtures("recorded")
-def test_the_ending_of_the_file_is_the_format(kfgcp: Any, home: Path) -> None:
+def test_the_ending_of_the_file_is_the_format(kfgcp: Command, home: Path) -> None:
     for name in ("runs.csv", "runs.json", "runs.parquet"):
         result = kfgcp("export", "-o", name)
         assert (result.code, result.out, result.err) == (0, "", f"written to {name}\n")
@@ -194,7 +198,7 @@ def test_the_ending_of_the_file_is_the_format(kfgcp: Any, home: Path) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_file_that_cannot_be_written_exits_with_5(kfgcp: Any) -> None:
+def test_a_file_that_cannot_be_written_exits_with_5(kfgcp: Command) -> None:
     result = kfgcp("export", "-o", "no/such/folder/runs.csv")
 
     assert (result.code, result.out) == (5, "")

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from kfgcp_command import Command
 from patience import wait_for
 
 
 def test_of_a_run_that_is_running_elsewhere_nothing_is_deleted(
-    kfgcp: Any, home: Path, pipeline: Callable[[str], Path]
+    kfgcp: Command, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     ended = kfgcp("run", pipeline("chain"), "--json").json["run_id"]
     pids = home / "pids"
@@ -24,7 +24,7 @@ def test_of_a_run_that_is_running_elsewhere_nothing_is_deleted(
             f"error: Run {running} is RUNNING. Only a run that has ended can be deleted."
             " Nothing was deleted."
         ),
-        f"hint: Cancel it first: kfgcp cancel {running}",
+        f"hint: Cancel the run first: kfgcp cancel {running}",
     ]
     assert kfgcp("show", ended).code == 0
     assert elsewhere.poll() is None

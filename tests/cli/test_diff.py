@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from kfgcp.model import Run
 from kfgcp.spec.load import load
 from kfgcp.store.request import StoredRequest
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 
 MakeRun = Callable[..., Run]
 
@@ -53,7 +53,7 @@ def files(home: Path) -> tuple[str, str]:
     return "a.py", "b.py"
 
 
-def test_it_tells_task_by_task_what_differs(kfgcp: Any, files: tuple[str, str]) -> None:
+def test_differences_are_listed_task_by_task(kfgcp: Command, files: tuple[str, str]) -> None:
     result = kfgcp("diff", *files)
 
     assert (result.code, result.err) == (0, "")
@@ -81,7 +81,7 @@ def test_it_tells_task_by_task_what_differs(kfgcp: Any, files: tuple[str, str]) 
 
 
 def test_the_same_pipeline_has_no_difference(
-    kfgcp: Any, files: tuple[str, str], home: Path
+    kfgcp: Command, files: tuple[str, str], home: Path
 ) -> None:
     assert kfgcp("compile", "a.py", "-o", "a.yaml").code == 0
 
@@ -95,12 +95,12 @@ def test_the_same_pipeline_has_no_difference(
     ("option", "code"), [([], 0), (["--exit-code"], 4), (["--exit-code", "--json"], 4)]
 )
 def test_differences_are_an_exit_code_when_asked_for(
-    kfgcp: Any, files: tuple[str, str], option: list[str], code: int
+    kfgcp: Command, files: tuple[str, str], option: list[str], code: int
 ) -> None:
     assert kfgcp("diff", *files, *option).code == code
 
 
-def test_as_json_it_is_what_the_function_returns(kfgcp: Any, files: tuple[str, str]) -> None:
+def test_as_json_it_is_what_the_function_returns(kfgcp: Command, files: tuple[str, str]) -> None:
     diff = kfgcp("diff", *files, "--json").json
 
     assert diff == api.diff(*files).to_dict()
@@ -132,7 +132,7 @@ def recorded(files: tuple[str, str], store: Store, make_run: MakeRun) -> str:
 
 
 @pytest.mark.parametrize("named", ["abcdef012345", "abcd", "nightly", "latest"])
-def test_a_run_stands_for_its_pipeline(kfgcp: Any, recorded: str, named: str) -> None:
+def test_a_run_stands_for_its_pipeline(kfgcp: Command, recorded: str, named: str) -> None:
     result = kfgcp("diff", named, "a.py")
 
     assert result.code == 0, result.err
@@ -172,7 +172,7 @@ def test_digits_of_two_versions_are_refused(recorded: str, store: Store, make_ru
 
 
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("named", "message"),
     [
         ("nothing", "There is no run 'nothing'."),
         ("sha256:12", "sha256:12 is not a version."),
@@ -182,15 +182,15 @@ def test_digits_of_two_versions_are_refused(recorded: str, store: Store, make_ru
     ],
 )
 @pytest.mark.usefixtures("recorded")
-def test_what_names_no_pipeline_is_refused(kfgcp: Any, named: str, said: str) -> None:
+def test_what_names_no_pipeline_is_refused(kfgcp: Command, named: str, message: str) -> None:
     result = kfgcp("diff", "a.py", named)
 
     assert result.code == 2
-    assert result.err.startswith(f"error: {said}")
+    assert result.err.startswith(f"error: {message}")
 
 
 def test_a_run_whose_pipeline_is_not_known_is_refused(
-    kfgcp: Any, home: Path, store: Store, make_run: MakeRun
+    kfgcp: Command, home: Path, store: Store, make_run: MakeRun
 ) -> None:
     store.add_run(make_run("abcdef012345"))
 

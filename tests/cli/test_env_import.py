@@ -8,9 +8,11 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from json_types import JsonDict
+from kfgcp_command import Command, Result, Somebody
 
 VERTEX = {
     "backend": "vertex",
@@ -39,7 +41,7 @@ max_parallel = 2
 """
 
 
-def outputs(**environments: dict[str, Any]) -> str:
+def outputs(**environments: JsonDict) -> str:
     """As `terraform output -json` prints it."""
     return json.dumps(
         {"kfgcp_environments": {"sensitive": False, "type": ["object", {}], "value": environments}}
@@ -47,17 +49,17 @@ def outputs(**environments: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def import_(home: Path, kfgcp: Any) -> Callable[..., Any]:
+def import_(home: Path, kfgcp: Command) -> Callable[..., Result]:
     """Imports as the environment dev, or as another."""
 
-    def run(text: str, *options: str, name: str = "dev") -> Any:
+    def run(text: str, *options: str, name: str = "dev") -> Result:
         (home / "outputs.json").write_text(text)
         return kfgcp("env", "import", name, "--file", "outputs.json", *options)
 
     return run
 
 
-def test_it_makes_a_file_where_there_is_none(import_: Callable[..., Any], home: Path) -> None:
+def test_it_makes_a_file_where_there_is_none(import_: Callable[..., Result], home: Path) -> None:
     result = import_(outputs(growth=VERTEX))
 
     assert (result.code, result.out, result.err) == (
@@ -69,7 +71,7 @@ def test_it_makes_a_file_where_there_is_none(import_: Callable[..., Any], home: 
 
 
 def test_it_adds_to_a_file_and_leaves_the_rest_to_the_letter(
-    import_: Callable[..., Any], home: Path
+    import_: Callable[..., Result], home: Path
 ) -> None:
     (home / "kfgcp.toml").write_text(FILE)
     (home / "kfgcp.toml").chmod(0o640)
@@ -101,8 +103,8 @@ def test_it_reads_standard_input_in_a_folder_below_the_project(
     assert not (home / "below" / "kfgcp.toml").exists()
 
 
-def test_an_environment_that_is_there_is_replaced_only_when_told(
-    import_: Callable[..., Any], home: Path
+def test_an_existing_environment_is_replaced_only_on_request(
+    import_: Callable[..., Result], home: Path
 ) -> None:
     before = (
         FILE
@@ -119,8 +121,8 @@ def test_an_environment_that_is_there_is_replaced_only_when_told(
 
     assert (refused.code, refused.err) == (
         2,
-        "error: kfgcp.toml already has the environment [env.dev].\n"
-        "hint: Use --replace to replace it, or another name.\n",
+        "error: kfgcp.toml already has the environment [env.dev].\nhint: Use --replace, or choose"
+        " another name.\n",
     )
     assert (home / "kfgcp.toml").read_text() == before
     result = import_(outputs(growth=VERTEX), "--replace")
@@ -130,7 +132,7 @@ def test_an_environment_that_is_there_is_replaced_only_when_told(
     assert (home / "kfgcp.toml").read_text() == f"{FILE}\n{table}{after}"
 
 
-def test_ends_of_lines_stay_those_of_the_file(import_: Callable[..., Any], home: Path) -> None:
+def test_ends_of_lines_stay_those_of_the_file(import_: Callable[..., Result], home: Path) -> None:
     (home / "kfgcp.toml").write_bytes(FILE.replace("\n", "\r\n").encode())
 
     assert import_(outputs(growth=VERTEX)).code == 0
@@ -139,7 +141,9 @@ def test_ends_of_lines_stay_those_of_the_file(import_: Callable[..., Any], home:
     assert written.count(b"\n") == written.count(b"\r\n") == len((FILE + "\n" + TABLE).splitlines())
 
 
-def test_a_file_may_begin_with_a_byte_order_mark(import_: Callable[..., Any], home: Path) -> None:
+def test_a_file_may_begin_with_a_byte_order_mark(
+    import_: Callable[..., Result], home: Path
+) -> None:
     (home / "kfgcp.toml").write_text(FILE, encoding="utf-8-sig")
 
     assert import_(outputs(growth=VERTEX)).code == 0
@@ -147,7 +151,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(import_: Callable[..., Any], ho
     assert (home / "kfgcp.toml").read_text(encoding="utf-8-sig") == FILE + "\n" + TABLE
 
 
-def test_a_file_that_is_a_link_stays_one(import_: Callable[..., Any], home: Path) -> None:
+def test_a_file_that_is_a_link_stays_one(import_: Callable[..., Result], home: Path) -> None:
     (home / "shared.toml").write_text(FILE)
     (home / "kfgcp.toml").symlink_to("shared.toml")
 
@@ -159,7 +163,7 @@ def test_a_file_that_is_a_link_stays_one(import_: Callable[..., Any], home: Path
     )
 
 
-def test_texts_come_through_as_they_are(import_: Callable[..., Any], home: Path) -> None:
+def test_texts_come_through_as_they_are(import_: Callable[..., Result], home: Path) -> None:
     labels = {"team": 'ml "é"\\ \t', "with.dot": "x"}
 
     assert (
@@ -177,8 +181,8 @@ def test_texts_come_through_as_they_are(import_: Callable[..., Any], home: Path)
     [(None, "of-dev"), ("other", "of-other")],
     ids=["named like it", "named by --from"],
 )
-def test_which_of_several_is_said_by_name(
-    import_: Callable[..., Any], home: Path, key: str | None, project: str
+def test_one_of_several_is_chosen_by_name(
+    import_: Callable[..., Result], home: Path, key: str | None, project: str
 ) -> None:
     several = outputs(dev=VERTEX | {"project": "of-dev"}, other=VERTEX | {"project": "of-other"})
 
@@ -195,8 +199,8 @@ NO_OUTPUT = "The outputs have no table kfgcp_environments of environments. The o
     [
         ("", "The input is not JSON: Expecting value"),
         ("│ Error: no state", "The input is not JSON"),
-        ("[1]", "The input is JSON, but not the outputs of Terraform."),
-        ("{}", "Terraform has no outputs."),
+        ("[1]", "The input is JSON, but not the output of terraform output -json."),
+        ("{}", "The input has no outputs of Terraform."),
         (json.dumps({"bucket": {"value": "b"}}), f"{NO_OUTPUT}bucket."),
         (json.dumps({"kfgcp_environments": {"value": ["a"]}}), f"{NO_OUTPUT}kfgcp_environments."),
         (json.dumps({"kfgcp_environments": 3}), f"{NO_OUTPUT}kfgcp_environments."),
@@ -221,12 +225,12 @@ NO_OUTPUT = "The outputs have no table kfgcp_environments of environments. The o
         ),
         (
             outputs(a=VERTEX | {"labels": {"team": None}}),
-            "The outputs of Terraform for 'a' have a null in labels.",
+            "In the outputs of Terraform, labels of 'a' contains null.",
         ),
     ],
 )
 def test_what_is_not_an_environment_is_refused_in_one_line(
-    import_: Callable[..., Any], home: Path, text: str, expected_message: str
+    import_: Callable[..., Result], home: Path, text: str, expected_message: str
 ) -> None:
     (home / "kfgcp.toml").write_text(FILE)
 
@@ -241,7 +245,7 @@ def test_what_is_not_an_environment_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "-x", "größe", 'x"]'])
-def test_a_name_that_is_none_is_refused(import_: Callable[..., Any], home: Path, name: str) -> None:
+def test_an_invalid_name_is_refused(import_: Callable[..., Result], home: Path, name: str) -> None:
     result = (
         import_(outputs(growth=VERTEX), "--", name=name)
         if name.startswith("-")
@@ -258,19 +262,20 @@ def test_a_name_that_is_none_is_refused(import_: Callable[..., Any], home: Path,
     ids=["dotted", "inline"],
 )
 def test_an_environment_that_is_written_in_another_way_is_left_to_the_hand(
-    import_: Callable[..., Any], home: Path, written: str
+    import_: Callable[..., Result], home: Path, written: str
 ) -> None:
     (home / "kfgcp.toml").write_text(written)
 
     result = import_(outputs(growth=VERTEX), "--replace")
 
     assert result.code == 2
-    assert "kfgcp.toml has the environment dev, but not as a table [env.dev]." in result.err
+    problem = "kfgcp cannot replace the environment dev, because kfgcp.toml does not define it as"
+    assert f"{problem} a table [env.dev]." in result.err
     assert (home / "kfgcp.toml").read_text() == written
 
 
 def test_a_text_that_only_looks_like_a_table_is_not_taken_for_one(
-    import_: Callable[..., Any], home: Path
+    import_: Callable[..., Result], home: Path
 ) -> None:
     before = "[project]\nname = '''\n[env.dev]\n'''\n\n[env.dev]\nbackend = 'local'\n"
     (home / "kfgcp.toml").write_text(before)
@@ -278,10 +283,12 @@ def test_a_text_that_only_looks_like_a_table_is_not_taken_for_one(
     result = import_(outputs(growth=VERTEX), "--replace")
 
     assert (result.code, (home / "kfgcp.toml").read_text()) == (2, before)
-    assert "kfgcp.toml is written in a way that kfgcp cannot change." in result.err
+    assert "kfgcp cannot change kfgcp.toml, because its format is unusual." in result.err
 
 
-def test_a_file_that_is_not_valid_is_not_touched(import_: Callable[..., Any], home: Path) -> None:
+def test_a_file_that_is_not_valid_is_not_touched(
+    import_: Callable[..., Result], home: Path
+) -> None:
     (home / "kfgcp.toml").write_text("[project\n")
 
     result = import_(outputs(growth=VERTEX))
@@ -291,7 +298,7 @@ def test_a_file_that_is_not_valid_is_not_touched(import_: Callable[..., Any], ho
     assert (home / "kfgcp.toml").read_text() == "[project\n"
 
 
-def test_a_folder_that_cannot_be_written_is_named(somebody: Any) -> None:
+def test_a_folder_that_cannot_be_written_is_named(somebody: Somebody) -> None:
     (somebody.folder / "outputs.json").write_text(outputs(growth=VERTEX))
     somebody.folder.chmod(0o555)
 
@@ -303,7 +310,7 @@ def test_a_folder_that_cannot_be_written_is_named(somebody: Any) -> None:
     assert "kfgcp.toml cannot be written: Permission denied." in result.err
 
 
-def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp: Any) -> None:
+def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp: Command) -> None:
     (home / "outputs.json").write_text(outputs(a={"backend": "vertex", "project": "p"}))
 
     result = kfgcp(
@@ -319,7 +326,7 @@ def test_a_variable_of_the_shell_does_not_decide_what_is_valid(home: Path, kfgcp
     assert "have no location, pipeline_root" in result.err
 
 
-def test_a_file_that_includes_others(import_: Callable[..., Any], home: Path) -> None:
+def test_a_file_that_includes_others(import_: Callable[..., Result], home: Path) -> None:
     (home / "kfgcp.toml").write_text('include = ["kfgcp.d/team.toml", "kfgcp.d/*.toml"]\n')
     (home / "kfgcp.d").mkdir()
     (home / "kfgcp.d/team.toml").write_text('[env.prod]\nbackend = "local"\n')
@@ -329,7 +336,9 @@ def test_a_file_that_includes_others(import_: Callable[..., Any], home: Path) ->
     assert (result.code, result.out) == (0, "kfgcp.toml: [env.dev] added\n")
 
 
-def test_an_environment_that_an_included_file_has(import_: Callable[..., Any], home: Path) -> None:
+def test_an_environment_that_an_included_file_has(
+    import_: Callable[..., Result], home: Path
+) -> None:
     before = 'include = ["kfgcp.d/*.toml"]\n'
     (home / "kfgcp.toml").write_text(before)
     (home / "kfgcp.d").mkdir()
@@ -338,5 +347,5 @@ def test_an_environment_that_an_included_file_has(import_: Callable[..., Any], h
     result = import_(outputs(growth=VERTEX))
 
     assert result.code == 2
-    assert "kfgcp.d/dev.toml: [env.dev] is also in kfgcp.toml." in result.err
+    assert "kfgcp.d/dev.toml: the table [env.dev] is in kfgcp.toml too." in result.err
     assert (home / "kfgcp.toml").read_text() == before

@@ -3,13 +3,13 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kfgcp as public
 from kfgcp.model import Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 
 MakeRun = Callable[..., Run]
 SECOND = "2026-01-02T03:04:0{}.000Z"
@@ -38,7 +38,7 @@ def recorded(store: Store, make_run: MakeRun) -> None:
     store.add_run(run)
 
 
-def test_events_are_a_table_in_which_an_unknown_time_is_empty(kfgcp: Any) -> None:
+def test_events_are_a_table_in_which_an_unknown_time_is_empty(kfgcp: Command) -> None:
     result = kfgcp("events", "1111")
 
     assert (result.code, result.err) == (0, "")
@@ -57,7 +57,7 @@ def test_events_are_a_table_in_which_an_unknown_time_is_empty(kfgcp: Any) -> Non
     assert len(starts) == 1, "the column stays in its place"
 
 
-def test_events_as_json_are_in_one_object(kfgcp: Any) -> None:
+def test_events_as_json_are_in_one_object(kfgcp: Command) -> None:
     answer = kfgcp("events", "1111", "--json").json
 
     assert list(answer) == ["run_id", "events"]
@@ -83,7 +83,7 @@ def test_a_program_gets_events_by_function_workspace_and_handle() -> None:
     assert events[-1].kind is public.EventKind.RUN_FAILED
 
 
-def test_a_note_says_when_an_earlier_version_recorded_the_run(kfgcp: Any, home: Path) -> None:
+def test_a_note_says_when_an_earlier_version_recorded_the_run(kfgcp: Command, home: Path) -> None:
     database = sqlite3.connect(home / ".kfgcp" / "kfgcp.db")
     with database:
         database.execute("DELETE FROM events WHERE kind != 'run.failed'")
@@ -104,7 +104,7 @@ def test_a_note_says_when_an_earlier_version_recorded_the_run(kfgcp: Any, home: 
     assert kfgcp("events", "1111", "--json").json == {"run_id": "1" * 12, "events": []}
 
 
-def test_there_must_be_such_a_run(kfgcp: Any) -> None:
+def test_there_must_be_such_a_run(kfgcp: Command) -> None:
     result = kfgcp("events", "9999")
 
     assert (result.code, result.out) == (2, "")

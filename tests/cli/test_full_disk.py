@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def fill(folder: Path, *, but: int) -> None:
 
 
 @pytest.mark.parametrize("free", [0, 1, 8, 10], ids=lambda pages: f"{pages} pages free")
-def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Any) -> None:
+def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Command) -> None:
     """With a few pages free the database can be opened, and only writing finds no room."""
     fill(state, but=free)
     env = {"KFGCP_HOME": str(state)}
@@ -67,10 +67,10 @@ def test_what_is_there_is_shown_with_one_note(free: int, state: Path, kfgcp: Any
         assert [line.partition(":")[0] for line in lines] == ["note"], (
             "the end of the second run cannot be recorded"
         )
-        assert f"{state}/kfgcp.db is full: recorded runs are shown" in lines[0]
+        assert f"{state}/kfgcp.db is full: kfgcp shows recorded runs" in lines[0]
 
 
-def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> None:
+def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Command) -> None:
     fill(state, but=0)
     env = {"KFGCP_HOME": str(state)}
 
@@ -78,7 +78,8 @@ def test_a_change_is_refused_and_nothing_is_lost(state: Path, kfgcp: Any) -> Non
         command_result = kfgcp(*arguments, env=env)
         assert command_result.code == 5, command_result.err
         assert [line for line in command_result.err.splitlines() if line.startswith("error: ")] == [
-            f"error: The disk of {state}/kfgcp.db is full. Runs that were recorded before are kept."
+            f"error: The disk of {state}/kfgcp.db is full. All runs that kfgcp recorded before are"
+            " still there."
         ]
 
     (state.parent / "ballast").unlink()

@@ -1,5 +1,6 @@
 """Help, usage errors and exit codes of all verbs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import CliRunner
 
 from kfgcp.cli.main import cli
 from kfgcp.cli.verbs import read_summary, verb_names
+from kfgcp_command import Command
 
 VERB_NAMES = list(verb_names())
 
@@ -68,7 +70,10 @@ def test_every_option_has_help(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", sorted(set(VERB_NAMES) - {"init", "env", "export", "testing", "delete", "dashboard"})
+    "verb",
+    sorted(
+        set(VERB_NAMES) - {"init", "env", "export", "template", "testing", "delete", "dashboard"}
+    ),
 )
 def test_verbs_with_results_can_print_json(verb: str) -> None:
     assert "--json" in {name for parameter in _command(verb).params for name in parameter.opts}
@@ -85,12 +90,12 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
         (["run", "x.yaml", "--parm", "a=1"], "--param"),
         (["list", "--state", "DONE"], "'DONE' is not one of"),
         (["list", "--limit", "0"], "0 is not in the range"),
-        (["list", "--since", "soon"], "--since 'soon' is not an age"),
-        (["list", "--label", "team"], "--label 'team' is not of the form K=V"),
+        (["list", "--since", "soon"], "--since 'soon' is neither an age"),
+        (["list", "--label", "team"], "--label 'team' does not have the form K=V"),
         (["run", "x.yaml", "--timeout", "-1"], "must be 0 or more seconds, not -1."),
         (["run", "x.yaml", "--timeout", "nan"], "must be 0 or more seconds, not nan."),
         (["run", "x.yaml", "--timeout", "inf"], "must be 0 or more seconds, not inf."),
-        (["run", "x.yaml", "--label", "=x"], "--label '=x' is not of the form K=V"),
+        (["run", "x.yaml", "--label", "=x"], "--label '=x' does not have the form K=V"),
         (["logs", "latest", "t", "--attempt", "0"], "0 is not in the range"),
         (["export", "--format", "xlsx"], "'xlsx' is not one of 'csv', 'json', 'parquet'"),
         (["export", "--format", "parquet"], "Parquet is not text"),
@@ -99,14 +104,14 @@ def test_verbs_with_results_can_print_json(verb: str) -> None:
         (["logs", "zzzz"], "There is no run 'zzzz'"),
         (["watch", "zzzz"], "There is no run 'zzzz'"),
         (["cancel", "zzzz"], "There is no run 'zzzz'"),
-        (["compare"], "There are not two runs to compare"),
-        (["compare", "zzzz"], "There are not two runs to compare"),
+        (["compare"], "A comparison needs two runs"),
+        (["compare", "zzzz"], "A comparison needs two runs"),
         (["run", "no.yaml"], "no.yaml"),
         (["run", "no.py"], "no.py"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
-    home: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     from kfgcp.cli.main import main
 
@@ -120,7 +125,7 @@ def test_wrong_usage_exits_with_2_and_says_why(
 
 
 def test_a_bug_is_one_line_and_exit_code_1(
-    home: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kfgcp.cli.main import main
     from kfgcp.workspace import Workspace
@@ -142,7 +147,7 @@ def test_a_bug_is_one_line_and_exit_code_1(
         main(["list"])
 
 
-def test_the_real_command_prints_its_help_and_version(kfgcp: Any) -> None:
+def test_the_real_command_prints_its_help_and_version(kfgcp: Command) -> None:
     help_result, version = kfgcp("-h"), kfgcp("--version")
 
     assert (help_result.code, help_result.err) == (0, "")

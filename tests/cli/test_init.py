@@ -2,12 +2,13 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from kfgcp_command import Command
 
-def test_a_new_project_runs_at_once(kfgcp: Any, home: Path) -> None:
+
+def test_a_new_project_runs_at_once(kfgcp: Command, home: Path) -> None:
     init_result = kfgcp("init")
 
     assert (init_result.code, init_result.out.splitlines()) == (
@@ -28,7 +29,7 @@ def test_a_new_project_runs_at_once(kfgcp: Any, home: Path) -> None:
     assert "kfgcp" not in (home / "pipelines/long_words.py").read_text().partition("\n")[2]
 
 
-def test_a_project_in_another_folder(kfgcp: Any, home: Path) -> None:
+def test_a_project_in_another_folder(kfgcp: Command, home: Path) -> None:
     init_result = kfgcp("init", "a/new one")
 
     assert init_result.code == 0
@@ -41,7 +42,7 @@ def test_a_project_in_another_folder(kfgcp: Any, home: Path) -> None:
 
 @pytest.mark.parametrize("existing_file", ["kfgcp.toml", "pipelines/long_words.py"])
 def test_a_file_that_is_there_stays_and_nothing_is_written(
-    kfgcp: Any, home: Path, existing_file: str
+    kfgcp: Command, home: Path, existing_file: str
 ) -> None:
     (home / existing_file).parent.mkdir(exist_ok=True)
     (home / existing_file).write_text("mine")
@@ -56,7 +57,7 @@ def test_a_file_that_is_there_stays_and_nothing_is_written(
     assert (home / existing_file).read_text() == "mine"
 
 
-def test_other_files_and_a_gitignore_are_left_alone(kfgcp: Any, home: Path) -> None:
+def test_other_files_and_a_gitignore_are_left_alone(kfgcp: Command, home: Path) -> None:
     (home / ".gitignore").write_text("mine\n")
     (home / "pipelines").mkdir()
     (home / "pipelines/other.py").write_text("x = 1\n")
@@ -75,7 +76,7 @@ def test_other_files_and_a_gitignore_are_left_alone(kfgcp: Any, home: Path) -> N
     "name",
     ['say "hi"', "back\\slash", "new\nline", "Grüße 世界", "tab\tbell\x07", "{name}", "\u202e"],
 )
-def test_any_name_of_a_folder_makes_a_valid_file(kfgcp: Any, home: Path, name: str) -> None:
+def test_any_name_of_a_folder_makes_a_valid_file(kfgcp: Command, home: Path, name: str) -> None:
     assert kfgcp("init", name).code == 0
     assert tomllib.loads((home / name / "kfgcp.toml").read_text(encoding="utf-8"))["env"] == {
         "local": {"backend": "local"}
@@ -83,7 +84,7 @@ def test_any_name_of_a_folder_makes_a_valid_file(kfgcp: Any, home: Path, name: s
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(
-    kfgcp: Any, home: Path
+    kfgcp: Command, home: Path
 ) -> None:
     (home / "pipelines").write_text("a file in the way")
     (home / "file").write_text("")

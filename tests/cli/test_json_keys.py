@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+
+from kfgcp_command import Command
 
 KEYS = Path(__file__).with_name("json_keys.json")
 # The keys of these objects are names that users choose.
@@ -75,7 +76,7 @@ def documents(text: str) -> list[object]:
         return [json.loads(line) for line in text.splitlines()]
 
 
-def test_the_keys_are_those_of_the_list(kfgcp: Any, home: Path) -> None:
+def test_the_keys_are_those_of_the_list(kfgcp: Command, home: Path) -> None:
     (home / "p.py").write_text(PIPELINE)
     (home / "q.py").write_text(PIPELINE.replace("rows: int = 4", "rows: int = 5"))
     printed = {}

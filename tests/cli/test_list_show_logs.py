@@ -5,7 +5,6 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from kfgcp.cli.verbs.list import ago
 from kfgcp.engine.layout import log_file
 from kfgcp.model import Artifact, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 from patience import PROCESS
 
 MakeRun = Callable[..., Run]
@@ -61,7 +61,7 @@ def _words(text: str) -> list[list[str]]:
 
 
 @pytest.mark.usefixtures("recorded")
-def test_the_list_is_a_line_a_run_newest_first(kfgcp: Any) -> None:
+def test_the_list_is_a_line_a_run_newest_first(kfgcp: Command) -> None:
     result = kfgcp("list")
 
     lines = _words(result.out)
@@ -100,7 +100,7 @@ def test_the_list_is_a_line_a_run_newest_first(kfgcp: Any) -> None:
     ],
 )
 def test_the_list_shows_the_names_that_people_gave(
-    kfgcp: Any, store: Store, make_run: Callable[..., Run], name: str, listed: bool
+    kfgcp: Command, store: Store, make_run: Callable[..., Run], name: str, listed: bool
 ) -> None:
     """The names that are not listed: those that kfgcp and the client of kfp make when nobody gives
     one."""
@@ -115,7 +115,7 @@ def test_the_list_shows_the_names_that_people_gave(
 
 
 @pytest.mark.parametrize(
-    ("options", "found"),
+    ("options", "first_digits"),
     [
         ([], ["cccc", "bbbb", "aaaa"]),
         (["--pipeline", "churn"], ["bbbb"]),
@@ -131,14 +131,14 @@ def test_the_list_shows_the_names_that_people_gave(
     ],
 )
 @pytest.mark.usefixtures("recorded")
-def test_options_choose_runs(kfgcp: Any, options: list[str], found: list[str]) -> None:
+def test_options_choose_runs(kfgcp: Command, options: list[str], first_digits: list[str]) -> None:
     result = kfgcp("list", "--json", *options)
 
     assert result.code == 0
-    assert [run["run_id"][:4] for run in result.json] == found
+    assert [run["run_id"][:4] for run in result.json] == first_digits
 
 
-def test_an_empty_list_says_how_to_start(kfgcp: Any) -> None:
+def test_an_empty_list_says_how_to_start(kfgcp: Command) -> None:
     result = kfgcp("list")
 
     assert (result.code, result.out, result.err) == (
@@ -150,7 +150,7 @@ def test_an_empty_list_says_how_to_start(kfgcp: Any) -> None:
     assert kfgcp("list", "--json").json == []
 
 
-def test_an_environment_that_is_not_there_and_has_no_runs_is_an_error(kfgcp: Any) -> None:
+def test_an_environment_that_is_not_there_and_has_no_runs_is_an_error(kfgcp: Command) -> None:
     result = kfgcp("list", "--env", "locla")
 
     assert (result.code, result.out) == (2, "")
@@ -158,7 +158,7 @@ def test_an_environment_that_is_not_there_and_has_no_runs_is_an_error(kfgcp: Any
 
 
 @pytest.mark.usefixtures("recorded")
-def test_show_prints_facts_tasks_metrics_and_artifacts(kfgcp: Any) -> None:
+def test_show_prints_facts_tasks_metrics_and_artifacts(kfgcp: Command) -> None:
     result = kfgcp("show")
 
     lines = _words(result.out)
@@ -182,7 +182,7 @@ def test_show_prints_facts_tasks_metrics_and_artifacts(kfgcp: Any) -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("run", ["bbbb22222222", "bbbb", "bbbb2222"])
-def test_show_of_a_failed_run_ends_with_why(kfgcp: Any, run: str) -> None:
+def test_show_of_a_failed_run_ends_with_why(kfgcp: Command, run: str) -> None:
     result = kfgcp("show", run)
 
     assert result.code == 0
@@ -193,7 +193,7 @@ def test_show_of_a_failed_run_ends_with_why(kfgcp: Any, run: str) -> None:
     ]
 
 
-def test_show_of_metrics_without_a_file(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
+def test_show_of_metrics_without_a_file(kfgcp: Command, store: Store, make_run: MakeRun) -> None:
     """Kubeflow Pipelines 3.0 keeps metrics without a file: the artifact has an empty URI."""
     store.put(
         make_run(
@@ -205,7 +205,7 @@ def test_show_of_metrics_without_a_file(kfgcp: Any, store: Store, make_run: Make
 
 
 @pytest.mark.usefixtures("recorded")
-def test_show_by_name_or_latest(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
+def test_show_by_name_or_latest(kfgcp: Command, store: Store, make_run: MakeRun) -> None:
     assert kfgcp("show", "oldest", "--json").json["run_id"] == "aaaa11111111"
     assert kfgcp("show", "latest", "--json").json["run_id"] == "cccc33333333"
     store.add_run(make_run("aaaa44444444", created_at="2019-01-01T00:00:00.000Z"))
@@ -248,7 +248,7 @@ def logged(store: Store, home: Path, make_run: MakeRun) -> None:
         (["latest", "a", "--follow"], ["caf�"]),
     ],
 )
-def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[str]) -> None:
+def test_logs_by_task_and_attempt(kfgcp: Command, arguments: list[str], lines: list[str]) -> None:
     result = kfgcp("logs", *arguments)
 
     assert (result.code, result.err, result.out.splitlines()) == (0, "", lines)
@@ -260,7 +260,7 @@ def test_logs_by_task_and_attempt(kfgcp: Any, arguments: list[str], lines: list[
     [("b", "The attempts of the task: 1 and 2."), ("a", "The task has only attempt 1.")],
 )
 def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
-    kfgcp: Any, task: str, attempts: str
+    kfgcp: Command, task: str, attempts: str
 ) -> None:
     result = kfgcp("logs", "latest", task, "--attempt", "9")
 
@@ -270,7 +270,7 @@ def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
 
 
 @pytest.mark.usefixtures("logged")
-def test_logs_as_json_are_an_object_a_line(kfgcp: Any) -> None:
+def test_logs_as_json_are_an_object_a_line(kfgcp: Command) -> None:
     lines = [json.loads(line) for line in kfgcp("logs", "latest", "b", "--json").out.splitlines()]
 
     assert lines == [
@@ -281,7 +281,7 @@ def test_logs_as_json_are_an_object_a_line(kfgcp: Any) -> None:
 
 
 @pytest.mark.usefixtures("logged")
-def test_logs_of_a_task_that_is_not_there_name_those_that_are(kfgcp: Any) -> None:
+def test_logs_of_a_task_that_is_not_there_name_those_that_are(kfgcp: Command) -> None:
     result = kfgcp("logs", "latest", "bb")
 
     assert result.code == 2
@@ -291,8 +291,8 @@ def test_logs_of_a_task_that_is_not_there_name_those_that_are(kfgcp: Any) -> Non
     )
 
 
-def test_a_reader_that_has_enough_is_no_bug(
-    store: Store, home: Path, make_run: MakeRun, kfgcp: Any
+def test_a_reader_that_stops_early_is_not_a_bug(
+    store: Store, home: Path, make_run: MakeRun, kfgcp: Command
 ) -> None:
     store.add_run(make_run(tasks=(Task("t", TaskKind.CONTAINER, TaskState.SUCCEEDED, attempts=1),)))
     file = log_file(home / ".kfgcp", "aaaa00000001", "t", 1)
@@ -340,7 +340,7 @@ def test_a_run_without_a_time_has_no_age() -> None:
     ],
 )
 def test_a_backend_that_cannot_be_asked_is_named_in_a_note(
-    kfgcp: Any, home: Path, arguments: tuple[str, ...]
+    kfgcp: Command, home: Path, arguments: tuple[str, ...]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -353,5 +353,5 @@ def test_a_backend_that_cannot_be_asked_is_named_in_a_note(
     result = kfgcp(*arguments)
 
     first, *others = result.err.splitlines()
-    assert first.startswith("note: The runs of away are shown as they were last read: ")
+    assert first.startswith("note: kfgcp shows the last known state of the runs of away: ")
     assert [line.partition(":")[0] for line in others] in ([], ["error", "hint"])

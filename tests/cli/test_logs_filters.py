@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from kfgcp import api
 from kfgcp.engine.log_times import CLOCK_TICK_NS
 from kfgcp.errors import UsageError
 from kfgcp.model import timestamp
+from kfgcp_command import Command
 from patience import PROCESS, wait_for
 
 PIPELINE = """
@@ -69,7 +69,9 @@ def _is_covered(log: Path, times: Path) -> bool:
 
 
 @pytest.mark.parametrize("follow", [[], ["--follow"]], ids=["now", "follow"])
-def test_lines_since_a_time_are_shown(run: tuple[str, str], kfgcp: Any, follow: list[str]) -> None:
+def test_lines_since_a_time_are_shown(
+    run: tuple[str, str], kfgcp: Command, follow: list[str]
+) -> None:
     run_id, between = run
 
     late = kfgcp("logs", run_id, "speak", "--since", between, *follow)
@@ -82,7 +84,9 @@ def test_lines_since_a_time_are_shown(run: tuple[str, str], kfgcp: Any, follow: 
 
 
 @pytest.mark.parametrize("follow", [[], ["--follow"]], ids=["now", "follow"])
-def test_lines_of_a_severity_are_shown(run: tuple[str, str], kfgcp: Any, follow: list[str]) -> None:
+def test_lines_of_a_severity_are_shown(
+    run: tuple[str, str], kfgcp: Command, follow: list[str]
+) -> None:
     result = kfgcp("logs", run[0], "--severity", "warning", "--json", *follow)
 
     texts = [json.loads(line)["text"] for line in result.out.splitlines()]
@@ -104,12 +108,12 @@ def test_time_and_severity_hold_together(run: tuple[str, str]) -> None:
 def test_a_filter_that_cannot_be_is_named(run: tuple[str, str]) -> None:
     with pytest.raises(UsageError, match="There is no severity 'LOUD'"):
         api.logs(run[0], severity="LOUD")
-    with pytest.raises(UsageError, match="'soon' is not an age"):
+    with pytest.raises(UsageError, match="'soon' is neither an age"):
         api.logs(run[0], since="soon")
 
 
 def test_a_log_of_an_earlier_version_has_the_time_of_its_end(
-    run: tuple[str, str], home: Path, kfgcp: Any
+    run: tuple[str, str], home: Path, kfgcp: Command
 ) -> None:
     run_id, between = run
     (home / ".kfgcp" / "logs" / run_id / "speak" / "1.times").unlink()

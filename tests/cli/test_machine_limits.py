@@ -13,6 +13,7 @@ import pytest
 
 from kfgcp import api, machine
 from kfgcp.errors import MachineError, StateError
+from kfgcp.model import Run
 from kfgcp.store.store import Store
 from patience import PROCESS
 
@@ -65,7 +66,10 @@ def shell(
     "command", ["--help", "--version", "list", "list --json", "export", "run --help"]
 )
 def test_a_result_that_cannot_be_written_is_an_error(
-    command: str, store: Store, make_run: Any, shell: Any
+    command: str,
+    store: Store,
+    make_run: Callable[..., Run],
+    shell: Callable[[str], subprocess.CompletedProcess[str]],
 ) -> None:
     store.add_run(make_run())
 
@@ -77,7 +81,9 @@ def test_a_result_that_cannot_be_written_is_an_error(
 
 @needs_full
 def test_messages_that_cannot_be_written_change_nothing(
-    home: Path, shell: Any, pipeline: Callable[[str], Path]
+    home: Path,
+    shell: Callable[[str], subprocess.CompletedProcess[str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     """The exit codes are those of the same commands with a standard error that works."""
     echo, fails = pipeline("echo"), pipeline("one_fails")
@@ -92,7 +98,9 @@ def test_messages_that_cannot_be_written_change_nothing(
 
 
 def test_a_reader_that_has_gone_ends_the_command_silently(
-    store: Store, make_run: Any, shell: Any
+    store: Store,
+    make_run: Callable[..., Run],
+    shell: Callable[[str], subprocess.CompletedProcess[str]],
 ) -> None:
     store.add_run(make_run())
 
@@ -102,7 +110,9 @@ def test_a_reader_that_has_gone_ends_the_command_silently(
 
 
 def test_a_run_in_the_background_needs_no_standard_streams(
-    home: Path, shell: Any, pipeline: Callable[[str], Path]
+    home: Path,
+    shell: Callable[[str], subprocess.CompletedProcess[str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     """Its lock must not get the number of a closed stream, which the engine's process has for
     itself."""
@@ -115,7 +125,10 @@ def test_a_run_in_the_background_needs_no_standard_streams(
 
 @pytest.mark.parametrize("stdin", ["", "<&-"])
 def test_a_question_without_a_terminal_is_a_wrong_call(
-    store: Store, make_run: Any, shell: Any, stdin: str
+    store: Store,
+    make_run: Callable[..., Run],
+    shell: Callable[[str], subprocess.CompletedProcess[str]],
+    stdin: str,
 ) -> None:
     store.add_run(make_run("aaaa00000001"))
 
@@ -124,8 +137,8 @@ def test_a_question_without_a_terminal_is_a_wrong_call(
     assert result.returncode == 2
     assert (
         result.stderr
-        == "error: Cannot ask without a terminal: Delete aaaa00000001?\nhint: To answer yes"
-        " in advance, use --yes.\n"
+        == "error: kfgcp cannot ask this question without a terminal: Delete aaaa00000001?\nhint:"
+        " To answer yes in advance, use --yes.\n"
     )
     assert store.known_ids() == {"aaaa00000001"}
 
@@ -133,7 +146,9 @@ def test_a_question_without_a_terminal_is_a_wrong_call(
 @pytest.mark.parametrize(
     "command", ["init", "init new", "list", "show latest", "run p.py", "export", "diff a.py b.py"]
 )
-def test_a_current_folder_that_was_deleted_is_named(command: str, home: Path, shell: Any) -> None:
+def test_a_current_folder_that_was_deleted_is_named(
+    command: str, home: Path, shell: Callable[[str], subprocess.CompletedProcess[str]]
+) -> None:
     result = shell(f"mkdir gone && cd gone && rmdir ../gone && kfgcp {command}")
 
     assert result.returncode == 5
@@ -143,7 +158,9 @@ def test_a_current_folder_that_was_deleted_is_named(command: str, home: Path, sh
     )
 
 
-def test_a_new_project_has_its_folder_anywhere(home: Path, shell: Any) -> None:
+def test_a_new_project_has_its_folder_anywhere(
+    home: Path, shell: Callable[[str], subprocess.CompletedProcess[str]]
+) -> None:
     result = shell(f"mkdir gone && cd gone && rmdir ../gone && kfgcp init {home}/new")
 
     assert result.returncode == 0
@@ -212,7 +229,7 @@ def test_a_run_in_the_background_without_processes_does_not_start(
     )
 
 
-def test_too_little_memory_is_no_bug(
+def test_too_little_memory_is_not_a_bug(
     environment: Callable[..., dict[str, str]], home: Path
 ) -> None:
     """At its import this pipeline asks for more than the limit of the address space."""
@@ -231,7 +248,7 @@ def test_too_little_memory_is_no_bug(
     assert result.stderr.splitlines()[0] == "error: This machine or container has no memory left."
 
 
-def test_what_is_wrong_with_the_machine_is_told_from_bugs() -> None:
+def test_problems_of_the_machine_are_distinguished_from_bugs() -> None:
     library = ImportError("failed to map segment", path="/lib/_rust.abi3.so")
 
     assert isinstance(machine.machine_error(library), MachineError)
@@ -245,7 +262,7 @@ def test_what_is_wrong_with_the_machine_is_told_from_bugs() -> None:
     assert problem.message == "Input/output error: /data/x."
 
 
-def test_threads_of_libraries_that_cannot_start_are_told_from_bugs(
+def test_threads_that_cannot_start_are_distinguished_from_bugs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import threading

@@ -12,7 +12,6 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from kfgcp.cli.live import LiveView
 from kfgcp.engine.layout import log_file
 from kfgcp.model import ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 from patience import PROCESS
 
 MakeRun = Callable[..., Run]
@@ -31,7 +31,7 @@ COLOUR = re.compile(r"\x1b\[[\d;]*\b(?:3[0-8]|4[0-8]|9[0-7])[\d;]*m")
 
 @pytest.fixture
 def terminal(
-    kfgcp: Any, home: Path, environment: Callable[..., dict[str, str]]
+    kfgcp: Command, home: Path, environment: Callable[..., dict[str, str]]
 ) -> Callable[..., tuple[int, str]]:
     """Runs `kfgcp` in a pseudo terminal of 100 columns; its exit code and all that it wrote."""
     command = Path(sys.executable).with_name("kfgcp")
@@ -80,7 +80,7 @@ def screen(written: str) -> list[str]:
 
 
 def test_the_live_table_ends_with_each_task_and_its_state(
-    terminal: Any, pipeline: Callable[[str], Path]
+    terminal: Callable[..., tuple[int, str]], pipeline: Callable[[str], Path]
 ) -> None:
     code, written = terminal("run", pipeline("one_fails"))
 
@@ -119,7 +119,7 @@ def test_a_note_stands_above_the_live_table(
 
 
 def test_the_live_table_of_a_run_that_succeeds_stands_above_its_results(
-    terminal: Any, pipeline: Callable[[str], Path]
+    terminal: Callable[..., tuple[int, str]], pipeline: Callable[[str], Path]
 ) -> None:
     code, written = terminal("run", pipeline("chain"))
 
@@ -132,7 +132,9 @@ def test_the_live_table_of_a_run_that_succeeds_stands_above_its_results(
     assert rows.index(["Output", "17"]) > rows.index(tasks[-1])
 
 
-def test_no_color_is_kept_to_in_a_terminal(terminal: Any, pipeline: Callable[[str], Path]) -> None:
+def test_no_color_is_kept_to_in_a_terminal(
+    terminal: Callable[..., tuple[int, str]], pipeline: Callable[[str], Path]
+) -> None:
     for arguments in (
         ["run", pipeline("one_fails")],
         ["list"],
@@ -147,7 +149,9 @@ def test_no_color_is_kept_to_in_a_terminal(terminal: Any, pipeline: Callable[[st
     assert COLOUR.search(terminal("show", "zzzz")[1])
 
 
-def test_a_dumb_terminal_gets_plain_lines(terminal: Any, pipeline: Callable[[str], Path]) -> None:
+def test_a_dumb_terminal_gets_plain_lines(
+    terminal: Callable[..., tuple[int, str]], pipeline: Callable[[str], Path]
+) -> None:
     code, written = terminal("run", pipeline("echo"), TERM="dumb")
 
     assert code == 0
@@ -184,7 +188,7 @@ DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
     [["list"], ["show", "aaaa"], ["compare", "aaaa", "bbbb"], ["watch", "aaaa"]],
     ids=lambda words: words[0],
 )
-def test_texts_of_runs_are_shown_not_obeyed(kfgcp: Any, arguments: list[str]) -> None:
+def test_texts_of_runs_are_shown_not_obeyed(kfgcp: Command, arguments: list[str]) -> None:
     result = kfgcp(*arguments)
 
     written = result.out + result.err
@@ -193,7 +197,7 @@ def test_texts_of_runs_are_shown_not_obeyed(kfgcp: Any, arguments: list[str]) ->
 
 
 def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(
-    terminal: Any, store: Store, make_run: MakeRun
+    terminal: Callable[..., tuple[int, str]], store: Store, make_run: MakeRun
 ) -> None:
     run_id = "train-classifier-af37395e4533"
     metrics = tuple(
@@ -231,7 +235,12 @@ def test_a_narrow_terminal_cuts_metrics_off_and_no_ids(
     ],
 )
 def test_a_narrow_terminal_shows_beginnings_of_uuids_and_leaves_columns_out(
-    terminal: Any, store: Store, make_run: MakeRun, columns: str, headers: list[str], first_run: str
+    terminal: Callable[..., tuple[int, str]],
+    store: Store,
+    make_run: MakeRun,
+    columns: str,
+    headers: list[str],
+    first_run: str,
 ) -> None:
     """The least widths are 8, 9, 8, 8, 5, 9, 4 and 8, and 2 between them: 73 with all columns."""
     metrics = (Metric("evaluate", "metrics", "accuracy", 0.123456),)
@@ -271,7 +280,7 @@ def test_a_narrow_terminal_shows_beginnings_of_uuids_and_leaves_columns_out(
     ],
 )
 def test_the_name_of_a_run_is_listed_in_a_terminal_of_any_width(
-    terminal: Any,
+    terminal: Callable[..., tuple[int, str]],
     store: Store,
     make_run: MakeRun,
     columns: str,
@@ -299,7 +308,7 @@ def test_the_name_of_a_run_is_listed_in_a_terminal_of_any_width(
 
 
 def test_uuids_that_begin_the_same_stay_whole_in_a_narrow_terminal(
-    terminal: Any, store: Store, make_run: MakeRun
+    terminal: Callable[..., tuple[int, str]], store: Store, make_run: MakeRun
 ) -> None:
     run_ids = {f"6f0c0000-0000-4000-8000-00000000000{number}" for number in (1, 2)}
     for run_id in run_ids:
@@ -310,7 +319,9 @@ def test_uuids_that_begin_the_same_stay_whole_in_a_narrow_terminal(
     assert {line.split()[0] for line in screen(written) if line.startswith("6f0c")} == run_ids
 
 
-def test_doctor_indents_what_does_not_fit_into_a_line(terminal: Any, home: Path) -> None:
+def test_doctor_indents_what_does_not_fit_into_a_line(
+    terminal: Callable[..., tuple[int, str]], home: Path
+) -> None:
     """A sign, a blank, 15 characters for the name of the check, and two blanks come before what was
     found."""
     (home / "kfgcp.toml").write_text(f'[env.local]\nbackend = "local"\n"{"two words " * 20}" = 1\n')
@@ -327,7 +338,9 @@ def test_doctor_indents_what_does_not_fit_into_a_line(terminal: Any, home: Path)
 
 
 @pytest.mark.usefixtures("hostile")
-def test_texts_of_runs_are_shown_not_obeyed_in_a_terminal(terminal: Any) -> None:
+def test_texts_of_runs_are_shown_not_obeyed_in_a_terminal(
+    terminal: Callable[..., tuple[int, str]],
+) -> None:
     for arguments in (["list"], ["show", "aaaa"], ["watch", "aaaa"]):
         _, written = terminal(*arguments)
         assert "\x1b]0;" not in written
@@ -337,7 +350,7 @@ def test_texts_of_runs_are_shown_not_obeyed_in_a_terminal(terminal: Any) -> None
 
 
 def test_a_log_in_a_terminal_keeps_its_colours_and_is_not_obeyed_otherwise(
-    terminal: Any, home: Path, store: Store, make_run: MakeRun
+    terminal: Callable[..., tuple[int, str]], home: Path, store: Store, make_run: MakeRun
 ) -> None:
     store.add_run(
         make_run("aaaa", tasks=(Task("train", TaskKind.CONTAINER, TaskState.SUCCEEDED, 1),))
@@ -353,7 +366,7 @@ def test_a_log_in_a_terminal_keeps_its_colours_and_is_not_obeyed_otherwise(
         assert second == f"{before}100%"
 
 
-def test_json_keeps_hostile_texts_as_they_are(kfgcp: Any, hostile: Run) -> None:
+def test_json_keeps_hostile_texts_as_they_are(kfgcp: Command, hostile: Run) -> None:
     result = kfgcp("show", "aaaa", "--json")
 
     assert result.json == json.loads(json.dumps(hostile.to_dict()))
@@ -361,7 +374,7 @@ def test_json_keeps_hostile_texts_as_they_are(kfgcp: Any, hostile: Run) -> None:
 
 
 def test_a_hostile_parameter_goes_through_a_whole_run(
-    kfgcp: Any, pipeline: Callable[[str], Path]
+    kfgcp: Command, pipeline: Callable[[str], Path]
 ) -> None:
     text = HOSTILE.replace("\x00", "")
 
@@ -380,7 +393,7 @@ def test_a_hostile_parameter_goes_through_a_whole_run(
 
 @pytest.mark.usefixtures("hostile")
 def test_a_pipe_gets_no_colours_and_no_trailing_blanks(
-    kfgcp: Any, pipeline: Callable[[str], Path]
+    kfgcp: Command, pipeline: Callable[[str], Path]
 ) -> None:
     for arguments in (
         ["list"],
@@ -396,7 +409,7 @@ def test_a_pipe_gets_no_colours_and_no_trailing_blanks(
         assert not [line for line in result.out.splitlines() if line != line.rstrip()], arguments
 
 
-def test_a_narrow_encoding_gets_escapes(kfgcp: Any, store: Store, make_run: MakeRun) -> None:
+def test_a_narrow_encoding_gets_escapes(kfgcp: Command, store: Store, make_run: MakeRun) -> None:
     store.add_run(make_run(params={"text": "世界 \udcff"}))
 
     narrow = kfgcp("show", env={"PYTHONIOENCODING": "iso-8859-1"})
@@ -409,7 +422,9 @@ def test_a_narrow_encoding_gets_escapes(kfgcp: Any, store: Store, make_run: Make
 
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_a_closed_stream_is_no_bug(environment: Callable[[], dict[str, str]], closed: str) -> None:
+def test_a_closed_stream_is_not_a_bug(
+    environment: Callable[[], dict[str, str]], closed: str
+) -> None:
     command = Path(sys.executable).with_name("kfgcp")
 
     for verb, code in (("list", 0), ("nonsense", 2)):
@@ -460,11 +475,13 @@ def test_durations_are_for_people(seconds: float | None, text: str) -> None:
         ("x" * 61, "x" * 59 + "…"),
     ],
 )
-def test_values_are_one_short_line(value: Any, text: str) -> None:
+def test_values_are_one_short_line(value: object, text: str) -> None:
     assert output.value_text(value) == text
 
 
-def test_a_flood_of_lines_does_not_hold_the_terminal_up(terminal: Any, home: Path) -> None:
+def test_a_flood_of_lines_does_not_hold_the_terminal_up(
+    terminal: Callable[..., tuple[int, str]], home: Path
+) -> None:
     (home / "flood.py").write_text(
         "from kfp import dsl\n\n"
         '@dsl.component(base_image="python:3.11")\n'

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp.model import Run
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def full(mount: Callable[[str], Path]) -> Path:
 def test_a_full_disk_leaves_what_was_there(
     verb: str,
     full: Path,
-    kfgcp: Any,
-    pipeline_file: Any,
+    kfgcp: Command,
+    pipeline_file: Callable[[str], Path],
     store: Store,
     make_run: Callable[..., Run],
 ) -> None:
@@ -51,7 +51,11 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 def test_export_and_compile_replace_a_file_and_keep_its_permissions(
-    home: Path, kfgcp: Any, pipeline_file: Any, store: Store, make_run: Callable[..., Run]
+    home: Path,
+    kfgcp: Command,
+    pipeline_file: Callable[[str], Path],
+    store: Store,
+    make_run: Callable[..., Run],
 ) -> None:
     store.add_run(make_run())
     for name, arguments in (
@@ -65,13 +69,13 @@ def test_export_and_compile_replace_a_file_and_keep_its_permissions(
             result = kfgcp(*arguments, "-o", file)
 
             assert result.code == 0, result.err
-            assert reader.read() == "old", "it was written in place"
+            assert reader.read() == "old", "the file was written in place"
         assert file.stat().st_mode & 0o777 == 0o640
         assert len(file.read_text()) > 100
 
 
 def test_export_to_standard_output_by_its_name(
-    kfgcp: Any, store: Store, make_run: Callable[..., Run]
+    kfgcp: Command, store: Store, make_run: Callable[..., Run]
 ) -> None:
     store.add_run(make_run())
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 import kfgcp.testing
+from kfgcp.testing import VertexStandIn
 from patience import PROCESS, wait_for
 
 COMMAND = Path(sys.executable).with_name("kfgcp")
 
 
 @pytest.fixture
-def cloud(home: Path) -> Iterator[Any]:
+def cloud(home: Path) -> Iterator[VertexStandIn]:
     with kfgcp.testing.vertex() as env:
         (home / "kfgcp.toml").write_text(env.toml("cloud"))
         yield env
@@ -36,7 +37,7 @@ def started(
     ) as process:
         assert process.stderr is not None
         while "RUNNING" not in (line := process.stderr.readline()):
-            assert line, "it ended"
+            assert line, "the command ended"
         yield process
         if process.poll() is None:
             process.kill()

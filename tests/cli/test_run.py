@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from kfgcp_command import Command
 
 Pipeline = Callable[[str], Path]
 
@@ -53,7 +54,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(
-    kfgcp: Any, pipeline: Pipeline
+    kfgcp: Command, pipeline: Pipeline
 ) -> None:
     result = kfgcp(
         *("run", pipeline("chain"), "-p", "n=5", "--experiment", "spring", "--name", "my run"),
@@ -117,14 +118,16 @@ def test_the_json_of_a_run_is_the_contract_and_the_same_everywhere(
     ]
 
 
-def test_a_pipeline_in_a_python_file(kfgcp: Any, pipeline_file: Callable[[str], Path]) -> None:
+def test_a_pipeline_in_a_python_file(kfgcp: Command, pipeline_file: Callable[[str], Path]) -> None:
     result = kfgcp("run", f"{pipeline_file('chain')}:chain", "--json")
 
     assert (result.code, result.json["outputs"]) == (0, {"Output": 17})
     assert "Warning" not in result.err
 
 
-def test_states_and_logs_go_to_stderr_and_results_to_stdout(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_states_and_logs_go_to_stderr_and_results_to_stdout(
+    kfgcp: Command, pipeline: Pipeline
+) -> None:
     result = kfgcp("run", pipeline("chain"))
 
     assert result.code == 0
@@ -154,7 +157,7 @@ def test_states_and_logs_go_to_stderr_and_results_to_stdout(kfgcp: Any, pipeline
     assert lines.index("add | 2 + 1") < lines.index("add  SUCCEEDED  T s")
 
 
-def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_metrics_of_the_same_name_are_both_kept(kfgcp: Command, pipeline: Pipeline) -> None:
     first = kfgcp("run", pipeline("two_scores"), "-p", "second=0.25", "--json").json
     second = kfgcp("run", pipeline("two_scores"), "-p", "second=0.75", "--json").json
 
@@ -165,23 +168,29 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
         ("evaluate", "metrics", "accuracy", 0.5),
         ("evaluate-2", "metrics", "accuracy", 0.25),
     ]
-    assert sorted((each["task"], each["name"], each["type"]) for each in first["artifacts"]) == [
+    assert sorted(
+        (artifact["task"], artifact["name"], artifact["type"]) for artifact in first["artifacts"]
+    ) == [
         ("evaluate", "metrics", "system.Metrics"),
         ("evaluate", "predictions", "system.Dataset"),
         ("evaluate-2", "metrics", "system.Metrics"),
         ("evaluate-2", "predictions", "system.Dataset"),
     ]
     [uri] = [
-        each["uri"]
-        for each in first["artifacts"]
-        if (each["task"], each["name"]) == ("evaluate", "predictions")
+        artifact["uri"]
+        for artifact in first["artifacts"]
+        if (artifact["task"], artifact["name"]) == ("evaluate", "predictions")
     ]
     assert uri.startswith("file:///")
     assert Path(uri.removeprefix("file://")).read_text() == "1,0,1"
 
     compared = kfgcp("compare", "--json").json
     assert [run["run_id"] for run in compared["runs"]] == [first["run_id"], second["run_id"]]
-    assert [each for each in compared["differences"] if each["group"] in ("params", "metrics")] == [
+    assert [
+        difference
+        for difference in compared["differences"]
+        if difference["group"] in ("params", "metrics")
+    ] == [
         {"group": "params", "name": "second", "values": [0.25, 0.75], "deltas": [0.0, 0.5]},
         {
             "group": "metrics",
@@ -197,7 +206,7 @@ def test_metrics_of_the_same_name_are_both_kept(kfgcp: Any, pipeline: Pipeline) 
 
 
 def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(
-    kfgcp: Any, pipeline: Pipeline
+    kfgcp: Command, pipeline: Pipeline
 ) -> None:
     result = kfgcp("run", pipeline("one_fails"), "--json")
 
@@ -223,7 +232,7 @@ def test_a_failing_task_fails_the_run_but_not_what_stands_beside_it(
     assert "failed in task boom: ValueError: no luck with 7" in shown.err
 
 
-def test_many_lines_of_both_streams_keep_their_order(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_many_lines_of_both_streams_keep_their_order(kfgcp: Command, pipeline: Pipeline) -> None:
     result = kfgcp("run", pipeline("chatter"))
     expected_lines = [*(f"line {number}" for number in range(2000)), "no newline at the end"]
 
@@ -240,7 +249,9 @@ def test_many_lines_of_both_streams_keep_their_order(kfgcp: Any, pipeline: Pipel
     ]
 
 
-def test_params_from_a_file_and_from_options(kfgcp: Any, pipeline: Pipeline, home: Path) -> None:
+def test_params_from_a_file_and_from_options(
+    kfgcp: Command, pipeline: Pipeline, home: Path
+) -> None:
     (home / "params.yaml").write_text("first: 0.125\nsecond: 0.25\n")
 
     result = kfgcp(
@@ -261,7 +272,7 @@ def test_params_from_a_file_and_from_options(kfgcp: Any, pipeline: Pipeline, hom
     ],
 )
 def test_what_is_wrong_before_the_start_starts_nothing(
-    kfgcp: Any, pipeline: Pipeline, arguments: list[str], code: int, message: str
+    kfgcp: Command, pipeline: Pipeline, arguments: list[str], code: int, message: str
 ) -> None:
     result = kfgcp("run", pipeline("chain"), *arguments)
 
@@ -272,7 +283,7 @@ def test_what_is_wrong_before_the_start_starts_nothing(
     assert kfgcp("list", "--json").json == []
 
 
-def test_a_file_that_does_not_compile_exits_with_3(kfgcp: Any, home: Path) -> None:
+def test_a_file_that_does_not_compile_exits_with_3(kfgcp: Command, home: Path) -> None:
     (home / "broken.py").write_text("from kfp import dsl\n1 / 0\n")
     (home / "broken.yaml").write_text("root: {}\n")
 
@@ -284,7 +295,7 @@ def test_a_file_that_does_not_compile_exits_with_3(kfgcp: Any, home: Path) -> No
 
 
 def test_a_backend_that_nobody_answers_for_exits_with_5(
-    kfgcp: Any, pipeline: Pipeline, home: Path
+    kfgcp: Command, pipeline: Pipeline, home: Path
 ) -> None:
     (home / "kfgcp.toml").write_text(
         '[env.gke]\nbackend = "kubeflow"\nhost = "http://127.0.0.1:1"\nauth = "anonymous"\n'
@@ -298,7 +309,7 @@ def test_a_backend_that_nobody_answers_for_exits_with_5(
 
 
 def test_a_damaged_store_exits_with_5_and_says_what_to_do(
-    kfgcp: Any, pipeline: Pipeline, home: Path
+    kfgcp: Command, pipeline: Pipeline, home: Path
 ) -> None:
     file = home / ".kfgcp" / "kfgcp.db"
     file.parent.mkdir()
@@ -313,7 +324,7 @@ def test_a_damaged_store_exits_with_5_and_says_what_to_do(
 
 
 def test_kfgcp_home_moves_all_state(
-    kfgcp: Any, pipeline: Pipeline, home: Path, tmp_path: Path
+    kfgcp: Command, pipeline: Pipeline, home: Path, tmp_path: Path
 ) -> None:
     state = tmp_path / "elsewhere"
 

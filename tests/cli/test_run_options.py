@@ -144,7 +144,7 @@ def test_a_run_that_is_resumed_takes_no_option(
         main(["run", "--resume", "latest", *_arguments(field)])
 
     assert ended.value.code == 2
-    assert "--resume takes only --timeout and --json" in capsys.readouterr().err
+    assert "with --resume, only --timeout and --json are allowed" in capsys.readouterr().err
 
 
 NEW_FIELD = """
@@ -219,7 +219,10 @@ def test_a_new_option_is_one_field_and_its_use(
     assert python(wrong) == "The option `weight` must be a whole number of 0 or more, not -1.\n"
 
     with (
-        pytest.warns(package.OptionLeftOut, match="does not know and leaves out: weight"),
+        pytest.warns(
+            package.OptionLeftOut,
+            match="leaves out options of the run that it does not know: weight",
+        ),
         Store(home / ".kfgcp") as old,
     ):
         assert old.request(package.show().run_id) is not None

@@ -1,12 +1,13 @@
 """`kfgcp tag`, `kfgcp note`, and finding runs by expressions on the command line."""
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from kfgcp.model import Metric, Run
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 
 MakeRun = Callable[..., Run]
 
@@ -24,7 +25,7 @@ def recorded(store: Store, make_run: MakeRun) -> None:
         )
 
 
-def test_tags_are_shown_listed_and_found(kfgcp: Any) -> None:
+def test_tags_are_shown_listed_and_found(kfgcp: Command) -> None:
     result = kfgcp("tag", "0000", "good", "new")
     assert (result.code, result.out, result.err) == (0, "good new\n", "")
     assert kfgcp("tag", "0000", "--remove", "new", "--json").json == ["good"]
@@ -36,7 +37,7 @@ def test_tags_are_shown_listed_and_found(kfgcp: Any) -> None:
     assert (header.split()[-1], last.split()[-1]) == ("TAGS", "good")
 
 
-def test_a_note_is_written_shown_found_and_removed(kfgcp: Any) -> None:
+def test_a_note_is_written_shown_found_and_removed(kfgcp: Command) -> None:
     result = kfgcp("note", "1111", "the learning rate\nwas too high")
     assert (result.code, result.out, result.err) == (0, "", "")
 
@@ -58,14 +59,14 @@ def test_a_note_is_written_shown_found_and_removed(kfgcp: Any) -> None:
         ["note", "0000", "a", "--remove"],
     ],
 )
-def test_wrong_usage_exits_with_2(kfgcp: Any, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(kfgcp: Command, arguments: list[str]) -> None:
     result = kfgcp(*arguments)
 
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: ")
 
 
-def test_list_takes_expressions_and_an_order(kfgcp: Any) -> None:
+def test_list_takes_expressions_and_an_order(kfgcp: Command) -> None:
     where = "params.lr < 0.2 and metrics.evaluate.accuracy > 0.6"
     assert [run["run_id"][0] for run in kfgcp("list", "--where", where, "--json").json] == ["1"]
 
@@ -73,7 +74,7 @@ def test_list_takes_expressions_and_an_order(kfgcp: Any) -> None:
     assert [run["run_id"][0] for run in ordered] == ["1", "2", "0"]
 
 
-def test_an_expression_that_cannot_be_read_is_pointed_at(kfgcp: Any) -> None:
+def test_an_expression_that_cannot_be_read_is_pointed_at(kfgcp: Command) -> None:
     result = kfgcp("list", "--where", "params.lr < ")
 
     assert (result.code, result.out) == (2, "")
@@ -84,7 +85,7 @@ def test_an_expression_that_cannot_be_read_is_pointed_at(kfgcp: Any) -> None:
     ]
 
 
-def test_export_of_a_table_of_chosen_runs(kfgcp: Any) -> None:
+def test_export_of_a_table_of_chosen_runs(kfgcp: Command) -> None:
     result = kfgcp("export", "--table", "metrics", "--where", "params.lr > 0")
     assert result.out.splitlines() == [
         "run_id,task,artifact,name,value",
@@ -103,7 +104,7 @@ def test_export_of_a_table_of_chosen_runs(kfgcp: Any) -> None:
     ]
 
 
-def test_compare_measures_against_the_baseline_in_every_form(kfgcp: Any) -> None:
+def test_compare_measures_against_the_baseline_in_every_form(kfgcp: Command) -> None:
     result = kfgcp("compare", "0000", "2222", "--baseline", "1111", "--json")
     assert [run["run_id"][0] for run in result.json["runs"]] == ["1", "0", "2"]
     [metric] = [
@@ -122,7 +123,7 @@ def test_compare_measures_against_the_baseline_in_every_form(kfgcp: Any) -> None
     assert kfgcp("compare", "--format", "html", "--json").code == 2
 
 
-def test_the_project_says_what_is_better(kfgcp: Any, home: Any) -> None:
+def test_the_project_says_what_is_better(kfgcp: Command, home: Path) -> None:
     for word in ("minimize", "lower"):
         (home / "kfgcp.toml").write_text(f'[project]\nmetrics = {{ accuracy = "{word}" }}\n')
         assert "worse" in kfgcp("compare", "0000", "1111").out

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.store.store import Store
+from kfgcp_command import Command
 from patience import PROCESS
 
 Pipeline = Callable[[str], Path]
@@ -51,8 +53,8 @@ def _leave_nothing_running(home: Path) -> Iterator[None]:
 
 @pytest.fixture
 def asleep(
-    kfgcp: Any, pipeline: Pipeline, home: Path, eventually: Eventually
-) -> Callable[..., Any]:
+    kfgcp: Command, pipeline: Pipeline, home: Path, eventually: Eventually
+) -> Callable[..., tuple[subprocess.Popen[str], list[int]]]:
     """Starts `kfgcp run` of the sleeping pipeline; its process, and those of the task, which is
     under way."""
 
@@ -68,7 +70,7 @@ def asleep(
     return start
 
 
-def _states(run: dict[str, Any]) -> tuple[str, dict[str, str]]:
+def _states(run: JsonDict) -> tuple[str, dict[str, str]]:
     return run["state"], {task["path"]: task["state"] for task in run["tasks"]}
 
 
@@ -76,7 +78,7 @@ CANCELLED = ("CANCELLED", {"sleep": "CANCELLED", "after": "CANCELLED"})
 
 
 def test_cancel_from_another_process_ends_the_run(
-    kfgcp: Any, asleep: Any, alive: Alive, eventually: Eventually
+    kfgcp: Command, asleep: Callable[..., Any], alive: Alive, eventually: Eventually
 ) -> None:
     process, pids = asleep("--json")
     assert all(map(alive, pids))
@@ -93,7 +95,11 @@ def test_cancel_from_another_process_ends_the_run(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cancels_the_run(
-    kfgcp: Any, asleep: Any, alive: Alive, eventually: Eventually, number: signal.Signals
+    kfgcp: Command,
+    asleep: Callable[..., Any],
+    alive: Alive,
+    eventually: Eventually,
+    number: signal.Signals,
 ) -> None:
     process, pids = asleep("--json")
 
@@ -107,7 +113,7 @@ def test_a_signal_cancels_the_run(
 
 
 def test_an_interrupt_before_the_run_is_shown_cancels_it(
-    kfgcp: Any, pipeline: Pipeline, home: Path
+    kfgcp: Command, pipeline: Pipeline, home: Path
 ) -> None:
     process = kfgcp.start(
         "run", pipeline("sleeps"), "-p", f"pids={home / 'pids'}", program=INTERRUPTED_KFGCP
@@ -121,7 +127,7 @@ def test_an_interrupt_before_the_run_is_shown_cancels_it(
 
 
 def test_a_second_interrupt_kills_what_does_not_end(
-    kfgcp: Any, asleep: Any, alive: Alive, eventually: Eventually, home: Path
+    kfgcp: Command, asleep: Callable[..., Any], alive: Alive, eventually: Eventually, home: Path
 ) -> None:
     process, pids = asleep("-p", "stubborn=true", "--json", program=PATIENT_KFGCP)
 
@@ -138,7 +144,7 @@ def test_a_second_interrupt_kills_what_does_not_end(
 
 
 def test_a_run_that_is_out_of_time_is_cancelled_and_exits_with_7(
-    kfgcp: Any, pipeline: Pipeline
+    kfgcp: Command, pipeline: Pipeline
 ) -> None:
     result = kfgcp("run", pipeline("sleeps"), "--timeout", "0.5", "--json")
 
@@ -148,12 +154,12 @@ def test_a_run_that_is_out_of_time_is_cancelled_and_exits_with_7(
     assert kfgcp("list", "--json").json[0]["state"] == "CANCELLED"
 
 
-def test_a_run_that_ends_in_time_is_not_cancelled(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_a_run_that_ends_in_time_is_not_cancelled(kfgcp: Command, pipeline: Pipeline) -> None:
     assert kfgcp("run", pipeline("echo"), "--timeout", "600", "--json").json["state"] == "SUCCEEDED"
 
 
 def test_a_killed_run_is_failed_and_leaves_no_process(
-    kfgcp: Any, asleep: Any, alive: Alive, eventually: Eventually, home: Path
+    kfgcp: Command, asleep: Callable[..., Any], alive: Alive, eventually: Eventually, home: Path
 ) -> None:
     process, pids = asleep()
 
@@ -175,7 +181,9 @@ def test_a_killed_run_is_failed_and_leaves_no_process(
     assert kfgcp("logs").out == "sleep | asleep\n"
 
 
-def test_a_run_killed_while_it_is_watched_ends_the_watching(kfgcp: Any, asleep: Any) -> None:
+def test_a_run_killed_while_it_is_watched_ends_the_watching(
+    kfgcp: Command, asleep: Callable[..., Any]
+) -> None:
     process, _ = asleep()
     watching = kfgcp.start("watch", "--json")
     assert "run " in watching.stderr.readline()
@@ -187,8 +195,8 @@ def test_a_run_killed_while_it_is_watched_ends_the_watching(kfgcp: Any, asleep: 
     assert (result.code, result.json["state"]) == (6, "FAILED")
 
 
-def test_a_detached_run_goes_on_by_itself(
-    kfgcp: Any, pipeline: Pipeline, home: Path, alive: Alive, eventually: Eventually
+def test_a_detached_run_continues_by_itself(
+    kfgcp: Command, pipeline: Pipeline, home: Path, alive: Alive, eventually: Eventually
 ) -> None:
     begun = kfgcp("run", pipeline("sleeps"), "-p", f"pids={home / 'pids'}", "--detach")
 
@@ -211,7 +219,7 @@ def test_a_detached_run_goes_on_by_itself(
     eventually(lambda: not any(map(alive, pids)))
 
 
-def test_a_detached_run_can_be_followed_to_its_end(kfgcp: Any, pipeline: Pipeline) -> None:
+def test_a_detached_run_can_be_followed_to_its_end(kfgcp: Command, pipeline: Pipeline) -> None:
     begun = kfgcp("run", pipeline("sleeps"), "-p", "seconds=0.3", "--detach", "--json")
     assert begun.code == 0
     assert begun.json["state"] in ("PENDING", "RUNNING", "SUCCEEDED")
@@ -229,7 +237,9 @@ def test_a_detached_run_can_be_followed_to_its_end(kfgcp: Any, pipeline: Pipelin
     assert kfgcp("show", "--json").json["tasks"][1]["outputs"] == {"Output": "slept 0.3 s"}
 
 
-def test_an_interrupted_watch_leaves_the_run_alone(kfgcp: Any, asleep: Any, alive: Alive) -> None:
+def test_an_interrupted_watch_leaves_the_run_alone(
+    kfgcp: Command, asleep: Callable[..., Any], alive: Alive
+) -> None:
     process, pids = asleep()
     watching = kfgcp.start("watch")
     assert watching.stderr.readline().startswith("run ")
@@ -245,8 +255,8 @@ def test_an_interrupted_watch_leaves_the_run_alone(kfgcp: Any, asleep: Any, aliv
     assert kfgcp.end(process).code == 6
 
 
-def test_cancelling_what_has_ended_changes_nothing_and_is_no_error(
-    kfgcp: Any, pipeline: Pipeline
+def test_cancelling_an_ended_run_changes_nothing_and_is_not_an_error(
+    kfgcp: Command, pipeline: Pipeline
 ) -> None:
     run = kfgcp("run", pipeline("echo"), "--json").json
 

@@ -6,6 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,27 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> kfgcp.Workspac
     return kfgcp.Workspace.open(ROOT)
 
 
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[str]:
+    """The address of a webhook that takes every message."""
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Write no log."""
+
+    with HTTPServer(("127.0.0.1", 0), Webhook) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
 def test_the_signature_of_a_component_is_kept_and_described(name: str, tmp_path: Path) -> None:
     spec = compile_component(getattr(kfgcp_components, name), tmp_path)
@@ -96,8 +120,16 @@ def test_a_component_runs_in_one_of_our_images_and_installs_nothing(
 
 
 @pytest.mark.parametrize("name", kfgcp_components.__all__)
-def test_the_example_of_a_component_runs(name: str, workspace: kfgcp.Workspace) -> None:
-    run = workspace.submit(str(component_folder(name) / "example.py"), name=name)
+def test_the_example_of_a_component_runs(
+    name: str, workspace: kfgcp.Workspace, webhook: str, tmp_path: Path
+) -> None:
+    file = component_folder(name) / "example.py"
+    # The default of a registry is a folder beside the user's kfgcp.toml, and that of a webhook a
+    # variable of the user.
+    replaced = {"registry": str(tmp_path / "registry"), "url": webhook}
+    source = file.read_text()
+    params = {key: value for key, value in replaced.items() if f"{key}: str" in source}
+    run = workspace.submit(str(file), name=name, params=params)
     run.wait(timeout=PROCESS)
     task_components = {task.path.split("[")[0] for task in run.tasks}
     assert name.replace("_", "-") in task_components

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,34 +16,26 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from column_models import ColumnClassifier, WithoutProbabilities
 from kfgcp_components import evaluate_classifier
 from kfgcp_components.evaluate.classifier.logic import evaluate, roc_points
-from kfgcp_components.models import read_model, write_model
+from kfgcp_components.models import Model, read_model, write_model
 from kfgcp_components.tables import write_parquet
 from kfgcp_components.train.classifier.logic import train
 
 
-class ColumnModel:
-    """A model whose probabilities are the columns of its input, one per class."""
-
-    feature_names_in_: list[str]
-
-    def __init__(self, *classes: Any) -> None:
-        self.classes_ = np.array(classes)
-        self.feature_names_in_ = [f"p{i}" for i in range(len(classes))]
-        self.named_steps = {
-            "columns": SimpleNamespace(transformers_=[("numeric", None, self.feature_names_in_)])
-        }
-
-    def predict_proba(self, inputs: pd.DataFrame) -> Any:
-        return inputs.to_numpy()
-
-    def predict(self, inputs: pd.DataFrame) -> Any:
-        return self.classes_[inputs.to_numpy().argmax(axis=1)]
-
-
-class WithoutProbabilities(ColumnModel):
-    predict_proba = property()  # type: ignore[assignment]
+def trained_model(table: pd.DataFrame, folder: Path) -> Model:
+    """Train a logistic regression, and return it as a task reads it."""
+    trained = train(table, "label")
+    write_model(
+        trained.pipeline,
+        folder,
+        task="classification",
+        target="label",
+        features=trained.features,
+        facts=trained.facts,
+    )
+    return read_model(folder)
 
 
 def make_test_set(labels: list[Any], positive: list[float]) -> pd.DataFrame:
@@ -55,7 +46,7 @@ SIX_ROWS = make_test_set(["a", "a", "a", "b", "b", "b"], [0.1, 0.2, 0.6, 0.4, 0.
 
 
 def test_a_case_computed_by_hand() -> None:
-    result = evaluate(ColumnModel("a", "b"), SIX_ROWS, "label")
+    result = evaluate(ColumnClassifier("a", "b"), SIX_ROWS, "label")
     assert result.metrics == pytest.approx(
         {
             "accuracy": 4 / 6,
@@ -84,7 +75,7 @@ def test_a_case_computed_by_hand() -> None:
     assert result.notes == []
 
 
-def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
+def test_two_classes_agree_with_scikit_learn_on_real_data(tmp_path: Path) -> None:
     data = load_breast_cancer(as_frame=True)
     names = data.target.map({0: "malignant", 1: "benign"})
     fit, held, fit_names, held_names = train_test_split(
@@ -93,7 +84,7 @@ def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(fit, fit_names)
     predicted, positive = model.predict(held), model.predict_proba(held)[:, 1]
 
-    ours = train(fit.assign(label=fit_names), "label").pipeline
+    ours = trained_model(fit.assign(label=fit_names), tmp_path / "model")
     result = evaluate(ours, held.assign(label=held_names), "label")
     is_malignant = held_names == "malignant"
     assert result.metrics == pytest.approx(
@@ -113,7 +104,7 @@ def test_two_classes_agree_with_scikit_learn_on_real_data() -> None:
     assert np.array(result.roc)[:, :2] == pytest.approx(np.column_stack([fpr, tpr]))
 
 
-def test_three_classes_agree_with_scikit_learn_on_real_data() -> None:
+def test_three_classes_agree_with_scikit_learn_on_real_data(tmp_path: Path) -> None:
     data = load_iris(as_frame=True)
     fit, held, fit_y, held_y = train_test_split(
         data.data[["sepal width (cm)"]], data.target, random_state=1
@@ -121,7 +112,7 @@ def test_three_classes_agree_with_scikit_learn_on_real_data() -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(fit, fit_y)
     predicted, probabilities = model.predict(held), model.predict_proba(held)
 
-    ours = train(fit.assign(label=fit_y), "label").pipeline
+    ours = trained_model(fit.assign(label=fit_y), tmp_path / "model")
     result = evaluate(ours, held.assign(label=held_y), "label")
     assert result.metrics == pytest.approx(
         {
@@ -145,7 +136,7 @@ def test_three_classes_agree_with_scikit_learn_on_real_data() -> None:
 def test_ten_classes_keep_the_numeric_order_of_their_labels() -> None:
     labels = list(range(1, 11))
     frame = pd.DataFrame(np.eye(10), columns=[f"p{i}" for i in range(10)]).assign(label=labels)
-    result = evaluate(ColumnModel(*labels), frame, "label")
+    result = evaluate(ColumnClassifier(*labels), frame, "label")
     assert result.categories == [str(label) for label in labels]
     assert result.confusion == np.eye(10, dtype=int).tolist()
     assert result.metrics["log_loss"] == pytest.approx(0, abs=1e-9)
@@ -153,7 +144,7 @@ def test_ten_classes_keep_the_numeric_order_of_their_labels() -> None:
 
 def test_a_class_missing_from_the_test_set_is_noted_and_what_it_makes_undefined_left_out() -> None:
     result = evaluate(
-        ColumnModel("a", "b"), make_test_set(["a", "a", "a"], [0.1, 0.2, 0.3]), "label"
+        ColumnClassifier("a", "b"), make_test_set(["a", "a", "a"], [0.1, 0.2, 0.3]), "label"
     )
     assert result.metrics.keys() == {"accuracy", "balanced_accuracy", "log_loss"}
     assert result.confusion == [[3, 0], [0, 0]]
@@ -163,7 +154,7 @@ def test_a_class_missing_from_the_test_set_is_noted_and_what_it_makes_undefined_
 
 
 def test_precision_without_a_positive_prediction_is_left_out() -> None:
-    result = evaluate(ColumnModel("a", "b"), make_test_set(["a", "b"], [0.1, 0.2]), "label")
+    result = evaluate(ColumnClassifier("a", "b"), make_test_set(["a", "b"], [0.1, 0.2]), "label")
     assert "precision" not in result.metrics
     assert result.metrics["recall"] == 0
     assert "precision is undefined on this test set and left out" in result.notes
@@ -178,7 +169,7 @@ def test_one_of_three_classes_missing_averages_roc_auc_over_the_others() -> None
             "label": ["a", "b", "a"],
         }
     )
-    result = evaluate(ColumnModel("a", "b", "c"), frame, "label")
+    result = evaluate(ColumnClassifier("a", "b", "c"), frame, "label")
     assert result.metrics["roc_auc"] == 1.0
     assert result.metrics["accuracy"] == 1.0
     assert result.notes == ["these classes have no rows in the test set: c"]
@@ -186,7 +177,7 @@ def test_one_of_three_classes_missing_averages_roc_auc_over_the_others() -> None
 
 def test_a_class_the_model_never_saw_counts_as_wrong_and_leaves_log_loss_out() -> None:
     frame = make_test_set(["a", "b", "zebra", "alien"], [0.1, 0.9, 0.8, 0.3])
-    result = evaluate(ColumnModel("a", "b"), frame, "label")
+    result = evaluate(ColumnClassifier("a", "b"), frame, "label")
     assert result.categories == ["a", "b", "alien", "zebra"]
     assert result.confusion == [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
     assert result.metrics["accuracy"] == 0.5
@@ -220,19 +211,21 @@ def test_a_long_roc_curve_is_thinned_but_keeps_its_ends_and_its_area() -> None:
     assert np.trapezoid(tpr, fpr) == pytest.approx(score.roc_auc_score(truth, positive), abs=1e-3)
 
 
-def test_a_test_set_without_a_needed_column_or_target_is_refused() -> None:
+def test_a_test_set_without_a_needed_column_or_target_is_refused(tmp_path: Path) -> None:
+    model = trained_model(SIX_ROWS, tmp_path / "model")
     with pytest.raises(ValueError, match="lacks columns that the model was trained with: p1"):
-        evaluate(ColumnModel("a", "b"), SIX_ROWS.drop(columns="p1"), "label")
+        evaluate(model, SIX_ROWS.drop(columns="p1"), "label")
     with pytest.raises(ValueError, match=r"no target column 'lable' .* Did you mean 'label'\?"):
-        evaluate(ColumnModel("a", "b"), SIX_ROWS, "lable")
+        evaluate(ColumnClassifier("a", "b"), SIX_ROWS, "lable")
     with pytest.raises(ValueError, match="none of the 6 rows of the test set has a value"):
-        evaluate(ColumnModel("a", "b"), SIX_ROWS.assign(label=None), "label")
+        evaluate(ColumnClassifier("a", "b"), SIX_ROWS.assign(label=None), "label")
 
 
-def test_a_file_that_is_no_model_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "model").write_bytes(b"not a model\n")
-    with pytest.raises(ValueError, match="is not a model that joblib can load here"):
-        read_model(tmp_path / "model")
+def test_a_model_of_numbers_is_refused() -> None:
+    model = ColumnClassifier("a", "b")
+    model.classes = None
+    with pytest.raises(ValueError, match="predicts numbers, not classes; use evaluate_regressor"):
+        evaluate(model, SIX_ROWS, "label")
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c"], [True, False]])
@@ -242,7 +235,7 @@ def test_the_component_logs_finite_json_through_kfp_artifacts(
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=90), "label": labels * (90 // len(labels))})
     write_parquet(frame, tmp_path / "test")
-    write_model(train(frame, "label").pipeline, tmp_path / "model")
+    trained_model(frame, tmp_path / "model")
     metrics = dsl.Metrics(name="metrics", uri=str(tmp_path / "metrics"))
     curves = dsl.ClassificationMetrics(name="classification_metrics", uri=str(tmp_path / "curves"))
     evaluate_classifier.python_func(

@@ -16,7 +16,8 @@ from kfgcp_components import train_classifier
 from kfgcp_components.features import choose_features, class_labels, prepare
 from kfgcp_components.models import read_model
 from kfgcp_components.tables import write_parquet
-from kfgcp_components.train.classifier.logic import build_estimator, train
+from kfgcp_components.train.classifier.logic import ESTIMATORS, train
+from kfgcp_components.training import build_estimator
 
 MODELS = ["gradient_boosting", "logistic_regression", "random_forest"]
 QUICK: dict[str, dict[str, Any]] = {
@@ -160,9 +161,8 @@ def test_short_tables_keep_text_that_long_ones_would_drop() -> None:
 
 
 def test_whole_floats_become_integers_where_only_integers_make_sense() -> None:
-    estimator = build_estimator(
-        "random_forest", {"n_estimators": 30.0, "max_depth": 1.0, "max_features": 1.0}, 4
-    )
+    hyperparameters = {"n_estimators": 30.0, "max_depth": 1.0, "max_features": 1.0}
+    estimator = build_estimator(ESTIMATORS, "random_forest", hyperparameters, 4)
     values = estimator.get_params()
     assert (values["n_estimators"], type(values["n_estimators"])) == (30, int)
     assert (values["max_depth"], type(values["max_depth"])) == (1, int)
@@ -205,7 +205,7 @@ def test_a_table_without_usable_columns_is_refused(hostile: pd.DataFrame) -> Non
         train(hostile[["user_id", "nothing", "label"]], "label")
 
 
-def test_the_component_dumps_the_model_and_records_how_it_was_trained(
+def test_the_component_writes_the_model_and_records_how_it_was_trained(
     hostile: pd.DataFrame, tmp_path: Path
 ) -> None:
     write_parquet(hostile, tmp_path / "train")
@@ -220,4 +220,20 @@ def test_the_component_dumps_the_model_and_records_how_it_was_trained(
     assert model.framework == "scikit-learn"
     assert model.metadata["hyperparameters"] == {"C": 0.5, "max_iter": 500.0}
     assert model.metadata["rows"] == 80
-    assert read_model(model.path).named_steps["classifier"].C == 0.5
+    stored = read_model(model.path)
+    assert stored.pipeline.named_steps["classifier"].C == 0.5
+    assert (stored.task, stored.target, stored.classes) == (
+        "classification",
+        "label",
+        ["да", "нет"],
+    )
+    assert stored.facts == model.metadata
+    assert stored.columns == {
+        "size": "numeric",
+        "member": "numeric",
+        "consent": "numeric",
+        "ratio": "numeric",
+        "constant": "numeric",
+        "city, or town": "text",
+        "seen": "text",
+    }

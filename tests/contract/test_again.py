@@ -113,7 +113,7 @@ def _skip_without_retry(backend_project: BackendProject, handle: RunHandle) -> N
 
 
 @pytest.mark.feature("Again: retry lets a failed run go on, as the same run")
-def test_a_failed_run_goes_on_as_the_same_run(
+def test_a_failed_run_continues_as_the_same_run(
     backend_project: BackendProject, tmp_path: Path
 ) -> None:
     handle = backend_project.run("needs_file", {"folder": str(tmp_path)})
@@ -139,7 +139,7 @@ def test_a_failed_run_goes_on_as_the_same_run(
     assert [run.run_id for run in api.list()].count(handle.run_id) == 1
 
 
-def test_what_goes_on_or_succeeded_is_not_retried(
+def test_running_and_succeeded_runs_are_not_retried(
     backend_project: BackendProject, eventually: WaitFor
 ) -> None:
     asleep, succeeded = (
@@ -159,7 +159,7 @@ def test_what_goes_on_or_succeeded_is_not_retried(
         asleep.cancel().wait(PROCESS, check=False)
 
 
-def test_the_command_line_lets_a_run_go_on_too(
+def test_the_command_line_continues_a_run_too(
     backend_project: BackendProject, command: Command, tmp_path: Path
 ) -> None:
     handle = backend_project.run("needs_file", {"folder": str(tmp_path)})

@@ -3,6 +3,7 @@ refused."""
 
 import pytest
 
+import kfgcp
 from backend_project import BackendProject
 from kfgcp import api
 from kfgcp.errors import ParamError, Unsupported
@@ -11,11 +12,17 @@ from kfgcp.model import RunState, TaskState
 
 @pytest.mark.feature("Tasks: a whole list of artifacts in a command is refused before the run")
 def test_a_whole_list_of_artifacts_in_a_command_is_refused(backend_project: BackendProject) -> None:
+    if backend_project.like != "local":
+        report = kfgcp.check(str(backend_project.file("whole_list")), [backend_project.env])
+        messages = [row.finding.message for row in report.rows]
+        assert any("passes the whole artifact 'data' to its command" in text for text in messages)
+        pytest.skip("not refused: check says that the command gets another text, or may get one")
+
     with pytest.raises(Unsupported) as caught:
         backend_project.submit("whole_list")
 
     assert "count passes the whole artifact 'data' to its command" in caught.value.message
-    assert "read a list in a Python component" in caught.value.hint
+    assert "Read the list in a Python component" in caught.value.hint
     assert "whole-list" not in [run.pipeline for run in api.list()]
 
 

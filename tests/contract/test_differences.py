@@ -37,7 +37,7 @@ def _skip_if_lacking(
 def test_a_rerun_from_an_iteration(backend_project: BackendProject) -> None:
     first = backend_project.run("shapes", {"uri": backend_project.data})
     path = "for-loop-4[1]/double"
-    once = "a spec has only the loop"
+    once = "a single iteration of a loop cannot be repeated"
     _skip_if_lacking(
         backend_project,
         {"vertex": once, "kubeflow": once},

@@ -50,9 +50,9 @@ def _check_order(updates: RunUpdates) -> None:
 
 
 @pytest.mark.feature("Verbs: updates in the order of the facts")
-def test_of_a_run_that_goes_on(backend_project: BackendProject) -> None:
+def test_order_in_a_running_run(backend_project: BackendProject) -> None:
     _check_order(backend_project.submit("chain", {"n": 11}).updates())
 
 
-def test_of_a_run_that_has_ended(backend_project: BackendProject) -> None:
+def test_order_in_a_run_that_has_ended(backend_project: BackendProject) -> None:
     _check_order(backend_project.shared("chain", {"n": 7}).updates())

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import kfgcp
+from json_types import JsonDict
 from kfgcp.model import Run
 from kfgcp.testing import KubeflowStandIn, VertexStandIn
 from kfgcp.tracking.handle import RunHandle
@@ -84,7 +85,7 @@ def runs(
         yield run_everywhere
 
 
-def comparable_data(run: Run) -> dict[str, Any]:
+def comparable_data(run: Run) -> JsonDict:
     """Return the data of a run that must be equal on all backends.
 
     Tasks are by their path, and artifacts by task and name.

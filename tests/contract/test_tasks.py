@@ -112,7 +112,7 @@ def test_logs_are_by_task_in_the_order_they_started(shapes: RunHandle) -> None:
 
 
 @pytest.mark.feature("Tasks: exit handlers")
-def test_an_exit_task_runs_after_a_failure_and_is_told_of_it(
+def test_an_exit_task_runs_after_a_failure_and_gets_its_status(
     backend_project: BackendProject,
 ) -> None:
     run = backend_project.shared("guarded").snapshot
@@ -155,7 +155,7 @@ def test_an_attempt_that_was_not_made_is_an_error_that_names_the_others(
     assert caught.value.hint == "The task has only attempt 1."
     with pytest.raises(UsageError, match=f"No task of run {handle.run_id} has an attempt 9"):
         handle.check_attempt(None, 9)
-    with pytest.raises(UsageError, match="There is no attempt 0"):
+    with pytest.raises(UsageError, match="Attempt 0 does not exist"):
         handle.logs("report", 0)
     assert {line.task for line in handle.logs(attempt=2)} == {"exit-handler-1/broken"}
 
@@ -174,7 +174,7 @@ def test_the_end_of_a_log_is_printed_once(
         assert printed.count("about to fail") == 1, printed
 
 
-def test_what_goes_on_in_a_loop_is_seen_while_it_does(
+def test_running_tasks_of_a_loop_are_shown(
     backend_project: BackendProject, eventually: WaitFor
 ) -> None:
     gate = backend_project.folder / "gate"
@@ -192,7 +192,7 @@ def test_what_goes_on_in_a_loop_is_seen_while_it_does(
             "RUNNING",
             "RUNNING",
         )
-        assert "say" not in seen, "it has not started"
+        assert "say" not in seen, "the task has not started"
     finally:
         gate.touch()
     assert set(states(handle.wait(PROCESS).snapshot).values()) == {OK}

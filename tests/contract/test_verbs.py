@@ -38,7 +38,7 @@ def _wait_for_first_task(handle: RunHandle, eventually: WaitFor) -> None:
 
 
 @pytest.mark.feature("Verbs: submit returns at once")
-def test_submit_returns_at_once_and_the_run_goes_on(
+def test_submit_returns_at_once_and_the_run_continues(
     backend_project: BackendProject, asleep: RunHandle, eventually: WaitFor
 ) -> None:
     assert asleep.state in NOT_ENDED
@@ -49,7 +49,7 @@ def test_submit_returns_at_once_and_the_run_goes_on(
 
 
 @pytest.mark.feature("Verbs: wait, with a time")
-def test_waiting_ends_with_the_time_and_the_run_goes_on(
+def test_waiting_ends_with_the_time_and_the_run_continues(
     backend_project: BackendProject, asleep: RunHandle
 ) -> None:
     began = time.monotonic()
@@ -63,7 +63,7 @@ def test_waiting_ends_with_the_time_and_the_run_goes_on(
 
 
 @pytest.mark.feature("Verbs: cancel")
-def test_a_running_run_is_cancelled_and_cancelling_again_is_no_error(
+def test_a_running_run_is_cancelled_and_cancelling_again_is_not_an_error(
     backend_project: BackendProject, eventually: WaitFor
 ) -> None:
     handle = backend_project.submit("sleeps")

@@ -6,7 +6,7 @@ import json
 import os
 import runpy
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from kfgcp import api
 from kfgcp.model import Metric, Run, RunState
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.store.store import Store
 from kfgcp_dashboard import server, sync
 from kfgcp_dashboard.links import PAGES
@@ -45,11 +46,11 @@ def browser(playwright: "Playwright") -> "Iterator[Browser]":
 
 
 @pytest.fixture
-def json_server() -> Iterator[Callable[[Mapping[str, Any]], str]]:
+def json_server() -> Iterator[Callable[[JsonObject], str]]:
     """Return a function that serves a value as JSON on a free port and returns the address."""
     servers: list[http.server.HTTPServer] = []
 
-    def serve(value: Mapping[str, Any]) -> str:
+    def serve(value: JsonObject) -> str:
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(200)
@@ -78,7 +79,7 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """
     monkeypatch.setattr(server.options, "embedded", True)
 
-    def open_(view: str, *, secrets: Mapping[str, Any] | None = None, **query: Any) -> AppTest:
+    def open_(view: str, *, secrets: JsonObject | None = None, **query: Any) -> AppTest:
         page = AppTest.from_file(str(server.APP), default_timeout=REQUEST)
         for key, value in query.items():
             page.query_params[key] = value

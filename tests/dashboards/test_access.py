@@ -3,18 +3,19 @@ not believed."""
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import crypt, jwt
 
+from json_types import JsonDict
 from kfgcp import config
 from kfgcp.backends.registry import load_project
+from kfgcp.spec.json_values import JsonObject
 from kfgcp_dashboard import access
 
 AUDIENCE = "/projects/1/global/backendServices/2"
@@ -45,7 +46,7 @@ def _at_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("google.auth._helpers.utcnow", lambda: stopped)
 
 
-def _assertion(private: str = PRIVATE, kid: str = "one", **claims: Any) -> str:
+def _assertion(private: str = PRIVATE, kid: str = "one", **claims: object) -> str:
     whole = {
         "iss": access.IAP_ISSUER,
         "aud": AUDIENCE,
@@ -61,7 +62,7 @@ def _assertion(private: str = PRIVATE, kid: str = "one", **claims: Any) -> str:
     ).decode()
 
 
-def _part(value: Mapping[str, Any]) -> str:
+def _part(value: JsonObject) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
@@ -223,7 +224,7 @@ def test_at_this_machine_everything_is_allowed_but_when_read_only(tmp_path: Path
         {"email": "a@b.c", "email_verified": "true"},
     ],
 )
-def test_a_login_has_to_vouch_for_the_address(claims: dict[str, Any]) -> None:
+def test_a_login_has_to_vouch_for_the_address(claims: JsonDict) -> None:
     with pytest.raises(access.DeniedError):
         access.read_oidc_email(claims)
     assert access.read_oidc_email({"email": "a@b.c", "email_verified": True}) == "a@b.c"
@@ -256,7 +257,7 @@ def test_loopback(host: str | None, loopback: bool) -> None:
 
 
 def test_keys_come_from_the_configured_address(
-    tmp_path: Path, json_server: Callable[[Mapping[str, Any]], str]
+    tmp_path: Path, json_server: Callable[[JsonObject], str]
 ) -> None:
     url = json_server({"one": PUBLIC})
     project = _project(

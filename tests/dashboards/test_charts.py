@@ -55,7 +55,7 @@ def test_states_have_a_colour_and_a_sign_each() -> None:
 # -- gantt
 
 
-def test_bars_begin_and_end_as_their_tasks_did_and_what_goes_on_ends_now() -> None:
+def test_bars_have_the_times_of_their_tasks_and_running_tasks_end_now() -> None:
     spec = gantt.run_timeline(
         [
             _task("a", start=1, end=4),

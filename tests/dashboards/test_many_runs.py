@@ -9,7 +9,6 @@ benchmarks/dashboard.py.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -76,7 +75,7 @@ def _assert_cheap(page: AppTest, limit: float) -> None:
     ids=IDS,
 )
 def test_any_filter_is_cheap(
-    open_page: Callable[..., AppTest], query: dict[str, Any], limit: float
+    open_page: Callable[..., AppTest], query: dict[str, object], limit: float
 ) -> None:
     page = open_page("runs", **query)
 

@@ -2,15 +2,15 @@
 reproduces it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from kfgcp import api
 from kfgcp.model import Artifact, Cache, ErrorInfo, Metric, Run, RunState, Task, TaskKind, TaskState
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.store.store import Store
 from patience import PROCESS, WaitFor
 
@@ -227,7 +227,7 @@ def _shown(page: AppTest) -> list[int]:
     ids=str,
 )
 def test_an_address_says_which_runs_are_shown(
-    open_page: Page, several: list[str], query: Mapping[str, Any], expected: list[int]
+    open_page: Page, several: list[str], query: JsonObject, expected: list[int]
 ) -> None:
     page = open_page("runs", **query)
 

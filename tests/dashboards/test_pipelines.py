@@ -74,7 +74,7 @@ def test_a_file_is_compiled_elsewhere(workspace: Workspace, project: config.Proj
     assert "left_behind" not in sys.modules
 
 
-def test_what_is_wrong_with_a_file_is_said(workspace: Workspace, project: config.Project) -> None:
+def test_problems_of_a_file_are_reported(workspace: Workspace, project: config.Project) -> None:
     (project.root / "p.py").write_text(ONE.format("p") + "\nraise ValueError('no luck')")
 
     with pytest.raises(SpecError, match="no luck"):

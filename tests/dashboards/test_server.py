@@ -136,7 +136,7 @@ def test_port_0_is_a_free_port_that_it_prints_and_answers(
     eventually(lambda: _healthy(port))
 
 
-def test_a_port_that_is_taken_is_said(kfgcp: Command, occupied_port: int) -> None:
+def test_a_port_in_use_is_reported(kfgcp: Command, occupied_port: int) -> None:
     refused = kfgcp("dashboard", "--port", str(occupied_port))
 
     assert refused.code == 2

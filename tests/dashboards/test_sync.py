@@ -50,7 +50,7 @@ def test_runs_of_others_come_into_the_store(
     assert len(api.list(refresh=False)) == 3
 
 
-def test_a_backend_that_is_down_is_said_and_the_others_go_on(
+def test_a_backend_that_is_down_is_reported_and_the_others_continue(
     service: VertexStandIn, home: Path, started: Callable[..., sync.Sync], eventually: WaitFor
 ) -> None:
     text = (home / "kfgcp.toml").read_text()
@@ -92,7 +92,7 @@ def test_threads_rest_when_nobody_looks(
     assert before == 1_000_000.0
 
 
-def test_other_settings_begin_anew(home: Path) -> None:
+def test_other_settings_start_another_sync(home: Path) -> None:
     first = sync.start_for(data.workspace())
     assert sync.start_for(data.workspace()) is first
 

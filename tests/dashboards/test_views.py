@@ -45,14 +45,14 @@ def test_a_task_that_is_picked_is_shown_whole(open_page: Page, failed: Run) -> N
 
 def test_its_log_can_be_read_and_searched(open_page: Page, failed: Run) -> None:
     whole = open_page("run", run=failed.run_id, tab="Logs", task="boom")
-    some = open_page("run", run=failed.run_id, tab="Logs", task="boom", lines="ABOUT")
+    matching = open_page("run", run=failed.run_id, tab="Logs", task="boom", lines="ABOUT")
 
     assert "about to fail" in whole.code[-1].value
     assert "Traceback" in whole.code[-1].value
-    assert some.code[-1].value == "about to fail"
+    assert matching.code[-1].value == "about to fail"
 
 
-def test_a_run_that_is_not_there_is_said(open_page: Page, failed: Run) -> None:
+def test_a_missing_run_is_reported(open_page: Page, failed: Run) -> None:
     page = open_page("run", run="zzzz99999999")
 
     assert "zzzz99999999" in page.error[0].value
@@ -63,12 +63,14 @@ def test_notes_and_tags_are_kept_in_the_store(open_page: Page, failed: Run, stor
     page.text_area[0].set_value("first try\n<b>not bold</b>").run()
     page.multiselect[0].set_value(["baseline", "two words,three"]).run()
 
-    kept = store.get(failed.run_id)
-    assert (kept.note, kept.tags) == (
+    stored_run = store.get(failed.run_id)
+    assert (stored_run.note, stored_run.tags) == (
         "first try\n<b>not bold</b>",
         ("baseline", "three", "two", "words"),
     )
-    assert [*open_page("runs", where="first try").dataframe[0].value["tags"][0]] == [*kept.tags]
+    assert [*open_page("runs", where="first try").dataframe[0].value["tags"][0]] == [
+        *stored_run.tags
+    ]
 
 
 def test_only_looking_leaves_everything_as_it_is(
@@ -100,7 +102,7 @@ def test_what_is_no_longer_allowed_is_refused(
     assert [error for error in page.error if "read" in error.value]
 
 
-def test_a_question_stays_open_while_the_page_is_drawn_anew(open_page: Page, failed: Run) -> None:
+def test_a_question_stays_open_while_the_page_is_drawn_again(open_page: Page, failed: Run) -> None:
     page = open_page("run", run=failed.run_id)
     _press(page, "Rerun")
     page.run()
@@ -208,7 +210,7 @@ def test_runs_side_by_side(open_page: Page, several: list[str]) -> None:
     assert "pipeline" not in cells_by_name
 
 
-def test_runs_that_are_gone_are_said_and_the_others_compared(
+def test_missing_runs_are_reported_and_the_others_compared(
     open_page: Page, several: list[str]
 ) -> None:
     page = open_page("compare", run=["run000000001", "gone99999999", "run000000003"])
@@ -289,7 +291,7 @@ def test_a_run_is_launched_after_a_confirmation(
     assert store.get(run.run_id).outputs == {"Output": "from the form"}
 
 
-def test_a_value_of_the_wrong_type_is_said_before(
+def test_a_value_of_the_wrong_type_is_reported_before(
     open_page: Page, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     (home / "typed.yaml").write_bytes(pipeline("typed").read_bytes())

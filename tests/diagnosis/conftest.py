@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from certificates import Certificates
 from doctor_checks import Broken, Diagnose, ScriptedServer, WithImages, WithTls
 from kfgcp import doctor
 from kfgcp.diagnosis.checks import Finding
@@ -21,7 +22,7 @@ def scripted() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def tls(certificates: Any) -> WithTls:
+def tls(certificates: Certificates) -> WithTls:
     """Makes a server use TLS with the certificate of a private authority. Returns its address."""
 
     def use_tls(server: ScriptedServer) -> str:

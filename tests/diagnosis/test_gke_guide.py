@@ -203,7 +203,7 @@ def _(stage: Stage) -> str:
     return stage.broken(host=stage.server.api_endpoint, auth="google")
 
 
-@situation("Your login gets no token for the IAP client …")
+@situation("Google gives your login no token for the IAP client …")
 def _(stage: Stage) -> str:
     keys = {"client_id": "desktop", "client_secret": "s", "refresh_token": "r"}
     return stage.signed_in_as({"type": "authorized_user", **keys})
@@ -230,7 +230,7 @@ def _(stage: Stage) -> str:
     return stage.broken(host=stage.server.api_endpoint, auth="in-cluster")
 
 
-@situation("Kubeflow Pipelines wants a sign-in at … instead of answering …")
+@situation("Kubeflow Pipelines did not answer …, but redirects to a sign-in at …")
 def _(stage: Stage) -> str:
     server = stage.server
     server.answer(HEALTH, b"", 302, Location="https://dex.example/dex/auth?client_id=kubeflow")
@@ -267,7 +267,8 @@ def _(stage: Stage) -> str:
 
 
 @situation(
-    "The server is Kubeflow Pipelines …, which has only the API v1beta1; kfgcp needs 2.0 or newer."
+    "The server is Kubeflow Pipelines …, which has only the API v1beta1, but kfgcp needs version"
+    " 2.0 or newer."
 )
 def _(stage: Stage) -> str:
     server = stage.server
@@ -297,7 +298,7 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: stage.submit(file))
 
 
-@situation("Environment 'gke' has no namespace, and the server is for several users.")
+@situation("Environment 'gke' has no namespace, but the server is in multi-user mode.")
 def _(stage: Stage) -> str:
     # The fixture `diagnose` uses the environment dev, the guide uses gke.
     return stage.with_token(stage.stand_in.host).replace("'dev'", "'gke'")
@@ -308,7 +309,7 @@ def _(stage: Stage) -> str:
     return stage.with_token(stage.stand_in.host, namespace="finance")
 
 
-@situation("Runs of gke are shown without values, metrics and artifacts: …")
+@situation("kfgcp shows runs of gke without values, metrics and artifacts: …")
 def _(stage: Stage) -> str:
     stage.stand_in.faults(1, ["404"], path="*/ml_metadata.*")
     with pytest.warns(api.NotWhole) as warnings:
@@ -344,7 +345,7 @@ def _(stage: Stage) -> str:
     return stage.refused(lambda: list(run.logs()))
 
 
-@situation("… It is not known whether the run '…' was created.")
+@situation("… kfgcp does not know whether the run '…' was created.")
 def _(stage: Stage) -> str:
     stage.stand_in.fail_next("lost", method="POST", path="*/runs")
     stage.stand_in.fail_next("403", method="GET", path="*/runs")

@@ -4,8 +4,8 @@ import json
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +14,10 @@ from kfgcp import api
 from kfgcp.backends.local import doctor as local
 from kfgcp.errors import StateError
 from kfgcp.installation import upgrade_hint
+from kfgcp.model import Run
 from kfgcp.store.store import Store
+from kfgcp.testing import VertexStandIn
+from kfgcp_command import Command, Somebody
 
 CHECKS = ["config", "python", "kfp", "disk", "store", "uv", "docker"]
 
@@ -46,7 +49,7 @@ def test_all_is_well_in_an_empty_folder_and_nothing_is_written(home: Path) -> No
     assert _list_files(home) == before
 
 
-def test_after_a_run(home: Path, store: Any, make_run: Any) -> None:
+def test_after_a_run(home: Path, store: Store, make_run: Callable[..., Run]) -> None:
     store.add_run(make_run())
     before = (home / ".kfgcp/kfgcp.db").read_bytes()
 
@@ -97,7 +100,7 @@ def test_an_index_that_cannot_be_used(
 
 
 def test_an_index_with_a_page_that_was_overwritten(
-    diagnose: Diagnose, broken: Broken, home: Path, store: Any
+    diagnose: Diagnose, broken: Broken, home: Path, store: Store
 ) -> None:
     store.close()
     with (home / ".kfgcp/kfgcp.db").open("r+b") as file:
@@ -119,7 +122,7 @@ def test_too_little_room(home: Path) -> None:
     assert "export KFGCP_HOME=FOLDER" in caught.value.hint
 
 
-def test_a_kfp_that_cannot_be_imported(kfgcp: Any, home: Path, tmp_path: Path) -> None:
+def test_a_kfp_that_cannot_be_imported(kfgcp: Command, home: Path, tmp_path: Path) -> None:
     (tmp_path / "bad" / "kfp").mkdir(parents=True)
     (tmp_path / "bad" / "kfp" / "__init__.py").write_text(
         "raise ImportError('built for another Python')"
@@ -136,7 +139,7 @@ def test_a_kfp_that_cannot_be_imported(kfgcp: Any, home: Path, tmp_path: Path) -
     assert kfgcp("doctor").code == 0
 
 
-def test_an_old_kfp(kfgcp: Any, home: Path, tmp_path: Path) -> None:
+def test_an_old_kfp(kfgcp: Command, home: Path, tmp_path: Path) -> None:
     (tmp_path / "old" / "kfp").mkdir(parents=True)
     (tmp_path / "old" / "kfp" / "__init__.py").write_text("__version__ = '1.8.22'")
     (tmp_path / "old" / "kfp" / "compiler.py").write_text("")
@@ -150,7 +153,7 @@ def test_an_old_kfp(kfgcp: Any, home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_state_folder_that_cannot_be_written(somebody: Any, exists: bool) -> None:
+def test_a_state_folder_that_cannot_be_written(somebody: Somebody, exists: bool) -> None:
     home = somebody.folder / ".kfgcp"
     if exists:
         with Store(home):
@@ -172,7 +175,7 @@ def test_a_state_folder_that_cannot_be_written(somebody: Any, exists: bool) -> N
         "store",
         f"The state folder {home} cannot be written.",
     )
-    assert finding["hint"] == "Make the folder writable, or point KFGCP_HOME at a writable folder."
+    assert finding["hint"] == "Make the folder writable, or set KFGCP_HOME to a writable folder."
 
 
 def test_a_pipeline_root_here(diagnose: Diagnose, home: Path) -> None:
@@ -183,7 +186,7 @@ def test_a_pipeline_root_here(diagnose: Diagnose, home: Path) -> None:
 
 
 def test_a_pipeline_root_in_a_bucket(
-    diagnose: Diagnose, broken: Broken, vertex_stand_in: Any
+    diagnose: Diagnose, broken: Broken, vertex_stand_in: VertexStandIn
 ) -> None:
     finding = broken(diagnose(backend="local", pipeline_root="gs://not-there/runs"))
     assert finding.check == "pipeline_root"
@@ -214,7 +217,7 @@ def test_a_pipeline_root_in_a_bucket(
         ),
     ],
 )
-def test_a_configuration_that_is_wrong(kfgcp: Any, home: Path, text: str, detail: str) -> None:
+def test_a_configuration_that_is_wrong(kfgcp: Command, home: Path, text: str, detail: str) -> None:
     (home / "kfgcp.toml").write_text(text)
 
     result = kfgcp("doctor", "--env", "dev", "--json")

@@ -83,7 +83,7 @@ def test_a_bucket_that_is_not_there(
     assert finding.hint == f"aws s3 mb s3://nowhere --endpoint-url {store.url}"
 
 
-def test_who_may_only_read_is_told_what_is_missing(
+def test_the_missing_permission_of_a_reader_is_named(
     store: S3Server, check_root: CheckRoot, sign_in: SignIn
 ) -> None:
     """Pods have their own credentials, so missing permissions are not an error."""
@@ -93,12 +93,12 @@ def test_who_may_only_read_is_told_what_is_missing(
 
     assert finding.ok is None
     assert finding.detail.startswith(
-        "not known whether runs can use the bucket."
-        f" You do not have s3:PutObject on s3://{BUCKET}: Access Denied"
+        "kfgcp does not know whether runs can use the bucket. You do not have s3:PutObject on"
+        f" s3://{BUCKET}: Access Denied"
     )
 
 
-def test_a_wrong_secret_is_told_with_the_answer_of_the_store(
+def test_a_wrong_secret_is_reported_with_the_answer_of_the_store(
     store: S3Server, check_root: CheckRoot, sign_in: SignIn
 ) -> None:
     sign_in(store.access_key, "another")
@@ -161,7 +161,7 @@ def test_the_address_of_minio_is_needed(check_root: CheckRoot, sign_in: SignIn) 
     finding = check_root("minio://mlpipeline/v2", s3_endpoint="")
 
     assert finding.ok is None
-    assert "neither s3_endpoint nor AWS_ENDPOINT_URL is set" in finding.detail
+    assert "s3_endpoint and AWS_ENDPOINT_URL are not set" in finding.detail
 
 
 @pytest.mark.parametrize("root", ["/data/runs", "ftp://acme/runs"])

@@ -6,13 +6,13 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.rule import Target, judge, rules_of
 from kfgcp.spec.load import load
+from kfgcp_command import Command
 from ruled_backend import write_pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ EXAMPLE = ROOT / "examples" / "check_me.py"
 
 
 def test_the_example_has_findings_of_every_kind(
-    home: Path, kfgcp: Any, blocks: Callable[[str, str], list[str]]
+    home: Path, kfgcp: Command, blocks: Callable[[str, str], list[str]]
 ) -> None:
     guide = (ROOT / "docs" / "guides" / "check.md").read_text(encoding="utf-8")
     (home / "kfgcp.toml").write_text(blocks(guide, "toml")[0])

@@ -91,12 +91,12 @@ def test_the_compile_step_compiles_every_example_to_what_is_kept(
 
     assert result.returncode == 0, result.stderr
     (pattern,) = BUILD["artifacts"]["objects"]["paths"]
-    kept = {
+    uploaded = {
         file.stem: yaml.safe_load(file.read_text(encoding="utf-8"))
         for file in workspace.glob(pattern)
     }
-    assert set(kept) == {file.stem for file in (ROOT / "examples").glob("*.py")}
-    assert all(spec["schemaVersion"] for spec in kept.values())
+    assert set(uploaded) == {file.stem for file in (ROOT / "examples").glob("*.py")}
+    assert all(spec["schemaVersion"] for spec in uploaded.values())
 
 
 def test_an_example_that_does_not_compile_fails_the_step(

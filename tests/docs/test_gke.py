@@ -80,7 +80,7 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
-def test_the_way_without_a_cluster_is_as_it_is_told(
+def test_the_documented_way_without_a_cluster_works(
     command: Command, terminal: Terminal, section: Section, free_port: str
 ) -> None:
     (_, install), (_, start), (_, init), *rest = BLOCK.findall(

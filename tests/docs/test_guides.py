@@ -86,7 +86,7 @@ def test_every_command_is_one_of_kfgcp(guide: str, blocks: Parts) -> None:
 @pytest.mark.parametrize(
     "call", [["rnu", "a.py"], ["run", "--no-such", "a.py"], ["testing", "k8s"]]
 )
-def test_what_is_no_command_is_found(call: list[str]) -> None:
+def test_a_call_that_is_not_a_command_is_detected(call: list[str]) -> None:
     with pytest.raises(click.ClickException):
         _parse(cli, "kfgcp", call)
 
@@ -107,7 +107,7 @@ def test_every_auth_is_one_that_is_accepted(guide: str) -> None:
     assert set(re.findall(r'auth = "([^"]*)"', TEXTS[guide])) <= set(KubeflowSettings.auth_modes)
 
 
-def test_every_auth_is_told_in_the_guide_to_signing_in() -> None:
+def test_every_auth_is_in_the_guide_to_signing_in() -> None:
     _, *modes_in_guide = re.findall(r"^\| `([a-z-]+)`", TEXTS["sign-in"], re.MULTILINE)
 
     assert sorted(modes_in_guide) == sorted(KubeflowSettings.auth_modes)

@@ -333,7 +333,7 @@ def test_names_of_any_length_and_script_are_different_files() -> None:
 def test_resuming_takes_no_other_options(home: Path, kfgcp: Command) -> None:
     result = kfgcp("run", "--resume", "abcd", "-p", "a=1")
     assert result.code == 2
-    assert "continues as it was submitted" in result.err
+    assert "keeps its parameters and options" in result.err
 
 
 def test_output_that_c_libraries_hold_back_is_kept(home: Path) -> None:

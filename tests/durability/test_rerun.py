@@ -193,7 +193,7 @@ def test_from_a_loop_an_iteration_or_an_importer(
     assert run.outputs == {"Output": 66}
 
 
-def test_an_interrupted_rerun_goes_on_with_what_it_was_asked_for(home: Path) -> None:
+def test_an_interrupted_rerun_continues_with_its_options(home: Path) -> None:
     (home / "chain.py").write_text(
         """
 from kfp import dsl
@@ -250,11 +250,11 @@ def test_a_run_that_ended_cannot_be_resumed(start: Callable[..., Run], kfgcp: Co
     first = start()
     result = kfgcp("run", "--resume", first.run_id)
     assert result.code == 2
-    assert "was not interrupted: it ended SUCCEEDED" in result.err
+    assert "was not interrupted: it ended as SUCCEEDED" in result.err
     assert f"kfgcp rerun {first.run_id}" in result.err
 
 
-def test_an_interrupted_run_goes_on_under_its_own_id(home: Path, kfgcp: Command) -> None:
+def test_an_interrupted_run_continues_under_its_own_id(home: Path, kfgcp: Command) -> None:
     (home / "slow.py").write_text(
         """
 from kfp import dsl
@@ -388,7 +388,7 @@ def test_a_rerun_after_an_edit_says_that_it_repeats_the_recorded_code(
 
 
 def test_a_rerun_of_a_compiled_file_that_was_written_again_says_so(
-    kfgcp: Command, home: Path, pipeline: Any
+    kfgcp: Command, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     compiled = home / "chain.yaml"
     compiled.write_text(pipeline("chain").read_text())

@@ -4,12 +4,11 @@ KFGCP_TESTS_BY_COMMAND=1."""
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from kfgcp.errors import BackendError, ParamError
 from kfgcp.model import Run
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec
 from patience import PROCESS
 
@@ -21,7 +20,7 @@ SWITCHES = {
 }
 
 
-def run(spec: Spec, params: Mapping[str, Any], folder: Path, options: Mapping[str, Any]) -> Run:
+def run(spec: Spec, params: JsonObject, folder: Path, options: JsonObject) -> Run:
     """The run that the command printed; its errors as those of Python. folder: where the files for
     it go."""
     number = len(list(folder.glob("spec-*.json")))

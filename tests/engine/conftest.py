@@ -13,6 +13,7 @@ import pytest
 from google.protobuf import json_format
 
 from cached_pipelines import one_task
+from json_types import JsonDict
 from kfgcp import Workspace, api
 from kfgcp.backends.base import ForegroundRun, SupportsForeground, capability
 from kfgcp.model import ErrorInfo, Run, Task, TaskState
@@ -20,6 +21,7 @@ from kfgcp.semantics.nodes import Node
 from kfgcp.semantics.scheduler import Scheduler
 from kfgcp.semantics.values import Values
 from kfgcp.spec.graph import build
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.spec.params import resolve
 from kfgcp.tracking.submit import prepare_repetition
@@ -36,7 +38,7 @@ by_command = importlib.util.module_from_spec(_found)
 _found.loader.exec_module(by_command)
 
 
-def compile_to_dict(pipeline: Any) -> dict[str, Any]:
+def compile_to_dict(pipeline: Any) -> JsonDict:
     """The PipelineSpec that the KFP compiler makes of a pipeline function; a dict is taken for
     one."""
     if isinstance(pipeline, Mapping):
@@ -53,7 +55,7 @@ def to_spec(pipeline: Any) -> Spec:
 
 
 @pytest.fixture(scope="session")
-def compiled() -> Callable[[Any], dict[str, Any]]:
+def compiled() -> Callable[[Any], JsonDict]:
     """The compiled form of a pipeline, to be edited where the DSL cannot say something."""
     return compile_to_dict
 
@@ -65,7 +67,7 @@ def execute(home: Path, tmp_path: Path) -> Callable[..., Run]:
     In this process, which is quicker; with KFGCP_TESTS_BY_COMMAND=1 by `kfgcp run SPEC --json`.
     """
 
-    def run(pipeline: Any, params: Mapping[str, Any] | None = None, **options: Any) -> Run:
+    def run(pipeline: Any, params: JsonObject | None = None, **options: Any) -> Run:
         if BY_COMMAND:
             return by_command.run(to_spec(pipeline), params or {}, tmp_path, options)
         return (
@@ -157,7 +159,7 @@ def simulate() -> Callable[..., Scheduler[Node]]:
     def run(
         pipeline: Any,
         behave: Callable[[Node], Values | str],
-        params: Mapping[str, Any] | None = None,
+        params: JsonObject | None = None,
         choose: Callable[[int], int] = lambda count: 0,
         limit: int = 1000,
         watch: Callable[[list[Node]], None] = lambda running: None,

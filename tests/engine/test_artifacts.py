@@ -374,7 +374,7 @@ def test_a_uri_that_no_file_can_have_is_kept_as_it_is(execute, states, uri, show
     assert [artifact.uri for artifact in run.artifacts] == [shown]
 
 
-def test_a_uri_that_is_no_text_fails_the_task(execute, states):
+def test_a_uri_that_is_not_text_fails_the_task(execute, states):
     @dsl.pipeline(name="renames")
     def renames(uri: str):
         rename(uri=uri)

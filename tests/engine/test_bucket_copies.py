@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.engine import bucket_copies
 from kfgcp.semantics.values import ArtifactValue
 from kfgcp.services.storage.problems import StorageProblem
@@ -37,6 +38,20 @@ def read(data: Input[Dataset]) -> str:
 def pipeline(uri: str) -> str:
     data = dsl.importer(artifact_uri=uri, artifact_class=Dataset)
     return read(data=data.output).output
+"""
+
+METRICS_SOURCE = """
+from kfp import dsl
+from kfp.dsl import Input, Metrics
+
+@dsl.component(base_image="python:3.11")
+def read(metrics: Input[Metrics]) -> float:
+    return metrics.metadata["auc"]
+
+@dsl.pipeline(name="imports")
+def pipeline(uri: str) -> float:
+    data = dsl.importer(artifact_uri=uri, artifact_class=Metrics, metadata={"auc": 0.9})
+    return read(metrics=data.output).output
 """
 
 
@@ -86,7 +101,7 @@ def metadata(name: str) -> dict[str, str]:
     }
 
 
-def listing(prefix: str, delimiter: str) -> dict[str, Any]:
+def listing(prefix: str, delimiter: str) -> JsonDict:
     """The objects below a prefix; with a delimiter those deeper down only as the prefixes they
     share."""
     rest = {name: name.removeprefix(prefix) for name in OBJECTS if name.startswith(prefix)}
@@ -108,10 +123,10 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture
-def run(home: Path, bucket: str, environment: Any) -> Any:
+def run(home: Path, bucket: str, environment: Callable[..., dict[str, str]]) -> Any:
     (home / "imports.py").write_text(SOURCE, encoding="utf-8")
 
-    def run(uri: str) -> dict[str, Any]:
+    def run(uri: str) -> JsonDict:
         process = subprocess.run(
             [
                 Path(sys.executable).with_name("kfgcp"),
@@ -165,6 +180,14 @@ def test_what_the_store_refuses_fails_the_task_before_it_starts(
     assert result["error"]["log_tail"] == []
 
 
+def test_metrics_need_no_object_because_they_are_metadata(run: Any, home: Path) -> None:
+    (home / "imports.py").write_text(METRICS_SOURCE, encoding="utf-8")
+
+    result = run("gs://shared/absent.json")
+
+    assert result["outputs"] == {"Output": 0.9}, result["error"]
+
+
 def test_only_what_is_in_a_bucket_and_not_here_is_copied(tmp_path: Path) -> None:
     items = [
         ArtifactValue("a", "system.Dataset", uri)
@@ -183,12 +206,13 @@ def test_a_uri_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     )
 
 
-def test_a_minio_server_whose_address_is_not_known_is_told(
+def test_a_minio_server_with_an_unknown_address_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(
-        StorageProblem, match=r"^minio://b/k cannot be read: the address of the server is not known"
+        StorageProblem,
+        match=r"^minio://b/k cannot be read: kfgcp does not know the address of the server",
     ):
         bucket_copies.download("minio://b/k", tmp_path)

@@ -36,7 +36,7 @@ def test_gone_artifacts(gone, execute, states):
 @pytest.mark.rule("Caching: every task records why it hit or missed")
 def test_reasons(execute, one):
     first = execute(one)
-    assert reason(first) == "no earlier success of this task"
+    assert reason(first) == "this task has not succeeded before"
     assert reason(execute(one)) == f"same code and inputs as in run {first.run_id}"
     assert reason(execute(one, {"x": 2})) == "inputs changed: x"
     one["root"]["dag"]["tasks"]["add"]["inputs"]["parameters"]["y"]["runtimeValue"]["constant"] = (
@@ -54,7 +54,7 @@ def test_a_deleted_run_is_the_reason(execute):
     assert (
         reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
     )
-    assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
+    assert reason(run, "write") == f"run {first.run_id} and its files were deleted"
     assert reason(execute(cached, {"x": 2}), "add") == "inputs changed: x"
 
 
@@ -81,7 +81,7 @@ def test_a_repeated_run_that_was_deleted_is_the_reason(execute, record_repetitio
     assert (
         reason(run, "add") == f"run {first.run_id}, which had the same code and inputs, was deleted"
     )
-    assert reason(run, "write") == f"the files of run {first.run_id} were deleted with it"
+    assert reason(run, "write") == f"run {first.run_id} and its files were deleted"
 
 
 @pytest.mark.rule(
@@ -141,7 +141,7 @@ def test_a_rerun_says_that_the_files_of_its_run_were_deleted(execute, states):
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
 @pytest.mark.parametrize("again", [False, True])
-def test_equal_tasks_of_one_run_are_not_said_to_have_changed(again, execute):
+def test_equal_tasks_of_one_run_are_not_reported_as_changed(again, execute):
     @dsl.pipeline(name="twins")
     def twins(x: int = 1):
         first = add(x=x)
@@ -153,8 +153,8 @@ def test_equal_tasks_of_one_run_are_not_said_to_have_changed(again, execute):
 
     assert (
         reason(run, "add-2")
-        == "the only earlier success is an identical task of this run, and tasks of one run do not"
-        " share outputs"
+        == "an identical task succeeded in this run, but in no earlier run, and tasks of the same"
+        " run do not share outputs"
     )
 
 
@@ -168,7 +168,7 @@ def test_iterations_are_not_compared_with_those_of_the_same_run(execute):
     run = execute(loops, {"items": ["a", "b"]})
 
     assert [reason(run, f"for-loop-1[{i}]/read-text") for i in range(2)] == [
-        "no earlier success of this task"
+        "this task has not succeeded before"
     ] * 2
 
 
@@ -211,7 +211,7 @@ def test_all_that_changed_is_named(execute, one):
         ("'kfp==", "'click' 'kfp==", "packages_to_install changed"),
     ],
 )
-def test_unchanged_code_is_not_said_to_have_changed(before, after, because, execute, one):
+def test_unchanged_code_is_not_reported_as_changed(before, after, because, execute, one):
     execute(one)
     command = one["deploymentSpec"]["executors"]["exec-add"]["container"]["command"]
     assert any(before in word for word in command)
@@ -223,7 +223,7 @@ def test_unchanged_code_is_not_said_to_have_changed(before, after, because, exec
 
 
 @pytest.mark.rule("Caching: every task records why it hit or missed")
-def test_a_new_cache_key_is_no_changed_input(execute, one):
+def test_a_new_cache_key_is_not_a_changed_input(execute, one):
     execute(one)
     one["root"]["dag"]["tasks"]["add"]["cachingOptions"] = {"enableCache": True, "cacheKey": "mine"}
 
@@ -241,6 +241,7 @@ def test_a_bucket_that_does_not_answer_is_not_called_deleted(monkeypatch):
     assert unusable.is_unreachable
     assert (
         unusable.reason
-        == "the files of run aaaa cannot be reached: minio://bucket/key cannot be checked: the"
-        " address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL is set"
+        == "kfgcp cannot reach the files of run aaaa: minio://bucket/key cannot be checked: kfgcp"
+        " does not know the address of the server, because s3_endpoint and AWS_ENDPOINT_URL"
+        " are not set"
     )

@@ -135,7 +135,7 @@ def test_changed_code(part, execute, one, states):
     "Caching: the key holds output specs without URIs, image, command and unresolved args"
 )
 @pytest.mark.parametrize("part", ["env", "resources", "display name", "retry", "spec version"])
-def test_what_is_no_part_of_the_key(part, execute, one, states):
+def test_values_that_do_not_change_the_key(part, execute, one, states):
     execute(one)
     container = one["deploymentSpec"]["executors"]["exec-add"]["container"]
     task = one["root"]["dag"]["tasks"]["add"]
@@ -274,7 +274,7 @@ def test_an_edited_file_is_a_changed_input(execute, home):
     table.write_text("1\n2\n3\n")
     run = execute(counts)
     assert run.outputs == {"Output": 3}
-    assert run.tasks[0].cache.reason == "a file has changed whose path is in a parameter"
+    assert run.tasks[0].cache.reason == "a parameter has the path of a file, and the file changed"
 
     table.unlink()
     assert execute(counts).state == "FAILED"

@@ -5,16 +5,16 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
 from kfp import dsl, kubernetes
+from kfp.dsl.base_component import BaseComponent
 
 from kfgcp import api
 from kfgcp.engine.settings import EngineSettings
 from kfgcp.errors import Unsupported
-from kfgcp.model import Run
+from kfgcp.model import Run, Task
 from kfgcp.spec.load import Spec, from_documents
 from patience import PROCESS
 
@@ -28,8 +28,8 @@ def variables(names: list) -> str:
 
 @dsl.component(base_image="python:3.11")
 def read_file(file: str) -> str:
-    with open(file) as opened:
-        return opened.read()
+    with open(file) as stream:
+        return stream.read()
 
 
 @dsl.component(base_image="python:3.11")
@@ -51,7 +51,7 @@ def deaf(seconds: float) -> str:
     return "rested"
 
 
-def spec_of(pipeline: Any) -> Spec:
+def spec_of(pipeline: BaseComponent) -> Spec:
     """Both documents of a compiled pipeline."""
     documents = [
         json_format.MessageToDict(message)
@@ -61,7 +61,9 @@ def spec_of(pipeline: Any) -> Spec:
 
 
 def with_task(
-    task: Callable[[], Any], configure: Callable[[Any], None], name: str = "asks"
+    task: Callable[[], dsl.PipelineTask],
+    configure: Callable[[dsl.PipelineTask], object],
+    name: str = "asks",
 ) -> Spec:
     @dsl.pipeline(name=name)
     def pipeline() -> str:
@@ -73,14 +75,14 @@ def with_task(
 
 
 @pytest.fixture
-def run(home: Path, capsys: Any) -> Callable[[Spec], Run]:
+def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Spec], Run]:
     def run(spec: Spec) -> Run:
         return api.submit(spec, in_process=True).wait(check=False).snapshot
 
     return run
 
 
-def secret(task: Any, *, optional: bool = False) -> None:
+def secret(task: dsl.PipelineTask, *, optional: bool = False) -> None:
     kubernetes.use_secret_as_env(
         task, "db", {"password": "DB_PASSWORD", "user": "DB_USER"}, optional=optional
     )
@@ -110,7 +112,8 @@ def test_a_secret_that_is_not_there_fails_the_task_before_it_starts(
     assert finished_run.error is not None
     assert finished_run.error.task == "variables"
     assert finished_run.error.message == (
-        "DB_PASSWORD comes from the secret 'db' on a cluster; here, set the variable DB_PASSWORD"
+        "the environment variable DB_PASSWORD is not set: on a cluster, it comes from the secret"
+        " 'db'; on this machine, set it in your shell"
     )
     assert finished_run.error.log_tail == ()
 
@@ -151,14 +154,15 @@ def test_a_volume_is_the_folder_at_its_place(run: Callable[[Spec], Run], tmp_pat
     assert absent.error is not None
     assert (
         absent.error.message
-        == "/no/such/folder is the volume claim 'claim' on a cluster; here, make that folder"
+        == "the folder /no/such/folder does not exist: on a cluster, it is the volume claim"
+        " 'claim'; on this machine, create the folder"
     )
 
 
 @pytest.mark.rule("Running a task: timeouts are honoured")
 @pytest.mark.parametrize("task", [sleep, deaf], ids=["ends-on-request", "must-be-killed"])
 def test_an_attempt_that_takes_too_long_is_ended(
-    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Any
+    run: Callable[[Spec], Run], monkeypatch: pytest.MonkeyPatch, task: Callable[[Run, str], Task]
 ) -> None:
     monkeypatch.setattr(
         "kfgcp.backends.local.local_run.EngineSettings",
@@ -179,7 +183,7 @@ def test_an_attempt_that_takes_too_long_is_ended(
 
 
 def test_a_timeout_counts_for_each_attempt(run: Callable[[Spec], Run]) -> None:
-    def configure(task: Any) -> None:
+    def configure(task: dsl.PipelineTask) -> None:
         task.set_retry(num_retries=1, backoff_duration="0s")
         kubernetes.set_timeout(task, 1)
 
@@ -207,7 +211,7 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
     monkeypatch.setenv("DB_PASSWORD", "x")
     monkeypatch.setenv("DB_USER", "x")
 
-    def configure(task: Any) -> None:
+    def configure(task: dsl.PipelineTask) -> None:
         secret(task)
         kubernetes.add_node_selector(task, "pool", "big")
         kubernetes.add_toleration(task, key="gpu")
@@ -218,7 +222,8 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
     handle = api.submit(spec, in_process=True).wait(check=False)
 
     assert list(handle.notes) == [
-        "component variables runs in a process, which ignores its limits of cpu and memory (L202)",
+        "component variables runs in a process, so its limits of CPU and memory have no effect"
+        " (L202)",
         (
             "component variables runs without the accelerator NVIDIA_L4 x 2, because the local"
             " engine assigns none (L203)"
@@ -228,7 +233,7 @@ def test_the_rest_is_named_before_the_run_and_changes_nothing(
             " selector, tolerations, pod labels and annotations (L204)"
         ),
         (
-            "component variables takes DB_PASSWORD, DB_USER from this environment, not from the"
+            "component variables takes DB_PASSWORD, DB_USER from your shell, not from the"
             " secret 'db' (L206)"
         ),
     ]
@@ -271,7 +276,9 @@ def test_a_volume_that_a_cluster_would_make_is_refused_before_anything_starts(ho
         task = variables(names=[])
         kubernetes.mount_pvc(task, claim.outputs["name"], "/data")
 
-    with pytest.raises(Unsupported, match=r"^Component createpvc creates or deletes a volume"):
+    with pytest.raises(
+        Unsupported, match=r"^Component createpvc creates or deletes a Kubernetes volume"
+    ):
         api.submit(spec_of(pipeline), in_process=True)
 
     assert api.list() == []

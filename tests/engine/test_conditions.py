@@ -240,7 +240,7 @@ def test_a_cached_upstream_lets_tasks_run(execute, states):
 
 @pytest.mark.rule("Control flow: a condition is a CEL bool over the inputs")
 @pytest.mark.parametrize(
-    ("operator", "x", "taken"),
+    ("operator", "x", "is_true"),
     [
         ("==", 2, True),
         ("==", 3, False),
@@ -254,7 +254,7 @@ def test_a_cached_upstream_lets_tasks_run(execute, states):
         (">=", 2, True),
     ],
 )
-def test_comparisons(operator, x, taken, execute, states):
+def test_comparisons(operator, x, is_true, execute, states):
     @dsl.pipeline(name="compares")
     def compares(x: int):
         left = number(x=x)
@@ -271,7 +271,7 @@ def test_comparisons(operator, x, taken, execute, states):
             number(x=1)
 
     assert states(execute(compares, {"x": x}))["condition-1"] == (
-        "SUCCEEDED" if taken else "SKIPPED"
+        "SUCCEEDED" if is_true else "SKIPPED"
     )
 
 
@@ -307,7 +307,7 @@ def test_conditions_of_every_type(execute, states):
 
 @pytest.mark.rule("Control flow: a condition is a CEL bool over the inputs")
 @pytest.mark.parametrize(
-    ("condition", "taken"),
+    ("condition", "is_true"),
     [
         ("int(inputs.parameter_values['x']) == 3", True),
         ("inputs.parameter_values['x'] == 3", True),
@@ -333,7 +333,7 @@ def test_conditions_of_every_type(execute, states):
         ("false", False),
     ],
 )
-def test_expressions_written_by_hand(condition, taken, execute, compiled, states):
+def test_expressions_written_by_hand(condition, is_true, execute, compiled, states):
     @dsl.pipeline(name="by-hand")
     def by_hand(x: int = 3, s: str = "a", l: list = ["one", "two"], d: dict = {"k": {"n": 2}}):  # noqa: B006, E741
         with dsl.If(x == 0):
@@ -344,7 +344,7 @@ def test_expressions_written_by_hand(condition, taken, execute, compiled, states
     group["inputs"]["parameters"] |= {name: {"componentInputParameter": name} for name in "xsld"}
     group["triggerPolicy"]["condition"] = condition
 
-    assert states(execute(spec))["condition-1"] == ("SUCCEEDED" if taken else "SKIPPED")
+    assert states(execute(spec))["condition-1"] == ("SUCCEEDED" if is_true else "SKIPPED")
 
 
 @pytest.mark.rule("Control flow: a condition that cannot be evaluated is a failed task")

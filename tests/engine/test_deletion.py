@@ -119,7 +119,7 @@ def test_the_last_run_that_uses_a_file_takes_it_along(execute, state, states):
     assert [*(state / "artifacts" / "trains").iterdir()] == [*(state / "logs").iterdir()] == []
     run = execute(trains)
     assert states(run) == {"train": "SUCCEEDED", "evaluate": "SUCCEEDED"}
-    assert run.tasks[0].cache.reason == f"the files of run {first.run_id} were deleted with it"
+    assert run.tasks[0].cache.reason == f"run {first.run_id} and its files were deleted"
 
 
 @pytest.mark.rule("Artifacts: an artifact file is deleted only when no run refers to it any more")

@@ -11,6 +11,7 @@ from kfgcp.engine.executors.base import TaskException
 from kfgcp.engine.hints import TaskPlace, exception_in_log, hint_for
 from kfgcp.installation import install_hint
 from kfgcp.model import ErrorInfo, Run
+from kfgcp_command import Command
 
 IMAGE = "python:3.11"
 
@@ -135,11 +136,11 @@ def test_a_path_that_is_nowhere_has_no_hint(path: str, execute: Execute) -> None
     assert "hint" not in error.to_dict()
 
 
-def test_an_address_is_no_file(execute: Execute) -> None:
+def test_an_address_is_not_a_file(execute: Execute) -> None:
     assert (
         error_of(execute(read, {"path": "gs://bucket/key"})).hint
-        == "gs://bucket/key is an address, not a file. Only artifacts at gs://, s3:// and minio://"
-        " are copied for a task: import it with dsl.importer, or download it in the component."
+        == "gs://bucket/key is an address, not a file. For gs://, s3:// and minio://, import the"
+        " file with dsl.importer. For other addresses, download the file in the component."
     )
 
 
@@ -149,8 +150,8 @@ def test_a_name_that_only_the_file_of_the_component_has(execute: Execute) -> Non
     assert error.message == "NameError: name 'sleep' is not defined"
     assert (
         error.hint
-        == "KFP ships only the function of a component, not the rest of its file: import or define"
-        " sleep inside the function."
+        == "A task gets only the function of the component, not the rest of the file: import or"
+        " define sleep inside the function."
     )
 
 
@@ -162,9 +163,9 @@ def test_other_undefined_names_have_no_hint(component: Any, execute: Execute) ->
 def test_a_library_that_the_base_image_would_have(execute: Execute) -> None:
     assert (
         error_of(execute(needs_the_image)).hint
-        == "The base_image tensorflow/tensorflow:2.15.0 is not used here, tasks run in this Python:"
-        ' add packages_to_install=["no_such_library_of_an_image"] to the component, or run it in'
-        " the image with --executor docker."
+        == "This run does not use the base_image tensorflow/tensorflow:2.15.0:"
+        ' add packages_to_install=["no_such_library_of_an_image"] to the component, or use the'
+        " image with --executor docker."
     )
 
 
@@ -184,7 +185,7 @@ def test_for_a_module_of_the_project_no_package_is_suggested(
     hint = error_of(execute(needs_a_neighbour)).hint
 
     assert hint.startswith(
-        f"{(home / place).parent} is on this machine, but KFP ships only the function"
+        f"{(home / place).parent} is on this machine, but a task gets only the function"
     )
     assert "packages_to_install" not in hint
     assert "pip install" not in hint
@@ -196,7 +197,7 @@ def test_a_ready_made_component_without_its_extra(execute: Execute) -> None:
     )
 
 
-def test_the_command_prints_the_hint_below_the_error(kfgcp: Any, home: Path) -> None:
+def test_the_command_prints_the_hint_below_the_error(kfgcp: Command, home: Path) -> None:
     (home / "table.csv").write_text("a")
     (home / "p.py").write_text(
         "from kfp import dsl\n\n@dsl.component(base_image='python:3.11')\ndef read(path: str):\n   "
@@ -228,7 +229,7 @@ CONTAINER = TaskPlace("acme/train:1", True, "", {})
         (
             "ModuleNotFoundError: No module named 'sklearn.svm'",
             (
-                "acme/train:1 does not have sklearn.svm: use another base_image, or add"
+                "The image acme/train:1 does not have sklearn.svm: use another base_image, or add"
                 ' packages_to_install=["scikit-learn"] to the component.'
             ),
         ),

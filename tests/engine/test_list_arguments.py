@@ -346,7 +346,7 @@ def test_an_output_where_kfp_cannot_compile_it_fails_the_task(ignore_rules, exec
 
     run = execute(odd_places)
 
-    problem = "contains the output text.Output at a place where KFP cannot compile it"
+    problem = "contains the output text.Output inside another value, where KFP cannot fill it in"
     assert task(run, "see-dict").error.message == f"input 'd' {problem}"
     assert task(run, "for-loop-2").error.message == f"the loop's list of items {problem}"
     assert task(run, "variable").error.message == f"the variable A {problem}"
@@ -367,7 +367,7 @@ def test_two_keys_that_become_one_fail_the_task(execute, compiled, task):
     }
 
     assert task(execute(spec), "see-dict").error.message == (
-        "input 'd' has the key \"see-dict\" twice when its placeholders are filled in"
+        "after kfgcp fills in the placeholders, input 'd' has the key \"see-dict\" twice"
     )
 
 
@@ -383,12 +383,12 @@ def nested(value: object, levels: int) -> object:
 @pytest.mark.rule("Values: constants may be lists and structs that hold placeholders at any depth")
 def test_a_list_of_50_levels(execute, written, task):
     @dsl.pipeline(name="deep")
-    def deep(given: list):
+    def deep(values: list):
         producer = text(value="x")
         see_list(xs=nested(producer.output, 50))
-        see_list(xs=given)
+        see_list(xs=values)
 
-    run = execute(deep, {"given": nested("y", 50)})
+    run = execute(deep, {"values": nested("y", 50)})
 
     assert written(run, "see-list") == nested("x", 50)
     assert written(run, "see-list-2") == nested("y", 50)

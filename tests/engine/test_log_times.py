@@ -20,8 +20,8 @@ class Log:
         self._looks = 0
 
     def write(self, text: str, at: int, *, noted: bool = True) -> None:
-        with self.file.open("a", encoding="utf-8") as opened:
-            opened.write(text)
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(text)
         os.utime(self.file, (at, at))
         if noted:
             self._looks += 1

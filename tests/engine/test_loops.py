@@ -140,7 +140,7 @@ def test_items_from_a_json_string(execute, compiled):
 @pytest.mark.parametrize(
     "items", ["no json", '{"a": 1}', "3", "", "null", "[" * 5000, "[" * 300 + "]" * 300]
 )
-def test_what_is_no_list_fails_the_loop(items, execute, compiled, states, task):
+def test_items_that_are_not_a_list_fail_the_loop(items, execute, compiled, states, task):
     @dsl.pipeline(name="bad")
     def bad(items: list):
         with dsl.ParallelFor(items) as item:

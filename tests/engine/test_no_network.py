@@ -77,7 +77,7 @@ def listen() -> Iterator[Callable[..., Listener]]:
 
 
 @pytest.fixture
-def run(home: Path, environment: Any) -> Callable[..., Any]:
+def run(home: Path, environment: Callable[..., dict[str, str]]) -> Callable[..., Any]:
     (home / "imports.py").write_text(SOURCE, encoding="utf-8")
 
     def run(uri: str, **variables: str) -> Any:
@@ -133,7 +133,7 @@ def test_a_refused_connection_is_the_reason(run: Callable[..., Any]) -> None:
 
 
 def test_the_metadata_server_is_looked_for_once(
-    listen: Callable[..., Listener], environment: Any
+    listen: Callable[..., Listener], environment: Callable[..., dict[str, str]]
 ) -> None:
     metadata = listen(silent=False)
     code = (
@@ -146,7 +146,7 @@ def test_the_metadata_server_is_looked_for_once(
         "HOME": "/no/such/home",
         "CLOUDSDK_CONFIG": "/no/such/configuration",
     }
-    kept = {
+    inherited = {
         name: value
         for name, value in environment().items()
         if name != "GOOGLE_APPLICATION_CREDENTIALS"
@@ -154,7 +154,7 @@ def test_the_metadata_server_is_looked_for_once(
 
     process = subprocess.run(
         [sys.executable, "-c", code],
-        env=kept | variables,
+        env=inherited | variables,
         capture_output=True,
         text=True,
         timeout=PROCESS,

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from kfgcp.model import Run, RunState
+from json_types import JsonDict
+from kfgcp.model import Run, RunState, Task
 
 pytestmark = pytest.mark.skipif(
     not hasattr(dsl, "notebook_component"),
@@ -61,7 +62,7 @@ def notebook(home: Path, state_folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     return make
 
 
-def _cell(source: str, *tags: str) -> dict[str, Any]:
+def _cell(source: str, *tags: str) -> JsonDict:
     return {
         "cell_type": "code",
         "execution_count": None,
@@ -79,7 +80,10 @@ PARAMS = {"factor": 3, "text": 'it\'s {{$}} "x"\n', "numbers": [1, 2, 4]}
     "Running a task: a notebook component runs its notebook with the parameters it is given"
 )
 def test_a_notebook_runs_with_its_parameters(
-    execute: Callable[..., Run], notebook: Any, log: Any, task: Any
+    execute: Callable[..., Run],
+    notebook: Callable[..., Any],
+    log: Callable[..., list[str]],
+    task: Callable[[Run, str], Task],
 ) -> None:
     pipeline = notebook(
         "total = sum(numbers) * factor\nprint('total', total)",
@@ -99,7 +103,11 @@ def test_a_notebook_runs_with_its_parameters(
     "Running a task: a notebook component runs its notebook with the parameters it is given"
 )
 def test_a_cell_that_fails_fails_the_task(
-    execute: Callable[..., Run], notebook: Any, states: Any, log: Any, task: Any
+    execute: Callable[..., Run],
+    notebook: Callable[..., Any],
+    states: Callable[[Any], dict[str, str]],
+    log: Callable[..., list[str]],
+    task: Callable[[Run, str], Task],
 ) -> None:
     run = execute(notebook("print('before')", "numbers[factor]", "print('after')"), PARAMS)
 

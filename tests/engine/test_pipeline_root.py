@@ -16,6 +16,7 @@ from google.cloud import storage
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
 
+from json_types import JsonDict
 from kfgcp import api
 from kfgcp.errors import BackendError
 from kfgcp.model import Run
@@ -211,7 +212,9 @@ class _Stalls(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_run_ends_although_an_upload_does_not(home: Path, compiled: Any) -> None:
+def test_a_run_ends_although_an_upload_does_not(
+    home: Path, compiled: Callable[[Any], JsonDict]
+) -> None:
     (home / "kfgcp.toml").write_text(
         '[env.local]\nbackend = "local"\npipeline_root = "gs://kfgcp-tests/runs/"\n'
     )

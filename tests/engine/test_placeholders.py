@@ -231,7 +231,7 @@ def command(simulate, tmp_path):
     """The words of the command of the task `tool`, and its ExecutorInput."""
 
     def words(pipeline, params, extra_args=()):
-        found = []
+        resolved = []
 
         def behave(node):
             if node.path == "make":
@@ -246,7 +246,7 @@ def command(simulate, tmp_path):
             )
             container = node.component.executor
             job = {"pipeline_job_name": "job", "pipeline_task_name": "tool"}
-            found.append(
+            resolved.append(
                 (
                     arguments.resolve(
                         (*container.command, *container.args, *extra_args), wire, job
@@ -257,7 +257,7 @@ def command(simulate, tmp_path):
             return Values({"result": "done"}, {"model": ()})
 
         assert simulate(pipeline, behave, params).root.state == "SUCCEEDED"
-        return found[0]
+        return resolved[0]
 
     return words
 

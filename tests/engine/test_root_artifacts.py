@@ -247,7 +247,7 @@ def test_a_folder_with_more_files_than_are_looked_at_is_read_again(
     last = execute(given_folder, {"data": "data"})
 
     reason = (
-        f"the folder {folder} has more than 5 files and folders, so changes in it cannot be seen"
+        f"the folder {folder} has more than 5 files and folders, so kfgcp cannot see changes in it"
     )
     assert states(last) == {"read-folder": "SUCCEEDED"}
     assert last.tasks[0].cache.reason == reason
@@ -316,7 +316,9 @@ def test_tasks_that_were_ready_before_share_a_look_for_a_short_time(tmp_path):
     (tmp_path / "data" / "new.csv").touch()
     states.ended_attempts = 4
 
-    assert states.artifact_state("data", 3) == before, "it was ready before the attempt ended"
+    assert states.artifact_state("data", 3) == before, (
+        "the artifact was ready before the attempt ended"
+    )
     clock.seconds = 30
     assert states.artifact_state("data", 3) != before, "the look is old"
 

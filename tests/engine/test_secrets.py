@@ -3,7 +3,6 @@ has their values."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -31,7 +30,7 @@ def length_of(variable: str) -> int:
     return len(os.environ[variable])
 
 
-def spec_of(configure: Callable[[Any], Any], variable: str = "DB_PASSWORD") -> Spec:
+def spec_of(configure: Callable[[dsl.PipelineTask], object], variable: str = "DB_PASSWORD") -> Spec:
     """Both documents of a pipeline with one task."""
 
     @dsl.pipeline(name="asks")
@@ -45,11 +44,11 @@ def spec_of(configure: Callable[[Any], Any], variable: str = "DB_PASSWORD") -> S
     return from_documents([document for document in documents if document], "test")
 
 
-def asks(task: Any) -> None:
+def asks(task: dsl.PipelineTask) -> None:
     task.set_env_variable("DB_PASSWORD", "secret:DB_PASSWORD")
 
 
-def asks_the_cluster(task: Any) -> None:
+def asks_the_cluster(task: dsl.PipelineTask) -> None:
     kubernetes.use_secret_as_env(task, "db", {"password": "DB_PASSWORD"})
 
 
@@ -59,13 +58,13 @@ def run_here(spec: Spec) -> Run:
 
 def files_with(value: str, folder: Path) -> list[str]:
     """The files of a folder that contain a text, also in UTF-16, and those whose names have it."""
-    found = []
+    matches = []
     for file in sorted(folder.rglob("*")):
         content = file.read_bytes() if file.is_file() else b""
         encodings = [value.encode(), value.encode("utf-16-le")]
         if value in str(file) or any(text in content for text in encodings):
-            found.append(str(file.relative_to(folder)))
-    return found
+            matches.append(str(file.relative_to(folder)))
+    return matches
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ def test_another_value_does_not_change_the_cache_key(
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ('DB_PASSWORD = { variable = "NOT_SET" }', "is the variable NOT_SET, which is not set"),
+        ('DB_PASSWORD = { variable = "NOT_SET" }', "is in the variable NOT_SET, which is not set"),
         ('DB_PASSWORD = { file = "missing" }', "cannot be read: No such file or directory"),
         ('DB_PASSWORD = { file = "latin" }', "which is not UTF-8 text"),
     ],
@@ -203,7 +202,7 @@ def test_an_optional_secret_may_be_missing(
     monkeypatch.setenv("PRESENT", "123")
     configured('DB = { secret = "db", key = "password", variable = "NOT_SET" }')
 
-    def asks_for_both(task: Any) -> None:
+    def asks_for_both(task: dsl.PipelineTask) -> None:
         kubernetes.use_secret_as_env(task, "db", {"password": "DB_PASSWORD"}, optional=True)
 
     assert run_here(spec_of(asks_for_both, variable="PRESENT")).outputs == {"Output": 3}

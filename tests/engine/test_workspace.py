@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from json_types import JsonDict
 from kfgcp.model import Run, RunState
 
 
@@ -35,7 +36,7 @@ def pipeline(text: str) -> str:
     "Artifacts: the workspace is shared by the tasks of a run and gone when it has ended"
 )
 def test_tasks_of_a_run_share_a_folder_that_is_gone_afterwards(
-    execute: Callable[..., Run], compiled: Any
+    execute: Callable[..., Run], compiled: Callable[[Any], JsonDict]
 ) -> None:
     run = execute(compiled(pipeline), params={"text": "for the next"})
     assert run.state is RunState.SUCCEEDED, run.error

@@ -206,7 +206,7 @@ def pipeline():
     assert run.state is RunState.FAILED
     assert run.error is not None
     assert run.error.message.startswith(
-        "the image 127.0.0.1:9/no-such-image:9 is not here and cannot be pulled: "
+        "the image 127.0.0.1:9/no-such-image:9 is not on this machine and cannot be pulled: "
     )
 
 

@@ -65,7 +65,7 @@ def repository(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "form", ["./lib", "../project/lib", "mine @ file://{lib}", "file://{lib}", "{lib}", "-e ./lib"]
 )
-def test_a_changed_folder_is_installed_anew(execute: Execute, home: Path, form: str) -> None:
+def test_a_changed_folder_is_installed_again(execute: Execute, home: Path, form: str) -> None:
     lib = write(home / "lib", "one")
     text = source(form.format(lib=lib))
 

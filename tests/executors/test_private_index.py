@@ -216,9 +216,7 @@ def test_a_repository_whose_password_does_not_belong_in_a_url_is_not_asked(
         assert asked == expected
 
 
-def test_a_package_that_the_index_does_not_have_is_told_without_the_password(
-    index: Index, tmp_path: Path
-) -> None:
+def test_a_missing_package_is_reported_without_the_password(index: Index, tmp_path: Path) -> None:
     builder = Builder(
         Requirements(("absent-package",), (f"--index-url {index.url}",), None), tmp_path / "envs"
     )

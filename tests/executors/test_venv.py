@@ -69,7 +69,7 @@ def test_a_component_gets_its_packages_and_nothing_of_ours(
     )
 
 
-def test_an_environment_has_pkg_resources_and_its_installation_is_no_time_of_the_task(
+def test_the_installation_of_an_environment_is_not_time_of_the_task(
     execute: Execute, wheel: MakeWheel, home: Path
 ) -> None:
     body = (
@@ -107,7 +107,7 @@ def test_a_newer_setuptools_that_a_component_asks_for_is_kept() -> None:
     )
 
 
-def test_an_environment_that_was_interrupted_is_built_anew(
+def test_an_environment_that_was_interrupted_is_built_again(
     execute: Execute, wheel: MakeWheel, home: Path
 ) -> None:
     text = source(

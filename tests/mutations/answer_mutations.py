@@ -140,7 +140,7 @@ def mutate(answer: WireAnswer, random: Random) -> Mutated:
     return Mutated(replace(answer, body=encode_json(changed)), change)
 
 
-def encode_json(value: Any) -> bytes:
+def encode_json(value: object) -> bytes:
     """Return JSON as a careless server writes it: NaN, infinities and halves of surrogate pairs
     included."""
     if isinstance(value, DeepList):
@@ -158,7 +158,7 @@ class DeepList:
     depth: int
 
 
-def mutate_json(value: Any, random: Random) -> tuple[Any, str]:
+def mutate_json(value: object, random: Random) -> tuple[object, str]:
     """Return a changed copy of a JSON value, and the change in words."""
     value = json.loads(json.dumps(value))
     places = list(_places(value))
@@ -349,7 +349,7 @@ def _messages(message: Any) -> Iterator[Any]:
             yield from _messages(value)
 
 
-def _is_repeated(value: Any) -> bool:
+def _is_repeated(value: object) -> bool:
     """Whether a field is repeated; a ListValue can append too, and is one message."""
     return hasattr(value, "append") and not hasattr(value, "DESCRIPTOR")
 
@@ -409,7 +409,7 @@ def is_message(name: str, body: bytes) -> bool:
 # -- places in JSON
 
 
-def _places(value: Any, place: Place = ()) -> Iterator[Place]:
+def _places(value: object, place: Place = ()) -> Iterator[Place]:
     yield place
     if isinstance(value, dict):
         for key, item in value.items():
@@ -431,6 +431,6 @@ def _dotted(place: Place) -> str:
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"

@@ -105,7 +105,7 @@ class Verb:
     act: Callable[[Ground, Random, Any], object]
     arrange: Callable[[Ground, Random], Any] = lambda ground, random: None
     backends: Sequence[str] = ("vertex", "kubeflow")
-    arguments: Callable[[Ground, Random, Any], list[str]] | None = None
+    arguments: Callable[[Ground, Random, object], list[str]] | None = None
     weight: int = 1
     makes_runs: bool = True
 
@@ -143,7 +143,7 @@ def _of_env(run: str, env: str) -> RunHandle:
     return RunHandle(workspace, ref, workspace.backend(env).get(ref))
 
 
-def _read_artifacts(ground: Ground, random: Random, _: Any) -> None:
+def _read_artifacts(ground: Ground, random: Random, _: object) -> None:
     for uri in (ground.object_uri, ground.object_uri.rpartition("/")[0]):
         artifact = Artifact("task", "report", "system.HTML", uri)
         artifact_contents.text(artifact, local=False)
@@ -154,11 +154,11 @@ def _read_artifacts(ground: Ground, random: Random, _: Any) -> None:
         )
 
 
-def _frames(ground: Ground, random: Random, _: Any) -> None:
+def _frames(ground: Ground, random: Random, _: object) -> None:
     random.choice((kfgcp.runs, kfgcp.metrics, kfgcp.tasks, kfgcp.artifacts))(env="cloud")
 
 
-def _export(ground: Ground, random: Random, _: Any) -> None:
+def _export(ground: Ground, random: Random, _: object) -> None:
     from kfgcp.query import RunFilter
 
     table = random.choice(("runs", "metrics", "tasks", "artifacts"))
@@ -167,7 +167,7 @@ def _export(ground: Ground, random: Random, _: Any) -> None:
     kfgcp.export(form=form, file=file, wanted=RunFilter(env="cloud"), table=table)
 
 
-def _list(ground: Ground, random: Random, _: Any) -> None:
+def _list(ground: Ground, random: Random, _: object) -> None:
     from kfgcp.query import RunFilter
 
     env = random.choice(("cloud", "cloud", None))
@@ -184,7 +184,7 @@ def _watch(ground: Ground, random: Random, run: RunHandle) -> None:
         pass
 
 
-def _doctor(ground: Ground, random: Random, _: Any) -> None:
+def _doctor(ground: Ground, random: Random, _: object) -> None:
     env = random.choice(("cloud", "logged" if ground.backend == "kubeflow" else "tracked"))
     pipeline = random.choice((None, ground.pipelines["imaged"]))
     findings = kfgcp.doctor(env, pipeline)
@@ -201,7 +201,7 @@ def _rerun(ground: Ground, random: Random, run: str) -> None:
     kfgcp.rerun(run, env="cloud", timeout=SECONDS, check=False)
 
 
-def _cli(*arguments: str) -> Callable[[Ground, Random, Any], list[str]]:
+def _cli(*arguments: str) -> Callable[[Ground, Random, object], list[str]]:
     """The arguments of a verb; RUN stands for what was arranged."""
 
     def fill(ground: Ground, random: Random, arranged: Any) -> list[str]:

@@ -118,11 +118,13 @@ class MutatingProxy:
         try:
             connection.request(handler.command, handler.path, body or None, headers)
             response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.headers.items()}
-            kept = {name: value for name, value in found.items() if name in KEPT_HEADERS}
+            lowercase_headers = {name.lower(): value for name, value in response.headers.items()}
+            kept_headers = {
+                name: value for name, value in lowercase_headers.items() if name in KEPT_HEADERS
+            }
             if mlmd.SERVICE in handler.path:
-                kept["x-message"] = f"{handler.path.rpartition('/')[2]}Response"
-            return WireAnswer(response.status, kept, response.read())
+                kept_headers["x-message"] = f"{handler.path.rpartition('/')[2]}Response"
+            return WireAnswer(response.status, kept_headers, response.read())
         finally:
             connection.close()
 

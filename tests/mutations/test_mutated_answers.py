@@ -37,6 +37,7 @@ from kfgcp.query import RunFilter
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.storage import retry
 from kfgcp.store.store import DATABASE_NAME, Store
+from kfgcp_command import Command
 from mutated_verbs import VERBS, Ground, Verb, quietly
 from mutating_proxy import proxy_of
 from trials import Trial
@@ -228,7 +229,7 @@ def test_any_answer_ends_commands_with_a_line_and_never_with_code_1(
     homes: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    command: Any,
+    command: Command,
 ) -> None:
     cases = trial.size(sample=10, proof=100)
     verbs = [verb for verb in ground.verbs if verb.arguments is not None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.registry import BUILT_IN
 from kfgcp.errors import KfgcpError
 from kfgcp.rules.contexts import PipelineContext
@@ -68,7 +69,7 @@ def places_below(value: object, place: Place = ()) -> list[Place]:
     return places
 
 
-def edit(document: dict[str, Any], numbers: random.Random) -> None:
+def edit(document: JsonDict, numbers: random.Random) -> None:
     """Remove or replace one value of a document, or put another part of it in its place."""
     place = numbers.choice(places_below(document))
     parent: Any = document

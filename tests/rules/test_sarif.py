@@ -8,6 +8,7 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
+from json_types import JsonDict
 from kfgcp.rules.formats.sarif import format_sarif
 from kfgcp.rules.general import general_rules
 from kfgcp.rules.report import Report, Row, Suppression
@@ -22,7 +23,7 @@ def validator() -> Any:
     return jsonschema.Draft4Validator(json.loads(SCHEMA.read_text()))
 
 
-def read_run(report: Report) -> dict[str, Any]:
+def read_run(report: Report) -> JsonDict:
     log = json.loads(format_sarif(report))
     return cast(dict[str, Any], log["runs"][0])
 

@@ -43,8 +43,8 @@ def test_a_comment_without_a_reason_has_no_effect_and_is_a_note() -> None:
 
     assert (len(shown), suppressed) == (1, [])
     assert notes_about(comments, ["V203"]) == [
-        "main.py:3: V203 is not suppressed, because the comment gives no reason. Write: # kfgcp:"
-        " V203 because REASON"
+        "main.py:3: the comment does not suppress V203, because it gives no reason. Write: #"
+        " kfgcp: V203 because REASON"
     ]
 
 
@@ -57,7 +57,7 @@ def test_a_comment_with_an_unknown_rule_is_a_note() -> None:
     ]
 
 
-def test_a_comment_with_reason_and_rule_is_no_note() -> None:
+def test_a_comment_with_reason_and_rule_is_not_a_note() -> None:
     assert notes_about([comment_at(3)], ["V203"]) == []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 from kfp import dsl, kubernetes
+from kfp.dsl.base_component import BaseComponent
 
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.local.settings import LocalSettings
@@ -42,7 +43,7 @@ def train() -> int:
     return 1
 
 
-def spec_of(configure: Callable[[Any], Any]) -> Spec:
+def spec_of(configure: Callable[[dsl.PipelineTask], object]) -> Spec:
     @dsl.pipeline(name="asks")
     def pipeline(gpu: str = "NVIDIA_L4", name: str = "db") -> None:
         configure(train())
@@ -50,33 +51,33 @@ def spec_of(configure: Callable[[Any], Any]) -> Spec:
     return compiled(pipeline)
 
 
-def compiled(pipeline: Any) -> Spec:
+def compiled(pipeline: BaseComponent) -> Spec:
     messages = (pipeline.pipeline_spec, pipeline.platform_spec)
     documents = [json_format.MessageToDict(message) for message in messages]
     return from_documents([document for document in documents if document], "test")
 
 
-def plain(task: Any) -> None:
+def plain(task: dsl.PipelineTask) -> None:
     task.set_env_variable("MODE", "fast")
 
 
-def ask_gpu(task: Any) -> None:
+def ask_gpu(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("NVIDIA_L4").set_accelerator_limit(1)
 
 
-def ask_resource(task: Any) -> None:
+def ask_resource(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
 
 
-def ask_secret(task: Any) -> None:
+def ask_secret(task: dsl.PipelineTask) -> None:
     task.set_env_variable("PASSWORD", "secret:DB")
 
 
-def ask_cluster_secret(task: Any) -> None:
+def ask_cluster_secret(task: dsl.PipelineTask) -> None:
     kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD"})
 
 
-def found(spec: Spec, target: Target, rule: str = "") -> list[RuleFinding]:
+def judge_translation(spec: Spec, target: Target, rule: str = "") -> list[RuleFinding]:
     findings = judge(rules_of(translation), PipelineContext(spec), target)
     return [finding for finding in findings if rule in ("", finding.rule)]
 
@@ -86,7 +87,7 @@ CASES = {
         "P201",
         (ask_gpu, cluster()),
         (ask_gpu, cluster(accelerators=GPU)),
-        "task train asks for the accelerator NVIDIA_L4, a name that gke does not have",
+        "task train asks for the accelerator NVIDIA_L4, but gke has no entry for this name",
         "Add it in kfgcp.toml: [env.gke.accelerators] NVIDIA_L4 = { resource = "
         '"nvidia.com/gpu", node_selector = { … } }',
     ),
@@ -94,21 +95,21 @@ CASES = {
         "P201",
         (ask_resource, vertex()),
         (ask_resource, vertex(accelerators={"nvidia.com/gpu": {"machine": "NVIDIA_L4"}})),
-        "task train asks for the accelerator nvidia.com/gpu, a name that dev does not have",
+        "task train asks for the accelerator nvidia.com/gpu, but dev has no entry for this name",
         'Add it in kfgcp.toml: [env.dev.accelerators] "nvidia.com/gpu" = { machine = "NVIDIA_L4" }',
     ),
     "P202 of Kubeflow": (
         "P202",
         (ask_secret, cluster(secrets={"DB": {"variable": "DB"}})),
         (ask_secret, cluster(secrets=SECRET)),
-        "task train asks for the secret DB, but gke does not say where it is stored",
+        "task train asks for the secret DB, but gke has no entry for this secret",
         'Add it in kfgcp.toml: [env.gke.secrets] DB = { secret = "SECRET", key = "KEY" }',
     ),
     "P202 of Vertex": (
         "P202",
         (ask_secret, vertex()),
         (ask_secret, vertex(secrets=SECRET)),
-        "task train asks for the secret DB, but dev does not say where it is stored",
+        "task train asks for the secret DB, but dev has no entry for this secret",
         "Add it in kfgcp.toml: [env.dev.secrets] DB = { secret_manager ="
         ' "projects/PROJECT/secrets/SECRET/versions/1" }',
     ),
@@ -116,7 +117,7 @@ CASES = {
         "P202",
         (ask_secret, local()),
         (ask_secret, local(secrets=SECRET)),
-        "task train asks for the secret DB, but local does not say where it is stored",
+        "task train asks for the secret DB, but local has no entry for this secret",
         'Add it in kfgcp.toml: [env.local.secrets] DB = { variable = "DB" }',
     ),
     "P203": (
@@ -139,8 +140,10 @@ CASES = {
         "P205",
         (ask_secret, vertex(secrets=SECRET)),
         (ask_secret, cluster(secrets=SECRET)),
-        "on dev, PASSWORD of task train contains the name of a secret version, not the secret",
-        "In the component, read the secret from Secret Manager if the value has projects/.",
+        "on dev, the variable PASSWORD of task train contains the name of a secret version, not"
+        " the secret",
+        "In the code of the component, test the value: a value that starts with projects/ is the"
+        " name of a secret version. Read the secret from Secret Manager then.",
     ),
 }
 
@@ -149,12 +152,12 @@ CASES = {
 def test_a_rule_has_a_trigger_and_an_edit_that_silences_it(case: str) -> None:
     rule, (ask, target), (other_ask, other_target), message, hint = CASES[case]
 
-    (finding,) = found(spec_of(ask), target, rule)
+    (finding,) = judge_translation(spec_of(ask), target, rule)
 
     assert (finding.message, finding.hint) == (message, hint)
     assert (finding.task, finding.component) == ("train", "comp-train")
     assert finding.part is Part.TASK
-    assert found(spec_of(other_ask), other_target, rule) == []
+    assert judge_translation(spec_of(other_ask), other_target, rule) == []
 
 
 def test_every_rule_has_a_case() -> None:
@@ -163,7 +166,7 @@ def test_every_rule_has_a_case() -> None:
 
 @pytest.mark.parametrize("target", [cluster(), vertex(), local()], ids=lambda t: t.backend)
 def test_a_pipeline_that_asks_for_nothing_has_no_finding(target: Target) -> None:
-    assert found(spec_of(plain), target) == []
+    assert judge_translation(spec_of(plain), target) == []
 
 
 @pytest.mark.parametrize(
@@ -177,15 +180,17 @@ def test_a_pipeline_that_asks_for_nothing_has_no_finding(target: Target) -> None
         (ask_cluster_secret, local()),
     ],
 )
-def test_what_a_backend_has_needs_no_table(ask: Callable[[Any], Any], target: Target) -> None:
-    assert found(spec_of(ask), target) == []
+def test_what_a_backend_has_needs_no_table(
+    ask: Callable[[dsl.PipelineTask], object], target: Target
+) -> None:
+    assert judge_translation(spec_of(ask), target) == []
 
 
 def test_an_optional_secret_of_the_cluster_may_be_missing() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD"}, optional=True)
 
-    assert found(spec_of(ask), vertex()) == []
+    assert judge_translation(spec_of(ask), vertex()) == []
 
 
 def test_values_of_a_run_are_not_judged() -> None:
@@ -194,7 +199,7 @@ def test_values_of_a_run_are_not_judged() -> None:
         task = train().set_accelerator_type(gpu)
         kubernetes.use_secret_as_env(task, name, {"password": "PASSWORD"})
 
-    findings = found(compiled(pipeline), vertex())
+    findings = judge_translation(compiled(pipeline), vertex())
 
     assert {(finding.rule, finding.severity) for finding in findings} == {
         ("P201", Severity.NOT_JUDGED),
@@ -205,17 +210,19 @@ def test_values_of_a_run_are_not_judged() -> None:
 
 @pytest.mark.parametrize(("ask", "rule"), [(ask_gpu, "P201"), (ask_secret, "P202")])
 def test_an_environment_without_its_required_keys_is_not_judged(
-    ask: Callable[[Any], Any], rule: str
+    ask: Callable[[dsl.PipelineTask], object], rule: str
 ) -> None:
-    (finding,) = found(spec_of(ask), Target("gke", "kubeflow"))
+    (finding,) = judge_translation(spec_of(ask), Target("gke", "kubeflow"))
 
     assert (finding.rule, finding.severity) == (rule, Severity.NOT_JUDGED)
 
 
 def test_a_backend_of_another_distribution_is_not_judged() -> None:
-    findings = found(spec_of(ask_secret), Target("toy", "toy", settings=BackendSettings()))
+    findings = judge_translation(
+        spec_of(ask_secret), Target("toy", "toy", settings=BackendSettings())
+    )
 
     assert [finding.severity for finding in findings] == [Severity.NOT_JUDGED]
     assert findings[0].message == (
-        "not judged: nobody knows whether the backend toy translates secrets"
+        "not judged: kfgcp does not know whether the backend toy translates secrets"
     )

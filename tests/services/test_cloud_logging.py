@@ -1,10 +1,10 @@
 """Log entries over the wire: pages, what is new, and what was written."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.errors import NotWhole
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import CloudLogging, Entry, Tail, quoted
@@ -13,7 +13,7 @@ from service_fixtures import Reply, Server
 JOB = {"type": "ml_job", "labels": {"job_id": "7"}}
 
 
-def entry(at: str, text: str, id: str | None = None, **more: Any) -> dict[str, Any]:
+def entry(at: str, text: str, id: str | None = None, **more: object) -> JsonDict:
     """An entry of 2026-01-02, written at `at`: 03:04:05.1"""
     stamp = f"2026-01-02T{at}Z"
     return {
@@ -131,7 +131,7 @@ def test_a_failing_page_is_asked_for_again(
     ],
 )
 def test_the_text_of_an_entry(
-    logging: CloudLogging, server: Server, payload: dict[str, Any], text: str
+    logging: CloudLogging, server: Server, payload: JsonDict, text: str
 ) -> None:
     entry_json = {
         key: value for key, value in entry("03:00:01", "x").items() if key != "textPayload"
@@ -189,7 +189,7 @@ def test_a_tail_gives_each_entry_once_and_looks_back_for_late_ones(
     ]
 
 
-def test_entries_of_the_same_time_are_told_apart_by_their_ids(
+def test_entries_of_the_same_time_are_distinguished_by_their_ids(
     logging: CloudLogging, server: Server
 ) -> None:
     tail = Tail(logging, [])
@@ -205,7 +205,7 @@ def test_entries_of_the_same_time_are_told_apart_by_their_ids(
     assert read == [["tick", "tick"], ["tick"], ["tock"]]
 
 
-def test_each_alternative_is_asked_for_and_none_is_no_request(
+def test_each_alternative_is_one_request_and_none_is_no_request(
     logging: CloudLogging, server: Server
 ) -> None:
     tail = Tail(logging, ["base"])

@@ -265,7 +265,7 @@ def test_a_stream_that_stops(serve: Serve) -> None:
     _ends_at_its_deadline(lambda: next(pieces))
 
 
-def test_bytes_of_a_stream_that_are_not_content_are_no_progress(serve: Serve) -> None:
+def test_bytes_that_are_not_content_are_not_progress(serve: Serve) -> None:
     def answer(connection: Connection) -> None:
         connection.send(STREAM)
         connection.trickle(b"5;" + LONG)

@@ -6,10 +6,10 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.config import Environment
 from kfgcp.errors import AuthError, BackendError, Unreachable
 from kfgcp.services.auth.sign_in import token_source
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("nobody")
 SIGN_IN = "Sign in again: gcloud auth application-default login"
 
 
-def _user(**more: str) -> dict[str, Any]:
+def _user(**more: str) -> JsonDict:
     secret = {"client_secret": "GOCSPX-client-secret", "refresh_token": REFRESH}
     return {"type": "authorized_user", "client_id": "c"} | secret | more
 
@@ -49,7 +49,7 @@ def _error(source: TokenSource) -> BackendError:
     return caught.value
 
 
-def _granted(token: str = "ya29.granted", seconds: int = 3600) -> dict[str, Any]:  # noqa: S107
+def _granted(token: str = "ya29.granted", seconds: int = 3600) -> JsonDict:  # noqa: S107
     return {"access_token": token, "expires_in": seconds, "token_type": "Bearer"}
 
 
@@ -136,7 +136,7 @@ def test_a_login_that_was_revoked(
     assert error.hint == SIGN_IN
 
 
-def test_signing_in_anew_mends_it_at_once(
+def test_a_new_sign_in_works_at_once(
     server: Server, sign_in: Callable[[object], Path], reply: type[Reply]
 ) -> None:
     """A `watch` that runs on finds the new login."""
@@ -177,7 +177,7 @@ def test_other_refusals(
     server: Server,
     sign_in: Callable[[object], Path],
     reply: type[Reply],
-    answer: tuple[Any, int],
+    answer: tuple[object, int],
     message: str,
 ) -> None:
     sign_in(_user())
@@ -198,7 +198,7 @@ def test_a_page_instead_of_a_token(
     error = _error(_source())
 
     assert isinstance(error, Unreachable)
-    assert error.message == "A web page came instead of an answer of Google's sign-in service."
+    assert error.message == "Google's sign-in service answered with a web page."
 
 
 def test_a_redirect_of_the_sign_in_service_is_not_followed(
@@ -292,7 +292,7 @@ def test_a_credentials_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -
             {"type": "service_account", "private_key": "x"},
             "Failed to load service account credentials from",
         ),
-        ([1], "The Google credentials cannot be used: they do not have the right form"),
+        ([1], "The Google credentials cannot be used: their format is wrong"),
     ],
 )
 def test_a_credentials_file_that_is_wrong(
@@ -357,7 +357,9 @@ def test_a_key_that_was_deleted(server: Server, key_file: Path, reply: type[Repl
     assert error.message == (
         "Google does not accept the service account's key: invalid_grant: Invalid JWT Signature."
     )
-    assert error.hint.startswith("Is the key deleted, or is the clock of this machine wrong?")
+    assert error.hint.startswith(
+        "Check the clock of this machine, and whether the key was deleted."
+    )
 
 
 # -- acting as a service account

@@ -5,7 +5,6 @@ import base64
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -202,29 +201,29 @@ def test_a_refused_token_is_renewed_once(
                 400,
             ),
             (
-                f"Your login gets no token for the IAP client {PROXY}: "
-                "invalid_audience: The audience client must be in the same project."
+                f"Google gives your login no token for the IAP client {PROXY}: invalid_audience:"
+                " The audience client must be in the same project."
             ),
         ),
         (
             ({"access_token": "ya29.source"}, 200),
             (
-                f"Your login gets no token for the IAP client {PROXY}: the login lacks the scope"
-                " openid."
+                f"Google gives your login no token for the IAP client {PROXY}: the login does not"
+                " have the scope openid."
             ),
         ),
         (
             ({"error": "invalid_client"}, 401),
-            f"Your login gets no token for the IAP client {PROXY}: invalid_client.",
+            f"Google gives your login no token for the IAP client {PROXY}: invalid_client.",
         ),
-        ((b"no", 400), f"Your login gets no token for the IAP client {PROXY}: 400."),
+        ((b"no", 400), f"Google gives your login no token for the IAP client {PROXY}: 400."),
     ],
 )
 def test_a_login_of_another_client(
     server: Server,
     sign_in: Callable[[object], Path],
     reply: type[Reply],
-    answer: tuple[Any, int],
+    answer: tuple[object, int],
     message: str,
 ) -> None:
     sign_in(USER)
@@ -235,7 +234,7 @@ def test_a_login_of_another_client(
     assert isinstance(error, AuthError)
     assert error.message == message
     assert error.hint.startswith(
-        "Sign in with a desktop OAuth client of the same project as the IAP client: gcloud "
+        "In the project of the IAP client, create an OAuth client of the type Desktop app, "
     )
     assert "--client-id-file=FILE --scopes=openid," in error.hint
 
@@ -280,16 +279,16 @@ def test_a_login_that_has_ended(
         (({}, 503), "Google's sign-in service failed (503)."),
         (
             (b"<html>blocked</html>", 200),
-            "A web page came instead of an answer of Google's sign-in service.",
+            "Google's sign-in service answered with a web page.",
         ),
-        ((b"", 302), "A web page came instead of an answer of Google's sign-in service."),
+        ((b"", 302), "Google's sign-in service answered with a web page."),
     ],
 )
 def test_a_service_that_does_not_answer(
     server: Server,
     sign_in: Callable[[object], Path],
     reply: type[Reply],
-    answer: tuple[Any, int],
+    answer: tuple[object, int],
     message: str,
 ) -> None:
     sign_in(USER)
@@ -328,7 +327,9 @@ def _unsigned(payload: str) -> str:
         _unsigned("[" * 100_000),
     ],
 )
-def test_what_is_no_id_token(server: Server, sign_in: Callable[[object], Path], token: str) -> None:
+def test_values_that_are_not_id_tokens(
+    server: Server, sign_in: Callable[[object], Path], token: str
+) -> None:
     sign_in(USER)
     server.answers({"id_token": token})
 
@@ -339,10 +340,10 @@ def test_what_is_no_id_token(server: Server, sign_in: Callable[[object], Path], 
     ("content", "message"),
     [
         ("{", "is not JSON."),
-        ("[]", "does not have the right form."),
+        ("[]", "is wrong."),
         (
             {"type": "authorized_user"},
-            "the login of a person lacks client_id or client_secret or refresh_token.",
+            "the login lacks one of these keys: client_id, client_secret, refresh_token.",
         ),
     ],
 )
@@ -386,7 +387,7 @@ def test_a_key_that_was_deleted(server: Server, key_file: Path, reply: type[Repl
     )
 
     assert _error(_source()).hint.startswith(
-        "Is the key deleted, or is the clock of this machine wrong?"
+        "Check the clock of this machine, and whether the key was deleted."
     )
 
 
@@ -515,5 +516,8 @@ def test_a_federated_login_has_to_act_as_somebody(sign_in: Callable[[object], Pa
 
     error = _error(_source())
 
-    assert error.message == "A federated login cannot get id tokens for IAP by itself."
+    assert (
+        error.message
+        == "Google does not issue id tokens for IAP to a federated login, as yours is."
+    )
     assert error.hint.startswith("Set impersonate_service_account")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import responses
 
+from json_types import JsonDict
 from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Refused, Unreachable
 from kfgcp.services.client import ServiceClient
 from kfgcp.services.responses import CODES, is_page, read_error
@@ -25,11 +26,11 @@ LOGIN = (
 )
 
 
-def _google(status: int, message: str, code: str = "", *details: object) -> dict[str, Any]:
+def _google(status: int, message: str, code: str = "", *details: object) -> JsonDict:
     return {"error": {"code": status, "message": message, "status": code, "details": list(details)}}
 
 
-def _info(reason: str, **metadata: str) -> dict[str, Any]:
+def _info(reason: str, **metadata: str) -> JsonDict:
     kind = "type.googleapis.com/google.rpc.ErrorInfo"
     return {"@type": kind, "reason": reason, "domain": "googleapis.com", "metadata": metadata}
 
@@ -171,14 +172,14 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 "PERMISSION_DENIED",
                 _info("CONSUMER_INVALID"),
             ),
-            "Check that acme is the id of the project, and that you may see the project: gcloud"
-            " projects describe acme",
+            "Check that acme is the id of the project, and that you have access: gcloud projects"
+            " describe acme",
         ),
         (
             403,
             _google(403, "Permission denied on resource project acme.", "PERMISSION_DENIED"),
-            "Check that acme is the id of the project, and that you may see the project: gcloud"
-            " projects describe acme",
+            "Check that acme is the id of the project, and that you have access: gcloud projects"
+            " describe acme",
         ),
         (
             403,
@@ -194,9 +195,9 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 _info("USER_PROJECT_DENIED", consumer="projects/payer"),
             ),
             (
-                "Your requests count against the quota of the project payer. Ask for"
-                " roles/serviceusage.serviceUsageConsumer on it, or choose another project: gcloud"
-                " auth application-default set-quota-project PROJECT"
+                "Your requests use the quota of the project payer. Ask for"
+                " roles/serviceusage.serviceUsageConsumer on this project, or choose another"
+                " project: gcloud auth application-default set-quota-project PROJECT"
             ),
         ),
         (
@@ -263,8 +264,8 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
                 "PERMISSION_DENIED",
             ),
             (
-                "VPC Service Controls protect acme: ask its administrator to let your network or"
-                " account in."
+                "VPC Service Controls protect acme: ask its administrator to allow your network"
+                " or account."
             ),
         ),
         (
@@ -279,16 +280,16 @@ def test_codes_have_the_numbers_of_google_rpc() -> None:
             404,
             _google(404, "Not found.", "NOT_FOUND"),
             (
-                "Check the id, and that the environment's project (acme) and location"
-                " (europe-west4) are right."
+                "Check the id, and the project (acme) and location (europe-west4) of the"
+                " environment."
             ),
         ),
         (
             400,
             _google(400, "Unsupported region for Vertex AI.", "FAILED_PRECONDITION"),
             (
-                "Check the id, and that the environment's project (acme) and location"
-                " (europe-west4) are right."
+                "Check the id, and the project (acme) and location (europe-west4) of the"
+                " environment."
             ),
         ),
         (409, _google(409, "Exists.", "ALREADY_EXISTS"), ""),
@@ -300,12 +301,12 @@ def test_what_to_do(client: Client, status: int, body: object, hint: str) -> Non
     assert (error.hint, error.status) == (hint, status)
 
 
-def test_who_may_not_read_logs_is_told_the_role(client: Client) -> None:
+def test_the_missing_role_for_logs_is_named(client: Client) -> None:
     body = _google(403, "Permission denied for all log views", "PERMISSION_DENIED")
 
     error = _asked_of_europe(client, 403, body, "v2/entries:list")
 
-    assert error.hint == "Ask for roles/logging.viewer on the project that the runs are in."
+    assert error.hint == "Ask for roles/logging.viewer on the project of the runs."
 
 
 # -- what is no answer of the service
@@ -344,7 +345,7 @@ def test_texts_are_unicode_and_numbers_are_exact(
         (b'{"a": 1}', {"Content-Type": "text/plain"}, "is text/plain, not JSON"),
     ],
 )
-def test_an_answer_that_is_no_json_object(
+def test_an_answer_that_is_not_a_json_object(
     server: Server,
     client: Client,
     reply: type[Reply],
@@ -436,8 +437,8 @@ def test_a_sign_in_page_with_an_error(
     assert isinstance(error, AuthError)
     assert (
         error.message
-        == "A sign-in page came instead of an answer of Vertex AI to GET x: 'Sign in - Google"
-        f" Accounts' ({status})."
+        == "A sign-in page, not Vertex AI, answered GET x: 'Sign in - Google Accounts'"
+        f" ({status})."
     )
     assert error.hint == "Sign in again."
 
@@ -460,7 +461,9 @@ def test_a_redirect_to_a_sign_in(
     error = _error(server, client, reply(b"", 302, {"Location": location}))
 
     assert isinstance(error, AuthError)
-    assert error.message == f"Vertex AI wants a sign-in at {host} instead of answering GET x (302)."
+    assert error.message == (
+        f"Vertex AI did not answer GET x, but redirects to a sign-in at {host} (302)."
+    )
     assert len(server.asked) == 1
 
 

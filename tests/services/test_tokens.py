@@ -32,7 +32,7 @@ def _env(**settings: str) -> Environment:
 # -- anonymous
 
 
-def test_an_emulator_is_spoken_to_without_a_token(server: Server, client: Client) -> None:
+def test_an_emulator_gets_no_token(server: Server, client: Client) -> None:
     source = token_source(_env(auth="anonymous", api_endpoint=server.url))
     server.answers({"ok": 1})
 
@@ -63,7 +63,9 @@ def test_no_token_no_request_to_another_machine(client: Client, server: Server) 
         client("https://kfp.example", source).get("x")
 
 
-def test_an_emulator_that_wants_a_token(server: Server, client: Client, reply: type[Reply]) -> None:
+def test_an_emulator_that_requires_a_token(
+    server: Server, client: Client, reply: type[Reply]
+) -> None:
     server.answers(reply(status=401))
 
     with pytest.raises(AuthError) as caught:
@@ -71,7 +73,8 @@ def test_an_emulator_that_wants_a_token(server: Server, client: Client, reply: t
 
     assert (
         caught.value.hint
-        == "The service needs a sign-in: set auth in the environment to google, iap or token-file."
+        == "The service needs a sign-in. In [env.NAME] of kfgcp.toml, set auth to google, iap or"
+        " token-file."
     )
 
 
@@ -143,7 +146,7 @@ def test_a_file_in_the_home_folder(
     assert TokenFile(Path("~/token")).get() == Token("first-token")
 
 
-def test_a_file_that_is_written_anew_is_read_anew(file: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_written_again_is_read_again(file: Path, tmp_path: Path) -> None:
     source = TokenFile(file)
     before = source.get()
 
@@ -311,7 +314,7 @@ def test_a_token_is_kept_until_shortly_before_its_end(mint: Mint, renewing: Rene
     assert values == ["token-1", "token-1", "token-2", "token-2", "token-2"]
 
 
-def test_a_token_of_a_short_life_is_kept_for_half_of_it(
+def test_a_token_with_a_short_life_is_kept_for_half_the_time(
     mint: Mint, renewing: RenewedTokens
 ) -> None:
     mint.life = 60
@@ -386,7 +389,7 @@ class CountingLock:
         self._lock.release()
 
 
-def test_a_failure_is_told_to_all_that_waited() -> None:
+def test_a_failure_reaches_all_waiting_threads() -> None:
     """Eight threads do not each wait for a service that does not answer."""
     asked: list[int] = []
 
@@ -410,7 +413,7 @@ def test_a_failure_is_told_to_all_that_waited() -> None:
     assert len(asked) == 1
 
 
-def test_after_a_failure_it_is_tried_anew(mint: Mint, renewing: RenewedTokens) -> None:
+def test_after_a_failure_it_is_tried_again(mint: Mint, renewing: RenewedTokens) -> None:
     mint.error = AuthError("no")
     with pytest.raises(AuthError):
         renewing.get()

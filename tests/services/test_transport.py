@@ -103,7 +103,7 @@ def test_a_server_that_comes_up_meanwhile(client: Client) -> None:
         thread.join(REQUEST)
 
 
-def test_bytes_that_are_no_http(client: Client) -> None:
+def test_bytes_that_are_not_http(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -165,7 +165,7 @@ def test_connections_are_kept(server: Server, client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_this_machine_is_spoken_to_without_a_proxy(
+def test_requests_to_this_machine_use_no_proxy(
     server: Server,
     another_server: Server,
     client: Client,
@@ -194,7 +194,7 @@ def test_https_goes_through_the_proxy(
     blocked, unsigned = _error(http), _error(http)
 
     assert blocked.message == (
-        "Vertex AI: kfp.example is behind a proxy that does not let the request through (GET x)."
+        "Vertex AI: kfp.example is behind a proxy that blocks the request (GET x)."
     )
     assert blocked.hint == "Check HTTPS_PROXY, or list the host in NO_PROXY."
     assert (
@@ -207,7 +207,7 @@ def test_https_goes_through_the_proxy(
         assert secret not in str(asked)
 
 
-def test_a_proxy_that_wants_a_sign_in_is_not_asked_again(
+def test_a_proxy_that_requires_a_sign_in_is_not_asked_again(
     another_server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, reply: type[Reply]
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", another_server.url)
@@ -319,8 +319,10 @@ def test_a_private_authority_that_is_not_named(client: Client, authority: Path) 
 
     assert "127.0.0.1 has a certificate that is not trusted: " in error.message
     assert (
-        error.hint == "If your company has its own certificates, set ca_file in the environment"
-        " (backend kubeflow) or REQUESTS_CA_BUNDLE to the file with the certificates."
+        error.hint
+        == "If your company has its own certificates, set the variable REQUESTS_CA_BUNDLE to the"
+        " file with them. For the backend kubeflow, ca_file in [env.NAME] of kfgcp.toml does the"
+        " same."
     )
 
 
@@ -344,7 +346,8 @@ def test_a_file_with_certificates_that_is_not_there(
     error = _error(client())
 
     assert error.message == (
-        "Vertex AI: 127.0.0.1 cannot be checked: the file with certificates is not there (GET x)."
+        "Vertex AI: 127.0.0.1 cannot be reached, because the file of CA certificates does not"
+        " exist (GET x)."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.spec.load import load
 
 RICH = """
@@ -81,7 +82,7 @@ def rich_documents(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 
 @pytest.fixture
-def rich(rich_documents: list[Any]) -> dict[str, Any]:
+def rich(rich_documents: list[Any]) -> JsonDict:
     """The PipelineSpec, to be changed at will."""
     spec: dict[str, Any] = copy.deepcopy(rich_documents[0])
     return spec

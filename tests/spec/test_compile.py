@@ -111,14 +111,14 @@ def test_a_wrong_function_name_gets_a_suggestion_and_the_choices(tmp_path):
     assert f"Did you mean {path}:train?" in caught.value.hint
 
 
-def test_a_plain_function_is_told_to_be_decorated(tmp_path):
+def test_a_plain_function_has_a_hint_to_decorate_it(tmp_path):
     path = write(tmp_path, "def train():\n    pass\n")
     error = failure(f"{path}:train")
     assert "pipe.py:1" in error.message
     assert "@dsl.pipeline" in error.hint
 
 
-def test_a_file_without_pipelines_is_told_what_to_decorate(tmp_path):
+def test_a_file_without_pipelines_has_a_hint_what_to_decorate(tmp_path):
     assert "@dsl.pipeline" in failure(write(tmp_path, "x = 1\n")).hint
 
 
@@ -132,7 +132,7 @@ def test_the_file_may_have_any_name(tmp_path, name):
     assert sys.modules["pandas"] is pandas
 
 
-def test_an_edited_file_and_its_edited_neighbours_are_loaded_anew(tmp_path):
+def test_an_edited_file_and_its_edited_neighbours_are_loaded_again(tmp_path):
     write(tmp_path, "NAME = 'one'\n", "names.py")
     write(tmp_path, "from names import NAME\nNAME\n", "package/inner.py")
     write(tmp_path, "", "package/__init__.py")
@@ -234,7 +234,7 @@ def test_an_interrupt_passes(tmp_path):
         ("from .neighbour import x", "without the leading dot"),
     ],
 )
-def test_a_missing_module_is_told_how_to_be_had(tmp_path, monkeypatch, line, package):
+def test_a_missing_module_has_a_hint_how_to_install_it(tmp_path, monkeypatch, line, package):
     monkeypatch.delattr("kfp.kubernetes", raising=False)  # it is there for other tests
     monkeypatch.setattr("kfp.__path__", [])
     monkeypatch.delitem(sys.modules, "kfp.kubernetes", raising=False)
@@ -264,14 +264,14 @@ def test_a_missing_module_is_told_how_to_be_had(tmp_path, monkeypatch, line, pac
         ("from kfp.components import InputPath, OutputPath\n", 1, "dsl.InputPath"),
     ],
 )
-def test_kfp_1_code_is_told_what_to_write_today(tmp_path, text, line, today):
+def test_kfp_1_code_has_a_hint_for_kfp_2(tmp_path, text, line, today):
     error = failure(write(tmp_path, text))
     assert f"pipe.py:{line}: " in error.message
     assert "KFP 1" in error.message
     assert today in error.hint
 
 
-def test_methods_of_kfp_1_tasks_are_told_what_to_write_today(tmp_path):
+def test_methods_of_kfp_1_tasks_have_a_hint_for_kfp_2(tmp_path):
     text = (
         HEAD
         + COMPONENT.format("step")

@@ -255,7 +255,7 @@ def test_a_component_that_no_task_uses_counts():
     assert summarize(diff(spec(), extended_spec)) == [("", "component", "comp-spare", "added")]
 
 
-def test_a_task_with_another_name_is_told_once():
+def test_a_renamed_task_is_reported_once():
     other = spec()
     tasks = other["root"]["dag"]["tasks"]
     tasks["read"] = tasks.pop("load")
@@ -263,13 +263,13 @@ def test_a_task_with_another_name_is_told_once():
     assert diff(spec(), other) == (Change("read", "task", "changed", "load", "read"),)
 
 
-def test_of_two_equal_tasks_none_is_told_to_have_another_name():
+def test_of_two_equal_tasks_none_is_reported_as_renamed():
     two_tasks = {"a": task("comp-load"), "b": task("comp-load")}
     other = {"c": task("comp-load"), "d": task("comp-load")}
     assert {change.kind for change in diff(spec(two_tasks), spec(other))} == {"added", "removed"}
 
 
-def test_a_task_that_moved_into_a_group_is_told_once():
+def test_a_task_that_moved_into_a_group_is_reported_once():
     flat = spec(
         {"tidy": task("comp-tidy")}, {"comp-tidy": component("exec-t")}, {"exec-t": container("t")}
     )
@@ -331,7 +331,7 @@ def test_a_group_between_others_shifts_their_numbers_only(tmp_path):
     ]
 
 
-def test_a_changed_function_is_told_as_lines_of_source(tmp_path):
+def test_a_changed_function_is_shown_as_lines_of_source(tmp_path):
     before = compiled(tmp_path, STEPS.format("count(text='a')"), "a.py")
     after = compiled(
         tmp_path,
@@ -348,7 +348,7 @@ def test_a_changed_function_is_told_as_lines_of_source(tmp_path):
     assert change.to_dict()["diff"] == list(change.lines)
 
 
-def test_packages_to_install_are_told_one_by_one(tmp_path):
+def test_packages_to_install_are_listed_one_by_one(tmp_path):
     before = compiled(tmp_path, STEPS.format("count(text='a')"), "a.py")
     packed = "@dsl.component(packages_to_install=['pandas==2.2.0', 'scipy'])\ndef count"
     after = compiled(
@@ -466,7 +466,7 @@ def test_a_change_is_json_and_has_a_word_and_a_side(specs, data):
         assert (change.before is None) == (change.kind == "added") or change.kind == "changed"
 
 
-def test_what_differs_is_told_in_one_order(rich):
+def test_differences_are_listed_in_one_order(rich):
     other = from_documents(
         [json.loads(json.dumps(rich).replace("python:3.11", "python:3.12"))], "x"
     ).pipeline_spec

@@ -130,9 +130,9 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: \tb\n\t- c", "not valid YAML"),
         (
             "a: 1\nb:\n  c: 1\n  c: 2\n",
-            "pipeline.yaml:4:3: not valid YAML: the key 'c' is given twice",
+            "pipeline.yaml:4:3: not valid YAML: it has the key 'c' twice",
         ),
-        ("a: {b: 1, b: 2}", "the key 'b' is given twice"),
+        ("a: {b: 1, b: 2}", "it has the key 'b' twice"),
         ("a: \x01\n", "not valid YAML"),
         ("a: !!int ''\n", "not valid YAML"),
         ("a: !!bool maybe\n", "not valid YAML"),
@@ -169,11 +169,11 @@ def test_a_broken_yaml_is_an_error_that_names_the_place(write, text, message):
     [
         (" \n", "the file is empty"),
         ('{"a": 1,\n  "b": x}', "p.json:2:8: not valid JSON"),
-        ('{"a": 1, "a": 2}', "the key 'a' is given twice"),
-        ('{"a": Infinity}', "Infinity is not a number"),
+        ('{"a": 1, "a": 2}', "it has the key 'a' twice"),
+        ('{"a": Infinity}', "JSON has no number Infinity"),
         ('{"a": 1e999}', "p.json:1: a is inf"),
         ('{"a": "\\ud800"}', "a holds characters that are not Unicode text"),
-        ("[" * 100_000, "nests too deep"),
+        ("[" * 100_000, "is nested too deeply"),
         ("[" * 500 + "]" * 500, "nests"),
         ("[1, 2]", "it is not a mapping"),
         ('{"a": ' + "9" * 5000 + "}", "kfgcp cannot use this JSON"),
@@ -211,13 +211,13 @@ def test_a_huge_file_is_refused_unread(tmp_path):
         ("apiVersion: v1\nkind: Pod\n", "Kubernetes manifest of kind Pod", ""),
     ],
 )
-def test_other_formats_are_recognised_and_told_what_to_do(write, text, message, hint):
+def test_other_formats_are_recognised_and_have_a_hint(write, text, message, hint):
     error = refused(write(text))
     assert message in error.message
     assert hint in error.hint
 
 
-def test_a_job_of_kfp_1_is_told_to_be_compiled_again(write):
+def test_a_job_of_kfp_1_has_a_hint_to_compile_it_again(write):
     spec = yaml.safe_load(SMALL.replace("2024-01-01", "x"))
     spec["schemaVersion"] = "2.0.0"
     spec["root"]["inputDefinitions"]["parameters"] = {"n": {"type": "INT"}}

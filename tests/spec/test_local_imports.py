@@ -128,9 +128,9 @@ def test_an_error_in_a_module_of_the_project_shows_its_line(write: Write) -> Non
         (
             ["steps_of_us/x.py"],
             "import steps_of_us.y",
-            "steps_of_us is steps_of_us, which has no y.",
+            "steps_of_us is steps_of_us, and has no y.",
         ),
-        (["steps_of_us/__init__.py"], "from steps_of_us.y import z", "which has no y."),
+        (["steps_of_us/__init__.py"], "from steps_of_us.y import z", "and has no y."),
         (["lib/helpers.py"], "import helpers", "set PYTHONPATH=lib."),
         (["src/churn/steps.py"], "import churn.steps", "set PYTHONPATH=src."),
         (["terraform_of_us/main.tf"], "import terraform_of_us", "no Python files"),
@@ -163,12 +163,13 @@ def test_a_module_above_the_folder_where_kfgcp_runs_is_named(
     error = failure("p.py")
 
     assert error.hint == (
-        f"{repository / 'steps_of_us'} has that name, but {repository} is not on the import path.\n"
+        f"{repository / 'steps_of_us'} has the name of the missing module, but {repository} is not"
+        " on the import path.\n"
         f"Run kfgcp in {repository}, or set PYTHONPATH={repository}."
     )
 
 
-def test_a_name_that_is_nowhere_in_the_project_is_still_told_how_to_be_had(write: Write) -> None:
+def test_a_name_that_is_not_in_the_project_has_a_hint(write: Write) -> None:
     write("steps_of_us/x.py", COMPONENT)
     write("pipelines/p.py", PIPELINE.format("import no_such_module_here"))
 

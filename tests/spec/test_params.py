@@ -153,7 +153,7 @@ def test_everything_wrong_is_named_at_once():
     assert (
         error.message
         == "Wrong parameters: rat is unknown (did you mean rate?); steps must be int, not 'ten';"
-        " tag is given twice."
+        " tag has two values."
     )
     assert (
         error.hint
@@ -312,15 +312,15 @@ def test_a_parameter_file_may_be_json_or_empty(tmp_path):
     [
         ("p.yaml", "- 1\n", "p.yaml:1: a file of parameters must be a mapping, not list"),
         ("p.yaml", "a: 1\nb: [\n", "p.yaml:3:1: not valid YAML"),
-        ("p.yaml", "a: 1\nb: 2\na: 3\n", "p.yaml:3:1: not valid YAML: the key 'a' is given twice"),
+        ("p.yaml", "a: 1\nb: 2\na: 3\n", "p.yaml:3:1: not valid YAML: it has the key 'a' twice"),
         ("p.yaml", "a: 1\nb:\n  c: .nan\n", "p.yaml:3: b.c is nan"),
         ("p.yaml", "a: 1\n2: b\n", "has the key 2"),
         ("p.yaml", "a: 1\n---\nb: 2\n", "2 YAML documents"),
         ("p.yaml", "a: !!python/object:os.system {}\n", "p.yaml:1:4: not valid YAML"),
         ("p.json", '{"a": 1,\n "b": }', "p.json:2:7: not valid JSON"),
         ("p.json", "[1]", "a mapping"),
-        ("p.json", '{"a": NaN}', "NaN is not a number"),
-        ("p.json", "[" * 100_000, "nests too deep"),
+        ("p.json", '{"a": NaN}', "JSON has no number NaN"),
+        ("p.json", "[" * 100_000, "is nested too deeply"),
     ],
 )
 def test_a_bad_parameter_file_is_an_error_that_names_the_place(tmp_path, name, text, message):

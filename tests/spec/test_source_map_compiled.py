@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.spec import source_document
 from kfgcp.spec.load import Spec, load
 from kfgcp.spec.source_map import SourceMap, read_source_map
@@ -145,7 +146,7 @@ def test_json_with_line_ends() -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 4, 1, "\t"])
-def test_json_in_other_forms(indent: Any) -> None:
+def test_json_in_other_forms(indent: object) -> None:
     source_map = map_of("churn.json", json.dumps(load_yaml(), indent=indent))
 
     lines = Path("churn.json").read_text().splitlines()
@@ -173,7 +174,7 @@ def test_a_text_that_looks_like_the_structure() -> None:
     assert numbers_of(map_of("churn.yaml", text)) == [32, 4, 10, 35, 7, 42]
 
 
-def test_comments_of_yaml_are_no_texts_of_programs() -> None:
+def test_comments_of_yaml_are_not_texts_of_programs() -> None:
     text = (
         YAML.replace(
             "  comp-train:\n    exec", "  # kfgcp: R101 because of it\n  comp-train:\n    exec"
@@ -202,7 +203,7 @@ def test_json_has_no_comments() -> None:
     assert map_of("churn.json", json.dumps(document, indent=1)).comments == []
 
 
-def load_yaml() -> dict[str, Any]:
+def load_yaml() -> JsonDict:
     Path("plain.yaml").write_text(YAML)
     return dict(load("plain.yaml").pipeline_spec)
 

@@ -13,6 +13,7 @@ from kfp import dsl, kubernetes
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from json_types import JsonDict
 from kfgcp.errors import SpecError
 from kfgcp.spec.digest import digest
 from kfgcp.spec.graph import Container, build
@@ -53,7 +54,7 @@ def train() -> int:
     return 1
 
 
-def documents(configure: Callable[[Any], None]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def documents(configure: Callable[[dsl.PipelineTask], object]) -> tuple[JsonDict, JsonDict | None]:
     """Both documents of a pipeline with one task."""
 
     @dsl.pipeline(name="asks")
@@ -64,7 +65,7 @@ def documents(configure: Callable[[Any], None]) -> tuple[dict[str, Any], dict[st
     return json_format.MessageToDict(pipeline.pipeline_spec), platform or None
 
 
-def container_of(translated: Translated) -> dict[str, Any]:
+def container_of(translated: Translated) -> JsonDict:
     executors = translated.pipeline_spec["deploymentSpec"]["executors"]
     container: dict[str, Any] = executors["exec-train"]["container"]
     return container
@@ -82,13 +83,13 @@ def accelerator_of(translated: Translated) -> list[str]:
     return [accelerator["resourceType"], accelerator["type"], accelerator["resourceCount"]]
 
 
-def ask_vertex(task: Any) -> None:
+def ask_vertex(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("NVIDIA_L4").set_accelerator_limit(2)
     task.set_env_variable("PASSWORD", "secret:DB")
     task.set_env_variable("MODE", "secret: fast")
 
 
-def ask_kubernetes(task: Any) -> None:
+def ask_kubernetes(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
     kubernetes.add_node_selector(task, LABEL, "nvidia-l4")
     kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD", "user": "USER"})
@@ -128,7 +129,7 @@ def test_the_messages_of_kfp_take_the_translated_documents() -> None:
 
 
 def test_what_kfp_kubernetes_wrote_stays() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         ask_vertex(task)
         kubernetes.add_node_selector(task, "disk", "ssd")
         kubernetes.add_toleration(task, key="team", operator="Exists", effect="NoSchedule")
@@ -143,7 +144,7 @@ def test_what_kfp_kubernetes_wrote_stays() -> None:
 
 
 def test_the_pipelines_own_value_of_a_label_stays() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("NVIDIA_L4")
         kubernetes.add_node_selector(task, LABEL, "nvidia-l4-vws")
 
@@ -153,7 +154,7 @@ def test_the_pipelines_own_value_of_a_label_stays() -> None:
 
 
 def test_labels_are_added_to_a_constant_node_selector_in_json() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("NVIDIA_L4")
         kubernetes.add_node_selector_json(task, {"disk": "ssd"})
 
@@ -179,7 +180,7 @@ def test_a_node_selector_from_a_parameter_prevents_the_translation() -> None:
 
 
 def test_an_entry_can_be_asked_for_by_its_own_name() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("small")
 
     on_kubernetes = translate(*documents(ask), tables(Form.KUBERNETES))
@@ -226,7 +227,7 @@ def test_the_entry_with_the_most_labels_wins() -> None:
         },
     }
 
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("nvidia.com/gpu")
 
     without_nodes = translate(*documents(ask), tables(Form.VERTEX, table))
@@ -237,7 +238,7 @@ def test_the_entry_with_the_most_labels_wins() -> None:
 
 
 def test_other_nodes_are_another_gpu() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         task.set_accelerator_type("nvidia.com/gpu")
         kubernetes.add_node_selector(task, LABEL, "nvidia-h100-80gb")
 
@@ -249,7 +250,7 @@ def test_other_nodes_are_another_gpu() -> None:
 
 
 def test_a_variable_of_a_secret_replaces_one_of_the_same_name() -> None:
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         ask_kubernetes(task)
         task.set_env_variable("PASSWORD", "none")
 
@@ -275,7 +276,9 @@ def test_there_and_back_again() -> None:
 
 @pytest.mark.parametrize("form", [Form.KUBERNETES, Form.VERTEX])
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_a_translated_text_stays_as_it_is(form: Form, ask: Callable[[Any], None]) -> None:
+def test_a_translated_text_stays_as_it_is(
+    form: Form, ask: Callable[[dsl.PipelineTask], object]
+) -> None:
     once = translate(*documents(ask), tables(form))
 
     twice = translate(once.pipeline_spec, once.platform_spec, tables(form))
@@ -286,7 +289,9 @@ def test_a_translated_text_stays_as_it_is(form: Form, ask: Callable[[Any], None]
 
 @pytest.mark.parametrize("form", list(Form))
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_the_arguments_and_so_the_version_stay(form: Form, ask: Callable[[Any], None]) -> None:
+def test_the_arguments_and_so_the_version_stay(
+    form: Form, ask: Callable[[dsl.PipelineTask], object]
+) -> None:
     spec, platform = documents(ask)
     before = copy.deepcopy((spec, platform, digest(spec)))
 
@@ -297,7 +302,7 @@ def test_the_arguments_and_so_the_version_stay(form: Form, ask: Callable[[Any], 
 
 @pytest.mark.parametrize("form", [Form.NONE, Form.LOCAL])
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_elsewhere_the_text_stays(form: Form, ask: Callable[[Any], None]) -> None:
+def test_elsewhere_the_text_stays(form: Form, ask: Callable[[dsl.PipelineTask], object]) -> None:
     spec, platform = documents(ask)
 
     translated = translate(spec, platform, tables(form))
@@ -310,15 +315,17 @@ def test_elsewhere_the_text_stays(form: Form, ask: Callable[[Any], None]) -> Non
 
 @pytest.mark.parametrize("form", list(Form))
 @pytest.mark.parametrize("ask", [ask_vertex, ask_kubernetes])
-def test_rules_see_the_changes_that_are_made(form: Form, ask: Callable[[Any], None]) -> None:
+def test_rules_see_the_changes_that_are_made(
+    form: Form, ask: Callable[[dsl.PipelineTask], object]
+) -> None:
     spec, platform = documents(ask)
     container = build(spec, platform).components["comp-train"].executor
     assert isinstance(container, Container)
 
     seen = changes_in_container("train", container, tables(form))
 
-    made = translate(spec, platform, tables(form)).changes
-    assert sorted(map(str, seen)) == sorted(map(str, made))
+    applied = translate(spec, platform, tables(form)).changes
+    assert sorted(map(str, seen)) == sorted(map(str, applied))
 
 
 def test_empty_tables_change_nothing_and_everything_is_missing() -> None:
@@ -394,15 +401,15 @@ FIELDS = ("nodeSelectorJson", "labels", "secretAsEnv", "keyToEnv", "tolerations"
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The places of all parts of the executor in both documents."""
-    found = [place] if "exec-train" in place else []
+    paths = [place] if "exec-train" in place else []
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list):
         items = enumerate(value)
     for key, part in items:
-        found += places(part, (*place, key))
-    return found
+        paths += places(part, (*place, key))
+    return paths
 
 
 def damage(both: list[Any], chance: random.Random) -> list[Any]:
@@ -426,7 +433,7 @@ def damage(both: list[Any], chance: random.Random) -> list[Any]:
 def test_no_valid_document_breaks_the_translation() -> None:
     """Documents that kfgcp accepts are translated, and a second time nothing changes."""
 
-    def ask(task: Any) -> None:
+    def ask(task: dsl.PipelineTask) -> None:
         ask_kubernetes(task)
         kubernetes.add_toleration(task, key="gpu", operator="Exists")
         task.set_env_variable("TOKEN", "secret:DB")

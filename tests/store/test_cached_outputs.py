@@ -87,7 +87,7 @@ def test_an_older_success_remains_when_the_newest_is_deleted(
     for deleted, remaining in ((3, 2), (0, 2), (2, 1)):
         store.forget(ids[deleted])
         assert store.find_cached("train", "k1") == entries[ids[remaining]]
-        assert store.find_deleted("train", "k1") is None, "there is another success"
+        assert store.find_deleted("train", "k1") is None, "another success exists"
     store.forget(ids[1])
     assert store.find_cached("train", "k1") is None
     assert store.find_deleted("train", "k1") == DeletedSuccess(ids[1], had_files=True)
@@ -155,7 +155,7 @@ def test_what_a_run_uses_is_kept_until_the_last_user_is_forgotten(
 
     assert store.users(ids[0]) == {origin: [ids[1], ids[2]]}
     assert store.origins(ids[1]) == {"fit": origin}
-    assert store.origins(ids[2]) == {}, "only an artifact is from there"
+    assert store.origins(ids[2]) == {}, "the run shares only an artifact, not a task"
     store.forget(ids[0], has_files=True)
     assert [*store.removals().values()] == [ids[0]]
     assert store.find_cached("train", "unused") is None

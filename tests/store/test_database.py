@@ -39,7 +39,7 @@ def test_a_database_of_a_newer_kfgcp_is_refused_and_left_alone(recorded: Path) -
 
     with pytest.raises(
         StateError,
-        match=r"written by a newer kfgcp \(its schema is 99, this version knows \d+\)",
+        match=r"the file is 99, but this kfgcp knows only \d+",
     ) as caught:
         Store(recorded.parent)
 
@@ -90,7 +90,7 @@ def test_a_write_to_a_damaged_database_is_refused(recorded: Path, make_run: Make
         store.add_run(make_run("new"))
 
 
-def test_a_state_folder_that_is_no_folder_is_a_state_error(tmp_path: Path) -> None:
+def test_a_state_folder_that_is_a_file_is_a_state_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(
@@ -131,7 +131,8 @@ def test_a_full_disk_is_a_state_error_and_keeps_what_was_recorded(
 
     with Store(folder) as store:
         with pytest.raises(
-            StateError, match=r"The disk of .* is full. Runs that were recorded before are kept"
+            StateError,
+            match=r"The disk of .* is full. All runs that kfgcp recorded before are still",
         ) as caught:
             _write_for_ever(store, make_run, written)
         assert [run.run_id for run in store.select()] == written[::-1]
@@ -151,7 +152,7 @@ def test_a_disk_that_is_full_when_the_store_is_opened_says_so(
     _fill(folder / "ballast")
 
     with pytest.warns(
-        database.DiskFullNote, match=r"The disk of .* is full: recorded runs are shown"
+        database.DiskFullNote, match=r"The disk of .* is full: kfgcp shows recorded runs"
     ):
         store = Store(folder)
     with store:
@@ -159,7 +160,8 @@ def test_a_disk_that_is_full_when_the_store_is_opened_says_so(
         with (
             pytest.warns(database.DiskFullNote),
             pytest.raises(
-                DiskFull, match=r"The disk of .* is full. Runs that were recorded before are kept"
+                DiskFull,
+                match=r"The disk of .* is full. All runs that kfgcp recorded before are still",
             ),
         ):
             store.add_run(make_run("new"))

@@ -286,7 +286,7 @@ def test_a_migration_that_was_killed_half_way_is_done_again(tmp_path: Path) -> N
     assert _tables(file) >= TABLES
 
 
-def test_an_engine_of_the_version_before_can_go_on_after_the_migration(tmp_path: Path) -> None:
+def test_an_engine_of_the_version_before_continues_after_the_migration(tmp_path: Path) -> None:
     """It keeps its connection open, and writes the statements of schema 10 for the cache."""
     add = (
         "INSERT OR REPLACE INTO cache (pipeline, key, task, run_id, path, attempt, stored_at,"

@@ -14,6 +14,7 @@ from kfgcp import api, private
 from kfgcp.engine import log_times
 from kfgcp.model import Run, RunState
 from kfgcp.store.store import Store
+from kfgcp_command import Somebody
 from patience import PROCESS
 
 SOURCE = """
@@ -160,7 +161,9 @@ def test_the_folder_and_the_database_are_closed_each_time(old: Path) -> None:
     assert _mode(old) == 0o700
 
 
-def test_what_cannot_be_changed_is_no_failure(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mode_that_cannot_be_changed_is_not_an_error(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file system without modes refuses to set them, or does nothing."""
 
     def refuse(path: Path, mode: int, **_: Any) -> None:
@@ -177,7 +180,7 @@ def test_what_cannot_be_changed_is_no_failure(old: Path, monkeypatch: pytest.Mon
     assert walks == []
 
 
-def test_closing_an_old_state_folder_is_told_once(old: Path) -> None:
+def test_closing_an_old_state_folder_is_reported_once(old: Path) -> None:
     with pytest.warns(private.ClosedNote, match=f"other users could use {old}; now only you can"):
         Store(old).close()
     with warnings.catch_warnings():
@@ -248,7 +251,7 @@ def test_a_folder_of_all_users_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_another_user_is_left_as_it_is(
-    somebody: Any, make_run: Callable[..., Run]
+    somebody: Somebody, make_run: Callable[..., Run]
 ) -> None:
     if not somebody.become:
         pytest.skip("only root can use what belongs to another user")

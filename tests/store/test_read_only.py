@@ -6,19 +6,19 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kfgcp.model import RunState, Task, TaskKind, TaskState
+from kfgcp.model import Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store import database
 from kfgcp.store.store import Store
+from kfgcp_command import Command, Somebody
 
 
 @pytest.fixture
-def recorded(somebody: Any, make_run: Any) -> Iterator[Path]:
+def recorded(somebody: Somebody, make_run: Callable[..., Run]) -> Iterator[Path]:
     """The state folder of somebody's project, with an ended run and one that seems to run; not
     theirs to write."""
     home = somebody.folder / ".kfgcp"
@@ -43,7 +43,7 @@ def contents(home: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
 
-def everything_is_shown_and_nothing_changed(somebody: Any, home: Path) -> None:
+def everything_is_shown_and_nothing_changed(somebody: Somebody, home: Path) -> None:
     before = contents(home)
 
     listed = somebody.kfgcp("list", "--json")
@@ -63,19 +63,21 @@ def everything_is_shown_and_nothing_changed(somebody: Any, home: Path) -> None:
     assert contents(home) == before
 
 
-def test_without_files_of_sqlite_beside_it(somebody: Any, recorded: Path) -> None:
+def test_without_files_of_sqlite_beside_it(somebody: Somebody, recorded: Path) -> None:
     assert [path.name for path in recorded.glob("kfgcp.db*")] == ["kfgcp.db"]
     everything_is_shown_and_nothing_changed(somebody, recorded)
 
 
-def test_while_another_user_writes(somebody: Any, recorded: Path, make_run: Any) -> None:
+def test_while_another_user_writes(
+    somebody: Somebody, recorded: Path, make_run: Callable[..., Run]
+) -> None:
     if not somebody.become:
         pytest.skip("only root can write to what another user cannot")
     os.chown(recorded, somebody.uid, somebody.uid)  # a folder of root's would be closed to them
     with Store(recorded) as store:
         store.add_run(make_run("cccc00000003", created_at="2030-01-01T00:00:00.000Z"))
         assert (recorded / "kfgcp.db-wal").stat().st_size > 0, (
-            "it is not in the database itself yet"
+            "the change is not in the database file yet"
         )
         listed = somebody.kfgcp("list", "--json")
         assert listed.code == 0, listed.err
@@ -96,7 +98,11 @@ def test_while_another_user_writes(somebody: Any, recorded: Path, make_run: Any)
     ],
 )
 def test_a_write_is_refused_in_one_line(
-    somebody: Any, recorded: Path, pipeline_file: Any, arguments: tuple[str, ...], where: str
+    somebody: Somebody,
+    recorded: Path,
+    pipeline_file: Callable[[str], Path],
+    arguments: tuple[str, ...],
+    where: str,
 ) -> None:
     shutil.copy(pipeline_file("echo"), somebody.folder / "echo.py")
     before = contents(recorded)
@@ -106,12 +112,12 @@ def test_a_write_is_refused_in_one_line(
     assert result.code == 5, result.err
     assert result.err.splitlines() == [
         f"error: The state folder {recorded}{where} cannot be written.",
-        "hint: Make the folder writable, or point KFGCP_HOME at a writable folder.",
+        "hint: Make the folder writable, or set KFGCP_HOME to a writable folder.",
     ]
     assert contents(recorded) == before
 
 
-def test_an_older_schema_says_what_to_do(somebody: Any, recorded: Path) -> None:
+def test_an_older_schema_says_what_to_do(somebody: Somebody, recorded: Path) -> None:
     for path in (recorded, recorded / "kfgcp.db"):
         path.chmod(0o777)
     connection = sqlite3.connect(recorded / "kfgcp.db")
@@ -122,12 +128,12 @@ def test_an_older_schema_says_what_to_do(somebody: Any, recorded: Path) -> None:
     result = somebody.kfgcp("list")
 
     assert result.code == 5
-    assert "was written by an older kfgcp" in result.err.splitlines()[0]
+    assert "An older kfgcp wrote " in result.err.splitlines()[0]
     assert "a copy of the folder" in result.err.splitlines()[1]
 
 
 def test_a_read_only_file_system(
-    somebody: Any, recorded: Path, command: Any, pipeline_file: Any
+    somebody: Somebody, recorded: Path, command: Command, pipeline_file: Callable[[str], Path]
 ) -> None:
     """A bind mount; for root too, who may write anything else."""
     if os.geteuid() != 0:
@@ -156,7 +162,7 @@ def test_a_read_only_file_system(
             assert (result.code, result.out) == (5, "")
             assert result.err.splitlines() == [
                 f"error: The state folder {read_only}{where} cannot be written.",
-                "hint: Make the folder writable, or point KFGCP_HOME at a writable folder.",
+                "hint: Make the folder writable, or set KFGCP_HOME to a writable folder.",
             ]
         assert contents(recorded) == before
     finally:

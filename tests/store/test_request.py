@@ -138,6 +138,6 @@ def test_a_request_of_a_newer_form_is_refused(store: Store, home: Path, make_run
     stored["options"] = {"version": 2, "speed": "fast"}
     _write(home, json.dumps(stored))
 
-    with pytest.raises(StateError, match="have the version 2, and this kfgcp reads version 1"):
+    with pytest.raises(StateError, match="have version 2, but this kfgcp reads only version 1"):
         store.request(RUN)
     assert store.get(RUN).run_id == RUN, "the run itself can be shown"

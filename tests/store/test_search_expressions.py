@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,31 +214,31 @@ def test_an_expression_finds_the_runs_that_it_means(runs: Store, where: str, run
         ("params.lr like 'x'", 10, "an operator is expected", "`~`"),
         ("params.lr < 0.1 params.n = 1", 16, "'params.n' is not expected here", "quotes"),
         ("name = first try", 13, "'try' is not expected here", "quotes"),
-        ("parms.lr < 1", 0, "there is no parms.lr", "Did you mean params?"),
-        ("statee = FAILED", 0, "there is no statee", "Did you mean state?"),
+        ("parms.lr < 1", 0, "there is no column parms.lr", "Did you mean params?"),
+        ("statee = FAILED", 0, "there is no column statee", "Did you mean state?"),
         ("params < 1", 0, "params needs a name", "params.NAME"),
         ("params.a.b < 1", 0, "params has too many parts", 'params."a.b"'),
         ("metrics.a.b.c.d < 1", 0, "metrics has too many parts", "metrics.TASK.NAME"),
         ("params.lr < params.n", 12, "params.n is not a value", "Two columns"),
         ("0.1 < params.lr", 0, "a name is expected", "Write the name first"),
-        ("(params.lr < 1", 14, "a closing parenthesis is missing", "( needs its )"),
+        ("(params.lr < 1", 14, "a closing parenthesis is missing", "Write a ) for each"),
         ("params.lr < 1)", 13, "')' is not expected here", "`and` or `or`"),
-        ("params.lr < 1 && params.n = 1", 14, "'&&' is not known here", "Write `and`"),
-        ("name = 'open", 7, "a text has no end", "Close it with '"),
+        ("params.lr < 1 && params.n = 1", 14, "'&&' is not an operator", "Write `and`"),
+        ("name = 'open", 7, "the closing quote of a text is missing", "Close the text with '"),
         ("params.n in 1", 12, "a list is expected", "in (1, 2, 3)"),
-        ("params.n in (1", 14, "the list has no end", ")"),
+        ("params.n in (1", 14, "the end of the list is missing", ")"),
         ("params.lr < nan", 12, "< cannot be used with nan", "= nan"),
         ("params.lr < true", 12, "< needs a number or a text", "= or !="),
         ("state = BROKEN", 8, "there is no state BROKEN", "SUCCEEDED"),
-        ("state < FAILED", 8, "states have no order", "="),
-        ("tags > good", 7, "tags have no order", "tags = 'good'"),
+        ("state < FAILED", 8, "a state cannot be compared with this operator", "="),
+        ("tags > good", 7, "tags cannot be compared with this operator", "tags = 'good'"),
         ("created_at > 7d", 13, "a time is expected, not a duration", "-7d"),
         ("created_at > yesterday", 13, "yesterday is not a time", "2026-01-31"),
         ("duration > long", 11, "a duration is a number of seconds", "5m"),
         ("duration != nan", 12, "a duration is a number of seconds", "5m"),
         ("and", 0, "a name is expected", "Names:"),
-        ("(" * 60 + "params.lr < 1" + ")" * 60, 50, "it is nested too deep", "50 levels"),
-        ("params.lr < 1; DROP TABLE runs", 13, "';' is not known here", "one expression"),
+        ("(" * 60 + "params.lr < 1" + ")" * 60, 50, "it is nested too deeply", "50 levels"),
+        ("params.lr < 1; DROP TABLE runs", 13, "';' is not an operator", "one expression"),
     ],
 )
 def test_what_cannot_be_read_is_pointed_at(
@@ -257,7 +258,7 @@ def test_of_a_long_expression_only_the_place_is_shown() -> None:
     for where, problem in (
         (" or ".join(["params.lr < 1"] * 201), "it is too long (character 3401)"),
         (" " * 500 + "x" * 100_000 + " = 1", "(character 501)"),
-        ("name = 'open" + "\\'" * 50_000, "a text has no end (character 8)"),
+        ("name = 'open" + "\\'" * 50_000, "the closing quote of a text is missing (character 8)"),
     ):
         with pytest.raises(UsageError) as caught:
             parse(where)
@@ -325,7 +326,7 @@ def test_an_order_that_cannot_be_read_is_a_usage_error(runs: Store, order: str) 
 
 
 def test_a_page_of_what_most_runs_match_is_the_same_as_of_all(
-    tmp_path: Any, make_run: MakeRun
+    tmp_path: Path, make_run: MakeRun
 ) -> None:
     """A page is looked for among the newest runs first, and among all when they do not have it."""
     with Store(tmp_path) as store:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from json_types import JsonDict
+from kfgcp_command import Command
 
 STATE = Path(__file__).with_name("state-0.1.0")
 MEAN_LENGTH = pytest.approx(35 / 9)
@@ -30,14 +32,14 @@ def project(home: Path) -> Path:
     return home
 
 
-def runs(kfgcp: Any, *arguments: str) -> dict[str, Any]:
+def runs(kfgcp: Command, *arguments: str) -> JsonDict:
     listed = kfgcp("list", "--json", *arguments)
     assert listed.code == 0, listed.err
     return {run["name"]: run for run in json.loads(listed.out)}
 
 
 @pytest.mark.usefixtures("project")
-def test_its_runs_are_listed(kfgcp: Any) -> None:
+def test_its_runs_are_listed(kfgcp: Command) -> None:
     by_name = runs(kfgcp)
     states = {name: run["state"] for name, run in by_name.items()}
     assert states == {"first": "SUCCEEDED", "second": "SUCCEEDED", "broken": "FAILED"}
@@ -50,7 +52,7 @@ def test_its_runs_are_listed(kfgcp: Any) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_its_runs_are_compared(kfgcp: Any) -> None:
+def test_its_runs_are_compared(kfgcp: Command) -> None:
     compared = kfgcp("compare", "first", "second", "--json")
     assert compared.code == 0, compared.err
     differences = {
@@ -64,7 +66,7 @@ def test_its_runs_are_compared(kfgcp: Any) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_its_logs_and_values_are_shown(kfgcp: Any) -> None:
+def test_its_logs_and_values_are_shown(kfgcp: Command) -> None:
     assert "checking" in kfgcp("logs", "broken", "check").out
     shown = json.loads(kfgcp("show", "first", "--json").out)
     assert shown["params"] == {
@@ -76,7 +78,7 @@ def test_its_logs_and_values_are_shown(kfgcp: Any) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_its_runs_are_repeated(kfgcp: Any) -> None:
+def test_its_runs_are_repeated(kfgcp: Command) -> None:
     repeated = kfgcp("rerun", "broken", "-p", "limit=2", "--json")
     assert repeated.code == 0, repeated.err
     assert json.loads(repeated.out)["outputs"] == {"Output": 2}
@@ -86,7 +88,7 @@ def test_its_runs_are_repeated(kfgcp: Any) -> None:
     assert json.loads(result.out)["outputs"] == {"Output": pytest.approx(5 / 9)}
 
 
-def test_its_runs_are_deleted_with_their_files(kfgcp: Any, project: Path) -> None:
+def test_its_runs_are_deleted_with_their_files(kfgcp: Command, project: Path) -> None:
     run_id = runs(kfgcp)["broken"]["run_id"]
     assert (project / ".kfgcp" / "logs" / run_id).exists()
     assert kfgcp("delete", "broken", "--yes").code == 0

@@ -193,7 +193,7 @@ def test_runs_are_listed_newest_first_in_pages(store: Store, make_run: MakeRun) 
         (RunFilter(pipeline="chur_"), []),
     ],
 )
-def test_a_filter_lets_through_what_matches_all_of_it(
+def test_a_filter_selects_what_matches_all_its_parts(
     store: Store, make_run: MakeRun, run_filter: RunFilter, run_ids: list[str]
 ) -> None:
     store.add_run(make_run("old", created_at="2026-01-01T00:00:00.000Z"))
@@ -257,7 +257,7 @@ class TestFind:
         )
 
 
-def test_latest_is_the_last_recorded_of_a_second_as_kubeflow_has_no_parts_of_it(
+def test_latest_is_the_last_recorded_run_of_a_second(
     store: Store, make_run: Callable[..., Run]
 ) -> None:
     store.add_run(make_run("aaaa11112222", created_at="2026-01-02T03:04:06.100Z"))
@@ -396,9 +396,7 @@ def test_odd_names_come_back_equal(store: Store, make_run: MakeRun, text: str) -
     assert store.select(RunFilter(experiment=text, labels={text: text})) == [run]
 
 
-def test_a_name_that_is_no_unicode_is_kept_as_escapes_and_found_by_itself(
-    store: Store, make_run: MakeRun
-) -> None:
+def test_a_name_that_is_not_unicode_is_stored_with_escapes(store: Store, make_run: MakeRun) -> None:
     metric = Metric("t", "m", "acc\ud800", 1.0)
     store.add_run(make_run(name="caf\udce9", labels={"k": "\udcff"}, metrics=(metric,)))
 
@@ -413,7 +411,7 @@ def test_a_name_that_is_no_unicode_is_kept_as_escapes_and_found_by_itself(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_metrics_that_are_no_numbers_come_back(
+def test_metrics_that_are_not_numbers_come_back(
     store: Store, make_run: MakeRun, value: float
 ) -> None:
     store.add_run(make_run(metrics=(Metric("t", "m", "loss", value),)))

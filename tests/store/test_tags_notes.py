@@ -36,7 +36,7 @@ def test_tags_are_put_on_and_taken_off(store: Store, make_run: MakeRun) -> None:
         "\u202e",
     ],
 )
-def test_what_is_no_word_is_no_tag_and_changes_nothing(
+def test_an_invalid_tag_is_refused_and_changes_nothing(
     store: Store, make_run: MakeRun, tag: str
 ) -> None:
     store.add_run(make_run("a", tags=("old",)))
@@ -134,7 +134,7 @@ def test_filters_beside_expressions(
     assert store.count(run_filter) == len(run_ids)
 
 
-def test_a_limit_beyond_all_numbers_of_the_database_is_no_limit(
+def test_a_limit_beyond_all_numbers_of_the_database_is_not_a_limit(
     store: Store, make_run: MakeRun
 ) -> None:
     store.add_run(make_run("a"))

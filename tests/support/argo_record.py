@@ -28,6 +28,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from json_types import JsonDict
+from kfgcp.spec.json_values import JsonObject
+
 ATTEMPT: Final = re.compile(r"\((\d+)\)$")
 ITERATION: Final = re.compile(r"iteration-iterations\((\d+):")
 KILLED: Final = "Step exceeded its deadline"
@@ -74,7 +77,7 @@ class Nodes:
     is_loop: bool = False
 
 
-def run_state(workflow: Mapping[str, Any]) -> str:
+def run_state(workflow: JsonObject) -> str:
     """Return the state of the run: one whose pods were killed was terminated."""
     if workflow["phase"] == "Succeeded":
         return "SUCCEEDED"
@@ -82,7 +85,7 @@ def run_state(workflow: Mapping[str, Any]) -> str:
     return "CANCELLED" if KILLED in messages else "FAILED"
 
 
-def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Expected]:
+def expected_tasks(workflow: JsonObject, metadata: JsonObject) -> dict[str, Expected]:
     """Return the tasks of a run by their paths.
 
     Args:
@@ -104,7 +107,7 @@ def expected_tasks(workflow: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
     return tasks
 
 
-def phases_of_attempts(workflow: Mapping[str, Any]) -> dict[str, list[str]]:
+def phases_of_attempts(workflow: JsonObject) -> dict[str, list[str]]:
     """Return the phases of the pods that ran tasks, by the path of the task.
 
     A task has one phase for each attempt, in the order of the attempts.
@@ -114,7 +117,7 @@ def phases_of_attempts(workflow: Mapping[str, Any]) -> dict[str, list[str]]:
     return {path: [pod["phase"] for pod in attempts] for path, attempts in pods.items() if attempts}
 
 
-def _by_path(workflow: Mapping[str, Any]) -> dict[str, Nodes]:
+def _by_path(workflow: JsonObject) -> dict[str, Nodes]:
     """Return the nodes by the path of their task. Nodes of the pipeline itself have the path ""."""
     plain_names = {_without_attempts(node["name"]) for node in workflow["nodes"].values()}
     nodes: dict[str, Nodes] = defaultdict(Nodes)
@@ -193,7 +196,7 @@ def _expected(path: str, nodes: Nodes) -> Expected:
     return task
 
 
-def _pods(nodes: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _pods(nodes: list[JsonObject]) -> list[JsonObject]:
     return [node for node in nodes if node["type"] == "Pod"]
 
 
@@ -205,19 +208,19 @@ def _group_of(path: str, tasks: Mapping[str, Expected]) -> str:
     return ""
 
 
-def _execution_id(driver: list[Mapping[str, Any]]) -> str:
+def _execution_id(driver: list[JsonObject]) -> str:
     return str(driver[0]["outputs"]["execution-id"])
 
 
 class _Values:
     """Values and artifacts of ML Metadata, read from its JSON."""
 
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, metadata: JsonObject) -> None:
         self._executions = metadata["executions"]
         self._uris = {artifact["id"]: artifact["uri"] for artifact in metadata["artifacts"]}
         self._events = metadata["events"]
 
-    def execution(self, group: str, name: str) -> Mapping[str, Any] | None:
+    def execution(self, group: str, name: str) -> JsonObject | None:
         """Return the last execution of a task in a group."""
         executions = [
             execution
@@ -227,15 +230,13 @@ class _Values:
         ]
         return executions[-1] if executions else None
 
-    def inputs(self, execution: Mapping[str, Any] | None) -> dict[str, Any]:
+    def inputs(self, execution: JsonObject | None) -> JsonDict:
         return self._values(execution, "inputs", "INPUT")
 
-    def outputs(self, execution: Mapping[str, Any] | None) -> dict[str, Any]:
+    def outputs(self, execution: JsonObject | None) -> JsonDict:
         return self._values(execution, "outputs", "OUTPUT")
 
-    def _values(
-        self, execution: Mapping[str, Any] | None, name: str, event_type: str
-    ) -> dict[str, Any]:
+    def _values(self, execution: JsonObject | None, name: str, event_type: str) -> JsonDict:
         assert execution is not None
         values = dict(_property(execution, name) or {})
         addresses: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -253,6 +254,6 @@ class _Values:
         return values
 
 
-def _property(execution: Mapping[str, Any], name: str) -> Any:
+def _property(execution: JsonObject, name: str) -> Any:
     stored = execution.get("custom_properties", {}).get(name)
     return next(iter(stored.values())) if stored else None

@@ -1,400 +1,30 @@
-"""For each general rule: a pipeline that triggers it, and the smallest edit that silences it."""
+"""For each general rule: a pipeline that triggers it, and the smallest edit that silences it.
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+This file has the cases of portability, reproducibility and safety.
+"""
 
-from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.general import general_rules
-from kfgcp.rules.rule import RuleFinding, Target, judge
-from kfgcp.spec.load import from_documents
+from general_rule_pipelines import (
+    CLUSTER,
+    COMPONENT,
+    CONTAINER,
+    IMAGE,
+    REMOVE,
+    TASK,
+    Case,
+    constant,
+    importer,
+    parameter,
+    python_function,
+)
+from spec_rule_cases import SPEC_CASES
 
-REMOVE = object()
-"""As the value of an edit: removes the field."""
-
-IMAGE = "python:3.12@sha256:" + "0" * 64
-TASK = "root.dag.tasks.say"
-COMPONENT = "components.comp-say"
-CONTAINER = "deploymentSpec.executors.exec-say.container"
-
-BASE: dict[str, Any] = {
-    "schemaVersion": "2.1.0",
-    "sdkVersion": "kfp-2.16.0",
-    "pipelineInfo": {"name": "hello"},
-    "root": {
-        "dag": {
-            "tasks": {
-                "say": {
-                    "taskInfo": {"name": "say"},
-                    "componentRef": {"name": "comp-say"},
-                    "inputs": {"parameters": {"text": {"componentInputParameter": "text"}}},
-                }
-            }
-        },
-        "inputDefinitions": {"parameters": {"text": {"parameterType": "STRING"}}},
-    },
-    "components": {
-        "comp-say": {
-            "executorLabel": "exec-say",
-            "inputDefinitions": {"parameters": {"text": {"parameterType": "STRING"}}},
-            "outputDefinitions": {"parameters": {"Output": {"parameterType": "STRING"}}},
-        }
-    },
-    "deploymentSpec": {
-        "executors": {
-            "exec-say": {
-                "container": {
-                    "image": IMAGE,
-                    "command": ["echo", "{{$.inputs.parameters['text']}}"],
-                }
-            }
-        }
-    },
-}
-"""A pipeline in which no rule finds anything."""
-
-Edit = tuple[str, Any]
-"""A place, `root.dag.tasks.say`, and the value to put there."""
-
-
-def dag(tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """A component that consists of tasks."""
-    return {"dag": {"tasks": tasks}, **fields}
-
-
-def task(component: str = "comp-say", **fields: Any) -> dict[str, Any]:
-    """A task that needs no input."""
-    inputs = {"parameters": {"text": {"runtimeValue": {"constant": "hello"}}}}
-    return {"componentRef": {"name": component}, "inputs": inputs, **fields}
-
-
-def constant(value: Any) -> dict[str, Any]:
-    return {"runtimeValue": {"constant": value}}
-
-
-def output_of(producer: str) -> dict[str, Any]:
-    return {"taskOutputParameter": {"producerTask": producer, "outputParameterKey": "Output"}}
-
-
-def python_function(source: str = "def say(text): ...", install: str = "") -> list[Edit]:
-    """The edits that make the component a Python function, as KFP compiles it."""
-    script = 'printf "%s" "$0" > "$program_path/ephemeral_component.py"'
-    script += ' && _KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "$@"'
-    prelude = ["sh", "-c", f'python3 -m pip install {install} && "$0" "$@"'] if install else []
-    return [
-        (f"{CONTAINER}.command", [*prelude, "sh", "-ec", script, source]),
-        (f"{CONTAINER}.args", ["--executor_input", "{{$}}", "--function_to_execute", "say"]),
-    ]
-
-
-def parameter(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"parameterType": kind, **fields}
-
-
-def importer(uri: str, **fields: Any) -> list[Edit]:
-    """The edits that make the component an importer."""
-    body = {"artifactUri": {"constant": uri}, "reimport": True, **fields}
-    return [
-        ("deploymentSpec.executors.exec-say", {"importer": body}),
-        (f"{TASK}.cachingOptions", {}),
-    ]
-
-
-CONDITION = "inputs.parameter_values['text'] == 'a'"
-CLUSTER: dict[str, Any] = {
-    "platforms": {
-        "kubernetes": {
-            "deploymentSpec": {"executors": {"exec-say": {"nodeSelector": {"labels": {"a": "b"}}}}}
-        }
-    }
-}
-BRANCHES: list[Edit] = [
-    ("root.dag.tasks.if", task("comp-branches")),
-    (
-        "components.comp-branches",
-        dag(
-            {
-                "a": task(triggerPolicy={"condition": "inputs.parameter_values['text'] == 'a'"}),
-                "b": task(triggerPolicy={"condition": "inputs.parameter_values['text'] == 'b'"}),
-            },
-            inputDefinitions={"parameters": {"text": parameter("STRING")}},
-            outputDefinitions={"parameters": {"chosen": parameter("STRING")}},
-        ),
-    ),
-    (
-        "components.comp-branches.dag.outputs",
-        {
-            "parameters": {
-                "chosen": {
-                    "valueFromOneof": {
-                        "parameterSelectors": [
-                            {"producerSubtask": "a", "outputParameterKey": "Output"},
-                            {"producerSubtask": "b", "outputParameterKey": "Output"},
-                        ]
-                    }
-                }
-            }
-        },
-    ),
-]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A pipeline that triggers a rule.
-
-    Attributes:
-        rule: the id of the rule.
-        trigger: the edits of BASE after which the rule finds something.
-        message: what it says then.
-        fix: the smallest edits after which it finds nothing.
-        platform: the second document of the file.
-        fixed_platform: the same after the edit.
-    """
-
-    rule: str
-    trigger: Sequence[Edit]
-    message: str
-    fix: Sequence[Edit]
-    platform: dict[str, Any] | None = None
-    fixed_platform: dict[str, Any] | None = None
-
-
-LOOP = f"{TASK}.parameterIterator"
 CASES = [
-    Case(
-        "S101",
-        [(LOOP, {"items": {"raw": " [ ] "}, "itemInput": "text"})],
-        "task say loops over an empty list, so nothing in it runs",
-        [(f"{LOOP}.items.raw", '["a"]')],
-    ),
-    Case(
-        "S102",
-        [(LOOP, {"items": {"raw": '{"a": 1}'}, "itemInput": "text"})],
-        r'task say loops over items that are not a list: "{\"a\": 1}"',
-        [(f"{LOOP}.items.raw", "[1]")],
-    ),
-    Case(
-        "S102",
-        [(LOOP, {"items": {"raw": "[1"}, "itemInput": "text"})],
-        'task say loops over items that are not a list: "[1"',
-        [(f"{LOOP}.items.raw", "[1]")],
-    ),
-    Case(
-        "S103",
-        [(f"{CONTAINER}.command", ["echo", "{{$.inputs.parameters['txt']}}"])],
-        "component say has {{$.inputs.parameters['txt']... in its command, but no such input",
-        [(f"{CONTAINER}.command", ["echo", "{{$.inputs.parameters['text']}}"])],
-    ),
-    Case(
-        "S103",
-        [(f"{CONTAINER}.args", ["--to={{$.outputs.artifacts['model'].path}}"])],
-        "component say has {{$.outputs.artifacts['model']... in its command, but no such output",
-        [
-            (
-                f"{COMPONENT}.outputDefinitions.artifacts",
-                {"model": {"artifactType": {"schemaTitle": "system.Model"}}},
-            )
-        ],
-    ),
-    Case(
-        "S104",
-        [
-            (
-                f"{COMPONENT}.inputDefinitions.artifacts",
-                {"data": {"artifactType": {"schemaTitle": "system.Dataset"}, "isOptional": True}},
-            ),
-            (f"{CONTAINER}.args", ["{{$.inputs.artifacts['data']}}"]),
-        ],
-        "component say passes the whole artifact 'data' to its command, which KFP does not define",
-        [(f"{CONTAINER}.args", ["{{$.inputs.artifacts['data'].uri}}"])],
-    ),
-    Case(
-        "S105",
-        [(f"{CONTAINER}.env", [{"name": "N", "value": "{{channel:task=a;name=b;type=c;}}"}])],
-        "the environment variable N of component say contains the output of a task at a place where"
-        " KFP does not fill it in",
-        [(f"{CONTAINER}.env", [{"name": "N", "value": "3"}])],
-    ),
-    Case(
-        "S105",
-        [(LOOP, {"items": {"raw": '["{{channel:name=b;type=c;}}"]'}, "itemInput": "text"})],
-        "the list of items of task say contains the output of a task at a place where KFP does not"
-        " fill it in",
-        [(f"{LOOP}.items.raw", '["a"]')],
-    ),
-    Case(
-        "S110",
-        [(f"{TASK}.triggerPolicy", {"condition": "inputs.parameter_values['text' == 'a'"})],
-        "task say has a condition that is not a CEL expression: ",
-        [(f"{TASK}.triggerPolicy.condition", CONDITION)],
-    ),
-    Case(
-        "S111",
-        [(f"{TASK}.triggerPolicy", {"condition": "inputs.parameter_values['txt'] == 'a'"})],
-        "task say has a condition about the input 'txt', which the task does not have",
-        [(f"{TASK}.triggerPolicy.condition", CONDITION)],
-    ),
-    Case(
-        "S112",
-        [(f"{TASK}.triggerPolicy", {"condition": "1 > 2"})],
-        "task say has a condition without inputs, which is always false",
-        [(f"{TASK}.triggerPolicy.condition", CONDITION)],
-    ),
-    Case(
-        "S113",
-        [(f"{TASK}.triggerPolicy", {"condition": "inputs.parameter_values['text'] == true"})],
-        "task say compares 'text', which is STRING, with the boolean true, so the condition is"
-        " always false",
-        [(f"{TASK}.triggerPolicy.condition", "inputs.parameter_values['text'] == 'true'")],
-    ),
-    Case(
-        "S113",
-        [(f"{TASK}.triggerPolicy", {"condition": "!(inputs.parameter_values['text'] > 3)"})],
-        "task say compares 'text', which is STRING, with the number 3, so the condition cannot be"
-        " evaluated",
-        [(f"{TASK}.triggerPolicy.condition", "!(int(inputs.parameter_values['text']) > 3)")],
-    ),
-    Case(
-        "S120",
-        [(f"{TASK}.inputs.parameters.text", constant(2**53 + 2))],
-        "input 'text' of task say is 9007199254740994, and KFP keeps only about 16 digits of a"
-        " number",
-        [(f"{TASK}.inputs.parameters.text", constant(str(2**53 + 2)))],
-    ),
-    Case(
-        "S120",
-        [("root.inputDefinitions.parameters.text", parameter("LIST", defaultValue=[2**60]))],
-        "the default of the pipeline's parameter 'text' is 1152921504606846976, and KFP keeps only"
-        " about 16 digits of a number",
-        [("root.inputDefinitions.parameters.text.defaultValue", [10**18])],
-    ),
-    Case(
-        "S121",
-        [("root.inputDefinitions.parameters.text", parameter("NUMBER_INTEGER", defaultValue=2.5))],
-        "the default of the parameter 'text' must be NUMBER_INTEGER, but is 2.5, so a run needs"
-        " another value",
-        [("root.inputDefinitions.parameters.text.defaultValue", 2)],
-    ),
-    Case(
-        "S121",
-        [
-            (
-                "root.inputDefinitions.parameters.text",
-                parameter("STRING", defaultValue="c", literals=["a", "b"]),
-            )
-        ],
-        'the default of the parameter \'text\' must be one of "a", "b", but is "c", so a run'
-        " needs another value",
-        [("root.inputDefinitions.parameters.text.defaultValue", "a")],
-    ),
-    Case(
-        "S122",
-        [(f"{COMPONENT}.inputDefinitions.parameters.n", parameter("BOOLEAN", defaultValue=1))],
-        "the default of an input of component say is wrong: 'n' must be BOOLEAN, but is 1",
-        [(f"{COMPONENT}.inputDefinitions.parameters.n.defaultValue", True)],
-    ),
-    Case(
-        "S123",
-        [
-            (f"{COMPONENT}.inputDefinitions.parameters.n", parameter("NUMBER_INTEGER")),
-            (f"{TASK}.inputs.parameters.n", constant("3")),
-        ],
-        "task say cannot start: 'n' must be NUMBER_INTEGER, but is \"3\"",
-        [(f"{TASK}.inputs.parameters.n", constant(3))],
-    ),
-    Case(
-        "S124",
-        [
-            ("root.inputDefinitions.parameters.n", parameter("NUMBER_INTEGER")),
-            (f"{TASK}.inputs.parameters.pipelinechannel--n", {"componentInputParameter": "n"}),
-            (
-                f"{TASK}.inputs.parameters.text",
-                constant([4, "{{$.inputs.parameters['pipelinechannel--n']}}"]),
-            ),
-        ],
-        "task say puts 'n', which is NUMBER_INTEGER, inside the list 'text', where it becomes text",
-        [("root.inputDefinitions.parameters.n", parameter("STRING"))],
-    ),
-    Case(
-        "S125",
-        [(f"{TASK}.inputs", REMOVE), ("root.inputDefinitions", REMOVE)],
-        "task say does not set the input 'text', which its component needs",
-        [(f"{COMPONENT}.inputDefinitions.parameters.text.isOptional", True)],
-    ),
-    Case(
-        "S126",
-        [("root.inputDefinitions.parameters.text.isOptional", True)],
-        "task say needs 'text', but the pipeline's input 'text' may have no value",
-        [("root.inputDefinitions.parameters.text.defaultValue", "hello")],
-    ),
-    Case(
-        "S130",
-        [
-            (f"{TASK}.triggerPolicy", {"condition": CONDITION}),
-            ("root.dag.tasks.last", task(dependentTasks=["say"])),
-        ],
-        "task last waits for say, which a condition may skip, so task last is skipped with it",
-        [(f"{TASK}.triggerPolicy", REMOVE)],
-    ),
-    Case(
-        "S131",
-        BRANCHES,
-        "the output 'chosen' of task if comes from branches that may all be skipped",
-        [
-            (
-                "components.comp-branches.dag.tasks.b.triggerPolicy.condition",
-                "!(inputs.parameter_values['text'] == 'a')",
-            )
-        ],
-    ),
-    Case(
-        "S132",
-        [
-            (
-                "root.dag.tasks.last",
-                {
-                    "componentRef": {"name": "comp-say"},
-                    "inputs": {"parameters": {"text": output_of("say")}},
-                    "triggerPolicy": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"},
-                },
-            )
-        ],
-        "task last also runs when say fails, but then its input 'text' has no value",
-        [(f"{COMPONENT}.inputDefinitions.parameters.text.defaultValue", "none")],
-    ),
-    Case(
-        "S140",
-        [("root.dag.tasks.last", task(taskInfo={"name": "say"}))],
-        "2 tasks in the pipeline have the name 'say'",
-        [("root.dag.tasks.last.taskInfo.name", "last")],
-    ),
-    Case(
-        "S141",
-        [(f"{TASK}.colour", "red")],
-        "root.dag.tasks.say.colour is not a field of a PipelineSpec; Kubeflow Pipelines refuses the"
-        " file because of it",
-        [(f"{TASK}.colour", REMOVE)],
-    ),
-    Case(
-        "S142",
-        [("root.inputDefinitions.parameters.seed", parameter("STRING"))],
-        "the pipeline does not use its input 'seed'",
-        [("root.inputDefinitions.parameters.seed", REMOVE)],
-    ),
+    *SPEC_CASES,
     Case(
         "P101",
         [("deploymentSpec.executors.exec-say", {"customJob": {"customJob": {}}})],
         "component say is a customJob executor, which only Vertex AI runs",
         [("deploymentSpec.executors.exec-say", {"container": {"image": IMAGE}})],
-    ),
-    Case(
-        "P102",
-        [(f"{CONTAINER}.image", "gcr.io/ml-pipelines/google-cloud-pipeline-components:2.19.0")],
-        "component say is a Google Cloud component: it calls services of Google Cloud wherever it"
-        " runs",
-        [(f"{CONTAINER}.image", IMAGE)],
     ),
     Case(
         "P104",
@@ -406,20 +36,20 @@ CASES = [
     Case(
         "P105",
         [(f"{CONTAINER}.image", f"localhost:5000/say@sha256:{'0' * 64}")],
-        "the image of component say is in a registry of one machine: localhost:5000/say@sha256:"
-        + "0" * 64,
+        "the image of component say is in a registry that only one machine can reach:"
+        " localhost:5000/say@sha256:" + "0" * 64,
         [(f"{CONTAINER}.image", IMAGE)],
     ),
     Case(
         "P110",
         [("root.inputDefinitions.parameters.text.defaultValue", "/home/ann/data.csv")],
-        "the default of the pipeline's parameter 'text' is a path of one machine",
+        "the default of the pipeline's parameter 'text' is a path that exists on one machine only",
         [("root.inputDefinitions.parameters.text.defaultValue", "gs://bucket/data.csv")],
     ),
     Case(
         "P110",
         [(f"{TASK}.inputs.parameters.text", constant(r"C:\data\rows.csv"))],
-        "input 'text' of task say is a path of one machine",
+        "input 'text' of task say is a path that exists on one machine only",
         [(f"{TASK}.inputs.parameters.text", constant("s3://bucket/rows.csv"))],
     ),
     Case(
@@ -432,19 +62,21 @@ CASES = [
     Case(
         "P112",
         [(f"{CONTAINER}.args", ["--data=/gcs/bucket/rows.csv"])],
-        "the command of component say has a path below /gcs, where only Vertex AI mounts buckets",
+        "the command of component say has a path below /gcs, but only Vertex AI mounts buckets"
+        " there",
         [(f"{CONTAINER}.args", ["--data=gs://bucket/rows.csv"])],
     ),
     Case(
         "P112",
         python_function("def say(text):\n    open('/gcs/bucket/rows.csv')"),
-        "the command of component say has a path below /gcs, where only Vertex AI mounts buckets",
+        "the command of component say has a path below /gcs, but only Vertex AI mounts buckets"
+        " there",
         python_function("def say(text):\n    text.replace('gs://', '/gcs/')"),
     ),
     Case(
         "P112",
         [(f"{TASK}.inputs.parameters.text", constant("/gcs/bucket/rows.csv"))],
-        "input 'text' of task say has a path below /gcs, where only Vertex AI mounts buckets",
+        "input 'text' of task say has a path below /gcs, but only Vertex AI mounts buckets there",
         [(f"{TASK}.inputs.parameters.text", constant("gs://bucket/rows.csv"))],
     ),
     Case(
@@ -456,8 +88,8 @@ CASES = [
                 parameter("TASK_FINAL_STATUS", isOptional=True),
             ),
         ],
-        "component say compares a final status with SUCCEEDED, but Kubeflow Pipelines says"
-        " COMPLETE",
+        "component say compares a final status with SUCCEEDED, but on Kubeflow Pipelines the"
+        " status is COMPLETE",
         python_function("def say(s):\n    if s.state != 'FAILED': ..."),
     ),
     Case(
@@ -490,7 +122,7 @@ CASES = [
     Case(
         "R102",
         [(f"{CONTAINER}.image", "python:3.12")],
-        "component say runs the image python:3.12 by its tag, which somebody may move to another"
+        "component say names the image python:3.12 by a tag, and the tag may later mean another"
         " image",
         [(f"{CONTAINER}.image", IMAGE)],
     ),
@@ -527,7 +159,7 @@ CASES = [
     Case(
         "R110",
         importer("gs://bucket/rows.csv", reimport=False),
-        "component say reuses the artifact that it imported first, also when the file has changed",
+        "component say uses the artifact of its first import again, also when the file has changed",
         importer("gs://bucket/rows.csv", reimport=True),
     ),
     Case(
@@ -541,23 +173,13 @@ CASES = [
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(
-        "R112",
-        [
-            (f"{TASK}.cachingOptions", {"enableCache": True}),
-            (f"{CONTAINER}.env", [{"name": "MODE", "value": "fast"}]),
-        ],
-        "task say has caching on and environment variables, which count for the cache only on"
-        " Vertex AI",
-        [(f"{TASK}.cachingOptions", {})],
-    ),
-    Case(
         "R113",
         [
             (f"{TASK}.cachingOptions", {"enableCache": True}),
             (f"{CONTAINER}.args", ["--run={{$.pipeline_job_name}}"]),
         ],
-        "task say has caching on, and its command has {{$.pipeline_job_name}}, which does not count"
-        " for the cache",
+        "task say has caching on, and its command contains {{$.pipeline_job_name}}: the cache"
+        " does not look at the value of this placeholder",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(
@@ -566,8 +188,8 @@ CASES = [
             (f"{TASK}.cachingOptions", {"enableCache": True}),
             (f"{TASK}.inputs.parameters.text", constant("run {{$.pipeline_job_uuid}}")),
         ],
-        "task say has caching on, but never finds outputs, because 'text' is another text in each"
-        " run",
+        "task say has caching on, but never takes outputs from the cache, because 'text' is"
+        " different in each run",
         [(f"{TASK}.cachingOptions", {})],
     ),
     Case(
@@ -591,15 +213,15 @@ CASES = [
     Case(
         "Y103",
         [(f"{CONTAINER}.env", [{"name": "DB_PASSWORD", "value": "hunter2"}])],
-        "the environment variable DB_PASSWORD of component say has a plain text, and its name says"
-        " that it is a secret",
+        "the environment variable DB_PASSWORD of component say has a name like a secret, but its"
+        " value is plain text",
         [(f"{CONTAINER}.env", [{"name": "DB_PASSWORD", "value": "secret:DB_PASSWORD"}])],
     ),
     Case(
         "Y103",
         [("root.inputDefinitions.parameters.api_key", parameter("STRING", defaultValue="x7"))],
-        "the default of the pipeline's parameter 'api_key' has a plain text, and its name says that"
-        " it is a secret",
+        "the default of the pipeline's parameter 'api_key' has a name like a secret, but its"
+        " value is plain text",
         [("root.inputDefinitions.parameters.api_key.defaultValue", REMOVE)],
     ),
     Case(
@@ -617,13 +239,15 @@ CASES = [
     Case(
         "Y110",
         python_function(install="--trusted-host index.acme.example six==1.16.0"),
-        "component say installs packages without checking who sends them: --trusted-host",
+        "component say installs packages and does not check which server sends them:"
+        " --trusted-host",
         python_function(install="six==1.16.0"),
     ),
     Case(
         "Y110",
         python_function(install="--extra-index-url http://index.acme.example/simple six==1.16.0"),
-        "component say installs packages without checking who sends them: an index with http",
+        "component say installs packages and does not check which server sends them: an index"
+        " with http",
         python_function(install="--extra-index-url https://index.acme.example/simple six==1.16.0"),
     ),
     Case(
@@ -635,36 +259,14 @@ CASES = [
     Case(
         "Y112",
         importer("http://data.acme.example/rows.csv"),
-        "the URI of component say is read over plain http, which everyone on the network path can"
-        " change",
+        "the URI of component say uses plain http: anybody on the network path can change the data",
         importer("https://data.acme.example/rows.csv"),
     ),
     Case(
         "Y112",
         python_function(install="'tools @ http://acme.example/tools-1.0-py3-none-any.whl'"),
-        "a package of component say is read over plain http, which everyone on the network path can"
-        " change",
+        "a package of component say uses plain http: anybody on the network path can change the"
+        " data",
         python_function(install="'tools @ https://acme.example/tools-1.0-py3-none-any.whl'"),
     ),
 ]
-
-
-def edited(document: dict[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
-    """Return a copy of a document after edits."""
-    changed = copy.deepcopy(document)
-    for place, value in edits:
-        *parents, key = place.split(".")
-        parent = changed
-        for step in parents:
-            parent = parent.setdefault(step, {})
-        if value is REMOVE:
-            del parent[key]
-        else:
-            parent[key] = copy.deepcopy(value)
-    return changed
-
-
-def findings(document: dict[str, Any], platform: dict[str, Any] | None = None) -> list[RuleFinding]:
-    documents = [document] if platform is None else [document, platform]
-    pipeline = PipelineContext(from_documents(documents, "hello.yaml"))
-    return judge(general_rules(), pipeline, Target("here", "local"))

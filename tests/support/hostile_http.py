@@ -35,10 +35,10 @@ class Connection:
         """Read one request and return it; empty when the client hangs up."""
         request = b""
         while b"\r\n\r\n" not in request:
-            some = self.socket.recv(65536)
-            if not some:
+            chunk = self.socket.recv(65536)
+            if not chunk:
                 return b""
-            request += some
+            request += chunk
         head, _, body = request.partition(b"\r\n\r\n")
         length = 0
         for line in head.split(b"\r\n"):
@@ -46,10 +46,10 @@ class Connection:
             if name.lower() == b"content-length":
                 length = int(value)
         while len(body) < length:
-            some = self.socket.recv(65536)
-            if not some:
+            chunk = self.socket.recv(65536)
+            if not chunk:
                 break
-            body += some
+            body += chunk
         self.request = head + b"\r\n\r\n" + body
         return self.request
 

@@ -133,8 +133,8 @@ def clean_environment(variables: Mapping[str, str] | None = None) -> dict[str, s
         "COLUMNS",
         "LINES",
     )
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return kept | {"PYTHONIOENCODING": "utf-8"} | dict(variables or {})
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return inherited | {"PYTHONIOENCODING": "utf-8"} | dict(variables or {})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from exchanges import Exchange
+from json_types import JsonDict
 
 WORKFLOW = re.compile(r"\b[a-z][a-z0-9-]*-[0-9a-z]{5}\b(?=-\d|$|[)\"\s])")
 """The name of a workflow, whose last five characters differ between runs."""
@@ -68,7 +69,7 @@ def _compared(where: str, recorded: Any, other: Any) -> Iterator[str]:
         yield f"{where}: {other!r}, not {recorded!r}"
 
 
-def _compared_keys(where: str, recorded: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+def _compared_keys(where: str, recorded: JsonDict, other: JsonDict) -> Iterator[str]:
     for key in recorded.keys() - other.keys():
         yield f"{where}.{key}".lstrip(".") + ": missing"
     for key in other.keys() - recorded.keys():

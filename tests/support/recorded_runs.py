@@ -14,8 +14,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from google.protobuf import json_format
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.messages import check_run
+from kfgcp.spec.json_values import JsonObject
 from patience import REQUEST
 
 FOLDER: Final = Path(__file__).parents[1] / "recorded" / "cluster-2.17.0"
@@ -36,22 +38,22 @@ def pipeline(name: str) -> Path:
     return FOLDER / name / "pipeline.yaml"
 
 
-def run_answer(name: str) -> dict[str, Any]:
+def run_answer(name: str) -> JsonDict:
     """Return a new copy of the answer of the server to GET of a run."""
     return json.loads((FOLDER / name / "run.json").read_text())
 
 
-def metadata(name: str) -> dict[str, Any]:
+def metadata(name: str) -> JsonDict:
     """Return a new copy of the data of ML Metadata about a run."""
     return json.loads((FOLDER / name / "mlmd.json").read_text())
 
 
-def workflow(name: str) -> dict[str, Any]:
+def workflow(name: str) -> JsonDict:
     """Return a new copy of Argo's record of a run."""
     return json.loads((FOLDER / name / "workflow.json").read_text())
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str) -> JsonDict:
     """Return the answer to GET of a run as the backend reads it."""
     return check_run(run_answer(name))
 
@@ -66,7 +68,7 @@ class RecordedMetadata:
         failures: what is answered instead when the context of a run is asked for, by run id.
     """
 
-    def __init__(self, recordings: list[dict[str, Any]]) -> None:
+    def __init__(self, recordings: list[JsonDict]) -> None:
         self._by_run = {}
         self._by_context = {}
         self._by_execution = {}
@@ -104,7 +106,7 @@ class RecordedMetadata:
             return _reply(method, {"artifact_types": types})
         raise AssertionError(f"no recording answers {method}")
 
-    def _events(self, execution_ids: Iterable[int]) -> list[dict[str, Any]]:
+    def _events(self, execution_ids: Iterable[int]) -> list[JsonDict]:
         numbers = set(execution_ids)
         recordings = {
             id(self._by_execution[number]): self._by_execution[number] for number in numbers
@@ -113,7 +115,7 @@ class RecordedMetadata:
         return [event for event in events if int(event["execution_id"]) in numbers]
 
 
-def _reply(method: str, content: Mapping[str, Any]) -> bytes:
+def _reply(method: str, content: JsonObject) -> bytes:
     message = mlmd.message_class(f"{method}Response")()
     json_format.ParseDict(_with_numbers(content), message, ignore_unknown_fields=True)
     return mlmd.encode_response(message)

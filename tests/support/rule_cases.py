@@ -9,6 +9,7 @@ from kfgcp.options import RunOptions
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.rule import Rule, RuleFinding, Severity, Target, judge
 from kfgcp.settings import BackendSettings
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.spec.load import Spec, from_documents
 
 REMOVED: Final = None
@@ -47,6 +48,27 @@ _PIPELINE: Final = {
     },
 }
 
+ARTIFACT: Final[Edits] = {
+    "components/comp-train/inputDefinitions": {
+        "artifacts": {"data": {"artifactType": {"schemaTitle": "system.Dataset"}}}
+    },
+}
+"""The component takes an artifact."""
+
+NUMBER_IN_LIST: Final[Edits] = {
+    "root/inputDefinitions": {"parameters": {"n": {"parameterType": "NUMBER_INTEGER"}}},
+    "root/dag/tasks/train/inputs": {
+        "parameters": {
+            "pipelinechannel--n": {"componentInputParameter": "n"},
+            "items": {
+                "runtimeValue": {"constant": [4, "{{$.inputs.parameters['pipelinechannel--n']}}"]}
+            },
+        }
+    },
+    "components/comp-train/inputDefinitions": {"parameters": {"items": {"parameterType": "LIST"}}},
+}
+"""The task takes the list [4, n], where n is a number that the run gets."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -82,7 +104,7 @@ def build_spec(edits: Iterable[Edits] = ()) -> Spec:
 def find(
     rules: Sequence[Rule],
     edits: Iterable[Edits],
-    options: Mapping[str, Any] | None = None,
+    options: JsonObject | None = None,
     settings: BackendSettings | None = None,
 ) -> list[RuleFinding]:
     """Return what rules find in the small pipeline after some edits."""

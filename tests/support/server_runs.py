@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow.executions_from_server import check_tasks, make_executions
 from kfgcp.backends.kubeflow.messages import check_run, read_pipeline
 from kfgcp.backends.kubeflow.pod_attempts import read_pods
 from kfgcp.backends.kubeflow.read_run import Where, read_run
 from kfgcp.model import Run, Task, TaskState
+from kfgcp.spec.json_values import JsonObject
 
 RECORDINGS: Final = Path(__file__).parents[1] / "recorded" / "api-3.0-branch"
 FULL: Final = (
@@ -27,14 +28,14 @@ FULL: Final = (
 WHERE: Final = Where("https://kfp.acme.example", "gke")
 
 
-def recorded(name: str) -> dict[str, Any]:
+def recorded(name: str) -> JsonDict:
     """Return the recorded answer with a run."""
     text = (RECORDINGS / f"run-get-{name}.json").read_text(encoding="utf-8")
     answer: dict[str, Any] = json.loads(text)["answer"]
     return answer
 
 
-def run_from(answer: Mapping[str, Any]) -> tuple[Run, str]:
+def run_from(answer: JsonObject) -> tuple[Run, str]:
     """Return the run of an answer, and the problem of the first task that cannot be read."""
     body = check_run(answer)
     graph = read_pipeline(body)[1]
@@ -60,7 +61,7 @@ def task_at(run: Run, path: str) -> Task:
     return next(task for task in run.tasks if task.path == path)
 
 
-def pods(answer: Mapping[str, Any]) -> dict[str, list[str]]:
+def pods(answer: JsonObject) -> dict[str, list[str]]:
     """Return the pods of the tasks in an answer by their paths."""
     body = check_run(answer)
     graph = read_pipeline(body)[1]
@@ -68,6 +69,6 @@ def pods(answer: Mapping[str, Any]) -> dict[str, list[str]]:
     return read_pods(body, make_executions(check_tasks(body["tasks"])[0], graph))
 
 
-def named(answer: Mapping[str, Any], name: str) -> Any:
+def named(answer: JsonObject, name: str) -> Any:
     """Return the task with a name, as the server answers it."""
     return next(task for task in answer["tasks"] if task["name"] == name)

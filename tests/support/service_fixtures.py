@@ -338,7 +338,7 @@ def metadata(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 def id_token() -> Callable[..., str]:
     """Return a function that makes an unsigned id token, which expires after `seconds`."""
 
-    def make(audience: str, seconds: float = 3600, **claims: Any) -> str:
+    def make(audience: str, seconds: float = 3600, **claims: object) -> str:
         payload = {
             "aud": audience,
             "exp": time.time() + seconds,

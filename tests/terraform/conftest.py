@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from json_types import JsonDict
 from patience import PROCESS
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def terraform() -> Callable[..., Result]:
 @pytest.fixture(scope="session")
 def outputs(
     terraform: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, JsonDict]:
     """Return the outputs of each test run of envs/dev, in the shape of `terraform output -json`.
 
     The first worker runs the tests, and the other workers read its file.
@@ -112,10 +113,10 @@ def kubectl() -> str:
 
 
 @pytest.fixture(scope="session")
-def kustomize(kubectl: str) -> Callable[[Path], list[dict[str, Any]]]:
+def kustomize(kubectl: str) -> Callable[[Path], list[JsonDict]]:
     """Return a function that renders a folder with `kubectl kustomize` and returns the objects."""
 
-    def render(folder: Path) -> list[dict[str, Any]]:
+    def render(folder: Path) -> list[JsonDict]:
         rendering = subprocess.run(
             [kubectl, "kustomize", folder], capture_output=True, encoding="utf-8", timeout=PROCESS
         )
@@ -152,7 +153,7 @@ def overlay(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def _manifest(entry: dict[str, Any]) -> dict[str, Any]:
+def _manifest(entry: JsonDict) -> JsonDict:
     kind = entry["kind"]
     manifest: dict[str, Any] = {
         "apiVersion": API.get(kind, "v1"),
@@ -173,7 +174,7 @@ def _manifest(entry: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _template(entry: dict[str, Any]) -> dict[str, Any]:
+def _template(entry: JsonDict) -> JsonDict:
     env: list[dict[str, Any]] = [
         {"name": name, "value": value} for name, value in entry.get("env", {}).items()
     ]

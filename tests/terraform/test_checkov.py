@@ -6,10 +6,11 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+
+from json_types import JsonDict
 
 ROOT = Path(__file__).parents[2]
 TERRAFORM = ROOT / "terraform"
@@ -20,7 +21,7 @@ MOST_SKIPPED = 12
 
 
 def test_what_is_found_is_what_was_reviewed(
-    tmp_path: Path, kustomize: Callable[[Path], list[dict[str, Any]]]
+    tmp_path: Path, kustomize: Callable[[Path], list[JsonDict]]
 ) -> None:
     """Over the modules and what the overlay adds; a line that leaves out nothing is one too
     many."""

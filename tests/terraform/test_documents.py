@@ -83,7 +83,7 @@ def test_commands_are_read_by_the_shell(text: str) -> None:
         assert syntax_check.returncode == 0, f"{block}\n{syntax_check.stderr}"
 
 
-def test_outputs_that_are_asked_for_are_put_out() -> None:
+def test_requested_outputs_are_printed() -> None:
     asked = set(re.findall(r"terraform output -raw (\w+)", GUIDE + SECURITY))
 
     assert asked == {

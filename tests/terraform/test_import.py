@@ -3,15 +3,15 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp_command import Command
 
 
 def test_the_outputs_of_an_environment_become_a_table_that_runs_are_submitted_with(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command
+    outputs: dict[str, JsonDict], home: Path, kfgcp: Command
 ) -> None:
     (home / "outputs.json").write_text(json.dumps(outputs["vertex_ai_alone"]))
 
@@ -34,7 +34,7 @@ def test_the_outputs_of_an_environment_become_a_table_that_runs_are_submitted_wi
 
 @pytest.mark.parametrize(("key", "backend"), [("fraud", "vertex"), ("fraud-kubeflow", "kubeflow")])
 def test_each_team_has_an_environment_on_each_backend(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command, key: str, backend: str
+    outputs: dict[str, JsonDict], home: Path, kfgcp: Command, key: str, backend: str
 ) -> None:
     (home / "outputs.json").write_text(json.dumps(outputs["all_parts_and_two_teams"]))
 
@@ -47,7 +47,7 @@ def test_each_team_has_an_environment_on_each_backend(
 
 @pytest.mark.parametrize(("key", "name"), [("fraud", "dev"), ("fraud-kubeflow", "gke")])
 def test_doctor_is_content_with_what_was_imported(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command, key: str, name: str
+    outputs: dict[str, JsonDict], home: Path, kfgcp: Command, key: str, name: str
 ) -> None:
     """Only the addresses are the stand-ins', and the sign-in that a proxy would want; all else is
     Terraform's."""

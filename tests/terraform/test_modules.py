@@ -5,9 +5,10 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from json_types import JsonDict
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
 MODULES = sorted(file.parent for file in (TERRAFORM / "modules").glob("*/main.tf"))
@@ -62,7 +63,7 @@ def test_its_tests_pass(terraform: Terraform, folder: Path) -> None:
     assert re.findall(r'run "(\w+)"\.\.\. pass', result.stdout) == runs
 
 
-def test_the_tests_of_dev_pass(outputs: dict[str, Any]) -> None:
+def test_the_tests_of_dev_pass(outputs: dict[str, JsonDict]) -> None:
     """Which are run once, for what they put out is needed by other tests: the fixture fails when
     one does."""
     assert list(outputs) == _runs(DEV)

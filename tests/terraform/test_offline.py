@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from terraform_offline.cache import Cache
 from terraform_offline.real import registry_answers
 from terraform_offline.run import default_cache
@@ -265,7 +266,7 @@ def test_of_processes_that_miss_the_cache_at_once_one_fills_it(tmp_path: Path) -
     assert sum("filling" in text for text in errors) == 1
 
 
-def test_a_cache_whose_filling_was_interrupted_is_filled_anew(tmp_path: Path) -> None:
+def test_a_cache_whose_filling_was_interrupted_is_filled_again(tmp_path: Path) -> None:
     """An environment without its mark, and a folder that a download was in."""
     folder = tmp_path / "cache"
     (folder / "unfinished-x").mkdir(parents=True)
@@ -325,7 +326,7 @@ def test_the_schema_says_what_the_documentation_of_the_provider_says() -> None:
     assert "google_vertex_ai_schedule" not in google.keys() | beta.keys()
 
 
-def _resources(file: Path) -> dict[str, Any]:
+def _resources(file: Path) -> JsonDict:
     (schema,) = json.loads(file.read_text())["provider_schemas"].values()
     resource_schemas: dict[str, Any] = schema["resource_schemas"]
     return resource_schemas

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from json_types import JsonDict
 from terraform_offline.hcl import read_blocks
 
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "gke-kubeflow"
@@ -25,14 +26,12 @@ TUNNEL = {
 Objects = dict[str, dict[str, Any]]
 
 
-def _by_name(rendered: list[dict[str, Any]]) -> Objects:
+def _by_name(rendered: list[JsonDict]) -> Objects:
     return {f"{manifest['kind']}/{manifest['metadata']['name']}": manifest for manifest in rendered}
 
 
 @pytest.fixture
-def rendered(
-    overlay: Callable[..., Path], kustomize: Callable[[Path], list[dict[str, Any]]]
-) -> Objects:
+def rendered(overlay: Callable[..., Path], kustomize: Callable[[Path], list[JsonDict]]) -> Objects:
     return _by_name(kustomize(overlay()))
 
 
@@ -100,7 +99,7 @@ def test_the_render_fails_when_upstream_renames_what_is_patched(
 
 
 def test_it_renders_with_a_version_that_lacks_what_not_every_version_has(
-    overlay: Callable[..., Path], kustomize: Callable[[Path], list[dict[str, Any]]]
+    overlay: Callable[..., Path], kustomize: Callable[[Path], list[JsonDict]]
 ) -> None:
     rendered = _by_name(kustomize(overlay(optional=False)))
 
@@ -376,7 +375,7 @@ def test_servers_run_on_their_own_nodes_and_tasks_do_not_have_to(rendered: Objec
         )
 
 
-def test_ours_renders_without_a_download(kustomize: Callable[[Path], list[dict[str, Any]]]) -> None:
+def test_ours_renders_without_a_download(kustomize: Callable[[Path], list[JsonDict]]) -> None:
     kinds = {manifest["kind"] for manifest in kustomize(OVERLAY / "own")}
 
     assert {
@@ -389,19 +388,19 @@ def test_ours_renders_without_a_download(kustomize: Callable[[Path], list[dict[s
     } <= kinds
 
 
-def _peer(peer: dict[str, Any]) -> str:
+def _peer(peer: JsonDict) -> str:
     selector = peer["podSelector"]
     return "tasks" if selector == TASK else next(iter(selector["matchLabels"].values()))
 
 
-def _selectors(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _selectors(policy: JsonDict) -> Iterator[JsonDict]:
     for rule in policy["spec"].get("ingress", []):
         yield from (
             peer["podSelector"] for peer in rule["from"] if "podSelector" in peer and peer != TUNNEL
         )
 
 
-def _of_kind(rendered: Objects, kind: str) -> list[dict[str, Any]]:
+def _of_kind(rendered: Objects, kind: str) -> list[JsonDict]:
     return [manifest for name, manifest in rendered.items() if name.startswith(f"{kind}/")]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from terraform_offline import rules
 from terraform_offline.hcl import parse_blocks, read_blocks
 
@@ -151,7 +152,7 @@ def test_a_variable_without_a_validation_is_found() -> None:
 
 
 @pytest.fixture(scope="module")
-def schemas() -> dict[str, Any]:
+def schemas() -> JsonDict:
     """Type of resource -> its block, in both providers."""
     if shutil.which("terraform") is None:
         pytest.skip("needs terraform, whose use fills the cache")
@@ -170,7 +171,7 @@ def schemas() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("folder", MODULES, ids=lambda folder: folder.name)
-def test_what_can_carry_labels_does(folder: Path, schemas: dict[str, Any]) -> None:
+def test_what_can_carry_labels_does(folder: Path, schemas: JsonDict) -> None:
     assert list(rules.find_unlabelled_resources(read_blocks(folder), schemas)) == []
 
 
@@ -190,7 +191,7 @@ def test_what_can_carry_labels_does(folder: Path, schemas: dict[str, Any]) -> No
         'resource "google_container_cluster" "a" {\n  name = "a"\n}',
     ],
 )
-def test_what_carries_none_is_found(text: str, schemas: dict[str, Any]) -> None:
+def test_what_carries_none_is_found(text: str, schemas: JsonDict) -> None:
     assert len(list(rules.find_unlabelled_resources(parse_blocks(text), schemas))) == 1
 
 

@@ -3,15 +3,15 @@ runs the pipeline."""
 
 import json
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from json_types import JsonDict
 from kfgcp_command import Command
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 PIPELINE = """\
 from kfp import dsl
@@ -29,7 +29,7 @@ def churn(lr: float = 0.5) -> float:
 
 
 def test_the_request_of_a_schedule_starts_a_run(
-    outputs: dict[str, dict[str, Any]], home: Path, kfgcp: Command, eventually: Callable[..., Any]
+    outputs: dict[str, JsonDict], home: Path, kfgcp: Command, eventually: WaitFor
 ) -> None:
     """The service fetches the pipeline from Artifact Registry by templateUri; that step is the
     test's."""
@@ -49,7 +49,7 @@ def test_the_request_of_a_schedule_starts_a_run(
         job = _post(f"{env.api_endpoint}{url.path}", body | {"pipelineSpec": spec})
         assert job["serviceAccount"] == "kfgcp-runner-growth@acme-ml-dev.iam.gserviceaccount.com"
 
-        def ended() -> list[dict[str, Any]]:
+        def ended() -> list[JsonDict]:
             listed = kfgcp("list", "--env", "dev", "--label", "schedule=churn-daily", "--json").json
             return [run for run in listed if run["state"] == "SUCCEEDED"]
 
@@ -62,7 +62,7 @@ def test_the_request_of_a_schedule_starts_a_run(
         assert run["labels"]["cost_center"] == "ml"
 
 
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+def _post(url: str, body: JsonDict) -> JsonDict:
     request = urllib.request.Request(  # noqa: S310
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

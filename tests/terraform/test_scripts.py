@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+
+from json_types import JsonDict
 
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "gke-kubeflow"
 GCLOUD = """\
@@ -128,9 +129,9 @@ def test_without_arguments_it_says_how_it_is_called(
 
 
 def test_the_overlay_is_rendered_with_what_terraform_puts_out(
-    outputs: dict[str, dict[str, Any]],
+    outputs: dict[str, JsonDict],
     overlay: Callable[..., Path],
-    kustomize: Callable[[Path], list[dict[str, Any]]],
+    kustomize: Callable[[Path], list[JsonDict]],
 ) -> None:
     parameters = outputs["all_parts_and_two_teams"]["kubeflow_parameters"]["value"]
     folder = overlay()
@@ -156,7 +157,7 @@ def test_the_overlay_is_rendered_with_what_terraform_puts_out(
 
 
 def test_a_parameter_that_is_missing_is_named(
-    overlay: Callable[..., Path], kustomize: Callable[[Path], list[dict[str, Any]]]
+    overlay: Callable[..., Path], kustomize: Callable[[Path], list[JsonDict]]
 ) -> None:
     folder = overlay()
     lines = [

@@ -1,16 +1,24 @@
 """Log entries of tasks and jobs, entries that clients write, and the supported filters."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from patience import REQUEST
+from json_types import JsonDict
+from patience import REQUEST, WaitFor
+from stand_in_apis import VertexApi
 
 SCRIPT = '{"message": "structured", "severity": "WARNING", "step": 3}'
 
 
 @pytest.fixture
-def number(rest: Any, body_of: Any, ended: Any, tasks: Any) -> str:
+def number(
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
+) -> str:
     """Return the id of the custom job of a task that has written six lines."""
     text = f"plain\nWARNING: careful\nERROR bad\n{SCRIPT}\n[INFO] fine\nlast"
     rest.post("pipelineJobs", body_of("echo", {"text": text}), pipelineJobId="says")
@@ -18,11 +26,11 @@ def number(rest: Any, body_of: Any, ended: Any, tasks: Any) -> str:
     return str(container["mainJob"].rpartition("/")[2])
 
 
-def _messages(entries: Any) -> list[str]:
+def _messages(entries: list[JsonDict]) -> list[str]:
     return [entry["jsonPayload"]["message"] for entry in entries]
 
 
-def test_each_line_of_a_task_is_an_entry_in_order(rest: Any, number: str) -> None:
+def test_each_line_of_a_task_is_an_entry_in_order(rest: VertexApi, number: str) -> None:
     entries = rest.logs(f'resource.type="ml_job" AND resource.labels.job_id="{number}"')
 
     assert _messages(entries) == [
@@ -48,7 +56,7 @@ def test_each_line_of_a_task_is_an_entry_in_order(rest: Any, number: str) -> Non
     assert {entry["resource"]["labels"]["project_id"] for entry in entries} == {rest.env.project}
 
 
-def test_entries_come_in_either_order_page_by_page(rest: Any, number: str) -> None:
+def test_entries_come_in_either_order_page_by_page(rest: VertexApi, number: str) -> None:
     request = {
         "resourceNames": [f"projects/{rest.env.project_number}"],
         "filter": f"resource.labels.job_id={number}",
@@ -66,7 +74,7 @@ def test_entries_come_in_either_order_page_by_page(rest: Any, number: str) -> No
     assert "nextPageToken" not in second_page
 
 
-def test_filters_by_severity_time_and_payload(rest: Any, number: str) -> None:
+def test_filters_by_severity_time_and_payload(rest: VertexApi, number: str) -> None:
     base = f'resource.type="ml_job" resource.labels.job_id="{number}"'
     third_time = rest.logs(base)[2]["timestamp"]
 
@@ -97,11 +105,11 @@ def test_filters_by_severity_time_and_payload(rest: Any, number: str) -> None:
     ]
 
 
-def test_another_custom_job_has_no_entries(rest: Any, number: str) -> None:
+def test_another_custom_job_has_no_entries(rest: VertexApi, number: str) -> None:
     assert rest.logs('resource.type="ml_job" AND resource.labels.job_id="123"') == []
 
 
-def test_a_field_may_be_compared_with_several_values(rest: Any, number: str) -> None:
+def test_a_field_may_be_compared_with_several_values(rest: VertexApi, number: str) -> None:
     assert _messages(
         rest.logs(f'resource.labels.job_id=("123" OR "{number}") AND severity=ERROR')
     ) == ["ERROR bad"]
@@ -115,14 +123,14 @@ def test_a_field_may_be_compared_with_several_values(rest: Any, number: str) -> 
     ]
 
 
-def test_without_a_custom_job_the_logs_of_all_tasks_are_found(rest: Any, number: str) -> None:
+def test_without_a_custom_job_the_logs_of_all_tasks_are_found(rest: VertexApi, number: str) -> None:
     assert _messages(rest.logs('resource.type="ml_job" severity=ERROR')) == ["ERROR bad"]
     assert (
         _messages(rest.logs(f'resource.type="ml_job" NOT resource.labels.job_id="{number}"')) == []
     )
 
 
-def test_what_happened_to_a_job_is_there_too(rest: Any, number: str) -> None:
+def test_what_happened_to_a_job_is_there_too(rest: VertexApi, number: str) -> None:
     entries = rest.logs(
         'resource.type="aiplatform.googleapis.com/PipelineJob" AND'
         ' resource.labels.pipeline_job_id="says"'
@@ -146,7 +154,7 @@ def test_what_happened_to_a_job_is_there_too(rest: Any, number: str) -> None:
     assert "state" not in task_event
 
 
-def test_lines_can_be_text_payloads(rest: Any, number: str) -> None:
+def test_lines_can_be_text_payloads(rest: VertexApi, number: str) -> None:
     rest.env.logging.payload = "text"
 
     entries = rest.logs(f"resource.labels.job_id={number}")
@@ -156,7 +164,10 @@ def test_lines_can_be_text_payloads(rest: Any, number: str) -> None:
 
 
 def test_lines_of_a_task_that_runs_are_there_already(
-    rest: Any, body_of: Any, eventually: Any, tasks: Any
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    eventually: WaitFor,
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     rest.post("pipelineJobs", body_of("sleeps", {"seconds": 600}), pipelineJobId="long")
 
@@ -169,7 +180,10 @@ def test_lines_of_a_task_that_runs_are_there_already(
 
 
 def test_a_traceback_is_an_error_only_where_the_attempt_failed(
-    rest: Any, body_of: Any, ended: Any, tasks: Any
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     rest.post("pipelineJobs", body_of("one_fails"), pipelineJobId="fails")
     container = tasks(ended(rest, "fails"))["boom"]["executorDetail"]["containerDetail"]
@@ -196,7 +210,7 @@ def test_a_traceback_is_an_error_only_where_the_attempt_failed(
         *('resource.type="ml_job" AND', 'jsonPayload.message=~"("', 'textPayload>"a"', "labels=x"),
     ],
 )
-def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str) -> None:
+def test_a_filter_that_is_not_understood_is_refused(quick: VertexApi, filter: str) -> None:
     body = {"resourceNames": [f"projects/{quick.env.project}"], "filter": filter}
 
     answer = quick.session.post(
@@ -206,8 +220,8 @@ def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str) -> 
     assert quick.refused(answer)[:2] == (400, "INVALID_ARGUMENT")
 
 
-def test_other_requests_are_refused(quick: Any) -> None:
-    def refused(**body: Any) -> Any:
+def test_other_requests_are_refused(quick: VertexApi) -> None:
+    def refused(**body: object) -> Any:
         answer = quick.session.post(
             f"{quick.env.api_endpoint}/v2/entries:list", json=body, timeout=REQUEST
         )
@@ -225,7 +239,7 @@ def test_other_requests_are_refused(quick: Any) -> None:
     )
 
 
-def test_entries_that_clients_write_are_kept(quick: Any) -> None:
+def test_entries_that_clients_write_are_kept(quick: VertexApi) -> None:
     name = f"projects/{quick.env.project}/logs/mine"
     body = {
         "logName": name,

@@ -3,17 +3,19 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import requests
 
+from json_types import JsonDict
 from kfgcp.errors import UsageError
-from patience import REQUEST
+from patience import REQUEST, WaitFor
+from stand_in_apis import VertexApi
 
 
-def _outcome(quick: Any, path: str = "pipelineJobs") -> str:
+def _outcome(quick: VertexApi, path: str = "pipelineJobs") -> str:
     """Return in one word how a request ended. Each request has its own connection."""
     try:
         answer = requests.get(quick.url(path), timeout=REQUEST)
@@ -25,7 +27,7 @@ def _outcome(quick: Any, path: str = "pipelineJobs") -> str:
         return "reset" if "reset" in str(error).lower() else "closed"
 
 
-def test_a_scripted_fault_befalls_the_next_requests_and_no_more(quick: Any) -> None:
+def test_a_scripted_fault_befalls_the_next_requests_and_no_more(quick: VertexApi) -> None:
     quick.env.fail_next("503", times=2)
     quick.env.fail_next("reset")
 
@@ -34,7 +36,9 @@ def test_a_scripted_fault_befalls_the_next_requests_and_no_more(quick: Any) -> N
     assert [request.status for request in quick.env.requests] == [503, 503, None, 200]
 
 
-def test_a_scripted_fault_waits_for_its_request(quick: Any, body_of: Any) -> None:
+def test_a_scripted_fault_waits_for_its_request(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     quick.env.fail_next("500", method="POST", path="*/pipelineJobs")
 
     assert _outcome(quick) == "200"
@@ -44,7 +48,9 @@ def test_a_scripted_fault_waits_for_its_request(quick: Any, body_of: Any) -> Non
     assert quick.env.jobs() == []
 
 
-def test_an_answer_is_lost_after_the_work_was_done(quick: Any, body_of: Any) -> None:
+def test_an_answer_is_lost_after_the_work_was_done(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     quick.env.fail_next("lost", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError):
@@ -59,7 +65,10 @@ def test_an_answer_is_lost_after_the_work_was_done(quick: Any, body_of: Any) -> 
 
 
 def test_the_work_may_be_done_after_the_connection_was_closed(
-    quick: Any, body_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    quick: VertexApi,
+    body_of: Callable[..., JsonDict],
+    eventually: WaitFor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     closed = threading.Event()
     monkeypatch.setattr(quick.env._server, "before_late_work", lambda: closed.wait(REQUEST))
@@ -76,7 +85,7 @@ def test_the_work_may_be_done_after_the_connection_was_closed(
     assert [request.status for request in quick.env.requests.select("POST")] == [None]
 
 
-def test_a_reset_connection_did_nothing(quick: Any, body_of: Any) -> None:
+def test_a_reset_connection_did_nothing(quick: VertexApi, body_of: Callable[..., JsonDict]) -> None:
     quick.env.fail_next("reset", method="POST")
 
     with pytest.raises(requests.exceptions.ConnectionError, match="reset"):
@@ -87,7 +96,7 @@ def test_a_reset_connection_did_nothing(quick: Any, body_of: Any) -> None:
     assert quick.env.jobs() == []
 
 
-def test_garbage_is_200_and_no_json(quick: Any) -> None:
+def test_garbage_is_200_and_no_json(quick: VertexApi) -> None:
     quick.env.fail_next("garbage")
 
     answer = quick.call("GET", "pipelineJobs")
@@ -100,7 +109,7 @@ def test_garbage_is_200_and_no_json(quick: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "status"), [("429", "RESOURCE_EXHAUSTED"), ("503", "UNAVAILABLE")]
 )
-def test_a_status_can_say_when_to_come_back(quick: Any, kind: str, status: str) -> None:
+def test_a_status_can_say_when_to_come_back(quick: VertexApi, kind: str, status: str) -> None:
     quick.env.fail_next(kind, retry_after=7)
     quick.env.fail_next(kind)
 
@@ -112,7 +121,7 @@ def test_a_status_can_say_when_to_come_back(quick: Any, kind: str, status: str) 
     assert quick.refused(first_answer)[:2] == (int(kind), status)
 
 
-def test_faults_come_at_their_rate_the_same_ones_for_the_same_seed(quick: Any) -> None:
+def test_faults_come_at_their_rate_the_same_ones_for_the_same_seed(quick: VertexApi) -> None:
     def outcomes() -> list[str]:
         quick.env.faults(0.4, ("503", "429", "reset", "lost"), seed=3)
         return [_outcome(quick) for _ in range(100)]
@@ -127,14 +136,16 @@ def test_faults_come_at_their_rate_the_same_ones_for_the_same_seed(quick: Any) -
     assert {_outcome(quick) for _ in range(20)} == {"200"}
 
 
-def test_faults_at_a_rate_keep_to_their_method_and_path(quick: Any, body_of: Any) -> None:
+def test_faults_at_a_rate_keep_to_their_method_and_path(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     quick.env.faults(1, ("503",), method="POST", path="*/pipelineJobs")
 
     assert quick.post("pipelineJobs", body_of("echo")).status_code == 503
     assert quick.call("GET", "pipelineJobs").status_code == 200
 
 
-def test_every_request_waits_for_the_latency(quick: Any) -> None:
+def test_every_request_waits_for_the_latency(quick: VertexApi) -> None:
     quick.env.latency = 0.2
     start = time.monotonic()
     assert _outcome(quick) == "200"
@@ -143,7 +154,7 @@ def test_every_request_waits_for_the_latency(quick: Any) -> None:
     quick.env.latency = 0
 
 
-def test_offline_closes_new_and_open_connections(quick: Any) -> None:
+def test_offline_closes_new_and_open_connections(quick: VertexApi) -> None:
     assert quick.call("GET", "pipelineJobs").status_code == 200
 
     with quick.env.offline():
@@ -154,7 +165,7 @@ def test_offline_closes_new_and_open_connections(quick: Any) -> None:
     assert len(quick.env.requests) == 2  # what is offline sees nothing
 
 
-def test_offline_can_end_by_itself(quick: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_can_end_by_itself(quick: VertexApi, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("kfgcp.testing.faults.time", SimpleNamespace(monotonic=lambda: now))
     quick.env.offline(60)
@@ -165,14 +176,14 @@ def test_offline_can_end_by_itself(quick: Any, monkeypatch: pytest.MonkeyPatch) 
     assert _outcome(quick) == "200"
 
 
-def _with(quick: Any, token: str | None) -> int:
+def _with(quick: VertexApi, token: str | None) -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return int(
         requests.get(quick.url("pipelineJobs"), headers=headers, timeout=REQUEST).status_code
     )
 
 
-def test_any_token_and_none_are_good_until_some_are_named(quick: Any) -> None:
+def test_any_token_and_none_are_good_until_some_are_named(quick: VertexApi) -> None:
     assert [_with(quick, token) for token in ("a", None)] == [200, 200]
 
     quick.env.accept_tokens("a", "b")
@@ -181,7 +192,7 @@ def test_any_token_and_none_are_good_until_some_are_named(quick: Any) -> None:
     assert [_with(quick, token) for token in ("c", None)] == [200, 200]
 
 
-def test_expired_tokens_are_refused_until_a_new_one_comes(quick: Any) -> None:
+def test_expired_tokens_are_refused_until_a_new_one_comes(quick: VertexApi) -> None:
     assert _with(quick, "old") == 200
 
     quick.env.expire_tokens()
@@ -198,7 +209,9 @@ def test_expired_tokens_are_refused_until_a_new_one_comes(quick: Any) -> None:
     assert quick.refused(answer)[:2] == (401, "UNAUTHENTICATED")
 
 
-def test_requests_are_recorded_without_their_token(quick: Any, body_of: Any) -> None:
+def test_requests_are_recorded_without_their_token(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     body = body_of("echo")
     mark = len(quick.env.requests)
     quick.call(
@@ -219,13 +232,13 @@ def test_requests_are_recorded_without_their_token(quick: Any, body_of: Any) -> 
     assert quick.env.requests[-1].path.endswith("/pipelineJobs/a")
 
 
-def test_there_are_no_other_faults(quick: Any) -> None:
+def test_there_are_no_other_faults(quick: VertexApi) -> None:
     for kind in ("200", "slow", "5033", ""):
         with pytest.raises(UsageError, match="no fault"):
             quick.env.fail_next(kind)
 
 
-def test_a_port_that_is_taken_is_a_usage_error(quick: Any) -> None:
+def test_a_port_that_is_taken_is_a_usage_error(quick: VertexApi) -> None:
     from kfgcp.testing import vertex
 
     taken_port = int(quick.env.api_endpoint.rpartition(":")[2])

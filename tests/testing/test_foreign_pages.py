@@ -4,11 +4,11 @@ import http.client
 import json
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.testing import kubeflow, vertex
 from patience import REQUEST
 
@@ -138,7 +138,10 @@ def test_a_preflight_is_never_answered_with_consent(server: tuple[str, str]) -> 
 )
 @pytest.mark.parametrize("path", [VERTEX, KUBEFLOW])
 def test_a_run_is_started_by_json_only(
-    path: str, content_type: str, body_of: Any, spec_of: Any
+    path: str,
+    content_type: str,
+    body_of: Callable[..., JsonDict],
+    spec_of: Callable[[str], JsonDict],
 ) -> None:
     bodies = {
         VERTEX: body_of("echo"),

@@ -1,46 +1,18 @@
 """Google's own clients, unmodified, against the stand-in."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.testing import VertexStandIn
+from stand_in_apis import VertexApi
 
 
 @pytest.fixture
-def aiplatform(env: VertexStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return the client of Vertex AI, initialised for the stand-in.
-
-    Before each submission the client asks Cloud Resource Manager for the number of the project.
-    That is a gRPC service at a fixed address, which the stand-in cannot replace. So this fixture
-    answers the question.
-    """
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform
-    from google.cloud.aiplatform import initializer, pipeline_jobs
-    from google.cloud.aiplatform.utils import resource_manager_utils
-
-    monkeypatch.setattr(
-        resource_manager_utils, "get_project_number", lambda *_, **__: str(env.project_number)
-    )
-    monkeypatch.setattr(
-        pipeline_jobs, "_JOB_WAIT_TIME", 0.1
-    )  # seconds between two looks, 5 otherwise
-    aiplatform.init(
-        project=env.project,
-        location=env.location,
-        api_endpoint=env.api_endpoint,
-        api_transport="rest",
-        credentials=AnonymousCredentials(),
-    )
-    yield aiplatform
-    initializer.global_config.__init__()
-
-
-@pytest.fixture
-def job_of(aiplatform: Any, env: VertexStandIn, pipeline: Any) -> Any:
+def job_of(aiplatform: Any, env: VertexStandIn, pipeline: Callable[[str], Path]) -> Any:
     """Return a function that builds a PipelineJob, not submitted yet."""
 
     def make(name: str, job_id: str, **options: Any) -> Any:
@@ -100,7 +72,7 @@ def test_a_job_is_cancelled(job_of: Any) -> None:
 
 
 def test_jobs_are_deleted_and_cancelled_in_batches(
-    job_of: Any, env: VertexStandIn, ended: Any, rest: Any
+    job_of: Any, env: VertexStandIn, ended: Callable[[VertexApi, str], JsonDict], rest: VertexApi
 ) -> None:
     env.seed(2)
     first_id, second_id = env.jobs()
@@ -235,7 +207,11 @@ def test_a_schedule_is_made_fired_paused_resumed_changed_and_deleted(
 
 
 def test_the_logging_client_reads_the_logs_of_a_task(
-    env: VertexStandIn, rest: Any, body_of: Any, ended: Any, tasks: Any
+    env: VertexStandIn,
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import logging
@@ -284,7 +260,11 @@ def test_the_storage_client_finds_the_bucket_and_what_is_put_there(
 
 
 def test_the_storage_client_reads_an_artifact_of_a_job(
-    env: VertexStandIn, rest: Any, body_of: Any, ended: Any, tasks: Any
+    env: VertexStandIn,
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage

@@ -2,19 +2,24 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
-from patience import REQUEST
+from json_types import JsonDict
+from patience import REQUEST, WaitFor
+from stand_in_apis import VertexApi
 
 
 def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(
-    rest: Any, body_of: Any, ended: Any, tasks: Any
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     body = body_of(
         "two_scores",
@@ -70,7 +75,9 @@ def test_a_job_runs_and_shows_its_tasks_parameters_and_metrics(
         )
 
 
-def test_every_answer_is_of_googles_own_types(rest: Any, features: Any, ended: Any) -> None:
+def test_every_answer_is_of_googles_own_types(
+    rest: VertexApi, features: JsonDict, ended: Callable[[VertexApi, str], JsonDict]
+) -> None:
     root = {"gcsOutputDirectory": rest.env.pipeline_root}
     created_job = rest.post(
         "pipelineJobs", {"pipelineSpec": features, "runtimeConfig": root}, pipelineJobId="all"
@@ -85,7 +92,10 @@ def test_every_answer_is_of_googles_own_types(rest: Any, features: Any, ended: A
 
 
 def test_loops_nested_pipelines_and_conditions_are_parents(
-    rest: Any, features: Any, ended: Any, tasks: Any
+    rest: VertexApi,
+    features: JsonDict,
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     runtime = {"gcsOutputDirectory": rest.env.pipeline_root, "parameterValues": {"items": [5, 6]}}
     rest.post(
@@ -118,7 +128,12 @@ def test_loops_nested_pipelines_and_conditions_are_parents(
     assert read["metadata"] == {"rows": 2}
 
 
-def test_a_second_job_is_a_cache_hit(rest: Any, body_of: Any, ended: Any, tasks: Any) -> None:
+def test_a_second_job_is_a_cache_hit(
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
+) -> None:
     for job_id in ("first", "second"):
         rest.post("pipelineJobs", body_of("echo", {"text": "hi"}), pipelineJobId=job_id)
         job = ended(rest, job_id)
@@ -130,7 +145,9 @@ def test_a_second_job_is_a_cache_hit(rest: Any, body_of: Any, ended: Any, tasks:
 
 
 def test_a_failure_names_the_task_and_each_failed_attempt_has_a_custom_job(
-    rest: Any, ended: Any, tasks: Any
+    rest: VertexApi,
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     file = Path(__file__).parents[1] / "engine" / "specs" / "guarded-2.14.6.yaml"
     import yaml
@@ -160,7 +177,10 @@ def test_a_failure_names_the_task_and_each_failed_attempt_has_a_custom_job(
 
 
 def test_a_task_below_a_failed_one_is_not_triggered(
-    rest: Any, body_of: Any, ended: Any, tasks: Any
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     rest.post("pipelineJobs", body_of("one_fails"), pipelineJobId="fails")
 
@@ -173,7 +193,10 @@ def test_a_task_below_a_failed_one_is_not_triggered(
 
 
 def test_a_running_job_is_cancelled_and_only_then_deleted(
-    rest: Any, body_of: Any, ended: Any, tasks: Any
+    rest: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     rest.post("pipelineJobs", body_of("sleeps", {"seconds": 600}), pipelineJobId="long")
 
@@ -195,7 +218,10 @@ def test_a_running_job_is_cancelled_and_only_then_deleted(
 
 
 def test_closing_ends_what_runs_and_leaves_nothing(
-    body_of: Any, tmp_path: Path, eventually: Any, alive: Any
+    body_of: Callable[..., JsonDict],
+    tmp_path: Path,
+    eventually: WaitFor,
+    alive: Callable[[int], bool],
 ) -> None:
     import requests
 
@@ -216,7 +242,10 @@ def test_closing_ends_what_runs_and_leaves_nothing(
 
 
 def test_a_whole_number_beyond_what_a_double_holds_is_rounded(
-    rest: Any, ended: Any, tasks: Any, body_of: Any
+    rest: VertexApi,
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
+    body_of: Callable[..., JsonDict],
 ) -> None:
     body = body_of("one_fails", {"x": 2**53 + 1})
 
@@ -229,7 +258,7 @@ def test_a_whole_number_beyond_what_a_double_holds_is_rounded(
 
 
 def test_a_pipeline_that_the_engine_cannot_run_is_refused_with_the_reason(
-    rest: Any, body_of: Any
+    rest: VertexApi, body_of: Callable[..., JsonDict]
 ) -> None:
     body = body_of("echo")
     executors = {"exec-say": {"customJob": {"customJob": {}}}}
@@ -242,7 +271,10 @@ def test_a_pipeline_that_the_engine_cannot_run_is_refused_with_the_reason(
 
 
 def test_made_up_jobs_end_when_their_time_is_over(
-    quick: Any, body_of: Any, ended: Any, tasks: Any
+    quick: VertexApi,
+    body_of: Callable[..., JsonDict],
+    ended: Callable[[VertexApi, str], JsonDict],
+    tasks: Callable[[JsonDict], dict[str, JsonDict]],
 ) -> None:
     quick.env.instant.metrics = {"accuracy": 0.9}
     quick.post("pipelineJobs", body_of("two_scores"), pipelineJobId="now")
@@ -266,7 +298,9 @@ def test_made_up_jobs_end_when_their_time_is_over(
     assert quick.get("pipelineJobs/later")["state"] == "PIPELINE_STATE_CANCELLED"
 
 
-def test_batches_delete_and_cancel_together_or_not_at_all(quick: Any, body_of: Any) -> None:
+def test_batches_delete_and_cancel_all_or_nothing(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     for name in ("a", "b", "c"):
         quick.post("pipelineJobs", body_of("echo"), pipelineJobId=name)
     names = [quick.get(f"pipelineJobs/{name}")["name"] for name in ("a", "b")]
@@ -285,7 +319,7 @@ def test_batches_delete_and_cancel_together_or_not_at_all(quick: Any, body_of: A
     assert quick.env.jobs() == ["c"]
 
 
-def test_made_up_jobs_end_when_they_are_told_to(quick: Any, body_of: Any) -> None:
+def test_invented_jobs_end_on_request(quick: VertexApi, body_of: Callable[..., JsonDict]) -> None:
     quick.env.instant.seconds = 600
     for job_id in ("goes-on", "cancelled"):
         quick.post("pipelineJobs", body_of("two_scores"), pipelineJobId=job_id)
@@ -311,7 +345,10 @@ def test_made_up_jobs_end_when_they_are_told_to(quick: Any, body_of: Any) -> Non
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_operations_are_done_at_once_or_after_a_moment(
-    quick: Any, body_of: Any, seconds: float, monkeypatch: pytest.MonkeyPatch
+    quick: VertexApi,
+    body_of: Callable[..., JsonDict],
+    seconds: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = time.time()
     monkeypatch.setattr("kfgcp.testing.operations.time", SimpleNamespace(time=lambda: now))

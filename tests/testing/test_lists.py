@@ -1,15 +1,19 @@
 """Lists of jobs: pages, filters, orders and masks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from json_types import JsonDict
+from stand_in_apis import VertexApi
 
-def _ids(answer: Any) -> list[str]:
+
+def _ids(answer: JsonDict) -> list[str]:
     return [job["name"].rpartition("/")[2] for job in answer.get("pipelineJobs", [])]
 
 
-def test_a_thousand_jobs_are_ten_pages_of_a_hundred(quick: Any) -> None:
+def test_a_thousand_jobs_are_ten_pages_of_a_hundred(quick: VertexApi) -> None:
     job_ids = quick.env.seed(
         1000,
         params={"lr": lambda number: number / 1000},
@@ -30,7 +34,7 @@ def test_a_thousand_jobs_are_ten_pages_of_a_hundred(quick: Any) -> None:
 
 
 def test_seeded_jobs_have_the_parameters_and_metrics_that_were_asked_for(
-    quick: Any, tasks: Any
+    quick: VertexApi, tasks: Callable[[JsonDict], dict[str, JsonDict]]
 ) -> None:
     (first_id, second_id) = quick.env.seed(
         2,
@@ -54,7 +58,7 @@ def test_seeded_jobs_have_the_parameters_and_metrics_that_were_asked_for(
     )
 
 
-def test_sizes_are_clamped(quick: Any) -> None:
+def test_sizes_are_clamped(quick: VertexApi) -> None:
     quick.env.seed(120)
 
     assert len(_ids(quick.get("pipelineJobs"))) == 50
@@ -68,7 +72,7 @@ def test_sizes_are_clamped(quick: Any) -> None:
         )
 
 
-def test_a_page_token_belongs_to_its_list(quick: Any) -> None:
+def test_a_page_token_belongs_to_its_list(quick: VertexApi) -> None:
     quick.env.seed(3)
     token = quick.get("pipelineJobs", pageSize=1)["nextPageToken"]
 
@@ -76,7 +80,7 @@ def test_a_page_token_belongs_to_its_list(quick: Any) -> None:
         assert "page token" in quick.refused(quick.call("GET", "pipelineJobs", params=query))[2]
 
 
-def test_a_job_that_is_added_meanwhile_shifts_no_page(quick: Any) -> None:
+def test_a_job_that_is_added_meanwhile_shifts_no_page(quick: VertexApi) -> None:
     job_ids = quick.env.seed(4, age=60)
     first_page = quick.get("pipelineJobs", pageSize=2)
     quick.env.seed(1)
@@ -88,7 +92,7 @@ def test_a_job_that_is_added_meanwhile_shifts_no_page(quick: Any) -> None:
 
 
 @pytest.fixture
-def listed(quick: Any) -> Any:
+def listed(quick: VertexApi) -> Callable[..., str]:
     """Return a function that gives the names of the jobs, of four, that a filter matches."""
     env, base = quick.env, {"metrics": {"accuracy": 1.0}}
     job_ids_by_name = {
@@ -107,7 +111,7 @@ def listed(quick: Any) -> Any:
         for name, job in job_ids_by_name.items()
     }
 
-    def ask(filter: str, **query: Any) -> str:
+    def ask(filter: str, **query: object) -> str:
         text = filter.format(**times)
         return " ".join(names[job] for job in _ids(quick.get("pipelineJobs", filter=text, **query)))
 
@@ -179,7 +183,7 @@ def test_a_filter_gives_what_fits(listed: Any, filter: str, expected: str) -> No
         ),
     ],
 )
-def test_a_filter_that_is_not_supported_is_refused(quick: Any, filter: str) -> None:
+def test_a_filter_that_is_not_supported_is_refused(quick: VertexApi, filter: str) -> None:
     code, status, message = quick.refused(
         quick.call("GET", "pipelineJobs", params={"filter": filter})
     )
@@ -197,7 +201,9 @@ def test_a_filter_that_is_not_supported_is_refused(quick: Any, filter: str) -> N
         ("end_time desc, create_time", "new bad two one"),
     ],
 )
-def test_an_order_is_obeyed_over_pages(listed: Any, quick: Any, order: str, expected: str) -> None:
+def test_an_order_is_obeyed_over_pages(
+    listed: Any, quick: VertexApi, order: str, expected: str
+) -> None:
     assert listed("", orderBy=order) == expected
     first_page = quick.get("pipelineJobs", orderBy=order, pageSize=3)
     second_page = quick.get(
@@ -207,7 +213,7 @@ def test_an_order_is_obeyed_over_pages(listed: Any, quick: Any, order: str, expe
     assert len(_ids(second_page)) == 1
 
 
-def test_another_order_is_refused(quick: Any) -> None:
+def test_another_order_is_refused(quick: VertexApi) -> None:
     for order in ("display_name", "create_time down", ","):
         assert (
             "order_by"
@@ -215,7 +221,7 @@ def test_another_order_is_refused(quick: Any) -> None:
         )
 
 
-def test_a_list_leaves_out_spec_and_details_unless_a_mask_asks(quick: Any) -> None:
+def test_a_list_leaves_out_spec_and_details_unless_a_mask_asks(quick: VertexApi) -> None:
     quick.env.seed(1)
 
     (plain,) = quick.get("pipelineJobs")["pipelineJobs"]

@@ -1,15 +1,15 @@
 """Calls of the metadata service that Google's client does not make in test_google_clients.py."""
 
-from typing import Any
-
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+from stand_in_apis import VertexApi
+
 STORE = "metadataStores/default"
 
 
-def test_the_nodes_of_a_job_are_found_by_its_context(quick: Any) -> None:
+def test_the_nodes_of_a_job_are_found_by_its_context(quick: VertexApi) -> None:
     _, second_id = quick.env.seed(
         2, params={"lr": 0.5}, metrics={"accuracy": lambda number: number}
     )
@@ -34,7 +34,7 @@ def test_the_nodes_of_a_job_are_found_by_its_context(quick: Any) -> None:
         json_format.ParseDict(answer, getattr(types, f"List{kind}Response").pb()())
 
 
-def test_a_deleted_job_takes_its_nodes_along(quick: Any) -> None:
+def test_a_deleted_job_takes_its_nodes_along(quick: VertexApi) -> None:
     (job,) = quick.env.seed(1, metrics={"accuracy": 1.0})
     assert quick.get(f"{STORE}/artifacts")["artifacts"]
 
@@ -44,7 +44,7 @@ def test_a_deleted_job_takes_its_nodes_along(quick: Any) -> None:
     assert quick.get(f"{STORE}/contexts")["contexts"] == []
 
 
-def test_contexts_have_children_and_parents(quick: Any) -> None:
+def test_contexts_have_children_and_parents(quick: VertexApi) -> None:
     for name in ("above", "below"):
         answer = quick.post(
             f"{STORE}/contexts", {"schemaTitle": "system.Experiment"}, contextId=name
@@ -69,7 +69,7 @@ def test_contexts_have_children_and_parents(quick: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["contexts", "executions", "artifacts"])
-def test_nodes_are_made_once_changed_and_deleted(quick: Any, kind: str) -> None:
+def test_nodes_are_made_once_changed_and_deleted(quick: VertexApi, kind: str) -> None:
     name = {"contexts": "contextId", "executions": "executionId", "artifacts": "artifactId"}[kind]
     path = f"{STORE}/{kind}/mine"
 
@@ -91,7 +91,7 @@ def test_nodes_are_made_once_changed_and_deleted(quick: Any, kind: str) -> None:
     assert quick.refused(quick.post(f"{STORE}/{kind}", {"colour": "red"}))[0] == 400
 
 
-def test_stores_are_made_and_kept_apart(quick: Any) -> None:
+def test_stores_are_made_and_kept_apart(quick: VertexApi) -> None:
     operation = quick.post("metadataStores", {}, metadataStoreId="other").json()
     quick.post("metadataStores/other/contexts", {"schemaTitle": "x.Y"}, contextId="c")
 
@@ -108,7 +108,7 @@ def test_stores_are_made_and_kept_apart(quick: Any) -> None:
 @pytest.mark.parametrize(
     "filter", ['colour="red"', 'in_context("a","b")', 'outside("a")', "schema_title"]
 )
-def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str) -> None:
+def test_a_filter_that_is_not_understood_is_refused(quick: VertexApi, filter: str) -> None:
     assert (
         quick.refused(quick.call("GET", f"{STORE}/artifacts", params={"filter": filter}))[1]
         == "INVALID_ARGUMENT"

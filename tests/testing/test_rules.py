@@ -5,21 +5,25 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from patience import REQUEST
+from stand_in_apis import VertexApi
 
 Change = Callable[[dict[str, Any]], Any]
 
 
-def _runtime(**fields: Any) -> Change:
+def _runtime(**fields: object) -> Change:
     return lambda body: body["runtimeConfig"].update(fields)
 
 
-def _spec(**fields: Any) -> Change:
+def _spec(**fields: object) -> Change:
     return lambda body: body.update(pipelineSpec=body["pipelineSpec"] | fields)
 
 
 @pytest.mark.parametrize("job_id", ["Upper", "1st", "-a", "a_b", "a" * 129, "a.b", "ä"])
-def test_a_job_id_of_another_form_is_refused(quick: Any, body_of: Any, job_id: str) -> None:
+def test_a_job_id_of_another_form_is_refused(
+    quick: VertexApi, body_of: Callable[..., JsonDict], job_id: str
+) -> None:
     code, status, message = quick.refused(
         quick.post("pipelineJobs", body_of("echo"), pipelineJobId=job_id)
     )
@@ -30,19 +34,23 @@ def test_a_job_id_of_another_form_is_refused(quick: Any, body_of: Any, job_id: s
 
 
 @pytest.mark.parametrize("job_id", ["a", "a-1", "a" * 128, "a-"])
-def test_a_job_id_of_the_documented_form_is_taken(quick: Any, body_of: Any, job_id: str) -> None:
+def test_a_job_id_of_the_documented_form_is_taken(
+    quick: VertexApi, body_of: Callable[..., JsonDict], job_id: str
+) -> None:
     assert quick.post("pipelineJobs", body_of("echo"), pipelineJobId=job_id).status_code == 200
     assert quick.env.jobs() == [job_id]
 
 
-def test_a_job_without_an_id_gets_one(quick: Any, body_of: Any) -> None:
+def test_a_job_without_an_id_gets_one(quick: VertexApi, body_of: Callable[..., JsonDict]) -> None:
     names = [quick.post("pipelineJobs", body_of("echo")).json()["name"] for _ in range(2)]
 
     assert names[0] != names[1]
     assert all("/pipelineJobs/echo-" in name for name in names)
 
 
-def test_a_second_job_of_that_id_already_exists(quick: Any, body_of: Any) -> None:
+def test_a_second_job_of_that_id_already_exists(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     quick.post("pipelineJobs", body_of("echo", labels={"number": "1"}), pipelineJobId="same")
 
     second_answer = quick.refused(
@@ -95,7 +103,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_body_is_refused_for(quick: Any, body_of: Any, case: str) -> None:
+def test_a_body_is_refused_for(
+    quick: VertexApi, body_of: Callable[..., JsonDict], case: str
+) -> None:
     change, expected_text = REFUSED[case]
     body = body_of("echo", labels={})
     change(body)
@@ -120,7 +130,7 @@ def test_a_body_is_refused_for(quick: Any, body_of: Any, case: str) -> None:
     ],
 )
 def test_a_parameter_of_another_type_is_refused(
-    quick: Any, body_of: Any, params: Any, expected_text: str
+    quick: VertexApi, body_of: Callable[..., JsonDict], params: object, expected_text: str
 ) -> None:
     code, status, message = quick.refused(quick.post("pipelineJobs", body_of("sleeps", params)))
 
@@ -128,7 +138,7 @@ def test_a_parameter_of_another_type_is_refused(
     assert expected_text in message
 
 
-def test_a_missing_parameter_is_refused(quick: Any, body_of: Any) -> None:
+def test_a_missing_parameter_is_refused(quick: VertexApi, body_of: Callable[..., JsonDict]) -> None:
     body = body_of("echo")
     definition = {"parameters": {"text": {"parameterType": "STRING"}}}
     body["pipelineSpec"] = body["pipelineSpec"] | {
@@ -138,7 +148,9 @@ def test_a_missing_parameter_is_refused(quick: Any, body_of: Any) -> None:
     assert "text is required" in quick.refused(quick.post("pipelineJobs", body))[2]
 
 
-def test_labels_and_names_at_their_limits_are_taken(quick: Any, body_of: Any) -> None:
+def test_labels_and_names_at_their_limits_are_taken(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     labels = {f"k{number}": "" for number in range(62)} | {"k" * 63: "v" * 63, "a_b-c": "1-_"}
 
     answer = quick.post(
@@ -151,7 +163,9 @@ def test_labels_and_names_at_their_limits_are_taken(quick: Any, body_of: Any) ->
     assert len(quick.get("pipelineJobs/a")["labels"]) == 65
 
 
-def test_only_the_service_may_set_its_own_fields(quick: Any, body_of: Any) -> None:
+def test_only_the_service_may_set_its_own_fields(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     body = body_of("echo") | {
         "name": "mine",
         "state": "PIPELINE_STATE_FAILED",
@@ -166,7 +180,9 @@ def test_only_the_service_may_set_its_own_fields(quick: Any, body_of: Any) -> No
     assert job["createTime"] > "2021"
 
 
-def test_a_request_that_is_too_long_is_refused(quick: Any, body_of: Any) -> None:
+def test_a_request_that_is_too_long_is_refused(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     quick.env.max_request_bytes = 20_000
     body = body_of("echo")
 
@@ -175,7 +191,9 @@ def test_a_request_that_is_too_long_is_refused(quick: Any, body_of: Any) -> None
     assert "20000 bytes" in quick.refused(quick.post("pipelineJobs", body))[2]
 
 
-def test_a_job_runs_only_as_an_account_that_the_caller_may_use(quick: Any, body_of: Any) -> None:
+def test_a_job_runs_only_as_an_account_that_the_caller_may_use(
+    quick: VertexApi, body_of: Callable[..., JsonDict]
+) -> None:
     quick.env.service_accounts = {"good@example.com"}
 
     good = quick.post("pipelineJobs", body_of("echo", serviceAccount="good@example.com"))
@@ -188,7 +206,7 @@ def test_a_job_runs_only_as_an_account_that_the_caller_may_use(quick: Any, body_
     assert "bad@example.com" in bad[2]
 
 
-def test_other_projects_and_locations_are_not_there(quick: Any) -> None:
+def test_other_projects_and_locations_are_not_there(quick: VertexApi) -> None:
     env = quick.env
 
     def get(project: Any, location: str) -> Any:
@@ -203,7 +221,7 @@ def test_other_projects_and_locations_are_not_there(quick: Any) -> None:
     assert quick.refused(get(env.project, "mars-1"))[:2] == (404, "NOT_FOUND")
 
 
-def test_paths_parameters_and_bodies_that_are_not_understood_are_refused(quick: Any) -> None:
+def test_paths_parameters_and_bodies_that_are_not_understood_are_refused(quick: VertexApi) -> None:
     assert quick.refused(quick.call("GET", "trainingPipelines"))[0] == 404
     assert quick.refused(quick.call("PATCH", "pipelineJobs"))[0] == 404
     assert (

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+from json_types import JsonDict
 from kfgcp.errors import UsageError
 from kfgcp.testing.cron import Cron
+from stand_in_apis import VertexApi
 
 
 @pytest.fixture
-def schedule_of(quick: Any, body_of: Any) -> Callable[..., dict[str, Any]]:
+def schedule_of(quick: VertexApi, body_of: Callable[..., JsonDict]) -> Callable[..., JsonDict]:
     """Return a function that builds the request for a schedule of the pipeline `echo`."""
 
-    def make(**fields: Any) -> dict[str, Any]:
+    def make(**fields: object) -> JsonDict:
         parent = f"projects/{quick.env.project}/locations/{quick.env.location}"
         request = {
             "parent": parent,
@@ -28,11 +29,11 @@ def schedule_of(quick: Any, body_of: Any) -> Callable[..., dict[str, Any]]:
     return make
 
 
-def _id(schedule: Any) -> str:
+def _id(schedule: JsonDict) -> str:
     return str(schedule["name"].rpartition("/")[2])
 
 
-def test_every_field_is_read_back(quick: Any, schedule_of: Any) -> None:
+def test_every_field_is_read_back(quick: VertexApi, schedule_of: Callable[..., JsonDict]) -> None:
     body = schedule_of(
         cron="TZ=Europe/Amsterdam 0 3 * * 1-5",
         startTime="2097-01-01T00:00:00Z",
@@ -71,7 +72,7 @@ def test_every_field_is_read_back(quick: Any, schedule_of: Any) -> None:
     ],
 )
 def test_a_schedule_is_refused_for(
-    quick: Any, schedule_of: Any, fields: Any, expected_text: str
+    quick: VertexApi, schedule_of: Callable[..., JsonDict], fields: JsonDict, expected_text: str
 ) -> None:
     code, status, message = quick.refused(quick.post("schedules", schedule_of(**fields)))
 
@@ -79,7 +80,9 @@ def test_a_schedule_is_refused_for(
     assert expected_text in message
 
 
-def test_the_job_of_a_schedule_is_checked_when_it_is_made(quick: Any, schedule_of: Any) -> None:
+def test_the_job_of_a_schedule_is_checked_when_it_is_made(
+    quick: VertexApi, schedule_of: Callable[..., JsonDict]
+) -> None:
     body = schedule_of()
     body["createPipelineJobRequest"]["pipelineJob"]["runtimeConfig"] = {
         "gcsOutputDirectory": "gs://nobody"
@@ -91,7 +94,9 @@ def test_the_job_of_a_schedule_is_checked_when_it_is_made(quick: Any, schedule_o
     assert "parent" in quick.refused(quick.post("schedules", parent))[2]
 
 
-def test_a_fired_schedule_starts_a_job_that_names_it(quick: Any, schedule_of: Any) -> None:
+def test_a_fired_schedule_starts_a_job_that_names_it(
+    quick: VertexApi, schedule_of: Callable[..., JsonDict]
+) -> None:
     schedule = quick.post("schedules", schedule_of(maxRunCount="2")).json()
 
     first_job_id = quick.env.fire(schedule["name"])
@@ -114,7 +119,9 @@ def test_a_fired_schedule_starts_a_job_that_names_it(quick: Any, schedule_of: An
         quick.env.fire(schedule["name"])
 
 
-def test_a_paused_schedule_starts_nothing_until_it_is_resumed(quick: Any, schedule_of: Any) -> None:
+def test_a_paused_schedule_starts_nothing_until_it_is_resumed(
+    quick: VertexApi, schedule_of: Callable[..., JsonDict]
+) -> None:
     schedule = quick.post("schedules", schedule_of()).json()
 
     assert quick.post(f"schedules/{_id(schedule)}:pause").json() == {}
@@ -132,7 +139,9 @@ def test_a_paused_schedule_starts_nothing_until_it_is_resumed(quick: Any, schedu
     assert resumed["nextRunTime"]
 
 
-def test_only_so_many_runs_are_under_way(quick: Any, schedule_of: Any) -> None:
+def test_only_so_many_runs_are_under_way(
+    quick: VertexApi, schedule_of: Callable[..., JsonDict]
+) -> None:
     quick.env.instant.seconds = 600
     schedule = quick.post("schedules", schedule_of(maxConcurrentActiveRunCount="1")).json()
     quick.env.fire(schedule["name"])
@@ -141,7 +150,9 @@ def test_only_so_many_runs_are_under_way(quick: Any, schedule_of: Any) -> None:
         quick.env.fire(schedule["name"])
 
 
-def test_a_patch_changes_what_its_mask_names(quick: Any, schedule_of: Any) -> None:
+def test_a_patch_changes_what_its_mask_names(
+    quick: VertexApi, schedule_of: Callable[..., JsonDict]
+) -> None:
     schedule = quick.post("schedules", schedule_of(allowQueueing=True)).json()
     path = f"schedules/{_id(schedule)}"
 
@@ -166,13 +177,15 @@ def test_a_patch_changes_what_its_mask_names(quick: Any, schedule_of: Any) -> No
     )
 
 
-def test_schedules_are_listed_by_filter_and_deleted(quick: Any, schedule_of: Any) -> None:
+def test_schedules_are_listed_by_filter_and_deleted(
+    quick: VertexApi, schedule_of: Callable[..., JsonDict]
+) -> None:
     schedules = [
         quick.post("schedules", schedule_of(displayName=f"s{number}")).json() for number in range(3)
     ]
     quick.post(f"schedules/{_id(schedules[0])}:pause")
 
-    def listed(filter: str = "", **query: Any) -> list[str]:
+    def listed(filter: str = "", **query: object) -> list[str]:
         return [
             item["displayName"]
             for item in quick.get("schedules", filter=filter, **query)["schedules"]
@@ -236,6 +249,6 @@ def test_a_cron_expression_can_be_never_due() -> None:
 @pytest.mark.parametrize(
     "cron", ["", "x * * * *", "* * * * * *", "60 * * * *", "5-1 * * * *", "*/0 * * * *", "@daily"]
 )
-def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
+def test_an_invalid_cron_expression_is_refused(cron: str) -> None:
     with pytest.raises(ValueError):
         Cron.parse(cron)

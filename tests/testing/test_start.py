@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
+from json_types import JsonDict
 from kfgcp.backends.registry import load_project
 from kfgcp.installation import install_hint
 from kfgcp.testing import VertexStandIn, vertex
-from patience import PROCESS, REQUEST
+from kfgcp_command import Command
+from patience import PROCESS, REQUEST, WaitFor
+from stand_in_apis import VertexApi
 
 pytest_plugins = ["pytester"]
 
@@ -70,7 +72,7 @@ def test_the_storage_variable_never_names_a_storage_that_is_closed(
     assert os.environ["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
 
 
-def test_two_stand_ins_know_nothing_of_each_other(quick: Any) -> None:
+def test_two_stand_ins_know_nothing_of_each_other(quick: VertexApi) -> None:
     with vertex(mode="instant", project="other-project", location="us-central1") as other:
         other.seed(3)
 
@@ -91,7 +93,9 @@ def test_nobody_answers_any_more_after_the_end() -> None:
 
 
 @pytest.mark.parametrize("name", ["google.cloud.aiplatform_v1", "gcp_storage_emulator"])
-def test_a_missing_package_says_which_extra(name: str, environment: Any, home: Path) -> None:
+def test_a_missing_package_says_which_extra(
+    name: str, environment: Callable[..., dict[str, str]], home: Path
+) -> None:
     code = f"""
 import sys
 sys.modules[{name!r}] = None
@@ -162,7 +166,12 @@ def _table(lines: Iterator[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_stopped(
-    kfgcp: Any, number: int, body_of: Any, tmp_path: Path, eventually: Any, alive: Any
+    kfgcp: Command,
+    number: int,
+    body_of: Callable[..., JsonDict],
+    tmp_path: Path,
+    eventually: WaitFor,
+    alive: Callable[[int], bool],
 ) -> None:
     process = kfgcp.start("testing", "vertex")
     lines = iter(process.stdout.readline, "")
@@ -186,7 +195,9 @@ def test_the_command_serves_until_it_is_stopped(
     assert re.fullmatch(r"\d\d:\d\d:\d\d POST /v1/\S+/pipelineJobs 200 \d+ ms", line)
 
 
-def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any) -> None:
+def test_the_command_makes_results_up_slowly_when_asked(
+    kfgcp: Command, body_of: Callable[..., JsonDict]
+) -> None:
     process = kfgcp.start("testing", "vertex", "--instant", "--latency", "0.2")
     lines = iter(process.stdout.readline, "")
     table = _table(lines)
@@ -203,7 +214,7 @@ def test_the_command_makes_results_up_slowly_when_asked(kfgcp: Any, body_of: Any
     kfgcp.end(process)
 
 
-def test_a_taken_port_is_an_error_of_one_line(kfgcp: Any, instant: VertexStandIn) -> None:
+def test_a_taken_port_is_an_error_of_one_line(kfgcp: Command, instant: VertexStandIn) -> None:
     port = instant.api_endpoint.rpartition(":")[2]
 
     result = kfgcp("testing", "vertex", "--port", port)

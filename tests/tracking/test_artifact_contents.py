@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kfp import dsl
 
+from json_types import JsonDict
 from kfgcp.errors import BackendError, NotFound, Unsupported
 from kfgcp.model import Artifact
 from kfgcp.tracking.artifact_contents import (
@@ -33,7 +34,7 @@ def artifact(metadata: Any = None, uri: str = "", kind: str = KINDS) -> Artifact
     return Artifact("evaluate", "curves", kind, uri, metadata or {})
 
 
-def logged() -> dict[str, Any]:
+def logged() -> JsonDict:
     """Metadata as KFP's own class logs them, the curve not in its order."""
     kfp_metrics = dsl.ClassificationMetrics()
     kfp_metrics.log_confusion_matrix(["cat", "dog"], [[8, 2], [1, 9]])
@@ -43,7 +44,7 @@ def logged() -> dict[str, Any]:
     return dict(kfp_metrics.metadata)
 
 
-def kubeflow(metadata: dict[str, Any]) -> dict[str, Any]:
+def kubeflow(metadata: JsonDict) -> JsonDict:
     """As ML Metadata of Kubeflow keeps them: its values are scalars or structs."""
     return {
         key: {"list": value}
@@ -55,7 +56,7 @@ def kubeflow(metadata: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def as_text(metadata: dict[str, Any]) -> dict[str, Any]:
+def as_text(metadata: JsonDict) -> JsonDict:
     return {key: json.dumps(value) for key, value in metadata.items()}
 
 
@@ -68,13 +69,15 @@ def numbers_as_text(metadata: Any) -> Any:
 
 
 KEPT = pytest.mark.parametrize(
-    "kept", [dict, kubeflow, as_text, numbers_as_text], ids=lambda kept: kept.__name__
+    "stored_as",
+    [dict, kubeflow, as_text, numbers_as_text],
+    ids=lambda stored_as: stored_as.__name__,
 )
 
 
 @KEPT
-def test_a_roc_curve_rises(kept: Callable[[Any], Any]) -> None:
-    assert roc(artifact(kept(logged()))) == (
+def test_a_roc_curve_rises(stored_as: Callable[[Any], Any]) -> None:
+    assert roc(artifact(stored_as(logged()))) == (
         (0, 0, math.inf),
         (0.25, 0.5, 0.6),
         (0.25, 0.75, 0.4),
@@ -83,14 +86,14 @@ def test_a_roc_curve_rises(kept: Callable[[Any], Any]) -> None:
 
 
 @KEPT
-def test_a_confusion_matrix_has_labels_and_rows(kept: Callable[[Any], Any]) -> None:
-    assert confusion_matrix(artifact(kept(logged()))) == ConfusionMatrix(
+def test_a_confusion_matrix_has_labels_and_rows(stored_as: Callable[[Any], Any]) -> None:
+    assert confusion_matrix(artifact(stored_as(logged()))) == ConfusionMatrix(
         ("cat", "dog"), ((8, 2), (1, 9))
     )
 
 
 @KEPT
-def test_precision_is_there_when_it_was_logged(kept: Callable[[Any], Any]) -> None:
+def test_precision_is_there_when_it_was_logged(stored_as: Callable[[Any], Any]) -> None:
     points = [
         {"confidenceThreshold": 0.2, "recall": 1.0, "precision": 0.5},
         {"confidenceThreshold": 0.8, "recall": 0.5, "precision": 0.75},
@@ -98,17 +101,17 @@ def test_precision_is_there_when_it_was_logged(kept: Callable[[Any], Any]) -> No
     ]
     expected = ((0.5, 1, 0.9), (0.5, 0.75, 0.8), (1, 0.5, 0.2))
 
-    assert precision_recall(artifact(kept({"confidenceMetrics": points}))) == expected
-    assert precision_recall(artifact(kept(logged()))) == ()
-    assert roc(artifact(kept({"confidenceMetrics": points}))) == ()
+    assert precision_recall(artifact(stored_as({"confidenceMetrics": points}))) == expected
+    assert precision_recall(artifact(stored_as(logged()))) == ()
+    assert roc(artifact(stored_as({"confidenceMetrics": points}))) == ()
 
 
 @KEPT
-def test_sliced_metrics_are_read_by_slice(kept: Callable[[Any], Any]) -> None:
+def test_sliced_metrics_are_read_by_slice(stored_as: Callable[[Any], Any]) -> None:
     other = dsl.ClassificationMetrics()
     other.log_roc_data_point(fpr=0.5, tpr=0.5, threshold=0.5)
     sliced = artifact(
-        kept(
+        stored_as(
             {
                 "evaluationSlices": [
                     {"slice": "old", "sliceClassificationMetrics": logged()},
@@ -153,7 +156,7 @@ def test_points_without_a_rate_are_left_out_and_thresholds_may_be_missing() -> N
         None,
     ],
 )
-def test_a_matrix_that_is_not_whole_is_none(rows: Any) -> None:
+def test_a_matrix_that_is_not_whole_is_none(rows: object) -> None:
     specs = [{"displayName": "a"}, {"displayName": "b"}]
     assert (
         confusion_matrix(artifact({"confusionMatrix": {"annotationSpecs": specs, "rows": rows}}))
@@ -188,7 +191,7 @@ JSON = st.recursive(
         st.sampled_from(["confidenceMetrics", "confusionMatrix", "evaluationSlices"]), JSON
     )
 )
-def test_nothing_that_was_kept_makes_it_fail(metadata: dict[str, Any]) -> None:
+def test_nothing_that_was_kept_makes_it_fail(metadata: JsonDict) -> None:
     damaged = artifact(metadata)
 
     for across, up, _ in (*roc(damaged), *precision_recall(damaged)):
@@ -217,7 +220,7 @@ def test_only_the_beginning_of_a_long_file_is_read(page: Path) -> None:
     assert text(artifact(uri=str(page)), limit=4) == Text("<p>", truncated=True)  # not half an ä
 
 
-def test_a_file_that_is_no_text_is_told_to_be_binary(page: Path) -> None:
+def test_a_file_that_is_not_text_is_reported_as_binary(page: Path) -> None:
     page.write_bytes(b"PAR1\x00\x01")
     assert text(artifact(uri=str(page))) == Text("", binary=True)
     page.write_bytes(b"caf\xe9")
@@ -266,7 +269,7 @@ def test_paths_of_this_machine_are_not_read_for_runs_elsewhere(page: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(page: Path) -> None:
+def test_a_file_that_may_not_be_read_is_reported(page: Path) -> None:
     page.chmod(0)
     with pytest.raises(BackendError, match="cannot be read: Permission denied"):
         text(artifact(uri=str(page)))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import kfgcp as public
+from json_types import JsonDict
 from kfgcp.backends.registry import rounding_backends
 from kfgcp.model import Cache, Direction, Metric, Run, RunState, Task, TaskKind, TaskState
 from kfgcp.store.rows import ReadLevel
@@ -120,7 +121,7 @@ def test_a_baseline_without_the_value_gives_no_deltas(make_run: MakeRun) -> None
         (None, None),
     ],
 )
-def test_values_that_are_the_same(make_run: MakeRun, one: Any, other: Any) -> None:
+def test_values_that_are_the_same(make_run: MakeRun, one: Any, other: object) -> None:
     assert _differences(make_run(params={"p": one}), make_run(params={"p": other})) == []
 
 
@@ -141,23 +142,23 @@ def test_values_that_are_the_same(make_run: MakeRun, one: Any, other: Any) -> No
         (10**400, 10**400 + 1),
     ],
 )
-def test_values_that_are_not(make_run: MakeRun, one: Any, other: Any) -> None:
+def test_values_that_are_not(make_run: MakeRun, one: Any, other: object) -> None:
     assert len(_differences(make_run(params={"p": one}), make_run(params={"p": other}))) == 1
 
 
 def test_a_text_that_looks_like_missing_is_not_missing(make_run: MakeRun) -> None:
-    [found] = compare([make_run(params={"p": "".join(["—"])}), make_run()]).differences
+    [difference] = compare([make_run(params={"p": "".join(["—"])}), make_run()]).differences
 
-    assert found.to_dict()["values"] == ["—", None]
+    assert difference.to_dict()["values"] == ["—", None]
 
 
 def test_deltas_of_numbers_only(make_run: MakeRun) -> None:
     values = (0.1, 0.3, True, "x", math.nan, 10**400)
-    [found] = compare([make_run(params={"p": value}) for value in values]).differences
+    [difference] = compare([make_run(params={"p": value}) for value in values]).differences
 
-    assert found.deltas[:4] == (0.0, 0.2, None, None)
-    assert math.isnan(found.deltas[4] or 0)
-    assert found.deltas[5] is None
+    assert difference.deltas[:4] == (0.0, 0.2, None, None)
+    assert math.isnan(difference.deltas[4] or 0)
+    assert difference.deltas[5] is None
 
 
 @pytest.mark.parametrize(
@@ -176,11 +177,11 @@ def test_deltas_of_numbers_only(make_run: MakeRun) -> None:
 def test_deltas_are_as_exact_as_the_numbers(
     make_run: MakeRun, base: float, value: float, delta: float, better: bool | None
 ) -> None:
-    [found] = compare(
+    [difference] = compare(
         [make_run(metrics=(Metric("t", "m", "loss", loss),)) for loss in (base, value)]
     ).differences
 
-    assert (found.deltas[1], found.better[1]) == (delta, better)
+    assert (difference.deltas[1], difference.better[1]) == (delta, better)
 
 
 def test_a_comparison_with_nan_is_valid_json(
@@ -191,9 +192,9 @@ def test_a_comparison_with_nan_is_valid_json(
     runs = [
         make_run(metrics=(Metric("t", "m", "loss", value),)) for value in (1.0, math.nan, -math.inf)
     ]
-    [found] = parse_json(json.dumps(compare(runs).to_dict()))["differences"]
+    [difference] = parse_json(json.dumps(compare(runs).to_dict()))["differences"]
 
-    assert found == {
+    assert difference == {
         "group": "metrics",
         "name": "t/m/loss",
         "values": [1.0, "NaN", "-Infinity"],
@@ -244,7 +245,7 @@ def test_the_json_of_a_comparison_names_the_runs(make_run: MakeRun) -> None:
     )
 
 
-def _metric(*values: float, name: str = "accuracy") -> list[dict[str, Any]]:
+def _metric(*values: float, name: str = "accuracy") -> list[JsonDict]:
     return [{"metrics": (Metric("evaluate", "metrics", name, value),)} for value in values]
 
 
@@ -273,7 +274,7 @@ NOTHING_IS_BETTER = ("mean_length", "lossless", "accuracy_loss", "count", "", "G
         (NOTHING_IS_BETTER, None),
     ],
 )
-def test_what_is_better_is_told_by_the_words_of_a_name(
+def test_the_better_direction_follows_from_the_words_of_a_name(
     names: tuple[str, ...], direction: Direction | None
 ) -> None:
     assert {name: guess_direction(name) for name in names} == dict.fromkeys(names, direction)
@@ -377,12 +378,12 @@ def test_rounding_makes_no_run_better(make_run: MakeRun) -> None:
         _digits(make_run("cccc"), {"loss": 0.5}),
     ]
 
-    [found] = compare(runs, rounding_backends=ROUNDING).differences
+    [difference] = compare(runs, rounding_backends=ROUNDING).differences
 
-    assert found.direction is Direction.MINIMIZE
-    assert found.deltas[1] == 0
-    assert found.better[1] is None
-    assert found.best is None
+    assert difference.direction is Direction.MINIMIZE
+    assert difference.deltas[1] == 0
+    assert difference.better[1] is None
+    assert difference.best is None
 
 
 def test_metrics_say_which_run_is_better_and_which_is_best(make_run: MakeRun) -> None:
@@ -390,9 +391,9 @@ def test_metrics_say_which_run_is_better_and_which_is_best(make_run: MakeRun) ->
         make_run(f"r{number}", **fields)
         for number, fields in enumerate(_metric(0.5, 0.75, 0.25, 0.5, math.nan))
     ]
-    [found] = compare(runs).differences
+    [difference] = compare(runs).differences
 
-    assert (found.direction, found.better, found.best) == (
+    assert (difference.direction, difference.better, difference.best) == (
         Direction.MAXIMIZE,
         (None, True, False, None, None),
         1,
@@ -412,8 +413,8 @@ def test_metrics_say_which_run_is_better_and_which_is_best(make_run: MakeRun) ->
 
 def test_of_two_runs_or_equal_ones_none_is_best(make_run: MakeRun) -> None:
     for values in ((0.5, 0.75), (0.5, 0.75, 0.75), (0.5, math.nan, math.nan)):
-        [found] = compare([make_run(**fields) for fields in _metric(*values)]).differences
-        assert found.best is None
+        [difference] = compare([make_run(**fields) for fields in _metric(*values)]).differences
+        assert difference.best is None
 
 
 def test_the_baseline_comes_first(make_run: MakeRun) -> None:
@@ -446,7 +447,7 @@ def test_cache_hits_against_tasks_that_ran(make_run: MakeRun) -> None:
     assert _differences(run(False, "no earlier run"), run(False, "inputs changed: lr")) == []
 
 
-def _spec(image: str, lr: float) -> dict[str, Any]:
+def _spec(image: str, lr: float) -> JsonDict:
     return {
         "pipelineInfo": {"name": "p"},
         "schemaVersion": "2.1.0",

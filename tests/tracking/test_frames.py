@@ -163,7 +163,7 @@ def test_tidy_frames_have_a_row_each(home: Path) -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
-    ("chosen", "found"),
+    ("chosen", "run_ids"),
     [
         ({"where": "params.whole > 1"}, ["b"]),
         ({"state": "failed"}, ["b"]),
@@ -183,10 +183,10 @@ def test_tidy_frames_have_a_row_each(home: Path) -> None:
     ],
 )
 def test_runs_are_chosen_by_plain_values(
-    home: Path, chosen: dict[str, object], found: list[str]
+    home: Path, chosen: dict[str, object], run_ids: list[str]
 ) -> None:
-    assert list(kfgcp.runs(**chosen)["run_id"]) == found  # type: ignore[arg-type]
-    assert set(kfgcp.metrics(**chosen)["run_id"]) == set(found)  # type: ignore[arg-type]
+    assert list(kfgcp.runs(**chosen)["run_id"]) == run_ids  # type: ignore[arg-type]
+    assert set(kfgcp.metrics(**chosen)["run_id"]) == set(run_ids)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

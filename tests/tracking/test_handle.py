@@ -174,7 +174,7 @@ def test_a_failure_can_be_pickled(make_run: MakeRun) -> None:
     )
 
 
-def test_wait_stops_when_its_time_is_over_and_says_how_to_go_on(make_run: MakeRun) -> None:
+def test_wait_stops_when_its_time_is_over_and_says_how_to_continue(make_run: MakeRun) -> None:
     handle = _handle(Answers(make_run(state=RunState.RUNNING)))
 
     with pytest.raises(RunTimeout, match=r"aaaa00000001 is still RUNNING after 0\.01 s") as caught:
@@ -193,7 +193,7 @@ def test_wait_for_no_time_looks_once(make_run: MakeRun) -> None:
         _handle(Answers(make_run(state=RunState.RUNNING))).wait(timeout=0)
 
 
-def test_cancel_of_an_ended_run_is_no_error(make_run: MakeRun) -> None:
+def test_cancel_of_an_ended_run_is_not_an_error(make_run: MakeRun) -> None:
     backend = Answers(make_run())
 
     assert _handle(backend).cancel().state is RunState.SUCCEEDED

@@ -82,7 +82,7 @@ def test_a_handle_of_a_closed_workspace_is_one_clear_error(
     for use in uses:
         with pytest.raises(kfgcp.UsageError, match=f"The workspace of {home} was closed"):
             use()
-    assert run.state == "SUCCEEDED", "what was read stays"
+    assert run.state == "SUCCEEDED", "the values that were read stay"
     assert kfgcp.show(run.run_id).state == "SUCCEEDED"
 
 

@@ -62,7 +62,7 @@ def test_a_character_that_is_written_in_two_halves_is_one(log: Log) -> None:
     assert log.read() == ["世界"]
 
 
-def test_bytes_that_are_no_text_are_replaced(log: Log) -> None:
+def test_bytes_that_are_not_text_are_replaced(log: Log) -> None:
     log.write(b"caf\xe9 \xff\nfine\n")
 
     assert log.read() == ["caf� �", "fine"]

@@ -1,18 +1,19 @@
 """A backend is opened once for all runs that a thread looks at."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import kfgcp
+from kfgcp.testing import VertexStandIn
 
 
 def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_thousand_handles_share_what_they_speak_through(
-    vertex_stand_in: Any, home: Path, pipeline: Any
+def test_a_thousand_handles_share_one_backend(
+    vertex_stand_in: VertexStandIn, home: Path, pipeline: Callable[[str], Path]
 ) -> None:
     (home / "kfgcp.toml").write_text(vertex_stand_in.toml("cloud"))
     seeded_runs = vertex_stand_in.seed(300)

@@ -95,7 +95,7 @@ def test_a_change_brings_the_short_pause_back(
     assert waits(poller, remote, 2) == [30.0, 1.0]
 
 
-def test_metrics_and_labels_are_no_change(
+def test_metrics_and_labels_are_not_a_change(
     poller: Poller, remote: Remote, make_run: MakeRun
 ) -> None:
     waits(poller, remote, 60)
@@ -132,7 +132,7 @@ def test_another_pace(remote: Remote) -> None:
     assert (pauses[:3], pauses[-1]) == ([0, 5.0, 5.0], 6.0)
 
 
-def test_an_outage_is_said_once_and_so_is_its_end(
+def test_an_outage_and_its_end_are_reported_once(
     poller: Poller, remote: Remote, notices: list[str]
 ) -> None:
     poller.poll()

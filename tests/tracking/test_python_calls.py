@@ -90,7 +90,7 @@ def test_a_function_without_a_decorator_is_named(home: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, b"pipeline.yaml", ["pipeline.yaml"], dsl, dsl.Dataset])
-def test_other_values_are_no_pipelines(value: Any, home: Path) -> None:
+def test_other_values_are_not_pipelines(value: Any, home: Path) -> None:
     with pytest.raises(
         UsageError, match=f"A pipeline cannot be of the type {type(value).__name__}"
     ) as caught:
@@ -176,7 +176,9 @@ def test_list_takes_the_options_of_the_command(home: Path) -> None:
         ({"state": "DONE"}, "There is no state 'DONE'."),
     ],
 )
-def test_a_wrong_option_of_list_is_named(options: dict[str, Any], message: str, home: Path) -> None:
+def test_a_wrong_option_of_list_is_named(
+    options: dict[str, object], message: str, home: Path
+) -> None:
     with pytest.raises(UsageError) as caught:
         kfgcp.list(**options)
 
@@ -211,7 +213,7 @@ def test_a_wrong_option_of_list_is_named(options: dict[str, Any], message: str, 
     ],
 )
 def test_a_wrong_option_of_submit_is_named(
-    options: dict[str, Any], message: str, home: Path
+    options: dict[str, object], message: str, home: Path
 ) -> None:
     for call in (kfgcp.submit, kfgcp.run, api.plan):
         with pytest.raises(UsageError) as caught:
@@ -221,7 +223,7 @@ def test_a_wrong_option_of_submit_is_named(
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True])
-def test_a_wrong_timeout_is_an_error_before_a_run_starts(timeout: Any, home: Path) -> None:
+def test_a_wrong_timeout_is_an_error_before_a_run_starts(timeout: object, home: Path) -> None:
     calls = (
         lambda: kfgcp.run(doubled_twice, timeout=timeout),
         lambda: kfgcp.rerun("latest", timeout=timeout),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.model import Metric, Run
 from kfgcp.tracking.compare import compare
 
@@ -95,15 +96,15 @@ def test_texts_of_runs_stay_texts_in_markdown(make_run: MakeRun, text: str) -> N
     assert all(line.count("|") == 4 for line in lines)
     inside = re.findall(r"<code>(.*?)</code>", markdown)
     assert len(inside) == 5
-    for each in inside:
+    for cell in inside:
         assert not re.search(
-            r"www\.|(?<!<!-- -->)&#64;", each
+            r"www\.|(?<!<!-- -->)&#64;", cell
         )  # which become links inside of `code` too
-        assert not set(re.sub(r"&#\d+;|<!-- -->", "", each)) & set("|`<>[]*_~@#:!\\&\n\x1b")
+        assert not set(re.sub(r"&#\d+;|<!-- -->", "", cell)) & set("|`<>[]*_~@#:!\\&\n\x1b")
 
 
 def test_control_characters_are_shown_wherever_they_stand(make_run: MakeRun) -> None:
-    def spec(task: str) -> dict[str, Any]:
+    def spec(task: str) -> JsonDict:
         return {
             "root": {"dag": {"tasks": {task: {"componentRef": {"name": "c"}}}}},
             "components": {"c": {}},
@@ -175,7 +176,7 @@ def test_html_loads_nothing_and_runs_nothing(make_run: MakeRun) -> None:
 
 
 def test_changes_of_pipelines_are_a_diff_that_nothing_can_leave(make_run: MakeRun) -> None:
-    def spec(image: str) -> dict[str, Any]:
+    def spec(image: str) -> JsonDict:
         return {
             "pipelineInfo": {"name": "p"},
             "components": {"comp-t": {"executorLabel": "exec-t"}},

@@ -120,7 +120,9 @@ def test_metrics_whose_names_have_dots_never_share_a_column(make_run: MakeRun) -
     }
 
 
-def test_a_metric_in_two_artifacts_of_a_task_is_told_apart_in_all_runs(make_run: MakeRun) -> None:
+def test_a_metric_in_two_artifacts_of_a_task_is_distinguished_in_all_runs(
+    make_run: MakeRun,
+) -> None:
     both = make_run(
         metrics=(
             Metric("t", "train", "auc", 1),
@@ -199,7 +201,7 @@ def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(
     "value",
     ["-1.5", "+3e-4", "-.5", "-5.", "+7", "1=2", "a-b", "'=1", " =1", "", -1.5, -7, float("-inf")],
 )
-def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: Any) -> None:
+def test_numbers_and_other_texts_stay_as_they_are(make_run: MakeRun, value: object) -> None:
     [row] = _csv([make_run(params={"p": value})])
 
     assert row["params.p"] == str(value)
@@ -275,7 +277,7 @@ def test_names_of_columns_are_texts_too() -> None:
     assert csv_text(["=x"], [["=y"]], raw=True) == "=x\n=y\n"
 
 
-def test_values_that_are_no_texts_are_json_in_csv(make_run: MakeRun) -> None:
+def test_values_that_are_not_texts_are_json_in_csv(make_run: MakeRun) -> None:
     [row] = _csv(
         [
             make_run(
@@ -301,7 +303,7 @@ def test_values_that_are_no_texts_are_json_in_csv(make_run: MakeRun) -> None:
     ]
 
 
-def test_text_that_is_no_unicode_is_written_as_escapes(make_run: MakeRun, tmp_path: Path) -> None:
+def test_text_that_is_not_unicode_is_written_as_escapes(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(params={"p": "caf\udce9"})]
 
     assert _csv(runs)[0]["params.p"] == "caf\\udce9"
@@ -321,10 +323,10 @@ def test_json_holds_whole_runs(make_run: MakeRun, parse_json: Callable[[str], An
         tasks=(Task("t", TaskKind.CONTAINER, TaskState.SUCCEEDED),),
     )
 
-    [found] = parse_json(export([run], "json", None))
+    [exported] = parse_json(export([run], "json", None))
 
-    assert found == run.to_dict()
-    assert [metric["value"] for metric in found["metrics"]] == ["NaN", "-Infinity"]
+    assert exported == run.to_dict()
+    assert [metric["value"] for metric in exported["metrics"]] == ["NaN", "-Infinity"]
 
 
 def test_parquet_columns_have_the_type_that_all_values_have(

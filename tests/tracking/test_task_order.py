@@ -47,7 +47,7 @@ def _time(seconds: int | None) -> str | None:
     return None if seconds is None else f"2026-01-01T00:00:{seconds:02}.000Z"
 
 
-def told(tasks: Iterator[Task]) -> list[str]:
+def describe(tasks: Iterator[Task]) -> list[str]:
     return [f"{task.path} {task.state}" for task in tasks]
 
 
@@ -65,7 +65,7 @@ def test_times_decide_between_tasks_that_do_not_depend_on_each_other() -> None:
 
     order.add([task("make-2", SUCCEEDED, 2, 3), task("make", SUCCEEDED, 1, 4)])
 
-    assert told(order.rest()) == [
+    assert describe(order.rest()) == [
         "make RUNNING",
         "make-2 RUNNING",
         "make-2 SUCCEEDED",
@@ -90,7 +90,7 @@ def test_in_one_second_a_task_ends_before_those_start_that_wait_for_it(
         ]
     )
 
-    assert told(order.rest()) == [
+    assert describe(order.rest()) == [
         "make RUNNING",
         "make SUCCEEDED",
         "for-loop-2 RUNNING",
@@ -104,7 +104,7 @@ def test_in_one_second_a_task_ends_before_those_start_that_wait_for_it(
 def test_a_group_ends_after_all_in_it(dependencies: Dependencies) -> None:
     order = TaskOrder(dependencies)
     order.add([task("for-loop-2", RUNNING, 1), task("for-loop-2[0]", RUNNING, 1)])
-    assert told(order.rest()) == ["for-loop-2 RUNNING", "for-loop-2[0] RUNNING"]
+    assert describe(order.rest()) == ["for-loop-2 RUNNING", "for-loop-2[0] RUNNING"]
 
     order.add(
         [
@@ -114,7 +114,7 @@ def test_a_group_ends_after_all_in_it(dependencies: Dependencies) -> None:
         ]
     )
 
-    assert told(order.rest()) == [
+    assert describe(order.rest()) == [
         "for-loop-2[0]/make-2 RUNNING",
         "for-loop-2[0]/make-2 SUCCEEDED",
         "for-loop-2[0] SUCCEEDED",
@@ -134,14 +134,14 @@ def test_before_a_line_comes_the_start_of_its_task_and_what_that_waited_for(
         ]
     )
 
-    assert told(order.before_line("make")) == ["make RUNNING"]
-    assert told(order.before_line("for-loop-2[1]/make-2")) == [
+    assert describe(order.before_line("make")) == ["make RUNNING"]
+    assert describe(order.before_line("for-loop-2[1]/make-2")) == [
         "make SUCCEEDED",
         "for-loop-2 RUNNING",
         "for-loop-2[1]/make-2 RUNNING",
     ]
-    assert told(order.before_line("for-loop-2[1]/make-2")) == []
-    assert told(order.rest()) == ["for-loop-2[1]/make-2 FAILED"]
+    assert describe(order.before_line("for-loop-2[1]/make-2")) == []
+    assert describe(order.rest()) == ["for-loop-2[1]/make-2 FAILED"]
 
 
 def test_a_start_is_held_back_until_the_end_before_it_was_seen(dependencies: Dependencies) -> None:
@@ -149,11 +149,11 @@ def test_a_start_is_held_back_until_the_end_before_it_was_seen(dependencies: Dep
     order = TaskOrder(dependencies)
     first, second = "for-loop-2[0]/make-2", "for-loop-2[0]/make-3"
     order.add([task(first, RUNNING, 1), task(second, RUNNING, 2)])
-    assert told(order.rest()) == [f"{first} RUNNING"]
+    assert describe(order.rest()) == [f"{first} RUNNING"]
 
     order.add([task(first, SUCCEEDED, 1, 2)])
 
-    assert told(order.rest()) == [f"{first} SUCCEEDED", f"{second} RUNNING"]
+    assert describe(order.rest()) == [f"{first} SUCCEEDED", f"{second} RUNNING"]
 
 
 @pytest.fixture
@@ -161,25 +161,27 @@ def held_back(dependencies: Dependencies) -> TaskOrder:
     """An order that holds back the start of make-3, which waits for make-2."""
     order = TaskOrder(dependencies)
     order.add([task("for-loop-2[0]/make-2", RUNNING, 1), task("for-loop-2[0]/make-3", RUNNING, 2)])
-    assert told(order.rest()) == ["for-loop-2[0]/make-2 RUNNING"]
+    assert describe(order.rest()) == ["for-loop-2[0]/make-2 RUNNING"]
     return order
 
 
 def test_a_line_ends_the_holding_back(held_back: TaskOrder) -> None:
-    assert told(held_back.before_line("for-loop-2[0]/make-3")) == ["for-loop-2[0]/make-3 RUNNING"]
+    assert describe(held_back.before_line("for-loop-2[0]/make-3")) == [
+        "for-loop-2[0]/make-3 RUNNING"
+    ]
 
 
 def test_the_end_of_the_task_ends_the_holding_back(held_back: TaskOrder) -> None:
     held_back.add([task("for-loop-2[0]/make-3", SUCCEEDED, 2, 3)])
 
-    assert told(held_back.rest()) == [
+    assert describe(held_back.rest()) == [
         "for-loop-2[0]/make-3 RUNNING",
         "for-loop-2[0]/make-3 SUCCEEDED",
     ]
 
 
 def test_the_end_of_the_run_ends_the_holding_back(held_back: TaskOrder) -> None:
-    assert told(held_back.rest(run_ended=True)) == ["for-loop-2[0]/make-3 RUNNING"]
+    assert describe(held_back.rest(run_ended=True)) == ["for-loop-2[0]/make-3 RUNNING"]
 
 
 def test_a_look_without_changes_tells_nothing() -> None:
@@ -187,9 +189,9 @@ def test_a_look_without_changes_tells_nothing() -> None:
     tasks = [task("make", RUNNING, 1), task("make-2", PENDING)]
 
     assert order.add(tasks) == tasks
-    assert told(order.rest()) == ["make RUNNING", "make-2 PENDING"]
+    assert describe(order.rest()) == ["make RUNNING", "make-2 PENDING"]
     assert order.add(tasks) == []
-    assert told(order.rest()) == []
+    assert describe(order.rest()) == []
 
 
 def test_what_did_not_run_has_an_end_only() -> None:
@@ -197,21 +199,21 @@ def test_what_did_not_run_has_an_end_only() -> None:
 
     order.add([task("make", SKIPPED), task("make-2", CACHED, 1, 1)])
 
-    assert told(order.rest()) == ["make-2 CACHED", "make SKIPPED"]
+    assert describe(order.rest()) == ["make-2 CACHED", "make SKIPPED"]
 
 
 def test_a_task_that_runs_again_and_a_late_reason() -> None:
     order = TaskOrder(Dependencies(None))
     failed = task("make", FAILED, 1, 2)
     order.add([failed])
-    assert told(order.rest()) == ["make RUNNING", "make FAILED"]
+    assert describe(order.rest()) == ["make RUNNING", "make FAILED"]
 
     order.add([replace(failed, outputs={"late": 1})])
-    assert told(order.rest()) == ["make FAILED"]
+    assert describe(order.rest()) == ["make FAILED"]
     order.add([task("make", RUNNING, 3)])
-    assert told(order.rest()) == ["make RUNNING"]
+    assert describe(order.rest()) == ["make RUNNING"]
     order.add([task("make", SUCCEEDED, 3, 4)])
-    assert told(order.rest()) == ["make SUCCEEDED"]
+    assert describe(order.rest()) == ["make SUCCEEDED"]
 
 
 def test_a_group_that_ended_and_started_again_between_two_looks(dependencies: Dependencies) -> None:
@@ -220,7 +222,9 @@ def test_a_group_that_ended_and_started_again_between_two_looks(dependencies: De
     order.add([task("for-loop-2", FAILED, 1, 2)])
     order.add([task("for-loop-2", RUNNING, 3), task("for-loop-2[0]/make-2", FAILED, 1, 2)])
 
-    assert sorted(told(order.before_line("for-loop-2[0]/make-2")) + told(order.rest())) == sorted(
+    assert sorted(
+        describe(order.before_line("for-loop-2[0]/make-2")) + describe(order.rest())
+    ) == sorted(
         [
             "for-loop-2 RUNNING",
             "for-loop-2 FAILED",
@@ -242,7 +246,7 @@ def test_a_long_chain_in_one_look_is_in_order() -> None:
     order = TaskOrder(Chain(None))
     order.add(task(f"make-{number}", SUCCEEDED, 1, 1) for number in reversed(range(10_000)))
 
-    shown = told(order.before_line("make-9999")) + told(order.rest())
+    shown = describe(order.before_line("make-9999")) + describe(order.rest())
 
     assert shown == [
         f"make-{number} {state}" for number in range(10_000) for state in ("RUNNING", "SUCCEEDED")

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from kfgcp.installation import upgrade_hint
 from kfgcp.model import Run
 from kfgcp.store.store import Store
 from kfgcp.workspace import Workspace
+from kfgcp_command import Somebody
 from patience import REQUEST
 
 MakeRun = Callable[..., Run]
@@ -94,7 +94,7 @@ def test_a_configuration_that_is_not_valid_is_a_config_error(
         _ = Workspace.default().project
 
 
-def test_a_read_only_folder_can_be_opened_and_refuses_to_record(somebody: Any) -> None:
+def test_a_read_only_folder_can_be_opened_and_refuses_to_record(somebody: Somebody) -> None:
     somebody.folder.chmod(0o555)
     code = (
         "from kfgcp.workspace import Workspace\n"

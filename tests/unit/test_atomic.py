@@ -7,11 +7,11 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp.atomic import write_file
+from kfgcp_command import Somebody
 from patience import PROCESS, REQUEST
 
 WRITE = """
@@ -23,7 +23,7 @@ write_file(Path(sys.argv[1]), {data})
 """
 
 
-def test_a_reader_of_the_old_file_keeps_all_of_it(tmp_path: Path) -> None:
+def test_a_reader_of_the_old_file_reads_it_to_the_end(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
     file.write_bytes(b"old")
     with file.open("rb") as reader:
@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(
     assert os.listdir(folder) == ["runs.csv"]
 
 
-def test_what_cannot_be_replaced_is_written_in_its_place(somebody: Any) -> None:
+def test_what_cannot_be_replaced_is_written_in_its_place(somebody: Somebody) -> None:
     """The folder is not theirs to write, the file is: so it is in many containers."""
     folder = somebody.folder / "etc"
     folder.mkdir()
@@ -193,7 +193,7 @@ def test_what_cannot_be_replaced_is_written_in_its_place(somebody: Any) -> None:
     assert sorted(os.listdir(folder)) == ["mine", "protected"]
 
 
-def test_a_file_that_is_protected_is_not_replaced(somebody: Any) -> None:
+def test_a_file_that_is_protected_is_not_replaced(somebody: Somebody) -> None:
     file = somebody.folder / "protected"
     file.write_text("old")
     file.chmod(0o444)

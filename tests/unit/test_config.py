@@ -124,7 +124,8 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 
     assert caught.value.message == "There is no environment 'dve' (kfgcp.toml)."
     assert (
-        caught.value.hint == "Did you mean 'dev'? Environments: dev, local. Add one as [env.dve]."
+        caught.value.hint == "Did you mean 'dev'? Environments: dev, local. To add this"
+        " environment, write a table [env.dve]."
     )
     with pytest.raises(ConfigError, match=r"'dev' \(no kfgcp.toml was found\)"):
         load_project(tmp_path.parent / "elsewhere", {"KFGCP_ENV": "dev"}).env()
@@ -136,17 +137,18 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         (
             "[projetc]\n",
             "kfgcp.toml: unknown key 'projetc'.",
-            "Did you mean 'project'? Known keys: check, dashboard, env, include, project.",
+            "Did you mean 'project'? Known keys: check, dashboard, env, image, include, pipeline,"
+            " project.",
         ),
         (
             "zzz = 1\n",
             "kfgcp.toml: unknown key 'zzz'.",
-            "Known keys: check, dashboard, env, include, project.",
+            "Known keys: check, dashboard, env, image, include, pipeline, project.",
         ),
         (
             '[project]\nexperimnt = "x"\n',
             "kfgcp.toml [project]: unknown key 'experimnt'.",
-            "Did you mean 'experiment'? Known keys: experiment, metrics, name.",
+            "Did you mean 'experiment'? Known keys: experiment, image_registry, metrics, name.",
         ),
         (
             '[env.local]\nbackend = "local"\nmax_paralel = 1\n',
@@ -206,6 +208,27 @@ def test_an_environment_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
             '[env.local]\nbackend = "local"\nmax_parallel = 0\n',
             "kfgcp.toml [env.local]: max_parallel must be at least 1.",
             "",
+        ),
+        (
+            '[project]\nimage_registry = "https://docker.acme.example/"\n',
+            "kfgcp.toml [project]: image_registry is 'https://docker.acme.example/', which is not"
+            " the beginning of the name of an image.",
+            None,
+        ),
+        (
+            "[image.tabular]\n",
+            "kfgcp.toml: [image.tabular] has the name of an image of kfgcp.",
+            "Choose another name. The images of kfgcp: base, gcp, tabular.",
+        ),
+        (
+            "[image.Shop]\n",
+            "kfgcp.toml: [image.Shop] has a name that no image can have.",
+            "Use lower-case letters, digits, and single . _ - between them.",
+        ),
+        (
+            '[image.shop]\ncontxt = "."\n',
+            "kfgcp.toml [image.shop]: unknown key 'contxt'.",
+            "Did you mean 'context'? Known keys: context, dockerfile.",
         ),
         (
             VERTEX.replace("gs://b", "bucket/runs"),

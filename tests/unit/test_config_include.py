@@ -56,12 +56,12 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
         (
             '["more.toml"]',
             'include = ["x.toml"]\n',
-            "more.toml: only kfgcp.toml itself may have the key include.",
+            "more.toml: the key `include` is allowed only in kfgcp.toml.",
         ),
         (
             '["more.toml"]',
             '[project]\nname = "b"\n',
-            "more.toml: name of [project] is also in another file.",
+            "more.toml: [project] has the key name, which another file has too.",
         ),
         (
             '["more.toml"]',
@@ -69,7 +69,7 @@ def test_included_files_belong_to_the_project(tmp_path: Path) -> None:
             "more.toml [project]: experiment must be a text, not 1.",
         ),
         ('["more.toml"]', "[dashboard]\nalow = []\n", "more.toml [dashboard]: unknown key 'alow'."),
-        ('["more.toml"]', "[env.dev]\n", "more.toml: [env.dev] is also in kfgcp.toml."),
+        ('["more.toml"]', "[env.dev]\n", "more.toml: the table [env.dev] is in kfgcp.toml too."),
         ('["more.toml"]', "[projetc]\n", "more.toml: unknown key 'projetc'."),
         ('["more.toml"]', "env = 1\n", "more.toml: env must be a table."),
         ('["more.toml"]', "[env.x]\n", "more.toml [env.x] has no backend."),

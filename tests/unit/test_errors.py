@@ -18,15 +18,15 @@ CLASSES = [
 
 def _drawn() -> dict[str, tuple[str, int]]:
     """Class -> its parent and exit code, from the drawing."""
-    found: dict[str, tuple[str, int]] = {}
+    drawn: dict[str, tuple[str, int]] = {}
     above: dict[int, str] = {}
     for line in inspect.cleandoc(errors.__doc__ or "").splitlines():
         match = re.match(r"^([ │├└─]*)([A-Z]\w+)\s+(\d+)\s+\S", line)
         if match:
             depth = (len(match[1]) - 4) // 4
             above[depth] = match[2]
-            found[match[2]] = (above.get(depth - 1, "Exception"), int(match[3]))
-    return found
+            drawn[match[2]] = (above.get(depth - 1, "Exception"), int(match[3]))
+    return drawn
 
 
 def test_the_tree_is_the_one_drawn() -> None:

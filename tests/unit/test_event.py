@@ -170,8 +170,8 @@ def test_a_metric_of_a_task_that_did_not_change_has_the_time_of_that_task() -> N
 
     assert ("metric.recorded/t/metrics/late", "03") in facts(late)
     assert "task.started/t" not in dict(facts(late))
-    known = events_of(run, known_tasks={"t": task("t")}, known_metrics={("t", "metrics", "late")})
-    assert [event.kind.value for event in known] == ["run.created", "run.started", "run.succeeded"]
+    events = events_of(run, known_tasks={"t": task("t")}, known_metrics={("t", "metrics", "late")})
+    assert [event.kind.value for event in events] == ["run.created", "run.started", "run.succeeded"]
 
 
 def test_a_group_ends_after_what_is_in_it_and_before_what_depends_on_it() -> None:

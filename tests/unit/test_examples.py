@@ -15,11 +15,12 @@ OPTIONAL = (
     "boto3",
     "cloudpathlib",
     "docker",
+    "fairlearn",
     "google.cloud",
-    "joblib",
     "pandas",
     "pyarrow",
     "sklearn",
+    "skops",
     "streamlit",
 )
 

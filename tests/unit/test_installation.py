@@ -11,13 +11,13 @@ import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp import __version__ as kfgcp_version
 from kfgcp import installation
 from kfgcp.installation import PACKAGE, Installation, current, install_hint, upgrade_hint
+from kfgcp_command import Command
 
 EXTRAS = ("docker", "s3")
 
@@ -138,7 +138,7 @@ def test_an_application_environment_is_changed_by_its_tool(
 @pytest.mark.usefixtures("index_installation")
 def test_an_extra_that_the_installed_version_does_not_have() -> None:
     hint = install_hint("dockr")
-    assert hint.startswith("The installed kfgcp 0.2.0 has no extra 'dockr', only docker, s3.")
+    assert hint.startswith("The installed kfgcp 0.2.0 has no extra 'dockr'. It has docker, s3.")
 
 
 def test_a_checkout_beside_an_installed_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_checkout_beside_an_installed_wheel(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(installation, "current", lambda: wheel)
     hint = install_hint("docker")
     assert hint.startswith(
-        f"kfgcp is imported from {PACKAGE}, but kfgcp 0.3.0 is installed in /env"
+        f"Python imports kfgcp from {PACKAGE}, but kfgcp 0.3.0 is installed in /env"
     )
     assert "PYTHONPATH" in hint
 
@@ -163,7 +163,7 @@ def test_metadata_that_cannot_be_read_give_a_hint_all_the_same(
     assert current().direct_url is None
 
 
-def test_the_version_names_python_and_kfp_too(kfgcp: Any) -> None:
+def test_the_version_names_python_and_kfp_too(kfgcp: Command) -> None:
     shown = kfgcp("--version")
     assert shown.code == 0
     python = ".".join(str(number) for number in sys.version_info[:3])
@@ -174,8 +174,8 @@ def test_the_build_takes_the_version_from_the_package() -> None:
     assert version("kfgcp") == kfgcp_version
 
 
-def test_a_copy_beside_the_installed_one_is_named(kfgcp: Any, tmp_path: Path) -> None:
+def test_a_copy_beside_the_installed_one_is_named(kfgcp: Command, tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "kfgcp", ignore=shutil.ignore_patterns("__pycache__"))
     shown = kfgcp("--version", env={"PYTHONPATH": str(tmp_path)})
     note = shown.out.splitlines()[1]
-    assert note.startswith(f"note: kfgcp is imported from {tmp_path}/kfgcp, but kfgcp ")
+    assert note.startswith(f"note: Python imports kfgcp from {tmp_path}/kfgcp, but kfgcp ")

@@ -74,7 +74,7 @@ def _assignments(scope: ast.AST, names: set[str]) -> Iterator[str]:
 
 def text_decisions(tree: ast.Module) -> Iterator[str]:
     """Yield comparisons of a text for people with a literal text or with a constant."""
-    for node in (each for each in ast.walk(tree) if isinstance(each, ast.expr)):
+    for node in (candidate for candidate in ast.walk(tree) if isinstance(candidate, ast.expr)):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)

@@ -206,7 +206,7 @@ def test_a_run_with_the_least_json_has_defaults() -> None:
         (0.0, 0.0),
     ],
 )
-def test_numbers_that_json_does_not_know_are_text(value: float, wire: Any) -> None:
+def test_numbers_that_json_does_not_know_are_text(value: float, wire: object) -> None:
     metric = Metric("t", "m", "n", value)
 
     assert json_number(value) == metric.to_dict()["value"] == wire
@@ -283,5 +283,5 @@ def test_durations_are_seconds_and_none_while_an_end_is_missing(
         (2**70, "1180591620717411303424"),
     ],
 )
-def test_json_text_is_json_for_every_reader(value: Any, text: str) -> None:
+def test_json_text_is_json_for_every_reader(value: object, text: str) -> None:
     assert json_text(value) == text

@@ -2,10 +2,10 @@
 
 import warnings
 from dataclasses import FrozenInstanceError
-from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.errors import StateError, UsageError
 from kfgcp.installation import upgrade_hint
 from kfgcp.options import OptionLeftOut, RunOptions, local_flags, option_fields
@@ -50,16 +50,18 @@ def test_options_that_an_earlier_version_did_not_have_are_the_defaults() -> None
 
 
 def test_an_option_of_a_newer_version_is_left_out_with_a_warning() -> None:
-    with pytest.warns(OptionLeftOut, match="does not know and leaves out: spot, weight"):
+    with pytest.warns(
+        OptionLeftOut, match="leaves out options of the run that it does not know: spot, weight"
+    ):
         options = RunOptions.from_dict({**STORED, "spot": True, "weight": 5})
 
     assert options == CHOSEN
 
 
 @pytest.mark.parametrize("version", [2, 99, None, "1"])
-def test_another_form_of_the_json_is_refused(version: Any) -> None:
+def test_another_form_of_the_json_is_refused(version: object) -> None:
     with pytest.raises(
-        StateError, match=f"have the version {version}, and this kfgcp reads version 1"
+        StateError, match=f"have version {version}, but this kfgcp reads only version 1"
     ) as caught:
         RunOptions.from_dict({**STORED, "version": version})
 
@@ -69,7 +71,7 @@ def test_another_form_of_the_json_is_refused(version: Any) -> None:
 @pytest.mark.parametrize(
     "damage", [{"cache": "yes"}, {"labels": None}, {"executor": "podman"}, {"max_parallel": 0}]
 )
-def test_damaged_json_is_a_state_error(damage: dict[str, Any]) -> None:
+def test_damaged_json_is_a_state_error(damage: JsonDict) -> None:
     with pytest.raises(StateError, match=f"damaged: The option `{next(iter(damage))}` must be"):
         RunOptions.from_dict(STORED | damage)
 
@@ -96,7 +98,7 @@ def test_a_wrong_value_is_named_wherever_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("value", [True, 1.5, "3", -1])
-def test_only_whole_numbers_are_numbers(value: Any) -> None:
+def test_only_whole_numbers_are_numbers(value: object) -> None:
     with pytest.raises(UsageError, match="must be a whole number of 1 or more, not"):
         RunOptions(max_parallel=value)
 

@@ -35,7 +35,8 @@ def load(folder: Path, table: str, line: str, backend: str = "kubeflow") -> Envi
         (
             "accelerators",
             "T4 = { node_selector = { } }",
-            "accelerators.T4 says neither resource (for Kubernetes) nor machine (for Vertex AI).",
+            "accelerators.T4 needs one of the keys `resource` (for Kubernetes) and `machine` (for"
+            " Vertex AI).",
         ),
         (
             "accelerators",
@@ -80,24 +81,24 @@ def load(folder: Path, table: str, line: str, backend: str = "kubeflow") -> Envi
             "accelerators.T4 and accelerators.t both translate T4.",
         ),
         ("secrets", 'DB = "x"', "secrets.DB must be a table, not 'x'."),
-        ("secrets", "DB = { }", "secrets.DB says no place of the secret."),
-        ("secrets", 'DB = { secret = "db" }', "secrets.DB has no key."),
-        ("secrets", 'DB = { key = "password" }', "secrets.DB has no secret."),
+        ("secrets", "DB = { }", "secrets.DB does not say where the secret is stored."),
+        ("secrets", 'DB = { secret = "db" }', "secrets.DB: the key key is missing."),
+        ("secrets", 'DB = { key = "password" }', "secrets.DB: the key secret is missing."),
         ("secrets", 'DB = { vriable = "X" }', "secrets.DB: unknown key 'vriable'."),
         (
             "secrets",
             '"a b" = { variable = "X" }',
-            "secrets.a b: the name of a secret has letters, digits, _ and - only.",
+            "secrets.a b: the name of a secret may have only letters, digits, _ and -.",
         ),
         (
             "secrets",
             'DB = { secret_manager = "db" }',
-            "secrets.DB: secret_manager must be the name of a version, not 'db'.",
+            "secrets.DB: secret_manager must be the name of a secret version, not 'db'.",
         ),
         (
             "secrets",
             'DB = { variable = "X", file = "y" }',
-            "secrets.DB has a variable and a file.",
+            "secrets.DB has the keys variable and file, but only one of them is allowed.",
         ),
         (
             "secrets",

@@ -118,7 +118,12 @@ def _cell_layer() -> ChartSpec:
         {"field": "actual", "type": "nominal"},
         {"field": "predicted", "type": "nominal"},
         {"field": "count", "type": "quantitative"},
-        {"field": "share", "type": "quantitative", "format": ".1%", "title": "share of the class"},
+        {
+            "field": "share",
+            "type": "quantitative",
+            "format": ".1%",
+            "title": "share of the actual class",
+        },
     ]
     return {
         "mark": {"type": "rect", "cornerRadius": 3},

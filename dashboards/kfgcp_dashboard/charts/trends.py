@@ -19,7 +19,7 @@ _LINE_COLOR: Final = "#9a9db0"
 _SIGN_LABELS: Final = {
     1: "metric rises with the parameter",
     -1: "metric falls with the parameter",
-    0: "metric depends on the value",
+    0: "metric differs between values of the parameter",
 }
 
 

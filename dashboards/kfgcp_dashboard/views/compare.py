@@ -86,8 +86,8 @@ def _show_run_choice(runs: Sequence[Run]) -> None:
         ids,
         format_func=lambda run_id: f"{names[run_id]}  {text.short_id(run_id)}",
         max_selections=MAX_RUNS,
-        placeholder="Select runs. The first is the baseline",
-        help="The first is the baseline.",
+        placeholder="Select runs",
+        help="The first run is the baseline: the other runs are compared with it.",
         # The address can change without this widget, and Streamlit ignores a new default of a
         # key that it knows (streamlit issue 12880).
         key="compare-" + ",".join(ids),
@@ -102,7 +102,7 @@ def _show_differences(
 ) -> None:
     st.subheader("Differences", anchor=False)
     if not comparison.differences:
-        st.caption("None: facts, parameters, metrics, states and durations are the same.")
+        st.caption("None: versions, parameters, metrics, states and durations are the same.")
         return
     ids = [run.run_id for run in comparison.runs]
     columns = {"group": Column(" ", pinned=True), "name": Column("Name", pinned=True)}

@@ -77,7 +77,7 @@ def show() -> None:
 def _environment_row(env: Environment, threads: sync.Sync) -> data.Row:
     status = threads.status(env.name)
     read_at = None
-    problem = "not read, because it is not in `sync`"
+    problem = "not read: it is not in the list `sync` in [dashboard] of kfgcp.toml"
     if status is not None:
         problem = status.error
         if status.read_at is not None:

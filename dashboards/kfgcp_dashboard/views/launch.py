@@ -293,7 +293,7 @@ def _show_check(spec: Spec, options: RunOptions, values: Mapping[str, object]) -
         return
     version = text.escape_markdown(data.short_version(plan.request.spec.version))
     st.success(
-        f"It compiles (version {version}), and its parameters are complete.",
+        f"The pipeline compiles (version {version}), and its parameters are complete.",
         icon=":material/check_circle:",
     )
     for note in plan.notes:
@@ -308,7 +308,7 @@ def _show_launch_dialog(spec: Spec, options: RunOptions, values: Mapping[str, ob
     lines = []
     for name, value in values.items():
         lines.append(text.visible(f"{name} = {text.value_text(value)}"))
-    st.code("\n".join(lines) or "all parameters have their defaults", language=None)
+    st.code("\n".join(lines) or "all parameters have their default values", language=None)
     if actions.confirm("Launch now", "Close"):
         actions.require_permission()
         with st.spinner("Submitting"):

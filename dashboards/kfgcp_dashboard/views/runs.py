@@ -66,7 +66,7 @@ def show() -> None:
     head.title("Runs", anchor=False)
     if data.is_empty(store):
         elements.show_empty(
-            "No runs yet. Each run of this project will be a row here, whatever its backend.",
+            "No runs yet. This page will show each run of the project as a row, for all backends.",
             "kfgcp init my-project && cd my-project",
             "kfgcp run pipelines/long_words.py",
         )

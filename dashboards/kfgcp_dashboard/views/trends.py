@@ -45,7 +45,7 @@ def show() -> None:
     store = workspace.store
     pipelines = data.column_values(store, "pipeline")
     if not pipelines:
-        elements.show_empty("Metrics of runs are shown here over time.", "kfgcp run PIPELINE")
+        elements.show_empty("This page shows metrics of runs over time.", "kfgcp run PIPELINE")
         return
     first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
     pipeline = address.widget(
@@ -100,9 +100,9 @@ def _show_over_time(runs: Sequence[Run], metric: str, title: str) -> None:
     st.vega_lite_chart(metric_over_time(points, title), width="stretch", key="over-time")
     notes = [f"{len(points):,} runs"]
     if without_value:
-        notes.append(f"{without_value:,} without a finite value")
+        notes.append(f"{without_value:,} runs without a finite value")
     if len(runs) == MAX_RUNS:
-        notes.append(f"only the newest {MAX_RUNS:,}")
+        notes.append(f"only the newest {MAX_RUNS:,} runs")
     st.caption(", ".join(notes))
 
 
@@ -157,14 +157,14 @@ def _show_importance(runs: Sequence[Run], metric: str, title: str) -> None:
     ranking = rank_parameters(params, scores)
     if not ranking:
         st.caption(
-            f"To rank parameters, kfgcp needs at least {MIN_RUNS} runs that have"
-            f" {text.escape_markdown(title)} and different values of a parameter."
+            f"A ranking needs at least {MIN_RUNS} runs with the metric"
+            f" {text.escape_markdown(title)}, and a parameter with different values."
         )
         return
     st.vega_lite_chart(importance_chart(ranking), width="stretch", key="importance")
     st.caption(
-        "The correlation of each parameter alone with the metric. It does not prove that the"
-        " parameter causes the difference."
+        "The chart shows the correlation of each single parameter with the metric. A correlation"
+        " does not prove that the parameter causes the difference."
     )
 
 

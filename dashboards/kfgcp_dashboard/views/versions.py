@@ -26,7 +26,7 @@ def show() -> None:
     store = data.workspace().store
     pipelines = data.column_values(store, "pipeline")
     if not pipelines:
-        elements.show_empty("The versions of the pipelines are shown here.", "kfgcp run PIPELINE")
+        elements.show_empty("This page shows the versions of the pipelines.", "kfgcp run PIPELINE")
         return
     pipeline = address.widget(
         st.selectbox, "Pipeline", pipelines, key="pipeline", default=data.newest_pipeline(store)

@@ -80,11 +80,11 @@ class CancellingRuns:
             return ""
         advice = f"The run will not end. Delete it: kfgcp delete {run_id}"
         if server_id in self._without_workflow:
-            return f"The workflow of run {run_id} is not in the cluster any more. {advice}"
+            return f"The workflow of run {run_id} does not exist in the cluster any more. {advice}"
         minutes = f"{PATIENCE / 60:.0f}"
         return (
-            f"Run {run_id} has been CANCELLING for more than {minutes} minutes: its workflow is"
-            f" probably not in the cluster any more. {advice}"
+            f"Run {run_id} has been CANCELLING for more than {minutes} minutes: its workflow"
+            f" probably does not exist in the cluster any more. {advice}"
         )
 
     def forget(self, server_id: str) -> None:

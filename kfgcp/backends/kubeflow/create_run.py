@@ -152,7 +152,7 @@ def _final_error(error: BackendError, body: Mapping[str, Any], *, may_exist: boo
     if not may_exist:
         return error.amended(unknown=False)
     return error.amended(
-        message=f"{error.message} It is not known whether the run '{body['display_name']}' was"
+        message=f"{error.message} kfgcp does not know whether the run '{body['display_name']}' was"
         " created.",
         hint="Before you start the run again, look for it: kfgcp list",
         unknown=True,

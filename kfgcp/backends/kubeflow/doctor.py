@@ -162,7 +162,7 @@ class Cluster:
         """Check that the certificate of the server is trusted."""
         if not self._address.startswith("https:"):
             if is_in_cluster(self._env) and self._probe.name not in LOOPBACK:
-                return Aside("not used: inside a cluster it is plain http")
+                return Aside("not used: inside the cluster, kfgcp connects over plain http")
             return Aside("not used: the host is this machine")
         try:
             self._probe.response()
@@ -240,8 +240,8 @@ class Cluster:
             raise answer
         if is_page(answer.response):
             raise BackendError(
-                f"{self._probe.host} is not {SERVICE}: it answers with the web page"
-                f" {title(answer.response)}.",
+                f"{self._probe.host} is not {SERVICE}: it answers with a web page"
+                f" ({title(answer.response)}).",
                 hint=hint,
             )
         health = answer.json()
@@ -252,7 +252,7 @@ class Cluster:
                 hint=hint,
             )
         if _is_multi_user(health):
-            return f"{SERVICE} for several users"
+            return f"{SERVICE} in multi-user mode"
         return SERVICE
 
     def _not_v2(self, hint: str) -> BackendError:
@@ -283,14 +283,14 @@ class Cluster:
             return name
         if _is_multi_user(self._health_json()):
             raise ConfigError(
-                f"Environment '{self._env.name}' has no namespace, and the server is for several"
-                " users.",
+                f"Environment '{self._env.name}' has no namespace, but the server is in multi-user"
+                " mode.",
                 hint=(
                     f"Set namespace in [env.{self._env.name}] of kfgcp.toml to the namespace of"
                     " your profile."
                 ),
             )
-        return Aside("not needed: the server is for one user")
+        return Aside("not needed: the server is not in multi-user mode")
 
     def rbac(self) -> str:
         """Check that the account may list the runs of the namespace."""
@@ -397,7 +397,7 @@ class Cluster:
         except mlmd.MlmdError as error:
             if error.code != mlmd.NOT_FOUND:
                 return self._without_metrics(
-                    f"ML Metadata at {self._probe.host} has an unexpected answer: {error}."
+                    f"ML Metadata at {self._probe.host} gives an unexpected answer: {error}."
                 )
         return f"ML Metadata answers: it keeps tasks and metrics ({SERVICE} 2.x)"
 
@@ -412,7 +412,7 @@ class Cluster:
                 "Use the service ml-pipeline-ui instead of ml-pipeline: it also has metadata and"
                 " the logs of pods."
             )
-        return Aside(f"Runs are shown without metrics. {reason}", hint)
+        return Aside(f"kfgcp shows runs without metrics. {reason}", hint)
 
     def _health(self) -> ServiceResponse | BackendError:
         """Return the answer of healthz, or the error of the request. Only one request is sent."""

@@ -204,11 +204,11 @@ class RunLogs:
             if log_filter.task not in (None, task):
                 continue
             note = (
-                f"{task} has no log yet: Kubeflow Pipelines 3.0 gives the name of a task's pod only"
-                " after its program has ended"
+                f"{task} has no log yet: Kubeflow Pipelines 3.0 reports the pod of a task only"
+                " when its program has ended"
             )
             if has_ended:
-                note = f"{task} has no log: Kubeflow Pipelines 3.0 did not give the name of its pod"
+                note = f"{task} has no log: Kubeflow Pipelines 3.0 did not report its pod"
             warnings.warn(note, NotWhole, stacklevel=2)
 
     def _sources_in_order(self, *, all_lines: bool) -> list[LogSource | None]:
@@ -244,7 +244,7 @@ class RunLogs:
                 "The logs of pods on Kubeflow have no times and severities.",
                 hint=(
                     f"Set project in [env.{self._services.env}] to read Cloud Logging, or leave out"
-                    " since and severity."
+                    " --since and --severity."
                 ),
             )
         if not attempt.pod.name:
@@ -274,16 +274,15 @@ class RunLogs:
         if not attempt.is_last:
             name = f"attempt {attempt.number} of {attempt.task}"
         remedies = [
-            "let Kubeflow archive logs: set archiveLogs in Argo and ARGO_ARCHIVE_LOGS in"
-            " ml-pipeline-ui"
+            "turn on archived logs: archiveLogs in Argo and ARGO_ARCHIVE_LOGS in ml-pipeline-ui"
         ]
         if self._services.logging is None:
             remedies.insert(
-                0, f"set project in [env.{self._services.env}] to read Cloud Logging on GKE"
+                0, f"on GKE, set project in [env.{self._services.env}] to read Cloud Logging"
             )
         return NotFound(
             f"The log of {name} does not exist any more: {'; '.join(reasons)}.",
-            hint=f"For later runs {', or '.join(remedies)}.",
+            hint=f"To keep the logs of later runs: {'; or '.join(remedies)}.",
             status=404,
             reason="NOT_FOUND",
         )
@@ -357,7 +356,7 @@ def _require_lines(lines: Iterator[LogLine]) -> Iterator[LogLine]:
     """
     first_line = next(lines, None)
     if first_line is None:
-        raise NotKept("Cloud Logging has no lines for it")
+        raise NotKept("Cloud Logging has no lines of the task")
     return chain([first_line], lines)
 
 

@@ -93,15 +93,15 @@ def _convert_errors(run_id: str, secrets: Sequence[str], seconds: float) -> Iter
         raise Unreachable(
             f"{SERVICE} did not answer the client of kfp within {seconds:g} s.",
             hint=(
-                "Check the connection to the network. To give requests more time, set"
-                " request_seconds in the environment."
+                "Check your network connection. To give requests more time, set request_seconds"
+                " in [env.NAME] of kfgcp.toml."
             ),
         ) from None
     except kfp_server_api.ApiException as error:
         if error.status == _NOT_FOUND:
             raise NotFound(
                 f"{SERVICE} has no run {run_id} any more.",
-                hint="See what was recorded: kfgcp list",
+                hint="See the recorded runs: kfgcp list",
                 status=_NOT_FOUND,
                 reason="NOT_FOUND",
             ) from None

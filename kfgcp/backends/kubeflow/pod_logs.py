@@ -137,7 +137,7 @@ class PodLogs:
 
     def _read_pod(self, pod: Pod) -> Iterator[bytes]:
         if not pod.name:
-            raise NotKept("its pod is gone")
+            raise NotKept("its pod does not exist any more")
         params = {"podname": pod.name, "runid": self._run.run_id, "createdat": self._run.day}
         if self._run.namespace:
             params["podnamespace"] = self._run.namespace
@@ -155,7 +155,7 @@ class PodLogs:
                     f"the log of pod {pod.name} cannot be read: {error.message.rstrip('.')}"
                 ) from error
             raise NotKept(
-                f"its pod {pod.name} is gone, and so is its log in the archive ({status})"
+                f"its pod {pod.name} does not exist any more, and the archive has no log ({status})"
             ) from error
 
     def _read_copy(self, pod: Pod) -> Iterator[bytes]:

@@ -188,7 +188,8 @@ class RunReader:
         note = ""
         if not executions and state.final:
             note = (
-                f"Run {run_id} is shown without values and metrics: ML Metadata does not know it."
+                f"kfgcp shows run {run_id} without values and metrics, because ML Metadata does"
+                " not know the run."
             )
         return RunSource(answer, executions, note=note)
 
@@ -209,7 +210,7 @@ class RunReader:
             title = self._title(answer["run_id"])
             return RunSource(answer, note=f"{title} is shown without tasks: {NO_TASKS}")
         missing = (
-            f"Runs of {self._where.env} are shown without values, metrics and artifacts:"
+            f"kfgcp shows runs of {self._where.env} without values, metrics and artifacts:"
             f" {error.message}"
         )
         return RunSource(answer, missing=missing)

@@ -187,8 +187,8 @@ def _without_cache_from(spec: Mapping[str, Any], task: str) -> dict[str, Any]:
         raise Unsupported(
             f"Kubeflow cannot repeat a run from {task}: {error}.",
             hint=(
-                "Choose a task outside of loops, or repeat the run without --from: the results of"
-                " tasks that succeeded come from the cache."
+                "Choose a task outside loops, or repeat the run without --from: then tasks that"
+                " succeeded take their results from the cache."
             ),
         ) from None
 
@@ -221,5 +221,5 @@ def _refuse_deep_values(params: Mapping[str, Any]) -> None:
             raise Unsupported(
                 f"The parameter {name} is nested too deeply for {SERVICE}: its ML Metadata reads at"
                 " most 47 nested lists or 31 nested dicts.",
-                hint="Pass it as JSON text (str), and parse the text in the task.",
+                hint="Pass the value as JSON text (str), and parse the text in the task.",
             )

@@ -21,10 +21,16 @@ from kfgcp.backends.kubeflow.spec_parts import (
     collected_producers,
     has_metrics,
     has_placeholder,
-    is_cached,
     takes_final_status,
 )
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.facts import (
+    has_cached_variables,
+    inner_values,
+    is_cached,
+    is_google_component,
+    whole_artifact,
+)
 from kfgcp.rules.rule import (
     Match,
     Severity,
@@ -41,7 +47,6 @@ from kfgcp.spec.graph import Binding, Component, Constant, Container, FromInput,
 _EXIT_HANDLER: Final = "exit-handler-"
 _INPUT: Final = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]([^'\"]+)['\"]\]")
 _RUN_VALUE: Final = re.compile(r"\{\{\$\.pipeline_(?:job|task)_[a-z_]+\}\}")
-_GOOGLE_COMPONENTS: Final = "google-cloud-pipeline-components"
 
 # As text, values of these types contain no quotes and brackets.
 _PLAIN_TYPES: Final = ("NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN")
@@ -57,7 +62,7 @@ _MAX_WORKFLOW_BYTES: Final = 1_572_864
     "K301",
     Severity.WARNING,
     "{task} collects from nested loops: on Kubeflow, it gets one flat list, not a list of lists",
-    hint="Collect in each loop, or make the task work for both.",
+    hint="Collect in each loop, or let the task accept a flat list and a list of lists.",
 )
 def collects_from_nested_loops(context: TaskContext, target: Target) -> Match:
     """Recorded: cluster-2.17.0/collected-nested."""
@@ -69,7 +74,7 @@ def collects_from_nested_loops(context: TaskContext, target: Target) -> Match:
     Severity.WARNING,
     "{task} collects from a loop that may be empty: on Kubeflow, the run fails when the loop has no"
     " items",
-    hint="Make sure that the list has items, or run the task only when it has some (dsl.If).",
+    hint="Make sure that the loop has items, or skip the task for an empty loop (dsl.If).",
 )
 def collects_from_unknown_items(context: TaskContext, target: Target) -> Match:
     """The driver of the collecting task fails. Recorded: cluster-2.17.0/loop-empty."""
@@ -90,8 +95,8 @@ def _may_be_empty(loop: TaskDef) -> bool:
 @task_rule(
     "K303",
     Severity.WARNING,
-    "{task} collects from a loop with a condition inside: on Kubeflow, the run fails when an"
-    " iteration is skipped",
+    "{task} collects from a loop with a condition inside: on Kubeflow, the run fails when the"
+    " condition is false for an item",
     hint="Give each branch an output, and join them with dsl.OneOf.",
 )
 def collects_from_conditions(context: TaskContext, target: Target) -> Match:
@@ -109,9 +114,9 @@ def collects_from_conditions(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K304",
     Severity.WARNING,
-    "{task} is given a list or dict that contains values of the run: on Kubeflow, it fails when"
-    " such a value is a list or a dict, or contains a quote",
-    hint="Pass the value as an argument of its own.",
+    "{task} gets a list or dict that contains outputs or parameters: on Kubeflow, the task fails"
+    " when such an output or parameter is a list, a dict, or a text with a quotation mark",
+    hint="Pass the output or parameter as a separate argument.",
 )
 def values_in_list(context: TaskContext, target: Target) -> Match:
     """The driver fills the value into the JSON text of the constant. Numbers and booleans are safe.
@@ -141,8 +146,8 @@ def _may_break_json(context: TaskContext, name: str) -> bool:
 @task_rule(
     "K305",
     Severity.WARNING,
-    "{task} reads a final status: on Kubeflow, the state is COMPLETE or FAILED, the error is empty,"
-    " and the name of the run is that of its Workflow",
+    "{task} reads a final status: on Kubeflow, the state is COMPLETE or FAILED, the error is"
+    " empty, and the name of the run is the name of the Argo workflow",
     hint="Test for FAILED, which is the same on all backends.",
 )
 def final_status_words(context: TaskContext, target: Target) -> Match:
@@ -153,9 +158,9 @@ def final_status_words(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K306",
     Severity.WARNING,
-    "{component} has a ConcatPlaceholder: on Kubeflow, it gets the JSON text of the placeholder,"
-    " not the value",
-    hint="Join the texts in the program, or in a lightweight component.",
+    "{component} has a ConcatPlaceholder: on Kubeflow, its program gets the JSON text of the"
+    " placeholder, not the joined text",
+    hint="Join the texts in the program, or in a Python component.",
 )
 def concat(context: ComponentContext, target: Target) -> Match:
     """Recorded: cluster-2.17.0/containers."""
@@ -165,8 +170,8 @@ def concat(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K307",
     Severity.WARNING,
-    "{component} has a value of the run in an environment variable: on Kubeflow, the variable has"
-    " the text of the placeholder instead of the value",
+    "{component} has a placeholder in an environment variable: on Kubeflow, the variable contains"
+    " the text of the placeholder, not the value",
     hint="Pass the value as an argument.",
 )
 def value_in_variable(context: ComponentContext, target: Target) -> Match:
@@ -178,22 +183,23 @@ def value_in_variable(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K308",
     Severity.WARNING,
-    "{component} has a value of the run or the task in its arguments: on Kubeflow, it gets the text"
-    " of the placeholder instead of the value",
-    hint="Pass it as a parameter: work(name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)",
+    "{component} has a placeholder for the name or id of its run or task in its arguments: on"
+    " Kubeflow, its program gets the text of the placeholder, not the value",
+    hint="Pass the placeholder as a parameter: work(name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)",
 )
 def run_value_in_argument(context: ComponentContext, target: Target) -> Match:
     """Only whole constants of a task are replaced (driver/resolve.go); the launcher replaces inputs
     and outputs (component/launcher_v2.go)."""
-    return any(_RUN_VALUE.search(argument) for argument in arguments(context))
+    container = context.container
+    return container is not None and any(map(_RUN_VALUE.search, container.templates))
 
 
 @task_rule(
     "K309",
     Severity.WARNING,
-    "{task} gets {parameter}, in which a value of the run or the task has text around it: on"
-    " Kubeflow, it gets the text of the placeholder instead of the value",
-    hint="Pass the value alone, and join the texts in the task.",
+    "the parameter {parameter} of {task} combines a placeholder for the name or id of its run or"
+    " task with other text: on Kubeflow, the placeholder is not filled in",
+    hint="Pass the placeholder alone as a parameter, and join the texts in the task.",
 )
 def run_value_inside_text(context: TaskContext, target: Target) -> Match:
     """The driver compares the whole constant with the placeholder (driver/resolve.go)."""
@@ -212,9 +218,9 @@ def run_value_inside_text(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K310",
     Severity.NOTE,
-    "{component} has metrics: Kubeflow Pipelines older than 3.0 keeps only six decimals of them, so"
-    " values below 1e-6 become 0",
-    hint="Return values that need all digits as output parameters too.",
+    "{component} has metrics: Kubeflow Pipelines before 3.0 keeps only six decimals of a metric,"
+    " so values below 1e-6 become 0",
+    hint="If you need all digits, return the value as an output parameter too.",
     fixed_in=(3, 0),
 )
 def rounded_metrics(context: ComponentContext, target: Target) -> Match:
@@ -225,7 +231,7 @@ def rounded_metrics(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K311",
     Severity.NOTE,
-    "{component} has metrics: a value that is NaN or infinite fails its task",
+    "{component} has metrics: on Kubeflow, a task fails when a metric is NaN or infinite",
     hint="Test values with math.isfinite before you log them.",
 )
 def infinite_metrics(context: ComponentContext, target: Target) -> Match:
@@ -257,7 +263,7 @@ def long_defaults(pipeline: PipelineContext, target: Target) -> Match:
     Severity.WARNING,
     "the pipeline takes at least {size} bytes; etcd, which keeps the workflow, takes at most"
     " 1,572,864",
-    hint="Move tasks into pipelines of their own, or code into packages or images.",
+    hint="Move tasks into separate pipelines, or move code into packages or images.",
 )
 def large_workflow(pipeline: PipelineContext, target: Target) -> Match:
     """The workflow has each task, and each different executor once (argocompiler/argo.go). etcd's
@@ -273,15 +279,45 @@ def large_workflow(pipeline: PipelineContext, target: Target) -> Match:
     return {"size": f"{size:,}"} if size > _MAX_WORKFLOW_BYTES else False
 
 
+@task_rule(
+    "K314",
+    Severity.WARNING,
+    "{task} puts '{source}', which is {type}, inside the {container} '{input}': on Kubeflow, it"
+    " becomes text",
+    hint="Pass the value as an argument of its own, or convert the text in the component.",
+)
+def number_becomes_text(context: TaskContext, target: Target) -> Match:
+    """[n.output, 4] with n = 3 arrives as ["3", 4]. Recorded: cluster-2.17.0/list-arguments. K304
+    is about lists and dicts."""
+    for value in inner_values(context):
+        if value.type in _PLAIN_TYPES:
+            return value.to_dict()
+    return False
+
+
+@component_rule(
+    "K315",
+    Severity.WARNING,
+    "{component} passes the whole artifact '{artifact}' to its command: on Kubeflow, the command"
+    " gets the text of the placeholder",
+    hint="Read the list in a Python component, or collect parameters with the URIs.",
+)
+def whole_artifact_in_command(context: ComponentContext, target: Target) -> Match:
+    """The launcher fills in the uri and the path of an artifact only (getPlaceholders in
+    component/launcher_v2.go). Not recorded."""
+    artifact = whole_artifact(context)
+    return {"artifact": artifact} if artifact else False
+
+
 # -- failures, retries and exit handlers
 
 
 @task_rule(
     "K321",
     Severity.WARNING,
-    "{task} ignores failures of tasks before it: on Kubeflow, the run may be SUCCEEDED although one"
-    " of them failed",
-    hint="Look at the states of the tasks, or let the task fail itself.",
+    "{task} ignores failures of the tasks before it: on Kubeflow, the run may end as SUCCEEDED"
+    " although one of these tasks failed",
+    hint="Look at the states of the tasks: kfgcp show RUN",
     methods=("ignore_upstream_failure",),
 )
 def ignored_failures(context: TaskContext, target: Target) -> Match:
@@ -300,8 +336,8 @@ def _is_exit_task(context: TaskContext) -> bool:
 @task_rule(
     "K322",
     Severity.WARNING,
-    "{task} is retried after a failure (set_retry): by default, Kubeflow Pipelines 2.17.0 retries"
-    " it only when its pod is lost, not when its program fails",
+    "{task} has set_retry: by default, Kubeflow Pipelines 2.17.0 retries a task only when its pod"
+    " is lost, not when its program fails",
     hint="Set retryPolicy to Always in the workflow defaults of Argo, or retry inside the program.",
     since=(2, 17),
     methods=("set_retry",),
@@ -315,8 +351,8 @@ def ineffective_retries(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K323",
     Severity.WARNING,
-    "{task} is an exit handler that gets {parameter}, which may be null: if it is null, Kubeflow"
-    " runs neither the tasks nor the exit task",
+    "{task} is an exit handler that gets {parameter}: if this parameter is null, Kubeflow runs"
+    " neither the tasks nor the exit task",
     hint="Give the parameter a default.",
 )
 def exit_handler_may_not_start(context: TaskContext, target: Target) -> Match:
@@ -336,9 +372,10 @@ def exit_handler_may_not_start(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K324",
     Severity.NOTE,
-    "{task} runs at the exit of others: on Kubeflow, a run that is cancelled ends as FAILED, which"
-    " kfgcp shows as CANCELLED",
-    hint="The exit task cannot see whether the run was cancelled or failed: treat both alike.",
+    "{task} is an exit task: on Kubeflow, a cancelled run ends as FAILED, but kfgcp shows it as"
+    " CANCELLED",
+    hint="Write the exit task for both cases: it cannot know whether the run failed or was"
+    " cancelled.",
 )
 def cancelled_is_failed(context: TaskContext, target: Target) -> Match:
     """The server never reports CANCELED. Recorded: cluster-2.17.0/sleepy-cancelled."""
@@ -362,18 +399,30 @@ def failure_policy(pipeline: PipelineContext, target: Target) -> Match:
 @pipeline_rule(
     "K331",
     Severity.WARNING,
-    "{task} does the same as {other}: on Kubeflow, it may take the outputs of that task from the"
-    " cache",
-    hint="Turn its cache off: set_caching_options(False), or give it an input that differs.",
+    "{task} has the same code and inputs as {other}: on Kubeflow, it may take the outputs of"
+    " {other} from the cache",
+    hint="Turn off its caching with set_caching_options(False), or give the task a different"
+    " input.",
     methods=("set_caching_options",),
 )
 def equal_tasks(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The key of the cache has inputs, outputs, image, command and claims of volumes, but not the
     name of the task (GenerateCacheKey in cacheutils/cache.go)."""
+    first_tasks: dict[Hashable, str] = {}
+    for contexts in _tasks_of_same_code(pipeline, target):
+        first_tasks.clear()
+        for context in contexts:
+            first = first_tasks.setdefault(_input_key(context.task), context.task.key)
+            if first != context.task.key:
+                yield at_task(context, {"other": first})
+
+
+def _tasks_of_same_code(pipeline: PipelineContext, target: Target) -> Iterator[list[TaskContext]]:
+    """Yield the cached tasks of each group that run the same code, sorted by their paths."""
     codes: dict[Hashable, int] = {}
     code_of_component: dict[str, int] = {}
-    first_tasks: dict[Hashable, str] = {}
-    for context in sorted(pipeline.tasks, key=lambda context: context.path):
+    contexts_by_code: dict[tuple[str, int], list[TaskContext]] = {}
+    for context in pipeline.tasks:
         if not is_cached(context, target):
             continue
         name = context.component.name
@@ -381,10 +430,11 @@ def equal_tasks(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
             code = _code_key(context.component)
             code_of_component[name] = codes.setdefault(code, len(codes))
         group = context.path.rpartition("/")[0]
-        key = (group, code_of_component[name], _input_key(context.task))
-        first = first_tasks.setdefault(key, context.task.key)
-        if first != context.task.key:
-            yield at_task(context, {"other": first})
+        contexts_by_code.setdefault((group, code_of_component[name]), []).append(context)
+    for contexts in contexts_by_code.values():
+        # In most pipelines each task runs other code, and the keys of its inputs are not needed.
+        if len(contexts) > 1:
+            yield sorted(contexts, key=lambda context: context.path)
 
 
 def _code_key(component: Component) -> Hashable:
@@ -392,9 +442,9 @@ def _code_key(component: Component) -> Hashable:
     container = component.executor
     if not isinstance(container, Container):
         return component.name
-    claims = sorted(mount.source for mount in container.cluster.mounts)
-    outputs = repr((sorted(component.output_params), sorted(component.output_artifacts)))
-    return (container.image, container.command, container.args, tuple(claims), outputs)
+    claims = tuple(sorted(mount.source for mount in container.cluster.mounts))
+    outputs = (tuple(sorted(component.output_params)), tuple(sorted(component.output_artifacts)))
+    return (container.image, container.command, container.args, claims, outputs)
 
 
 def _input_key(task: TaskDef) -> Hashable:
@@ -416,15 +466,14 @@ def _source_key(binding: Binding) -> Hashable:
 @task_rule(
     "K332",
     Severity.NOTE,
-    "{task} has environment variables and is cached: on Kubeflow, when only variables changed, it"
-    " gets its old outputs from the cache",
-    hint="Pass the value as an argument, or turn the cache off: set_caching_options(False)",
+    "{task} has environment variables and uses the cache: on Kubeflow, when only a variable"
+    " changes, the task gets old outputs from the cache",
+    hint="Pass the value as an argument, or turn off caching: set_caching_options(False)",
     methods=("set_env_variable", "set_caching_options"),
 )
 def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
     """The key of the cache has no variables (GenerateCacheKey in cacheutils/cache.go)."""
-    container = context.container
-    return container is not None and bool(container.env) and is_cached(context, target)
+    return has_cached_variables(context, target)
 
 
 # -- the cluster
@@ -433,12 +482,11 @@ def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K342",
     Severity.WARNING,
-    "{component} is from google-cloud-pipeline-components: on Kubeflow, it calls Vertex AI, and"
-    " needs the permissions and outputs of a run there",
+    "{component} is from google-cloud-pipeline-components: also on Kubeflow, it calls Vertex AI,"
+    " and needs permissions for Vertex AI",
     hint="Run the pipeline on Vertex AI: --env NAME",
 )
 def google_component(context: ComponentContext, target: Target) -> Match:
     """Its launcher starts a job of Vertex AI and writes its name into an output that only Vertex AI
     reads. Not recorded."""
-    container = context.container
-    return container is not None and _GOOGLE_COMPONENTS in container.image
+    return is_google_component(context)

@@ -25,6 +25,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -106,7 +107,8 @@ def group_output(context: TaskContext, target: Target) -> Match:
 @component_rule(
     "K204",
     Severity.ERROR,
-    "{component} has an image that a parameter names: Kubeflow Pipelines supports this since 2.4",
+    "{component} takes the name of its image from a parameter: Kubeflow Pipelines supports this"
+    " since 2.4",
     hint=_UPGRADE,
     fixed_in=(2, 4),
 )
@@ -145,7 +147,7 @@ def waits_for_loop(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K207",
     Severity.ERROR,
-    "{task} has a cache key, a field that Kubeflow Pipelines knows since 2.4",
+    "{task} has a cache key: Kubeflow Pipelines knows this field since 2.4",
     hint="Upgrade the server, or remove the cache key.",
     fixed_in=(2, 4),
     methods=("set_caching_options",),
@@ -159,8 +161,8 @@ def unknown_cache_key(context: TaskContext, target: Target) -> Match:
 @pipeline_rule(
     "K208",
     Severity.ERROR,
-    "the parameter {parameter} of {owner} allows only some values (Literal), which Kubeflow"
-    " Pipelines knows since 2.16",
+    "the parameter {parameter} of {owner} has the type Literal, which Kubeflow Pipelines knows"
+    " since 2.16",
     hint="Upgrade the server, or declare the parameter as str.",
     fixed_in=(2, 16),
 )
@@ -178,8 +180,8 @@ def unknown_literals(pipeline: PipelineContext, target: Target) -> Iterator[Matc
 @component_rule(
     "K209",
     Severity.ERROR,
-    "{component} takes the settings of its task (dsl.TaskConfig), which Kubeflow Pipelines knows"
-    " since 2.15",
+    "{component} has an input of the type dsl.TaskConfig, which Kubeflow Pipelines knows since"
+    " 2.15",
     hint=_UPGRADE,
     fixed_in=(2, 15),
 )
@@ -221,8 +223,7 @@ def unknown_pipeline_settings(pipeline: PipelineContext, target: Target) -> Matc
         "resourceTtlOnFailure",
         "activeDeadlineSeconds",
     )
-    names = pipeline_settings(pipeline, fields)
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", pipeline_settings(pipeline, fields))
 
 
 # -- warnings
@@ -231,9 +232,9 @@ def unknown_pipeline_settings(pipeline: PipelineContext, target: Target) -> Matc
 @component_rule(
     "K220",
     Severity.WARNING,
-    "{component} has resources in fields that Kubeflow Pipelines knows since 2.4: an older server"
-    " refuses the pipeline, or starts the task without them",
-    hint="Upgrade the server, or compile the pipeline with a kfp of its release.",
+    "{component} has resources (CPU, memory or accelerator) in fields that Kubeflow Pipelines"
+    " knows since 2.4: an older server refuses the pipeline, or ignores these resources",
+    hint="Upgrade the server, or compile the pipeline with the kfp release of the server.",
     fixed_in=(2, 4),
     methods=(
         "set_cpu_limit",
@@ -259,8 +260,8 @@ def unknown_resources(context: ComponentContext, target: Target) -> Match:
 @task_rule(
     "K221",
     Severity.WARNING,
-    "{task} limits how many iterations run at once: Kubeflow Pipelines supports this since 2.4, and"
-    " an older server starts all of them at once",
+    "{task} is a loop with a limit of parallel iterations: Kubeflow Pipelines supports this since"
+    " 2.4, and an older server starts all iterations at once",
     hint="Upgrade the server, or loop over fewer items.",
     fixed_in=(2, 4),
 )
@@ -274,7 +275,7 @@ def loop_limit(context: TaskContext, target: Target) -> Match:
     Severity.WARNING,
     "{task} has a cache key: Kubeflow Pipelines supports this since 3.0, and an older server"
     " ignores the key",
-    hint="Without the key, its outputs come from the cache when its code and inputs are the same.",
+    hint="Upgrade the server, or give the task an input that changes when it must run again.",
     since=(2, 4),
     fixed_in=(3, 0),
     methods=("set_caching_options",),
@@ -287,8 +288,8 @@ def ignored_cache_key(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K223",
     Severity.WARNING,
-    "{task} runs at the exit of others: Kubeflow Pipelines supports this since 2.4, and on an older"
-    " server it may not run after a failure",
+    "{task} is an exit task: Kubeflow Pipelines supports this since 2.4, and on an older server"
+    " the exit task may not run after a failure",
     hint="Upgrade the server.",
     fixed_in=(2, 4),
 )
@@ -300,8 +301,8 @@ def exit_task(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K224",
     Severity.WARNING,
-    "{task} asks for the name or id of its run or task: Kubeflow Pipelines supports this since 2.5,"
-    " and an older server passes the text of the placeholder",
+    "{task} has a placeholder for the name or id of its run or task: Kubeflow Pipelines supports"
+    " this since 2.5, and an older server does not fill in the placeholder",
     hint="Upgrade the server, or pass the value as a parameter.",
     fixed_in=(2, 5),
 )
@@ -314,8 +315,8 @@ def run_value(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K225",
     Severity.WARNING,
-    "{task} is tried again after a failure (set_retry): Kubeflow Pipelines supports this since 2.5,"
-    " and an older server may try it once only",
+    "{task} has set_retry: Kubeflow Pipelines supports this since 2.5, and an older server may"
+    " not retry the task",
     hint="Upgrade the server.",
     fixed_in=(2, 5),
     methods=("set_retry",),
@@ -328,8 +329,8 @@ def retried_task(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K226",
     Severity.WARNING,
-    "{task} is a nested pipeline that is tried again: Kubeflow Pipelines supports this since 2.14,"
-    " and an older server tries it once",
+    "{task} is a nested pipeline with set_retry: Kubeflow Pipelines supports this since 2.14, and"
+    " an older server does not retry the nested pipeline",
     hint="Upgrade the server, or call set_retry on the tasks inside.",
     fixed_in=(2, 14),
     methods=("set_retry",),
@@ -342,8 +343,8 @@ def retried_pipeline(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K227",
     Severity.WARNING,
-    "{task} is a nested pipeline without a value for {parameter}: Kubeflow Pipelines supports this"
-    " since 2.14, and on an older server a task that uses the parameter fails",
+    "{task} is a nested pipeline without a value for {parameter}: Kubeflow Pipelines supports"
+    " this since 2.14, and on an older server each task that uses the parameter fails",
     hint="Pass a value for the parameter.",
     fixed_in=(2, 14),
 )
@@ -360,7 +361,7 @@ def left_out_parameter(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K228",
     Severity.WARNING,
-    "{task} is an importer in a loop: it fails before Kubeflow Pipelines 2.17",
+    "{task} is an importer in a loop: it fails on Kubeflow Pipelines before 2.17",
     hint="Upgrade the server, or import the artifact before the loop.",
     fixed_in=(2, 17),
 )
@@ -373,7 +374,7 @@ def importer_in_loop(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K229",
     Severity.WARNING,
-    "{task} is a loop inside an exit handler: it fails before Kubeflow Pipelines 2.17",
+    "{task} is a loop inside an exit handler: it fails on Kubeflow Pipelines before 2.17",
     hint="Upgrade the server, or move the loop into a nested pipeline outside the exit handler.",
     fixed_in=(2, 17),
 )
@@ -386,8 +387,8 @@ def loop_in_exit_handler(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "K230",
     Severity.WARNING,
-    "{task} asks for the time at which its run was created or scheduled: Kubeflow Pipelines"
-    " supports this since 2.17, and an older server passes no time",
+    "{task} has a placeholder for the time at which its run was created or scheduled: Kubeflow"
+    " Pipelines supports this since 2.17, and an older server does not fill in the placeholder",
     hint="Upgrade the server, or read the clock in the task.",
     fixed_in=(2, 17),
 )

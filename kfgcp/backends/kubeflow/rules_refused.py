@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from kfgcp.backends.exact_integers import first_inexact, has_large_integer
 from kfgcp.backends.kubeflow.limits import (
     MAX_ARGUMENT_BYTES,
     MAX_RUN_NAME,
@@ -19,17 +18,18 @@ from kfgcp.backends.kubeflow.limits import (
     is_too_deep,
 )
 from kfgcp.backends.kubeflow.spec_parts import arguments, pipeline_settings
+from kfgcp.backends.shared_rules import match_inexact_integer
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.rule import (
     Match,
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
 from kfgcp.spec.graph import Constant, FromInput, Importer, OtherExecutor
-from kfgcp.spec.json_values import format_place
 
 # The name of a run that the user does not name ends with a hyphen and the id of the submission,
 # which has 12 characters.
@@ -57,7 +57,7 @@ def custom_job(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "K102",
     Severity.ERROR,
-    "{component} asks a resolver for artifacts, which only Vertex AI does",
+    "{component} uses a resolver to find artifacts, which only Vertex AI supports",
     hint="Import the artifact by its URI: dsl.importer(artifact_uri=...)",
 )
 def resolver(context: ComponentContext, target: Target) -> Match:
@@ -75,7 +75,7 @@ def _is_other_executor(context: ComponentContext, kind: str) -> bool:
     "K103",
     Severity.ERROR,
     "{task} is a loop over artifacts, which Kubeflow Pipelines does not support",
-    hint="Loop over their URIs, and import each with dsl.importer in the loop.",
+    hint="Loop over the URIs, and import each artifact with dsl.importer in the loop.",
 )
 def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     """The server's compiler refuses artifactIterator: "artifact iterator not implemented yet"
@@ -87,7 +87,8 @@ def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     "K104",
     Severity.ERROR,
     "{task} is an importer with a condition, which Kubeflow Pipelines does not support",
-    hint="Put a second task into the same dsl.If: a group of tasks may have a condition.",
+    hint="Put any second task into the same dsl.If. KFP makes a group of the two tasks, and the"
+    " condition is then on the group and not on the importer.",
 )
 def conditional_importer(context: TaskContext, target: Target) -> Match:
     """The server's compiler refuses it: "triggerPolicy.condition on importer task is not
@@ -117,8 +118,9 @@ def other_schema(pipeline: PipelineContext, target: Target) -> Match:
 def input_artifact(pipeline: PipelineContext, target: Target) -> Match:
     """RuntimeConfig of v2beta1 has no field for artifacts (v2beta1/runtime_config.proto)."""
     artifacts = pipeline.graph.root.artifacts
-    names = [name for name, artifact in artifacts.items() if not artifact.optional]
-    return {"names": ", ".join(names)} if names else False
+    return match_texts(
+        "names", [name for name, artifact in artifacts.items() if not artifact.optional]
+    )
 
 
 @pipeline_rule(
@@ -126,7 +128,7 @@ def input_artifact(pipeline: PipelineContext, target: Target) -> Match:
     Severity.ERROR,
     "the default of {parameter} is nested too deeply: the ML Metadata of Kubeflow Pipelines reads"
     " at most 47 nested lists or 31 nested dicts",
-    hint="Pass it as JSON text (str), and parse the text in the task.",
+    hint="Pass the value as JSON text (str), and parse the text in the task.",
 )
 def deep_default(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The driver writes parameters into ML Metadata, a C++ program whose protobuf reads 100 nested
@@ -154,7 +156,7 @@ def long_name(pipeline: PipelineContext, target: Target) -> Match:
 @component_rule(
     "K109",
     Severity.ERROR,
-    "{component} has a command or argument of {size} bytes; Linux takes at most 131,071",
+    "{component} has a command or argument of {size} bytes; Linux allows at most 131,071",
     hint="Put the code into a package or an image, or read the data from a file.",
 )
 def long_argument(context: ComponentContext, target: Target) -> Match:
@@ -167,7 +169,7 @@ def long_argument(context: ComponentContext, target: Target) -> Match:
 @task_rule(
     "K110",
     Severity.ERROR,
-    "{task} has constants of {size} bytes, but its whole definition may have at most 131,071",
+    "{task} has constants of {size} bytes, but its whole definition may have at most 131,071 bytes",
     hint="Put large values into a file in a bucket, and pass its address.",
 )
 def long_constants(context: TaskContext, target: Target) -> Match:
@@ -198,28 +200,21 @@ def _byte_size(text: str) -> int:
 @pipeline_rule(
     "K111",
     Severity.ERROR,
-    "the pipeline contains {number}, which would arrive as a different number: {place}",
+    "the pipeline contains {number}, which a task would get as a different number: {place}",
     hint="Kubeflow Pipelines keeps numbers as doubles, which are exact up to 2**53. Pass the number"
     " as text (STRING) instead.",
 )
 def inexact_integer(pipeline: PipelineContext, target: Target) -> Match:
     """A spec is a google.protobuf.Struct, whose numbers are doubles (struct.proto)."""
-    # Almost no pipeline has such an integer, and this search is faster than that for its place.
-    if not has_large_integer(pipeline.document):
-        return False
-    inexact = first_inexact(pipeline.document)
-    if inexact is None:
-        return False
-    place, number = inexact
-    return {"number": str(number), "place": format_place(place)}
+    return match_inexact_integer(pipeline)
 
 
 @task_rule(
     "K112",
     Severity.ERROR,
-    "{task} gets {parameter} from a list without a type for its items: they arrive as text, and"
-    " the task fails, because it expects {type}",
-    hint="Name the type of the items, such as List[int], where the list is made.",
+    "{task} gets {parameter} from a list without a type for its items: the task gets each item as"
+    " text, and fails because it expects {type}",
+    hint="Declare the type of the items where the list is made, such as List[int].",
 )
 def untyped_loop_item(context: TaskContext, target: Target) -> Match:
     """kfp declares such an item as STRING, and the driver refuses: "input parameter type mismatch:
@@ -242,7 +237,7 @@ def untyped_loop_item(context: TaskContext, target: Target) -> Match:
 @pipeline_rule(
     "K113",
     Severity.ERROR,
-    "the pipeline has {names}, which Kubeflow Pipelines does not know since 2.15",
+    "the pipeline has {names}, which Kubeflow Pipelines 2.15 removed",
     hint="Compile the pipeline again with a current kfp, or remove the setting.",
     since=(2, 15),
 )
@@ -250,24 +245,20 @@ def removed_lock(pipeline: PipelineContext, target: Target) -> Match:
     """2.15 removed semaphoreKey and mutexName from PipelineConfig, and the server refuses unknown
     fields of a platform spec (pipeline_spec.proto; protojson in apiserver/template/v2_template.go).
     """
-    return _names(pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
+    return match_texts("names", pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
 
 
 @pipeline_rule(
     "K114",
     Severity.ERROR,
-    "the pipeline has {names}, which Kubeflow Pipelines does not know since 2.17",
+    "the pipeline has {names}, which Kubeflow Pipelines 2.17 removed",
     hint="Compile the pipeline again with a current kfp, or remove the setting.",
     since=(2, 17),
 )
 def removed_time_to_live(pipeline: PipelineContext, target: Target) -> Match:
     """2.17 replaced resourceTtl by resourceTtlOnCompletion (#13184), and the server refuses unknown
     fields of a platform spec (protojson in apiserver/template/v2_template.go)."""
-    return _names(pipeline_settings(pipeline, ("resourceTtl",)))
-
-
-def _names(names: list[str]) -> Match:
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", pipeline_settings(pipeline, ("resourceTtl",)))
 
 
 @pipeline_rule(

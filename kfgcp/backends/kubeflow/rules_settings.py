@@ -7,12 +7,16 @@ releases (github.com/kubeflow/pipelines). A driver ignores settings that it does
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kfgcp.backends.kubeflow.spec_parts import cluster_settings, items_of, pipeline_settings
+from kfgcp.backends.kubeflow.spec_parts import (
+    cluster_settings,
+    items_of,
+    pipeline_settings,
+)
 from kfgcp.rules.contexts import PipelineContext
-from kfgcp.rules.rule import Match, Severity, Target, at_task, pipeline_rule
+from kfgcp.rules.rule import Match, Severity, Target, at_task, match_texts, pipeline_rule
 from kfgcp.spec.json_values import JsonObject
 
 # The fields of a PvcMount whose name comes from a parameter.
@@ -23,11 +27,17 @@ _SETTINGS_OF_2_1: Final = {
     "configMapAsEnv": "config maps",
     "configMapAsVolume": "config maps",
     "tolerations": "tolerations",
-    "fieldPathAsEnv": "fields of its pod as variables",
+    "fieldPathAsEnv": "environment variables with fields of its pod",
     "activeDeadlineSeconds": "a timeout",
     "imagePullPolicy": "an image pull policy",
     "imagePullSecret": "image pull secrets",
     "podMetadata": "labels or annotations of its pod",
+}
+
+# Settings that no driver reads, with their names in messages.
+_IGNORED_SETTINGS: Final = {
+    "podAffinity": "a pod affinity",
+    "enabledSharedMemory": "shared memory",
 }
 
 
@@ -41,9 +51,7 @@ _SETTINGS_OF_2_1: Final = {
 )
 def empty_folder(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """#10913. Older drivers ignore unknown settings (UnmarshalString in common/util/json.go)."""
-    for context, settings in cluster_settings(pipeline):
-        if settings.get("emptyDirMounts"):
-            yield at_task(context)
+    return _tasks_with(pipeline, "emptyDirMounts")
 
 
 @pipeline_rule(
@@ -56,13 +64,7 @@ def empty_folder(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
 )
 def settings_since_2_1(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The driver of 2.0 reads only secrets, volume claims and node selectors (driver/driver.go)."""
-    for context, settings in cluster_settings(pipeline):
-        names: list[str] = []
-        for field, name in _SETTINGS_OF_2_1.items():
-            if settings.get(field) and name not in names:
-                names.append(name)
-        if names:
-            yield at_task(context, {"names": ", ".join(names)})
+    return _tasks_with_names(pipeline, _SETTINGS_OF_2_1)
 
 
 @pipeline_rule(
@@ -75,9 +77,7 @@ def settings_since_2_1(pipeline: PipelineContext, target: Target) -> Iterator[Ma
 )
 def ephemeral_volume(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The driver of 2.2.0 is the first that reads genericEphemeralVolume (driver/driver.go)."""
-    for context, settings in cluster_settings(pipeline):
-        if settings.get("genericEphemeralVolume"):
-            yield at_task(context)
+    return _tasks_with(pipeline, "genericEphemeralVolume")
 
 
 @pipeline_rule(
@@ -90,9 +90,7 @@ def ephemeral_volume(pipeline: PipelineContext, target: Target) -> Iterator[Matc
 )
 def node_affinity(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The driver of 2.14.0 is the first that reads nodeAffinity (driver/k8s.go)."""
-    for context, settings in cluster_settings(pipeline):
-        if settings.get("nodeAffinity"):
-            yield at_task(context)
+    return _tasks_with(pipeline, "nodeAffinity")
 
 
 @pipeline_rule(
@@ -105,15 +103,13 @@ def node_affinity(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
 )
 def security_context(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """The driver of 2.16.0 is the first that reads securityContext (driver/k8s.go)."""
-    for context, settings in cluster_settings(pipeline):
-        if settings.get("securityContext"):
-            yield at_task(context)
+    return _tasks_with(pipeline, "securityContext")
 
 
 @pipeline_rule(
     "K245",
     Severity.WARNING,
-    "{task} mounts a folder of a volume claim (sub_path): Kubeflow Pipelines supports this since"
+    "{task} mounts one folder of a volume (sub_path): Kubeflow Pipelines supports this since"
     " 2.16, and an older server mounts the whole volume",
     hint="Upgrade the server, or use the path of the folder in the program.",
     fixed_in=(2, 16),
@@ -128,8 +124,9 @@ def volume_folder(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
 @pipeline_rule(
     "K246",
     Severity.WARNING,
-    "{task} gets variables from an optional secret or config map: Kubeflow Pipelines supports this"
-    " since 2.15, and on an older server the task waits until it exists",
+    "{task} gets environment variables from an optional secret or config map: Kubeflow Pipelines"
+    " supports this since 2.15, and on an older server the task waits until the secret or config"
+    " map exists",
     hint="Upgrade the server, or create the secret or config map.",
     fixed_in=(2, 15),
 )
@@ -164,31 +161,26 @@ def names_by_parameters(pipeline: PipelineContext, target: Target) -> Iterator[M
     Severity.WARNING,
     "{task} has init containers: Kubeflow Pipelines supports this since 3.0, and an older server"
     " ignores them",
-    hint="Do the work of the init containers in a task of its own.",
+    hint="Do the work of the init containers in a separate task.",
     fixed_in=(3, 0),
 )
 def init_containers(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """KubernetesExecutorConfig.init_containers is new after 2.17.0, and older drivers ignore
     unknown settings (kubernetes_executor_config.proto; UnmarshalString in common/util/json.go)."""
-    for context, settings in cluster_settings(pipeline):
-        if settings.get("initContainers"):
-            yield at_task(context)
+    return _tasks_with(pipeline, "initContainers")
 
 
 @pipeline_rule(
     "K343",
     Severity.WARNING,
     "{task} has {names}: Kubeflow Pipelines ignores it",
-    hint="Use a node selector or a node affinity, or an empty folder in memory (medium='Memory').",
+    hint="Instead of a pod affinity, use a node selector or a node affinity. Instead of shared"
+    " memory, use an empty folder in memory (medium='Memory').",
 )
 def ignored_settings(pipeline: PipelineContext, target: Target) -> Iterator[Match]:
     """kubernetes_executor_config.proto has podAffinity and enabledSharedMemory, but no driver reads
     them (driver/k8s.go)."""
-    settings_names = {"podAffinity": "a pod affinity", "enabledSharedMemory": "shared memory"}
-    for context, settings in cluster_settings(pipeline):
-        names = [name for field, name in settings_names.items() if settings.get(field)]
-        if names:
-            yield at_task(context, {"names": ", ".join(names)})
+    return _tasks_with_names(pipeline, _IGNORED_SETTINGS)
 
 
 @pipeline_rule(
@@ -201,7 +193,7 @@ def ignored_settings(pipeline: PipelineContext, target: Target) -> Iterator[Matc
 def ignored_lock(pipeline: PipelineContext, target: Target) -> Match:
     """PipelineConfig had semaphoreKey and mutexName until 2.15, but no compiler read them
     (pipeline_spec.proto, argocompiler)."""
-    return _names(pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
+    return match_texts("names", pipeline_settings(pipeline, ("semaphoreKey", "mutexName")))
 
 
 @pipeline_rule(
@@ -214,7 +206,24 @@ def ignored_lock(pipeline: PipelineContext, target: Target) -> Match:
 def ignored_time_to_live(pipeline: PipelineContext, target: Target) -> Match:
     """PipelineConfig had resourceTtl until 2.17, but no compiler read it (pipeline_spec.proto,
     argocompiler)."""
-    return _names(pipeline_settings(pipeline, ("resourceTtl",)))
+    return match_texts("names", pipeline_settings(pipeline, ("resourceTtl",)))
+
+
+def _tasks_with(pipeline: PipelineContext, field: str) -> Iterator[Match]:
+    """Yield each task with a setting for the cluster."""
+    for context, settings in cluster_settings(pipeline):
+        if settings.get(field):
+            yield at_task(context)
+
+
+def _tasks_with_names(
+    pipeline: PipelineContext, names_by_field: Mapping[str, str]
+) -> Iterator[Match]:
+    """Yield each task with at least one of several settings, and the names of its settings."""
+    for context, settings in cluster_settings(pipeline):
+        names = dict.fromkeys(name for field, name in names_by_field.items() if settings.get(field))
+        if names:
+            yield at_task(context, {"names": ", ".join(names)})
 
 
 def _has_only_parameter(item: JsonObject) -> bool:
@@ -224,7 +233,3 @@ def _has_only_parameter(item: JsonObject) -> bool:
             return True
     # The fields besides these are the older ways to name a claim.
     return bool(item.get("pvcNameParameter")) and item.keys() <= _NEW_PVC_FIELDS
-
-
-def _names(names: list[str]) -> Match:
-    return {"names": ", ".join(names)} if names else False

@@ -54,11 +54,11 @@ _REFUSALS: Final = re.compile(
 # The hints for users, by patterns in the message of the server.
 _HINTS: Final = {
     r"Namespace:([\w-]+)": (
-        r"Ask for the role kubeflow-edit in the namespace \1, or set namespace in the environment. "
-        "For details: kfgcp doctor"
+        r"Ask for the role kubeflow-edit in the namespace \1, or set another namespace in"
+        " [env.NAME] of kfgcp.toml. For details: kfgcp doctor"
     ),
     r"empty namespace in multi-user mode": (
-        "Set namespace in the environment, in kfgcp.toml: this server is for several users."
+        "Set namespace in the environment of kfgcp.toml: this server is in multi-user mode."
     ),
     r"parameter length exceed": (
         "Put large values into a file in a bucket, and pass its address. Or ask the "
@@ -136,8 +136,8 @@ def find_advice(status: int, message: str, host: str) -> Advice:
         )
     if status == 403:
         return Advice(
-            "Ask for access to the namespace, or set namespace in the environment. For details:"
-            " kfgcp doctor",
+            "Ask for access to the namespace, or set another namespace in [env.NAME] of"
+            " kfgcp.toml. For details: kfgcp doctor",
             Remedy.GRANT_ACCESS,
         )
     if status == 404:

@@ -75,7 +75,7 @@ class ServerStore:
         if not bucket or not key:
             raise NotFound(
                 f"{uri} is not the address of an object.",
-                hint=f"The form is {SCHEME}://BUCKET/KEY.",
+                hint=f"Write {SCHEME}://BUCKET/KEY.",
             )
         params = {"source": SCHEME, "bucket": bucket, "key": key, "peek": str(size)}
         if self._namespace:
@@ -105,7 +105,7 @@ class ServerStore:
 def _no_object(uri: str, reason: str) -> NotFound:
     return NotFound(
         f"{uri} does not exist.",
-        hint="It may have been deleted, or never written.",
+        hint="The file may have been deleted, or was never written.",
         status=404,
         reason=reason,
     )

@@ -27,6 +27,7 @@ from kfgcp.errors import (
     Unsupported,
 )
 from kfgcp.options import RunOptions
+from kfgcp.rules.before_run import describe, warning_lines
 from kfgcp.rules.contexts import PipelineContext
 from kfgcp.rules.rule import (
     Rule,
@@ -49,8 +50,8 @@ ARTIFACTS: Final = "apis/v2beta1/artifacts"
 
 # The reason why a run has no tasks, on a server for which `keeps_tasks` is true.
 NO_TASKS: Final = (
-    "the API server has no tasks of this run, and ML Metadata, where older servers keep tasks, does"
-    " not answer."
+    "the API server has no tasks of this run, and ML Metadata, which keeps the tasks of older"
+    " servers, does not answer."
 )
 
 # From this release on, the server and kfp have the same version numbers.
@@ -136,17 +137,16 @@ class Server:
         """Yield a line for all that the server ignores or does in another way."""
         pipeline = PipelineContext(request.sent_spec)
         findings, version = self._judge(Severity.WARNING, pipeline, request)
-        for finding in findings:
-            yield finding.message
+        yield from warning_lines(findings)
         if version is None and self._has_version:
-            yield from self._notes_about_older_servers(pipeline, request.options)
+            yield from self._notes_about_older_servers(pipeline, request)
 
     def _judge(
         self, severity: Severity, pipeline: PipelineContext, request: SubmitRequest
     ) -> tuple[Sequence[RuleFinding], Version | None]:
         """Return what the rules of a severity find, and the version of the server.
 
-        The rules that the user ignores find nothing.
+        The findings that the user ignores are left out.
 
         The version is requested only when a rule depends on it that finds something for some
         version. Otherwise it is None.
@@ -154,28 +154,37 @@ class Server:
         any_target = self._target(None, request.options)
         rules: list[Rule] = []
         for rule in kubeflow_rules():
-            if rule.severity is severity and rule.id not in request.ignored_rules:
-                findings = rule.findings(pipeline, any_target, any_version=True)
-                if next(iter(findings), None) is not None:
-                    rules.append(rule)
+            if rule.severity is not severity or rule.id in request.ignored.rules:
+                continue
+            findings = rule.findings(pipeline, any_target, any_version=True)
+            if any(not request.ignored.covers(finding) for finding in findings):
+                rules.append(rule)
         version = None
         if any(rule.depends_on_version for rule in rules):
             version = self.version
-        return judge(rules, pipeline, self._target(version, request.options)), version
+        target = self._target(version, request.options)
+        found = [
+            finding
+            for finding in judge(rules, pipeline, target)
+            if not request.ignored.covers(finding)
+        ]
+        return found, version
 
     def _notes_about_older_servers(
-        self, pipeline: PipelineContext, options: RunOptions
+        self, pipeline: PipelineContext, request: SubmitRequest
     ) -> Iterator[str]:
         """Yield a line for the newest feature of a pipeline that some servers do not have."""
         rules = [rule for rule in kubeflow_rules() if rule.fixed_in is not None]
-        target = self._target(None, options)
+        target = self._target(None, request.options)
         for rule in sorted(rules, key=lambda rule: rule.fixed_in or (), reverse=True):
             if rule.severity is Severity.NOTE:
                 continue
             for finding in rule.findings(pipeline, target, any_version=True):
+                if request.ignored.covers(finding):
+                    continue
                 yield (
                     "the server does not report its version, so kfgcp assumes the newest one. If it"
-                    f" is older than {format_version(rule.fixed_in)}: {finding.message}"
+                    f" is older than {format_version(rule.fixed_in)}: {describe(finding)}"
                 )
                 return
 
@@ -224,7 +233,8 @@ def too_old(health: Mapping[str, Any]) -> Unsupported:
     if version is not None:
         name = f"Kubeflow Pipelines {format_version(version)}"
     return Unsupported(
-        f"The server is {name}, which has only the API v1beta1; kfgcp needs 2.0 or newer.",
+        f"The server is {name}, which has only the API v1beta1, but kfgcp needs version 2.0 or"
+        " newer.",
         hint="Upgrade the server: https://www.kubeflow.org/docs/components/pipelines/operator-guides/installation/",
     )
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
-from kfgcp.rules.rule import Target
 from kfgcp.spec import wire
 from kfgcp.spec.graph import Binding, Component, FinalStatus, FromTask, Graph, TaskDef
 from kfgcp.spec.json_values import JsonObject
@@ -44,7 +43,7 @@ def has_placeholder(values: object) -> bool:
 def arguments(context: ComponentContext) -> tuple[str, ...]:
     """Return the command and the arguments of a container, empty for another executor."""
     container = context.container
-    return () if container is None else container.command + container.args
+    return () if container is None else container.words
 
 
 def begins_argument(context: ComponentContext, text: str) -> bool:
@@ -55,14 +54,6 @@ def begins_argument(context: ComponentContext, text: str) -> bool:
 def has_metrics(component: Component) -> bool:
     """Return whether a component has an output artifact with metrics."""
     return any(artifact.type in _METRIC_TYPES for artifact in component.output_artifacts.values())
-
-
-def is_cached(context: TaskContext, target: Target) -> bool:
-    """Return whether the outputs of a task may come from the cache in the run that is planned."""
-    if context.container is None:
-        return False
-    cache = target.options.cache
-    return context.task.cache if cache is None else cache
 
 
 # -- dsl.Collected

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from kfgcp.backends.local.rules import local_rules
 from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.engine import cluster, docker_need
@@ -11,6 +9,7 @@ from kfgcp.engine.secrets import Secrets
 from kfgcp.options import RunOptions
 from kfgcp.rules.before_run import refuse_errors, warning_lines
 from kfgcp.rules.contexts import PipelineContext
+from kfgcp.rules.ignored import Ignored
 from kfgcp.rules.rule import RuleFinding, Target, judge
 from kfgcp.spec.graph import Graph
 from kfgcp.spec.load import Spec
@@ -35,7 +34,7 @@ def note_lines(
     spec: Spec,
     options: RunOptions,
     settings: LocalSettings,
-    ignored: Container[str],
+    ignored: Ignored,
     secrets: Secrets,
 ) -> list[str]:
     """Return a line for each warning of the rules, and for what this machine lacks.
@@ -44,7 +43,7 @@ def note_lines(
         spec: the pipeline of the run.
         options: the options of the run.
         settings: the settings of the environment.
-        ignored: the ids of rules that the project ignores.
+        ignored: the findings that the user ignores.
         secrets: the secrets whose places on this machine are known.
     """
     pipeline = PipelineContext(spec)

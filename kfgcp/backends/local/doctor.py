@@ -65,8 +65,8 @@ def disk(home: Path, needed: int = NEEDED_BYTES) -> str:
             f"{free_bytes / 1e6:.0f} MB are free for the state folder {home}, and"
             f" {needed / 1e6:.0f} MB are needed.",
             hint=(
-                "Make room (kfgcp delete RUN removes a run's artifacts), or use another folder:"
-                " export KFGCP_HOME=FOLDER"
+                "Free some space (kfgcp delete RUN removes the files of a run), or use another"
+                " folder: export KFGCP_HOME=FOLDER"
             ),
         )
     return f"{free_bytes / 1e9:.1f} GB free for {home}"
@@ -109,7 +109,7 @@ def docker() -> str | Aside:
 
     Without an engine the result is an `Aside`: a dash instead of an error.
     """
-    from kfgcp.engine.executors.docker import connect
+    from kfgcp.services.docker_engine import connect
 
     try:
         client = connect()

@@ -47,7 +47,8 @@ class LocalRun:
         spec = store.spec(run.version)
         if spec is None or request is None:
             raise StateError(
-                f"The pipeline of run {run_id} is not in the store.", hint="Run its file again."
+                f"The pipeline of run {run_id} is not in the store.",
+                hint="Run the pipeline file again.",
             )
         pipeline = graph.build(spec, request.platform_spec)
         layout = Layout(home, run.pipeline, run_id, request.pipeline_root)

@@ -10,12 +10,18 @@ Docker engine answers (`kfgcp/engine/docker_need.py`), and which variables and f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from kfgcp.rules.contexts import ComponentContext, PipelineContext
+from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.facts import (
+    has_cached_variables,
+    inner_values,
+    is_google_component,
+    whole_artifact,
+)
+from kfgcp.rules.patterns import LazyPattern
 from kfgcp.rules.rule import (
     Match,
     Part,
@@ -23,18 +29,20 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     sorted_rules,
+    task_rule,
 )
 from kfgcp.spec.graph import Constant, Importer, OtherExecutor
 from kfgcp.spec.platform import VOLUME_IMAGES, WORKSPACE, ClusterConfig
 from kfgcp.spec.platform import pipeline_settings as read_pipeline_settings
 
 # The official images of Python. They contain no packages that a function could need.
-_PYTHON_IMAGE: Final = re.compile(r"(docker\.io/)?(library/)?python([:@].*)?")
+_PYTHON_IMAGE: Final = LazyPattern(r"(docker\.io/)?(library/)?python([:@].*)?")
 
 # The schemes of URIs in buckets.
-_BUCKET_URI: Final = re.compile(r"(gs|s3|minio)://")
+_BUCKET_URI: Final = LazyPattern(r"(gs|s3|minio)://")
 
 
 @cache
@@ -61,9 +69,9 @@ def other_executor(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "L102",
     Severity.ERROR,
-    "{component} creates or deletes a volume of Kubernetes, which the local engine cannot do",
-    hint="dsl.WORKSPACE_PATH_PLACEHOLDER names a folder that all tasks of a run share, here and on"
-    " Kubeflow.",
+    "{component} creates or deletes a Kubernetes volume, which the local engine cannot do",
+    hint="Use dsl.WORKSPACE_PATH_PLACEHOLDER: it names a folder that all tasks of a run share,"
+    " here and on Kubeflow.",
     part=Part.TASK,
 )
 def volume(context: ComponentContext, target: Target) -> Match:
@@ -80,6 +88,19 @@ def volume(context: ComponentContext, target: Target) -> Match:
 def container_in_process(context: ComponentContext, target: Target) -> Match:
     """A process runs only Python functions (kfgcp/engine/executors/router.py)."""
     return target.options.executor == "process" and _is_command(context)
+
+
+@component_rule(
+    "L104",
+    Severity.ERROR,
+    "{component} passes the whole artifact '{artifact}' to its command, but KFP does not say which"
+    " text the command gets",
+    hint="Read the list in a Python component, or collect parameters with the URIs.",
+)
+def whole_artifact_in_command(context: ComponentContext, target: Target) -> Match:
+    """The engine refuses it, because backends pass different texts (semantics, Placeholders)."""
+    artifact = whole_artifact(context)
+    return {"artifact": artifact} if artifact else False
 
 
 # -- ignored, or done in another way
@@ -99,8 +120,8 @@ def needs_docker(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "L202",
     Severity.WARNING,
-    "{component} runs in a process, which ignores its limits of cpu and memory",
-    hint="Use --executor docker to have the limits enforced.",
+    "{component} runs in a process, so its limits of CPU and memory have no effect",
+    hint="Use --executor docker: containers respect the limits.",
     methods=("set_cpu_limit", "set_memory_limit", "set_cpu_request", "set_memory_request"),
     part=Part.TASK,
 )
@@ -117,7 +138,7 @@ def limits_of_process(context: ComponentContext, target: Target) -> Match:
     Severity.WARNING,
     "{component} runs without the accelerator {type} x {count}, because the local engine assigns"
     " none",
-    hint="Make the component work without it, or use a backend that has it.",
+    hint="Make the component work without the accelerator, or use a backend that has it.",
     methods=("set_accelerator_type", "set_accelerator_limit", "add_node_selector_constraint"),
     part=Part.TASK,
 )
@@ -138,35 +159,36 @@ def accelerator(context: ComponentContext, target: Target) -> Match:
     "L204",
     Severity.WARNING,
     "{component} has settings for Kubernetes, which this machine ignores: {settings}",
-    hint="They cannot change what the task computes, so there is nothing to do.",
+    hint="These settings do not change the results of the task, so you need not do anything.",
     part=Part.TASK,
 )
 def cluster_placement(context: ComponentContext, target: Target) -> Match:
     """They say where and as which user a pod runs (kubernetes_executor_config.proto)."""
-    if context.container is None or not context.container.cluster.placement:
+    if context.container is None:
         return False
-    return {"settings": ", ".join(context.container.cluster.placement)}
+    return match_texts("settings", context.container.cluster.placement)
 
 
 @pipeline_rule(
     "L205",
     Severity.WARNING,
     "the pipeline has settings for Kubernetes, which this machine ignores: {settings}",
-    hint="They cannot change what the tasks compute, so there is nothing to do.",
+    hint="These settings do not change the results of the tasks, so you need not do anything.",
 )
 def pipeline_settings(context: PipelineContext, target: Target) -> Match:
     """They say how a workflow is run and kept (PipelineConfig, pipeline_spec.proto)."""
     settings = read_pipeline_settings(context.spec.platform_spec)
     # A workspace is not ignored: the tasks get a folder for it.
     names = dict.fromkeys(name for key, name in settings.items() if key != WORKSPACE)
-    return {"settings": ", ".join(names)} if names else False
+    return match_texts("settings", names)
 
 
 @component_rule(
     "L206",
     Severity.WARNING,
     "{component} takes {settings}",
-    hint="Set the variables in the shell that starts the run. A task that lacks one fails.",
+    hint="Set the variables in the shell that starts the run. A task fails when one of its"
+    " variables is missing.",
     part=Part.TASK,
 )
 def cluster_variables(context: ComponentContext, target: Target) -> Match:
@@ -179,10 +201,8 @@ def cluster_variables(context: ComponentContext, target: Target) -> Match:
     for variables in cluster.variables:
         names = [name for name in variables.names if name not in covered]
         if names:
-            settings.append(
-                f"{', '.join(names)} from this environment, not from the {variables.source}"
-            )
-    return {"settings": "; ".join(settings)} if settings else False
+            settings.append(f"{', '.join(names)} from your shell, not from the {variables.source}")
+    return match_texts("settings", settings, "; ")
 
 
 def _variables_of_entries(cluster: ClusterConfig, target: Target) -> set[str]:
@@ -201,7 +221,7 @@ def _variables_of_entries(cluster: ClusterConfig, target: Target) -> set[str]:
     "L207",
     Severity.WARNING,
     "{component} uses {settings}",
-    hint="Make the folder on this machine. A task that lacks it fails.",
+    hint="Create the folder on this machine. Without this folder, the task fails.",
     part=Part.TASK,
 )
 def cluster_mounts(context: ComponentContext, target: Target) -> Match:
@@ -213,15 +233,16 @@ def cluster_mounts(context: ComponentContext, target: Target) -> Match:
         # A container gets an empty folder of its own.
         mounts = tuple(mount for mount in mounts if not mount.scratch)
     settings = [f"{mount.path} of this machine instead of the {mount.source}" for mount in mounts]
-    return {"settings": "; ".join(settings)} if settings else False
+    return match_texts("settings", settings, "; ")
 
 
 @component_rule(
     "L208",
     Severity.NOT_JUDGED,
-    "not judged: {component} runs its function without the image {image}; whether the function"
-    " needs something of it is not known",
-    hint="Name the packages in packages_to_install, or use --executor docker.",
+    "not judged: {component} runs its function without the image {image}, and kfgcp does not know"
+    " whether the function needs software from this image",
+    hint="List the packages that the function needs in packages_to_install, or use --executor"
+    " docker.",
 )
 def function_without_image(context: ComponentContext, target: Target) -> Match:
     """Functions run in virtual environments (kfgcp/engine/executors/router.py), not in images."""
@@ -235,7 +256,7 @@ def function_without_image(context: ComponentContext, target: Target) -> Match:
     "L209",
     Severity.NOTE,
     "{component} imports {uri}, which this machine reads with your own credentials",
-    hint="Sign in to the place of the bucket before the run.",
+    hint="Before the run, sign in to the service that has the bucket, such as Google Cloud.",
 )
 def imported_from_bucket(context: ComponentContext, target: Target) -> Match:
     """A task without credentials for a bucket fails (semantics, Running a task)."""
@@ -244,6 +265,44 @@ def imported_from_bucket(context: ComponentContext, target: Target) -> Match:
         return False
     uri = str(executor.uri.source.value)
     return {"uri": uri} if _BUCKET_URI.match(uri) else False
+
+
+@task_rule(
+    "L210",
+    Severity.WARNING,
+    "{task} puts '{source}', which is {type}, inside the {container} '{input}', where it becomes"
+    " text, as on Kubeflow",
+    hint="Pass the value as an argument of its own, or convert the text in the component.",
+)
+def value_becomes_text(context: TaskContext, target: Target) -> Match:
+    """[n.output, 4] with n = 3 arrives as ["3", 4] (semantics, Values)."""
+    value = next(inner_values(context), None)
+    return value.to_dict() if value is not None else False
+
+
+@task_rule(
+    "L211",
+    Severity.NOTE,
+    "{task} has environment variables and is cached: when only variables changed, it gets its old"
+    " outputs from the cache",
+    hint="Pass the value as an argument, or turn the cache off: set_caching_options(False)",
+    methods=("set_env_variable", "set_caching_options"),
+)
+def variables_outside_cache_key(context: TaskContext, target: Target) -> Match:
+    """The key of the cache has no variables (semantics, Caching)."""
+    return has_cached_variables(context, target)
+
+
+@component_rule(
+    "L212",
+    Severity.NOTE,
+    "{component} is from google-cloud-pipeline-components: it calls services of Google Cloud",
+    hint="Let the container use your credentials: container_credentials = true",
+)
+def google_component(context: ComponentContext, target: Target) -> Match:
+    """Its launcher starts a job in Google Cloud, with the credentials that the container finds
+    (kfgcp/engine/executors/container_credentials.py)."""
+    return is_google_component(context)
 
 
 # -- helpers

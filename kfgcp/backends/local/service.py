@@ -104,7 +104,7 @@ class LocalBackend:
             request.sent_spec,
             request.options,
             self._settings,
-            request.ignored_rules,
+            request.ignored,
             secret_places,
         )
 
@@ -190,7 +190,7 @@ class LocalBackend:
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"The engine of run {ref.run_id} is still running.",
-                    hint="End its process, and try again.",
+                    hint="Wait until the process that executes the run has ended, and try again.",
                 )
             time.sleep(LOCK_POLL_SECONDS)
         if not self._has_searched:
@@ -277,7 +277,7 @@ class LocalBackend:
         if not run.state.final:
             raise UsageError(
                 f"Run {run.run_id} is {run.state}, and only a run that has ended can be deleted.",
-                hint=f"Cancel it first: kfgcp cancel {run.run_id}",
+                hint=f"Cancel the run first: kfgcp cancel {run.run_id}",
             )
 
     def _describe_kept_files(self, run_id: str) -> Deleted:
@@ -342,14 +342,15 @@ class LocalBackend:
         run_lock = lock.take(self._home, ref.run_id)
         if run_lock is None:
             raise UsageError(
-                f"Run {ref.run_id} is still running.", hint=f"Follow it: kfgcp watch {ref.run_id}"
+                f"Run {ref.run_id} is still running.",
+                hint=f"Follow the run: kfgcp watch {ref.run_id}",
             )
         try:
             run = self._store.get(ref.run_id, with_tasks=False)
             is_interrupted = run.error is not None and run.error.kind is ErrorKind.INTERRUPTED
             if run.state.final and not is_interrupted:
                 raise UsageError(
-                    f"Run {ref.run_id} was not interrupted: it ended {run.state}.",
+                    f"Run {ref.run_id} was not interrupted: it ended as {run.state}.",
                     hint=f"Run it again without the tasks that succeeded: kfgcp rerun {ref.run_id}",
                 )
             self._clean_up(ref.run_id)
@@ -518,7 +519,7 @@ def output_root(env: Environment, project_root: Path) -> str:
         except StorageProblem as problem:
             raise BackendError(
                 f"The pipeline root of environment '{env.name}' cannot be used: {problem}.",
-                hint=f"Check the bucket's name and your sign-in. {sign_in_hint(root)}",
+                hint=f"Check the name of the bucket and your sign-in. {sign_in_hint(root)}",
             ) from None
         return root.rstrip("/")
     return str(project_root / file_uris.to_path(root)) if root else ""

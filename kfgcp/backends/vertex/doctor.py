@@ -143,9 +143,10 @@ class _VertexChecks:
 
     def _location_hint(self) -> str:
         return (
-            f"Is '{self.settings.location}' a location of Vertex AI, such as europe-west4 or"
-            f" us-central1? If not, correct it in [env.{self._env.name}] of kfgcp.toml. If it is,"
-            " check the connection to the network."
+            f"Check that '{self.settings.location}' is a location of Vertex AI, such as"
+            " europe-west4 or us-central1. If it is wrong, correct location in"
+            f" [env.{self._env.name}] of kfgcp.toml. If it is right, check your network"
+            " connection."
         )
 
 

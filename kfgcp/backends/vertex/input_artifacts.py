@@ -73,7 +73,7 @@ def input_artifacts(request: SubmitRequest) -> list[InputArtifact]:
             raise ParamError(
                 f"Wrong parameters: {name} is a path on this machine, which Vertex AI cannot read:"
                 f" {uri}.",
-                hint="Copy it to a bucket, and pass its URI: gs://BUCKET/NAME",
+                hint="Copy the file to a bucket, and pass its URI: gs://BUCKET/NAME",
             )
         artifacts.append(InputArtifact(name, uri, definition.type, definition.version))
     return artifacts

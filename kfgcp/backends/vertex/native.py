@@ -58,8 +58,8 @@ def pipeline_job(settings: VertexSettings, job_id: str) -> Any:
         raise Unreachable(
             f"Vertex AI did not answer its official client within {settings.request_seconds} s.",
             hint=(
-                "Check the connection to the network. To give requests more time, set"
-                " request_seconds in the environment."
+                "Check your network connection. To give requests more time, set request_seconds"
+                " in [env.NAME] of kfgcp.toml."
             ),
         ) from None
     except GoogleAPICallError as error:

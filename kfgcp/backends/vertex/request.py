@@ -71,7 +71,7 @@ def job(request: SubmitRequest, settings: VertexSettings, submission: str) -> di
 
     # A wrong number is an error of the pipeline or of a parameter, so it comes before the rules.
     refuse_inexact(request.spec.pipeline_spec, _params_that_may_change(request), "Vertex AI")
-    refuse_errors(find_problems(request, settings), request.ignored_rules)
+    refuse_errors(find_problems(request, settings), request.ignored)
     name = request.options.name
     body: dict[str, Any] = {
         "displayName": name or job_id(request.spec.name, submission),
@@ -131,8 +131,8 @@ def _pipeline_spec(request: SubmitRequest) -> dict[str, Any]:
         raise Unsupported(
             f"Vertex AI cannot repeat a run from {request.from_task}: {error}.",
             hint=(
-                "Choose a task outside of loops. Or repeat the run without --from: tasks that"
-                " succeeded get their results from the cache."
+                "Choose a task outside loops, or repeat the run without --from: then tasks that"
+                " succeeded take their results from the cache."
             ),
         ) from None
 

@@ -8,12 +8,14 @@ from typing import Final
 from kfgcp.backends.vertex.rules_limits import run_labels
 from kfgcp.options import local_flags
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
+from kfgcp.rules.facts import inner_values, whole_artifact
 from kfgcp.rules.rule import (
     Match,
     Part,
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -40,8 +42,8 @@ _METRICS: Final = "system.Metrics"
 @component_rule(
     "V301",
     Severity.WARNING,
-    "{component} takes {settings}, which Vertex AI does not have: the variables are not set",
-    hint="Read the secret in the task: Secret Manager, with the service account of the run.",
+    "{component} takes {settings}, which Vertex AI does not support: the variables are not set",
+    hint="In the task, read the secret from Secret Manager with the service account of the run.",
     part=Part.TASK,
 )
 def cluster_variables(context: ComponentContext, target: Target) -> Match:
@@ -52,13 +54,13 @@ def cluster_variables(context: ComponentContext, target: Target) -> Match:
         f"{variables.source} as {', '.join(variables.names)}"
         for variables in context.container.cluster.variables
     ]
-    return {"settings": "; ".join(settings)} if settings else False
+    return match_texts("settings", settings, "; ")
 
 
 @component_rule(
     "V302",
     Severity.WARNING,
-    "{component} mounts {settings}, which Vertex AI does not have: the folder is missing",
+    "{component} mounts {settings}, which Vertex AI does not support: the folder is missing",
     hint="Use a bucket, which is mounted below /gcs/, or pass the files as an artifact.",
     part=Part.TASK,
 )
@@ -67,7 +69,7 @@ def cluster_mounts(context: ComponentContext, target: Target) -> Match:
     if context.container is None:
         return False
     settings = [f"{mount.source} at {mount.path}" for mount in context.container.cluster.mounts]
-    return {"settings": "; ".join(settings)} if settings else False
+    return match_texts("settings", settings, "; ")
 
 
 @component_rule(
@@ -85,19 +87,19 @@ def cluster_placement(context: ComponentContext, target: Target) -> Match:
     settings = list(config.placement)
     if config.timeout is not None:
         settings.insert(0, f"timeout of {config.timeout:g} s")
-    return {"settings": ", ".join(settings)} if settings else False
+    return match_texts("settings", settings)
 
 
 @pipeline_rule(
     "V304",
     Severity.WARNING,
     "the pipeline has settings for Kubernetes, which Vertex AI ignores: {settings}",
-    hint="Remove them from dsl.PipelineConfig if the pipeline runs only on Vertex AI.",
+    hint="If the pipeline runs only on Vertex AI, remove these settings from dsl.PipelineConfig.",
 )
 def pipeline_settings(context: PipelineContext, target: Target) -> Match:
     """Vertex AI does not read the platform spec: PipelineJob has a field only for the pipeline."""
     settings = dict.fromkeys(platform.pipeline_settings(context.spec.platform_spec).values())
-    return {"settings": ", ".join(settings)} if settings else False
+    return match_texts("settings", settings)
 
 
 @component_rule(
@@ -122,7 +124,7 @@ def request_without_limit(context: ComponentContext, target: Target) -> Match:
         has_limit = resources.get(limit) or resources.get(limit_text)
         if has_request and not has_limit:
             requested.append(what)
-    return {"what": " and ".join(requested)} if requested else False
+    return match_texts("what", requested, " and ")
 
 
 @component_rule(
@@ -154,9 +156,9 @@ def reserved_label(context: PipelineContext, target: Target) -> Match:
 @component_rule(
     "V308",
     Severity.NOT_JUDGED,
-    "not judged: {component} takes {what} from a parameter, and it is not documented whether Vertex"
-    " AI reads such values",
-    hint="Set a constant.",
+    "not judged: {component} takes {what} from a parameter, and the documentation does not say"
+    " whether Vertex AI supports this",
+    hint="Use a constant.",
     methods=("set_cpu_limit", "set_memory_limit", "set_accelerator_type", "set_accelerator_limit"),
     part=Part.TASK,
 )
@@ -171,15 +173,15 @@ def resources_from_parameters(context: ComponentContext, target: Target) -> Matc
             fields.append(what)
     if _PLACEHOLDER in str(resources.get("accelerator")):
         fields.append("the accelerator")
-    return {"what": ", ".join(fields)} if fields else False
+    return match_texts("what", fields)
 
 
 @task_rule(
     "V309",
     Severity.NOT_JUDGED,
-    "not judged: {task} imports an artifact in a loop, and it is not documented whether Vertex AI"
-    " can do this",
-    hint="Import the artifact outside of the loop.",
+    "not judged: {task} imports an artifact in a loop, and the documentation does not say whether"
+    " Vertex AI supports this",
+    hint="Import the artifact outside the loop.",
 )
 def importer_in_loop(context: TaskContext, target: Target) -> Match:
     """Kubeflow Pipelines fails before 2.17 (#10860). Nothing was recorded on Vertex AI."""
@@ -189,9 +191,9 @@ def importer_in_loop(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "V310",
     Severity.NOT_JUDGED,
-    "not judged: {task} loops over artifacts, and it is not documented whether Vertex AI can do"
-    " this",
-    hint="Loop over their URIs, and import each with dsl.importer in the loop.",
+    "not judged: {task} loops over artifacts, and the documentation does not say whether Vertex"
+    " AI supports this",
+    hint="Loop over the URIs, and import each artifact with dsl.importer in the loop.",
 )
 def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
     """ArtifactIteratorSpec (#10441). Nothing was recorded on Vertex AI."""
@@ -201,8 +203,8 @@ def loop_over_artifacts(context: TaskContext, target: Target) -> Match:
 @task_rule(
     "V311",
     Severity.NOT_JUDGED,
-    "not judged: {task} has a cache key of its own, and it is not documented whether Vertex AI"
-    " compares it",
+    "not judged: {task} has a cache key, and the documentation does not say whether Vertex AI"
+    " uses it",
     hint="Give the task an input that changes when it must run again.",
     methods=("set_caching_options",),
 )
@@ -214,8 +216,9 @@ def cache_key(context: TaskContext, target: Target) -> Match:
 @pipeline_rule(
     "V312",
     Severity.NOT_JUDGED,
-    "not judged: whether a metric is NaN or infinite, and what Vertex AI does then ({components})",
-    hint="Log only finite numbers: math.isfinite",
+    "not judged: a metric may be NaN or infinite, and the documentation does not say what Vertex"
+    " AI does then ({components})",
+    hint="Log only finite numbers: test them with math.isfinite.",
 )
 def infinite_metric(context: PipelineContext, target: Target) -> Match:
     """The launcher of Kubeflow refuses such a metric (recorded). Nothing was recorded on Vertex."""
@@ -224,15 +227,15 @@ def infinite_metric(context: PipelineContext, target: Target) -> Match:
         outputs = component.component.output_artifacts.values()
         if any(artifact.type == _METRICS for artifact in outputs):
             names.append(component.component.name.removeprefix("comp-"))
-    return {"components": ", ".join(names)} if names else False
+    return match_texts("components", names)
 
 
 @pipeline_rule(
     "V313",
     Severity.NOT_JUDGED,
-    "not judged: {what} is new in the specification, and it is not documented whether Vertex AI"
-    " accepts it",
-    hint="Try it with a small pipeline, or leave it out.",
+    "not judged: {what} is new in the specification, and the documentation does not say whether"
+    " Vertex AI supports it",
+    hint="Try it in a small pipeline on Vertex AI, or leave it out.",
 )
 def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
     """TASK_CONFIG, literals and downloadToWorkspace came with kfp 2.15 to 2.17.
@@ -252,6 +255,33 @@ def new_fields(context: PipelineContext, target: Target) -> Iterator[Match]:
         if (executor.get("importer") or {}).get("downloadToWorkspace"):
             name = label.removeprefix("exec-")
             yield {"what": f"download_to_workspace of dsl.importer ({name})"}
+
+
+@component_rule(
+    "V315",
+    Severity.NOT_JUDGED,
+    "not judged: {component} passes the whole artifact '{artifact}' to its command, and it is not"
+    " documented which text the command gets on Vertex AI",
+    hint="Read the list in a Python component, or collect parameters with the URIs.",
+)
+def whole_artifact_in_command(context: ComponentContext, target: Target) -> Match:
+    """KFP compiles a list of artifacts to such an argument (kubeflow/pipelines#8484). Nothing was
+    recorded on Vertex AI."""
+    artifact = whole_artifact(context)
+    return {"artifact": artifact} if artifact else False
+
+
+@task_rule(
+    "V316",
+    Severity.NOT_JUDGED,
+    "not judged: {task} puts '{source}', which is {type}, inside the {container} '{input}', and it"
+    " is not documented whether it becomes text on Vertex AI",
+    hint="Pass the value as an argument of its own, or make the component work for both.",
+)
+def value_inside_constant(context: TaskContext, target: Target) -> Match:
+    """On Kubeflow it becomes text (recorded). Nothing was recorded on Vertex AI."""
+    value = next(inner_values(context), None)
+    return value.to_dict() if value is not None else False
 
 
 @pipeline_rule(

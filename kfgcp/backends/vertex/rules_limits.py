@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kfgcp.backends.exact_integers import first_inexact
+from kfgcp.backends.shared_rules import match_inexact_integer
 from kfgcp.labels import EXPERIMENT, SUBMISSION, label_value
 from kfgcp.rules.contexts import ComponentContext, PipelineContext, TaskContext
 from kfgcp.rules.rule import (
@@ -22,7 +22,6 @@ from kfgcp.rules.rule import (
 )
 from kfgcp.spec.graph import Constant, Container, FromTask, Graph, TaskDef
 from kfgcp.spec.graph import Iterator as Loop
-from kfgcp.spec.json_values import format_place
 
 # Limits of the service: characters, labels, processors, gigabytes, artifacts. The limits for names
 # and labels are in the documentation of the fields of PipelineJob.
@@ -75,7 +74,7 @@ def too_much_memory(context: ComponentContext, target: Target) -> Match:
     "V203",
     Severity.ERROR,
     "{task} takes {count} artifacts of a loop as one input, and Vertex AI accepts at most 100",
-    hint="Collect parameters with the URIs, or write a list of them to one artifact.",
+    hint="Collect the URIs as parameters, or write a list of the URIs to one artifact.",
 )
 def too_many_collected(context: TaskContext, target: Target) -> Match:
     """Vertex AI answers "Maximum number of artifacts exceeded. Maximum allowed: 100".
@@ -90,7 +89,7 @@ def too_many_collected(context: TaskContext, target: Target) -> Match:
         if None in counts:
             return NotJudged(
                 "{task} takes the artifacts of a loop as one input; Vertex AI accepts at most"
-                f" {MAX_COLLECTED}, and the number of items is known only in a run"
+                f" {MAX_COLLECTED}, and only the run shows how many items the loop has"
             )
         largest = max(largest, *(count for count in counts if count is not None))
     return {"count": str(largest)} if largest > MAX_COLLECTED else False
@@ -99,17 +98,13 @@ def too_many_collected(context: TaskContext, target: Target) -> Match:
 @pipeline_rule(
     "V204",
     Severity.ERROR,
-    "the pipeline contains {number}, which would arrive as a different number: {place}",
+    "the pipeline contains {number}, which a task would get as a different number: {place}",
     hint="Vertex AI keeps numbers as doubles, which are exact up to 2**53. Pass the number as text"
     " (STRING) instead.",
 )
 def inexact_integer(context: PipelineContext, target: Target) -> Match:
     """PipelineJob.pipeline_spec is a google.protobuf.Struct, whose numbers are doubles."""
-    inexact = first_inexact(context.document)
-    if inexact is None:
-        return False
-    place, number = inexact
-    return {"number": str(number), "place": format_place(place)}
+    return match_inexact_integer(context)
 
 
 @pipeline_rule(
@@ -141,7 +136,7 @@ def too_many_labels(context: PipelineContext, target: Target) -> Match:
     "V207",
     Severity.ERROR,
     "Google refuses the label {name}={value}",
-    hint="Use at most 63 lowercase letters, digits, _ and - for the name and for the value. The"
+    hint="For the name and for the value, use at most 63 lowercase letters, digits, _ and -. The"
     " name must start with a letter.{example}",
 )
 def wrong_label(context: PipelineContext, target: Target) -> Iterator[Match]:

@@ -14,6 +14,7 @@ from kfgcp.rules.rule import (
     Severity,
     Target,
     component_rule,
+    match_texts,
     pipeline_rule,
     task_rule,
 )
@@ -59,8 +60,8 @@ _WORKSPACE_PATH: Final = "{{$.workspace_path}}"
 @pipeline_rule(
     "V101",
     Severity.ERROR,
-    "the pipeline takes the list of artifacts {name}, and Vertex AI accepts one artifact for an"
-    " input",
+    "the input {name} of the pipeline is a list of artifacts, but Vertex AI accepts only one"
+    " artifact for an input",
     hint="Import the artifacts in the pipeline: dsl.importer(artifact_uri=...).",
 )
 def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Match]:
@@ -68,8 +69,9 @@ def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Matc
     for name, artifact in context.graph.root.artifacts.items():
         if artifact.is_list and artifact.optional:
             yield NotJudged(
-                "whether a run gives the optional list of artifacts"
-                f" {_escape_braces(name)}, which Vertex AI does not accept"
+                "the optional input {name} is a list of artifacts; a run that sets it fails,"
+                " because Vertex AI does not accept such a list",
+                {"name": name},
             )
         elif artifact.is_list:
             yield {"name": name}
@@ -78,7 +80,7 @@ def list_of_artifacts(context: PipelineContext, target: Target) -> Iterator[Matc
 @component_rule(
     "V102",
     Severity.ERROR,
-    "{component} creates or deletes a volume of Kubernetes, which Vertex AI does not have",
+    "{component} creates or deletes a Kubernetes volume, which Vertex AI does not have",
     hint="Share files between tasks as artifacts, or in a bucket below /gcs/.",
     part=Part.TASK,
 )
@@ -94,7 +96,7 @@ def volume(context: ComponentContext, target: Target) -> Match:
     "V103",
     Severity.ERROR,
     "{component} asks for the accelerator {type}, which Vertex AI does not have",
-    hint="Use one of its names, such as NVIDIA_L4 or NVIDIA_TESLA_T4.",
+    hint="Use a name of an accelerator of Vertex AI, such as NVIDIA_L4 or NVIDIA_TESLA_T4.",
     methods=("set_accelerator_type", "add_node_selector_constraint"),
     part=Part.TASK,
 )
@@ -112,7 +114,7 @@ def accelerator_name(context: ComponentContext, target: Target) -> Match:
 @component_rule(
     "V104",
     Severity.ERROR,
-    "{component} has a value of the run in the environment variable {names}, which Vertex AI leaves"
+    "{component} has a placeholder in the environment variable {names}, which Vertex AI leaves"
     " empty, so the task fails",
     hint="Pass the value as a parameter of the component.",
     methods=("set_env_variable",),
@@ -134,8 +136,9 @@ def run_value_in_variable(context: ComponentContext, target: Target) -> Match:
         return {"names": ", ".join(names)}
     if other_names:
         return NotJudged(
-            "whether Vertex AI fills in the environment variable"
-            f" {_escape_braces(', '.join(other_names))} of {{component}}"
+            "{component} has a placeholder in the environment variable {names}, and the"
+            " documentation does not say whether Vertex AI fills it in",
+            {"names": ", ".join(other_names)},
         )
     return False
 
@@ -151,8 +154,7 @@ def run_value_in_variable(context: ComponentContext, target: Target) -> Match:
 )
 def empty_variable(context: ComponentContext, target: Target) -> Match:
     """A CustomJob needs a value for each variable: EnvVar.value is required (comment in #10111)."""
-    names = [name for name, value in _variables(context) if not value]
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", [name for name, value in _variables(context) if not value])
 
 
 @task_rule(
@@ -163,10 +165,9 @@ def empty_variable(context: ComponentContext, target: Target) -> Match:
 )
 def workspace_path(context: TaskContext, target: Target) -> Match:
     """The workspace is a volume that the platform spec asks for (PipelineConfig.workspace)."""
-    if context.container is not None:
-        words = context.container.command + context.container.args
-        if any(_WORKSPACE_PATH in word for word in words):
-            return True
+    container = context.container
+    if container is not None and any(_WORKSPACE_PATH in word for word in container.templates):
+        return True
     for binding in context.task.params.values():
         if isinstance(binding.source, Constant) and _WORKSPACE_PATH in str(binding.source.value):
             return True
@@ -184,15 +185,10 @@ def workspace_path(context: TaskContext, target: Target) -> Match:
 def wrong_variable_name(context: ComponentContext, target: Target) -> Match:
     """The name of a variable must be a valid C identifier (EnvVar.name)."""
     names = [name for name, _ in _variables(context) if not _C_IDENTIFIER.fullmatch(name)]
-    return {"names": ", ".join(names)} if names else False
+    return match_texts("names", names)
 
 
 # -- helpers
-
-
-def _escape_braces(text: str) -> str:
-    """Return a text of a pipeline for use in the reason of `NotJudged`, which is formatted."""
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _variables(context: ComponentContext) -> Sequence[tuple[str, str]]:

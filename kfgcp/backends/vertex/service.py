@@ -132,7 +132,7 @@ class VertexService:
         from kfgcp.rules.before_run import warning_lines
 
         findings = job_request.find_problems(request, self._settings)
-        return warning_lines(findings, request.ignored_rules)
+        return warning_lines(findings, request.ignored)
 
     def request_body(self, request: SubmitRequest) -> JsonObject:
         """Return the pipelineJob that `create` would send, see `SupportsPlan`."""
@@ -162,7 +162,9 @@ class VertexService:
             if not error.unknown:
                 raise
             raise error.amended(
-                message=f"{error.message} It is not known whether the run {job_id} was created.",
+                message=(
+                    f"{error.message} kfgcp does not know whether the run {job_id} was created."
+                ),
                 hint=f"Before you start the pipeline again, look for this run: kfgcp show {job_id}",
             ) from error
         # The answer may leave out parts of the spec, so the spec of the request replaces it.
@@ -389,7 +391,7 @@ class VertexService:
 def _check_id(job: PipelineJob, job_id: str) -> None:
     """Raise BadAnswer when a job in an answer has another id than the job in the request."""
     if not job["name"].endswith(f"/{job_id}"):
-        error = BadAnswer("Vertex AI answered with another run than the run in the request.")
+        error = BadAnswer("Vertex AI answered with a different run.")
         raise error.amended(unknown=True)
 
 

@@ -42,7 +42,9 @@ _ORDER: Final = (
     "note",
     "dashboard",
     "doctor",
+    "template",
     "init",
+    "images",
     "env",
     "testing",
 )

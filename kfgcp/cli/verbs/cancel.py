@@ -27,10 +27,10 @@ def command(
 
     RUN is an id, the beginning of an id, a name, or `latest` (the default).
 
-    To cancel a run that has ended is not an error: the run does not change.
+    If the run has already ended, nothing changes, and the command exits with 0.
 
-    The tasks of a run on this machine are asked to end, and then its exit tasks run. A second
-    `kfgcp cancel` kills every task that still runs.
+    On this machine, `kfgcp cancel` asks the tasks to end, and then runs the exit tasks. A second
+    `kfgcp cancel` kills all tasks that still run.
     """
     handle = workspace.cancel(run)
     if wait or timeout is not None:

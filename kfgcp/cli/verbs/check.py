@@ -1,4 +1,4 @@
-"""Check where a pipeline runs, and what differs there."""
+"""Check in which environments a pipeline can run, and what differs there."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ _NOUNS: Final = {
     "envs",
     multiple=True,
     metavar="NAME",
-    help="An environment to check for; may be given several times. Default: the default one.",
+    help="An environment to check; may be given several times. Default: those that kfgcp.toml"
+    " names for PIPELINE, else the default environment.",
 )
-@click.option("--all-envs", is_flag=True, help="Check for all environments of kfgcp.toml.")
+@click.option("--all-envs", is_flag=True, help="Check all environments of kfgcp.toml.")
 @click.option(
     "--server",
     default="",
     metavar="VERSION",
-    help="The version of the servers of Kubeflow Pipelines, such as 2.14.0.",
+    help="The version of the Kubeflow Pipelines server, such as 2.14.0.",
 )
 @param_options
 @click.option(
@@ -55,19 +56,22 @@ _NOUNS: Final = {
     "form",
     type=click.Choice(FORMATS),
     default="text",
-    help="How to print the findings. github: annotations of GitHub Actions.",
+    help="The output format. github: annotations for GitHub Actions.",
 )
 @options.as_json
 @click.option(
     "--select",
     multiple=True,
     metavar="RULES",
-    help="Apply only these rules and families, such as V,K203.",
+    help="Apply only these rules, by id or first letter, such as K203,V.",
 )
 @click.option(
-    "--ignore", multiple=True, metavar="RULES", help="Leave out these rules and families."
+    "--ignore",
+    multiple=True,
+    metavar="RULES",
+    help="Leave out these rules, by id or first letter, such as K203,V.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 4 when there are warnings, too.")
+@click.option("--strict", is_flag=True, help="Exit with 4 also when the check finds warnings.")
 @options.workspace
 def command(
     workspace: Workspace,
@@ -82,16 +86,18 @@ def command(
     ignore: tuple[str, ...],
     strict: bool,
 ) -> int:
-    """Check where a pipeline runs, and what differs there.
+    """Check in which environments a pipeline can run, and what differs there.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Nothing is sent to a
-    service. Exits with 4 when the pipeline cannot run in one of the environments.
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, or a compiled .yaml
+    or .json. The check sends nothing to a service. Exits with 4 when the pipeline cannot run in one
+    of the environments.
 
-    A comment suppresses a rule on its line: # kfgcp: V203 because REASON. So does the table [check]
-    of kfgcp.toml: ignore = { V203 = "REASON" }.
+    To suppress a rule, write a comment on the line of the finding: # kfgcp: V203 because REASON.
+    To suppress a rule in the whole project, use the table [check] of kfgcp.toml: ignore = { V203 =
+    "REASON" }.
     """
     if as_json and form not in ("text", "json"):
-        raise UsageError(f"--json and --format {form} exclude each other.")
+        raise UsageError(f"--json and --format {form} exclude each other. Use one of them.")
     spec = workspace.load_pipeline(pipeline, envs[0] if envs else None)
     report = workspace.check(
         spec,

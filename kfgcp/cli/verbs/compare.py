@@ -32,7 +32,9 @@ _NAME_PADDING: Final = 4
 @click.command(epilog="Example: kfgcp compare a1b2 c3d4 --format markdown")
 @click.argument("runs", nargs=-1, metavar="[RUN RUN...]")
 @click.option(
-    "--baseline", metavar="RUN", help="The run to compare the others with. Default: the first one."
+    "--baseline",
+    metavar="RUN",
+    help="The run to compare the other runs with. Default: the first RUN.",
 )
 @click.option(
     "--maximize", multiple=True, metavar="METRIC", help="Higher values of METRIC are better."
@@ -67,9 +69,10 @@ def command(
 ) -> None:
     """Show only what differs between runs.
 
-    RUN is an id, the beginning of an id, or a name. Without RUN, the two newest runs are compared.
+    RUN is an id, the beginning of an id, or a name. Without RUN, kfgcp compares the two newest
+    runs.
 
-    The first run is the baseline: every other run is compared with it. For a comment in a pull
+    The first run is the baseline: kfgcp compares every other run with it. For a comment in a pull
     request, use --format markdown.
     """
     if as_json and form not in (None, "json"):

@@ -24,13 +24,14 @@ from kfgcp.workspace import Workspace
     help="Write the compiled pipeline to this .yaml or .json file.",
 )
 @options.as_json
-def command(pipeline: str, output_file: Path | None, as_json: bool) -> None:
+@options.workspace
+def command(workspace: Workspace, pipeline: str, output_file: Path | None, as_json: bool) -> None:
     """Compile and validate a pipeline.
 
-    PIPELINE is file.py, file.py:function, or a compiled .yaml or .json. Prints the name, the
-    version and the parameters of the pipeline.
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, or a compiled .yaml
+    or .json. Prints the name, the version and the parameters of the pipeline.
     """
-    spec = Workspace.compile(pipeline, output_file)
+    spec = workspace.compile(pipeline, output_file)
     if as_json:
         output.print_json(_to_json(spec, output_file))
         return

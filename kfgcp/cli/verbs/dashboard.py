@@ -26,7 +26,7 @@ def command(workspace: Workspace, port: int, host: str, read_only: bool, no_brow
     """Show the runs in the browser.
 
     Prints the address of the dashboard, and serves it until Ctrl-C. In the background, the
-    dashboard reads the runs of all backends into the store. Its pages show the runs in the store.
+    dashboard asks all backends for new runs and changes.
 
     When --host is an address that other machines can reach, the dashboard needs a sign-in: see
     docs/guides/dashboard.md.

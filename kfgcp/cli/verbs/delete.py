@@ -26,11 +26,11 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
 
     RUN is an id, the beginning of an id, a name, or `latest`.
 
-    Deletes the records and the files of the runs on this machine. Runs of a remote backend are
+    Deletes the records and files that this machine has of the runs. A run of a remote backend is
     deleted there too. Artifacts in a bucket stay.
 
-    Other runs can use files and logs of a deleted run, because they took tasks from the cache.
-    These files and logs stay until you delete the last run that uses them.
+    If a later run took the results of a task from the cache, the files and logs of this task stay
+    until you delete the last run that uses them.
     """
     handles = _find_runs(workspace, runs)
     for handle in handles:
@@ -38,7 +38,7 @@ def command(workspace: Workspace, runs: tuple[str, ...], yes: bool) -> None:
             raise UsageError(
                 f"Run {handle.run_id} is {handle.state}. Only a run that has ended can be deleted."
                 " Nothing was deleted.",
-                hint=f"Cancel it first: kfgcp cancel {handle.run_id}",
+                hint=f"Cancel the run first: kfgcp cancel {handle.run_id}",
             )
     run_ids = ", ".join(handle.run_id for handle in handles)
     if not yes and not output.confirm(f"Delete {run_ids}?"):

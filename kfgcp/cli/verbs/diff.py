@@ -27,10 +27,12 @@ _SHORT_VERSION_LENGTH: Final = len("sha256:") + 12
 def command(workspace: Workspace, before: str, after: str, exit_code: bool, as_json: bool) -> int:
     """Show what differs between pipelines, task by task.
 
-    A and B can each be a file (file.py, file.py:function, or a compiled .yaml or .json), a run, or
-    the version of a recorded run, such as sha256:1a2b3c4d (at least 8 digits).
+    A and B can each be the name of a pipeline in kfgcp.toml, a file (file.py, file.py:function, or
+    a compiled .yaml or .json), a run, or the version of a recorded run, such as sha256:1a2b3c4d (at
+    least 8 digits).
 
-    Changes that do not change the version are not shown.
+    Changes that have no effect on what runs, such as comments and the order of keys, are not
+    shown.
     """
     diff = workspace.diff(before, after)
     if as_json:

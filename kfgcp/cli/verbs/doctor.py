@@ -30,10 +30,10 @@ _NAME_WIDTH: Final = 15
 def command(workspace: Workspace, pipeline: str | None, env: str | None, as_json: bool) -> int:
     """Find what prevents a run from starting.
 
-    Checks what a run needs, one thing after another. Stops at the first problem, and says how to
-    fix it. With PIPELINE, the images of the pipeline are checked too. doctor changes nothing.
+    Checks step by step what a run needs. Stops at the first problem, and says how to fix it. With
+    PIPELINE, also checks the images of the pipeline. Changes nothing.
 
-    A dash marks a part that a run does not need, or that could not be checked.
+    A dash marks a step that a run does not need, or that kfgcp could not check.
 
     Exits with 5 when there is a problem, and with 2 when the configuration is wrong.
     """

@@ -24,7 +24,7 @@ def command() -> None:
     "file",
     type=click.File(encoding="utf-8"),
     default="-",
-    help="Read this file; - is stdin.",
+    help="Read the outputs from this file; - means standard input.",
 )
 @click.option(
     "--from",
@@ -34,13 +34,13 @@ def command() -> None:
         "The environment to import: a key in Terraform's output kfgcp_environments. Default: NAME."
     ),
 )
-@click.option("--replace", is_flag=True, help="Replace the environment NAME if it exists.")
+@click.option("--replace", is_flag=True, help="If the environment NAME exists, replace it.")
 @options.workspace
 def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, replace: bool) -> None:
     """Write Terraform's outputs as [env.NAME] into kfgcp.toml.
 
-    Reads what `terraform output -json` prints in a folder of terraform/envs. The rest of kfgcp.toml
-    stays as it is.
+    Reads the output of `terraform output -json` in a folder of terraform/envs. The rest of
+    kfgcp.toml does not change.
     """
     imported = workspace.import_env(name, _read_text(file), key=key, replace=replace)
     action = "replaced" if imported.replaced else "added"
@@ -51,7 +51,7 @@ def import_(workspace: Workspace, name: str, file: IO[str], key: str | None, rep
 def _read_text(file: IO[str]) -> str:
     if file is sys.stdin and file.isatty():
         raise UsageError(
-            "Standard input is a terminal, so the outputs of Terraform are missing.",
+            "Standard input is a terminal, so kfgcp cannot read the outputs of Terraform.",
             hint="Use a pipe or --file: terraform output -json | kfgcp env import NAME",
         )
     try:

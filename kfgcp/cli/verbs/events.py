@@ -26,9 +26,9 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
 
     RUN is an id, the beginning of an id, a name, or `latest` (the default).
 
-    An event says that the run or a task started, ended or was retried, or that a metric was
-    recorded. The events are in the order in which they happened. Events of tasks that ran at the
-    same time may be in any order.
+    An event says that the run or a task started, ended or was retried, or that a task recorded a
+    metric. The events are in the order of time. Events of tasks that ran at the same time may be in
+    any order.
 
     An event has no time when the backend recorded none, for example for a skipped task. Each event
     has a key, which --json shows. The same event always has the same key.

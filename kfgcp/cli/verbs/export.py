@@ -24,9 +24,15 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="The format. Default: the ending of the file name. Without -o: csv.",
+    help="The output format. Default: as in the ending of the file name, or csv without -o.",
 )
-@click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="Write to this file.")
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Write to the file PATH instead of standard output.",
+)
 @click.option(
     "--table",
     type=click.Choice(TABLES),
@@ -37,7 +43,8 @@ TABLES: Final = ("runs", "metrics", "tasks", "artifacts")
 @click.option(
     "--raw",
     is_flag=True,
-    help="In CSV, do not put ' before texts that a spreadsheet would read as formulas.",
+    help="In CSV, write all texts unchanged. By default, a ' stands before each text that a"
+    " spreadsheet would read as a formula.",
 )
 @options.filters
 @options.workspace

@@ -12,12 +12,17 @@ from kfgcp.workspace import Workspace
 
 @click.command(epilog="Example: kfgcp init my-project")
 @click.argument("folder", default=".", metavar="[DIR]")
-def command(folder: str) -> None:
+@click.option(
+    "--template",
+    metavar="NAME",
+    help="Start from this template: `kfgcp template list`. Default: the smallest project.",
+)
+def command(folder: str, template: str | None) -> None:
     """Start a new project.
 
     Writes kfgcp.toml and an example pipeline into DIR. Default: the current folder.
     """
-    scaffold = Workspace.init(folder)
+    scaffold = Workspace.init(folder, template=template)
     for file in scaffold.files:
         click.echo(output.plain(str(scaffold.folder / file)))
     next_command = scaffold.run

@@ -62,7 +62,7 @@ Columns = dict[str, list[str]]
     "--order",
     default=NEWEST_FIRST,
     metavar="NAME [desc]",
-    help="Sort by a column of --where, such as params.lr; desc: largest first.",
+    help="Sort by a column, such as params.lr (see --where); desc: largest first.",
 )
 @click.option(
     "--limit",
@@ -74,12 +74,13 @@ Columns = dict[str, list[str]]
 @click.option(
     "--refresh/--no-refresh",
     default=True,
-    help="Ask remote backends for changes, or show only what is recorded. Default: ask.",
+    help="Ask remote backends for changes, or show only recorded runs. Default: ask.",
 )
 @click.option(
     "--metrics",
     is_flag=True,
-    help="Also read metrics that were not read yet. Kubeflow needs several requests for each run.",
+    help="Also read the metrics of new runs. On Kubeflow, this needs several requests for each"
+    " run.",
 )
 @options.as_json
 @options.workspace
@@ -99,15 +100,14 @@ def command(
     note and other columns with values. Join comparisons with and, or, not: 'params.lr < 0.1 and
     metrics.evaluate.accuracy > 0.9'. Put a text of several words in quotes. ~ means "contains".
 
-    To be fast, a list does not read the metrics of new Kubeflow runs: it shows `…` (null in JSON).
-    To read them, use --metrics, `kfgcp show` or `kfgcp compare`.
+    To be fast, the list does not read the metrics of new Kubeflow runs, and shows `…` instead (null
+    in JSON). To read these metrics, use --metrics, `kfgcp show` or `kfgcp compare`.
 
-    The column NAME has the names of runs that were started with `kfgcp run --name`. It is left out
-    when no run has such a name.
+    The column NAME shows the names from `kfgcp run --name`. If no run has a name, the list has no
+    such column.
 
-    In a narrow terminal, ids of Kubeflow runs are cut to their first 8 characters, and some columns
-    are left out.
-    """
+    In a narrow terminal, the list shows only the first 8 characters of the ids of Kubeflow runs,
+    and leaves out some columns."""
     runs = workspace.list(
         options.run_filter(**filters), limit=limit, refresh=refresh, metrics=metrics, order=order
     )
@@ -121,7 +121,7 @@ def command(
     elif runs:
         _print_table(runs, unread)
         if unread and not metrics:
-            output.hint("kfgcp list --metrics   (… means that metrics were not read yet)")
+            output.hint("kfgcp list --metrics   (… means that kfgcp has not read the metrics yet)")
     else:
         click.echo("No runs." if any(filters.values()) else "No runs yet.", err=True)
         output.hint("kfgcp run PIPELINE")

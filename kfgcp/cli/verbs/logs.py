@@ -20,12 +20,16 @@ from kfgcp.workspace import Workspace
 @options.run_argument
 @click.argument("task", required=False)
 @click.option(
-    "--attempt", type=click.IntRange(min=1), metavar="N", help="Only the log of attempt N."
+    "--attempt",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the lines of attempt N of each task.",
 )
 @click.option(
     "--since",
     metavar="AGE|TIME",
-    help="Only lines written since then, such as 30m (30 minutes ago) or 2026-01-31T08:00:00Z.",
+    help="Only lines written at this time or later, such as 30m (30 minutes ago) or"
+    " 2026-01-31T08:00:00Z.",
 )
 @click.option(
     "--severity",
@@ -56,12 +60,12 @@ def command(
     RUN is an id, the beginning of an id, a name, or `latest` (the default). TASK is the path of a
     task, such as 'for-loop-1[2]/train'. With --json, each line is a JSON object.
 
-    Runs on this machine: a line that is JSON with a key "severity" has that severity. Every other
-    line has DEFAULT, the lowest severity. Times are exact to one second, so --since may also show
-    lines that are up to a second older.
+    Runs on this machine: if a line is JSON with a key "severity", the line has this severity. All
+    other lines have DEFAULT, the lowest severity. Times are exact to one second, so --since may
+    also show lines that are up to one second older.
 
-    Runs on Kubeflow: without --all-lines, the lines of Kubeflow's launcher, of kfp and of Argo are
-    left out. Other backends have no such lines.
+    Runs on Kubeflow: without --all-lines, kfgcp leaves out the lines of Kubeflow's launcher, of kfp
+    and of Argo. Other backends have no such lines.
     """
     log_filter = LogFilter(
         task,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--from",
     "from_task",
     metavar="TASK",
-    help="Run this task again, and every task that depends on it.",
+    help="Run this task again, and every task that depends on this task.",
 )
 @rerun_options
 @options.start_options
@@ -39,11 +39,11 @@ def command(
 
     RUN is an id, the beginning of an id, a name, or `latest` (the default).
 
-    A task that succeeded in RUN does not run again while its code and inputs are the same: the new
-    run takes its results from RUN. Failed tasks run again. On a remote backend, the cache of the
-    backend decides which tasks run.
+    If a task succeeded in RUN, and its code and inputs are the same, the task does not run again:
+    the new run takes its results from RUN. Failed tasks run again. On a remote backend, the cache
+    of the backend decides which tasks run.
 
-    Options that you leave out keep the values of RUN, except --name.
+    Options that you leave out have the same values as in RUN, except --name.
     """
     before = workspace.show(run)
     param_values = params.read(workspace.spec_of(before.snapshot).params)

@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Continue the interrupted run RUN. Leave out PIPELINE.",
+    help="Continue the interrupted run RUN, without PIPELINE.",
+)
+@click.option(
+    "--smoke",
+    is_flag=True,
+    help="Use the parameters of the smoke run, which kfgcp.toml has for PIPELINE.",
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Check, and print the request that would be sent. Nothing is started.",
+    help="Check the pipeline and print the request to the backend, but start nothing.",
 )
 @run_options
 @options.start_options
@@ -39,6 +44,7 @@ def command(
     workspace: Workspace,
     pipeline: str | None,
     resume: str | None,
+    smoke: bool,
     dry_run: bool,
     params: ParamOptions,
     changes: OptionKeywords,
@@ -46,35 +52,37 @@ def command(
 ) -> int:
     """Run a pipeline and wait for its end.
 
-    PIPELINE is file.py, file.py:function, a compiled .yaml or .json, or the address of a version in
-    Artifact Registry:
+    PIPELINE is the name of a pipeline in kfgcp.toml, file.py, file.py:function, a compiled .yaml or
+    .json, or the address of a version in Artifact Registry:
 
     \b
     https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/PACKAGE/TAG
 
     States and logs go to stderr during the run, and the result goes to stdout. Ctrl-C cancels the
-    run. A second Ctrl-C kills a local run. For a remote run, it only stops waiting.
+    run. A second Ctrl-C kills a local run. For a remote run, a second Ctrl-C only stops waiting.
     """
     if pipeline is not None and resume is not None:
-        raise click.UsageError("Name either a PIPELINE, or a run with --resume, not both.")
+        raise click.UsageError("Give either a PIPELINE or --resume RUN, not both.")
     if resume is not None:
-        if params.are_given or changes or start_options.detach or dry_run:
+        if params.are_given or changes or start_options.detach or dry_run or smoke:
             raise UsageError(
-                "A resumed run continues as it was submitted: --resume takes only --timeout and"
-                " --json.",
-                hint=f"To run it again with other options: kfgcp rerun {resume}",
+                "A resumed run keeps its parameters and options: with --resume, only --timeout"
+                " and --json are allowed.",
+                hint=f"To start a new run with other options: kfgcp rerun {resume}",
             )
         return start(lambda: workspace.resume(resume, wait=False, in_process=True), start_options)
     if pipeline is None:
-        raise click.UsageError("Name either a PIPELINE, or a run with --resume.")
+        raise click.UsageError("Give either a PIPELINE or --resume RUN.")
     spec = workspace.load_pipeline(pipeline, changes.get("env"))
     param_values = params.read(spec.params)
     if dry_run:
-        plan = workspace.dry_run(spec, params=param_values, **changes)
+        plan = workspace.dry_run(spec, params=param_values, smoke=smoke, **changes)
         return _print_dry_run(plan, as_json=start_options.as_json)
     in_process = not start_options.detach
     return start(
-        lambda: workspace.submit(spec, params=param_values, in_process=in_process, **changes),
+        lambda: workspace.submit(
+            spec, params=param_values, smoke=smoke, in_process=in_process, **changes
+        ),
         start_options,
     )
 

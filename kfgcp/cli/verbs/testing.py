@@ -39,7 +39,7 @@ _HOST_NAMES = click.option(
     "host_names",
     multiple=True,
     metavar="NAME",
-    help="Also accept requests to the host NAME or NAME:PORT; may be given several times.",
+    help="Also accept requests whose Host header is NAME or NAME:PORT; may be given several times.",
 )
 
 

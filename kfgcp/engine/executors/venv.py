@@ -107,7 +107,7 @@ class VenvExecutor:
         with self._lock:
             waiting_attempt = self._waiting_attempts.pop(attempt_id, None)
         if waiting_attempt is not None:
-            self._emit(AttemptEnded(attempt_id, "stopped before its environment was built"))
+            self._emit(AttemptEnded(attempt_id, "stopped before its virtual environment was ready"))
         elif self._python_executor is not None:
             self._python_executor.signal(attempt_id, signal_number)
 

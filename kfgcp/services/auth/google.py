@@ -275,16 +275,14 @@ def explain_failure(error: Exception, credentials: Any, account: str | None) -> 
     # Errors of google.auth have the body of the answer as their second argument.
     answer = error.args[1] if len(error.args) > 1 else None
     if credentials is None and not isinstance(error, exceptions.GoogleAuthError):
-        return no_credentials(f"they do not have the right form ({type(error).__name__})")
+        return no_credentials(f"their format is wrong ({type(error).__name__})")
     if isinstance(error, exceptions.DefaultCredentialsError):
         return no_credentials(error_text)
     if error_text.startswith("Unable to acquire impersonated credentials"):
         target = account or getattr(credentials, "service_account_email", None)
         return not_impersonated(answer, target)
     if error_text.startswith("<"):
-        return Unreachable(
-            "A web page came instead of an answer of Google's sign-in service.", hint=PROXY_HINT
-        )
+        return Unreachable("Google's sign-in service answered with a web page.", hint=PROXY_HINT)
     if isinstance(error, exceptions.GoogleAuthError) and error.retryable:
         return Unreachable(
             f"Google's sign-in service failed: {error_text}.", hint="Try again later."
@@ -324,7 +322,7 @@ def _connection_problem(error: BaseException) -> BackendError:
         if "404" in text:
             return AuthError(
                 "This machine in Google Cloud has no service account.",
-                hint=f"Attach a service account to the machine, or sign in: {LOG_IN}",
+                hint=f"Attach a service account to this machine, or sign in: {LOG_IN}",
             )
         return Unreachable(
             "The metadata server, which gives tokens to this machine, does not answer.",
@@ -388,8 +386,8 @@ def refused_sign_in(answer: str) -> AuthError:
         return AuthError(
             f"Google does not accept the service account's key: {reason}.",
             hint=(
-                "Is the key deleted, or is the clock of this machine wrong? Make a new key, or sign"
-                " in another way."
+                "Check the clock of this machine, and whether the key was deleted. If it was,"
+                " create a new key, or sign in: gcloud auth application-default login"
             ),
         )
     if answer.startswith("invalid_grant"):

@@ -50,8 +50,9 @@ _SCOPES: Final = ",".join(
     )
 )
 _DESKTOP_HINT: Final = (
-    "Sign in with a desktop OAuth client of the same project as the IAP client: "
-    f"{LOG_IN} --client-id-file=FILE --scopes={_SCOPES} (or set impersonate_service_account)"
+    "In the project of the IAP client, create an OAuth client of the type Desktop app, download its"
+    f" JSON file, and sign in with it: {LOG_IN} --client-id-file=FILE --scopes={_SCOPES}\n"
+    "Or set impersonate_service_account in [env.NAME] of kfgcp.toml."
 )
 
 # The beginning of the year 10000 in seconds since 1970. Python has no later dates.
@@ -133,10 +134,10 @@ class _IdTokens:
             return self._fetch_for_person(login)
         if str(login_type).startswith("external_account"):
             raise AuthError(
-                "A federated login cannot get id tokens for IAP by itself.",
+                "Google does not issue id tokens for IAP to a federated login, as yours is.",
                 hint=(
-                    "Set impersonate_service_account to a service account that the login may act"
-                    " as."
+                    "Set impersonate_service_account to a service account that your login may"
+                    " impersonate."
                 ),
             )
         return self._fetch_for_service_account()
@@ -176,7 +177,7 @@ class _IdTokens:
         for key in keys:
             value = login.get(key)
             if not isinstance(value, str):
-                raise no_credentials("the login of a person lacks " + " or ".join(keys))
+                raise no_credentials("the login lacks one of these keys: " + ", ".join(keys))
             form[key] = value
         form.update(grant_type="refresh_token", audience=self._audience)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -198,9 +199,10 @@ class _IdTokens:
         if error_code == "invalid_grant":
             raise refused_sign_in(reason)
         if answer.status == 200:
-            reason = "the login lacks the scope openid"
+            reason = "the login does not have the scope openid"
         raise AuthError(
-            f"Your login gets no token for the IAP client {self._audience}: {reason.rstrip('.')}.",
+            f"Google gives your login no token for the IAP client {self._audience}:"
+            f" {reason.rstrip('.')}.",
             hint=_DESKTOP_HINT,
         )
 
@@ -248,9 +250,7 @@ class _IdTokens:
                 f"Google's sign-in service {failure.problem}.", hint=failure.hint
             ) from None
         if is_page(answer) or 300 <= answer.status < 400:
-            raise Unreachable(
-                "A web page came instead of an answer of Google's sign-in service.", hint=PROXY_HINT
-            )
+            raise Unreachable("Google's sign-in service answered with a web page.", hint=PROXY_HINT)
         if answer.status == 429 or answer.status >= 500:
             raise Unreachable(
                 f"Google's sign-in service failed ({answer.status}).", hint="Try again later."
@@ -274,7 +274,7 @@ def _read_login() -> Mapping[str, Any]:
     except ValueError:
         raise no_credentials(f"{file} is not JSON") from None
     if not isinstance(content, dict):
-        raise no_credentials(f"{file} does not have the right form")
+        raise no_credentials(f"the format of {file} is wrong")
     return content
 
 

@@ -43,19 +43,19 @@ _LOST: Final = ("lost connection to pod", "error occurred forwarding")
 # A pattern in an error of kubectl -> the hint. These errors stay until the user changes something.
 _HINTS: Final = {
     r"context .* does not exist|context was not found": (
-        "Set kube_context to a context that this command lists: kubectl config get-contexts"
+        "List the contexts: kubectl config get-contexts. Then set kube_context to one of them."
     ),
     r"error loading config file|invalid configuration": (
-        "Correct that file, or set KUBECONFIG to another one."
+        "Correct the kubeconfig file, or set KUBECONFIG to another file."
     ),
     r"localhost:8080": (
-        "kubectl knows no cluster. Add one: gcloud container clusters get-credentials CLUSTER"
-        " --location LOCATION. Or set kube_context to a context that this command lists: kubectl"
+        "kubectl knows no cluster. Add a cluster: gcloud container clusters get-credentials"
+        " CLUSTER --location LOCATION. Or set kube_context to one of your contexts: kubectl"
         " config get-contexts"
     ),
     r"(?i)services? .* not found|namespaces? .* not found": (
-        "Set kube_namespace and kube_service to those of a service that this command lists: kubectl"
-        " get services --all-namespaces"
+        "List the services: kubectl get services --all-namespaces. Then set kube_namespace and"
+        " kube_service to the namespace and the name of one service."
     ),
     r"is forbidden": (
         'In this namespace, you need the Kubernetes permissions "create" on pods/portforward, and'
@@ -202,7 +202,7 @@ class _Kubectl:
     def wait_until_listening(self) -> str | None:
         """Wait until kubectl listens, and return None. Return the problem when kubectl fails."""
         if not self._start_is_decided.wait(START_SECONDS):
-            return f"kubectl was not listening after {START_SECONDS:g} s"
+            return f"kubectl did not listen within {START_SECONDS:g} s"
         if self._is_listening:
             return None
         return self._last_message or f"kubectl ended with status {self._process.wait()}"

@@ -76,7 +76,8 @@ class Anonymous:
     """A source without tokens, for an emulator on this machine."""
 
     sign_in_hint = (
-        "The service needs a sign-in: set auth in the environment to google, iap or token-file."
+        "The service needs a sign-in. In [env.NAME] of kfgcp.toml, set auth to google, iap or"
+        " token-file."
     )
 
     def get(self, refused: Token | None = None) -> None:

@@ -36,8 +36,8 @@ def open_bucket(uri: str, settings: BucketSettings) -> tuple[GcsBucket | S3Bucke
     endpoint = settings.endpoint
     if scheme == "minio" and not endpoint:
         raise NoAddressError(
-            "the address of the server is not known: neither s3_endpoint nor AWS_ENDPOINT_URL"
-            " is set"
+            "kfgcp does not know the address of the server, because s3_endpoint and"
+            " AWS_ENDPOINT_URL are not set"
         )
     return S3Bucket(s3_client(endpoint, settings.s3_region, settings.s3_addressing), name), key
 

@@ -77,9 +77,9 @@ def _list_folder(
     """
     objects = call_with_retries(seconds, lambda: list_objects(bucket, prefix, MAX_OBJECTS + 1))
     if not objects:
-        raise NothingThereError("there is nothing at this address")
+        raise NothingThereError("this address has no object")
     if len(objects) > MAX_OBJECTS:
-        raise BadFolderError(f"there are more than {MAX_OBJECTS:,} objects below it")
+        raise BadFolderError(f"the folder has more than {MAX_OBJECTS:,} objects")
     folders = {target}
     files: dict[Path, StoredObject] = {}
     for stored in objects:
@@ -91,8 +91,8 @@ def _list_folder(
             folders.add(path)
         elif path in files:
             raise BadFolderError(
-                f"the objects {files[path].key!r} and {stored.key!r} below it would be the same"
-                " file"
+                f"the objects {files[path].key!r} and {stored.key!r} in this folder would be the"
+                " same file"
             )
         else:
             folders.add(path.parent)
@@ -110,7 +110,7 @@ def _split_name(key: str, name: str) -> list[str]:
     parts = [part for part in name.split("/") if part]
     # "." and ".." would lead to another file, even to a file outside the folder.
     if "." in parts or ".." in parts or "\0" in name:
-        raise BadFolderError(f"the name of the object {key!r} below it cannot be a file path")
+        raise BadFolderError(f"the name of the object {key!r} in this folder cannot be a file path")
     return parts
 
 
@@ -124,7 +124,8 @@ def _make_folders(folders: set[Path], files: dict[Path, StoredObject]) -> None:
         for path in (folder, *folder.parents):
             if path in files:
                 raise BadFolderError(
-                    f"the object {files[path].key!r} below it would be a file and a folder"
+                    f"the object {files[path].key!r} is a file, but other objects need a folder"
+                    " with this name"
                 )
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from kfgcp.bucket_settings import DEFAULTS, BucketSettings
 from kfgcp.services.storage import downloads, listing, uploads
 from kfgcp.services.storage.connect import connect_bucket
-from kfgcp.services.storage.problems import storage_problem
+from kfgcp.services.storage.problems import NothingStored, storage_problem
 from kfgcp.services.storage.retry import call_with_retries
 
 
@@ -30,6 +30,7 @@ def download(uri: str, target: Path, settings: BucketSettings = DEFAULTS) -> Non
     Raises:
         StorageProblem: the client library is not installed, the store refused a request, or it does
             not answer.
+        NothingStored: the store has nothing at this URI.
     """
     partial = target.with_name(f".{uuid.uuid4().hex}")
     try:
@@ -41,7 +42,10 @@ def download(uri: str, target: Path, settings: BucketSettings = DEFAULTS) -> Non
         _remove(partial)
         # Another task may have copied the same object at the same time. Then its copy is used.
         if not os.path.exists(target):
-            raise storage_problem(uri, "read", error) from None
+            problem = storage_problem(uri, "read", error)
+            if isinstance(error, downloads.NothingThereError):
+                problem = NothingStored(str(problem))
+            raise problem from None
 
 
 def upload(uri: str, source: Path, settings: BucketSettings = DEFAULTS) -> None:

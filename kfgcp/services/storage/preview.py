@@ -27,10 +27,11 @@ from kfgcp.services.storage.listing import folder_prefix, list_objects
 from kfgcp.services.storage.retry import call_with_retries
 from kfgcp.services.storage.uris import EXTRAS, sign_in_hint, split_uri
 
-MISSING_HINT: Final = "It may have been deleted, or never written."
+MISSING_HINT: Final = "The file may have been deleted, or was never written."
 
 _ADDRESS_HINT: Final = (
-    "Set s3_endpoint in the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+    "Set s3_endpoint in [env.NAME] of kfgcp.toml, or the variable"
+    " AWS_ENDPOINT_URL=http://HOST:PORT in your shell."
 )
 
 

@@ -11,6 +11,10 @@ class StorageProblem(Exception):
     """A problem with something in a bucket. The message is one line that names the URI."""
 
 
+class NothingStored(StorageProblem):
+    """A bucket has no object with a URI, and no object below it."""
+
+
 def storage_problem(uri: str, action: str, error: Exception) -> StorageProblem:
     """Return the problem for an error of a client library.
 
@@ -24,7 +28,9 @@ def storage_problem(uri: str, action: str, error: Exception) -> StorageProblem:
         command = MissingExtra.installing(EXTRAS[scheme])
         return StorageProblem(f"{uri} cannot be {action} without a library: {command}")
     if is_changed(error):
-        return StorageProblem(f"{uri} cannot be {action}: it was changed at the same time")
+        return StorageProblem(
+            f"{uri} cannot be {action}: something else changed the file at the same time"
+        )
     connection_error = _connection_error(error)
     if connection_error is not None:
         return StorageProblem(

@@ -10,7 +10,7 @@ EXTRAS: Final = {"gs": "gcp", "s3": "s3", "minio": "s3"}
 _SIGN_IN_HINTS: Final = {
     "gs": "Sign in: gcloud auth application-default login",
     "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
-    "minio": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to those of the MinIO server.",
+    "minio": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to the keys of the MinIO server.",
 }
 
 

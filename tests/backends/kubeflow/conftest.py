@@ -1,6 +1,6 @@
 """What tests of the backend kubeflow share: an environment, a stand-in, ML Metadata as bytes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,15 @@ import pytest
 from kfgcp import testing
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.execution import Execution
+from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
 from kfgcp.config import Environment
+from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
+from metadata_messages import GRPC_WEB
+from service_fixtures import Reply, Server
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +62,43 @@ def execution() -> Callable[..., Execution]:
         return Execution(id=number, task=task, parent=parent, **plain | more)
 
     return make
+
+
+@pytest.fixture
+def echo(compiled: Callable[[str], Spec]) -> JsonObject:
+    """Return the PipelineSpec of the pipeline `echo`."""
+    return compiled("tests/pipelines/echo.py").pipeline_spec
+
+
+@pytest.fixture
+def ml_metadata(client: Callable[..., ServiceClient]) -> Metadata:
+    """Return the reader of ML Metadata, which asks the scripted server."""
+    return Metadata(client(service="ML Metadata"))
+
+
+@pytest.fixture
+def queue_metadata(server: Server, reply: type[Reply]) -> Callable[..., None]:
+    """Return a function that queues the answers of the four calls. They are empty by default."""
+
+    def queue(
+        executions: Sequence[mlmd.Message] = (),
+        artifacts: Sequence[mlmd.Message] = (),
+        events: Sequence[mlmd.Message] = (),
+        types: Sequence[mlmd.Message] | None = None,
+    ) -> None:
+        context = mlmd.message_class("GetContextByTypeAndNameResponse")()
+        context.context.id = 7
+        first = mlmd.message_class("GetExecutionsByContextResponse")(executions=executions)
+        second = mlmd.message_class("GetArtifactsByContextResponse")(artifacts=artifacts)
+        named = (
+            []
+            if types is None
+            else [mlmd.message_class("GetArtifactTypesByIDResponse")(artifact_types=types)]
+        )
+        third = mlmd.message_class("GetEventsByExecutionIDsResponse")(events=events)
+        answers = [context, first, second, third, *named]
+        server.answers(
+            *(reply(mlmd.encode_response(answer), headers=GRPC_WEB) for answer in answers)
+        )
+
+    return queue

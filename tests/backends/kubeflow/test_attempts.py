@@ -4,17 +4,16 @@ Ids and names are as Argo gives them: a node's id ends in the FNV-1a hash of its
 its pod in the same.
 """
 
-from typing import Any
-
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow.pod_attempts import AttemptPods
 
 
-def node(name: str, *children: str) -> dict[str, Any]:
+def node(name: str, *children: str) -> JsonDict:
     return {
         "display_name": name,
-        "child_tasks": [{"pod_name": f"train-x7k2p-{each}"} for each in children],
+        "child_tasks": [{"pod_name": f"train-x7k2p-{pod_suffix}"} for pod_suffix in children],
     }
 
 
@@ -62,7 +61,7 @@ def test_without_nodes_one_attempt_is_known() -> None:
     ]
 
 
-def test_iterations_are_no_attempts() -> None:
+def test_iterations_are_not_attempts() -> None:
     """Argo calls those of a loop `NAME(0:0)`."""
     details = [node("iteration-iterations", "50", "51"), node("iteration-iterations(0:0)", "52")]
 

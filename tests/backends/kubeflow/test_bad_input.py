@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import requests
 
+from certificates import Certificates
 from kfgcp import api, testing
 from kfgcp.query import RunFilter
 from kfgcp.spec.load import load
 from kfgcp.testing import KubeflowStandIn
-from patience import REQUEST
+from kfgcp_command import Command
+from patience import REQUEST, WaitFor
+from service_fixtures import Reply, Server
 
 TOKEN = "ya29.not-a-real-token"  # noqa: S105
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -27,7 +30,7 @@ def setting(key: str, value: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def verb(request: Any, pipeline: Any) -> tuple[Any, ...]:
+def verb(request: pytest.FixtureRequest, pipeline: Callable[[str], Path]) -> tuple[str | Path, ...]:
     """The command that submits, or the one that lists."""
     return {"run": ("run", pipeline("echo")), "list": ("list", "--env", "cloud")}[request.param]
 
@@ -73,11 +76,11 @@ def _ids(cluster: KubeflowStandIn) -> list[str]:
     ],
 )
 def test_a_host_that_is_something_else(
-    cluster: Any,
-    fails: Any,
-    nothing_was_started: Any,
-    server: Any,
-    reply: Any,
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    server: Server,
+    reply: type[Reply],
     verb: Any,
     body: bytes,
     headers: Any,
@@ -98,7 +101,12 @@ def test_a_host_that_is_something_else(
 
 
 def test_a_service_whose_json_means_something_else(
-    cluster: Any, fails: Any, nothing_was_started: Any, server: Any, reply: Any, pipeline: Any
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    server: Server,
+    reply: type[Reply],
+    pipeline: Callable[[str], Path],
 ) -> None:
     server.always(lambda asked: reply({"status": "success", "data": {}}))
 
@@ -129,7 +137,7 @@ def test_a_service_whose_json_means_something_else(
         (
             401,
             b"<html><title>Sign in</title></html>",
-            "A sign-in page came instead",
+            "A sign-in page, not ",
             "Write a new token",
         ),
         (200, b"<html><title>Log in to Dex</title></html>", "'Log in to Dex'", "Write a new token"),
@@ -137,11 +145,11 @@ def test_a_service_whose_json_means_something_else(
     ],
 )
 def test_a_page_of_a_proxy_or_a_sign_in(
-    cluster: Any,
-    fails: Any,
-    nothing_was_started: Any,
-    server: Any,
-    reply: Any,
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    server: Server,
+    reply: type[Reply],
     signed: dict[str, str],
     verb: Any,
     status: int,
@@ -164,8 +172,8 @@ def test_a_page_of_a_proxy_or_a_sign_in(
 @pytest.mark.parametrize("kind", ["401", "redirect", "page"])
 def test_a_token_that_has_expired(
     cluster: KubeflowStandIn,
-    fails: Any,
-    nothing_was_started: Any,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
     signed: dict[str, str],
     verb: Any,
     kind: str,
@@ -176,8 +184,12 @@ def test_a_token_that_has_expired(
     error, hint = fails(5, *verb, env=signed)
 
     assert any(
-        said in error
-        for said in ("did not accept the sign-in", "wants a sign-in", "looks like a sign-in page")
+        reason in error
+        for reason in (
+            "did not accept the sign-in",
+            "redirects to a sign-in",
+            "looks like a sign-in page",
+        )
     )
     assert "Write a new token to" in hint
     assert TOKEN not in error + hint
@@ -189,7 +201,11 @@ def test_a_token_that_has_expired(
 
 @pytest.mark.parametrize("verb", VERBS, indirect=True)
 def test_an_unknown_host(
-    cluster: Any, fails: Any, nothing_was_started: Any, signed: Any, verb: Any
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    signed: dict[str, str],
+    verb: Any,
 ) -> None:
     error, hint = fails(5, *verb, env=setting("host", "https://kfp.invalid") | signed)
 
@@ -199,7 +215,10 @@ def test_an_unknown_host(
 
 
 def test_nobody_at_the_address(
-    cluster: Any, fails: Any, nothing_was_started: Any, pipeline: Any
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    pipeline: Callable[[str], Path],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -212,7 +231,7 @@ def test_nobody_at_the_address(
 
 
 @pytest.fixture
-def tls(server: Any, reply: Any, certificates: Any) -> Callable[[Path], str]:
+def tls(server: Server, reply: type[Reply], certificates: Certificates) -> Callable[[Path], str]:
     """Makes the answering server one of https with a certificate; its address then."""
 
     def wrap(certificate: Path) -> str:
@@ -229,14 +248,19 @@ def tls(server: Any, reply: Any, certificates: Any) -> Callable[[Path], str]:
 
 
 def test_a_certificate_of_a_private_authority(
-    cluster: Any, fails: Any, kfgcp: Any, tls: Any, certificates: Any, signed: dict[str, str]
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    kfgcp: Command,
+    tls: Callable[[Path], str],
+    certificates: Certificates,
+    signed: dict[str, str],
 ) -> None:
     env = signed | setting("host", tls(certificates.leaf))
 
     error, hint = fails(5, "list", "--env", "cloud", env=env)
 
     assert "127.0.0.1 has a certificate that is not trusted" in error
-    assert "set ca_file in the environment" in hint
+    assert "ca_file in [env.NAME] of kfgcp.toml" in hint
     done = kfgcp(
         "list", "--env", "cloud", env=env | setting("ca_file", str(certificates.authority))
     )
@@ -245,13 +269,13 @@ def test_a_certificate_of_a_private_authority(
 
 @pytest.mark.parametrize(("which", "cause"), [("expired", "expired"), ("elsewhere", "mismatch")])
 def test_a_certificate_that_is_not_good_any_more_or_for_another_host(
-    cluster: Any,
-    fails: Any,
-    nothing_was_started: Any,
-    tls: Any,
-    certificates: Any,
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    tls: Callable[[Path], str],
+    certificates: Certificates,
     signed: dict[str, str],
-    pipeline: Any,
+    pipeline: Callable[[str], Path],
     which: str,
     cause: str,
 ) -> None:
@@ -279,9 +303,9 @@ def test_a_certificate_that_is_not_good_any_more_or_for_another_host(
 )
 def test_a_setting_that_cannot_be_right(
     cluster: KubeflowStandIn,
-    fails: Any,
-    nothing_was_started: Any,
-    pipeline: Any,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    pipeline: Callable[[str], Path],
     key: str,
     value: str,
     cause: str,
@@ -308,7 +332,10 @@ def shared(home: Path) -> Iterator[KubeflowStandIn]:
 
 @pytest.mark.parametrize("verb", VERBS, indirect=True)
 def test_a_namespace_without_rights(
-    shared: KubeflowStandIn, fails: Any, nothing_was_started: Any, verb: Any
+    shared: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    verb: Any,
 ) -> None:
     error, hint = fails(5, *verb, env=setting("namespace", "team-z"))
 
@@ -320,7 +347,11 @@ def test_a_namespace_without_rights(
 
 @pytest.mark.parametrize("verb", VERBS, indirect=True)
 def test_a_namespace_that_is_missing(
-    shared: KubeflowStandIn, home: Path, fails: Any, nothing_was_started: Any, verb: Any
+    shared: KubeflowStandIn,
+    home: Path,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    verb: Any,
 ) -> None:
     text = "".join(
         line for line in (home / "kfgcp.toml").open() if not line.startswith("namespace")
@@ -331,7 +362,7 @@ def test_a_namespace_that_is_missing(
 
     assert "empty namespace in multi-user mode" in error
     assert (
-        hint == "Set namespace in the environment, in kfgcp.toml: this server is for several users."
+        hint == "Set namespace in the environment of kfgcp.toml: this server is in multi-user mode."
     )
     nothing_was_started(_ids(shared))
 
@@ -340,7 +371,10 @@ def test_a_namespace_that_is_missing(
 
 
 def test_parameters_that_are_longer_than_our_limit(
-    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    pipeline: Callable[[str], Path],
 ) -> None:
     error, hint = fails(2, "run", pipeline("echo"), "-p", f"text={'x' * 120_000}")
 
@@ -354,7 +388,10 @@ def test_parameters_that_are_longer_than_our_limit(
 
 @pytest.mark.recorded("Kubeflow: a run that etcd does not take", "api-2.17.0/run-create-too-big")
 def test_a_run_that_is_longer_than_etcd_takes(
-    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    pipeline: Callable[[str], Path],
 ) -> None:
     cluster.runs.max_workflow_bytes = 50
 
@@ -366,7 +403,10 @@ def test_a_run_that_is_longer_than_etcd_takes(
 
 
 def test_a_server_that_cannot_store_the_run(
-    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, pipeline: Any
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    pipeline: Callable[[str], Path],
 ) -> None:
     """500, as for whatever goes wrong inside; it is the server's own word, so nothing is in
     doubt."""
@@ -381,7 +421,11 @@ def test_a_server_that_cannot_store_the_run(
 
 
 def test_a_pipeline_that_is_too_large(
-    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, home: Path, pipeline: Any
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    home: Path,
+    pipeline: Callable[[str], Path],
 ) -> None:
     """32 MiB are what the server reads of a request."""
     spec = load(str(pipeline("echo"))).pipeline_spec
@@ -398,7 +442,10 @@ def test_a_pipeline_that_is_too_large(
 
 
 def test_a_pipeline_of_another_schema(
-    cluster: KubeflowStandIn, fails: Any, nothing_was_started: Any, home: Path
+    cluster: KubeflowStandIn,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    home: Path,
 ) -> None:
     file = Path(__file__).parents[2] / "engine" / "specs" / "features-2.14.6.yaml"
     (home / "old.yaml").write_text(
@@ -442,8 +489,8 @@ NOT_THERE = "0a1b2c3d-0000-4000-8000-000000000001"
 )
 def test_a_run_that_is_not_there(
     cluster: KubeflowStandIn,
-    fails: Any,
-    nothing_was_started: Any,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
     verb: str,
     run: str,
     more: tuple[str, ...],
@@ -456,7 +503,10 @@ def test_a_run_that_is_not_there(
 
 
 def test_a_task_that_is_not_there(
-    cluster: KubeflowStandIn, kfgcp: Any, fails: Any, pipeline: Any
+    cluster: KubeflowStandIn,
+    kfgcp: Command,
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     run = kfgcp("run", pipeline("echo"), "--json", env={"KFGCP_ENV": "cloud"}).json["run_id"]
 
@@ -468,7 +518,7 @@ def test_a_task_that_is_not_there(
 
 
 def test_a_run_that_is_deleted_while_it_is_watched(
-    cluster: KubeflowStandIn, kfgcp: Any, pipeline: Any, eventually: Any
+    cluster: KubeflowStandIn, kfgcp: Command, pipeline: Callable[[str], Path], eventually: WaitFor
 ) -> None:
     cluster.instant.seconds = 600.0
     run = kfgcp("run", pipeline("echo"), "--detach", env={"KFGCP_ENV": "cloud"}).out.strip()
@@ -485,7 +535,7 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     assert done.code == 5, done.err
     assert "Traceback" not in done.err
     error, hint = (line for line in done.err.splitlines() if line.startswith(("error:", "hint:")))
-    assert f"Run {run} was deleted and does not exist any more" in error
+    assert f"Run {run} was deleted: " in error
     assert f"kfgcp show {run}" in hint
 
 
@@ -506,7 +556,12 @@ def test_a_run_that_is_deleted_while_it_is_watched(
     ],
 )
 def test_a_server_that_lists_garbage(
-    cluster: Any, kfgcp: Any, nothing_was_started: Any, server: Any, reply: Any, runs: str
+    cluster: KubeflowStandIn,
+    kfgcp: Command,
+    nothing_was_started: Callable[..., None],
+    server: Server,
+    reply: type[Reply],
+    runs: str,
 ) -> None:
     """Either the runs are shown as far as they make sense, or a line says that they do not."""
     server.always(lambda asked: reply(f'{{"runs": {runs}}}'.encode()))

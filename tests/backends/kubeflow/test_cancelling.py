@@ -14,8 +14,10 @@ from exchanges import VERSIONS, exchange
 from kfgcp.backends.kubeflow import cancelling
 from kfgcp.errors import NotWhole, UsageError
 from kfgcp.model import RunState
+from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
+from kfgcp_command import Command
 from patience import REQUEST
 
 API = "/apis/v2beta1"
@@ -36,7 +38,7 @@ def day_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
 
     class Runs(cancelling.CancellingRuns):
-        def __init__(self, store: Any, place: str) -> None:
+        def __init__(self, store: Store, place: str) -> None:
             super().__init__(store, place, clock)
 
     monkeypatch.setattr("kfgcp.backends.kubeflow.service.CancellingRuns", Runs)
@@ -87,8 +89,8 @@ def without_workflow(
     "api-2.17.0/run-get-canceling-forever",
     "api-2.14.3/run-terminate-workflow-gone",
 )
-def test_a_run_without_a_workflow_is_told_by_cancel_and_can_be_deleted(
-    cluster: KubeflowStandIn, kfgcp: Any, without_workflow: Any
+def test_a_run_without_a_workflow_is_reported_by_cancel_and_can_be_deleted(
+    cluster: KubeflowStandIn, kfgcp: Command, without_workflow: Any
 ) -> None:
     run_id = without_workflow.run_id
 
@@ -96,8 +98,8 @@ def test_a_run_without_a_workflow_is_told_by_cancel_and_can_be_deleted(
 
     assert done.code == 0
     assert cluster.requests.count("POST", "*:terminate") == 1
-    note = f"The workflow of run {run_id} is not in the cluster any more. The run will not end."
-    advice = f"Delete it: kfgcp delete {run_id}"
+    note = f"The workflow of run {run_id} does not exist in the cluster any more."
+    advice = f"The run will not end. Delete it: kfgcp delete {run_id}"
     assert done.err.count(f"{note} {advice}") == 1
     assert kfgcp("show", run_id, "--json").json["state"] == "CANCELLING"
     assert kfgcp("delete", run_id, "--yes").code == 0
@@ -136,8 +138,11 @@ def test_a_run_that_is_cancelling_for_two_minutes_can_be_deleted(
     )
 
 
-def test_a_run_that_ends_after_all_is_not_told(
-    day_clock: Clock, cluster: KubeflowStandIn, pipeline: Any, recwarn: pytest.WarningsRecorder
+def test_a_run_that_ends_late_is_not_reported(
+    day_clock: Clock,
+    cluster: KubeflowStandIn,
+    pipeline: Callable[[str], Path],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     cluster.instant.seconds = 86400
     handle = public.submit(str(pipeline("echo")), env="cloud")

@@ -98,13 +98,13 @@ def test_a_task_that_could_not_be_started_says_where_the_reason_is() -> None:
     )
 
 
-def test_it_is_told_without_ml_metadata_too() -> None:
+def test_the_failed_driver_is_reported_without_ml_metadata() -> None:
     assert _tasks(recorded_runs.read("param-none"))["say"].error == ErrorInfo(
         NOT_STARTED, "say", kind=ErrorKind.LOG_UNREAD
     )
 
 
-def test_it_is_told_while_the_run_goes_on() -> None:
+def test_the_failed_driver_is_reported_while_the_run_continues() -> None:
     answer = recorded_runs.read("param-none") | {"state": "RUNNING"}
 
     assert _tasks(answer, _executions("param-none"))["say"].state is TaskState.FAILED

@@ -291,7 +291,7 @@ def test_a_cause_is_one_line_of_bounded_length() -> None:
     assert cause.startswith("ValueError: xxx")
 
 
-def test_a_traceback_without_an_end_is_no_cause() -> None:
+def test_a_traceback_without_an_end_is_not_a_cause() -> None:
     log = pod_log("Traceback (most recent call last):", '  File "a.py", line 1')
 
     assert (

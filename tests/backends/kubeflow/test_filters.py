@@ -37,9 +37,12 @@ def test_predicates_have_the_fields_of_the_api() -> None:
     asked = filters.predicates(RunFilter(states=GOING_ON, since="2026-01-02T03:04:05.000Z"))
 
     assert asked is not None
-    known = set(kfp_server_api.V2beta1Predicate.attribute_map.values())
+    field_names = set(kfp_server_api.V2beta1Predicate.attribute_map.values())
     operations = set(kfp_server_api.V2beta1PredicateOperation.allowable_values)
-    assert all(set(each) <= known and each["operation"] in operations for each in asked)
+    assert all(
+        set(predicate) <= field_names and predicate["operation"] in operations
+        for predicate in asked
+    )
     since, states = asked
     assert since == {
         "key": "created_at",
@@ -70,7 +73,7 @@ def test_a_state_is_asked_for_by_all_names_that_the_service_has_for_it(state: Ru
     assert all(RUN_STATES[name] not in states for name in RUN_STATES if name not in names)
 
 
-def test_every_run_is_no_predicate_at_all() -> None:
+def test_a_filter_for_every_run_has_no_predicate() -> None:
     assert filters.predicates(RunFilter(env="gke")) == []
     assert json.loads(filters.format_filter([])) == {"predicates": []}
 
@@ -86,17 +89,17 @@ def test_every_run_is_no_predicate_at_all() -> None:
 def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(
     labels: dict[str, str], part: str
 ) -> None:
-    wanted = RunFilter(labels=labels)
+    run_filter = RunFilter(labels=labels)
 
-    assert filters.predicates(wanted) == [
+    assert filters.predicates(run_filter) == [
         {"key": "description", "operation": "IS_SUBSTRING", "string_value": part}
     ]
     assert part in run_request.format_description({"user": "ann", **labels, "z": "last"})
-    assert filters.is_exact(wanted)
+    assert filters.is_exact(run_filter)
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "run_filter",
     [
         RunFilter(pipeline="train"),
         RunFilter(labels={"pipeline": "train"}),
@@ -105,8 +108,8 @@ def test_a_label_is_looked_for_in_the_description_that_it_is_kept_in(
         RunFilter(labels={"note": "a\\b"}),
     ],
 )
-def test_what_the_service_cannot_find_is_not_asked_for(wanted: RunFilter) -> None:
+def test_what_the_service_cannot_find_is_not_asked_for(run_filter: RunFilter) -> None:
     """Descriptions that would be too long are without pipeline and version; LIKE takes a backslash
     for itself."""
-    assert filters.predicates(wanted) == []
-    assert not filters.is_exact(wanted)
+    assert filters.predicates(run_filter) == []
+    assert not filters.is_exact(run_filter)

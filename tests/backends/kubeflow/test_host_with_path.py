@@ -3,7 +3,6 @@ loopback."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -18,6 +17,7 @@ from kfgcp.errors import AuthError, BackendError, NotFound
 from kfgcp.model import RunState
 from kfgcp.services.client import ServiceClient
 from recorded_runs import RecordedServer
+from service_fixtures import ReceivedRequest, Reply, Server
 
 NAME = "retry-good"
 RUN = RunRef("recorded", recorded_runs.read(NAME)["run_id"])
@@ -64,12 +64,12 @@ def recorded() -> Iterator[RecordedServer]:
 
 
 @pytest.fixture
-def host(server: Any, reply: Any, recorded: RecordedServer) -> Callable[..., str]:
+def host(server: Server, reply: type[Reply], recorded: RecordedServer) -> Callable[..., str]:
     """Start a host of a layout; what is not Kubeflow Pipelines answers with a page of this
     status."""
 
     def start(route: Route, elsewhere: int = 404) -> str:
-        def answer(asked: Any) -> Any:
+        def answer(asked: ReceivedRequest) -> Reply:
             path = route(asked.path)
             if path is None:
                 return reply(PAGE, status=elsewhere, headers=HTML)
@@ -117,7 +117,7 @@ def backend(home: Path) -> Callable[[str], Backend]:
     ],
 )
 def test_values_and_logs_are_found_in_every_layout(
-    host: Any, backend: Any, layout: str, elsewhere: int
+    host: Callable[..., str], backend: Callable[[str], Backend], layout: str, elsewhere: int
 ) -> None:
     kubeflow = backend(host(LAYOUTS[layout], elsewhere))
 
@@ -131,7 +131,11 @@ def test_values_and_logs_are_found_in_every_layout(
     ("layout", "first"), [("kubeflow", METADATA), ("own-proxy", f"/pipeline{METADATA}")]
 )
 def test_the_address_that_answered_is_remembered(
-    host: Any, backend: Any, server: Any, layout: str, first: str
+    host: Callable[..., str],
+    backend: Callable[[str], Backend],
+    server: Server,
+    layout: str,
+    first: str,
 ) -> None:
     kubeflow = backend(host(LAYOUTS[layout]))
 
@@ -144,7 +148,10 @@ def test_the_address_that_answered_is_remembered(
 
 
 def test_a_pod_that_is_gone_is_not_looked_for_at_the_other_address(
-    host: Any, backend: Any, server: Any, recorded: RecordedServer
+    host: Callable[..., str],
+    backend: Callable[[str], Backend],
+    server: Server,
+    recorded: RecordedServer,
 ) -> None:
     """The UI server says that itself, so it is the right address."""
     recorded.has_pods = False
@@ -158,11 +165,13 @@ def test_a_pod_that_is_gone_is_not_looked_for_at_the_other_address(
     ]
 
 
-def test_a_host_without_ml_metadata_says_so_once(host: Any, backend: Any, server: Any) -> None:
+def test_a_host_without_ml_metadata_says_so_once(
+    host: Callable[..., str], backend: Callable[[str], Backend], server: Server
+) -> None:
     kubeflow = backend(host(lambda path: None if METADATA in path else of_kubeflow(path)))
 
     with pytest.warns(
-        UserWarning, match="shown without values, metrics and artifacts: ML Metadata refused"
+        UserWarning, match="without values, metrics and artifacts: ML Metadata refused"
     ):
         kubeflow.get(RUN)
 
@@ -173,7 +182,9 @@ def test_a_host_without_ml_metadata_says_so_once(host: Any, backend: Any, server
     ]
 
 
-def test_doctor_finds_ml_metadata_where_it_is(host: Any, backend: Any) -> None:
+def test_doctor_finds_ml_metadata_where_it_is(
+    host: Callable[..., str], backend: Callable[[str], Backend]
+) -> None:
     for layout in LAYOUTS.values():
         backend(host(layout))
 
@@ -199,13 +210,13 @@ def test_the_root_of_an_address(address: str, root: str) -> None:
 
 
 @pytest.fixture
-def addresses(server: Any, client: Callable[..., ServiceClient]) -> Addresses:
+def addresses(server: Server, client: Callable[..., ServiceClient]) -> Addresses:
     return Addresses(client(base=f"{server.url}/first"), client(base=f"{server.url}/second"))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 500, 503])
 def test_an_address_that_refuses_is_the_right_one(
-    addresses: Any, server: Any, reply: Any, status: int
+    addresses: Addresses, server: Server, reply: type[Reply], status: int
 ) -> None:
     server.answers(reply({"message": "no"}, status=status))
 
@@ -215,14 +226,18 @@ def test_an_address_that_refuses_is_the_right_one(
     assert [asked.path for asked in server.asked] == ["/first/x"]
 
 
-def test_when_neither_has_it_the_first_is_told(addresses: Any, server: Any, reply: Any) -> None:
+def test_when_neither_has_it_the_first_error_is_raised(
+    addresses: Addresses, server: Server, reply: type[Reply]
+) -> None:
     server.answers(reply(b"first", status=404), reply(b"second", status=404))
 
     with pytest.raises(NotFound, match="first"):
         addresses.exchange("GET", "x")
 
 
-def test_when_neither_has_it_both_are_asked_again(addresses: Any, server: Any, reply: Any) -> None:
+def test_when_neither_has_it_both_are_asked_again(
+    addresses: Addresses, server: Server, reply: type[Reply]
+) -> None:
     """The service may just be starting."""
     server.answers(reply(status=404), reply(status=404), reply(status=404), {"ok": True})
 
@@ -232,7 +247,9 @@ def test_when_neither_has_it_both_are_asked_again(addresses: Any, server: Any, r
     assert addresses.exchange("GET", "x").json() == {"ok": True}
 
 
-def test_pages_at_both_addresses_are_a_sign_in(addresses: Any, server: Any, reply: Any) -> None:
+def test_pages_at_both_addresses_are_a_sign_in(
+    addresses: Addresses, server: Server, reply: type[Reply]
+) -> None:
     server.answers(reply(PAGE, headers=HTML), reply(PAGE, headers=HTML))
 
     with pytest.raises(AuthError, match="Kubeflow Central Dashboard"):

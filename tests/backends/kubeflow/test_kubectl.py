@@ -3,17 +3,19 @@ about it."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kfgcp.testing import KubeflowStandIn
+from kfgcp_command import Command
+from patience import WaitFor
+from service_fixtures import Kubectl
 
 TARGET = "svc/ml-pipeline-ui in the namespace kubeflow"
 
 
 @pytest.fixture
-def gke(home: Path, kubectl: Any) -> Any:
+def gke(home: Path, kubectl: Kubectl) -> Kubectl:
     """The project's only environment, which kubectl leads to; the fake one."""
     (home / "kfgcp.toml").write_text(
         '[env.cloud]\nbackend = "kubeflow"\nauth = "port-forward"\nkube_context = "prod"\n'
@@ -37,7 +39,7 @@ def gke(home: Path, kubectl: Any) -> Any:
                 'error: error loading config file "/home/me/.kube/config": yaml: line 3: mapping'
                 " values are not allowed"
             ),
-            "set KUBECONFIG to another one",
+            "set KUBECONFIG to another file",
         ),
         ("error: invalid configuration: no configuration has been provided", "KUBECONFIG"),
         ('Error from server (NotFound): services "ml-pipeline-ui" not found', "kube_service"),
@@ -59,10 +61,10 @@ def gke(home: Path, kubectl: Any) -> Any:
         ),
     ],
 )
-def test_what_kubectl_says_is_told_once_with_what_to_do(
-    gke: Any,
-    fails: Any,
-    nothing_was_started: Any,
+def test_the_message_of_kubectl_is_shown_once_with_a_hint(
+    gke: Kubectl,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
     pipeline: Callable[[str], Path],
     says: str,
     mend: str,
@@ -71,11 +73,11 @@ def test_what_kubectl_says_is_told_once_with_what_to_do(
 
     assert error == f"kubectl cannot forward a port to {TARGET}: {says}."
     assert mend in hint
-    assert len(gke.calls) == 1, "it is of no use to try again"
+    assert len(gke.calls) == 1, "another try cannot succeed"
     nothing_was_started()
 
 
-def test_what_may_pass_is_tried_again(gke: Any, fails: Any) -> None:
+def test_what_may_pass_is_tried_again(gke: Kubectl, fails: Callable[..., tuple[str, str]]) -> None:
     says = "Unable to connect to the server: dial tcp 10.0.0.1:443: i/o timeout"
 
     error, hint = fails(5, "list", "--env", "cloud", env={"FAKE_SAYS": says})
@@ -88,7 +90,11 @@ def test_what_may_pass_is_tried_again(gke: Any, fails: Any) -> None:
 
 
 def test_without_kubectl(
-    gke: Any, fails: Any, nothing_was_started: Any, pipeline: Callable[[str], Path], tmp_path: Path
+    gke: Kubectl,
+    fails: Callable[..., tuple[str, str]],
+    nothing_was_started: Callable[..., None],
+    pipeline: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
     error, hint = fails(5, "run", pipeline("echo"), env={"PATH": str(tmp_path)})
 
@@ -99,10 +105,10 @@ def test_without_kubectl(
 
 def test_a_run_goes_through_kubectl_and_none_is_left(
     cluster: KubeflowStandIn,
-    gke: Any,
-    kfgcp: Any,
+    gke: Kubectl,
+    kfgcp: Command,
     pipeline: Callable[[str], Path],
-    eventually: Any,
+    eventually: WaitFor,
 ) -> None:
     env = {"FAKE_TARGET": cluster.host.rpartition(":")[2], "KFGCP_ENV": "cloud"}
 
@@ -117,10 +123,10 @@ def test_a_run_goes_through_kubectl_and_none_is_left(
 @pytest.mark.parametrize("word", ["die", "lose"])
 def test_a_run_is_watched_through_the_loss_of_its_pod(
     cluster: KubeflowStandIn,
-    gke: Any,
-    kfgcp: Any,
+    gke: Kubectl,
+    kfgcp: Command,
     pipeline: Callable[[str], Path],
-    eventually: Any,
+    eventually: WaitFor,
     word: str,
 ) -> None:
     """The pod behind the forwarded port goes away twice while the run goes on."""

@@ -4,11 +4,11 @@ import copy
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import recorded_runs
+from json_types import JsonDict
 from kfgcp.backends.base import RunRef
 from kfgcp.backends.kubeflow import late_tasks
 from kfgcp.backends.kubeflow.late_tasks import JUST_ENDED, read_with_late_tasks
@@ -19,7 +19,7 @@ END = datetime.fromisoformat("2026-11-29T08:57:12Z").timestamp()
 """When the recorded run param-none ended."""
 
 
-def late(answer: dict[str, Any]) -> dict[str, Any]:
+def late(answer: JsonDict) -> JsonDict:
     """The run as it was read between the record of its end and those of its nodes."""
     changed = copy.deepcopy(answer)
     for detail in changed["run_details"]["task_details"]:
@@ -32,35 +32,35 @@ class Looks:
     """Answers to several looks, the last of them again and again; a clock; the pauses between the
     looks."""
 
-    def __init__(self, *answers: dict[str, Any], now: float = END) -> None:
+    def __init__(self, *answers: JsonDict, now: float = END) -> None:
         self.answers = list(answers)
         self.now = now
         self.pauses: list[float] = []
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> JsonDict:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.now += seconds
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> JsonDict:
         return read_with_late_tasks(self.read, clock=lambda: self.now, sleep=self.sleep)
 
 
 @pytest.fixture
-def whole() -> dict[str, Any]:
+def whole() -> JsonDict:
     return recorded_runs.read("param-none")
 
 
-def test_a_run_with_late_tasks_is_read_again(whole: dict[str, Any]) -> None:
+def test_a_run_with_late_tasks_is_read_again(whole: JsonDict) -> None:
     looks = Looks(late(whole), whole)
 
     assert looks.result() == whole
     assert looks.pauses == [1.0]
 
 
-def test_it_is_read_three_times_at_most(whole: dict[str, Any]) -> None:
+def test_it_is_read_three_times_at_most(whole: JsonDict) -> None:
     looks = Looks(late(whole))
 
     assert looks.result() == late(whole)
@@ -68,16 +68,14 @@ def test_it_is_read_three_times_at_most(whole: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("after", [JUST_ENDED + 1, -JUST_ENDED - 1])
-def test_what_still_runs_a_minute_after_the_end_stays_so(
-    whole: dict[str, Any], after: float
-) -> None:
+def test_what_still_runs_a_minute_after_the_end_stays_so(whole: JsonDict, after: float) -> None:
     looks = Looks(late(whole), now=END + after)
 
     assert looks.result() == late(whole)
     assert looks.pauses == []
 
 
-def test_a_run_whose_tasks_have_ended_is_read_once(whole: dict[str, Any]) -> None:
+def test_a_run_whose_tasks_have_ended_is_read_once(whole: JsonDict) -> None:
     looks = Looks(whole)
 
     assert looks.result() == whole
@@ -97,9 +95,7 @@ def test_a_run_whose_tasks_have_ended_is_read_once(whole: dict[str, Any]) -> Non
         ],
     ],
 )
-def test_other_runs_are_read_once(
-    whole: dict[str, Any], change: Callable[[dict[str, Any]], object]
-) -> None:
+def test_other_runs_are_read_once(whole: JsonDict, change: Callable[[JsonDict], object]) -> None:
     answer = late(whole)
     change(answer)
     looks = Looks(answer)
@@ -110,7 +106,7 @@ def test_other_runs_are_read_once(
 
 
 def test_the_failed_driver_of_a_task_is_seen_when_it_is_late(
-    home: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    home: Path, whole: JsonDict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole way. Without the second look the task would be SKIPPED for good."""
     monkeypatch.setattr(late_tasks, "PAUSES", (0.0, 0.0))

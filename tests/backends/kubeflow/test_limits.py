@@ -1,7 +1,6 @@
 """How long names and parameters may be, by the version of the server."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from kfgcp.services.client import ServiceClient
 
 
 @pytest.fixture
-def server_of(server: Any, client: Callable[..., ServiceClient]) -> Callable[[str], Server]:
+def server_of(server: Server, client: Callable[..., ServiceClient]) -> Callable[[str], Server]:
     """Makes a server that answers the question for its version as the one that was recorded, "" for
     never."""
 
@@ -27,14 +26,16 @@ def server_of(server: Any, client: Callable[..., ServiceClient]) -> Callable[[st
 
 @pytest.mark.parametrize("name", ["e" * 128, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 64])
 def test_an_experiment_of_128_bytes_is_allowed_without_a_question(
-    server_of: Any, name: str
+    server_of: Callable[[str], Server], name: str
 ) -> None:
     check_experiment_name(name, server_of(""))
 
 
 @pytest.mark.recorded("Kubeflow: limits of names", "api-2.17.0/experiment-create-long-name")
 @pytest.mark.parametrize("version", ["2.17.0"])
-def test_an_experiment_of_129_bytes_is_refused(server_of: Any, version: str) -> None:
+def test_an_experiment_of_129_bytes_is_refused(
+    server_of: Callable[[str], Server], version: str
+) -> None:
     """As recorded."""
     name = exchange("experiment-create-long-name", version).body["display_name"]
 
@@ -47,12 +48,12 @@ def test_an_experiment_of_129_bytes_is_refused(server_of: Any, version: str) -> 
     )
 
 
-def test_bytes_are_counted_not_characters(server_of: Any) -> None:
+def test_bytes_are_counted_not_characters(server_of: Callable[[str], Server]) -> None:
     with pytest.raises(Unsupported, match="130 bytes"):
         check_experiment_name("\N{LATIN SMALL LETTER E WITH ACUTE}" * 65, server_of("2.17.0"))
 
 
-def test_an_older_server_takes_255_characters(server_of: Any) -> None:
+def test_an_older_server_takes_255_characters(server_of: Callable[[str], Server]) -> None:
     letter = "\N{LATIN SMALL LETTER E WITH ACUTE}"
     check_experiment_name(
         exchange("experiment-create-long-name", "2.14.3").body["display_name"], server_of("2.14.3")
@@ -65,7 +66,7 @@ def test_an_older_server_takes_255_characters(server_of: Any) -> None:
         check_experiment_name(letter * 256, server_of("2.14.3"))
 
 
-def test_an_experiment_needs_a_name(server_of: Any) -> None:
+def test_an_experiment_needs_a_name(server_of: Callable[[str], Server]) -> None:
     with pytest.raises(Unsupported, match="needs a name"):
         check_experiment_name("", server_of(""))
 
@@ -83,7 +84,7 @@ def test_an_experiment_needs_a_name(server_of: Any) -> None:
     ],
 )
 def test_parameters_are_limited_in_bytes(
-    server_of: Any, version: str, limit: int, letter: str
+    server_of: Callable[[str], Server], version: str, limit: int, letter: str
 ) -> None:
     """`{"data":"…","lr":0.5}` has 20 bytes beside the text."""
     count, rest = divmod(limit - 20, len(letter.encode()))
@@ -105,7 +106,7 @@ def test_parameters_are_limited_in_bytes(
 
 
 @pytest.mark.parametrize("letter", ["<", ">", "&", "\u2028", "\u2029"])
-def test_what_go_escapes_takes_six_bytes(server_of: Any, letter: str) -> None:
+def test_what_go_escapes_takes_six_bytes(server_of: Callable[[str], Server], letter: str) -> None:
     """json.Marshal of Go writes \\u003c; in the parameters `{"page":"…"}` there are 11 bytes beside
     the text."""
     most = (120_000 - 11) // 6
@@ -115,7 +116,7 @@ def test_what_go_escapes_takes_six_bytes(server_of: Any, letter: str) -> None:
         check_parameters({"page": letter * (most + 1)}, server_of("2.17.0"))
 
 
-def test_the_longest_parameters_are_named(server_of: Any) -> None:
+def test_the_longest_parameters_are_named(server_of: Callable[[str], Server]) -> None:
     params = {"a": "x" * 10, "b": "x" * 50_000, "c": "x" * 80_000, "d": 1, "e": [1, 2]}
 
     with pytest.raises(UsageError, match=r"\(c: 80,002, b: 50,002, a: 12, …\)"):

@@ -116,7 +116,7 @@ def test_a_line_that_only_looks_like_the_last_one_is_kept() -> None:
     ]
 
 
-def test_a_program_that_wrote_nothing_is_said_to_have_failed() -> None:
+def test_a_program_that_wrote_nothing_is_reported_as_failed() -> None:
     assert list(without_noise([ARGO, SETTING, GIVES_UP, ARGO, STATUS])) == [GIVES_UP]
 
 

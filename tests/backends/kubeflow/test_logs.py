@@ -1,15 +1,20 @@
 """Logs of a run over the wire: which pods are asked for, and when Cloud Logging is."""
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.base import LogFilter
 from kfgcp.backends.kubeflow import logs
+from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.logs import LogEnd, LogServices, RunLogs, RunTail
 from kfgcp.errors import AuthError, NotFound, Refused, Unsupported
 from kfgcp.model import Task, TaskKind, TaskState
+from kfgcp.services.client import ServiceClient
 from kfgcp.services.cloud_logging import CloudLogging
+from kfgcp.spec.load import Spec
+from service_fixtures import ReceivedRequest, Reply, Server
 
 RUN = "0a1b2c3d"
 CREATED = "2026-01-02T03:00:00.000Z"
@@ -18,7 +23,9 @@ CHANGED = [Task("add", TaskKind.CONTAINER, TaskState.RUNNING)]
 
 
 @pytest.fixture
-def chain(compiled: Any, execution: Any) -> Any:
+def chain(
+    compiled: Callable[[str], Spec], execution: Callable[..., Execution]
+) -> Callable[..., RunLogs]:
     """The logs of a run of `chain` whose tasks have the pods `POD-<task>`; settings of RunLogs."""
     body = {
         "run_id": RUN,
@@ -36,14 +43,17 @@ def chain(compiled: Any, execution: Any) -> Any:
     ]
 
     def make(
-        http: Any, logging: CloudLogging | None = None, namespace: str = "team-a", **more: Any
+        http: ServiceClient,
+        logging: CloudLogging | None = None,
+        namespace: str = "team-a",
+        **more: object,
     ) -> RunLogs:
         return RunLogs(LogServices(http, logging, namespace, "cloud"), {**body, **more}, pods)
 
     return make
 
 
-def entry(second: float, text: str, **more: Any) -> dict[str, Any]:
+def entry(second: float, text: str, **more: object) -> JsonDict:
     return {
         "insertId": text,
         "timestamp": f"2026-01-02T03:00:{second:06.3f}Z",
@@ -53,20 +63,23 @@ def entry(second: float, text: str, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def queries(server: Any) -> list[dict[str, str]]:
+def queries(server: Server) -> list[dict[str, str]]:
     return [dict(asked.query) for asked in server.asked if asked.path == "/k8s/pod/logs"]
 
 
 def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
-    chain: Any, client: Any, server: Any, reply: Any
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
 ) -> None:
     server.answers(
         *(reply(text, headers=TEXT) for text in (b"a\nb\n", "\u00fc \u2603\n".encode(), b""))
     )
 
-    found = list(chain(client()).read(LogFilter()))
+    lines = list(chain(client()).read(LogFilter()))
 
-    assert [(line.task, line.attempt, line.text, line.at, line.severity) for line in found] == [
+    assert [(line.task, line.attempt, line.text, line.at, line.severity) for line in lines] == [
         ("add", 1, "a", "", ""),
         ("add", 1, "b", "", ""),
         ("inner/double", 1, "\u00fc \u2603", "", ""),
@@ -78,7 +91,7 @@ def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "pods"),
+    ("log_filter", "pods"),
     [
         (LogFilter(task="inner/double"), ["pod-double"]),
         (LogFilter(task="add", attempt=1), ["pod-add"]),
@@ -87,18 +100,28 @@ def test_each_task_with_a_pod_is_asked_for_in_the_order_they_started(
         (LogFilter(attempt=2), []),
     ],
 )
-def test_only_what_is_wanted_is_asked_for(
-    chain: Any, client: Any, server: Any, reply: Any, wanted: LogFilter, pods: list[str]
+def test_only_the_selected_logs_are_requested(
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+    log_filter: LogFilter,
+    pods: list[str],
 ) -> None:
     server.always(lambda asked: reply(b"x\n", headers=TEXT))
 
-    lines = list(chain(client()).read(wanted))
+    lines = list(chain(client()).read(log_filter))
 
-    assert [each["podname"] for each in queries(server)] == pods
+    assert [query["podname"] for query in queries(server)] == pods
     assert len(lines) == len(pods)
 
 
-def test_lines_of_any_bytes_are_text(chain: Any, client: Any, server: Any, reply: Any) -> None:
+def test_lines_of_any_bytes_are_text(
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+) -> None:
     server.answers(reply(b"ok\n\xff\xfe broken\r\n\x1b[31mred\n\n", headers=TEXT))
 
     lines = [line.text for line in chain(client()).read(LogFilter(task="add"))]
@@ -106,13 +129,18 @@ def test_lines_of_any_bytes_are_text(chain: Any, client: Any, server: Any, reply
     assert lines == ["ok", "\ufffd\ufffd broken", "\x1b[31mred", ""]
 
 
-def test_the_end_of_a_log(chain: Any, client: Any, server: Any, reply: Any) -> None:
+def test_the_end_of_a_log(
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+) -> None:
     server.answers(reply("".join(f"{number}\n" for number in range(50)).encode(), headers=TEXT))
 
     read = chain(client())
 
     assert read.read_end("add", 3) == LogEnd("49", ("47", "48", "49"))
-    assert read.read_end("inner/add", 3) == LogEnd(), "it has no pod"
+    assert read.read_end("inner/add", 3) == LogEnd(), "the task has no pod"
     assert read.read_end("nobody", 3) == LogEnd()
 
 
@@ -120,21 +148,25 @@ def test_the_end_of_a_log(chain: Any, client: Any, server: Any, reply: Any) -> N
 
 
 @pytest.fixture
-def logging(client: Any) -> CloudLogging:
+def logging(client: Callable[..., ServiceClient]) -> CloudLogging:
     return CloudLogging(client(service="Cloud Logging"), "acme")
 
 
 def test_cloud_logging_has_what_the_pod_had(
-    chain: Any, client: Any, server: Any, reply: Any, logging: CloudLogging
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+    logging: CloudLogging,
 ) -> None:
     server.answers(
         reply(b"pod not found", status=404, headers=TEXT),
         {"entries": [entry(1, "a"), entry(2, "b")]},
     )
 
-    found = list(chain(client(), logging).read(LogFilter(task="add")))
+    lines = list(chain(client(), logging).read(LogFilter(task="add")))
 
-    assert [(line.task, line.text, line.at, line.severity) for line in found] == [
+    assert [(line.task, line.text, line.at, line.severity) for line in lines] == [
         ("add", "a", "2026-01-02T03:00:01.000Z", "INFO"),
         ("add", "b", "2026-01-02T03:00:02.000Z", "INFO"),
     ]
@@ -144,30 +176,37 @@ def test_cloud_logging_has_what_the_pod_had(
     )
 
 
-def test_without_cloud_logging_a_pod_that_is_gone_is_said_to_be(
-    chain: Any, client: Any, server: Any, reply: Any
+def test_without_cloud_logging_a_pod_that_is_gone_is_reported(
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
 ) -> None:
     server.answers(reply(b"pod not found", status=404, headers=TEXT))
 
     with pytest.raises(
-        NotFound, match=r"its pod pod-add is gone, and so is its log in the archive \(404\)"
+        NotFound,
+        match=r"its pod pod-add does not exist any more, and the archive has no log \(404\)",
     ) as caught:
         list(chain(client()).read(LogFilter(task="add")))
     assert "set project in [env.cloud] to read Cloud Logging" in caught.value.hint
 
 
 def test_an_older_server_whose_archive_is_gone(
-    chain: Any, client: Any, server: Any, reply: Any
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
 ) -> None:
     text = b"Could not get main container logs: Error: Unable to find pod log archive information"
     server.answers(reply(text, status=500, headers=TEXT))
 
-    with pytest.raises(NotFound, match=r"so is its log in the archive \(500\)"):
+    with pytest.raises(NotFound, match=r"the archive has no log \(500\)"):
         list(chain(client()).read(LogFilter(task="add")))
 
 
 @pytest.mark.parametrize(
-    ("wanted", "clause"),
+    ("log_filter", "clause"),
     [
         (
             LogFilter(task="add", severity="ERROR"),
@@ -184,16 +223,21 @@ def test_an_older_server_whose_archive_is_gone(
     ],
 )
 def test_times_and_severities_are_cloud_loggings(
-    chain: Any, client: Any, server: Any, logging: CloudLogging, wanted: LogFilter, clause: str
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    logging: CloudLogging,
+    log_filter: LogFilter,
+    clause: str,
 ) -> None:
     server.answers({"entries": [entry(1, "a", severity="ERROR")]})
 
-    (line,) = chain(client(), logging).read(wanted)
+    (line,) = chain(client(), logging).read(log_filter)
 
     assert (line.text, line.severity) == ("a", "ERROR")
     assert server.asked[0].json["filter"].endswith(clause)
     with pytest.raises(Unsupported, match="have no times and severities") as caught:
-        list(chain(client()).read(wanted))
+        list(chain(client()).read(log_filter))
     assert "Set project" in caught.value.hint
 
 
@@ -201,7 +245,7 @@ def test_times_and_severities_are_cloud_loggings(
 
 
 @pytest.fixture
-def pods(server: Any, reply: Any) -> dict[str, bytes]:
+def pods(server: Server, reply: type[Reply]) -> dict[str, bytes]:
     """What the pods have written so far, by their names."""
     written: dict[str, bytes] = {}
     server.always(lambda asked: reply(written.get(asked.query["podname"], b""), headers=TEXT))
@@ -209,7 +253,10 @@ def pods(server: Any, reply: Any) -> dict[str, bytes]:
 
 
 def test_a_tail_gives_each_line_once(
-    chain: Any, client: Any, pods: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    pods: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(logs, "PAUSE", 0.0)
     tail = RunTail(lambda: chain(client()), LogFilter())
@@ -231,7 +278,10 @@ def test_a_tail_gives_each_line_once(
 
 
 def test_a_line_that_is_being_written_is_shown_when_it_is_whole(
-    chain: Any, client: Any, pods: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    pods: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(logs, "PAUSE", 0.0)
     state = {"state": "RUNNING"}
@@ -246,7 +296,10 @@ def test_a_line_that_is_being_written_is_shown_when_it_is_whole(
 
 
 def test_a_tail_waits_between_looks_unless_a_task_changes(
-    chain: Any, client: Any, server: Any, pods: dict[str, bytes]
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    pods: dict[str, bytes],
 ) -> None:
     tail = RunTail(lambda: chain(client()), LogFilter(task="add"))
 
@@ -256,7 +309,10 @@ def test_a_tail_waits_between_looks_unless_a_task_changes(
 
 
 def test_a_tail_whose_sign_in_ended_says_so(
-    chain: Any, client: Any, server: Any, reply: Any
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
 ) -> None:
     server.answers(reply({"message": "expired"}, status=401))
 
@@ -265,7 +321,11 @@ def test_a_tail_whose_sign_in_ended_says_so(
 
 
 def test_a_tail_says_what_it_cannot_do(
-    chain: Any, client: Any, server: Any, reply: Any, logging: CloudLogging
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+    logging: CloudLogging,
 ) -> None:
     """By severity, where there is only the pod; and from Cloud Logging, which does not let us."""
     with pytest.raises(Unsupported, match="have no times and severities"):
@@ -281,13 +341,18 @@ def test_a_tail_says_what_it_cannot_do(
 
 @pytest.mark.parametrize("broken", ["404", "500"])
 def test_a_pod_whose_log_is_not_there_yet_does_not_hide_the_others(
-    chain: Any, client: Any, server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch, broken: str
+    chain: Callable[..., RunLogs],
+    client: Callable[..., ServiceClient],
+    server: Server,
+    reply: type[Reply],
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
 ) -> None:
     """A pod that is being made has no log, and neither has one that is gone before it was
     archived."""
     monkeypatch.setattr(logs, "PAUSE", 0.0)
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         if asked.query["podname"] == "pod-add":
             return reply(b"pod not found", status=int(broken), headers=TEXT)
         return reply(b"line\n", headers=TEXT)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,8 @@ from kfgcp.model import RunState, TaskState
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.seeds import seed_spec
 from kfgcp.tracking.handle import RunHandle
-from patience import PROCESS
+from kfgcp_command import Command
+from patience import PROCESS, WaitFor
 
 GUARDED = Path(__file__).parents[2] / "engine" / "specs" / "guarded-2.14.6.yaml"
 
@@ -45,7 +45,9 @@ def with_cloud_logging(server: KubeflowStandIn, home: Path) -> None:
 
 def paths(server: KubeflowStandIn) -> list[str]:
     return [
-        each.path for each in server.requests if each.path.startswith(("/k8s", "/artifacts", "/v2"))
+        request.path
+        for request in server.requests
+        if request.path.startswith(("/k8s", "/artifacts", "/v2"))
     ]
 
 
@@ -55,7 +57,7 @@ def test_a_pod_that_is_there_is_all_that_is_asked(server: KubeflowStandIn, run: 
     assert paths(server) == ["/k8s/pod/logs"]
 
 
-def test_an_archive_is_read_by_the_ui_server_which_is_told_the_day_of_the_run(
+def test_the_ui_server_gets_the_day_of_the_run_to_read_an_archive(
     server: KubeflowStandIn, run: RunHandle
 ) -> None:
     server.logs.kept, server.logs.falls_back = "archive", True
@@ -79,7 +81,7 @@ def test_a_log_that_the_launcher_published_is_read_where_it_was_put(
     (asked,) = server.requests.select(path="/artifacts/get")
     assert (asked.query["source"], asked.query["bucket"]) == ("gcs", server.bucket)
     assert [artifact.name for artifact in run.artifacts] == ["metrics"], (
-        "it is no output of the task"
+        "the line is not output of the task"
     )
     assert [*run.task("train").outputs] == ["metrics"]
 
@@ -97,7 +99,7 @@ def test_cloud_logging_has_what_the_pods_had(
 
 
 def test_a_log_that_is_nowhere_is_one_error_with_what_was_tried_and_what_to_set(
-    server: KubeflowStandIn, run: RunHandle, kfgcp: Any
+    server: KubeflowStandIn, run: RunHandle, kfgcp: Command
 ) -> None:
     server.logs.kept = "gone"
 
@@ -134,8 +136,8 @@ def test_older_servers_say_500_for_a_pod_that_is_gone(home: Path) -> None:
             run.task("train").logs()
 
 
-def test_other_tasks_are_printed_before_what_is_lost_is_said(
-    server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+def test_other_tasks_are_printed_before_the_lost_logs_are_reported(
+    server: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     handle = public.run(
         str(pipeline("two_scores")),
@@ -154,7 +156,7 @@ def test_other_tasks_are_printed_before_what_is_lost_is_said(
 
 
 @pytest.mark.parametrize(
-    ("kept", "falls_back", "published", "requests"),
+    ("archive", "falls_back", "published", "requests"),
     [
         ("pods", False, False, 20),
         ("archive", True, False, 20),
@@ -169,7 +171,7 @@ def test_other_tasks_are_printed_before_what_is_lost_is_said(
     ],
 )
 def test_requests_for_the_logs_of_a_failed_run_of_20_tasks(
-    server: KubeflowStandIn, kept: str, falls_back: bool, published: bool, requests: int
+    server: KubeflowStandIn, archive: str, falls_back: bool, published: bool, requests: int
 ) -> None:
     """Before there was an archive to ask, these were 20, 20, 40, 20 and 20."""
     spec = seed_spec({})
@@ -183,15 +185,15 @@ def test_requests_for_the_logs_of_a_failed_run_of_20_tasks(
     server.logs.published = published
     run = public.run("many.json", env="gke", timeout=PROCESS, check=False)
     assert (run.state, len(run.tasks)) == (RunState.FAILED, 20)
-    server.logs.kept, server.logs.falls_back = kept, falls_back
+    server.logs.kept, server.logs.falls_back = archive, falls_back
     before = len(server.requests)
 
     lines: list[str] = []
-    with pytest.raises(NotFound) if kept == "gone" else nullcontext():
+    with pytest.raises(NotFound) if archive == "gone" else nullcontext():
         lines += [line.task for line in run.logs()]
 
     assert len(server.requests) - before == requests
-    assert len(set(lines)) == (0 if kept == "gone" else 20)
+    assert len(set(lines)) == (0 if archive == "gone" else 20)
 
 
 def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
@@ -201,7 +203,7 @@ def test_times_and_severities_are_for_cloud_logging(run: RunHandle) -> None:
     assert "[env.gke]" in caught.value.hint
 
 
-def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
+def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Command) -> None:
     with kubeflow() as server:
         server.runs.retries_failed_programs = True
         (home / "kfgcp.toml").write_text(server.toml("gke"))
@@ -214,7 +216,12 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
         assert first[-1] == second[-1] == "ValueError: on purpose"
         assert failing.logs() == first + second
         assert (
-            len({each.query["podname"] for each in server.requests.select(path="/k8s/pod/logs")})
+            len(
+                {
+                    request.query["podname"]
+                    for request in server.requests.select(path="/k8s/pod/logs")
+                }
+            )
             == 2
         )
         server.fail_next("404", path="/k8s/pod/logs")
@@ -223,14 +230,14 @@ def test_each_attempt_is_read_from_its_own_pod(home: Path, kfgcp: Any) -> None:
         )
         server.fail_next("404", path="/k8s/pod/logs")
         server.fail_next("404", 2, path="/artifacts/get")
-        assert failing.logs() == second, "an earlier attempt that is gone is no error"
+        assert failing.logs() == second, "a missing log of an earlier attempt is not an error"
         server.fail_next("404", path="/k8s/pod/logs")
         server.fail_next("404", 2, path="/artifacts/get")
         with pytest.raises(NotFound, match="log of attempt 1 of exit-handler-1/broken"):
             failing.logs(1)
 
 
-def test_hostile_bytes_are_shown_and_not_obeyed(server: KubeflowStandIn, kfgcp: Any) -> None:
+def test_hostile_bytes_are_shown_and_not_obeyed(server: KubeflowStandIn, kfgcp: Command) -> None:
     server.instant.log = [
         "nul \0 and \x1b[31mred\x1b[0m",
         "50%\r100%\r",
@@ -277,15 +284,15 @@ def test_a_hundred_megabytes_are_shown_in_bounded_memory(server: KubeflowStandIn
         return code, length, kilobytes
 
     code, length, small = cost("logs", run_id, "train", "--attempt", "9")
-    assert (code, length) == (2, 0), "there is no such attempt"
+    assert (code, length) == (2, 0), "the task has no such attempt"
     code, length, large = cost("logs", run_id, "train")
 
     assert (code, length) == (0, 1_100 * 100_000)
     assert large - small < 30_000, f"{large - small} KB more for 110 MB"
 
 
-def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
-    home: Path, pipeline: Callable[[str], Path], kfgcp: Any
+def test_a_growing_log_is_followed_without_repeating_a_line(
+    home: Path, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     with kubeflow() as server:
         (home / "kfgcp.toml").write_text(server.toml("gke"))
@@ -293,14 +300,14 @@ def test_a_log_that_goes_on_is_followed_without_repeating_a_line(
 
         done = kfgcp("logs", handle.run_id, "--follow")
 
-        told = done.out.splitlines()
-        said = [f"{line.task} | {line.text}" for line in public.logs(handle.run_id)]
+        printed_lines = done.out.splitlines()
+        stored_lines = [f"{line.task} | {line.text}" for line in public.logs(handle.run_id)]
         assert done.code == 0, done.err
-        assert sorted(told) == sorted(said)
+        assert sorted(printed_lines) == sorted(stored_lines)
 
 
 def test_logs_that_are_asked_for_again_have_what_was_written_since(
-    home: Path, pipeline: Any, eventually: Any
+    home: Path, pipeline: Callable[[str], Path], eventually: WaitFor
 ) -> None:
     """Though the handle did not look at its run meanwhile."""
     gate = home / "gate"

@@ -1,25 +1,20 @@
-"""What ML Metadata answers, written by hand as messages, and as bytes that are no answer."""
+"""What ML Metadata answers, written by hand as messages."""
 
 import math
-import struct
-from collections.abc import Callable, Mapping
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
+from json_types import JsonDict
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.execution import StoredArtifact
 from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
 from kfgcp.backends.kubeflow.states import EXECUTION_STATES
-from kfgcp.errors import AuthError, BackendError, BadAnswer, NotFound, Unreachable
+from kfgcp.errors import BadAnswer
 from kfgcp.model import TaskState
-from patience import REQUEST
+from metadata_messages import GRPC_WEB, artifact, event, stored
+from service_fixtures import Reply, Server
 
-GRPC_WEB = {"Content-Type": mlmd.CONTENT_TYPE}
 OK = b"\x80\x00\x00\x00\x0fgrpc-status:0\r\n"
 STATES_OF_ML_METADATA = {
     "UNKNOWN": 0,
@@ -31,71 +26,6 @@ STATES_OF_ML_METADATA = {
     "CANCELED": 6,
 }
 """Execution.State of metadata_store.proto."""
-
-
-@pytest.fixture
-def known(client: Callable[..., Any]) -> Metadata:
-    return Metadata(client(service="ML Metadata"))
-
-
-@pytest.fixture
-def says(server: Any, reply: Any) -> Callable[..., None]:
-    """Queues the answers of the four calls; those that are not given are empty."""
-
-    def queue(
-        executions: Any = (), artifacts: Any = (), events: Any = (), types: Any = None
-    ) -> None:
-        context = mlmd.message_class("GetContextByTypeAndNameResponse")()
-        context.context.id = 7
-        first = mlmd.message_class("GetExecutionsByContextResponse")(executions=executions)
-        second = mlmd.message_class("GetArtifactsByContextResponse")(artifacts=artifacts)
-        named = (
-            []
-            if types is None
-            else [mlmd.message_class("GetArtifactTypesByIDResponse")(artifact_types=types)]
-        )
-        third = mlmd.message_class("GetEventsByExecutionIDsResponse")(events=events)
-        answers = [context, first, second, third, *named]
-        server.answers(*(reply(mlmd.encode_response(each), headers=GRPC_WEB) for each in answers))
-
-    return queue
-
-
-def stored(number: int, state: int = 3, **properties: Any) -> Any:
-    """An execution; properties that are no JSON value are set as they are."""
-    made = mlmd.message_class("Execution")(
-        id=number,
-        last_known_state=state,
-        create_time_since_epoch=1767322800000 + number,
-        last_update_time_since_epoch=1767322860000,
-    )
-    for name, value in properties.items():
-        mlmd.set_property(made.custom_properties, name, value)
-    return made
-
-
-def artifact(number: int, kind: str = "system.Metrics", **properties: Any) -> Any:
-    made = mlmd.message_class("Artifact")(
-        id=number, type=kind, uri=f"gs://b/{number}", state=mlmd.LIVE
-    )
-    for name, value in properties.items():
-        mlmd.set_property(made.custom_properties, name, value)
-    return made
-
-
-def event(
-    execution: int,
-    artifact: int,
-    key: str | None,
-    kind: int = mlmd.OUTPUT,
-    index: int | None = None,
-) -> Any:
-    made = mlmd.message_class("Event")(execution_id=execution, artifact_id=artifact, type=kind)
-    if key is not None:
-        made.path.steps.add(key=key)
-    if index is not None:
-        made.path.steps.add(index=index)
-    return made
 
 
 def test_the_states_are_all_that_ml_metadata_has() -> None:
@@ -112,19 +42,19 @@ def test_the_states_are_all_that_ml_metadata_has() -> None:
     ("number", "name"), [(-1, "UNKNOWN"), (7, "UNKNOWN"), (2**31 - 1, "UNKNOWN"), (6, "CANCELED")]
 )
 def test_a_state_of_a_newer_service_is_unknown(
-    known: Metadata, says: Any, number: int, name: str
+    ml_metadata: Metadata, queue_metadata: Callable[..., None], number: int, name: str
 ) -> None:
-    says([stored(1, number)])
+    queue_metadata([stored(1, number)])
 
-    (found,) = known.read_executions("run-1")
+    (execution,) = ml_metadata.read_executions("run-1")
 
-    assert found.state == name
+    assert execution.state == name
 
 
 def test_an_execution_has_what_the_driver_and_the_launcher_wrote(
-    known: Metadata, says: Any
+    ml_metadata: Metadata, queue_metadata: Callable[..., None]
 ) -> None:
-    says(
+    queue_metadata(
         [
             stored(
                 12,
@@ -139,24 +69,24 @@ def test_an_execution_has_what_the_driver_and_the_launcher_wrote(
         ]
     )
 
-    (found,) = known.read_executions("run-1")
+    (execution,) = ml_metadata.read_executions("run-1")
 
-    assert (found.id, found.task, found.parent, found.iteration, found.pod) == (
+    assert (execution.id, execution.task, execution.parent, execution.iteration, execution.pod) == (
         12,
         "train",
         11,
         0,
         "train-x-1",
     )
-    assert (found.cached, found.state) == (True, "COMPLETE")
-    assert found.params == {
+    assert (execution.cached, execution.state) == (True, "COMPLETE")
+    assert execution.params == {
         "lr": 0.5,
         "n": 3,
         "items": [1, {"a": None}],
         "text": "\u00fc\U0001f600",
     }
-    assert found.output_params == {"Output": 7}
-    assert (found.started_at, found.ended_at) == (1767322800.012, 1767322860.0)
+    assert execution.output_params == {"Output": 7}
+    assert (execution.started_at, execution.ended_at) == (1767322800.012, 1767322860.0)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +100,17 @@ def test_an_execution_has_what_the_driver_and_the_launcher_wrote(
     ],
 )
 def test_properties_of_another_type_are_none(
-    known: Metadata, says: Any, properties: dict[str, Any], parent: int, iteration: int | None
+    ml_metadata: Metadata,
+    queue_metadata: Callable[..., None],
+    properties: JsonDict,
+    parent: int,
+    iteration: int | None,
 ) -> None:
-    says([stored(1, inputs="text", outputs=3, task_name={"a": 1}, **properties)])
+    queue_metadata([stored(1, inputs="text", outputs=3, task_name={"a": 1}, **properties)])
 
-    (found,) = known.read_executions("run-1")
+    (execution,) = ml_metadata.read_executions("run-1")
 
-    assert (found.parent, found.iteration, found.params, found.output_params) == (
+    assert (execution.parent, execution.iteration, execution.params, execution.output_params) == (
         parent,
         iteration,
         {},
@@ -195,8 +129,10 @@ def test_properties_of_another_type_are_none(
         (1500, 1.5),
     ],
 )
-def test_times_that_are_none(known: Metadata, says: Any, millis: int, seconds: float) -> None:
-    says(
+def test_invalid_times(
+    ml_metadata: Metadata, queue_metadata: Callable[..., None], millis: int, seconds: float
+) -> None:
+    queue_metadata(
         [
             mlmd.message_class("Execution")(
                 id=1, create_time_since_epoch=millis, last_update_time_since_epoch=millis
@@ -204,18 +140,22 @@ def test_times_that_are_none(known: Metadata, says: Any, millis: int, seconds: f
         ]
     )
 
-    (found,) = known.read_executions("run-1")
+    (execution,) = ml_metadata.read_executions("run-1")
 
-    assert (found.started_at, found.ended_at) == (seconds, seconds)
-
-
-def test_executions_are_in_the_order_they_were_made(known: Metadata, says: Any) -> None:
-    says([stored(3), stored(1), stored(2)])
-
-    assert [each.id for each in known.read_executions("run-1")] == [1, 2, 3]
+    assert (execution.started_at, execution.ended_at) == (seconds, seconds)
 
 
-def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
+def test_executions_are_in_the_order_they_were_made(
+    ml_metadata: Metadata, queue_metadata: Callable[..., None]
+) -> None:
+    queue_metadata([stored(3), stored(1), stored(2)])
+
+    assert [execution.id for execution in ml_metadata.read_executions("run-1")] == [1, 2, 3]
+
+
+def test_artifacts_belong_to_tasks_by_events(
+    ml_metadata: Metadata, queue_metadata: Callable[..., None]
+) -> None:
     metrics = artifact(
         5,
         accuracy=0.5,
@@ -232,7 +172,7 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
         names={"list": ["a", 1]},
         other={"list": [], "struct": {}},
     )
-    says(
+    queue_metadata(
         [stored(1), stored(2)],
         [metrics, artifact(6, "system.Model"), artifact(8, "")],
         [
@@ -248,13 +188,13 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
         types=[mlmd.message_class("ArtifactType")(id=0, name="acme.Report")],
     )
 
-    first, second = known.read_executions("run-1")
+    first, second = ml_metadata.read_executions("run-1")
 
-    (found,) = first.outputs["metrics"]
-    assert (found.type, found.uri) == ("system.Metrics", "gs://b/5")
-    bad = found.metadata["bad"]
+    (stored_metrics,) = first.outputs["metrics"]
+    assert (stored_metrics.type, stored_metrics.uri) == ("system.Metrics", "gs://b/5")
+    bad = stored_metrics.metadata["bad"]
     assert math.isnan(bad)
-    assert {**found.metadata, "bad": None} == {
+    assert {**stored_metrics.metadata, "bad": None} == {
         "accuracy": 0.5,
         "bad": None,
         "most": math.inf,
@@ -267,13 +207,13 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
         "names": ["a", 1],
         "other": {"list": [], "struct": {}},
     }
-    assert [type(found.metadata[name]) for name in ("whole", "kept", "dropped")] == [
+    assert [type(stored_metrics.metadata[name]) for name in ("whole", "kept", "dropped")] == [
         int,
         bool,
         bool,
     ]
-    assert [each.uri for each in first.outputs["models"]] == ["gs://b/5", "gs://b/6"], (
-        "by their places in the list"
+    assert [model.uri for model in first.outputs["models"]] == ["gs://b/5", "gs://b/6"], (
+        "the artifacts are not sorted by their indexes"
     )
     assert second.inputs["model"] == [StoredArtifact("system.Model", "gs://b/6", {})]
     assert [*second.outputs] == [""]
@@ -281,23 +221,23 @@ def test_artifacts_are_told_by_events(known: Metadata, says: Any) -> None:
 
 
 def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
-    known: Metadata, says: Any, server: Any
+    ml_metadata: Metadata, queue_metadata: Callable[..., None], server: Server
 ) -> None:
-    made = artifact(5, "", accuracy=0.5)
-    made.type_id = 21
+    metrics = artifact(5, "", accuracy=0.5)
+    metrics.type_id = 21
     unknown = artifact(6, "")
     unknown.type_id = 22
-    says(
+    queue_metadata(
         [stored(1)],
-        [made, unknown],
+        [metrics, unknown],
         [event(1, 5, "metrics"), event(1, 6, "other")],
         types=[mlmd.message_class("ArtifactType")(id=21, name="system.Metrics")],
     )
 
-    (found,) = known.read_executions("run-1")
+    (execution,) = ml_metadata.read_executions("run-1")
 
-    assert [each.type for each in found.outputs["metrics"]] == ["system.Metrics"]
-    assert [each.type for each in found.outputs["other"]] == ["system.Artifact"]
+    assert [artifact.type for artifact in execution.outputs["metrics"]] == ["system.Metrics"]
+    assert [artifact.type for artifact in execution.outputs["other"]] == ["system.Artifact"]
     assert server.asked[-1].path.endswith("/GetArtifactTypesByID")
     assert list(
         mlmd.decode_request("GetArtifactTypesByIDRequest", server.asked[-1].body).type_ids
@@ -307,7 +247,9 @@ def test_names_of_types_are_asked_for_where_artifacts_have_only_their_ids(
     ]
 
 
-def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> None:
+def test_pages_follow_one_another(
+    ml_metadata: Metadata, server: Server, reply: type[Reply]
+) -> None:
     context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
     page = mlmd.message_class("GetExecutionsByContextResponse")
@@ -317,25 +259,30 @@ def test_pages_follow_one_another(known: Metadata, server: Any, reply: Any) -> N
         for number, token in enumerate(tokens, 1)
     ]
     rest = [
-        mlmd.message_class(f"{each}Response")()
-        for each in ("GetArtifactsByContext", "GetEventsByExecutionIDs")
+        mlmd.message_class(f"{method}Response")()
+        for method in ("GetArtifactsByContext", "GetEventsByExecutionIDs")
     ]
     server.answers(
-        *(reply(mlmd.encode_response(each), headers=GRPC_WEB) for each in (context, *pages, *rest))
+        *(
+            reply(mlmd.encode_response(answer), headers=GRPC_WEB)
+            for answer in (context, *pages, *rest)
+        )
     )
 
-    assert [each.id for each in known.read_executions("run-1")] == [1, 2, 3]
+    assert [execution.id for execution in ml_metadata.read_executions("run-1")] == [1, 2, 3]
     asked = [
-        mlmd.decode_request("GetExecutionsByContextRequest", each.body)
-        for each in server.asked[1:4]
+        mlmd.decode_request("GetExecutionsByContextRequest", request.body)
+        for request in server.asked[1:4]
     ]
-    assert [each.options.next_page_token for each in asked] == ["", "a", "b"]
-    assert {(each.context_id, each.options.max_result_size) for each in asked} == {(7, 100)}
+    assert [request.options.next_page_token for request in asked] == ["", "a", "b"]
+    assert {(request.context_id, request.options.max_result_size) for request in asked} == {
+        (7, 100)
+    }
 
 
 @pytest.mark.parametrize("tokens", [("a", "a"), ("a", "b", "a")])
 def test_a_page_token_that_comes_again_is_an_error(
-    known: Metadata, server: Any, reply: Any, tokens: tuple[str, ...]
+    ml_metadata: Metadata, server: Server, reply: type[Reply], tokens: tuple[str, ...]
 ) -> None:
     context = mlmd.message_class("GetContextByTypeAndNameResponse")()
     context.context.id = 7
@@ -348,258 +295,18 @@ def test_a_page_token_that_comes_again_is_an_error(
         *(reply(mlmd.encode_response(message), headers=GRPC_WEB) for message in (context, *pages))
     )
 
-    with pytest.raises(
-        BadAnswer, match="ML Metadata sent the token of a page that was read before"
-    ):
-        known.read_executions("run-1")
+    with pytest.raises(BadAnswer, match="ML Metadata sent the same page token twice"):
+        ml_metadata.read_executions("run-1")
 
 
 @pytest.mark.parametrize(
     "body",
     [mlmd.encode_error(5, "no context"), mlmd.encode_response(mlmd.message_class("Context")())],
 )
-def test_a_run_that_is_not_known_there_has_no_executions(
-    known: Metadata, server: Any, reply: Any, body: bytes
+def test_a_run_unknown_to_ml_metadata_has_no_executions(
+    ml_metadata: Metadata, server: Server, reply: type[Reply], body: bytes
 ) -> None:
     server.answers(reply(body, headers=GRPC_WEB))
 
-    assert known.read_executions("run-1") == []
+    assert ml_metadata.read_executions("run-1") == []
     assert len(server.asked) == 1
-
-
-# -- what is no answer
-
-
-def frame(flag: int, content: bytes) -> bytes:
-    return struct.pack(">BI", flag, len(content)) + content
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"\x00",
-        b"\x00\x00\x00\x00",
-        frame(0, b"\x0a\x02\x08\x07"),  # without trailers
-        frame(0, b"\x0a\x02\x08\x07")[:-1] + OK,
-        b"\x00\xff\xff\xff\xff" + OK,  # four gigabytes are announced
-        b"\x80\xff\xff\xff\xffgrpc-status:0\r\n",
-        frame(0x80, b""),
-        frame(0x80, b"grpc-status:\r\n"),
-        frame(0x80, b"grpc-status:-1\r\n"),
-        frame(0x80, b"grpc-status:zero\r\n"),
-        frame(0x80, b"grpc-status:\xb2\r\n"),  # a digit of Latin-1 that int() does not know
-        frame(0x80, b"grpc-message:no status\r\n"),
-        frame(0x81, b"grpc-status:0\r\n"),  # compressed
-        frame(1, b"\x0a\x02\x08\x07") + OK,
-        frame(0, b"\xff") + OK,
-        frame(0, b"\x0a\x7f") + OK,
-        frame(0, b"\x0a\x02\x08") + OK,
-        b"<html><body>Sign in</body></html>",
-        b'{"error": "no such method"}',
-        OK + b"x",
-    ],
-)
-def test_bytes_that_are_no_answer(known: Metadata, server: Any, reply: Any, body: bytes) -> None:
-    server.answers(reply(body, headers=GRPC_WEB))
-
-    with pytest.raises(
-        Unreachable, match=r"ML Metadata did not answer GetContextByTypeAndName: the answer"
-    ) as caught:
-        known.read_executions("run-1")
-    assert "kfgcp doctor" in caught.value.hint
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=80) | st.binary(max_size=60).map(lambda data: frame(0, data) + OK))
-def test_any_bytes_are_an_answer_or_none(body: bytes) -> None:
-    for name in ("GetExecutionsByContextResponse", "GetEventsByExecutionIDsResponse"):
-        try:
-            mlmd.decode_response(name, body, {})
-        except mlmd.MlmdError:
-            continue
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.integers(-(2**31), 2**31 - 1),
-    st.dictionaries(
-        st.sampled_from(
-            ["task_name", "parent_dag_id", "iteration_index", "inputs", "outputs", "pod_name", "x"]
-        ),
-        st.integers(-(2**63), 2**63 - 1)
-        | st.floats()
-        | st.text(max_size=5)
-        | st.dictionaries(st.text(), JSON),
-        max_size=5,
-    ),
-)
-def test_any_execution_is_read(state: int, properties: Mapping[str, Any]) -> None:
-    found = metadata._make_execution(stored(1, state, **properties), {}, {})
-
-    assert isinstance(found.parent, int)
-    assert found.iteration is None or isinstance(found.iteration, int)
-    assert isinstance(found.task, str)
-    assert found.state in mlmd.STATES
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
-def test_values_of_parameters_come_back_as_they_went(values: dict[str, Any]) -> None:
-    """Every value of JSON, in a Struct: its numbers are doubles, whole ones come back as int."""
-    made = mlmd.message_class("Execution")()
-    mlmd.set_property(made.custom_properties, "inputs", values)
-
-    assert (
-        mlmd.read_value(
-            mlmd.decode_response("Execution", mlmd.encode_response(made)).custom_properties[
-                "inputs"
-            ]
-        )
-        == values
-    )
-
-
-def test_a_struct_that_is_nested_without_end_is_no_answer() -> None:
-    inner = b""
-    for _ in range(200):  # list_value of a Value: 6, values of a ListValue: 1
-        inner = (
-            b"\x32"
-            + _size(len(inner) + 1 + len(_size(len(inner))))
-            + b"\x0a"
-            + _size(len(inner))
-            + inner
-        )
-    field = b"\x0a\x01x\x12" + _size(len(inner)) + inner
-    struct_value = b"\x0a" + _size(len(field)) + field
-    value = b"\x22" + _size(len(struct_value)) + struct_value
-    entry = b"\x0a\x01i\x12" + _size(len(value)) + value
-    body = frame(0, b"\x2a" + _size(len(entry)) + entry) + OK
-
-    with pytest.raises(mlmd.MlmdError, match="is not the message Execution"):
-        mlmd.decode_response("Execution", body, {})
-
-
-def _size(number: int) -> bytes:
-    found = b""
-    while number > 127:
-        found += bytes([number & 127 | 128])
-        number >>= 7
-    return found + bytes([number])
-
-
-# -- a service that is away
-
-
-@pytest.mark.parametrize("status", [404, 405, 403, 401, 400])
-def test_a_refusal_is_final_for_a_while(
-    known: Metadata, server: Any, reply: Any, status: int
-) -> None:
-    """Whoever lists a thousand runs does not ask a thousand times."""
-    server.answers(reply({"message": "no"}, status=status))
-
-    messages = set()
-    for _ in range(3):
-        with pytest.raises(BackendError) as caught:
-            known.read_executions("run-1")
-        messages.add(caught.value.message)
-
-    assert len(messages) == 1
-    assert f"({status}" in messages.pop()
-
-
-def test_a_service_that_was_away_is_asked_again_later(
-    known: Metadata, server: Any, reply: Any, says: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metadata, "LATER", -1.0)
-    server.answers(reply({}, status=404))
-    says([stored(1)])
-
-    with pytest.raises(NotFound):
-        known.read_executions("run-1")
-    assert [each.id for each in known.read_executions("run-1")] == [1]
-
-
-def test_an_error_for_one_run_does_not_stand_for_others(
-    known: Metadata, server: Any, reply: Any, says: Any
-) -> None:
-    server.answers(reply(mlmd.encode_error(13, "mysql: gone"), headers=GRPC_WEB))
-    says([stored(1)])
-
-    with pytest.raises(
-        BackendError, match=r"^ML Metadata refused GetContextByTypeAndName: mysql: gone\.$"
-    ):
-        known.read_executions("run-1")
-    assert [each.id for each in known.read_executions("run-2")] == [1]
-
-
-def test_the_calls_of_a_run_share_their_time(
-    client: Callable[..., Any], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A service that is slow costs as long as is set for all calls together, not for each."""
-    now = 1000.0
-    monkeypatch.setattr(metadata, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(metadata, "SECONDS", REQUEST)
-    context = mlmd.message_class("GetContextByTypeAndNameResponse")()
-    context.context.id = 7
-
-    def slow(_: Any) -> Any:
-        nonlocal now
-        now += metadata.ALL_SECONDS - 0.3
-        return reply(mlmd.encode_response(context), headers=GRPC_WEB)
-
-    server.answers(slow, reply(silent=True))
-    known = Metadata(client(service="ML Metadata", retries=0))
-
-    with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
-        known.read_executions("run-1")
-
-    assert [each.path.rpartition("/")[2] for each in server.asked] == [
-        "GetContextByTypeAndName",
-        "GetExecutionsByContext",
-    ]
-
-
-def test_a_sign_in_page_is_no_answer(known: Metadata, server: Any, reply: Any) -> None:
-    server.answers(
-        reply(
-            b"<html><title>Sign in</title></html>",
-            status=403,
-            headers={"Content-Type": "text/html"},
-        )
-    )
-
-    with pytest.raises(AuthError, match="'Sign in'"):
-        known.read_executions("run-1")
-
-
-def test_a_call_that_hangs_ends_before_the_time_of_all(
-    client: Callable[..., Any], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metadata, "SECONDS", REQUEST)
-    context = mlmd.message_class("GetContextByTypeAndNameResponse")()
-    context.context.id = 7
-
-    def first(_: Any) -> Any:
-        # Only the second call, which never ends, has a short time.
-        monkeypatch.setattr(metadata, "SECONDS", 0.3)
-        return reply(mlmd.encode_response(context), headers=GRPC_WEB)
-
-    server.answers(first, reply(silent=True))
-    known = Metadata(client(service="ML Metadata", retries=0))
-
-    with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
-        known.read_executions("run-1")

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 import kfgcp as public
+from json_types import JsonDict
 from kfgcp import api
 from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.store.rows import ReadLevel
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn
+from kfgcp_command import Command
 
 CALLS = "/ml_metadata.*"
-MISSING = "Runs of cloud are shown without values, metrics and artifacts: ML Metadata"
+MISSING = "kfgcp shows runs of cloud without values, metrics and artifacts: ML Metadata"
 
 
 @pytest.fixture
@@ -26,23 +28,23 @@ def seeded(cluster: KubeflowStandIn) -> list[str]:
 
 
 @pytest.fixture
-def shown(kfgcp: Any) -> Callable[[str], tuple[Any, str]]:
+def shown(kfgcp: Command) -> Callable[[str], tuple[JsonDict, str]]:
     """A run as `kfgcp show --json` prints it, and the note beside it, empty when there is none."""
 
-    def show(run: str) -> tuple[Any, str]:
+    def show(run: str) -> tuple[JsonDict, str]:
         done = kfgcp("show", run, "--json")
         assert done.code == 0, done.err
         assert "Traceback" not in done.err
         lines = done.err.splitlines()
-        assert len(lines) <= 1, "once, however often it was looked at"
+        assert len(lines) <= 1, "the note is printed more than once"
         return done.json, lines[0].removeprefix("note: ") if lines else ""
 
     return show
 
 
-def without_values(run: Any) -> bool:
+def without_values(run: JsonDict) -> bool:
     assert run["state"] == "SUCCEEDED"
-    assert run["tasks"], "those of the workflow"
+    assert run["tasks"], "the tasks of the workflow are missing"
     return (
         not run["metrics"]
         and not run["artifacts"]
@@ -64,10 +66,10 @@ def without_values(run: Any) -> bool:
 def test_a_run_is_shown_without_values_and_says_why_and_they_come_later(
     cluster: KubeflowStandIn,
     seeded: list[str],
-    shown: Any,
+    shown: Callable[[str], tuple[JsonDict, str]],
     fault: str,
     why: str,
-    kfgcp: Any,
+    kfgcp: Command,
 ) -> None:
     cluster.faults(1, [fault], path=CALLS, retry_after=61 if fault == "503" else None)
 
@@ -76,7 +78,7 @@ def test_a_run_is_shown_without_values_and_says_why_and_they_come_later(
     assert without_values(run)
     assert note.startswith(MISSING)
     assert why in note
-    assert run["params"] == {"lr": 0.0}, "those are the pipelines API's"
+    assert run["params"] == {"lr": 0.0}, "these fields come from the pipelines API"
 
     cluster.faults(0)
     run, note = shown(seeded[0])
@@ -86,7 +88,7 @@ def test_a_run_is_shown_without_values_and_says_why_and_they_come_later(
 
     mark = len(cluster.requests)
     assert shown(seeded[0]) == (run, "")
-    assert len(cluster.requests) == mark, "now it is read for good"
+    assert len(cluster.requests) == mark, "the run is complete now and not read again"
 
 
 def test_a_service_that_hangs_does_not_keep_the_run_from_being_shown(
@@ -102,7 +104,7 @@ def test_a_service_that_hangs_does_not_keep_the_run_from_being_shown(
         handle = public.show(seeded[0])
 
     (call,) = cluster.requests.select("POST", CALLS)
-    assert call.status is None, "the call goes on"
+    assert call.status is None, "the call continues"
     assert handle.state == "SUCCEEDED"
     assert [task.path for task in handle.tasks] == ["train"]
     with Store(Path(".kfgcp")) as store:
@@ -120,7 +122,7 @@ def hang(cluster: KubeflowStandIn) -> None:
     cluster.metadata.call = wait  # type: ignore[method-assign]
 
 
-def test_a_server_that_keeps_tasks_itself_and_has_none_of_a_run_is_told(
+def test_a_server_that_has_no_tasks_of_a_run_is_reported(
     cluster: KubeflowStandIn, seeded: list[str]
 ) -> None:
     """Kubeflow Pipelines 3.0 has no ML Metadata: a run of the server that was there before has no
@@ -136,7 +138,7 @@ def test_a_server_that_keeps_tasks_itself_and_has_none_of_a_run_is_told(
 
 
 def test_a_list_says_it_once_and_later_lists_bring_the_values(
-    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Any
+    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Command
 ) -> None:
     cluster.faults(1, ["404"], path=CALLS)
 
@@ -153,7 +155,9 @@ def test_a_list_says_it_once_and_later_lists_bring_the_values(
     assert [[metric["value"] for metric in run["metrics"]] for run in done.json] == [[0.5]] * 3
     mark = len(cluster.requests)
     assert kfgcp("list", "--metrics", "--env", "cloud", "--json").json == done.json
-    assert cluster.requests.count("POST", CALLS, since=mark) == 0, "they are read for good"
+    assert cluster.requests.count("POST", CALLS, since=mark) == 0, (
+        "the runs are complete and not read again"
+    )
 
 
 def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(
@@ -163,16 +167,18 @@ def test_a_thousand_runs_ask_an_absent_service_a_few_times_only(
     cluster.seed(1000, metrics={"accuracy": 0.5})
     cluster.faults(1, ["404"], path=CALLS)
 
-    with pytest.warns(api.NotWhole) as told:
+    with pytest.warns(api.NotWhole) as caught_warnings:
         first = public.list()
     assert len(first) == 1000
-    assert cluster.requests.count("POST", CALLS) <= 16, "as many as are read at the same time"
-    assert len({str(each.message) for each in told}) == 1
+    assert cluster.requests.count("POST", CALLS) <= 16, (
+        "more requests than runs that are read at the same time"
+    )
+    assert len({str(warning.message) for warning in caught_warnings}) == 1
 
     mark = len(cluster.requests)
     with pytest.warns(api.NotWhole):
         assert public.list() == first
-    assert len(cluster.requests) - mark <= 2 + 16 * 2, "so few of them are tried again"
+    assert len(cluster.requests) - mark <= 2 + 16 * 2, "too many requests are tried again"
 
 
 def test_all_of_them_are_read_once_it_is_back(
@@ -193,7 +199,7 @@ def test_all_of_them_are_read_once_it_is_back(
 
 
 def test_a_run_that_ends_while_it_is_watched(
-    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     """`run` waits, says what is missing, and succeeds all the same; `show` has the values later."""
     cluster.faults(1, ["404"], path=CALLS)
@@ -206,7 +212,9 @@ def test_a_run_that_ends_while_it_is_watched(
     assert kfgcp("show", done.json["run_id"], "--json").json["artifacts"]
 
 
-def test_a_failed_run_names_its_task_without_them(cluster: KubeflowStandIn, shown: Any) -> None:
+def test_a_failed_run_names_its_task_without_them(
+    cluster: KubeflowStandIn, shown: Callable[[str], tuple[JsonDict, str]]
+) -> None:
     (run_id,) = cluster.seed(1, failing={"train": "no memory"})
     cluster.faults(1, ["404"], path=CALLS)
 
@@ -232,8 +240,11 @@ def test_what_is_written_of_it_in_a_frame(cluster: KubeflowStandIn, seeded: list
     assert api.list(refresh=False)[0].metrics == ()
 
 
-def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
-    cluster: KubeflowStandIn, shown: Any, kfgcp: Any, pipeline: Any
+def test_no_task_is_running_in_a_run_that_ended_during_an_outage(
+    cluster: KubeflowStandIn,
+    shown: Callable[[str], tuple[JsonDict, str]],
+    kfgcp: Command,
+    pipeline: Callable[[str], Path],
 ) -> None:
     cluster.instant.seconds = 600.0
     run = kfgcp(
@@ -251,14 +262,14 @@ def test_no_task_goes_on_in_a_run_that_has_ended_while_the_service_was_away(
     assert note.startswith(MISSING)
 
     cluster.faults(0)
-    told, note = shown(run)
+    complete, note = shown(run)
     assert note == ""
-    assert {task["path"] for task in told["tasks"]} > {"importer", "inner", "total"}
-    assert {task["state"] for task in told["tasks"]} <= {"CANCELLED", "SKIPPED"}
+    assert {task["path"] for task in complete["tasks"]} > {"importer", "inner", "total"}
+    assert {task["state"] for task in complete["tasks"]} <= {"CANCELLED", "SKIPPED"}
 
 
 def test_metrics_that_could_not_be_read_are_not_listed_as_none(
-    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Any
+    cluster: KubeflowStandIn, seeded: list[str], kfgcp: Command
 ) -> None:
     cluster.faults(1, ["404"], path=CALLS)
     kfgcp("show", seeded[0])

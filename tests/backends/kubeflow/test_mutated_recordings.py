@@ -17,6 +17,7 @@ import pytest
 from google.protobuf import json_format
 
 import recorded_runs
+from json_types import JsonDict
 from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.executions_from_mlmd import Metadata
 from kfgcp.backends.kubeflow.messages import check_run
@@ -77,12 +78,12 @@ def mutations(name: str) -> list[Mutation]:
 
 
 @cache
-def _answer(name: str) -> dict[str, Any]:
+def _answer(name: str) -> JsonDict:
     return recorded_runs.run_answer(name)
 
 
 @cache
-def _content(name: str) -> dict[str, Any]:
+def _content(name: str) -> JsonDict:
     return recorded_runs.metadata(name)
 
 
@@ -161,17 +162,17 @@ def read(mutation: Mutation) -> bool:
             run = check_run(answer)
             metadata = _metadata(mutate(_content(mutation.name), mutation.place, mutation.change))
             executions = metadata.read_executions(run["run_id"])
-        found, _ = read_run(run, WHERE, executions=executions)
+        shown_run, _ = read_run(run, WHERE, executions=executions)
         read_pods(run, executions)
     except BackendError as error:
         _check_message(error.message)
         return False
     except _NoMessage:
         return False
-    json.loads(json_text(found.to_dict()))
-    if found.state.final:
-        assert [task.path for task in found.tasks if not task.state.final] == []
-    assert found.state is read_progress(run).state
+    json.loads(json_text(shown_run.to_dict()))
+    if shown_run.state.final:
+        assert [task.path for task in shown_run.tasks if not task.state.final] == []
+    assert shown_run.state is read_progress(run).state
     return True
 
 

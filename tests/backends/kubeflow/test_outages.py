@@ -3,12 +3,11 @@ it."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kfgcp as public
-from kfgcp import api
+from kfgcp import RunUpdate, api
 from kfgcp.backends.kubeflow import executions_from_mlmd as metadata
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
@@ -23,7 +22,7 @@ TOO_LONG = 61
 @pytest.fixture
 def watched(
     cluster: KubeflowStandIn, pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[list[Any], list[str]]]:
+) -> Callable[..., tuple[list[RunUpdate], list[str]]]:
     """Watches a run, twenty looks a second: the updates, and what was said beside them. The run
     ends when a condition holds after a look."""
     monkeypatch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.05)
@@ -33,9 +32,9 @@ def watched(
 
     def watch(
         until: Callable[[], bool] = lambda: not cluster.unused_faults,
-    ) -> tuple[list[Any], list[str]]:
+    ) -> tuple[list[RunUpdate], list[str]]:
         notices: list[str] = []
-        updates: list[Any] = []
+        updates: list[RunUpdate] = []
         handle = public.submit(str(pipeline("echo")), env="cloud")
         for update in public.watch(handle, notice=notices.append):
             updates.append(update)
@@ -47,8 +46,8 @@ def watched(
 
 
 @pytest.mark.parametrize("kind", ["429", "503"])
-def test_an_outage_is_said_once_and_its_end_once(
-    cluster: KubeflowStandIn, watched: Any, kind: str
+def test_an_outage_and_its_end_are_each_reported_once(
+    cluster: KubeflowStandIn, watched: Callable[..., tuple[list[RunUpdate], list[str]]], kind: str
 ) -> None:
     cluster.fail_next(kind, times=3, method="GET", path=GETS, retry_after=TOO_LONG)
 
@@ -62,7 +61,9 @@ def test_an_outage_is_said_once_and_its_end_once(
     assert back == "cloud answers again"
 
 
-def test_a_short_one_is_not_said_at_all(cluster: KubeflowStandIn, watched: Any) -> None:
+def test_a_short_outage_is_not_reported(
+    cluster: KubeflowStandIn, watched: Callable[..., tuple[list[RunUpdate], list[str]]]
+) -> None:
     for kind in ("503", "reset", "lost"):
         cluster.fail_next(kind, method="GET", path=GETS)
 
@@ -73,15 +74,15 @@ def test_a_short_one_is_not_said_at_all(cluster: KubeflowStandIn, watched: Any) 
 
 
 def test_without_logs_and_metadata_the_states_are_shown_all_the_same(
-    cluster: KubeflowStandIn, watched: Any
+    cluster: KubeflowStandIn, watched: Callable[..., tuple[list[RunUpdate], list[str]]]
 ) -> None:
     """What is not there while the run goes on is no word worth; what is not there at its end is."""
     cluster.faults(1, ["404"], path=BESIDE)
 
-    with pytest.warns(api.NotWhole) as told:
+    with pytest.warns(api.NotWhole) as caught_warnings:
         updates, notices = watched(until=lambda: cluster.requests.count(path=BESIDE) > 10)
 
     assert updates[-1].run.state is RunState.SUCCEEDED
     assert notices == []
-    assert len({str(each.message) for each in told}) == 1
+    assert len({str(warning.message) for warning in caught_warnings}) == 1
     assert [task.path for update in updates for task in update.tasks][-1] == "say"

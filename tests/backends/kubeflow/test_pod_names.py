@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow.pod_names import WorkflowPods, node_hash
 from kfgcp.spec.graph import Component, Graph, build
 
@@ -20,7 +21,7 @@ def recorded(name: str, file: str) -> Any:
     return json.loads((RECORDED / name / file).read_text())
 
 
-def details_and_graph(name: str) -> tuple[list[dict[str, Any]], Graph]:
+def details_and_graph(name: str) -> tuple[list[JsonDict], Graph]:
     run = recorded(name, "run.json")
     document = run["pipeline_spec"]
     return run["run_details"]["task_details"], build(document.get("pipeline_spec") or document)
@@ -59,11 +60,11 @@ def test_all_pods_of_a_run_are_found_by_the_paths_of_its_tasks(name: str) -> Non
     details, graph = details_and_graph(name)
     pods = WorkflowPods(details, graph)
 
-    found = {pods.driver("")}
+    computed_names = {pods.driver("")}
     for path in paths_below(graph.root, "", graph):
-        found.update([pods.driver(path), *pods.executors(path)])
+        computed_names.update([pods.driver(path), *pods.executors(path)])
 
-    numbers = {pod.rpartition("-")[2] for pod in found if pod}
+    numbers = {pod.rpartition("-")[2] for pod in computed_names if pod}
     nodes = recorded(name, "workflow.json")["nodes"].values()
     there = {node["id"].rpartition("-")[2] for node in nodes if node["type"] == "Pod"}
     skipped = {
@@ -80,7 +81,7 @@ def test_all_pods_of_a_run_are_found_by_the_paths_of_its_tasks(name: str) -> Non
         ("retry-bad", "fail", ["2784682676", "2180541297"]),
     ],
 )
-def test_attempts_are_told_first_to_last(name: str, task: str, attempts: list[str]) -> None:
+def test_attempts_are_listed_first_to_last(name: str, task: str, attempts: list[str]) -> None:
     workflow = recorded(name, "workflow.json")["name"]
 
     pods = WorkflowPods(*details_and_graph(name)).executors(task)
@@ -95,17 +96,21 @@ def test_the_whole_name_is_that_of_the_pod(name: str) -> None:
     were recorded."""
     details, graph = details_and_graph(name)
     pods = WorkflowPods(details, graph)
-    found = {pods.driver("")}
+    computed_names = {pods.driver("")}
     for path in paths_below(graph.root, "", graph):
-        found.update([pods.driver(path), *pods.executors(path)])
+        computed_names.update([pods.driver(path), *pods.executors(path)])
 
     properties = [
         execution["custom_properties"] for execution in recorded(name, "mlmd.json")["executions"]
     ]
-    named = {each["pod_name"]["string_value"] for each in properties if "pod_name" in each} - {""}
+    named = {
+        custom_properties["pod_name"]["string_value"]
+        for custom_properties in properties
+        if "pod_name" in custom_properties
+    } - {""}
     if (RECORDED / name / "pod-logs").exists():
         named |= {entry["pod"] for entry in recorded(name, "pod-logs/index.json")}
-    assert named <= found
+    assert named <= computed_names
 
 
 # path -> what follows the workflow's name; by hand from the nodes of workflow.json
@@ -119,7 +124,7 @@ FAILED_DRIVERS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_only_a_driver_that_failed_is_told(name: str) -> None:
+def test_only_failed_drivers_are_returned(name: str) -> None:
     details, graph = details_and_graph(name)
     nodes = recorded(name, "workflow.json")["nodes"].values()
     failed = {
@@ -128,19 +133,19 @@ def test_only_a_driver_that_failed_is_told(name: str) -> None:
         if node["type"] == "Pod" and node["phase"] == "Failed" and "driver" in node["displayName"]
     }
 
-    told = {
+    driver_pods = {
         path: WorkflowPods(details, graph).failed_driver(path)
         for path in ["", *paths_below(graph.root, "", graph)]
     }
 
-    told = {path: pod for path, pod in told.items() if pod}
-    assert {pod.rpartition("-")[2] for pod in told.values()} == failed
+    driver_pods = {path: pod for path, pod in driver_pods.items() if pod}
+    assert {pod.rpartition("-")[2] for pod in driver_pods.values()} == failed
     workflow = recorded(name, "workflow.json")["name"]
     for path, pod in FAILED_DRIVERS.get(name, {}).items():
-        assert told[path] == f"{workflow}-{pod}"
+        assert driver_pods[path] == f"{workflow}-{pod}"
 
 
-def test_the_iterations_whose_driver_failed_are_told_apart() -> None:
+def test_the_iterations_whose_driver_failed_are_distinguished() -> None:
     details, graph = details_and_graph("loop-nested")
 
     failed = {
@@ -168,7 +173,7 @@ def test_the_iterations_whose_driver_failed_are_told_apart() -> None:
         [{"display_name": "say-driver", "state": "FAILED"}],
     ],
 )
-def test_a_run_that_tells_nothing_has_no_pods(details: list[dict[str, Any]]) -> None:
+def test_a_run_that_tells_nothing_has_no_pods(details: list[JsonDict]) -> None:
     graph = details_and_graph("param-none")[1]
     pods = WorkflowPods(details, graph)
 

@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,15 +20,16 @@ from kfgcp.errors import BackendError, Unreachable
 from kfgcp.services.auth import port_forward
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
-from patience import PROCESS
+from patience import PROCESS, WaitFor
+from service_fixtures import Kubectl, ReceivedRequest, Reply, Server
 
 Client = Callable[..., ServiceClient]
 
 
 def _env(**settings: str) -> Environment:
-    given = {"auth": "port-forward"} | settings
+    all_settings = {"auth": "port-forward"} | settings
     return Environment(
-        "gke", "kubeflow", {key: Setting(value, "test") for key, value in given.items()}
+        "gke", "kubeflow", {key: Setting(value, "test") for key, value in all_settings.items()}
     )
 
 
@@ -38,7 +38,7 @@ def _http(client: Client, **settings: str) -> ServiceClient:
     return client(address, tokens)
 
 
-def test_requests_go_through_kubectl(kubectl: Any, server: Any, client: Client) -> None:
+def test_requests_go_through_kubectl(kubectl: Kubectl, server: Server, client: Client) -> None:
     server.answers({"n": 1}, {"n": 2})
     http = _http(client)
     assert kubectl.calls == []  # not before the first request
@@ -50,7 +50,7 @@ def test_requests_go_through_kubectl(kubectl: Any, server: Any, client: Client) 
     assert "authorization" not in server.asked[0].headers
 
 
-def test_the_settings_say_where_to(kubectl: Any, server: Any, client: Client) -> None:
+def test_the_settings_say_where_to(kubectl: Kubectl, server: Server, client: Client) -> None:
     server.answers({})
 
     _http(client, kube_context="prod", kube_namespace="ml", kube_service="ml-pipeline").get("x")
@@ -61,7 +61,7 @@ def test_the_settings_say_where_to(kubectl: Any, server: Any, client: Client) ->
 
 
 def test_one_kubectl_serves_all_that_want_the_same(
-    kubectl: Any, server: Any, client: Client, reply: Any
+    kubectl: Kubectl, server: Server, client: Client, reply: type[Reply]
 ) -> None:
     server.always(lambda asked: reply())
     clients = [_http(client) for _ in range(4)]
@@ -75,7 +75,7 @@ def test_one_kubectl_serves_all_that_want_the_same(
 
 @pytest.mark.parametrize("word", ["die", "lose"])
 def test_it_is_started_again_on_the_same_port(
-    kubectl: Any, server: Any, client: Client, eventually: Any, word: str
+    kubectl: Kubectl, server: Server, client: Client, eventually: WaitFor, word: str
 ) -> None:
     """When it has ended, and when it says that it lost the pod and lives on, as older ones do."""
     server.answers({"n": 1}, {"n": 2})
@@ -93,7 +93,7 @@ def test_it_is_started_again_on_the_same_port(
 
 
 def test_what_kubectl_complains_of(
-    kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    kubectl: Kubectl, eventually: WaitFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_SAYS", "error: timed out waiting for the condition")
     _, tokens = address_and_tokens(_env(kube_context="prod"))
@@ -113,7 +113,7 @@ def test_what_kubectl_complains_of(
 
 
 def test_it_works_again_once_the_cluster_does(
-    kubectl: Any, server: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+    kubectl: Kubectl, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_SAYS", "Unable to connect to the server")
     server.answers({"ok": 1})
@@ -126,20 +126,20 @@ def test_it_works_again_once_the_cluster_does(
 
 
 def test_a_kubectl_that_never_listens(
-    kubectl: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    kubectl: Kubectl, eventually: WaitFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(port_forward, "START_SECONDS", 0.3)
     (kubectl.folder / "kubectl").write_text(
         '#!/bin/sh\necho "$$" port-forward >> "$FAKE_LOG"\nexec sleep 60\n'
     )
 
-    with pytest.raises(Unreachable, match=r"kubectl was not listening after 0\.3 s"):
+    with pytest.raises(Unreachable, match=r"kubectl did not listen within 0\.3 s"):
         address_and_tokens(_env())[1].get()
 
     eventually(lambda: kubectl.alive == [])
 
 
-def test_a_port_that_somebody_else_took(kubectl: Any) -> None:
+def test_a_port_that_somebody_else_took(kubectl: Kubectl) -> None:
     """Nothing is sent to whoever has it."""
     address, tokens = address_and_tokens(_env())
     assert isinstance(tokens, port_forward.PortForward)
@@ -162,21 +162,23 @@ def test_without_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "gcloud components install kubectl" in caught.value.hint
 
 
-def test_the_doctor_goes_through_it(kubectl: Any, server: Any, reply: Any, home: Path) -> None:
+def test_the_doctor_goes_through_it(
+    kubectl: Kubectl, server: Server, reply: type[Reply], home: Path
+) -> None:
     (home / "kfgcp.toml").write_text('[env.gke]\nbackend = "kubeflow"\nauth = "port-forward"\n')
 
-    def answer(asked: Any) -> Any:
+    def answer(asked: ReceivedRequest) -> Reply:
         if asked.path.endswith("/artifacts"):  # of KFP 3.0
             return reply({"message": "Not Found", "code": 5}, status=404)
         return reply({"runs": []} if asked.path.endswith("/runs") else {"tag_name": "2.14.3"})
 
     server.always(answer)
 
-    found = {each.check: each for each in api.doctor("gke")}
+    results = {result.check: result for result in api.doctor("gke")}
 
-    assert found["kubectl"].detail.startswith("forwards http://127.0.0.1:")
-    assert found["kubectl"].detail.endswith(" to svc/ml-pipeline-ui in the namespace kubeflow")
-    assert (found["version"].detail, found["rbac"].ok, found["metadata"].ok) == (
+    assert results["kubectl"].detail.startswith("forwards http://127.0.0.1:")
+    assert results["kubectl"].detail.endswith(" to svc/ml-pipeline-ui in the namespace kubeflow")
+    assert (results["version"].detail, results["rbac"].ok, results["metadata"].ok) == (
         "2.14.3",
         True,
         None,
@@ -201,7 +203,7 @@ PROGRAM = textwrap.dedent("""
 
 @pytest.mark.parametrize("how", ["end", "SIGTERM", "SIGINT", "SIGKILL"])
 def test_it_ends_with_the_process(
-    kubectl: Any, environment: Callable[[], dict[str, str]], eventually: Any, how: str
+    kubectl: Kubectl, environment: Callable[[], dict[str, str]], eventually: WaitFor, how: str
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, how],
@@ -224,7 +226,7 @@ def test_it_ends_with_the_process(
 
 
 def test_a_process_that_was_forked_does_not_end_it(
-    kubectl: Any, server: Any, client: Client
+    kubectl: Kubectl, server: Server, client: Client
 ) -> None:
     server.answers({}, {})
     http = _http(client)

@@ -3,7 +3,6 @@ shown."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,13 +10,16 @@ from exchanges import VERSIONS, Exchange, exchange
 from kfgcp import api
 from kfgcp.errors import Refused
 from kfgcp.query import RunFilter
+from service_fixtures import ReceivedRequest, Reply, Server
 
 RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
 SINCE = "2020-01-01T00:00:00.000Z"
 
 
 @pytest.fixture
-def listed(home: Path, server: Any, reply: Any) -> Callable[[Exchange, Exchange], list[str]]:
+def listed(
+    home: Path, server: Server, reply: type[Reply]
+) -> Callable[[Exchange, Exchange], list[str]]:
     """Lists runs of a server whose first and second page of runs are these; the names of the
     runs."""
     (home / "kfgcp.toml").write_text(
@@ -25,7 +27,7 @@ def listed(home: Path, server: Any, reply: Any) -> Callable[[Exchange, Exchange]
     )
 
     def names(first: Exchange, second: Exchange) -> list[str]:
-        def answer(asked: Any) -> Any:
+        def answer(asked: ReceivedRequest) -> Reply:
             if asked.path == EXPERIMENTS:
                 return reply(exchange("experiments-list").answer)
             if asked.path != RUNS:
@@ -44,7 +46,9 @@ def listed(home: Path, server: Any, reply: Any) -> Callable[[Exchange, Exchange]
 
 @pytest.mark.filterwarnings("ignore::kfgcp.errors.NotWhole")
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_list_since_a_time_has_more_than_one_page(listed: Any, version: str) -> None:
+def test_a_list_since_a_time_has_more_than_one_page(
+    listed: Callable[[Exchange, Exchange], list[str]], version: str
+) -> None:
     first, second = (
         exchange("runs-list-since-page-1", version),
         exchange("runs-list-since-page-2", version),
@@ -56,7 +60,9 @@ def test_a_list_since_a_time_has_more_than_one_page(listed: Any, version: str) -
 
 
 @pytest.mark.filterwarnings("ignore::kfgcp.errors.NotWhole")
-def test_a_server_that_is_upgraded_between_two_pages(listed: Any) -> None:
+def test_a_server_that_is_upgraded_between_two_pages(
+    listed: Callable[[Exchange, Exchange], list[str]],
+) -> None:
     first, second = (
         exchange("runs-list-since-page-1", "2.14.3"),
         exchange("runs-list-since-page-2", "2.17.0"),
@@ -65,7 +71,9 @@ def test_a_server_that_is_upgraded_between_two_pages(listed: Any) -> None:
     assert sorted(listed(first, second)) == ["echo-2", "gone"]
 
 
-def test_a_server_that_does_not_take_the_page_token_of_another_version(listed: Any) -> None:
+def test_a_server_that_does_not_take_the_page_token_of_another_version(
+    listed: Callable[[Exchange, Exchange], list[str]],
+) -> None:
     """One line; there is nothing to be read again, because the next list starts at its first
     page."""
     with pytest.raises(Refused) as caught:

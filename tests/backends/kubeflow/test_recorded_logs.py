@@ -14,6 +14,7 @@ from kfgcp.backends.kubeflow.read_tasks import NO_REASON
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound
 from kfgcp.model import TaskKind
+from kfgcp_command import Command
 from patience import REQUEST
 from recorded_runs import RecordedServer
 
@@ -91,7 +92,7 @@ def logs(backend: Backend) -> SupportsLogs:
     return part
 
 
-def texts(backend: Backend, name: str, **log_filter: Any) -> list[str]:
+def texts(backend: Backend, name: str, **log_filter: object) -> list[str]:
     return [line.text for line in logs(backend).logs(ref(name), LogFilter(**log_filter))]
 
 
@@ -105,7 +106,7 @@ def ui_queries(server: RecordedServer, path: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_a_failed_run_says_which_task_failed_and_why(
-    backend: Any, server: RecordedServer, name: str
+    backend: Callable[..., Backend], server: RecordedServer, name: str
 ) -> None:
     run = backend().get(ref(name))
 
@@ -114,11 +115,11 @@ def test_a_failed_run_says_which_task_failed_and_why(
     programs = [task for task in run.tasks if task.kind in (TaskKind.CONTAINER, TaskKind.IMPORTER)]
     failed = [task for task in programs if task.error is not None] or [run.error.task]
     assert len(ui_queries(server, "/k8s/pod/logs")) == len(failed), (
-        "the logs of the tasks that failed, and no other"
+        "only logs of failed tasks are read"
     )
 
 
-def test_every_failed_task_has_its_cause(backend: Any) -> None:
+def test_every_failed_task_has_its_cause(backend: Callable[..., Backend]) -> None:
     """By hand from the logs of the three tasks."""
     run = backend().get(ref("list-arguments"))
 
@@ -139,7 +140,7 @@ def messages(run: Any) -> dict[str, str]:
 
 
 def test_causes_that_were_not_reached_in_time_are_read_at_the_next_look(
-    backend: Any, server: RecordedServer, monkeypatch: pytest.MonkeyPatch
+    backend: Callable[..., Backend], server: RecordedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(causes, "SECONDS", 0.0)
     kubeflow = backend()
@@ -156,14 +157,14 @@ def test_causes_that_were_not_reached_in_time_are_read_at_the_next_look(
 
     assert all(text.startswith("json.decoder.JSONDecodeError") for text in messages(run).values())
     assert [task.error.hint for task in run.tasks if task.error is not None] == ["", "", ""]
-    assert len(ui_queries(server, "/k8s/pod/logs")) == 3, "each log once"
+    assert len(ui_queries(server, "/k8s/pod/logs")) == 3, "each log is read once"
     mark = len(server.asked)
     assert kubeflow.get(ref("list-arguments")) == run
     assert server.asked[mark:] == []
 
 
 def test_a_log_that_is_gone_does_not_hide_the_causes_behind_it(
-    backend: Any, server: RecordedServer
+    backend: Callable[..., Backend], server: RecordedServer
 ) -> None:
     """The pod of see-6 was deleted with its node, for example."""
     server.lost_pods.add(POD_OF_SEE_6)
@@ -178,7 +179,9 @@ def test_a_log_that_is_gone_does_not_hide_the_causes_behind_it(
     assert server.asked[mark:] == [], "the run ended long ago, so the log will not come"
 
 
-def test_groups_have_the_cause_of_the_task_that_failed_inside(backend: Any) -> None:
+def test_groups_have_the_cause_of_the_task_that_failed_inside(
+    backend: Callable[..., Backend],
+) -> None:
     run = backend().get(ref("exit-bad"))
 
     cause = "ValueError: it failed on purpose: in handler"
@@ -186,7 +189,7 @@ def test_groups_have_the_cause_of_the_task_that_failed_inside(backend: Any) -> N
 
 
 def test_logs_are_printed_without_reading_them_for_causes_too(
-    server: RecordedServer, backend: Any, kfgcp: Any
+    server: RecordedServer, backend: Callable[..., Backend], kfgcp: Command
 ) -> None:
     """The errors are not printed. The pods of two tasks that succeeded were not recorded."""
     backend()
@@ -197,18 +200,18 @@ def test_logs_are_printed_without_reading_them_for_causes_too(
     assert "see-6 | json.decoder.JSONDecodeError" in done.out
     asked = [query["podname"] for query in ui_queries(server, "/k8s/pod/logs")]
     assert POD_OF_SEE_6 in asked
-    assert len(asked) == len(set(asked)), "each log once"
+    assert len(asked) == len(set(asked)), "each log is read once"
     shown = kfgcp("show", run_id, "--json").json
-    assert shown["error"]["message"] == ERRORS["list-arguments"][1], "show reads them all the same"
+    assert shown["error"]["message"] == ERRORS["list-arguments"][1], "show reads the logs anyway"
 
 
-def test_the_reason_of_a_launcher_is_one_too(backend: Any) -> None:
+def test_the_reason_of_a_launcher_is_one_too(backend: Callable[..., Backend]) -> None:
     run = backend().get(ref("nan-metrics"))
 
     assert run.error.message.endswith("proto: syntax error (line 1:447): invalid value NaN")
 
 
-def test_the_end_of_the_log_has_the_lines_of_the_program(backend: Any) -> None:
+def test_the_end_of_the_log_has_the_lines_of_the_program(backend: Callable[..., Backend]) -> None:
     run = backend().get(ref("fail-only"))
 
     assert run.error.log_tail[0] == "Traceback (most recent call last):"
@@ -230,7 +233,7 @@ def test_the_end_of_the_log_has_the_lines_of_the_program(backend: Any) -> None:
     ("name", "task"), [("param-none", "say"), ("exit-driver", "exit-handler-1")]
 )
 def test_the_log_of_a_task_whose_driver_failed_is_that_of_its_driver(
-    backend: Any, name: str, task: str
+    backend: Callable[..., Backend], name: str, task: str
 ) -> None:
     (line,) = texts(backend(), name, task=task)
 
@@ -239,7 +242,9 @@ def test_the_log_of_a_task_whose_driver_failed_is_that_of_its_driver(
     assert len(texts(backend(), name, task=task, all_lines=True)) > 60
 
 
-def test_the_archive_has_the_log_of_a_driver(backend: Any, server: RecordedServer) -> None:
+def test_the_archive_has_the_log_of_a_driver(
+    backend: Callable[..., Backend], server: RecordedServer
+) -> None:
     server.has_pods = False
     pod = "param-none-4zr6j-system-container-driver-2245913054"
     key = f"private-artifacts/kubeflow/param-none-4zr6j/2026/11/29/{pod}/main.log"
@@ -250,8 +255,10 @@ def test_the_archive_has_the_log_of_a_driver(backend: Any, server: RecordedServe
     assert line.endswith(NULL)
 
 
-@pytest.mark.filterwarnings("ignore:Run .* is shown without values")
-def test_the_driver_of_the_whole_run_may_fail(backend: Any, server: RecordedServer) -> None:
+@pytest.mark.filterwarnings("ignore:kfgcp shows run .* without values")
+def test_the_driver_of_the_whole_run_may_fail(
+    backend: Callable[..., Backend], server: RecordedServer
+) -> None:
     """There is no task to blame then, and ML Metadata does not know the run."""
     answer = recorded_runs.run_answer("param-none")
     answer["run_id"] = "00000000-0000-0000-0000-000000000000"
@@ -308,7 +315,7 @@ RAISED = b"Traceback (most recent call last):\nValueError: "
     ids=["empty", "blank", "noise", "binary", "long", "lines", "secret", "no-utf-8", "html"],
 )
 def test_a_failed_run_is_shown_whatever_its_log_holds(
-    backend: Any, server: RecordedServer, log: bytes, message: str | None
+    backend: Callable[..., Backend], server: RecordedServer, log: bytes, message: str | None
 ) -> None:
     server.logs[FAILED_POD] = log
 
@@ -325,8 +332,12 @@ def test_a_failed_run_is_shown_whatever_its_log_holds(
 @pytest.mark.parametrize(
     ("status", "text"), [(403, "Access denied to namespace"), (422, "podnamespace argument is")]
 )
-def test_a_pod_that_may_not_be_read_is_not_said_to_be_gone(
-    backend: Any, server: RecordedServer, monkeypatch: pytest.MonkeyPatch, status: int, text: str
+def test_a_pod_that_may_not_be_read_is_not_reported_as_gone(
+    backend: Callable[..., Backend],
+    server: RecordedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    text: str,
 ) -> None:
     answer = server.answer
 
@@ -344,7 +355,7 @@ def test_a_pod_that_may_not_be_read_is_not_said_to_be_gone(
 # -- attempts
 
 
-def test_all_attempts_are_read_from_their_pods(backend: Any) -> None:
+def test_all_attempts_are_read_from_their_pods(backend: Callable[..., Backend]) -> None:
     lines = texts(backend(), "retry-good", task="flaky")
 
     ends = [line for line in lines if line.startswith(("RuntimeError", "attempt"))]
@@ -361,7 +372,7 @@ def test_all_attempts_are_read_from_their_pods(backend: Any) -> None:
 
 @pytest.mark.recorded("Kubeflow: logs of every attempt", "cluster-2.17.0/retry-good")
 def test_all_attempts_are_read_from_the_copies_of_the_launcher(
-    backend: Any, server: RecordedServer
+    backend: Callable[..., Backend], server: RecordedServer
 ) -> None:
     """The last one is executor-logs-2; executor-logs-0, of the first, was taken for it."""
     server.has_pods = False
@@ -383,7 +394,7 @@ def test_all_attempts_are_read_from_the_copies_of_the_launcher(
     ],
 )
 def test_all_attempts_are_read_from_the_archive(
-    backend: Any, server: RecordedServer, folder: str
+    backend: Callable[..., Backend], server: RecordedServer, folder: str
 ) -> None:
     """Of servers before 2.16 the keys are of another form."""
     server.has_pods = False
@@ -399,7 +410,9 @@ def test_all_attempts_are_read_from_the_archive(
     ]
 
 
-def test_an_attempt_that_was_killed_has_no_copy(backend: Any, server: RecordedServer) -> None:
+def test_an_attempt_that_was_killed_has_no_copy(
+    backend: Callable[..., Backend], server: RecordedServer
+) -> None:
     server.has_pods = False
     for number in (0, 2):
         server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-{number}"] = (
@@ -412,7 +425,7 @@ def test_an_attempt_that_was_killed_has_no_copy(backend: Any, server: RecordedSe
 
 
 def test_all_lines_are_those_of_the_archive_rather_than_of_the_copy(
-    backend: Any, server: RecordedServer
+    backend: Callable[..., Backend], server: RecordedServer
 ) -> None:
     """The launcher copies what the program wrote, and not its own lines."""
     server.has_pods = False
@@ -429,7 +442,7 @@ def test_all_lines_are_those_of_the_archive_rather_than_of_the_copy(
 
 @pytest.mark.recorded("Kubeflow: logs without ML Metadata", "cluster-2.17.0/retry-good")
 def test_without_ml_metadata_the_pods_are_found_by_the_nodes(
-    backend: Any, server: RecordedServer
+    backend: Callable[..., Backend], server: RecordedServer
 ) -> None:
     server.metadata = None
 
@@ -442,8 +455,8 @@ def test_without_ml_metadata_the_pods_are_found_by_the_nodes(
 
 
 @pytest.mark.parametrize("name", ["param-none", "fail-only", "exit-bad"])
-def test_without_ml_metadata_the_cause_is_told(
-    backend: Any, server: RecordedServer, name: str
+def test_without_ml_metadata_the_cause_is_reported(
+    backend: Callable[..., Backend], server: RecordedServer, name: str
 ) -> None:
     server.metadata = None
 
@@ -456,7 +469,9 @@ def test_without_ml_metadata_the_cause_is_told(
 # -- what the UI server is asked
 
 
-def test_no_namespace_is_sent_when_none_is_set(backend: Any, server: RecordedServer) -> None:
+def test_no_namespace_is_sent_when_none_is_set(
+    backend: Callable[..., Backend], server: RecordedServer
+) -> None:
     server.has_pods = False
     server.objects["minio", "mlpipeline", f"{ROOT}/executor-logs-2"] = b"copy 2\n"
 
@@ -471,7 +486,9 @@ def test_no_namespace_is_sent_when_none_is_set(backend: Any, server: RecordedSer
     ]
 
 
-def test_the_namespace_that_is_set_is_sent(backend: Any, server: RecordedServer) -> None:
+def test_the_namespace_that_is_set_is_sent(
+    backend: Callable[..., Backend], server: RecordedServer
+) -> None:
     server.has_pods = False
     key = f"private-artifacts/team-a/retry-good-qn2mv/2026/11/29/{ATTEMPTS[2]}/main.log"
     server.objects["minio", "mlpipeline", key] = b"archived\n"
@@ -486,7 +503,7 @@ def test_the_namespace_that_is_set_is_sent(backend: Any, server: RecordedServer)
 
 
 def test_the_lines_of_what_runs_a_program_are_shown_when_they_are_asked_for(
-    backend: Any, kfgcp: Any
+    backend: Callable[..., Backend], kfgcp: Command
 ) -> None:
     backend().get(ref("retry-good"))
     whole = recorded_runs.pod_logs()[ATTEMPTS[2]].read_text()
@@ -498,7 +515,7 @@ def test_the_lines_of_what_runs_a_program_are_shown_when_they_are_asked_for(
     assert (all_shown.code, all_shown.out) == (0, whole)
 
 
-def test_python_has_all_lines_too(backend: Any) -> None:
+def test_python_has_all_lines_too(backend: Callable[..., Backend]) -> None:
     backend().get(ref("retry-good"))
     run = public.show(ref("retry-good").run_id)
     whole = recorded_runs.pod_logs()[ATTEMPTS[2]].read_text().splitlines()
@@ -508,7 +525,9 @@ def test_python_has_all_lines_too(backend: Any) -> None:
     assert [line.text for line in public.logs(run, "flaky", 3, all_lines=True)] == whole
 
 
-def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> None:
+def test_a_failed_importer_says_why(
+    server: RecordedServer, backend: Callable[..., Backend]
+) -> None:
     """importer_launcher.go leaves the execution RUNNING and writes the reason into the log of its
     pod, whose name the execution lacks. The number of the pod is that of the node `importer(0)` in
     workflow.json."""
@@ -534,7 +553,7 @@ def test_a_failed_importer_says_why(server: RecordedServer, backend: Any) -> Non
     assert (run.error.task, run.error.message) == ("importer", reason)
 
 
-def test_a_cached_task_has_no_log(server: RecordedServer, backend: Any) -> None:
+def test_a_cached_task_has_no_log(server: RecordedServer, backend: Callable[..., Backend]) -> None:
     """In exit-bad, ML Metadata has the log of an earlier run among the outputs of number, which
     came from the cache."""
     kubeflow = backend()

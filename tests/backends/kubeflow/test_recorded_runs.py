@@ -1,6 +1,7 @@
 """Every recorded run is read as Argo recorded it: see `argo_record` for what is compared."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ def _is_inside(path: str, group: str) -> bool:
 
 @pytest.mark.parametrize("name", ["hello", "caching", "retry-sub", "loop-artifacts"])
 def test_a_run_is_shown_as_it_is_read(
-    home: Any, server: RecordedServer, read: Callable[[str], Run], name: str
+    home: Path, server: RecordedServer, read: Callable[[str], Run], name: str
 ) -> None:
     """The whole way: the environment's address, the API, ML Metadata, the store."""
     (home / "kfgcp.toml").write_text(_settings(server))
@@ -178,7 +179,7 @@ def _facts(task: Task) -> Any:
     ids=["the run is unknown", "an error", "something else"],
 )
 def test_ml_metadata_may_answer_for_one_run_and_not_for_the_next(
-    home: Any, failure: bytes, recwarn: pytest.WarningsRecorder
+    home: Path, failure: bytes, recwarn: pytest.WarningsRecorder
 ) -> None:
     """The next is shown by the nodes of its workflow, and one line says what is missing."""
     with recorded_runs.serve(["hello", "values"]) as server:

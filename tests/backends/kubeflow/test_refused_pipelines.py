@@ -1,24 +1,28 @@
 """What a server cannot run is refused before anything is made, and what is doubtful is said."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kfgcp
 from kfgcp import api
 from kfgcp.backends.kubeflow import BACKEND
 from kfgcp.backends.kubeflow.seen_version import remember_version, seen_version
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
 from kfgcp.backends.registry import load_project
 from kfgcp.backends.store_records import StoreRecords
+from kfgcp.config import Environment
 from kfgcp.errors import NotFound, Unsupported
 from kfgcp.rules.rule import parse_version
 from kfgcp.spec.load import Spec, from_documents
 from kfgcp.store.store import Store
 from kfgcp.testing import KubeflowStandIn, kubeflow
-from kubeflow_rule_cases import container, task
-from kubeflow_rule_cases import pipeline as pipeline_with
+from kfgcp_command import Command
+from kubeflow_rule_pipelines import container, task
+from kubeflow_rule_pipelines import pipeline as pipeline_with
 
 
 def spec_with(**fields: Any) -> Spec:
@@ -68,7 +72,7 @@ def older(home: Path) -> Iterator[KubeflowStandIn]:
 
 
 def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is_made(
-    older: KubeflowStandIn, kfgcp: Any, pipeline: Any
+    older: KubeflowStandIn, kfgcp: Command, pipeline: Callable[[str], Path]
 ) -> None:
     done = kfgcp(
         "run", pipeline("shapes"), "--env", "gke", "-p", "uri=gs://b/x", "--experiment", "new"
@@ -79,18 +83,20 @@ def test_a_pipeline_that_the_server_is_too_old_for_is_refused_before_anything_is
     assert f"{task}: Kubeflow Pipelines supports this since 2.14." in done.err
     assert "This server is 2.5.0." in done.err
     assert "Upgrade the server" in done.err
-    assert [request.method for request in older.requests] == ["GET"], "its version, once"
+    assert [request.method for request in older.requests] == ["GET"], (
+        "the version of the server is asked once"
+    )
 
 
-def test_what_is_doubtful_is_said_before_the_run(older: KubeflowStandIn, home: Path) -> None:
+def test_doubtful_settings_are_reported_before_the_run(older: KubeflowStandIn, home: Path) -> None:
     spec = spec_with(env=[{"name": "X", "value": "{{$.inputs.parameters['x']}}"}])
 
     with pytest.warns(
-        api.NotHeeded, match="component c has a value of the run in an environment variable"
+        api.NotHeeded, match="component c has a placeholder in an environment variable"
     ):
         handle = api.submit(spec, env="gke")
 
-    assert any("component c has a value" in note for note in handle.notes)
+    assert any("component c has a placeholder" in note for note in handle.notes)
     assert older.requests.count(path="*/healthz") == 0, "the version makes no difference"
 
 
@@ -103,14 +109,14 @@ def test_the_version_is_asked_once_for_all_submissions(older: KubeflowStandIn) -
     assert older.requests.count(path="*/healthz") == 1
 
 
-def test_a_server_that_does_not_tell_its_version_is_taken_for_a_new_one_and_that_is_said(
+def test_a_server_without_a_version_counts_as_new_and_is_reported(
     older: KubeflowStandIn,
 ) -> None:
     older.tells_version = False
 
     with pytest.warns(
         api.NotHeeded,
-        match=r"does not report its version.*older than 2\.5: task work is tried again",
+        match=r"does not report its version.*older than 2\.5: task work has set_retry",
     ):
         api.submit(retried(), env="gke")
 
@@ -128,7 +134,9 @@ def test_a_custom_job_of_vertex_is_refused_with_the_way_to_run_it(older: Kubeflo
     assert older.requests.count(method="POST") == 0
 
 
-def test_a_server_before_2_0_is_named_as_too_old(home: Path, pipeline: Any) -> None:
+def test_a_server_before_2_0_is_named_as_too_old(
+    home: Path, pipeline: Callable[[str], Path]
+) -> None:
     with kubeflow(mode="instant", version="1.8.5") as server:
         in_project(home, server)
         for name in ("echo", "guarded"):
@@ -140,7 +148,9 @@ def test_a_server_before_2_0_is_named_as_too_old(home: Path, pipeline: Any) -> N
         assert server.requests.count(method="POST") == 0
 
 
-def test_what_is_no_kubeflow_at_all_is_not_called_an_old_one(home: Path, pipeline: Any) -> None:
+def test_another_server_is_not_called_an_old_kubeflow(
+    home: Path, pipeline: Callable[[str], Path]
+) -> None:
     with kubeflow(mode="instant") as server:
         in_project(home, server)
         text = (
@@ -157,7 +167,7 @@ def test_what_is_no_kubeflow_at_all_is_not_called_an_old_one(home: Path, pipelin
 
 
 def test_the_version_that_a_submission_read_is_remembered(
-    older: KubeflowStandIn, environment_of: Any, home: Path
+    older: KubeflowStandIn, environment_of: Callable[..., Environment], home: Path
 ) -> None:
     project = load_project(home)
     env = project.env("gke")
@@ -174,7 +184,36 @@ def test_the_version_that_a_submission_read_is_remembered(
     assert seen() == (2, 5, 0)
     requests = older.requests.count()
     assert seen() == (2, 5, 0)
+    assert older.requests.count() == requests, "the version is known without a request"
+
+
+def test_the_check_takes_the_version_that_was_read_last(
+    older: KubeflowStandIn, environment_of: Any, home: Path
+) -> None:
+    file = home / "p.json"
+    file.write_text(json.dumps(retried().pipeline_spec))
+
+    before = kfgcp.check(file, ["gke"])
+    api.submit(retried(), env="gke")
+    requests = older.requests.count()
+    after = kfgcp.check(file, ["gke"])
+
+    assert before.targets[0].version == BACKEND.newest_release
+    assert after.targets[0].version == (2, 5, 0)
     assert older.requests.count() == requests, "without a request"
+    assert not any("the newest release that kfgcp knows" in note for note in after.notes)
+
+
+def test_a_version_on_the_command_line_wins_over_the_one_that_was_read_last(
+    older: KubeflowStandIn, environment_of: Any, home: Path
+) -> None:
+    file = home / "p.json"
+    file.write_text(json.dumps(retried().pipeline_spec))
+    api.submit(retried(), env="gke")
+
+    report = kfgcp.check(file, ["gke"], server="2.14.0")
+
+    assert report.targets[0].version == (2, 14, 0)
 
 
 class _Records(dict[tuple[str, str], dict[str, str]]):
@@ -190,7 +229,9 @@ class _Records(dict[tuple[str, str], dict[str, str]]):
         self[place, kind] = self.names(place, kind) | names
 
 
-def test_a_version_is_remembered_for_its_server_and_written_once(environment_of: Any) -> None:
+def test_a_version_is_remembered_for_its_server_and_written_once(
+    environment_of: Callable[..., Environment],
+) -> None:
     env, other = environment_of(), environment_of(host="https://other.acme.example")
     records: Any = _Records()
     place = KubeflowSettings.of(env.settings).place

@@ -2,6 +2,7 @@
 in descriptions."""
 
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from json_types import JsonDict
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow import request as run_request
 from kfgcp.backends.kubeflow.settings import KubeflowSettings
+from kfgcp.config import Environment
 from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.labels import SUBMISSION
 from kfgcp.options import option_fields
-from kfgcp.spec.load import from_documents
+from kfgcp.spec.load import Spec, from_documents
 
 ROOT = Path(__file__).parents[3]
 SPECS = (
@@ -43,11 +47,14 @@ GIT = "0123456789abcdef0123456789abcdef01234567"
 SETTINGS = KubeflowSettings(host="https://kfp.acme.example")
 
 
-def made(
-    request: Any, env: Any, experiment: str = "e-1", submission: str = "abc123abc123"
-) -> dict[str, Any]:
+def build_body(
+    request: SubmitRequest,
+    env: Environment,
+    experiment: str = "e-1",
+    submission: str = "abc123abc123",
+) -> JsonDict:
     """The body, as JSON has it."""
-    found: dict[str, Any] = json.loads(
+    body: dict[str, Any] = json.loads(
         json.dumps(
             run_request.run_body(
                 request, KubeflowSettings.of(env.settings), experiment, submission
@@ -55,12 +62,15 @@ def made(
             allow_nan=False,
         )
     )
-    return found
+    return body
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_body_has_fields_of_a_run_only(
-    compiled: Any, request_of: Any, environment_of: Any, name: str
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    name: str,
 ) -> None:
     values = {
         "STRING": "a",
@@ -73,7 +83,7 @@ def test_every_body_has_fields_of_a_run_only(
     spec = compiled(name)
     params = {name: values[param.type] for name, param in spec.params.items() if param.required}
 
-    sent = made(
+    sent = build_body(
         request_of(spec, params, name="named"),
         environment_of(pipeline_root="gs://acme", service_account="me"),
     )
@@ -93,9 +103,11 @@ def test_every_body_has_fields_of_a_run_only(
 
 
 def test_what_is_not_set_is_left_to_the_server(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
-    sent = made(request_of(compiled("tests/pipelines/echo.py")), environment_of())
+    sent = build_body(request_of(compiled("tests/pipelines/echo.py")), environment_of())
 
     assert set(sent) == {
         "display_name",
@@ -110,7 +122,10 @@ def test_what_is_not_set_is_left_to_the_server(
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**30 + 1, 10**400])
 def test_integers_that_no_double_is_equal_to_are_refused(
-    compiled: Any, request_of: Any, environment_of: Any, number: int
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    number: int,
 ) -> None:
     """`RuntimeConfig.parameters` are of google.protobuf.Value, whose numbers are doubles."""
     request = request_of(compiled("features-2.14.6.yaml"))
@@ -139,7 +154,12 @@ def nested(levels: int, key: str = "") -> Any:
     ("levels", "key", "fits"), [(47, "", True), (48, "", False), (31, "k", True), (32, "k", False)]
 )
 def test_what_ml_metadata_cannot_read_is_refused(
-    compiled: Any, request_of: Any, environment_of: Any, levels: int, key: str, fits: bool
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    levels: int,
+    key: str,
+    fits: bool,
 ) -> None:
     """By the same library as the server's: whether it reads an execution that holds the value."""
     request = request_of(compiled("features-2.14.6.yaml"))
@@ -151,29 +171,36 @@ def test_what_ml_metadata_cannot_read_is_refused(
 
     if fits:
         assert type(answer).FromString(answer.SerializeToString()) == answer
-        assert made(deep, environment_of())["runtime_config"]["parameters"][name] == nested(
+        assert build_body(deep, environment_of())["runtime_config"]["parameters"][name] == nested(
             levels, key
         )
     else:
         with pytest.raises(DecodeError):
             type(answer).FromString(answer.SerializeToString())
         with pytest.raises(Unsupported, match=f"The parameter {name} is nested too deeply"):
-            made(deep, environment_of())
+            build_body(deep, environment_of())
 
 
 @pytest.mark.parametrize("number", [2**53, 2**60, 1700000000000000000, 10**22])
 def test_integers_that_a_double_holds_are_sent(
-    compiled: Any, request_of: Any, environment_of: Any, number: int
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    number: int,
 ) -> None:
     request = request_of(compiled("features-2.14.6.yaml"))
 
-    sent = made(replace(request, params={**request.params, "items": [number]}), environment_of())
+    sent = build_body(
+        replace(request, params={**request.params, "items": [number]}), environment_of()
+    )
 
     assert sent["runtime_config"]["parameters"]["items"] == [number]
 
 
 def test_a_parameter_without_a_value_is_left_out(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("tests/pipelines/typed.py")
     request = request_of(
@@ -181,18 +208,20 @@ def test_a_parameter_without_a_value_is_left_out(
     )
     assert request.params["note"] is None
 
-    assert set(made(request, environment_of())["runtime_config"]["parameters"]) == set(
+    assert set(build_body(request, environment_of())["runtime_config"]["parameters"]) == set(
         spec.params
     ) - {"note"}
 
 
 def test_both_documents_are_sent_in_one_object(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     plain = compiled("tests/pipelines/echo.py")
     spec = from_documents([plain.pipeline_spec, PLATFORM], "echo")
 
-    sent = made(request_of(spec, cache=False), environment_of())["pipeline_spec"]
+    sent = build_body(request_of(spec, cache=False), environment_of())["pipeline_spec"]
 
     assert set(sent) == {"pipeline_spec", "platform_spec"}
     assert sent["platform_spec"] == PLATFORM
@@ -203,12 +232,14 @@ def test_both_documents_are_sent_in_one_object(
 
 
 def test_a_name_of_255_characters_is_sent(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("tests/pipelines/echo.py")
 
     assert (
-        made(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"]
+        build_body(request_of(spec, name="\u00fc" * 255), environment_of())["display_name"]
         == "\u00fc" * 255
     )
 
@@ -216,7 +247,7 @@ def test_a_name_of_255_characters_is_sent(
 # -- caching
 
 
-def enabled(spec: dict[str, Any]) -> dict[str, bool]:
+def enabled(spec: JsonDict) -> dict[str, bool]:
     """Whether each task of each DAG uses the cache."""
     return {
         f"{name}/{key}": bool(task.get("cachingOptions", {}).get("enableCache"))
@@ -227,12 +258,15 @@ def enabled(spec: dict[str, Any]) -> dict[str, bool]:
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_caching_is_switched_in_nested_tasks_too(
-    compiled: Any, request_of: Any, environment_of: Any, cache: bool
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+    cache: bool,
 ) -> None:
     spec = compiled("features-2.14.6.yaml")
     before = json.dumps(spec.pipeline_spec)
 
-    sent = made(request_of(spec, cache=cache), environment_of())["pipeline_spec"]
+    sent = build_body(request_of(spec, cache=cache), environment_of())["pipeline_spec"]
 
     assert len(enabled(sent)) > 10
     assert set(enabled(sent).values()) == {cache}
@@ -240,19 +274,23 @@ def test_caching_is_switched_in_nested_tasks_too(
 
 
 def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("features-2.14.6.yaml")
 
-    assert made(request_of(spec), environment_of())["pipeline_spec"] == spec.pipeline_spec
+    assert build_body(request_of(spec), environment_of())["pipeline_spec"] == spec.pipeline_spec
 
 
 def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
 
-    sent = made(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())[
+    sent = build_body(request_of(spec, from_task="inner/add", repeats="r-1"), environment_of())[
         "pipeline_spec"
     ]
 
@@ -260,10 +298,16 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
     assert uncached - {"root/inner"} == {"comp-inner/add", "root/add-2"}
 
 
-def test_from_an_iteration_is_refused(compiled: Any, request_of: Any, environment_of: Any) -> None:
+def test_from_an_iteration_is_refused(
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
+) -> None:
     request = request_of(compiled("features-2.14.6.yaml"), from_task="for-loop-3[1]/double-3")
 
-    with pytest.raises(Unsupported, match="a spec has only the loop") as caught:
+    with pytest.raises(
+        Unsupported, match="a single iteration of a loop cannot be repeated"
+    ) as caught:
         run_request.run_body(request, SETTINGS, "e-1", "abc123abc123")
     assert "without --from" in caught.value.hint
 
@@ -309,11 +353,11 @@ def test_labels_come_back_from_a_description_as_they_went(labels: dict[str, str]
         'kfgcp: {"a": ' + "[" * 100_000 + "}",
     ],
 )
-def test_a_description_of_other_people_has_no_labels(text: Any) -> None:
+def test_a_description_of_other_people_has_no_labels(text: object) -> None:
     assert run_request.parse_description(text) == {}
 
 
-def test_values_that_are_no_text_become_text() -> None:
+def test_values_that_are_not_text_become_text() -> None:
     assert run_request.parse_description(
         'kfgcp: {"n": 3, "on": true, "none": null, "many": [1]}'
     ) == {
@@ -359,8 +403,10 @@ def test_labels_that_are_too_many_are_kept_without_those_that_the_spec_tells() -
     ).items() == {("version", "0" * 12)}
 
 
-def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
-    compiled: Any, request_of: Any, environment_of: Any
+def test_labels_that_do_not_fit_are_refused_before_a_request(
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels=full(team="t" * 120))
 
@@ -372,11 +418,13 @@ def test_labels_that_do_not_fit_at_all_are_refused_before_anything_is_sent(
 
 
 def test_a_label_of_the_user_does_not_stand_for_the_submission(
-    compiled: Any, request_of: Any, environment_of: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    environment_of: Callable[..., Environment],
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={SUBMISSION: "mine"})
 
-    labels = run_request.parse_description(made(request, environment_of())["description"])
+    labels = run_request.parse_description(build_body(request, environment_of())["description"])
     assert labels == {
         SUBMISSION: "abc123abc123",
         "experiment": "default",
@@ -386,7 +434,9 @@ def test_a_label_of_the_user_does_not_stand_for_the_submission(
 # -- what the service cannot be told
 
 
-def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
+def test_ignored_options_are_reported(
+    compiled: Callable[[str], Spec], request_of: Callable[..., SubmitRequest]
+) -> None:
     spec = compiled("tests/pipelines/echo.py")
     assert [*run_request.notes(request_of(spec))] == []
 
@@ -395,13 +445,15 @@ def test_what_is_left_out_is_said(compiled: Any, request_of: Any) -> None:
     assert local.startswith("Kubeflow ignores --max-parallel, --executor, --strict-env: only")
 
 
-def test_every_field_of_a_request_is_sent_or_named(compiled: Any, request_of: Any) -> None:
+def test_every_field_of_a_request_is_sent_or_named(
+    compiled: Callable[[str], Spec], request_of: Callable[..., SubmitRequest]
+) -> None:
     """Whoever adds a field to a request, or an option that is not for local runs only, must look at
     this backend."""
     sent = {"spec", "params", "from_task", "translated"}
     # What is repeated comes from the service's cache.
-    # Rules that the user ignores are used for notes only.
-    ours = {"submit_dir", "source", "repeats", "ignored_rules"}
+    # Findings that the user ignores are used for notes only.
+    ours = {"submit_dir", "source", "repeats", "ignored"}
     sent_options = {"experiment", "name", "labels", "cache"}
     # The rule K325 names it.
     named_options = {"fail_fast"}

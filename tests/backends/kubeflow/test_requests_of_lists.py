@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import requests
 
 import kfgcp as public
 from exchanges import exchange
+from json_types import JsonDict
 from kfgcp import api
 from kfgcp.backends.kubeflow.service import PAGE_SIZE
 from kfgcp.errors import NotWhole
@@ -22,7 +22,8 @@ from kfgcp.model import RunState
 from kfgcp.query import RunFilter
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.server import Request, Response
-from patience import REQUEST, wait_for
+from kfgcp_command import Command
+from patience import REQUEST, Answer, wait_for
 
 RUNS, EXPERIMENTS = "/apis/v2beta1/runs", "/apis/v2beta1/experiments"
 
@@ -37,30 +38,34 @@ def server(home: Path) -> Iterator[KubeflowStandIn]:
 
 
 @pytest.fixture
-def cost(server: KubeflowStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dict[str, int]]]:
+def cost(
+    server: KubeflowStandIn,
+) -> Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]:
     """What a call gives, and the requests that it cost by what they asked for."""
 
-    def measure(call: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
+    def measure(call: Callable[[], Answer]) -> tuple[Answer, dict[str, int]]:
         mark = len(server.requests)
-        given = call()
+        result = call()
         kinds: Counter[str] = Counter()
         for request in server.requests.select(since=mark):
             whole = {RUNS: "runs", EXPERIMENTS: "experiments"}.get(request.path)
             part = "metadata" if "ml_metadata" in request.path else request.path.split("/")[3]
             kinds[whole or part] += 1
-        return given, dict(kinds)
+        return result, dict(kinds)
 
     return measure
 
 
 def mine(**labels: str) -> str:
     """The description that kfgcp gives to a run."""
-    found = {"pipeline": "seeded", "experiment": "churn", **labels}
-    return "kfgcp: " + json.dumps(found, separators=(",", ":"))
+    all_labels = {"pipeline": "seeded", "experiment": "churn", **labels}
+    return "kfgcp: " + json.dumps(all_labels, separators=(",", ":"))
 
 
 def test_a_list_is_one_request_however_many_runs_there_are(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     seeded = server.seed(
         10_000, metrics={"accuracy": 0.5}, experiment="churn", description=lambda number: mine()
@@ -74,7 +79,7 @@ def test_a_list_is_one_request_however_many_runs_there_are(
     assert {(run["pipeline"], run["experiment"], run["state"]) for run in done.json} == {
         ("seeded", "churn", "SUCCEEDED")
     }
-    assert {run["metrics"] for run in done.json} == {None}, "they were not read"
+    assert {run["metrics"] for run in done.json} == {None}, "the metrics were not read"
 
     again, second = cost(lambda: kfgcp("list", "--limit", "50", "--json"))
     assert second == {"runs": 1}
@@ -146,7 +151,8 @@ def test_a_run_that_was_running_when_it_could_still_be_read_does_not_end_a_list(
     server.runs.find(run_id).unreadable = True
 
     with pytest.warns(
-        NotWhole, match=f"Run {run_id} of gke is shown as it was last read: .* cannot read run"
+        NotWhole,
+        match=f"kfgcp shows the last known state of run {run_id} of gke: .* cannot read run",
     ):
         runs = api.list(RunFilter(env="gke"), limit=5, metrics=False)
 
@@ -177,7 +183,9 @@ def test_an_experiment_that_cannot_be_read_is_left_out_with_a_note(
 
 
 def test_names_of_experiments_of_others_are_one_request_once(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     for number in range(30):
         server.seed(1, experiment=f"of others {number}")
@@ -192,8 +200,10 @@ def test_names_of_experiments_of_others_are_one_request_once(
     assert second == {"runs": 1}
 
 
-def test_metrics_that_were_not_read_are_named_and_read_when_they_are_wanted(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+def test_metrics_that_were_not_read_are_named_and_read_on_request(
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     one, other = server.seed(2, metrics={"accuracy": 0.5}, description=mine())
 
@@ -215,7 +225,9 @@ def test_metrics_that_were_not_read_are_named_and_read_when_they_are_wanted(
     assert requests_of_metrics == {"runs": 1, "metadata": 4}
 
 
-def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any) -> None:
+def test_runs_reads_what_lists_have_left_out(
+    server: KubeflowStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
+) -> None:
     month = 40 * 86400.0
     (old,) = server.seed(1, metrics={"accuracy": 0.25}, age=month)
     new = server.seed(120, metrics={"accuracy": 0.5})
@@ -226,7 +238,7 @@ def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any)
     assert first["metadata"] == 4 * 121
     assert [request.path for request in server.requests.select(path=f"{RUNS}/*")] == [
         f"{RUNS}/{old}"
-    ], "the old one"
+    ], "the list has the run of the old experiment"
 
     again, second = cost(public.runs)
     assert len(again) == 121
@@ -235,7 +247,7 @@ def test_runs_reads_what_lists_have_left_out(server: KubeflowStandIn, cost: Any)
 
 
 def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(
-    server: KubeflowStandIn, cost: Any
+    server: KubeflowStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
 ) -> None:
     server.seed(PAGE_SIZE + 20, metrics={"accuracy": 0.5})
 
@@ -246,7 +258,9 @@ def test_a_whole_page_of_the_list_is_read_without_a_request_for_each_run(
 
 
 def test_a_state_and_an_age_are_chosen_by_the_server(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     server.seed(300, description=mine(), age=86400)
     failed = server.seed(2, failing={"train": "no"}, description=mine(), age=3600)
@@ -264,7 +278,9 @@ def test_a_state_and_an_age_are_chosen_by_the_server(
 
 
 def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     (run_id,) = server.seed(1, experiment="churn", description=mine())
     server.seed(300)
@@ -277,20 +293,24 @@ def test_an_experiment_is_chosen_by_the_server_which_is_asked_for_its_id_once(
     assert second == {"runs": 1}
 
     _, default = cost(lambda: kfgcp("list", "--experiment", "default", "--json"))
-    assert default["runs"] == 1, "it is called Default there"
+    assert default["runs"] == 1, "the server calls the experiment Default"
 
     done, third = cost(lambda: kfgcp("list", "--experiment", "nobody's", "--json"))
     assert third == {"experiments": 1}
     assert done.json == []
 
 
-def test_an_experiment_that_was_made_anew_has_another_id(
-    server: KubeflowStandIn, kfgcp: Any
+def test_an_experiment_that_was_created_again_has_another_id(
+    server: KubeflowStandIn, kfgcp: Command
 ) -> None:
     server.seed(1, experiment="churn", description=mine())
     assert len(kfgcp("list", "--experiment", "churn", "--json").json) == 1
-    found = requests.get(f"{server.host}{EXPERIMENTS}", timeout=REQUEST).json()["experiments"]
-    (churn,) = [each["experiment_id"] for each in found if each["display_name"] == "churn"]
+    experiments = requests.get(f"{server.host}{EXPERIMENTS}", timeout=REQUEST).json()["experiments"]
+    (churn,) = [
+        experiment["experiment_id"]
+        for experiment in experiments
+        if experiment["display_name"] == "churn"
+    ]
     requests.delete(f"{server.host}{EXPERIMENTS}/{churn}", timeout=REQUEST).raise_for_status()
     (new,) = server.seed(1, experiment="churn", description=mine())
 
@@ -299,7 +319,11 @@ def test_an_experiment_that_was_made_anew_has_another_id(
     assert [run["run_id"] for run in listed] == [new]
 
 
-def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfgcp: Any) -> None:
+def test_labels_are_chosen_by_the_server(
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
+) -> None:
     """It may find more than was asked for: `Ann` too, which is left out here."""
     server.seed(
         1000,
@@ -310,7 +334,7 @@ def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfg
     server.seed(20, description=mine(user="Ann"))
 
     done, first = cost(lambda: kfgcp("list", "--label", "user=ann", "--limit", "15", "--json"))
-    assert first == {"runs": 3}, "20 others, then 15"
+    assert first == {"runs": 3}, "the pages have the 20 other runs, then 15"
     assert [run["labels"]["git"][:4] for run in done.json] == [
         f"{number:04d}" for number in range(990, 849, -10)
     ][:15]
@@ -318,7 +342,7 @@ def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfg
     done, second = cost(
         lambda: kfgcp("list", "--label", "git=0007", "--label", "user=bob", "--json")
     )
-    assert second == {"runs": 1}, "the 1013th of 1020"
+    assert second == {"runs": 1}, "the run is the 1013th of 1020"
     assert len(done.json) == 1
 
     done, third = cost(lambda: kfgcp("list", "--label", "user=nobody", "--json"))
@@ -327,7 +351,9 @@ def test_labels_are_chosen_by_the_server(server: KubeflowStandIn, cost: Any, kfg
 
 
 def test_pipelines_are_looked_for_page_by_page_until_there_are_enough(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     server.seed(1000, description=mine())
 
@@ -341,24 +367,28 @@ def test_pipelines_are_looked_for_page_by_page_until_there_are_enough(
 
 
 def test_pipelines_of_a_time_that_was_read_are_looked_for_among_what_has_changed(
-    server: KubeflowStandIn, cost: Any, kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     server.seed(500, description=mine(user="bob"))
     assert len(api.list()) == 500
     server.seed(1, description=mine(user="ann", pipeline="train"))
 
-    done, found = cost(
+    done, request_counts = cost(
         lambda: kfgcp("list", "--label", "pipeline=train", "--since", "1d", "--json")
     )
 
     assert len(done.json) == 1
-    assert found == {"runs": 2}
+    assert request_counts == {"runs": 2}
 
 
 def test_runs_that_do_not_match_any_more_are_asked_for_at_once(
-    server: KubeflowStandIn, cost: Any, home: Path
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    home: Path,
 ) -> None:
-    def spec(number: int) -> dict[str, Any]:
+    def spec(number: int) -> JsonDict:
         return {
             "display_name": f"run {number}",
             "description": mine(),
@@ -368,22 +398,24 @@ def test_runs_that_do_not_match_any_more_are_asked_for_at_once(
     (first,) = server.seed(1, description=mine())
     seeded = requests.get(f"{server.host}{RUNS}/{first}", timeout=REQUEST).json()
     server.instant.seconds = 3600
-    made = [
+    run_ids = [
         requests.post(f"{server.host}{RUNS}", json=spec(number), timeout=REQUEST).json()["run_id"]
         for number in range(30)
     ]
     going_on = RunFilter(states=[RunState.RUNNING, RunState.PENDING])
-    assert {run.run_id for run in api.list(going_on, limit=20, metrics=False)} <= set(made)
-    for run in made:
+    assert {run.run_id for run in api.list(going_on, limit=20, metrics=False)} <= set(run_ids)
+    for run in run_ids:
         requests.post(f"{server.host}{RUNS}/{run}:terminate", timeout=REQUEST).raise_for_status()
 
-    rows, found = cost(lambda: api.list(going_on, limit=20, metrics=False))
+    rows, request_counts = cost(lambda: api.list(going_on, limit=20, metrics=False))
 
     assert rows == []
-    assert found == {"runs": 2}
+    assert request_counts == {"runs": 2}
 
 
-def test_a_run_that_its_owner_retried_is_read_again(server: KubeflowStandIn, cost: Any) -> None:
+def test_a_run_that_its_owner_retried_is_read_again(
+    server: KubeflowStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
+) -> None:
     (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine())
     assert public.show(run_id).state is RunState.FAILED
     server.instant.seconds = 3600
@@ -398,7 +430,7 @@ def test_a_run_that_its_owner_retried_is_read_again(server: KubeflowStandIn, cos
     )
 
 
-def test_a_retry_that_ended_in_the_same_state_is_told_by_its_end(server: KubeflowStandIn) -> None:
+def test_a_retry_that_ended_in_the_same_state_is_found_by_its_end(server: KubeflowStandIn) -> None:
     (run_id,) = server.seed(1, failing={"train": "no memory"}, description=mine(), age=7200)
     server.instant.seconds = 3600
 
@@ -459,7 +491,10 @@ def test_a_pipeline_that_only_others_may_see_hides_no_runs(
 
 
 def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
-    server: KubeflowStandIn, cost: Any, reference: dict[str, str], kfgcp: Any
+    server: KubeflowStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    reference: dict[str, str],
+    kfgcp: Command,
 ) -> None:
     for number in range(5):
         sent = {"display_name": f"run {number}", "pipeline_version_reference": reference}
@@ -468,7 +503,7 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
     done, first = cost(lambda: kfgcp("list", "--json"))
     assert first == {"runs": 1, "experiments": 1}
     assert {run["pipeline"] for run in done.json} == {f"run {number}" for number in range(5)}, (
-        "not known yet"
+        "the pipelines of the runs are not known yet"
     )
 
     runs, second = cost(api.list)
@@ -486,7 +521,7 @@ def test_the_pipeline_of_a_version_is_read_once_for_all_its_runs(
 
 
 def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(
-    server: KubeflowStandIn, kfgcp: Any
+    server: KubeflowStandIn, kfgcp: Command
 ) -> None:
     deleted, _ = server.seed(2, description=mine())
     listed = kfgcp("list", "--json").json[1]
@@ -500,7 +535,7 @@ def test_a_run_that_was_deleted_after_its_end_stays_as_it_was_listed(
         listed["ended_at"],
     )
     assert done.err.startswith(f"note: Run {deleted} was deleted (")
-    assert "). Its last record is shown." in done.err
+    assert "). kfgcp shows its last record." in done.err
     assert kfgcp("show", deleted, "--json").json == done.json
 
 
@@ -530,6 +565,6 @@ def test_a_clock_that_was_a_year_fast_hides_no_runs_later(
         wrong.setattr(
             "kfgcp.backends.mirror.time", SimpleNamespace(time=lambda: clock() + 365 * 86400)
         )
-        assert len(public.runs()) == 0, "none is of the last 30 days"
+        assert len(public.runs()) == 0, "no run is of the last 30 days"
 
     assert len(public.runs()) == 2

@@ -3,7 +3,6 @@ lost."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -13,6 +12,7 @@ from kfgcp import api
 from kfgcp.errors import BackendError, NotFound, UsageError
 from kfgcp.model import RunState, TaskState
 from kfgcp.testing import KubeflowStandIn, kubeflow
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST
 
 RUNS = "/apis/v2beta1/runs"
@@ -44,7 +44,7 @@ def test_the_record_reopens_until_the_run_has_ended_again(server: KubeflowStandI
     assert handle.cancel().state is RunState.CANCELLED
 
 
-def test_a_cancelled_run_goes_on_too(server: KubeflowStandIn, kfgcp: Any) -> None:
+def test_a_cancelled_run_continues_too(server: KubeflowStandIn, kfgcp: Command) -> None:
     run_id = failed(server)
     server.instant.seconds = 3600
     public.show(run_id).retry().cancel()
@@ -56,7 +56,7 @@ def test_a_cancelled_run_goes_on_too(server: KubeflowStandIn, kfgcp: Any) -> Non
     assert public.show(run_id).wait(PROCESS).state is RunState.SUCCEEDED
 
 
-def test_a_run_that_somebody_else_let_go_on_is_not_retried_again(server: KubeflowStandIn) -> None:
+def test_a_run_that_somebody_else_continued_is_not_retried_again(server: KubeflowStandIn) -> None:
     run_id = failed(server)
     server.instant.seconds = 3600
     requests.post(f"{server.host}{RUNS}/{run_id}:retry", timeout=REQUEST).raise_for_status()
@@ -69,7 +69,7 @@ def test_a_run_that_somebody_else_let_go_on_is_not_retried_again(server: Kubeflo
     assert next(api.watch(run_id, logs=False)).run.state is RunState.RUNNING
 
 
-def test_a_lost_answer_is_told_by_the_state_of_the_run(server: KubeflowStandIn) -> None:
+def test_a_lost_answer_is_recognised_by_the_state_of_the_run(server: KubeflowStandIn) -> None:
     run_id = failed(server)
     server.fail_next("lost", method="POST", path="*:retry")
 

@@ -19,6 +19,7 @@ from kfgcp.services.auth.tokens import Anonymous
 from kfgcp.services.client import ServiceClient
 from kfgcp.tracking import artifact_contents
 from recorded_runs import RecordedServer
+from service_fixtures import Reply, Server
 
 RUN = RunRef("recorded", recorded_runs.read("artifacts")["run_id"])
 FOLDER = f"v2/artifacts/artifacts/{RUN.run_id}/train/195d3193-3a7f-4f34-8c0d-0a54f298721c"
@@ -58,15 +59,17 @@ def backend(home: Path, recorded: RecordedServer) -> Callable[..., Backend]:
 
 
 @pytest.mark.recorded("Kubeflow: artifacts in the store of the server", "cluster-2.17.0/artifacts")
-def test_an_artifact_of_a_recorded_run_is_read(backend: Any, recorded: RecordedServer) -> None:
+def test_an_artifact_of_a_recorded_run_is_read(
+    backend: Callable[..., Backend], recorded: RecordedServer
+) -> None:
     recorded.objects["minio", "mlpipeline", f"{FOLDER}/note"] = b"# all is well\n"
     backend().get(RUN)
     run = public.show(RUN.run_id)
     (note,) = [artifact for artifact in run.artifacts if artifact.name == "note"]
 
-    found = artifact_contents.text(note, local=False, store=run.artifact_store)
+    contents = artifact_contents.text(note, local=False, store=run.artifact_store)
 
-    assert (note.uri, found) == (NOTE, artifact_contents.Text("# all is well\n"))
+    assert (note.uri, contents) == (NOTE, artifact_contents.Text("# all is well\n"))
     assert recorded.queries[-1] == {
         "source": "minio",
         "bucket": "mlpipeline",
@@ -75,25 +78,29 @@ def test_an_artifact_of_a_recorded_run_is_read(backend: Any, recorded: RecordedS
     }
 
 
-def test_no_more_than_the_limit_is_asked_for(backend: Any, recorded: RecordedServer) -> None:
+def test_no_more_than_the_limit_is_asked_for(
+    backend: Callable[..., Backend], recorded: RecordedServer
+) -> None:
     recorded.objects["minio", "mlpipeline", f"{FOLDER}/note"] = b"0123456789" * 1000
 
-    found = artifact_contents.text(
+    contents = artifact_contents.text(
         Artifact("train", "note", "system.Artifact", NOTE), 15, store=artifact_store(backend())
     )
 
-    assert found == artifact_contents.Text("012345678901234", truncated=True)
+    assert contents == artifact_contents.Text("012345678901234", truncated=True)
     assert recorded.queries[-1]["peek"] == "16"
 
 
-def test_the_namespace_is_sent_when_it_is_set(backend: Any, recorded: RecordedServer) -> None:
+def test_the_namespace_is_sent_when_it_is_set(
+    backend: Callable[..., Backend], recorded: RecordedServer
+) -> None:
     recorded.objects["minio", "mlpipeline", "a"] = b"x"
 
     assert artifact_store(backend(namespace="team-a")).beginning("minio://mlpipeline/a", 5) == b"x"
     assert recorded.queries[-1]["namespace"] == "team-a"
 
 
-def test_an_artifact_that_is_gone_does_not_exist(backend: Any) -> None:
+def test_an_artifact_that_is_gone_does_not_exist(backend: Callable[..., Backend]) -> None:
     with pytest.raises(NotFound, match=f"{NOTE} does not exist") as caught:
         artifact_contents.text(
             Artifact("train", "note", "system.Artifact", NOTE), store=artifact_store(backend())
@@ -112,7 +119,7 @@ def test_an_artifact_that_is_gone_does_not_exist(backend: Any) -> None:
     ],
 )
 def test_other_stores_are_read_from_here(
-    backend: Any,
+    backend: Callable[..., Backend],
     monkeypatch: pytest.MonkeyPatch,
     uri: str,
     settings: dict[str, str],
@@ -125,7 +132,7 @@ def test_other_stores_are_read_from_here(
     assert not artifact_store(backend(**settings)).keeps(uri)
 
 
-def test_only_kubeflow_has_such_a_store(backend: Any, home: Path) -> None:
+def test_only_kubeflow_has_such_a_store(backend: Callable[..., Backend], home: Path) -> None:
     assert capability(backend(), SupportsArtifacts) is not None
 
     settings = 'project = "acme"\nlocation = "europe-west4"\npipeline_root = "gs://acme/runs"\n'
@@ -140,13 +147,13 @@ def test_only_kubeflow_has_such_a_store(backend: Any, home: Path) -> None:
 
 
 @pytest.fixture
-def store(server: Any, client: Callable[..., ServiceClient]) -> ServerStore:
+def store(server: Server, client: Callable[..., ServiceClient]) -> ServerStore:
     return ServerStore(Addresses(client(service="Kubeflow Pipelines")), "", 60)
 
 
 @pytest.mark.parametrize("key", ["a b/c", "a?b=c&d#e", "ü/☃", "%2e", "a//b"])
 def test_any_key_is_asked_for_as_it_is(
-    store: ServerStore, server: Any, reply: Any, key: str
+    store: ServerStore, server: Server, reply: type[Reply], key: str
 ) -> None:
     server.answers(reply(b"x", headers=TEXT))
 
@@ -161,7 +168,7 @@ def test_what_names_no_object_is_not_asked_for(store: ServerStore, uri: str) -> 
 
 
 def test_a_server_that_does_not_know_peek_is_not_read_to_the_end(
-    store: ServerStore, server: Any, reply: Any
+    store: ServerStore, server: Server, reply: type[Reply]
 ) -> None:
     server.answers(reply(b"0123456789" * 1_000_000, headers=TEXT))
 
@@ -176,7 +183,7 @@ def test_a_server_that_does_not_know_peek_is_not_read_to_the_end(
     ],
 )
 def test_older_servers_quote_the_store(
-    store: ServerStore, server: Any, reply: Any, body: bytes
+    store: ServerStore, server: Server, reply: type[Reply], body: bytes
 ) -> None:
     server.answers(reply(body, status=500, headers=TEXT))
 
@@ -188,8 +195,8 @@ def test_older_servers_quote_the_store(
     ("status", "kind"),
     [(400, Refused), (403, Refused), (401, AuthError), (500, Unreachable), (503, Unreachable)],
 )
-def test_other_refusals_are_told(
-    store: ServerStore, server: Any, reply: Any, status: int, kind: Any
+def test_other_refusals_are_reported(
+    store: ServerStore, server: Server, reply: type[Reply], status: int, kind: Any
 ) -> None:
     server.always(
         lambda asked: reply(
@@ -202,7 +209,7 @@ def test_other_refusals_are_told(
 
 
 def test_a_sign_in_page_is_not_taken_for_an_artifact(
-    store: ServerStore, server: Any, reply: Any
+    store: ServerStore, server: Server, reply: type[Reply]
 ) -> None:
     page = b"<!doctype html><title>Sign in</title><input type=password>"
     server.answers(reply(page, headers={"Content-Type": "text/html"}))
@@ -211,17 +218,19 @@ def test_a_sign_in_page_is_not_taken_for_an_artifact(
         store.beginning("minio://bucket/key", 5)
 
 
-def test_an_artifact_may_be_a_page(store: ServerStore, server: Any, reply: Any) -> None:
+def test_an_artifact_may_be_a_page(store: ServerStore, server: Server, reply: type[Reply]) -> None:
     """The UI server does not tell the type of an artifact."""
     server.answers(reply(b"<html>report</html>", headers={"Content-Type": ""}))
 
     assert store.beginning("minio://bucket/key", 100) == b"<html>report</html>"
 
 
-def test_an_answer_that_breaks_off_is_an_error(store: ServerStore, server: Any, reply: Any) -> None:
+def test_an_answer_that_breaks_off_is_an_error(
+    store: ServerStore, server: Server, reply: type[Reply]
+) -> None:
     server.answers(reply(b"half", headers=TEXT, missing=10))
 
-    with pytest.raises(Unreachable, match="broke off"):
+    with pytest.raises(Unreachable, match="ended the connection"):
         store.beginning("minio://bucket/key", 100)
 
 

@@ -3,13 +3,11 @@
 The answers follow the source of the drivers.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from kfgcp.backends.kubeflow import executions_from_server as server_tasks
 from kfgcp.model import ErrorInfo, TaskState
+from kfgcp.spec.json_values import JsonObject
 from server_runs import named, recorded, run_from, states, task_at
 
 
@@ -65,7 +63,7 @@ def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(
     call_count = 0
     is_item = server_tasks._is_item
 
-    def count_calls(parameter: Mapping[str, Any], loop: Mapping[str, Any]) -> bool:
+    def count_calls(parameter: JsonObject, loop: JsonObject) -> bool:
         nonlocal call_count
         call_count += 1
         return is_item(parameter, loop)
@@ -90,7 +88,7 @@ def test_the_items_of_a_loop_are_not_read_again_for_each_iteration(
     run = run_from(answer)[0]
 
     assert task_at(run, "for-loop-4[99]").inputs == {"x": 99}
-    assert call_count <= 1000, "a few for each of 100 items"
+    assert call_count <= 1000, "more than ten calls for each of 100 items"
 
 
 def test_an_empty_loop_and_a_group_whose_tasks_were_all_skipped_or_cached_ran() -> None:
@@ -197,4 +195,4 @@ def test_iterations_while_a_loop_runs() -> None:
     assert (
         task_at(run, "for-loop-4[1]/double").error == task_at(run, "for-loop-4[1]").error == failure
     )
-    assert "say-3" not in states_by_path, "it may still be made"
+    assert "say-3" not in states_by_path, "the task may still be created"

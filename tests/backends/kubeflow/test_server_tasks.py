@@ -362,7 +362,7 @@ def test_metrics_of_one_output_are_one_artifact_and_other_types_have_their_title
     assert model.metadata == {}
 
 
-def test_a_task_that_cannot_be_read_is_left_out_and_said() -> None:
+def test_a_task_that_cannot_be_read_is_left_out_and_reported() -> None:
     answer = recorded("succeeded-full")
     named(answer, "say")["state"] = 3
 
@@ -381,13 +381,13 @@ def test_a_task_that_cannot_be_read_is_left_out_and_said() -> None:
         (
             "running-full",
             (
-                "say has no log yet: Kubeflow Pipelines 3.0 gives the name of a task's pod only"
-                " after its program has ended"
+                "say has no log yet: Kubeflow Pipelines 3.0 reports the pod of a task only when"
+                " its program has ended"
             ),
         ),
         (
             "terminated-ended",
-            "say has no log: Kubeflow Pipelines 3.0 did not give the name of its pod",
+            "say has no log: Kubeflow Pipelines 3.0 did not report its pod",
         ),
     ],
 )
@@ -396,7 +396,7 @@ def test_a_task_that_cannot_be_read_is_left_out_and_said() -> None:
     "api-3.0-branch/run-get-running-full",
     "api-3.0-branch/run-get-terminated-ended",
 )
-def test_a_log_of_a_pod_that_is_not_named_is_said_to_be_missing(name: str, note: str) -> None:
+def test_the_log_of_an_unnamed_pod_is_reported_as_missing(name: str, note: str) -> None:
     """No pod is asked for its log, so the place of logs is never used."""
     body = check_run(recorded(name))
     graph = read_pipeline(body)[1]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from kfgcp.config import Environment
 from kfgcp.errors import AuthError, ConfigError
 from kfgcp.services.client import ServiceClient
 from kfgcp.settings import Setting
+from service_fixtures import Server
 
 Client = Callable[..., ServiceClient]
 
@@ -25,7 +25,7 @@ def _env(**settings: str) -> Environment:
 
 
 def test_the_projected_token_of_a_pod(
-    tmp_path: Path, server: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kubelet replaces it every hour, by turning a link."""
     for name in ("one", "two"):

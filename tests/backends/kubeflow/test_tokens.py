@@ -14,6 +14,7 @@ from kfgcp.errors import AuthError
 from kfgcp.model import RunState
 from kfgcp.testing import KubeflowStandIn
 from patience import PROCESS
+from service_fixtures import ReceivedRequest, Reply, Server
 
 PROXY = "123-iap.apps.googleusercontent.com"
 ACCOUNT = "runner@acme.iam.gserviceaccount.com"
@@ -78,10 +79,10 @@ def settings(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     nobody: None,
-    server: Any,
-    another_server: Any,
-    sign_in: Any,
-    reply: Any,
+    server: Server,
+    another_server: Server,
+    sign_in: Callable[[object], Path],
+    reply: type[Reply],
 ) -> dict[str, str]:
     """Settings of a way to sign in; `server` gives Google's tokens, `another_server` is IAM
     Credentials."""
@@ -90,7 +91,7 @@ def settings(
         "kfgcp.services.auth.iap.ACCOUNTS_ADDRESS", f"{another_server.url}/accounts/"
     )
 
-    def google(asked: Any) -> Any:
+    def google(asked: ReceivedRequest) -> Reply:
         if asked.path.endswith("/identity"):
             return reply(tokens.new().encode(), headers=GOOGLE | {"Content-Type": "text/plain"})
         if asked.path.endswith("/service-accounts/default/"):
@@ -138,8 +139,8 @@ def signed(
 ) -> KubeflowStandIn:
     """The stand-in, which the environment `cloud` signs in to; watching looks twenty times a
     second."""
-    found = cluster.settings() | settings
-    lines = [f'{name} = "{value}"' for name, value in found.items()]
+    env_settings = cluster.settings() | settings
+    lines = [f'{name} = "{value}"' for name, value in env_settings.items()]
     (home / "kfgcp.toml").write_text("\n".join(["[env.cloud]", *lines]))
     monkeypatch.setattr("kfgcp.tracking.updates.CHECK_SECONDS", 0.05)
     monkeypatch.setattr("kfgcp.backends.mirror.Mirror.pace", api.Pace(0.05, 0.05))
@@ -159,13 +160,13 @@ def test_a_run_is_watched_to_its_end_while_tokens_end(
 
     assert updates[-1].run.state is RunState.SUCCEEDED
     assert notices == []
-    assert tokens.ended >= OFTEN, "hardly any token has ended: the test proves nothing"
+    assert tokens.ended >= OFTEN, "too few tokens expired, so the test proves nothing"
     assert len(tokens.given) >= tokens.ended
     refused = [entry.status for entry in signed.requests].count(401)
     assert refused == 0 if tokens.file else 1 <= refused <= tokens.ended, (
-        "a file is read before it is too late"
+        "the file is read before the token expires"
     )
-    assert public.show(handle.run_id).artifacts, "ML Metadata's requests are signed in anew, too"
+    assert public.show(handle.run_id).artifacts, "requests to ML Metadata have the new token too"
 
 
 @pytest.mark.filterwarnings(

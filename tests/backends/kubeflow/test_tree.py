@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.backends.kubeflow.execution import Execution
 from kfgcp.backends.kubeflow.tree import place_executions, place_nodes
-from kfgcp.spec.graph import build
+from kfgcp.spec.graph import Graph, build
+from kfgcp.spec.load import Spec
 
 Make = Callable[..., Execution]
 
@@ -39,7 +41,7 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module")
-def graph(compiled: Any) -> Any:
+def graph(compiled: Callable[[str], Spec]) -> Graph:
     """The graph of the pipeline `shapes`."""
     return build(compiled("tests/pipelines/shapes.py").pipeline_spec)
 
@@ -49,7 +51,7 @@ def shapes(execution: Make) -> Callable[..., list[Execution]]:
     """The executions of `shapes`, the root first; what a test says of a number replaces its
     fields."""
 
-    def make(**changes: dict[str, Any]) -> list[Execution]:
+    def make(**changes: JsonDict) -> list[Execution]:
         rows: list[tuple[int, str, int, dict[str, Any]]] = [
             (1, "", 0, {"type": mlmd.DAG, "state": "RUNNING"}),
             (2, "condition-branches-1", 1, {"type": mlmd.DAG}),
@@ -77,58 +79,71 @@ def shapes(execution: Make) -> Callable[..., list[Execution]]:
     return make
 
 
-def placed(executions: Any, graph: Any) -> dict[str, str]:
+def placed(executions: list[Execution], graph: Graph) -> dict[str, str]:
     """Kinds by paths, of tasks that have an execution; each is at a path of its own."""
-    found = place_executions(executions, graph)
-    paths = [each.path for each in found]
-    assert len(set(paths)) == len(paths), "each at a path of its own"
-    return {each.path: each.kind.value for each in found if each.execution is not None}
+    placements = place_executions(executions, graph)
+    paths = [placement.path for placement in placements]
+    assert len(set(paths)) == len(paths), "two tasks have the same path"
+    return {
+        placement.path: placement.kind.value
+        for placement in placements
+        if placement.execution is not None
+    }
 
 
-def test_executions_name_what_they_stand_in(shapes: Any, graph: Any) -> None:
-    found = place_executions(shapes(), graph)
+def test_executions_name_what_they_stand_in(
+    shapes: Callable[..., list[Execution]], graph: Graph
+) -> None:
+    placements = place_executions(shapes(), graph)
 
     assert placed(shapes(), graph) == SHAPES
-    assert [each.path for each in found if each.execution is None] == [], (
-        "nothing in a false condition is shown"
+    assert [placement.path for placement in placements if placement.execution is None] == [], (
+        "tasks of a false condition are shown"
     )
 
 
-def test_what_no_execution_was_made_for_did_not_run(shapes: Any, graph: Any) -> None:
+def test_tasks_without_an_execution_did_not_run(
+    shapes: Callable[..., list[Execution]], graph: Graph
+) -> None:
     """It comes last."""
     missing = {"inner/double-2", "say-3", "total"}
-    some = [each for each in shapes() if each.id not in (14, 15, 17)]
+    remaining = [execution for execution in shapes() if execution.id not in (14, 15, 17)]
 
-    found = place_executions(some, graph)
+    placements = place_executions(remaining, graph)
 
-    assert {each.path for each in found if each.execution is None} == missing
-    assert {each.path for each in found[-3:]} == missing
-    assert {each.path: each.kind.value for each in found} == SHAPES
+    assert {placement.path for placement in placements if placement.execution is None} == missing
+    assert {placement.path for placement in placements[-3:]} == missing
+    assert {placement.path: placement.kind.value for placement in placements} == SHAPES
 
 
-def test_what_is_in_a_dag_that_did_not_run_is_not_shown(shapes: Any, graph: Any) -> None:
-    some = [each for each in shapes() if each.id not in (6, 7, 8, 9, 10, 12, 13, 14)]
+def test_what_is_in_a_dag_that_did_not_run_is_not_shown(
+    shapes: Callable[..., list[Execution]], graph: Graph
+) -> None:
+    removed = (6, 7, 8, 9, 10, 12, 13, 14)
+    remaining = [execution for execution in shapes() if execution.id not in removed]
 
-    found = {each.path: each for each in place_executions(some, graph)}
+    by_path = {placement.path: placement for placement in place_executions(remaining, graph)}
 
-    assert found["inner"].execution is None
-    assert found["for-loop-4"].execution is None
-    assert not [path for path in found if path.startswith(("inner/", "for-loop-4["))]
+    assert by_path["inner"].execution is None
+    assert by_path["for-loop-4"].execution is None
+    assert not [path for path in by_path if path.startswith(("inner/", "for-loop-4["))]
 
 
 @pytest.mark.parametrize("order", ["reversed", "rotated", "by task"])
-def test_the_order_of_the_answer_does_not_matter(shapes: Any, graph: Any, order: str) -> None:
+def test_the_order_of_the_answer_does_not_matter(
+    shapes: Callable[..., list[Execution]], graph: Graph, order: str
+) -> None:
     executions = shapes()
     other = {
         "reversed": executions[::-1],
         "rotated": executions[8:] + executions[:8],
-        "by task": sorted(executions, key=lambda each: each.task),
+        "by task": sorted(executions, key=lambda execution: execution.task),
     }[order]
 
     assert placed(other, graph) == SHAPES
 
 
-def test_iterations_have_their_numbers_whenever_they_started(execution: Make, graph: Any) -> None:
+def test_iterations_have_their_numbers_whenever_they_started(execution: Make, graph: Graph) -> None:
     order = [10, 2, 11, 0, 1]
     executions = [execution(1, ""), execution(2, "for-loop-4", 1)]
     for at, number in enumerate(order):
@@ -137,16 +152,16 @@ def test_iterations_have_their_numbers_whenever_they_started(execution: Make, gr
             execution(30 + at, "double", 10 + at),
         ]
 
-    found = placed(executions, graph)
+    kinds = placed(executions, graph)
 
     loop = [f"for-loop-4[{number}]" for number in order]
-    assert [*found] == ["for-loop-4", *loop, *(f"{each}/double" for each in loop)], (
-        "in the order they started"
+    assert [*kinds] == ["for-loop-4", *loop, *(f"{iteration}/double" for iteration in loop)], (
+        "the tasks are in the order of their starts"
     )
 
 
 def test_iterations_without_a_number_are_counted_by_their_start(
-    execution: Make, graph: Any
+    execution: Make, graph: Graph
 ) -> None:
     executions = [execution(1, ""), execution(2, "for-loop-4", 1)]
     executions += [execution(number, "for-loop-4", 2) for number in (3, 4)]
@@ -154,7 +169,7 @@ def test_iterations_without_a_number_are_counted_by_their_start(
     assert [*placed(executions, graph)] == ["for-loop-4", "for-loop-4[0]", "for-loop-4[1]"]
 
 
-def test_a_loop_over_nothing_has_no_iterations(execution: Make, graph: Any) -> None:
+def test_a_loop_over_nothing_has_no_iterations(execution: Make, graph: Graph) -> None:
     assert placed([execution(1, ""), execution(2, "for-loop-4", 1)], graph) == {
         "for-loop-4": "loop"
     }
@@ -163,12 +178,14 @@ def test_a_loop_over_nothing_has_no_iterations(execution: Make, graph: Any) -> N
 # -- parents that are not there
 
 
-def test_the_pipeline_itself_may_be_missing(shapes: Any, graph: Any) -> None:
-    assert placed(shapes()[1:], graph) == SHAPES, "those at the top are told by their names"
+def test_the_pipeline_itself_may_be_missing(
+    shapes: Callable[..., list[Execution]], graph: Graph
+) -> None:
+    assert placed(shapes()[1:], graph) == SHAPES, "tasks at the top are placed by their names"
 
 
 def test_a_stranger_beside_the_pipeline_changes_nothing(
-    shapes: Any, execution: Make, graph: Any
+    shapes: Callable[..., list[Execution]], execution: Make, graph: Graph
 ) -> None:
     """One whose parent is not of this run, and one that the pipeline does not have."""
     strangers = [
@@ -181,15 +198,22 @@ def test_a_stranger_beside_the_pipeline_changes_nothing(
     assert placed([*shapes(), *strangers], graph) == SHAPES
 
 
-def test_a_task_of_the_top_whose_parent_is_unknown_is_at_the_top(shapes: Any, graph: Any) -> None:
+def test_a_task_of_the_top_whose_parent_is_unknown_is_at_the_top(
+    shapes: Callable[..., list[Execution]], graph: Graph
+) -> None:
     assert placed(_reparented(shapes(), 17, 77), graph) == SHAPES
 
 
 def _reparented(executions: list[Execution], number: int, parent: int) -> list[Execution]:
-    return [replace(each, parent=parent) if each.id == number else each for each in executions]
+    return [
+        replace(execution, parent=parent) if execution.id == number else execution
+        for execution in executions
+    ]
 
 
-def test_parents_that_go_in_circles_lose_only_what_is_in_them(shapes: Any, graph: Any) -> None:
+def test_parents_that_go_in_circles_lose_only_what_is_in_them(
+    shapes: Callable[..., list[Execution]], graph: Graph
+) -> None:
     circle = _reparented(
         _reparented(shapes(), 12, 13), 15, 15
     )  # inner in its own task, say-3 in itself
@@ -200,26 +224,28 @@ def test_parents_that_go_in_circles_lose_only_what_is_in_them(shapes: Any, graph
     }
 
 
-def test_no_executions_at_all_are_tasks_that_did_not_run(graph: Any) -> None:
-    found = place_executions([], graph)
+def test_no_executions_at_all_are_tasks_that_did_not_run(graph: Graph) -> None:
+    placements = place_executions([], graph)
 
-    assert {each.path for each in found} == {
+    assert {placement.path for placement in placements} == {
         path for path in SHAPES if "/" not in path and "[" not in path
     }
-    assert {each.execution for each in found} == {None}
+    assert {placement.execution for placement in placements} == {None}
 
 
 # -- names
 
 
-def named(spec: dict[str, Any], **names: str) -> None:
+def named(spec: JsonDict, **names: str) -> None:
     """Gives tasks of a spec display names."""
     for component in (spec["root"], *spec["components"].values()):
         for key, task in component.get("dag", {}).get("tasks", {}).items():
             task["taskInfo"]["name"] = names.get(key.replace("-", "_"), task["taskInfo"]["name"])
 
 
-def test_older_servers_have_labels_instead_of_keys(edited: Any, execution: Make) -> None:
+def test_older_servers_have_labels_instead_of_keys(
+    edited: Callable[..., Spec], execution: Make
+) -> None:
     """Before 2.14 task_name is the label, which tasks of one DAG may share: they are told by their
     order."""
     names = {"inner": "the inner one", "double": "twice", "double_2": "twice", "for_loop_4": "each"}
@@ -245,14 +271,14 @@ def test_older_servers_have_labels_instead_of_keys(edited: Any, execution: Make)
         "for-loop-4[0]/double": "container",
     }
     assert {
-        each.path: each.execution.id
-        for each in place_executions(executions, graph)
-        if each.execution
+        placement.path: placement.execution.id
+        for placement in place_executions(executions, graph)
+        if placement.execution
     }["inner/double-2"] == 4
 
 
 def test_a_retried_run_shows_the_last_execution_of_a_task(
-    shapes: Any, execution: Make, graph: Any
+    shapes: Callable[..., list[Execution]], execution: Make, graph: Graph
 ) -> None:
     """The first one stays FAILED; that of an iteration and what is in it are made anew too."""
     again = [
@@ -264,9 +290,9 @@ def test_a_retried_run_shows_the_last_execution_of_a_task(
 
     assert placed(executions, graph) == SHAPES
     last = {
-        each.path: each.execution.id
-        for each in place_executions(executions, graph)
-        if each.execution
+        placement.path: placement.execution.id
+        for placement in place_executions(executions, graph)
+        if placement.execution
     }
     assert (last["lines"], last["for-loop-4[1]"], last["for-loop-4[1]/double"]) == (40, 41, 42)
     assert (last["for-loop-4[0]"], last["total"]) == (7, 17)
@@ -288,18 +314,18 @@ NAMES = ["", "inner", "double", "double-2", "for-loop-4", "condition-2", "say-2"
     )
 )
 def test_any_executions_are_placed_once_each(
-    graph: Any, rows: list[tuple[str, int, int | None, str]]
+    graph: Graph, rows: list[tuple[str, int, int | None, str]]
 ) -> None:
     executions = [
         Execution(number, mlmd.DAG, name, parent, iteration, state, {}, {}, 0.0, 0.0)
         for number, (name, parent, iteration, state) in enumerate(rows, 1)
     ]
 
-    found = place_executions(executions, graph)
+    placements = place_executions(executions, graph)
 
-    paths = [each.path for each in found]
+    paths = [placement.path for placement in placements]
     assert len(set(paths)) == len(paths)
-    used = [each.execution.id for each in found if each.execution is not None]
+    used = [placement.execution.id for placement in placements if placement.execution is not None]
     assert len(set(used)) == len(used)
     tops = {path for path in paths if "/" not in path and "[" not in path}
     assert tops == set(graph.root.dag.tasks)
@@ -308,12 +334,12 @@ def test_any_executions_are_placed_once_each(
 # -- a run under way
 
 
-def node(name: str, second: int, **more: Any) -> dict[str, Any]:
+def node(name: str, second: int, **more: object) -> JsonDict:
     at = f"2026-01-02T03:00:{second:02d}Z"
     return {"display_name": name, "state": "RUNNING", "create_time": at, "start_time": at} | more
 
 
-def test_nodes_are_told_by_names_that_the_pipeline_has_once(graph: Any) -> None:
+def test_nodes_are_placed_by_names_that_the_pipeline_has_once(graph: Graph) -> None:
     """Drivers, wrappers and what is in a loop or has a name of two tasks are left out."""
     details = [
         node("shapes-x1y2z", 0),
@@ -334,9 +360,9 @@ def test_nodes_are_told_by_names_that_the_pipeline_has_once(graph: Any) -> None:
         {"display_name": None, "start_time": 3},
     ]
 
-    found = place_nodes(details, graph)
+    placements = place_nodes(details, graph)
 
-    assert {each.path: each.kind.value for each in found} == {
+    assert {placement.path: placement.kind.value for placement in placements} == {
         "lines": "container",
         "total": "container",
         "inner": "dag",
@@ -344,21 +370,25 @@ def test_nodes_are_told_by_names_that_the_pipeline_has_once(graph: Any) -> None:
         "inner/double-2": "container",
         "condition-branches-1/condition-2/say": "container",
     }
-    assert [each.path for each in found][:3] == ["lines", "total", "inner"], (
-        "in the order they started"
+    assert [placement.path for placement in placements][:3] == ["lines", "total", "inner"], (
+        "the tasks are in the order of their starts"
     )
-    assert found[0].node == details[6]
+    assert placements[0].node == details[6]
 
 
-def test_nodes_may_lack_any_field(graph: Any) -> None:
+def test_nodes_may_lack_any_field(graph: Graph) -> None:
     for missing in ("display_name", "state", "create_time", "start_time"):
         details = [node("total", 4), node("lines", 3)]
-        less = [{key: value for key, value in each.items() if key != missing} for each in details]
+        less = [
+            {key: value for key, value in detail.items() if key != missing} for detail in details
+        ]
         assert len(place_nodes(less, graph)) == (0 if missing == "display_name" else 2), missing
     assert place_nodes([], graph) == []
 
 
-def test_every_task_outside_of_loops_of_another_pipeline_is_told(compiled: Any) -> None:
+def test_every_task_outside_of_loops_is_placed(
+    compiled: Callable[[str], Spec],
+) -> None:
     graph = build(compiled("features-2.14.6.yaml").pipeline_spec)
     names = [
         "produce",
@@ -372,11 +402,12 @@ def test_every_task_outside_of_loops_of_another_pipeline_is_told(compiled: Any) 
         "double-3",
     ]
 
-    found = {
-        each.path for each in place_nodes([node(name, at) for at, name in enumerate(names)], graph)
+    paths = {
+        placement.path
+        for placement in place_nodes([node(name, at) for at, name in enumerate(names)], graph)
     }
 
-    assert found == {
+    assert paths == {
         "produce",
         "describe",
         "two",
@@ -387,7 +418,9 @@ def test_every_task_outside_of_loops_of_another_pipeline_is_told(compiled: Any) 
     }
 
 
-def test_kinds_are_those_of_the_spec_whatever_the_execution_says(shapes: Any, graph: Any) -> None:
+def test_kinds_are_those_of_the_spec_whatever_the_execution_says(
+    shapes: Callable[..., list[Execution]], graph: Graph
+) -> None:
     wrong = itertools.cycle([mlmd.CONTAINER, mlmd.DAG, "", "acme.Other"])
 
     changed = {f"n{number}": {"type": next(wrong)} for number in range(1, 18)}

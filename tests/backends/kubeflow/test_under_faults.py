@@ -27,6 +27,7 @@ from kfgcp.query import RunFilter
 from kfgcp.spec.load import Spec
 from kfgcp.testing import KubeflowStandIn
 from kfgcp.testing.server import Request, Response
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST, wait_for
 from trials import Trial
 
@@ -63,15 +64,15 @@ def answer_with(
 
 def _runs(env: KubeflowStandIn) -> list[Any]:
     """All runs, as the service lists them to somebody who asks without kfgcp."""
-    found: list[Any] = []
+    runs: list[Any] = []
     token = ""
     while True:
         asked = {"page_size": "200", "page_token": token}
         page = requests.get(f"{env.host}{API}/runs", params=asked, timeout=REQUEST).json()
-        found += page.get("runs", [])
+        runs += page.get("runs", [])
         token = page.get("next_page_token", "")
         if not token:
-            return found
+            return runs
 
 
 def _ids(env: KubeflowStandIn) -> list[str]:
@@ -87,7 +88,11 @@ def _most(env: KubeflowStandIn) -> int:
 
 @pytest.mark.trial("submissions to Kubeflow, of whose requests every fifth fails")
 def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None, trial: Trial
+    cluster: KubeflowStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    impatient: None,
+    trial: Trial,
 ) -> None:
     count = trial.size(sample=300, proof=2000)
     kinds = ("500", "503", "429", "reset", "lost", "garbage")
@@ -101,23 +106,26 @@ def test_each_submission_makes_one_run_at_most_when_every_fifth_request_fails(
     assert min(met[kind] for kind in kinds) >= count * 0.01
     answered = {result for result in results if isinstance(result, str)}
     failed = [result for result in results if isinstance(result, BackendError)]
-    made = {run["run_id"]: run["display_name"] for run in _runs(cluster)}
+    run_names = {run["run_id"]: run["display_name"] for run in _runs(cluster)}
     assert len(answered) + len(failed) == count
-    assert answered <= set(made)
-    assert {made[run] for run in made.keys() - answered} <= {
+    assert answered <= set(run_names)
+    assert {run_names[run] for run in run_names.keys() - answered} <= {
         _named(error) for error in failed if error.unknown
     }
-    assert len(failed) < count * 0.05, "only looks whose answers are no good are not tried again"
-    assert sorted(made.values()) == sorted(set(made.values()))
+    assert len(failed) < count * 0.05, "only requests with unusable answers are not tried again"
+    assert sorted(run_names.values()) == sorted(set(run_names.values()))
     assert _most(cluster) == 1
-    assert sorted(run.run_id for run in public.list()) == sorted(made)
+    assert sorted(run.run_id for run in public.list()) == sorted(run_names)
     names = {experiment.name for experiment in cluster.experiments.all()}
     assert names == {"Default", "Churn & Co. +1%"}
     trial.count("submissions", count)
 
 
-def test_runs_of_the_same_name_are_told_apart(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
+def test_runs_of_the_same_name_are_distinguished(
+    cluster: KubeflowStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    impatient: None,
 ) -> None:
     """Only the submission tells one from the others. Without garbage every one of them succeeds."""
     cluster.faults(0.2, ("503", "429", "reset", "lost"), seed=5)
@@ -130,8 +138,11 @@ def test_runs_of_the_same_name_are_told_apart(
     assert _most(cluster) == 1
 
 
-def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any, impatient: None
+def test_an_error_of_submit_says_whether_the_run_may_have_started(
+    cluster: KubeflowStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    impatient: None,
 ) -> None:
     """Half of the requests are not tried again, as the server asks for more patience than there is;
     so are looks."""
@@ -150,14 +161,14 @@ def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
     assert len(failed) >= 50
     assert answered <= set(named.values())
     assert {name for name, run in named.items() if run not in answered} <= in_doubt
-    assert in_doubt & set(named), "none of the lost ones was made: the test proves nothing"
+    assert in_doubt & set(named), "no lost request created a run, so the test proves nothing"
     assert all("not known" not in error.message for error in failed if not error.unknown)
     assert any(not error.unknown for error in failed)
     assert _most(cluster) == 1
 
 
 def _named(error: BackendError) -> str:
-    match = re.search(r"It is not known whether the run '(.+)' was created\.", error.message)
+    match = re.search(r"kfgcp does not know whether the run '(.+)' was created\.", error.message)
     assert match, error.message
     assert error.hint.endswith("kfgcp list")
     return match[1]
@@ -467,7 +478,7 @@ def test_an_experiment_of_any_name_is_made_once_and_found_again(
     ) as another_thread:  # has a backend of its own, which knows no experiment
         second = another_thread.submit(public.submit, spec, env="cloud", experiment=name).result()
 
-    assert {each.name for each in cluster.experiments.all()} == {"Default", name}
+    assert {experiment.name for experiment in cluster.experiments.all()} == {"Default", name}
     for handle in (first, second):
         assert public.show(handle.run_id).snapshot.experiment == name
 
@@ -477,7 +488,7 @@ def test_a_run_in_an_experiment_that_differs_in_case_keeps_the_name_that_it_was_
 ) -> None:
     """As on MySQL: "default" is the "Default" that every server has."""
     handle = public.submit(spec, env="cloud", experiment="default")
-    assert [each.name for each in cluster.experiments.all()] == ["Default"]
+    assert [experiment.name for experiment in cluster.experiments.all()] == ["Default"]
 
     handle.wait(PROCESS)
 
@@ -488,13 +499,13 @@ def test_a_run_in_an_experiment_that_differs_in_case_keeps_the_name_that_it_was_
 
 
 def test_eight_threads_that_start_in_a_new_experiment_make_it_once(
-    cluster: KubeflowStandIn, spec: Spec, submit_all: Any
+    cluster: KubeflowStandIn, spec: Spec, submit_all: Callable[..., list[str | BackendError]]
 ) -> None:
     cluster.latency = 0.05
     results = submit_all(spec, 8, env="cloud", experiment="new")
 
     assert [result for result in results if isinstance(result, BackendError)] == []
-    assert [each.name for each in cluster.experiments.all()] == ["Default", "new"]
+    assert [experiment.name for experiment in cluster.experiments.all()] == ["Default", "new"]
     assert len(_runs(cluster)) == 8
 
 
@@ -503,7 +514,7 @@ def test_an_experiment_whose_making_was_not_answered(cluster: KubeflowStandIn, s
 
     public.submit(spec, env="cloud", experiment="new")
 
-    assert [each.name for each in cluster.experiments.all()] == ["Default", "new"]
+    assert [experiment.name for experiment in cluster.experiments.all()] == ["Default", "new"]
     assert len(_runs(cluster)) == 1
 
 
@@ -511,7 +522,7 @@ def test_an_experiment_whose_making_was_not_answered(cluster: KubeflowStandIn, s
 
 
 def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
-    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     """A process is killed when it has asked anything, when its request for a run has arrived, when
     the run is made, or when the answer is on its way."""
@@ -537,8 +548,8 @@ def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it
             held.release()
             # A request that has arrived is carried out, though nobody waits for its answer.
             wait_for(partial(_is_answered, cluster, None, "*", since=mark))
-        made = [run for run in _runs(cluster) if run["display_name"] == f"kill-{number}"]
-        assert len(made) == (0 if moment == "asked" else 1)
+        created = [run for run in _runs(cluster) if run["display_name"] == f"kill-{number}"]
+        assert len(created) == (0 if moment == "asked" else 1)
 
     listed = kfgcp("list", "--env", "cloud", "--limit", "100", "--json")
     assert listed.code == 0, listed.err
@@ -552,7 +563,7 @@ def _is_answered(env: KubeflowStandIn, method: str | None, path: str, *, since: 
     return bool(requests) and all(request.status is not None for request in requests)
 
 
-def test_a_login_page_for_the_new_run_is_told_with_what_is_not_known(
+def test_a_login_page_for_a_new_run_says_that_its_creation_is_uncertain(
     cluster: KubeflowStandIn, spec: Spec, impatient: None
 ) -> None:
     """Every answer is one, the looks' too."""

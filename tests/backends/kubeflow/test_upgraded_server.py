@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import kfgcp as public
-from kfgcp import api, testing
+from json_types import JsonDict
+from kfgcp import RunHandle, api, testing
 from kfgcp.testing import KubeflowStandIn
 
 METADATA = "/ml_metadata.*"
@@ -24,19 +25,21 @@ def cluster(home: Path) -> Iterator[KubeflowStandIn]:
 
 
 @pytest.fixture
-def scores(pipeline: Callable[[str], Path]) -> Callable[[], Any]:
+def scores(pipeline: Callable[[str], Path]) -> Callable[[], RunHandle]:
     """Run the pipeline two-scores to its end; its handle."""
     return lambda: public.submit(str(pipeline("two_scores")), env="cloud").wait(60)
 
 
-def measured(run: Any) -> list[tuple[str, str, float]]:
+def measured(run: RunHandle) -> list[tuple[str, str, float]]:
     return sorted((metric.task, metric.name, metric.value) for metric in run.snapshot.metrics)
 
 
 MEASURED = [("evaluate", "accuracy", 0.5), ("evaluate-2", "accuracy", 0.5)]
 
 
-def test_runs_before_and_after_an_upgrade(cluster: KubeflowStandIn, scores: Any) -> None:
+def test_runs_before_and_after_an_upgrade(
+    cluster: KubeflowStandIn, scores: Callable[[], RunHandle]
+) -> None:
     before = scores()
     cluster.keeps_tasks = True
     mark = len(cluster.requests)
@@ -50,10 +53,12 @@ def test_runs_before_and_after_an_upgrade(cluster: KubeflowStandIn, scores: Any)
     )
     assert cluster.requests.count("POST", METADATA, since=mark) == 0
     assert {run.run_id for run in public.list()} == {before.run_id, after.run_id}
-    assert measured(public.show(before.run_id)) == MEASURED, "what was read stays"
+    assert measured(public.show(before.run_id)) == MEASURED, "the values that were read stay"
 
 
-def test_a_run_is_read_by_one_request(cluster: KubeflowStandIn, pipeline: Any) -> None:
+def test_a_run_is_read_by_one_request(
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path]
+) -> None:
     """Older servers take three more, of ML Metadata."""
     cluster.keeps_tasks = True
     (run_id,) = cluster.seed(1, metrics={"accuracy": 0.5})
@@ -73,7 +78,7 @@ def test_a_run_is_read_by_one_request(cluster: KubeflowStandIn, pipeline: Any) -
 
 
 def test_a_run_that_an_older_server_was_about_to_end(
-    cluster: KubeflowStandIn, pipeline: Any
+    cluster: KubeflowStandIn, pipeline: Callable[[str], Path]
 ) -> None:
     """Its tasks were in ML Metadata, which is gone when it has ended."""
     cluster.instant.seconds = 3600
@@ -103,7 +108,7 @@ def test_runs_from_before_an_upgrade_are_read_once(cluster: KubeflowStandIn) -> 
     assert again == []
 
 
-def test_a_task_that_cannot_be_read_is_told_once(
+def test_a_task_that_cannot_be_read_is_reported_once(
     cluster: KubeflowStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run has ended, so the task stays as it is."""
@@ -111,7 +116,7 @@ def test_a_task_that_cannot_be_read_is_told_once(
     (run_id,) = cluster.seed(1, age=7200)
     format_fields = cluster.tasks.format_fields
 
-    def with_damage(*arguments: Any, **options: Any) -> dict[str, Any]:
+    def with_damage(*arguments: Any, **options: object) -> JsonDict:
         answer = format_fields(*arguments, **options)
         for task in answer.get("tasks", [])[:1]:
             task["create_time"] = "yesterday"
@@ -132,7 +137,9 @@ def test_a_task_that_cannot_be_read_is_told_once(
     ] == []
 
 
-def test_a_server_that_is_an_older_one_again(cluster: KubeflowStandIn, scores: Any) -> None:
+def test_a_server_that_is_an_older_one_again(
+    cluster: KubeflowStandIn, scores: Callable[[], RunHandle]
+) -> None:
     cluster.keeps_tasks = True
     (on_new,) = cluster.seed(1, metrics={"accuracy": 0.25})
     cluster.keeps_tasks = False
@@ -140,6 +147,6 @@ def test_a_server_that_is_an_older_one_again(cluster: KubeflowStandIn, scores: A
     run = public.show(on_new)
 
     assert [metric.value for metric in run.snapshot.metrics] == [0.25], (
-        "by ML Metadata, which this stand-in has of all runs"
+        "ML Metadata of this stand-in has all runs"
     )
     assert measured(scores()) == MEASURED

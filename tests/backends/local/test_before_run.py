@@ -5,23 +5,26 @@ from typing import Any, Final
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.local.before_run import note_lines, refuse
 from kfgcp.backends.local.settings import LocalSettings
 from kfgcp.engine.secrets import Secrets
 from kfgcp.errors import Unsupported
 from kfgcp.options import RunOptions
+from kfgcp.rules.ignored import Ignored
 from rule_cases import build_spec
 
 EXECUTOR: Final = "deploymentSpec/executors/exec-train"
 PLATFORM: Final = "platforms/kubernetes/deploymentSpec/executors/exec-train"
 SECRET: Final = {"secretName": "db", "keyToEnv": [{"secretKey": "p", "envVar": "DB_PASSWORD"}]}
-TAKEN: Final = (
-    "component train takes DB_PASSWORD from this environment, not from the secret 'db' (L206)"
-)
+TAKEN: Final = "component train takes DB_PASSWORD from your shell, not from the secret 'db' (L206)"
 
 
 def notes(*edits: Any, ignored: tuple[str, ...] = ()) -> list[str]:
-    return note_lines(build_spec(edits), RunOptions(), LocalSettings(), ignored, Secrets({}))
+    ignored_findings = Ignored(frozenset(ignored))
+    return note_lines(
+        build_spec(edits), RunOptions(), LocalSettings(), ignored_findings, Secrets({})
+    )
 
 
 def test_a_variable_that_is_missing_is_named_beside_the_warning(
@@ -41,7 +44,7 @@ def test_a_variable_that_is_missing_is_named_beside_the_warning(
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
-    def mount(path: Path) -> dict[str, Any]:
+    def mount(path: Path) -> JsonDict:
         return {f"{PLATFORM}/pvcMount": [{"constant": "claim", "mountPath": str(path)}]}
 
     assert len(notes(mount(tmp_path))) == 1

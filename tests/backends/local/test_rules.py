@@ -1,14 +1,16 @@
 """The rules of the local engine: a pipeline for each, and the smallest edit that silences it."""
 
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from kfgcp.backends.local import BACKEND
 from kfgcp.backends.local.rules import local_rules
-from rule_cases import REMOVED, Case, check_case, find
+from kfgcp.rules.rule import Rule
+from rule_cases import ARTIFACT, NUMBER_IN_LIST, REMOVED, Case, check_case, find
 
 CONTAINER: Final = "deploymentSpec/executors/exec-train/container"
+TASK_CACHING: Final = "root/dag/tasks/train/cachingOptions"
 PLATFORM: Final = "platforms/kubernetes/deploymentSpec/executors/exec-train"
 FUNCTION: Final = {
     "image": "python:3.12",
@@ -37,14 +39,19 @@ CASES: Final[dict[str, Case]] = {
     "L102": Case(
         {f"{CONTAINER}/image": "argostub/deletepvc"},
         {f"{CONTAINER}/image": "python:3.12"},
-        "component train creates or deletes a volume of Kubernetes, which the local engine cannot"
-        " do",
+        "component train creates or deletes a Kubernetes volume, which the local engine cannot do",
     ),
     "L103": Case(
         {},
         {},
         "component train runs a container, and --executor process does not allow containers",
         {"executor": "process"},
+    ),
+    "L104": Case(
+        {**ARTIFACT, f"{CONTAINER}/args": ["{{$.inputs.artifacts['data']}}"]},
+        {f"{CONTAINER}/args": ["{{$.inputs.artifacts['data'].uri}}"]},
+        "component train passes the whole artifact 'data' to its command, but KFP does not say"
+        " which text the command gets",
     ),
     "L201": Case(
         {},
@@ -54,7 +61,7 @@ CASES: Final[dict[str, Case]] = {
     "L202": Case(
         {CONTAINER: FUNCTION | {"resources": {"cpuLimit": 4.0}}},
         {f"{CONTAINER}/resources": REMOVED},
-        "component train runs in a process, which ignores its limits of cpu and memory",
+        "component train runs in a process, so its limits of CPU and memory have no effect",
     ),
     "L203": Case(
         {f"{CONTAINER}/resources/accelerator": {"type": "NVIDIA_L4", "count": "2"}},
@@ -76,7 +83,7 @@ CASES: Final[dict[str, Case]] = {
     "L206": Case(
         {f"{PLATFORM}/secretAsEnv": [SECRET]},
         {f"{PLATFORM}/secretAsEnv": REMOVED},
-        "component train takes DB_PASSWORD from this environment, not from the secret 'db'",
+        "component train takes DB_PASSWORD from your shell, not from the secret 'db'",
     ),
     "L207": Case(
         {
@@ -89,8 +96,8 @@ CASES: Final[dict[str, Case]] = {
     "L208": Case(
         {CONTAINER: FUNCTION | {"image": "pytorch/pytorch"}},
         {f"{CONTAINER}/image": "python:3.12-slim"},
-        "not judged: component train runs its function without the image pytorch/pytorch; whether"
-        " the function needs something of it is not known",
+        "not judged: component train runs its function without the image pytorch/pytorch, and"
+        " kfgcp does not know whether the function needs software from this image",
     ),
     "L209": Case(
         {"deploymentSpec/executors/exec-train": {"importer": IMPORTER}},
@@ -98,11 +105,29 @@ CASES: Final[dict[str, Case]] = {
         "component train imports gs://data/table, which this machine reads with your own"
         " credentials",
     ),
+    "L210": Case(
+        NUMBER_IN_LIST,
+        {"root/inputDefinitions/parameters/n/parameterType": "STRING"},
+        "task train puts 'n', which is NUMBER_INTEGER, inside the list 'items', where it becomes"
+        " text, as on Kubeflow",
+    ),
+    "L211": Case(
+        {TASK_CACHING: {"enableCache": True}, f"{CONTAINER}/env": [{"name": "A", "value": "b"}]},
+        {TASK_CACHING: {}},
+        "task train has environment variables and is cached: when only variables changed, it gets"
+        " its old outputs from the cache",
+    ),
+    "L212": Case(
+        {f"{CONTAINER}/image": "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.20.1"},
+        {f"{CONTAINER}/image": "python:3.12"},
+        "component train is from google-cloud-pipeline-components: it calls services of Google"
+        " Cloud",
+    ),
 }
 
 
 @pytest.mark.parametrize("rule", local_rules(), ids=lambda rule: rule.id)
-def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Any) -> None:
+def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Rule) -> None:
     assert rule.id in CASES, f"{rule.id} has no pipeline in this file"
     check_case(rule, CASES[rule.id])
 

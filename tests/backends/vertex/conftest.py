@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from json_types import JsonDict
 from kfgcp.backends.vertex.settings import VertexSettings
 
 SETTINGS = {"project": "acme", "location": "europe-west4", "pipeline_root": "gs://acme-pipelines"}
@@ -21,11 +22,11 @@ def vertex_settings() -> Callable[..., VertexSettings]:
 
 
 @pytest.fixture(scope="session")
-def detail() -> Callable[..., dict[str, Any]]:
+def detail() -> Callable[..., JsonDict]:
     """A taskDetail that succeeded: `number` is its id and, in seconds, its start."""
 
-    def make(number: int, name: str, parent: int | None = None, **more: Any) -> dict[str, Any]:
-        made: dict[str, Any] = {
+    def make(number: int, name: str, parent: int | None = None, **more: object) -> JsonDict:
+        defaults: JsonDict = {
             "taskId": str(number),
             "taskName": name,
             "state": "SUCCEEDED",
@@ -33,6 +34,6 @@ def detail() -> Callable[..., dict[str, Any]]:
             "endTime": f"2026-01-02T03:01:{number % 60:02d}.000Z",
             **({} if parent is None else {"parentTaskId": str(parent)}),
         }
-        return {key: value for key, value in (made | more).items() if value is not None}
+        return {key: value for key, value in (defaults | more).items() if value is not None}
 
     return make

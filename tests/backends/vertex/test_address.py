@@ -1,9 +1,8 @@
 """Where Vertex AI is: by its location, as Google's own client has it, or at an address of its
 own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,8 @@ from kfgcp.backends.vertex.service import LATE_SECONDS
 from kfgcp.errors import Remedy
 from kfgcp.services.error_rules import Advice, ErrorBody
 from kfgcp.services.google_errors import GoogleErrors
+from kfgcp_command import Command
+from service_fixtures import Reply, Server
 
 
 @pytest.mark.parametrize("location", ["europe-west4", "us-central1", "us", "eu"])
@@ -35,11 +36,11 @@ def test_the_api_of_an_address_can_be_enabled(location: str) -> None:
     host = address(location).removeprefix("https://")
 
     text = "It has not been used in project 5."
-    said = GoogleErrors().advice(
+    advice = GoogleErrors().advice(
         403, ErrorBody(text), text, path="v1/projects/acme/locations/x/pipelineJobs", host=host
     )
 
-    assert said == Advice(
+    assert advice == Advice(
         "Enable the API, then wait a minute: gcloud services enable aiplatform.googleapis.com"
         " --project acme",
         Remedy.ENABLE_API,
@@ -51,7 +52,7 @@ RUN = "the id of a run"
 
 @pytest.fixture
 def private(
-    home: Path, server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    home: Path, server: Server, reply: type[Reply], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[testing.VertexStandIn]:
     """A Vertex AI at an address of its own, and a proxy for the rest of the world, which lets
     nothing through."""
@@ -96,9 +97,9 @@ def private(
 )
 def test_an_address_of_vertex_ai_does_not_move_other_services(
     private: testing.VertexStandIn,
-    server: Any,
-    fails: Any,
-    kfgcp: Any,
+    server: Server,
+    fails: Callable[..., tuple[str, str]],
+    kfgcp: Command,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
     host: str,

@@ -75,7 +75,7 @@ def test_a_run_that_was_made_is_named_when_the_answer_cannot_be_read(
     (job_id,) = service.jobs()
     assert caught.value.unknown
     assert "whose state is 3, not text." in caught.value.message
-    assert f"It is not known whether the run {job_id} was created." in caught.value.message
+    assert f"kfgcp does not know whether the run {job_id} was created." in caught.value.message
     assert caught.value.hint.endswith(f"kfgcp show {job_id}")
 
 

@@ -3,9 +3,8 @@ the mend."""
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -13,7 +12,9 @@ import requests
 from kfgcp import api, testing
 from kfgcp.cli import main
 from kfgcp.testing import VertexStandIn
-from patience import REQUEST
+from kfgcp_command import Command
+from patience import REQUEST, WaitFor
+from service_fixtures import Reply, Server
 
 TOKEN = "ya29.not-a-real-token"  # noqa: S105
 
@@ -53,9 +54,9 @@ def setting(key: str, value: str) -> dict[str, str]:
 )
 def test_a_setting_that_the_service_refuses(
     cloud: VertexStandIn,
-    nothing_was_started: Any,
-    fails: Any,
-    pipeline: Any,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
     key: str,
     value: str,
     cause: str,
@@ -82,9 +83,9 @@ def test_a_setting_that_the_service_refuses(
 )
 def test_a_setting_that_cannot_be_right(
     cloud: VertexStandIn,
-    nothing_was_started: Any,
-    fails: Any,
-    pipeline: Any,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
     key: str,
     value: str,
     cause: str,
@@ -99,7 +100,10 @@ def test_a_setting_that_cannot_be_right(
 
 
 def test_an_exhausted_quota(
-    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     cloud.fail_next("429", method="POST", retry_after=90)
 
@@ -112,7 +116,11 @@ def test_an_exhausted_quota(
 
 
 def test_an_expired_login(
-    cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    home: Path,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     file = home / "token"
     file.write_text(TOKEN)
@@ -128,7 +136,11 @@ def test_an_expired_login(
 
 
 def test_no_login(
-    cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    home: Path,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     nowhere = {
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "nothing.json"),
@@ -146,7 +158,12 @@ def test_no_login(
 
 @pytest.mark.parametrize("verb", ["run", "list"])
 def test_an_unknown_host(
-    cloud: VertexStandIn, home: Path, nothing_was_started: Any, fails: Any, pipeline: Any, verb: str
+    cloud: VertexStandIn,
+    home: Path,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
+    verb: str,
 ) -> None:
     (home / "token").write_text(TOKEN)
     env = setting("api_endpoint", "https://vertex.invalid") | setting("auth", "token-file")
@@ -160,7 +177,10 @@ def test_an_unknown_host(
 
 
 def test_nobody_at_the_address(
-    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -188,18 +208,18 @@ def test_nobody_at_the_address(
                 b' "2026-01-02T03:04:05Z"}'
             ),
             "application/json",
-            "answered with another run than the run in the request",
+            "answered with a different run",
         ),
         (b"ok", "text/plain", "text/plain, not JSON"),
     ],
 )
 def test_a_server_that_answers_garbage(
     cloud: VertexStandIn,
-    nothing_was_started: Any,
-    fails: Any,
-    pipeline: Any,
-    server: Any,
-    reply: Any,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
+    server: Server,
+    reply: type[Reply],
     body: bytes,
     kind: str,
     cause: str,
@@ -215,16 +235,19 @@ def test_a_server_that_answers_garbage(
 
 
 def test_a_run_that_may_have_been_made_is_named(
-    cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    kfgcp: Command,
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     cloud.fail_next("garbage", method="POST")  # it is made, and the answer is a broken page
 
     error, hint = fails(5, "run", pipeline("echo"))
 
-    (made,) = cloud.jobs()
-    assert f"It is not known whether the run {made} was created." in error
-    assert hint.endswith(f"kfgcp show {made}")
-    assert kfgcp("show", made, "--json").json["run_id"] == made
+    (run_id,) = cloud.jobs()
+    assert f"kfgcp does not know whether the run {run_id} was created." in error
+    assert hint.endswith(f"kfgcp show {run_id}")
+    assert kfgcp("show", run_id, "--json").json["run_id"] == run_id
 
 
 @pytest.mark.parametrize(
@@ -234,7 +257,12 @@ def test_a_run_that_may_have_been_made_is_named(
     ],
 )
 def test_a_server_that_lists_garbage(
-    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, server: Any, reply: Any, jobs: str
+    cloud: VertexStandIn,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    server: Server,
+    reply: type[Reply],
+    jobs: str,
 ) -> None:
     server.always(lambda asked: reply(f'{{"pipelineJobs": {jobs}}}'.encode()))
 
@@ -271,8 +299,8 @@ def test_a_run_that_cannot_be_read_is_left_out_of_a_list(
     home: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    server: Any,
-    reply: Any,
+    server: Server,
+    reply: type[Reply],
     fields: str,
     problem: str,
 ) -> None:
@@ -291,7 +319,10 @@ def test_a_run_that_cannot_be_read_is_left_out_of_a_list(
 
 
 def test_a_pipeline_that_is_too_large(
-    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     cloud.max_request_bytes = 1000
 
@@ -311,7 +342,12 @@ def test_a_pipeline_that_is_too_large(
     ],
 )
 def test_a_label_that_google_refuses(
-    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any, label: str, mend: str
+    cloud: VertexStandIn,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
+    label: str,
+    mend: str,
 ) -> None:
     error, hint = fails(5, "run", pipeline("echo"), "--label", label)
 
@@ -322,7 +358,10 @@ def test_a_label_that_google_refuses(
 
 
 def test_a_number_that_would_change(
-    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     error, hint = fails(2, "run", pipeline("one_fails"), "-p", f"x={2**53 + 1}")
 
@@ -348,7 +387,10 @@ def test_a_number_that_would_change(
     ],
 )
 def test_a_run_that_is_not_there(
-    cloud: VertexStandIn, nothing_was_started: Any, fails: Any, arguments: tuple[str, ...]
+    cloud: VertexStandIn,
+    nothing_was_started: Callable[..., None],
+    fails: Callable[..., tuple[str, str]],
+    arguments: tuple[str, ...],
 ) -> None:
     verb, *more = arguments
 
@@ -360,7 +402,10 @@ def test_a_run_that_is_not_there(
 
 
 def test_a_task_that_is_not_there(
-    cloud: VertexStandIn, kfgcp: Any, fails: Any, pipeline: Any
+    cloud: VertexStandIn,
+    kfgcp: Command,
+    fails: Callable[..., tuple[str, str]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     run = kfgcp("run", pipeline("echo"), "--json", env={"KFGCP_ENV": "cloud"}).json["run_id"]
 
@@ -372,7 +417,11 @@ def test_a_task_that_is_not_there(
 
 
 def test_a_run_that_is_deleted_while_it_is_watched(
-    cloud: VertexStandIn, kfgcp: Any, home: Path, pipeline: Any, eventually: Any
+    cloud: VertexStandIn,
+    kfgcp: Command,
+    home: Path,
+    pipeline: Callable[[str], Path],
+    eventually: WaitFor,
 ) -> None:
     cloud.instant.seconds = 600.0
     run = kfgcp("run", pipeline("echo"), "--detach", env={"KFGCP_ENV": "cloud"}).out.strip()
@@ -392,6 +441,8 @@ def test_a_run_that_is_deleted_while_it_is_watched(
         error, hint = (
             line for line in done.err.splitlines() if line.startswith(("error:", "hint:"))
         )
-        assert f"Run {run} was deleted and does not exist any more" in error
+        assert f"Run {run} was deleted: " in error
         assert f"kfgcp show {run}" in hint
-    assert [(each.run_id, each.state.value) for each in api.list()] == [(run, "CANCELLED")]
+    assert [(stored_run.run_id, stored_run.state.value) for stored_run in api.list()] == [
+        (run, "CANCELLED")
+    ]

@@ -1,5 +1,6 @@
 """Input artifacts on Vertex AI: each is an artifact of ML Metadata before the job is made."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def sent(cloud: VertexStandIn, ending: str) -> list[Any]:
 
 
 def test_the_artifact_is_made_once_and_named_in_the_job(
-    service: VertexStandIn, pipeline: Any
+    service: VertexStandIn, pipeline: Callable[[str], Path]
 ) -> None:
     file = str(pipeline("given_data"))
     uri = f"gs://{service.bucket}/data.csv"
@@ -31,10 +32,10 @@ def test_the_artifact_is_made_once_and_named_in_the_job(
     first = kfgcp.run(file, params={"data": uri}, env="dev", timeout=PROCESS)
     again = kfgcp.run(file, params={"data": uri}, env="dev", timeout=PROCESS)
 
-    made = [request.body for request in sent(service, STORE)]
+    artifact_bodies = [request.body for request in sent(service, STORE)]
     jobs = [request.body["runtimeConfig"] for request in sent(service, "/pipelineJobs")]
-    assert made[0] == made[1]
-    assert made[0] == {
+    assert artifact_bodies[0] == artifact_bodies[1]
+    assert artifact_bodies[0] == {
         "displayName": "data",
         "uri": uri,
         "schemaTitle": "system.Dataset",
@@ -49,7 +50,7 @@ def test_the_artifact_is_made_once_and_named_in_the_job(
 
 
 def test_a_file_of_this_machine_is_refused_before_anything_is_made(
-    service: VertexStandIn, pipeline: Any
+    service: VertexStandIn, pipeline: Callable[[str], Path]
 ) -> None:
     with pytest.raises(
         ParamError,
@@ -61,7 +62,10 @@ def test_a_file_of_this_machine_is_refused_before_anything_is_made(
 
 
 def test_a_run_that_somebody_else_made_shows_the_uri(
-    service: VertexStandIn, pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: VertexStandIn,
+    pipeline: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     uri = f"gs://{service.bucket}/data.csv"
     run_id = kfgcp.submit(str(pipeline("given_data")), params={"data": uri}, env="dev").run_id
@@ -74,7 +78,7 @@ def test_a_run_that_somebody_else_made_shows_the_uri(
 
 
 def test_a_submission_without_a_metadata_store_says_what_to_do(
-    service: VertexStandIn, pipeline: Any
+    service: VertexStandIn, pipeline: Callable[[str], Path]
 ) -> None:
     service.fail_next("404", path=f"*/{STORE}")
 

@@ -18,7 +18,8 @@ from kfgcp.testing import VertexStandIn
 from kfgcp.testing.requests import RecordedRequest
 from kfgcp.tracking.handle import RunHandle
 from kfgcp.tracking.poll import OUTAGE, Poller
-from patience import REQUEST, wait_for
+from kfgcp_command import Command
+from patience import REQUEST, WaitFor, wait_for
 
 GETS = "*/pipelineJobs/*"
 LOGS = "*/entries:list"
@@ -143,7 +144,7 @@ def test_ten_minutes_without_a_network_are_two_notices(
         "dev cannot be reached; the run continues, and kfgcp tries again: Vertex AI: 127.0.0.1"
     )
     assert back == "dev answers again"
-    assert len(clock.slept) - tries < 100, "not gentle"
+    assert len(clock.slept) - tries < 100, "too many waits during the outage"
 
 
 def test_after_an_hour_without_an_answer_watching_ends_with_the_reason(
@@ -164,7 +165,7 @@ def test_after_an_hour_without_an_answer_watching_ends_with_the_reason(
 
 
 def test_a_watching_process_survives_an_outage(
-    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     service.instant.seconds = 86400
     run_id = kfgcp("run", pipeline("echo"), "--env", "dev", "--detach").out.strip()
@@ -188,8 +189,8 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
     status: str,
     service: VertexStandIn,
     pipeline: Callable[[str], Path],
-    kfgcp: Any,
-    eventually: Callable[..., Any],
+    kfgcp: Command,
+    eventually: WaitFor,
 ) -> None:
     service.instant.seconds = 86400
     if verb == "run":
@@ -219,7 +220,7 @@ def test_a_process_that_waits_says_once_that_there_is_an_outage_and_once_that_it
 
 
 def test_a_watching_process_asks_at_most_each_second_for_the_state_and_every_third_for_logs(
-    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     service.instant.seconds = 86400
     run_id = kfgcp("run", pipeline("echo"), "--env", "dev", "--detach").out.strip()

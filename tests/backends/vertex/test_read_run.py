@@ -1,24 +1,27 @@
 """Pipeline jobs as runs, from answers written by hand."""
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+from json_types import JsonDict
 from kfgcp.backends.vertex import read_run
 from kfgcp.backends.vertex.messages import read_job
 from kfgcp.backends.vertex.read_run import JobLocation, run_from_job
 from kfgcp.errors import BackendError
-from kfgcp.model import ErrorInfo, Metric, RunState, TaskKind, TaskState
+from kfgcp.model import ErrorInfo, Metric, Run, RunState, TaskKind, TaskState
+from kfgcp.spec.load import Spec
 
 WHERE = JobLocation("acme", "europe-west4", "dev")
 NAME = "projects/123/locations/europe-west4/pipelineJobs/train-1"
 JOBS = "projects/123/locations/europe-west4/customJobs"
 
 
-def made(**fields: Any) -> dict[str, Any]:
+def job_answer(**fields: object) -> JsonDict:
     plain = {
         "name": NAME,
         "displayName": "My run",
@@ -31,14 +34,14 @@ def made(**fields: Any) -> dict[str, Any]:
     return {key: value for key, value in (plain | fields).items() if value is not None}
 
 
-def run(details: Any = (), **fields: Any) -> Any:
+def read_job_with(details: Sequence[JsonDict] = (), **fields: object) -> Run:
     if details:
         fields["jobDetail"] = {"taskDetails": list(details)}
-    answer: Any = made(**fields)
+    answer = job_answer(**fields)
     before = copy.deepcopy(answer)
-    found, _ = run_from_job(read_job(answer), WHERE)
+    run, _ = run_from_job(read_job(answer), WHERE)
     assert answer == before
-    return found
+    return run
 
 
 def test_the_states_of_runs_and_tasks_are_all_that_google_has() -> None:
@@ -50,39 +53,41 @@ def test_the_states_of_runs_and_tasks_are_all_that_google_has() -> None:
     assert read_run.TASK_STATES["NOT_TRIGGERED"] is TaskState.SKIPPED
 
 
-def test_a_job_made_by_others_is_a_run(compiled: Any) -> None:
-    found = run(
+def test_a_job_made_by_others_is_a_run(compiled: Callable[[str], Spec]) -> None:
+    run = read_job_with(
         pipelineSpec=compiled("tests/pipelines/echo.py").pipeline_spec, labels={"team": "growth"}
     )
 
-    assert (found.run_id, found.name, found.pipeline) == ("train-1", "My run", "echo")
-    assert (found.env, found.backend, found.backend_ref) == ("dev", "vertex", NAME)
-    assert found.version == compiled("tests/pipelines/echo.py").version
-    assert (found.experiment, found.labels) == ("default", {"team": "growth"})
-    assert found.params == {"text": "hello"}, "its default"
-    assert (found.created_at, found.started_at, found.ended_at) == (
+    assert (run.run_id, run.name, run.pipeline) == ("train-1", "My run", "echo")
+    assert (run.env, run.backend, run.backend_ref) == ("dev", "vertex", NAME)
+    assert run.version == compiled("tests/pipelines/echo.py").version
+    assert (run.experiment, run.labels) == ("default", {"team": "growth"})
+    assert run.params == {"text": "hello"}, "the parameter has its default"
+    assert (run.created_at, run.started_at, run.ended_at) == (
         "2026-01-02T03:00:00.123Z",
         "2026-01-02T03:00:01.000Z",
         "2026-01-02T03:00:01.000Z",
     )
-    assert found.url == (
+    assert run.url == (
         "https://console.cloud.google.com/vertex-ai/locations/europe-west4/pipelines/runs/train-1?project=acme"
     )
 
 
 def test_a_job_of_a_list_has_no_tasks_and_the_name_of_its_pipeline() -> None:
-    found = run(pipelineSpec={"pipelineInfo": {"name": "train"}}, labels={"experiment": "churn"})
+    run = read_job_with(
+        pipelineSpec={"pipelineInfo": {"name": "train"}}, labels={"experiment": "churn"}
+    )
 
-    assert (found.pipeline, found.version, found.experiment) == ("train", "", "churn")
-    assert (found.tasks, found.artifacts, found.params, found.outputs) == ((), (), {}, {})
+    assert (run.pipeline, run.version, run.experiment) == ("train", "", "churn")
+    assert (run.tasks, run.artifacts, run.params, run.outputs) == ((), (), {}, {})
 
 
 def test_the_least_that_a_job_can_say() -> None:
-    found, spec = run_from_job({"name": NAME}, WHERE)
+    run, spec = run_from_job({"name": NAME}, WHERE)
 
     assert spec is None
-    assert (found.state, found.name, found.pipeline) == (RunState.PENDING, "train-1", "")
-    assert (found.created_at, found.started_at, found.ended_at, found.error) == (
+    assert (run.state, run.name, run.pipeline) == (RunState.PENDING, "train-1", "")
+    assert (run.created_at, run.started_at, run.ended_at, run.error) == (
         None,
         None,
         None,
@@ -97,41 +102,43 @@ def test_the_least_that_a_job_can_say() -> None:
         {"name": 3},
         {"name": NAME, "state": 3},
         {"name": None},
-        made(createTime="soon"),
-        made(endTime="the 2nd"),
+        job_answer(createTime="soon"),
+        job_answer(endTime="the 2nd"),
     ],
 )
-def test_what_is_no_job_is_refused(answer: dict[str, Any]) -> None:
+def test_an_answer_that_is_not_a_job_is_refused(answer: JsonDict) -> None:
     with pytest.raises(BackendError, match="Vertex AI answered with"):
         read_job(answer)
 
 
 @pytest.mark.parametrize("state", [*read_run.RUN_STATES])
 def test_the_state_of_a_run(state: str) -> None:
-    assert run(state=state).state is read_run.RUN_STATES[state]
+    assert read_job_with(state=state).state is read_run.RUN_STATES[state]
 
 
 @pytest.mark.parametrize("changed", [{"schemaVersion": "9.9.9"}, {"components": {}}])
 def test_a_spec_that_cannot_be_read_does_not_hide_the_run(
-    compiled: Any, detail: Any, changed: dict[str, Any]
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict], changed: JsonDict
 ) -> None:
     document = {**compiled("tests/pipelines/echo.py").pipeline_spec, **changed}
 
-    found = run(
+    run = read_job_with(
         [detail(1, "say", execution={"metadata": {"input:text": "a"}})],
         pipelineSpec=document,
         runtimeConfig={"parameterValues": {"text": "a", "n": 2.0}},
     )
 
-    assert (found.pipeline, found.version) == ("echo", "")
-    assert found.params == {"text": "a", "n": 2}
-    assert [(task.path, task.kind, task.inputs) for task in found.tasks] == [
+    assert (run.pipeline, run.version) == ("echo", "")
+    assert run.params == {"text": "a", "n": 2}
+    assert [(task.path, task.kind, task.inputs) for task in run.tasks] == [
         ("say", TaskKind.CONTAINER, {"text": "a"})
     ]
 
 
-def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> None:
-    def google(spec: dict[str, Any]) -> None:
+def test_components_of_google_run_as_custom_jobs(
+    edited: Callable[..., Spec], detail: Callable[..., JsonDict]
+) -> None:
+    def google(spec: JsonDict) -> None:
         spec["deploymentSpec"]["executors"]["exec-say"] = {
             "customJob": {"customJob": {"workerPoolSpecs": []}}
         }
@@ -139,12 +146,12 @@ def test_components_of_google_run_as_custom_jobs(edited: Any, detail: Any) -> No
     spec = edited("tests/pipelines/echo.py", google)
     custom = {"job": f"{JOBS}/30", "failedJobs": [f"{JOBS}/10", f"{JOBS}/20"]}
 
-    found = run(
+    run = read_job_with(
         [detail(1, "say", executorDetail={"customJobDetail": custom})],
         pipelineSpec=spec.pipeline_spec,
     )
 
-    (task,) = found.tasks
+    (task,) = run.tasks
     assert (task.path, task.kind, task.attempts) == ("say", TaskKind.CONTAINER, 3)
     assert read_run.attempt_jobs({"executorDetail": {"customJobDetail": custom}}) == [
         "10",
@@ -187,8 +194,8 @@ def test_attempts_are_the_custom_jobs_of_a_task(container: Any, attempts: list[s
     ],
 )
 def test_the_state_of_a_task(
-    compiled: Any,
-    detail: Any,
+    compiled: Callable[[str], Spec],
+    detail: Callable[..., JsonDict],
     state: str | None,
     expected: TaskState,
     attempts: int,
@@ -196,7 +203,7 @@ def test_the_state_of_a_task(
 ) -> None:
     spec = compiled("tests/pipelines/echo.py").pipeline_spec
 
-    (task,) = run([detail(1, "say", state=state)], pipelineSpec=spec).tasks
+    (task,) = read_job_with([detail(1, "say", state=state)], pipelineSpec=spec).tasks
 
     assert (task.state, task.attempts) == (expected, attempts)
     assert (task.cache and task.cache.hit) is cache
@@ -204,15 +211,17 @@ def test_the_state_of_a_task(
     assert (task.error is not None) is (expected is TaskState.FAILED)
 
 
-def test_values_and_artifacts_of_a_task(compiled: Any, detail: Any) -> None:
+def test_values_and_artifacts_of_a_task(
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
+) -> None:
     spec = compiled("tests/pipelines/two_scores.py").pipeline_spec
 
-    def artifact(uri: str, schema: str | None, **metadata: Any) -> dict[str, Any]:
+    def artifact(uri: str, schema: str | None, **metadata: object) -> JsonDict:
         return {
             "artifacts": [{"name": uri, "uri": uri, "schemaTitle": schema, "metadata": metadata}]
         }
 
-    found = run(
+    run = read_job_with(
         [
             detail(
                 1,
@@ -239,51 +248,55 @@ def test_values_and_artifacts_of_a_task(compiled: Any, detail: Any) -> None:
         pipelineSpec=spec,
     )
 
-    first = found.tasks[0]
+    first = run.tasks[0]
     assert first.inputs == {"score": 1}
     assert first.outputs == {"predictions": "gs://b/p", "metrics": "gs://b/m", "odd": []}
-    assert [(each.task, each.name, each.type, each.uri) for each in found.artifacts] == [
+    assert [(output.task, output.name, output.type, output.uri) for output in run.artifacts] == [
         ("evaluate", "predictions", "system.Dataset", "gs://b/p"),
         ("evaluate", "metrics", "system.Metrics", "gs://b/m"),
-    ], "not those of a task that failed"
-    assert found.metrics == (
+    ], "artifacts of a failed task are not listed"
+    assert run.metrics == (
         Metric("evaluate", "metrics", "accuracy", 0.5),
         Metric("evaluate", "metrics", "rows", 3),
     )
 
 
 def test_artifacts_of_a_dag_are_listed_by_the_task_that_made_them(
-    compiled: Any, detail: Any
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
 ) -> None:
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     made_once = {"model": {"artifacts": [{"uri": "gs://b/m"}, {"uri": "gs://b/n"}]}}
 
-    found = run(
+    run = read_job_with(
         [detail(1, "inner", outputs=made_once), detail(2, "add", 1, outputs=made_once)],
         pipelineSpec=spec,
     )
 
-    assert [(each.task, each.type, each.uri) for each in found.artifacts] == [
+    assert [(artifact.task, artifact.type, artifact.uri) for artifact in run.artifacts] == [
         ("inner/add", "system.Artifact", "gs://b/m"),
         ("inner/add", "system.Artifact", "gs://b/n"),
     ]
-    assert found.tasks[1].outputs == {"model": ["gs://b/m", "gs://b/n"]}
+    assert run.tasks[1].outputs == {"model": ["gs://b/m", "gs://b/n"]}
 
 
-def test_the_outputs_of_a_run_are_those_of_the_branch_that_ran(compiled: Any, detail: Any) -> None:
+def test_the_outputs_of_a_run_are_those_of_the_branch_that_ran(
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
+) -> None:
     spec = compiled("tests/pipelines/echo.py").pipeline_spec
     done = detail(1, "say", execution={"metadata": {"output:Output": "hi"}})
 
-    assert run([done], pipelineSpec=spec).outputs == {"Output": "hi"}
-    assert run([done | {"state": "SKIPPED"}], pipelineSpec=spec).outputs == {"Output": "hi"}
-    assert run([done | {"state": "FAILED"}], pipelineSpec=spec).outputs == {}
-    assert run([done | {"state": "RUNNING"}], pipelineSpec=spec).outputs == {}
-    assert run(pipelineSpec=spec).outputs == {}
+    assert read_job_with([done], pipelineSpec=spec).outputs == {"Output": "hi"}
+    assert read_job_with([done | {"state": "SKIPPED"}], pipelineSpec=spec).outputs == {
+        "Output": "hi"
+    }
+    assert read_job_with([done | {"state": "FAILED"}], pipelineSpec=spec).outputs == {}
+    assert read_job_with([done | {"state": "RUNNING"}], pipelineSpec=spec).outputs == {}
+    assert read_job_with(pipelineSpec=spec).outputs == {}
 
 
-def test_parameters_of_schema_2_0_0(edited: Any) -> None:
-    spec = edited("features-2.14.6.yaml", lambda each: each.update(schemaVersion="2.0.0"))
-    given = {
+def test_parameters_of_schema_2_0_0(edited: Callable[..., Spec]) -> None:
+    spec = edited("features-2.14.6.yaml", lambda document: document.update(schemaVersion="2.0.0"))
+    values = {
         "n": {"intValue": "7"},
         "ratio": {"doubleValue": 3.0},
         "text": {"stringValue": "[1]"},
@@ -292,9 +305,9 @@ def test_parameters_of_schema_2_0_0(edited: Any) -> None:
         "config": {"stringValue": "no JSON"},
     }
 
-    found = run(pipelineSpec=spec.pipeline_spec, runtimeConfig={"parameters": given})
+    run = read_job_with(pipelineSpec=spec.pipeline_spec, runtimeConfig={"parameters": values})
 
-    assert found.params == {
+    assert run.params == {
         "config": "no JSON",
         "flag": False,
         "items": [1, 2],
@@ -304,9 +317,9 @@ def test_parameters_of_schema_2_0_0(edited: Any) -> None:
     }
 
 
-def test_numbers_have_the_type_of_their_parameter(compiled: Any) -> None:
+def test_numbers_have_the_type_of_their_parameter(compiled: Callable[[str], Spec]) -> None:
     spec = compiled("tests/pipelines/typed.py").pipeline_spec
-    given = {
+    values = {
         "n": float(2**60),
         "ratio": 10**300,
         "items": [1.0, 1.5],
@@ -314,17 +327,19 @@ def test_numbers_have_the_type_of_their_parameter(compiled: Any) -> None:
         "more": 1.0,
     }
 
-    found = run(pipelineSpec=spec, runtimeConfig={"parameterValues": given}).params
+    params = read_job_with(pipelineSpec=spec, runtimeConfig={"parameterValues": values}).params
 
-    assert (found["n"], type(found["n"])) == (2**60, int)
-    assert (found["ratio"], type(found["ratio"])) == (1e300, float)
-    assert (found["items"], type(found["items"][0])) == ([1, 1.5], int)
-    assert (found["config"], found["more"]) == ({"a": 2}, 1)
-    assert found["text"] is None
-    assert list(found) == [*compiled("tests/pipelines/typed.py").params, "more"]
+    assert (params["n"], type(params["n"])) == (2**60, int)
+    assert (params["ratio"], type(params["ratio"])) == (1e300, float)
+    assert (params["items"], type(params["items"][0])) == ([1, 1.5], int)
+    assert (params["config"], params["more"]) == ({"a": 2}, 1)
+    assert params["text"] is None
+    assert list(params) == [*compiled("tests/pipelines/typed.py").params, "more"]
 
 
-def test_a_failed_run_blames_the_first_task_that_did_work(compiled: Any, detail: Any) -> None:
+def test_a_failed_run_blames_the_first_task_that_did_work(
+    compiled: Callable[[str], Spec], detail: Callable[..., JsonDict]
+) -> None:
     spec = compiled("tests/pipelines/chain.py").pipeline_spec
     late = detail(5, "add", state="FAILED", error={"code": 9, "message": "late"})
     details = [
@@ -340,12 +355,12 @@ def test_a_failed_run_blames_the_first_task_that_did_work(compiled: Any, detail:
         ),
     ]
 
-    found = run(
+    run = read_job_with(
         details, pipelineSpec=spec, state="PIPELINE_STATE_FAILED", error={"message": "tasks failed"}
     )
 
-    assert found.error == ErrorInfo("ValueError: no luck", "inner/double")
-    assert {task.path: task.error and task.error.message for task in found.tasks} == {
+    assert run.error == ErrorInfo("ValueError: no luck", "inner/double")
+    assert {task.path: task.error and task.error.message for task in run.tasks} == {
         "inner": "ValueError: no luck",
         "inner/double": "ValueError: no luck",
         "add": "late",
@@ -363,21 +378,21 @@ def test_a_failed_run_blames_the_first_task_that_did_work(compiled: Any, detail:
 def test_a_failed_run_without_a_failed_task_has_the_reason_of_the_service(
     error: Any, message: str
 ) -> None:
-    assert run(state="PIPELINE_STATE_FAILED", error=error).error == ErrorInfo(message)
+    assert read_job_with(state="PIPELINE_STATE_FAILED", error=error).error == ErrorInfo(message)
 
 
-def test_only_a_failed_run_has_an_error(detail: Any) -> None:
+def test_only_a_failed_run_has_an_error(detail: Callable[..., JsonDict]) -> None:
     for state in ("SUCCEEDED", "CANCELLED", "RUNNING", "CANCELLING"):
         assert (
-            run(
+            read_job_with(
                 [detail(1, "a", state="FAILED")], state=f"PIPELINE_STATE_{state}", error={"code": 1}
             ).error
             is None
         )
 
 
-def test_the_details_written_here_are_of_googles_form(detail: Any) -> None:
-    answer = made(
+def test_the_details_written_here_are_of_googles_form(detail: Callable[..., JsonDict]) -> None:
+    answer = job_answer(
         jobDetail={"taskDetails": [detail(1, "a"), detail(2, "b", 1, state="NOT_TRIGGERED")]}
     )
 

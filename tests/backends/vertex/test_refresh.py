@@ -12,14 +12,14 @@ import pytest
 import requests
 
 from kfgcp import api, testing
-from kfgcp.backends.base import RunRef
+from kfgcp.backends.base import Backend, RunRef
 from kfgcp.backends.registry import load_project, open_backend
 from kfgcp.errors import NotFound, Unreachable
 from kfgcp.model import RunState
 from kfgcp.query import RunFilter
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
-from patience import PROCESS, REQUEST
+from patience import PROCESS, REQUEST, WaitFor
 
 JOBS = "*/pipelineJobs"
 ONE = "*/pipelineJobs/*"
@@ -34,7 +34,7 @@ def cloud(home: Path) -> Iterator[VertexStandIn]:
         yield env
 
 
-def backend(env: str = "cloud") -> Any:
+def backend(env: str = "cloud") -> Backend:
     project = load_project()
     return open_backend(project, project.env(env))
 
@@ -86,32 +86,32 @@ def create(cloud: VertexStandIn, pipeline: Callable[[str], Path]) -> Callable[..
 def test_a_refresh_costs_a_request_a_page_and_one_for_each_run_that_has_ended(
     cloud: VertexStandIn, counted: Counted
 ) -> None:
-    made = cloud.seed(
+    run_ids = cloud.seed(
         130, step=1.0, params={"lr": lambda n: n / 8}, metrics={"accuracy": lambda n: n / 256}
     )
 
-    found = api.list()
+    runs = api.list()
 
     assert counted() == (2, 130, 132)
-    assert [run.run_id for run in found] == made[::-1]
-    assert [run.params["lr"] for run in found[:3]] == [129 / 8, 128 / 8, 127 / 8]
-    assert [metric.value for metric in found[0].metrics] == [129 / 256]
+    assert [run.run_id for run in runs] == run_ids[::-1]
+    assert [run.params["lr"] for run in runs[:3]] == [129 / 8, 128 / 8, 127 / 8]
+    assert [metric.value for metric in runs[0].metrics] == [129 / 256]
 
 
 def test_what_has_ended_is_never_read_again(cloud: VertexStandIn, counted: Counted) -> None:
-    made = cloud.seed(20, age=5.0)
+    run_ids = cloud.seed(20, age=5.0)
     api.list()
     counted()
 
     assert len(api.list()) == 20
     assert counted() == (1, 0, 1)
-    api.show(made[3])
+    api.show(run_ids[3])
     assert counted() == (0, 0, 0)
     new = cloud.seed(2, step=0.1)
     assert [run.run_id for run in api.list()][:2] == new[::-1]
     assert counted() == (1, 2, 3)
     api.list(refresh=False)
-    api.compare(made[:4])
+    api.compare(run_ids[:4])
     assert counted() == (0, 0, 0)
 
 
@@ -129,8 +129,8 @@ def test_only_what_changed_is_listed(cloud: VertexStandIn, counted: Counted) -> 
     assert "pipelineSpec.pipelineInfo" in asked.query["readMask"]
 
 
-def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
-    cloud: VertexStandIn, counted: Counted, create: Any, eventually: Any
+def test_a_running_run_is_listed_until_it_has_ended_and_then_read_once(
+    cloud: VertexStandIn, counted: Counted, create: Callable[..., None], eventually: WaitFor
 ) -> None:
     cloud.instant.seconds = 86400
     create("slow-1")
@@ -148,7 +148,7 @@ def test_a_run_that_goes_on_is_listed_until_it_has_ended_and_then_read_once(
 
 
 def test_a_run_that_has_ended_is_not_listed_as_going_on(
-    cloud: VertexStandIn, counted: Counted, create: Any
+    cloud: VertexStandIn, counted: Counted, create: Callable[..., None]
 ) -> None:
     cloud.instant.seconds = 86400
     create("slow-1")
@@ -159,11 +159,11 @@ def test_a_run_that_has_ended_is_not_listed_as_going_on(
     counted()
 
     assert [run.state for run in api.list(limit=20)] == [RunState.SUCCEEDED]
-    assert counted() == (1, 0, 1), "it was read when it did not match any more"
+    assert counted() == (1, 0, 1), "the run was read when it no longer matched"
 
 
 def test_a_run_that_was_deleted_is_not_listed_as_going_on(
-    cloud: VertexStandIn, create: Any
+    cloud: VertexStandIn, create: Callable[..., None]
 ) -> None:
     cloud.instant.seconds = 600.0
     create("gone-1")
@@ -187,7 +187,9 @@ def test_a_failed_run_is_read_once_and_its_log_when_it_is_looked_at(
     lists, gets, every = counted()
     second = api.show(failed).snapshot
 
-    assert (lists, gets, every) == (0, 1, 2), "the job for its attempts, and the log"
+    assert (lists, gets, every) == (0, 1, 2), (
+        "one request for the attempts of the job and one for the log"
+    )
     assert counted() == (0, 0, 0)
     assert first == second
     assert first.error is not None
@@ -210,7 +212,7 @@ def test_a_log_that_could_not_be_read_is_asked_for_again(
     assert second.error.log_tail == ("train is made up",)
     counted()
     api.show(failed)
-    assert counted() == (0, 0, 0), "now it is kept"
+    assert counted() == (0, 0, 0), "the run is stored now"
 
 
 def test_the_first_list_reads_a_month_and_since_reads_what_is_older(
@@ -230,12 +232,14 @@ def test_the_first_list_reads_a_month_and_since_reads_what_is_older(
     assert listed() == [old]
     assert counted() == (1, 1, 2)
     assert listed(50) == [old, older]
-    assert counted() == (2, 1, 3), "one for the changes, one for the window that was not read yet"
+    assert counted() == (2, 1, 3), (
+        "one request for the changes and one for the runs that were not read yet"
+    )
     assert listed(50) == [old, older]
     assert counted() == (1, 0, 1)
     assert listed(100) == [old, older, ancient]
     assert counted() == (2, 1, 3)
-    assert listed() == [old, older, ancient], "it stays known"
+    assert listed() == [old, older, ancient], "the run stays in the store"
     assert counted() == (1, 0, 1)
     windows = [
         asked.query["filter"]
@@ -247,21 +251,19 @@ def test_the_first_list_reads_a_month_and_since_reads_what_is_older(
 
 
 def test_a_first_list_with_since_reads_that_far(cloud: VertexStandIn, counted: Counted) -> None:
-    made = cloud.seed(3, age=100 * DAY, step=DAY)
+    run_ids = cloud.seed(3, age=100 * DAY, step=DAY)
 
-    assert [run.run_id for run in api.list(RunFilter(since="2000-01-01T00:00:00.000Z"))] == made[
+    assert [run.run_id for run in api.list(RunFilter(since="2000-01-01T00:00:00.000Z"))] == run_ids[
         ::-1
     ]
     assert counted() == (1, 3, 4)
 
 
-def test_a_run_that_is_not_known_is_asked_for_by_its_id(
-    cloud: VertexStandIn, counted: Counted
-) -> None:
+def test_an_unknown_run_is_requested_by_its_id(cloud: VertexStandIn, counted: Counted) -> None:
     (ancient,) = cloud.seed(1, age=400 * DAY)
-    (made,) = cloud.seed(1)
+    (recent,) = cloud.seed(1)
 
-    for run in (made, ancient):
+    for run in (recent, ancient):
         assert api.show(run).run_id == run
         assert counted() == (0, 1, 1)
     with pytest.raises(NotFound, match="There is no run 'nobody-1'"):
@@ -269,53 +271,53 @@ def test_a_run_that_is_not_known_is_asked_for_by_its_id(
     assert counted() == (1, 1, 2)
 
 
-def test_a_run_that_is_not_known_is_looked_for_by_its_name(
-    cloud: VertexStandIn, counted: Counted
-) -> None:
-    (made,) = cloud.seed(1, display_name="my run")
+def test_an_unknown_run_is_searched_by_its_name(cloud: VertexStandIn, counted: Counted) -> None:
+    (run_id,) = cloud.seed(1, display_name="my run")
 
-    assert api.show("my run").run_id == made
+    assert api.show("my run").run_id == run_id
     assert counted() == (1, 1, 2)
 
 
 def test_a_fault_in_the_middle_leaves_nothing_out(cloud: VertexStandIn) -> None:
-    made = cloud.seed(120, step=1.0)
-    cloud.fail_next("403", path=f"*/pipelineJobs/{made[7]}")
-    cloud.fail_next("403", path=f"*/pipelineJobs/{made[50]}")
+    run_ids = cloud.seed(120, step=1.0)
+    cloud.fail_next("403", path=f"*/pipelineJobs/{run_ids[7]}")
+    cloud.fail_next("403", path=f"*/pipelineJobs/{run_ids[50]}")
 
-    with pytest.warns(api.NotRefreshed, match="The runs of cloud are shown as they were last read"):
+    with pytest.warns(
+        api.NotRefreshed, match="kfgcp shows the last known state of the runs of cloud"
+    ):
         api.list()
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", api.NotRefreshed
         )  # the other fault may have been met: 16 are read at once
         api.list()
-    found = [run.run_id for run in api.list()]
+    listed = [run.run_id for run in api.list()]
 
-    assert found == made[::-1]
+    assert listed == run_ids[::-1]
 
 
 def test_the_same_job_id_in_two_projects_is_two_runs(
-    home: Path, create: Any, cloud: VertexStandIn
+    home: Path, create: Callable[..., None], cloud: VertexStandIn
 ) -> None:
     with testing.vertex(mode="instant", project="other-project") as other:
         (home / "kfgcp.toml").write_text(cloud.toml("cloud") + other.toml("other"))
         create("train-1")
         create("train-1", other)
 
-        found = {run.run_id: (run.env, run.backend_ref) for run in api.list()}
-        assert {run.run_id for run in api.list()} == set(found)
+        env_and_ref_by_run = {run.run_id: (run.env, run.backend_ref) for run in api.list()}
+        assert {run.run_id for run in api.list()} == set(env_and_ref_by_run)
 
-        assert len(found) == 2
-        assert sorted(env for env, _ in found.values()) == ["cloud", "other"]
-        assert {ref for _, ref in found.values()} == {
+        assert len(env_and_ref_by_run) == 2
+        assert sorted(env for env, _ in env_and_ref_by_run.values()) == ["cloud", "other"]
+        assert {ref for _, ref in env_and_ref_by_run.values()} == {
             f"projects/{env.project}/locations/{env.location}/pipelineJobs/train-1"
             for env in (cloud, other)
         }
-        for run_id, (env, ref) in found.items():
+        for run_id, (env, ref) in env_and_ref_by_run.items():
             shown = api.show(run_id).snapshot
             assert (shown.env, shown.backend_ref, len(shown.tasks)) == (env, ref, 2)
-        renamed = next(run_id for run_id in found if "@" in run_id)
+        renamed = next(run_id for run_id in env_and_ref_by_run if "@" in run_id)
         api.delete(renamed)
         left = [run.run_id for run in api.list()]
         assert left == ["train-1"]
@@ -330,14 +332,16 @@ def test_two_environments_of_one_place_share_its_runs(
     (others,) = cloud.seed(1, age=60.0)
     counted()
 
-    found = {run.run_id: run.env for run in api.list()}
+    env_by_run = {run.run_id: run.env for run in api.list()}
 
-    assert counted()[0] == 1, "one list for both"
-    assert found == {mine.run_id: "prod", others: "dev"}
+    assert counted()[0] == 1, "both environments share one list"
+    assert env_by_run == {mine.run_id: "prod", others: "dev"}
     assert [run.run_id for run in api.list(RunFilter(env="prod"))] == [mine.run_id]
     assert [run.run_id for run in api.list(RunFilter(env="dev"))] == [others]
     (home / ".kfgcp" / "kfgcp.db").unlink()
-    assert {run.run_id: run.env for run in api.list()} == found, "by its label"
+    assert {run.run_id: run.env for run in api.list()} == env_by_run, (
+        "the label of the run gives its environment"
+    )
 
 
 def test_a_run_of_an_environment_that_is_not_valid_keeps_it(
@@ -364,7 +368,9 @@ def test_the_newest_runs_of_an_environment_are_found_behind_those_of_another_one
     assert [run.run_id for run in api.list(RunFilter(env="prod"), limit=2)] == [mine]
 
 
-def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, create: Any) -> None:
+def test_a_run_that_was_deleted_while_it_was_watched(
+    cloud: VertexStandIn, create: Callable[..., None]
+) -> None:
     cloud.instant.seconds = 600.0
     create("gone-1")
     handle = api.show("gone-1")
@@ -373,7 +379,7 @@ def test_a_run_that_was_deleted_while_it_was_watched(cloud: VertexStandIn, creat
     assert requests.post(f"{url}:cancel", json={}, timeout=REQUEST).status_code == 200
     assert requests.delete(url, timeout=REQUEST).status_code == 200
 
-    with pytest.raises(NotFound, match="Run gone-1 was deleted and does not exist any more"):
+    with pytest.raises(NotFound, match="Run gone-1 was deleted: "):
         for _ in api.watch("gone-1"):
             pass
 
@@ -409,7 +415,7 @@ def test_the_record_of_a_run_that_is_gone_can_be_shown_and_deleted(
 
 
 def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(
-    cloud: VertexStandIn, create: Any
+    cloud: VertexStandIn, create: Callable[..., None]
 ) -> None:
     create("done-1")
     before = api.show("done-1").snapshot
@@ -423,7 +429,7 @@ def test_a_run_that_was_deleted_after_it_had_ended_stays_in_the_list(
     assert [run.run_id for run in api.list()] == ["done-1"]
     assert api.show("done-1").snapshot == before
     api.delete("done-1")
-    assert api.list() == [], "deleting what is gone there is no error"
+    assert api.list() == [], "deleting a run that the service no longer has is not an error"
 
 
 def test_a_run_that_is_deleted_between_list_and_get_is_left_out(cloud: VertexStandIn) -> None:
@@ -445,7 +451,7 @@ def test_a_submission_whose_answer_is_lost_makes_one_run(
 
 def test_a_job_that_is_there_already_is_not_taken_for_ours(
     cloud: VertexStandIn,
-    create: Any,
+    create: Callable[..., None],
     pipeline: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -478,7 +484,7 @@ def test_what_was_submitted_here_keeps_its_version_and_parameters(
 
 
 def test_pages_of_a_list_come_from_the_store(cloud: VertexStandIn, counted: Counted) -> None:
-    made = cloud.seed(5)
+    run_ids = cloud.seed(5)
     vertex = backend()
 
     first = vertex.list(RunFilter(), size=2)
@@ -486,30 +492,32 @@ def test_pages_of_a_list_come_from_the_store(cloud: VertexStandIn, counted: Coun
     second = vertex.list(RunFilter(), first.next, 2)
     third = vertex.list(RunFilter(), second.next, 2)
 
-    assert [run.run_id for page in (first, second, third) for run in page.items] == made[::-1]
+    assert [run.run_id for page in (first, second, third) for run in page.items] == run_ids[::-1]
     assert (third.next, counted()) == (None, (0, 0, 0))
 
 
 def test_an_outage_shows_what_was_last_seen(
     cloud: VertexStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = cloud.seed(2)
+    run_ids = cloud.seed(2)
     api.list()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("KFGCP_ENV_CLOUD_API_ENDPOINT", f"http://127.0.0.1:{port}")
 
-    with pytest.warns(api.NotRefreshed, match="The runs of cloud are shown as they were last read"):
-        assert [run.run_id for run in api.list()] == made[::-1]
+    with pytest.warns(
+        api.NotRefreshed, match="kfgcp shows the last known state of the runs of cloud"
+    ):
+        assert [run.run_id for run in api.list()] == run_ids[::-1]
     with pytest.raises(Unreachable):
         api.list(RunFilter(env="cloud"))
 
 
 def test_a_store_of_others_runs_is_plain_json(cloud: VertexStandIn, home: Path) -> None:
-    (made,) = cloud.seed(1, metrics={"accuracy": 0.5})
+    (run_id,) = cloud.seed(1, metrics={"accuracy": 0.5})
     api.list()
 
     with Store(home / ".kfgcp") as store:
-        run = store.get(made)
+        run = store.get(run_id)
     assert json.loads(json.dumps(run.to_dict())) == run.to_dict()
-    assert backend().get(RunRef("cloud", made)) == run
+    assert backend().get(RunRef("cloud", run_id)) == run

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from google.protobuf import json_format
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from json_types import JsonDict
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.vertex.request import find_problems, job_id
 from kfgcp.backends.vertex.request import job as job_body
+from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import ParamError, SpecError, Unsupported
 from kfgcp.rules.before_run import warning_lines
-from kfgcp.spec.load import from_documents
+from kfgcp.spec.load import Spec, from_documents
 
 ROOT = Path(__file__).parents[3]
 SPECS = (
@@ -49,19 +53,22 @@ CONFIG = {
 }
 
 
-def parsed(made: dict[str, Any]) -> Any:
+def parsed(body: JsonDict) -> Any:
     """The message that a body is; a field that Google does not know is an error."""
-    sent = json.loads(json.dumps(made, allow_nan=False))
+    sent = json.loads(json.dumps(body, allow_nan=False))
     return json_format.ParseDict(sent, types.PipelineJob.pb()())
 
 
-def values_of(spec: Any) -> dict[str, Any]:
+def values_of(spec: Any) -> JsonDict:
     return {name: VALUES[param.type] for name, param in spec.params.items() if param.required}
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_body_is_a_pipeline_job(
-    compiled: Any, request_of: Any, vertex_settings: Any, name: str
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    name: str,
 ) -> None:
     spec = compiled(name)
     params = values_of(spec)
@@ -79,13 +86,13 @@ def test_every_body_is_a_pipeline_job(
     )
     assert job.display_name == "named"
     assert job.runtime_config.gcs_output_directory == "gs://acme-pipelines"
-    given = json_format.MessageToDict(job)["runtimeConfig"].get("parameterValues", {})
+    parameter_values = json_format.MessageToDict(job)["runtimeConfig"].get("parameterValues", {})
     artifacts = {name for name in params if spec.params[name].is_artifact}
     assert {
         name: value for name, value in params.items() if name not in artifacts
-    }.items() <= given.items()
+    }.items() <= parameter_values.items()
     assert set(job.runtime_config.input_artifacts) == artifacts
-    assert not artifacts & set(given)
+    assert not artifacts & set(parameter_values)
     assert dict(job.labels) == {"experiment": "churn-2", "submission": "abc123"}
     assert not job.service_account
     assert not job.network
@@ -95,9 +102,13 @@ def test_every_body_is_a_pipeline_job(
 @pytest.mark.parametrize("name", SPECS[:3])
 @pytest.mark.parametrize("version", ["2.0.0", "2.1.0"])
 def test_every_setting_is_a_field_of_the_job(
-    edited: Any, request_of: Any, vertex_settings: Any, name: str, version: str
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    name: str,
+    version: str,
 ) -> None:
-    spec = edited(name, lambda each: each.update(schemaVersion=version))
+    spec = edited(name, lambda document: document.update(schemaVersion=version))
 
     job = parsed(job_body(request_of(spec), vertex_settings(**CONFIG), "abc123"))
 
@@ -124,9 +135,9 @@ def test_every_setting_is_a_field_of_the_job(
     ],
 )
 def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
-    compiled: Any,
-    request_of: Any,
-    vertex_settings: Any,
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
     setting: str | None,
     fail_fast: bool,
     policy: str,
@@ -142,10 +153,14 @@ def test_the_failure_policy_is_that_of_the_request_or_of_the_environment(
 
 
 def test_parameters_have_the_form_of_their_schema(
-    edited: Any, request_of: Any, vertex_settings: Any
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
 ) -> None:
     def spec(version: str) -> Any:
-        return edited("features-2.14.6.yaml", lambda each: each.update(schemaVersion=version))
+        return edited(
+            "features-2.14.6.yaml", lambda document: document.update(schemaVersion=version)
+        )
 
     params = {"n": 7, "ratio": 2.5, "text": "t", "items": [1, 2]}
     new = parsed(
@@ -174,17 +189,21 @@ def test_parameters_have_the_form_of_their_schema(
 
 
 def test_a_parameter_without_a_value_is_left_out(
-    compiled: Any, request_of: Any, vertex_settings: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
 ) -> None:
     spec = compiled("tests/pipelines/typed.py")
 
-    made = job_body(request_of(spec, values_of(spec)), vertex_settings(), "abc123")
+    body = job_body(request_of(spec, values_of(spec)), vertex_settings(), "abc123")
 
-    assert set(made["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
+    assert set(body["runtimeConfig"]["parameterValues"]) == set(spec.params) - {"note"}
 
 
 def test_a_version_of_a_registry_is_named(
-    compiled: Any, request_of: Any, vertex_settings: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
 ) -> None:
     from dataclasses import replace
 
@@ -197,7 +216,7 @@ def test_a_version_of_a_registry_is_named(
 # -- caching
 
 
-def tasks_of(spec: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+def tasks_of(spec: JsonDict) -> dict[tuple[str, str], JsonDict]:
     components = {"root": spec["root"], **spec["components"]}
     return {
         (name, key): task
@@ -206,7 +225,7 @@ def tasks_of(spec: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
-def with_keys(spec: dict[str, Any]) -> None:
+def with_keys(spec: JsonDict) -> None:
     for (name, key), task in tasks_of(spec).items():
         if "componentRef" in task and name != "root":
             task["cachingOptions"] = {
@@ -217,7 +236,10 @@ def with_keys(spec: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
-    edited: Any, request_of: Any, vertex_settings: Any, cache: bool
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    cache: bool,
 ) -> None:
     spec = edited("features-2.14.6.yaml", with_keys)
     before = json.dumps(spec.pipeline_spec, sort_keys=True)
@@ -235,7 +257,9 @@ def test_caching_is_switched_in_nested_tasks_and_keeps_their_keys(
 
 
 def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
-    edited: Any, request_of: Any, vertex_settings: Any
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
 ) -> None:
     spec = edited("features-2.14.6.yaml", with_keys)
 
@@ -245,7 +269,7 @@ def test_without_a_word_on_caching_the_spec_is_sent_as_it_is(
     )
 
 
-def uncached(spec: dict[str, Any]) -> set[tuple[str, str]]:
+def uncached(spec: JsonDict) -> set[tuple[str, str]]:
     return {
         place
         for place, task in tasks_of(spec).items()
@@ -273,10 +297,16 @@ def uncached(spec: dict[str, Any]) -> set[tuple[str, str]]:
     ],
 )
 def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
-    compiled: Any, request_of: Any, vertex_settings: Any, start: str, again: set[tuple[str, str]]
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    start: str,
+    again: set[tuple[str, str]],
 ) -> None:
     spec = compiled("tests/pipelines/chain.py")
-    assert uncached(spec.pipeline_spec) <= {("root", "inner")}, "DAGs may say nothing"
+    assert uncached(spec.pipeline_spec) <= {("root", "inner")}, (
+        "only the DAG `inner` may leave caching out"
+    )
 
     sent = job_body(
         request_of(spec, from_task=start, repeats="chain-1"), vertex_settings(), "abc123"
@@ -288,10 +318,17 @@ def test_from_a_task_that_task_and_what_depends_on_it_use_no_cache(
 
 @pytest.mark.parametrize(
     ("start", "why"),
-    [("for-loop-3[1]/double-3", "a spec has only the loop"), ("nobody", "no task nobody there")],
+    [
+        ("for-loop-3[1]/double-3", "a single iteration of a loop cannot be repeated"),
+        ("nobody", "no task nobody there"),
+    ],
 )
 def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
-    compiled: Any, request_of: Any, vertex_settings: Any, start: str, why: str
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    start: str,
+    why: str,
 ) -> None:
     with pytest.raises(Unsupported, match=why) as caught:
         job_body(
@@ -308,7 +345,11 @@ def test_from_a_task_that_a_spec_cannot_tell_apart_is_refused(
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**30 + 1, 10**400])
 def test_numbers_that_no_double_is_equal_to_are_refused(
-    compiled: Any, edited: Any, request_of: Any, vertex_settings: Any, number: int
+    compiled: Callable[[str], Spec],
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    number: int,
 ) -> None:
     from dataclasses import replace
 
@@ -331,7 +372,9 @@ def test_numbers_that_no_double_is_equal_to_are_refused(
 
 
 def test_an_integer_of_schema_2_0_0_is_sent_as_text(
-    compiled: Any, request_of: Any, vertex_settings: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
 ) -> None:
     from dataclasses import replace
 
@@ -355,7 +398,10 @@ def test_an_integer_of_schema_2_0_0_is_sent_as_text(
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**60, 10**22, True])
 def test_numbers_that_a_double_holds_are_not(
-    compiled: Any, request_of: Any, vertex_settings: Any, number: int
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    number: int,
 ) -> None:
     from dataclasses import replace
 
@@ -383,7 +429,11 @@ def test_numbers_that_a_double_holds_are_not(
     ],
 )
 def test_labels_that_google_refuses_are_refused(
-    compiled: Any, request_of: Any, vertex_settings: Any, name: str, value: str
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+    name: str,
+    value: str,
 ) -> None:
     request = request_of(compiled("tests/pipelines/echo.py"), labels={name: value})
 
@@ -394,9 +444,11 @@ def test_labels_that_google_refuses_are_refused(
 
 
 def test_more_labels_than_google_takes_are_refused(
-    compiled: Any, request_of: Any, vertex_settings: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
 ) -> None:
-    def made(count: int) -> Any:
+    def body_with_labels(count: int) -> JsonDict:
         labels = {f"l{number}": "x" for number in range(count)}
         return job_body(
             request_of(compiled("tests/pipelines/echo.py"), labels=labels),
@@ -404,13 +456,15 @@ def test_more_labels_than_google_takes_are_refused(
             "abc123",
         )
 
-    assert len(parsed(made(62)).labels) == 64
+    assert len(parsed(body_with_labels(62)).labels) == 64
     with pytest.raises(Unsupported, match=r"has 65 labels, and Vertex AI accepts at most 64"):
-        made(63)
+        body_with_labels(63)
 
 
 def test_a_name_that_is_too_long_is_refused(
-    compiled: Any, request_of: Any, vertex_settings: Any
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
 ) -> None:
     spec = compiled("tests/pipelines/echo.py")
 
@@ -434,13 +488,13 @@ def test_a_name_that_is_too_long_is_refused(
 @example("a" * 127 + "-b")
 @example("-" * 300)
 @example("2" + "a" * 127)
-def test_job_ids_are_as_the_service_wants_them_whatever_the_pipeline_is_called(
+def test_job_ids_are_valid_for_any_name_of_a_pipeline(
     pipeline: str,
 ) -> None:
-    made = job_id(pipeline, "0123456789ab")
+    name = job_id(pipeline, "0123456789ab")
 
-    assert re.fullmatch(r"[a-z][-a-z0-9]{0,127}", made), made
-    assert made.endswith("-0123456789ab")
+    assert re.fullmatch(r"[a-z][-a-z0-9]{0,127}", name), name
+    assert name.endswith("-0123456789ab")
 
 
 def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:
@@ -451,7 +505,11 @@ def test_job_ids_begin_with_the_name_of_the_pipeline() -> None:
 # -- what the service cannot be told
 
 
-def test_what_is_left_out_is_said(compiled: Any, request_of: Any, vertex_settings: Any) -> None:
+def test_ignored_options_are_reported(
+    compiled: Callable[[str], Spec],
+    request_of: Callable[..., SubmitRequest],
+    vertex_settings: Callable[..., VertexSettings],
+) -> None:
     def notes(request: Any) -> list[str]:
         return warning_lines(find_problems(request, vertex_settings()))
 

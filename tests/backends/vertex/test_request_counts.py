@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,18 +12,19 @@ import kfgcp as public
 from kfgcp.errors import BackendError
 from kfgcp.query import RunFilter
 from kfgcp.testing import VertexStandIn
-from patience import PROCESS
+from kfgcp_command import Command
+from patience import PROCESS, Answer
 
 DEV = RunFilter(env="dev")
 
 
 @pytest.fixture
-def cost(service: VertexStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dict[str, int]]]:
+def cost(service: VertexStandIn) -> Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]:
     """What a call gives, and the requests that it cost: lists, gets, others."""
 
-    def measure(call: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
+    def measure(call: Callable[[], Answer]) -> tuple[Answer, dict[str, int]]:
         mark = len(service.requests)
-        given = call()
+        result = call()
         kinds: Counter[str] = Counter()
         for request in service.requests.select(since=mark):
             last = request.path.rpartition("/")[2]
@@ -35,12 +35,14 @@ def cost(service: VertexStandIn) -> Callable[[Callable[[], Any]], tuple[Any, dic
                 if last == "pipelineJobs"
                 else "gets"
             ] += 1
-        return given, dict(kinds)
+        return result, dict(kinds)
 
     return measure
 
 
-def test_a_thousand_runs_are_read_once_and_never_again(service: VertexStandIn, cost: Any) -> None:
+def test_a_thousand_runs_are_read_once_and_never_again(
+    service: VertexStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
+) -> None:
     seeded = service.seed(
         1000, params={"lr": lambda number: number / 1000}, metrics={"accuracy": 0.5}
     )
@@ -62,7 +64,9 @@ def test_a_thousand_runs_are_read_once_and_never_again(service: VertexStandIn, c
 
 
 def test_a_run_that_has_ended_is_shown_without_a_request(
-    service: VertexStandIn, cost: Any, kfgcp: Any
+    service: VertexStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    kfgcp: Command,
 ) -> None:
     (run_id,) = service.seed(1, metrics={"accuracy": 0.5})
     assert kfgcp("list", "--env", "dev").code == 0
@@ -78,7 +82,9 @@ def test_a_run_that_has_ended_is_shown_without_a_request(
     assert offline == {}
 
 
-def test_the_end_of_a_failed_run_s_log_is_read_once(service: VertexStandIn, cost: Any) -> None:
+def test_the_end_of_a_failed_run_s_log_is_read_once(
+    service: VertexStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
+) -> None:
     (run_id,) = service.seed(1, failing={"train": "no memory"})
     _, listed = cost(lambda: public.list(DEV))
     assert listed == {"lists": 1, "gets": 1}
@@ -95,7 +101,9 @@ def test_the_end_of_a_failed_run_s_log_is_read_once(service: VertexStandIn, cost
 
 
 def test_submitting_is_one_request_and_reading_the_end_another(
-    service: VertexStandIn, cost: Any, pipeline: Callable[[str], Path]
+    service: VertexStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    pipeline: Callable[[str], Path],
 ) -> None:
     handle, submitted = cost(lambda: public.submit(str(pipeline("echo")), env="dev"))
     assert submitted == {"others": 1}
@@ -109,22 +117,26 @@ def test_submitting_is_one_request_and_reading_the_end_another(
     assert listed == {"lists": 1}
 
 
-def test_what_was_read_before_an_error_is_not_read_again(service: VertexStandIn, cost: Any) -> None:
+def test_what_was_read_before_an_error_is_not_read_again(
+    service: VertexStandIn, cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]]
+) -> None:
     service.seed(250)
     service.fail_next("403", path="*-49")  # the 201st, newest first
 
     with pytest.raises(BackendError, match="403"):
         public.list(DEV)
-    known = len(public.list(DEV, refresh=False))
-    assert 0 < known < 250
+    stored_count = len(public.list(DEV, refresh=False))
+    assert 0 < stored_count < 250
 
     runs, requests = cost(lambda: public.list(DEV))
     assert len(runs) == 250
-    assert requests == {"lists": 3, "gets": 250 - known}
+    assert requests == {"lists": 3, "gets": 250 - stored_count}
 
 
 def test_environments_that_share_a_place_are_asked_once(
-    service: VertexStandIn, cost: Any, home: Path
+    service: VertexStandIn,
+    cost: Callable[[Callable[[], Answer]], tuple[Answer, dict[str, int]]],
+    home: Path,
 ) -> None:
     (home / "kfgcp.toml").write_text(service.toml("dev") + service.toml("also-dev"))
     service.seed(3)

@@ -7,14 +7,18 @@ from typing import Any, Final
 import pytest
 from google.cloud.aiplatform_v1 import types
 
+from json_types import JsonDict
+from kfgcp.backends.base import SubmitRequest
 from kfgcp.backends.vertex import BACKEND
 from kfgcp.backends.vertex.request import job as job_body
 from kfgcp.backends.vertex.rules import vertex_rules
 from kfgcp.backends.vertex.rules_refused import ACCELERATOR_TYPES
 from kfgcp.backends.vertex.settings import VertexSettings
 from kfgcp.errors import Unsupported
-from kfgcp.rules.rule import Severity
-from rule_cases import REMOVED, Case, check_case, find
+from kfgcp.rules.ignored import Ignored
+from kfgcp.rules.rule import Rule, Severity
+from kfgcp.spec.load import Spec
+from rule_cases import ARTIFACT, NUMBER_IN_LIST, REMOVED, Case, check_case, find
 
 TASKS: Final = "root/dag/tasks"
 TRAIN: Final = "root/dag/tasks/train"
@@ -28,7 +32,7 @@ IMPORTER: Final = {
 }
 
 
-def loop(task: str, items: str, output: bool = True) -> dict[str, Any]:
+def loop(task: str, items: str, output: bool = True) -> JsonDict:
     """Edits that put the task `train` into a loop over items in JSON."""
     dag: dict[str, Any] = {
         "tasks": {"train": {"componentRef": {"name": task}, "taskInfo": {"name": "train"}}}
@@ -52,7 +56,7 @@ def loop(task: str, items: str, output: bool = True) -> dict[str, Any]:
     }
 
 
-def collected(items: str) -> dict[str, Any]:
+def collected(items: str) -> JsonDict:
     """Edits after which the task `best` collects the models of a loop."""
     source = {"producerTask": "for-loop-1", "outputArtifactKey": "models"}
     return {
@@ -91,13 +95,13 @@ CASES: Final[dict[str, Case]] = {
     "V101": Case(
         INPUT_LIST,
         {"root/inputDefinitions/artifacts/data": MODEL},
-        "the pipeline takes the list of artifacts data, and Vertex AI accepts one artifact for an"
-        " input",
+        "the input data of the pipeline is a list of artifacts, but Vertex AI accepts only one"
+        " artifact for an input",
     ),
     "V102": Case(
         {f"{CONTAINER}/image": "argostub/createpvc"},
         {f"{CONTAINER}/image": "python@sha256:0"},
-        "component train creates or deletes a volume of Kubernetes, which Vertex AI does not have",
+        "component train creates or deletes a Kubernetes volume, which Vertex AI does not have",
     ),
     "V103": Case(
         {
@@ -114,7 +118,7 @@ CASES: Final[dict[str, Case]] = {
     "V104": Case(
         {VARIABLE: [{"name": "ROWS", "value": "{{channel:task=count;name=Output;type=String;}}"}]},
         {f"{VARIABLE}/0/value": "3"},
-        "component train has a value of the run in the environment variable ROWS, which Vertex AI"
+        "component train has a placeholder in the environment variable ROWS, which Vertex AI"
         " leaves empty, so the task fails",
     ),
     "V105": Case(
@@ -151,7 +155,7 @@ CASES: Final[dict[str, Case]] = {
     "V204": Case(
         {f"{TRAIN}/iteratorPolicy": {"parallelismLimit": 2**53 + 1}},
         {f"{TRAIN}/iteratorPolicy": {"parallelismLimit": 2**53}},
-        "the pipeline contains 9007199254740993, which would arrive as a different number:"
+        "the pipeline contains 9007199254740993, which a task would get as a different number:"
         " root.dag.tasks.train.iteratorPolicy.parallelismLimit",
     ),
     "V205": Case(
@@ -182,14 +186,14 @@ CASES: Final[dict[str, Case]] = {
             ]
         },
         {f"{PLATFORM}/secretAsEnv": REMOVED},
-        "component train takes secret 'db' as DB_PASSWORD, which Vertex AI does not have: the"
+        "component train takes secret 'db' as DB_PASSWORD, which Vertex AI does not support: the"
         " variables are not set",
     ),
     "V302": Case(
         {f"{PLATFORM}/pvcMount": [{"constant": "data", "mountPath": "/data"}]},
         {f"{PLATFORM}/pvcMount": REMOVED},
-        "component train mounts volume claim 'data' at /data, which Vertex AI does not have: the"
-        " folder is missing",
+        "component train mounts volume claim 'data' at /data, which Vertex AI does not support:"
+        " the folder is missing",
     ),
     "V303": Case(
         {PLATFORM: {"nodeSelector": {"labels": {"a": "b"}}, "activeDeadlineSeconds": "60"}},
@@ -223,8 +227,8 @@ CASES: Final[dict[str, Case]] = {
     "V308": Case(
         {f"{CONTAINER}/resources/resourceCpuLimit": "{{$.inputs.parameters['cpus']}}"},
         {f"{CONTAINER}/resources/resourceCpuLimit": "4"},
-        "not judged: component train takes cpu from a parameter, and it is not documented whether"
-        " Vertex AI reads such values",
+        "not judged: component train takes cpu from a parameter, and the documentation does not"
+        " say whether Vertex AI supports this",
     ),
     "V309": Case(
         {
@@ -232,8 +236,8 @@ CASES: Final[dict[str, Case]] = {
             "deploymentSpec/executors/exec-train": {"importer": IMPORTER},
         },
         {TASKS: {"train": {"componentRef": {"name": "comp-train"}}}},
-        "not judged: task for-loop-1/train imports an artifact in a loop, and it is not documented"
-        " whether Vertex AI can do this",
+        "not judged: task for-loop-1/train imports an artifact in a loop, and the documentation"
+        " does not say whether Vertex AI supports this",
     ),
     "V310": Case(
         {
@@ -243,14 +247,14 @@ CASES: Final[dict[str, Case]] = {
             "components/comp-train/inputDefinitions": {"artifacts": {"data": MODELS}},
         },
         {f"{TRAIN}/artifactIterator": REMOVED},
-        "not judged: task train loops over artifacts, and it is not documented whether Vertex AI"
-        " can do this",
+        "not judged: task train loops over artifacts, and the documentation does not say whether"
+        " Vertex AI supports this",
     ),
     "V311": Case(
         {f"{TRAIN}/cachingOptions": {"enableCache": True, "cacheKey": "v1"}},
         {f"{TRAIN}/cachingOptions/cacheKey": REMOVED},
-        "not judged: task train has a cache key of its own, and it is not documented whether Vertex"
-        " AI compares it",
+        "not judged: task train has a cache key, and the documentation does not say whether"
+        " Vertex AI uses it",
     ),
     "V312": Case(
         {
@@ -259,13 +263,26 @@ CASES: Final[dict[str, Case]] = {
             }
         },
         {"components/comp-train/outputDefinitions": {"artifacts": {}}},
-        "not judged: whether a metric is NaN or infinite, and what Vertex AI does then (train)",
+        "not judged: a metric may be NaN or infinite, and the documentation does not say what"
+        " Vertex AI does then (train)",
     ),
     "V313": Case(
         {"root/inputDefinitions": {"parameters": {"mode": LITERALS}}},
         {"root/inputDefinitions/parameters/mode/literals": REMOVED},
-        "not judged: a parameter with literals (mode) is new in the specification, and it is not"
-        " documented whether Vertex AI accepts it",
+        "not judged: a parameter with literals (mode) is new in the specification, and the"
+        " documentation does not say whether Vertex AI supports it",
+    ),
+    "V315": Case(
+        {**ARTIFACT, f"{CONTAINER}/args": ["{{$.inputs.artifacts['data']}}"]},
+        {f"{CONTAINER}/args": ["{{$.inputs.artifacts['data'].uri}}"]},
+        "not judged: component train passes the whole artifact 'data' to its command, and it is not"
+        " documented which text the command gets on Vertex AI",
+    ),
+    "V316": Case(
+        NUMBER_IN_LIST,
+        {"root/inputDefinitions/parameters/n/parameterType": "STRING"},
+        "not judged: task train puts 'n', which is NUMBER_INTEGER, inside the list 'items', and it"
+        " is not documented whether it becomes text on Vertex AI",
     ),
     "V314": Case(
         {},
@@ -278,7 +295,7 @@ CASES: Final[dict[str, Case]] = {
 
 
 @pytest.mark.parametrize("rule", vertex_rules(), ids=lambda rule: rule.id)
-def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Any) -> None:
+def test_each_rule_has_a_pipeline_and_an_edit_that_silences_it(rule: Rule) -> None:
     assert rule.id in CASES, f"{rule.id} has no pipeline in this file"
     check_case(rule, CASES[rule.id])
 
@@ -295,20 +312,20 @@ def test_the_cases_are_about_rules() -> None:
         (
             "V101",
             {"root/inputDefinitions": {"artifacts": {"a{b": MODELS | {"isOptional": True}}}},
-            "not judged: whether a run gives the optional list of artifacts a{b, which Vertex AI"
-            " does not accept",
+            "not judged: the optional input a{b is a list of artifacts; a run that sets it fails,"
+            " because Vertex AI does not accept such a list",
         ),
         (
             "V104",
             {VARIABLE: [{"name": "{RUN}", "value": "{{$.pipeline_job_name}}"}]},
-            "not judged: whether Vertex AI fills in the environment variable {RUN} of component"
-            " train",
+            "not judged: component train has a placeholder in the environment variable {RUN}, and"
+            " the documentation does not say whether Vertex AI fills it in",
         ),
         (
             "V203",
             ITEMS_OF_PIPELINE,
-            "not judged: task best takes the artifacts of a loop as one input; Vertex AI accepts at"
-            " most 100, and the number of items is known only in a run",
+            "not judged: task best takes the artifacts of a loop as one input; Vertex AI accepts"
+            " at most 100, and only the run shows how many items the loop has",
         ),
     ],
 )
@@ -321,7 +338,7 @@ def test_what_only_the_run_knows_is_not_judged(rule_id: str, edits: Any, message
 
 
 @pytest.mark.parametrize(
-    ("edits", "what"),
+    ("edits", "subject"),
     [
         (
             {"components/comp-train/inputDefinitions": {"parameters": {"config": TASK_CONFIG}}},
@@ -337,10 +354,10 @@ def test_what_only_the_run_knows_is_not_judged(rule_id: str, edits: Any, message
         ),
     ],
 )
-def test_other_new_fields_are_not_judged(edits: Any, what: str) -> None:
+def test_other_new_fields_are_not_judged(edits: Any, subject: str) -> None:
     (finding,) = find([rule for rule in vertex_rules() if rule.id == "V313"], [edits])
 
-    assert finding.message.startswith(f"not judged: {what} is new in the specification")
+    assert finding.message.startswith(f"not judged: {subject} is new in the specification")
 
 
 def test_nested_loops_multiply_what_is_collected() -> None:
@@ -402,11 +419,11 @@ def test_the_api_documents_the_limits_of_jobs_and_variables() -> None:
 
 
 def test_a_run_is_refused_in_the_words_of_the_rule(
-    edited: Callable[..., Any],
-    request_of: Callable[..., Any],
+    edited: Callable[..., Spec],
+    request_of: Callable[..., SubmitRequest],
     vertex_settings: Callable[..., VertexSettings],
 ) -> None:
-    def ask_for_gpu(spec: dict[str, Any]) -> None:
+    def ask_for_gpu(spec: JsonDict) -> None:
         (executor,) = spec["deploymentSpec"]["executors"].values()
         executor["container"]["resources"] = {"accelerator": {"type": "nvidia.com/gpu"}}
 
@@ -420,7 +437,7 @@ def test_a_run_is_refused_in_the_words_of_the_rule(
     )
     assert "NVIDIA_L4" in caught.value.hint
     # The list of names grows: the user can say that the service has this one.
-    ignoring = replace(request, ignored_rules=frozenset({"V103"}))
+    ignoring = replace(request, ignored=Ignored(frozenset({"V103"})))
     assert job_body(ignoring, vertex_settings(), "abc123")
 
 

@@ -20,6 +20,7 @@ from kfgcp.errors import BackendError, StateError, Unreachable
 from kfgcp.spec.load import Spec
 from kfgcp.store.store import Store
 from kfgcp.testing import VertexStandIn
+from kfgcp_command import Command
 from patience import PROCESS, REQUEST, wait_for
 from trials import Trial
 
@@ -31,16 +32,16 @@ TOO_LONG = 61
 def _jobs(env: VertexStandIn) -> list[Any]:
     """All jobs, as the service lists them to somebody who asks without kfgcp."""
     url = f"{env.api_endpoint}/v1/projects/{env.project}/locations/{env.location}/pipelineJobs"
-    found: list[Any] = []
+    jobs: list[Any] = []
     token = ""
     while True:
         page = requests.get(
             url, params={"pageSize": "100", "pageToken": token}, timeout=REQUEST
         ).json()
-        found += page["pipelineJobs"]
+        jobs += page["pipelineJobs"]
         token = page.get("nextPageToken", "")
         if not token:
-            return found
+            return jobs
 
 
 def _submissions(env: VertexStandIn) -> Counter[str]:
@@ -50,7 +51,10 @@ def _submissions(env: VertexStandIn) -> Counter[str]:
 
 @pytest.mark.trial("submissions to Vertex AI, of whose requests every fifth fails")
 def test_each_submission_makes_one_run_when_every_fifth_request_fails(
-    service: VertexStandIn, spec: Spec, submit_all: Any, trial: Trial
+    service: VertexStandIn,
+    spec: Spec,
+    submit_all: Callable[..., list[str | BackendError]],
+    trial: Trial,
 ) -> None:
     count = trial.size(sample=300, proof=2000)
     service.faults(0.2, ("503", "429", "reset", "lost"), seed=trial.random().randrange(1000))
@@ -68,8 +72,8 @@ def test_each_submission_makes_one_run_when_every_fifth_request_fails(
     trial.count("submissions", count)
 
 
-def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
-    service: VertexStandIn, spec: Spec, submit_all: Any
+def test_an_error_of_submit_says_whether_the_run_may_have_started(
+    service: VertexStandIn, spec: Spec, submit_all: Callable[..., list[str | BackendError]]
 ) -> None:
     """Half of the requests are not tried again, as the service asks for more patience than there
     is."""
@@ -80,29 +84,29 @@ def test_whoever_is_told_that_a_run_failed_to_start_is_told_what_is_known(
     results = submit_all(spec, 200)
 
     service.faults(0)
-    made = set(service.jobs())
+    job_ids = set(service.jobs())
     answered = {result for result in results if isinstance(result, str)}
     failed = [result for result in results if isinstance(result, BackendError)]
     in_doubt = {_named(error) for error in failed if error.unknown}
     assert len(answered) + len(failed) == 200
     assert len(answered) >= 50
     assert len(failed) >= 50
-    assert answered <= made
-    assert made <= answered | in_doubt
-    assert in_doubt & made, "none of the lost ones was made: the test proves nothing"
+    assert answered <= job_ids
+    assert job_ids <= answered | in_doubt
+    assert in_doubt & job_ids, "no lost request created a run, so the test proves nothing"
     assert all("not known" not in error.message for error in failed if not error.unknown)
     assert max(_submissions(service).values()) == 1
 
 
 def _named(error: BackendError) -> str:
-    match = re.search(r"It is not known whether the run (\S+) was created\.", error.message)
+    match = re.search(r"kfgcp does not know whether the run (\S+) was created\.", error.message)
     assert match, error.message
     assert error.hint.endswith(f"kfgcp show {match[1]}")
     return match[1]
 
 
 def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it(
-    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Any
+    service: VertexStandIn, pipeline: Callable[[str], Path], kfgcp: Command
 ) -> None:
     """A process is killed when its request has arrived, when its run is made, or when the answer is
     on its way."""
@@ -126,8 +130,8 @@ def test_a_submission_that_is_killed_is_one_run_or_none_and_the_next_list_has_it
             held.release()
             # A request that has arrived is carried out, though nobody waits for its answer.
             wait_for(partial(_is_answered, service, since=mark))
-        made = [job for job in _jobs(service) if job["displayName"] == f"kill-{number}"]
-        assert len(made) == 1
+        created = [job for job in _jobs(service) if job["displayName"] == f"kill-{number}"]
+        assert len(created) == 1
 
     listed = kfgcp("list", "--env", "dev", "--limit", "100", "--json")
     assert listed.code == 0, listed.err
@@ -140,7 +144,7 @@ def _is_answered(env: VertexStandIn, *, since: int) -> bool:
     return any(request.status is not None for request in creates)
 
 
-def test_a_run_that_cannot_be_recorded_any_more_goes_on_and_the_error_says_so(
+def test_a_run_that_cannot_be_recorded_continues_and_the_error_says_so(
     service: VertexStandIn,
     spec: Spec,
     mount: Callable[[str], Path],
@@ -157,7 +161,7 @@ def test_a_run_that_cannot_be_recorded_any_more_goes_on_and_the_error_says_so(
 
     (run_id,) = service.jobs()
     assert caught.value.message.startswith(
-        f"Run {run_id} was submitted and continues, but is not recorded here: The disk of"
+        f"Run {run_id} was submitted and continues, but kfgcp could not record it: The disk of"
     )
     (folder / "filler").unlink()
     assert [run.run_id for run in public.list()] == [run_id]
@@ -181,7 +185,7 @@ def test_nothing_is_submitted_from_a_state_folder_that_cannot_be_written(
     assert len(service.requests) == 0
 
 
-def test_a_run_is_found_again_when_the_connection_broke_off_for_longer_than_a_call_goes_on(
+def test_a_run_is_found_again_after_a_long_outage_of_the_connection(
     service: VertexStandIn, spec: Spec
 ) -> None:
     service.fail_next("lost", method="POST")

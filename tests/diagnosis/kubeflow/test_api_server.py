@@ -59,7 +59,7 @@ def test_the_stand_in_is_a_kubeflow_that_works(diagnose: Diagnose, broken: Broke
         refused_namespace = broken(diagnose(**stand_in.settings() | {"namespace": "team-a"}))
 
     assert [name for name, finding in findings.items() if not finding.ok] == ["tls", "images"]
-    assert findings["server"].detail == "Kubeflow Pipelines for several users"
+    assert findings["server"].detail == "Kubeflow Pipelines in multi-user mode"
     assert (
         findings["pipeline_root"].detail
         == "gs://stand-in-project-pipelines can be written and read"
@@ -75,7 +75,7 @@ def test_the_stand_in_is_a_kubeflow_that_works(diagnose: Diagnose, broken: Broke
             200,
             b"<html><title>Grafana</title></html>",
             {"Content_Type": "text/html"},
-            "is not Kubeflow Pipelines: it answers with the web page 'Grafana'.",
+            "is not Kubeflow Pipelines: it answers with a web page ('Grafana').",
         ),
         (
             200,
@@ -91,7 +91,7 @@ def test_a_server_of_something_else(
     diagnose: Diagnose,
     broken: Broken,
     status: int,
-    body: Any,
+    body: object,
     headers: Any,
     detail: str,
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_server_that_is_too_old(
 
     assert finding.check == "server"
     assert finding.detail.startswith(
-        "The server is Kubeflow Pipelines 1.8.5, which has only the API v1beta1; kfgcp needs 2.0"
+        "The server is Kubeflow Pipelines 1.8.5, which has only the API v1beta1, but"
     )
     assert finding.hint.startswith("Upgrade the server: https://")
 
@@ -142,7 +142,7 @@ def test_the_health_that_the_ui_answers(
     assert diagnose(**settings)["version"].detail == "2.15.0"
 
 
-def test_a_server_that_does_not_tell_its_version(
+def test_a_server_without_a_version(
     settings: dict[str, str], server: ScriptedServer, diagnose: Diagnose
 ) -> None:
     server.answer(HEALTH_V1, status=404)
@@ -166,4 +166,4 @@ def test_a_server_for_several_users_without_a_namespace(
     assert (
         finding.hint == "Set namespace in [env.dev] of kfgcp.toml to the namespace of your profile."
     )
-    assert diagnose(**settings)["server"].detail == "Kubeflow Pipelines for several users"
+    assert diagnose(**settings)["server"].detail == "Kubeflow Pipelines in multi-user mode"

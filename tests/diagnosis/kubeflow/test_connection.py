@@ -2,11 +2,11 @@
 
 import socket
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from certificates import Certificates
 from doctor_checks import METADATA, Broken, Diagnose, ScriptedServer, WithTls, make_jwt
 from kfgcp.services.auth import port_forward
 
@@ -47,7 +47,7 @@ def test_a_certificate_of_a_private_authority(
     server: ScriptedServer,
     diagnose: Diagnose,
     broken: Broken,
-    certificates: Any,
+    certificates: Certificates,
     tls: WithTls,
     has_ca_file: bool,
 ) -> None:
@@ -107,7 +107,8 @@ def test_inside_of_a_cluster(
     server.answer(METADATA, status=404)
     api_findings = diagnose(**settings, host=f"http://ml-pipeline.kubeflow.svc:{port}")
 
-    assert ui_findings["tls"].detail == "not used: inside a cluster it is plain http"
+    detail = "not used: inside the cluster, kfgcp connects over plain http"
+    assert ui_findings["tls"].detail == detail
     assert ui_findings["credentials"].detail == "signed in as system:serviceaccount:growth:default"
     assert ui_findings["metadata"].ok
     assert api_findings["metadata"].ok is None

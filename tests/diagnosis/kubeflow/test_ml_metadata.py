@@ -56,7 +56,7 @@ def test_without_ml_metadata_runs_have_no_metrics(
         release.set()
 
     assert (findings["metadata"].ok, findings["metadata"].exit_code) == (None, 0)
-    assert findings["metadata"].detail.startswith("Runs are shown without metrics. ")
+    assert findings["metadata"].detail.startswith("kfgcp shows runs without metrics. ")
     assert (
         "kubectl get deploy metadata-grpc-deployment metadata-envoy-deployment"
         in findings["metadata"].hint

@@ -39,7 +39,7 @@ def test_a_token_that_is_not_accepted(
     diagnose: Diagnose,
     broken: Broken,
     status: int,
-    body: Any,
+    body: object,
     headers: Any,
 ) -> None:
     server.answer(HEALTH, body, status, **headers)

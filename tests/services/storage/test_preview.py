@@ -127,7 +127,7 @@ def test_a_short_object_is_whole(root: str) -> None:
     assert preview.read_beginning(f"{root}/empty.txt", 1000) == b""
 
 
-def test_what_is_no_object_may_be_a_folder(root: str) -> None:
+def test_a_uri_without_an_object_may_be_a_folder(root: str) -> None:
     for uri in (f"{root}/many", f"{root}/many/"):
         assert preview.read_beginning(uri, 10) is None
         assert preview.list_names(uri, 10) == ["b.txt", "deep/c.txt"]
@@ -144,7 +144,7 @@ def test_what_is_no_object_may_be_a_folder(root: str) -> None:
         ("strange.txt", Refused, "{} cannot be read: "),
     ],
 )
-def test_a_refusal_is_told_in_a_line(
+def test_a_refusal_is_reported_in_one_line(
     root: str, name: str, kind: type[Exception], problem: str
 ) -> None:
     with pytest.raises(kind) as raised:
@@ -169,17 +169,15 @@ def test_a_store_that_does_not_answer_cannot_be_reached(
         preview.read_beginning(f"{scheme}://shared/a.txt", 10)
 
 
-def test_a_minio_server_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_minio_server_without_an_address_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
 
-    with pytest.raises(
-        ConfigError, match="neither s3_endpoint nor AWS_ENDPOINT_URL is set"
-    ) as raised:
+    with pytest.raises(ConfigError, match="s3_endpoint and AWS_ENDPOINT_URL are not set") as raised:
         preview.read_beginning("minio://mlpipeline/v2/page.html", 10)
     assert (
-        raised.value.hint
-        == "Set s3_endpoint in the environment, or set AWS_ENDPOINT_URL=http://HOST:PORT."
+        raised.value.hint == "Set s3_endpoint in [env.NAME] of kfgcp.toml, or the variable"
+        " AWS_ENDPOINT_URL=http://HOST:PORT in your shell."
     )
 
 

@@ -176,9 +176,7 @@ def test_a_folder_with_too_many_objects(
     serve(endless_list)
     monkeypatch.setattr(downloads, "MAX_OBJECTS", 3)
 
-    with pytest.raises(
-        StorageProblem, match="cannot be read: there are more than 3 objects below it"
-    ):
+    with pytest.raises(StorageProblem, match="cannot be read: the folder has more than 3 objects"):
         objects.download(f"{scheme}://bucket/key", tmp_path / "copy")
 
 

@@ -1,26 +1,30 @@
 """Tokens, login pages and namespaces."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.errors import UsageError
-from kfgcp.testing import kubeflow
+from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import REQUEST
+from stand_in_apis import KubeflowApi
 
 
 @pytest.fixture
-def shared() -> Any:
+def shared() -> Iterator[KubeflowStandIn]:
     """Return a stand-in in multi-user mode."""
     with kubeflow(mode="instant", multi_user=True, namespaces=("growth", "risk")) as env:
         yield env
 
 
 @pytest.mark.parametrize("kind", ["401", "redirect", "page"])
-def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str) -> None:
+def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: KubeflowApi, kind: str) -> None:
     quick.env.accept_tokens("good")
     quick.env.sign_in = kind
     url = f"{quick.env.host}/apis/v2beta1/runs"
@@ -60,7 +64,7 @@ def test_a_request_without_a_good_token_is_sent_to_sign_in(quick: Any, kind: str
 
 
 def test_tokens_are_good_for_so_long_and_until_they_are_expired(
-    quick: Any, monkeypatch: pytest.MonkeyPatch
+    quick: KubeflowApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def status(token: str) -> int:
         headers = {"Authorization": f"Bearer {token}"}
@@ -82,7 +86,7 @@ def test_tokens_are_good_for_so_long_and_until_they_are_expired(
 
 
 def test_the_callers_namespaces_are_open_and_others_are_denied(
-    shared: Any, api_of: Any, spec_of: Any
+    shared: Any, api_of: type[KubeflowApi], spec_of: Callable[[str], JsonDict]
 ) -> None:
     api = api_of(shared)
     spec = spec_of("echo")
@@ -119,7 +123,9 @@ def test_the_callers_namespaces_are_open_and_others_are_denied(
     assert shared.namespace == "growth"
 
 
-def test_what_loses_its_namespace_is_denied(shared: Any, api_of: Any, spec_of: Any) -> None:
+def test_what_loses_its_namespace_is_denied(
+    shared: Any, api_of: type[KubeflowApi], spec_of: Callable[[str], JsonDict]
+) -> None:
     api = api_of(shared)
     (run,) = shared.seed(1, namespace="risk")
     answer = api.upload('{"pipelineInfo": {}}', namespace="risk")
@@ -141,7 +147,7 @@ def test_what_loses_its_namespace_is_denied(shared: Any, api_of: Any, spec_of: A
 
 
 def test_a_namespace_is_needed_where_there_are_users(
-    shared: Any, api_of: Any, spec_of: Any
+    shared: Any, api_of: type[KubeflowApi], spec_of: Callable[[str], JsonDict]
 ) -> None:
     api = api_of(shared)
 
@@ -157,7 +163,7 @@ def test_a_namespace_is_needed_where_there_are_users(
     assert api.get("healthz")["multi_user"] is True
 
 
-def test_a_namespace_is_not_looked_at_where_there_are_none(quick: Any) -> None:
+def test_a_namespace_is_not_looked_at_where_there_are_none(quick: KubeflowApi) -> None:
     experiment = quick.post("experiments", {"display_name": "churn", "namespace": "anything"})
 
     assert "namespace" not in experiment
@@ -166,7 +172,7 @@ def test_a_namespace_is_not_looked_at_where_there_are_none(quick: Any) -> None:
 
 
 def test_kfps_client_works_in_a_namespace(
-    shared: Any, pipeline: Any, home: Any, monkeypatch: pytest.MonkeyPatch
+    shared: Any, pipeline: Callable[[str], Path], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import kfp
 
@@ -187,7 +193,7 @@ def test_kfps_client_works_in_a_namespace(
         client.list_runs(namespace="hr")
 
 
-def test_faults_are_answered_as_the_server_answers(quick: Any) -> None:
+def test_faults_are_answered_as_the_server_answers(quick: KubeflowApi) -> None:
     for status, code in ((503, 14), (429, 8), (500, 13), (404, 5)):
         quick.env.fail_next(str(status), retry_after=7)
         assert quick.refused("GET", "runs")[:2] == (status, code)
@@ -198,7 +204,7 @@ def test_faults_are_answered_as_the_server_answers(quick: Any) -> None:
     assert quick.env.unused_faults == []
 
 
-def test_the_paths_of_a_full_kubeflow_are_answered_too(quick: Any) -> None:
+def test_the_paths_of_a_full_kubeflow_are_answered_too(quick: KubeflowApi) -> None:
     quick.env.seed(1)
 
     answer = requests.get(f"{quick.env.host}/pipeline/apis/v2beta1/runs", timeout=REQUEST)

@@ -6,17 +6,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from kfp_server_api.exceptions import ApiException
 
+from json_types import JsonDict
 from kfgcp.testing import KubeflowStandIn
-from patience import PROCESS
+from patience import PROCESS, WaitFor
+from stand_in_apis import KubeflowApi
+
+if TYPE_CHECKING:
+    import kfp
 
 
 def test_a_pipeline_is_uploaded_run_awaited_and_read(
-    client: Any, pipeline: Any, env: KubeflowStandIn
+    client: "kfp.Client", pipeline: Callable[[str], Path], env: KubeflowStandIn
 ) -> None:
     uploaded = client.upload_pipeline(str(pipeline("two_scores")), "scores", "two scores")
     version = client.upload_pipeline_version(
@@ -53,7 +58,7 @@ def test_a_pipeline_is_uploaded_run_awaited_and_read(
 
 
 def test_a_file_is_run_with_both_its_documents(
-    client: Any, api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: "kfp.Client", api: KubeflowApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second says where a variable comes from; on this machine that is the engine's own
     environment."""
@@ -87,7 +92,9 @@ def test_a_file_is_run_with_both_its_documents(
     assert values["outputs"] == {"Output": "of this machine"}
 
 
-def test_runs_are_listed_by_filters_pages_and_order(client: Any, env: KubeflowStandIn) -> None:
+def test_runs_are_listed_by_filters_pages_and_order(
+    client: "kfp.Client", env: KubeflowStandIn
+) -> None:
     env.seed(
         25,
         params={"n": lambda number: number},
@@ -120,7 +127,11 @@ def test_runs_are_listed_by_filters_pages_and_order(client: Any, env: KubeflowSt
     "api-2.17.0/run-get-canceled",
 )
 def test_a_run_is_terminated_archived_and_deleted(
-    client: Any, pipeline: Any, tmp_path: Path, eventually: Any, alive: Any
+    client: "kfp.Client",
+    pipeline: Callable[[str], Path],
+    tmp_path: Path,
+    eventually: WaitFor,
+    alive: Callable[[int], bool],
 ) -> None:
     pids = tmp_path / "pids"
     arguments = {"seconds": 600, "pids": str(pids)}
@@ -152,7 +163,9 @@ def test_a_run_is_terminated_archived_and_deleted(
     assert gone.value.status == 404
 
 
-def test_its_own_wait_takes_a_terminated_run_for_a_failed_one(client: Any, pipeline: Any) -> None:
+def test_its_own_wait_takes_a_terminated_run_for_a_failed_one(
+    client: "kfp.Client", pipeline: Callable[[str], Path]
+) -> None:
     run_id = client.create_run_from_pipeline_package(
         str(pipeline("sleeps")), {"seconds": 600}
     ).run_id
@@ -162,7 +175,7 @@ def test_its_own_wait_takes_a_terminated_run_for_a_failed_one(client: Any, pipel
 
 
 def test_a_failed_run_is_retried_where_it_failed(
-    client: Any, pipeline: Any, tmp_path: Path
+    client: "kfp.Client", pipeline: Callable[[str], Path], tmp_path: Path
 ) -> None:
     package = str(pipeline("needs_file"))
     run_id = client.create_run_from_pipeline_package(package, {"folder": str(tmp_path)}).run_id
@@ -183,7 +196,7 @@ def test_a_failed_run_is_retried_where_it_failed(
 
 
 def test_recurring_runs_are_made_fired_disabled_and_deleted(
-    client: Any, pipeline: Any, env: KubeflowStandIn
+    client: "kfp.Client", pipeline: Callable[[str], Path], env: KubeflowStandIn
 ) -> None:
     experiment = client.create_experiment("nightly").experiment_id
     recurring_run = client.create_recurring_run(
@@ -208,7 +221,9 @@ def test_recurring_runs_are_made_fired_disabled_and_deleted(
     assert client.list_recurring_runs(experiment_id=experiment).recurring_runs is None
 
 
-def test_experiments_are_archived_with_their_runs(client: Any, env: KubeflowStandIn) -> None:
+def test_experiments_are_archived_with_their_runs(
+    client: "kfp.Client", env: KubeflowStandIn
+) -> None:
     (run_id,) = env.seed(1, experiment="old")
     experiment = client.get_experiment(experiment_name="old").experiment_id
 
@@ -226,7 +241,9 @@ def test_experiments_are_archived_with_their_runs(client: Any, env: KubeflowStan
     } == {"Default"}
 
 
-def test_a_pipeline_goes_with_its_versions_only(client: Any, pipeline: Any) -> None:
+def test_a_pipeline_goes_with_its_versions_only(
+    client: "kfp.Client", pipeline: Callable[[str], Path]
+) -> None:
     uploaded = client.upload_pipeline(str(pipeline("echo")), "echo")
 
     with pytest.raises(ApiException, match="has existing pipeline versions") as caught:
@@ -256,11 +273,13 @@ def test_an_expired_token_is_an_error_until_it_is_renewed(env: KubeflowStandIn, 
 
 
 @pytest.fixture
-def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[..., Any]:
+def kfp_command(
+    env: KubeflowStandIn, environment: Callable[..., dict[str, str]], home: Path
+) -> Callable[..., JsonDict | list[JsonDict]]:
     """Return a function that runs the real command `kfp` and returns its last printed JSON."""
     command = Path(sys.executable).with_name("kfp")
 
-    def call(*arguments: str) -> Any:
+    def call(*arguments: str) -> JsonDict | list[JsonDict]:
         process = subprocess.run(
             [
                 str(command),
@@ -288,7 +307,10 @@ def kfp_command(env: KubeflowStandIn, environment: Any, home: Path) -> Callable[
 
 
 def test_the_command_uploads_runs_lists_and_archives(
-    kfp_command: Any, pipeline: Any, env: KubeflowStandIn, eventually: Any
+    kfp_command: Callable[..., JsonDict | list[JsonDict]],
+    pipeline: Callable[[str], Path],
+    env: KubeflowStandIn,
+    eventually: WaitFor,
 ) -> None:
     uploaded = kfp_command("pipeline", "create", "-p", "echo", str(pipeline("echo")))
     started = kfp_command(
@@ -317,7 +339,9 @@ def test_the_command_uploads_runs_lists_and_archives(
 
 
 def test_the_command_waits_and_lists_by_a_filter(
-    kfp_command: Any, pipeline: Any, env: KubeflowStandIn
+    kfp_command: Callable[..., JsonDict | list[JsonDict]],
+    pipeline: Callable[[str], Path],
+    env: KubeflowStandIn,
 ) -> None:
     env.seed(2)
     package = str(pipeline("echo"))
@@ -333,7 +357,9 @@ def test_the_command_waits_and_lists_by_a_filter(
 
 
 def test_the_command_makes_recurring_runs(
-    kfp_command: Any, pipeline: Any, env: KubeflowStandIn
+    kfp_command: Callable[..., JsonDict | list[JsonDict]],
+    pipeline: Callable[[str], Path],
+    env: KubeflowStandIn,
 ) -> None:
     package = ("--pipeline-package-path", str(pipeline("echo")))
     recurring_run = kfp_command(

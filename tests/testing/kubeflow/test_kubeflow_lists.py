@@ -1,18 +1,22 @@
 """Lists: predicates, order, pages and their tokens."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from json_types import JsonDict
+from stand_in_apis import KubeflowApi
 
-def predicates(*items: dict[str, Any]) -> str:
+
+def predicates(*items: JsonDict) -> str:
     return json.dumps({"predicates": list(items)})
 
 
 @pytest.fixture
-def listed(quick: Any) -> Any:
+def listed(quick: KubeflowApi) -> Callable[..., list[str]]:
     """Return a function that gives the names of the runs that a filter matches, out of six runs."""
     quick.env.seed(
         4, display_name=lambda number: f"Run {number}", experiment="churn", step=60, age=600
@@ -20,7 +24,7 @@ def listed(quick: Any) -> Any:
     quick.env.seed(1, failing={"train": "no luck"}, display_name="bad", age=60)
     quick.env.seed(1, display_name="50% + more", description="special")
 
-    def call(filter: str = "", **query: Any) -> list[str]:
+    def call(filter: str = "", **query: object) -> list[str]:
         body = quick.get("runs", filter=filter, **query)
         return [run["display_name"] for run in body.get("runs", [])]
 
@@ -53,14 +57,14 @@ def listed(quick: Any) -> Any:
     ],
 )
 def test_each_operation_is_understood(
-    listed: Any, predicate: dict[str, Any], names: list[str] | int
+    listed: Any, predicate: JsonDict, names: list[str] | int
 ) -> None:
     listed_names = listed(predicates(predicate))
 
     assert (len(listed_names) if isinstance(names, int) else listed_names) == names
 
 
-def test_times_are_compared_by_whole_seconds(listed: Any, quick: Any) -> None:
+def test_times_are_compared_by_whole_seconds(listed: Any, quick: KubeflowApi) -> None:
     third = quick.get("runs")["runs"][2]
     third_time = third["created_at"]
     compared = {
@@ -140,14 +144,16 @@ def test_a_filter_is_decoded_once_more_than_the_query(listed: Any) -> None:
         (predicates({"operation": "EQUALS", "key": "name", "text": "x"}), 'unknown field "text"'),
     ],
 )
-def test_a_filter_that_is_not_understood_is_refused(quick: Any, filter: str, message: str) -> None:
+def test_a_filter_that_is_not_understood_is_refused(
+    quick: KubeflowApi, filter: str, message: str
+) -> None:
     status, code, text = quick.refused("GET", "runs", filter=filter)
 
     assert (status, code) == (400, 3)
     assert message in text
 
 
-def test_pages_end_at_200_and_start_at_20(quick: Any) -> None:
+def test_pages_end_at_200_and_start_at_20(quick: KubeflowApi) -> None:
     quick.env.seed(450)
 
     sizes = {
@@ -161,7 +167,7 @@ def test_pages_end_at_200_and_start_at_20(quick: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["", "created_at desc", "name asc", "finished_at"])
-def test_pages_follow_each_other_whatever_comes_in_between(quick: Any, order: str) -> None:
+def test_pages_follow_each_other_whatever_comes_in_between(quick: KubeflowApi, order: str) -> None:
     quick.env.seed(30, step=1, age=100)
     whole = [run["run_id"] for run in quick.get("runs", page_size=200, sort_by=order)["runs"]]
 
@@ -179,7 +185,7 @@ def test_pages_follow_each_other_whatever_comes_in_between(quick: Any, order: st
     assert listed_ids == whole
 
 
-def test_what_has_the_same_second_is_sorted_by_its_id(quick: Any) -> None:
+def test_what_has_the_same_second_is_sorted_by_its_id(quick: KubeflowApi) -> None:
     quick.env.seed(10, step=0)
 
     for order in ("created_at", "created_at desc"):
@@ -187,7 +193,7 @@ def test_what_has_the_same_second_is_sorted_by_its_id(quick: Any) -> None:
         assert run_ids == sorted(run_ids, reverse=order.endswith("desc"))
 
 
-def test_a_page_token_belongs_to_its_filter_and_order(quick: Any) -> None:
+def test_a_page_token_belongs_to_its_filter_and_order(quick: KubeflowApi) -> None:
     quick.env.seed(6, display_name=lambda number: "even" if number % 2 == 0 else "odd")
     even = predicates({"operation": "EQUALS", "key": "display_name", "string_value": "even"})
     odd = even.replace("even", "odd")
@@ -228,7 +234,7 @@ def test_a_page_token_belongs_to_its_filter_and_order(quick: Any) -> None:
     ],
 )
 def test_a_filter_on_a_time_a_number_or_a_list_cannot_be_repeated(
-    quick: Any, predicate: dict[str, Any]
+    quick: KubeflowApi, predicate: JsonDict
 ) -> None:
     quick.env.seed(3)
     filter = predicates(predicate)
@@ -250,7 +256,9 @@ def test_a_filter_on_a_time_a_number_or_a_list_cannot_be_repeated(
         ("UN 2", ["run 2"]),
     ],
 )
-def test_a_part_of_a_text_has_the_wildcards_of_sql(quick: Any, part: str, names: list[str]) -> None:
+def test_a_part_of_a_text_has_the_wildcards_of_sql(
+    quick: KubeflowApi, part: str, names: list[str]
+) -> None:
     for name in ("run 2", "run_2", "other"):
         quick.env.seed(1, display_name=name, step=0)
     predicate = {"operation": "IS_SUBSTRING", "key": "display_name", "string_value": part}
@@ -261,12 +269,14 @@ def test_a_part_of_a_text_has_the_wildcards_of_sql(quick: Any, part: str, names:
 
 
 @pytest.mark.parametrize("order", ["created_at down", "created_at desc please", "params.lr"])
-def test_an_order_that_is_not_understood_is_refused(quick: Any, order: str) -> None:
+def test_an_order_that_is_not_understood_is_refused(quick: KubeflowApi, order: str) -> None:
     assert quick.refused("GET", "runs", sort_by=order)[:2] == (400, 3)
 
 
 @pytest.mark.parametrize("kind", ["experiments", "pipelines", "recurringruns"])
-def test_other_lists_have_filters_and_pages_too(quick: Any, spec_of: Any, kind: str) -> None:
+def test_other_lists_have_filters_and_pages_too(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict], kind: str
+) -> None:
     for number in range(3):
         if kind == "experiments":
             quick.post(kind, {"display_name": f"item {number}"})
@@ -299,5 +309,5 @@ def test_other_lists_have_filters_and_pages_too(quick: Any, spec_of: Any, kind: 
     assert first_page["total_size"] == 3
 
 
-def test_an_empty_list_has_no_list(quick: Any) -> None:
+def test_an_empty_list_has_no_list(quick: KubeflowApi) -> None:
     assert quick.get("runs") == {}

@@ -1,6 +1,7 @@
 """Logs of pods, logs in the archive, and logs in Cloud Logging."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +9,35 @@ import pytest
 import requests
 import yaml
 
+from json_types import JsonDict
 from kfgcp.testing import kubeflow
-from patience import REQUEST
+from patience import REQUEST, WaitFor
+from stand_in_apis import KubeflowApi
 
 
-def pod_of(api: Any, run: str, task: str) -> str:
+def pod_of(api: KubeflowApi, run: str, task: str) -> str:
     """Return the pod that ML Metadata names for a task."""
     return next(
         values["pod_name"] for _, values in api.executions(run) if values["task_name"] == task
     )
 
 
-def logs(api: Any, **query: str) -> requests.Response:
+def logs(api: KubeflowApi, **query: str) -> requests.Response:
     return api.session.get(f"{api.env.host}/k8s/pod/logs", params=query, timeout=REQUEST)
 
 
-def entries(api: Any, text: str) -> Any:
+def entries(api: KubeflowApi, text: str) -> Any:
     body = {"resourceNames": [f"projects/{api.env.project}"], "filter": text}
     answer = api.session.post(f"{api.env.host}/v2/entries:list", json=body, timeout=REQUEST)
     assert answer.status_code == 200, answer.text
     return answer.json()["entries"]
 
 
-def test_a_pod_says_what_its_task_wrote(api: Any, spec_of: Any, ended: Any) -> None:
+def test_a_pod_says_what_its_task_wrote(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     run = api.run(
         pipeline_spec=spec_of("echo"), runtime_config={"parameters": {"text": "out loud"}}
     )
@@ -49,7 +56,7 @@ def test_a_pod_says_what_its_task_wrote(api: Any, spec_of: Any, ended: Any) -> N
 
 
 def test_a_pod_that_runs_says_what_it_has_written_so_far(
-    api: Any, spec_of: Any, eventually: Any
+    api: KubeflowApi, spec_of: Callable[[str], JsonDict], eventually: WaitFor
 ) -> None:
     run = api.run(pipeline_spec=spec_of("sleeps"), runtime_config={"parameters": {"seconds": 600}})
 
@@ -65,7 +72,9 @@ def test_a_pod_that_runs_says_what_it_has_written_so_far(
     assert eventually(lambda: "asleep" in read_log())
 
 
-def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
+def test_each_attempt_has_a_pod_of_its_own(
+    api: KubeflowApi, ended: Callable[[KubeflowApi, str], JsonDict]
+) -> None:
     file = Path(__file__).parents[2] / "engine" / "specs" / "guarded-2.14.6.yaml"
     api.env.full_details = True
     api.env.runs.retries_failed_programs = True
@@ -85,7 +94,9 @@ def test_each_attempt_has_a_pod_of_its_own(api: Any, ended: Any) -> None:
 
 
 @pytest.mark.recorded("Stand-in: failed drivers", "cluster-2.17.0/param-none")
-def test_a_failed_driver_tells_why_and_leaves_no_execution(quick: Any, spec_of: Any) -> None:
+def test_a_failed_driver_tells_why_and_leaves_no_execution(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     """As in tests/recorded/cluster-2.17.0/param-none."""
     quick.env.instant.failing_drivers = {"say": "the resolved input parameter is null: a"}
     quick.env.full_details = True
@@ -108,7 +119,7 @@ def test_a_failed_driver_tells_why_and_leaves_no_execution(quick: Any, spec_of: 
     assert [values["task_name"] for _, values in quick.executions(run["run_id"])] == [""]
 
 
-def test_pods_do_not_last(quick: Any) -> None:
+def test_pods_do_not_last(quick: KubeflowApi) -> None:
     (run,) = quick.env.seed(1)
     pod = pod_of(quick, run, "train")
     workflow = pod.rpartition("-system-container-impl-")[0]
@@ -136,7 +147,7 @@ def test_pods_do_not_last(quick: Any) -> None:
     assert logs(quick, podname="seeded-aaaaa-system-container-impl-1").status_code == 404
 
 
-def test_older_servers_answer_500_for_a_pod_that_is_gone(api_of: Any) -> None:
+def test_older_servers_answer_500_for_a_pod_that_is_gone(api_of: type[KubeflowApi]) -> None:
     with kubeflow(mode="instant", version="2.5.0") as env:
         answer = logs(api_of(env), podname="x-system-container-impl-1")
 
@@ -146,7 +157,7 @@ def test_older_servers_answer_500_for_a_pod_that_is_gone(api_of: Any) -> None:
     )
 
 
-def test_a_namespace_is_needed_where_there_are_users(api_of: Any) -> None:
+def test_a_namespace_is_needed_where_there_are_users(api_of: type[KubeflowApi]) -> None:
     with kubeflow(mode="instant", multi_user=True) as env:
         api = api_of(env)
         (run,) = env.seed(1)
@@ -157,7 +168,11 @@ def test_a_namespace_is_needed_where_there_are_users(api_of: Any) -> None:
         assert logs(api, podname=pod, podnamespace=env.namespace).status_code == 200
 
 
-def test_cloud_logging_has_the_lines_of_a_run(api: Any, spec_of: Any, ended: Any) -> None:
+def test_cloud_logging_has_the_lines_of_a_run(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     runs = [api.run(pipeline_spec=spec_of(name)) for name in ("echo", "one_fails")]
     for run in runs:
         ended(api, run)
@@ -183,7 +198,11 @@ def test_cloud_logging_has_the_lines_of_a_run(api: Any, spec_of: Any, ended: Any
     assert entries(api, f'{label}="{runs[0]}"')[0]["textPayload"] == "hello"
 
 
-def test_googles_client_reads_them(api: Any, spec_of: Any, ended: Any) -> None:
+def test_googles_client_reads_them(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import logging
 
@@ -203,7 +222,7 @@ def test_googles_client_reads_them(api: Any, spec_of: Any, ended: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["k8s/pod/logs", "artifacts/get"])
-def test_logs_need_a_good_token(quick: Any, path: str) -> None:
+def test_logs_need_a_good_token(quick: KubeflowApi, path: str) -> None:
     quick.env.accept_tokens("good")
 
     assert requests.get(f"{quick.env.host}/{path}", timeout=REQUEST).status_code == 401

@@ -1,5 +1,6 @@
 """ML Metadata of runs, by gRPC-Web over a real socket."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,23 @@ import pytest
 import requests
 import yaml
 
+from json_types import JsonDict
 from kfgcp.backends.kubeflow import mlmd
 from kfgcp.testing import kubeflow
 from patience import REQUEST
+from stand_in_apis import KubeflowApi
 
 
 def spec_in(file: Path) -> Any:
     return next(iter(yaml.safe_load_all(file.read_text())))
 
 
-def by_name(executions: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
+def by_name(executions: Any) -> dict[str, tuple[Any, JsonDict]]:
     return {values["task_name"]: (execution, values) for execution, values in executions}
 
 
 def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
-    api: Any, features_file: Path, ended: Any
+    api: KubeflowApi, features_file: Path, ended: Callable[[KubeflowApi, str], JsonDict]
 ) -> None:
     config = {"parameters": {"n": 3, "items": [5, 6]}}
     run = api.run(pipeline_spec=spec_in(features_file), runtime_config=config)
@@ -83,7 +86,7 @@ def test_parameters_metrics_and_artifacts_are_found_in_four_calls(
 
 
 def test_loops_conditions_and_nested_pipelines_are_dags(
-    api: Any, features_file: Path, ended: Any
+    api: KubeflowApi, features_file: Path, ended: Callable[[KubeflowApi, str], JsonDict]
 ) -> None:
     run = api.run(
         pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [5, 6]}}
@@ -129,7 +132,7 @@ def test_loops_conditions_and_nested_pipelines_are_dags(
 
 
 def test_a_cache_hit_names_the_execution_that_it_repeats(
-    api: Any, features_file: Path, ended: Any
+    api: KubeflowApi, features_file: Path, ended: Callable[[KubeflowApi, str], JsonDict]
 ) -> None:
     runs = [api.run(pipeline_spec=spec_in(features_file)) for _ in range(1)]
     ended(api, runs[0])
@@ -149,7 +152,11 @@ def test_a_cache_hit_names_the_execution_that_it_repeats(
     assert len({event.artifact_id for event in events}) == 2
 
 
-def test_a_failure_has_a_state_and_no_reason(api: Any, spec_of: Any, ended: Any) -> None:
+def test_a_failure_has_a_state_and_no_reason(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     run = api.run(pipeline_spec=spec_of("one_fails"))
     ended(api, run)
 
@@ -162,7 +169,9 @@ def test_a_failure_has_a_state_and_no_reason(api: Any, spec_of: Any, ended: Any)
     assert mlmd.STATES[executions_by_name["below-2"][0].last_known_state] == "COMPLETE"
 
 
-def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_path: Path) -> None:
+def test_an_importer_is_an_execution_of_its_own_kind(
+    api: KubeflowApi, ended: Callable[[KubeflowApi, str], JsonDict], tmp_path: Path
+) -> None:
     from kfp import compiler, dsl
 
     @dsl.pipeline(name="imports")
@@ -199,7 +208,7 @@ def test_an_importer_is_an_execution_of_its_own_kind(api: Any, ended: Any, tmp_p
 
 
 def test_before_2_14_names_were_labels_and_dags_did_not_end(
-    api_of: Any, features_file: Path
+    api_of: type[KubeflowApi], features_file: Path
 ) -> None:
     spec = spec_in(features_file)
     total = spec["root"]["dag"]["tasks"]["total"]["inputs"]["parameters"]["numbers"]
@@ -214,7 +223,7 @@ def test_before_2_14_names_were_labels_and_dags_did_not_end(
     assert (mlmd.STATES[execution.last_known_state], values["display_name"]) == ("RUNNING", "")
 
 
-def test_types_can_be_asked_for_by_their_ids(quick: Any) -> None:
+def test_types_can_be_asked_for_by_their_ids(quick: KubeflowApi) -> None:
     quick.env.metadata.names_types = False
     (run,) = quick.env.seed(1, metrics={"accuracy": 0.9})
     (root, _), (train, _) = quick.executions(run)
@@ -244,7 +253,9 @@ def test_types_can_be_asked_for_by_their_ids(quick: Any) -> None:
     assert mlmd.read_properties(artifact.custom_properties)["accuracy"] == 0.9
 
 
-def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_file: Path) -> None:
+def test_options_mean_pages_of_20_unless_they_say_how_many(
+    quick: KubeflowApi, features_file: Path
+) -> None:
     run = quick.run(
         pipeline_spec=spec_in(features_file),
         runtime_config={"parameters": {"items": list(range(20))}},
@@ -254,7 +265,7 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_
     ).context
     options = mlmd.message_class("ListOperationOptions")
 
-    def pages(**fields: Any) -> list[int]:
+    def pages(**fields: object) -> list[int]:
         sizes, token = [], ""
         while True:
             token_field = {"next_page_token": token} if token else {}
@@ -285,7 +296,7 @@ def test_options_mean_pages_of_20_unless_they_say_how_many(quick: Any, features_
     assert caught.value.code == 3
 
 
-def test_a_context_of_a_pipeline_has_all_its_runs(quick: Any) -> None:
+def test_a_context_of_a_pipeline_has_all_its_runs(quick: KubeflowApi) -> None:
     quick.env.seed(3)
 
     context = quick.metadata(
@@ -295,7 +306,7 @@ def test_a_context_of_a_pipeline_has_all_its_runs(quick: Any) -> None:
     assert len(quick.metadata("GetExecutionsByContext", context_id=context.id).executions) == 6
 
 
-def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> None:
+def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: KubeflowApi) -> None:
     nothing = quick.metadata(
         "GetContextByTypeAndName", type_name=mlmd.PIPELINE_RUN, context_name="x"
     )
@@ -316,7 +327,7 @@ def test_what_is_not_there_is_empty_and_what_is_unknown_fails(quick: Any) -> Non
 
 
 def test_executions_keep_their_ids_while_several_look_at_a_run(
-    api: Any, features_file: Path, ended: Any
+    api: KubeflowApi, features_file: Path, ended: Callable[[KubeflowApi, str], JsonDict]
 ) -> None:
     run = api.run(
         pipeline_spec=spec_in(features_file), runtime_config={"parameters": {"items": [1, 2, 3, 4]}}

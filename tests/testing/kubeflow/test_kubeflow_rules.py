@@ -4,17 +4,20 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from json_types import JsonDict
 from kfgcp.errors import UsageError
 from kfgcp.testing import kubeflow
+from stand_in_apis import KubeflowApi
 
 
-def test_nothing_is_found_under_an_unknown_id(quick: Any) -> None:
+def test_nothing_is_found_under_an_unknown_id(quick: KubeflowApi) -> None:
     for path in (
         "runs/x",
         "experiments/x",
@@ -31,7 +34,7 @@ def test_nothing_is_found_under_an_unknown_id(quick: Any) -> None:
 
 
 def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(
-    quick: Any, spec_of: Any
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
 ) -> None:
     spec = spec_of("echo")
 
@@ -56,14 +59,16 @@ def test_a_run_needs_a_name_an_experiment_that_is_there_and_a_pipeline(
     assert quick.get("runs") == {}
 
 
-def test_half_of_a_surrogate_pair_is_no_text_of_proto_json(quick: Any, spec_of: Any) -> None:
+def test_half_of_a_surrogate_pair_is_not_valid_in_proto_json(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     for field in ("display_name", "description"):
         body = {"display_name": "x", "pipeline_spec": spec_of("echo"), field: "\udc80"}
         assert quick.refused("POST", "runs", body)[:2] == (400, 3)
     assert quick.get("runs") == {}
 
 
-def test_a_version_that_is_not_there_is_an_internal_error(quick: Any) -> None:
+def test_a_version_that_is_not_there_is_an_internal_error(quick: KubeflowApi) -> None:
     """The server wraps each error while it fetches the manifest, so the status is 500, not 404."""
     reference = {"pipeline_id": "a", "pipeline_version_id": "b"}
 
@@ -88,7 +93,7 @@ def test_a_version_that_is_not_there_is_an_internal_error(quick: Any) -> None:
     ],
 )
 def test_wrong_parameters_are_refused(
-    quick: Any, spec_of: Any, parameters: dict[str, Any], message: str
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict], parameters: JsonDict, message: str
 ) -> None:
     spec = spec_of("echo")
     spec["root"]["inputDefinitions"]["parameters"] |= {
@@ -107,7 +112,9 @@ def test_wrong_parameters_are_refused(
     assert message in text
 
 
-def test_parameters_have_no_limit_but_that_of_etcd(quick: Any, spec_of: Any) -> None:
+def test_parameters_have_no_limit_but_that_of_etcd(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     def send(length: int, letter: str = "x") -> Any:
         config = {"parameters": {"text": letter * length}}
         body = {"display_name": "x", "pipeline_spec": spec_of("echo"), "runtime_config": config}
@@ -122,7 +129,9 @@ def test_parameters_have_no_limit_but_that_of_etcd(quick: Any, spec_of: Any) -> 
     assert send(60).status_code == 500
 
 
-def test_before_2_15_parameters_have_to_fit_a_column(api_of: Any, spec_of: Any) -> None:
+def test_before_2_15_parameters_have_to_fit_a_column(
+    api_of: type[KubeflowApi], spec_of: Callable[[str], JsonDict]
+) -> None:
     with kubeflow(mode="instant", version="2.14.3") as env:
         body = {"display_name": "x", "pipeline_spec": spec_of("echo")}
         around = len('{"text":""}')
@@ -137,7 +146,7 @@ def test_before_2_15_parameters_have_to_fit_a_column(api_of: Any, spec_of: Any) 
     ("field", "column"), [("display_name", "DisplayName"), ("description", "Description")]
 )
 def test_a_text_that_does_not_fit_its_column_is_an_internal_error(
-    quick: Any, spec_of: Any, field: str, column: str
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict], field: str, column: str
 ) -> None:
     body = {"display_name": "x", "pipeline_spec": spec_of("echo")}
     assert quick.call("POST", "runs", json={**body, field: "\u00fc" * 255}).status_code == 200
@@ -148,7 +157,7 @@ def test_a_text_that_does_not_fit_its_column_is_an_internal_error(
     assert message.endswith(f"Data too long for column '{column}' at row 1")
 
 
-def test_long_pipelines_are_refused(quick: Any, spec_of: Any) -> None:
+def test_long_pipelines_are_refused(quick: KubeflowApi, spec_of: Callable[[str], JsonDict]) -> None:
     quick.env.pipelines.max_spec_bytes = 1000
     spec = spec_of("echo")
     spec["deploymentSpec"]["padding"] = "x" * (32 * 2**20)
@@ -161,7 +170,9 @@ def test_long_pipelines_are_refused(quick: Any, spec_of: Any) -> None:
     assert run.status_code == 400
 
 
-def test_what_is_no_pipeline_of_schema_2_1_is_an_internal_error(quick: Any, spec_of: Any) -> None:
+def test_a_spec_that_is_not_schema_2_1_is_an_internal_error(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     old, broken = spec_of("echo"), spec_of("echo")
     old["schemaVersion"] = "2.0.0"
     del broken["root"]
@@ -181,7 +192,9 @@ def test_what_is_no_pipeline_of_schema_2_1_is_an_internal_error(quick: Any, spec
     assert quick.get("pipelines") == {}
 
 
-def test_what_only_google_knows_is_refused(quick: Any, spec_of: Any) -> None:
+def test_what_only_google_knows_is_refused(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     job, loop = spec_of("echo"), spec_of("echo")
     (executor,) = job["deploymentSpec"]["executors"].values()
     executor.clear()
@@ -200,7 +213,7 @@ def test_what_only_google_knows_is_refused(quick: Any, spec_of: Any) -> None:
         assert message in text
 
 
-def test_names_are_taken_once(quick: Any, spec_of: Any) -> None:
+def test_names_are_taken_once(quick: KubeflowApi, spec_of: Callable[[str], JsonDict]) -> None:
     text = json.dumps(spec_of("echo"))
     pipeline_id = quick.upload(text, name="echo").json()["pipeline_id"]
     upload = {"files": {"uploadfile": ("a.yaml", text)}}
@@ -228,7 +241,9 @@ def test_names_are_taken_once(quick: Any, spec_of: Any) -> None:
     assert quick.get("pipelines/names/echo")["pipeline_id"] == pipeline_id
 
 
-def test_pipelines_have_names_to_show_and_tags_since_2_17(api_of: Any, spec_of: Any) -> None:
+def test_pipelines_have_names_to_show_and_tags_since_2_17(
+    api_of: type[KubeflowApi], spec_of: Callable[[str], JsonDict]
+) -> None:
     """pipeline.proto and pipeline_tags.go of 2.17.0."""
     text = json.dumps(spec_of("echo"))
     with kubeflow(mode="instant") as new, kubeflow(mode="instant", version="2.16.1") as old:
@@ -276,7 +291,9 @@ def test_pipelines_have_names_to_show_and_tags_since_2_17(api_of: Any, spec_of: 
 
 
 @pytest.mark.parametrize("kind", ["pipeline.zip", "pipeline.tar.gz", "pipeline.yml"])
-def test_uploads_may_be_archives(quick: Any, pipeline: Any, kind: str) -> None:
+def test_uploads_may_be_archives(
+    quick: KubeflowApi, pipeline: Callable[[str], Path], kind: str
+) -> None:
     text = pipeline("echo").read_bytes()
     packed = io.BytesIO()
     if kind.endswith(".zip"):
@@ -303,7 +320,7 @@ def test_uploads_may_be_archives(quick: Any, pipeline: Any, kind: str) -> None:
     assert version["pipeline_spec"] == yaml.safe_load(text)
 
 
-def test_an_upload_without_a_file_and_one_that_is_no_archive(quick: Any) -> None:
+def test_an_upload_without_a_file_and_one_that_is_not_an_archive(quick: KubeflowApi) -> None:
     none = quick.call("POST", "pipelines/upload", files={"other": ("a", "b")})
     broken = quick.call("POST", "pipelines/upload", files={"uploadfile": ("a.zip", b"PK nonsense")})
 
@@ -311,7 +328,9 @@ def test_an_upload_without_a_file_and_one_that_is_no_archive(quick: Any) -> None
     assert none.json()["error_message"] == "Failed to read pipeline from file"
 
 
-def test_a_pipeline_without_a_version_runs_its_newest(quick: Any, spec_of: Any) -> None:
+def test_a_pipeline_without_a_version_runs_its_newest(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     pipeline_id = quick.upload(json.dumps(spec_of("echo")), name="echo").json()["pipeline_id"]
     upload = {"files": {"uploadfile": ("a.yaml", json.dumps(spec_of("chain")))}}
     newest_version = quick.call(
@@ -351,7 +370,7 @@ def test_a_pipeline_without_a_version_runs_its_newest(quick: Any, spec_of: Any) 
     ],
 )
 def test_recurring_runs_are_checked_when_they_are_made(
-    quick: Any, spec_of: Any, change: dict[str, Any], message: str
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict], change: JsonDict, message: str
 ) -> None:
     trigger = {"cron_schedule": {"cron": "0 0 3 * * *"}}
     body = {"display_name": "x", "mode": "ENABLE", "trigger": trigger, "max_concurrency": "1"}
@@ -364,7 +383,11 @@ def test_recurring_runs_are_checked_when_they_are_made(
     assert message in text
 
 
-def test_a_recurring_run_starts_nothing_when_it_may_not(api: Any, spec_of: Any, ended: Any) -> None:
+def test_a_recurring_run_starts_nothing_when_it_may_not(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     trigger = {"periodic_schedule": {"interval_second": "60"}}
     body = {"display_name": "x", "mode": "ENABLE", "trigger": trigger, "max_concurrency": "1"}
     body["pipeline_spec"] = spec_of("sleeps")
@@ -386,7 +409,11 @@ def test_a_recurring_run_starts_nothing_when_it_may_not(api: Any, spec_of: Any, 
         api.env.fire("other")
 
 
-def test_only_what_has_failed_is_retried(api: Any, spec_of: Any, ended: Any) -> None:
+def test_only_what_has_failed_is_retried(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     run = api.run(pipeline_spec=spec_of("echo"))
     ended(api, run)
 
@@ -396,7 +423,9 @@ def test_only_what_has_failed_is_retried(api: Any, spec_of: Any, ended: Any) -> 
     assert "must be Failed/Error to retry" in message
 
 
-def test_older_servers_refuse_what_came_later(api_of: Any, guarded_file: Path) -> None:
+def test_older_servers_refuse_what_came_later(
+    api_of: type[KubeflowApi], guarded_file: Path
+) -> None:
     specs = [next(iter(yaml.safe_load_all(guarded_file.read_text())))]
     with (
         kubeflow(mode="instant", version="2.13.0") as old,

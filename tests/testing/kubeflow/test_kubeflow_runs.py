@@ -1,6 +1,7 @@
 """Runs in answers: their own fields, and the nodes of their workflows."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ import kfp_server_api
 import pytest
 import yaml
 
+from json_types import JsonDict
 from kfgcp.errors import UsageError
 from kfgcp.model import RunState, TaskState
 from kfgcp.testing.kubeflow_server.nodes import NODE_STATES
 from kfgcp.testing.kubeflow_server.records import STATES
+from patience import WaitFor
+from stand_in_apis import KubeflowApi
 
 
-def named(run: Any) -> dict[str, list[dict[str, Any]]]:
+def named(run: JsonDict) -> dict[str, list[JsonDict]]:
     """Return the task details that have a name, by this name."""
     details_by_name: dict[str, list[dict[str, Any]]] = {}
     for detail in run["run_details"]["task_details"]:
@@ -36,8 +40,11 @@ def test_every_state_has_its_counterpart() -> None:
     assert {*STATES.values(), *NODE_STATES.values()} <= client_states
 
 
-def test_a_run_that_goes_on_has_ended_in_1970(
-    api: Any, spec_of: Any, ended: Any, eventually: Any
+def test_a_running_run_has_the_end_1970(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+    eventually: WaitFor,
 ) -> None:
     parameters = {"runtime_config": {"parameters": {"seconds": 600}}}
     before = datetime.now(UTC).replace(microsecond=0)
@@ -76,7 +83,9 @@ def test_a_run_that_goes_on_has_ended_in_1970(
     ]
 
 
-def test_the_state_may_be_written_before_the_tasks(quick: Any, spec_of: Any) -> None:
+def test_the_state_may_be_written_before_the_tasks(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     quick.env.instant.seconds = 3600
     run = quick.run(pipeline_spec=spec_of("echo"))
     assert named(quick.get(f"runs/{run}"))["say"][0]["state"] == "RUNNING"
@@ -93,7 +102,9 @@ def test_the_state_may_be_written_before_the_tasks(quick: Any, spec_of: Any) -> 
         quick.env.runs.reporting = "some"
 
 
-def test_a_run_whose_workflow_is_gone_is_deleted_but_never_ends(quick: Any, spec_of: Any) -> None:
+def test_a_run_whose_workflow_is_gone_is_deleted_but_never_ends(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     quick.env.instant.seconds = 3600
     run = quick.run(pipeline_spec=spec_of("echo"))
     quick.env.runs.find(run).workflow_gone = True
@@ -104,7 +115,9 @@ def test_a_run_whose_workflow_is_gone_is_deleted_but_never_ends(quick: Any, spec
     assert quick.call("DELETE", f"runs/{run}").status_code == 200
 
 
-def test_a_run_is_what_was_sent_and_what_is_the_default(quick: Any, spec_of: Any) -> None:
+def test_a_run_is_what_was_sent_and_what_is_the_default(
+    quick: KubeflowApi, spec_of: Callable[[str], JsonDict]
+) -> None:
     spec = spec_of("echo")
     experiment = quick.post("experiments", {"displayName": "churn", "description": "d"})[
         "experiment_id"
@@ -136,7 +149,9 @@ def test_a_run_is_what_was_sent_and_what_is_the_default(quick: Any, spec_of: Any
     ]
 
 
-def test_drivers_and_nodes_around_are_listed_too(api: Any, features_file: Path, ended: Any) -> None:
+def test_drivers_and_nodes_around_are_listed_too(
+    api: KubeflowApi, features_file: Path, ended: Callable[[KubeflowApi, str], JsonDict]
+) -> None:
     config = {"parameters": {"items": [5, 6]}}
     run = ended(api, api.run(pipeline_spec=spec_in(features_file), runtime_config=config))
 
@@ -182,7 +197,7 @@ def test_drivers_and_nodes_around_are_listed_too(api: Any, features_file: Path, 
 
 
 def test_child_tasks_lead_from_the_workflow_to_every_node(
-    api: Any, features_file: Path, ended: Any
+    api: KubeflowApi, features_file: Path, ended: Callable[[KubeflowApi, str], JsonDict]
 ) -> None:
     run_id = api.run(pipeline_spec=spec_in(features_file))
     run = ended(api, run_id)
@@ -212,7 +227,11 @@ def test_child_tasks_lead_from_the_workflow_to_every_node(
     }
 
 
-def test_full_details_have_what_servers_leave_empty(api: Any, spec_of: Any, ended: Any) -> None:
+def test_full_details_have_what_servers_leave_empty(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     api.env.full_details = True
     api.env.runs.workflow_defaults = False
     run = ended(api, api.run(pipeline_spec=spec_of("echo")))
@@ -228,7 +247,11 @@ def test_full_details_have_what_servers_leave_empty(api: Any, spec_of: Any, ende
     assert re.fullmatch(r"echo-[a-z0-9]{5}-system-container-impl-\d+", executor["pod_name"])
 
 
-def test_a_cached_task_has_an_executor_that_was_skipped(api: Any, spec_of: Any, ended: Any) -> None:
+def test_a_cached_task_has_an_executor_that_was_skipped(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     for _ in range(2):
         run = ended(api, api.run(pipeline_spec=spec_of("echo")))
 
@@ -236,7 +259,11 @@ def test_a_cached_task_has_an_executor_that_was_skipped(api: Any, spec_of: Any, 
     assert named(run)["executor"][0]["state"] == "SKIPPED"
 
 
-def test_what_is_not_reached_has_no_state(api: Any, spec_of: Any, ended: Any) -> None:
+def test_what_is_not_reached_has_no_state(
+    api: KubeflowApi,
+    spec_of: Callable[[str], JsonDict],
+    ended: Callable[[KubeflowApi, str], JsonDict],
+) -> None:
     run = ended(api, api.run(pipeline_spec=spec_of("one_fails")))
 
     assert run["state"] == "FAILED"
@@ -248,7 +275,7 @@ def test_what_is_not_reached_has_no_state(api: Any, spec_of: Any, ended: Any) ->
 
 
 def test_each_attempt_is_a_node_of_a_task_with_retries(
-    api: Any, guarded_file: Path, ended: Any
+    api: KubeflowApi, guarded_file: Path, ended: Callable[[KubeflowApi, str], JsonDict]
 ) -> None:
     api.env.runs.workflow_defaults = False
     run = ended(api, api.run(pipeline_spec=spec_in(guarded_file)))
@@ -262,7 +289,7 @@ def test_each_attempt_is_a_node_of_a_task_with_retries(
     assert named(run)[hook][0]["state"] == "SUCCEEDED"
 
 
-def test_ten_thousand_seeded_runs_are_listed_and_found(quick: Any) -> None:
+def test_ten_thousand_seeded_runs_are_listed_and_found(quick: KubeflowApi) -> None:
     run_ids = quick.env.seed(
         10_000,
         params={"lr": lambda number: number / 10},
@@ -282,7 +309,9 @@ def test_ten_thousand_seeded_runs_are_listed_and_found(quick: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["live", "made up"])
-def test_a_deleted_run_is_gone(api: Any, quick: Any, spec_of: Any, mode: str) -> None:
+def test_a_deleted_run_is_gone(
+    api: KubeflowApi, quick: KubeflowApi, spec_of: Callable[[str], JsonDict], mode: str
+) -> None:
     server = api if mode == "live" else quick
     run = server.run(
         pipeline_spec=spec_of("sleeps"), runtime_config={"parameters": {"seconds": 600}}

@@ -4,16 +4,19 @@ import os
 import re
 import signal
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
+from json_types import JsonDict
 from kfgcp.backends.registry import load_project
 from kfgcp.errors import UsageError
 from kfgcp.testing import KubeflowStandIn, kubeflow, vertex
-from patience import REQUEST
+from kfgcp_command import Command
+from patience import REQUEST, WaitFor
+from stand_in_apis import KubeflowApi
 
 pytest_plugins = ["pytester"]
 
@@ -40,7 +43,11 @@ def test_in_multi_user_mode_the_table_has_a_namespace() -> None:
 
 
 def test_nothing_is_left_behind(
-    spec_of: Any, api_of: Any, tmp_path: Path, eventually: Any, alive: Any
+    spec_of: Callable[[str], JsonDict],
+    api_of: type[KubeflowApi],
+    tmp_path: Path,
+    eventually: WaitFor,
+    alive: Callable[[int], bool],
 ) -> None:
     pids = tmp_path / "pids"
     before = os.environ.get("STORAGE_EMULATOR_HOST")
@@ -56,7 +63,9 @@ def test_nothing_is_left_behind(
         requests.get(url, timeout=REQUEST)
 
 
-def test_it_stands_beside_one_of_vertex(api_of: Any, spec_of: Any) -> None:
+def test_it_stands_beside_one_of_vertex(
+    api_of: type[KubeflowApi], spec_of: Callable[[str], JsonDict]
+) -> None:
     with vertex(mode="instant") as other, kubeflow(mode="instant") as env:
         api_of(env).run(pipeline_spec=spec_of("echo"))
 
@@ -93,7 +102,9 @@ def test_the_fixture_fails_a_test_that_met_no_scripted_fault(pytester: pytest.Py
     result.stdout.fnmatch_lines(["*these faults of fail_next did not happen: 503*"])
 
 
-def test_the_command_serves_until_it_is_stopped(kfgcp: Any, spec_of: Any) -> None:
+def test_the_command_serves_until_it_is_stopped(
+    kfgcp: Command, spec_of: Callable[[str], JsonDict]
+) -> None:
     process = kfgcp.start(
         "testing", "kubeflow", "--namespace", "growth", "--server-version", "2.14.3", "--instant"
     )
@@ -126,7 +137,7 @@ def test_the_command_serves_until_it_is_stopped(kfgcp: Any, spec_of: Any) -> Non
     )
 
 
-def test_a_version_that_is_none_is_an_error_of_one_line(kfgcp: Any) -> None:
+def test_an_invalid_version_is_an_error_of_one_line(kfgcp: Command) -> None:
     result = kfgcp("testing", "kubeflow", "--server-version", "newest")
 
     assert result.code == 2

@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from exchanges import VERSIONS, Exchange, exchange, exchanges
+from json_types import JsonDict
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import REQUEST
 from recorded_differences import differences
@@ -162,7 +163,7 @@ class Replay:
             status, answer = self.send(recorded)
             yield recorded.name, differences(recorded, status, answer)
 
-    def send(self, recorded: Exchange) -> tuple[int, Any]:
+    def send(self, recorded: Exchange) -> tuple[int, JsonDict]:
         """Send a recorded request to the stand-in, and return the status and the answer."""
         env = self.shared if recorded.name.startswith("mu-") else self.env
         self.give_identity(env, recorded)
@@ -333,7 +334,7 @@ PREPARATIONS: Mapping[str, Callable[[Replay], None]] = {
 """What happened before a request, besides the requests before it."""
 
 
-def too_big() -> dict[str, Any]:
+def too_big() -> JsonDict:
     body = json.loads(json.dumps(exchange("run-create").body))
     body["runtime_config"]["parameters"] = {"text": 2_000_000 * "x"}
     return {

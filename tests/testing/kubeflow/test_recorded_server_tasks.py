@@ -13,6 +13,8 @@ import pytest
 import requests
 
 from exchanges import Exchange, exchange
+from json_types import JsonDict
+from kfgcp.spec.json_values import JsonObject
 from kfgcp.testing import KubeflowStandIn, kubeflow
 from patience import REQUEST
 from recorded_differences import differences
@@ -49,8 +51,8 @@ def server() -> Iterator[KubeflowStandIn]:
 
 
 def call(
-    server: KubeflowStandIn, method: str, path: str, body: Any = None, **query: Any
-) -> tuple[int, Any]:
+    server: KubeflowStandIn, method: str, path: str, body: object = None, **query: object
+) -> tuple[int, JsonDict]:
     answer = requests.request(
         method, f"{server.host}{API}{path}", json=body, params=query, timeout=REQUEST
     )
@@ -70,7 +72,7 @@ def started(server: KubeflowStandIn, name: str) -> str:
     return str(answer["run_id"])
 
 
-def ended(server: KubeflowStandIn, name: str) -> Any:
+def ended(server: KubeflowStandIn, name: str) -> JsonDict:
     """Run the pipeline of a recorded answer to its end, and return the run with its tasks."""
     run_id = started(server, name)
     server.finish_runs()
@@ -78,7 +80,7 @@ def ended(server: KubeflowStandIn, name: str) -> Any:
     return call(server, "GET", f"/runs/{run_id}", view="FULL")[1]
 
 
-def rows(tasks: list[Any]) -> Rows:
+def rows(tasks: list[JsonDict]) -> Rows:
     """Return the compared fields of tasks, by scope and iteration."""
     scopes = {task["task_id"]: task["scope_path"] for task in tasks}
     names = {task["task_id"]: task["name"] for task in tasks}
@@ -100,7 +102,7 @@ def rows(tasks: list[Any]) -> Rows:
     }
 
 
-def values(side: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def values(side: JsonObject) -> list[tuple[object, ...]]:
     parameters = [
         (item["parameter_key"], item["type"], sorted(item)) for item in side.get("parameters", ())
     ]
@@ -110,7 +112,7 @@ def values(side: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return sorted(parameters + artifacts)
 
 
-def task_differences(recorded: list[Any], answered: list[Any]) -> list[str]:
+def task_differences(recorded: list[JsonDict], answered: list[JsonDict]) -> list[str]:
     recorded_rows, answered_rows = rows(recorded), rows(answered)
     different = [
         f"{scope} {number}".strip()
@@ -126,14 +128,14 @@ def task_differences(recorded: list[Any], answered: list[Any]) -> list[str]:
     return different
 
 
-def without_tasks(recorded: Exchange, answer: Any, status: int = 200) -> list[str]:
+def without_tasks(recorded: Exchange, answer: JsonDict, status: int = 200) -> list[str]:
     """Return the differences of an answer, except the differences of its tasks."""
     recorded.answer.pop("tasks", None)
     other = {key: value for key, value in answer.items() if key != "tasks"}
     return differences(recorded, status, other)
 
 
-def check(name: str, answer: Any) -> None:
+def check(name: str, answer: JsonDict) -> None:
     recorded = exchange(name, VERSION)
     assert task_differences(recorded.answer.get("tasks", []), answer.get("tasks", [])) == list(
         ALLOWED.get(name, {})
@@ -171,7 +173,7 @@ def test_a_run_that_has_ended(server: KubeflowStandIn, name: str) -> None:
     check(f"run-get-{name}-full", answer)
 
 
-def alike(server: KubeflowStandIn, name: str, path: str, **query: Any) -> Any:
+def alike(server: KubeflowStandIn, name: str, path: str, **query: object) -> Any:
     """Send the recorded request to another path. The answer must be like the recorded answer."""
     recorded = exchange(name, VERSION)
     status, answer = call(

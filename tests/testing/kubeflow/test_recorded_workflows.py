@@ -9,16 +9,17 @@ different places of a pipeline.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 import yaml
 
-from kfgcp.testing import kubeflow
+from json_types import JsonDict
+from kfgcp.spec.json_values import JsonObject
+from kfgcp.testing import KubeflowStandIn, kubeflow
 from kfgcp.testing.kubeflow_server.nodes import pod_name
 from kfgcp.testing.kubeflow_server.workflows import build_nodes
-from patience import REQUEST
+from patience import REQUEST, WaitFor
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "cluster-2.17.0"
 NAMES = (
@@ -115,7 +116,7 @@ def test_pods_have_the_names_that_argo_gave_them(name: str) -> None:
 )
 @pytest.mark.parametrize(("version", "attempts"), [("2.17.0", 1), ("2.14.3", 4)])
 def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
-    eventually: Any, version: str, attempts: int
+    eventually: WaitFor, version: str, attempts: int
 ) -> None:
     """The task has three retries. 2.14.3 has no workflow defaults, as the server of
     cluster-2.17.0/retry-good.
@@ -132,12 +133,12 @@ def test_a_program_that_fails_is_tried_again_where_the_server_does_it(
     assert len([name for name in display_names if name.startswith("executor(")]) == attempts
 
 
-def described(node: Any) -> tuple[str, list[str]]:
+def described(node: JsonObject) -> tuple[str, list[str]]:
     """Return the state of a node, and the names of its children."""
     return node.state, sorted(child.name for child in node.children)
 
 
-def repeat(instant: Any, recorded: list[Any]) -> None:
+def repeat(instant: KubeflowStandIn, recorded: list[JsonDict]) -> None:
     """Let invented runs fail, skip and cache the same tasks as a recorded workflow."""
     instant.cached, instant.skipped = set(), set()
     for node in recorded:
@@ -153,7 +154,7 @@ def repeat(instant: Any, recorded: list[Any]) -> None:
             instant.skipped.add(display)
 
 
-def submit(env: Any, name: str) -> str:
+def submit(env: KubeflowStandIn, name: str) -> str:
     """Submit a recorded pipeline with its parameters, and return the id of the run."""
     spec, *platform = yaml.safe_load_all((RECORDED / name / "pipeline.yaml").read_text())
     if platform:

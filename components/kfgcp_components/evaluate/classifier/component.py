@@ -25,8 +25,7 @@ The threshold of this point is infinite, and is written as 1.0.
   class. The log names the metric.
 - A class that was not in the training set gets a row in the confusion matrix. Its rows count as
   wrong predictions, and as negatives in ROC. `log_loss` would be infinite, so it is left out.
-- Loading a model runs code from its file. Evaluate only models that you trust, with the version of
-  scikit-learn that made them.
+- The model must come from the same minor version of scikit-learn. No code from its files runs.
 """
 
 from kfp import dsl
@@ -43,21 +42,21 @@ def evaluate_classifier(
     """Measure how well a classifier predicts a test set.
 
     Args:
-        classifier: A fitted scikit-learn pipeline, written by joblib. Reading it runs code from the
-            file, so it must come from a source that you trust.
+        classifier: The model that train_classifier wrote.
         test: The test set, as Parquet.
         target: Name of the column that holds the true classes.
         metrics: accuracy, balanced_accuracy, precision, recall, f1, log_loss, roc_auc.
         classification_metrics: Confusion matrix and ROC curve.
     """
     from kfgcp_components.evaluate.classifier.logic import evaluate
+    from kfgcp_components.logs import log
     from kfgcp_components.models import read_model
     from kfgcp_components.tables import read_parquet
 
     result = evaluate(read_model(classifier.path), read_parquet(test.path), target)
     for name, value in result.metrics.items():
         metrics.log_metric(name, value)
-        print(f"{name}: {value:.6g}")
+        log(f"{name}: {value:.6g}")
     classification_metrics.log_confusion_matrix(result.categories, result.confusion)
     if result.roc:
         false_positive_rates = [point[0] for point in result.roc]
@@ -65,4 +64,4 @@ def evaluate_classifier(
         thresholds = [point[2] for point in result.roc]
         classification_metrics.log_roc_curve(false_positive_rates, true_positive_rates, thresholds)
     for note in result.notes:
-        print(f"note: {note}")
+        log(note, severity="NOTICE")

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as score
-from sklearn.pipeline import Pipeline
 
-from kfgcp_components.features import class_labels, prepare
+from kfgcp_components.class_scores import (
+    ClassCodes,
+    Probabilities,
+    log_loss,
+    predict_classes,
+    prediction_scores,
+    roc_auc,
+)
 from kfgcp_components.messages import format_names
-from kfgcp_components.tables import require_column
+from kfgcp_components.models import TableModel
 
 # The curve is stored as JSON in the metadata of an artifact, so it needs a limit. 200 points are
 # enough for a picture.
 MAX_ROC_POINTS = 200
-
-# The class of each row as a number, shape (rows,).
-ClassCodes: TypeAlias = npt.NDArray[np.int64]
-# The probability of each class for each row, shape (rows, classes).
-Probabilities: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
+def evaluate(model: TableModel, test: pd.DataFrame, target: str) -> Evaluation:
     """Measure a fitted classifier on a test set.
 
     A class of the test set that the model does not know gets its own row in the confusion matrix.
@@ -59,40 +58,29 @@ def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
     would be infinite, so it is left out.
 
     Args:
-        model: a fitted scikit-learn pipeline, as train_classifier makes it.
+        model: a classifier, as `read_model` returns it.
         test: the rows to predict. Rows without a target are left out.
         target: the column with the true classes.
 
     Raises:
-        ValueError: the target or a column that the model needs is missing, or no row has a target.
+        ValueError: the model is not a classifier, the target or a column that the model needs is
+            missing, or no row has a target.
     """
-    require_column(test, target)
-    rows = test.dropna(subset=[target])
-    if rows.empty:
-        raise ValueError(
-            f"none of the {len(test)} rows of the test set has a value in the target column"
-            f" {target!r}"
-        )
-    classes = [str(label) for label in model.classes_]
-    actual_labels = class_labels(rows[target]).astype(str)
-    unseen = sorted(set(actual_labels) - set(classes))
-    categories = classes + unseen
-    codes = {category: code for code, category in enumerate(categories)}
-    inputs = _select_inputs(model, rows)
-    truth = np.array([codes[label] for label in actual_labels])
-    predicted = np.array([codes[str(label)] for label in model.predict(inputs)])
-    metrics = _metrics_of_predictions(truth, predicted, binary=len(classes) == 2)
+    predictions = predict_classes(model, test, target)
+    categories, truth = predictions.categories, predictions.truth
+    classes, unseen = categories[: predictions.class_count], categories[predictions.class_count :]
+    metrics = prediction_scores(truth, predictions.predicted, binary=len(classes) == 2)
     notes = []
     if unseen:
         notes.append(f"the model never saw these classes of the test set: {format_names(unseen)}")
     roc = []
-    if hasattr(model, "predict_proba"):
-        probabilities = model.predict_proba(inputs)
-        absent = [name for name in classes if codes[name] not in truth]
+    probabilities = predictions.probabilities
+    if probabilities is not None:
+        absent = [name for code, name in enumerate(classes) if code not in truth]
         if absent:
             notes.append(f"these classes have no rows in the test set: {format_names(absent)}")
-        metrics["log_loss"] = _log_loss(truth, probabilities)
-        metrics["roc_auc"] = _roc_auc(truth, probabilities)
+        metrics["log_loss"] = log_loss(truth, probabilities)
+        metrics["roc_auc"] = roc_auc(truth, probabilities)
         roc = roc_points(truth, probabilities)
     else:
         notes.append("the model gives no probabilities: no log_loss, no roc_auc, no ROC curve")
@@ -103,8 +91,8 @@ def evaluate(model: Pipeline, test: pd.DataFrame, target: str) -> Evaluation:
             finite_metrics[name] = float(value)
         else:
             notes.append(f"{name} is undefined on this test set and left out")
-    confusion = score.confusion_matrix(truth, predicted, labels=range(len(categories))).tolist()
-    return Evaluation(finite_metrics, categories, confusion, roc, notes)
+    matrix = score.confusion_matrix(truth, predictions.predicted, labels=range(len(categories)))
+    return Evaluation(finite_metrics, categories, matrix.tolist(), roc, notes)
 
 
 def roc_points(
@@ -153,72 +141,3 @@ def roc_points(
         point = (float(false_rates[index]), float(true_rates[index]), float(thresholds[index]))
         points.append(point)
     return points
-
-
-def _select_inputs(model: Pipeline, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that a model was trained with, in the form that it takes."""
-    names = list(model.feature_names_in_)
-    missing = [name for name in names if name not in rows.columns]
-    if missing:
-        raise ValueError(
-            f"the test set lacks columns that the model was trained with: {format_names(missing)}"
-        )
-    steps = model.named_steps["columns"].transformers_
-    columns_by_step = {name: columns for name, _, columns in steps}
-    numeric = columns_by_step.get("numeric", [])
-    text = columns_by_step.get("text", [])
-    return prepare(rows, numeric, text)[names]
-
-
-def _metrics_of_predictions(
-    truth: ClassCodes, predicted: ClassCodes, *, binary: bool
-) -> dict[str, float]:
-    if binary:
-        # Precision, recall and F1 measure the positive class. They are undefined if no row is of
-        # this class, or none is predicted to be.
-        arguments = {
-            "y_true": truth == 1,
-            "y_pred": predicted == 1,
-            "average": "binary",
-            "zero_division": np.nan,
-        }
-    else:
-        arguments = {"y_true": truth, "y_pred": predicted, "average": "macro", "zero_division": 0}
-    return {
-        "accuracy": score.accuracy_score(truth, predicted),
-        # Balanced accuracy is the mean recall of the classes that have rows.
-        "balanced_accuracy": score.recall_score(
-            truth, predicted, labels=np.unique(truth), average="macro"
-        ),
-        "precision": score.precision_score(**arguments),
-        "recall": score.recall_score(**arguments),
-        "f1": score.f1_score(**arguments),
-    }
-
-
-def _log_loss(truth: ClassCodes, probabilities: Probabilities) -> float:
-    class_count = probabilities.shape[1]
-    # Classes that the model does not know have the highest codes. The model gives them the
-    # probability 0, so the loss is infinite.
-    if truth.max() >= class_count:
-        return math.inf
-    return float(score.log_loss(truth, probabilities, labels=range(class_count)))
-
-
-def _roc_auc(truth: ClassCodes, probabilities: Probabilities) -> float:
-    """Return the area under the ROC curve.
-
-    With two classes, it is the area for the second class. With more classes, it is the mean of the
-    areas for each class against the rest. It is NaN if it is undefined for every class.
-    """
-    class_count = probabilities.shape[1]
-    codes = [1] if class_count == 2 else range(class_count)
-    areas = []
-    for code in codes:
-        is_of_class = truth == code
-        # The area is undefined if all rows are of the class, or no row is.
-        if 0 < is_of_class.sum() < len(truth):
-            areas.append(score.roc_auc_score(is_of_class, probabilities[:, code]))
-    if not areas:
-        return math.nan
-    return float(np.mean(areas))

@@ -1,5 +1,6 @@
 """The component `train_classifier`: a scikit-learn classifier for any table.
 
+The model is a folder with `model.json` and `model.skops`. Reading it runs no code from its files.
 The metadata of the model has `framework`, `framework_version`, `model`, `hyperparameters`, `seed`,
 `target`, `classes`, `rows`, `numeric_features`, `text_features`, and `dropped_columns` with the
 reason for each.
@@ -28,10 +29,13 @@ The component prepares columns as follows:
 - KFP passes numbers in a dictionary as doubles, so the component converts whole numbers to
   integers. The exception is 1 for `max_features` and `max_samples`: 1 may arrive as 1.0, which
   means all. Use 2 or more for a count.
-- The component refuses a target with fractions, or with nearly as many classes as rows.
+- The component refuses a target with fractions, with fewer than two rows for each class on average,
+  or with more than 10,000 classes. Whole numbers need 20 rows for each number, and there can be at
+  most 1,000 of them. Up to 20 classes are always accepted. `train_regressor` predicts numbers.
 - The encoded table is dense in memory.
-- The pipeline contains only scikit-learn's own steps, so it loads without kfgcp. It expects
-  booleans as 0 and 1.
+- The pipeline contains only scikit-learn's own steps. A model is read with the minor version of
+  scikit-learn that trained it.
+- Gradient boosting does not take `categorical_features`, because the component encodes categories.
 """
 
 from kfp import dsl
@@ -57,9 +61,10 @@ def train_classifier(
         model: One of logistic_regression, random_forest, gradient_boosting.
         hyperparameters: Parameters of the scikit-learn estimator by name, such as {"C": 0.1}.
         seed: Seed of everything random in the training.
-        classifier: The fitted scikit-learn pipeline, written by joblib. Metadata: how it was
-            trained.
+        classifier: The model: a folder with model.json and the fitted scikit-learn pipeline.
+            Metadata: how it was trained.
     """
+    from kfgcp_components.logs import log
     from kfgcp_components.models import write_model
     from kfgcp_components.tables import read_parquet
     from kfgcp_components.train.classifier.logic import train as fit
@@ -67,10 +72,13 @@ def train_classifier(
     trained = fit(
         read_parquet(train.path), target, model=model, hyperparameters=hyperparameters, seed=seed
     )
-    write_model(trained.pipeline, classifier.path)
+    write_model(
+        trained.pipeline,
+        classifier.path,
+        task="classification",
+        target=target,
+        features=trained.features,
+        facts=trained.facts,
+    )
     classifier.metadata.update(trained.facts)
-    for name, value in trained.facts.items():
-        # The names of hundreds of columns would hide the other lines.
-        if name.endswith("_features") and isinstance(value, list):
-            value = len(value)
-        print(f"{name}: {value}")
+    log(f"trained {model} on {trained.facts['rows']} rows", facts=trained.summary())

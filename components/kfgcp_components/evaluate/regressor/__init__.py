@@ -1,0 +1,1 @@
+"""The component `evaluate_regressor`. Its `logic` can be imported without kfp."""

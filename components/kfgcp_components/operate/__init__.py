@@ -1,0 +1,1 @@
+"""Components that tell people and programs what happened."""

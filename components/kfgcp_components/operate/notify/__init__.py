@@ -1,0 +1,1 @@
+"""The component `notify`. Its `logic` can be imported without kfp."""

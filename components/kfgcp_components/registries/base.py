@@ -1,0 +1,142 @@
+"""What all model registries can do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+class RegistryError(ValueError):
+    """The registry refuses what a component asks for. The message is one line."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model that is going to be registered.
+
+    Attributes:
+        folder: the local folder with the files.
+        uri: where the same files are stored, such as `gs://bucket/run/model`.
+        digest: the SHA-256 of the names and contents of all files, in hexadecimal.
+    """
+
+    folder: Path
+    uri: str
+    digest: str
+
+    @classmethod
+    def read(cls, folder: Path, uri: str) -> ModelFiles:
+        """Read the files of a folder.
+
+        Raises:
+            RegistryError: the folder is missing or empty.
+        """
+        if not folder.is_dir() or not list_files(folder):
+            raise RegistryError(f"the model {uri} has no files; register a model folder")
+        return cls(folder, uri, digest_folder(folder))
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a registry stores about a version besides its files.
+
+    Attributes:
+        description: a text for people.
+        labels: short texts by key.
+        run_id: the run that made the version, empty when unknown.
+        serving_image: the image that serves the model. Only Vertex AI needs it.
+    """
+
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    run_id: str = ""
+    serving_image: str = ""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        name: the name of the model.
+        version: the id of the version.
+        resource: the full name of the version in its registry.
+        uri: the folder with its files.
+    """
+
+    name: str
+    version: str
+    resource: str
+    uri: str
+
+
+class Registry(Protocol):
+    """A model registry. Versions have ids that never change, and aliases that can move."""
+
+    def register(self, name: str, model: ModelFiles, details: Details) -> Version:
+        """Return the version with the files of a model. Add the version when it is missing.
+
+        The same files are the same version. So a task that is tried again finds the version that
+        its first attempt added.
+
+        Raises:
+            RegistryError: the name is invalid, or the registry refuses the model.
+        """
+        ...
+
+    def find(self, name: str, label: str) -> Version | None:
+        """Return the version with an id or an alias, or None."""
+        ...
+
+    def read_alias(self, name: str, alias: str) -> str | None:
+        """Return the id of the version that has an alias, or None."""
+        ...
+
+    def move_alias(self, name: str, alias: str, version: str, current: str | None) -> None:
+        """Give an alias to a version.
+
+        Args:
+            name: the model.
+            alias: the alias.
+            version: the id of the version.
+            current: the version that has the alias now, None for none.
+
+        Raises:
+            RegistryError: another task has moved the alias meanwhile, or there is no such version.
+        """
+        ...
+
+    def download(self, version: Version, folder: Path) -> None:
+        """Write the files of a version into a folder."""
+        ...
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the paths of all files below a folder, relative to it and sorted."""
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+def digest_folder(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in list_files(folder):
+        content = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+        digest.update(f"{path.as_posix()}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def moved_meanwhile(name: str, alias: str, expected: str | None, current: str | None) -> str:
+    """Return the message for an alias that does not have the expected version.
+
+    Example:
+        >>> moved_meanwhile("churn", "champion", None, "v-1")
+        "the alias champion of churn has v-1, not no version; it was moved meanwhile"
+    """
+    expected_text = expected or "no version"
+    return (
+        f"the alias {alias} of {name} has {current or 'no version'}, not {expected_text}; it was"
+        " moved meanwhile"
+    )

@@ -1,0 +1,176 @@
+"""A model registry in a folder, on any storage.
+
+    NAME/versions/VERSION/model/…       the files of the model
+    NAME/versions/VERSION/version.json  written last, so a version with this file is complete
+    NAME/aliases/ALIAS/00000001.json    each move of the alias; the last one counts
+
+An alias moves by creating the next file of its folder. Of two tasks that move it at once, only one
+can create the file. The older files are the history of the alias.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kfgcp_components.registries.base import (
+    Details,
+    ModelFiles,
+    RegistryError,
+    Version,
+    list_files,
+    moved_meanwhile,
+)
+from kfgcp_components.storage import Store
+
+FORMAT = "kfgcp-registry/1"
+
+# Names are parts of paths. These characters are safe in every store.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+# The same as on Vertex AI, so that a pipeline can use both registries.
+_ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
+_VERSION = re.compile(r"v-[0-9a-f]{12}")
+
+
+class FolderRegistry:
+    """The registry in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def register(self, name: str, model: ModelFiles, details: Details) -> Version:
+        """Return the version with the files of a model. Add the version when it is missing."""
+        check_name(name)
+        version_id = f"v-{model.digest[:12]}"
+        version = self._version(name, version_id)
+        if self._read_record(name, version_id) is None:
+            self._add(version, model, details)
+        stored_digest = (self._read_record(name, version_id) or {}).get("digest")
+        if stored_digest != model.digest:
+            raise RegistryError(f"{version.resource} holds other files, or a wrong version.json")
+        return version
+
+    def find(self, name: str, label: str) -> Version | None:
+        """Return the version with an id or an alias, or None."""
+        check_name(name)
+        version_id = label if _VERSION.fullmatch(label) else self.read_alias(name, label)
+        if version_id is None or self._read_record(name, version_id) is None:
+            return None
+        return self._version(name, version_id)
+
+    def read_alias(self, name: str, alias: str) -> str | None:
+        """Return the id of the version that has an alias, or None."""
+        check_name(name)
+        check_alias(alias)
+        return self._last_move(name, alias)[1]
+
+    def move_alias(self, name: str, alias: str, version: str, current: str | None) -> None:
+        """Give an alias to a version."""
+        check_name(name)
+        check_alias(alias)
+        if self._read_record(name, version) is None:
+            raise RegistryError(f"{name} has no version {version} in {self._store.uri}")
+        number, stored = self._last_move(name, alias)
+        if stored != current:
+            raise RegistryError(moved_meanwhile(name, alias, current, stored))
+        move = {"version": version, "previous": stored, "moved_at": _now()}
+        key = f"{name}/aliases/{alias}/{number + 1:08d}.json"
+        if not self._store.create(key, _to_json(move)):
+            _, stored = self._last_move(name, alias)
+            raise RegistryError(moved_meanwhile(name, alias, current, stored))
+
+    def download(self, version: Version, folder: Path) -> None:
+        """Write the files of a version into a folder."""
+        prefix = f"{version.name}/versions/{version.version}/model/"
+        for key in self._store.keys(prefix):
+            file = folder / key.removeprefix(prefix)
+            # A store can contain any key. Only files below the folder are written.
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise RegistryError(f"{version.resource} has a file outside its folder: {key}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._store.download(key, file)
+
+    def _add(self, version: Version, model: ModelFiles, details: Details) -> None:
+        """Write the files of a version, and then its record.
+
+        An attempt that ends early leaves files without a record. The next attempt writes the same
+        files at the same places.
+        """
+        folder = f"{version.name}/versions/{version.version}"
+        files = list_files(model.folder)
+        for path in files:
+            self._store.replace(f"{folder}/model/{path.as_posix()}", model.folder / path)
+        record = {
+            "format": FORMAT,
+            "name": version.name,
+            "version": version.version,
+            "digest": model.digest,
+            "files": [path.as_posix() for path in files],
+            "created_at": _now(),
+            "source": model.uri,
+            "description": details.description,
+            "labels": dict(details.labels),
+            "run_id": details.run_id,
+        }
+        # When another task was first, its record stands for the same files.
+        self._store.create(f"{folder}/version.json", _to_json(record))
+
+    def _version(self, name: str, version_id: str) -> Version:
+        resource = f"{self._store.uri}/{name}/versions/{version_id}"
+        return Version(name, version_id, resource, f"{resource}/model")
+
+    def _read_record(self, name: str, version_id: str) -> dict[str, object] | None:
+        return self._read(f"{name}/versions/{version_id}/version.json")
+
+    def _last_move(self, name: str, alias: str) -> tuple[int, str | None]:
+        """Return the number of the last move of an alias, and its version. 0 and None before."""
+        keys = self._store.keys(f"{name}/aliases/{alias}/")
+        if not keys:
+            return 0, None
+        move = self._read(keys[-1]) or {}
+        number = Path(keys[-1]).stem
+        version = move.get("version")
+        if not number.isdecimal() or not isinstance(version, str):
+            raise RegistryError(f"{self._store.uri}/{keys[-1]} is not a move of an alias")
+        return int(number), version
+
+    def _read(self, key: str) -> dict[str, object] | None:
+        """Return a JSON object of the registry, or None without it."""
+        content = self._store.read(key)
+        if content is None:
+            return None
+        try:
+            record = json.loads(content)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise RegistryError(f"{self._store.uri}/{key} is not a JSON object")
+        return record
+
+
+def check_name(name: str) -> None:
+    """Raise an error for a name that a model cannot have."""
+    if not _NAME.fullmatch(name):
+        raise RegistryError(
+            f"a model cannot be named {name!r}; use at most 63 lowercase letters, digits, '_', '-'"
+            " and '.', and begin with a letter or a digit"
+        )
+
+
+def check_alias(alias: str) -> None:
+    """Raise an error for a text that cannot be an alias."""
+    if not _ALIAS.fullmatch(alias):
+        raise RegistryError(
+            f"{alias!r} cannot be an alias; use 2 to 128 letters, digits and '-', begin with a"
+            " lowercase letter, and end with a lowercase letter or a digit"
+        )
+
+
+def _to_json(record: object) -> bytes:
+    return (json.dumps(record, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

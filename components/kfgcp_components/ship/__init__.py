@@ -1,0 +1,1 @@
+"""Components that bring models to where they are used."""

@@ -1,0 +1,41 @@
+"""The component `promote_model`: a version of a model gets an alias, such as `champion`.
+
+Whoever uses the model asks for the alias, so a promotion needs no other change. The move is safe
+against other tasks: with `expected`, the task fails when the alias has another version than the one
+that your checks compared with.
+
+## Limits
+
+- In a folder, the store decides which of two tasks is first. Vertex AI has no condition for moving
+  an alias: the component reads the alias just before and after the move. So between two tasks that
+  move it within the same second, the later one wins, and the earlier one fails.
+- The component has a side effect, so a cached task moves nothing. Switch its cache off with
+  `task.set_caching_options(False)`.
+- To go back, promote the version of the output `previous`. In a folder, the files below
+  `NAME/aliases/ALIAS/` are the history of the alias.
+"""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="gcp", install_kfp_package=False)  # type: ignore[untyped-decorator]
+def promote_model(
+    registry: str, name: str, version: str, alias: str = "champion", expected: str = ""
+) -> str:
+    """Give an alias to a version of a registered model.
+
+    Args:
+        registry: The URI of a folder, or projects/PROJECT/locations/LOCATION for Vertex AI.
+        name: Name of the model in the registry.
+        version: Id of the version, from `register_model`.
+        alias: The alias, such as "champion".
+        expected: Version that must have the alias now; "none" for no version; empty for any.
+
+    Returns:
+        The version that had the alias before, or an empty text.
+    """
+    from kfgcp_components.ship.promote_model.logic import promote
+
+    previous = promote(registry, name, version, alias, expected)
+    print(f"{name}@{alias} is version {version}; it was {previous or 'no other version'} before")
+    return previous

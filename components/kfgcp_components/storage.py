@@ -1,0 +1,254 @@
+"""Read and write small objects below a folder URI: file, gs or s3.
+
+`create` writes an object only when it does not exist yet, and each store decides that at one place.
+So two tasks can agree on who was first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from kfgcp_components.messages import one_line
+
+
+class Store(Protocol):
+    """A folder with objects. Keys are paths below the folder, such as `models/churn/v1.json`."""
+
+    uri: str
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of an object, or None without the object."""
+        ...
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object, unless it exists. Return whether it was written."""
+        ...
+
+    def replace(self, key: str, file: Path) -> None:
+        """Write an object with the content of a file, also when it exists."""
+        ...
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the sorted keys of all objects whose key starts with a prefix."""
+        ...
+
+    def download(self, key: str, file: Path) -> None:
+        """Write the content of an object to a file."""
+        ...
+
+
+def open_store(uri: str) -> Store:
+    """Return the store of a folder.
+
+    Args:
+        uri: a path, or a file://, gs:// or s3:// URI.
+
+    Raises:
+        ValueError: the URI has another scheme, or no bucket.
+        ImportError: the extra for this kind of store is not installed.
+
+    Example:
+        >>> open_store("file:///srv/models/").uri
+        'file:///srv/models'
+    """
+    if not uri.strip():
+        raise ValueError("the URI of the folder is empty; give a path, or a gs:// or s3:// URI")
+    if "://" not in uri:
+        return LocalStore(Path(os.environ.get("KFGCP_SUBMIT_DIR", ".")) / Path(uri).expanduser())
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return LocalStore(Path(url2pathname(parts.path)))
+    if parts.scheme not in ("gs", "s3"):
+        raise ValueError(f"cannot use {uri}: use a path, or a file://, gs:// or s3:// URI")
+    if not parts.netloc:
+        raise ValueError(f"{uri} names no bucket; write {parts.scheme}://BUCKET/FOLDER")
+    prefix = unquote(parts.path).strip("/")
+    if parts.scheme == "gs":
+        return GcsStore(parts.netloc, prefix)
+    return S3Store(parts.netloc, prefix)
+
+
+class LocalStore:
+    """A folder of this machine, or of a mounted volume."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self.uri = self._folder.as_uri()
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of a file, or None without the file."""
+        try:
+            return (self._folder / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a file, unless it exists. Return whether it was written."""
+        path = self._folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary_file(path) as temporary:
+            temporary.write_bytes(content)
+            try:
+                # A hard link fails when the name exists, and never shows half of a file.
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+        return True
+
+    def replace(self, key: str, file: Path) -> None:
+        """Write a file with the content of another file."""
+        path = self._folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary_file(path) as temporary:
+            temporary.write_bytes(file.read_bytes())
+            temporary.replace(path)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the sorted keys of all files whose key starts with a prefix."""
+        keys = []
+        # Only the folder of the prefix is read, not the whole store.
+        for path in (self._folder / prefix).parent.rglob("*"):
+            key = path.relative_to(self._folder).as_posix()
+            if key.startswith(prefix) and path.is_file() and not path.name.startswith(".tmp-"):
+                keys.append(key)
+        return sorted(keys)
+
+    def download(self, key: str, file: Path) -> None:
+        """Copy a file."""
+        file.write_bytes((self._folder / key).read_bytes())
+
+
+class _temporary_file:  # noqa: N801 - used like a function
+    """A new file name beside a path. The file is removed at the end, if it is still there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(f".tmp-{os.getpid()}-{os.urandom(4).hex()}-{path.name}")
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+class GcsStore:
+    """A folder in a bucket of Cloud Storage."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        try:
+            from google.cloud import storage
+        except ImportError:
+            raise ImportError(
+                "gs:// needs google-cloud-storage: pip install 'kfgcp[gcp]'"
+            ) from None
+        # The emulator of tests takes no credentials.
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            client = storage.Client.create_anonymous_client()
+        else:
+            client = storage.Client()
+        self._bucket = client.bucket(bucket)
+        self._prefix = f"{prefix}/" if prefix else ""
+        self.uri = f"gs://{bucket}/{prefix}".rstrip("/")
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of an object, or None without the object."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            content: bytes = self._blob(key).download_as_bytes()
+        except NotFound:
+            return None
+        return content
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object, unless it exists. Return whether it was written."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        try:
+            # Generation 0 means that the object must not exist.
+            self._blob(key).upload_from_string(content, if_generation_match=0)
+        except PreconditionFailed:
+            # The client repeats a request whose answer was lost. Then the object is ours.
+            return self.read(key) == content
+        return True
+
+    def replace(self, key: str, file: Path) -> None:
+        """Upload a file."""
+        self._blob(key).upload_from_filename(str(file))
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the sorted keys of all objects whose key starts with a prefix."""
+        blobs = self._bucket.list_blobs(prefix=self._prefix + prefix)
+        return sorted(blob.name[len(self._prefix) :] for blob in blobs)
+
+    def download(self, key: str, file: Path) -> None:
+        """Download an object."""
+        self._blob(key).download_to_filename(str(file))
+
+    # Any, because the client has no types.
+    def _blob(self, key: str) -> Any:
+        return self._bucket.blob(self._prefix + key)
+
+
+class S3Store:
+    """A folder in a bucket of S3 or of a store that speaks its protocol."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        try:
+            import boto3
+        except ImportError:
+            raise ImportError("s3:// needs boto3: pip install 'kfgcp[s3]'") from None
+        # boto3 takes the address of another store from AWS_ENDPOINT_URL.
+        self._client = boto3.session.Session().client("s3")
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of an object, or None without the object."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        except self._client.exceptions.NoSuchKey:
+            return None
+        content: bytes = answer["Body"].read()
+        return content
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object, unless it exists. Return whether it was written."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=content, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            # 409: another request is creating the object at the same moment.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
+                raise OSError(f"{self.uri}/{key} cannot be written: {one_line(error)}") from error
+            return self.read(key) == content
+        return True
+
+    def replace(self, key: str, file: Path) -> None:
+        """Upload a file."""
+        self._client.upload_file(str(file), self._bucket, self._prefix + key)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the sorted keys of all objects whose key starts with a prefix."""
+        return sorted(self._list(prefix))
+
+    def download(self, key: str, file: Path) -> None:
+        """Download an object."""
+        self._client.download_file(self._bucket, self._prefix + key, str(file))
+
+    def _list(self, prefix: str) -> Iterator[str]:
+        paginator = self._client.get_paginator("list_objects_v2")
+        for page in paginator.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+            for item in page.get("Contents", []):
+                yield item["Key"][len(self._prefix) :]

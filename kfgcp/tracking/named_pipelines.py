@@ -1,0 +1,122 @@
+"""Load the pipelines that kfgcp.toml declares as [pipeline.X], and find the values of their params.
+
+A later set of parameters overrides the sets before it: the table itself, the table of the
+environment, the parameters of the smoke run, and what the user gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from kfgcp.backends.registry import runs_here
+from kfgcp.config import Environment, Project
+from kfgcp.config_pipelines import ParamSet, ProjectPipeline
+from kfgcp.errors import ConfigError, UsageError
+from kfgcp.spec import params as spec_params
+from kfgcp.spec.load import Spec, load
+from kfgcp.spec.source import display_path
+
+
+def load_named_pipeline(project: Project, name: str, env: str | None) -> Spec:
+    """Load and check a pipeline of kfgcp.toml.
+
+    Args:
+        project: the project.
+        name: the name of the pipeline.
+        env: the environment whose sign-in reads Artifact Registry.
+
+    Raises:
+        ConfigError: there is no such pipeline, its table is not valid, or its source does not
+            exist.
+        SpecError: it does not compile or is not a valid spec.
+        BackendError: Artifact Registry refused it or cannot be reached.
+    """
+    entry = project.pipeline(name)
+    try:
+        spec = _load_source(project, entry, env)
+    except ConfigError:
+        raise
+    except UsageError as error:
+        raise ConfigError(f"{entry.origin}: source: {error.message}", hint=error.hint) from None
+    return replace(spec, entry=entry)
+
+
+def _load_source(project: Project, entry: ProjectPipeline, env: str | None) -> Spec:
+    if "://" in entry.source:
+        from kfgcp.backends.vertex.templates import is_template, load_template
+
+        if is_template(entry.source):
+            return load_template(entry.source, project.env(env))
+    # A shown path is relative to the current folder where possible, so `load` finds the file.
+    return load(str(display_path(entry.folder / entry.source)))
+
+
+def check_environment(entry: ProjectPipeline, environment: Environment) -> None:
+    """Check that a pipeline is for an environment. It may always run on this machine.
+
+    Raises:
+        ConfigError: the key `envs` of the pipeline does not have the environment.
+    """
+    is_listed = not entry.envs or environment.name in entry.envs
+    if is_listed or runs_here(environment.backend):
+        return
+    raise ConfigError(
+        f"The pipeline '{entry.name}' is not for the environment '{environment.name}'"
+        f" ({entry.origin}: envs).",
+        hint=f"Its environments: {', '.join(entry.envs)}. Add '{environment.name}' to envs, or"
+        " choose another environment with --env.",
+    )
+
+
+def collect_values(
+    spec: Spec, env: str, values: Mapping[str, object], *, smoke: bool = False
+) -> Mapping[str, object]:
+    """Return the values of parameters for a run: those of kfgcp.toml, and the user's over them.
+
+    Args:
+        spec: the pipeline. Without an entry in kfgcp.toml, only the user's values count.
+        env: the name of the environment.
+        values: the values that the user gave, by the names of parameters. A relative path of an
+            artifact starts from the current folder. In kfgcp.toml it starts from the folder of the
+            file.
+        smoke: use the parameters of the smoke run too.
+
+    Raises:
+        UsageError: `smoke` is set, and the pipeline is not one of kfgcp.toml.
+        ConfigError: `smoke` is set, and its table has no such parameters.
+        ParamError: a value in kfgcp.toml is of the wrong type, or its parameter is unknown.
+    """
+    entry = spec.entry
+    if entry is None:
+        if smoke:
+            raise UsageError(
+                "Only a pipeline of kfgcp.toml has smoke parameters.",
+                hint="Declare it as [pipeline.X] with smoke = { … }, and give its name: X.",
+            )
+        return values
+    collected: dict[str, object] = {}
+    for param_set in entry.param_sets(env, smoke=smoke):
+        collected |= _checked_values(spec, param_set, entry.folder)
+    return collected | spec_params.with_absolute_paths(spec.params, values)
+
+
+def check_param_sets(spec: Spec) -> None:
+    """Check all sets of parameters of a pipeline of kfgcp.toml.
+
+    Raises:
+        ParamError: a value is of the wrong type, or its parameter is unknown. The message names the
+            table.
+    """
+    if spec.entry is None:
+        return
+    for param_set in spec.entry.all_param_sets():
+        _checked_values(spec, param_set, spec.entry.folder)
+
+
+def _checked_values(spec: Spec, param_set: ParamSet, folder: Path) -> dict[str, object]:
+    values = {name: setting.value for name, setting in param_set.values.items()}
+    # This call only checks the values. The run resolves them later, with those of the user.
+    spec_params.resolve_known(spec.params, values, subject=param_set.origin)
+    return spec_params.with_absolute_paths(spec.params, values, folder)

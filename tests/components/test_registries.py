@@ -1,0 +1,415 @@
+"""Model registries in folders of this machine, of Cloud Storage and of S3, and of Vertex AI."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from kfgcp.testing import VertexStandIn, vertex
+from kfgcp_components.registries import Registry, RegistryError, open_registry
+from kfgcp_components.registries.base import Details, ModelFiles
+from kfgcp_components.registries.folder import FolderRegistry
+from kfgcp_components.ship.fetch_model.logic import fetch_version
+from kfgcp_components.ship.promote_model.logic import promote
+from kfgcp_components.ship.register_model.logic import register
+from kfgcp_components.storage import Store, open_store
+from patience import PROCESS
+from s3_servers import REGION, S3Server, forget_s3_settings, gofakes3, moto
+
+STORES = ["file", "gs", "gofakes3", "moto"]
+BUCKET = "models"
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[VertexStandIn]:
+    with vertex() as env:
+        yield env
+
+
+def serve_bucket(program: Callable[[], AbstractContextManager[S3Server]]) -> Iterator[S3Server]:
+    """Serve an empty bucket with one of the S3 servers."""
+    with program() as server:
+        server.client().create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gofakes3_server() -> Iterator[S3Server]:
+    yield from serve_bucket(gofakes3)
+
+
+@pytest.fixture(scope="module")
+def moto_server() -> Iterator[S3Server]:
+    yield from serve_bucket(moto)
+
+
+@pytest.fixture
+def folder_of_store(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str], str]:
+    """Return a function that gives the URI of an empty folder in a kind of store."""
+
+    def folder_uri(kind: str) -> str:
+        if kind == "file":
+            return (tmp_path / "registry").as_uri()
+        if kind == "gs":
+            env: VertexStandIn = request.getfixturevalue("stand_in")
+            return f"gs://{env.bucket}/{tmp_path.name}/registry"
+        server: S3Server = request.getfixturevalue(f"{kind}_server")
+        forget_s3_settings(monkeypatch, tmp_path)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        return f"s3://{BUCKET}/{tmp_path.name}"
+
+    return folder_uri
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, folder_of_store: Callable[[str], str]) -> Store:
+    return open_store(folder_of_store(request.param))
+
+
+@pytest.fixture(params=[*STORES, "vertex"])
+def registry_name(request: pytest.FixtureRequest, folder_of_store: Callable[[str], str]) -> str:
+    """Return the name of a registry without models, of each kind."""
+    if request.param != "vertex":
+        return folder_of_store(request.param)
+    # A model stays in a stand-in, so each test has its own.
+    env = request.getfixturevalue("own_stand_in")
+    return f"projects/{env.project}/locations/{env.location}"
+
+
+@pytest.fixture
+def own_stand_in() -> Iterator[VertexStandIn]:
+    with vertex(mode="instant") as env:
+        yield env
+
+
+MakeModel = Callable[..., tuple[Path, str]]
+
+
+@pytest.fixture
+def make_model(tmp_path: Path, stand_in: VertexStandIn) -> MakeModel:
+    """Return a function that writes a model here and to Cloud Storage, with the same files."""
+
+    def make(text: str) -> tuple[Path, str]:
+        folder = tmp_path / f"model-{text}"
+        (folder / "trees").mkdir(parents=True)
+        (folder / "model.json").write_text(json.dumps({"text": text}))
+        (folder / "trees" / "one tree.bin").write_bytes(text.encode() * 1000)
+        return folder, f"gs://stand-in-project-pipelines/{tmp_path.name}/{text}"
+
+    return make
+
+
+def upload(folder: Path, uri: str) -> None:
+    store = open_store(uri)
+    for file in ("model.json", "trees/one tree.bin"):
+        store.replace(file, folder / file)
+
+
+# -- stores
+
+
+def test_an_object_is_created_once(store: Store) -> None:
+    assert store.read("a/b.json") is None
+    assert store.create("a/b.json", b"first") is True
+    assert store.create("a/b.json", b"second") is False
+    assert store.read("a/b.json") == b"first"
+
+
+def test_of_many_threads_one_creates_an_object(store: Store) -> None:
+    results: list[bool] = []
+    start = threading.Barrier(6)
+
+    def create(number: int) -> None:
+        start.wait(PROCESS)
+        results.append(store.create("who", f"{number}".encode()))
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PROCESS)
+    assert sorted(results) == [False] * 5 + [True]
+
+
+def test_files_are_replaced_listed_and_downloaded(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    for text in ("old", "new"):
+        file.write_text(text)
+        store.replace("folder/x y", file)
+    store.create("folder/sub/z", b"z")
+    store.create("folder-2", b"other")
+
+    assert store.keys("folder/") == ["folder/sub/z", "folder/x y"]
+    assert store.keys("folder/x") == ["folder/x y"]
+    assert store.keys("missing/") == []
+    store.download("folder/x y", tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("", "the URI of the folder is empty"),
+        ("https://host/folder", "cannot use https://host/folder"),
+        ("gs:///folder", "names no bucket"),
+        ("s3://", "names no bucket"),
+    ],
+)
+def test_a_uri_that_is_not_a_folder(uri: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_store(uri)
+
+
+# -- registries
+
+
+@pytest.fixture
+def registered(registry_name: str, make_model: MakeModel) -> list[str]:
+    """Register two versions of the model churn, and return their ids."""
+    versions = []
+    for text in ("one", "two"):
+        folder, uri = make_model(text)
+        upload(folder, uri)
+        versions.append(register(registry_name, "churn", folder, uri).version)
+    return versions
+
+
+def test_the_same_files_are_the_same_version(
+    registry_name: str, registered: list[str], tmp_path: Path
+) -> None:
+    uri = f"gs://stand-in-project-pipelines/{tmp_path.name}/one"
+
+    again = register(registry_name, "churn", tmp_path / "model-one", uri)
+
+    assert again.version == registered[0]
+    assert len(set(registered)) == 2
+
+
+def test_an_alias_names_a_version_that_can_be_fetched(
+    registry_name: str, registered: list[str], tmp_path: Path
+) -> None:
+    assert fetch_version(registry_name, "churn", "champion", tmp_path / "x", required=False) is None
+    assert list((tmp_path / "x").iterdir()) == []
+
+    assert promote(registry_name, "churn", registered[0], "champion", "none") == ""
+    assert (
+        promote(registry_name, "churn", registered[1], "champion", registered[0]) == (registered[0])
+    )
+    version = fetch_version(registry_name, "churn", "champion", tmp_path / "fetched")
+
+    assert version is not None
+    assert version.version == registered[1]
+    assert json.loads((tmp_path / "fetched/model.json").read_text()) == {"text": "two"}
+    assert (tmp_path / "fetched/trees/one tree.bin").read_bytes() == b"two" * 1000
+    old_version = fetch_version(registry_name, "churn", registered[0], tmp_path / "old")
+    assert old_version is not None
+    assert json.loads((tmp_path / "old/model.json").read_text()) == {"text": "one"}
+
+
+def test_an_alias_that_was_moved_meanwhile_is_not_moved(
+    registry_name: str, registered: list[str]
+) -> None:
+    promote(registry_name, "churn", registered[1], "champion")
+
+    for expected in ("none", "v-000000000000"):
+        with pytest.raises(RegistryError, match=f"has {registered[1]}, not .*moved meanwhile"):
+            promote(registry_name, "churn", registered[0], "champion", expected)
+    assert open_registry(registry_name).read_alias("churn", "champion") == registered[1]
+
+
+def test_a_promotion_that_is_tried_again_changes_nothing(
+    registry_name: str, registered: list[str]
+) -> None:
+    for _ in range(2):
+        assert promote(registry_name, "churn", registered[0], "champion", "none") == ""
+    assert open_registry(registry_name).read_alias("churn", "champion") == registered[0]
+
+
+def test_a_version_that_does_not_exist_is_not_promoted(
+    registry_name: str, registered: list[str]
+) -> None:
+    with pytest.raises(RegistryError, match="churn has no version v-ffffffffffff"):
+        promote(registry_name, "churn", "v-ffffffffffff", "champion")
+    assert open_registry(registry_name).read_alias("churn", "champion") is None
+
+
+@pytest.mark.parametrize("name", ["", "Churn", "a/b", "../x", "x" * 64, "a b", "über"])
+def test_a_name_that_a_model_cannot_have(
+    registry_name: str, make_model: MakeModel, name: str
+) -> None:
+    folder, uri = make_model("one")
+    with pytest.raises(RegistryError, match="cannot be named"):
+        register(registry_name, name, folder, uri)
+
+
+@pytest.mark.parametrize("alias", ["", "2", "Champion", "a", "../x", "a_b"])
+def test_a_text_that_cannot_be_an_alias(
+    registry_name: str, registered: list[str], alias: str
+) -> None:
+    with pytest.raises(RegistryError, match="cannot be an alias"):
+        promote(registry_name, "churn", registered[0], alias)
+
+
+def test_a_required_version_that_is_missing(registry_name: str, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="has no churn@champion; register and promote"):
+        fetch_version(registry_name, "churn", "champion", tmp_path / "model")
+
+
+def test_a_model_without_files_is_not_registered(registry_name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "missing"):
+        with pytest.raises(RegistryError, match="has no files"):
+            register(registry_name, "churn", tmp_path / folder, "gs://b/empty")
+
+
+def test_of_two_tasks_that_promote_at_once_one_fails(store: Store, make_model: MakeModel) -> None:
+    registry: Registry = FolderRegistry(store)
+    versions = []
+    for text in ("one", "two", "three"):
+        folder, uri = make_model(text)
+        versions.append(registry.register("churn", ModelFiles.read(folder, uri), Details()).version)
+    registry.move_alias("churn", "champion", versions[0], None)
+    errors: list[str] = []
+    start = threading.Barrier(2)
+
+    def move(version: str) -> None:
+        start.wait(PROCESS)
+        try:
+            registry.move_alias("churn", "champion", version, versions[0])
+        except RegistryError as error:
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=move, args=(version,)) for version in versions[1:]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PROCESS)
+
+    winner = registry.read_alias("churn", "champion")
+    assert winner in versions[1:]
+    assert len(errors) == 1
+    assert f"has {winner}, not {versions[0]}" in errors[0]
+
+
+def test_a_version_without_its_record_is_not_there_and_is_completed(
+    store: Store, make_model: MakeModel
+) -> None:
+    """As after an attempt that was killed while it uploaded."""
+    registry = FolderRegistry(store)
+    folder, uri = make_model("one")
+    model = ModelFiles.read(folder, uri)
+    version_id = f"v-{model.digest[:12]}"
+    store.create(f"churn/versions/{version_id}/model/model.json", b"half")
+
+    assert registry.find("churn", version_id) is None
+    version = registry.register("churn", model, Details(run_id="run-1"))
+
+    assert version.version == version_id
+    key = f"churn/versions/{version_id}/model/model.json"
+    assert store.read(key) == (folder / "model.json").read_bytes()
+    record = json.loads(store.read(f"churn/versions/{version_id}/version.json") or b"")
+    assert (record["run_id"], record["files"]) == ("run-1", ["model.json", "trees/one tree.bin"])
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"version": 3}'])
+def test_a_damaged_registry_is_one_line(store: Store, content: bytes) -> None:
+    store.create("churn/aliases/champion/00000001.json", content)
+
+    with pytest.raises(RegistryError, match=r"00000001\.json is not a") as error:
+        FolderRegistry(store).read_alias("churn", "champion")
+    assert "\n" not in str(error.value)
+
+
+# -- Vertex AI
+
+
+def test_the_client_of_google_sees_versions_labels_and_aliases(
+    own_stand_in: VertexStandIn, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+
+    folder, uri = make_model("one")
+    upload(folder, uri)
+    registry_name = f"projects/{own_stand_in.project}/locations/{own_stand_in.location}"
+    version = register(
+        registry_name,
+        "churn",
+        folder,
+        uri,
+        description="trained on May",
+        labels={"team": "growth", "rows": 100},
+        run_id="train-20261130",
+    )
+    promote(registry_name, "churn", version.version, "champion")
+
+    aiplatform.init(
+        project=own_stand_in.project,
+        location=own_stand_in.location,
+        api_endpoint=own_stand_in.api_endpoint,
+        api_transport="rest",
+        credentials=AnonymousCredentials(),
+    )
+    model = aiplatform.Model("churn@champion")
+    assert (model.display_name, model.uri) == ("churn", uri)
+    assert model.version_description == "trained on May"
+    assert sorted(model.version_aliases) == ["champion", "default"]
+    assert model.labels["team"] == "growth"
+    assert model.labels["rows"] == "100"
+    assert model.labels["kfgcp-run"] == "train-20261130"
+    assert len(model.labels["kfgcp-digest"]) == 32
+
+
+def test_two_attempts_that_upload_at_once_leave_one_version(
+    own_stand_in: VertexStandIn, make_model: MakeModel
+) -> None:
+    """As when the answer of the first upload is lost: the service has added the version."""
+    folder, uri = make_model("one")
+    upload(folder, uri)
+    registry_name = f"projects/{own_stand_in.project}/locations/{own_stand_in.location}"
+    registry = open_registry(registry_name)
+    model = ModelFiles.read(folder, uri)
+    registry._upload("churn", model, Details())  # type: ignore[attr-defined]
+    registry._upload("churn", model, Details())  # type: ignore[attr-defined]
+
+    version = registry.register("churn", model, Details())
+
+    assert version.version == "1"
+    assert registry.find("churn", "2") is None
+
+
+def test_vertex_ai_needs_a_model_in_cloud_storage(
+    own_stand_in: VertexStandIn, make_model: MakeModel
+) -> None:
+    registry_name = f"projects/{own_stand_in.project}/locations/{own_stand_in.location}"
+    folder, _ = make_model("one")
+
+    with pytest.raises(RegistryError, match=r"cannot read the model at file:///.*pipeline_root"):
+        register(registry_name, "churn", folder, folder.as_uri())
+
+
+def test_a_refusal_of_vertex_ai_is_one_line(
+    own_stand_in: VertexStandIn, make_model: MakeModel
+) -> None:
+    folder, uri = make_model("one")
+
+    with pytest.raises(RegistryError, match=r"Vertex AI cannot read churn: .*other") as error:
+        register("projects/other/locations/europe-west4", "churn", folder, uri)
+    assert "\n" not in str(error.value)
+
+
+def test_a_location_that_is_not_complete() -> None:
+    with pytest.raises(ValueError, match="write projects/PROJECT/locations/LOCATION"):
+        open_registry("projects/acme-ml")

@@ -1,0 +1,97 @@
+"""Each template: the project that it makes runs, tests itself, and is the same on all backends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kfgcp as package
+from kfgcp.testing import KubeflowStandIn, VertexStandIn
+from patience import PROCESS
+
+TEMPLATES = [template.name for template in package.templates()]
+DATA = "data/breast_cancer.csv"
+
+# The longest pipeline that a newcomer reads at once.
+MOST_LINES = 80
+
+each_template = pytest.mark.parametrize("template", TEMPLATES)
+
+
+@pytest.fixture
+def shop(home: Path, template: str) -> Path:
+    """Return the folder of a new project that was made from a template."""
+    package.init("shop", template=template)
+    return home / "shop"
+
+
+def metrics_of(result: Any) -> dict[str, float]:
+    assert result.code == 0, result.err
+    return {f"{one['task']}/{one['name']}": one["value"] for one in result.json["metrics"]}
+
+
+@each_template
+def test_a_project_has_everything_that_a_newcomer_needs(shop: Path, template: str) -> None:
+    files = {str(path.relative_to(shop)) for path in shop.rglob("*") if path.is_file()}
+    settings = tomllib.loads((shop / "kfgcp.toml").read_text())
+
+    assert {"kfgcp.toml", "README.md", "Makefile", ".gitignore", "data/README.md"} <= files
+    assert [file for file in files if file.startswith("tests/test_")]
+    assert {"local", "dev", "gke"} <= settings["env"].keys()
+    assert settings["project"]["name"] == "shop"
+    assert all("smoke" in table for table in settings["pipeline"].values())
+    assert (shop / "README.md").read_text().startswith("# shop\n")
+    assert "Licence" in (shop / "data/README.md").read_text()
+    for file in (shop / "pipelines").glob("*.py"):
+        program = file.read_text()
+        assert program.count("\n") < MOST_LINES
+        assert "import kfgcp\n" not in program
+        assert "from kfgcp " not in program
+
+
+@each_template
+def test_make_test_passes(shop: Path) -> None:
+    done = subprocess.run(
+        ["make", "test", f"PYTHON={sys.executable}"],
+        cwd=shop,
+        capture_output=True,
+        text=True,
+        timeout=PROCESS,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed in " in done.stdout
+
+
+@each_template
+def test_the_run_is_the_same_here_and_on_stand_ins(
+    shop: Path,
+    template: str,
+    kfgcp: Any,
+    vertex_stand_in: VertexStandIn,
+    kubeflow_stand_in: KubeflowStandIn,
+) -> None:
+    command = next(one for one in package.templates() if one.name == template).run.split()[1:]
+    # The bucket of the stand-in is empty.
+    data = ["-p", f"data={shop / DATA}"]
+    variables = {**vertex_stand_in.environ_of("dev"), **kubeflow_stand_in.environ_of("gke")}
+    # Both stand-ins write to the storage of the newest one.
+    variables["STORAGE_EMULATOR_HOST"] = os.environ["STORAGE_EMULATOR_HOST"]
+
+    here = metrics_of(kfgcp(*command, "--json", cwd=shop))
+    on_vertex = metrics_of(
+        kfgcp(*command, *data, "--env", "dev", "--json", cwd=shop, env=variables)
+    )
+    on_kubeflow = metrics_of(
+        kfgcp(*command, *data, "--env", "gke", "--json", cwd=shop, env=variables)
+    )
+
+    assert here
+    assert on_vertex == pytest.approx(here, rel=1e-6)
+    assert on_kubeflow == pytest.approx(here, rel=1e-6)
