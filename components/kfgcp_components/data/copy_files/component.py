@@ -54,6 +54,7 @@ def copy_files(
         skipped: Number of files that the target had already.
     """
     from kfgcp_components.data.copy_files.logic import Copy, write_manifest
+    from kfgcp_components.logs import log
 
     copy = Copy(source, target)
     with copy.cancelled_by_signals():
@@ -62,5 +63,5 @@ def copy_files(
     copied = sum(file.copied for file in files)
     size = sum(file.size for file in files)
     manifest.metadata.update(source=source, target=target, files=len(files), bytes=size)
-    print(f"{copied} files copied, {len(files) - copied} were there already")
+    log(f"{copied} files copied, {len(files) - copied} were there already")
     return (copied, len(files) - copied)

@@ -69,6 +69,7 @@ def detect_drift(
     """
     from kfgcp_components.data.detect_drift.logic import Thresholds, detect, write_details
     from kfgcp_components.data.detect_drift.report import write_report
+    from kfgcp_components.logs import log
 
     thresholds = Thresholds(psi_threshold, ks_threshold, js_threshold, alpha, max_drifted_columns)
     result = detect(table.path, reference.path, thresholds, columns)
@@ -80,6 +81,6 @@ def detect_drift(
     write_details(result, details.path)
     write_report(result, report.path)
     for name in result.drifted_columns:
-        print(f"{name} has drifted: {result.columns[name].reason}")
-    print(f"{len(result.drifted_columns)} of {len(result.columns)} columns have drifted")
+        log(f"{name} has drifted: {result.columns[name].reason}", severity="WARNING")
+    log(f"{len(result.drifted_columns)} of {len(result.columns)} columns have drifted")
     return (result.drifted,)

@@ -36,6 +36,7 @@ def profile_table(
     """
     from kfgcp_components.data.profile_table.logic import FORMAT, profile_file, write_profile
     from kfgcp_components.data.profile_table.report import write_report
+    from kfgcp_components.logs import log
     from kfgcp_components.table_file import TableFile
 
     with TableFile(table.path, "table") as file:
@@ -43,4 +44,4 @@ def profile_table(
     write_profile(result, profile.path)
     write_report(result, report.path)
     profile.metadata.update(format=FORMAT, rows=result.rows, columns=len(result.columns))
-    print(f"described {len(result.columns)} columns of {result.rows} rows")
+    log(f"described {len(result.columns)} columns of {result.rows} rows")

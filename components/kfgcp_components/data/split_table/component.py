@@ -61,6 +61,7 @@ def split_table(
         test: The test set, with the same metadata.
     """
     from kfgcp_components.data.split_table.logic import split
+    from kfgcp_components.logs import log
     from kfgcp_components.tables import read_parquet, write_parquet
 
     frame = read_parquet(table.path)
@@ -75,4 +76,4 @@ def split_table(
     )
     train.metadata.update(write_parquet(parts.train, train.path), part="train", **parts.facts)
     test.metadata.update(write_parquet(parts.test, test.path), part="test", **parts.facts)
-    print(f"{len(parts.train)} rows to train, {len(parts.test)} rows to test; {parts.facts}")
+    log(f"{len(parts.train)} rows to train, {len(parts.test)} rows to test; {parts.facts}")

@@ -64,6 +64,7 @@ def validate_table(
         parse_schema,
         write_schema,
     )
+    from kfgcp_components.logs import log
     from kfgcp_components.table_file import TableFile
 
     with TableFile(table.path, "table") as file:
@@ -73,8 +74,8 @@ def validate_table(
     write_violations(result, violations.path)
     write_report(result, report.path)
     for violation in result.violations:
-        print(violation)
-    print(f"checked {result.rows} rows: {len(result.violations)} checks fail")
+        log(str(violation), severity="WARNING")
+    log(f"checked {result.rows} rows: {len(result.violations)} checks fail")
     if fail and not result.valid:
         raise ValueError(summarize(result))
     return (result.valid,)
