@@ -31,9 +31,11 @@ def shop(home: Path, template: str) -> Path:
     return home / "shop"
 
 
-def metrics_of(result: Any) -> dict[str, float]:
+def results_of(result: Any) -> dict[str, float]:
+    """Return the metrics of a run by task and name, and its outputs."""
     assert result.code == 0, result.err
-    return {f"{one['task']}/{one['name']}": one["value"] for one in result.json["metrics"]}
+    metrics = {f"{one['task']}/{one['name']}": one["value"] for one in result.json["metrics"]}
+    return metrics | result.json["outputs"]
 
 
 @each_template
@@ -84,11 +86,11 @@ def test_the_run_is_the_same_here_and_on_stand_ins(
     # Both stand-ins write to the storage of the newest one.
     variables["STORAGE_EMULATOR_HOST"] = os.environ["STORAGE_EMULATOR_HOST"]
 
-    here = metrics_of(kfgcp(*command, "--json", cwd=shop))
-    on_vertex = metrics_of(
+    here = results_of(kfgcp(*command, "--json", cwd=shop))
+    on_vertex = results_of(
         kfgcp(*command, *data, "--env", "dev", "--json", cwd=shop, env=variables)
     )
-    on_kubeflow = metrics_of(
+    on_kubeflow = results_of(
         kfgcp(*command, *data, "--env", "gke", "--json", cwd=shop, env=variables)
     )
 
